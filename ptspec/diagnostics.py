@@ -1,0 +1,86 @@
+"""Faults as values: where, what, and what to do. Renders nothing, imports nothing of ours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, IntEnum
+
+
+class Severity(Enum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+class Exit(IntEnum):
+    """Exit codes of every command."""
+
+    DONE = 0
+    FAILED = 1
+    WRONG_INPUT = 2
+    CHECK_FAILED = 3
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True)
+class Location:
+    """A place in a file. `line` and `column` count from 1, in characters; `length` is what to underline.
+
+    `text` is the line itself, so that a diagnostic can be shown after the file has changed.
+    """
+
+    file: str
+    line: int | None = None
+    column: int | None = None
+    length: int = 1
+    text: str | None = None
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One fault.
+
+    `message` says what is wrong, `hint` (shown beside the underline) what to do, `notes` are further
+    lines below. `pointer` is the JSON pointer (RFC 6901) of the faulty value; "" is the whole document.
+    """
+
+    code: str
+    message: str
+    location: Location | None = None
+    pointer: str | None = None
+    hint: str | None = None
+    notes: tuple[str, ...] = ()
+    severity: Severity = Severity.ERROR
+
+
+class PtError(Exception):
+    """The root of every error that is told to a user: diagnostics, and the exit code that fits them."""
+
+    exit: Exit = Exit.FAILED
+
+    def __init__(self, *diagnostics: Diagnostic) -> None:
+        super().__init__("; ".join(d.message for d in diagnostics))
+        self.diagnostics = diagnostics
+
+
+class InputError(PtError):
+    """The recipe, its data or the command line is wrong; nothing was started or written."""
+
+    exit = Exit.WRONG_INPUT
+
+
+class StageError(PtError):
+    """A stage failed while running; what is finished is kept."""
+
+    exit = Exit.FAILED
+
+
+class CheckError(PtError):
+    """A check of the recipe did not hold."""
+
+    exit = Exit.CHECK_FAILED
+
+
+class Interrupted(PtError):
+    """The user or the system asked the run to stop; the same command goes on from there."""
+
+    exit = Exit.INTERRUPTED

@@ -1,0 +1,156 @@
+"""What a run says to whoever listens: the terminal, `events.jsonl`, a test.
+
+The interpreter and the trainers emit these; they never print.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured number. `low` and `high` bound its 95 % interval where one is known."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class StageLine:
+    """A stage as it will run, for the header of the screen."""
+
+    name: str
+    method: str
+    parent: str | None
+    handover: str | None
+    reference: str | None
+    total_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class RunStarted:
+    """`setup` is the adapter setup in words ("LoRA r16"), `device` the hardware ("cpu, 2 threads")."""
+
+    name: str
+    model: str
+    parameters: int
+    setup: str
+    device: str
+    output: str
+    stages: tuple[StageLine, ...]
+    log: str
+
+
+@dataclass(frozen=True)
+class StageStarted:
+    stage: str
+    method: str
+    parent: str | None
+    handover: str | None
+    reference: str | None
+    rows: int
+    total_steps: int
+    resumed_from_step: int = 0
+
+
+@dataclass(frozen=True)
+class StageChecked:
+    """The checks at the start of a stage: the policy is the reference, and is the one handed over."""
+
+    stage: str
+    summary: str
+
+
+@dataclass(frozen=True)
+class StageStep:
+    """One optimizer step. `metrics` are TRL's logged numbers under TRL's names, empty between logs."""
+
+    stage: str
+    step: int
+    total_steps: int
+    seconds: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageTrained:
+    stage: str
+    steps: int
+    seconds: float
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class StageReused:
+    """A finished stage whose fingerprint is unchanged; `when` is when it was finished (ISO 8601)."""
+
+    stage: str
+    when: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class EvaluationStarted:
+    """`stage` is "base" for the base model."""
+
+    stage: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class StageEvaluated:
+    stage: str
+    metrics: Mapping[str, Figure]
+    seconds: float
+    reused: bool = False
+
+
+@dataclass(frozen=True)
+class StageFinished:
+    stage: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class CheckEvaluated:
+    """A check of the recipe: `text` says it in words with the numbers."""
+
+    stage: str | None
+    text: str
+    held: bool
+    on_fail: str
+
+
+@dataclass(frozen=True)
+class Warned:
+    text: str
+    stage: str | None = None
+
+
+@dataclass(frozen=True)
+class RunFinished:
+    output: str
+    seconds: float
+    stages: tuple[str, ...]
+    report: str | None = None
+
+
+Event = (
+    RunStarted
+    | StageStarted
+    | StageChecked
+    | StageStep
+    | StageTrained
+    | StageReused
+    | EvaluationStarted
+    | StageEvaluated
+    | StageFinished
+    | CheckEvaluated
+    | Warned
+    | RunFinished
+)
+
+Listener = Callable[[Event], None]

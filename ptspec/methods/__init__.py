@@ -1,0 +1,17 @@
+"""One file a method. `METHODS` is the whole list; adding a method adds its name here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from ptspec.methods.types import Method
+
+METHODS = ("sft", "dpo")
+
+
+def get(name: str) -> Method:
+    """The method called `name`; `KeyError` if there is none."""
+    if name not in METHODS:
+        raise KeyError(name)
+    method: Method = import_module(f"ptspec.methods.{name}").METHOD
+    return method

@@ -1,0 +1,78 @@
+"""The vocabulary in which a method is described. Data only: no torch, no TRL import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Rows(Enum):
+    """What a row must be for a method, in TRL's terms for dataset types."""
+
+    PROMPT_COMPLETION = "prompt-completion"
+    PREFERENCE = "preference"
+    UNPAIRED_PREFERENCE = "unpaired preference"
+    PROMPT_ONLY = "prompt-only"
+
+
+class Yields(Enum):
+    POLICY = "policy"
+    REWARD_MODEL = "reward model"
+
+
+class Feedback(Enum):
+    """What an online method asks for while it trains."""
+
+    NONE = "none"
+    REWARDS = "rewards"
+    JUDGE_OR_REWARDS = "judge or rewards"
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A logged metric worth showing while the stage trains: TRL's key, a short label, a format spec."""
+
+    key: str
+    label: str
+    format: str = ".2f"
+
+
+@dataclass(frozen=True)
+class Guide:
+    """What `pt methods METHOD` tells: one screen for someone who chooses."""
+
+    when: str
+    how: str
+    pros: tuple[str, ...]
+    cons: tuple[str, ...]
+    fields: tuple[str, ...]
+    example_row: str
+    example_stage: str
+
+
+@dataclass(frozen=True)
+class Method:
+    """One post-training method.
+
+    `trainer` and `config` are "module:Class" strings, resolved only when a stage is about to train.
+    `reference` says whether the method compares the policy with a frozen reference policy.
+    `defaults` are config values this method takes where the recipe is silent and TRL's default does
+    not fit; each needs its reason in a comment where it is set.
+    `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
+    """
+
+    name: str
+    title: str
+    trainer: str
+    config: str
+    rows: Rows
+    yields: Yields
+    feedback: Feedback
+    online: bool
+    reference: bool
+    headline: tuple[Headline, ...]
+    paper: str
+    guide: Guide
+    defaults: Mapping[str, object] = field(default_factory=dict)
+    owned: Mapping[str, str] = field(default_factory=dict)

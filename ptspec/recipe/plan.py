@@ -1,0 +1,201 @@
+"""The typed plan: what a recipe means, once it is known to be right.
+
+Types only. `ptspec.recipe.resolve` makes a `Plan` from a document; everything downstream reads it and
+nothing else of the recipe. `at` is the JSON pointer of the node in the recipe, so that a failure late
+in a run can still be shown at its line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ptspec.methods.types import Method
+
+BASE = "base"
+
+
+class Handover(Enum):
+    """What becomes of the incoming adapter; the reference is always the policy that came in."""
+
+    CONTINUE = "continue"
+    MERGE = "merge"
+    STACK = "stack"
+
+
+class OnFail(Enum):
+    STOP = "stop"
+    WARN = "warn"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """`path` is a folder that exists (absolute) or, when there is none, a hub id."""
+
+    path: str
+    local: bool
+    revision: str | None = None
+    dtype: str | None = None
+    attn_implementation: str | None = None
+    chat_template: Path | None = None
+    trust_remote_code: bool = False
+    at: str = "/model"
+
+
+@dataclass(frozen=True)
+class AdapterSpec:
+    """The adapter of a stage. Neither switch: full fine-tuning.
+
+    `lora` holds peft.LoraConfig fields, `quantization` transformers.BitsAndBytesConfig fields.
+    """
+
+    use_lora: bool
+    use_qlora: bool = False
+    lora: Mapping[str, Any] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+    at: str = "/adapter"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where rows come from. `paths` are files that exist (globs and folders expanded, sorted), or empty
+    when `hub` is set. `columns` maps the name a method wants to the name in the file."""
+
+    name: str
+    paths: tuple[Path, ...]
+    hub: str | None = None
+    config_name: str | None = None
+    split: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    shuffle: bool = False
+    streaming: bool = False
+    chat: bool = True
+    at: str = "/data"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Rows drawn from other sources with these probabilities."""
+
+    name: str
+    weights: Mapping[str, float]
+    at: str = "/data"
+
+
+@dataclass(frozen=True)
+class RewardSpec:
+    """`function` (built in, or "file.py:name"), or `model` (a path, a hub id, or a reward stage).
+
+    `options` are the built-in function's own arguments (a `pattern`, a `max_length`, …).
+    """
+
+    name: str
+    function: str | None = None
+    model: str | None = None
+    weight: float = 1.0
+    options: Mapping[str, Any] = field(default_factory=dict)
+    at: str = "/rewards"
+
+
+@dataclass(frozen=True)
+class JudgeSpec:
+    """A pairwise preference P(a beats b): exactly one of `function`, `reward`, `endpoint` is set."""
+
+    name: str
+    function: str | None = None
+    reward: str | None = None
+    endpoint: str | None = None
+    model: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    at: str = "/judges"
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    metric: str
+    min: float | None = None
+    max: float | None = None
+    min_gain: float | None = None
+    max_increase: float | None = None
+    over: str | None = None
+    on_fail: OnFail = OnFail.STOP
+    confidence: float | None = None
+    at: str = "/checks"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training stage.
+
+    `parent` is an earlier stage's name, "base", or a path to an adapter or model. `handover` is None
+    where no adapter comes in. `config` holds the method's TRL config fields under TRL's names, as
+    given in the recipe.
+    """
+
+    name: str
+    method: Method
+    parent: str
+    handover: Handover | None
+    data: str
+    adapter: AdapterSpec
+    rewards: tuple[str, ...] = ()
+    judge: str | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    checks: tuple[CheckSpec, ...] = ()
+    at: str = "/stages"
+
+
+@dataclass(frozen=True)
+class EvaluationSpec:
+    """What is measured after every stage. `metrics` None: all that the data's columns allow."""
+
+    data: str
+    metrics: tuple[str, ...] | None = None
+    max_new_tokens: int = 128
+    samples: int = 8
+    judge: str | None = None
+    at: str = "/eval"
+
+
+@dataclass(frozen=True)
+class ComputeSpec:
+    launcher: str = "local"
+    processes: int = 1
+    nodes: int = 1
+    strategy: str | None = None
+    precision: str | None = None
+    vllm: Mapping[str, Any] | None = None
+    at: str = "/compute"
+
+
+@dataclass(frozen=True)
+class TrackingSpec:
+    report_to: tuple[str, ...] = ()
+    project: str | None = None
+    at: str = "/tracking"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole recipe, resolved. `output` is the run's own folder. `document` is the recipe as a JSON
+    value after `--set`, for the manifest."""
+
+    name: str
+    description: str
+    seed: int
+    model: ModelSpec
+    data: Mapping[str, Source | Mix]
+    rewards: Mapping[str, RewardSpec]
+    judges: Mapping[str, JudgeSpec]
+    stages: tuple[Stage, ...]
+    evaluation: EvaluationSpec | None
+    checks: tuple[CheckSpec, ...]
+    compute: ComputeSpec
+    tracking: TrackingSpec
+    output: Path
+    recipe: Path
+    document: Mapping[str, Any]
