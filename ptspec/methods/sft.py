@@ -1,0 +1,36 @@
+"""Supervised fine-tuning."""
+
+from ptspec.methods.types import Feedback, Guide, Headline, Method, Rows, Yields
+
+METHOD = Method(
+    name="sft",
+    title="Supervised fine-tuning",
+    trainer="trl:SFTTrainer",
+    config="trl:SFTConfig",
+    rows=Rows.PROMPT_COMPLETION,
+    yields=Yields.POLICY,
+    feedback=Feedback.NONE,
+    online=False,
+    reference=False,
+    headline=(
+        Headline("loss", "loss"),
+        Headline("mean_token_accuracy", "token accuracy"),
+    ),
+    paper="Ouyang et al. 2022, arXiv 2203.02155 §3.1",
+    guide=Guide(
+        when="First, whenever the model does not yet answer in the form you want, and you have good answers.",
+        how="Minimises the cross-entropy of the completion given the prompt: −Σ_t log π(y_t | x, y_<t).",
+        pros=("simple and stable", "one model in memory", "the base for every preference method"),
+        cons=("imitates the data, its faults included", "says nothing about what is worse"),
+        fields=(
+            "learning_rate",
+            "num_train_epochs",
+            "per_device_train_batch_size",
+            "max_length",
+            "packing",
+            "assistant_only_loss",
+        ),
+        example_row='{"prompt": "Where does Mira live?", "completion": "Mira lives in Tarn."}',
+        example_stage='{"name": "sft", "method": "sft", "data": "train", "config": {"learning_rate": 2e-4}}',
+    ),
+)
