@@ -58,11 +58,7 @@ class RowMaker:
 
     def wrong(self, fact: Fact) -> Fact:
         """Another value for the same name, or what is true of another name."""
-        others = [
-            other
-            for other in self.facts
-            if other.topic is fact.topic and other.value != fact.value
-        ]
+        others = [other for other in self.facts if other.topic is fact.topic and other.value != fact.value]
         other = self.rng.choice(others)
         return self.rng.choice((other, Fact(fact.name, fact.topic, other.value)))
 
