@@ -117,14 +117,12 @@ def common_prefix(chosen: list[Any], rejected: list[Any]) -> int:
     return min(shared, len(chosen) - 1, len(rejected) - 1)
 
 
-def to_trl(row: Row, rows: Rows, chat: bool = True) -> Iterator[dict[str, Any]]:
+def to_trl(row: Row, rows: Rows, shape: Shape, chat: bool = True) -> Iterator[dict[str, Any]]:
     """The TRL row or rows (a pair gives two unpaired ones) that `row` stands for.
 
-    Raises `KeyError` with the method's columns if `row` has none of the shapes.
+    `shape` is that of the whole source (`shape_for` on its columns): a row that lacks a column of it is
+    a fault of the data (`KeyError`), never a reason to read the row in another way.
     """
-    shape = shape_for(rows, frozenset(name for name, value in row.items() if value is not None))
-    if shape is None:
-        raise KeyError(wanted(rows))
     match rows:
         case Rows.PROMPT_COMPLETION:
             yield _prompt_completion(row, shape, chat)

@@ -1,0 +1,84 @@
+"""From a source of the plan to the `datasets.Dataset` that a TRL trainer takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ptspec.data.formats import EvaluationRow, evaluation_row, shape_for, to_trl, wanted
+from ptspec.data.sources import read_rows
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.methods.types import Rows
+from ptspec.recipe.plan import Mix, Source
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+RESERVED = frozenset({"prompt", "completion", "chosen", "rejected", "label", "messages", "text", "tools"})
+"""Columns with a meaning to TRL: an online method's rewards get every other column of the row."""
+
+
+def load(data: Mapping[str, Source | Mix], name: str, rows: Rows, seed: int) -> Dataset:
+    """The rows of `data[name]` in the columns TRL wants for `rows`.
+
+    A mix draws from its sources with their probabilities until one is used up, by `seed`.
+    Raises `InputError` where a row lacks what the method needs.
+    """
+    import datasets
+
+    source = data[name]
+    if isinstance(source, Mix):
+        parts = [load(data, part, rows, seed) for part in source.weights]
+        return datasets.interleave_datasets(parts, probabilities=list(source.weights.values()), seed=seed)
+    converted = datasets.Dataset.from_list(list(_convert(_raw(source), source, rows)))
+    return converted.shuffle(seed=seed) if source.shuffle else converted
+
+
+def load_evaluation(data: Mapping[str, Source | Mix], name: str) -> list[EvaluationRow]:
+    """The held-out rows of `data[name]`, in file order."""
+    source = data[name]
+    if isinstance(source, Mix):
+        return [row for part in source.weights for row in load_evaluation(data, part)]
+    return [evaluation_row(row, source.chat) for row in _raw(source)]
+
+
+def _raw(source: Source) -> Iterator[Mapping[str, Any]]:
+    if source.hub is None:
+        yield from (row.values for row in read_rows(source))
+    else:
+        yield from _from_hub(source)
+
+
+def _from_hub(source: Source) -> Iterator[Mapping[str, Any]]:
+    import datasets
+
+    rows = datasets.load_dataset(
+        source.hub, source.config_name, split=source.split or "train", streaming=source.streaming
+    )
+    if source.columns:
+        rows = rows.rename_columns({old: new for new, old in source.columns.items()})
+    if source.limit is not None:
+        rows = rows.take(source.limit)
+    yield from rows
+
+
+def _convert(raw: Iterator[Mapping[str, Any]], source: Source, rows: Rows) -> Iterator[dict[str, Any]]:
+    shape = None
+    for number, row in enumerate(raw, start=1):
+        shape = shape or shape_for(rows, frozenset(row))
+        if shape is None:
+            raise InputError(_fault(source, f"needs the columns {wanted(rows)}; it has {', '.join(row)}"))
+        try:
+            converted = list(to_trl(row, rows, shape, source.chat))
+        except KeyError as error:
+            raise InputError(_fault(source, f"row {number} has no {error}")) from None
+        extra = _other_columns(row) if rows is Rows.PROMPT_ONLY else {}
+        yield from (extra | new for new in converted)
+
+
+def _other_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name not in RESERVED}
+
+
+def _fault(source: Source, what: str) -> Diagnostic:
+    return Diagnostic("missing-column", f'data "{source.name}": {what}', pointer=source.at)
