@@ -78,7 +78,7 @@ def check_plan(plan: Plan) -> list[Diagnostic]:
         source = plan.data[name]
         if isinstance(source, Source) and source.paths:
             is_held_out = plan.evaluation is not None and name == plan.evaluation.data
-            found += _check_source(source, uses, {} if is_held_out else held_out)
+            found += _check_source(source, uses, frozenset() if is_held_out else held_out)
     return found
 
 
@@ -95,7 +95,7 @@ def _uses(plan: Plan) -> dict[str, list[Use]]:
     return uses
 
 
-def _check_source(source: Source, uses: list[Use], held_out: Mapping[bytes, int]) -> list[Diagnostic]:
+def _check_source(source: Source, uses: list[Use], held_out: frozenset[bytes]) -> list[Diagnostic]:
     found: list[Diagnostic] = []
     tallies: dict[Path, Tally] = {path: Tally() for path in source.paths}
     shapes: dict[Use, Shape | None] | None = None
@@ -136,7 +136,7 @@ def _shape(use: Use, row: PlacedRow) -> Shape | None:
 
 
 def _row_faults(
-    row: PlacedRow, shapes: Mapping[Use, Shape | None], held_out: Mapping[bytes, int]
+    row: PlacedRow, shapes: Mapping[Use, Shape | None], held_out: frozenset[bytes]
 ) -> Iterator[Fault]:
     for use, shape in shapes.items():
         if use.rows is None:
@@ -145,9 +145,8 @@ def _row_faults(
             yield _no_shape(use, row.values)
         else:
             yield from _column_faults(use, shape, row.values)
-    if held_out and (prompt := prompt_key(row.values)) in held_out:
-        message = f"this prompt stands in the held-out data too (its row {held_out[prompt]})"
-        yield Fault("held-out-row", message.split(" (")[0], Severity.WARNING)
+    if held_out and prompt_key(row.values) in held_out:
+        yield Fault("held-out-row", "this prompt stands in the held-out data too", Severity.WARNING)
 
 
 def _no_shape(use: Use, values: Mapping[str, Any]) -> Fault:
@@ -207,16 +206,11 @@ def prompt_key(values: Mapping[str, Any]) -> bytes | None:
     return None
 
 
-def _prompts(plan: Plan) -> dict[bytes, int]:
+def _prompts(plan: Plan) -> frozenset[bytes]:
     if plan.evaluation is None:
-        return {}
+        return frozenset()
     source = plan.data[plan.evaluation.data]
     if not isinstance(source, Source) or not source.paths:
-        return {}
-    if any(stage.data == plan.evaluation.data for stage in plan.stages):
-        return {}
-    keys: dict[bytes, int] = {}
-    for item in scan(source):
-        if isinstance(item, PlacedRow) and (key := prompt_key(item.values)):
-            keys.setdefault(key, item.line)
-    return keys
+        return frozenset()
+    keys = (prompt_key(item.values) for item in scan(source) if isinstance(item, PlacedRow))
+    return frozenset(key for key in keys if key is not None)

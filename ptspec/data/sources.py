@@ -13,6 +13,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,7 +25,7 @@ COMPRESSIONS = (".gz", ".zst")
 
 @dataclass(frozen=True)
 class PlacedRow:
-    """A row after `columns` were renamed. `line` counts from 1; in JSON and Parquet it is the row's number."""
+    """A row after `columns` were renamed. `line` counts from 1 (JSON, Parquet: the row)."""
 
     file: Path
     line: int
@@ -112,13 +113,19 @@ def _open(path: Path) -> Iterator[IO[bytes]]:
         with gzip.open(path) as file:
             yield file  # type: ignore[misc]
     elif path.suffix == ".zst":
-        import zstandard  # an optional dependency, needed for such a file only
-
-        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as file:
+        with path.open("rb") as raw, _zstandard(path).ZstdDecompressor().stream_reader(raw) as file:
             yield io.BufferedReader(file)
     else:
         with path.open("rb") as file:
             yield file
+
+
+def _zstandard(path: Path) -> Any:
+    try:
+        return import_module("zstandard")
+    except ImportError:
+        message = "a .zst file needs the package zstandard: pip install zstandard, or decompress the file"
+        raise InputError(Diagnostic("missing-package", message, Location(shown(path)))) from None
 
 
 def _read_jsonl(path: Path) -> Iterator[PlacedRow | Unreadable]:
