@@ -1,0 +1,78 @@
+"""When two short texts say the same: normalising, whole words, numbers.
+
+Knows text only. The built-in rewards and the evaluation's accuracy share it, so that what training
+rewards and what evaluation counts as right never drift apart.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+import unicodedata
+from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?:/\d+)?")
+
+
+def text_of(text: Any) -> str:
+    """The text of a string, or of the last assistant message (else the last message) of a list of them."""
+    if isinstance(text, str):
+        return text
+    if not text:
+        return ""
+    assistant = [message for message in text if message.get("role") == "assistant"]
+    return content_of((assistant or text)[-1])
+
+
+def content_of(message: Mapping[str, Any]) -> str:
+    """A message's content as a string; of a list of parts, those that are text."""
+    content = message.get("content")
+    if isinstance(content, Sequence) and not isinstance(content, str):
+        return "".join(str(part.get("text", "")) for part in content)
+    return "" if content is None else str(content)
+
+
+def _fold(text: str) -> str:
+    folded = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
+    return " ".join(folded.split())
+
+
+def normalise(text: str) -> str:
+    """Unicode NFKC, lower case, single spaces, no punctuation at either end."""
+    return _fold(text).strip(string.punctuation + " ")
+
+
+def contains_word(text: str, gold: str) -> bool:
+    """Whether `gold` stands in `text` as a whole word or words, case aside.
+
+    "5" does not stand in "15", "5.2", "1,5" or "-5". An empty `gold` stands nowhere.
+    """
+    wanted = _fold(gold).rstrip(".,;:!?")
+    if not wanted:
+        return False
+    before = r"(?<!\w)(?<!\d[.,])" if wanted[0].isalnum() else ""
+    sign = r"(?<!\s-)" if wanted[0].isdigit() else ""
+    after = r"(?!\w)(?![.,]\d)" if wanted[-1].isalnum() else ""
+    return re.search(before + sign + re.escape(wanted) + after, " " + _fold(text)) is not None
+
+
+def same_text(text: str, gold: str) -> bool:
+    """Whether the two are equal once normalised. Two empty texts are not."""
+    wanted = normalise(gold)
+    return bool(wanted) and normalise(text) == wanted
+
+
+def last_number(text: str) -> Decimal | None:
+    """The last number of `text` ("1,200", "-3.5", "2e3", "3/4"), or None."""
+    found = [match.group() for match in NUMBER.finditer(text) if any(c.isdigit() for c in match.group())]
+    return _value(found[-1]) if found else None
+
+
+def _value(number: str) -> Decimal | None:
+    above, _, below = number.replace(",", "").replace("−", "-").partition("/")
+    try:
+        return Decimal(above) / Decimal(below) if below else Decimal(above)
+    except (InvalidOperation, ZeroDivisionError):
+        return None
