@@ -46,6 +46,8 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StageStarted:
+    """`reason` says why a stage that was finished before is trained again ("beta 0.1 → 0.2")."""
+
     stage: str
     method: str
     parent: str | None
@@ -54,6 +56,7 @@ class StageStarted:
     rows: int
     total_steps: int
     resumed_from_step: int = 0
+    reason: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,151 @@
+"""The base model: loaded once, its weights shared by every stage of a run.
+
+A trainer patches the model it is given (TRL replaces `forward`), so no trainer ever gets the model that was
+loaded: each stage gets a new tree of modules over the same tensors (`Base.spawn`).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.model.device import Device
+from ptspec.recipe.plan import AdapterSpec, ModelSpec
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
+NF4 = {
+    "load_in_4bit": True,
+    "bnb_4bit_quant_type": "nf4",
+    "bnb_4bit_use_double_quant": True,
+}
+
+
+@dataclass(frozen=True)
+class Base:
+    """`model` stays as it was loaded; `path` is the folder or hub id an adapter's config should name."""
+
+    path: str
+    model: Any
+    tokenizer: Any
+    parameters: int
+
+    def spawn(self, *, own_weights: bool = False) -> Any:
+        """A new module tree over the same tensors, or over copies of them (`own_weights`)."""
+        if own_weights:
+            return copy.deepcopy(self.model).requires_grad_(True)
+        tensors = [*self.model.parameters(), *self.model.buffers()]
+        spawned = copy.deepcopy(self.model, memo={id(tensor): tensor for tensor in tensors})
+        # The one stage that trains these tensors in place asks for its own; every other leaves them alone.
+        spawned.requires_grad_(False)
+        return spawned
+
+
+def load_tokenizer(spec: ModelSpec, folder: str | None = None) -> Any:
+    """The tokenizer of `folder`, or of the base; a pad token is taken from eos where there is none."""
+    tokenizer = AutoTokenizer.from_pretrained(
+        folder or spec.path, revision=spec.revision, trust_remote_code=spec.trust_remote_code
+    )
+    if spec.chat_template is not None:
+        tokenizer.chat_template = spec.chat_template.read_text(encoding="utf-8")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str | None = None) -> Base:
+    """The base model for stages with this adapter setup, quantised with `use_qlora`.
+
+    `folder` loads a full-weights stage folder in its place. Raises `InputError` where there is no such model.
+    """
+    path = folder or spec.path
+    refuse_pickles(path, spec.at)
+    try:
+        tokenizer = load_tokenizer(spec, folder)
+        model = AutoModelForCausalLM.from_pretrained(path, **_loading_options(spec, adapter, device))
+    except (OSError, ValueError) as error:
+        raise InputError(_cannot_load(path, spec.at, error)) from error
+    if adapter.use_qlora:
+        _keep_unpacked(model)
+    model.eval()
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return Base(path, model, tokenizer, count_parameters(model))
+
+
+def _loading_options(spec: ModelSpec, adapter: AdapterSpec, device: Device) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "revision": spec.revision,
+        "trust_remote_code": spec.trust_remote_code,
+        "dtype": DTYPES[spec.dtype or default_dtype(adapter, device)],
+        "device_map": {"": device.kind},
+        "use_safetensors": True,
+    }
+    if spec.attn_implementation:
+        options["attn_implementation"] = spec.attn_implementation
+    if adapter.use_qlora:
+        options["quantization_config"] = quantization(adapter, device)
+    return options
+
+
+def default_dtype(adapter: AdapterSpec, device: Device) -> str:
+    """Full fine-tuning keeps float32 master weights, as TRL does: at its learning rates a bf16 weight would
+    not move. Frozen weights stay in the checkpoint's own dtype, but for a CPU, which is slow in bf16."""
+    return "float32" if device.is_cpu or not adapter.use_lora else "auto"
+
+
+def quantization(adapter: AdapterSpec, device: Device) -> BitsAndBytesConfig:
+    """NF4 with double quantisation unless the recipe says otherwise; computes in bf16 where that is fast."""
+    fields = dict(adapter.quantization)
+    if not fields.get("load_in_8bit"):
+        compute = "float32" if device.is_cpu else "bfloat16"
+        fields = NF4 | {"bnb_4bit_compute_dtype": compute} | fields
+    return BitsAndBytesConfig(**fields)
+
+
+def _keep_unpacked(model: torch.nn.Module) -> None:
+    # On a CPU with AVX512-BF16 one evaluation pass packs Linear4bit for good, and later LoRA gradients
+    # through it are wrong (cosine .34 to the true ones) with a mere UserWarning.
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Parameters before quantisation: a 4-bit tensor holds two of them in a byte."""
+    counted = 0
+    for parameter in model.parameters():
+        state = getattr(parameter, "quant_state", None)
+        counted += state.shape.numel() if state is not None else parameter.numel()
+    return counted
+
+
+def refuse_pickles(path: str, at: str) -> None:
+    """Weights are read as safetensors only; a folder that has nothing but pickles is told how to convert."""
+    folder = Path(path)
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return
+    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
+    if pickles:
+        raise InputError(
+            Diagnostic(
+                "pickled-weights",
+                f"{path} holds its weights as a pickle ({pickles[0]}), which can run code when it is loaded",
+                Location(path),
+                at,
+                hint="convert them to safetensors: model.save_pretrained(folder) with a current transformers",
+            )
+        )
+
+
+def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:
+    return Diagnostic(
+        "cannot-load-model",
+        f"the model {path} cannot be loaded: {str(error).splitlines()[0]}",
+        pointer=at,
+        hint='"model" is a folder with config.json, tokenizer and *.safetensors, or a hub id',
+    )

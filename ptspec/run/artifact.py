@@ -1,0 +1,141 @@
+"""A stage's folder: how it is read, written whole, and told from half of one. Knows no trainer and no torch.
+
+A stage is done or it is not there: it is made in `.<stage>.partial` and appears by one rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ptspec.diagnostics import Diagnostic, InputError, Location
+
+RECORD = "stage.json"
+ADAPTER_CONFIG = "adapter_config.json"
+MODEL_CONFIG = "config.json"
+FORMAT = 1
+PICKLES = ("optimizer.pt", "scheduler.pt", "training_args.bin", "scaler.pt", "optimizer.bin")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A folder with an adapter (over the weights at `weights`) or with full weights of its own."""
+
+    folder: Path
+    is_adapter: bool
+    weights: str
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file that appears whole or not at all: written beside its place, flushed to disk, then renamed."""
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).chmod(0o644)
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    with whole_file(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`; raises `InputError` where the file is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(Diagnostic("missing-file", f"there is no {path}", Location(str(path)))) from None
+    except (OSError, ValueError) as error:
+        raise InputError(
+            Diagnostic("damaged-file", f"{path} cannot be read: {error}", Location(str(path)))
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(Diagnostic("damaged-file", f"{path} holds no JSON object", Location(str(path))))
+    return value
+
+
+def partial_folder(output: Path, stage: str) -> Path:
+    return output / f".{stage}.partial"
+
+
+def finished_record(output: Path, stage: str) -> dict[str, Any] | None:
+    """`stage.json` of a finished stage, or None where there is none (an unreadable one counts as none)."""
+    try:
+        return read_json(output / stage / RECORD)
+    except InputError:
+        return None
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Makes `partial` appear as `final`; an older `final` is moved aside first and removed after."""
+    aside = final.parent / f".{final.name}.old"
+    shutil.rmtree(aside, ignore_errors=True)
+    if final.exists():
+        final.rename(aside)
+    partial.rename(final)
+    _sync_folder(final.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def recover(final: Path) -> None:
+    """Puts back a folder that a crash inside `publish` left aside."""
+    aside = final.parent / f".{final.name}.old"
+    if aside.exists() and not final.exists():
+        aside.rename(final)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def strip_pickles(folder: Path) -> None:
+    """Leaves of the checkpoints what can be loaded without running code: weights and the trainer's state."""
+    for path in sorted(folder.rglob("*")):
+        if path.name in PICKLES or (path.name.startswith("rng_state") and path.suffix == ".pth"):
+            path.unlink()
+
+
+def open_artifact(folder: Path, at: str | None = None) -> Artifact:
+    """What lies in `folder`: an adapter or full weights; `InputError` where it is neither."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        config = read_json(folder / ADAPTER_CONFIG)
+        return Artifact(folder, True, adapter_weights(folder, config))
+    if (folder / MODEL_CONFIG).is_file():
+        return Artifact(folder, False, str(folder))
+    what = (
+        "there is no such folder"
+        if not folder.is_dir()
+        else "it has neither adapter_config.json nor config.json"
+    )
+    raise InputError(
+        Diagnostic("not-a-model", f"{folder} is no adapter and no model: {what}", Location(str(folder)), at)
+    )
+
+
+def adapter_weights(folder: Path, config: Mapping[str, Any]) -> str:
+    """The folder or hub id of the weights that an adapter stands on, as `adapter_config.json` names it."""
+    return str(config.get("base_model_name_or_path") or "")

@@ -1,0 +1,168 @@
+"""What a stage's result depends on, as one hash: same fingerprint, same result, not trained again.
+
+Torch-free, so that `pt plan` can tell what would be reused. What changes nothing in the result (names of
+sources, `$comment`, logging, saving, tracking) stays out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ptspec.data.sources import content_hash
+from ptspec.recipe.plan import EvaluationSpec, Mix, ModelSpec, Plan, Source, Stage
+
+VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+FORMAT = 1
+"""Raised when a change of ours alters what a stage of the same recipe learns."""
+
+WITHOUT_EFFECT = (
+    "logging_",
+    "log_",
+    "save_",
+    "report_to",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "dataloader_prefetch_factor",
+    "dataloader_persistent_workers",
+    "dataset_num_proc",
+    "skip_memory_metrics",
+    "include_num_input_tokens_seen",
+)
+"""Prefixes of config fields that change what is written, not what is learned."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model")
+
+
+class Hashes:
+    """Content hashes of models and sources, each computed once a run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._model: str | None = None
+        self._sources: dict[str, Any] = {}
+
+    def model(self) -> str:
+        if self._model is None:
+            self._model = hash_model(self._plan.model)
+        return self._model
+
+    def source(self, name: str) -> Any:
+        if name not in self._sources:
+            self._sources[name] = self._hash_source(self._plan.data[name])
+        return self._sources[name]
+
+    def _hash_source(self, source: Source | Mix) -> Any:
+        if isinstance(source, Mix):
+            return [[self.source(part), weight] for part, weight in source.weights.items()]
+        options = {
+            "columns": dict(source.columns),
+            "limit": source.limit,
+            "shuffle": source.shuffle,
+            "chat": source.chat,
+            "split": source.split,
+        }
+        where = [source.hub, source.config_name] if source.hub else content_hash(source)
+        return [where, options]
+
+
+def hash_model(spec: ModelSpec) -> str:
+    """SHA-256 over a model folder's weights, config and tokenizer; a hub id stands for itself."""
+    if not spec.local:
+        return digest([spec.path, spec.revision])
+    return hash_folder(Path(spec.path))
+
+
+def hash_folder(folder: Path) -> str:
+    """SHA-256 over the files of a model or adapter folder that decide what it computes."""
+    names = [*TOKENIZER_FILES, "config.json", "adapter_config.json"]
+    files = sorted([*folder.glob("*.safetensors"), *(folder / name for name in names)])
+    return digest([[file.name, hash_file(file)] for file in files if file.is_file()])
+
+
+def hash_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide what a stage learns."""
+    found = {}
+    for package in VERSIONED:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[str, Any]:
+    """What the fingerprint of `stage` covers, by name; `parent` is the fingerprint of what comes in."""
+    return {
+        "format": FORMAT,
+        "model": hashes.model(),
+        "model options": [plan.model.dtype, plan.model.attn_implementation, _template(plan.model)],
+        "parent": parent,
+        "method": stage.method.name,
+        "handover": stage.handover.value if stage.handover else None,
+        "data": hashes.source(stage.data),
+        "adapter": [
+            stage.adapter.use_lora,
+            stage.adapter.use_qlora,
+            dict(stage.adapter.lora),
+            dict(stage.adapter.quantization),
+        ],
+        "config": effective_config(stage),
+        "seed": plan.seed,
+        "precision": plan.compute.precision,
+        "versions": versions(),
+    }
+
+
+def effective_config(stage: Stage) -> Mapping[str, Any]:
+    """The recipe's config for the stage without what changes nothing in the result."""
+    merged = {**stage.method.defaults, **stage.config}
+    return {name: value for name, value in merged.items() if not name.startswith(WITHOUT_EFFECT)}
+
+
+def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> str:
+    """What an evaluation's numbers depend on beside the policy itself."""
+    rewards = {
+        name: [reward.function, dict(reward.options)]
+        for name, reward in plan.rewards.items()
+        if reward.function is not None
+    }
+    return digest([FORMAT, hashes.source(spec.data), spec.metrics, spec.max_new_tokens, plan.seed, rewards])
+
+
+def _template(spec: ModelSpec) -> str | None:
+    return hash_file(spec.chat_template) if spec.chat_template else None
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """In words, what differs between two ingredient lists: "beta 0.1 → 0.2", "data changed"."""
+    words: list[str] = []
+    for name, value in after.items():
+        if (old := before.get(name)) == value:
+            continue
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            words += [
+                f"{key} {old.get(key, 'unset')} → {value.get(key, 'unset')}"
+                for key in sorted({*old, *value})
+                if old.get(key) != value.get(key)
+            ]
+        elif isinstance(value, str | int | float) and len(str(value)) < 20 and old is not None:
+            words.append(f"{name} {old} → {value}")
+        else:
+            words.append(f"{name} changed")
+    return words

@@ -1,0 +1,261 @@
+"""The loop over a plan's stages: reuse or train, measure, check, publish. Prints nothing.
+
+Every stage goes the same way: what comes in (a folder) → policy and data → trainer → a folder → evaluation
+of that folder → the folder gets its name. Nothing else passes from one stage to the next.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptspec.data.load import load
+from ptspec.data.sources import shown
+from ptspec.diagnostics import CheckError, Diagnostic, Location
+from ptspec.evaluation.checks import Outcome, outcome
+from ptspec.evaluation.measurement import Measurement
+from ptspec.events import (
+    CheckEvaluated,
+    Listener,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    StageLine,
+    StageReused,
+)
+from ptspec.model.bases import Bases
+from ptspec.model.device import Device, find_device
+from ptspec.model.handover import describe_adapter, prepare
+from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
+from ptspec.run.artifact import (
+    FORMAT,
+    RECORD,
+    Artifact,
+    finished_record,
+    open_artifact,
+    partial_folder,
+    publish,
+    recover,
+    strip_pickles,
+    write_json,
+)
+from ptspec.run.assess import Assessor
+from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredients
+from ptspec.run.manifest import now, write_manifest
+from ptspec.training.train import CHECKPOINTS, Job, Trained, train
+
+
+@dataclass(frozen=True)
+class Options:
+    """`until`: the last stage to run. `fresh`: train again what is finished."""
+
+    until: str | None = None
+    fresh: bool = False
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """What a run gave: the measurements by policy name, in order, and the checks."""
+
+    measurements: dict[str, Measurement]
+    checks: tuple[Outcome, ...]
+
+
+class Run:
+    """One run of a plan in its output folder, which the caller has locked."""
+
+    def __init__(self, plan: Plan, listener: Listener, options: Options) -> None:
+        self.plan = plan
+        self.listener = listener
+        self.options = options
+        self.device: Device = find_device()
+        self.hashes = Hashes(plan)
+        self.bases = Bases(plan.model, self.device)
+        self.assessor = Assessor(plan, self.bases, self.hashes, listener)
+        self.fingerprints: dict[str, str] = {BASE: BASE}
+        self.checks: list[Outcome] = []
+
+    def go(self) -> Outcomes:
+        """Runs the stages. Raises `CheckError` where a check that stops did not hold."""
+        begun = time.monotonic()
+        stages = self._wanted()
+        self._announce(stages)
+        self._write_manifest()
+        if self.plan.evaluation is not None:
+            self.assessor.base()
+        for stage in stages:
+            self._stage(stage)
+            self._write_manifest()
+        names = tuple(stage.name for stage in stages)
+        self.listener(RunFinished(str(self.plan.output), time.monotonic() - begun, names))
+        return Outcomes(self.assessor.measurements, tuple(self.checks))
+
+    def _wanted(self) -> tuple[Stage, ...]:
+        if self.options.until is None:
+            return self.plan.stages
+        names = [stage.name for stage in self.plan.stages]
+        return self.plan.stages[: names.index(self.options.until) + 1]
+
+    def _announce(self, stages: tuple[Stage, ...]) -> None:
+        setups = dict.fromkeys(describe_adapter(stage.adapter) for stage in stages)
+        self.listener(
+            RunStarted(
+                name=self.plan.name,
+                model=shown(Path(self.plan.model.path)) if self.plan.model.local else self.plan.model.path,
+                parameters=self.bases.get(stages[0].adapter).parameters,
+                setup=", ".join(setups),
+                device=self.device.words,
+                output=shown(self.plan.output),
+                stages=tuple(
+                    StageLine(s.name, s.method.name, s.parent, _handover(s), reference_of(s)) for s in stages
+                ),
+                log=shown(self.plan.output / LOG),
+            )
+        )
+
+    def _stage(self, stage: Stage) -> None:
+        final = self.plan.output / stage.name
+        recover(final)
+        covered = ingredients(self.plan, stage, self._parent_fingerprint(stage), self.hashes)
+        fingerprint = self.fingerprints[stage.name] = digest(covered)
+        record = finished_record(self.plan.output, stage.name)
+        if record and record.get("fingerprint") == fingerprint and not self.options.fresh:
+            self.listener(StageReused(stage.name, record["finished"], "unchanged"))
+        else:
+            self._train(stage, covered, fingerprint, _why_again(record, covered))
+        if self.plan.evaluation is not None:
+            self.assessor.stage(stage, final)
+            self._check(stage)
+
+    def _parent_fingerprint(self, stage: Stage) -> str:
+        if stage.parent in self.fingerprints:
+            return self.fingerprints[stage.parent]
+        return hash_folder(Path(stage.parent))
+
+    def _train(self, stage: Stage, covered: dict[str, Any], fingerprint: str, reason: str | None) -> None:
+        partial = partial_folder(self.plan.output, stage.name)
+        _clear_unless(partial, fingerprint)
+        incoming = self.incoming(stage)
+        base = self.bases.get(stage.adapter, incoming)
+        job = Job(
+            stage=stage,
+            base=base,
+            policy=prepare(base, incoming, stage),
+            dataset=load(self.plan.data, stage.data, stage.method.rows, self.plan.seed),
+            folder=partial,
+            device=self.device,
+            precision=self.plan.compute.precision,
+            tracking=self.plan.tracking,
+            seed=self.plan.seed,
+            reference=reference_of(stage),
+            reason=reason,
+        )
+        trained = train(job, self.listener)
+        del job, base
+        self.bases.release()
+        strip_pickles(partial / CHECKPOINTS)
+        write_json(partial / RECORD, self._record(stage, covered, fingerprint, trained))
+        if self.plan.evaluation is not None:
+            self.assessor.stage(stage, partial)
+        (partial / MARK).unlink()
+        publish(partial, self.plan.output / stage.name)
+        self.listener(StageFinished(stage.name, str(self.plan.output / stage.name)))
+
+    def incoming(self, stage: Stage) -> Artifact | None:
+        """The folder that comes into `stage`; None for the bare base."""
+        if stage.parent == BASE:
+            return None
+        named = any(other.name == stage.parent for other in self.plan.stages)
+        folder = self.plan.output / stage.parent if named else Path(stage.parent)
+        return open_artifact(folder, f"{stage.at}/from")
+
+    def _record(
+        self, stage: Stage, covered: dict[str, Any], fingerprint: str, trained: Trained
+    ) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "stage": stage.name,
+            "method": stage.method.name,
+            "parent": stage.parent,
+            "handover": _handover(stage),
+            "reference": reference_of(stage),
+            "adapter": describe_adapter(stage.adapter),
+            "fingerprint": fingerprint,
+            "ingredients": covered,
+            "config": trained.config,
+            "steps": trained.steps,
+            "trainable_parameters": trained.trainable_parameters,
+            "seconds": round(trained.seconds, 3),
+            "peak_memory_bytes": trained.peak_memory_bytes,
+            "finished": now(),
+        }
+
+    def _check(self, stage: Stage) -> None:
+        figures = {name: measured.metrics for name, measured in self.assessor.measurements.items()}
+        failed: list[tuple[CheckSpec, str]] = []
+        for check in (*stage.checks, *self._run_checks(stage)):
+            result = outcome(check, stage.name, stage.parent, figures)
+            self.checks.append(result)
+            self.listener(CheckEvaluated(stage.name, result.text, result.held, check.on_fail.value))
+            if not result.held and check.on_fail is OnFail.STOP:
+                failed.append((check, result.text))
+        if failed:
+            raise CheckError(*(self._check_failed(stage, check, text) for check, text in failed))
+
+    def _run_checks(self, stage: Stage) -> tuple[CheckSpec, ...]:
+        return self.plan.checks if stage is self.plan.stages[-1] else ()
+
+    def _check_failed(self, stage: Stage, check: CheckSpec, text: str) -> Diagnostic:
+        later = [other.name for other in self.plan.stages[self.plan.stages.index(stage) + 1 :]]
+        skipped = f"not started: {', '.join(later)}" if later else "it was the last stage"
+        return Diagnostic(
+            "check-failed",
+            f'stage "{stage.name}": {text} does not hold',
+            Location(str(self.plan.recipe)),
+            check.at,
+            notes=(f"{stage.name} is kept in {self.plan.output / stage.name}; {skipped}",),
+        )
+
+    def _write_manifest(self) -> None:
+        stages = {}
+        for stage in self.plan.stages:
+            if record := finished_record(self.plan.output, stage.name):
+                stages[stage.name] = {
+                    "method": stage.method.name,
+                    "parent": stage.parent,
+                    "fingerprint": record.get("fingerprint"),
+                    "finished": record.get("finished"),
+                    "sha256": hash_folder(self.plan.output / stage.name),
+                }
+        write_manifest(self.plan, self.hashes, self.device.words, stages)
+
+
+LOG = "run.log"
+MARK = ".fingerprint"
+
+
+def _why_again(record: dict[str, Any] | None, covered: dict[str, Any]) -> str | None:
+    if record is None:
+        return None
+    return ", ".join(changes(record.get("ingredients", {}), covered)) or "asked for with --fresh"
+
+
+def reference_of(stage: Stage) -> str | None:
+    """The reference policy in words: "sft, frozen"; None for a method without one."""
+    return f"{stage.parent}, frozen" if stage.method.reference else None
+
+
+def _handover(stage: Stage) -> str | None:
+    return stage.handover.value if stage.handover else None
+
+
+def _clear_unless(partial: Path, fingerprint: str) -> None:
+    """Keeps a half-made stage to go on from only if it was for this very stage."""
+    mark = partial / MARK
+    if partial.exists() and (not mark.is_file() or mark.read_text() != fingerprint):
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True, exist_ok=True)
+    mark.write_text(fingerprint)

@@ -1,0 +1,82 @@
+"""Keeps what other libraries print away from the screen and in a log file."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+QUIET = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "BITSANDBYTES_NOWELCOME": "1",
+}
+
+
+def quiet_environment() -> None:
+    """The program calls nobody and draws no bars of others, unless the user has set these. Before imports."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+
+
+class _LogStream(io.TextIOBase):
+    """A text stream whose lines end up in a logger."""
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines():
+            if line.strip():
+                self._logger.info(line.rstrip())
+        return len(text)
+
+
+@contextlib.contextmanager
+def into_log(path: Path) -> Iterator[None]:
+    """Warnings, log records and prints go to `path` while this lasts. Whoever draws the screen must hold its
+    own stream from before."""
+    root = logging.getLogger()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    before = root.handlers[:], root.level
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO)
+    logging.captureWarnings(True)
+    library_handlers = _redirect_libraries()
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(_LogStream("stdout")),
+            contextlib.redirect_stderr(_LogStream("stderr")),
+        ):
+            warnings.simplefilter("default")
+            yield
+    finally:
+        for logger, handlers, propagate in library_handlers:
+            logger.handlers[:], logger.propagate = handlers, propagate
+        logging.captureWarnings(False)
+        root.handlers[:] = before[0]
+        root.setLevel(before[1])
+        handler.close()
+
+
+def _redirect_libraries() -> list[tuple[logging.Logger, list[logging.Handler], bool]]:
+    """Libraries with handlers of their own on stderr: those are taken off, their records go to the root."""
+    saved = []
+    for name in ("transformers", "datasets", "trl", "peft", "accelerate", "huggingface_hub", "bitsandbytes"):
+        logger = logging.getLogger(name)
+        saved.append((logger, logger.handlers[:], logger.propagate))
+        logger.handlers[:] = []
+        logger.propagate = True
+    if "datasets" in sys.modules:
+        sys.modules["datasets"].disable_progress_bars()
+    if "transformers" in sys.modules:
+        sys.modules["transformers"].utils.logging.disable_progress_bar()
+    return saved

@@ -1,0 +1,55 @@
+"""The trainer's arguments: the recipe's config, the defaults that fit method and device, and what we own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.model.device import Device, training_defaults
+from ptspec.recipe.plan import Stage, TrackingSpec
+
+DEFAULTS: Mapping[str, Any] = {
+    # A curve of a short stage needs every step; the cost is one scalar read a step.
+    "logging_steps": 1,
+    # Disk is finite: a resumed run needs the last checkpoint, and the one before in case that is damaged.
+    "save_total_limit": 2,
+}
+
+
+def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict[str, Any]:
+    """The config fields of `stage` that differ from TRL's own defaults, the recipe's above ours."""
+    return {
+        **DEFAULTS,
+        **training_defaults(device, precision),
+        **stage.method.defaults,
+        **stage.config,
+    }
+
+
+def trainer_arguments(
+    stage: Stage, device: Device, precision: str | None, tracking: TrackingSpec, seed: int, checkpoints: Path
+) -> Any:
+    """TRL's config object for `stage`. Raises `InputError` with TRL's own words where it refuses a value."""
+    config_class = resolve_name(stage.method.config)
+    if tracking.project:
+        os.environ.setdefault("WANDB_PROJECT", tracking.project)
+        os.environ.setdefault("TRACKIO_PROJECT", tracking.project)
+    owned = {
+        "output_dir": str(checkpoints),
+        "seed": seed,
+        "data_seed": seed,
+        "report_to": list(tracking.report_to),
+        "run_name": stage.name,
+        "disable_tqdm": True,
+        "eval_strategy": "no",
+    }
+    try:
+        return config_class(**resolved_config(stage, device, precision), **owned)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            Diagnostic("refused-config", f"{config_class.__name__}: {error}", pointer=f"{stage.at}/config")
+        ) from error

@@ -1,0 +1,116 @@
+"""One stage: its parts into a TRL trainer, trained, saved. Knows no other stage and reads no recipe."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+from transformers import PrinterCallback
+
+from ptspec.events import Listener, StageStarted, StageTrained
+from ptspec.model.adapters import save_policy
+from ptspec.model.base import Base
+from ptspec.model.device import Device, begin_peak_memory, peak_memory
+from ptspec.model.handover import Policy
+from ptspec.recipe.plan import Stage, TrackingSpec
+from ptspec.training.config import trainer_arguments
+from ptspec.training.listen import Progress
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+CHECKPOINTS = "checkpoints"
+METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a stage needs to train, resolved. `folder` is where it is made."""
+
+    stage: Stage
+    base: Base
+    policy: Policy
+    dataset: Dataset
+    folder: Path
+    device: Device
+    precision: str | None
+    tracking: TrackingSpec
+    seed: int
+    reference: str | None
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Trained:
+    steps: int
+    seconds: float
+    trainable_parameters: int
+    peak_memory_bytes: int
+    config: dict[str, Any]
+
+
+def train(job: Job, listener: Listener) -> Trained:
+    """Trains `job.stage` and saves its policy in `job.folder`; goes on from a checkpoint there, if one is."""
+    checkpoints = job.folder / CHECKPOINTS
+    checkpoints.mkdir(parents=True, exist_ok=True)
+    trainer = _trainer(job, checkpoints)
+    progress = Progress(_started(job), job.folder / METRICS, listener)
+    trainer.add_callback(progress)
+    trainer.remove_callback(PrinterCallback)
+    resume = last_checkpoint(checkpoints)
+    begin_peak_memory(job.device)
+    begun = time.monotonic()
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    seconds = time.monotonic() - begun
+    save_policy(trainer.accelerator.unwrap_model(trainer.model), job.base, job.folder)
+    listener(StageTrained(job.stage.name, trainer.state.global_step, seconds, progress.last))
+    trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
+    config = _plain(trainer.args.to_dict())
+    return Trained(trainer.state.global_step, seconds, trainable, peak_memory(job.device), config)
+
+
+def _trainer(job: Job, checkpoints: Path) -> Any:
+    arguments = trainer_arguments(job.stage, job.device, job.precision, job.tracking, job.seed, checkpoints)
+    parts: dict[str, Any] = {
+        "model": job.policy.model,
+        "args": arguments,
+        "train_dataset": job.dataset,
+        "processing_class": job.base.tokenizer,
+    }
+    if job.policy.adapter is not None:
+        parts["peft_config"] = job.policy.adapter
+    if job.policy.reference_model is not None:
+        parts["ref_model"] = job.policy.reference_model
+    return resolve_name(job.stage.method.trainer)(**parts)
+
+
+def last_checkpoint(checkpoints: Path) -> Path | None:
+    """The newest whole checkpoint: the trainer writes `trainer_state.json` last."""
+    whole = [path.parent for path in checkpoints.glob("checkpoint-*/trainer_state.json")]
+    return max(whole, key=_step, default=None)
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _started(job: Job) -> StageStarted:
+    """What is known before the trainer has counted its steps."""
+    return StageStarted(
+        stage=job.stage.name,
+        method=job.stage.method.name,
+        parent=job.stage.parent,
+        handover=job.stage.handover.value if job.stage.handover else None,
+        reference=job.reference,
+        rows=len(job.dataset),
+        total_steps=0,
+        reason=job.reason,
+    )
+
+
+def _plain(config: dict[str, Any]) -> dict[str, Any]:
+    secrets = ("hub_token", "push_to_hub_token")
+    return {name: value for name, value in config.items() if name not in secrets and name != "output_dir"}
