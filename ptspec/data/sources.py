@@ -90,7 +90,8 @@ def content_hash(source: Source) -> str:
 
 def _renamed(row: PlacedRow, source: Source) -> PlacedRow:
     old_to_new = {old: new for new, old in source.columns.items()}
-    values = {name: value for name, value in row.values.items() if name not in source.columns}
+    replaced = {*source.columns, *old_to_new}
+    values = {name: value for name, value in row.values.items() if name not in replaced}
     values.update({old_to_new[name]: value for name, value in row.values.items() if name in old_to_new})
     return PlacedRow(row.file, row.line, values)
 

@@ -15,7 +15,7 @@ QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "BITSANDBYTES_NOWELCOME": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
 }
 
 
@@ -75,8 +75,6 @@ def _redirect_libraries() -> list[tuple[logging.Logger, list[logging.Handler], b
         saved.append((logger, logger.handlers[:], logger.propagate))
         logger.handlers[:] = []
         logger.propagate = True
-    if "datasets" in sys.modules:
-        sys.modules["datasets"].disable_progress_bars()
     if "transformers" in sys.modules:
         sys.modules["transformers"].utils.logging.disable_progress_bar()
     return saved
