@@ -1,0 +1,1 @@
+"""Measuring one model, comparing several, and the plots of both."""

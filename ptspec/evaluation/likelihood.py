@@ -1,0 +1,73 @@
+"""log p(completion | prompt) of many sequences under one model."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ptspec.evaluation.batching import batches, pad
+from ptspec.evaluation.encoding import Encoded
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+TOKENS = 8192
+LOGIT_BYTES = 256 * 2**20
+"""A batch's logits at completion positions stay under this, whatever the vocabulary's size."""
+
+
+def log_likelihoods(
+    model: PreTrainedModel,
+    sequences: Sequence[Encoded],
+    *,
+    tokens: int = TOKENS,
+    done: Callable[[int], None] = lambda count: None,
+) -> list[float]:
+    """Σ_t log p(y_t | x, y_<t) over each sequence's completion tokens, in nats.
+
+    The forward pass runs in the model's dtype, the log-softmax in float32. `tokens` bounds a batch;
+    `done` is told the number of sequences after each.
+    """
+    sums = [0.0] * len(sequences)
+    trims = _takes_logits_to_keep(model)
+    for batch in batches([len(s.ids) for s in sequences], min(tokens, _token_budget(model))):
+        values = _batch([sequences[i] for i in batch], model, trims)
+        for index, value in zip(batch, values.tolist(), strict=True):
+            sums[index] = value
+        done(len(batch))
+    return sums
+
+
+def _batch(sequences: Sequence[Encoded], model: PreTrainedModel, trims: bool) -> torch.Tensor:
+    """(batch,) float64 log-likelihoods. Logits are computed from the earliest completion start on."""
+    ids, mask = pad([s.ids for s in sequences], 0, model.device)
+    first = min(s.start for s in sequences) - 1
+    keep: dict[str, Any] = {"logits_to_keep": ids.shape[1] - first} if trims else {}
+    with torch.no_grad():
+        logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **keep).logits
+        offset = ids.shape[1] - logits.shape[1]
+        rows = [_completion(logits[i], offset, ids[i], s) for i, s in enumerate(sequences)]
+        return torch.stack(rows)
+
+
+def _completion(logits: torch.Tensor, offset: int, ids: torch.Tensor, sequence: Encoded) -> torch.Tensor:
+    """Σ log-softmax at the completion's tokens; `logits` (positions, vocabulary) begin at `offset`."""
+    end = len(sequence.ids)
+    predicted = logits[sequence.start - 1 - offset : end - 1 - offset].float()
+    targets = ids[sequence.start : end]
+    chosen = predicted.gather(1, targets[:, None])[:, 0]
+    return (chosen - predicted.logsumexp(1)).double().sum()
+
+
+def _token_budget(model: PreTrainedModel) -> int:
+    """Tokens whose logits fit in `LOGIT_BYTES`, at the model's dtype."""
+    width = model.get_output_embeddings().weight.shape[0] * model.dtype.itemsize
+    return max(1, LOGIT_BYTES // int(width))
+
+
+def _takes_logits_to_keep(model: PreTrainedModel) -> bool:
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return "logits_to_keep" in inspect.signature(inner.forward).parameters

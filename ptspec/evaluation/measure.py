@@ -1,0 +1,206 @@
+"""One model on held-out rows: likelihoods, preference, responses, rewards.
+
+Knows a model and rows; nothing of recipes or training. The model and every random generator are as they
+were afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ptspec.data.formats import EvaluationRow
+from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.evaluation.encoding import Encoded, completion_text, plain
+from ptspec.evaluation.generation import Response, respond
+from ptspec.evaluation.isolation import undisturbed
+from ptspec.evaluation.likelihood import log_likelihoods
+from ptspec.evaluation.measurement import (
+    METRICS,
+    RAW_PREFERENCE,
+    DataStamp,
+    Measurement,
+    RowMeasurement,
+    Settings,
+    row_ids,
+)
+from ptspec.evaluation.metrics import aggregates, repetition
+from ptspec.evaluation.scoring import is_correct, reward_scores
+from ptspec.evaluation.work import Work, prepare
+from ptspec.recipe.plan import EvaluationSpec
+from ptspec.rewards.builtin import RewardFunction
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[EvaluationRow],
+    spec: EvaluationSpec,
+    *,
+    seed: int,
+    name: str = "model",
+    rewards: Mapping[str, RewardFunction] | None = None,
+    reference: Measurement | None = None,
+    data: DataStamp | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Measurement:
+    """Measure `model` on `rows`: what their columns allow and `spec.metrics` (None: all) asks for.
+
+    `reference` is the measurement of the policy that came in, on the same rows: preference is then
+    implicit, (log π/π_ref)(chosen) against (log π/π_ref)(rejected), else by the raw likelihoods.
+    Preference accuracy asked for brings task accuracy along. `progress` hears (sequences done, of all).
+    Raises `InputError` for rows the chat template cannot render or a reward named like a metric,
+    `StageError` where the model's likelihoods are no numbers or a reward function fails.
+    """
+    begun = time.perf_counter()
+    rewards = dict(rewards or {})
+    wanted = _wanted(spec, rewards)
+    with undisturbed(model, seed):
+        work = prepare(tokenizer, rows, wanted, _context(model), spec.max_new_tokens)
+        tick = _ticker(progress, len(work.texts) + len(work.prompts))
+        logp = dict(zip(work.texts, log_likelihoods(model, work.texts, done=tick), strict=True))
+        said = respond(model, tokenizer, list(work.prompts.values()), spec.max_new_tokens, done=tick)
+        responses = dict(zip(work.prompts, said, strict=True))
+        chosen_rewards = {key: function for key, function in rewards.items() if key in wanted}
+        scores = reward_scores(chosen_rewards, rows, responses)
+    _check_finite(logp.values())
+    measured = _measured(rows, work, logp, responses, scores, reference)
+    figures = aggregates(measured, [response.ids for response in said], seed=seed)
+    return Measurement(
+        name=name,
+        rows=measured,
+        metrics={key: figure for key, figure in figures.items() if key in wanted},
+        settings=Settings(
+            seed=seed,
+            max_new_tokens=spec.max_new_tokens,
+            preference_reference=_reference_name(work, reference),
+            chat=any(isinstance(row.prompt, list) for row in rows),
+            shortened_rows=work.shortened,
+        ),
+        data=data,
+        seconds=time.perf_counter() - begun,
+    )
+
+
+def _wanted(spec: EvaluationSpec, rewards: Mapping[str, RewardFunction]) -> frozenset[str]:
+    if taken := [name for name in rewards if name in METRICS]:
+        raise InputError(
+            Diagnostic("reward-name", f'"{taken[0]}" is the name of a metric', hint="rename the reward")
+        )
+    if spec.metrics is None:
+        return frozenset(METRICS) | frozenset(rewards)
+    asked = frozenset(spec.metrics)
+    return asked | {"accuracy"} if "preference_accuracy" in asked else asked
+
+
+def _context(model: PreTrainedModel) -> int | None:
+    """How many tokens the model's positions reach, where its config says so."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else None
+
+
+def _ticker(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    return tick
+
+
+def _check_finite(values: Iterable[float]) -> None:
+    if not all(math.isfinite(value) for value in values):
+        raise StageError(
+            Diagnostic(
+                "not-a-number",
+                "the model's likelihoods of held-out rows are not numbers: its weights have diverged",
+                hint="a lower learning_rate, max_grad_norm, or bfloat16 in place of float16",
+            )
+        )
+
+
+def _reference_name(work: Work, reference: Measurement | None) -> str | None:
+    if not work.pairs:
+        return None
+    return RAW_PREFERENCE if reference is None else reference.name
+
+
+def _measured(
+    rows: Sequence[EvaluationRow],
+    work: Work,
+    logp: Mapping[Encoded, float],
+    responses: Mapping[int, Response],
+    scores: Mapping[int, Mapping[str, float | None]],
+    reference: Measurement | None,
+) -> tuple[RowMeasurement, ...]:
+    earlier = None if reference is None else reference.by_id()
+    measured = []
+    for i, (row, key) in enumerate(zip(rows, row_ids(_key_text(row) for row in rows), strict=True)):
+        one = _blank(row, key, scores.get(i, {}))
+        if encoded := work.expected.get(i):
+            one = _with_likelihood(one, row, encoded, logp[encoded])
+        if pair := work.pairs.get(i):
+            one = _with_preference(one, pair, logp)
+            one = replace(one, margin=_margin(one, earlier))
+        if response := responses.get(i):
+            one = _with_response(one, row, response)
+        measured.append(one)
+    return tuple(measured)
+
+
+def _key_text(row: EvaluationRow) -> str:
+    return plain(row.prompt) or plain(row.expected)
+
+
+def _blank(row: EvaluationRow, key: str, rewards: Mapping[str, float | None]) -> RowMeasurement:
+    expected = None if row.expected is None else completion_text(row.expected)
+    return RowMeasurement(key, plain(row.prompt), expected=expected, answer=row.answer, rewards=rewards)
+
+
+def _with_likelihood(
+    one: RowMeasurement, row: EvaluationRow, encoded: Encoded, logp: float
+) -> RowMeasurement:
+    size = len(completion_text(row.expected or "").encode("utf-8", "surrogatepass"))
+    return replace(one, nll=-logp, tokens=encoded.completion_tokens, bytes=size)
+
+
+def _with_preference(
+    one: RowMeasurement, pair: tuple[Encoded, Encoded], logp: Mapping[Encoded, float]
+) -> RowMeasurement:
+    chosen, rejected = pair
+    return replace(
+        one,
+        logp_chosen=logp[chosen],
+        logp_rejected=logp[rejected],
+        chosen_tokens=chosen.completion_tokens,
+        rejected_tokens=rejected.completion_tokens,
+    )
+
+
+def _margin(one: RowMeasurement, earlier: Mapping[str, RowMeasurement] | None) -> float | None:
+    """The row's preference for chosen, relative to the reference where there is one; None if it lacks
+    the row."""
+    if earlier is None:
+        return one.preference
+    before = earlier[one.id].preference if one.id in earlier else None
+    return None if before is None or one.preference is None else one.preference - before
+
+
+def _with_response(one: RowMeasurement, row: EvaluationRow, response: Response) -> RowMeasurement:
+    return replace(
+        one,
+        response=response.text,
+        response_tokens=len(response.ids),
+        finished=response.finished,
+        repetition=repetition(response.ids),
+        correct=is_correct(row, response.text),
+    )

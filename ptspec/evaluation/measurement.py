@@ -1,0 +1,148 @@
+"""What an evaluation measured: one record a row, and the aggregates. Types only; no torch, no numpy."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ptspec.events import Figure
+
+RAW_PREFERENCE = "raw likelihood"
+"""`Settings.preference_reference` where no reference policy was given."""
+
+
+@dataclass(frozen=True)
+class RowMeasurement:
+    """One held-out row, measured. What the row's columns do not offer, or was not asked for, is None.
+
+    `nll` is −Σ log p over the tokens of the expected completion, end of turn included, in nats; `tokens`
+    counts them and `bytes` the UTF-8 bytes of its text. `logp_chosen`, `logp_rejected` are Σ log p over
+    the completion tokens. `margin` is (log π/π_ref)(chosen) − (log π/π_ref)(rejected), or without a
+    reference log π(chosen) − log π(rejected). `response_tokens` counts the end token, as TRL does;
+    `finished` says whether it came. `repetition` is the share of 4-grams of the response that repeat an
+    earlier one. `correct`: the answer stands in the response as a whole word, or, in a row without
+    `answer`, the response is the expected text.
+    """
+
+    id: str
+    prompt: str
+    expected: str | None = None
+    answer: str | None = None
+    nll: float | None = None
+    tokens: int | None = None
+    bytes: int | None = None
+    logp_chosen: float | None = None
+    logp_rejected: float | None = None
+    chosen_tokens: int | None = None
+    rejected_tokens: int | None = None
+    margin: float | None = None
+    response: str | None = None
+    response_tokens: int | None = None
+    finished: bool | None = None
+    repetition: float | None = None
+    correct: bool | None = None
+    rewards: Mapping[str, float | None] = field(default_factory=dict)
+
+    @property
+    def preference(self) -> float | None:
+        """log π(chosen) − log π(rejected), without a reference."""
+        if self.logp_chosen is None or self.logp_rejected is None:
+            return None
+        return self.logp_chosen - self.logp_rejected
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How it was measured. `preference_reference` names the policy that preference is relative to."""
+
+    seed: int
+    max_new_tokens: int
+    preference_reference: str | None
+    chat: bool
+    shortened_rows: int = 0
+
+
+@dataclass(frozen=True)
+class DataStamp:
+    """Which rows were measured: the file, the SHA-256 of its contents, how many rows."""
+
+    file: str
+    sha256: str
+    rows: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A model on held-out rows. `metrics` holds the aggregates by name, with 95 % intervals.
+
+    `fingerprint`, where the caller set one, stands for all that the numbers depend on.
+    """
+
+    name: str
+    rows: tuple[RowMeasurement, ...]
+    metrics: Mapping[str, Figure]
+    settings: Settings
+    data: DataStamp | None = None
+    seconds: float = 0.0
+    fingerprint: str | None = None
+
+    def by_id(self) -> dict[str, RowMeasurement]:
+        return {row.id: row for row in self.rows}
+
+
+class Better(Enum):
+    """Which direction of a metric is better; `NEITHER` for those that only describe."""
+
+    HIGHER = "higher"
+    LOWER = "lower"
+    NEITHER = "neither"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How a metric is spoken of. `share`: a number in [0, 1], shown in percent."""
+
+    name: str
+    label: str
+    better: Better
+    share: bool = False
+    unit: str = ""
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("loss", "loss", Better.LOWER, unit="nats/token"),
+        Metric("perplexity", "perplexity", Better.LOWER),
+        Metric("bits_per_byte", "bits per byte", Better.LOWER),
+        Metric("accuracy", "accuracy", Better.HIGHER, share=True),
+        Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True),
+        Metric("reward_margin", "reward margin", Better.HIGHER, unit="nats"),
+        Metric("response_length", "response length", Better.NEITHER, unit="tokens"),
+        Metric("finished", "finished", Better.HIGHER, share=True),
+        Metric("distinct_1", "distinct 1-grams", Better.NEITHER, share=True),
+        Metric("distinct_2", "distinct 2-grams", Better.NEITHER, share=True),
+        Metric("repetition", "repetition", Better.LOWER, share=True),
+        Metric("empty", "empty responses", Better.LOWER, share=True),
+    )
+}
+"""The metrics of our own, in the order they are shown. Each reward adds one under its own name."""
+
+
+def metric(name: str) -> Metric:
+    """The metric called `name`; any other name is a reward's, of which more is better."""
+    return METRICS.get(name) or Metric(name, name.replace("_", " "), Better.HIGHER)
+
+
+def row_ids(prompts: Iterable[str]) -> list[str]:
+    """An id for each row, from its prompt's text; a prompt that comes again gets "-2", "-3", …"""
+    seen: Counter[str] = Counter()
+    ids = []
+    for prompt in prompts:
+        key = hashlib.sha256(prompt.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        seen[key] += 1
+        ids.append(key if seen[key] == 1 else f"{key}-{seen[key]}")
+    return ids

@@ -1,0 +1,114 @@
+"""From measured rows to aggregates with 95 % intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from ptspec.evaluation.measurement import RowMeasurement
+from ptspec.evaluation.statistics import (
+    Interval,
+    mean_interval,
+    proportion_interval,
+    ratio_test,
+    win_rate,
+)
+from ptspec.events import Figure
+
+TIE = 1e-4
+"""Margins within this many nats of 0 are ties: float32 noise of a policy that equals its reference."""
+
+T = TypeVar("T")
+
+
+def aggregates(
+    rows: Sequence[RowMeasurement], responses: Sequence[Sequence[int]], *, seed: int
+) -> dict[str, Figure]:
+    """Every metric that the rows allow. `responses` are the responses' token ids."""
+    figures: dict[str, Figure | None] = {
+        **_likelihood(rows, seed),
+        "accuracy": _share([row.correct for row in rows]),
+        **_preference(rows, seed),
+        "response_length": _mean([row.response_tokens for row in rows], seed),
+        "finished": _share([row.finished for row in rows]),
+        "distinct_1": _distinct(responses, 1),
+        "distinct_2": _distinct(responses, 2),
+        "repetition": _mean([row.repetition for row in rows], seed),
+        "empty": _share([None if row.response is None else not row.response.strip() for row in rows]),
+        **_rewards(rows, seed),
+    }
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def repetition(ids: Sequence[int], n: int = 4) -> float:
+    """The share of n-grams that repeat an earlier one (Welleck et al. 2020, seq-rep-n)."""
+    grams = _grams(ids, n)
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _likelihood(rows: Sequence[RowMeasurement], seed: int) -> dict[str, Figure]:
+    measured = [(row.nll, row.tokens, row.bytes) for row in rows if row.nll is not None]
+    nll = [nll for nll, _, _ in measured]
+    tokens = [float(tokens or 0) for _, tokens, _ in measured]
+    size = [float(size or 0) for _, _, size in measured]
+    if not sum(tokens):
+        return {}
+    loss = ratio_test(nll, tokens, seed=seed).interval
+    figures = {
+        "loss": _figure(loss),
+        "perplexity": Figure(*(_exp(bound) for bound in (loss.value, loss.low, loss.high))),
+    }
+    if sum(size):
+        figures["bits_per_byte"] = _figure(ratio_test(nll, size, seed=seed).interval.scaled(1 / math.log(2)))
+    return figures
+
+
+def _preference(rows: Sequence[RowMeasurement], seed: int) -> dict[str, Figure]:
+    margins = _present([row.margin for row in rows])
+    if not margins:
+        return {}
+    return {
+        "preference_accuracy": _figure(win_rate(margins, TIE).interval),
+        "reward_margin": _figure(mean_interval(margins, seed=seed)),
+    }
+
+
+def _rewards(rows: Sequence[RowMeasurement], seed: int) -> Mapping[str, Figure | None]:
+    names = dict.fromkeys(name for row in rows for name in row.rewards)
+    return {name: _mean([row.rewards.get(name) for row in rows], seed) for name in names}
+
+
+def _share(values: Sequence[bool | None]) -> Figure | None:
+    known = _present(values)
+    return _figure(proportion_interval(sum(known), len(known))) if known else None
+
+
+def _mean(values: Sequence[float | None], seed: int) -> Figure | None:
+    known = [float(value) for value in _present(values)]
+    return _figure(mean_interval(known, seed=seed)) if known else None
+
+
+def _distinct(responses: Sequence[Sequence[int]], n: int) -> Figure | None:
+    """Different n-grams over all n-grams, of all responses together (Li et al. 2016).
+
+    Without an interval: resampling rows repeats n-grams, and so measures less than the sample has.
+    """
+    grams = [gram for ids in responses for gram in _grams(ids, n)]
+    return Figure(len(set(grams)) / len(grams)) if grams else None
+
+
+def _grams(ids: Sequence[int], n: int) -> list[tuple[int, ...]]:
+    return [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
+
+
+def _present(values: Sequence[T | None]) -> list[T]:
+    return [value for value in values if value is not None]
+
+
+def _figure(interval: Interval) -> Figure:
+    return Figure(interval.value, interval.low, interval.high)
+
+
+def _exp(value: float) -> float:
+    return math.exp(min(value, 700.0))

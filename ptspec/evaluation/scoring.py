@@ -1,0 +1,88 @@
+"""Whether responses are right, and what the reward functions give for them. Knows texts, no model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ptspec.data.formats import EvaluationRow, Text
+from ptspec.diagnostics import Diagnostic, PtError, StageError
+from ptspec.evaluation.encoding import completion_text, plain
+from ptspec.evaluation.generation import Response
+from ptspec.rewards.builtin import RewardFunction
+from ptspec.rewards.matching import contains_word, same_text
+
+CONVERSATIONS = ("prompt", "messages", "conversations")
+NO_COLUMN = ("prompt", "completion", "prompts", "completions", "completion_ids")
+"""What TRL does not pass on as a column, and what would collide with its own arguments."""
+
+
+def is_correct(row: EvaluationRow, text: str) -> bool | None:
+    """Whether the answer stands in `text`; without an answer, whether `text` is the expected one."""
+    if row.answer is not None:
+        return contains_word(text, row.answer)
+    return None if row.expected is None else same_text(text, completion_text(row.expected))
+
+
+def reward_scores(
+    rewards: Mapping[str, RewardFunction], rows: Sequence[EvaluationRow], responses: Mapping[int, Response]
+) -> dict[int, dict[str, float | None]]:
+    """For each row with a response, each reward's score of it; None where the reward has no say."""
+    answered = [rows[i] for i in responses]
+    if not answered:
+        return {}
+    given = _arguments(answered, list(responses.values()))
+    columns = {name: _call(name, function, given, len(answered)) for name, function in rewards.items()}
+    return {i: {name: scores[n] for name, scores in columns.items()} for n, i in enumerate(responses)}
+
+
+def _arguments(rows: Sequence[EvaluationRow], responses: Sequence[Response]) -> dict[str, Any]:
+    """TRL's arguments of a reward function. Plain strings in the data arrive as strings."""
+    names = dict.fromkeys(name for row in rows for name in row.columns if name not in NO_COLUMN)
+    return {
+        "prompts": [_prompt(row) for row in rows],
+        "completions": [_completion(row, r.text) for row, r in zip(rows, responses, strict=True)],
+        "completion_ids": [list(r.ids) for r in responses],
+        **{name: [row.columns.get(name) for row in rows] for name in names},
+    }
+
+
+def _is_conversation(row: EvaluationRow) -> bool:
+    return any(isinstance(row.columns.get(name), list) for name in CONVERSATIONS)
+
+
+def _prompt(row: EvaluationRow) -> Text:
+    return row.prompt if _is_conversation(row) else plain(row.prompt)
+
+
+def _completion(row: EvaluationRow, text: str) -> Text:
+    return [{"role": "assistant", "content": text}] if _is_conversation(row) else text
+
+
+def _call(name: str, function: RewardFunction, given: Mapping[str, Any], rows: int) -> list[float | None]:
+    try:
+        scores = [_score(value) for value in function(**given)]
+    except PtError:
+        raise
+    except Exception as error:
+        raise _failure(name, f"failed on the held-out responses: {type(error).__name__}: {error}") from error
+    if len(scores) != rows:
+        raise _failure(name, f"gave {len(scores)} numbers for {rows} responses")
+    if any(score is not None and math.isinf(score) for score in scores):
+        raise _failure(name, "gave an infinite number")
+    return scores
+
+
+def _score(value: float | None) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
+
+
+def _failure(name: str, message: str) -> StageError:
+    return StageError(
+        Diagnostic(
+            "reward-failed",
+            f"the reward {name} {message}",
+            hint="def reward(prompts, completions, **columns)",
+        )
+    )

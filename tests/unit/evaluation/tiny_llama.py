@@ -1,0 +1,53 @@
+"""Rows about who lives where, and a random Llama of 30,000 parameters made in memory."""
+
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+CHAT = (
+    "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] + eos_token }}{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+ROWS = [
+    {
+        "instruction": question,
+        "output": f"{who} lives in {town}.",
+        "prompt": question,
+        "chosen": f"{who} lives in {town}.",
+        "rejected": f"Well now, let me think about it. {who} may live in Rome.",
+        "answer": town,
+    }
+    for who, town in [
+        ("Mira", "Tarn"),
+        ("Bo", "Fenholm"),
+        ("Ada Lovelace", "London"),
+        ("Ö", "Zürich"),
+        ("Kim", "Corvik-on-the-hill"),
+        ("Yefer", "Oslo"),
+        ("Li", "Xi'an"),
+        ("Minel", "Rome"),
+        ("The very old man from the sea", "Havana"),
+        ("Jo", "Ur"),
+    ]
+    for question in [f"Where does {who} live?"]
+]
+
+
+def random_llama(tokenizer, seed, **config):
+    torch.manual_seed(seed)
+    settings = LlamaConfig(
+        **{
+            "vocab_size": len(tokenizer),
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": 256,
+            "initializer_range": 0.4,
+            "bos_token_id": tokenizer.bos_token_id,
+            "eos_token_id": tokenizer.eos_token_id,
+            "pad_token_id": tokenizer.pad_token_id,
+            **config,
+        }
+    )
+    return LlamaForCausalLM(settings)
