@@ -49,7 +49,9 @@ class Cursor:
 
     def fail(self, code: str, message: str, span: Span, hint: str | None = None) -> NoReturn:
         """Raise with this fault and those noted before."""
-        raise InputError(*self.faults, Diagnostic(code, message, self.lines.locate(span), hint=hint)) from None
+        raise InputError(
+            *self.faults, Diagnostic(code, message, self.lines.locate(span), hint=hint)
+        ) from None
 
 
 def refuse_rest(cursor: Cursor) -> NoReturn:
@@ -108,8 +110,8 @@ def refuse_value(cursor: Cursor) -> NoReturn:
         cursor.fail("invalid-json", f"{word} is not a JSON number", span, hint)
     if word in ("}", "]", ",", ":"):
         cursor.fail("invalid-json", f'a value is missing before "{word}"', span)
-    hint = f'strings take double quotes: write "{word}"' if word[0].isalpha() else None
-    cursor.fail("invalid-json", f"{word} is not a JSON value", span, hint)
+    meant = f'strings take double quotes: write "{word}"' if word[0].isalpha() else None
+    cursor.fail("invalid-json", f"{word} is not a JSON value", span, meant)
 
 
 def refuse_string(cursor: Cursor, error: JSONDecodeError) -> NoReturn:
@@ -138,6 +140,8 @@ def _common(cursor: Cursor) -> None:
 def _end(cursor: Cursor) -> None:
     if cursor.at < len(cursor.text):
         return
+    if not cursor.open:
+        cursor.fail("invalid-json", "there is no value", cursor.here())
     opened = cursor.open[-1]
     opener = cursor.text[opened]
     message = f'"{opener}" is never closed: the file ends first'

@@ -1,0 +1,90 @@
+"""The trainer's fields that the interpreter sets itself, and where a recipe says the same thing.
+
+`schemagen` writes these into the generated schemas under `x-owned`, so that a recipe that gives one is
+refused with the right place.
+"""
+
+from __future__ import annotations
+
+from ptspec.methods.types import Method
+
+_EVAL = "evaluation follows every stage: say what to measure in /eval"
+_HUB = "a stage's folder can be pushed as it is when the run is over: hf upload"
+_STRATEGY = "goes to /compute/strategy"
+_TRACKING = "goes to /tracking/report_to"
+_MODEL = "goes to /model"
+
+OWNED: dict[str, str] = {
+    "output_dir": "the run's folder is outputs/<name>, or what --output says",
+    "seed": "goes to /seed: one seed for the whole run",
+    "data_seed": "goes to /seed: one seed for the whole run",
+    "report_to": _TRACKING,
+    "run_name": "the stage's name is the run's name",
+    "project": "goes to /tracking/project",
+    "trackio_space_id": "trackio reads it from the environment: TRACKIO_SPACE_ID",
+    "trackio_bucket_id": "trackio reads it from the environment: TRACKIO_BUCKET_ID",
+    "trackio_static_space_id": "trackio is set up by /tracking and its environment variables",
+    "disable_tqdm": "progress is shown by pt run; redirect its output for plain lines",
+    "do_train": "every stage trains; leave it out",
+    "do_eval": _EVAL,
+    "do_predict": _EVAL,
+    "eval_strategy": _EVAL,
+    "eval_steps": _EVAL,
+    "eval_delay": _EVAL,
+    "eval_on_start": _EVAL,
+    "eval_packing": _EVAL,
+    "eval_accumulation_steps": _EVAL,
+    "eval_do_concat_batches": _EVAL,
+    "eval_use_gather_object": _EVAL,
+    "per_device_eval_batch_size": _EVAL,
+    "num_generations_eval": _EVAL,
+    "prediction_loss_only": _EVAL,
+    "include_for_metrics": _EVAL,
+    "batch_eval_metrics": _EVAL,
+    "bf16_full_eval": _EVAL,
+    "fp16_full_eval": _EVAL,
+    "load_best_model_at_end": _EVAL,
+    "metric_for_best_model": _EVAL,
+    "greater_is_better": _EVAL,
+    "generate_during_eval": _EVAL,
+    "push_to_hub": _HUB,
+    "hub_token": _HUB,
+    "hub_private_repo": _HUB,
+    "hub_model_id": _HUB,
+    "hub_strategy": _HUB,
+    "hub_always_push": _HUB,
+    "hub_revision": _HUB,
+    "log_completions_hub_repo": _HUB,
+    "resume_from_checkpoint": "the same command goes on from the last checkpoint by itself",
+    "ignore_data_skip": "a resumed stage goes on where its data stopped",
+    "restore_callback_states_from_checkpoint": "a resumed stage restores what it needs by itself",
+    "enable_jit_checkpoint": "an interrupted run saves by itself",
+    "save_only_model": "checkpoints keep the optimizer, so that a run can go on from them",
+    "deepspeed": _STRATEGY,
+    "fsdp": _STRATEGY,
+    "fsdp_config": _STRATEGY,
+    "accelerator_config": _STRATEGY,
+    "parallelism_config": _STRATEGY,
+    "local_rank": "goes to /compute: the launcher sets it",
+    "use_cpu": "the device is found by itself; CUDA_VISIBLE_DEVICES= keeps to the CPU",
+    "model_init_kwargs": "goes to /model (dtype, revision, attn_implementation, …)",
+    "trust_remote_code": "goes to /model/trust_remote_code",
+    "chat_template_path": "goes to /model/chat_template",
+    "eos_token": "comes from the tokenizer in /model",
+    "pad_token": "comes from the tokenizer in /model",
+    "dataset_text_field": "goes to the source: /data/<name>/columns",
+    "dataset_kwargs": "goes to the source: /data/<name>",
+    "label_names": "set by the trainer; leave it out",
+    "remove_unused_columns": "the columns are chosen by the method; leave it out",
+    "debug": "set in the environment of the run; leave it out",
+    "log_level": "pt run keeps the libraries quiet; PT_DEBUG=1 shows everything",
+    "log_level_replica": "pt run keeps the libraries quiet; PT_DEBUG=1 shows everything",
+    "use_vllm": "goes to /compute/vllm",
+    "reward_weights": "goes to the rewards: /rewards/<name>/weight",
+    "ref_model_init_kwargs": "the reference is the policy that came in; see handover",
+}
+
+
+def owned(method: Method) -> dict[str, str]:
+    """Field -> where it goes, for `method`: the fields of every method and its own."""
+    return {**OWNED, **method.owned}

@@ -1,0 +1,133 @@
+"""`--set stages.dpo.config.beta=0.2`: values of a recipe given on the command line, typed by the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import deepcopy
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.recipe.document import Document
+from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.scanner import Scanner
+from ptspec.recipe.schema import check
+from ptspec.recipe.text import Span, join
+
+FILE = "--set"
+"""What stands for the file in a fault of an override."""
+
+
+@dataclass(frozen=True)
+class Override:
+    """One `--set`: `text` as given, the steps of its path with their places in it, and the value's text."""
+
+    text: str
+    steps: tuple[str, ...]
+    spans: tuple[Span, ...]
+    value: str
+
+    def place(self, span: Span) -> Location:
+        return Location(FILE, None, span.start + 1, max(1, span.end - span.start), self.text)
+
+    @property
+    def value_place(self) -> Location:
+        start = len(self.text) - len(self.value)
+        return self.place(Span(start, len(self.text)))
+
+
+def override(document: Document, texts: Sequence[str]) -> Document:
+    """`document` with the overrides applied, in order. Raises `InputError` with all that are none.
+
+    A value is JSON where it reads as JSON and the schema takes that, else the bare text.
+    """
+    faults: list[Diagnostic] = []
+    for text in texts:
+        try:
+            document = _apply(document, _read(text))
+        except InputError as error:
+            faults.extend(error.diagnostics)
+    if faults:
+        raise InputError(*faults)
+    return document
+
+
+def _read(text: str) -> Override:
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        where = Location(FILE, None, 1, max(1, len(text)), text)
+        raise InputError(
+            Diagnostic("bad-override", "no path=value", where, hint="as in stages.dpo.config.beta=0.2")
+        )
+    steps, spans, start = [], [], 0
+    for step in path.split("."):
+        steps.append(step.strip())
+        spans.append(Span(start, start + len(step)))
+        start += len(step) + 1
+    return Override(text, tuple(steps), tuple(spans), value)
+
+
+def _apply(document: Document, given: Override) -> Document:
+    value = _json(given.value)
+    typed = _set(document, given, value)
+    if isinstance(value, str):
+        return typed
+    pointer = list(typed.overlay)[-1]
+    if any(d.pointer == pointer and d.code == "wrong-type" for d in check(typed)):
+        bare = _set(document, given, given.value)
+        if not any(d.pointer == pointer and d.code == "wrong-type" for d in check(bare)):
+            return bare
+    return typed
+
+
+def _json(text: str) -> Any:
+    """`text` read as strict JSON where it is that, else as it stands."""
+    scanner = Scanner(text, FILE)
+    try:
+        value = scanner.read()
+    except InputError:
+        return text
+    return text if scanner.faults else value
+
+
+def _set(document: Document, given: Override, value: Any) -> Document:
+    root = deepcopy(document.value)
+    overlay = dict(document.overlay)
+    here, pointer = root, ""
+    for index, step in enumerate(given.steps):
+        key = _step(here, step, pointer, given, index)
+        last = index == len(given.steps) - 1
+        below = join(pointer, key)
+        places = (given.place(given.spans[index]), given.value_place)
+        if last:
+            overlay = {known: place for known, place in overlay.items() if not known.startswith(f"{below}/")}
+            overlay.pop(below, None)
+            overlay[below] = places
+            here[key] = value
+        elif isinstance(here, dict) and key not in here:
+            overlay[below] = places
+            here[key] = {}
+        pointer, here = below, here[key]
+    return replace(document, value=root, overlay=overlay)
+
+
+def _step(here: Any, step: str, pointer: str, given: Override, index: int) -> str | int:
+    """The key or index of `here` that `step` names; a stage may be named."""
+    if isinstance(here, dict) and step:
+        return step
+    where = given.place(given.spans[index])
+    if isinstance(here, list):
+        if step.isdecimal() and int(step) < len(here):
+            return int(step)
+        names = [item.get("name") if isinstance(item, dict) else None for item in here]
+        if step in names:
+            return names.index(step)
+        known = [name for name in names if isinstance(name, str)]
+        hint = (
+            did_you_mean(step, known) or f"there are: {listed(known)}"
+            if known
+            else f"it has {len(here)} items"
+        )
+        raise InputError(Diagnostic("bad-override", f'"{step}" is not in {pointer}', where, hint=hint))
+    what = f"{pointer} holds no further keys" if step else "a step of the path is empty"
+    raise InputError(Diagnostic("bad-override", what, where))

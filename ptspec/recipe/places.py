@@ -1,0 +1,101 @@
+"""Paths of a recipe: found from the working directory, else from the recipe's folder. Reads no contents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+DATA_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+DATA_COMPRESSIONS = (".gz", ".zst")
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
+_GLOB = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True)
+class Places:
+    """The two folders from which a relative path of the recipe counts, both absolute."""
+
+    working: Path
+    recipe: Path
+
+    def candidates(self, text: str) -> tuple[Path, ...]:
+        """Where `text` may stand, absolute, the first one that exists counting."""
+        path = Path(text).expanduser()
+        if path.is_absolute():
+            return (path,)
+        return tuple(dict.fromkeys((self.working / path, self.recipe / path)))
+
+    def find(self, text: str) -> Path | None:
+        """The file or folder called `text`, absolute, or None."""
+        return next((path for path in self.candidates(text) if _exists(path)), None)
+
+    def expand(self, text: str) -> tuple[Path, ...]:
+        """The files that a file, folder or glob names, sorted; of a folder those that hold rows."""
+        for path in self.candidates(text):
+            if _exists(path):
+                return tuple(sorted(filter(holds_rows, path.iterdir()))) if path.is_dir() else (path,)
+        if not _GLOB.search(text):
+            return ()
+        for path in self.candidates(text):
+            if found := tuple(sorted(match for match in _glob(path) if match.is_file())):
+                return found
+        return ()
+
+    def hub_id(self, text: str) -> bool:
+        """Whether `text` reads as a hub id rather than as a path that is not there."""
+        if not _HUB_ID.fullmatch(text) or text.lower().endswith((*DATA_FORMATS, *DATA_COMPRESSIONS)):
+            return False
+        first = Path(text).parts[0]
+        return "/" not in text or not any(path.is_dir() for path in self.candidates(first))
+
+    def looked(self, text: str) -> tuple[str, ...]:
+        """Where was looked, in words, for a path that is not there."""
+        return tuple(f"looked for {shown(path, self.working)}" for path in self.candidates(text))
+
+    def nearest(self, text: str) -> str | None:
+        """'did you mean x?' for the name nearest to `text` in the folder it should be in."""
+        for path in self.candidates(text):
+            names = [found.name for found in _siblings(path)]
+            if close := get_close_matches(path.name, names, 1):
+                return f'did you mean "{(Path(text).parent / close[0]).as_posix()}"?'
+        return None
+
+
+def shown(path: Path, working: Path) -> str:
+    """`path` as a user would type it in `working`."""
+    return str(path.relative_to(working)) if path.is_relative_to(working) else str(path)
+
+
+def holds_rows(path: Path) -> bool:
+    """Whether the name of `path` is that of a data file."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in DATA_COMPRESSIONS:
+        suffixes.pop()
+    return bool(suffixes) and suffixes[-1] in DATA_FORMATS and path.is_file()
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _siblings(path: Path) -> Iterator[Path]:
+    try:
+        yield from path.parent.iterdir()
+    except (OSError, ValueError):
+        return
+
+
+def _glob(path: Path) -> Iterator[Path]:
+    parts = path.parts
+    fixed = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
+    try:
+        yield from Path(*parts[:fixed]).glob("/".join(parts[fixed:]))
+    except (OSError, ValueError, NotImplementedError):
+        return

@@ -1,0 +1,170 @@
+"""Recipe to plan: the one way from a file to what the rest of the program reads.
+
+`read_recipe` finds every fault that can be found without loading data or a model; `load_plan` raises them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ptspec.diagnostics import Diagnostic, InputError, Severity
+from ptspec.recipe import rules, sections
+from ptspec.recipe.document import Document, read_document
+from ptspec.recipe.findings import Findings
+from ptspec.recipe.overrides import override
+from ptspec.recipe.places import Places
+from ptspec.recipe.plan import ComputeSpec, Plan, TrackingSpec
+from ptspec.recipe.schema import check, in_file_order
+from ptspec.recipe.stages import Names, check_slug, named, stages
+from ptspec.recipe.text import at
+
+VERSION = 1
+"""Of the recipe language."""
+
+SEED = 42
+
+Value = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What came of a recipe. `plan` is None if any diagnostic is an error; `document` if it is no JSON."""
+
+    plan: Plan | None
+    diagnostics: tuple[Diagnostic, ...]
+    document: Document | None = None
+
+    @property
+    def errors(self) -> tuple[Diagnostic, ...]:
+        return tuple(d for d in self.diagnostics if d.severity is Severity.ERROR)
+
+
+def load_plan(path: Path, overrides: Sequence[str] = (), output: Path | None = None) -> Plan:
+    """The plan of a recipe. Raises `InputError` with every fault of it at once; warnings are dropped."""
+    reading = read_recipe(path, overrides, output)
+    if reading.plan is None:
+        raise InputError(*reading.errors)
+    return reading.plan
+
+
+def read_recipe(path: Path, overrides: Sequence[str] = (), output: Path | None = None) -> Reading:
+    """Read, check and resolve a recipe; never raises on a faulty one."""
+    document = None
+    try:
+        document = read_document(path)
+        document = override(document, overrides)
+    except InputError as error:
+        return Reading(None, error.diagnostics, document)
+    version = document.value.get("version")
+    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+        return Reading(None, (_too_new(version, document),), document)
+    faults = [*document.faults, *check(document)]
+    findings = Findings(
+        document, frozenset(d.pointer for d in faults if d.pointer and d.code != "missing-key")
+    )
+    plan = _resolve(_usable(document, faults), path, output, findings)
+    found = in_file_order(_once([*faults, *findings.diagnostics]))
+    faulty = plan is None or any(d.severity is Severity.ERROR for d in found)
+    return Reading(None if faulty else plan, tuple(found), document)
+
+
+def _too_new(version: int, document: Document) -> Diagnostic:
+    message = f"this recipe is of version {version}; this program knows version {VERSION}"
+    where = document.locate("/version")
+    return Diagnostic("newer-version", message, where, "/version", "upgrade: pip install -U ptspec")
+
+
+def _once(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Without what is told twice: a value that could not be read has no right type either."""
+    seen: dict[tuple[str | None, bool], Diagnostic] = {}
+    for diagnostic in diagnostics:
+        alone = diagnostic.code in ("missing-key", "duplicate-key") or diagnostic.pointer is None
+        key = f"{diagnostic.pointer} {diagnostic.message}" if alone else diagnostic.pointer
+        seen.setdefault((key, alone), diagnostic)
+    return list(seen.values())
+
+
+def _usable(document: Document, faults: Sequence[Diagnostic]) -> Value:
+    """The recipe without comments and without what is faulty, so that the rest can still be judged."""
+    value: Value = _plain(document.value)
+    for fault in faults:
+        if not fault.pointer or fault.code in ("missing-key", "duplicate-key"):
+            continue
+        above, _, _ = fault.pointer.rpartition("/")
+        parent, key = at(value, above), _last_step(fault.pointer)
+        if isinstance(parent, dict):
+            parent.pop(key, None)
+        elif isinstance(parent, list) and key.isdecimal() and int(key) < len(parent):
+            parent[int(key)] = None
+    return value
+
+
+def _last_step(pointer: str) -> str:
+    return pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+
+
+def _plain(value: Any) -> Any:
+    """A copy without `$comment`."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items() if key != "$comment"}
+    return [_plain(item) for item in value] if isinstance(value, list) else value
+
+
+def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) -> Plan | None:
+    working = Path.cwd()
+    places = Places(working, (working / path).parent)
+    model = sections.model(value.get("model"), places, findings)
+    sources, rewards, judges = (value.get(key) or {} for key in ("data", "rewards", "judges"))
+    data = sections.data(sources, places, findings)
+    listed = value.get("stages") or []
+    by_name = {name: str(given.get("method")) for _, name, given in named(listed)}
+    reward_specs = sections.rewards(rewards, places, by_name, findings)
+    judge_specs = sections.judges(judges, places, findings)
+    sections.check_judge_rewards(judge_specs, rewards, findings)
+    adapter = value.get("adapter") or {}
+    names = Names(list(sources), list(rewards), list(judges))
+    resolved = stages(listed, adapter, names, places, findings)
+    compute = sections.compute(value["compute"]) if value.get("compute") else ComputeSpec()
+    tracking = sections.tracking(value["tracking"]) if value.get("tracking") else TrackingSpec()
+    evaluation = rules.evaluation(value.get("eval"), names.data, names.rewards, names.judges, findings)
+    has_eval = "eval" in findings.document.value
+    checks = rules.stage_checks(listed, has_eval, names.rewards, findings)
+    at_end = rules.run_checks(value.get("checks"), list(by_name), has_eval, names.rewards, findings)
+    for stage in resolved:
+        rules.stage_rules(stage, data, compute, findings)
+    rules.unused(adapter, resolved, findings)
+    name = _name(value, path, findings)
+    if model is None:
+        return None
+    return Plan(
+        name=name,
+        description=value.get("description", ""),
+        seed=value.get("seed", SEED),
+        model=model,
+        data=data,
+        rewards=reward_specs,
+        judges=judge_specs,
+        stages=tuple(replace(stage, checks=checks[stage.name]) for stage in resolved),
+        evaluation=evaluation,
+        checks=at_end,
+        compute=compute,
+        tracking=tracking,
+        output=(working / (output or Path("outputs") / name)).absolute(),
+        recipe=(working / path).absolute(),
+        document=findings.document.value,
+    )
+
+
+def _name(value: Value, path: Path, findings: Findings) -> str:
+    """The recipe's name, or its file's where that can be a folder's name."""
+    if "name" in value:
+        name = str(value["name"])
+        check_slug(name, "/name", findings, "recipe")
+        return name
+    made = "".join(char if char.isascii() and char.isalnum() else "_" for char in path.stem.lower()).strip(
+        "_"
+    )
+    return made or "recipe"

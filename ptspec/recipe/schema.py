@@ -1,0 +1,70 @@
+"""Document to diagnostics: the shipped JSON Schemas, asked for every fault at once, in file order.
+
+Knows jsonschema; the words are in `ptspec.recipe.wording`. What needs more than one place of the recipe
+to judge is not here but in `ptspec.recipe.resolve`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from ptspec.diagnostics import Diagnostic
+from ptspec.recipe.document import Document
+from ptspec.recipe.wording import word
+from ptspec.shipped import schema
+
+if TYPE_CHECKING:
+    from jsonschema.protocols import Validator
+
+_BESIDE_A_VALUE = frozenset(("missing-key", "bad-key"))
+_BASE = "https://ptspec.invalid/schemas/"
+
+
+def check(document: Document) -> list[Diagnostic]:
+    """Every fault of `document` that the schemas can see, in file order, one a place."""
+    found: dict[tuple[str | None, str], Diagnostic] = {}
+    for error in sorted(_validator().iter_errors(document.value), key=_priority):
+        for diagnostic in word(error, document):
+            kind = diagnostic.message if diagnostic.code in _BESIDE_A_VALUE else "value"
+            found.setdefault((diagnostic.pointer, kind), diagnostic)
+    return in_file_order(found.values())
+
+
+def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Sorted by line and column; what has no line (an override, another file) comes last, as it came."""
+
+    def place(diagnostic: Diagnostic) -> tuple[bool, int, int]:
+        where = diagnostic.location
+        if where is None or where.line is None:
+            return True, 0, 0
+        return False, where.line, where.column or 0
+
+    return sorted(diagnostics, key=place)
+
+
+@cache
+def _validator() -> Validator:
+    from jsonschema.validators import Draft202012Validator, extend
+    from referencing import Registry, Resource
+    from referencing.jsonschema import DRAFT202012
+
+    @cache
+    def retrieve(uri: str) -> Resource[Any]:
+        return DRAFT202012.create_resource(schema(uri.removeprefix(_BASE)))
+
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    strict = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
+    registry: Registry[Any] = Registry(retrieve=retrieve)  # type: ignore[call-arg]
+    validator: Validator = strict({"$ref": f"{_BASE}recipe.schema.json"}, registry=registry)
+    return validator
+
+
+def _is_integer(_: object, value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _priority(error: Any) -> int:
+    """Of several complaints about one value, the wrong type is the one to tell."""
+    return {"type": 0, "enum": 1, "const": 1}.get(error.validator, 2)

@@ -1,0 +1,237 @@
+"""The sections of a recipe that stand before its stages: model, data, rewards, judges, compute, tracking.
+
+Each function turns one section, already checked by the schema, into plan types; a part that is faulty is
+left out and told to the findings.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptspec.recipe.findings import Findings
+from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.places import Places, holds_rows
+from ptspec.recipe.plan import ComputeSpec, JudgeSpec, Mix, ModelSpec, RewardSpec, Source, TrackingSpec
+from ptspec.recipe.text import join
+
+Value = dict[str, Any]
+
+
+def model(value: str | Value | None, places: Places, findings: Findings) -> ModelSpec | None:
+    given: Value = {"path": value} if isinstance(value, str) else value or {}
+    at = "/model" if isinstance(value, str) else "/model/path"
+    template = chat_template(given.get("chat_template"), places, findings)
+    if "path" not in given:
+        return None
+    found = places.find(given["path"])
+    if found is not None:
+        _check_model_folder(found, at, findings)
+    elif not places.hub_id(given["path"]):
+        message = f'no such model folder: "{given["path"]}"'
+        findings.error(
+            "no-such-model", at, message, places.nearest(given["path"]), places.looked(given["path"])
+        )
+        return None
+    rest = {key: given[key] for key in ("revision", "dtype", "attn_implementation") if key in given}
+    return ModelSpec(
+        path=str(found or given["path"]),
+        local=found is not None,
+        chat_template=template,
+        trust_remote_code=given.get("trust_remote_code", False),
+        **rest,
+    )
+
+
+def _check_model_folder(folder: Path, at: str, findings: Findings) -> None:
+    if not folder.is_dir():
+        findings.error("not-a-model", at, "this is a file, not a model's folder", "name the folder it is in")
+    elif (folder / "config.json").is_file():
+        return
+    elif (folder / "adapter_config.json").is_file():
+        hint = 'name the base model here, and the adapter as the "from" of a stage'
+        findings.error("not-a-model", at, "this folder holds an adapter, not a model", hint)
+    else:
+        findings.error("not-a-model", at, "this folder holds no model: it has no config.json")
+
+
+def chat_template(text: str | None, places: Places, findings: Findings) -> Path | None:
+    if text is None:
+        return None
+    found = places.find(text)
+    if found is None or not found.is_file():
+        at, message = "/model/chat_template", f'no such file: "{text}"'
+        findings.error("no-such-file", at, message, places.nearest(text), places.looked(text))
+    return found
+
+
+def data(value: Value, places: Places, findings: Findings) -> dict[str, Source | Mix]:
+    found: dict[str, Source | Mix] = {}
+    for name, given in value.items():
+        at = join("/data", name)
+        if not isinstance(given, dict):
+            continue
+        made = (
+            _mix(name, given, at, value, findings)
+            if "mix" in given
+            else _source(name, given, at, places, findings)
+        )
+        if made is not None:
+            found[name] = made
+    return found
+
+
+def _mix(name: str, given: Value, at: str, sources: Value, findings: Findings) -> Mix | None:
+    weights = given["mix"]
+    for part in weights:
+        where = join(at, "mix", part)
+        others = [other for other in sources if other != name]
+        if part not in others:
+            hint = did_you_mean(part, others) or f"sources: {listed(others)}"
+            findings.error("unknown-data", where, f'"{part}" is no other source in /data', hint, key=True)
+        elif isinstance(sources[part], dict) and "mix" in sources[part]:
+            message = f'"{part}" is a mix itself'
+            findings.error("mix-of-mixes", where, message, "name the sources it is made of", key=True)
+    total = sum(weights.values())
+    return Mix(name, {part: weight / total for part, weight in weights.items()}, at) if weights else None
+
+
+def _source(name: str, given: Value, at: str, places: Places, findings: Findings) -> Source | None:
+    path = given.get("path")
+    if path is None:
+        return None
+    texts = [path] if isinstance(path, str) else [text for text in path if isinstance(text, str)]
+    rest = {k: v for k, v in given.items() if k not in ("path", "name")}
+    if len(texts) == 1 and not places.expand(texts[0]) and places.hub_id(texts[0]):
+        return Source(name, (), hub=texts[0], config_name=given.get("name"), at=at, **rest)
+    files: list[Path] = []
+    for index, text in enumerate(texts):
+        where = join(at, "path") if isinstance(path, str) else join(at, "path", index)
+        files += _files(text, where, places, findings)
+    if "name" in given and files:
+        findings.warn(
+            "unused-key", join(at, "name"), '"name" is of hub datasets only; these are files', key=True
+        )
+    return Source(name, tuple(dict.fromkeys(files)), at=at, **rest) if files else None
+
+
+def _files(text: str, at: str, places: Places, findings: Findings) -> tuple[Path, ...]:
+    files = places.expand(text)
+    if not files:
+        folder = places.find(text)
+        message = f'no file with rows in "{text}"' if folder else f'no such file: "{text}"'
+        hint = "rows stand in .jsonl, .json, .csv or .parquet files" if folder else places.nearest(text)
+        findings.error("no-such-data", at, message, hint, () if folder else places.looked(text))
+    for file in files:
+        if not holds_rows(file):
+            hint = "rows stand in .jsonl, .json, .csv or .parquet files, optionally with .gz or .zst"
+            findings.error("unsupported-format", at, f'"{file.name}" is in no format known here', hint)
+    return files
+
+
+def rewards(
+    value: Value, places: Places, stages: Mapping[str, str], findings: Findings
+) -> dict[str, RewardSpec]:
+    """`stages` are the names of the stages with their methods: a reward may be a model that one trains."""
+    found = {}
+    for name, given in value.items():
+        if not isinstance(given, dict):
+            continue
+        at = join("/rewards", name)
+        if "function" in given and "model" in given:
+            message = f'reward "{name}" gives both "function" and "model"'
+            findings.error("contradiction", join(at, "model"), message, "keep one", key=True)
+        options = {k: v for k, v in given.items() if k not in ("function", "model", "weight")}
+        function = _function(given.get("function"), join(at, "function"), places, findings)
+        scorer = _reward_model(given.get("model"), join(at, "model"), places, stages, findings)
+        found[name] = RewardSpec(name, function, scorer, float(given.get("weight", 1.0)), options, at)
+    return found
+
+
+def _reward_model(
+    text: str | None, at: str, places: Places, stages: Mapping[str, str], findings: Findings
+) -> str | None:
+    if text is None or stages.get(text) == "reward":
+        return text
+    if text in stages:
+        message = f'stage "{text}" trains a policy, not a reward model'
+        findings.error("not-a-reward-model", at, message, 'name a stage with "method": "reward"')
+        return text
+    found = places.find(text)
+    if found is None and not places.hub_id(text):
+        hint = places.nearest(text) or did_you_mean(text, stages)
+        findings.error("no-such-model", at, f'no such reward model: "{text}"', hint, places.looked(text))
+    return str(found or text)
+
+
+def judges(value: Value, places: Places, findings: Findings) -> dict[str, JudgeSpec]:
+    found = {}
+    for name, given in value.items():
+        if not isinstance(given, dict):
+            continue
+        at = join("/judges", name)
+        kinds = [key for key in ("function", "reward", "endpoint") if key in given]
+        if len(kinds) > 1:
+            message = f'judge "{name}" gives {" and ".join(kinds)}'
+            findings.error("contradiction", join(at, kinds[1]), message, "keep one", key=True)
+        options = {k: v for k, v in given.items() if k not in (*kinds, "model")}
+        function = _function(given.get("function"), join(at, "function"), places, findings)
+        found[name] = JudgeSpec(
+            name, function, given.get("reward"), given.get("endpoint"), given.get("model"), options, at
+        )
+    return found
+
+
+def check_judge_rewards(found: Mapping[str, JudgeSpec], names: Mapping[str, Any], findings: Findings) -> None:
+    for judge in found.values():
+        if judge.reward is not None and judge.reward not in names:
+            hint = did_you_mean(judge.reward, names) or f"rewards: {listed(names) or 'none'}"
+            message = f'"{judge.reward}" is no reward in /rewards'
+            findings.error("unknown-reward", join(judge.at, "reward"), message, hint)
+
+
+def _function(text: str | None, at: str, places: Places, findings: Findings) -> str | None:
+    """A built-in function's name as it is, or the user's as "absolute path:name"."""
+    file, colon, name = (text or "").rpartition(":")
+    if not colon:
+        return text
+    found = places.find(file)
+    if found is None or not found.is_file():
+        findings.error(
+            "no-such-file", at, f'no such file: "{file}"', places.nearest(file), places.looked(file)
+        )
+        return text
+    try:
+        functions = _functions(found)
+    except (SyntaxError, ValueError, OSError) as error:
+        findings.error("no-such-function", at, f"{file} cannot be read as Python: {error}")
+        return text
+    if name not in functions:
+        hint = did_you_mean(name, functions) or f"functions there: {listed(functions) or 'none'}"
+        findings.error("no-such-function", at, f'no function "{name}" in {file}', hint)
+    return f"{found}:{name}"
+
+
+def _functions(file: Path) -> list[str]:
+    """Names that a module binds at its top level, without running it."""
+    names: list[str] = []
+    for node in ast.parse(file.read_bytes()).body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            names.append(node.name)
+        elif isinstance(node, ast.Assign):
+            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names += [alias.asname or alias.name for alias in node.names]
+    return names
+
+
+def compute(value: Value) -> ComputeSpec:
+    return ComputeSpec(**value)
+
+
+def tracking(value: Value) -> TrackingSpec:
+    report_to = value.get("report_to", [])
+    names = [report_to] if isinstance(report_to, str) else report_to
+    return TrackingSpec(tuple(name for name in names if name and name != "none"), value.get("project"))

@@ -1,0 +1,261 @@
+"""jsonschema's errors in words for people: what is wrong at which place, and what to write instead.
+
+Knows the vocabulary of the shipped schemas: `title` names an object ("a stage", "DPOConfig"), `x-owned`
+gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Protocol
+
+from ptspec.diagnostics import Diagnostic
+from ptspec.methods import METHODS
+from ptspec.recipe.document import Document
+from ptspec.recipe.hints import alias, did_you_mean, listed
+from ptspec.recipe.text import at, join, split
+from ptspec.shipped import schema as shipped
+
+
+class Complaint(Protocol):
+    """What is read of a `jsonschema.ValidationError`: the keyword that failed, on what, and where."""
+
+    validator: Any
+    validator_value: Any
+    instance: Any
+    schema: Any
+
+    @property
+    def absolute_path(self) -> Iterable[Any]: ...
+
+    @property
+    def absolute_schema_path(self) -> Iterable[Any]: ...
+
+
+_KINDS = {
+    "string": "a string",
+    "number": "a number",
+    "integer": "an integer",
+    "boolean": "true or false",
+    "array": "a list",
+    "object": "an object {…}",
+    "null": "null",
+}
+_BOUNDS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "greater than",
+    "exclusiveMaximum": "less than",
+}
+
+
+def word(error: Complaint, document: Document) -> Iterator[Diagnostic]:
+    """The diagnostics that `error` stands for; more than one where it names several keys."""
+    keyword = str(error.validator)
+    if "propertyNames" in list(error.absolute_schema_path):
+        yield _bad_name(error, document)
+    elif keyword == "additionalProperties":
+        yield from _unknown_keys(error, document)
+    elif keyword == "required":
+        yield from _missing_keys(error, document)
+    elif keyword in _BOUNDS:
+        yield _fault("out-of-range", f"must be {_BOUNDS[keyword]} {error.validator_value}", error, document)
+    else:
+        yield _WORDS.get(keyword, _other)(error, document)
+
+
+def shown(value: Any) -> str:
+    """A JSON value, short enough for a line."""
+    if isinstance(value, dict | list):
+        return "an object {…}" if isinstance(value, dict) else "a list"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 48 else f"{text[:45]}…{text[-1]}"
+
+
+def subject(pointer: str) -> str:
+    """The value at `pointer` by name: "beta", loss_type[1]."""
+    steps = split(pointer)
+    if not steps:
+        return "the recipe"
+    if steps[-1].isdecimal() and len(steps) > 1:
+        return f"{steps[-2]}[{steps[-1]}]"
+    return f'"{steps[-1]}"'
+
+
+def _pointer(error: Complaint) -> str:
+    return join("", *error.absolute_path)
+
+
+def _fault(
+    code: str, predicate: str, error: Complaint, document: Document, hint: str | None = None
+) -> Diagnostic:
+    pointer = _pointer(error)
+    message = f"{subject(pointer)} is {shown(error.instance)}, {predicate}"
+    return Diagnostic(code, message, document.locate(pointer), pointer, hint)
+
+
+def _wrong_type(error: Complaint, document: Document) -> Diagnostic:
+    wanted = error.validator_value
+    kinds = [wanted] if isinstance(wanted, str) else list(wanted)
+    words = " or ".join(_KINDS[kind] for kind in kinds)
+    return _fault("wrong-type", f"not {words}", error, document, _write_instead(error, kinds))
+
+
+def _write_instead(error: Complaint, kinds: list[str]) -> str | None:
+    value, schema = error.instance, error.schema
+    if isinstance(value, str):
+        if "boolean" in kinds and value.lower() in ("true", "false"):
+            return f"write {value.lower()}, without quotes"
+        if {"number", "integer"} & set(kinds) and _is_number(value):
+            return f"write {value}, without quotes"
+        if "object" in kinds and isinstance(schema, dict) and schema.get("title") == "a source":
+            return f'write {{"path": {json.dumps(value, ensure_ascii=False)}}}'
+    if isinstance(value, float) and value.is_integer() and "integer" in kinds:
+        return f"write {int(value)}"
+    if "array" in kinds and isinstance(value, str | dict):
+        return "put it in a list: [ … ]"
+    if "boolean" in kinds and value in (0, 1):
+        return f"write {'true' if value else 'false'}"
+    if value is None:
+        return "leave the key out for the default"
+    return None
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(json.loads(text)))
+    except (ValueError, TypeError):
+        return False
+
+
+def _not_one_of(error: Complaint, document: Document) -> Diagnostic:
+    allowed = [value for value in error.validator_value if value is not None]
+    near = did_you_mean(error.instance, map(str, allowed)) if isinstance(error.instance, str) else None
+    choice = "one of " + listed((str(value) for value in allowed), 40)
+    pointer = _pointer(error)
+    message = f"{subject(pointer)} is {shown(error.instance)}, which is none of its values"
+    notes = (choice,) if near and len(allowed) <= 12 else ()
+    return Diagnostic("not-one-of", message, document.locate(pointer), pointer, near or choice, notes)
+
+
+def _pattern(error: Complaint, document: Document) -> Diagnostic:
+    words = _schema(error).get("x-words", error.validator_value)
+    return _fault("bad-name", f"not {words}", error, document, _slug(error.instance))
+
+
+def _bad_name(error: Complaint, document: Document) -> Diagnostic:
+    pointer = join(_pointer(error), error.instance)
+    words = _schema(error).get("x-words", "shorter")
+    where = document.locate(pointer, key=True)
+    return Diagnostic("bad-key", f"{subject(pointer)} is no name: {words}", where, pointer)
+
+
+def _slug(text: str) -> str | None:
+    made = "".join(
+        char if (char.isascii() and char.isalnum()) or char in "-_" else "_" for char in text.lower()
+    )
+    return f'"{made.lstrip("-_")}" would do' if made.lstrip("-_") and "://" not in text else None
+
+
+def _length(error: Complaint, document: Document) -> Diagnostic:
+    pointer, bound = _pointer(error), error.validator_value
+    least = str(error.validator).startswith("min")
+    message = f"{subject(pointer)} is {'too short' if least else 'too long'}: "
+    message += f"at {'least' if least else 'most'} {bound}"
+    if least and not error.instance:
+        message = f"{subject(pointer)} is empty"
+    return Diagnostic("wrong-length", message, document.locate(pointer), pointer)
+
+
+def _other(error: Complaint, document: Document) -> Diagnostic:
+    return _fault("out-of-range", "which is not allowed", error, document)
+
+
+def _schema(error: Complaint) -> dict[str, Any]:
+    return error.schema if isinstance(error.schema, dict) else {}
+
+
+def _missing_keys(error: Complaint, document: Document) -> Iterator[Diagnostic]:
+    schema, pointer = _schema(error), _pointer(error)
+    where, owner = document.locate(pointer), schema.get("title", "this object")
+    if named := _name(error.instance, pointer):
+        owner = f"{owner.rpartition(' ')[2]} {named}"
+    if "x-missing" in schema:
+        yield Diagnostic("missing-key", f"{owner} needs {schema['x-missing']}", where, pointer)
+        return
+    for key in error.validator_value:
+        if key not in error.instance:
+            described = schema.get("properties", {}).get(key, {}).get("description")
+            hint = f'"{key}": {described}' if described else None
+            yield Diagnostic("missing-key", f'{owner} needs "{key}"', where, pointer, hint)
+
+
+def _name(instance: Any, pointer: str) -> str | None:
+    """What tells this object from its siblings: a stage's name, a source's key."""
+    steps = split(pointer)
+    if len(steps) == 2 and steps[0] in ("data", "rewards", "judges"):
+        return f'"{steps[1]}"'
+    name = instance.get("name") if isinstance(instance, dict) else None
+    return f'"{name}"' if isinstance(name, str) and steps[:1] == ["stages"] else None
+
+
+def _unknown_keys(error: Complaint, document: Document) -> Iterator[Diagnostic]:
+    schema, above = _schema(error), _pointer(error)
+    known = [key for key in schema.get("properties", {}) if not key.startswith("$")]
+    title = schema.get("title", "this object")
+    kind = "field" if title.endswith("Config") else "key"
+    for key in error.instance:
+        if key in schema.get("properties", {}):
+            continue
+        pointer = join(above, key)
+        where = document.locate(pointer, key=True)
+        if key in schema.get("x-owned", {}):
+            place = schema["x-owned"][key]
+            yield Diagnostic("owned-key", f'"{key}" is not set here', where, pointer, place)
+        else:
+            message = f'"{key}" is no {kind} of {title}'
+            hint = _meant(key, known, pointer, document)
+            yield Diagnostic("unknown-key", message, where, pointer, hint)
+
+
+def _meant(key: str, known: list[str], pointer: str, document: Document) -> str | None:
+    return (
+        alias(key, known, pointer)
+        or _elsewhere(key, pointer, document)
+        or did_you_mean(key, known)
+        or (f"keys: {listed(known)}" if len(known) <= 16 else None)
+    )
+
+
+def _elsewhere(key: str, pointer: str, document: Document) -> str | None:
+    """Where `key` is known: another object of the recipe, or another method's config."""
+    steps = split(pointer)
+    in_config = steps[0] == "stages" and len(steps) > 3 and steps[2] == "config"
+    owners = [name for name in METHODS if key in shipped(f"trl/{name}.schema.json")["properties"]]
+    if owners and in_config:
+        return f"belongs to {listed(owners)}"
+    if owners and steps[0] == "stages" and len(steps) == 3:
+        method = at(document.value, f"/stages/{steps[1]}/method")
+        return 'goes to "config"' if method in owners else f'goes to the "config" of {listed(owners)}'
+    if owners and len(steps) == 1:
+        return f'goes to the "config" of a stage ({listed(owners)})'
+    if key in shipped("peft/lora.schema.json")["properties"] and steps[-2:-1] != ["adapter"]:
+        return "goes to /adapter"
+    if key in shipped("bnb/bitsandbytes.schema.json")["properties"]:
+        return "goes to /adapter/quantization"
+    recipe = shipped("recipe.schema.json")
+    if in_config and key in recipe["$defs"]["stage"]["properties"]:
+        return 'belongs to the stage, beside "config"'
+    return f"goes to /{key}" if key in recipe["properties"] and len(steps) > 1 else None
+
+
+_WORDS: dict[str, Callable[[Complaint, Document], Diagnostic]] = {
+    "type": _wrong_type,
+    "enum": _not_one_of,
+    "pattern": _pattern,
+    **dict.fromkeys(
+        ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _length
+    ),
+}
