@@ -1,0 +1,194 @@
+"""`pt eval`: what to measure (runs, stages, adapters, models), and their measurements, stored or made now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ptspec.data.load import load_evaluation
+from ptspec.data.sources import content_hash, shown
+from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.evaluation import store
+from ptspec.evaluation.measurement import DataStamp, Measurement
+from ptspec.events import EvaluationStarted, Listener, StageEvaluated
+from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, ModelSpec, Source
+from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.run.artifact import (
+    ADAPTER_CONFIG,
+    MODEL_CONFIG,
+    Artifact,
+    finished_record,
+    open_artifact,
+    read_json,
+)
+from ptspec.run.manifest import MANIFEST
+
+
+@dataclass(frozen=True)
+class Target:
+    """A policy that `pt eval` was asked about. `stored` is the folder of its evaluation, if it has one;
+    `recipe` the recipe of the run it belongs to (empty outside a run)."""
+
+    name: str
+    model: str
+    artifact: Artifact | None
+    adapter: AdapterSpec
+    stored: Path | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+
+
+@dataclass(frozen=True)
+class Held:
+    """The held-out rows to measure on, and how."""
+
+    source: Source
+    spec: EvaluationSpec
+    seed: int
+
+
+def targets(paths: Sequence[str]) -> list[Target]:
+    """The policies in `paths`: a run stands for its base and all its finished stages, in order."""
+    return [target for path in paths for target in _targets(path)]
+
+
+def last_of_each(paths: Sequence[str]) -> list[Target]:
+    """One policy a path: of a run, its last stage."""
+    chosen = [_targets(path)[-1] for path in paths]
+    names = [target.name for target in chosen]
+    if len(set(names)) == len(names):
+        return chosen
+    return [replace(target, name=path) for target, path in zip(chosen, paths, strict=True)]
+
+
+def _targets(path: str) -> list[Target]:
+    folder = Path(path)
+    if (folder / MANIFEST).is_file():
+        return _run_targets(folder)
+    if (folder.parent / MANIFEST).is_file() and folder.is_dir():
+        within = {target.name: target for target in _run_targets(folder.parent)}
+        if folder.name in within:
+            return [within[folder.name]]
+    if (folder / ADAPTER_CONFIG).is_file():
+        artifact = open_artifact(folder)
+        return [Target(folder.name, artifact.weights, artifact, AdapterSpec(True), _stored(folder))]
+    if (folder / MODEL_CONFIG).is_file() or (not folder.exists() and _is_hub_id(path)):
+        return [Target(folder.name, path, None, AdapterSpec(True), _stored(folder))]
+    raise InputError(_not_a_target(path, folder))
+
+
+def _is_hub_id(path: str) -> bool:
+    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
+
+
+def _not_a_target(path: str, folder: Path) -> Diagnostic:
+    if not folder.exists():
+        what = "there is no such folder"
+    elif any(folder.glob(".*.partial")) or (folder / "events.jsonl").exists():
+        what = "the run has no finished stage yet"
+    else:
+        what = "it has no manifest.json (run), adapter_config.json (adapter) or config.json (model)"
+    hint = "give a run (outputs/NAME), one of its stages, an adapter or a model"
+    return Diagnostic("not-a-model", f"{path} cannot be evaluated: {what}", Location(path), hint=hint)
+
+
+def _run_targets(run: Path) -> list[Target]:
+    manifest = read_json(run / MANIFEST)
+    try:
+        model, recipe, stages = manifest["model"]["path"], manifest["recipe"], manifest["stages"]
+    except (KeyError, TypeError):
+        message = f"{run / MANIFEST} lacks what a run's manifest holds"
+        raise InputError(Diagnostic("damaged-file", message, Location(str(run / MANIFEST)))) from None
+    found = [Target(BASE, model, None, AdapterSpec(True), _stored(run / BASE), recipe)]
+    for name in stages:
+        if (record := finished_record(run, name)) is not None:
+            artifact = open_artifact(run / name)
+            adapter, parent = _adapter(record), record.get("parent")
+            found.append(Target(name, model, artifact, adapter, _stored(run / name), recipe, parent))
+    return found
+
+
+def _adapter(record: dict[str, Any]) -> AdapterSpec:
+    """The adapter setup a stage was trained with, as its record holds it."""
+    use_lora, use_qlora, lora, quantization = record.get("ingredients", {}).get(
+        "adapter", [True, False, {}, {}]
+    )
+    return AdapterSpec(use_lora, use_qlora, lora, quantization)
+
+
+def _stored(folder: Path) -> Path | None:
+    return folder if (folder / store.STATS).is_file() else None
+
+
+def stored_measurement(target: Target) -> Measurement:
+    """The evaluation that lies beside `target`; raises `InputError` where there is none."""
+    if target.stored is None:
+        raise InputError(
+            Diagnostic(
+                "not-evaluated",
+                f"{target.name} has no evaluation of its own",
+                hint="say what to measure it on: --data FILE",
+            )
+        )
+    return replace(store.load_measurement(target.stored), name=target.name)
+
+
+def held_out(file: str, max_new_tokens: int | None, samples: int, first: Target) -> Held:
+    """The rows of `file`; settings that are not given are those of the recipe of `first`."""
+    path = Path(file)
+    if not path.is_file():
+        raise InputError(Diagnostic("missing-file", f"there is no file {file}", Location("--data")))
+    asked = first.recipe.get("eval") or {}
+    tokens = max_new_tokens or asked.get("max_new_tokens", EvaluationSpec.max_new_tokens)
+    spec = EvaluationSpec("data", max_new_tokens=tokens, samples=samples)
+    return Held(Source("data", (path.absolute(),)), spec, int(first.recipe.get("seed", 42)))
+
+
+def measure_all(asked: Sequence[Target], held: Held, listener: Listener) -> list[Measurement]:
+    """Each target measured on the same rows, the base weights loaded once for those that share them."""
+    from ptspec.evaluation.measure import measure
+    from ptspec.model.bases import Bases
+    from ptspec.model.device import find_device
+
+    rows = load_evaluation({"data": held.source}, "data")
+    stamp = DataStamp(shown(held.source.paths[0]), content_hash(held.source), len(rows))
+    device = find_device()
+    shelves: dict[str, Bases] = {}
+    done: dict[str, Measurement] = {}
+    for target in asked:
+        bases = shelves.setdefault(
+            target.model, Bases(ModelSpec(target.model, Path(target.model).exists()), device)
+        )
+        listener(EvaluationStarted(target.name, len(rows)))
+        model, base = bases.open(target.adapter, target.artifact)
+        measured = measure(
+            model,
+            base.tokenizer,
+            rows,
+            held.spec,
+            seed=held.seed,
+            name=target.name,
+            rewards=_rewards(target.recipe),
+            reference=done.get(target.parent or ""),
+            data=stamp,
+        )
+        done[target.name] = measured
+        listener(StageEvaluated(target.name, measured.metrics, measured.seconds))
+        del model
+        bases.release()
+    return list(done.values())
+
+
+def _rewards(recipe: dict[str, Any]) -> dict[str, RewardFunction]:
+    rewards = {}
+    for name, reward in (recipe.get("rewards") or {}).items():
+        function = reward.get("function", "")
+        if function and ":" not in function:
+            options = {key: value for key, value in reward.items() if key not in NOT_OPTIONS}
+            rewards[name] = builtin(function, options)
+    return rewards
+
+
+NOT_OPTIONS = ("function", "weight", "$comment")

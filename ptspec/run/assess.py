@@ -1,0 +1,164 @@
+"""Measures policies from their folders and leaves the evaluation beside them. Trains nothing.
+
+What is measured is what was saved: a stage's folder is opened anew over the shared base, as anyone would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ptspec.data.formats import EvaluationRow
+from ptspec.data.load import load_evaluation
+from ptspec.data.sources import shown
+from ptspec.diagnostics import InputError
+from ptspec.evaluation import plots, store
+from ptspec.evaluation.measure import measure
+from ptspec.evaluation.measurement import DataStamp, Measurement
+from ptspec.events import EvaluationStarted, Listener, StageEvaluated
+from ptspec.methods.types import Headline
+from ptspec.model.bases import Bases
+from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Source, Stage
+from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.run.artifact import Artifact, open_artifact
+from ptspec.run.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
+from ptspec.training.train import METRICS
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A policy to measure: its name, the folder to open (None: the bare base), the adapter setup it is opened
+    with, and the policy that its preference is relative to."""
+
+    name: str
+    artifact: Artifact | None
+    adapter: AdapterSpec
+    reference: Measurement | None = None
+
+
+class Assessor:
+    """The evaluations of a run. `measurements` holds them by policy name, in the order they were made."""
+
+    def __init__(self, plan: Plan, bases: Bases, hashes: Hashes, listener: Listener) -> None:
+        self.plan = plan
+        self.bases = bases
+        self.hashes = hashes
+        self.listener = listener
+        self.measurements: dict[str, Measurement] = {}
+        self._rows: list[EvaluationRow] | None = None
+
+    def base(self) -> None:
+        """Measures the base model into `base/`, unless that stands there already."""
+        folder = self.plan.output / BASE
+        folder.mkdir(exist_ok=True)
+        self._assess(Subject(BASE, None, self.plan.stages[0].adapter), folder)
+
+    def stage(self, stage: Stage, folder: Path) -> None:
+        """Measures the policy in `folder` and leaves the six files there, unless they stand there already."""
+        if stage.name in self.measurements:
+            return
+        subject = Subject(stage.name, open_artifact(folder), stage.adapter, self._reference(stage))
+        self._assess(subject, folder, headline=stage.method.headline)
+
+    def _reference(self, stage: Stage) -> Measurement | None:
+        if stage.parent in self.measurements:
+            return self.measurements[stage.parent]
+        outside = Subject(stage.parent, open_artifact(Path(stage.parent)), stage.adapter)
+        self.measurements[stage.parent] = self._measure(outside, self._spec)
+        return self.measurements[stage.parent]
+
+    @property
+    def _spec(self) -> EvaluationSpec:
+        assert self.plan.evaluation is not None
+        return self.plan.evaluation
+
+    def _assess(self, subject: Subject, folder: Path, headline: tuple[Headline, ...] = ()) -> None:
+        kept = self._kept(subject, folder)
+        measured = kept or self._measure(subject, self._spec)
+        self.measurements[subject.name] = measured
+        if kept is None:
+            self._write(measured, folder, headline)
+        event = StageEvaluated(subject.name, measured.metrics, measured.seconds, reused=kept is not None)
+        self.listener(event)
+
+    def _kept(self, subject: Subject, folder: Path) -> Measurement | None:
+        """The measurement in `folder` if it is of these very rows, settings and reference."""
+        try:
+            found = store.load_measurement(folder)
+        except InputError:
+            return None
+        return found if found.fingerprint == self._fingerprint(subject) else None
+
+    def _fingerprint(self, subject: Subject) -> str:
+        asked = evaluation_fingerprint(self.plan, self._spec, self.hashes)
+        weights = hash_folder(subject.artifact.folder) if subject.artifact else self.hashes.model()
+        return digest([asked, weights, subject.reference.fingerprint if subject.reference else None])
+
+    def _measure(self, subject: Subject, spec: EvaluationSpec) -> Measurement:
+        rows = self.rows()
+        self.listener(EvaluationStarted(subject.name, len(rows)))
+        model, base = self.bases.open(subject.adapter, subject.artifact)
+        measured = measure(
+            model,
+            base.tokenizer,
+            rows,
+            spec,
+            seed=self.plan.seed,
+            name=subject.name,
+            rewards=reward_functions(self.plan),
+            reference=subject.reference,
+            data=self._stamp(len(rows)),
+        )
+        del model
+        self.bases.release()
+        return replace(measured, fingerprint=self._fingerprint(subject))
+
+    def rows(self) -> list[EvaluationRow]:
+        if self._rows is None:
+            self._rows = load_evaluation(self.plan.data, self._spec.data)
+        return self._rows
+
+    def _stamp(self, rows: int) -> DataStamp:
+        source = self.plan.data[self._spec.data]
+        files = [shown(path) for path in source.paths] if isinstance(source, Source) else []
+        return DataStamp(", ".join(files) or source.name, digest(self.hashes.source(source.name)), rows)
+
+    def _write(self, measured: Measurement, folder: Path, headline: tuple[Headline, ...]) -> None:
+        earlier = [other for name, other in self.measurements.items() if name != measured.name]
+        write_evaluation(measured, earlier, folder, headline, self._spec.samples)
+
+
+def write_evaluation(
+    measured: Measurement,
+    earlier: Sequence[Measurement],
+    folder: Path,
+    headline: tuple[Headline, ...],
+    samples: int,
+) -> None:
+    """The files of an evaluation: pictures first, the aggregates last, which stand for a whole evaluation."""
+    everyone = [*earlier, measured]
+    steps = read_metrics(folder / METRICS)
+    if steps:
+        plots.training_curves(steps, headline, folder / "training_curves.png", title=measured.name)
+    plots.perplexity_distribution(everyone, folder / "perplexity_distribution.png")
+    plots.response_lengths(everyone, folder / "response_lengths.png")
+    plots.model_comparison(everyone, folder / "model_comparison.png")
+    store.write(folder, measured, samples=samples, previous=earlier)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The logged steps of a stage; empty where nothing was trained."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def reward_functions(plan: Plan) -> Mapping[str, RewardFunction]:
+    """The built-in rewards of a recipe, ready to score responses."""
+    return {
+        name: builtin(reward.function, reward.options)
+        for name, reward in plan.rewards.items()
+        if reward.function is not None and ":" not in reward.function
+    }

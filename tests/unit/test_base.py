@@ -1,0 +1,62 @@
+"""The base weights stand once; no stage sees what another did to a module."""
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from ptspec.diagnostics import InputError
+from ptspec.model.base import Base, count_parameters, refuse_pickles
+
+
+@pytest.fixture
+def base():
+    config = LlamaConfig(
+        vocab_size=32,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    return Base("base", model, None, count_parameters(model))
+
+
+def test_a_spawned_model_shares_every_tensor_and_no_module(base):
+    spawned = base.spawn()
+    for ours, theirs in zip(spawned.parameters(), base.model.parameters(), strict=True):
+        assert ours is theirs
+    assert not set(map(id, spawned.modules())) & set(map(id, base.model.modules()))
+    assert spawned.lm_head.weight is spawned.model.embed_tokens.weight
+
+
+def test_what_a_trainer_does_to_one_is_not_seen_by_the_next(base):
+    first = base.spawn()
+    first.forward = lambda *args, **kwargs: 0
+    adapted = get_peft_model(first, LoraConfig(target_modules="all-linear", init_lora_weights=False))
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        untouched = base.model(ids).logits
+        assert torch.equal(base.spawn()(ids).logits, untouched)
+    assert any("lora" in name for name, _ in adapted.named_parameters())
+    assert not any("lora" in name for name, _ in base.spawn().named_parameters())
+
+
+def test_full_fine_tuning_gets_trainable_weights_of_its_own(base):
+    base.spawn()
+    own = base.spawn(own_weights=True)
+    assert all(parameter.requires_grad for parameter in own.parameters())
+    before = base.model.lm_head.weight.clone()
+    with torch.no_grad():
+        own.lm_head.weight.add_(1)
+    assert torch.equal(base.model.lm_head.weight, before)
+
+
+def test_pickled_weights_are_refused_with_the_way_out(tmp_path):
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    with pytest.raises(InputError) as error:
+        refuse_pickles(str(tmp_path), "/model")
+    assert "safetensors" in error.value.diagnostics[0].hint
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    refuse_pickles(str(tmp_path), "/model")
