@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.overrides import override
 from ptspec.recipe.places import Places
-from ptspec.recipe.plan import ComputeSpec, Plan, TrackingSpec
+from ptspec.recipe.plan import ComputeSpec, Mix, ModelSpec, Plan, Source, TrackingSpec
 from ptspec.recipe.schema import check, in_file_order
 from ptspec.recipe.stages import Names, check_slug, named, stages
 from ptspec.recipe.text import at
@@ -31,11 +31,16 @@ Value = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of a recipe. `plan` is None if any diagnostic is an error; `document` if it is no JSON."""
+    """What came of a recipe.
+
+    `plan` is None if any diagnostic is an error. `partial` is the plan without its faulty parts (None if the
+    recipe is no JSON or of a newer version), good for finding more faults and for nothing else.
+    """
 
     plan: Plan | None
     diagnostics: tuple[Diagnostic, ...]
     document: Document | None = None
+    partial: Plan | None = None
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
@@ -67,8 +72,20 @@ def read_recipe(path: Path, overrides: Sequence[str] = (), output: Path | None =
     )
     plan = _resolve(_usable(document, faults), path, output, findings)
     found = in_file_order(_once([*faults, *findings.diagnostics]))
-    faulty = plan is None or any(d.severity is Severity.ERROR for d in found)
-    return Reading(None if faulty else plan, tuple(found), document)
+    faulty = any(d.severity is Severity.ERROR for d in found)
+    return Reading(None if faulty else plan, tuple(found), document, _sound(plan))
+
+
+def _sound(plan: Plan) -> Plan:
+    """`plan` without what names a source that is not there."""
+    data = {name: source for name, source in plan.data.items() if _is_whole(source, plan.data)}
+    evaluation = plan.evaluation if plan.evaluation and plan.evaluation.data in data else None
+    stages = tuple(stage for stage in plan.stages if stage.data in data)
+    return replace(plan, data=data, evaluation=evaluation, stages=stages)
+
+
+def _is_whole(source: Source | Mix, data: Mapping[str, Source | Mix]) -> bool:
+    return isinstance(source, Source) or all(isinstance(data.get(part), Source) for part in source.weights)
 
 
 def _too_new(version: int, document: Document) -> Diagnostic:
@@ -113,7 +130,7 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, list) else value
 
 
-def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) -> Plan | None:
+def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) -> Plan:
     working = Path.cwd()
     places = Places(working, (working / path).parent)
     model = sections.model(value.get("model"), places, findings)
@@ -137,13 +154,11 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
         rules.stage_rules(stage, data, compute, findings)
     rules.unused(adapter, resolved, findings)
     name = _name(value, path, findings)
-    if model is None:
-        return None
     return Plan(
         name=name,
         description=value.get("description", ""),
         seed=value.get("seed", SEED),
-        model=model,
+        model=model or ModelSpec("", local=False),
         data=data,
         rewards=reward_specs,
         judges=judge_specs,

@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.document import Document
 from ptspec.recipe.wording import word
-from ptspec.shipped import schema
+from ptspec.shipped import BASE, RECIPE, schema
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
 _BESIDE_A_VALUE = frozenset(("missing-key", "bad-key"))
-_BASE = "https://ptspec.invalid/schemas/"
 
 
 def check(document: Document) -> list[Diagnostic]:
@@ -29,7 +28,21 @@ def check(document: Document) -> list[Diagnostic]:
         for diagnostic in word(error, document):
             kind = diagnostic.message if diagnostic.code in _BESIDE_A_VALUE else "value"
             found.setdefault((diagnostic.pointer, kind), diagnostic)
-    return in_file_order(found.values())
+    return in_file_order(_without_echo(list(found.values())))
+
+
+def _without_echo(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
+    """Without the missing keys that are there, misspelt."""
+    meant = {
+        (diagnostic.pointer.rpartition("/")[0], diagnostic.hint)
+        for diagnostic in diagnostics
+        if diagnostic.code == "unknown-key" and diagnostic.pointer is not None
+    }
+    return [d for d in diagnostics if d.code != "missing-key" or (d.pointer, _misspelt(d)) not in meant]
+
+
+def _misspelt(missing: Diagnostic) -> str:
+    return f"did you mean {missing.message.rpartition(' needs ')[2]}?"
 
 
 def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
@@ -52,12 +65,12 @@ def _validator() -> Validator:
 
     @cache
     def retrieve(uri: str) -> Resource[Any]:
-        return DRAFT202012.create_resource(schema(uri.removeprefix(_BASE)))
+        return DRAFT202012.create_resource(schema(uri.removeprefix(BASE)))
 
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
     strict = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
     registry: Registry[Any] = Registry(retrieve=retrieve)  # type: ignore[call-arg]
-    validator: Validator = strict({"$ref": f"{_BASE}recipe.schema.json"}, registry=registry)
+    validator: Validator = strict({"$ref": f"{BASE}{RECIPE}"}, registry=registry)
     return validator
 
 

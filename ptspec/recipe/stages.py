@@ -115,7 +115,7 @@ def _stage(
     name: str, given: Value, at: str, adapter: Value, chain: Chain, places: Places, findings: Findings
 ) -> Stage | None:
     parent = _parent(name, given, at, chain, places, findings)
-    if given.get("method") is None or given.get("data") is None or parent is None:
+    if given.get("method") is None or given.get("data") is None:
         return None
     method = methods.get(given["method"])
     own = adapter_spec(adapter, given.get("adapter"), at, findings)
@@ -134,20 +134,19 @@ def _stage(
     )
 
 
-def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, findings: Findings) -> str | None:
-    """What the stage starts from; None if that is faulty."""
+def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, findings: Findings) -> str:
+    """What the stage starts from; of a faulty one, what it would by default."""
     text, where = given.get("from"), join(at, "from")
-    if text is None:
-        earlier = chain.policies()
-        return BASE if given.get("method") == "reward" or not earlier else earlier[-1]
-    if text == BASE:
-        return BASE
+    earlier = chain.policies()
+    default = BASE if given.get("method") == "reward" or not earlier else earlier[-1]
+    if text is None or text == BASE:
+        return default if text is None else BASE
     if text in chain.before:
         if chain.methods[text] == "reward":
             message = f'stage "{name}" starts from "{text}", which trains a reward model, not a policy'
-            hint = f"stages that yield a policy: {listed(chain.policies()) or 'none'}"
+            hint = f"stages that yield a policy: {listed(earlier) or 'none'}"
             findings.error("not-a-policy", where, message, hint)
-            return None
+            return default
         return str(text)
     if text == name or text in chain.methods:
         what = "itself" if text == name else f'"{text}", which comes later'
@@ -155,13 +154,13 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
             f"stages before it: {listed(chain.before)}" if chain.before else "it is the first: leave it out"
         )
         findings.error("unknown-stage", where, f'stage "{name}" starts from {what}', hint)
-        return None
-    return _outside(name, text, where, chain, places, findings)
+        return default
+    return _outside(name, text, where, chain, places, findings) or default
 
 
 def _outside(name: str, text: str, at: str, chain: Chain, places: Places, findings: Findings) -> str | None:
-    """A path to an adapter or model, or a hub id; a bare word is taken for a stage's name."""
-    found = places.find(text) if Path(text).name != text or text not in chain.methods else None
+    """A path to an adapter or model, or a hub id; a bare word that is no folder was meant for a stage."""
+    found = places.find(text)
     if found is not None and found.is_dir():
         if any((found / file).is_file() for file in ("config.json", "adapter_config.json")):
             return str(found)
@@ -236,19 +235,26 @@ def _handover(
     asked = Handover(given["handover"]) if given.get("handover") else None
     incoming = _incoming(parent, chain)
     if incoming is None:
-        if asked and not (parent not in chain.before and "/" in parent and not Path(parent).is_dir()):
+        if asked and not _may_bring_adapter(parent, chain):
             message = f'"handover" is given, but no adapter comes in from "{parent}"'
             findings.error("no-adapter", join(at, "handover"), message, "leave it out", key=True)
         return asked
     fits = _fits(incoming, own, parent, chain)
-    if asked is None:
-        if method.yields is Yields.REWARD_MODEL:
-            return Handover.MERGE
-        if fits and own.use_lora:
-            return Handover.CONTINUE
-        return Handover.STACK if own.use_qlora else Handover.MERGE
-    _check_handover(name, asked, own, fits, at, findings)
-    return asked
+    if asked is not None:
+        _check_handover(name, asked, own, fits, at, findings)
+        return asked
+    if method.yields is Yields.REWARD_MODEL or not own.use_lora:
+        return Handover.MERGE
+    if fits:
+        return Handover.CONTINUE
+    return Handover.STACK if own.use_qlora else Handover.MERGE
+
+
+def _may_bring_adapter(parent: str, chain: Chain) -> bool:
+    """Whether what comes from `parent` is not known here: a faulty stage, or a repository on the hub."""
+    if parent in chain.before:
+        return parent not in chain.done
+    return parent != BASE and not Path(parent).is_dir()
 
 
 def _check_handover(

@@ -170,7 +170,7 @@ def _length(error: Complaint, document: Document) -> Diagnostic:
 
 
 def _other(error: Complaint, document: Document) -> Diagnostic:
-    return _fault("out-of-range", "which is not allowed", error, document)
+    return _fault("out-of-range", "which it may not be", error, document, _schema(error).get("x-words"))
 
 
 def _schema(error: Complaint) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from ptspec.rewards.builtin import option_faults
 
 
 def preflight(path: Path, overrides: Sequence[str] = (), output: Path | None = None) -> Reading:
-    """The recipe read, and if it is right as a recipe, its rewards and the rows of its data checked."""
+    """The recipe read, its rewards and the rows of its data checked; of a faulty one, what is not faulty."""
     reading = read_recipe(path, overrides, output)
-    if reading.plan is None or reading.document is None:
+    plan = reading.plan or reading.partial
+    if plan is None or reading.document is None:
         return reading
     try:
-        found = [*check_rewards(reading.plan), *check_plan(reading.plan)]
+        found = [*check_rewards(plan), *check_plan(plan)]
     except InputError as error:
         found = list(error.diagnostics)
     placed = [

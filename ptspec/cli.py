@@ -1,0 +1,172 @@
+"""The command line: reads options, calls one function, prints, picks the exit code.
+
+The only file that imports typer. Modules that load torch are imported inside the commands that need them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from ptspec import __version__
+from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError
+from ptspec.report.faults import Format, render, summary, wants_colour
+
+app = typer.Typer(
+    name="pt",
+    help="Post-training of language models from one JSON recipe.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a value: stages.dpo.config.beta=0.2"),
+]
+
+
+def say(text: str) -> None:
+    """Text for people, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The program: runs a command and exits with its code; no input ends in a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    try:
+        code = typer.main.get_command(app).main(arguments, prog_name="pt", standalone_mode=False)
+        return code if isinstance(code, int) else Exit.DONE
+    except PtError as error:
+        _tell(error.diagnostics)
+        return error.exit
+    except (KeyboardInterrupt, typer.Abort):
+        say("interrupted")
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; keep the interpreter from complaining at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.FAILED
+    except Exception as error:
+        return _wrong_usage(error) if hasattr(error, "format_message") else _bug(error)
+
+
+def _tell(diagnostics: Sequence[Diagnostic]) -> None:
+    print(render(diagnostics, Format.TEXT, wants_colour(sys.stderr)), end="", file=sys.stderr)
+
+
+def _wrong_usage(error: Any) -> int:
+    context = getattr(error, "ctx", None)
+    say(f"pt: error[wrong-usage]: {error.format_message()}")
+    if context is not None:
+        say(f"     {context.command_path} --help shows how")
+    return Exit.WRONG_INPUT
+
+
+def _bug(error: Exception) -> int:
+    if os.environ.get("PT_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exc()
+    say(f"pt: error[bug]: {type(error).__name__}: {error}")
+    say("     this is a bug of ptspec. Please report it with the recipe and the output of the same command")
+    say(f"     under PT_DEBUG=1 (ptspec {__version__}, Python {sys.version.split()[0]})")
+    return Exit.FAILED
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"ptspec {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _options(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+@app.command()
+def validate(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.")],
+    overrides: Overrides = None,
+    format: Annotated[Format, typer.Option(help="How faults are told.")] = Format.TEXT,
+) -> None:
+    """Find every fault of a recipe and its data that can be found without loading a model."""
+    from ptspec.run.preflight import preflight
+
+    found: list[Diagnostic] = []
+    faulty = False
+    for path in recipes:
+        reading = preflight(path, overrides or ())
+        found += reading.diagnostics
+        faulty = faulty or reading.plan is None
+        if format is not Format.TEXT:
+            print(render(reading.diagnostics, format), end="")
+            continue
+        _tell(reading.diagnostics)
+        if reading.plan is not None:
+            stages = reading.plan.stages
+            chain = " → ".join(stage.name for stage in stages)
+            count = f"{len(stages)} stage{'s' if len(stages) != 1 else ''} ({chain})"
+            parts = [f"{path}: valid", count, *filter(None, [summary(reading.diagnostics)])]
+            say(" · ".join(parts))
+    if faulty:
+        if format is Format.TEXT:
+            say(f"{summary(found)}. Nothing was started.")
+        raise typer.Exit(Exit.WRONG_INPUT)
+
+
+@app.command()
+def methods(
+    method: Annotated[str | None, typer.Argument(metavar="METHOD", help="Tell all of this one.")] = None,
+) -> None:
+    """Say what each method is, needs and costs."""
+    from ptspec.methods import METHODS, get
+    from ptspec.recipe.hints import did_you_mean, listed
+    from ptspec.report.methods import screen, table
+
+    if method is not None and method not in METHODS:
+        hint = did_you_mean(method, METHODS) or f"methods: {listed(METHODS)}"
+        raise InputError(Diagnostic("unknown-method", f'there is no method "{method}"', hint=hint))
+    print(table() if method is None else screen(get(method)), end="")
+
+
+@app.command()
+def schema(
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="Copy the schema files here instead.")
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a recipe, in one piece, for editors and other programs."""
+    import json
+
+    from ptspec.shipped import bundle, copy
+
+    if output is None:
+        print(json.dumps(bundle(), ensure_ascii=False))
+        return
+    copy("schemas", output)
+    say(f'{output}: written. In a recipe: "$schema": "{(output / "recipe.schema.json").as_posix()}"')
+
+
+if __name__ == "__main__":
+    main()

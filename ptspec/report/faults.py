@@ -1,0 +1,158 @@
+"""Diagnostics as text for people, as JSON lines, or as GitHub annotations. Knows nothing of recipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+from enum import Enum
+from pathlib import Path
+from typing import TextIO
+
+from ptspec.diagnostics import Diagnostic, Location, Severity
+
+WIDTH = 100
+"""Characters of a quoted line that are shown; a longer line is cut to the part around the fault."""
+
+_COLOURS = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m"}
+_BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+class Format(str, Enum):
+    """How `pt validate` tells faults."""
+
+    TEXT = "text"
+    JSON = "json"
+    GITHUB = "github"
+
+
+def render(diagnostics: Sequence[Diagnostic], format: Format, colour: bool = False) -> str:
+    """All of `diagnostics`, one or more lines each, without a summary."""
+    shown = [_relative(diagnostic) for diagnostic in diagnostics]
+    if format is Format.JSON:
+        return "".join(f"{as_json(diagnostic)}\n" for diagnostic in shown)
+    if format is Format.GITHUB:
+        return "".join(f"{as_github(diagnostic)}\n" for diagnostic in shown)
+    return "".join(as_text(diagnostic, colour) for diagnostic in shown)
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """Whether `stream` is a terminal that shows colour, and nobody asked for none (NO_COLOR)."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def summary(diagnostics: Sequence[Diagnostic]) -> str:
+    """ "2 faults, 1 warning"; "" if there is none."""
+    errors = sum(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics)
+    counts = ((errors, "fault"), (len(diagnostics) - errors, "warning"))
+    return ", ".join(f"{count:,} {noun}{'s' if count != 1 else ''}" for count, noun in counts if count)
+
+
+def as_text(diagnostic: Diagnostic, colour: bool = False) -> str:
+    """The place, the fault, the quoted line underlined with the hint beside, the pointer, the notes."""
+    paint = (lambda code, text: f"{code}{text}{_PLAIN}") if colour else (lambda code, text: text)
+    where, tint = diagnostic.location, _COLOURS[diagnostic.severity]
+    head = paint(tint, f"{diagnostic.severity.value}[{diagnostic.code}]")
+    place = f"{paint(_BOLD, _place(where))}: " if where else ""
+    lines = [f"{place}{head}: {_visible(diagnostic.message)}"]
+    hint = _visible(diagnostic.hint or "")
+    gutter = 5
+    if where and where.text is not None and where.column is not None:
+        number = str(where.line) if where.line else ""
+        gutter = max(5, len(number) + 2)
+        quoted, before, marked = _window(where.text, where.column - 1, where.length)
+        marks = paint(tint, "^" * marked)
+        lines.append(f"{paint(_DIM, number.rjust(gutter - 1) + ' |')} {quoted}")
+        lines.append(f"{paint(_DIM, ' ' * gutter + '|')} {' ' * before}{marks} {hint}".rstrip())
+    elif hint:
+        lines.append(" " * gutter + hint)
+    lines += [" " * gutter + _visible(note) for note in diagnostic.notes]
+    if diagnostic.pointer and where and where.text is not None:
+        lines.append(" " * gutter + paint(_DIM, f"at {_visible(diagnostic.pointer)}"))
+    return "\n".join(lines) + "\n"
+
+
+def as_json(diagnostic: Diagnostic) -> str:
+    """One line; every key always there. Non-ASCII is escaped, so that any stream can take it."""
+    where = diagnostic.location or Location("")
+    return json.dumps(
+        {
+            "file": where.file or None,
+            "line": where.line,
+            "column": where.column,
+            "pointer": diagnostic.pointer,
+            "code": diagnostic.code,
+            "severity": diagnostic.severity.value,
+            "message": diagnostic.message,
+            "hint": diagnostic.hint,
+            "notes": list(diagnostic.notes),
+        }
+    )
+
+
+def as_github(diagnostic: Diagnostic) -> str:
+    """A workflow command: GitHub shows it at the line of the file."""
+    where = diagnostic.location
+    fields = {"title": diagnostic.code}
+    if where is not None:
+        fields["file"] = where.file
+        if where.line is not None:
+            fields["line"] = str(where.line)
+        if where.line is not None and where.column is not None:
+            fields["col"] = str(where.column)
+            fields["endColumn"] = str(where.column + where.length)
+    properties = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in fields.items())
+    text = "\n".join(filter(None, (diagnostic.message, diagnostic.hint, *diagnostic.notes)))
+    return f"::{diagnostic.severity.value} {properties}::{_escaped(text)}"
+
+
+def _escaped(text: str, also: str = "") -> str:
+    for char in "%\r\n" + also:
+        text = text.replace(char, f"%{ord(char):02X}")
+    return text
+
+
+def _relative(diagnostic: Diagnostic) -> Diagnostic:
+    """With the file as a user would type it."""
+    where = diagnostic.location
+    if where is None or not Path(where.file).is_absolute() or not Path(where.file).is_relative_to(Path.cwd()):
+        return diagnostic
+    return replace(diagnostic, location=replace(where, file=str(Path(where.file).relative_to(Path.cwd()))))
+
+
+def _place(where: Location) -> str:
+    parts = [_visible(where.file), where.line, where.column if where.line is not None else None]
+    return ":".join(str(part) for part in parts if part is not None)
+
+
+def _window(text: str, start: int, length: int) -> tuple[str, int, int]:
+    """The part of a line to show, the columns before the fault, and the columns to underline."""
+    first = 0 if len(text) <= WIDTH else max(0, min(start - WIDTH // 3, len(text) - WIDTH))
+    shown = text[first : first + WIDTH]
+    head, tail = "…" if first else "", "…" if first + WIDTH < len(text) else ""
+    marked = _visible(text[start : min(start + length, first + WIDTH)])
+    return (
+        f"{head}{_visible(shown)}{tail}",
+        len(head) + _columns(_visible(text[first:start])),
+        max(1, _columns(marked)),
+    )
+
+
+def _visible(text: str) -> str:
+    """Without what would move the cursor or cannot be encoded, one character for one: columns must stay."""
+    if text.isprintable():
+        return text
+    text = text.replace("\t", " ")
+    return "".join("\ufffd" if unicodedata.category(char) in ("Cc", "Cf", "Cs") else char for char in text)
+
+
+def _columns(text: str) -> int:
+    """Columns of a terminal that `text` takes."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        for char in text
+    )
