@@ -1,0 +1,231 @@
+"""Where a run stands: the events so far, folded into one row a stage. Renders nothing, reads no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from ptspec.events import (
+    CheckEvaluated,
+    EvaluationStarted,
+    Event,
+    Figure,
+    RunFinished,
+    RunStarted,
+    StageChecked,
+    StageEvaluated,
+    StageFinished,
+    StageLine,
+    StageReused,
+    StageStarted,
+    StageStep,
+    StageTrained,
+)
+from ptspec.report.clean import clean
+
+BASE = "base"
+
+
+class State(Enum):
+    PENDING = "pending"
+    TRAINING = "training"
+    EVALUATING = "evaluating"
+    TRAINED = "trained"
+    DONE = "done"
+    REUSED = "reused"
+    CHECK_FAILED = "check did not hold"
+    FAILED = "stopped by a fault"
+    INTERRUPTED = "interrupted"
+    NOT_STARTED = "not started"
+
+
+RUNNING = (State.TRAINING, State.EVALUATING, State.TRAINED)
+
+
+class Ending(Enum):
+    """How a run that did not reach its end came to stop."""
+
+    CHECK = "check"
+    FAULT = "fault"
+    INTERRUPT = "interrupt"
+
+
+@dataclass
+class Row:
+    """One stage. Times are those of the caller's timer, in seconds; `latest` are TRL's logged numbers."""
+
+    name: str
+    method: str = ""
+    parent: str | None = None
+    handover: str | None = None
+    reference: str | None = None
+    state: State = State.PENDING
+    rows: int = 0
+    step: int = 0
+    total_steps: int | None = None
+    checked: str = ""
+    first_step: tuple[int, float] | None = None
+    last_step_at: float = 0.0
+    trained_seconds: float | None = None
+    trained_steps: int = 0
+    latest: dict[str, float] = field(default_factory=dict)
+    evaluating: int = 0
+    evaluating_since: float = 0.0
+    evaluation: Mapping[str, Figure] | None = None
+    finished: bool = False
+    reused: bool = False
+    reused_from: str = ""
+    resumed_from_step: int = 0
+    reason: str = ""
+    checks: list[CheckEvaluated] = field(default_factory=list)
+
+    @property
+    def pace(self) -> tuple[int, float] | None:
+        """Steps and seconds between the first and the last step seen; None before there are two."""
+        if self.first_step is None or self.step <= self.first_step[0]:
+            return None
+        return self.step - self.first_step[0], self.last_step_at - self.first_step[1]
+
+    @property
+    def seconds_left(self) -> float | None:
+        if self.pace is None or not self.total_steps:
+            return None
+        steps, seconds = self.pace
+        return seconds / steps * max(self.total_steps - self.step, 0)
+
+
+@dataclass
+class Board:
+    """The whole run. `run_checks` belong to no stage."""
+
+    run: RunStarted | None = None
+    rows: dict[str, Row] = field(default_factory=dict)
+    run_checks: list[CheckEvaluated] = field(default_factory=list)
+    finished: RunFinished | None = None
+    ending: Ending | None = None
+    _outside: str = ""
+
+    def apply(self, event: Event, at: float) -> None:
+        """Takes in one event, which came at time `at`. What needs no memory (a warning) leaves no trace."""
+        match event:
+            case StageStep():
+                self._step(event, at)
+            case RunStarted():
+                self.run = event
+                self.rows = {line.name: _row(line) for line in event.stages}
+            case StageStarted():
+                self._started(event)
+            case StageChecked():
+                self.row(event.stage).checked = clean(event.summary)
+            case StageTrained():
+                self._trained(event)
+            case StageReused():
+                row = self.row(event.stage)
+                row.reused, row.reused_from = True, clean(event.when)
+                _settle(row)
+            case EvaluationStarted():
+                self._evaluating(event, at)
+            case StageEvaluated():
+                self._evaluated(event)
+            case StageFinished():
+                row = self.row(event.stage)
+                row.finished = True
+                _settle(row)
+            case CheckEvaluated():
+                self._check(event)
+            case RunFinished():
+                self.finished = event
+
+    def row(self, name: str) -> Row:
+        """The row called `name`, made when it is first heard of; the base model stands above all."""
+        if name not in self.rows:
+            new = {name: Row(clean(name))}
+            self.rows = new | self.rows if name == BASE else self.rows | new
+        return self.rows[name]
+
+    @property
+    def evaluations(self) -> list[tuple[str, Mapping[str, Figure]]]:
+        """Name and figures of every evaluated stage, in order."""
+        return [(row.name, row.evaluation) for row in self.rows.values() if row.evaluation]
+
+    @property
+    def checks(self) -> list[CheckEvaluated]:
+        return [check for row in self.rows.values() for check in row.checks] + self.run_checks
+
+    def end(self, ending: Ending | None) -> None:
+        """Marks what was under way when the run came to stop, and what will not start."""
+        self.ending = ending
+        if ending is None:
+            return
+        stopped = State.INTERRUPTED if ending is Ending.INTERRUPT else State.FAILED
+        for row in self.rows.values():
+            if row.state in RUNNING and ending is not Ending.CHECK:
+                row.state = stopped
+            elif row.state is State.PENDING:
+                row.state = State.NOT_STARTED
+
+    def _started(self, event: StageStarted) -> None:
+        row = self.row(event.stage)
+        row.state, row.method, row.rows = State.TRAINING, event.method, event.rows
+        row.parent, row.handover, row.reference = event.parent, event.handover, event.reference
+        row.step, row.total_steps = event.resumed_from_step, event.total_steps
+        row.resumed_from_step, row.reason = event.resumed_from_step, clean(event.reason or "")
+
+    def _step(self, event: StageStep, at: float) -> None:
+        row = self.row(event.stage)
+        row.state = State.TRAINING
+        row.step, row.total_steps, row.last_step_at = event.step, event.total_steps, at
+        if row.first_step is None:
+            row.first_step = (event.step, at)
+        if event.metrics:
+            row.latest = {**row.latest, **event.metrics}
+
+    def _trained(self, event: StageTrained) -> None:
+        row = self.row(event.stage)
+        row.state, row.step = State.TRAINED, event.steps
+        row.trained_steps, row.trained_seconds = event.steps, event.seconds
+
+    def _evaluating(self, event: EvaluationStarted, at: float) -> None:
+        """A policy from outside the run, measured only to compare with, has a row as long as that takes."""
+        if self._outside:
+            self.rows = {name: row for name, row in self.rows.items() if name != self._outside}
+        self._outside = "" if event.stage in self.rows or event.stage == BASE else event.stage
+        row = self.row(event.stage)
+        row.state, row.evaluating, row.evaluating_since = State.EVALUATING, event.rows, at
+
+    def _evaluated(self, event: StageEvaluated) -> None:
+        row = self.row(event.stage)
+        row.evaluation = dict(event.metrics)
+        row.finished = row.finished or event.stage == BASE
+        row.reused = row.reused or (event.reused and event.stage == BASE)
+        _settle(row)
+
+    def _check(self, event: CheckEvaluated) -> None:
+        if event.stage is None:
+            self.run_checks = [*self.run_checks, event]
+            return
+        row = self.row(event.stage)
+        row.checks = [*row.checks, event]
+        _settle(row)
+
+
+def _settle(row: Row) -> None:
+    """The state of a row that is neither training nor being evaluated."""
+    if any(not check.held and check.on_fail == "stop" for check in row.checks):
+        row.state = State.CHECK_FAILED
+    elif row.reused:
+        row.state = State.REUSED
+    else:
+        row.state = State.DONE if row.finished else State.TRAINED
+
+
+def _row(line: StageLine) -> Row:
+    return Row(
+        clean(line.name),
+        line.method,
+        line.parent,
+        line.handover,
+        line.reference,
+        total_steps=line.total_steps,
+    )

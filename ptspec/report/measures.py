@@ -1,0 +1,127 @@
+"""How the terminal writes each evaluated metric: decimals, intervals, changes, and which to show first.
+
+What a metric is called and which direction is better comes from ptspec/evaluation/measurement.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ptspec.evaluation.measurement import METRICS, Better, metric
+from ptspec.events import Figure
+from ptspec.report import words
+from ptspec.report.clean import clean
+
+Metrics = Mapping[str, Figure]
+
+AFTER_REWARDS = ("response_length", "finished", "repetition", "empty")
+LEFT_TO_THE_REPORT = ("distinct_1", "distinct_2")
+LIKELIHOOD = ("loss", "bits_per_byte", "perplexity")
+DECIMALS = {"perplexity": 2, "reward_margin": 2, "response_length": 1}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """`share`: of one, shown in percent. `decimals` are those of tables, `brief` those of a stage line."""
+
+    name: str
+    label: str
+    better: Better
+    decimals: int
+    share: bool
+    unit: str
+
+    def number(self, value: float, decimals: int) -> str:
+        """The value without its unit, as in a table whose head names the unit."""
+        return words.fixed(value * self._scale, decimals)
+
+    def value(self, value: float) -> str:
+        """The value as a stage line shows it: "0.41", "95 %"."""
+        text = self.number(value, self.brief)
+        return f"{text} %" if self.share else text
+
+    def delta(self, change: float, decimals: int) -> str:
+        """A change with its sign; of a share, in percentage points."""
+        return words.delta(change * self._scale, decimals)
+
+    def interval(self, figure: Figure) -> str:
+        """ "[91.0, 97.3]", or nothing where no interval is known."""
+        if figure.low is None or figure.high is None:
+            return ""
+        return f"[{self.number(figure.low, self.decimals)}, {self.number(figure.high, self.decimals)}]"
+
+    @property
+    def brief(self) -> int:
+        return self.decimals if self.share else self.decimals - 1
+
+    @property
+    def note(self) -> str:
+        """Unit and direction: "%, higher is better"."""
+        direction = "" if self.better is Better.NEITHER else f"{self.better.value} is better"
+        return ", ".join(part for part in ("%" if self.share else self.unit, direction) if part)
+
+    @property
+    def _scale(self) -> int:
+        return 100 if self.share else 1
+
+
+def measure(name: str, figures: Iterable[Figure]) -> Measure:
+    """How `name` is written. A reward is a share where all its means lie in [0, 1]."""
+    known = metric(name)
+    share = known.share if name in METRICS else all(0 <= figure.value <= 1 for figure in figures)
+    decimals = 1 if share else DECIMALS.get(name, 3)
+    return Measure(name, clean(known.label), known.better, decimals, share, known.unit)
+
+
+def measures(evaluations: Sequence[Metrics]) -> list[Measure]:
+    """The measures of all `evaluations` in the order to show them.
+
+    Preference accuracy says little alone (it can rise while the task is unlearned), so accuracy stands
+    before it even where it was not measured.
+    """
+    names = dict.fromkeys(name for metrics in evaluations for name in metrics)
+    if "preference_accuracy" in names:
+        names["accuracy"] = None
+    ordered = sorted((name for name in names if name not in LEFT_TO_THE_REPORT), key=_rank)
+    return [measure(name, [m[name] for m in evaluations if name in m]) for name in ordered]
+
+
+def key_measures(evaluations: Sequence[Metrics]) -> list[Measure]:
+    """What a stage line shows, the most telling first: likelihood, accuracy, rewards, preference accuracy.
+
+    Preference accuracy only where accuracy was measured: a line has no room to say that it was not.
+    """
+    by_name = {shown.name: shown for shown in measures(evaluations)}
+    likelihood = next((name for name in LIKELIHOOD if name in by_name), "")
+    rewards = [name for name in by_name if name not in METRICS]
+    wanted = [likelihood, *rewards]
+    if any("accuracy" in metrics for metrics in evaluations):
+        wanted = [likelihood, "accuracy", *rewards, "preference_accuracy"]
+    return [by_name[name] for name in wanted if name in by_name]
+
+
+def before(evaluations: Sequence[Metrics], index: int, name: str) -> Figure | None:
+    """`name` at the nearest earlier evaluation that has it."""
+    earlier = (metrics[name] for metrics in reversed(evaluations[:index]) if name in metrics)
+    return next(earlier, None)
+
+
+def clearly_worse(shown: Measure, now: Figure, earlier: Figure) -> bool:
+    """Worse than `earlier`, and the two 95 % intervals do not touch."""
+    if shown.better is Better.NEITHER:
+        return False
+    upper, lower = (earlier, now) if shown.better is Better.HIGHER else (now, earlier)
+    return upper.low is not None and lower.high is not None and upper.low > lower.high
+
+
+def is_zero_throughout(shown: Measure, evaluations: Sequence[Metrics]) -> bool:
+    """A fault (repetition, empty responses) that no evaluation found: a word about it is enough."""
+    figures = [metrics[shown.name] for metrics in evaluations if shown.name in metrics]
+    return shown.share and shown.better is Better.LOWER and all(figure.value == 0 for figure in figures)
+
+
+def _rank(name: str) -> tuple[int, int]:
+    if name not in METRICS:
+        return (1, 0)
+    return (2 if name in AFTER_REWARDS else 0, list(METRICS).index(name))

@@ -1,0 +1,161 @@
+"""A run where no terminal is: one plain line an event, with the time of day. No colour, nothing moves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+from typing import TextIO
+
+from ptspec.events import (
+    CheckEvaluated,
+    EvaluationStarted,
+    Event,
+    RunFinished,
+    RunStarted,
+    StageChecked,
+    StageEvaluated,
+    StageFinished,
+    StageReused,
+    StageStarted,
+    StageStep,
+    StageTrained,
+    Warned,
+)
+from ptspec.report import words
+from ptspec.report.board import Board
+from ptspec.report.clean import clean
+from ptspec.report.done import moment, value_and_change
+from ptspec.report.ending import ending
+from ptspec.report.measures import key_measures
+from ptspec.report.rows import Headlines, origin
+from ptspec.report.screen import how_it_ended
+
+SECONDS_BETWEEN_STEPS = 5.0
+WIDTH = 100
+
+
+class Plain:
+    """A listener that writes lines. Steps: where TRL logs, at most one in five seconds, and the last."""
+
+    def __init__(
+        self, stream: TextIO, headlines: Headlines, timer: Callable[[], float], now: Callable[[], datetime]
+    ) -> None:
+        self._stream = stream
+        self._headlines = headlines
+        self._timer = timer
+        self._now = now
+        self._board = Board()
+        self._told_at = float("-inf")
+        self._untold = ""
+
+    def __call__(self, event: Event) -> None:
+        at = self._timer()
+        self._board.apply(event, at)
+        if isinstance(event, StageStep):
+            self._step(event, at)
+        elif text := self._text(event):
+            self._tell_step()
+            self._line(text)
+        if isinstance(event, RunFinished):
+            self._end()
+
+    def __enter__(self) -> Plain:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._tell_step()
+        if self._board.finished is None:
+            self._board.end(how_it_ended(error))
+            self._end()
+
+    def _step(self, event: StageStep, at: float) -> None:
+        row = self._board.row(event.stage)
+        shown = [h for h in self._headlines(row.method) if h.key in event.metrics] if event.metrics else []
+        if not shown:
+            return
+        left = "" if row.seconds_left is None else f", {words.remaining(row.seconds_left)} left"
+        metrics = ", ".join(f"{h.label} {words.number(event.metrics[h.key], h.format)}" for h in shown)
+        progress = f"step {words.count(event.step)} of {words.count(event.total_steps)}"
+        self._untold = f"{row.name}: {progress}{left}: {metrics}"
+        if at - self._told_at >= SECONDS_BETWEEN_STEPS:
+            self._told_at = at
+            self._tell_step()
+
+    def _tell_step(self) -> None:
+        if self._untold:
+            self._line(self._untold)
+            self._untold = ""
+
+    def _text(self, event: Event) -> str:
+        """One event in words."""
+        match event:
+            case RunStarted():
+                return _run_started(event)
+            case StageStarted():
+                facts = [words.plural(event.rows, "row"), words.plural(event.total_steps, "step")]
+                facts += origin(self._board.row(event.stage))
+                return f"{event.stage}: training ({event.method}): {', '.join(facts)}"
+            case StageChecked():
+                return f"{event.stage}: checked: {event.summary}"
+            case StageTrained():
+                pace = words.rate(event.steps, event.seconds)
+                took = f"in {words.duration(event.seconds)} ({pace})"
+                return f"{event.stage}: trained {words.plural(event.steps, 'step')} {took}"
+            case StageReused():
+                since = moment(event.when, self._now().date())
+                return f"{event.stage}: unchanged since {since}, reused"
+            case EvaluationStarted():
+                return f"{event.stage}: evaluating {words.plural(event.rows, 'row')}"
+            case StageEvaluated():
+                took = "reused" if event.reused else f"in {words.duration(event.seconds)}"
+                return f"{event.stage}: evaluated, {took}: {self._figures(event.stage)}"
+            case StageFinished():
+                return f"{event.stage}: done, in {event.folder}"
+            case CheckEvaluated():
+                return _check(event)
+            case Warned():
+                return "warning: " + (f"{event.stage}: " if event.stage else "") + event.text
+            case _:
+                return ""
+
+    def _figures(self, stage: str) -> str:
+        """Key figures of a stage, each with the change against the stage before."""
+        names = [name for name, _ in self._board.evaluations]
+        if stage not in names:
+            return "nothing measured"
+        evaluations = [metrics for _, metrics in self._board.evaluations]
+        index = names.index(stage)
+        cells = [(m.label, *value_and_change(m, evaluations, index)) for m in key_measures(evaluations)]
+        return ", ".join(
+            f"{label} {value}" + (f" ({change})" if change else "") for label, value, change in cells if value
+        )
+
+    def _end(self) -> None:
+        for line in ending(self._board, WIDTH):
+            self._write(line.plain.rstrip())
+
+    def _line(self, text: str) -> None:
+        self._write(f"{self._now():%H:%M:%S} {clean(text)}")
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+def _run_started(event: RunStarted) -> str:
+    facts = (
+        words.plural(len(event.stages), "stage"),
+        f"{event.model} ({words.parameters(event.parameters)} parameters)",
+        event.setup,
+        event.device,
+        event.output,
+    )
+    return f"{event.name}: " + " · ".join(facts)
+
+
+def _check(event: CheckEvaluated) -> str:
+    verdict = "held" if event.held else "did not hold" + (", warning only" if event.on_fail != "stop" else "")
+    return f"{event.stage or 'run'}: check {verdict}: {event.text}"

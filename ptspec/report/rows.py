@@ -1,0 +1,218 @@
+"""The live screen as lines of text: a board, a width and a time in, lines out. Prints nothing.
+
+Colour carries state only; every line says the same without it. No line is wider than the width: what
+matters least is left out first, and no number is cut.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from rich.text import Text
+
+from ptspec.events import CheckEvaluated, RunStarted
+from ptspec.methods.types import Headline
+from ptspec.report import done, words
+from ptspec.report.board import BASE, RUNNING, Board, Row, State
+from ptspec.report.clean import clean
+from ptspec.report.done import GAP
+
+Headlines = Callable[[str], tuple[Headline, ...]]
+Group = list[Text]
+
+SPINNER = "◐◓◑◒"
+INDENT = " " * 8
+BAR = (12, 30)
+MARKS = {
+    State.PENDING: ("·", "dim"),
+    State.DONE: ("✓", "green"),
+    State.REUSED: ("=", "green"),
+    State.CHECK_FAILED: ("✗", "red"),
+    State.FAILED: ("✗", "red"),
+    State.INTERRUPTED: ("‖", "yellow"),
+    State.NOT_STARTED: ("·", "dim"),
+}
+
+
+@dataclass(frozen=True)
+class View:
+    """What a rendering depends on besides the board: width in cells, the timer's seconds, the day."""
+
+    width: int
+    timer: float
+    today: date
+    headlines: Headlines
+
+
+def header(run: RunStarted, width: int) -> Text:
+    """Name, stages, model, setup, device, output on one line; what the rows below tell too goes first."""
+    path, size = clean(run.model).rstrip("/"), words.parameters(run.parameters)
+    model, short = f"{path} ({size})", f"{path.rsplit('/', 1)[-1]} ({size})"
+    stages = words.plural(len(run.stages), "stage")
+    setup, device, output = clean(run.setup), clean(run.device), clean(run.output)
+    choices = (
+        (stages, model, setup, device, output),
+        (model, setup, device, output),
+        (model, setup, output),
+        (short, setup, output),
+        (short, output),
+        (output,),
+    )
+    name = clean(run.name)
+    room = width - len(name) - len(GAP)
+    facts = next((text for text in map(" · ".join, choices) if Text(text).cell_len <= room), "")
+    return Text.assemble((name, "bold"), GAP if facts else "", facts)
+
+
+def groups(board: Board, view: View) -> list[Group]:
+    """The lines of each stage: its own, and below it what belongs to it while the run goes on."""
+    rows = list(board.rows.values())
+    names = min(max((len(row.name) for row in rows), default=0), max(8, view.width // 4))
+    tails = done.tails(rows, view.width - names - len(GAP) - 2, view.timer, view.today)
+    running = board.finished is None and board.ending is None
+    result = []
+    for row in rows:
+        head = _head(row, names, view.timer)
+        if row.state is State.TRAINING:
+            lines = _training(row, head, view)
+        else:
+            lines = [head + (Text(tails[row.name]) if row.name in tails else _other(row))]
+        if running:
+            lines += _origin(row, view.width)
+            failed = [check for check in row.checks if not check.held]
+            lines += [line for check in failed for line in check_lines(check, view.width, INDENT)]
+        result.append([_fitted(line, view.width) for line in lines])
+    return result
+
+
+def window(stages: Sequence[Group], height: int) -> list[Text]:
+    """All lines where they fit in `height`; else those up to the stage under way, and how many are hidden."""
+    if sum(map(len, stages)) <= height:
+        return [line for group in stages for line in group]
+    first, last = 0, max((i for i, group in enumerate(stages) if len(group) > 1), default=len(stages) - 1) + 1
+    while first < last - 1 and sum(map(len, stages[first:last])) + 2 > height:
+        first += 1
+    while last < len(stages) and sum(map(len, stages[first : last + 1])) + 2 <= height:
+        last += 1
+    shown = [line for group in stages[first:last] for line in group]
+    return [*_hidden(first, "above"), *shown, *_hidden(len(stages) - last, "below")]
+
+
+def _hidden(stages: int, where: str) -> list[Text]:
+    return [Text(f"  {words.plural(stages, 'stage')} {where}", style="dim")] if stages else []
+
+
+def _head(row: Row, names: int, timer: float) -> Text:
+    spinner = (SPINNER[int(timer * 4) % len(SPINNER)], "")
+    name = row.name if len(row.name) <= names else row.name[: names - 1] + "…"
+    quiet = row.state in (State.PENDING, State.NOT_STARTED)
+    mark = spinner if row.state in RUNNING else MARKS[row.state]
+    return Text.assemble(mark, " ", (name.ljust(names), "dim" if quiet else "bold"), GAP)
+
+
+def _training(row: Row, head: Text, view: View) -> list[Text]:
+    """Progress and headline metrics on one line, or on two where one is too narrow."""
+    total = row.total_steps or 0
+    step, of = words.count(row.step), words.count(total)
+    steps = f"{step.rjust(len(of))}/{of}  "
+    metrics = _metrics(row, view.headlines(row.method))
+    timing = _timing(row)
+    room = view.width - head.cell_len - len(steps) - len(timing)
+    beside = room - len(GAP.join(["", *metrics]))
+    least, most = BAR
+    if beside >= least:
+        progress = bar(row.step, total, min(beside, most))
+        return [Text.assemble(head, steps, progress, timing, GAP.join(["", *metrics]))]
+    progress = bar(row.step, total, max(min(room, most), 4))
+    return [Text.assemble(head, steps, progress, timing), *_filled(metrics, view.width)]
+
+
+def _timing(row: Row) -> str:
+    """Time left and rate, padded so that the line does not jump as they change."""
+    left = "" if row.seconds_left is None else f"{words.remaining(row.seconds_left)} left"
+    pace = "" if row.pace is None else words.rate(*row.pace)
+    return f"  {left.ljust(10)}   {pace.ljust(10)}"
+
+
+def _metrics(row: Row, headlines: Sequence[Headline]) -> list[str]:
+    return [
+        f"{h.label} {words.number(row.latest[h.key], h.format)}" for h in headlines if h.key in row.latest
+    ]
+
+
+def _filled(parts: Sequence[str], width: int) -> list[Text]:
+    """The parts on as many indented lines as they need; none is broken."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(GAP) + len(part) <= width:
+            lines[-1] += GAP + part
+        else:
+            lines.append(INDENT + part)
+    return [Text(line) for line in lines]
+
+
+def bar(step: int, total: int, width: int) -> Text:
+    """Progress in half cells: heavy for what is done, light for the rest, so that it reads without colour."""
+    halves = 0 if total <= 0 else min(max(2 * width * step // total, 0), 2 * width)
+    filled = "━" * (halves // 2) + "╸" * (halves % 2)
+    return Text.assemble((filled, "green"), ("─" * (width - len(filled)), "dim"))
+
+
+def _origin(row: Row, width: int) -> list[Text]:
+    """Below a stage under way: where its policy comes from, and what it is compared with."""
+    if row.state not in RUNNING or row.name == BASE:
+        return []
+    facts = " · ".join(origin(row))
+    checked = f"checked: {row.checked}" if row.checked else ""
+    whole = f"{facts} ({checked})" if checked else facts
+    texts = [whole] if len(INDENT) + Text(whole).cell_len <= width else [facts, checked]
+    return [Text(line, style="dim") for text in texts for line in hanging(INDENT, text, width)]
+
+
+def origin(row: Row) -> list[str]:
+    """ "from sft by continue", "reference = sft, frozen" and the like: what is known of them."""
+    by = f" by {row.handover}" if row.handover else ""
+    facts = (
+        clean(f"from {row.parent}{by}") if row.parent else "",
+        clean(f"reference = {row.reference}") if row.reference else "",
+        f"trained again: {row.reason}" if row.reason else "",
+        f"resumed from step {words.count(row.resumed_from_step)}" if row.resumed_from_step else "",
+    )
+    return [fact for fact in facts if fact]
+
+
+def check_lines(check: CheckEvaluated, width: int, before: str = "", after: str = "") -> list[Text]:
+    """A check with its mark between `before` and `after`: held, stops the run, or only warns."""
+    failed = ("✗", "red") if check.on_fail == "stop" else ("!", "yellow")
+    mark, style = ("✓", "green") if check.held else failed
+    first, *rest = hanging(f"{before}{mark} {after}", clean(check.text), width)
+    head = Text(first)
+    head.stylize(style, len(before), len(before) + 1)
+    return [head, *map(Text, rest)]
+
+
+def hanging(head: str, text: str, width: int) -> list[str]:
+    """`text` behind `head`, broken between words, further lines indented as far."""
+    room = max(width - len(head), 20)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
+    return [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]
+
+
+def _other(row: Row) -> Text:
+    """The rest of the line of a stage that has not started, or has stopped."""
+    if row.state is State.PENDING:
+        steps = words.plural(row.total_steps, "step") if row.total_steps else ""
+        return Text(GAP.join(part for part in (clean(row.method), steps) if part), style="dim")
+    if row.state is State.NOT_STARTED:
+        return Text(row.state.value, style="dim")
+    at = f"step {words.count(row.step)} of {words.count(row.total_steps or 0)}{GAP}" if row.step else ""
+    return Text(at + row.state.value)
+
+
+def _fitted(line: Text, width: int) -> Text:
+    """The last resort on a very narrow terminal: cut at the end, and say so."""
+    line.truncate(width, overflow="ellipsis")
+    return line

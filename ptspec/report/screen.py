@@ -1,0 +1,123 @@
+"""A run on a terminal: one line a stage, redrawn in place a few times a second.
+
+An event only changes the board; drawing happens on rich's refresh thread, so that a step costs
+microseconds however often it comes. Whoever runs keeps what others print off the terminal (run/noise.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import date
+from types import TracebackType
+
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
+from rich.live import Live
+from rich.text import Text
+
+from ptspec.diagnostics import CheckError, Interrupted
+from ptspec.events import Event, RunFinished, RunStarted, Warned
+from ptspec.report.board import Board, Ending
+from ptspec.report.clean import clean
+from ptspec.report.ending import ending
+from ptspec.report.rows import Headlines, View, groups, header, window
+
+REFRESHES_PER_SECOND = 5
+
+
+class _Area(Live):
+    """A live area that survives a narrower window: terminals wrap the lines that no longer fit.
+
+    rich would move up by as many lines as it wrote, and leave the rest of the old area standing.
+    """
+
+    painted: tuple[int, ...] = ()
+
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        width = max(self.console.width, 1)
+        if any(line > width for line in self.painted):
+            height = sum(max(1, -(-line // width)) for line in self.painted)
+            self._live_render._shape = (width, min(height, self.console.height))
+        return super().process_renderables(renderables)
+
+
+class Screen:
+    """A listener that draws. A context manager: the terminal is as it was when it is left."""
+
+    def __init__(
+        self, console: Console, headlines: Headlines, timer: Callable[[], float], today: Callable[[], date]
+    ) -> None:
+        self._console = console
+        self._headlines = headlines
+        self._timer = timer
+        self._today = today
+        self._board = Board()
+        self._lock = threading.Lock()
+        self._area = _Area(
+            self,
+            console=console,
+            refresh_per_second=REFRESHES_PER_SECOND,
+            redirect_stdout=False,
+            redirect_stderr=False,
+            vertical_overflow="crop",
+        )
+
+    def __call__(self, event: Event) -> None:
+        with self._lock:
+            self._board.apply(event, self._timer())
+        match event:
+            case RunStarted():
+                self._area.start(refresh=True)
+            case Warned():
+                self._warn(event)
+            case RunFinished():
+                self._close()
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._board.finished is None:
+            with self._lock:
+                self._board.end(how_it_ended(error))
+            self._close()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        lines = self.lines(options.max_width, console.height)
+        self._area.painted = tuple(line.cell_len for line in lines)
+        yield from lines
+
+    def lines(self, width: int, height: int) -> list[Text]:
+        """The area as it stands: the header, an empty line, the stages."""
+        with self._lock:
+            if self._board.run is None:
+                return []
+            stages = groups(self._board, View(width, self._timer(), self._today(), self._headlines))
+            over = self._board.finished is not None or self._board.ending is not None
+            room = sum(map(len, stages)) if over else height - 3
+            return [header(self._board.run, width), Text(), *window(stages, room)]
+
+    def _warn(self, event: Warned) -> None:
+        where = f"{clean(event.stage)}: " if event.stage else ""
+        self._console.print(Text.assemble(("warning: ", "yellow"), where, clean(event.text)))
+
+    def _close(self) -> None:
+        """Draws the last state for good and, below it, what the run came to."""
+        self._area.stop()
+        for line in ending(self._board, self._console.width):
+            self._console.print(line, soft_wrap=True)
+
+
+def how_it_ended(error: BaseException | None) -> Ending | None:
+    """What an exception that leaves the run says about its end."""
+    match error:
+        case None:
+            return None
+        case CheckError():
+            return Ending.CHECK
+        case Interrupted() | KeyboardInterrupt():
+            return Ending.INTERRUPT
+        case _:
+            return Ending.FAULT

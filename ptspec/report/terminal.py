@@ -1,0 +1,105 @@
+"""Which listener a person gets: the live screen on a terminal, plain lines anywhere else."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import TextIO, cast
+
+from rich.console import Console
+
+from ptspec import methods
+from ptspec.methods.types import Headline
+from ptspec.report.plain import Plain
+from ptspec.report.rows import Headlines
+from ptspec.report.screen import Screen
+
+
+def headline(method: str) -> tuple[Headline, ...]:
+    """What the method called `method` shows while it trains; nothing for an unknown one."""
+    return methods.get(method).headline if method in methods.METHODS else ()
+
+
+def listener(
+    stream: TextIO | None = None,
+    *,
+    headline: Headlines = headline,
+    timer: Callable[[], float] = time.monotonic,
+    now: Callable[[], datetime] = datetime.now,
+) -> Screen | Plain:
+    """The listener of one run, to be entered as a context manager; `stream` is stderr by default.
+
+    An exception that leaves the `with` block is what marks the stage under way as failed or interrupted.
+    A stream that goes away (a closed pipe) silences the listener and never stops the run.
+    """
+    sink = cast("TextIO", Sink(stream or sys.stderr))
+    if is_live(sink):
+        console = Console(file=sink, force_terminal=True, highlight=False, emoji=False, markup=False)
+        return Screen(console, headline, timer, lambda: now().date())
+    return Plain(sink, headline, timer, now)
+
+
+def is_live(stream: TextIO) -> bool:
+    """Whether lines can be redrawn: a terminal that understands cursor movement and takes our signs."""
+    dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
+    return stream.isatty() and not dumb and stream.encoding.lower().replace("-", "") == "utf8"
+
+
+class Sink(io.TextIOBase):
+    """A text stream that outlives its reader, and writes plain ASCII where the other end takes no UTF-8."""
+
+    ASCII = str.maketrans(
+        {
+            "−": "-",
+            "–": "-",
+            "·": "|",
+            "✓": "+",
+            "✗": "x",
+            "‖": "=",
+            "…": "~",
+            "→": "->",
+            "≥": ">=",
+            "≤": "<=",
+            "±": "+-",
+        }
+    )
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._gone = False
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        if not self._gone:
+            try:
+                self._stream.write(self._encodable(text))
+            except (OSError, ValueError):
+                self._gone = True
+        return len(text)
+
+    def flush(self) -> None:
+        if not self._gone:
+            try:
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._gone = True
+
+    def _encodable(self, text: str) -> str:
+        try:
+            text.encode(self.encoding)
+        except (UnicodeEncodeError, LookupError):
+            return text.translate(self.ASCII).encode("ascii", "replace").decode("ascii")
+        return text

@@ -1,0 +1,119 @@
+"""Numbers and times in words, with units, as every screen and table shows them.
+
+Knows nothing of events or metrics. A real minus sign is used throughout; a value that is too small for its
+decimals is written in powers of ten (`2e-7`), so that "0.0000" always means zero.
+"""
+
+from __future__ import annotations
+
+import math
+
+MINUS = "−"
+NOTHING = "–"
+
+
+def signed(text: str) -> str:
+    """`text` of a number with a real minus sign in place of a leading hyphen."""
+    return MINUS + text[1:] if text.startswith("-") else text
+
+
+def count(value: int) -> str:
+    """1600 → "1,600"."""
+    return signed(f"{value:,}")
+
+
+def plural(value: int, noun: str) -> str:
+    """ "1 step", "1,600 rows"."""
+    return f"{count(value)} {noun}" if value == 1 else f"{count(value)} {noun}s"
+
+
+def _scaled(value: float, units: tuple[str, ...]) -> str:
+    """`value` in the first unit (each 1,000 times the one before) that leaves it below 1,000."""
+    steps = 0
+    while value >= 999.5 and steps < len(units) - 1:
+        value, steps = value / 1000, steps + 1
+    digits = 1 if value < 9.95 else 0
+    return f"{value:.{digits}f} {units[steps]}"
+
+
+def parameters(value: int) -> str:
+    """A number of parameters or tokens: "512", "61 k", "1.0 M", "7.6 B"."""
+    return count(value) if value < 1000 else _scaled(value / 1000, ("k", "M", "B", "T"))
+
+
+def size(value: int) -> str:
+    """Bytes in decimal units: "512 B", "4.1 MB", "58 MB", "16 GB"."""
+    return f"{value} B" if value < 1000 else _scaled(value / 1000, ("kB", "MB", "GB", "TB"))
+
+
+def duration(seconds: float) -> str:
+    """ "40 ms", "12.4 s", "3 m 05 s", "1 h 02 m", "2 d 03 h"."""
+    if seconds < 0.0995:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    return remaining(seconds)
+
+
+def remaining(seconds: float) -> str:
+    """A duration to the whole second, for times that are estimates: "3 s", "3 m 05 s", "1 h 02 m"."""
+    whole = round(max(seconds, 0))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} m"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24:02d} h"
+
+
+def rate(steps: int, seconds: float) -> str:
+    """Steps a second, or seconds a step where that is slower: "9.7 step/s", "3.2 s/step"."""
+    if steps <= 0 or seconds <= 0:
+        return NOTHING
+    per_second = steps / seconds
+    if per_second < 1:
+        return f"{duration(seconds / steps)}/step"
+    return f"{per_second:.1f} step/s" if per_second < 99.95 else f"{per_second:,.0f} step/s"
+
+
+def number(value: float, spec: str = ".4f") -> str:
+    """`value` in the format `spec`; too small or too large for it, in powers of ten: "2e-7", "4.1e4"."""
+    if not math.isfinite(value):
+        return signed(f"{value}")
+    text = format(value, spec)
+    if value != 0 and _is_zero(text):
+        return power(value, digits=0)
+    return signed(_unsigned_zero(text)) if abs(value) < 1e5 else power(value, digits=1)
+
+
+def power(value: float, digits: int = 1) -> str:
+    """Scientific notation without padding: "4.1e4", "2e-7"."""
+    mantissa, exponent = f"{value:.{digits}e}".split("e")
+    return f"{signed(mantissa)}e{int(exponent)}"
+
+
+def fixed(value: float, decimals: int) -> str:
+    """`value` to `decimals` places, without a negative zero; NaN and infinity by name."""
+    return signed(_unsigned_zero(f"{value:,.{decimals}f}"))
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """A share of one: 0.95 → "95.0 %"."""
+    return f"{fixed(share * 100, decimals)} %"
+
+
+def delta(change: float, decimals: int) -> str:
+    """A change with its sign: "+89.0", "−0.5"; a change that rounds to nothing has none."""
+    text = fixed(change, decimals)
+    return f"+{text}" if change > 0 and not _is_zero(text) else text
+
+
+def _is_zero(text: str) -> bool:
+    return not text.strip("-0.,")
+
+
+def _unsigned_zero(text: str) -> str:
+    return text.lstrip("-") if _is_zero(text) else text

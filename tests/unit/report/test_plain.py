@@ -1,0 +1,102 @@
+"""What a pipe gets: one line an event, with the time."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from a_run import STARTED, Clock, before, run
+
+from ptspec.diagnostics import CheckError, Diagnostic, StageError
+from ptspec.events import CheckEvaluated, StageReused, StageStep, Warned
+from ptspec.report import terminal
+
+
+class Replay:
+    def __init__(self, stream=None) -> None:
+        self.out = stream or io.StringIO()
+        self.clock = Clock()
+        self.listener = terminal.listener(self.out, timer=self.clock.timer, now=self.clock.now)
+
+    def tell(self, events) -> None:
+        for self.clock.seconds, event in events:
+            self.listener(event)
+
+
+def test_a_whole_run(expected):
+    replay = Replay()
+    with replay.listener:
+        replay.tell(run())
+    assert replay.out.getvalue() == expected("plain")
+
+
+def test_a_run_that_stops_tells_the_last_step_and_nothing_more():
+    replay = Replay()
+    with pytest.raises(StageError), replay.listener:
+        replay.tell(before(28.5))
+        raise StageError(Diagnostic("nan", "the loss is not a number"))
+    assert replay.out.getvalue().splitlines()[-1] == (
+        "14:02:28 dpo: step 18 of 30, 4 s left: loss 0.51, margin 2.00, reward accuracy 0.74"
+    )
+
+
+def test_a_check_that_stops_the_run_leaves_the_table():
+    replay = Replay()
+    with pytest.raises(CheckError), replay.listener:
+        replay.tell(before(21.5))
+        replay.tell([(21.6, CheckEvaluated("sft", "accuracy 0.95 ≥ 0.99", False, "stop"))])
+        raise CheckError(Diagnostic("check-failed", ""))
+    lines = replay.out.getvalue().splitlines()
+    assert "14:02:21 sft: check did not hold: accuracy 0.95 ≥ 0.99" in lines
+    assert lines[-1] == "✗ sft   accuracy 0.95 ≥ 0.99"
+
+
+def test_steps_are_told_at_most_every_five_seconds():
+    replay = Replay()
+    with replay.listener:
+        replay.tell([(0, STARTED)])
+        replay.tell((i * 0.5, StageStep("sft", i, 100, 0.5, {"loss": 1.0})) for i in range(1, 101))
+    told = [line for line in replay.out.getvalue().splitlines() if "step" in line and "sft: step" in line]
+    assert len(told) == 11
+    assert told[-1] == "14:02:50 sft: step 100 of 100, 0 s left: loss 1.00"
+
+
+def test_logs_without_headline_metrics_are_no_lines():
+    replay = Replay()
+    with replay.listener:
+        replay.tell([(0, STARTED), (1, StageStep("sft", 1, 10, 1.0, {"grad_norm": 2.0}))])
+    assert len(replay.out.getvalue().splitlines()) == 1
+
+
+def test_reused_stage():
+    replay = Replay()
+    with replay.listener:
+        replay.tell([(0, STARTED), (1, StageReused("sft", "2026-11-23T13:58:00", "unchanged"))])
+    assert replay.out.getvalue().splitlines()[-1] == "14:02:01 sft: unchanged since 2026-11-23, reused"
+
+
+def test_no_control_character_gets_through():
+    replay = Replay()
+    with replay.listener:
+        replay.tell([(0, STARTED), (1, Warned("line one\nline two \x1b[31mred\x1b[0m \u202eevil", "sft"))])
+    assert replay.out.getvalue().splitlines()[-1] == "14:02:01 warning: sft: line one line two red evil"
+
+
+def test_an_encoding_without_our_signs_gets_ascii():
+    raw = io.BytesIO()
+    replay = Replay(io.TextIOWrapper(raw, encoding="ascii", errors="strict"))
+    with replay.listener:
+        replay.tell(run())
+    text = raw.getvalue().decode("ascii")
+    assert "loss 0.40 (-0.01)" in text
+    assert "+ dpo   preference_accuracy 0.91 >= 0.7" in text
+
+
+def test_a_closed_pipe_does_not_stop_the_run():
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    replay = Replay(Closed())
+    with replay.listener:
+        replay.tell(run())

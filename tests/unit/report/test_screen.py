@@ -1,0 +1,193 @@
+"""The live screen, replayed on a terminal in miniature: what stands there at chosen moments."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from a_run import STARTED, Clock, before, run
+from rich.console import Console
+from vt import Terminal
+
+from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, StageError
+from ptspec.events import (
+    CheckEvaluated,
+    EvaluationStarted,
+    StageEvaluated,
+    StageReused,
+    StageStarted,
+    StageStep,
+)
+from ptspec.report import terminal
+from ptspec.report.screen import Screen
+
+MOMENTS = {"evaluating_base": 2.0, "training_sft": 11.9, "evaluating_sft": 20.0, "training_dpo": 28.5}
+
+
+class Replay:
+    """A screen on a terminal of `width` by `height`, with a clock that the events move."""
+
+    def __init__(self, width: int, height: int = 40) -> None:
+        self.out = io.StringIO()
+        self.clock = Clock()
+        self.vt = Terminal(width)
+        self.console = Console(
+            file=self.out, width=width, height=height, force_terminal=True, color_system="standard"
+        )
+        self.screen = Screen(
+            self.console, terminal.headline, self.clock.timer, lambda: self.clock.now().date()
+        )
+
+    def tell(self, events) -> None:
+        for self.clock.seconds, event in events:
+            self.screen(event)
+
+    def look(self) -> str:
+        if self.screen._area.is_started:
+            self.screen._area.refresh()
+        self.vt.feed(self.out.getvalue())
+        self.out.seek(0)
+        self.out.truncate()
+        return self.vt.text
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_what_stands_on_the_screen_while_it_runs(width, moment, expected):
+    replay = Replay(width)
+    with replay.screen:
+        replay.tell(before(MOMENTS[moment]))
+        assert replay.look() == expected(f"{moment}_{width}")
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_the_end(width, expected):
+    replay = Replay(width)
+    with replay.screen:
+        replay.tell(run())
+    assert replay.look() == expected(f"end_{width}")
+    assert replay.vt.cursor_shown
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 100, 137])
+def test_no_line_is_wider_than_the_terminal(width):
+    replay = Replay(width)
+    with replay.screen:
+        for at, event in run():
+            replay.tell([(at, event)])
+            assert all(line.cell_len <= width for line in replay.screen.lines(width, 40))
+
+
+def test_narrower_window_leaves_no_rest_of_the_old_area(expected):
+    replay = Replay(160)
+    with replay.screen:
+        replay.tell(before(MOMENTS["training_dpo"]))
+        replay.look()
+        replay.console.width = 80
+        replay.vt.narrow(80)
+        shown = replay.look()
+    warning, _, area = shown.partition("\n")
+    assert "warning" in warning
+    assert area == expected("training_dpo_80").partition("\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "last_line"),
+    [
+        (
+            StageError(Diagnostic("nan", "the loss is not a number")),
+            "✗ dpo    step 18 of 30   stopped by a fault",
+        ),
+        (Interrupted(Diagnostic("interrupted", "")), "‖ dpo    step 18 of 30   interrupted"),
+        (KeyboardInterrupt(), "‖ dpo    step 18 of 30   interrupted"),
+    ],
+)
+def test_a_run_that_is_stopped(error, last_line):
+    replay = Replay(100)
+    with pytest.raises(type(error)), replay.screen:
+        replay.tell(before(28.5))
+        raise error
+    assert replay.look().splitlines()[-1] == last_line
+    assert replay.vt.cursor_shown
+
+
+def test_a_check_that_stops_the_run_shows_the_table_and_what_did_not_start():
+    replay = Replay(100)
+    with pytest.raises(CheckError), replay.screen:
+        replay.tell(before(21.5))
+        replay.tell([(21.6, CheckEvaluated("sft", "accuracy 0.95 ≥ 0.99", False, "stop"))])
+        assert "        ✗ accuracy 0.95 ≥ 0.99" in replay.look().splitlines()
+        raise CheckError(Diagnostic("check-failed", "accuracy 0.95 ≥ 0.99 does not hold"))
+    lines = replay.look().splitlines()
+    assert lines[4].startswith("✗ sft    120 steps")
+    assert lines[5] == "· dpo    not started"
+    assert lines[-1] == "✗ sft   accuracy 0.95 ≥ 0.99"
+    assert any(line.startswith("accuracy") for line in lines)
+
+
+def test_reused_stages_say_since_when(expected):
+    replay = Replay(120)
+    with replay.screen:
+        events = dict(enumerate(event for _, event in before(21.5) if isinstance(event, StageEvaluated)))
+        base, sft = events.values()
+        replay.tell(
+            [
+                (0, STARTED),
+                (1, StageEvaluated("base", base.metrics, 2.9, reused=True)),
+                (2, StageReused("sft", "2026-11-24T13:58:00", "unchanged")),
+                (3, StageEvaluated("sft", sft.metrics, 2.9, reused=True)),
+                (
+                    4,
+                    StageStarted("dpo", "dpo", "sft", "merge", "sft, frozen", 1600, 30, 20, "beta 0.1 → 0.2"),
+                ),
+            ]
+        )
+        assert replay.look() == expected("reused_120")
+
+
+def test_a_policy_from_outside_has_a_row_only_while_it_is_measured():
+    replay = Replay(100)
+    with replay.screen:
+        replay.tell([(0, STARTED), (1, EvaluationStarted("other/adapter", 200))])
+        assert "other/adapter" in replay.look()
+        replay.tell([(2, EvaluationStarted("sft", 200))])
+        assert "other/adapter" not in replay.look()
+
+
+def test_more_stages_than_lines_keeps_the_running_one_in_sight():
+    replay = Replay(80, height=12)
+    with replay.screen:
+        replay.tell(before(5.1))
+        for number in range(30):
+            replay.tell([(6 + number, StageEvaluated(f"s{number}", {}, 0.1))])
+        replay.tell([(40, StageStarted("last", "sft", "base", None, None, 10, 10))])
+        lines = replay.screen.lines(80, 12)
+    assert len(lines) <= 12 - 1
+    assert any("last" in line.plain for line in lines)
+    assert any("stages above" in line.plain for line in lines)
+
+
+def test_escape_sequences_from_data_do_not_reach_the_terminal():
+    replay = Replay(80)
+    with replay.screen:
+        replay.tell(
+            [(0, STARTED), (1, CheckEvaluated("sft", "evil \x1b]0;title\x07\u202etext", False, "stop"))]
+        )
+        replay.look()
+    assert "evil text" in replay.vt.text
+    assert "title" not in replay.vt.text
+
+
+def test_a_step_costs_little():
+    import time
+
+    replay = Replay(120)
+    with replay.screen:
+        replay.tell(before(5.1))
+        best = float("inf")
+        for _ in range(3):
+            begun = time.perf_counter()
+            for step in range(5000):
+                replay.screen(StageStep("sft", step, 5000, 0.1, {"loss": 1.0} if step % 10 == 0 else {}))
+            best = min(best, (time.perf_counter() - begun) / 5000)
+    assert best < 50e-6

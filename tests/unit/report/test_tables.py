@@ -1,0 +1,83 @@
+"""The table base → stage → stage at several widths, and what it must never do."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from a_run import BASE, DPO, SFT
+from rich.console import Console
+
+from ptspec.events import Figure
+from ptspec.report.measures import clearly_worse, key_measures, measure
+from ptspec.report.tables import progress_table, progress_text
+
+THREE = [("base", BASE), ("sft", SFT), ("dpo", DPO)]
+SEVEN = [
+    ("base", BASE),
+    ("sft", SFT),
+    ("dpo", DPO),
+    ("kto", SFT),
+    ("grpo", DPO),
+    ("orpo", SFT),
+    ("nash", DPO),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "width"),
+    [("three", THREE, 80), ("three", THREE, 160), ("seven", SEVEN, 80), ("seven", SEVEN, 160)],
+)
+def test_whole_table(name, stages, width, expected):
+    text = progress_text(stages, width) + "\n"
+    assert text == expected(f"table_{name}_{width}")
+    assert max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_rich_table_says_the_same(width):
+    out = io.StringIO()
+    Console(file=out, width=width).print(progress_table(THREE))
+    shown = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    assert shown == progress_text(THREE, width)
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 160])
+def test_preference_accuracy_stands_beside_accuracy(width):
+    only = [(name, {"preference_accuracy": m["preference_accuracy"], "loss": m["loss"]}) for name, m in THREE]
+    lines = progress_text(only, width).splitlines()
+    assert any(line.startswith("accuracy") or "   accuracy" in line for line in lines)
+    assert any("not measured" in line for line in lines)
+
+
+def test_a_stage_line_leaves_preference_accuracy_out_where_accuracy_is_not_measured():
+    metrics = {"loss": Figure(1.0), "preference_accuracy": Figure(0.9)}
+    assert [m.name for m in key_measures([metrics])] == ["loss"]
+
+
+def test_a_missing_figure_is_a_dash_and_the_change_is_against_the_last_that_has_it():
+    stages = [("a", {"loss": Figure(2.0)}), ("b", {"accuracy": Figure(0.5)}), ("c", {"loss": Figure(1.5)})]
+    lines = progress_text(stages, 100).splitlines()
+    loss = next(line for line in lines if line.startswith("loss")).split()
+    assert loss[-3:] == ["–", "1.500", "−0.500"]
+
+
+def test_rewards_are_percent_only_where_all_their_means_are_shares():
+    assert measure("style", [Figure(0.0), Figure(1.0)]).value(0.35) == "35.0 %"
+    assert measure("style", [Figure(0.2), Figure(1.2)]).value(0.35) == "0.35"
+
+
+@pytest.mark.parametrize(
+    ("name", "earlier", "now", "worse"),
+    [
+        ("accuracy", Figure(0.9, 0.85, 0.95), Figure(0.6, 0.5, 0.7), True),
+        ("accuracy", Figure(0.9, 0.85, 0.95), Figure(0.8, 0.74, 0.86), False),
+        ("accuracy", Figure(0.6, 0.5, 0.7), Figure(0.9, 0.85, 0.95), False),
+        ("loss", Figure(1.0, 0.9, 1.1), Figure(1.5, 1.4, 1.6), True),
+        ("loss", Figure(1.5, 1.4, 1.6), Figure(1.0, 0.9, 1.1), False),
+        ("response_length", Figure(10, 9, 11), Figure(20, 19, 21), False),
+        ("loss", Figure(1.0), Figure(1.5), False),
+    ],
+)
+def test_clearly_worse(name, earlier, now, worse):
+    assert clearly_worse(measure(name, []), now, earlier) is worse
