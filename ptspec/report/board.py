@@ -88,6 +88,11 @@ class Row:
         return self.step - self.first_step[0], self.last_step_at - self.first_step[1]
 
     @property
+    def own_steps(self) -> int:
+        """The steps trained in `trained_seconds`: those of this run, not those before it was resumed."""
+        return self.trained_steps - self.resumed_from_step
+
+    @property
     def seconds_left(self) -> float | None:
         if self.pace is None or not self.total_steps:
             return None

@@ -67,7 +67,7 @@ def _work(rows: Sequence[Row], detail: int, today: date) -> list[str]:
 def _trained(row: Row) -> list[str]:
     if row.trained_seconds is None:
         return []
-    pace = "" if row.resumed_from_step else words.rate(row.trained_steps, row.trained_seconds)
+    pace = words.rate(row.own_steps, row.trained_seconds)
     return [words.plural(row.trained_steps, "step"), words.duration(row.trained_seconds), pace]
 
 

@@ -101,7 +101,7 @@ class Plain:
             case StageChecked():
                 return f"{event.stage}: checked: {event.summary}"
             case StageTrained():
-                pace = words.rate(event.steps, event.seconds)
+                pace = words.rate(self._board.row(event.stage).own_steps, event.seconds)
                 took = f"in {words.duration(event.seconds)} ({pace})"
                 return f"{event.stage}: trained {words.plural(event.steps, 'step')} {took}"
             case StageReused():

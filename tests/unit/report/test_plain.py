@@ -8,7 +8,7 @@ import pytest
 from a_run import STARTED, Clock, before, run
 
 from ptspec.diagnostics import CheckError, Diagnostic, StageError
-from ptspec.events import CheckEvaluated, StageReused, StageStep, Warned
+from ptspec.events import CheckEvaluated, StageReused, StageStarted, StageStep, StageTrained, Warned
 from ptspec.report import terminal
 
 
@@ -73,6 +73,17 @@ def test_reused_stage():
     with replay.listener:
         replay.tell([(0, STARTED), (1, StageReused("sft", "2026-11-23T13:58:00", "unchanged"))])
     assert replay.out.getvalue().splitlines()[-1] == "14:02:01 sft: unchanged since 2026-11-23, reused"
+
+
+def test_the_rate_of_a_resumed_stage_counts_its_own_steps():
+    replay = Replay()
+    with replay.listener:
+        replay.tell([(0, STARTED), (1, StageStarted("sft", "sft", "base", None, None, 1600, 120, 100))])
+        replay.tell([(3, StageTrained("sft", 120, 2.0, {}))])
+    assert replay.out.getvalue().splitlines()[1:] == [
+        "14:02:01 sft: training (sft): 1,600 rows, 120 steps, from base, resumed from step 100",
+        "14:02:03 sft: trained 120 steps in 2.0 s (10.0 step/s)",
+    ]
 
 
 def test_no_control_character_gets_through():
