@@ -140,9 +140,9 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     by_name = {name: str(given.get("method")) for _, name, given in named(listed)}
     reward_specs = sections.rewards(rewards, places, by_name, findings)
     judge_specs = sections.judges(judges, places, findings)
-    sections.check_judge_rewards(judge_specs, rewards, findings)
     adapter = value.get("adapter") or {}
-    names = Names(list(sources), list(rewards), list(judges))
+    names = Names(*(_keys(findings.document, section) for section in ("data", "rewards", "judges")))
+    sections.check_judge_rewards(judge_specs, names.rewards, findings)
     resolved = stages(listed, adapter, names, places, findings)
     compute = sections.compute(value["compute"]) if value.get("compute") else ComputeSpec()
     tracking = sections.tracking(value["tracking"]) if value.get("tracking") else TrackingSpec()
@@ -171,6 +171,12 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
         recipe=(working / path).absolute(),
         document=findings.document.value,
     )
+
+
+def _keys(document: Document, section: str) -> list[str]:
+    """The names in a section, the faulty ones too: whoever names one of those has made no second fault."""
+    given = document.value.get(section)
+    return [key for key in given if key != "$comment"] if isinstance(given, dict) else []
 
 
 def _name(value: Value, path: Path, findings: Findings) -> str:

@@ -41,12 +41,12 @@ def evaluation(
     if value is None:
         return None
     if value.get("judge") is not None:
-        check_known(value["judge"], "/eval/judge", "judge", judges, findings)
+        check_known(value["judge"], "/eval/judge", "unknown-judge", judges, findings)
     for where, name in each(value.get("metrics"), "/eval/metrics"):
         _check_metric(name, where, rewards, findings)
     if "data" not in value:
         return None
-    check_known(value["data"], "/eval/data", "data", data, findings)
+    check_known(value["data"], "/eval/data", "unknown-data", data, findings)
     metrics = value.get("metrics")
     rest = {key: value[key] for key in ("data", "max_new_tokens", "samples", "judge") if key in value}
     return EvaluationSpec(metrics=tuple(n for _, n in each(metrics, "")) if metrics else None, **rest)

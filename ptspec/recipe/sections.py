@@ -7,7 +7,7 @@ left out and told to the findings.
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +128,7 @@ def _files(text: str, at: str, places: Places, findings: Findings) -> tuple[Path
         if not holds_rows(file):
             hint = "rows stand in .jsonl, .json, .csv or .parquet files, optionally with .gz or .zst"
             findings.error("unsupported-format", at, f'"{file.name}" is in no format known here', hint)
-    return files
+    return tuple(filter(holds_rows, files))
 
 
 def rewards(
@@ -184,7 +184,7 @@ def judges(value: Value, places: Places, findings: Findings) -> dict[str, JudgeS
     return found
 
 
-def check_judge_rewards(found: Mapping[str, JudgeSpec], names: Mapping[str, Any], findings: Findings) -> None:
+def check_judge_rewards(found: Mapping[str, JudgeSpec], names: Sequence[str], findings: Findings) -> None:
     for judge in found.values():
         if judge.reward is not None and judge.reward not in names:
             hint = did_you_mean(judge.reward, names) or f"rewards: {listed(names) or 'none'}"

@@ -87,11 +87,11 @@ def check_slug(name: str, at: str, findings: Findings, kind: str) -> None:
 
 def _check_names(given: Value, at: str, names: Names, findings: Findings) -> None:
     if given.get("data") is not None:
-        check_known(given["data"], join(at, "data"), "data", names.data, findings)
+        check_known(given["data"], join(at, "data"), "unknown-data", names.data, findings)
     if given.get("judge") is not None:
-        check_known(given["judge"], join(at, "judge"), "judge", names.judges, findings)
+        check_known(given["judge"], join(at, "judge"), "unknown-judge", names.judges, findings)
     for where, name in each(given.get("rewards"), join(at, "rewards")):
-        check_known(name, where, "reward", names.rewards, findings)
+        check_known(name, where, "unknown-reward", names.rewards, findings)
 
 
 def each(value: str | list[Any] | None, at: str) -> Iterator[tuple[str, str]]:
@@ -103,12 +103,16 @@ def each(value: str | list[Any] | None, at: str) -> Iterator[tuple[str, str]]:
             yield join(at, index), name
 
 
-def check_known(name: str, at: str, kind: str, known: Sequence[str], findings: Findings) -> None:
+_SECTIONS = {"unknown-data": "/data", "unknown-reward": "/rewards", "unknown-judge": "/judges"}
+
+
+def check_known(name: str, at: str, code: str, known: Sequence[str], findings: Findings) -> None:
+    """`name` must be a key of the section that `code` is about."""
     if name not in known:
-        section = {"data": "/data", "reward": "/rewards", "judge": "/judges"}[kind]
+        section = _SECTIONS[code]
         there = f"there: {listed(known)}" if known else f"{section} is empty"
         message = f'"{name}" is not in {section}'
-        findings.error(f"unknown-{kind}", at, message, did_you_mean(name, known) or there)
+        findings.error(code, at, message, did_you_mean(name, known) or there)
 
 
 def _stage(
@@ -169,15 +173,14 @@ def _outside(name: str, text: str, at: str, chain: Chain, places: Places, findin
         return None
     if "/" in text and places.hub_id(text):
         return text
-    stages_before = (
+    is_path = "/" in text or "\\" in text
+    what = "neither a stage nor a folder" if is_path else "not a stage"
+    message = f'stage "{name}" starts from "{text}", which is {what}'
+    hint = places.nearest(text) if is_path else did_you_mean(text, [*chain.before, BASE])
+    there = (
         f"stages before it: {listed(chain.before)}" if chain.before else 'no stage is before it; "base" is'
     )
-    message = f'stage "{name}" starts from "{text}", which is not a stage'
-    is_path = "/" in text or "\\" in text
-    hint = places.nearest(text) if is_path else did_you_mean(text, [*chain.before, BASE])
-    findings.error(
-        "unknown-stage", at, message, hint or stages_before, places.looked(text) if is_path else ()
-    )
+    findings.error("unknown-stage", at, message, hint or there, places.looked(text) if is_path else ())
     return None
 
 

@@ -147,9 +147,9 @@ def _pattern(error: Complaint, document: Document) -> Diagnostic:
 
 def _bad_name(error: Complaint, document: Document) -> Diagnostic:
     pointer = join(_pointer(error), error.instance)
-    words = _schema(error).get("x-words", "shorter")
+    words = _schema(error).get("x-words", "a name of that length")
     where = document.locate(pointer, key=True)
-    return Diagnostic("bad-key", f"{subject(pointer)} is no name: {words}", where, pointer)
+    return Diagnostic("bad-key", f"{subject(pointer)} is not {words}", where, pointer)
 
 
 def _slug(text: str) -> str | None:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from ptspec.data.check import check_plan
 from ptspec.diagnostics import Diagnostic, InputError, Severity
+from ptspec.recipe.document import Document
 from ptspec.recipe.plan import Plan
 from ptspec.recipe.resolve import Reading, read_recipe
+from ptspec.recipe.schema import in_file_order
 from ptspec.recipe.text import join
 from ptspec.rewards.builtin import option_faults
 
@@ -21,20 +23,25 @@ def preflight(path: Path, overrides: Sequence[str] = (), output: Path | None = N
     plan = reading.plan or reading.partial
     if plan is None or reading.document is None:
         return reading
+    document = reading.document
+    rewards = [replace(d, location=document.locate(d.pointer or "")) for d in check_rewards(plan)]
+    found = [*in_file_order([*reading.diagnostics, *rewards]), *(_located(d, document) for d in _rows(plan))]
+    faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
+    return replace(reading, plan=None if faulty else reading.plan, diagnostics=tuple(found))
+
+
+def _rows(plan: Plan) -> Sequence[Diagnostic]:
     try:
-        found = [*check_rewards(plan), *check_plan(plan)]
+        return check_plan(plan)
     except InputError as error:
-        found = list(error.diagnostics)
-    placed = [
-        replace(d, location=reading.document.locate(d.pointer))
-        if d.location is None and d.pointer is not None
-        else d
-        for d in found
-    ]
-    faulty = any(d.severity is Severity.ERROR for d in placed)
-    return replace(
-        reading, plan=None if faulty else reading.plan, diagnostics=(*reading.diagnostics, *placed)
-    )
+        return error.diagnostics
+
+
+def _located(diagnostic: Diagnostic, document: Document) -> Diagnostic:
+    """With the place in the recipe, if it has none in the data."""
+    if diagnostic.location is not None or diagnostic.pointer is None:
+        return diagnostic
+    return replace(diagnostic, location=document.locate(diagnostic.pointer))
 
 
 def check_rewards(plan: Plan) -> Iterator[Diagnostic]:
@@ -43,5 +50,5 @@ def check_rewards(plan: Plan) -> Iterator[Diagnostic]:
         if reward.function is None or ":" in reward.function:
             continue
         for fault in option_faults(reward.function, reward.options):
-            pointer = reward.at if fault.option is None else join(reward.at, fault.option)
+            pointer = join(reward.at, fault.option or "function")
             yield Diagnostic("wrong-reward", fault.message, None, pointer, fault.hint)

@@ -1,0 +1,2 @@
+def brevity(prompts, completions, **columns):
+    return [-len(text) for text in completions]
