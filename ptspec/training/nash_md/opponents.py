@@ -1,0 +1,81 @@
+"""Whom the policy plays against: the mixture with the reference, its own average, or mixed weights.
+
+An opponent samples token ids for prompts; it knows no judge and no reward.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from transformers import GenerationConfig
+
+from ptspec.training.nash_md.ema import MovingAverage
+from ptspec.training.nash_md.reference import Reference, mixed_weights, second_model, switched_adapter
+from ptspec.training.nash_md.sampler import sample
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Left-padded: `ids` and `mask` are (rows, length)."""
+
+    ids: Tensor
+    mask: Tensor
+
+
+def reference_of(policy: Any, ref_model: Any | None) -> Reference:
+    """A second model where there is one; else the policy's own weights without the adapter that trains."""
+    return second_model(ref_model) if ref_model is not None else switched_adapter(policy)
+
+
+@dataclass(frozen=True)
+class Opponent:
+    """One of the three opponents, over `policy` (a PeftModel, or the model itself)."""
+
+    kind: str
+    policy: Any
+    reference: Reference
+    average: MovingAverage | None
+    config: GenerationConfig
+    synced: bool
+
+    def sample(self, prompts: Prompts, coef: float) -> Tensor:
+        """Completions (rows, new tokens) of the opponent whose weight of the reference is `coef`."""
+        if self.kind == "mixture":
+            return self._decode(prompts, coef)
+        with self._weights(coef):
+            return self._decode(prompts, 0.0)
+
+    def sample_reference(self, prompts: Prompts) -> Tensor:
+        """Completions of the reference alone."""
+        return self._decode(prompts, 1.0)
+
+    def _weights(self, coef: float) -> AbstractContextManager[None]:
+        if self.kind == "weight_mixture":
+            return mixed_weights(self.policy, coef)
+        return self.average.in_place() if self.average else nullcontext()
+
+    def _decode(self, prompts: Prompts, coef: float) -> Tensor:
+        model = self.policy.get_base_model() if isinstance(self.policy, PeftModel) else self.policy
+        return sample(
+            model,
+            prompts.ids,
+            prompts.mask,
+            self.config,
+            reference=self.reference,
+            coef=coef,
+            synced=self.synced,
+        )
+
+
+def until_end(completions: Tensor, end_ids: list[int]) -> list[list[int]]:
+    """The tokens of each row up to its first end token, that one included."""
+    rows = []
+    ends = torch.isin(completions, torch.tensor(end_ids, device=completions.device))
+    for tokens, is_end in zip(completions.tolist(), ends.tolist(), strict=True):
+        rows.append(tokens[: is_end.index(True) + 1] if True in is_end else tokens)
+    return rows

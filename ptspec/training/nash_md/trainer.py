@@ -1,0 +1,270 @@
+"""Nash-MD on TRL's RLOO trainer.
+
+The game of Munos et al. (2023), for a prompt x, a preference P and a reference μ (their regularised preference):
+
+    P_τ(π ≻ π') = P(π ≻ π') − τ·KL(π‖μ) + τ·KL(π'‖μ)
+
+Nash-MD is mirror descent against the geometric mixture of policy and reference; Nash-MD-PG, its deep-learning
+form, follows the policy gradient with sampled completions y ~ π_θ and y' ~ π^μ_θ:
+
+    π^μ_θ(y|x)  ∝  π_θ(y|x)^(1−c) · μ(y|x)^c
+    ∇_θ log π_θ(y|x) · ( P(y ≻ y' | x) − 1/2 − τ·log(π_θ(y|x)/μ(y|x)) )
+
+RLOO's estimator is ∇ log π(y_i)·(R_i − mean_{j≠i} R_j) with R = reward − β·Σ_t log(π(y_t|·)/π_ref(y_t|·)): with
+the reward P(y ≻ y') and β = τ it is that gradient exactly, the leave-one-out mean in the place of 1/2. (The
+KL term of TRL's GRPO is another: a forward KL per token in the loss, whose fixed point is not the game's, and
+its group mean scales τ by G/(G−1).) So one method of RLOO is overridden: what a completion earns.
+
+The mixture is sampled token by token, π^μ(y_t | ·) ∝ π(y_t | ·)^(1−c)·μ(y_t | ·)^c, as in the paper. The
+fixed point of training is π ∝ μ·exp(P(· ≻ π^μ)/τ). At c = 0 that is the regularised Nash equilibrium; c moves
+it away (total variation .015, .040, .087, .202 at c = .05, .125, .25, .5 in a game of three answers), while a
+larger c damps the play. Hence the default of .125.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather
+from peft import PeftModel
+from torch import Tensor
+from transformers import TrainerCallback
+from trl import RLOOTrainer
+from trl.data_utils import is_conversational
+from trl.models import prepare_deepspeed, prepare_fsdp, unwrap_model_for_generation
+from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model, pad
+
+from ptspec.rewards.builtin import RewardFunction
+from ptspec.rewards.judges import BradleyTerry, Judge
+from ptspec.training.nash_md.config import NashMDConfig
+from ptspec.training.nash_md.ema import MovingAverage
+from ptspec.training.nash_md.matches import Matches, Side, groups_of, mean_of, opponent_rows, pairings
+from ptspec.training.nash_md.opponents import Opponent, Prompts, reference_of, until_end
+from ptspec.training.nash_md.reference import mixable
+
+
+class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
+    """Trains a policy towards the Nash equilibrium of a preference, regularised towards its reference.
+
+    Takes what `RLOOTrainer` takes, and: `judge` or `reward_funcs` (callables; their Bradley-Terry preference
+    with `args.reward_weights`), and `ref_model`, the reference of full fine-tuning, where it is not what the
+    policy's own path holds. A PeftModel's reference is a frozen copy of the adapter it came with (TRL's
+    "ref"), that of a new adapter (`peft_config`) the model without it.
+
+    Logged beside RLOO's own: `win_rate/mixture` (P against the opponent, whichever it is), every
+    `probe_steps` `win_rate/reference` and `judge/asymmetry` (mean |P(a,b) + P(b,a) − 1|), `mixture_coef`,
+    `opponents/mean_length`, and with Bradley-Terry the rewards of both sides; an opponent of each completion in
+    the completions table.
+    """
+
+    _tag_names = ("trl", "nash-md")
+    _name = "Nash-MD"
+    _paper = {  # noqa: RUF012
+        "title": "Nash Learning from Human Feedback",
+        "id": "2312.00886",
+        "citation": "@inproceedings{munos2024nash, title={Nash Learning from Human Feedback}, "
+        "author={Munos, R{\\'e}mi and others}, booktitle={ICML}, year={2024}}",
+    }
+
+    def __init__(
+        self,
+        model: Any,
+        args: NashMDConfig,
+        *,
+        judge: Judge | None = None,
+        reward_funcs: RewardFunction | Sequence[RewardFunction] | None = None,
+        ref_model: Any | None = None,
+        **options: Any,
+    ) -> None:
+        self.preference = _preference(judge, reward_funcs, args.reward_weights)
+        # TRL's own reward columns are one, the probability of winning; its reference is loaded only if wanted.
+        with _overridden(args, reward_weights=None, beta=0.0 if ref_model is not None else args.beta):
+            super().__init__(model=model, reward_funcs=[self.preference], args=args, **options)
+        if ref_model is not None:
+            self.beta = args.beta
+            self._adopt_reference(ref_model)
+        self._check_opponent()
+        self.average = MovingAverage(self.model, args.ema_decay) if args.opponent == "ema" else None
+        if self.average is not None:
+            self.add_callback(_Averaging(self.average))
+
+    def _adopt_reference(self, ref_model: Any) -> None:
+        """As TRL prepares the reference that it loads itself."""
+        if self.args.disable_dropout:
+            disable_dropout_in_model(ref_model)
+        add_fused_lm_head(ref_model, temperature=self.temperature)
+        if self.is_deepspeed_enabled:
+            self.ref_model = prepare_deepspeed(ref_model, self.accelerator)
+        elif self.is_fsdp_enabled:
+            self.ref_model = prepare_fsdp(ref_model, self.accelerator)
+        else:
+            self.ref_model = self.accelerator.prepare_model(ref_model, evaluation_mode=True)
+
+    def _check_opponent(self) -> None:
+        kind = self.args.opponent
+        if kind == "weight_mixture" and (self.ref_model is not None or not mixable(self.model)):
+            raise ValueError(
+                'opponent "weight_mixture" mixes LoRA weights and needs plain LoRA: no DoRA, no modules_to_save, no '
+                'full fine-tuning; use "mixture"'
+            )
+        if kind == "ema" and self.is_deepspeed_enabled:
+            raise ValueError('opponent "ema" keeps whole weights, which DeepSpeed splits up; use "mixture"')
+
+    @cached_property
+    def opponent(self) -> Opponent:
+        policy = self.accelerator.unwrap_model(self.model)
+        ref_model = None if self.ref_model is None else self.accelerator.unwrap_model(self.ref_model)
+        sharded = self._dist.is_zero3 or self.is_fsdp_enabled
+        return Opponent(
+            self.args.opponent,
+            policy,
+            reference_of(policy, ref_model),
+            self.average,
+            self.generation_config,
+            synced=sharded and self.accelerator.num_processes > 1,
+        )
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.average is not None:
+            self.average.save(self._average_file(output_dir))
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if self.average is not None and checkpoint is not None:
+            self.average.load(self._average_file(checkpoint))
+
+    def _average_file(self, folder: str) -> Path:
+        return Path(folder) / f"policy_average_{self.accelerator.process_index}.safetensors"
+
+    def _calculate_rewards(
+        self,
+        inputs: list[dict[str, Any]],
+        prompts: list[Any],
+        completions: list[Any],
+        completion_ids_list: list[list[int]],
+    ) -> Tensor:
+        """The mean probability that each completion wins against its prompt's opponents: (all rows, 1), gathered."""
+        groups = groups_of(inputs, self._generations())
+        policy = Side(prompts, completions, completion_ids_list, list(range(len(prompts))))
+        opponents = self._opponents(prompts, groups)
+        matches = Matches(self.preference, inputs, policy, self._hooks())
+        wins = matches.against(opponents, groups)
+        self._log_matches(matches, wins, opponents, groups)
+        if self.args.probe_steps and self.state.global_step % self.args.probe_steps == 0:
+            self._log_metric("judge/asymmetry", matches.asymmetry(opponents, groups))
+            reference = self._opponents(prompts, groups, of_reference=True)
+            self._log_metric("win_rate/reference", matches.against(reference, groups).nanmean().item())
+        return gather(wins.to(self.accelerator.device).unsqueeze(1))
+
+    def _generations(self) -> int:
+        generations: int = self.num_generations if self.model.training else self.num_generations_eval
+        return generations
+
+    def _mixture_coef(self) -> float:
+        coef: float = self.args.mixture_coef_at(self.state.global_step / max(1, self.state.max_steps))
+        return coef
+
+    def _hooks(self) -> dict[str, Any]:
+        """What TRL hands to reward functions beside the columns."""
+        return {
+            "trainer_state": self.state,
+            "log_extra": self._log_completion_extra,
+            "log_metric": self._log_metric,
+        }
+
+    def _opponents(self, prompts: list[Any], groups: list[range], of_reference: bool = False) -> Side:
+        rows = opponent_rows(groups, self.args.num_opponents / self.num_generations)
+        own = [prompts[row] for row in rows]
+        with self._generating():
+            padded = self._padded(own)
+            if of_reference:
+                completions = self.opponent.sample_reference(padded)
+            else:
+                completions = self.opponent.sample(padded, self._mixture_coef())
+        token_ids = until_end(completions, self.eos_token_ids)
+        return Side(own, self._decoded(own, token_ids), token_ids, rows)
+
+    @contextmanager
+    def _generating(self) -> Iterator[None]:
+        """The model as TRL generates with it: unwrapped, its shards gathered, no gradient checkpointing."""
+        with (
+            unwrap_model_for_generation(
+                self.model_wrapped,
+                self.accelerator,
+                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
+                generation_kwargs=self.generation_kwargs,
+                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
+            ),
+            self._dist.summon_full_params(self.model_wrapped, recurse=False),
+        ):
+            yield
+
+    def _padded(self, prompts: list[Any]) -> Prompts:
+        prompt_ids, images, _ = self._tokenize_prompts(prompts)
+        if images is not None:
+            raise ValueError("Nash-MD takes prompts of text; these hold images")
+        ids = [torch.tensor(row, device=self.accelerator.device) for row in prompt_ids]
+        return Prompts(
+            pad(ids, self._tokenizer.pad_token_id, "left", self.pad_to_multiple_of),
+            pad([torch.ones_like(row) for row in ids], 0, "left", self.pad_to_multiple_of),
+        )
+
+    def _decoded(self, prompts: list[Any], token_ids: list[list[int]]) -> list[Any]:
+        texts: list[Any] = self.processing_class.batch_decode(token_ids, skip_special_tokens=True)
+        if is_conversational({"prompt": prompts[0]}):
+            return [[{"role": "assistant", "content": text}] for text in texts]
+        return texts
+
+    def _log_matches(self, matches: Matches, wins: Tensor, opponents: Side, groups: list[range]) -> None:
+        self._log_metric("win_rate/mixture", wins.nanmean().item())
+        self._log_metric("opponents/mean_length", mean_of([len(ids) for ids in opponents.token_ids]))
+        if self.args.opponent != "ema":
+            self._log_metric("mixture_coef", self._mixture_coef())
+        for name, (own, other) in matches.reward_means().items():
+            self._log_metric(f"rewards/{name}/policy", own)
+            self._log_metric(f"rewards/{name}/opponents", other)
+        shown = {row: opponents.completions[number] for row, number in pairings(groups, opponents)}
+        self._log_completion_extra("opponent", [shown[row] for row in sorted(shown)])
+
+
+def _preference(
+    judge: Judge | None,
+    reward_funcs: RewardFunction | Sequence[RewardFunction] | None,
+    weights: Sequence[float] | None,
+) -> Judge:
+    if (judge is None) == (reward_funcs is None):
+        raise ValueError("Nash-MD takes a judge or reward functions: exactly one of judge and reward_funcs")
+    if judge is not None:
+        return judge
+    rewards = tuple(reward_funcs) if isinstance(reward_funcs, Sequence) else (reward_funcs,)
+    if not all(callable(reward) for reward in rewards):
+        raise ValueError("reward_funcs of Nash-MD are functions: reward(prompts, completions, **columns)")
+    if weights is not None and len(weights) != len(rewards):
+        raise ValueError(f"reward_weights has {len(weights)} values for {len(rewards)} reward functions")
+    return BradleyTerry(rewards, tuple(weights) if weights is not None else (1.0,) * len(rewards))
+
+
+@contextmanager
+def _overridden(args: Any, **values: Any) -> Iterator[None]:
+    before = {name: getattr(args, name) for name in values}
+    try:
+        for name, value in values.items():
+            setattr(args, name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(args, name, value)
+
+
+class _Averaging(TrainerCallback):  # type: ignore[misc]
+    def __init__(self, average: MovingAverage) -> None:
+        self.average = average
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        self.average.update()
