@@ -136,6 +136,65 @@ def validate(
 
 
 @app.command()
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's own folder, in place of outputs/NAME.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train finished stages again.")] = False,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Let the recipe run Python that it names.")
+    ] = False,
+) -> None:
+    """Check a recipe, then train its stages in order, evaluating after each."""
+    from ptspec.report.terminal import listener
+    from ptspec.run.options import Options
+    from ptspec.run.preflight import preflight
+    from ptspec.run.session import execute
+
+    reading = preflight(recipe, overrides or (), output)
+    _tell(reading.diagnostics)
+    if reading.plan is None:
+        say(f"{summary(reading.diagnostics)}. Nothing was started.")
+        raise typer.Exit(Exit.WRONG_INPUT)
+    _must_be_one_of(until, [stage.name for stage in reading.plan.stages])
+    with listener() as listen:
+        execute(reading.plan, listen, Options(until, fresh, allow_code))
+
+
+def _must_be_one_of(until: str | None, stages: Sequence[str]) -> None:
+    from ptspec.recipe.hints import did_you_mean, listed
+
+    if until is not None and until not in stages:
+        hint = did_you_mean(until, stages) or f"stages: {listed(stages)}"
+        raise InputError(Diagnostic("unknown-stage", f'--until: there is no stage "{until}"', hint=hint))
+
+
+@app.command()
+def eval(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, stages, adapters or models.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else what is stored is told.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put them side by side, prompt by prompt.")
+    ] = False,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the evaluation files go.")] = None,
+    show: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N biggest changes.")] = 0,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of each response.")] = None,
+) -> None:
+    """Measure runs, stages, adapters or models, or compare them."""
+    from ptspec.report.terminal import listener
+    from ptspec.run.appraise import appraise, ask
+
+    with listener() as listen:
+        measured = appraise(ask(runs, data, compare, output, max_new_tokens), listen)
+    print(_evaluation_text(measured, compare, show), end="")
+
+
+@app.command()
 def methods(
     method: Annotated[str | None, typer.Argument(metavar="METHOD", help="Tell all of this one.")] = None,
 ) -> None:

@@ -45,15 +45,8 @@ from ptspec.run.artifact import (
 from ptspec.run.assess import Assessor
 from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredients
 from ptspec.run.manifest import now, write_manifest
+from ptspec.run.options import LOG, Options
 from ptspec.training.train import CHECKPOINTS, Job, Trained, train
-
-
-@dataclass(frozen=True)
-class Options:
-    """`until`: the last stage to run. `fresh`: train again what is finished."""
-
-    until: str | None = None
-    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,7 +226,6 @@ class Run:
         write_manifest(self.plan, self.hashes, self.device.words, stages)
 
 
-LOG = "run.log"
 MARK = ".fingerprint"
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from ptspec.data.sources import shown
-from ptspec.diagnostics import Diagnostic, Interrupted, Location, PtError, StageError
+from ptspec.diagnostics import Diagnostic, InputError, Interrupted, Location, PtError, StageError
 from ptspec.events import Event, Listener
+from ptspec.recipe.document import read_document
 from ptspec.recipe.plan import Plan
-from ptspec.run.interpreter import LOG, Options, Outcomes, Run
 from ptspec.run.lock import lock
 from ptspec.run.manifest import EventLog
-from ptspec.run.noise import into_log
+from ptspec.run.noise import into_log, quiet_environment
+from ptspec.run.options import LOG, Options
+
+if TYPE_CHECKING:
+    from ptspec.run.interpreter import Outcomes
 
 
 def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
@@ -22,8 +28,12 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     Raises a `PtError`: `InputError` where something is wrong before a stage starts, `StageError` where one
     fails, `CheckError` where a check does not hold, `Interrupted`.
     """
+    quiet_environment()
     plan.output.mkdir(parents=True, exist_ok=True)
     with lock(plan.output), into_log(plan.output / LOG), _told(plan):
+        # Imported here, since these libraries have things to say when they are imported.
+        from ptspec.run.interpreter import Run
+
         events = EventLog(plan.output)
 
         def both(event: Event) -> None:
@@ -41,7 +51,8 @@ def _told(plan: Plan) -> Iterator[None]:
     """Errors of the libraries below, as what happened, where the details are, and how to go on."""
     try:
         yield
-    except PtError:
+    except PtError as error:
+        error.diagnostics = tuple(_located(diagnostic, plan) for diagnostic in error.diagnostics)
         raise
     except KeyboardInterrupt:
         message = "interrupted; the same command goes on from the last finished stage or checkpoint"
@@ -57,3 +68,14 @@ def _told(plan: Plan) -> Iterator[None]:
                 notes=(f"the whole story is in {shown(plan.output / LOG)}", "finished stages are kept"),
             )
         ) from error
+
+
+def _located(diagnostic: Diagnostic, plan: Plan) -> Diagnostic:
+    """A fault that knows its place in the plan, shown at its line of the recipe, if that still has one."""
+    pointer, where = diagnostic.pointer, diagnostic.location
+    if pointer is None or (where is not None and where.line is not None):
+        return diagnostic
+    try:
+        return replace(diagnostic, location=read_document(plan.recipe).locate(pointer))
+    except (InputError, KeyError, LookupError):
+        return diagnostic

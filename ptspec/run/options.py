@@ -1,0 +1,17 @@
+"""What the command line asks of a run beside the recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LOG = "run.log"
+
+
+@dataclass(frozen=True)
+class Options:
+    """`until`: the last stage to run. `fresh`: train again what is finished. `allow_code`: the recipe may
+    name Python functions and remote code, which are then run."""
+
+    until: str | None = None
+    fresh: bool = False
+    allow_code: bool = False

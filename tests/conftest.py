@@ -1,0 +1,102 @@
+"""Real runs of a small recipe on the shipped base, made once and looked at by many tests."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+RECIPE = {
+    "version": 1,
+    "name": "small",
+    "seed": 7,
+    "model": {"path": str(ROOT / "data/base_model")},
+    "adapter": {"use_lora": True, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
+    "data": {
+        "train": {"path": str(ROOT / "data/train.jsonl"), "limit": 96},
+        "heldout": {"path": str(ROOT / "data/eval.jsonl"), "limit": 16},
+    },
+    "stages": [
+        {
+            "name": "sft",
+            "method": "sft",
+            "data": "train",
+            "config": {"learning_rate": 2e-3, "max_steps": 6, "per_device_train_batch_size": 8},
+        },
+        {
+            "name": "dpo",
+            "method": "dpo",
+            "data": "train",
+            "config": {"learning_rate": 5e-4, "max_steps": 4, "per_device_train_batch_size": 8},
+        },
+    ],
+    "eval": {"data": "heldout", "max_new_tokens": 16, "samples": 4},
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def pt(*arguments: object, cwd: Path = ROOT) -> Finished:
+    """Runs `pt` as a user would, in a process of its own."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "ptspec.cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=environment,
+        check=False,
+    )
+    return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def write_recipe(folder: Path, change=None) -> Path:
+    """The small recipe in `folder`, after `change` has had it."""
+    recipe = copy.deepcopy(RECIPE)
+    if change is not None:
+        change(recipe)
+    path = folder / "recipe.json"
+    path.write_text(json.dumps(recipe, indent=2))
+    return path
+
+
+@dataclass(frozen=True)
+class SmallRun:
+    recipe: Path
+    output: Path
+    done: Finished
+
+    def metrics(self, stage: str) -> list[dict]:
+        lines = (self.output / stage / "metrics.jsonl").read_text().splitlines()
+        return [json.loads(line) for line in lines]
+
+    def record(self, stage: str) -> dict:
+        return json.loads((self.output / stage / "stage.json").read_text())
+
+
+def run_small(folder: Path, change=None) -> SmallRun:
+    recipe = write_recipe(folder, change)
+    return SmallRun(recipe, folder / "out", pt("run", recipe, "--output", folder / "out"))
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory) -> SmallRun:
+    """SFT then DPO, a few steps each; tests only read it."""
+    run = run_small(tmp_path_factory.mktemp("small"))
+    assert run.done.code == 0, run.done.stderr
+    return run
