@@ -39,7 +39,7 @@ METHOD = Method(
             "max_length",
         ),
         example_row=(
-            '{"prompt": "Where does Mira live?", "chosen": "Mira lives in Tarn.", "rejected": "Tarn, I think."}'
+            '{"prompt": "Where does Mira live?", "chosen": "Mira lives in Tarn.", "rejected": "Tarn"}'
         ),
         example_stage='{"name": "dpo", "method": "dpo", "data": "train", "config": {"beta": 0.1}}',
     ),

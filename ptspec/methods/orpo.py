@@ -1,0 +1,46 @@
+"""Odds ratio preference optimisation. All that touches TRL's experimental ORPO is named in this file."""
+
+from ptspec.methods.types import Feedback, Guide, Headline, Method, Rows, Yields
+
+METHOD = Method(
+    name="orpo",
+    title="Odds ratio preference optimisation",
+    trainer="trl.experimental.orpo:ORPOTrainer",
+    config="trl.experimental.orpo:ORPOConfig",
+    rows=Rows.PREFERENCE,
+    yields=Yields.POLICY,
+    feedback=Feedback.NONE,
+    online=False,
+    reference=False,
+    headline=(
+        Headline("loss", "loss"),
+        Headline("log_odds_chosen", "log odds"),
+        Headline("rewards/accuracies", "reward accuracy"),
+    ),
+    paper="Hong et al. 2024, arXiv 2403.07691",
+    guide=Guide(
+        when="In place of SFT and DPO, when you have pairs and want one stage from the base.",
+        how=(
+            "Minimises −log π(y_w|x)/|y_w| − β·log σ(log odds(y_w|x) − log odds(y_l|x)), with "
+            "odds = P/(1 − P) and P the mean-token likelihood (eq. 6-7): learns the chosen answer and shuns "
+            "the rejected one at once."
+        ),
+        pros=("one stage, one model in memory", "no reference policy, no reward model"),
+        cons=(
+            "nothing holds it near a reference policy",
+            "experimental in TRL: it may go there; β and the learning rate matter more than in DPO",
+        ),
+        fields=(
+            "beta",
+            "learning_rate",
+            "max_length",
+            "per_device_train_batch_size",
+            "num_train_epochs",
+            "warmup_ratio",
+        ),
+        example_row=(
+            '{"prompt": "Where does Mira live?", "chosen": "Mira lives in Tarn.", "rejected": "Tarn"}'
+        ),
+        example_stage='{"name": "orpo", "method": "orpo", "data": "train", "config": {"beta": 0.2}}',
+    ),
+)
