@@ -103,13 +103,15 @@ class Better(Enum):
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is spoken of. `share`: a number in [0, 1], shown in percent."""
+    """How a metric is spoken of. `share`: a number in [0, 1], shown in percent. `precision` is the half-width
+    of an interval that would do: what "±1 would need 2,900 prompts" is about."""
 
     name: str
     label: str
     better: Better
     share: bool = False
     unit: str = ""
+    precision: float = 0.01
 
 
 METRICS: Mapping[str, Metric] = {
@@ -120,9 +122,9 @@ METRICS: Mapping[str, Metric] = {
         Metric("bits_per_byte", "bits per byte", Better.LOWER),
         Metric("accuracy", "accuracy", Better.HIGHER, share=True),
         Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True),
-        Metric("reward_margin", "reward margin", Better.HIGHER, unit="nats"),
-        Metric("response_length", "response length", Better.NEITHER, unit="tokens"),
-        Metric("finished", "finished", Better.HIGHER, share=True),
+        Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", precision=0.1),
+        Metric("response_length", "response length", Better.NEITHER, unit="tokens", precision=1),
+        Metric("finished", "finished responses", Better.HIGHER, share=True),
         Metric("distinct_1", "distinct 1-grams", Better.NEITHER, share=True),
         Metric("distinct_2", "distinct 2-grams", Better.NEITHER, share=True),
         Metric("repetition", "repetition", Better.LOWER, share=True),

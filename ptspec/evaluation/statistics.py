@@ -201,12 +201,13 @@ def mean_interval(values: Sequence[float], *, seed: int) -> Interval:
     return ratio_test(values, seed=seed).interval
 
 
-def paired_test(differences: Sequence[float], *, seed: int) -> Tested:
+def paired_test(differences: Sequence[float], *, seed: int, unit: float = 0.0) -> Tested:
     """The mean of paired `differences` and the test of "it is 0".
 
     Where each is −c, 0 or c (right against wrong): Tango's interval and the exact sign test (McNemar's).
+    `unit` is c where it is known beforehand, so that rows which all agree are not taken for certainty.
     """
-    size = max(abs(d) for d in differences)
+    size = max(unit, *(abs(d) for d in differences))
     if size == 0:
         return Tested(Interval(0.0, 0.0, 0.0), 1.0)
     if all(abs(d) in (0, size) for d in differences):
