@@ -1,0 +1,133 @@
+"""Modules import strictly lower ranks, there are no cycles, and validating loads nothing heavy."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import ptspec
+
+PACKAGE = Path(ptspec.__file__).parent
+ROOT = PACKAGE.parent
+HEAVY = (
+    *("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"),
+    *("matplotlib", "numpy", "pandas", "pyarrow", "rich"),
+)
+
+# The longest prefix of a module's name counts.
+RANKS = {
+    "ptspec": 0,
+    "ptspec.diagnostics": 0,
+    "ptspec.events": 0,
+    "ptspec.shipped": 1,
+    "ptspec.methods": 1,
+    "ptspec.run.artifact": 1,
+    "ptspec.recipe.text": 1,
+    "ptspec.recipe.syntax": 1,
+    "ptspec.recipe.scanner": 1,
+    "ptspec.recipe.document": 1,
+    "ptspec.recipe.hints": 1,
+    "ptspec.recipe": 3,
+    "ptspec.recipe.wording": 2,
+    "ptspec.recipe.schema": 2,
+    "ptspec.schemagen": 2,
+    "ptspec.data": 4,
+    "ptspec.model": 4,
+    "ptspec.rewards": 5,
+    "ptspec.training": 6,
+    "ptspec.evaluation": 6,
+    "ptspec.run": 7,
+    "ptspec.compute": 8,
+    "ptspec.report": 8,
+    "ptspec.cli": 9,
+}
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(file): file for file in sorted(PACKAGE.rglob("*.py"))}
+
+
+def rank(module: str) -> int:
+    while module not in RANKS:
+        module = module.rpartition(".")[0]
+    return RANKS[module]
+
+
+def package(module: str) -> str:
+    return ".".join(module.split(".")[:2])
+
+
+def imports(module: str) -> Iterator[str]:
+    """Our own modules that `module` imports, lazily too; not those for the type checker alone."""
+    tree = ast.parse(MODULES[module].read_text("utf-8"))
+    skipped = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if id(node) in skipped:
+            continue
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in names:
+            if name.startswith("ptspec"):
+                yield name if name in MODULES else name.rpartition(".")[0]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_a_module_imports_lower_ranks_and_its_own_package(module):
+    upward = [
+        other
+        for other in imports(module)
+        if rank(other) >= rank(module) and package(other) != package(module) and other != "ptspec"
+    ]
+    assert upward == []
+
+
+def test_there_are_no_import_cycles():
+    graph = {module: set(imports(module)) - {module, "ptspec"} for module in MODULES}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " → ".join((*path[path.index(module) :], module))
+        if module not in done:
+            for other in sorted(graph.get(module, ())):
+                visit(other, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["validate", "recipes/sft_dpo.json"], ["methods"], ["methods", "dpo"], ["--help"], ["schema"]],
+    ids=" ".join,
+)
+def test_a_light_command_loads_nothing_heavy(arguments):
+    program = (
+        "import sys\n"
+        "from ptspec.cli import main\n"
+        "try:\n    main(sys.argv[1:])\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        f"print('LOADED', *(name for name in {HEAVY!r} if name in sys.modules))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "LOADED"

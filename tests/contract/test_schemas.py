@@ -1,0 +1,133 @@
+"""The shipped schemas: current, valid, closed under reference, and one a method."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from jsonschema import Draft202012Validator
+
+from ptspec import methods, schemagen
+from ptspec.evaluation.measurement import METRICS
+from ptspec.methods.owned import OWNED
+from ptspec.recipe.rules import METRICS as KNOWN_METRICS
+from ptspec.shipped import bundle
+
+ROOT = Path(__file__).parent.parent.parent
+SCHEMAS = ROOT / "schemas"
+FILES = sorted(SCHEMAS.rglob("*.json"))
+
+
+def stems(folder: str, suffix: str) -> set[str]:
+    return {path.name.removesuffix(suffix) for path in (ROOT / folder).glob(f"*{suffix}")}
+
+
+def test_the_generated_schemas_are_current():
+    assert schemagen.stale() == [], "run python -m ptspec.schemagen"
+
+
+def test_every_method_has_all_its_pieces():
+    known = set(methods.METHODS)
+    modules = stems("ptspec/methods", ".py") - {"__init__", "types", "owned"}
+    used = {
+        stage["method"]
+        for path in (ROOT / "recipes").glob("*.json")
+        for stage in json.loads(path.read_text("utf-8"))["stages"]
+    }
+    pieces = {
+        "ptspec/methods/<m>.py": modules,
+        "schemas/methods/<m>.schema.json": stems("schemas/methods", ".schema.json"),
+        "schemas/trl/<m>.schema.json": stems("schemas/trl", ".schema.json"),
+        "a recipe": used,
+    }
+    assert {piece: known ^ found for piece, found in pieces.items() if known != found} == {}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_a_schema_is_a_valid_schema(file):
+    Draft202012Validator.check_schema(json.loads(file.read_text("utf-8")))
+
+
+def references(value, file):
+    if isinstance(value, dict):
+        if "$ref" in value:
+            yield file, value["$ref"]
+        for item in value.values():
+            yield from references(item, file)
+    elif isinstance(value, list):
+        for item in value:
+            yield from references(item, file)
+
+
+def test_every_reference_leads_somewhere():
+    found = [ref for file in FILES for ref in references(json.loads(file.read_text("utf-8")), file)]
+    assert found
+    for file, reference in found:
+        path, _, pointer = reference.partition("#")
+        target = json.loads((file.parent / path if path else file).resolve().read_text("utf-8"))
+        for step in pointer.split("/")[1:]:
+            target = target[step]
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_ranges_are_about_fields_that_exist(name):
+    fields = json.loads((SCHEMAS / f"trl/{name}.schema.json").read_text("utf-8"))["properties"]
+    ranges = json.loads((SCHEMAS / f"methods/{name}.schema.json").read_text("utf-8"))["properties"]
+    assert set(ranges) - set(fields) == set()
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_fields_a_guide_names_exist(name):
+    fields = json.loads((SCHEMAS / f"trl/{name}.schema.json").read_text("utf-8"))["properties"]
+    assert set(methods.get(name).guide.fields) - set(fields) == set()
+
+
+def test_ranges_of_all_trainers_are_about_fields_that_exist():
+    shared = json.loads((SCHEMAS / "trainer.schema.json").read_text("utf-8"))["properties"]
+    known = {
+        field
+        for name in methods.METHODS
+        for field in json.loads((SCHEMAS / f"trl/{name}.schema.json").read_text("utf-8"))["properties"]
+    }
+    assert set(shared) - known == set()
+
+
+def test_defaults_lie_within_the_ranges():
+    """TRL's own defaults pass the check, so that writing one down is never a fault."""
+    from ptspec.recipe.document import parse
+    from ptspec.recipe.schema import check
+
+    for name in methods.METHODS:
+        fields = json.loads((SCHEMAS / f"trl/{name}.schema.json").read_text("utf-8"))["properties"]
+        config = {
+            key: field["default"]
+            for key, field in fields.items()
+            if isinstance(field, dict) and "default" in field
+        }
+        stage = {"name": "x", "method": name, "data": "d", "config": config}
+        recipe = {"model": "m", "data": {"d": {"path": "p"}}, "stages": [stage]}
+        assert [(d.pointer, d.message) for d in check(parse(json.dumps(recipe), "f"))] == []
+
+
+def test_reserved_fields_are_no_fields_of_a_schema():
+    for file in (SCHEMAS / "trl").glob("*.json"):
+        schema = json.loads(file.read_text("utf-8"))
+        assert set(schema["properties"]) & set(OWNED) == set()
+        assert "output_dir" in schema["x-owned"]
+
+
+def test_the_metrics_a_recipe_may_name_are_those_that_are_measured():
+    assert set(METRICS) - set(KNOWN_METRICS) == set()
+    assert set(KNOWN_METRICS) - set(METRICS) <= {"win_rate"}
+
+
+def test_the_schema_in_one_piece_judges_as_the_files_do():
+    whole = bundle()
+    Draft202012Validator.check_schema(whole)
+    validator = Draft202012Validator(whole)
+    recipe = json.loads((ROOT / "recipes/sft_dpo.json").read_text("utf-8"))
+    assert list(validator.iter_errors(recipe)) == []
+    recipe["stages"][1]["config"]["beta"] = -1
+    recipe["adapter"]["quantization"] = {"load_in_4bits": True}
+    assert len(list(validator.iter_errors(recipe))) == 2

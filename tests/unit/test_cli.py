@@ -1,0 +1,174 @@
+"""Exit codes and what goes where; no input ends in a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ptspec.cli import main
+from ptspec.methods import METHODS
+
+ROOT = Path(__file__).parent.parent.parent
+GOOD = {
+    "model": "tiny/llama",
+    "data": {"train": {"path": "tiny/rows"}},
+    "stages": [
+        {"name": "sft", "method": "sft", "data": "train"},
+        {"name": "dpo", "method": "dpo", "data": "train"},
+    ],
+}
+
+
+@pytest.fixture
+def pt(capsys, tmp_path, monkeypatch):
+    """Runs a command in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    Path("good.json").write_text(json.dumps(GOOD))
+    Path("bad.json").write_text(json.dumps({**GOOD, "sede": 1}))
+
+    def pt(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return pt
+
+
+def test_a_valid_recipe_is_one_line(pt):
+    assert pt("validate", "good.json") == (0, "", "good.json: valid · 2 stages (sft → dpo)\n")
+
+
+def test_faults_go_to_stderr_and_give_exit_code_2(pt):
+    code, out, err = pt("validate", "bad.json", "good.json")
+    assert (code, out) == (2, "")
+    assert 'did you mean "seed"?' in err
+    assert "good.json: valid" in err
+    assert err.endswith("1 fault. Nothing was started.\n")
+
+
+def test_a_warning_is_told_and_passes(pt):
+    code, _, err = pt("validate", "good.json", "--set", "stages.sft.config.max_steps=3",
+                      "--set", "stages.sft.config.num_train_epochs=1")  # fmt: skip
+    assert code == 0
+    assert err.endswith("good.json: valid · 2 stages (sft → dpo) · 1 warning\n")
+
+
+def test_json_goes_to_stdout_one_object_a_line(pt):
+    code, out, err = pt("validate", "--format", "json", "bad.json", "good.json", "none.json")
+    assert (code, err) == (2, "")
+    assert [json.loads(line)["code"] for line in out.splitlines()] == ["unknown-key", "no-such-file"]
+    assert pt("validate", "--format", "json", "good.json") == (0, "", "")
+
+
+def test_github_annotations(pt):
+    code, out, _ = pt("validate", "--format", "github", "bad.json")
+    assert code == 2
+    assert out.startswith("::error title=unknown-key,file=bad.json,line=1,col=")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("validate",), ("validat", "x"), ("validate", "good.json", "--foo"),
+     ("validate", "--format", "xml", "x"), ("methods", "dop"), ("methods", "a", "b"), ("validate", "none.json"), ("validate", "."),
+     ("validate", "good.json", "--set", "x")],
+    ids=" ".join,
+)  # fmt: skip
+def test_a_wrong_command_line_gives_exit_code_2(pt, arguments):
+    code, out, err = pt(*arguments)
+    assert (code, out) == (2, "")
+    assert err
+    assert "Traceback" not in err
+
+
+def test_help_and_version(pt):
+    assert "validate" in pt("--help")[1]
+    assert pt() == pt("--help")
+    assert pt("--version")[1].startswith("ptspec ")
+
+
+def test_methods(pt):
+    code, out, _ = pt("methods")
+    assert code == 0
+    assert all(f"\n{name} " in out for name in METHODS)
+    for name in METHODS:
+        code, out, _ = pt("methods", name)
+        assert code == 0
+        assert "a stage to paste" in out
+
+
+def test_the_stage_to_paste_is_right(pt):
+    for name in METHODS:
+        stage = json.loads(pt("methods", name)[1].rpartition("a stage to paste\n")[2])
+        recipe = {
+            **GOOD,
+            "stages": [stage],
+            "rewards": {reward: {"function": "exact_match"} for reward in stage.get("rewards", ())},
+            "judges": {stage["judge"]: {"endpoint": "http://localhost/v1"}} if "judge" in stage else {},
+        }
+        Path("pasted.json").write_text(json.dumps(recipe))
+        code, _, err = pt("validate", "pasted.json")
+        assert code == 0, err
+
+
+def test_schema(pt):
+    code, out, _ = pt("schema")
+    assert code == 0
+    assert json.loads(out)["title"] == "a recipe"
+    assert pt("schema", "--output", "schemas")[0] == 0
+    assert Path("schemas/trl/dpo.schema.json").is_file()
+    Path("file").write_text("")
+    code, _, err = pt("schema", "--output", "file/below")
+    assert (code, "not-writable" in err) == (2, True)
+
+
+def broken(*_: object) -> None:
+    raise ZeroDivisionError("of our own")
+
+
+def test_a_bug_says_so_and_shows_its_traceback_on_demand(pt, monkeypatch):
+    monkeypatch.setattr("ptspec.run.preflight.read_recipe", broken)
+    monkeypatch.delenv("PT_DEBUG", raising=False)
+    code, _, err = pt("validate", "good.json")
+    assert code == 1
+    assert "bug of ptspec" in err
+    assert "Traceback" not in err
+    monkeypatch.setenv("PT_DEBUG", "1")
+    assert "Traceback" in pt("validate", "good.json")[2]
+
+
+def test_an_interrupt_gives_exit_code_130(pt, monkeypatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ptspec.run.preflight.read_recipe", interrupted)
+    assert pt("validate", "good.json")[0] == 130
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "cp1252"])
+def test_any_encoding_of_the_terminal_will_do(tmp_path, encoding):
+    file = tmp_path / "r.json"
+    file.write_text('{"é→": "\\ud800", "model": 3}', "utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "ptspec.cli", "validate", str(file)],
+        capture_output=True, cwd=ROOT, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+    assert b"lone-surrogate" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\0", b"\xff", b"[", b"{" * 5000, b"nul", b'"', b"1" * 5000, b'{"stages": [[[{}]]]}', b"{}"],
+)
+def test_any_bytes_are_told_what_is_wrong(pt, data):
+    Path("any.json").write_bytes(data)
+    code, _, err = pt("validate", "any.json")
+    assert code == 2
+    assert err.startswith("any.json")
+    assert "bug of ptspec" not in err
