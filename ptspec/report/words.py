@@ -96,8 +96,9 @@ def power(value: float, digits: int = 1) -> str:
 
 
 def fixed(value: float, decimals: int) -> str:
-    """`value` to `decimals` places, without a negative zero; NaN and infinity by name."""
-    return signed(_unsigned_zero(f"{value:,.{decimals}f}"))
+    """`value` to `decimals` places, halves away from zero, no negative zero; NaN and infinity by name."""
+    nudged = value * (1 + 1e-12)  # 1.25 and a 1.25 that came out of a subtraction read the same
+    return signed(_unsigned_zero(f"{nudged:,.{decimals}f}"))
 
 
 def percent(share: float, decimals: int = 1) -> str:

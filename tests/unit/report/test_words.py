@@ -121,6 +121,7 @@ def test_delta(change, decimals, text):
 def test_percent_and_counts():
     assert words.percent(0.945) == "94.5 %"
     assert words.percent(0.95, 0) == "95 %"
+    assert words.fixed(-1.25, 1) == words.fixed(60.0 - 61.25 - 1e-14, 1) == "−1.3"
     assert words.count(1600) == "1,600"
     assert words.plural(1, "row") == "1 row"
     assert words.plural(0, "row") == "0 rows"

@@ -1,0 +1,219 @@
+"""The screen of `pt eval --compare`: each later model against the first, metric by metric.
+
+Takes a finished comparison and words it; computes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from string import ascii_lowercase
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.text import Text
+
+from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate, in_words
+from ptspec.evaluation.measurement import metric
+from ptspec.events import Figure
+from ptspec.report import words
+from ptspec.report.clean import clean
+from ptspec.report.measures import Measure, measure
+from ptspec.report.rows import hanging
+
+STYLES = {Verdict.WORSE: "yellow", Verdict.NOT_SHOWN: "dim"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One row: label, the two values, difference, interval, verdict, and how many prompts would tell more."""
+
+    label: str
+    a: str
+    b: str
+    difference: str
+    interval: str
+    verdict: str
+    style: str = ""
+    needed: str = ""
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """A rich renderable, and plain text by `plain`. `data` names what the prompts were read from."""
+
+    comparison: Comparison
+    data: str = ""
+
+    def lines(self, width: int) -> list[Text]:
+        """The whole screen in lines of at most `width` cells (narrower than about 70 does not fit)."""
+        comparison = self.comparison
+        lines = _facts(comparison, self.data, width)
+        for b in range(1, len(comparison.names)):
+            lines += [Text(), *_pair(comparison, b, width)]
+        return [*lines, Text(), *_sentences(comparison, width)]
+
+    def plain(self, width: int = 120) -> str:
+        return "\n".join(line.plain.rstrip() for line in self.lines(width))
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self.lines(options.max_width)
+
+
+def comparison_table(comparison: Comparison, data: str = "") -> ComparisonTable:
+    """What `pt eval --compare` shows."""
+    return ComparisonTable(comparison, data)
+
+
+def comparison_text(comparison: Comparison, data: str = "", width: int = 120) -> str:
+    """The same as plain text."""
+    return ComparisonTable(comparison, data).plain(width)
+
+
+def _facts(comparison: Comparison, data: str, width: int) -> list[Text]:
+    """What was compared and how, what was left out, and what to mind."""
+    from ptspec.evaluation.statistics import RESAMPLES  # NumPy, which the rest of a screen does without
+
+    prompts = words.plural(comparison.shared, "prompt") + (f" of {clean(data)}" if data else "")
+    resamples = f"{words.count(RESAMPLES)} resamples, seed {comparison.seed}"
+    facts = [prompts, "paired", "95 % intervals", resamples, "verdicts corrected for their number (Holm)"]
+    lines = hanging("", " · ".join(facts), width)
+    left_out = [
+        f"{clean(name)} {words.count(rows)}"
+        for name, rows in zip(comparison.names, comparison.left_out, strict=True)
+        if rows
+    ]
+    if left_out:
+        lines += hanging("", f"left out, as not all have them: {', '.join(left_out)}", width)
+    notes = [line for note in comparison.notes for line in hanging("note: ", clean(note), width)]
+    return [*map(Text, lines), *(Text(note, style="yellow") for note in notes)]
+
+
+def _pair(comparison: Comparison, b: int, width: int) -> list[Text]:
+    """Model `b` beside the first."""
+    lines, zero = _rows(comparison, b)
+    letter = ascii_lowercase[b % 26]
+    head = Line(
+        "",
+        f"a: {clean(comparison.names[0])}",
+        f"{letter}: {clean(comparison.names[b])}",
+        f"{letter} − a",
+        "",
+        "",
+    )
+    beside = [replace(x, verdict=_joined(x.verdict, x.needed)) for x in lines]
+    table = _table([head, *beside], "   ")
+    notes: list[str] = []
+    if max(line.cell_len for line in table) > width:
+        table = _table([head, *lines], "  ")
+        notes = [f"{x.label}: {x.needed}" for x in lines if x.needed]
+    if max(line.cell_len for line in table) > width:
+        short = [replace(x, verdict=x.verdict.replace(Verdict.NOT_SHOWN.value, "not shown")) for x in lines]
+        table = _table([head, *short], "  ")
+    notes += [f"none in either: {', '.join(zero)}"] if zero else []
+    return [*table, *(Text(line, style="dim") for note in notes for line in hanging("", note, width))]
+
+
+def _joined(verdict: str, needed: str) -> str:
+    return f"{verdict}; {needed}" if needed else verdict
+
+
+def _rows(comparison: Comparison, b: int) -> tuple[list[Line], list[str]]:
+    """The rows of model `b`, and the labels of faults that neither model has.
+
+    Where preference accuracy is compared, accuracy stands before it even if it was not measured.
+    """
+    effects = [effect for effect in comparison.effects if effect.b == b]
+    shown = {
+        e.metric: measure(e.metric, [v[e.metric] for v in comparison.values if e.metric in v])
+        for e in effects
+    }
+    zero = [shown[e.metric].label for e in effects if e.metric in ("repetition", "empty") and not _seen(e)]
+    lines: list[Line] = []
+    for effect in effects:
+        if effect.metric == "preference_accuracy" and "accuracy" not in shown:
+            lines.append(Line("accuracy", words.NOTHING, words.NOTHING, "", "", "not measured", "dim"))
+        if shown[effect.metric].label not in zero:
+            lines.append(_effect(effect, shown[effect.metric]))
+    return lines + [_win_rate(rate, b, comparison) for rate in comparison.win_rates if rate.b == b], zero
+
+
+def _seen(effect: Effect) -> bool:
+    return bool(effect.value_a or effect.value_b)
+
+
+def _effect(effect: Effect, shown: Measure) -> Line:
+    not_shown = effect.verdict is Verdict.NOT_SHOWN
+    return Line(
+        f"{shown.label} ({shown.unit})" if shown.unit else shown.label,
+        _with_unit(shown, effect.value_a),
+        _with_unit(shown, effect.value_b),
+        shown.delta(effect.difference.value, shown.decimals),
+        _bounds(effect.difference, shown),
+        effect.words,
+        STYLES.get(effect.verdict, ""),
+        _needed(effect, shown) if not_shown else "",
+    )
+
+
+def _with_unit(shown: Measure, value: float) -> str:
+    return shown.number(value, shown.decimals) + (" %" if shown.share else "")
+
+
+def _bounds(difference: Figure, shown: Measure) -> str:
+    if difference.low is None or difference.high is None:
+        return ""
+    low, high = (shown.delta(bound, shown.decimals) for bound in (difference.low, difference.high))
+    return f"[{low}, {high}]"
+
+
+def _needed(effect: Effect, shown: Measure) -> str:
+    """Why no difference is shown: it does not outlast the correction, or more prompts would be needed."""
+    low, high = effect.difference.low, effect.difference.high
+    if low is not None and high is not None and not low <= 0 <= high:
+        return f"p = {words.number(effect.p_holm, '.2f')} after the correction"
+    if effect.needed <= effect.rows:
+        return ""
+    precision = metric(effect.metric).precision * (100 if shown.share else 1)
+    return f"±{precision:g} would need {_rounded(effect.needed)} prompts"
+
+
+def _rounded(rows: int) -> str:
+    """To two digits: it is an estimate."""
+    unit = 10 ** max(len(str(rows)) - 2, 0)
+    return words.count(-(-rows // unit) * unit)
+
+
+def _win_rate(rate: WinRate, b: int, comparison: Comparison) -> Line:
+    several = len({other.reward for other in comparison.win_rates}) > 1
+    low, high = (words.fixed(100 * (bound or 0.0), 1) for bound in (rate.rate.low, rate.rate.high))
+    return Line(
+        f"win rate of {ascii_lowercase[b % 26]}" + (f" in {clean(rate.reward)}" if several else ""),
+        "",
+        "",
+        words.percent(rate.rate.value),
+        f"[{low}, {high}]",
+        rate.verdict.value,
+        STYLES.get(rate.verdict, ""),
+    )
+
+
+def _table(lines: Sequence[Line], gap: str) -> list[Text]:
+    """Labels and verdicts to the left, numbers to the right of their columns."""
+    columns = [[line.label, line.a, line.b, line.difference, line.interval] for line in lines]
+    widths = [max(len(row[i]) for row in columns) for i in range(5)]
+    table = []
+    for line, (label, *numbers) in zip(lines, columns, strict=True):
+        text = gap.join(
+            [label.ljust(widths[0]), *(n.rjust(w) for n, w in zip(numbers, widths[1:], strict=True))]
+        )
+        table.append(Text.assemble(text, gap, (line.verdict, line.style)))
+    table[0].stylize("bold")
+    return table
+
+
+def _sentences(comparison: Comparison, width: int) -> list[Text]:
+    return [
+        Text(line)
+        for b in range(1, len(comparison.names))
+        for line in hanging("", clean(in_words(comparison, b)), width)
+    ]

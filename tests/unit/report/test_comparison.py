@@ -1,0 +1,91 @@
+"""The screen of `pt eval --compare` from a comparison made by hand."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate
+from ptspec.events import Figure
+from ptspec.report.comparison import comparison_table, comparison_text
+
+A = {
+    "bits_per_byte": Figure(0.155),
+    "accuracy": Figure(0.6125),
+    "preference_accuracy": Figure(0.95),
+    "style": Figure(0.3125),
+    "response_length": Figure(18.93),
+}
+B = {
+    "bits_per_byte": Figure(0.1817),
+    "accuracy": Figure(0.6),
+    "preference_accuracy": Figure(0.99375),
+    "style": Figure(1.0),
+    "response_length": Figure(7.15),
+}
+RATE = WinRate("style", 0, 1, Figure(0.844, 0.806, 0.877), 110, 50, 0, 0.0, 0.0, Verdict.BETTER)
+
+
+def effect(name, difference, verdict, needed=160, b=1, value_a=None, value_b=None, p_holm=0.001):
+    a = A.get(name, Figure(0.0)).value if value_a is None else value_a
+    other = B.get(name, Figure(0.0)).value if value_b is None else value_b
+    return Effect(name, 0, b, a, other, difference, 160, p_holm, p_holm, verdict, needed)
+
+
+EFFECTS = (
+    effect("bits_per_byte", Figure(0.0267, 0.021, 0.033), Verdict.WORSE),
+    effect("accuracy", Figure(-0.0125, -0.071, 0.045), Verdict.NOT_SHOWN, 5459, p_holm=1.0),
+    effect("preference_accuracy", Figure(0.04375, 0.019, 0.088), Verdict.NOT_SHOWN, 1900, p_holm=0.063),
+    effect("style", Figure(0.6875, 0.612, 0.754), Verdict.BETTER),
+    effect("response_length", Figure(-11.78, -13.5, -10.0), Verdict.LESS),
+    effect("repetition", Figure(0.0, -0.01, 0.01), Verdict.NOT_SHOWN),
+    effect("empty", Figure(0.0, -0.02, 0.02), Verdict.NOT_SHOWN, 400),
+)
+
+
+def comparison(
+    effects=EFFECTS, rates=(RATE,), names=("sft", "dpo"), values=(A, B), left_out=(0, 0), notes=()
+):
+    return Comparison(names, 160, left_out, values, effects, rates, notes, 42)
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_whole_screen(width, expected):
+    text = comparison_text(comparison(), "data/eval.jsonl", width)
+    assert text + "\n" == expected(f"compare_{width}")
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_the_rich_screen_says_the_same():
+    out = io.StringIO()
+    Console(file=out, width=120).print(comparison_table(comparison(), "data/eval.jsonl"))
+    shown = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    assert shown == comparison_text(comparison(), "data/eval.jsonl", 120)
+
+
+def test_every_later_model_has_a_block_of_its_own():
+    third = tuple(effect(e.metric, e.difference, e.verdict, b=2) for e in EFFECTS)
+    three = comparison((*EFFECTS, *third), names=("base", "sft", "dpo"), values=(A, B, B), left_out=(0, 3, 0))
+    text = comparison_text(three, width=120)
+    assert [line.split() for line in text.splitlines() if "a: base" in line] == [
+        ["a:", "base", "b:", "sft", "b", "−", "a"],
+        ["a:", "base", "c:", "dpo", "c", "−", "a"],
+    ]
+    assert "left out, as not all have them: sft 3" in text
+    assert text.count(" is better at style and worse at bits per byte") == 2
+
+
+def test_preference_accuracy_is_never_alone():
+    alone = comparison((effect("preference_accuracy", Figure(0.4, 0.3, 0.5), Verdict.BETTER),), rates=())
+    lines = comparison_text(alone, width=100).splitlines()
+    at = next(i for i, line in enumerate(lines) if line.startswith("preference accuracy"))
+    assert lines[at - 1].split() == ["accuracy", "–", "–", "not", "measured"]
+
+
+def test_notes_and_names_are_cleaned():
+    text = comparison_text(comparison(names=("a\x1b[31m", "b\u202e"), notes=("mind\x07 this",)), width=100)
+    assert "a: a " in text
+    assert "note: mind this" in text
+    assert "\x1b" not in text
