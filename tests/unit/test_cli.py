@@ -73,11 +73,19 @@ def test_github_annotations(pt):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("validate",), ("validat", "x"), ("validate", "good.json", "--foo"),
-     ("validate", "--format", "xml", "x"), ("methods", "dop"), ("methods", "a", "b"), ("validate", "none.json"), ("validate", "."),
-     ("validate", "good.json", "--set", "x")],
+    [
+        ("validate",),
+        ("validat", "x"),
+        ("validate", "good.json", "--foo"),
+        ("validate", "--format", "xml", "x"),
+        ("validate", "none.json"),
+        ("validate", "."),
+        ("validate", "good.json", "--set", "x"),
+        ("methods", "dop"),
+        ("methods", "a", "b"),
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_a_wrong_command_line_gives_exit_code_2(pt, arguments):
     code, out, err = pt(*arguments)
     assert (code, out) == (2, "")
