@@ -17,8 +17,8 @@ from ptspec.evaluation.measurement import metric
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
+from ptspec.report.lines import as_text, columns, hanging
 from ptspec.report.measures import Measure, measure
-from ptspec.report.rows import hanging
 
 STYLES = {Verdict.WORSE: "yellow", Verdict.NOT_SHOWN: "dim"}
 
@@ -52,8 +52,8 @@ class ComparisonTable:
             lines += [Text(), *_pair(comparison, b, width)]
         return [*lines, Text(), *_sentences(comparison, width)]
 
-    def plain(self, width: int = 120) -> str:
-        return "\n".join(line.plain.rstrip() for line in self.lines(width))
+    def plain(self, width: int | None = None) -> str:
+        return as_text(self.lines(width or columns()))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self.lines(options.max_width)
@@ -64,8 +64,8 @@ def comparison_table(comparison: Comparison, data: str = "") -> ComparisonTable:
     return ComparisonTable(comparison, data)
 
 
-def comparison_text(comparison: Comparison, data: str = "", width: int = 120) -> str:
-    """The same as plain text."""
+def comparison_text(comparison: Comparison, data: str = "", width: int | None = None) -> str:
+    """The same as plain text, as wide as the terminal on stdout where no width is given."""
     return ComparisonTable(comparison, data).plain(width)
 
 

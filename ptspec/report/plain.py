@@ -27,12 +27,12 @@ from ptspec.report.board import Board
 from ptspec.report.clean import clean
 from ptspec.report.done import moment, value_and_change
 from ptspec.report.ending import ending
+from ptspec.report.lines import PIPE
 from ptspec.report.measures import key_measures
 from ptspec.report.rows import Headlines, origin
 from ptspec.report.screen import how_it_ended
 
 SECONDS_BETWEEN_STEPS = 5.0
-WIDTH = 100
 
 
 class Plain:
@@ -134,7 +134,7 @@ class Plain:
         )
 
     def _end(self) -> None:
-        for line in ending(self._board, WIDTH):
+        for line in ending(self._board, PIPE):
             self._write(line.plain.rstrip())
 
     def _line(self, text: str) -> None:

@@ -6,7 +6,6 @@ matters least is left out first, and no number is cut.
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -19,6 +18,7 @@ from ptspec.report import done, words
 from ptspec.report.board import BASE, RUNNING, Board, Row, State
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
+from ptspec.report.lines import hanging
 
 Headlines = Callable[[str], tuple[Headline, ...]]
 Group = list[Text]
@@ -192,13 +192,6 @@ def check_lines(check: CheckEvaluated, width: int, before: str = "", after: str 
     head = Text(first)
     head.stylize(style, len(before), len(before) + 1)
     return [head, *map(Text, rest)]
-
-
-def hanging(head: str, text: str, width: int) -> list[str]:
-    """`text` behind `head`, broken between words, further lines indented as far."""
-    room = max(width - len(head), 20)
-    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
-    return [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]
 
 
 def _other(row: Row) -> Text:

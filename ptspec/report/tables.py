@@ -15,6 +15,7 @@ from rich.text import Text
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
+from ptspec.report.lines import as_text, columns
 from ptspec.report.measures import (
     Measure,
     Metrics,
@@ -73,8 +74,8 @@ class ProgressTable:
         grid = Grid(names, rows, [_cells(measure, metrics) for measure in rows])
         return [*_laid_out(grid, width), *_footnotes(grid, zero)]
 
-    def plain(self, width: int = 100) -> str:
-        return "\n".join(line.plain.rstrip() for line in self.lines(width))
+    def plain(self, width: int | None = None) -> str:
+        return as_text(self.lines(width or columns()))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self.lines(options.max_width)
@@ -85,8 +86,8 @@ def progress_table(evaluations: Evaluations) -> ProgressTable:
     return ProgressTable(evaluations)
 
 
-def progress_text(evaluations: Evaluations, width: int = 100) -> str:
-    """The same table as plain text."""
+def progress_text(evaluations: Evaluations, width: int | None = None) -> str:
+    """The same table as plain text, as wide as the terminal on stdout where no width is given."""
     return ProgressTable(evaluations).plain(width)
 
 

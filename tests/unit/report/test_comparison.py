@@ -54,14 +54,14 @@ def comparison(
 @pytest.mark.parametrize("width", [80, 120, 160])
 def test_whole_screen(width, expected):
     text = comparison_text(comparison(), "data/eval.jsonl", width)
-    assert text + "\n" == expected(f"compare_{width}")
+    assert text == expected(f"compare_{width}")
     assert max(map(len, text.splitlines())) <= width
 
 
 def test_the_rich_screen_says_the_same():
     out = io.StringIO()
     Console(file=out, width=120).print(comparison_table(comparison(), "data/eval.jsonl"))
-    shown = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    shown = "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
     assert shown == comparison_text(comparison(), "data/eval.jsonl", 120)
 
 

@@ -29,7 +29,7 @@ SEVEN = [
     [("three", THREE, 80), ("three", THREE, 160), ("seven", SEVEN, 80), ("seven", SEVEN, 160)],
 )
 def test_whole_table(name, stages, width, expected):
-    text = progress_text(stages, width) + "\n"
+    text = progress_text(stages, width)
     assert text == expected(f"table_{name}_{width}")
     assert max(map(len, text.splitlines())) <= width
 
@@ -38,7 +38,7 @@ def test_whole_table(name, stages, width, expected):
 def test_the_rich_table_says_the_same(width):
     out = io.StringIO()
     Console(file=out, width=width).print(progress_table(THREE))
-    shown = "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    shown = "".join(line.rstrip() + "\n" for line in out.getvalue().splitlines())
     assert shown == progress_text(THREE, width)
 
 
