@@ -6,16 +6,21 @@ wherever an adapter can be switched instead.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from peft import LoraConfig
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 
 from ptspec.diagnostics import Diagnostic, InputError
-from ptspec.model.adapters import attach, lora_config
+from ptspec.model import low_rank
+from ptspec.model.adapters import ADAPTER, attach, lora_config
 from ptspec.model.base import Base
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
 from ptspec.run.artifact import Artifact
+
+Restore = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -23,13 +28,19 @@ class Policy:
     """What a trainer is given.
 
     `adapter` is a new adapter for the trainer to put on `model` (its reference: the adapter switched off);
-    None where `model` carries a trained one already (its reference: a frozen copy beside it) or is trained
-    in full. `reference_model` is set only where no adapter can be switched: full fine-tuning.
+    None where `model` carries one already (its reference: a frozen copy beside it) or is trained in full.
+    `reference_model` is set only where no adapter can be switched: full fine-tuning.
+    `merged` is the adapter that was folded into the weights of `model`; `owns_weights` says that these are no
+    longer those of the base and must be saved. `restore` puts back, after an optimizer step, what a stage
+    must not train (weight decay moves even a weight without gradient).
     """
 
     model: Any
     adapter: LoraConfig | None = None
     reference_model: Any | None = None
+    merged: low_rank.LowRank | None = None
+    owns_weights: bool = False
+    restore: Restore | None = None
 
 
 def prepare(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
@@ -38,25 +49,108 @@ def prepare(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
         return _full(base, incoming, stage)
     if incoming is None or not incoming.is_adapter:
         return Policy(base.spawn(), adapter=lora_config(stage.adapter))
-    if stage.handover is not Handover.CONTINUE:
-        raise InputError(_not_yet(stage))
-    return Policy(attach(base.spawn(), incoming.folder, trainable=True))
+    match stage.handover:
+        case Handover.MERGE:
+            return _merge(base, incoming, stage)
+        case Handover.STACK:
+            return _stack(base, incoming, stage)
+        case _:
+            return Policy(attach(base.spawn(), incoming.folder, trainable=True))
 
 
 def _full(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
+    policy, reference = base.spawn(own_weights=True), None
     if incoming is not None and incoming.is_adapter:
-        raise InputError(_not_yet(stage))
-    reference = base.spawn() if stage.method.reference else None
-    return Policy(base.spawn(own_weights=True), reference_model=reference)
+        policy = attach(policy, incoming.folder, trainable=False).merge_and_unload().requires_grad_(True)
+    if stage.method.reference:
+        reference = base.spawn()
+        if incoming is not None and incoming.is_adapter:
+            # The model below the PEFT wrapper, its LoRA layers in place: TRL patches the one it is given.
+            reference = attach(reference, incoming.folder, trainable=False).get_base_model()
+    return Policy(policy, reference_model=reference)
 
 
-def _not_yet(stage: Stage) -> Diagnostic:
+def _merge(base: Base, incoming: Artifact, stage: Stage) -> Policy:
+    """The incoming adapter folded into a copy of the weights, a new one over them."""
+    if stage.adapter.use_qlora:
+        raise InputError(_merge_into_4_bit(stage))
+    merged = attach(base.spawn(own_weights=True), incoming.folder, trainable=False).merge_and_unload()
+    adapter = lora_config(stage.adapter)
+    plain = low_rank.read(incoming.folder)
+    summable = plain is not None and not (adapter.use_dora or adapter.modules_to_save)
+    return Policy(
+        merged.requires_grad_(False),
+        adapter=adapter,
+        merged=plain if summable else None,
+        owns_weights=not summable,
+    )
+
+
+def _stack(base: Base, incoming: Artifact, stage: Stage) -> Policy:
+    """One adapter of both ranks: the incoming part frozen, the new part over it, so that TRL sees one adapter
+    and its frozen copy is the right reference."""
+    below, new = low_rank.read(incoming.folder), lora_config(stage.adapter)
+    if below is None or new.use_dora or new.modules_to_save or new.init_lora_weights is not True:
+        raise InputError(_cannot_stack(stage))
+    fresh = get_peft_model(base.spawn(), new, adapter_name=ADAPTER)
+    scale = low_rank.scaling(new)
+    above = low_rank.taken(fresh)
+    both = low_rank.total(below, above)
+    bare = base.spawn()
+    model = get_peft_model(bare, low_rank.config_for(both, bare, scale, new), adapter_name=ADAPTER)
+    low_rank.put(both, model)
+    return Policy(model, restore=_freeze(model, low_rank.max_rank(below), set(above)))
+
+
+def _freeze(model: PeftModel, rank: int, trained: set[str]) -> Restore:
+    """Keeps the first `rank` ranks of every layer, and all of a layer not in `trained`, from being trained.
+
+    Their gradient is masked, so that the gradient norm is that of the trained part; the returned function
+    puts them back after a step.
+    """
+    kept: list[tuple[torch.nn.Parameter, tuple[slice, ...], torch.Tensor]] = []
+    for module, layer in low_rank.lora_layers(model).items():
+        upto = slice(0, rank) if module in trained else slice(None)
+        for weight, place in (
+            (layer.lora_A[ADAPTER].weight, (upto, slice(None))),
+            (layer.lora_B[ADAPTER].weight, (slice(None), upto)),
+        ):
+            weight.register_hook(_masked(place))
+            kept.append((weight, place, weight.detach()[place].clone()))
+
+    def restore() -> None:
+        with torch.no_grad():
+            for weight, place, value in kept:
+                weight[place] = value.to(weight.dtype)
+
+    return restore
+
+
+def _masked(place: tuple[slice, ...]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def mask(gradient: torch.Tensor) -> torch.Tensor:
+        masked = gradient.clone()
+        masked[place] = 0
+        return masked
+
+    return mask
+
+
+def _merge_into_4_bit(stage: Stage) -> Diagnostic:
     return Diagnostic(
-        "unsupported-handover",
-        f'stage "{stage.name}" changes the adapter setup of the policy that comes in, which only '
-        '"continue" (the same adapter, trained on) can hand over in this version',
-        pointer=f"{stage.at}/adapter",
-        hint="give the stage the adapter settings of the stage it starts from",
+        "merge-into-4-bit",
+        f'stage "{stage.name}" would merge its incoming adapter into 4-bit weights, which changes the policy',
+        pointer=f"{stage.at}/handover",
+        hint='use "stack": the incoming adapter stays as it is under the new one',
+    )
+
+
+def _cannot_stack(stage: Stage) -> Diagnostic:
+    return Diagnostic(
+        "cannot-stack",
+        f'stage "{stage.name}" cannot stack its adapter: both must be plain LoRA (no DoRA, no '
+        "modules_to_save, init_lora_weights left at its default)",
+        pointer=f"{stage.at}/handover",
+        hint='use "merge", or "continue" with the adapter settings of the incoming one',
     )
 
 

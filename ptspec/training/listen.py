@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,18 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     def _emit(self, state: TrainerState, metrics: dict[str, float]) -> None:
         seconds = time.monotonic() - self.started
         self.listener(StageStep(self.stage, state.global_step, state.max_steps, seconds, metrics))
+
+
+class Frozen(TrainerCallback):  # type: ignore[misc]
+    """Puts back, after each optimizer step, what a stage must not train."""
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        self.restore = restore
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.restore()
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 from transformers import PrinterCallback
 
 from ptspec.events import Listener, StageStarted, StageTrained
-from ptspec.model.adapters import save_policy
 from ptspec.model.base import Base
 from ptspec.model.device import Device, begin_peak_memory, peak_memory
 from ptspec.model.handover import Policy
+from ptspec.model.save import save
 from ptspec.recipe.plan import Stage, TrackingSpec
 from ptspec.training.config import trainer_arguments
-from ptspec.training.listen import Progress
+from ptspec.training.listen import Frozen, Progress
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,13 +59,15 @@ def train(job: Job, listener: Listener) -> Trained:
     trainer = _trainer(job, checkpoints)
     progress = Progress(_started(job), job.folder / METRICS, listener)
     trainer.add_callback(progress)
+    if job.policy.restore is not None:
+        trainer.add_callback(Frozen(job.policy.restore))
     trainer.remove_callback(PrinterCallback)
     resume = last_checkpoint(checkpoints)
     begin_peak_memory(job.device)
     begun = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     seconds = time.monotonic() - begun
-    save_policy(trainer.accelerator.unwrap_model(trainer.model), job.base, job.folder)
+    save(trainer.accelerator.unwrap_model(trainer.model), job.policy, job.base, job.folder)
     listener(StageTrained(job.stage.name, trainer.state.global_step, seconds, progress.last))
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     config = _plain(trainer.args.to_dict())
