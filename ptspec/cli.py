@@ -9,13 +9,16 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from ptspec import __version__
 from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError
 from ptspec.report.faults import Format, render, summary, wants_colour
+
+if TYPE_CHECKING:
+    from ptspec.evaluation.measurement import Measurement
 
 app = typer.Typer(
     name="pt",
@@ -186,12 +189,33 @@ def eval(
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of each response.")] = None,
 ) -> None:
     """Measure runs, stages, adapters or models, or compare them."""
-    from ptspec.report.terminal import listener
+    from ptspec.events import EvaluationStarted, Event
+    from ptspec.report.tables import progress_text
     from ptspec.run.appraise import appraise, ask
 
-    with listener() as listen:
-        measured = appraise(ask(runs, data, compare, output, max_new_tokens), listen)
-    print(_evaluation_text(measured, compare, show), end="")
+    def listen(event: Event) -> None:
+        if isinstance(event, EvaluationStarted):
+            say(f"{event.stage}: measuring on {event.rows:,} rows")
+
+    measured = appraise(ask(runs, data, compare, output, max_new_tokens), listen)
+    if compare:
+        print(_compared(measured, show), end="")
+    else:
+        print(progress_text([(one.name, one.metrics) for one in measured]), end="")
+
+
+def _compared(measured: Sequence[Measurement], show: int) -> str:
+    from ptspec.evaluation.compare import biggest_changes, compare
+    from ptspec.report.changes import changes_text, telling_metric
+    from ptspec.report.comparison import comparison_text
+
+    found = compare(measured)
+    text = comparison_text(found, measured[0].data.file if measured[0].data else "")
+    metric = telling_metric(found)
+    if not show or metric is None:
+        return text
+    changes = biggest_changes(measured[0], measured[-1], metric, show)
+    return text + "\n" + changes_text(changes, metric, (measured[0].name, measured[-1].name))
 
 
 @app.command()

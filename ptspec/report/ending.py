@@ -14,7 +14,6 @@ from ptspec.report import words
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
-from ptspec.report.measures import before, clearly_worse, measures
 from ptspec.report.rows import check_lines
 from ptspec.report.tables import progress_table
 
@@ -53,17 +52,15 @@ def _finished(board: Board, finished: RunFinished) -> list[Text]:
 
 
 def next_command(board: Board, finished: RunFinished) -> str:
-    """The one command to try next: a look at what got worse, else a talk with the last policy."""
+    """The one command to try next: the last two policies side by side, else the one there is."""
     policies = [
         name for name in finished.stages if _is_policy(board.rows[name].method if name in board.rows else "")
     ]
     output = _output(board, finished)
     folders = [shlex.quote(str(PurePath(output, name))) for name in policies]
-    if not folders:
+    if len(folders) < 2:
         return f"pt eval {shlex.quote(output)}"
-    if len(folders) > 1 and _got_worse(board, policies[-1]):
-        return f"pt eval --compare {folders[-2]} {folders[-1]} --show 5"
-    return f"pt chat {folders[-1]}"
+    return f"pt eval --compare {folders[-2]} {folders[-1]} --show 5"
 
 
 def _output(board: Board, finished: RunFinished) -> str:
@@ -73,18 +70,3 @@ def _output(board: Board, finished: RunFinished) -> str:
 
 def _is_policy(method: str) -> bool:
     return method not in methods.METHODS or methods.get(method).yields is Yields.POLICY
-
-
-def _got_worse(board: Board, stage: str) -> bool:
-    """Whether a check on `stage` did not hold, or a metric is clearly worse than at the stage before."""
-    if any(not check.held for check in board.row(stage).checks):
-        return True
-    evaluations = [metrics for _, metrics in board.evaluations]
-    names = [name for name, _ in board.evaluations]
-    if stage not in names:
-        return False
-    index = names.index(stage)
-    pairs = [
-        (m, evaluations[index].get(m.name), before(evaluations, index, m.name)) for m in measures(evaluations)
-    ]
-    return any(now and earlier and clearly_worse(m, now, earlier) for m, now, earlier in pairs)

@@ -49,6 +49,78 @@ class Held:
     seed: int
 
 
+@dataclass(frozen=True)
+class Question:
+    """What `pt eval` was asked. `held` None: what lies beside the targets is told. `output`: where the
+    files of the evaluation go; None writes nothing."""
+
+    targets: tuple[Target, ...]
+    held: Held | None
+    output: Path | None
+
+
+def ask(
+    paths: Sequence[str],
+    data: Path | None,
+    compare: bool,
+    output: Path | None,
+    max_new_tokens: int | None,
+) -> Question:
+    """The question in `pt eval`'s options. Raises `InputError` before anything is loaded."""
+    asked = last_of_each(paths) if compare else targets(paths)
+    if compare and len(asked) < 2:
+        hint = "pt eval --compare outputs/a outputs/b"
+        raise InputError(Diagnostic("wrong-usage", "--compare takes two or more policies", hint=hint))
+    held = None if data is None else held_out(data, max_new_tokens, asked[0])
+    if held is None and (without := [target for target in asked if target.stored is None]):
+        raise InputError(_not_evaluated(without[0]))
+    if output is not None:
+        _must_be_ours(output)
+    return Question(tuple(asked), held, output)
+
+
+def appraise(question: Question, listener: Listener) -> list[Measurement]:
+    """The measurements asked for, stored or made now, in the order of the targets."""
+    if question.held is None:
+        measured = [stored_measurement(target) for target in question.targets]
+    else:
+        measured = measure_all(question.targets, question.held, listener)
+    if question.output is not None:
+        _write(measured, question.output, question.held.spec.samples if question.held else 8)
+    return measured
+
+
+def _write(measured: Sequence[Measurement], output: Path, samples: int) -> None:
+    from ptspec.run.assess import write_evaluation
+
+    for index, measurement in enumerate(measured):
+        folder = output if len(measured) == 1 else output / measurement.name.replace("/", "-")
+        folder.mkdir(parents=True, exist_ok=True)
+        write_evaluation(measurement, measured[:index], folder, (), samples)
+
+
+def _must_be_ours(output: Path) -> None:
+    """Refuses to write among files that no evaluation left there."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise InputError(Diagnostic("not-a-folder", f"--output {output} is a file", Location(str(output))))
+    ours = {store.STATS, store.SAMPLES, store.ROWS, *PICTURES}
+    strange = [p.name for p in output.iterdir() if p.name not in ours and not (p / store.STATS).is_file()]
+    if strange:
+        message = f"--output {output} holds something else: {strange[0]}"
+        hint = "give a new folder, or one that holds an evaluation"
+        raise InputError(Diagnostic("folder-in-use", message, Location(str(output)), hint=hint))
+
+
+PICTURES = (
+    "training_curves.png",
+    "perplexity_distribution.png",
+    "response_lengths.png",
+    "model_comparison.png",
+)
+
+
 def targets(paths: Sequence[str]) -> list[Target]:
     """The policies in `paths`: a run stands for its base and all its finished stages, in order."""
     return [target for path in paths for target in _targets(path)]
@@ -125,24 +197,22 @@ def _stored(folder: Path) -> Path | None:
 def stored_measurement(target: Target) -> Measurement:
     """The evaluation that lies beside `target`; raises `InputError` where there is none."""
     if target.stored is None:
-        raise InputError(
-            Diagnostic(
-                "not-evaluated",
-                f"{target.name} has no evaluation of its own",
-                hint="say what to measure it on: --data FILE",
-            )
-        )
+        raise InputError(_not_evaluated(target))
     return replace(store.load_measurement(target.stored), name=target.name)
 
 
-def held_out(file: str, max_new_tokens: int | None, samples: int, first: Target) -> Held:
-    """The rows of `file`; settings that are not given are those of the recipe of `first`."""
-    path = Path(file)
+def _not_evaluated(target: Target) -> Diagnostic:
+    hint = "say what to measure it on: --data FILE"
+    return Diagnostic("not-evaluated", f"{target.name} has no evaluation of its own", hint=hint)
+
+
+def held_out(path: Path, max_new_tokens: int | None, first: Target) -> Held:
+    """The rows of the file at `path`; settings that are not given are those of the recipe of `first`."""
     if not path.is_file():
-        raise InputError(Diagnostic("missing-file", f"there is no file {file}", Location("--data")))
+        raise InputError(Diagnostic("missing-file", f"there is no file {path}", Location("--data")))
     asked = first.recipe.get("eval") or {}
     tokens = max_new_tokens or asked.get("max_new_tokens", EvaluationSpec.max_new_tokens)
-    spec = EvaluationSpec("data", max_new_tokens=tokens, samples=samples)
+    spec = EvaluationSpec("data", max_new_tokens=tokens, samples=asked.get("samples", EvaluationSpec.samples))
     return Held(Source("data", (path.absolute(),)), spec, int(first.recipe.get("seed", 42)))
 
 

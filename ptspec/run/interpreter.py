@@ -28,7 +28,9 @@ from ptspec.events import (
 )
 from ptspec.model.bases import Bases
 from ptspec.model.device import Device, find_device
+from ptspec.model import probes
 from ptspec.model.handover import describe_adapter, prepare
+from ptspec.model.probes import Probes
 from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
 from ptspec.run.artifact import (
     FORMAT,
@@ -46,6 +48,7 @@ from ptspec.run.assess import Assessor
 from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredients
 from ptspec.run.manifest import now, write_manifest
 from ptspec.run.options import LOG, Options
+from ptspec.training.begin import check_saved
 from ptspec.training.train import CHECKPOINTS, Job, Trained, train
 
 
@@ -133,11 +136,13 @@ class Run:
         _clear_unless(partial, fingerprint)
         incoming = self.incoming(stage)
         base = self.bases.get(stage.adapter, incoming)
+        dataset = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed)
         job = Job(
             stage=stage,
             base=base,
             policy=prepare(base, incoming, stage),
-            dataset=load(self.plan.data, stage.data, stage.method.rows, self.plan.seed),
+            dataset=dataset,
+            handed_over=self._handed_over(stage, incoming, dataset),
             folder=partial,
             device=self.device,
             precision=self.plan.compute.precision,
@@ -149,8 +154,11 @@ class Run:
         trained = train(job, self.listener)
         del job, base
         self.bases.release()
+        saved, _ = self.bases.open(stage.adapter, open_artifact(partial))
+        distance = check_saved(stage, saved, trained.probes)
+        del saved
         strip_pickles(partial / CHECKPOINTS)
-        write_json(partial / RECORD, self._record(stage, covered, fingerprint, trained))
+        write_json(partial / RECORD, self._record(stage, covered, fingerprint, trained, distance))
         if self.plan.evaluation is not None:
             self.assessor.stage(stage, partial)
         (partial / MARK).unlink()
@@ -165,8 +173,23 @@ class Run:
         folder = self.plan.output / stage.parent if named else Path(stage.parent)
         return open_artifact(folder, f"{stage.at}/from")
 
+    def _handed_over(self, stage: Stage, incoming: Artifact | None, rows: Any) -> Probes:
+        """The probes that the stage's policy must reproduce: those its parent left, else taken anew from what
+        comes in, opened as anyone would."""
+        left = probes.load(incoming.folder) if incoming is not None else None
+        if left is not None:
+            return left
+        model, base = self.bases.open(stage.adapter, incoming)
+        taken: Probes = probes.measure(model, probes.sequences(base.tokenizer, rows))
+        return taken
+
     def _record(
-        self, stage: Stage, covered: dict[str, Any], fingerprint: str, trained: Trained
+        self,
+        stage: Stage,
+        covered: dict[str, Any],
+        fingerprint: str,
+        trained: Trained,
+        saved_distance: float,
     ) -> dict[str, Any]:
         return {
             "format": FORMAT,
@@ -183,6 +206,12 @@ class Run:
             "trainable_parameters": trained.trainable_parameters,
             "seconds": round(trained.seconds, 3),
             "peak_memory_bytes": trained.peak_memory_bytes,
+            "checks": {
+                "policy_to_handed_over": trained.beginning.handed_over,
+                "policy_to_reference": trained.beginning.reference,
+                "saved_to_trained": saved_distance,
+                "unit": "mean |difference| of token log-probabilities of the probes, nats",
+            },
             "finished": now(),
         }
 

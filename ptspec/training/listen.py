@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ptspec.events import Listener, StageStarted, StageStep
+from ptspec.events import Listener, StageChecked, StageStarted, StageStep
 
 SUMMARY = "train_runtime"
 """TRL's last log is a summary of the run, told by this key; it is no step."""
@@ -24,9 +24,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     history that the checkpoint holds, so that no step stands in it twice.
     """
 
-    def __init__(self, started: StageStarted, metrics_file: Path, listener: Listener) -> None:
+    def __init__(
+        self, started: StageStarted, checked: StageChecked, metrics_file: Path, listener: Listener
+    ) -> None:
         self.stage = started.stage
         self.announcement = started
+        self.checked = checked
         self.metrics_file = metrics_file
         self.listener = listener
         self.started = time.monotonic()
@@ -41,6 +44,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.listener(
             replace(self.announcement, total_steps=state.max_steps, resumed_from_step=state.global_step)
         )
+        self.listener(self.checked)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback
 
-from ptspec.events import Listener, StageStarted, StageTrained
+from ptspec.events import Listener, StageChecked, StageStarted, StageTrained
+from ptspec.model import probes
 from ptspec.model.base import Base
 from ptspec.model.device import Device, begin_peak_memory, peak_memory
 from ptspec.model.handover import Policy
+from ptspec.model.probes import Probes
 from ptspec.model.save import save
 from ptspec.recipe.plan import Stage, TrackingSpec
+from ptspec.training.begin import Beginning, check_beginning
 from ptspec.training.config import trainer_arguments
 from ptspec.training.listen import Frozen, Progress
 
@@ -41,6 +44,7 @@ class Job:
     seed: int
     reference: str | None
     reason: str | None
+    handed_over: Probes
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Trained:
     seconds: float
     trainable_parameters: int
     peak_memory_bytes: int
+    beginning: Beginning
+    probes: Probes
     config: dict[str, Any]
 
 
@@ -57,7 +63,9 @@ def train(job: Job, listener: Listener) -> Trained:
     checkpoints = job.folder / CHECKPOINTS
     checkpoints.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(job, checkpoints)
-    progress = Progress(_started(job), job.folder / METRICS, listener)
+    beginning = check_beginning(trainer, job.stage, job.handed_over)
+    checked = StageChecked(job.stage.name, beginning.words)
+    progress = Progress(_started(job), checked, job.folder / METRICS, listener)
     trainer.add_callback(progress)
     if job.policy.restore is not None:
         trainer.add_callback(Frozen(job.policy.restore))
@@ -67,11 +75,20 @@ def train(job: Job, listener: Listener) -> Trained:
     begun = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     seconds = time.monotonic() - begun
-    save(trainer.accelerator.unwrap_model(trainer.model), job.policy, job.base, job.folder)
-    listener(StageTrained(job.stage.name, trainer.state.global_step, seconds, progress.last))
-    trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    config = _plain(trainer.args.to_dict())
-    return Trained(trainer.state.global_step, seconds, trainable, peak_memory(job.device), config)
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    trained = Trained(
+        steps=trainer.state.global_step,
+        seconds=seconds,
+        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        peak_memory_bytes=peak_memory(job.device),
+        beginning=beginning,
+        probes=probes.measure(model, job.handed_over.ids),
+        config=_plain(trainer.args.to_dict()),
+    )
+    save(model, job.policy, job.base, job.folder)
+    probes.store(trained.probes, job.folder)
+    listener(StageTrained(job.stage.name, trained.steps, seconds, progress.last))
+    return trained
 
 
 def _trainer(job: Job, checkpoints: Path) -> Any:

@@ -1,0 +1,99 @@
+"""Fingerprints of a policy: the log-probabilities of a few fixed token sequences.
+
+Stored when a stage ends, reproduced when its folder is opened and when the next stage begins. A dropped
+adapter gives loss ln 2 and margin 0 as well, since policy and reference are then both the bare base: only
+this tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptspec.run.artifact import read_json, write_json
+
+FILE = "probes.json"
+SEQUENCES = 4
+TOKENS = 64
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
+COARSE = 0.05
+"""Mean difference of token log-probabilities, in nats, that rounding explains: float32, and anything below it
+(bf16, fp16, 4-bit weights or a bf16 adapter over them)."""
+
+
+@dataclass(frozen=True)
+class Probes:
+    """Token sequences and the log-probability, in nats, of each token but the first of each."""
+
+    ids: tuple[tuple[int, ...], ...]
+    logps: tuple[tuple[float, ...], ...]
+
+    def distance(self, other: Probes) -> float:
+        """Mean absolute difference of the log-probabilities of the same tokens."""
+        ours = torch.tensor([value for row in self.logps for value in row], dtype=torch.float64)
+        theirs = torch.tensor([value for row in other.logps for value in row], dtype=torch.float64)
+        return float((ours - theirs).abs().mean())
+
+
+def sequences(tokenizer: Any, rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, ...], ...]:
+    """The first rows of a stage's data as token sequences, cut to 64 tokens."""
+    found = []
+    for row in rows:
+        ids = _encoded(tokenizer, row)[:TOKENS]
+        if len(ids) > 1:
+            found.append(tuple(ids))
+        if len(found) == SEQUENCES:
+            break
+    return tuple(found)
+
+
+def _encoded(tokenizer: Any, row: Mapping[str, Any]) -> list[int]:
+    parts = [row[name] for name in ("prompt", "completion", "chosen", "messages", "text") if row.get(name)]
+    if parts and isinstance(parts[0], list):
+        turns = [turn for part in parts[:2] for turn in part]
+        return list(tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False))
+    return list(tokenizer("".join(parts[:2]))["input_ids"])
+
+
+@torch.no_grad()
+def measure(model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
+    """The probes of `model` as it stands, in evaluation mode; its own mode is put back."""
+    training = model.training
+    model.eval()
+    try:
+        return Probes(ids, tuple(_logps(model, row) for row in ids))
+    finally:
+        model.train(training)
+
+
+def _logps(model: Any, ids: tuple[int, ...]) -> tuple[float, ...]:
+    tokens = torch.tensor([ids], device=model.device)
+    logits = model(input_ids=tokens, use_cache=False).logits[0, :-1].float()
+    found = torch.log_softmax(logits, dim=-1).gather(1, tokens[0, 1:, None])[:, 0]
+    return tuple(found.tolist())
+
+
+def tolerance(model: torch.nn.Module) -> float:
+    """The distance that rounding alone can make between two computations of this model's policy."""
+    coarse = (getattr(model, "is_loaded_in_4bit", False), getattr(model, "is_loaded_in_8bit", False))
+    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    if any(coarse) or not dtypes <= set(TOLERANCE):
+        return COARSE
+    return max(TOLERANCE[dtype] for dtype in dtypes)
+
+
+def store(probes: Probes, folder: Path) -> None:
+    write_json(folder / FILE, {"ids": probes.ids, "logps": probes.logps})
+
+
+def load(folder: Path) -> Probes | None:
+    """The probes that a stage left in `folder`; None where it left none."""
+    if not (folder / FILE).is_file():
+        return None
+    found = read_json(folder / FILE)
+    return Probes(tuple(map(tuple, found["ids"])), tuple(map(tuple, found["logps"])))

@@ -1,0 +1,122 @@
+"""What must hold when a stage begins: its policy is the one that was handed over, and is its reference."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import Any
+
+from peft import PeftModel
+
+from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.model import probes
+from ptspec.model.probes import Probes
+from ptspec.recipe.plan import Stage
+
+REFERENCE = "ref"
+"""TRL's name for the frozen copy of an adapter that is trained on."""
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """Distances in nats a token: of the policy to the one that was handed over, and to its reference."""
+
+    handed_over: float
+    reference: float | None
+
+    @property
+    def words(self) -> str:
+        agree = f"probes agree to {self.handed_over:.0e}" if self.handed_over else "probes agree exactly"
+        if self.reference is None:
+            return agree
+        return (
+            f"policy = reference to {self.reference:.0e}, {agree}"
+            if self.reference
+            else (f"policy = reference, {agree}")
+        )
+
+
+def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
+    """Compares the policy of `trainer`, before its first step, with `expected` and with its reference.
+
+    Raises `StageError` with both numbers and the likely cause where one differs by more than rounding.
+    """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    bound = probes.tolerance(model)
+    now = probes.measure(model, expected.ids)
+    found = Beginning(now.distance(expected), _to_reference(trainer, model, now, stage))
+    if found.handed_over > bound:
+        raise StageError(_another_policy(stage, found.handed_over, bound))
+    if found.reference is not None and found.reference > bound:
+        raise StageError(_another_reference(stage, found.reference, bound))
+    return found
+
+
+def _to_reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> float | None:
+    if not stage.method.reference:
+        return None
+    reference = getattr(trainer, "ref_model", None)
+    if reference is not None:
+        return now.distance(probes.measure(trainer.accelerator.unwrap_model(reference), now.ids))
+    if not isinstance(model, PeftModel):
+        return None
+    with _as_reference(model):
+        return now.distance(probes.measure(model, now.ids))
+
+
+@contextlib.contextmanager
+def _as_reference(model: PeftModel) -> Any:
+    """`model` as its trainer sees the reference: the frozen copy, or the adapter switched off."""
+    if REFERENCE not in model.peft_config:
+        with model.disable_adapter():
+            yield
+        return
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    active = model.active_adapter
+    model.set_adapter(REFERENCE)
+    try:
+        yield
+    finally:
+        model.set_adapter(active)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in trained)
+
+
+def _another_policy(stage: Stage, distance: float, bound: float) -> Diagnostic:
+    return Diagnostic(
+        "another-policy",
+        f'stage "{stage.name}" would not begin with the policy of {stage.parent}: log-probabilities of '
+        f"the probes differ by {distance:.3g} nats a token, {bound:g} is what rounding explains",
+        pointer=stage.at,
+        hint="the incoming adapter was dropped, changed, or laid over weights it was not trained on",
+    )
+
+
+def _another_reference(stage: Stage, distance: float, bound: float) -> Diagnostic:
+    return Diagnostic(
+        "another-reference",
+        f'stage "{stage.name}" would begin with a reference that is not its policy: log-probabilities of '
+        f"the probes differ by {distance:.3g} nats a token, {bound:g} is what rounding explains",
+        pointer=stage.at,
+        hint=f"the reference must be {stage.parent} as it came in, not the bare base or an adapter of it",
+    )
+
+
+def check_saved(stage: Stage, model: Any, trained: Probes) -> float:
+    """The distance between the policy in memory at the end of training and `model`, opened from its folder.
+
+    Raises `StageError` where it is more than rounding.
+    """
+    distance: float = probes.measure(model, trained.ids).distance(trained)
+    bound = probes.tolerance(model)
+    if distance > bound:
+        raise StageError(
+            Diagnostic(
+                "saved-differs",
+                f'what stage "{stage.name}" saved is not what it trained: log-probabilities of the probes '
+                f"differ by {distance:.3g} nats a token, {bound:g} is what rounding explains",
+                pointer=stage.at,
+                hint="this is a fault of ptspec or of a library below it: please report it",
+            )
+        )
+    return distance
