@@ -1,7 +1,7 @@
 """Intervals and tests that hold at the sizes of a held-out set. NumPy only; knows no model, no metric.
 
 Every interval is two-sided, 95 %. Each method was chosen by its coverage in simulation, which
-tests/unit/test_statistics_coverage.py repeats.
+tests/unit/evaluation/test_statistics_coverage.py repeats.
 """
 
 from __future__ import annotations

@@ -18,23 +18,12 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.rewards.matching import contains_word, last_number, same_text, text_of
+from ptspec.rewards.options import Option, OptionFault, Options
 
 RewardFunction = Callable[..., Sequence[float | None]]
 """`reward(prompts, completions, **columns)`: one number a completion; None where the row has no say."""
 
 Scorer = Callable[[Mapping[str, Any]], Callable[[str, str], float]]
-
-
-@dataclass(frozen=True)
-class Option:
-    """An option of a built-in reward. `types` are Python's; a bool is never taken for a number."""
-
-    types: tuple[type, ...]
-    help: str
-    required: bool = False
-
-    def takes(self, value: object) -> bool:
-        return isinstance(value, self.types) and (bool in self.types or not isinstance(value, bool))
 
 
 @dataclass(frozen=True)
@@ -50,16 +39,7 @@ class BuiltinReward:
     make: Scorer
     options: Mapping[str, Option]
     columns: tuple[str, ...] = ()
-    needs_one_of: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class OptionFault:
-    """What is wrong with the options of a reward; `option` None: with the reward as a whole."""
-
-    option: str | None
-    message: str
-    hint: str
+    one_of: tuple[str, ...] = ()
 
 
 def option_faults(name: str, options: Mapping[str, object]) -> list[OptionFault]:
@@ -67,64 +47,7 @@ def option_faults(name: str, options: Mapping[str, object]) -> list[OptionFault]
     reward = BUILTIN.get(name)
     if reward is None:
         return [OptionFault(None, f'"{name}" is no built-in reward', f"built in: {', '.join(BUILTIN)}")]
-    return [
-        *_unknown_options(reward, options),
-        *_wrong_types(reward, options),
-        *_missing_options(reward, options),
-        *_bad_values(options),
-    ]
-
-
-def _unknown_options(reward: BuiltinReward, options: Mapping[str, object]) -> list[OptionFault]:
-    known = ", ".join(reward.options) or "none"
-    return [
-        OptionFault(key, f'"{key}" is no option of {reward.name}', f"options: {known}")
-        for key in options
-        if key not in reward.options
-    ]
-
-
-def _wrong_types(reward: BuiltinReward, options: Mapping[str, object]) -> list[OptionFault]:
-    return [
-        OptionFault(
-            key,
-            f"{key} of {reward.name} is {json.dumps(value, default=str)}, "
-            f"not {' or '.join(_TYPE_WORDS[t] for t in option.types)}",
-            option.help,
-        )
-        for key, value in options.items()
-        if (option := reward.options.get(key)) and not option.takes(value)
-    ]
-
-
-def _missing_options(reward: BuiltinReward, options: Mapping[str, object]) -> list[OptionFault]:
-    faults = [
-        OptionFault(None, f'{reward.name} needs the option "{key}"', option.help)
-        for key, option in reward.options.items()
-        if option.required and key not in options
-    ]
-    given = [key for key in reward.needs_one_of if key in options]
-    if reward.needs_one_of and len(given) != 1:
-        choice = " or ".join(f'"{key}"' for key in reward.needs_one_of)
-        faults.append(OptionFault(None, f"{reward.name} needs either {choice}", "give exactly one of them"))
-    return faults
-
-
-def _bad_values(options: Mapping[str, object]) -> list[OptionFault]:
-    faults = []
-    pattern, tags = options.get("pattern"), options.get("tags")
-    if isinstance(pattern, str):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            faults.append(OptionFault("pattern", f"not a regular expression: {error}", "Python's re syntax"))
-    if isinstance(tags, list) and not (tags and all(isinstance(tag, str) and tag for tag in tags)):
-        faults.append(OptionFault("tags", "tags is not a list of names", 'such as ["think", "answer"]'))
-    for key in ("max", "target"):
-        value = options.get(key)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and value <= 0:
-            faults.append(OptionFault(key, f"{key} is {value}", "a number of words above 0"))
-    return faults
+    return Options(name, reward.options, reward.one_of).faults(options)
 
 
 def builtin(name: str, options: Mapping[str, Any] | None = None) -> RewardFunction:
@@ -210,14 +133,7 @@ def _near(words: int, target: float) -> float:
 def _json_schema(options: Mapping[str, Any]) -> Callable[[str, str], float]:
     import jsonschema
 
-    kind = jsonschema.validators.validator_for(options["schema"])
-    try:
-        kind.check_schema(options["schema"])
-    except jsonschema.SchemaError as error:
-        raise InputError(
-            Diagnostic("reward-options", f"not a JSON Schema: {error.message}", hint="the option schema")
-        ) from error
-    validator = kind(options["schema"])
+    validator = jsonschema.validators.validator_for(options["schema"])(options["schema"])
 
     def score(text: str, gold: str) -> float:
         try:
@@ -265,8 +181,6 @@ def _element(tag: str) -> str:
     return f"{opening}(?:(?!{opening}|{closing}).)*{closing}"
 
 
-_TYPE_WORDS = {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}
-_TYPE_WORDS |= {dict: "an object", list: "a list"}
 _COLUMN = Option((str,), "the column that holds the right answer")
 
 BUILTIN: Mapping[str, BuiltinReward] = {
@@ -303,7 +217,7 @@ BUILTIN: Mapping[str, BuiltinReward] = {
                 "max": Option((int, float), "words that are still worth 1"),
                 "target": Option((int, float), "the number of words worth 1"),
             },
-            needs_one_of=("max", "target"),
+            one_of=("max", "target"),
         ),
         BuiltinReward(
             "json_schema",
