@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import os
 import re
 import sys
 import types
@@ -41,6 +42,7 @@ _JSON_TYPES: dict[Any, str] = {
 # Where the annotation is looser than what the class takes, or says nothing.
 _CORRECTIONS: dict[str, Schema] = {
     "DPOConfig.loss_type": {"type": ["string", "array"], "items": {"type": "string"}},
+    "GRPOConfig.scale_rewards": {"type": ["string", "boolean"]},
     "SFTConfig.truncation_mode": {"type": "string", "enum": ["keep_start"]},
     "LoraConfig.init_lora_weights": {"type": ["boolean", "string"]},
     "BitsAndBytesConfig.bnb_4bit_compute_dtype": {"type": ["string", "null"]},
@@ -224,6 +226,7 @@ def _when(method: str) -> Schema:
 
 def generate() -> dict[str, Schema]:
     """Path below `schemas/` -> content, for every generated file."""
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from peft import LoraConfig
     from transformers import BitsAndBytesConfig
 

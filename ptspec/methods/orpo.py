@@ -36,7 +36,7 @@ METHOD = Method(
             "max_length",
             "per_device_train_batch_size",
             "num_train_epochs",
-            "warmup_ratio",
+            "warmup_steps",
         ),
         example_row=(
             '{"prompt": "Where does Mira live?", "chosen": "Mira lives in Tarn.", "rejected": "Tarn"}'

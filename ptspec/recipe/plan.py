@@ -148,6 +148,12 @@ class Stage:
     checks: tuple[CheckSpec, ...] = ()
     at: str = "/stages"
 
+    @property
+    def has_reference(self) -> bool:
+        """Whether this stage holds its policy against a frozen reference."""
+        switch = self.method.reference_unless_zero
+        return self.method.reference and (switch is None or bool(self.config.get(switch)))
+
 
 @dataclass(frozen=True)
 class EvaluationSpec:

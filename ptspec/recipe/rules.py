@@ -10,6 +10,7 @@ from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import BASE, CheckSpec, ComputeSpec, EvaluationSpec, Mix, OnFail, Source, Stage
 from ptspec.recipe.stages import check_known, each, named
 from ptspec.recipe.text import join
+from ptspec.shipped import schema
 
 Value = dict[str, Any]
 
@@ -130,12 +131,46 @@ def stage_rules(
         findings.warn("contradiction", join(at, "num_train_epochs"), message, "keep one", key=True)
     if config.get("bf16") and config.get("fp16"):
         findings.error("contradiction", join(at, "fp16"), '"bf16" and "fp16" cannot both be true', "keep one")
+    if stage.method.online:
+        _check_groups(stage, compute, findings)
     _check_precision(config, at, compute, findings)
     _check_loss_weights(config, at, findings)
     source = data.get(stage.data)
     if isinstance(source, Source) and source.streaming and config.get("max_steps", -1) <= 0:
         message = f'stage "{stage.name}" needs "max_steps": its data is streamed, its length is not known'
         findings.error("missing-key", at if stage.config else stage.at, message, '"config": {"max_steps": …}')
+
+
+def _check_groups(stage: Stage, compute: ComputeSpec | None, findings: Findings) -> None:
+    """TRL samples `num_generations` completions of each prompt; a generation batch holds whole groups."""
+    fields = schema(f"trl/{stage.method.name}.schema.json")["properties"]
+
+    def value(name: str) -> Any:
+        default = stage.method.defaults.get(name, fields[name].get("default"))
+        return stage.config.get(name, default)
+
+    processes = compute.processes * compute.nodes if compute else 1
+    rows, group = value("per_device_train_batch_size"), value("num_generations")
+    steps = value("steps_per_generation") or value("gradient_accumulation_steps")
+    batch = value("generation_batch_size") or rows * processes * steps
+    if batch % group:
+        place = next((k for k in _GROUP_FIELDS if k in stage.config), None)
+        at = join(stage.at, "config", place) if place else stage.at
+        counted = f"per_device_train_batch_size {rows} × {processes} process{'es' if processes > 1 else ''}"
+        message = f"a generation batch of {batch} rows cannot be split into groups of num_generations {group}"
+        hint = (
+            "make it a multiple" if "generation_batch_size" in stage.config else f"{counted} × {steps} steps"
+        )
+        findings.error("contradiction", at, message, hint)
+
+
+_GROUP_FIELDS = (
+    "num_generations",
+    "generation_batch_size",
+    "per_device_train_batch_size",
+    "steps_per_generation",
+    "gradient_accumulation_steps",
+)
 
 
 def _check_precision(

@@ -61,7 +61,8 @@ def word(error: Complaint, document: Document) -> Iterator[Diagnostic]:
     elif keyword == "required":
         yield from _missing_keys(error, document)
     elif keyword in _BOUNDS:
-        yield _fault("out-of-range", f"must be {_BOUNDS[keyword]} {error.validator_value}", error, document)
+        bound = f"must be {_BOUNDS[keyword]} {error.validator_value}"
+        yield _fault("out-of-range", bound, error, document, _schema(error).get("x-words"))
     else:
         yield _WORDS.get(keyword, _other)(error, document)
 

@@ -61,7 +61,8 @@ def references(value, file):
 
 
 def test_every_reference_leads_somewhere():
-    found = [ref for file in FILES for ref in references(json.loads(file.read_text("utf-8")), file)]
+    used = [f for f in FILES if f.parent.name != "methods" or f.name.split(".")[0] in methods.METHODS]
+    found = [ref for file in used for ref in references(json.loads(file.read_text("utf-8")), file)]
     assert found
     for file, reference in found:
         path, _, pointer = reference.partition("#")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ptspec.diagnostics import InputError, Severity
+from ptspec.methods import METHODS
 from ptspec.recipe.plan import Handover, Mix, OnFail
 from ptspec.recipe.resolve import load_plan, read_recipe
 
@@ -248,3 +249,35 @@ def test_a_faulty_recipe_still_has_its_sound_parts(folder):
 def test_the_name_defaults_to_the_files_stem_as_a_slug(folder):
     moved = recipe().rename("My Recipe (2).json")
     assert load_plan(moved).name == "my_recipe__2"
+
+
+@pytest.mark.skipif("grpo" not in METHODS, reason="grpo is not shipped yet")
+@pytest.mark.parametrize(
+    ("config", "compute", "fits"),
+    [
+        ({}, None, True),
+        ({"num_generations": 3}, None, False),
+        ({"per_device_train_batch_size": 4}, None, False),
+        ({"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2}, None, True),
+        ({"per_device_train_batch_size": 4}, {"processes": 2}, True),
+        ({"per_device_train_batch_size": 4, "steps_per_generation": 4}, None, True),
+        ({"generation_batch_size": 12}, None, False),
+    ],
+)
+def test_a_generation_batch_holds_whole_groups(folder, config, compute, fits):
+    rewards = {"right": {"function": "exact_match"}}
+    stages = [stage("grpo", rewards=["right"], config=config)]
+    more = {"compute": compute} if compute else {}
+    assert codes(stages, rewards=rewards, **more) == ([] if fits else ["contradiction"])
+
+
+@pytest.mark.skipif("reward" not in METHODS, reason="reward is not shipped yet")
+def test_a_reward_stage_is_no_parent_and_may_be_named_as_a_reward(folder):
+    rewards = {"trained": {"model": "rm"}}
+    made = plan([stage("sft"), stage("rm", "reward"), stage("dpo")], rewards=rewards, adapter=LORA)
+    assert [s.parent for s in made.stages] == ["base", "base", "sft"]
+    assert made.rewards["trained"].model == "rm"
+    assert codes([stage("rm", "reward"), stage("dpo", **{"from": "rm"})]) == ["not-a-policy"]
+    assert plan([stage("sft"), stage("rm", "reward", **{"from": "sft"})], adapter=LORA).stages[
+        1
+    ].handover is (Handover.MERGE)
