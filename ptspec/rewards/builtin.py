@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -23,6 +24,7 @@ from ptspec.rewards.options import Option, OptionFault, Options
 RewardFunction = Callable[..., Sequence[float | None]]
 """`reward(prompts, completions, **columns)`: one number a completion; None where the row has no say."""
 
+MATH_SECONDS = 3
 Scorer = Callable[[Mapping[str, Any]], Callable[[str, str], float]]
 
 
@@ -150,21 +152,27 @@ def _numeric_answer(options: Mapping[str, Any]) -> Callable[[str, str], float]:
     symbolic = _math_verify() if find_spec("math_verify") else None
 
     def score(text: str, gold: str) -> float:
-        said, wanted = last_number(text), last_number(gold)
-        if said is not None and wanted is not None and abs(said - wanted) <= tolerance:
+        if symbolic and symbolic(text, gold):
             return 1.0
-        return float(symbolic(text, gold)) if symbolic else 0.0
+        if symbolic and any(sign in gold for sign in "$\\"):
+            return 0.0  # an expression: its last number alone says nothing
+        said, wanted = last_number(text), last_number(gold)
+        return float(said is not None and wanted is not None and abs(said - wanted) <= tolerance)
 
     return score
 
 
 def _math_verify() -> Callable[[str, str], bool]:
-    """Equality of expressions. Without its time-outs, which work in the main thread only."""
+    """Equality of expressions, given up after a few seconds: what a model writes may take for ever.
+
+    math-verify's time-outs are signals, which only the main thread can have; in another there are none.
+    """
     from math_verify import parse, verify  # type: ignore[import-not-found, unused-ignore]
 
     def equal(text: str, gold: str) -> bool:
-        wanted, said = parse(gold, parsing_timeout=None), parse(text, parsing_timeout=None)
-        return bool(wanted and said and verify(wanted, said, timeout_seconds=None))
+        seconds = MATH_SECONDS if threading.current_thread() is threading.main_thread() else None
+        wanted, said = (parse(one, parsing_timeout=seconds) for one in (gold, text))
+        return bool(wanted and said and verify(wanted, said, timeout_seconds=seconds))
 
     return equal
 
