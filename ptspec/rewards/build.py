@@ -1,0 +1,73 @@
+"""From the rewards and judges of a plan to what a trainer calls. Opens no model by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ptspec.diagnostics import InputError
+from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.rewards.check import no_builtin_judge, places_of
+from ptspec.rewards.checked import CheckedJudge, CheckedReward, in_data_form
+from ptspec.rewards.endpoint import endpoint_judge
+from ptspec.rewards.judges import BradleyTerry, Judge
+from ptspec.rewards.user import Kind, is_user_function, load_user_function
+
+if TYPE_CHECKING:
+    from ptspec.rewards.models import RewardModel
+
+OpenModel = Callable[[RewardSpec], "RewardModel"]
+"""Opens the reward model that a spec names: `ptspec.rewards.models.open_reward_model` of its path, or of the
+folder that the reward stage of that name left."""
+
+
+def reward_functions(
+    plan: Plan, names: Iterable[str], *, strings: bool, allow_code: bool, open_model: OpenModel
+) -> list[RewardFunction]:
+    """The rewards `names`, each in TRL's signature and under its name in the recipe.
+
+    `strings`: the data holds plain strings, which the loader made into turns of a chat. Functions are given
+    the strings; reward models the turns that they were trained on. Raises `InputError` where the user's code
+    is not allowed or fails, and for a model that cannot be opened.
+    """
+    return [_reward(plan.rewards[name], strings, allow_code, open_model) for name in names]
+
+
+def reward_weights(plan: Plan, names: Iterable[str]) -> list[float]:
+    """The weights of the rewards `names`, in their order: TRL's `reward_weights`."""
+    return [plan.rewards[name].weight for name in names]
+
+
+def judge(plan: Plan, name: str, *, strings: bool, allow_code: bool, open_model: OpenModel) -> Judge:
+    """The judge `name`. Raises `InputError` as `reward_functions` does, and for wrong options."""
+    spec = plan.judges[name]
+    if spec.endpoint is not None:
+        return endpoint_judge(spec, places_of(plan))
+    if spec.reward is not None:
+        rewards = reward_functions(
+            plan, [spec.reward], strings=strings, allow_code=allow_code, open_model=open_model
+        )
+        return BradleyTerry(tuple(rewards), tuple(reward_weights(plan, [spec.reward])))
+    return _user_judge(spec, strings, allow_code)
+
+
+def _reward(spec: RewardSpec, strings: bool, allow_code: bool, open_model: OpenModel) -> RewardFunction:
+    if spec.model is not None:
+        model = replace(open_model(spec), chat=strings)
+        return CheckedReward(model, spec.name, spec.at)
+    assert spec.function is not None
+    if is_user_function(spec.function):
+        function = load_user_function(spec.function, Kind.REWARD, allow_code=allow_code, at=spec.at)
+    else:
+        function = builtin(spec.function, spec.options)
+    return CheckedReward(in_data_form(function, strings), spec.name, spec.at)
+
+
+def _user_judge(spec: JudgeSpec, strings: bool, allow_code: bool) -> Judge:
+    if fault := no_builtin_judge(spec):
+        raise InputError(fault)
+    assert spec.function is not None
+    function = load_user_function(spec.function, Kind.JUDGE, allow_code=allow_code, at=spec.at)
+    return CheckedJudge(in_data_form(function, strings), spec.name, spec.at)

@@ -1,0 +1,205 @@
+"""Asks an OpenAI-compatible server for one chat completion, again where that helps. Knows no judges.
+
+Keeps a key out of every message: it stands in one header of one client, and any text of the server's that
+repeats it is blotted.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+
+from ptspec.diagnostics import Diagnostic, InputError, StageError
+
+if TYPE_CHECKING:
+    import httpx
+
+PATH = "/chat/completions"
+LONGEST_BACKOFF = 30.0
+LONGEST_WAIT = 600.0
+"""Seconds: a server that asks for a longer wait than this is taken at its word, and not asked again."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """`text` is None where the model refused or said nothing. `tries` counts requests, from 1."""
+
+    text: str | None
+    tries: int
+
+
+class ChatClient:
+    """One server. May be used from several threads at once; after `stop` it waits and asks no more."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        at: str,
+        key: str | None = None,
+        timeout: float = 60.0,
+        retries: int = 5,
+        first_backoff: float = 0.5,
+    ) -> None:
+        """`timeout` and `first_backoff` are seconds. Raises `InputError` where httpx is not installed."""
+        self.endpoint = endpoint.rstrip("/").removesuffix(PATH)
+        self.at = at
+        self.retries = retries
+        self.first_backoff = first_backoff
+        self._key = key
+        self._random = random.Random()
+        self._stopped = threading.Event()
+        self._http = _http_client(self.endpoint, key, timeout, at)
+
+    def __repr__(self) -> str:
+        return f"ChatClient({self.endpoint!r})"
+
+    def complete(self, model: str, messages: Sequence[Mapping[str, str]], **options: Any) -> Reply:
+        """The server's reply to `messages`. `options` are further fields of the request.
+
+        Overload (429), faults of the server (5xx), time-outs, lost connections and bodies that are no chat
+        completion are tried again, with exponential backoff and jitter or as long as Retry-After says.
+        Raises `StageError` after the last try, and at once for what trying again does not mend.
+        """
+        body = {"model": model, "messages": list(messages), **options}
+        for tries in range(1, self.retries + 2):
+            got = self._attempt(body)
+            if not isinstance(got, Trouble):
+                return Reply(got, tries)
+            last = tries > self.retries or not got.passing or (got.wait or 0) > LONGEST_WAIT
+            if last or self._stopped.wait(self._backoff(tries) if got.wait is None else got.wait):
+                raise self._told(got, tries)
+        raise AssertionError(f"retries is {self.retries}")
+
+    def _attempt(self, body: Mapping[str, Any]) -> str | Trouble | None:
+        """What the model said, or why there is no reply."""
+        import httpx
+
+        try:
+            response = self._http.post(self.endpoint + PATH, json=body)
+        except httpx.RequestError as error:
+            return _connection_trouble(error)
+        if not response.is_success:
+            return _status_trouble(response)
+        try:
+            return _content(response)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            return Trouble("answered with what is no chat completion", _ADDRESS, detail=response.text)
+
+    def stop(self) -> None:
+        """Ends the waiting of every thread; what they were about is lost."""
+        self._stopped.set()
+
+    def resume(self) -> None:
+        self._stopped.clear()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _backoff(self, tries: int) -> float:
+        longest: float = min(LONGEST_BACKOFF, self.first_backoff * 2 ** (tries - 1))
+        return longest * self._random.uniform(0.5, 1.0)
+
+    def _told(self, trouble: Trouble, tries: int) -> StageError:
+        again = f" (asked {tries} times)" if tries > 1 else ""
+        wait = trouble.wait or 0.0
+        later = f"; it wants to be asked again in {wait:,.0f} s" if wait > LONGEST_WAIT else ""
+        message = f"the judge at {self.endpoint} {trouble.what}{again}{later}"
+        notes = (self._blotted(trouble.detail),) if trouble.detail.strip() else ()
+        place = f"{self.at}/endpoint"
+        return StageError(Diagnostic("judge-endpoint", message, None, place, trouble.advice, notes))
+
+    def _blotted(self, text: str) -> str:
+        line = " ".join(text.split())
+        line = line.replace(self._key, "[key]") if self._key else line
+        return line if len(line) <= 200 else line[:199] + "…"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Why there is no reply, what to do about it, and whether it may pass by itself.
+
+    `detail` is what the server said, `wait` for how many seconds it does not want to be asked.
+    """
+
+    what: str
+    advice: str
+    passing: bool = True
+    detail: str = ""
+    wait: float | None = None
+
+
+_ADDRESS = "the endpoint is the address before /chat/completions, such as http://localhost:8000/v1"
+_ADVICE = {
+    401: 'the key is missing or wrong: "api_key_env" names the environment variable that holds it',
+    403: "the key may not use this model",
+    404: f'{_ADDRESS}; "model" is what the server calls the model',
+    408: 'raise "timeout", or lower "max_concurrency"',
+    429: 'lower "max_concurrency", or raise "retries"; then the same command goes on',
+}
+
+
+def _status_trouble(response: httpx.Response) -> Trouble:
+    status = response.status_code
+    passing = status in (408, 409, 425, 429) or status >= 500
+    advice = "look into the server's own log; then the same command goes on" if passing else _ADDRESS
+    what = f"answered {status} {response.reason_phrase}".rstrip()
+    wait = _retry_after(response.headers.get("retry-after"))
+    return Trouble(what, _ADVICE.get(status, advice), passing, response.text, wait)
+
+
+def _connection_trouble(error: httpx.RequestError) -> Trouble:
+    import httpx
+
+    if isinstance(error, httpx.TimeoutException):
+        return Trouble("did not answer in time", _ADVICE[408])
+    what = f"cannot be reached: {error or type(error).__name__}"
+    return Trouble(what, "is the server running, and is this its address? The same command goes on")
+
+
+def _content(response: httpx.Response) -> str | None:
+    """The reply's text, None for a refusal; fails in one way or another on what is no chat completion."""
+    content = response.json()["choices"][0]["message"].get("content")
+    return content if isinstance(content, str) else None
+
+
+def _retry_after(header: str | None) -> float | None:
+    """Seconds to wait, from a number of them or a date; None where the server does not say."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        try:
+            when = parsedate_to_datetime(header)
+        except (ValueError, TypeError):
+            return None
+        when = when if when.tzinfo else when.replace(tzinfo=timezone.utc)
+        seconds = (when - datetime.now(timezone.utc)).total_seconds()
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+def _http_client(endpoint: str, key: str | None, timeout: float, at: str) -> httpx.Client:
+    try:
+        import httpx
+    except ImportError:
+        message = "a judge behind an endpoint needs httpx, which is not installed"
+        hint = 'pip install "ptspec[judge]"'
+        raise InputError(
+            Diagnostic("missing-package", message, pointer=f"{at}/endpoint", hint=hint)
+        ) from None
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    try:
+        httpx.URL(endpoint)
+    except httpx.InvalidURL as error:
+        message = f"the endpoint is no address: {error}"
+        raise InputError(
+            Diagnostic("wrong-judge", message, pointer=f"{at}/endpoint", hint=_ADDRESS)
+        ) from None
+    return httpx.Client(headers=headers, timeout=timeout, limits=httpx.Limits(max_connections=None))

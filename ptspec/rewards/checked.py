@@ -1,0 +1,258 @@
+"""Reward and judge functions held to what they promise: as many numbers as rows, finite, probabilities.
+
+A function that breaks its promise, or fails, is told with its name, its line, the row and the prompt. Knows
+no model and no endpoint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import wraps
+from typing import Any, NoReturn
+
+from ptspec.diagnostics import Diagnostic, Location, PtError, StageError
+from ptspec.recipe.hints import listed
+from ptspec.rewards.judges import SIGNATURES
+from ptspec.rewards.matching import content_of, text_of
+from ptspec.rewards.user import Kind, place_of, raised_at
+
+LARGEST = 3.4e38
+"""TRL keeps rewards in float32, where a number beyond this is infinite."""
+
+TEXTS = ("prompts", "completions", "a", "b")
+
+
+def _nothing(*args: Any, **kwargs: Any) -> None:
+    return None
+
+
+HOOKS: Mapping[str, Any] = {"trainer_state": None, "log_extra": _nothing, "log_metric": _nothing}
+"""What TRL hands to a reward beside the columns, where there is no trainer: in an evaluation."""
+
+
+def in_data_form(function: Callable[..., Any], strings: bool) -> Callable[..., Any]:
+    """`function` with its texts in the form of the data.
+
+    With `strings` the data holds plain strings, which the loader made into turns of a chat: the function gets
+    the user's text and the assistant's. Otherwise texts pass as they are.
+    """
+    if not strings:
+        return function
+
+    @wraps(function)
+    def given_strings(*texts: Any, **named: Any) -> Any:
+        unwrapped = {name: _strings(value) if name in TEXTS else value for name, value in named.items()}
+        return function(*map(_strings, texts), **unwrapped)
+
+    return given_strings
+
+
+def _strings(texts: Sequence[Any]) -> list[str]:
+    return [text if isinstance(text, str) else content_of(text[-1]) if text else "" for text in texts]
+
+
+@dataclass(frozen=True)
+class CheckedReward:
+    """A reward function under the recipe's name for it, in TRL's signature.
+
+    Of the columns and of TRL's own arguments the function gets those its signature names, or all with
+    `**columns`. It may be `async`. Raises `StageError` for whatever the function does wrong.
+    """
+
+    function: Callable[..., Any]
+    name: str
+    at: str
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __call__(
+        self, prompts: Sequence[Any], completions: Sequence[Any], **given: Any
+    ) -> list[float | None]:
+        """One finite number a completion, or None where the reward has no say."""
+        call = _Call(Kind.REWARD, self.function, self.name, self.at, prompts, {"completion": completions})
+        arguments = call.asked({**HOOKS, "prompts": prompts, "completions": completions, **given})
+        scores = call.answers(arguments)
+        return [None if score is None else call.reward(row, score) for row, score in enumerate(scores)]
+
+
+@dataclass(frozen=True)
+class CheckedJudge:
+    """A judge function under the recipe's name for it. Raises `StageError` for whatever it does wrong."""
+
+    function: Callable[..., Any]
+    name: str
+    at: str
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __call__(self, prompts: Sequence[Any], a: Sequence[Any], b: Sequence[Any]) -> list[float]:
+        """P(a beats b) for each row, in [0, 1]."""
+        call = _Call(Kind.JUDGE, self.function, self.name, self.at, prompts, {"a": a, "b": b})
+        answers = call.answers({"prompts": prompts, "a": a, "b": b})
+        return [call.probability(row, answer) for row, answer in enumerate(answers)]
+
+
+@dataclass(frozen=True)
+class _Call:
+    """One call over a batch: `prompts`, and by what a person calls them the texts that are rewarded."""
+
+    kind: Kind
+    function: Callable[..., Any]
+    name: str
+    at: str
+    prompts: Sequence[Any]
+    texts: Mapping[str, Sequence[Any]]
+
+    def asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Of `given` what the function's signature asks for; `StageError` where it asks for more."""
+        parameters = _parameters(self.function)
+        if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            return dict(given)
+        missing = [n for n, p in parameters.items() if n not in given and _is_required(p)]
+        if missing:
+            columns = [name for name in given if name not in (*HOOKS, *TEXTS, "completion_ids")]
+            self.fail(
+                "missing-column",
+                f'asks for the column "{missing[0]}", which the data has not',
+                f"columns: {listed(columns) or 'none beside the prompt'}",
+            )
+        return {name: value for name, value in given.items() if name in parameters}
+
+    def answers(self, arguments: Mapping[str, Any]) -> list[Any]:
+        """What the function returned, a list with as many items as there are rows."""
+        try:
+            returned = self._returned(arguments)
+        except PtError as error:
+            raise StageError(
+                *(replace(d, pointer=d.pointer or self.at) for d in error.diagnostics)
+            ) from error
+        except Exception as error:
+            self._failed(error, self._failing_row(arguments))
+        if not _is_list(returned):
+            self.fail(f"wrong-{self.kind.value}-count", f"returned {_worded(returned)}, not a list")
+        answers = list(returned.tolist() if hasattr(returned, "tolist") else returned)
+        if len(answers) != len(self.prompts):
+            wrong = f"returned {len(answers)} numbers for {len(self.prompts)} rows"
+            first = len(answers) if len(answers) < len(self.prompts) else None
+            wrong += "" if first is None else f": row {first + 1} is the first without one"
+            self.fail(f"wrong-{self.kind.value}-count", wrong, row=first)
+        return answers
+
+    def reward(self, row: int, answer: Any) -> float:
+        number = _number(answer)
+        if number is None or not abs(number) <= LARGEST:
+            hint = "return a finite number, or None for a row that the reward has no say on"
+            self.fail("wrong-reward", f"returned {_worded(answer)}{self._of(row)}", hint, row)
+        return number
+
+    def probability(self, row: int, answer: Any) -> float:
+        number = _number(answer)
+        if number is None or not 0 <= number <= 1:
+            hint = "return the probability, from 0 to 1, that a is better than b"
+            self.fail("wrong-judgement", f"returned {_worded(answer)}{self._of(row)}", hint, row)
+        return number
+
+    def fail(
+        self,
+        code: str,
+        what: str,
+        hint: str | None = None,
+        row: int | None = None,
+        place: Location | None = None,
+    ) -> NoReturn:
+        raise StageError(
+            Diagnostic(
+                code,
+                f'the {self.kind.value} "{self.name}" {what}',
+                place or place_of(self.function),
+                self.at,
+                hint or SIGNATURES[self.kind.value],
+                () if row is None else self._shown(row),
+            )
+        )
+
+    def _returned(self, arguments: Mapping[str, Any]) -> Any:
+        if self.kind is Kind.JUDGE:
+            returned = self.function(*arguments.values())
+        else:
+            returned = self.function(**arguments)
+        return asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned
+
+    def _failing_row(self, arguments: Mapping[str, Any]) -> int | None:
+        """The first row that fails by itself, found by calling the function again row by row."""
+        rows = len(self.prompts)
+        for row in range(rows):
+            alone = {k: [v[row]] if _is_column(v, rows) else v for k, v in arguments.items()}
+            try:
+                self._returned(alone)
+            except Exception:
+                return row
+        return None
+
+    def _failed(self, error: Exception, row: int | None) -> NoReturn:
+        own = place_of(self.function)
+        place = raised_at(error, own.file) if own else None
+        what = f"failed with {type(error).__name__}: {_short(str(error))}{self._of(row)}"
+        self.fail(f"failing-{self.kind.value}", what, row=row, place=place)
+
+    def _of(self, row: int | None) -> str:
+        return "" if row is None else f" for row {row + 1} of the {len(self.prompts)} in the batch"
+
+    def _shown(self, row: int) -> tuple[str, ...]:
+        prompt = self.prompts[row]
+        asked = prompt if isinstance(prompt, str) else content_of(prompt[-1]) if prompt else ""
+        said = [f"{name}: {_short(text_of(texts[row]))}" for name, texts in self.texts.items()]
+        return (f"prompt: {_short(asked)}", *said)
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+    try:
+        return inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return None
+
+
+def _is_required(parameter: inspect.Parameter) -> bool:
+    return parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+
+
+def _is_column(value: Any, rows: int) -> bool:
+    return isinstance(value, list | tuple) and len(value) == rows
+
+
+def _is_list(value: Any) -> bool:
+    if isinstance(value, str | bytes | Mapping) or not hasattr(value, "__iter__"):
+        return False
+    return getattr(value, "ndim", 1) == 1
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, str | bytes):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _worded(value: Any) -> str:
+    """`value` for a message: a number as it is, anything else with its type."""
+    if value is None or isinstance(value, int | float):
+        return repr(value)
+    return f"a {type(value).__name__}, {_short(repr(value), 60)}"
+
+
+def _short(text: str, width: int = 120) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= width else line[: width - 1] + "…"

@@ -1,0 +1,194 @@
+"""A language model behind an OpenAI-compatible server as a judge: P(a beats b).
+
+Each pair is asked in both orders (`swap`) and P is the mean, so that a model's liking for the first or the
+second place cancels: P(a, b) + P(b, a) = 1. What was asked once in a run is not asked again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.recipe.places import Places
+from ptspec.recipe.plan import JudgeSpec
+from ptspec.recipe.text import join
+from ptspec.rewards.chat_client import ChatClient
+from ptspec.rewards.endpoint_options import (
+    EndpointOptions,
+    endpoint_faults,
+    endpoint_options,
+    template_text,
+)
+from ptspec.rewards.verdict import REMINDER, answer_text, filled, request_text, win_of
+
+Question = tuple[str, str, str]
+"""The texts of a prompt, of the answer shown as A, and of the one shown as B."""
+
+
+@dataclass
+class Counters:
+    """What a judge has done in this run.
+
+    `asked` counts questions put to the model, `retried` requests sent again because of the server or the
+    connection, `unparsed` questions that were answered twice with neither A, B nor TIE (refusals too) and
+    count as ties, `pairs` those asked in both orders, `disagreed` those of them where the order decided.
+    """
+
+    asked: int = 0
+    retried: int = 0
+    unparsed: int = 0
+    pairs: int = 0
+    disagreed: int = 0
+
+    def metrics(self) -> dict[str, float]:
+        """Numbers to log: the counts, and the shares of unread replies and of order disagreement."""
+        return {
+            "judge/asked": float(self.asked),
+            "judge/retried": float(self.retried),
+            "judge/unparsed": self.unparsed / max(1, self.asked),
+            "judge/order_disagreement": self.disagreed / max(1, self.pairs),
+        }
+
+
+@dataclass(frozen=True)
+class _Answer:
+    win: float
+    retried: int
+    parsed: bool
+
+
+@dataclass
+class EndpointJudge:
+    """`judge(prompts, a, b)` over a server. `counters` may be read at any time."""
+
+    name: str
+    client: ChatClient
+    model: str
+    template: str = field(repr=False)
+    options: EndpointOptions
+    counters: Counters = field(default_factory=Counters)
+    _wins: dict[Question, float] = field(default_factory=dict, repr=False)
+    _compared: set[frozenset[Question]] = field(default_factory=set, repr=False)
+
+    @property
+    def __name__(self) -> str:
+        return self.name
+
+    def __call__(self, prompts: Sequence[Any], a: Sequence[Any], b: Sequence[Any]) -> list[float]:
+        """P(a beats b) for each row. Raises `StageError` where the server cannot be had an answer from."""
+        rows = zip(prompts, a, b, strict=True)
+        questions = [(request_text(p), answer_text(x), answer_text(y)) for p, x, y in rows]
+        self._ask([order for question in questions for order in self._orders(question)])
+        return [self._win(question) for question in questions]
+
+    def _orders(self, question: Question) -> list[Question]:
+        prompt, a, b = question
+        if a == b:
+            return []
+        return [question, (prompt, b, a)] if self.options.swap else [question]
+
+    def _ask(self, questions: Sequence[Question]) -> None:
+        """Puts to the model what it has not been asked yet, several at a time; the first failure ends all."""
+        new = [question for question in dict.fromkeys(questions) if question not in self._wins]
+        if not new:
+            return
+        self.client.resume()
+        with ThreadPoolExecutor(max_workers=self.options.max_concurrency) as pool:
+            asked = {pool.submit(self._answer, question): question for question in new}
+            try:
+                for done in as_completed(asked):
+                    self._keep(asked[done], done.result())
+            except BaseException:
+                self.client.stop()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _answer(self, question: Question) -> _Answer:
+        text = filled(self.template, *question)
+        retried = 0
+        for content in (text, text + REMINDER):
+            reply = self.client.complete(
+                self.model, [{"role": "user", "content": content}], **self._sampling()
+            )
+            retried += reply.tries - 1
+            win = win_of(reply.text)
+            if win is not None:
+                return _Answer(win, retried, parsed=True)
+        return _Answer(0.5, retried, parsed=False)
+
+    def _sampling(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {"max_tokens": self.options.max_tokens}
+        if self.options.temperature is not None:
+            fields["temperature"] = self.options.temperature
+        return fields
+
+    def _keep(self, question: Question, answer: _Answer) -> None:
+        self._wins[question] = answer.win
+        self.counters.asked += 1
+        self.counters.retried += answer.retried
+        self.counters.unparsed += not answer.parsed
+
+    def _win(self, question: Question) -> float:
+        wins = [self._wins[order] for order in self._orders(question)]
+        if not wins:
+            return 0.5
+        if len(wins) == 1:
+            return wins[0]
+        there, back = wins
+        pair = frozenset(self._orders(question))
+        if pair not in self._compared:
+            self._compared.add(pair)
+            self.counters.pairs += 1
+            self.counters.disagreed += there != 1 - back
+        return (there + 1 - back) / 2
+
+
+def endpoint_judge(spec: JudgeSpec, places: Places) -> EndpointJudge:
+    """The judge that `spec` describes; asks nothing yet.
+
+    Raises `InputError` for wrong options, a key that is not in the environment, or httpx not installed.
+    """
+    if faults := endpoint_faults(spec, places):
+        raise InputError(
+            *(
+                Diagnostic(
+                    "wrong-judge",
+                    f.message,
+                    pointer=join(spec.at, f.option) if f.option else spec.at,
+                    hint=f.hint,
+                )
+                for f in faults
+            )
+        )
+    assert spec.endpoint is not None and spec.model is not None
+    options = endpoint_options(spec)
+    client = ChatClient(
+        spec.endpoint,
+        at=spec.at,
+        key=_key(options.api_key_env, spec.at),
+        timeout=options.timeout,
+        retries=options.retries,
+    )
+    return EndpointJudge(spec.name, client, spec.model, template_text(options.template, places), options)
+
+
+def _key(variable: str | None, at: str) -> str | None:
+    """The key in the environment, without the blanks and line ends that copying leaves around it."""
+    if variable is None:
+        return None
+    key = os.environ.get(variable, "").strip()
+    if key and key.isascii() and key.isprintable():
+        return key
+    what = "holds characters that no key has" if key else "is not set"
+    raise InputError(
+        Diagnostic(
+            "missing-key",
+            f"the environment variable {variable} {what}",
+            pointer=join(at, "api_key_env"),
+            hint=f"export {variable}=…, then the same command again",
+        )
+    )

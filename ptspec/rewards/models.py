@@ -1,0 +1,199 @@
+"""Rewards from a model: a sequence classifier with one label, read from a folder, the hub or a reward stage.
+
+A text is scored in the tokens that TRL's RewardTrainer trains on: prompt and completion through the chat
+template, or, of plain strings, one after the other and the end-of-sequence token. (TRL's GRPO leaves that
+token out; a model that was trained with it and scored without answers another question.)
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import PeftModel
+from safetensors import SafetensorError, safe_open
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
+from transformers.utils import find_adapter_config_file
+
+from ptspec.data.formats import assistant_turn, user_turn
+from ptspec.data.sources import shown
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.model.base import Base, refuse_pickles
+from ptspec.model.device import Device
+from ptspec.run.artifact import adapter_weights, read_json
+
+BATCH = 16
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+HEADS = ("score", "classifier")
+"""What transformers call the layer that a sequence classifier adds to a language model."""
+
+
+@dataclass(frozen=True)
+class RewardModel:
+    """A reward function in TRL's signature: the model's logit for each prompt with its completion.
+
+    With `chat`, strings become turns of the tokenizer's chat template where it has one, as the data loader
+    does it; without, they stay strings.
+    """
+
+    model: Any
+    tokenizer: Any
+    chat: bool = True
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
+        """One score a completion. Draws no random numbers and leaves no gradient."""
+        tokens = [self.tokens(*pair) for pair in zip(prompts, completions, strict=True)]
+        by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
+        scores = [0.0] * len(tokens)
+        for start in range(0, len(tokens), BATCH):
+            rows = by_length[start : start + BATCH]
+            for row, score in zip(rows, self._scores([tokens[row] for row in rows]), strict=True):
+                scores[row] = score
+        return scores
+
+    def tokens(self, prompt: Any, completion: Any) -> list[int]:
+        """The token ids that are scored, those that RewardTrainer makes of the same texts."""
+        chat = self.chat and self.tokenizer.chat_template is not None
+        whole = user_turn(prompt, chat) + assistant_turn(completion, chat)
+        if isinstance(whole, list):
+            return list(
+                self.tokenizer.apply_chat_template(whole, tokenize=True, return_dict=True)["input_ids"]
+            )
+        end = self.tokenizer.eos_token or ""
+        return list(self.tokenizer(whole if whole.endswith(end) else whole + end)["input_ids"])
+
+    def _scores(self, tokens: Sequence[Sequence[int]]) -> list[float]:
+        """The logits of sequences, right-padded: the model reads the last token that is no padding."""
+        rows = [torch.tensor(ids, device=self.model.device) for ids in tokens]
+        padded = pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id)
+        mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
+        with torch.no_grad():
+            logits = self.model(input_ids=padded, attention_mask=mask, use_cache=False).logits
+        return [float(score) for score in logits[:, 0].float().cpu()]
+
+
+def open_reward_model(
+    path: str, device: Device, *, at: str, base: Base | None = None, revision: str | None = None
+) -> RewardModel:
+    """The reward model in the folder `path`, or of the hub id: full weights, or an adapter with a head.
+
+    An adapter that stands on the weights of `base` shares them. Random numbers are left as they were. Raises
+    `InputError` for what cannot be loaded, is no reward model, or would have to be unpickled.
+    """
+    refuse_pickles(path, at)
+    with _random_numbers_kept(device):
+        try:
+            found = find_adapter_config_file(path, revision=revision)
+            if found is None:
+                model = _classifier(path, device, revision, at)
+            else:
+                model = _adapted(Path(found).parent, device, base, at)
+            tokenizer = _tokenizer(path, revision, model, base)
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise InputError(_cannot_load(path, at, error)) from error
+    model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
+    return RewardModel(model.eval().requires_grad_(False), tokenizer)
+
+
+@contextmanager
+def _random_numbers_kept(device: Device) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.kind == "cuda" else []):
+        yield
+
+
+def _classifier(path: str, device: Device, revision: str | None, at: str) -> Any:
+    """A sequence classifier with one label and a head of its own."""
+    config = AutoConfig.from_pretrained(path, revision=revision)
+    architecture = (config.architectures or ["a model"])[0]
+    if not architecture.endswith("ForSequenceClassification"):
+        raise InputError(_no_reward_model(path, at, f"it is a {architecture}"))
+    if config.num_labels != 1:
+        raise InputError(_no_reward_model(path, at, f"it has {config.num_labels} labels, not one"))
+    return _loaded(path, device, revision)
+
+
+def _loaded(path: str, device: Device, revision: str | None = None) -> Any:
+    return AutoModelForSequenceClassification.from_pretrained(
+        path,
+        revision=revision,
+        num_labels=1,
+        dtype=torch.float32 if device.is_cpu else "auto",
+        device_map={"": device.kind},
+        use_safetensors=True,
+    )
+
+
+def _adapted(folder: Path, device: Device, base: Base | None, at: str) -> Any:
+    """The adapter of `folder`, with its head, over the weights that its config names."""
+    if not (folder / ADAPTER_WEIGHTS).is_file():
+        raise InputError(_no_reward_model(str(folder), at, f"there is no {ADAPTER_WEIGHTS}"))
+    with safe_open(folder / ADAPTER_WEIGHTS, "pt") as file:
+        if not any(name.split(".")[-2] in HEADS for name in file.keys()):  # noqa: SIM118  # no mapping
+            raise InputError(_no_reward_model(str(folder), at, "the adapter has no score head"))
+    weights = adapter_weights(folder, read_json(folder / "adapter_config.json"))
+    refuse_pickles(weights, at)
+    model = _over(base) if base is not None and base.path == weights else None
+    return PeftModel.from_pretrained(model or _loaded(weights, device), folder)
+
+
+def _over(base: Base) -> Any | None:
+    """A classifier with the decoder of `base`, its tensors shared, and an empty head; None where the
+    architecture's classifier is not built as decoder and `score`."""
+    config = copy.deepcopy(base.model.config)
+    config.num_labels = 1
+    with torch.device("meta"):
+        model = AutoModelForSequenceClassification.from_config(config)
+    if not isinstance(getattr(model, "score", None), torch.nn.Linear):
+        return None
+    decoder = base.spawn().base_model
+    if type(decoder) is not type(model.base_model):
+        return None
+    setattr(model, model.base_model_prefix, decoder)
+    model.score = model.score.to(base.model.dtype).to_empty(device=base.model.device)
+    return model
+
+
+def _tokenizer(path: str, revision: str | None, model: Any, base: Base | None) -> Any:
+    """The tokenizer beside the weights; of an adapter without one, that of what it stands on."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+    except (OSError, ValueError):
+        if not isinstance(model, PeftModel):
+            raise
+        below = model.active_peft_config.base_model_name_or_path
+        if base is not None and base.path == below:
+            tokenizer = copy.deepcopy(base.tokenizer)
+        else:
+            tokenizer = AutoTokenizer.from_pretrained(below)
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _no_reward_model(path: str, at: str, why: str) -> Diagnostic:
+    return Diagnostic(
+        "not-a-reward-model",
+        f"{_words(path)} is no reward model: {why}",
+        pointer=f"{at}/model",
+        hint="a reward model is a sequence classifier with one label, or a stage with the method reward",
+    )
+
+
+def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return Diagnostic(
+        "cannot-load-model",
+        f"the reward model {_words(path)} cannot be loaded: {first}",
+        pointer=f"{at}/model",
+        hint="a folder with config.json or adapter_config.json, tokenizer and *.safetensors, or a hub id",
+    )
+
+
+def _words(path: str) -> str:
+    return shown(Path(path)) if Path(path).exists() else path
