@@ -14,11 +14,12 @@ from ptspec.diagnostics import Diagnostic, InputError, Severity
 from ptspec.recipe import rules, sections
 from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
+from ptspec.recipe.names import Names, check_slug, named
 from ptspec.recipe.overrides import override
 from ptspec.recipe.places import Places
-from ptspec.recipe.plan import ComputeSpec, Mix, ModelSpec, Plan, Source, TrackingSpec
+from ptspec.recipe.plan import Mix, ModelSpec, Plan, Source, Stage
 from ptspec.recipe.schema import check, in_file_order
-from ptspec.recipe.stages import Names, check_slug, named, stages
+from ptspec.recipe.stages import stages
 from ptspec.recipe.text import at
 
 VERSION = 1
@@ -66,12 +67,12 @@ def read_recipe(path: Path, overrides: Sequence[str] = (), output: Path | None =
     version = document.value.get("version")
     if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
         return Reading(None, (_too_new(version, document),), document)
-    faults = [*document.faults, *check(document)]
+    faults = _read_once(document)
     findings = Findings(
         document, frozenset(d.pointer for d in faults if d.pointer and d.code != "missing-key")
     )
     plan = _resolve(_usable(document, faults), path, output, findings)
-    found = in_file_order(_once([*faults, *findings.diagnostics]))
+    found = in_file_order(_told_once([*faults, *findings.diagnostics]))
     faulty = any(d.severity is Severity.ERROR for d in found)
     return Reading(None if faulty else plan, tuple(found), document, _sound(plan))
 
@@ -94,14 +95,15 @@ def _too_new(version: int, document: Document) -> Diagnostic:
     return Diagnostic("newer-version", message, where, "/version", "upgrade: pip install -U ptspec")
 
 
-def _once(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
-    """Without what is told twice: a value that could not be read has no right type either."""
-    seen: dict[tuple[str | None, bool], Diagnostic] = {}
-    for diagnostic in diagnostics:
-        alone = diagnostic.code in ("missing-key", "duplicate-key") or diagnostic.pointer is None
-        key = f"{diagnostic.pointer} {diagnostic.message}" if alone else diagnostic.pointer
-        seen.setdefault((key, alone), diagnostic)
-    return list(seen.values())
+def _read_once(document: Document) -> list[Diagnostic]:
+    """Faults of the text and of the schema; a value that could not be read has no right type either."""
+    unread = {fault.pointer for fault in document.faults if fault.code != "duplicate-key"}
+    return [*document.faults, *(fault for fault in check(document) if fault.pointer not in unread)]
+
+
+def _told_once(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """A fault of the recipe's adapter is met again at every stage."""
+    return list({(d.pointer, d.message): d for d in diagnostics}.values())
 
 
 def _usable(document: Document, faults: Sequence[Diagnostic]) -> Value:
@@ -133,26 +135,16 @@ def _plain(value: Any) -> Any:
 def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) -> Plan:
     working = Path.cwd()
     places = Places(working, (working / path).parent)
-    model = sections.model(value.get("model"), places, findings)
-    sources, rewards, judges = (value.get(key) or {} for key in ("data", "rewards", "judges"))
-    data = sections.data(sources, places, findings)
-    listed = value.get("stages") or []
-    by_name = {name: str(given.get("method")) for _, name, given in named(listed)}
-    reward_specs = sections.rewards(rewards, places, by_name, findings)
-    judge_specs = sections.judges(judges, places, findings)
-    adapter = value.get("adapter") or {}
     names = Names(*(_keys(findings.document, section) for section in ("data", "rewards", "judges")))
-    sections.check_judge_rewards(judge_specs, names.rewards, findings)
-    resolved = stages(listed, adapter, names, places, findings)
-    compute = sections.compute(value["compute"]) if value.get("compute") else ComputeSpec()
-    tracking = sections.tracking(value["tracking"]) if value.get("tracking") else TrackingSpec()
-    evaluation = rules.evaluation(value.get("eval"), names.data, names.rewards, names.judges, findings)
-    has_eval = "eval" in findings.document.value
-    checks = rules.stage_checks(listed, has_eval, names.rewards, findings)
-    at_end = rules.run_checks(value.get("checks"), list(by_name), has_eval, names.rewards, findings)
+    methods = {name: str(given.get("method")) for _, name, given in named(value.get("stages") or ())}
+    model = sections.model(value.get("model"), places, findings)
+    data = sections.data(value.get("data") or {}, places, findings)
+    rewards = sections.rewards(value.get("rewards") or {}, places, methods, findings)
+    judges = sections.judges(value.get("judges") or {}, places, names.rewards, findings)
+    compute = sections.compute(value.get("compute") or {})
+    resolved = _stages(value, names, places, findings)
     for stage in resolved:
         rules.stage_rules(stage, data, compute, findings)
-    rules.unused(adapter, resolved, findings)
     name = _name(value, path, findings)
     return Plan(
         name=name,
@@ -160,17 +152,25 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
         seed=value.get("seed", SEED),
         model=model or ModelSpec("", local=False),
         data=data,
-        rewards=reward_specs,
-        judges=judge_specs,
-        stages=tuple(replace(stage, checks=checks[stage.name]) for stage in resolved),
-        evaluation=evaluation,
-        checks=at_end,
+        rewards=rewards,
+        judges=judges,
+        stages=resolved,
+        evaluation=rules.evaluation(value.get("eval"), names, findings),
+        checks=rules.run_checks(value.get("checks"), list(methods), names.rewards, findings),
         compute=compute,
-        tracking=tracking,
+        tracking=sections.tracking(value.get("tracking") or {}),
         output=(working / (output or Path("outputs") / name)).absolute(),
         recipe=(working / path).absolute(),
         document=findings.document.value,
     )
+
+
+def _stages(value: Value, names: Names, places: Places, findings: Findings) -> tuple[Stage, ...]:
+    given, adapter = value.get("stages") or (), value.get("adapter") or {}
+    resolved = stages(given, adapter, names, places, findings)
+    checks = rules.stage_checks(given, names.rewards, findings)
+    rules.unused(adapter, resolved, findings)
+    return tuple(replace(stage, checks=checks[stage.name]) for stage in resolved)
 
 
 def _keys(document: Document, section: str) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.names import Names, check_known, each, named
 from ptspec.recipe.plan import BASE, CheckSpec, ComputeSpec, EvaluationSpec, Mix, OnFail, Source, Stage
-from ptspec.recipe.stages import check_known, each, named
 from ptspec.recipe.text import join
 from ptspec.shipped import schema
 
@@ -32,22 +32,16 @@ METRICS = (
 """What an evaluation can measure, besides the recipe's rewards, which go by their names."""
 
 
-def evaluation(
-    value: Value | None,
-    data: Sequence[str],
-    rewards: Sequence[str],
-    judges: Sequence[str],
-    findings: Findings,
-) -> EvaluationSpec | None:
+def evaluation(value: Value | None, names: Names, findings: Findings) -> EvaluationSpec | None:
     if value is None:
         return None
     if value.get("judge") is not None:
-        check_known(value["judge"], "/eval/judge", "unknown-judge", judges, findings)
+        check_known(value["judge"], "/eval/judge", "unknown-judge", names.judges, findings)
     for where, name in each(value.get("metrics"), "/eval/metrics"):
-        _check_metric(name, where, rewards, findings)
+        _check_metric(name, where, names.rewards, findings)
     if "data" not in value:
         return None
-    check_known(value["data"], "/eval/data", "unknown-data", data, findings)
+    check_known(value["data"], "/eval/data", "unknown-data", names.data, findings)
     metrics = value.get("metrics")
     rest = {key: value[key] for key in ("data", "max_new_tokens", "samples", "judge") if key in value}
     return EvaluationSpec(metrics=tuple(n for _, n in each(metrics, "")) if metrics else None, **rest)
@@ -61,14 +55,14 @@ def _check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings
 
 
 def stage_checks(
-    value: Sequence[Any], has_eval: bool, rewards: Sequence[str], findings: Findings
+    value: Sequence[Any], rewards: Sequence[str], findings: Findings
 ) -> dict[str, tuple[CheckSpec, ...]]:
     """Stage name -> its checks."""
     found: dict[str, tuple[CheckSpec, ...]] = {}
     before: list[str] = []
     for index, name, given in named(value):
         at = join("/stages", index, "checks")
-        found.setdefault(name, tuple(_checks(given.get("checks"), at, before, has_eval, rewards, findings)))
+        found.setdefault(name, tuple(_checks(given.get("checks"), at, before, rewards, findings)))
         before.append(name)
     return found
 
@@ -76,18 +70,16 @@ def stage_checks(
 def run_checks(
     value: Sequence[Any] | None,
     stages: Sequence[str],
-    has_eval: bool,
     rewards: Sequence[str],
     findings: Findings,
 ) -> tuple[CheckSpec, ...]:
-    return tuple(_checks(value, "/checks", stages, has_eval, rewards, findings))
+    return tuple(_checks(value, "/checks", stages, rewards, findings))
 
 
 def _checks(
     value: Sequence[Any] | None,
     at: str,
     before: Sequence[str],
-    has_eval: bool,
     rewards: Sequence[str],
     findings: Findings,
 ) -> Iterator[CheckSpec]:
@@ -95,7 +87,7 @@ def _checks(
         if not isinstance(given, dict) or "metric" not in given:
             continue
         where = join(at, index)
-        if not has_eval:
+        if "eval" not in findings.document.value:
             hint = 'add "eval": {"data": …}'
             findings.error("check-without-eval", where, 'a check needs "eval": nothing is measured', hint)
         _check_metric(given["metric"], join(where, "metric"), rewards, findings)

@@ -13,6 +13,7 @@ from typing import Any
 
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.names import check_known
 from ptspec.recipe.places import Places, holds_rows
 from ptspec.recipe.plan import ComputeSpec, JudgeSpec, Mix, ModelSpec, RewardSpec, Source, TrackingSpec
 from ptspec.recipe.text import join
@@ -166,7 +167,8 @@ def _reward_model(
     return str(found or text)
 
 
-def judges(value: Value, places: Places, findings: Findings) -> dict[str, JudgeSpec]:
+def judges(value: Value, places: Places, rewards: Sequence[str], findings: Findings) -> dict[str, JudgeSpec]:
+    """`rewards` are the names in /rewards: a judge may go by one of them."""
     found = {}
     for name, given in value.items():
         if not isinstance(given, dict):
@@ -176,20 +178,14 @@ def judges(value: Value, places: Places, findings: Findings) -> dict[str, JudgeS
         if len(kinds) > 1:
             message = f'judge "{name}" gives {" and ".join(kinds)}'
             findings.error("contradiction", join(at, kinds[1]), message, "keep one", key=True)
+        if given.get("reward") is not None:
+            check_known(given["reward"], join(at, "reward"), "unknown-reward", rewards, findings)
         options = {k: v for k, v in given.items() if k not in (*kinds, "model")}
         function = _function(given.get("function"), join(at, "function"), places, findings)
         found[name] = JudgeSpec(
             name, function, given.get("reward"), given.get("endpoint"), given.get("model"), options, at
         )
     return found
-
-
-def check_judge_rewards(found: Mapping[str, JudgeSpec], names: Sequence[str], findings: Findings) -> None:
-    for judge in found.values():
-        if judge.reward is not None and judge.reward not in names:
-            hint = did_you_mean(judge.reward, names) or f"rewards: {listed(names) or 'none'}"
-            message = f'"{judge.reward}" is no reward in /rewards'
-            findings.error("unknown-reward", join(judge.at, "reward"), message, hint)
 
 
 def _function(text: str | None, at: str, places: Places, findings: Findings) -> str | None:

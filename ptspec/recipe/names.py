@@ -1,0 +1,77 @@
+"""Names in a recipe: those a stage may refer to, and those it may have."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ptspec.recipe.findings import Findings
+from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.plan import BASE, Stage
+from ptspec.recipe.text import join
+
+Value = dict[str, Any]
+
+_WINDOWS_DEVICES = frozenset(("con", "prn", "aux", "nul")) | {
+    f"{d}{n}" for d in ("com", "lpt") for n in range(10)
+}
+
+
+@dataclass(frozen=True)
+class Names:
+    """What a stage may name: keys of /data, /rewards and /judges."""
+
+    data: Sequence[str]
+    rewards: Sequence[str]
+    judges: Sequence[str]
+
+
+@dataclass
+class Chain:
+    """The stages resolved so far, by name; `methods` knows the method of each stage of the recipe, or None
+    where it is not known."""
+
+    methods: Mapping[str, str | None]
+    done: dict[str, Stage] = field(default_factory=dict)
+    before: list[str] = field(default_factory=list)
+
+    def policies(self) -> list[str]:
+        """Names of the earlier stages that yield a policy, or may (their method is faulty)."""
+        return [name for name in self.before if self.methods[name] != "reward"]
+
+
+def named(value: Sequence[Any]) -> Iterator[tuple[int, str, Value]]:
+    """Index, name and value of each stage that has a name."""
+    for index, given in enumerate(value):
+        if isinstance(given, dict) and isinstance(given.get("name"), str):
+            yield index, given["name"], given
+
+
+def check_slug(name: str, at: str, findings: Findings, kind: str) -> None:
+    """Names of folders: the schema knows the letters, here are the reserved ones."""
+    if name in _WINDOWS_DEVICES:
+        findings.error("reserved-name", at, f'"{name}" cannot be a folder on Windows', "choose another name")
+    elif kind == "stage" and name == BASE:
+        findings.error("reserved-name", at, f'"{BASE}" is the base model\'s own name', "choose another name")
+
+
+def each(value: str | list[Any] | None, at: str) -> Iterator[tuple[str, str]]:
+    """Pointer and text of a name, or of each of a list of names."""
+    if isinstance(value, str):
+        yield at, value
+    for index, name in enumerate(value if isinstance(value, list) else []):
+        if isinstance(name, str):
+            yield join(at, index), name
+
+
+_SECTIONS = {"unknown-data": "/data", "unknown-reward": "/rewards", "unknown-judge": "/judges"}
+
+
+def check_known(name: str, at: str, code: str, known: Sequence[str], findings: Findings) -> None:
+    """`name` must be a key of the section that `code` is about."""
+    if name not in known:
+        section = _SECTIONS[code]
+        there = f"there: {listed(known)}" if known else f"{section} is empty"
+        message = f'"{name}" is not in {section}'
+        findings.error(code, at, message, did_you_mean(name, known) or there)
