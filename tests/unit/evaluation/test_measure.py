@@ -258,3 +258,45 @@ def test_a_template_that_cannot_render_is_a_fault_of_the_input(model, tokenizer,
     monkeypatch.setattr(tokenizer, "chat_template", "{{ raise_exception('no system turn') }}")
     with pytest.raises(InputError, match="cannot render a held-out row: no system turn"):
         measure(model, tokenizer, rows, spec, seed=1)
+
+
+def lora(model):
+    from peft import LoraConfig, get_peft_model
+
+    torch.manual_seed(1)
+    settings = LoraConfig(r=4, target_modules="all-linear", lora_dropout=0.3, init_lora_weights="gaussian")
+    return get_peft_model(model, settings)
+
+
+def test_an_adapter_is_measured_as_it_is(model, tokenizer, rows, spec):
+    adapted = lora(model)
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.2)
+    measured = measure(adapted, tokenizer, rows, spec, seed=1)
+    merged = measure(adapted.merge_and_unload(), tokenizer, rows, spec, seed=1)
+    assert [row.nll for row in measured.rows] == pytest.approx([row.nll for row in merged.rows], rel=1e-4)
+    assert [row.response for row in measured.rows] == [row.response for row in merged.rows]
+
+
+def test_training_goes_on_as_if_nothing_had_been_measured(tokenizer, rows, spec):
+    def train(measured):
+        policy = lora(random_llama(tokenizer, 0)).train()
+        optimizer = torch.optim.AdamW(policy.parameters(), lr=1e-2)
+        ids = torch.tensor([tokenizer("Mira lives in Tarn.")["input_ids"]])
+        torch.manual_seed(7)
+        for _ in range(3):
+            policy(input_ids=ids, labels=ids).loss.backward()
+            if measured:
+                measure(policy, tokenizer, rows, spec, seed=1)
+            optimizer.step()
+            optimizer.zero_grad()
+        return [parameter.detach() for parameter in policy.parameters()]
+
+    assert all(torch.equal(a, b) for a, b in zip(train(False), train(True), strict=True))
+
+
+def test_half_precision_models_are_summed_in_single(model, tokenizer, rows, spec):
+    exact = measure(model, tokenizer, rows, spec, seed=1)
+    rough = measure(model.bfloat16(), tokenizer, rows, spec, seed=1)
+    assert [row.nll for row in rough.rows] == pytest.approx([row.nll for row in exact.rows], rel=0.03)

@@ -1,7 +1,9 @@
-"""Rows about who lives where, and a random Llama of 30,000 parameters made in memory."""
+"""Rows about who lives where, a byte-level tokenizer with a chat template, and a random Llama of 30,000
+parameters, all made in memory."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 CHAT = (
     "{{ bos_token }}{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] + eos_token }}{% endfor %}"
@@ -31,6 +33,22 @@ ROWS = [
     ]
     for question in [f"Where does {who} live?"]
 ]
+
+
+def byte_tokenizer():
+    specials = ["<|pad|>", "<|bos|>", "<|end|>", "<|user|>", "<|assistant|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    bpe = Tokenizer(models.BPE({token: i for i, token in enumerate([*specials, *alphabet])}, []))
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bpe,
+        pad_token="<|pad|>",
+        bos_token="<|bos|>",
+        eos_token="<|end|>",
+        additional_special_tokens=["<|user|>", "<|assistant|>"],
+        chat_template=CHAT,
+    )
 
 
 def random_llama(tokenizer, seed, **config):
