@@ -26,9 +26,16 @@ def check_functions(plan: Plan) -> Iterator[Diagnostic]:
     """Faults of the plan's user functions, reward models' options and judges; located by pointer or file."""
     places = places_of(plan)
     for reward in plan.rewards.values():
-        yield from _check_reward(reward)
+        if _is_one(reward.function, reward.model):
+            yield from _check_reward(reward)
     for judge in plan.judges.values():
-        yield from _check_judge(judge, places)
+        if _is_one(judge.function, judge.reward, judge.endpoint):
+            yield from _check_judge(judge, places)
+
+
+def _is_one(*kinds: str | None) -> bool:
+    """Several at once are told where the recipe is read, and it is not known which was meant."""
+    return sum(kind is not None for kind in kinds) == 1
 
 
 def places_of(plan: Plan) -> Places:

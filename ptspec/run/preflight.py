@@ -15,6 +15,7 @@ from ptspec.recipe.resolve import Reading, read_recipe
 from ptspec.recipe.schema import in_file_order
 from ptspec.recipe.text import join
 from ptspec.rewards.builtin import option_faults
+from ptspec.rewards.check import check_functions
 
 
 def preflight(path: Path, overrides: Sequence[str] = (), output: Path | None = None) -> Reading:
@@ -24,8 +25,11 @@ def preflight(path: Path, overrides: Sequence[str] = (), output: Path | None = N
     if plan is None or reading.document is None:
         return reading
     document = reading.document
-    rewards = [replace(d, location=document.locate(d.pointer or "")) for d in check_rewards(plan)]
-    found = [*in_file_order([*reading.diagnostics, *rewards]), *(_located(d, document) for d in _rows(plan))]
+    functions = [*check_rewards(plan), *check_functions(plan)]
+    here = [_located(d, document) for d in functions if d.location is None]
+    elsewhere = [d for d in functions if d.location is not None]
+    rows = [_located(d, document) for d in _rows(plan)]
+    found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     return replace(reading, plan=None if faulty else reading.plan, diagnostics=tuple(found))
 
@@ -45,7 +49,7 @@ def _located(diagnostic: Diagnostic, document: Document) -> Diagnostic:
 
 
 def check_rewards(plan: Plan) -> Iterator[Diagnostic]:
-    """The built-in functions that the recipe names, and their options; the user's own are not looked at."""
+    """The built-in functions that the recipe names, and their options."""
     for reward in plan.rewards.values():
         if reward.function is None or ":" in reward.function:
             continue
