@@ -42,6 +42,14 @@ def load_evaluation(data: Mapping[str, Source | Mix], name: str) -> list[Evaluat
     return [evaluation_row(row, source.chat) for row in _raw(source)]
 
 
+def strings_in(source: Source | Mix, data: Mapping[str, Source | Mix]) -> bool:
+    """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
+    if isinstance(source, Mix):
+        return all(strings_in(data[part], data) for part in source.weights)
+    first = next(_raw(source), {})
+    return not any(isinstance(first.get(name), list) for name in ("prompt", "messages", "conversations"))
+
+
 def _raw(source: Source) -> Iterator[Mapping[str, Any]]:
     if source.hub is None:
         yield from (row.values for row in read_rows(source))

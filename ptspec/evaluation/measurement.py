@@ -123,6 +123,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("accuracy", "accuracy", Better.HIGHER, share=True),
         Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True),
         Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", precision=0.1),
+        Metric("pair_accuracy", "pair accuracy", Better.HIGHER, share=True),
+        Metric("pair_margin", "pair margin", Better.HIGHER),
         Metric("response_length", "response length", Better.NEITHER, unit="tokens", precision=1),
         Metric("finished", "finished responses", Better.HIGHER, share=True),
         Metric("distinct_1", "distinct 1-grams", Better.NEITHER, share=True),

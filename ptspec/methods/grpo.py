@@ -12,6 +12,8 @@ METHOD = Method(
     feedback=Feedback.REWARDS,
     online=True,
     reference=True,
+    reference_unless_zero="beta",
+    owned={"reward_weights": "goes to the reward itself: /rewards/<name>/weight"},
     headline=(
         Headline("reward", "reward"),
         Headline("reward_std", "spread"),

@@ -56,7 +56,8 @@ class Method:
     """One post-training method.
 
     `trainer` and `config` are "module:Class" strings, resolved only when a stage is about to train.
-    `reference` says whether the method compares the policy with a frozen reference policy.
+    `reference` says whether the method compares the policy with a frozen reference policy;
+    `reference_unless_zero` names the config field that switches it off at 0 (and at TRL's default).
     `defaults` are config values this method takes where the recipe is silent and TRL's default does
     not fit; each needs its reason in a comment where it is set.
     `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
@@ -76,3 +77,4 @@ class Method:
     guide: Guide
     defaults: Mapping[str, object] = field(default_factory=dict)
     owned: Mapping[str, str] = field(default_factory=dict)
+    reference_unless_zero: str | None = None

@@ -20,7 +20,7 @@ class Bases:
 
     def __init__(self, spec: ModelSpec, device: Device) -> None:
         self._spec = spec
-        self._device = device
+        self.device = device
         self._loaded: dict[tuple[object, ...], Base] = {}
 
     def get(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Base:
@@ -34,7 +34,7 @@ class Bases:
         )
         if key not in self._loaded:
             self._forget_stages()
-            self._loaded[key] = load_base(self._spec, adapter, self._device, folder)
+            self._loaded[key] = load_base(self._spec, adapter, self.device, folder)
         return self._loaded[key]
 
     def open(self, adapter: AdapterSpec, artifact: Artifact | None) -> tuple[Any, Base]:

@@ -7,16 +7,18 @@ wherever an adapter can be switched instead.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.methods.types import Yields
 from ptspec.model import low_rank
 from ptspec.model.adapters import ADAPTER, attach, lora_config
 from ptspec.model.base import Base
+from ptspec.model.classifier import HEAD, TASK, classifier
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
 from ptspec.run.artifact import Artifact
 
@@ -43,8 +45,11 @@ class Policy:
     restore: Restore | None = None
 
 
-def prepare(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
-    """The policy of `stage` over `base`, the weights that `incoming` (None: the bare base) stands on."""
+def prepare(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> Policy:
+    """The policy of `stage` over `base`, the weights that `incoming` (None: the bare base) stands on; of a
+    reward stage the classifier, whose head `seed` draws."""
+    if stage.method.yields is Yields.REWARD_MODEL:
+        return _reward_model(base, incoming, stage, seed)
     if not stage.adapter.use_lora:
         return _full(base, incoming, stage)
     if incoming is None or not incoming.is_adapter:
@@ -58,11 +63,22 @@ def prepare(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
             return Policy(attach(base.spawn(), incoming.folder, trainable=True))
 
 
+def _reward_model(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> Policy:
+    if incoming is not None and incoming.is_adapter:
+        raise InputError(_reward_from_adapter(stage))
+    if not stage.adapter.use_lora:
+        return Policy(classifier(base, seed, own_weights=True))
+    model = classifier(base, seed, own_weights=False)
+    wanted = dict(stage.adapter.lora)
+    wanted["modules_to_save"] = sorted({*(wanted.get("modules_to_save") or ()), HEAD})
+    return Policy(model, adapter=lora_config(replace(stage.adapter, lora=wanted), TASK))
+
+
 def _full(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
     policy, reference = base.spawn(own_weights=True), None
     if incoming is not None and incoming.is_adapter:
         policy = attach(policy, incoming.folder, trainable=False).merge_and_unload().requires_grad_(True)
-    if stage.method.reference:
+    if stage.has_reference:
         reference = base.spawn()
         if incoming is not None and incoming.is_adapter:
             # The model below the PEFT wrapper, its LoRA layers in place: TRL patches the one it is given.
@@ -133,6 +149,15 @@ def _masked(place: tuple[slice, ...]) -> Callable[[torch.Tensor], torch.Tensor]:
         return masked
 
     return mask
+
+
+def _reward_from_adapter(stage: Stage) -> Diagnostic:
+    return Diagnostic(
+        "reward-from-adapter",
+        f'the reward stage "{stage.name}" cannot start from an adapter: its head goes over whole weights',
+        pointer=f"{stage.at}/from",
+        hint='leave "from" out (the base), or start from a stage with full weights',
+    )
 
 
 def _merge_into_4_bit(stage: Stage) -> Diagnostic:

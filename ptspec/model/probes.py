@@ -28,7 +28,8 @@ COARSE = 0.05
 
 @dataclass(frozen=True)
 class Probes:
-    """Token sequences and the log-probability, in nats, of each token but the first of each."""
+    """Token sequences and the log-probability, in nats, of each token but the first of each; of a reward
+    model the one score of each sequence."""
 
     ids: tuple[tuple[int, ...], ...]
     logps: tuple[tuple[float, ...], ...]
@@ -73,8 +74,10 @@ def measure(model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
 
 def _logps(model: Any, ids: tuple[int, ...]) -> tuple[float, ...]:
     tokens = torch.tensor([ids], device=model.device)
-    logits = model(input_ids=tokens, use_cache=False).logits[0, :-1].float()
-    found = torch.log_softmax(logits, dim=-1).gather(1, tokens[0, 1:, None])[:, 0]
+    logits = model(input_ids=tokens, use_cache=False).logits[0].float()
+    if logits.dim() == 1:
+        return tuple(logits.tolist())
+    found = torch.log_softmax(logits[:-1], dim=-1).gather(1, tokens[0, 1:, None])[:, 0]
     return tuple(found.tolist())
 
 

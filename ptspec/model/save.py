@@ -28,7 +28,8 @@ def save(model: Any, policy: Policy, base: Base, folder: Path) -> None:
         model.merge_and_unload().save_pretrained(str(folder))
     else:
         _save_adapter(model, base, folder)
-    base.model.generation_config.save_pretrained(str(folder))
+    if getattr(model, "generation_config", None) is not None:
+        base.model.generation_config.save_pretrained(str(folder))
     base.tokenizer.save_pretrained(str(folder))
 
 

@@ -20,6 +20,7 @@ METRICS = (
     "bits_per_byte",
     "accuracy",
     "preference_accuracy",
+    "pair_accuracy",
     "reward_margin",
     "response_length",
     "finished",

@@ -17,11 +17,13 @@ from ptspec.diagnostics import InputError
 from ptspec.evaluation import plots, store
 from ptspec.evaluation.measure import measure
 from ptspec.evaluation.measurement import DataStamp, Measurement
+from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated
-from ptspec.methods.types import Headline
+from ptspec.methods.types import Headline, Yields
 from ptspec.model.bases import Bases
 from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Source, Stage
 from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.rewards.models import open_reward_model
 from ptspec.run.artifact import Artifact, open_artifact
 from ptspec.run.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
 from ptspec.training.train import METRICS
@@ -36,6 +38,7 @@ class Subject:
     artifact: Artifact | None
     adapter: AdapterSpec
     reference: Measurement | None = None
+    is_reward_model: bool = False
 
 
 class Assessor:
@@ -58,6 +61,11 @@ class Assessor:
     def stage(self, stage: Stage, folder: Path) -> None:
         """Measures the policy in `folder` and leaves the six files there, unless they stand there already."""
         if stage.name in self.measurements:
+            return
+        if stage.method.yields is Yields.REWARD_MODEL:
+            self._assess(
+                Subject(stage.name, open_artifact(folder), stage.adapter, is_reward_model=True), folder
+            )
             return
         subject = Subject(stage.name, open_artifact(folder), stage.adapter, self._reference(stage))
         self._assess(subject, folder, headline=stage.method.headline)
@@ -99,6 +107,8 @@ class Assessor:
     def _measure(self, subject: Subject, spec: EvaluationSpec) -> Measurement:
         rows = self.rows()
         self.listener(EvaluationStarted(subject.name, len(rows)))
+        if subject.is_reward_model:
+            return self._measure_pairs(subject, rows)
         model, base = self.bases.open(subject.adapter, subject.artifact)
         measured = measure(
             model,
@@ -113,6 +123,15 @@ class Assessor:
         )
         del model
         self.bases.release()
+        return replace(measured, fingerprint=self._fingerprint(subject))
+
+    def _measure_pairs(self, subject: Subject, rows: list[EvaluationRow]) -> Measurement:
+        assert subject.artifact is not None
+        base = self.bases.get(subject.adapter)
+        path = str(subject.artifact.folder)
+        model = open_reward_model(path, self.bases.device, at=self._spec.at, base=base)
+        stamp = self._stamp(len(rows))
+        measured = measure_pairs(model, rows, seed=self.plan.seed, name=subject.name, data=stamp)
         return replace(measured, fingerprint=self._fingerprint(subject))
 
     def rows(self) -> list[EvaluationRow]:

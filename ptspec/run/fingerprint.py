@@ -9,12 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from ptspec.data.sources import content_hash
-from ptspec.recipe.plan import EvaluationSpec, Mix, ModelSpec, Plan, Source, Stage
+from ptspec.recipe.plan import (
+    EvaluationSpec,
+    JudgeSpec,
+    Mix,
+    ModelSpec,
+    Plan,
+    RewardSpec,
+    Source,
+    Stage,
+)
 
 VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 FORMAT = 1
@@ -55,6 +65,19 @@ class Hashes:
         if name not in self._sources:
             self._sources[name] = self._hash_source(self._plan.data[name])
         return self._sources[name]
+
+    def file(self, name: str) -> str:
+        """The hash of a file that a recipe names, found from the working directory or beside the recipe."""
+        places = (Path(name), self._plan.recipe.parent / name)
+        found = next((place for place in places if place.is_file()), None)
+        return hash_file(found) if found else "missing"
+
+    def reward_model(self, model: str) -> str:
+        """The hash of a reward model: a stage of this run, a folder, or a hub id, which stands for itself."""
+        for folder in (self._plan.output / model, Path(model)):
+            if folder.is_dir():
+                return hash_folder(folder)
+        return model
 
     def _hash_source(self, source: Source | Mix) -> Any:
         if isinstance(source, Mix):
@@ -123,10 +146,29 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
             dict(stage.adapter.quantization),
         ],
         "config": effective_config(stage),
+        "signals": _signals(plan, stage, hashes),
         "seed": plan.seed,
         "precision": plan.compute.precision,
         "versions": versions(),
     }
+
+
+def _signals(plan: Plan, stage: Stage, hashes: Hashes) -> list[Any]:
+    """The rewards and the judge of `stage`: what they are, and what stands in the files that they name."""
+    judge = plan.judges[stage.judge] if stage.judge else None
+    named = [*stage.rewards, *([judge.reward] if judge and judge.reward else [])]
+    signals = [_signal(plan.rewards[name], hashes) for name in named]
+    return [*signals, *([_signal(judge, hashes)] if judge else [])]
+
+
+def _signal(spec: RewardSpec | JudgeSpec, hashes: Hashes) -> Any:
+    described = {name: value for name, value in asdict(spec).items() if name not in ("name", "at")}
+    file, _, function = (spec.function or "").rpartition(":")
+    if file:
+        described["function"] = [function, hashes.file(file)]
+    if isinstance(spec, RewardSpec) and spec.model is not None:
+        described["model"] = hashes.reward_model(spec.model)
+    return described
 
 
 def effective_config(stage: Stage) -> Mapping[str, Any]:

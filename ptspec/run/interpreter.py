@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.load import load
+from ptspec.data.load import load, strings_in
 from ptspec.data.sources import shown
 from ptspec.diagnostics import CheckError, Diagnostic, Location
 from ptspec.evaluation.checks import Outcome, outcome
@@ -26,12 +26,16 @@ from ptspec.events import (
     StageLine,
     StageReused,
 )
+from ptspec.methods.types import Yields
+from ptspec.model import probes
 from ptspec.model.bases import Bases
 from ptspec.model.device import Device, find_device
-from ptspec.model import probes
 from ptspec.model.handover import describe_adapter, prepare
 from ptspec.model.probes import Probes
-from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
+from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, RewardSpec, Stage
+from ptspec.rewards.build import judge as judge_named
+from ptspec.rewards.build import reward_functions, reward_weights
+from ptspec.rewards.models import RewardModel, open_reward_model
 from ptspec.run.artifact import (
     FORMAT,
     RECORD,
@@ -49,7 +53,7 @@ from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredi
 from ptspec.run.manifest import now, write_manifest
 from ptspec.run.options import LOG, Options
 from ptspec.training.begin import check_saved
-from ptspec.training.train import CHECKPOINTS, Job, Trained, train
+from ptspec.training.train import CHECKPOINTS, Job, Signals, Trained, train
 
 
 @dataclass(frozen=True)
@@ -140,9 +144,10 @@ class Run:
         job = Job(
             stage=stage,
             base=base,
-            policy=prepare(base, incoming, stage),
+            policy=prepare(base, incoming, stage, self.plan.seed),
             dataset=dataset,
             handed_over=self._handed_over(stage, incoming, dataset),
+            signals=self._signals(stage),
             folder=partial,
             device=self.device,
             precision=self.plan.compute.precision,
@@ -154,9 +159,7 @@ class Run:
         trained = train(job, self.listener)
         del job, base
         self.bases.release()
-        saved, _ = self.bases.open(stage.adapter, open_artifact(partial))
-        distance = check_saved(stage, saved, trained.probes)
-        del saved
+        distance = check_saved(stage, self._saved(stage, partial), trained.probes)
         strip_pickles(partial / CHECKPOINTS)
         write_json(partial / RECORD, self._record(stage, covered, fingerprint, trained, distance))
         if self.plan.evaluation is not None:
@@ -172,6 +175,33 @@ class Run:
         named = any(other.name == stage.parent for other in self.plan.stages)
         folder = self.plan.output / stage.parent if named else Path(stage.parent)
         return open_artifact(folder, f"{stage.at}/from")
+
+    def _saved(self, stage: Stage, folder: Path) -> Any:
+        """What lies in `folder`, opened as anyone would."""
+        if stage.method.yields is Yields.REWARD_MODEL:
+            base = self.bases.get(stage.adapter)
+            return open_reward_model(str(folder), self.device, at=stage.at, base=base).model
+        return self.bases.open(stage.adapter, open_artifact(folder))[0]
+
+    def _signals(self, stage: Stage) -> Signals:
+        """What `stage` is told about its completions, made from the rewards or the judge that it names."""
+        source = self.plan.data[stage.data]
+        options: dict[str, Any] = {
+            "strings": strings_in(source, self.plan.data),
+            "allow_code": self.options.allow_code,
+            "open_model": self._open_reward_model,
+        }
+        rewards = reward_functions(self.plan, stage.rewards, **options)
+        weights = reward_weights(self.plan, stage.rewards)
+        judge = judge_named(self.plan, stage.judge, **options) if stage.judge else None
+        return Signals(tuple(rewards), tuple(weights), judge)
+
+    def _open_reward_model(self, spec: RewardSpec) -> RewardModel:
+        """The model that a reward names: a reward stage of this run, a folder or a hub id."""
+        named = any(stage.name == spec.model for stage in self.plan.stages)
+        path = str(self.plan.output / str(spec.model)) if named else str(spec.model)
+        base = self.bases.get(self.plan.stages[0].adapter)
+        return open_reward_model(path, self.device, at=spec.at, base=base)
 
     def _handed_over(self, stage: Stage, incoming: Artifact | None, rows: Any) -> Probes:
         """The probes that the stage's policy must reproduce: those its parent left, else taken anew from what
@@ -266,7 +296,7 @@ def _why_again(record: dict[str, Any] | None, covered: dict[str, Any]) -> str | 
 
 def reference_of(stage: Stage) -> str | None:
     """The reference policy in words: "sft, frozen"; None for a method without one."""
-    return f"{stage.parent}, frozen" if stage.method.reference else None
+    return f"{stage.parent}, frozen" if stage.has_reference else None
 
 
 def _handover(stage: Stage) -> str | None:

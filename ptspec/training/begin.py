@@ -9,6 +9,7 @@ from typing import Any
 from peft import PeftModel
 
 from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.methods.types import Yields
 from ptspec.model import probes
 from ptspec.model.probes import Probes
 from ptspec.recipe.plan import Stage
@@ -19,13 +20,16 @@ REFERENCE = "ref"
 
 @dataclass(frozen=True)
 class Beginning:
-    """Distances in nats a token: of the policy to the one that was handed over, and to its reference."""
+    """Distances in nats a token: of the policy to the one that was handed over (None: a reward model is new),
+    and to its reference (None: it has none)."""
 
-    handed_over: float
+    handed_over: float | None
     reference: float | None
 
     @property
     def words(self) -> str:
+        if self.handed_over is None:
+            return "a new head over the base"
         agree = f"probes agree to {self.handed_over:.0e}" if self.handed_over else "probes agree exactly"
         if self.reference is None:
             return agree
@@ -41,11 +45,13 @@ def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
 
     Raises `StageError` with both numbers and the likely cause where one differs by more than rounding.
     """
+    if stage.method.yields is Yields.REWARD_MODEL:
+        return Beginning(None, None)
     model = trainer.accelerator.unwrap_model(trainer.model)
     bound = probes.tolerance(model)
     now = probes.measure(model, expected.ids)
     found = Beginning(now.distance(expected), _to_reference(trainer, model, now, stage))
-    if found.handed_over > bound:
+    if found.handed_over is not None and found.handed_over > bound:
         raise StageError(_another_policy(stage, found.handed_over, bound))
     if found.reference is not None and found.reference > bound:
         raise StageError(_another_reference(stage, found.reference, bound))
@@ -53,7 +59,7 @@ def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
 
 
 def _to_reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> float | None:
-    if not stage.method.reference:
+    if not stage.has_reference:
         return None
     reference = getattr(trainer, "ref_model", None)
     if reference is not None:

@@ -18,15 +18,27 @@ from ptspec.model.handover import Policy
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
 from ptspec.recipe.plan import Stage, TrackingSpec
+from ptspec.rewards.builtin import RewardFunction
+from ptspec.rewards.judges import Judge
 from ptspec.training.begin import Beginning, check_beginning
 from ptspec.training.config import trainer_arguments
 from ptspec.training.listen import Frozen, Progress
+from ptspec.training.reference import adopt, loading_none, takes_reference
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 CHECKPOINTS = "checkpoints"
 METRICS = "metrics.jsonl"
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What an online method is told about its completions: rewards with their weights, or a judge."""
+
+    rewards: tuple[RewardFunction, ...] = ()
+    weights: tuple[float, ...] = ()
+    judge: Judge | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +57,7 @@ class Job:
     reference: str | None
     reason: str | None
     handed_over: Probes
+    signals: Signals = Signals()
 
 
 @dataclass(frozen=True)
@@ -92,7 +105,21 @@ def train(job: Job, listener: Listener) -> Trained:
 
 
 def _trainer(job: Job, checkpoints: Path) -> Any:
+    trainer_class = resolve_name(job.stage.method.trainer)
     arguments = trainer_arguments(job.stage, job.device, job.precision, job.tracking, job.seed, checkpoints)
+    parts = _parts(job, arguments)
+    reference = job.policy.reference_model
+    if reference is None:
+        return trainer_class(**parts)
+    if takes_reference(trainer_class):
+        return trainer_class(ref_model=reference, **parts)
+    with loading_none(arguments):
+        trainer = trainer_class(**parts)
+    adopt(trainer, reference)
+    return trainer
+
+
+def _parts(job: Job, arguments: Any) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "model": job.policy.model,
         "args": arguments,
@@ -101,9 +128,12 @@ def _trainer(job: Job, checkpoints: Path) -> Any:
     }
     if job.policy.adapter is not None:
         parts["peft_config"] = job.policy.adapter
-    if job.policy.reference_model is not None:
-        parts["ref_model"] = job.policy.reference_model
-    return resolve_name(job.stage.method.trainer)(**parts)
+    if job.signals.judge is not None:
+        parts["judge"] = job.signals.judge
+    elif job.signals.rewards:
+        parts["reward_funcs"] = list(job.signals.rewards)
+        arguments.reward_weights = list(job.signals.weights)
+    return parts
 
 
 def last_checkpoint(checkpoints: Path) -> Path | None:
