@@ -11,6 +11,7 @@ from peft import PeftModel
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.methods.types import Yields
 from ptspec.model import probes
+from ptspec.model.adapters import ADAPTER
 from ptspec.model.probes import Probes
 from ptspec.recipe.plan import Stage
 
@@ -45,9 +46,11 @@ def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
 
     Raises `StageError` with both numbers and the likely cause where one differs by more than rounding.
     """
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    if not _is_trained(model):
+        raise StageError(_nothing_to_train(stage))
     if stage.method.yields is Yields.REWARD_MODEL:
         return Beginning(None, None)
-    model = trainer.accelerator.unwrap_model(trainer.model)
     bound = probes.tolerance(model)
     now = probes.measure(model, expected.ids)
     found = Beginning(now.distance(expected), _to_reference(trainer, model, now, stage))
@@ -56,6 +59,21 @@ def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
     if found.reference is not None and found.reference > bound:
         raise StageError(_another_reference(stage, found.reference, bound))
     return found
+
+
+def _is_trained(model: Any) -> bool:
+    """Whether anything of the policy takes part in training; a reference adapter beside it does not count."""
+    ours = f".{ADAPTER}." if isinstance(model, PeftModel) else ""
+    return any(ours in name and parameter.requires_grad for name, parameter in model.named_parameters())
+
+
+def _nothing_to_train(stage: Stage) -> Diagnostic:
+    return Diagnostic(
+        "nothing-to-train",
+        f'stage "{stage.name}" would train nothing: every weight of its policy is frozen',
+        pointer=stage.at,
+        hint="the adapter was attached for inference, or target_modules and modules_to_save name nothing",
+    )
 
 
 def _to_reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> float | None:

@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from conftest import pt, run_small, write_recipe
+from conftest import ROOT, pt, run_small, write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -58,7 +58,8 @@ def test_stages_load_with_one_line_of_plain_peft_and_are_what_was_measured(small
         folder = small_run.output / stage
         model = AutoPeftModelForCausalLM.from_pretrained(folder).eval()
         tokenizer = load_tokenizer(ModelSpec(str(folder), local=True))
-        rows = [json.loads(line) for line in open("data/eval.jsonl").readlines()[:16]]
+        lines = (ROOT / "data/eval.jsonl").read_text().splitlines()[:16]
+        rows = [json.loads(line) for line in lines]
         spec = EvaluationSpec("heldout", metrics=("loss",), max_new_tokens=1)
         measured = measure(model, tokenizer, [evaluation_row(row) for row in rows], spec, seed=7)
         stored = load_measurement(folder).metrics["loss"].value
