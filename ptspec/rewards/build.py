@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ptspec.diagnostics import InputError
+from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
 from ptspec.rewards.builtin import RewardFunction, builtin
 from ptspec.rewards.check import no_builtin_judge, places_of
@@ -51,6 +52,40 @@ def judge(plan: Plan, name: str, *, strings: bool, allow_code: bool, open_model:
         )
         return BradleyTerry(tuple(rewards), tuple(reward_weights(plan, [spec.reward])))
     return _user_judge(spec, strings, allow_code)
+
+
+def check_ready(plan: Plan, *, allow_code: bool) -> None:
+    """Tells before the first stage what would stop a later one: code that is not allowed or fails when it is
+    imported, a key that is not in the environment, httpx not installed. Opens no model and asks no server.
+
+    Raises `InputError` with every such fault of the rewards and judges that stages and the evaluation use.
+    """
+    faults: list[Diagnostic] = []
+    for make in _preparations(plan, allow_code):
+        try:
+            make()
+        except InputError as error:
+            faults += error.diagnostics
+    if faults:
+        raise InputError(*faults)
+
+
+def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]]:
+    named = {stage.judge for stage in plan.stages} | {plan.evaluation.judge if plan.evaluation else None}
+    judges = [spec for name, spec in plan.judges.items() if name in named]
+    rewards = {name for stage in plan.stages for name in stage.rewards} | {spec.reward for spec in judges}
+    for reward in plan.rewards.values():
+        if reward.name in rewards and reward.model is None:
+            yield partial(_reward, reward, False, allow_code, _unopened)
+    for spec in judges:
+        if spec.endpoint is not None:
+            yield partial(endpoint_judge, spec, places_of(plan))
+        elif spec.function is not None:
+            yield partial(_user_judge, spec, False, allow_code)
+
+
+def _unopened(spec: RewardSpec) -> RewardModel:
+    raise AssertionError(f"{spec.name} is not a reward model")
 
 
 def _reward(spec: RewardSpec, strings: bool, allow_code: bool, open_model: OpenModel) -> RewardFunction:

@@ -1,13 +1,14 @@
 """From a plan's rewards and judges to what a trainer calls."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ptspec.diagnostics import InputError, StageError
 from ptspec.recipe.resolve import read_recipe
-from ptspec.rewards.build import judge, reward_functions, reward_weights
+from ptspec.rewards.build import check_ready, judge, reward_functions, reward_weights
 from ptspec.rewards.check import check_functions
 from ptspec.rewards.endpoint import EndpointJudge
 from ptspec.rewards.models import RewardModel
@@ -185,3 +186,41 @@ def test_checking_a_plan_finds_what_building_it_would(plan_of):
     ]
     with pytest.raises(InputError):
         judge(plan, "none", strings=True, allow_code=True, open_model=no_model)
+
+
+def test_what_would_stop_a_later_stage_is_told_before_the_first(plan_of, monkeypatch):
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    plan = plan_of(
+        {
+            "short": {"function": "mine.py:brevity"},
+            "right": {"function": "exact_match"},
+            "liked": {"model": str(ROOT / "data/base_model")},
+            "unused": {"function": "mine.py:wrong"},
+        },
+        {
+            "fair": {"function": "mine.py:shorter"},
+            "llm": {"endpoint": "http://127.0.0.1:9/v1", "model": "m", "api_key_env": "NO_SUCH_KEY"},
+            "by": {"reward": "short"},
+        },
+    )
+    check_ready(plan, allow_code=False)
+
+    def told(allow_code, *, judge=None, rewards=()):
+        stage = replace(plan.stages[0], judge=judge, rewards=rewards)
+        with pytest.raises(InputError) as error:
+            check_ready(replace(plan, stages=(stage,)), allow_code=allow_code)
+        return [(fault.code, fault.pointer) for fault in error.value.diagnostics]
+
+    not_allowed = ("code-not-allowed", "/rewards/short/function")
+    assert told(False, judge="by") == [not_allowed]
+    assert told(False, rewards=("short", "right", "liked"), judge="fair") == [
+        not_allowed,
+        ("code-not-allowed", "/judges/fair/function"),
+    ]
+    no_key = ("missing-key", "/judges/llm/api_key_env")
+    assert told(True, rewards=("short", "liked"), judge="llm") == [no_key]
+    (plan.recipe.parent / "mine.py").write_text("import no_such_module_at_all")
+    assert told(True, rewards=("short",), judge="llm") == [
+        ("failing-import", "/rewards/short/function"),
+        no_key,
+    ]
