@@ -39,6 +39,8 @@ _JSON_TYPES: dict[Any, str] = {
     list: "array",
 }
 
+_ORDER = ("boolean", "integer", "number", "string", "array", "object", "null")
+
 # Where the annotation is looser than what the class takes, or says nothing.
 _CORRECTIONS: dict[str, Schema] = {
     "DPOConfig.loss_type": {"type": ["string", "array"], "items": {"type": "string"}},
@@ -122,9 +124,10 @@ def _union(members: list[Schema]) -> Schema | None:
 
 
 def _types(members: list[Schema]) -> str | list[str]:
+    """In a fixed order: `typing` caches unions by their members, in the order in which it met them first."""
     nested = [m["type"] if isinstance(m["type"], list) else [m["type"]] for m in members]
-    flat = list(dict.fromkeys(name for names in nested for name in names))
-    ordered = [name for name in flat if name != "null"] + (["null"] if "null" in flat else [])
+    found = {name for names in nested for name in names}
+    ordered = [name for name in _ORDER if name in found]
     return ordered[0] if len(ordered) == 1 else ordered
 
 

@@ -22,6 +22,7 @@ METRICS = (
     "preference_accuracy",
     "pair_accuracy",
     "reward_margin",
+    "pair_margin",
     "response_length",
     "finished",
     "distinct_1",
@@ -149,12 +150,16 @@ def _check_groups(stage: Stage, compute: ComputeSpec | None, findings: Findings)
     if batch % group:
         place = next((k for k in _GROUP_FIELDS if k in stage.config), None)
         at = join(stage.at, "config", place) if place else stage.at
-        counted = f"per_device_train_batch_size {rows} × {processes} process{'es' if processes > 1 else ''}"
         message = f"a generation batch of {batch} rows cannot be split into groups of num_generations {group}"
-        hint = (
-            "make it a multiple" if "generation_batch_size" in stage.config else f"{counted} × {steps} steps"
-        )
+        over = f" × {processes} processes" if processes > 1 else ""
+        parts = f"per_device_train_batch_size {rows} × {_steps_by(stage)} {steps}{over}"
+        what = "it" if "generation_batch_size" in stage.config else parts
+        hint = f"make {what} a multiple of {group}"
         findings.error("contradiction", at, message, hint)
+
+
+def _steps_by(stage: Stage) -> str:
+    return "steps_per_generation" if "steps_per_generation" in stage.config else "gradient_accumulation_steps"
 
 
 _GROUP_FIELDS = (

@@ -72,8 +72,6 @@ def data(value: Value, places: Places, findings: Findings) -> dict[str, Source |
     found: dict[str, Source | Mix] = {}
     for name, given in value.items():
         at = join("/data", name)
-        if not isinstance(given, dict):
-            continue
         made = (
             _mix(name, given, at, value, findings)
             if "mix" in given
@@ -138,8 +136,6 @@ def rewards(
     """`stages` are the names of the stages with their methods: a reward may be a model that one trains."""
     found = {}
     for name, given in value.items():
-        if not isinstance(given, dict):
-            continue
         at = join("/rewards", name)
         if "function" in given and "model" in given:
             message = f'reward "{name}" gives both "function" and "model"'
@@ -171,8 +167,6 @@ def judges(value: Value, places: Places, rewards: Sequence[str], findings: Findi
     """`rewards` are the names in /rewards: a judge may go by one of them."""
     found = {}
     for name, given in value.items():
-        if not isinstance(given, dict):
-            continue
         at = join("/judges", name)
         kinds = [key for key in ("function", "reward", "endpoint") if key in given]
         if len(kinds) > 1:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ptspec.diagnostics import InputError, Severity
-from ptspec.methods import METHODS
 from ptspec.recipe.plan import Handover, Mix, OnFail
 from ptspec.recipe.resolve import load_plan, read_recipe
 
@@ -251,7 +250,6 @@ def test_the_name_defaults_to_the_files_stem_as_a_slug(folder):
     assert load_plan(moved).name == "my_recipe__2"
 
 
-@pytest.mark.skipif("grpo" not in METHODS, reason="grpo is not shipped yet")
 @pytest.mark.parametrize(
     ("config", "compute", "fits"),
     [
@@ -271,7 +269,6 @@ def test_a_generation_batch_holds_whole_groups(folder, config, compute, fits):
     assert codes(stages, rewards=rewards, **more) == ([] if fits else ["contradiction"])
 
 
-@pytest.mark.skipif("reward" not in METHODS, reason="reward is not shipped yet")
 def test_a_reward_stage_is_no_parent_and_may_be_named_as_a_reward(folder):
     rewards = {"trained": {"model": "rm"}}
     made = plan([stage("sft"), stage("rm", "reward"), stage("dpo")], rewards=rewards, adapter=LORA)
