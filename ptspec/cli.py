@@ -147,6 +147,9 @@ def run(
         Path | None, typer.Option(metavar="DIR", help="The run's own folder, in place of outputs/NAME.")
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Train finished stages again.")] = False,
+    max_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Save and stop after this long: 90s, 30m, 2h.")
+    ] = None,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Let the recipe run Python that it names.")
     ] = False,
@@ -157,6 +160,7 @@ def run(
     from ptspec.run.preflight import preflight
     from ptspec.run.session import execute
 
+    seconds = None if max_time is None else _seconds(max_time)
     reading = preflight(recipe, overrides or (), output)
     _tell(reading.diagnostics)
     if reading.plan is None:
@@ -164,7 +168,17 @@ def run(
         raise typer.Exit(Exit.WRONG_INPUT)
     _must_be_one_of(until, [stage.name for stage in reading.plan.stages])
     with listener() as listen:
-        execute(reading.plan, listen, Options(until, fresh, allow_code))
+        execute(reading.plan, listen, Options(until, fresh, seconds, allow_code))
+
+
+def _seconds(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = text[:-1], text[-1:]
+    try:
+        return float(number) * units[unit]
+    except (KeyError, ValueError):
+        hint = "a number and a unit: 90s, 30m, 2h"
+        raise InputError(Diagnostic("wrong-usage", f'--max-time: "{text}" is no time', hint=hint)) from None
 
 
 def _must_be_one_of(until: str | None, stages: Sequence[str]) -> None:

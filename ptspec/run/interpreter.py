@@ -14,7 +14,7 @@ from typing import Any
 
 from ptspec.data.load import load, strings_in
 from ptspec.data.sources import shown
-from ptspec.diagnostics import CheckError, Diagnostic, Location
+from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, Location
 from ptspec.evaluation.checks import Outcome, outcome
 from ptspec.evaluation.measurement import Measurement
 from ptspec.events import (
@@ -53,6 +53,7 @@ from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredi
 from ptspec.run.manifest import now, write_manifest
 from ptspec.run.options import LOG, Options
 from ptspec.training.begin import check_saved
+from ptspec.training.stop import Wish
 from ptspec.training.train import CHECKPOINTS, Job, Signals, Trained, train
 
 
@@ -67,7 +68,8 @@ class Outcomes:
 class Run:
     """One run of a plan in its output folder, which the caller has locked."""
 
-    def __init__(self, plan: Plan, listener: Listener, options: Options) -> None:
+    def __init__(self, plan: Plan, listener: Listener, options: Options, wish: Wish) -> None:
+        self.wish = wish
         self.plan = plan
         self.listener = listener
         self.options = options
@@ -87,6 +89,8 @@ class Run:
         if self.plan.evaluation is not None:
             self.assessor.base()
         for stage in stages:
+            if self.wish.reason is not None:
+                raise Interrupted(_not_begun(stage, self.wish.reason))
             self._stage(stage)
             self._write_manifest()
         names = tuple(stage.name for stage in stages)
@@ -156,7 +160,7 @@ class Run:
             reference=reference_of(stage),
             reason=reason,
         )
-        trained = train(job, self.listener)
+        trained = train(job, self.listener, self.wish)
         del job, base
         self.bases.release()
         distance = check_saved(stage, self._saved(stage, partial), trained.probes)
@@ -292,6 +296,11 @@ def _why_again(record: dict[str, Any] | None, covered: dict[str, Any]) -> str | 
     if record is None:
         return None
     return ", ".join(changes(record.get("ingredients", {}), covered)) or "asked for with --fresh"
+
+
+def _not_begun(stage: Stage, reason: str) -> Diagnostic:
+    message = f"{reason}: {stage.name} was not begun; the same command goes on with it"
+    return Diagnostic("interrupted", message, pointer=stage.at)
 
 
 def reference_of(stage: Stage) -> str | None:

@@ -9,9 +9,11 @@ LOG = "run.log"
 
 @dataclass(frozen=True)
 class Options:
-    """`until`: the last stage to run. `fresh`: train again what is finished. `allow_code`: the recipe may
+    """`until`: the last stage to run. `fresh`: train again what is finished.
+    `max_seconds`: save and stop after so long. `allow_code`: the recipe may
     name Python functions and remote code, which are then run."""
 
     until: str | None = None
     fresh: bool = False
+    max_seconds: float | None = None
     allow_code: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -28,11 +29,13 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     Raises a `PtError`: `InputError` where something is wrong before a stage starts, `StageError` where one
     fails, `CheckError` where a check does not hold, `Interrupted`.
     """
+    begun = time.monotonic()
     quiet_environment()
     plan.output.mkdir(parents=True, exist_ok=True)
     with lock(plan.output), into_log(plan.output / LOG), _told(plan):
         # Imported here, since these libraries have things to say when they are imported.
         from ptspec.run.interpreter import Run
+        from ptspec.training.stop import Wish
 
         events = EventLog(plan.output)
 
@@ -40,8 +43,10 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
             events(event)
             listener(event)
 
+        wish = Wish(None if options.max_seconds is None else begun + options.max_seconds)
         try:
-            return Run(plan, both, options).go()
+            with wish.listening():
+                return Run(plan, both, options, wish).go()
         finally:
             events.close()
 

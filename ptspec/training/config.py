@@ -17,6 +17,8 @@ DEFAULTS: Mapping[str, Any] = {
     "logging_steps": 1,
     # Disk is finite: a resumed run needs the last checkpoint, and the one before in case that is damaged.
     "save_total_limit": 2,
+    # The trainer would hide a loss that is not a number behind the mean of the others.
+    "logging_nan_inf_filter": False,
 }
 
 

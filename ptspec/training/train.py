@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback
 
-from ptspec.events import Listener, StageChecked, StageStarted, StageTrained
+from ptspec.diagnostics import Diagnostic, Interrupted
+from ptspec.events import Listener, StageChecked, StageStarted, StageTrained, Warned
 from ptspec.model import probes
 from ptspec.model.base import Base
 from ptspec.model.device import Device, begin_peak_memory, peak_memory
@@ -21,9 +22,11 @@ from ptspec.recipe.plan import Stage, TrackingSpec
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
 from ptspec.training.begin import Beginning, check_beginning
+from ptspec.training.checkpoints import last_sound
 from ptspec.training.config import trainer_arguments
 from ptspec.training.listen import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
+from ptspec.training.stop import Finite, Stopping, Wish
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -71,8 +74,12 @@ class Trained:
     config: dict[str, Any]
 
 
-def train(job: Job, listener: Listener) -> Trained:
-    """Trains `job.stage` and saves its policy in `job.folder`; goes on from a checkpoint there, if one is."""
+def train(job: Job, listener: Listener, wish: Wish) -> Trained:
+    """Trains `job.stage` and saves its policy in `job.folder`; goes on from a checkpoint there, if one is.
+
+    Raises `Interrupted` when `wish` ended it early, its progress saved, and `StageError` for a loss that is
+    no number or a policy that is not the one that was handed over.
+    """
     checkpoints = job.folder / CHECKPOINTS
     checkpoints.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(job, checkpoints)
@@ -83,11 +90,15 @@ def train(job: Job, listener: Listener) -> Trained:
     if job.policy.restore is not None:
         trainer.add_callback(Frozen(job.policy.restore))
     trainer.remove_callback(PrinterCallback)
-    resume = last_checkpoint(checkpoints)
+    trainer.add_callback(Stopping(wish))
+    trainer.add_callback(Finite(job.stage))
+    resume = _resume_from(checkpoints, job.stage, listener)
     begin_peak_memory(job.device)
     begun = time.monotonic()
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     seconds = time.monotonic() - begun
+    if trainer.state.global_step < trainer.state.max_steps and wish.reason is not None:
+        raise Interrupted(_interrupted(job.stage, trainer.state.global_step, wish.reason))
     model = trainer.accelerator.unwrap_model(trainer.model)
     trained = Trained(
         steps=trainer.state.global_step,
@@ -136,14 +147,16 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
     return parts
 
 
-def last_checkpoint(checkpoints: Path) -> Path | None:
-    """The newest whole checkpoint: the trainer writes `trainer_state.json` last."""
-    whole = [path.parent for path in checkpoints.glob("checkpoint-*/trainer_state.json")]
-    return max(whole, key=_step, default=None)
+def _resume_from(checkpoints: Path, stage: Stage, listener: Listener) -> Path | None:
+    sound, told = last_sound(checkpoints)
+    for text in told:
+        listener(Warned(text, stage.name))
+    return sound
 
 
-def _step(checkpoint: Path) -> int:
-    return int(checkpoint.name.rpartition("-")[2])
+def _interrupted(stage: Stage, step: int, reason: str) -> Diagnostic:
+    message = f"{reason}: {stage.name} is saved up to step {step}; the same command goes on from there"
+    return Diagnostic("interrupted", message, pointer=stage.at)
 
 
 def _started(job: Job) -> StageStarted:

@@ -26,6 +26,7 @@ from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Source, Stage, 
 from ptspec.rewards.builtin import builtin
 from ptspec.run.artifact import open_artifact
 from ptspec.training.begin import check_saved
+from ptspec.training.stop import Wish
 from ptspec.training.train import Job, Signals, train
 
 pytestmark = pytest.mark.slow
@@ -96,7 +97,7 @@ class Bench:
             if rows is Rows.PROMPT_ONLY
             else Signals(),
         )
-        trained = train(job, lambda event: None)
+        trained = train(job, lambda event: None, Wish())
         artifact = open_artifact(job.folder)
         check_saved(stage, self.bases.open(adapter, artifact)[0], trained.probes)
         return artifact, trained
