@@ -18,6 +18,9 @@ TOKENS = 8192
 LOGIT_BYTES = 256 * 2**20
 """A batch's logits at completion positions stay under this, whatever the vocabulary's size."""
 
+SOFTMAX_POSITIONS = 256
+"""So many positions are in float32 at a time."""
+
 
 def log_likelihoods(
     model: PreTrainedModel,
@@ -56,10 +59,15 @@ def _batch(sequences: Sequence[Encoded], model: PreTrainedModel, trims: bool) ->
 def _completion(logits: torch.Tensor, offset: int, ids: torch.Tensor, sequence: Encoded) -> torch.Tensor:
     """Σ log-softmax at the completion's tokens; `logits` (positions, vocabulary) begin at `offset`."""
     end = len(sequence.ids)
-    predicted = logits[sequence.start - 1 - offset : end - 1 - offset].float()
-    targets = ids[sequence.start : end]
-    chosen = predicted.gather(1, targets[:, None])[:, 0]
-    return (chosen - predicted.logsumexp(1)).double().sum()
+    predicted = logits[sequence.start - 1 - offset : end - 1 - offset].split(SOFTMAX_POSITIONS)
+    targets = ids[sequence.start : end].split(SOFTMAX_POSITIONS)
+    sums = [_log_softmax_sum(part, wanted) for part, wanted in zip(predicted, targets, strict=True)]
+    return torch.stack(sums).sum()
+
+
+def _log_softmax_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    single = logits.float()
+    return (single.gather(1, targets[:, None])[:, 0] - single.logsumexp(1)).double().sum()
 
 
 def _token_budget(model: PreTrainedModel) -> int:

@@ -10,6 +10,7 @@ from tiny_llama import ROWS, random_llama
 
 from ptspec.data.formats import evaluation_row
 from ptspec.diagnostics import InputError, StageError
+from ptspec.evaluation import likelihood
 from ptspec.evaluation.encoding import encode_completions, encode_prompt
 from ptspec.evaluation.generation import respond
 from ptspec.evaluation.likelihood import log_likelihoods
@@ -90,6 +91,14 @@ def test_batch_size_does_not_matter(model, tokenizer, rows):
     prompts = [text.ids[: text.start] for text in encoded]
     one, many = (respond(model, tokenizer, prompts, 12, tokens=budget) for budget in (1, 1000))
     assert one == many
+
+
+def test_nor_do_long_completions(model, tokenizer, rows, monkeypatch):
+    encoded = [encode_completions(tokenizer, r.prompt, (r.rejected,), r.columns)[0] for r in rows]
+    model.eval()
+    whole = log_likelihoods(model, encoded)
+    monkeypatch.setattr(likelihood, "SOFTMAX_POSITIONS", 7)
+    assert log_likelihoods(model, encoded) == pytest.approx(whole, rel=1e-6)
 
 
 def test_a_models_own_generation_settings_do_not_weigh_in(model, tokenizer, rows, spec):
