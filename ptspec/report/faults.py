@@ -56,8 +56,8 @@ def as_text(diagnostic: Diagnostic, colour: bool = False) -> str:
     where, tint = diagnostic.location, _COLOURS[diagnostic.severity]
     head = paint(tint, f"{diagnostic.severity.value}[{diagnostic.code}]")
     place = f"{paint(_BOLD, _place(where))}: " if where else ""
-    lines = [f"{place}{head}: {_visible(diagnostic.message)}"]
-    hint = _visible(diagnostic.hint or "")
+    lines = [f"{place}{head}: {_visible(_short(diagnostic.message))}"]
+    hint = _visible(_short(diagnostic.hint or ""))
     gutter = 5
     if where and where.text is not None and where.column is not None:
         number = str(where.line) if where.line else ""
@@ -70,7 +70,7 @@ def as_text(diagnostic: Diagnostic, colour: bool = False) -> str:
         lines.append(" " * gutter + hint)
     lines += [" " * gutter + _visible(note) for note in diagnostic.notes]
     if diagnostic.pointer and where and where.text is not None:
-        lines.append(" " * gutter + paint(_DIM, f"at {_visible(diagnostic.pointer)}"))
+        lines.append(" " * gutter + paint(_DIM, f"at {_visible(_short(diagnostic.pointer))}"))
     return "\n".join(lines) + "\n"
 
 
@@ -138,6 +138,11 @@ def _window(text: str, start: int, length: int) -> tuple[str, int, int]:
         len(head) + _columns(_visible(text[first:start])),
         max(1, _columns(marked)),
     )
+
+
+def _short(text: str, most: int = 1000) -> str:
+    """A key of a recipe may be of any length; a screen is not."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _visible(text: str) -> str:

@@ -71,6 +71,12 @@ def test_nothing_in_a_recipe_moves_the_cursor(char):
     text.encode()
 
 
+def test_a_key_of_any_length_leaves_room_on_the_screen():
+    key = "x" * 100_000
+    text = as_text(Diagnostic("x", key, Location("f", 1, 2, len(key), f'{{"{key}": 1}}'), f"/{key}", key))
+    assert len(text) < 4000
+
+
 def test_json_has_every_key_and_one_line():
     text = render([FAULT, Diagnostic("x", "a\nb \ud800")], Format.JSON)
     first, second = map(json.loads, text.splitlines())
