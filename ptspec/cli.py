@@ -156,6 +156,7 @@ def run(
 ) -> None:
     """Check a recipe, then train its stages in order, evaluating after each."""
     from ptspec.report.terminal import listener
+    from ptspec.rewards.build import check_ready
     from ptspec.run.options import Options
     from ptspec.run.preflight import preflight
     from ptspec.run.session import execute
@@ -167,6 +168,7 @@ def run(
         say(f"{summary(reading.diagnostics)}. Nothing was started.")
         raise typer.Exit(Exit.WRONG_INPUT)
     _must_be_one_of(until, [stage.name for stage in reading.plan.stages])
+    check_ready(reading.plan, allow_code=allow_code)
     with listener() as listen:
         execute(reading.plan, listen, Options(until, fresh, seconds, allow_code))
 

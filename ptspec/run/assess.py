@@ -6,9 +6,10 @@ What is measured is what was saved: a stage's folder is opened anew over the sha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NoReturn
 
 from ptspec.data.formats import EvaluationRow
 from ptspec.data.load import load_evaluation
@@ -21,8 +22,9 @@ from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated
 from ptspec.methods.types import Headline, Yields
 from ptspec.model.bases import Bases
-from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Source, Stage
-from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, RewardSpec, Source, Stage
+from ptspec.rewards.build import reward_functions
+from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.models import open_reward_model
 from ptspec.run.artifact import Artifact, open_artifact
 from ptspec.run.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
@@ -44,8 +46,11 @@ class Subject:
 class Assessor:
     """The evaluations of a run. `measurements` holds them by policy name, in the order they were made."""
 
-    def __init__(self, plan: Plan, bases: Bases, hashes: Hashes, listener: Listener) -> None:
+    def __init__(
+        self, plan: Plan, bases: Bases, hashes: Hashes, listener: Listener, allow_code: bool = False
+    ) -> None:
         self.plan = plan
+        self.allow_code = allow_code
         self.bases = bases
         self.hashes = hashes
         self.listener = listener
@@ -117,7 +122,7 @@ class Assessor:
             spec,
             seed=self.plan.seed,
             name=subject.name,
-            rewards=reward_functions(self.plan),
+            rewards=self._rewards,
             reference=subject.reference,
             data=self._stamp(len(rows)),
         )
@@ -131,8 +136,21 @@ class Assessor:
         path = str(subject.artifact.folder)
         model = open_reward_model(path, self.bases.device, at=self._spec.at, base=base)
         stamp = self._stamp(len(rows))
-        measured = measure_pairs(model, rows, seed=self.plan.seed, name=subject.name, data=stamp)
+        # The rows are in the form that the model sees already.
+        measured = measure_pairs(
+            replace(model, chat=False), rows, seed=self.plan.seed, name=subject.name, data=stamp
+        )
         return replace(measured, fingerprint=self._fingerprint(subject))
+
+    @property
+    def _rewards(self) -> dict[str, RewardFunction]:
+        """The recipe's reward functions by name. A reward model is not among them: what has been trained to
+        please it should not be measured by it."""
+        names = [name for name, spec in self.plan.rewards.items() if spec.function is not None]
+        made = reward_functions(
+            self.plan, names, strings=False, allow_code=self.allow_code, open_model=_no_model
+        )
+        return dict(zip(names, made, strict=True))
 
     def rows(self) -> list[EvaluationRow]:
         if self._rows is None:
@@ -174,10 +192,5 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def reward_functions(plan: Plan) -> Mapping[str, RewardFunction]:
-    """The built-in rewards of a recipe, ready to score responses."""
-    return {
-        name: builtin(reward.function, reward.options)
-        for name, reward in plan.rewards.items()
-        if reward.function is not None and ":" not in reward.function
-    }
+def _no_model(spec: RewardSpec) -> NoReturn:
+    raise AssertionError(f"reward {spec.name} is a model, and only functions were asked for")

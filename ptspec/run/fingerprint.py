@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -180,7 +180,7 @@ def effective_config(stage: Stage) -> Mapping[str, Any]:
 def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> str:
     """What an evaluation's numbers depend on beside the policy itself."""
     rewards = {
-        name: [reward.function, dict(reward.options)]
+        name: _signal(replace(reward, weight=1.0), hashes)
         for name, reward in plan.rewards.items()
         if reward.function is not None
     }

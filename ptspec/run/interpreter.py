@@ -76,7 +76,7 @@ class Run:
         self.device: Device = find_device()
         self.hashes = Hashes(plan)
         self.bases = Bases(plan.model, self.device)
-        self.assessor = Assessor(plan, self.bases, self.hashes, listener)
+        self.assessor = Assessor(plan, self.bases, self.hashes, listener, options.allow_code)
         self.fingerprints: dict[str, str] = {BASE: BASE}
         self.checks: list[Outcome] = []
 
