@@ -31,6 +31,13 @@ class StageLine:
 
 
 @dataclass(frozen=True)
+class Preparing:
+    """What is going on before the run can say anything of itself: "loading torch, transformers, trl"."""
+
+    what: str
+
+
+@dataclass(frozen=True)
 class RunStarted:
     """`setup` is the adapter setup in words ("LoRA r16"), `device` the hardware ("cpu, 2 threads")."""
 
@@ -142,7 +149,8 @@ class RunFinished:
 
 
 Event = (
-    RunStarted
+    Preparing
+    | RunStarted
     | StageStarted
     | StageChecked
     | StageStep

@@ -11,6 +11,7 @@ from ptspec.events import (
     CheckEvaluated,
     EvaluationStarted,
     Event,
+    Preparing,
     RunFinished,
     RunStarted,
     StageChecked,
@@ -92,6 +93,8 @@ class Plain:
     def _text(self, event: Event) -> str:
         """One event in words."""
         match event:
+            case Preparing():
+                return event.what
             case RunStarted():
                 return _run_started(event)
             case StageStarted():

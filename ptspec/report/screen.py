@@ -12,17 +12,20 @@ from datetime import date
 from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderResult
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType
 from rich.text import Text
 
 from ptspec.diagnostics import CheckError, Interrupted
-from ptspec.events import Event, RunFinished, RunStarted, Warned
+from ptspec.events import Event, Preparing, RunFinished, RunStarted, Warned
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.ending import ending
 from ptspec.report.rows import Headlines, View, groups, header, window
 
 REFRESHES_PER_SECOND = 5
+ERASE_LINE = Control((ControlType.ERASE_IN_LINE, 2), ControlType.CARRIAGE_RETURN)
 
 
 class _Area(Live):
@@ -66,7 +69,10 @@ class Screen:
         with self._lock:
             self._board.apply(event, self._timer())
         match event:
+            case Preparing():
+                self._console.print(Text(f"{event.what} …", style="dim"), end="\r")
             case RunStarted():
+                self._console.control(ERASE_LINE)
                 self._area.start(refresh=True)
             case Warned():
                 self._warn(event)

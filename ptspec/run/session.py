@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.sources import shown
 from ptspec.diagnostics import Diagnostic, InputError, Interrupted, Location, PtError, StageError
-from ptspec.events import Event, Listener
+from ptspec.events import Event, Listener, Preparing
 from ptspec.recipe.document import read_document
 from ptspec.recipe.plan import Plan
 from ptspec.run.lock import lock
@@ -33,6 +33,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     quiet_environment()
     plan.output.mkdir(parents=True, exist_ok=True)
     with lock(plan.output), into_log(plan.output / LOG), _told(plan):
+        listener(Preparing("loading torch, transformers, trl, peft"))
         # Imported here, since these libraries have things to say when they are imported.
         from ptspec.run.interpreter import Run
         from ptspec.training.stop import Wish
