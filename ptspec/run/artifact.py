@@ -137,5 +137,10 @@ def open_artifact(folder: Path, at: str | None = None) -> Artifact:
 
 
 def adapter_weights(folder: Path, config: Mapping[str, Any]) -> str:
-    """The folder or hub id of the weights that an adapter stands on, as `adapter_config.json` names it."""
-    return str(config.get("base_model_name_or_path") or "")
+    """The folder or hub id of the weights that an adapter stands on, as `adapter_config.json` names it; the
+    stage beside it where a whole run was moved."""
+    named = str(config.get("base_model_name_or_path") or "")
+    beside = folder.resolve().parent / Path(named).name
+    return (
+        str(beside) if Path(named).is_absolute() and not Path(named).exists() and beside.is_dir() else named
+    )
