@@ -19,20 +19,20 @@ Judge = Callable[[list[Any], list[Any], list[Any]], Sequence[float]]
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """What to call a judge or reward function in a message: its name, its class's, or of what `partial` wraps."""
+    """What to call a judge or reward in a message: its name, its class's, or of what `partial` wraps."""
     inner = getattr(function, "func", function)
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def ask(judge: Judge, prompts: list[Any], a: list[Any], b: list[Any]) -> list[float]:
-    """P(a ≻ b) for each row. Raises `StageError` that names the judge, and the row where an answer is wrong."""
+    """P(a ≻ b) for each row. Raises `StageError` that names the judge, and the row of a wrong answer."""
     answers = called(judge, "judge", len(prompts), prompts, a, b)
     for row, answer in enumerate(answers):
         if not _is_number(answer) or not 0 <= answer <= 1:
             raise StageError(
                 Diagnostic(
                     "wrong-judgement",
-                    f'the judge "{name_of(judge)}" answered {answer!r} for row {row}, not a probability from 0 to 1',
+                    f'the judge "{name_of(judge)}" answered {answer!r} for row {row}, not one from 0 to 1',
                     hint="a judge returns, for each row, the probability that a is better than b",
                     notes=_row(prompts[row], a[row], b[row]),
                 )
@@ -116,7 +116,7 @@ class BradleyTerry:
         return [0.5 if win is None else win for win in wins]
 
     def scores(self, prompts: list[Any], completions: list[Any], **columns: Any) -> Scores:
-        """r_k of each completion. Raises `StageError` that names the function, and the row of a wrong score."""
+        """r_k of each completion. `StageError` names the function and the row of a wrong score."""
         return [self._scored(reward, prompts, completions, columns) for reward in self.rewards]
 
     def _scored(
@@ -128,7 +128,7 @@ class BradleyTerry:
                 raise StageError(
                     Diagnostic(
                         "wrong-reward",
-                        f'the reward "{name_of(reward)}" returned {score!r} for row {row}, not a finite number',
+                        f'the reward "{name_of(reward)}" returned {score!r} for row {row}, not a number',
                         hint="return None for a row the reward has no say on",
                         notes=(f"prompt: {_short(prompts[row])}", f"completion: {_short(completions[row])}"),
                     )

@@ -12,7 +12,7 @@ OPPONENTS = ("mixture", "ema", "weight_mixture")
 
 @dataclass
 class NashMDConfig(RLOOConfig):  # type: ignore[misc]
-    """`RLOOConfig` with the opponent's fields. `beta` is the paper's τ, the weight of KL(π‖π_ref) in the game.
+    """`RLOOConfig` with the opponent's fields. `beta` is the paper's τ, the weight of KL(π‖π_ref).
 
     Raises `ValueError`, every fault in it, for values that are out of range or that Nash-MD cannot use.
     """
@@ -20,68 +20,69 @@ class NashMDConfig(RLOOConfig):  # type: ignore[misc]
     beta: float = field(
         default=0.05,
         metadata={
-            "help": "Weight of the KL divergence from the reference (tau of the Nash-MD paper). Must be above 0: "
-            "without it the game has no unique equilibrium that mirror descent converges to."
+            "help": "Weight of the KL divergence from the reference (tau of the Nash-MD paper). Must be "
+            "above 0: without it the game has no unique equilibrium that mirror descent converges to."
         },
     )
     opponent: str = field(
         default="mixture",
         metadata={
-            "help": "Whom the policy is judged against. 'mixture': the geometric mixture of policy and reference, "
-            "token by token (Nash-MD). 'ema': the moving average of the policy's weights (Nash-EMA). "
-            "'weight_mixture': policy and reference mixed in the LoRA weights; one forward pass a token, an "
-            "approximation of 'mixture'.",
+            "help": "Whom the policy is judged against. 'mixture': the geometric mixture of policy and "
+            "reference, token by token (Nash-MD). 'ema': the moving average of the policy's weights "
+            "(Nash-EMA). 'weight_mixture': policy and reference mixed in the LoRA weights; one forward pass "
+            "a token, an approximation of 'mixture'.",
             "choices": list(OPPONENTS),
         },
     )
     mixture_coef: float = field(
         default=0.125,
         metadata={
-            "help": "Weight c of the reference in the opponent pi^(1-c) pi_ref^c, from 0 (the policy plays itself) to "
-            "1 (the reference). A larger c steadies training and moves its fixed point away from the "
-            "regularised Nash equilibrium. Not used with opponent 'ema'."
+            "help": "Weight c of the reference in the opponent pi^(1-c) pi_ref^c, from 0 (the policy plays "
+            "itself) to 1 (the reference). A larger c steadies training and moves its fixed point away from "
+            "the regularised Nash equilibrium. Not used with opponent 'ema'."
         },
     )
     mixture_coef_end: float | None = field(
         default=None,
         metadata={
-            "help": "If set, mixture_coef goes linearly from its value at the first step to this one at the last."
+            "help": "If set, mixture_coef goes linearly from its value at the first step to this at the last."
         },
     )
     ema_decay: float = field(
         default=0.99,
         metadata={
-            "help": "Weight of the past in the moving average of the policy after each optimizer step; only with "
-            "opponent 'ema'."
+            "help": "Weight of the past in the moving average of the policy after each optimizer step; only "
+            "with opponent 'ema'."
         },
     )
     num_opponents: int | None = field(
         default=None,
         metadata={
-            "help": "Completions sampled from the opponent for each prompt; every completion of the policy is judged "
-            "against all of them. If None, a quarter of num_generations, at least 1. More opponents lower the "
-            "variance of each reward and cost one generation and num_generations judgements each."
+            "help": "Completions sampled from the opponent for each prompt; every completion of the policy "
+            "is judged against all of them. If None, a quarter of num_generations, at least 1. More of them "
+            "lower the variance of the rewards; each costs a generation and num_generations judgements."
         },
     )
     probe_steps: int = field(
         default=10,
         metadata={
-            "help": "Every so many steps the policy is also judged against the reference (win_rate/reference) and a "
-            "judge is asked again with the sides swapped (judge/asymmetry). 0 turns both off."
+            "help": "Every so many steps the policy is also judged against the reference "
+            "(win_rate/reference), and a judge is asked again with the sides swapped (judge/asymmetry). 0 "
+            "turns both off."
         },
     )
 
     def __post_init__(self) -> None:
-        faults = list(self._faults())
+        faults = [*self._out_of_range(), *self._unsupported()]
         if faults:
             raise ValueError("; ".join(faults))
         super().__post_init__()
         if self.num_opponents is None:
             self.num_opponents = max(1, self.num_generations // 4)
 
-    def _faults(self) -> Iterator[str]:
+    def _out_of_range(self) -> Iterator[str]:
         if not self.beta > 0:
-            yield f"beta must be above 0, not {self.beta}: it is the KL weight (tau) that makes the equilibrium unique"
+            yield f"beta must be above 0, not {self.beta}: the KL weight makes the equilibrium unique"
         if self.opponent not in OPPONENTS:
             yield f"opponent must be one of {', '.join(OPPONENTS)}, not {self.opponent!r}"
         if not 0 <= self.mixture_coef <= 1:
@@ -94,15 +95,14 @@ class NashMDConfig(RLOOConfig):  # type: ignore[misc]
             yield f"num_opponents must be at least 1, not {self.num_opponents}"
         if self.probe_steps < 0:
             yield f"probe_steps must be at least 0, not {self.probe_steps}"
-        yield from self._unsupported()
 
     def _unsupported(self) -> Iterator[str]:
         if self.use_vllm:
-            yield "use_vllm: the opponent mixes two models token by token, which vLLM cannot do; leave it false"
+            yield "use_vllm must be false: vLLM cannot mix two models token by token, as the opponent does"
         if self.sync_ref_model:
-            yield "sync_ref_model: the reference of Nash-MD is fixed, the equilibrium is defined by it; leave it false"
+            yield "sync_ref_model must be false: the equilibrium is defined by a reference that stays"
         if isinstance(self.generation_kwargs, dict) and self.generation_kwargs.get("num_beams", 1) != 1:
-            yield "generation_kwargs.num_beams: completions and opponents are sampled, not searched; leave it out"
+            yield "generation_kwargs must not set num_beams: completions are sampled, not searched"
 
     def mixture_coef_at(self, progress: float) -> float:
         """c after the share `progress` (0 to 1) of training."""

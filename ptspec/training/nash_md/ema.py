@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """θ̄ ← d·θ̄ + (1 − d)·θ over the trained parameters of `model`, starting from what they are when first asked.
+    """θ̄ ← d·θ̄ + (1 − d)·θ over the trained parameters of `model`; it starts as they are when first asked for.
 
     Kept in the parameters' own dtype, or float32 for shorter ones, where a step of 1 − d would round away.
     """

@@ -90,7 +90,7 @@ class Matches:
         return mean_of([abs(p + q - 1) for p, q in zip(there, back, strict=True)])
 
     def reward_means(self) -> dict[str, tuple[float, float]]:
-        """The mean of each reward over the policy's completions, and over those it was last judged against."""
+        """The mean of each reward over the policy's completions, and over those they last met."""
         if not isinstance(self.preference, BradleyTerry) or self.policy_scores is None:
             return {}
         names = [name_of(reward) for reward in self.preference.rewards]

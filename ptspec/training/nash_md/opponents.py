@@ -16,15 +16,7 @@ from transformers import GenerationConfig
 
 from ptspec.training.nash_md.ema import MovingAverage
 from ptspec.training.nash_md.reference import Reference, mixed_weights, second_model, switched_adapter
-from ptspec.training.nash_md.sampler import sample
-
-
-@dataclass(frozen=True)
-class Prompts:
-    """Left-padded: `ids` and `mask` are (rows, length)."""
-
-    ids: Tensor
-    mask: Tensor
+from ptspec.training.nash_md.sampler import Prompts, sample
 
 
 def reference_of(policy: Any, ref_model: Any | None) -> Reference:
@@ -50,6 +42,10 @@ class Opponent:
         with self._weights(coef):
             return self._decode(prompts, 0.0)
 
+    def sample_beside_policy(self, prompts: Prompts, mixed_from: int, coef: float) -> Tensor:
+        """The policy's completions, and from row `mixed_from` on the mixture's; only of kind "mixture"."""
+        return self._decode(prompts, coef, mixed_from)
+
     def sample_reference(self, prompts: Prompts) -> Tensor:
         """Completions of the reference alone."""
         return self._decode(prompts, 1.0)
@@ -59,15 +55,15 @@ class Opponent:
             return mixed_weights(self.policy, coef)
         return self.average.in_place() if self.average else nullcontext()
 
-    def _decode(self, prompts: Prompts, coef: float) -> Tensor:
+    def _decode(self, prompts: Prompts, coef: float, mixed_from: int = 0) -> Tensor:
         model = self.policy.get_base_model() if isinstance(self.policy, PeftModel) else self.policy
         return sample(
             model,
-            prompts.ids,
-            prompts.mask,
+            prompts,
             self.config,
             reference=self.reference,
             coef=coef,
+            mixed_from=mixed_from,
             synced=self.synced,
         )
 

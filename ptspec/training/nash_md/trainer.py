@@ -1,6 +1,6 @@
 """Nash-MD on TRL's RLOO trainer.
 
-The game of Munos et al. (2023), for a prompt x, a preference P and a reference μ (their regularised preference):
+The game of Munos et al. (2023), for a prompt x, a preference P and a reference μ:
 
     P_τ(π ≻ π') = P(π ≻ π') − τ·KL(π‖μ) + τ·KL(π'‖μ)
 
@@ -10,10 +10,11 @@ form, follows the policy gradient with sampled completions y ~ π_θ and y' ~ π
     π^μ_θ(y|x)  ∝  π_θ(y|x)^(1−c) · μ(y|x)^c
     ∇_θ log π_θ(y|x) · ( P(y ≻ y' | x) − 1/2 − τ·log(π_θ(y|x)/μ(y|x)) )
 
-RLOO's estimator is ∇ log π(y_i)·(R_i − mean_{j≠i} R_j) with R = reward − β·Σ_t log(π(y_t|·)/π_ref(y_t|·)): with
+RLOO's estimator is ∇ log π(y_i)·(R_i − mean_{j≠i} R_j), R = reward − β·Σ_t log(π(y_t|·)/π_ref(y_t|·)): with
 the reward P(y ≻ y') and β = τ it is that gradient exactly, the leave-one-out mean in the place of 1/2. (The
-KL term of TRL's GRPO is another: a forward KL per token in the loss, whose fixed point is not the game's, and
-its group mean scales τ by G/(G−1).) So one method of RLOO is overridden: what a completion earns.
+KL term of TRL's GRPO is another: a forward KL per token in the loss, whose fixed point is not the game's,
+and its group mean scales τ by G/(G−1).) So what a completion earns is the one thing that differs here; the
+policy's own completions are sampled in the opponent's batch, because two batches take longer.
 
 The mixture is sampled token by token, π^μ(y_t | ·) ∝ π(y_t | ·)^(1−c)·μ(y_t | ·)^c, as in the paper. The
 fixed point of training is π ∝ μ·exp(P(· ≻ π^μ)/τ). At c = 0 that is the regularised Nash equilibrium; c moves
@@ -31,7 +32,6 @@ from typing import Any
 
 import torch
 from accelerate.utils import gather
-from peft import PeftModel
 from torch import Tensor
 from transformers import TrainerCallback
 from trl import RLOOTrainer
@@ -44,8 +44,9 @@ from ptspec.rewards.judges import BradleyTerry, Judge
 from ptspec.training.nash_md.config import NashMDConfig
 from ptspec.training.nash_md.ema import MovingAverage
 from ptspec.training.nash_md.matches import Matches, Side, groups_of, mean_of, opponent_rows, pairings
-from ptspec.training.nash_md.opponents import Opponent, Prompts, reference_of, until_end
+from ptspec.training.nash_md.opponents import Opponent, reference_of, until_end
 from ptspec.training.nash_md.reference import mixable
+from ptspec.training.nash_md.sampler import Prompts
 
 
 class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
@@ -58,8 +59,8 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
 
     Logged beside RLOO's own: `win_rate/mixture` (P against the opponent, whichever it is), every
     `probe_steps` `win_rate/reference` and `judge/asymmetry` (mean |P(a,b) + P(b,a) − 1|), `mixture_coef`,
-    `opponents/mean_length`, and with Bradley-Terry the rewards of both sides; an opponent of each completion in
-    the completions table.
+    `opponents/mean_length`, and with Bradley-Terry the rewards of both sides; beside each completion of the
+    completions table one of its opponents.
     """
 
     _tag_names = ("trl", "nash-md")
@@ -82,13 +83,15 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
         **options: Any,
     ) -> None:
         self.preference = _preference(judge, reward_funcs, args.reward_weights)
-        # TRL's own reward columns are one, the probability of winning; its reference is loaded only if wanted.
+        # TRL sees one reward, the probability of winning, and loads a reference only where none is given.
         with _overridden(args, reward_weights=None, beta=0.0 if ref_model is not None else args.beta):
             super().__init__(model=model, reward_funcs=[self.preference], args=args, **options)
         if ref_model is not None:
             self.beta = args.beta
             self._adopt_reference(ref_model)
         self._check_opponent()
+        self.groups: list[range] = []
+        self.sampled_beside: list[list[int]] | None = None
         self.average = MovingAverage(self.model, args.ema_decay) if args.opponent == "ema" else None
         if self.average is not None:
             self.add_callback(_Averaging(self.average))
@@ -109,8 +112,8 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
         kind = self.args.opponent
         if kind == "weight_mixture" and (self.ref_model is not None or not mixable(self.model)):
             raise ValueError(
-                'opponent "weight_mixture" mixes LoRA weights and needs plain LoRA: no DoRA, no modules_to_save, no '
-                'full fine-tuning; use "mixture"'
+                'opponent "weight_mixture" mixes LoRA weights and needs plain LoRA (no DoRA, no '
+                'modules_to_save, no full fine-tuning); use "mixture"'
             )
         if kind == "ema" and self.is_deepspeed_enabled:
             raise ValueError('opponent "ema" keeps whole weights, which DeepSpeed splits up; use "mixture"')
@@ -142,6 +145,27 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
     def _average_file(self, folder: str) -> Path:
         return Path(folder) / f"policy_average_{self.accelerator.process_index}.safetensors"
 
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self.groups = groups_of(inputs, self._generations())
+        self.sampled_beside = None
+        scored: dict[str, Any] = super()._generate_and_score_completions(inputs)
+        return scored
+
+    def _generate_single_turn(self, prompt_ids: list[list[int]], images: Any, fields: Any) -> list[list[int]]:
+        """The policy's completions; the mixture's are sampled in the same batch, kept for the rewards."""
+        if images is not None:
+            raise ValueError("Nash-MD takes prompts of text; these hold images")
+        if self.args.opponent != "mixture" or self.use_transformers_continuous_batching:
+            own: list[list[int]] = super()._generate_single_turn(prompt_ids, images, fields)
+            return own
+        policy_rows, rows = len(prompt_ids), self._opponent_rows()
+        with self._generating():
+            padded = self._padded([*prompt_ids, *(prompt_ids[row] for row in rows)])
+            sampled = self.opponent.sample_beside_policy(padded, policy_rows, self._mixture_coef())
+        token_ids = until_end(sampled, self.eos_token_ids)
+        self.sampled_beside = token_ids[policy_rows:]
+        return token_ids[:policy_rows]
+
     def _calculate_rewards(
         self,
         inputs: list[dict[str, Any]],
@@ -149,17 +173,19 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
         completions: list[Any],
         completion_ids_list: list[list[int]],
     ) -> Tensor:
-        """The mean probability that each completion wins against its prompt's opponents: (all rows, 1), gathered."""
-        groups = groups_of(inputs, self._generations())
+        """The mean probability of each completion to beat its prompt's opponents: (all rows, 1), gathered.
+
+        TRL gathers rewards over the processes itself; a judge is asked for this process's rows only.
+        """
         policy = Side(prompts, completions, completion_ids_list, list(range(len(prompts))))
-        opponents = self._opponents(prompts, groups)
+        opponents = self._side(prompts, self.sampled_beside or self._sampled(prompts))
         matches = Matches(self.preference, inputs, policy, self._hooks())
-        wins = matches.against(opponents, groups)
-        self._log_matches(matches, wins, opponents, groups)
+        wins = matches.against(opponents, self.groups)
+        self._log_matches(matches, wins, opponents)
         if self.args.probe_steps and self.state.global_step % self.args.probe_steps == 0:
-            self._log_metric("judge/asymmetry", matches.asymmetry(opponents, groups))
-            reference = self._opponents(prompts, groups, of_reference=True)
-            self._log_metric("win_rate/reference", matches.against(reference, groups).nanmean().item())
+            self._log_metric("judge/asymmetry", matches.asymmetry(opponents, self.groups))
+            reference = self._side(prompts, self._sampled(prompts, of_reference=True))
+            self._log_metric("win_rate/reference", matches.against(reference, self.groups).nanmean().item())
         return gather(wins.to(self.accelerator.device).unsqueeze(1))
 
     def _generations(self) -> int:
@@ -178,17 +204,28 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
             "log_metric": self._log_metric,
         }
 
-    def _opponents(self, prompts: list[Any], groups: list[range], of_reference: bool = False) -> Side:
-        rows = opponent_rows(groups, self.args.num_opponents / self.num_generations)
-        own = [prompts[row] for row in rows]
+    def _opponent_rows(self) -> list[int]:
+        return opponent_rows(self.groups, self.args.num_opponents / self.num_generations)
+
+    def _sampled(self, prompts: list[Any], of_reference: bool = False) -> list[list[int]]:
+        """Completions of the opponent or the reference, for the opponents' rows, in a batch of their own."""
+        prompt_ids, _, _ = self._tokenize_prompts([prompts[row] for row in self._opponent_rows()])
         with self._generating():
-            padded = self._padded(own)
+            padded = self._padded(prompt_ids)
             if of_reference:
                 completions = self.opponent.sample_reference(padded)
             else:
                 completions = self.opponent.sample(padded, self._mixture_coef())
-        token_ids = until_end(completions, self.eos_token_ids)
-        return Side(own, self._decoded(own, token_ids), token_ids, rows)
+        return until_end(completions, self.eos_token_ids)
+
+    def _side(self, prompts: list[Any], token_ids: list[list[int]]) -> Side:
+        """What was written for the opponents' rows, as TRL decodes the policy's completions."""
+        rows = self._opponent_rows()
+        own = [prompts[row] for row in rows]
+        texts: list[Any] = self.processing_class.batch_decode(token_ids, skip_special_tokens=True)
+        if is_conversational({"prompt": own[0]}):
+            texts = [[{"role": "assistant", "content": text}] for text in texts]
+        return Side(own, texts, token_ids, rows)
 
     @contextmanager
     def _generating(self) -> Iterator[None]:
@@ -205,23 +242,14 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
         ):
             yield
 
-    def _padded(self, prompts: list[Any]) -> Prompts:
-        prompt_ids, images, _ = self._tokenize_prompts(prompts)
-        if images is not None:
-            raise ValueError("Nash-MD takes prompts of text; these hold images")
+    def _padded(self, prompt_ids: list[list[int]]) -> Prompts:
         ids = [torch.tensor(row, device=self.accelerator.device) for row in prompt_ids]
         return Prompts(
             pad(ids, self._tokenizer.pad_token_id, "left", self.pad_to_multiple_of),
             pad([torch.ones_like(row) for row in ids], 0, "left", self.pad_to_multiple_of),
         )
 
-    def _decoded(self, prompts: list[Any], token_ids: list[list[int]]) -> list[Any]:
-        texts: list[Any] = self.processing_class.batch_decode(token_ids, skip_special_tokens=True)
-        if is_conversational({"prompt": prompts[0]}):
-            return [[{"role": "assistant", "content": text}] for text in texts]
-        return texts
-
-    def _log_matches(self, matches: Matches, wins: Tensor, opponents: Side, groups: list[range]) -> None:
+    def _log_matches(self, matches: Matches, wins: Tensor, opponents: Side) -> None:
         self._log_metric("win_rate/mixture", wins.nanmean().item())
         self._log_metric("opponents/mean_length", mean_of([len(ids) for ids in opponents.token_ids]))
         if self.args.opponent != "ema":
@@ -229,7 +257,7 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
         for name, (own, other) in matches.reward_means().items():
             self._log_metric(f"rewards/{name}/policy", own)
             self._log_metric(f"rewards/{name}/opponents", other)
-        shown = {row: opponents.completions[number] for row, number in pairings(groups, opponents)}
+        shown = {row: opponents.completions[number] for row, number in pairings(self.groups, opponents)}
         self._log_completion_extra("opponent", [shown[row] for row in sorted(shown)])
 
 
@@ -242,7 +270,7 @@ def _preference(
         raise ValueError("Nash-MD takes a judge or reward functions: exactly one of judge and reward_funcs")
     if judge is not None:
         return judge
-    rewards = tuple(reward_funcs) if isinstance(reward_funcs, Sequence) else (reward_funcs,)
+    rewards: Any = tuple(reward_funcs) if isinstance(reward_funcs, Sequence) else (reward_funcs,)
     if not all(callable(reward) for reward in rewards):
         raise ValueError("reward_funcs of Nash-MD are functions: reward(prompts, completions, **columns)")
     if weights is not None and len(weights) != len(rewards):
