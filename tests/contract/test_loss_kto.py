@@ -97,3 +97,20 @@ def test_equation_8_and_its_reference_point(tmp_path, size, clamped):
     z = estimate.clamp(min=0)
     assert trainer._metrics["train"]["kl"][-1] == pytest.approx(z.item(), abs=1e-4)
     assert_agrees(trainer.model, loss, twin, equation_8(twin, reference, rows, z))
+
+
+def test_pairs_side_by_side_are_not_mismatched(tmp_path):
+    """TRL rotates within blocks of `per_device_train_batch_size` rows in the order given. Where the two rows
+    of a pair are neighbours, the rejected row's "mismatched" answer is the chosen one of its own prompt."""
+    rows = [
+        ("Where does Mira live?", "Mira lives in Tarn.", True),
+        ("Where does Mira live?", "Who?", False),
+        ("And Kim?", "In Oslo.", True),
+        ("And Kim?", "Kim, Kim, Kim.", False),
+        ("Who are you?", "A tiny model.", True),
+        ("Who are you?", "No.", False),
+    ]
+    trainer, tokenizer, _ = kto(tmp_path, 0.0, rows, per_device_train_batch_size=4)
+    answers = [answer_ids(tokenizer, y) for _, y, _ in rows]
+    rotated = [answers[i] for i in (3, 0, 1, 2, 5, 4)]
+    assert trainer.train_dataset["KL_completion_ids"] == rotated
