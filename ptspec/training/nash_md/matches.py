@@ -17,6 +17,8 @@ from torch import Tensor
 from ptspec.rewards.judges import BradleyTerry, Judge, Scores, ask, name_of
 
 NOT_COLUMNS = ("prompt", "completion", "completion_ids")
+LOGS = {"log_extra", "log_metric"}
+"""What a reward function may write to the log; heard for the policy's side alone, as in TRL."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class Matches:
         self.preference = preference
         self.inputs = inputs
         self.policy = policy
+        self.hooks = hooks
         self.policy_scores: Scores | None = None
         if isinstance(preference, BradleyTerry):
             self.policy_scores = self._scores(preference, policy, hooks)
@@ -99,7 +102,8 @@ class Matches:
 
     def _judged(self, opponents: Side, pairs: Sequence[tuple[int, int]]) -> list[float]:
         if isinstance(self.preference, BradleyTerry) and self.policy_scores is not None:
-            self.opponent_scores = self._scores(self.preference, opponents, {})
+            unheard = {**self.hooks, **dict.fromkeys(LOGS & self.hooks.keys(), _unheard)}
+            self.opponent_scores = self._scores(self.preference, opponents, unheard)
             return self._compared(self.preference, self.policy_scores, pairs)
         return ask(self.preference, *self._sides(opponents, pairs))
 
@@ -126,6 +130,10 @@ class Matches:
         return preference.scores(
             side.prompts, side.completions, completion_ids=side.token_ids, **columns, **hooks
         )
+
+
+def _unheard(*args: Any) -> None:
+    pass
 
 
 def _swapped(sides: tuple[list[Any], list[Any], list[Any]]) -> tuple[list[Any], list[Any], list[Any]]:
