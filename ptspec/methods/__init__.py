@@ -6,7 +6,7 @@ from importlib import import_module
 
 from ptspec.methods.types import Method
 
-METHODS = ("sft", "dpo", "orpo", "kto", "grpo", "reward")
+METHODS = ("sft", "dpo", "orpo", "kto", "grpo", "nash_md", "reward")
 
 
 def get(name: str) -> Method:
