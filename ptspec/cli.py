@@ -6,6 +6,7 @@ The only file that imports typer. Modules that load torch are imported inside th
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="pt", standalone_mode=False)
+        typed = shlex.join(["pt", *(sys.argv[1:] if arguments is None else arguments)])
+        command = typer.main.get_command(app)
+        code = command.main(arguments, prog_name="pt", standalone_mode=False, obj=typed)
         return code if isinstance(code, int) else Exit.DONE
     except PtError as error:
         _tell(error.diagnostics)
@@ -140,6 +143,7 @@ def validate(
 
 @app.command()
 def run(
+    context: typer.Context,
     recipe: Recipe,
     overrides: Overrides = None,
     until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
@@ -155,6 +159,7 @@ def run(
     ] = False,
 ) -> None:
     """Check a recipe, then train its stages in order, evaluating after each."""
+    from ptspec.report.html.write import report_whatever_happens
     from ptspec.report.terminal import listener
     from ptspec.rewards.build import check_ready
     from ptspec.run.options import Options
@@ -169,8 +174,9 @@ def run(
         raise typer.Exit(Exit.WRONG_INPUT)
     _must_be_one_of(until, [stage.name for stage in reading.plan.stages])
     check_ready(reading.plan, allow_code=allow_code)
-    with listener() as listen:
-        execute(reading.plan, listen, Options(until, fresh, seconds, allow_code))
+    options = Options(until, fresh, seconds, allow_code, context.obj)
+    with report_whatever_happens(reading.plan.output, say) as reporting, listener() as listen:
+        execute(reading.plan, reporting(listen), options)
 
 
 def _seconds(text: str) -> float:
@@ -193,6 +199,7 @@ def _must_be_one_of(until: str | None, stages: Sequence[str]) -> None:
 
 @app.command()
 def eval(
+    context: typer.Context,
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, stages, adapters or models.")],
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else what is stored is told.")
@@ -215,23 +222,37 @@ def eval(
 
     measured = appraise(ask(runs, data, compare, output, max_new_tokens), listen)
     if compare:
-        print(_compared(measured, show), end="")
+        print(_compared(measured, show, output, context.obj), end="")
     else:
         print(progress_text([(one.name, one.metrics) for one in measured]), end="")
 
 
-def _compared(measured: Sequence[Measurement], show: int) -> str:
+def _compared(measured: Sequence[Measurement], show: int, output: Path | None, command: str) -> str:
     from ptspec.evaluation.compare import biggest_changes, compare
     from ptspec.report.changes import changes_text, telling_metric
     from ptspec.report.comparison import comparison_text
 
     found = compare(measured)
+    if output is not None:
+        from ptspec.report.html.write import write_comparison_report
+
+        say(f"report   {write_comparison_report(found, measured, output, command)}")
     text = comparison_text(found, measured[0].data.file if measured[0].data else "")
     metric = telling_metric(found)
     if not show or metric is None:
         return text
     changes = biggest_changes(measured[0], measured[-1], metric, show)
     return text + "\n" + changes_text(changes, metric, (measured[0].name, measured[-1].name))
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, finished or not.")],
+) -> None:
+    """Write the HTML report of a run again, from what lies in its folder."""
+    from ptspec.report.html.write import write_run_report
+
+    print(write_run_report(run))
 
 
 @app.command()

@@ -105,7 +105,7 @@ def _must_be_ours(output: Path) -> None:
         return
     if not output.is_dir():
         raise InputError(Diagnostic("not-a-folder", f"--output {output} is a file", Location(str(output))))
-    ours = {store.STATS, store.SAMPLES, store.ROWS, *PICTURES}
+    ours = {store.STATS, store.SAMPLES, store.ROWS, REPORT, *PICTURES}
     strange = [p.name for p in output.iterdir() if p.name not in ours and not (p / store.STATS).is_file()]
     if strange:
         message = f"--output {output} holds something else: {strange[0]}"
@@ -113,6 +113,7 @@ def _must_be_ours(output: Path) -> None:
         raise InputError(Diagnostic("folder-in-use", message, Location(str(output)), hint=hint))
 
 
+REPORT = "report.html"
 PICTURES = (
     "training_curves.png",
     "perplexity_distribution.png",

@@ -286,7 +286,7 @@ class Run:
                     "finished": record.get("finished"),
                     "sha256": hash_folder(self.plan.output / stage.name),
                 }
-        write_manifest(self.plan, self.hashes, self.device.words, stages)
+        write_manifest(self.plan, self.hashes, self.device.words, stages, self.options.command)
 
 
 MARK = ".fingerprint"

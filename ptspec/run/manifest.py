@@ -27,7 +27,14 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
-def write_manifest(plan: Plan, hashes: Hashes, device: str, stages: Mapping[str, Mapping[str, Any]]) -> None:
+def write_manifest(
+    plan: Plan,
+    hashes: Hashes,
+    device: str,
+    stages: Mapping[str, Mapping[str, Any]],
+    command: str | None = None,
+) -> None:
+    """`command` is what was typed; its relative paths hold in the working directory, which is kept too."""
     write_json(
         plan.output / MANIFEST,
         {
@@ -36,6 +43,8 @@ def write_manifest(plan: Plan, hashes: Hashes, device: str, stages: Mapping[str,
             "name": plan.name,
             "written": now(),
             "recipe_file": str(plan.recipe),
+            "command": command,
+            "working_directory": str(Path.cwd()),
             "recipe": plan.document,
             "seed": plan.seed,
             "model": {"path": plan.model.path, "revision": plan.model.revision, "sha256": hashes.model()},

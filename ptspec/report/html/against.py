@@ -1,0 +1,168 @@
+"""A comparison as tables: each later model against the first, metric by metric, intervals as pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate, in_words
+from ptspec.evaluation.measurement import metric
+from ptspec.events import Figure
+from ptspec.report import words
+from ptspec.report.html.results import TONES, bounds
+from ptspec.report.measures import Measure, measure
+
+
+@dataclass(frozen=True)
+class Whisker:
+    """An interval around "no difference" (50), in percent of the width."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Line:
+    """One metric of a pair; `note` says unit and direction, `further` why nothing is shown."""
+
+    metric: str
+    label: str
+    note: str
+    a: str
+    b: str
+    difference: str
+    interval: str
+    whisker: Whisker | None
+    words: str
+    tone: str
+    p: str
+    further: str
+    figure: Figure
+    value_a: float | None
+    value_b: float | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Model `b` against `a`; `rates` are how often the response of `b` wins by a reward."""
+
+    a: str
+    b: str
+    sentence: str
+    lines: tuple[Line, ...]
+    rates: tuple[Line, ...]
+
+
+def pairs(found: Comparison) -> tuple[Pair, ...]:
+    return tuple(_pair(found, b) for b in range(1, len(found.names)))
+
+
+def _pair(found: Comparison, b: int) -> Pair:
+    effects = [effect for effect in found.effects if effect.b == b]
+    lines = []
+    for effect in effects:
+        if effect.metric == "preference_accuracy" and not any(e.metric == "accuracy" for e in effects):
+            lines.append(_not_measured("accuracy"))
+        lines.append(_line(effect, found))
+    rates = tuple(_rate(rate) for rate in found.win_rates if rate.b == b)
+    return Pair(found.names[0], found.names[b], in_words(found, b), tuple(lines), rates)
+
+
+def _not_measured(name: str) -> Line:
+    """Preference accuracy is never shown without task accuracy, even if that was not measured."""
+    none = words.NOTHING
+    nowhere = Figure(0.0)
+    return Line(
+        name,
+        metric(name).label,
+        "",
+        none,
+        none,
+        none,
+        "",
+        None,
+        "not measured",
+        "none",
+        "",
+        "",
+        nowhere,
+        None,
+        None,
+    )
+
+
+def _line(effect: Effect, found: Comparison) -> Line:
+    shown = measure(effect.metric, [v[effect.metric] for v in found.values if effect.metric in v])
+    return Line(
+        metric=effect.metric,
+        label=shown.label,
+        note=shown.note,
+        a=shown.number(effect.value_a, shown.decimals),
+        b=shown.number(effect.value_b, shown.decimals),
+        difference=shown.delta(effect.difference.value, shown.decimals),
+        interval=bounds(effect.difference, shown),
+        whisker=_whisker(effect.difference, 0.0),
+        words=effect.words,
+        tone=TONES.get(effect.verdict, ""),
+        p=_p(effect.p_holm),
+        further=_further(effect, shown),
+        figure=effect.difference,
+        value_a=effect.value_a,
+        value_b=effect.value_b,
+    )
+
+
+def _rate(rate: WinRate) -> Line:
+    low, high = (words.fixed(100 * (bound or 0.0), 1) for bound in (rate.rate.low, rate.rate.high))
+    return Line(
+        metric=rate.reward,
+        label=metric(rate.reward).label,
+        note="",
+        a=words.count(rate.losses),
+        b=words.count(rate.wins),
+        difference=words.percent(rate.rate.value),
+        interval=f"[{low}, {high}]",
+        whisker=_whisker(rate.rate, 0.5),
+        words=rate.verdict.value,
+        tone=TONES.get(rate.verdict, ""),
+        p=_p(rate.p_holm),
+        further=f"{words.plural(rate.ties, 'tie')}, counted half",
+        figure=rate.rate,
+        value_a=None,
+        value_b=None,
+    )
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {words.fixed(value, 3)}"
+
+
+def _further(effect: Effect, shown: Measure) -> str:
+    """Why no difference is shown."""
+    low, high = effect.difference.low, effect.difference.high
+    if effect.verdict is not Verdict.NOT_SHOWN or low is None or high is None:
+        return ""
+    if not low <= 0 <= high:
+        return "shown by this metric alone, not with all that were tested"
+    if effect.needed <= effect.rows:
+        return ""
+    precision = metric(effect.metric).precision * (100 if shown.share else 1)
+    return f"±{precision:g} would need about {_rounded(effect.needed)} prompts"
+
+
+def _rounded(rows: int) -> str:
+    unit = 10 ** max(len(str(rows)) - 2, 0)
+    return words.count(-(-rows // unit) * unit)
+
+
+def _whisker(difference: Figure, none: float) -> Whisker | None:
+    """On a scale of its own: the farthest end of the interval is at the edge."""
+    if difference.low is None or difference.high is None:
+        return None
+    reach = max(abs(v - none) for v in (difference.low, difference.value, difference.high))
+    if reach == 0:
+        return Whisker(50, 50, 50)
+    place = [
+        round(50 + 46 * (v - none) / reach, 2) for v in (difference.value, difference.low, difference.high)
+    ]
+    return Whisker(*place)

@@ -1,0 +1,57 @@
+// Samples: search, filter by outcome and slice, order by the biggest change; twenty at a time.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent).samples;
+  if (!data) return;
+  const PAGE = 20;
+  const list = document.getElementById("samples"), more = document.getElementById("more");
+  const control = (id) => document.getElementById(id);
+  const value = (id) => control(id)?.value ?? "";
+  const samples = [...list.children].map((article, index) => ({ article, index, text: article.textContent.toLowerCase() }));
+  let room = PAGE;
+
+  const last = data.policies.length - 1;
+  const from = () => Number(value("from") || last), to = () => Number(value("to") || last);
+
+  const outcome = ({ index }) => {
+    const before = data.correct[index][from()], after = data.correct[index][to()];
+    switch (value("outcome")) {
+      case "right": return after === true;
+      case "wrong": return after === false;
+      case "gained": return before === false && after === true;
+      case "lost": return before === true && after === false;
+      default: return true;
+    }
+  };
+
+  const change = (index) => {
+    const scores = data.scores[Number(value("order"))][index];
+    const before = scores[from()], after = scores[to()];
+    return before === null || after === null ? -1 : Math.abs(after - before);
+  };
+
+  const show = () => {
+    const wanted = value("find").trim().toLowerCase(), slice = value("slice");
+    const fits = (sample) => sample.text.includes(wanted) && outcome(sample) && (!slice || data.slices[sample.index].includes(slice));
+    const found = samples.filter(fits);
+    if (value("order") !== "") {
+      const by = new Map(found.map((sample) => [sample, change(sample.index)]));
+      found.sort((a, b) => by.get(b) - by.get(a) || a.index - b.index);
+    }
+    const shown = found.slice(0, room);
+    list.replaceChildren(...shown.map((sample) => sample.article));
+    more.hidden = found.length <= room;
+    control("shown").textContent = found.length ? `${shown.length.toLocaleString("en")} of ${found.length.toLocaleString("en")} shown` : "No prompt fits.";
+  };
+
+  const again = () => { room = PAGE; show(); };
+  control("filters").addEventListener("input", again);
+  control("filters").addEventListener("submit", (event) => event.preventDefault());
+  more.addEventListener("click", () => {
+    const next = room;
+    room += PAGE;
+    show();
+    const first = list.children[next];
+    if (first) { first.tabIndex = -1; first.focus({ preventScroll: true }); }
+  });
+  show();
+})();

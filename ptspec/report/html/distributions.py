@@ -1,0 +1,167 @@
+"""Histograms of what was measured row by row: perplexity of expected answers, lengths of responses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from ptspec.evaluation.measurement import Measurement, RowMeasurement
+from ptspec.report import words
+
+BINS = 36
+
+
+@dataclass(frozen=True)
+class Bar:
+    """`x`, `width` in percent of the picture, `height` in percent of the highest bar of all policies."""
+
+    x: float
+    width: float
+    height: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """One policy. `middle` is the place of the median in percent; `words` says the picture."""
+
+    policy: str
+    bars: tuple[Bar, ...]
+    middle: float
+    words: str
+
+
+@dataclass(frozen=True)
+class Tick:
+    x: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """Histograms of all policies on one axis. `unit` and the axis are said below them."""
+
+    title: str
+    axis: str
+    histograms: tuple[Histogram, ...]
+    ticks: tuple[Tick, ...]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """From values to percent of the width, and the edges of the bins."""
+
+    low: float
+    high: float
+    log: bool
+
+    def place(self, value: float) -> float:
+        low, high, at = (self._on(v) for v in (self.low, self.high, value))
+        return round(100 * min(1.0, max(0.0, (at - low) / (high - low))), 2)
+
+    def edge(self, index: int) -> float:
+        low, high = self._on(self.low), self._on(self.high)
+        at = low + (high - low) * index / BINS
+        return math.exp(at) if self.log else at
+
+    def bin(self, value: float) -> int:
+        return min(BINS - 1, int(self.place(value) / 100 * BINS))
+
+    def _on(self, value: float) -> float:
+        return math.log(value) if self.log else value
+
+
+def distributions(measured: Sequence[Measurement]) -> list[Distribution]:
+    """Those that there are rows for."""
+    wanted: list[tuple[str, str, Callable[[RowMeasurement], float | None], bool]] = [
+        ("Perplexity of each expected answer", "perplexity, log scale; left is better", _perplexity, True),
+        ("Length of each response", "tokens, end of turn included", _length, False),
+    ]
+    found = [_distribution(measured, *one) for one in wanted]
+    return [one for one in found if one is not None]
+
+
+def _perplexity(row: RowMeasurement) -> float | None:
+    if row.nll is None or not row.tokens:
+        return None
+    return math.exp(min(row.nll / row.tokens, 50.0))
+
+
+def _length(row: RowMeasurement) -> float | None:
+    return None if row.response_tokens is None else float(row.response_tokens)
+
+
+def _distribution(
+    measured: Sequence[Measurement],
+    title: str,
+    axis: str,
+    value: Callable[[RowMeasurement], float | None],
+    log: bool,
+) -> Distribution | None:
+    values = {m.name: [v for row in m.rows if (v := value(row)) is not None] for m in measured}
+    values = {name: of_policy for name, of_policy in values.items() if of_policy}
+    if not values:
+        return None
+    everything = [v for of_policy in values.values() for v in of_policy]
+    low, high = (min(everything), max(everything)) if log else (0.0, max(everything) + 1)
+    scale = Scale(low, high if high > low else low * 1.1 + 1e-9, log)
+    counts = {name: _counts(of_policy, scale) for name, of_policy in values.items()}
+    tallest = max(max(c) / len(values[name]) for name, c in counts.items())
+    return Distribution(
+        title,
+        axis,
+        tuple(_histogram(name, values[name], counts[name], scale, tallest) for name in values),
+        _ticks(scale),
+    )
+
+
+def _counts(values: Sequence[float], scale: Scale) -> list[int]:
+    counts = [0] * BINS
+    for value in values:
+        counts[scale.bin(value)] += 1
+    return counts
+
+
+def _histogram(
+    name: str, values: Sequence[float], counts: Sequence[int], scale: Scale, tallest: float
+) -> Histogram:
+    bars = [
+        Bar(
+            round(100 * index / BINS, 2),
+            round(100 / BINS, 2),
+            round(100 * count / len(values) / tallest, 2),
+            f"{words.number(scale.edge(index), '.3g')} to {words.number(scale.edge(index + 1), '.3g')}: "
+            + words.plural(count, "row"),
+        )
+        for index, count in enumerate(counts)
+        if count
+    ]
+    middle = median(values)
+    ordered = sorted(values)
+    low, high = (ordered[round(share * (len(ordered) - 1))] for share in (0.05, 0.95))
+    said = (
+        f"median {words.number(middle, '.3g')}, nine of ten from {words.number(low, '.3g')} "
+        f"to {words.number(high, '.3g')}, {words.plural(len(values), 'row')}"
+    )
+    return Histogram(name, tuple(bars), scale.place(middle), said)
+
+
+def _ticks(scale: Scale) -> tuple[Tick, ...]:
+    """About five round numbers on the axis."""
+    if scale.log:
+        decades = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
+        steps = (1, 2, 5) if len(decades) < 4 else (1,)
+        places = [step * 10.0**decade for decade in decades for step in steps]
+    else:
+        unit = _round_unit((scale.high - scale.low) / 5)
+        places = [unit * index for index in range(7)]
+    inside = [place for place in places if scale.low <= place <= scale.high]
+    every = math.ceil(len(inside) / 6) if inside else 1
+    return tuple(Tick(scale.place(place), f"{place:g}") for place in inside[::every])
+
+
+def _round_unit(rough: float) -> float:
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(step * power for step in (1, 2, 5, 10) if step * power >= rough)

@@ -1,0 +1,198 @@
+"""A run's folder → its story. What is missing or damaged in it is said, not raised, but for the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptspec import methods
+from ptspec.data.sources import shown
+from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.evaluation import store
+from ptspec.evaluation.measurement import Measurement
+from ptspec.recipe.plan import BASE
+from ptspec.report.html.events import Log, read_lines, read_log
+from ptspec.report.html.story import Input, RunStory, StageStory, StartChecks, State, Training
+from ptspec.run.artifact import FORMAT, finished_record, partial_folder, read_json
+from ptspec.run.fingerprint import WITHOUT_EFFECT
+from ptspec.run.manifest import EVENTS, MANIFEST
+
+METRICS = "metrics.jsonl"
+
+Json = Mapping[str, Any]
+
+
+def read_run(output: Path) -> RunStory:
+    """The story of the run in `output`. Raises `InputError` where that is no run's folder."""
+    manifest = _manifest(output)
+    log = read_log(output / EVENTS)
+    recipe, started = _object(manifest.get("recipe")), log.started
+    base, base_fault = _measurement(output / BASE, BASE)
+    model = _object(manifest.get("model"))
+    return RunStory(
+        name=str(manifest.get("name") or output.name),
+        description=str(recipe.get("description") or ""),
+        output=shown(output.absolute()),
+        ending=log.ending,
+        started=started.get("time"),
+        written=str(manifest.get("written")),
+        seconds=log.finished.get("seconds"),
+        sessions=log.sessions,
+        setup=started.get("setup"),
+        parameters=started.get("parameters"),
+        seed=manifest.get("seed"),
+        model=str(started.get("model") or model.get("path")),
+        stages=tuple(_stage(output, spec, recipe, log) for spec in _objects(recipe.get("stages"))),
+        base=base,
+        base_fault=base_fault,
+        checks=log.checks,
+        warnings=log.warnings,
+        inputs=(
+            Input("model", str(model.get("path")), model.get("sha256")),
+            *_sources(recipe, _object(manifest.get("data"))),
+        ),
+        versions={"ptspec": str(manifest.get("ptspec")), **_strings(manifest.get("versions"))},
+        environment=_strings(manifest.get("environment")),
+        recipe=recipe,
+        recipe_file=str(manifest.get("recipe_file")),
+        command=manifest.get("command"),
+        working_directory=manifest.get("working_directory"),
+    )
+
+
+def _manifest(output: Path) -> Json:
+    if not (output / MANIFEST).is_file():
+        what = f"there is no {MANIFEST} in it" if output.is_dir() else "there is no such folder"
+        hint = "give the folder of a run: outputs/NAME"
+        message = f"{output} is no run: {what}"
+        raise InputError(Diagnostic("not-a-run", message, Location(str(output)), hint=hint))
+    manifest = read_json(output / MANIFEST)
+    if (found := manifest.get("format")) != FORMAT:
+        message = f"a run of format {found!r}; this program knows {FORMAT}"
+        raise InputError(Diagnostic("damaged-file", message, Location(str(output / MANIFEST))))
+    return manifest
+
+
+def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
+    name = str(spec.get("name"))
+    record = finished_record(output, name) or {}
+    announced = next((line for line in _objects(log.started.get("stages")) if line.get("name") == name), {})
+    told = {key: record.get(key, announced.get(key)) for key in ("parent", "handover", "reference")}
+    measurement, fault = _measurement(output / name, name) if record else (None, None)
+    began = log.last("StageStarted", name)
+    return StageStory(
+        name=name,
+        method=str(spec.get("method")),
+        parent=told.get("parent") or spec.get("from"),
+        handover=told.get("handover"),
+        reference=told.get("reference"),
+        data=_data(spec.get("data"), recipe),
+        state=_state(output, spec, record, log),
+        rows=began.get("rows"),
+        resumed_from_step=int(began.get("resumed_from_step") or 0),
+        reason=began.get("reason"),
+        checked=log.last("StageChecked", name).get("summary"),
+        training=_training(record) if record else None,
+        logged=_logged(output, name, bool(record)),
+        measurement=measurement,
+        fault=fault,
+    )
+
+
+def _state(output: Path, spec: Json, record: Json, log: Log) -> State:
+    name = str(spec.get("name"))
+    if log.said_now("StageReused", name):
+        return State.REUSED
+    if log.said_now("StageFinished", name):
+        return State.DONE
+    if record:
+        return State.EARLIER if _fits(output, spec, record) else State.OUTDATED
+    return State.UNFINISHED if partial_folder(output, name).is_dir() else State.NOT_RUN
+
+
+def _fits(output: Path, spec: Json, record: Json) -> bool:
+    """Whether a folder that the last session did not come to is of this recipe, as far as its record tells."""
+    kept, method, parent = _object(record.get("ingredients")), str(spec.get("method")), record.get("parent")
+    defaults = methods.get(method).defaults if method in methods.METHODS else {}
+    config = {
+        key: value
+        for key, value in {**defaults, **_object(spec.get("config"))}.items()
+        if not key.startswith(WITHOUT_EFFECT)
+    }
+    before = finished_record(output, str(parent))
+    on_the_same = before is None or before.get("fingerprint") == kept.get("parent")
+    return on_the_same and kept.get("method") == method and kept.get("config") == config
+
+
+def _training(record: Json) -> Training:
+    checks = _object(record.get("checks"))
+    return Training(
+        adapter=str(record.get("adapter") or ""),
+        steps=int(record.get("steps") or 0),
+        trainable_parameters=int(record.get("trainable_parameters") or 0),
+        seconds=float(record.get("seconds") or 0),
+        peak_memory_bytes=record.get("peak_memory_bytes"),
+        finished=str(record.get("finished") or ""),
+        checks=StartChecks(
+            checks.get("policy_to_handed_over"),
+            checks.get("policy_to_reference"),
+            checks.get("saved_to_trained"),
+        ),
+        config=_object(_object(record.get("ingredients")).get("config")),
+    )
+
+
+def _logged(output: Path, name: str, finished: bool) -> tuple[Mapping[str, float], ...]:
+    """The logged steps, of a stage under way too; only what is a number."""
+    folder = output / name if finished else partial_folder(output, name)
+    rows = read_lines(folder / METRICS)
+    return tuple(
+        {k: v for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        for row in rows
+        if isinstance(row.get("step"), int)
+    )
+
+
+def _measurement(folder: Path, name: str) -> tuple[Measurement | None, str | None]:
+    """The evaluation in `folder`, or why there is none (None: none was made)."""
+    if not (folder / store.STATS).is_file():
+        return None, None
+    try:
+        return replace(store.load_measurement(folder), name=name), None
+    except InputError as error:
+        return None, str(error)
+
+
+def _sources(recipe: Json, hashes: Json) -> list[Input]:
+    return [Input(name, _data(name, recipe), _sha256(hashes.get(name))) for name in hashes]
+
+
+def _sha256(value: Any) -> str | None:
+    """Of a source the manifest keeps [hash, options], of a mix what it is mixed from."""
+    first = value[0] if isinstance(value, list) and value else value
+    return first if isinstance(first, str) else None
+
+
+def _data(name: Any, recipe: Json) -> str:
+    """ "train: data/train.jsonl" """
+    source = _object(_object(recipe.get("data")).get(str(name)))
+    mix = _object(source.get("mix"))
+    if mix:
+        return f"{name}: {' + '.join(f'{share} {part}' for part, share in mix.items())}"
+    path = source.get("path")
+    where = ", ".join(map(str, path)) if isinstance(path, list) else path
+    return f"{name}: {where}" if where else str(name)
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[Json]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _strings(value: Any) -> dict[str, str]:
+    return {str(key): str(item) for key, item in _object(value).items()}

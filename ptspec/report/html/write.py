@@ -1,0 +1,124 @@
+"""`report.html` of a run and of a comparison, written whole beside what it tells of."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from ptspec import __version__, methods
+from ptspec.data.sources import shown
+from ptspec.diagnostics import CheckError, Diagnostic, InputError, Location, StageError
+from ptspec.evaluation.comparison import Comparison
+from ptspec.evaluation.measurement import Measurement
+from ptspec.events import Event, Listener, RunFinished, Warned
+from ptspec.run.appraise import REPORT
+from ptspec.run.artifact import whole_file
+
+
+def write_run_report(output: Path) -> Path:
+    """The report of the run in `output`, from its folder alone. `InputError` where that holds no run."""
+    from ptspec.report.html.curves import curves
+    from ptspec.report.html.distributions import distributions
+    from ptspec.report.html.folder import read_run
+    from ptspec.report.html.results import results
+    from ptspec.report.html.samples import samples
+    from ptspec.report.html.tree import tree
+
+    story = read_run(output)
+    policies, reward_models = results(story)
+    drawn, said = curves(story.stages), samples(story.measured)
+    data = {"curves": [one.data() for one in drawn], "samples": said.data() if said else None}
+    view = {
+        "story": story,
+        "tree": tree(story),
+        "policies": policies,
+        "reward_models": reward_models,
+        "curves": drawn,
+        "distributions": distributions(story.measured),
+        "samples": said,
+        "titles": {name: methods.get(name).title for name in methods.METHODS},
+    }
+    return _write(output, "run.html.j2", data, view)
+
+
+def write_comparison_report(
+    found: Comparison, measured: Sequence[Measurement], output: Path, command: str
+) -> Path:
+    """The report of a comparison; `command` is what makes it again."""
+    from ptspec.report.html.against import pairs
+    from ptspec.report.html.distributions import distributions
+    from ptspec.report.html.samples import samples
+
+    said = samples(measured)
+    view = {
+        "found": found,
+        "measured": measured,
+        "pairs": pairs(found),
+        "distributions": distributions(measured),
+        "samples": said,
+        "command": command,
+    }
+    return _write(
+        output, "comparison.html.j2", {"curves": [], "samples": said.data() if said else None}, view
+    )
+
+
+def _write(output: Path, template: str, data: Mapping[str, object], view: Mapping[str, object]) -> Path:
+    from ptspec.report.html.render import page
+
+    text = page(template, data, version=__version__, **view)
+    path = output / REPORT
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as file:
+            file.write(text)
+    except OSError as error:
+        message = f"cannot be written: {error.strerror or error}"
+        raise InputError(Diagnostic("not-writable", message, Location(str(path)))) from None
+    return path
+
+
+Reporting = Callable[[Listener], Listener]
+
+
+@contextmanager
+def report_whatever_happens(output: Path, say: Callable[[str], None]) -> Iterator[Reporting]:
+    """Around a run: its report is written when it finishes, when a check stops it and when a stage fails.
+
+    Yields a wrapper of listeners that writes it just before the run's last event and names it there;
+    where the run ends without that event, `say` is told. A report that cannot be written is said, and
+    changes nothing in how the run ends.
+    """
+    try:
+        yield lambda listen: _naming_it(listen, output)
+    except (CheckError, StageError):
+        path, fault = _attempt(output)
+        say(f"report   {shown(path)}" if path else fault)
+        raise
+
+
+def _naming_it(listen: Listener, output: Path) -> Listener:
+    def hear(event: Event) -> None:
+        if isinstance(event, RunFinished):
+            path, fault = _attempt(output)
+            if path is None:
+                listen(Warned(fault))
+            event = replace(event, report=shown(path) if path else None)
+        listen(event)
+
+    return hear
+
+
+def _attempt(output: Path) -> tuple[Path | None, str]:
+    """The report, or why there is none: hours of training do not fail for a page about them."""
+    try:
+        return write_run_report(output), ""
+    except Exception as error:
+        logging.getLogger("ptspec").exception("the report could not be written")
+        return (
+            None,
+            f"no report was written ({type(error).__name__}: {error}); pt report {shown(output)} tries again",
+        )
