@@ -31,7 +31,10 @@ def load(data: Mapping[str, Source | Mix], name: str, rows: Rows, seed: int) -> 
         parts = [load(data, part, rows, seed) for part in source.weights]
         return datasets.interleave_datasets(parts, probabilities=list(source.weights.values()), seed=seed)
     converted = datasets.Dataset.from_list(list(_convert(_raw(source), source, rows)))
-    return converted.shuffle(seed=seed) if source.shuffle else converted
+    # KTOTrainer takes rows in file order and mismatches neighbours for its reference point: the two halves of
+    # a pair, side by side, would be each other's mismatch, with the right prompt.
+    shuffled = source.shuffle or rows is Rows.UNPAIRED_PREFERENCE
+    return converted.shuffle(seed=seed) if shuffled else converted
 
 
 def load_evaluation(data: Mapping[str, Source | Mix], name: str) -> list[EvaluationRow]:

@@ -1,10 +1,10 @@
-"""Nash-MD: Nash learning from human feedback by mirror descent. The trainer is ours."""
+"""Nash learning from human feedback, by mirror descent."""
 
 from ptspec.methods.types import Feedback, Guide, Headline, Method, Rows, Yields
 
 METHOD = Method(
     name="nash_md",
-    title="Nash learning by mirror descent",
+    title="Nash learning by mirror descent (Nash-MD)",
     trainer="ptspec.training.nash_md.trainer:NashMDTrainer",
     config="ptspec.training.nash_md.config:NashMDConfig",
     rows=Rows.PROMPT_ONLY,
@@ -13,43 +13,54 @@ METHOD = Method(
     online=True,
     reference=True,
     headline=(
-        Headline("win_rate/mixture", "wins"),
+        Headline("win_rate/mixture", "wins over mixture"),
         Headline("win_rate/reference", "wins over reference"),
         Headline("kl", "KL", ".3f"),
         Headline("completions/mean_length", "length", ".1f"),
     ),
+    # With RLOO's two generations the baseline is one other completion, and its noise is the reward's own.
+    defaults={"num_generations": 8},
+    owned={
+        "reward_weights": "goes to the reward itself: /rewards/<name>/weight",
+        "use_vllm": "the opponent mixes two models token by token, which vLLM cannot do",
+        "sync_ref_model": "the reference is the policy that came in, and stays",
+        "ref_model_mixup_alpha": "the reference is the policy that came in, and stays",
+        "ref_model_sync_steps": "the reference is the policy that came in, and stays",
+    },
     paper="Munos et al. 2023, arXiv 2312.00886",
-    owned={"reward_weights": "goes to the reward itself: /rewards/<name>/weight"},
     guide=Guide(
         when=(
-            "After SFT, when better is a matter of comparison (a judge, or several rewards that pull apart), "
-            "above all where preferences go in circles, which no single reward can express."
+            "After SFT, when you can say which of two answers is better but no score says how good one is: "
+            "tastes that go round in a circle, or an LLM as judge."
         ),
         how=(
-            "The policy plays against an opponent drawn token by token from the mixture "
-            "π^(1−c)·π_ref^c, and follows the gradient of P(y ≻ y′) − β·KL(π‖π_ref) "
-            "(Nash-MD-PG): towards the Nash equilibrium of the regularised game."
+            "Samples num_generations answers a prompt and judges them against num_opponents answers of the "
+            "mixture π^(1−c)·π_ref^c (c = mixture_coef), sampled token by token. Policy gradient on "
+            "P(y ≻ y') − β·log(π(y|x)/π_ref(y|x)), less the mean of the prompt's other answers."
         ),
         pros=(
-            "needs no reward model: a judge of pairs is enough",
-            "does not run after one exploitable answer: the equilibrium may be mixed",
+            "aims at the policy that no other beats, even where preferences are not transitive",
+            "takes judges and rewards alike; learns from what it says itself",
+            "the regularised equilibrium is unique: no collapse on one answer",
         ),
         cons=(
-            "samples the opponent too; each pair is judged",
-            "mixture_coef moves the fixed point away from the equilibrium (docs/nash_md.md)",
+            "samples and judges more than GRPO: a step takes up to 1.6 times as long",
+            "mixture_coef moves the end point away from the equilibrium: keep it at .125 or below",
+            "too high a learning rate goes round in circles; adam_beta1 of 0 helps",
         ),
         fields=(
-            "beta",
             "mixture_coef",
+            "beta",
             "num_generations",
             "num_opponents",
             "max_completion_length",
             "learning_rate",
+            "opponent",
         ),
-        example_row='{"prompt": "Where does Mira live?"}',
+        example_row='{"prompt": "Where does Mira live?", "answer": "Tarn"}',
         example_stage=(
-            '{"name": "nash", "method": "nash_md", "data": "train", "judge": "better", '
-            '"config": {"beta": 0.05, "num_generations": 8}}'
+            '{"name": "nash", "method": "nash_md", "data": "train", "rewards": ["correct"], '
+            '"config": {"beta": 0.05, "mixture_coef": 0.125}}'
         ),
     ),
 )

@@ -21,9 +21,9 @@ METHOD = Method(
     guide=Guide(
         when="In place of SFT and DPO, when you have pairs and want one stage from the base.",
         how=(
-            "Minimises −log π(y_w|x)/|y_w| − β·log σ(log odds(y_w|x) − log odds(y_l|x)), with "
-            "odds = P/(1 − P) and P the mean-token likelihood (eq. 6-7): learns the chosen answer and shuns "
-            "the rejected one at once."
+            "Minimises −mean log π(x, y_w) − β·log σ(log odds(y_w|x) − log odds(y_l|x)), with "
+            "odds = P/(1 − P) and P the mean-token likelihood (eq. 6-7; TRL's first term takes in the "
+            "prompt's tokens): learns the chosen answer and shuns the rejected one at once."
         ),
         pros=("one stage, one model in memory", "no reference policy, no reward model"),
         cons=(

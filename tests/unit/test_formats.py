@@ -82,3 +82,18 @@ def test_what_evaluation_sees_of_a_row():
     assert (seen.prompt, seen.expected) == (user("q"), assistant("a b"))
     assert (seen.chosen, seen.rejected, seen.answer) == (assistant("a"), assistant("b"), "7")
     assert evaluation_row({"prompt": "q"}).expected is None
+
+
+def test_pairs_for_kto_are_not_left_side_by_side(tmp_path):
+    import json
+
+    from ptspec.data.load import load
+    from ptspec.recipe.plan import Source
+
+    path = tmp_path / "pairs.jsonl"
+    rows = [{"prompt": f"q{i}", "chosen": "a", "rejected": "b"} for i in range(32)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    loaded = load({"train": Source("train", (path,))}, "train", Rows.UNPAIRED_PREFERENCE, seed=1)
+    prompts = [row["prompt"][0]["content"] for row in loaded]
+    assert sorted(prompts) == sorted(2 * [row["prompt"] for row in rows])
+    assert sum(a == b for a, b in zip(prompts, prompts[1:], strict=False)) < 6
