@@ -14,18 +14,28 @@ TASK = "SEQ_CLS"
 HEAD = "score"
 
 
-def classifier(base: Base, seed: int, *, own_weights: bool) -> Any:
-    """A sequence classifier with one label whose backbone is that of `base`, its head drawn by `seed`."""
+def classifier_over(base: Base, *, own_weights: bool = False) -> Any | None:
+    """A sequence classifier with one label whose decoder is that of `base`, its tensors shared or copied, and
+    whose head is not yet filled; None where the architecture's classifier is not a decoder and `score`.
+
+    Draws no random numbers.
+    """
     config = copy.deepcopy(base.model.config)
     config.num_labels = 1
     with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config, dtype=base.model.dtype)
-    backbone = base.spawn(own_weights=own_weights)
-    setattr(model, model.base_model_prefix, backbone.base_model)
-    set_seed(seed)
-    for name, module in model.named_children():
-        if name != model.base_model_prefix:
-            module.to_empty(device=base.model.device)
-            module.apply(model._init_weights)
+        model = AutoModelForSequenceClassification.from_config(config)
+    decoder = base.spawn(own_weights=own_weights).base_model
+    if not isinstance(getattr(model, HEAD, None), torch.nn.Linear):
+        return None
+    if type(decoder) is not type(model.base_model):
+        return None
+    setattr(model, model.base_model_prefix, decoder)
+    model.score = model.score.to(base.model.dtype).to_empty(device=base.model.device)
     model.config.name_or_path = base.path
     return model
+
+
+def draw_head(model: Any, seed: int) -> None:
+    """Fills the head as transformers initialises it, by `seed`."""
+    set_seed(seed)
+    model.score.apply(model._init_weights)

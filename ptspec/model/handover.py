@@ -18,7 +18,7 @@ from ptspec.methods.types import Yields
 from ptspec.model import low_rank
 from ptspec.model.adapters import ADAPTER, attach, lora_config
 from ptspec.model.base import Base
-from ptspec.model.classifier import HEAD, TASK, classifier
+from ptspec.model.classifier import HEAD, TASK, classifier_over, draw_head
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
 from ptspec.run.artifact import Artifact
 
@@ -66,12 +66,22 @@ def prepare(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> P
 def _reward_model(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> Policy:
     if incoming is not None and incoming.is_adapter:
         raise InputError(_reward_from_adapter(stage))
+    model = classifier_over(base, own_weights=not stage.adapter.use_lora)
+    if model is None:
+        raise InputError(_no_classifier(base, stage))
+    draw_head(model, seed)
     if not stage.adapter.use_lora:
-        return Policy(classifier(base, seed, own_weights=True))
-    model = classifier(base, seed, own_weights=False)
+        return Policy(model)
     wanted = dict(stage.adapter.lora)
     wanted["modules_to_save"] = sorted({*(wanted.get("modules_to_save") or ()), HEAD})
     return Policy(model, adapter=lora_config(replace(stage.adapter, lora=wanted), TASK))
+
+
+def _no_classifier(base: Base, stage: Stage) -> Diagnostic:
+    kind = type(base.model).__name__
+    message = f'stage "{stage.name}": transformers has no scoring head over a {kind}'
+    hint = "train the reward model over another architecture"
+    return Diagnostic("no-reward-head", message, pointer=f"{stage.at}/method", hint=hint)
 
 
 def _full(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:

@@ -25,6 +25,7 @@ from ptspec.data.formats import assistant_turn, user_turn
 from ptspec.data.sources import shown
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.base import Base, refuse_pickles
+from ptspec.model.classifier import classifier_over
 from ptspec.model.device import Device
 from ptspec.run.artifact import adapter_weights, read_json
 
@@ -138,25 +139,8 @@ def _adapted(folder: Path, device: Device, base: Base | None, at: str) -> Any:
             raise InputError(_no_reward_model(str(folder), at, "the adapter has no score head"))
     weights = adapter_weights(folder, read_json(folder / "adapter_config.json"))
     refuse_pickles(weights, at)
-    model = _over(base) if base is not None and base.path == weights else None
+    model = classifier_over(base) if base is not None and base.path == weights else None
     return PeftModel.from_pretrained(model or _loaded(weights, device), folder)
-
-
-def _over(base: Base) -> Any | None:
-    """A classifier with the decoder of `base`, its tensors shared, and an empty head; None where the
-    architecture's classifier is not built as decoder and `score`."""
-    config = copy.deepcopy(base.model.config)
-    config.num_labels = 1
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
-    if not isinstance(getattr(model, "score", None), torch.nn.Linear):
-        return None
-    decoder = base.spawn().base_model
-    if type(decoder) is not type(model.base_model):
-        return None
-    setattr(model, model.base_model_prefix, decoder)
-    model.score = model.score.to(base.model.dtype).to_empty(device=base.model.device)
-    return model
 
 
 def _tokenizer(path: str, revision: str | None, model: Any, base: Base | None) -> Any:
