@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import UnionType
@@ -162,7 +163,7 @@ def _object(path: Path, value: Any, line: int | None) -> dict[str, Any]:
 
 def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
     """The dataclass `kind` from an object with exactly its fields, each of its type."""
-    given, hints = _object(path, value, line), get_type_hints(kind)
+    given, hints = _object(path, value, line), _hints(kind)
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if set(given) != set(names):
         odd = ", ".join(sorted(set(given) ^ set(names)))
@@ -171,6 +172,12 @@ def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
     if wrong:
         raise _fault(path, line, f"damaged: {wrong} is {json.dumps(given[wrong])[:60]}", AGAIN)
     return kind(**given)
+
+
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    """Kept: they are asked for once a row."""
+    return get_type_hints(kind)
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -113,7 +113,7 @@ def _state(output: Path, spec: Json, record: Json, log: Log) -> State:
 
 
 def _fits(output: Path, spec: Json, record: Json) -> bool:
-    """Whether a folder that the last session did not come to is of this recipe, as far as its record tells."""
+    """Whether a folder that the last session did not come to is of this recipe, as far as it tells."""
     kept, method, parent = _object(record.get("ingredients")), str(spec.get("method")), record.get("parent")
     defaults = methods.get(method).defaults if method in methods.METHODS else {}
     config = {

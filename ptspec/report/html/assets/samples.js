@@ -1,4 +1,4 @@
-// Samples: search, filter by outcome and slice, order by the biggest change; twenty at a time.
+// Samples: search, filter by result and slice, order by the biggest change; twenty at a time.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent).samples;
   if (!data) return;
@@ -12,9 +12,9 @@
   const last = data.policies.length - 1;
   const from = () => Number(value("from") || last), to = () => Number(value("to") || last);
 
-  const outcome = ({ index }) => {
+  const result = ({ index }) => {
     const before = data.correct[index][from()], after = data.correct[index][to()];
-    switch (value("outcome")) {
+    switch (value("result")) {
       case "right": return after === true;
       case "wrong": return after === false;
       case "gained": return before === false && after === true;
@@ -31,7 +31,7 @@
 
   const show = () => {
     const wanted = value("find").trim().toLowerCase(), slice = value("slice");
-    const fits = (sample) => sample.text.includes(wanted) && outcome(sample) && (!slice || data.slices[sample.index].includes(slice));
+    const fits = (sample) => sample.text.includes(wanted) && result(sample) && (!slice || data.slices[sample.index].includes(slice));
     const found = samples.filter(fits);
     if (value("order") !== "") {
       const by = new Map(found.map((sample) => [sample, change(sample.index)]));

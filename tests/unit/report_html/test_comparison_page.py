@@ -1,0 +1,53 @@
+"""The report of a comparison: its numbers are those of the comparison."""
+
+import pytest
+from report_pages import Page, measurement
+
+from ptspec.evaluation.compare import compare
+from ptspec.report.html.write import write_comparison_report
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return [
+        measurement(name, better=better, reference="base")
+        for name, better in (("a", 0), ("b<i>", 0.2), ("c", 0.9))
+    ]
+
+
+@pytest.fixture(scope="module")
+def page(measured, tmp_path_factory):
+    output = tmp_path_factory.mktemp("compared")
+    return Page(write_comparison_report(compare(measured), measured, output, "pt eval --compare a 'b<i>' c"))
+
+
+def test_every_value_is_the_comparisons_and_the_evaluations(measured, page):
+    by_name = {one.name: one for one in measured}
+    assert {cell.policy for cell in page.cells} == {"a", "b<i>", "c"}
+    for cell in page.cells:
+        if "data-b" not in cell.metric and cell.policy in by_name:
+            assert cell.metric in by_name[cell.policy].metrics
+
+
+def test_differences_intervals_and_words(measured, page):
+    found = compare(measured)
+    for effect in found.effects:
+        label = effect.metric
+        rows = [a for t, a in page.tags if t == "tr" and a.get("data-metric") == label]
+        assert len(rows) >= 2
+        assert f'<data value="{effect.difference.value}">' in page.source
+        assert f'<data value="{effect.value_a}">' in page.source
+        assert f'data-low="{effect.difference.low}" data-high="{effect.difference.high}"' in page.source
+        assert effect.words in page.text
+    for rate in found.win_rates:
+        assert f'<data value="{rate.rate.value}">' in page.source
+
+
+def test_settings_and_command(page):
+    assert "pt eval --compare a 'b<i>' c" in page.text
+    assert "16 tokens" in page.text and "data/eval.jsonl" in page.text
+
+
+def test_no_model_name_is_markup(page):
+    assert not [tag for tag, _ in page.tags if tag == "i"]
+    assert sorted(tag for tag, _ in page.tags if tag in ("script", "style")) == ["script", "script", "style"]

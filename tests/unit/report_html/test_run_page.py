@@ -1,0 +1,275 @@
+"""The report of a run: what it says equals what the folder holds, whatever that is."""
+
+import itertools
+import json
+import re
+from dataclasses import replace
+
+import pytest
+from report_pages import HOSTILE, Page, finished_run, measurement, reward_model
+
+from ptspec.diagnostics import InputError
+from ptspec.evaluation.compare import compare
+from ptspec.evaluation.store import load_measurement
+from ptspec.events import Figure, RunFinished, Warned
+from ptspec.report.html.samples import samples
+from ptspec.report.html.write import report_whatever_happens, write_run_report
+from ptspec.report.measures import measure
+
+LIMIT = 3_000_000
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return finished_run(tmp_path_factory.mktemp("report") / "made")
+
+
+@pytest.fixture(scope="module")
+def page(run):
+    return Page(write_run_report(run))
+
+
+def stats(run, stage):
+    return json.loads((run / stage / "evaluation_stats.json").read_text())["metrics"]
+
+
+def test_every_number_equals_evaluation_stats(run, page):
+    """Exactly in the markup, rounded as the page rounds in what is read; and none is left out."""
+    shown = {(cell.policy, cell.metric): cell for cell in page.cells}
+    for stage in ("base", "sft", "dpo"):
+        for name, figure in stats(run, stage).items():
+            cell = shown.pop((stage, name))
+            assert (cell.value, cell.low, cell.high) == (figure["value"], figure["low"], figure["high"])
+            of_all = [measurement_figure(run, other, name) for other in ("base", "sft", "dpo")]
+            words = measure(name, of_all)
+            scale = 100 if words.share else 1
+            half = 0.5 * 10.0**-words.decimals + 1e-9
+            assert number(cell.text) == pytest.approx(figure["value"] * scale, abs=half)
+            if figure["low"] is not None:
+                low, high = map(number, cell.interval.strip("[]").split(", "))
+                assert (low, high) == pytest.approx((figure["low"] * scale, figure["high"] * scale), abs=half)
+    assert shown == {}
+
+
+def measurement_figure(run, stage, name):
+    return Figure(**stats(run, stage)[name])
+
+
+def number(text):
+    return float(text.replace("−", "-").replace(",", ""))
+
+
+def test_changes_are_those_of_the_paired_comparison(run, page):
+    effects = {
+        e.metric: e for e in compare([load_measurement(run / "sft"), load_measurement(run / "dpo")]).effects
+    }
+    accuracy = effects["accuracy"]
+    assert f"{accuracy.difference.value * 100:+.1f}" in page.text
+    assert accuracy.words == "better"
+    assert re.search(r"accuracy %, higher is better .*? better", page.text)
+
+
+def test_preferences_relative_to_different_policies_are_not_subtracted(run, page):
+    row = page.text.split("preference accuracy %")[1].split("reward margin")[0]
+    assert "relative to sft" in row and "by raw likelihood" in row
+    assert "+" not in row and "no difference" not in row
+
+
+def test_preference_accuracy_stands_behind_task_accuracy(page):
+    metrics = [cell.metric for cell in page.cells if cell.policy == "dpo"]
+    assert metrics.index("preference_accuracy") == metrics.index("accuracy") + 1
+
+
+def test_nothing_that_was_said_is_markup(page):
+    assert sorted(tag for tag, _ in page.tags if tag in ("script", "style")) == ["script", "script", "style"]
+    assert not [tag for tag, _ in page.tags if tag in ("img", "iframe", "object", "embed", "base")]
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069\u2028\u2029]", page.source)
+    assert "<script>window.hacked = 1</script>" in page.text
+    assert "right⟨U+202E⟩to left" in page.text
+    assert "{{ 7 * 7 }}" in page.text
+
+
+def test_one_file_that_loads_nothing(page):
+    for tag, attributes in page.tags:
+        assert "src" not in attributes, tag
+        href = attributes.get("href", "#") or ""
+        assert href.startswith(("#", "data:")), href
+    policy = next(a["content"] for t, a in page.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert "@import" not in page.source and "url(" not in page.source
+
+
+def test_landmarks_headings_and_tables_for_those_who_listen(page):
+    tags = [tag for tag, _ in page.tags]
+    assert [tags.count(tag) for tag in ("h1", "main", "nav", "header", "footer")] == [1, 1, 1, 1, 1]
+    levels = [int(tag[1]) for tag in tags if re.fullmatch(r"h[1-6]", tag)]
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+    assert tags.count("caption") == tags.count("table")
+    assert all("scope" in attributes for tag, attributes in page.tags if tag == "th")
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    targets = {a["href"][1:] for t, a in page.tags if t == "a" and a["href"].startswith("#")}
+    assert targets <= set(ids)
+    for tag, attributes in page.tags:
+        if tag == "svg":
+            assert attributes.get("aria-hidden") == "true" or attributes.get("aria-label")
+        if tag in ("input", "select"):
+            assert attributes["id"] in {a["for"] for t, a in page.tags if t == "label"}
+
+
+def test_what_was_run_is_told(page):
+    for said in (
+        "Supervised fine-tuning", "sft, by continue", "sft, frozen", "train: data/train.jsonl, 96 rows",
+        "9.4 s", "745 MB", "torch", "2.13.0", "pt run recipes/made.json --set 'x=<1>'", "/somewhere",
+        "cd" * 32, "ef" * 32, "✓ held", "! did not hold", "style 0.2 ≥ 0.5", "1 of 2 checks held", "2e-7",
+        "LoRA r16, 164 k parameters",
+    ):  # fmt: skip
+        assert said in page.text, said
+
+
+def test_headline_curves_are_embedded(page):
+    first = page.data["curves"][0]
+    assert [curve["label"] for curve in first["headline"]] == ["loss"]
+    assert [curve["key"] for curve in first["further"]] == ["grad_norm"]
+    assert first["headline"][0]["steps"] == list(range(1, 31))
+    assert first["headline"][0]["values"][1] == 1.0
+
+
+def test_a_second_time_gives_the_same_bytes(run, page):
+    assert write_run_report(run).read_text() == page.source
+
+
+def test_without_an_evaluation(made):
+    made.eval = None
+    made.stage("sft", "sft", None)
+    made.start()
+    made.say("StageFinished", stage="sft")
+    made.say("RunFinished", seconds=1.0, stages=["sft"])
+    page = Page(write_run_report(made.write()))
+    assert "Nothing was measured: the recipe has no eval section" in page.text
+    assert page.data["samples"] is None and "Samples" not in page.text
+
+
+def test_a_run_under_way(made):
+    made.base(measurement("base"))
+    made.stage("sft", "sft", None, folder=".sft.partial", steps=[{"step": 1, "loss": 1.0}])
+    made.stages.append({"name": "dpo", "method": "dpo", "data": "train"})
+    made.start()
+    made.say("StageStarted", stage="sft", rows=3)
+    page = Page(write_run_report(made.write()))
+    assert "not finished" in page.text and "not run" in page.text
+    assert {cell.policy for cell in page.cells} == {"base"}
+    assert page.data["curves"][0]["headline"][0]["values"] == [1.0]
+
+
+def test_stages_reused_left_from_before_and_of_another_recipe(made):
+    made.base(measurement("base"))
+    made.stage("a", "sft", measurement("a"))
+    made.stage("b", "dpo", measurement("b"), parent="a")
+    made.stage("c", "dpo", measurement("c"), parent="a")
+    made.stages[-1]["config"] = {"beta": 0.5}
+    made.start()
+    made.say("StageReused", stage="a", when="2026-11-24T09:00:00+00:00", reason="unchanged")
+    page = Page(write_run_report(made.write()))
+    for state in ("reused", "done in an earlier session", "of another recipe"):
+        assert state in page.text
+    assert {cell.policy for cell in page.cells} == {"base", "a", "b"}
+
+
+def test_stopped_by_a_check(made):
+    made.base(measurement("base"))
+    made.stage("sft", "sft", measurement("sft"))
+    made.start()
+    made.say("StageFinished", stage="sft")
+    made.say("CheckEvaluated", stage="sft", text="accuracy 0.3 ≥ 0.9", held=False, on_fail="stop")
+    page = Page(write_run_report(made.write()))
+    assert "stopped by a check" in page.text and "✗ stopped the run" in page.text
+
+
+def test_a_reward_stage_has_a_table_of_its_own(made):
+    made.base(measurement("base"))
+    made.stage("scores", "reward", reward_model("scores"))
+    made.start()
+    page = Page(write_run_report(made.write()))
+    cells = [cell for cell in page.cells if cell.policy == "scores"]
+    assert [(cell.metric, cell.value) for cell in cells] == [("pair_accuracy", 0.875), ("pair_margin", 0.5)]
+    assert "Reward models on held-out pairs" in page.text
+    assert page.data["samples"]["policies"] == ["base"]
+
+
+def test_a_damaged_evaluation_is_said_and_the_rest_is_shown(made):
+    made.base(measurement("base"))
+    folder = made.stage("sft", "sft", measurement("sft"))
+    (folder / "evaluation_rows.jsonl").write_text("{")
+    made.start()
+    page = Page(write_run_report(made.write()))
+    assert "damaged" in page.text
+    assert {cell.policy for cell in page.cells} == {"base"}
+
+
+def test_numbers_that_are_none_and_spikes(made):
+    values = [1.0] * 5000
+    values[3210], values[17] = 99.0, float("nan")
+    made.stage("sft", "sft", None, steps=[{"step": i + 1, "loss": v} for i, v in enumerate(values)])
+    made.start()
+    page = Page(write_run_report(made.write()))
+    curve = page.data["curves"][0]["headline"][0]
+    assert len(curve["values"]) <= 600
+    assert dict(zip(curve["steps"], curve["values"], strict=True))[3211] == 99.0
+    assert "no number at 1 step" in page.text
+
+
+def test_an_evaluation_of_long_answers_still_fits(made):
+    for name in ("base", "sft", "dpo"):
+        big = measurement(name, 200)
+        big = replace(big, rows=tuple(replace(row, response="<&" * 4000) for row in big.rows))
+        if name == "base":
+            made.base(big)
+        else:
+            made.stage(name, name, big)
+    made.start()
+    path = write_run_report(made.write())
+    assert path.stat().st_size < LIMIT
+    assert re.search(r"[\d,]+ of 200 prompts", Page(path).text)
+
+
+def test_samples_keep_the_most_changed_where_not_all_fit(monkeypatch):
+    monkeypatch.setattr("ptspec.report.html.samples.BUDGET", 40_000)
+    before, after = measurement("a", 200), measurement("b", 200)
+    rows = list(after.rows)
+    rows[150] = replace(rows[150], rewards={"style": 50.0, "<b>bold</b>": 0.0})
+    found = samples([before, replace(after, rows=tuple(rows))])
+    numbers = [sample.number for sample in found.samples]
+    assert numbers == sorted(numbers) and {1, 2, 151} <= set(numbers) and len(numbers) < 60
+
+
+def test_a_folder_that_is_no_run(tmp_path):
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InputError, match="is no run"):
+            write_run_report(folder)
+    (tmp_path / "manifest.json").write_text('{"format": 99}')
+    with pytest.raises(InputError, match="format 99"):
+        write_run_report(tmp_path)
+    (tmp_path / "manifest.json").write_text('{"format": 1, "recipe": [], "data": 3, "stages": null}')
+    assert Page(write_run_report(tmp_path)).text.count("not finished") > 0
+
+
+def test_a_report_that_cannot_be_written_ends_no_run(tmp_path):
+    heard = []
+    with report_whatever_happens(tmp_path / "gone", heard.append) as reporting:
+        reporting(heard.append)(RunFinished(str(tmp_path), 1.0, ("sft",)))
+    warned, finished = heard
+    assert isinstance(warned, Warned) and "no report was written" in warned.text
+    assert finished.report is None
+
+
+def test_the_last_event_names_the_report(run):
+    heard = []
+    with report_whatever_happens(run, heard.append) as reporting:
+        reporting(heard.append)(RunFinished(str(run), 1.0, ("sft",)))
+    assert heard == [RunFinished(str(run), 1.0, ("sft",), str(run / "report.html"))]
+
+
+def test_the_description_is_not_a_way_in(page):
+    assert HOSTILE[1] in page.text
