@@ -163,7 +163,7 @@ def _object(path: Path, value: Any, line: int | None) -> dict[str, Any]:
 
 def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
     """The dataclass `kind` from an object with exactly its fields, each of its type."""
-    given, hints = _object(path, value, line), _hints(kind)
+    given, hints = _object(path, value, line), _hints(kind)  # type: ignore[arg-type]
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
     if set(given) != set(names):
         odd = ", ".join(sorted(set(given) ^ set(names)))
