@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ptspec.data.formats import EvaluationRow
+from ptspec.data.formats import SHAPES, EvaluationRow
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.encoding import Encoded, completion_text, plain
 from ptspec.evaluation.generation import Response, respond
@@ -163,7 +163,27 @@ def _key_text(row: EvaluationRow) -> str:
 
 def _blank(row: EvaluationRow, key: str, rewards: Mapping[str, float | None]) -> RowMeasurement:
     expected = None if row.expected is None else completion_text(row.expected)
-    return RowMeasurement(key, plain(row.prompt), expected=expected, answer=row.answer, rewards=rewards)
+    return RowMeasurement(
+        key,
+        plain(row.prompt),
+        expected=expected,
+        answer=row.answer,
+        rewards=rewards,
+        slices=_slices(row.columns),
+    )
+
+
+SHORT = 40
+NO_SLICE = frozenset(
+    ("answer", "label", "id", *(column for s in SHAPES.values() for shape in s for column in shape.columns))
+)
+
+
+def _slices(columns: Mapping[str, object]) -> dict[str, str]:
+    """The columns that rows may be told apart by: short, and of no method's own."""
+    further = {name: value for name, value in columns.items() if name not in NO_SLICE}
+    texts = {name: str(value) for name, value in further.items() if isinstance(value, str | int)}
+    return {name: text for name, text in texts.items() if 0 < len(text) <= SHORT and "\n" not in text}
 
 
 def _with_likelihood(

@@ -24,7 +24,8 @@ class RowMeasurement:
     reference log π(chosen) − log π(rejected). `response_tokens` counts the end token, as TRL does;
     `finished` says whether it came. `repetition` is the share of 4-grams of the response that repeat an
     earlier one. `correct`: the answer stands in the response as a whole word, or, in a row without
-    `answer`, the response is the expected text.
+    `answer`, the response is the expected text. `slices` holds the row's further columns (a topic, a
+    difficulty) by name, those with a short value.
     """
 
     id: str
@@ -45,6 +46,7 @@ class RowMeasurement:
     repetition: float | None = None
     correct: bool | None = None
     rewards: Mapping[str, float | None] = field(default_factory=dict)
+    slices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def preference(self) -> float | None:

@@ -162,13 +162,14 @@ def _object(path: Path, value: Any, line: int | None) -> dict[str, Any]:
 
 
 def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
-    """The dataclass `kind` from an object with exactly its fields, each of its type."""
+    """The dataclass `kind` from an object with its fields, each of its type; `slices` may be missing, which
+    older evaluations lack."""
     given, hints = _object(path, value, line), _hints(kind)  # type: ignore[arg-type]
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    if set(given) != set(names):
-        odd = ", ".join(sorted(set(given) ^ set(names)))
+    if strange := (set(given) - set(names)) | (set(names) - set(given) - {"slices"}):
+        odd = ", ".join(sorted(strange))
         raise _fault(path, line, f"damaged, or of another version: {odd}", AGAIN)
-    wrong = next((name for name in names if not _fits(given[name], hints[name])), None)
+    wrong = next((name for name in given if not _fits(given[name], hints[name])), None)
     if wrong:
         raise _fault(path, line, f"damaged: {wrong} is {json.dumps(given[wrong])[:60]}", AGAIN)
     return kind(**given)

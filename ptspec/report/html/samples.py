@@ -16,6 +16,7 @@ from ptspec.report.html.text import LONGEST, visible
 
 BUDGET = 1_600_000
 """Bytes of escaped text that the samples of a page may take."""
+MOST_SLICES = 40
 MARKUP = 420
 """About what the markup around one response takes."""
 
@@ -73,8 +74,9 @@ def samples(measured: Sequence[Measurement]) -> Samples | None:
     values = {
         key: {name: [row_value(name, table[key]) for table in tables] for name in names} for key in shared
     }
+    columns = _slicing([tables[0][key] for key in shared])
     made = {
-        key: _sample(index, [table[key] for table in tables], speaking)
+        key: _sample(index, [table[key] for table in tables], speaking, columns)
         for index, key in enumerate(shared, start=1)
     }
     kept = _fitting(made, shared, sorted(shared, key=lambda key: -_change(values[key])))
@@ -128,14 +130,28 @@ def _size(sample: Sample) -> int:
     return sum(len(escape(text).encode()) + MARKUP for text in texts)
 
 
-def _sample(number: int, rows: Sequence[RowMeasurement], measured: Sequence[Measurement]) -> Sample:
+def _slicing(rows: Sequence[RowMeasurement]) -> list[str]:
+    """The columns worth a filter: few values, each of several rows."""
+    values: dict[str, set[str]] = {}
+    for row in rows:
+        for name, value in row.slices.items():
+            values.setdefault(name, set()).add(value)
+    return [name for name, found in values.items() if 1 < len(found) <= min(MOST_SLICES, len(rows) // 2)]
+
+
+def _sample(
+    number: int,
+    rows: Sequence[RowMeasurement],
+    measured: Sequence[Measurement],
+    columns: Sequence[str],
+) -> Sample:
     first = rows[0]
     return Sample(
         number,
         visible(first.prompt, LONGEST),
         _visible(first.expected),
         _visible(first.answer),
-        (),
+        tuple(visible(f"{name}: {first.slices[name]}") for name in columns if name in first.slices),
         tuple(_reply(m.name, row) for m, row in zip(measured, rows, strict=True)),
     )
 

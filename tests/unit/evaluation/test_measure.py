@@ -229,6 +229,12 @@ def test_only_what_is_asked_for(model, tokenizer, rows, metrics, there, absent):
     assert all(getattr(row, name) is None for row in result.rows for name in absent)
 
 
+def test_further_short_columns_are_slices(model, tokenizer, spec):
+    row = {"prompt": "Who?", "completion": "Mira.", "topic": "pet", "level": 3, "note": "x" * 41, "parts": []}
+    measured = measure(model, tokenizer, [evaluation_row(row)], spec, seed=1)
+    assert measured.rows[0].slices == {"topic": "pet", "level": "3"}
+
+
 def test_prompts_that_come_twice_are_two_rows(model, tokenizer, rows, spec):
     result = measure(model, tokenizer, [rows[0], rows[1], rows[0]], spec, seed=1)
     first, _, again = (row.id for row in result.rows)

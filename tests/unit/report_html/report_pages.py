@@ -52,6 +52,7 @@ def measurement(
             repetition=0.1 * (i % 3),
             correct=(i * 7) % 10 < 3 + 5 * better,
             rewards={"style": (i % 10) / 10 + better, "<b>bold</b>": float(i % 2)},
+            slices={"topic": ("<i>pets</i>", "towns")[i % 2], "number": str(i)},
         )
         for i, (key, prompt) in enumerate(zip(row_ids(prompts), prompts, strict=True))
     )

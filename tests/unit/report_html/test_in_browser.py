@@ -138,6 +138,9 @@ def test_samples_are_searched_filtered_ordered_and_shown_in_parts(opened):
     ]
     assert choose(opened, "result", "gained") == gained[:20]
     choose(opened, "result", "")
+    assert opened.run("[...slice.options].map(o => o.text)") == ["all", "topic: <i>pets</i>", "topic: towns"]
+    assert choose(opened, "slice", "topic: towns") == list(range(2, 41, 2))
+    choose(opened, "slice", "")
     choose(opened, "from", "0")
     by_length = opened.run("[...order.options].findIndex(o => o.text.includes('bits'))")
     ordered = choose(opened, "order", opened.run(f"order.options[{by_length}].value"))
