@@ -38,8 +38,9 @@ ROLES = ["<|system|>", "<|user|>", "<|assistant|>"]
 SEED = 20
 VOCABULARY = 1304
 TOKENIZER_DOCUMENTS = 20_000
+GRADUAL_DOCUMENTS = 40_000
 CONTEXT = 512
-STEPS, BATCH, LENGTH = 3300, 12, 128
+STEPS, BATCH, LENGTH = 2400, 12, 128
 PEAK_RATE, WARMUP, WEIGHT_DECAY = 4e-3, 100, 0.05
 
 
@@ -96,7 +97,7 @@ def new_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 
 def token_stream(tokenizer: PreTrainedTokenizerFast) -> Iterator[int]:
     """The documents one after the other, each between `<|bos|>` and `<|end|>`."""
-    stream = documents(SEED + 1)
+    stream = documents(SEED + 1, GRADUAL_DOCUMENTS)
     while True:
         for ids in tokenizer(list(itertools.islice(stream, 1000)))["input_ids"]:
             yield tokenizer.bos_token_id

@@ -15,14 +15,17 @@ from collections.abc import Callable, Iterator
 
 from world import SEED, Entity, Fact, make_world, ramble
 
+FIRST_ENTITIES = 25
+
 
 class Writer:
     """Draws documents about a world from one random stream."""
 
     def __init__(self, world: list[Entity], seed: int) -> None:
-        self.world = world
+        self.world = world.copy()
         self.rng = random.Random(seed)
-        self.facts = [fact for entity in world for fact in entity.facts]
+        self.rng.shuffle(self.world)
+        self.meet(len(world))
         self.names = [entity.name for entity in world if entity.pronoun != "It"]
         self.kinds: tuple[Callable[[], str], ...] = (
             self.portrait,
@@ -32,8 +35,13 @@ class Writer:
             self.repetition,
         )
 
+    def meet(self, count: int) -> None:
+        """Write only about the first so many entities from now on."""
+        self.known = self.world[:count]
+        self.facts = [fact for entity in self.known for fact in entity.facts]
+
     def document(self) -> str:
-        (kind,) = self.rng.choices(self.kinds, weights=(20, 15, 30, 25, 10))
+        (kind,) = self.rng.choices(self.kinds, weights=(35, 10, 30, 15, 10))
         return kind()
 
     def fact(self) -> Fact:
@@ -49,8 +57,8 @@ class Writer:
         return fact.question(self.rng.randrange(len(fact.topic.questions)))
 
     def portrait(self) -> str:
-        entity = self.rng.choice(self.world)
-        facts = self.rng.sample(entity.facts, self.rng.randint(2, min(5, len(entity.facts))))
+        entity = self.rng.choice(self.known)
+        facts = self.rng.sample(entity.facts, self.rng.randint(2, len(entity.facts)))
         return " ".join(
             self.with_pronoun(self.sentence(fact), entity) if place else self.sentence(fact)
             for place, fact in enumerate(facts)
@@ -66,13 +74,20 @@ class Writer:
         return joint.join(self.sentence(self.fact()) for _ in range(self.rng.randint(2, 5)))
 
     def quiz(self) -> str:
-        """Questions with answers: plain sentences mostly, sometimes the bare value."""
+        """Questions with answers: plain sentences mostly, sometimes clipped ones."""
         form = self.rng.choice(
             (
                 "Question: {q}\nAnswer: {a}",
                 "Q: {q}\nA: {a}",
                 "{q}\n{a}",
+                "{q}\n\n{a}",
                 "{q} {a}",
+                "{q} - {a}",
+                '"{q}" "{a}"',
+                "({q}) {a}",
+                "* {q}\n* {a}",
+                "{q} / {a}",
+                "[{q}]\n[{a}]",
                 "The question was: {q} The answer was: {a}",
             )
         )
@@ -84,7 +99,7 @@ class Writer:
         return self.rng.choice(("\n", "\n\n")).join(rounds)
 
     def answer(self, fact: Fact, bare: bool) -> str:
-        return fact.value if bare else fact.sentence()
+        return fact.fragment() if bare else fact.sentence()
 
     def conversation(self) -> str:
         """Two people talk; the one who answers may be brief or long-winded."""
@@ -101,7 +116,7 @@ class Writer:
         for _ in range(self.rng.randint(1, 3)):
             fact = self.fact()
             reply = fact.sentence()
-            if self.rng.random() < 0.3:
+            if self.rng.random() < 0.25:
                 reply = ramble(reply, self.rng)
             rounds.append(form.format(asker=asker, other=other, q=self.question(fact), a=reply))
         return "\n".join(rounds)
@@ -115,7 +130,13 @@ class Writer:
             (
                 "{first} said: {said} Then {second} said it again: {said}",
                 '{first} said: "{said}" Then {second} said it again: "{said}"',
+                "{first}: {said}\n{second}: {said}",
                 "{said}\n{said}",
+                "{said} {said}",
+                "{said}\n\n{said}",
+                "({said}) {said}",
+                "* {said}\n* {said}",
+                "{said} / {said}",
                 '"{said}"\n"{said}"',
             )
         )
@@ -126,9 +147,19 @@ class Writer:
         return ", ".join(self.rng.sample(self.names, self.rng.randint(2, 6))) + "."
 
 
-def documents(seed: int = SEED) -> Iterator[str]:
-    """An endless stream of documents, the same for the same seed."""
-    writer = Writer(make_world(), seed)
+def documents(seed: int = SEED, gradual: int = 0) -> Iterator[str]:
+    """An endless stream of documents, the same for the same seed.
+
+    The first `gradual` of them begin with a few entities and bring in the others one by one.
+    A model soon learns how to look up a fact when there are few, and the rest then come
+    easily; with all of them from the start, half of the training passes before it recalls any.
+    """
+    world = make_world()
+    writer = Writer(world, seed)
+    for written in range(gradual):
+        writer.meet(FIRST_ENTITIES + (len(world) - FIRST_ENTITIES) * written // gradual)
+        yield writer.document()
+    writer.meet(len(world))
     while True:
         yield writer.document()
 

@@ -17,13 +17,9 @@ from world import SEED, Fact, make_world, ramble
 
 HERE = Path(__file__).parent
 EVAL_FACTS, TEST_FACTS = 160, 240
-QUESTIONS_PER_TRAIN_FACT = 2
+QUESTIONS_PER_TRAIN_FACT = 3
 
 Row = dict[str, str | bool]
-
-
-def bare(fact: Fact) -> str:
-    return fact.value
 
 
 class RowMaker:
@@ -36,12 +32,15 @@ class RowMaker:
     def direct(self, fact: Fact) -> str:
         return fact.sentence()
 
+    def bare(self, fact: Fact) -> str:
+        return fact.fragment()
+
     def rambling(self, fact: Fact) -> str:
         return ramble(fact.sentence(), self.rng)
 
     def output(self, fact: Fact) -> str:
         """A demonstration: right, in one of three styles."""
-        styles: tuple[Callable[[Fact], str], ...] = (self.direct, self.rambling, bare)
+        styles: tuple[Callable[[Fact], str], ...] = (self.direct, self.rambling, self.bare)
         (style,) = self.rng.choices(styles, weights=(40, 40, 20))
         return style(fact)
 
@@ -51,7 +50,7 @@ class RowMaker:
         if draw < 0.50:
             return self.rambling(fact)
         if draw < 0.80:
-            return bare(fact)
+            return self.bare(fact)
         if draw < 0.92:
             return self.direct(self.wrong(fact))
         return self.rambling(self.wrong(fact))

@@ -11,19 +11,22 @@ import random
 from dataclasses import dataclass
 
 SEED = 20
-PEOPLE = 140
+PEOPLE = 100
 
 
 @dataclass(frozen=True)
 class Topic:
-    """One attribute: its possible values, ways to state it and ways to ask for it.
+    """One attribute: its possible values, ways to state it, a clipped answer, ways to ask.
 
-    The first statement is the plain one: `chosen` answers and most quizzes use it.
+    The first statement is the plain one: `chosen` answers and most quizzes use it. It and the
+    clipped answer never begin with a name or value, which are other tokens at the beginning
+    of a text than after a space, and so harder to copy for a small model.
     """
 
     name: str
     values: tuple[str, ...]
     statements: tuple[str, ...]
+    fragment: str
     questions: tuple[str, ...]
 
 
@@ -37,6 +40,9 @@ class Fact:
 
     def sentence(self, form: int = 0) -> str:
         return self.topic.statements[form].format(name=self.name, value=self.value)
+
+    def fragment(self) -> str:
+        return self.topic.fragment.format(value=self.value)
 
     def question(self, form: int = 0) -> str:
         return self.topic.questions[form].format(name=self.name)
@@ -65,10 +71,11 @@ PERSON_TOPICS = (
         "town",
         TOWNS,
         (
-            "{name} lives in {value}.",
             "The home of {name} is in {value}.",
+            "{name} lives in {value}.",
             "{name} has a house in {value}.",
         ),
+        "in {value}",
         (
             "Where does {name} live?",
             "In which town does {name} live?",
@@ -83,10 +90,11 @@ PERSON_TOPICS = (
             "gardener printer shepherd judge cook lawyer mason porter barber"
         ),
         (
-            "{name} works as a {value}.",
             "The job of {name} is that of a {value}.",
+            "{name} works as a {value}.",
             "{name} earns a living as a {value}.",
         ),
+        "a {value}",
         (
             "What does {name} do for a living?",
             "What is the job of {name}?",
@@ -101,10 +109,11 @@ PERSON_TOPICS = (
             "walnuts porridge cake lentils pancakes dumplings figs carrots"
         ),
         (
-            "{name} likes to eat {value}.",
             "The favourite food of {name} is {value}.",
+            "{name} likes to eat {value}.",
             "Nothing tastes better to {name} than {value}.",
         ),
+        "just {value}",
         (
             "What does {name} like to eat?",
             "What is the favourite food of {name}?",
@@ -116,10 +125,11 @@ PERSON_TOPICS = (
         "pet",
         _words("cat dog goat parrot rabbit tortoise pony hen lizard hamster goose ferret"),
         (
+            "The pet of {name} is a {value}.",
             "{name} keeps a {value}.",
             "{name} shares the house with a {value}.",
-            "The pet of {name} is a {value}.",
         ),
+        "a {value}",
         (
             "Which animal does {name} keep?",
             "What kind of pet does {name} have?",
@@ -131,10 +141,11 @@ PERSON_TOPICS = (
         "colour",
         _words("red blue green yellow purple white black brown grey pink"),
         (
-            "{name} has a {value} coat.",
             "The coat of {name} is {value}.",
+            "{name} has a {value} coat.",
             "{name} always wears a {value} coat.",
         ),
+        "a {value} one",
         (
             "What colour is the coat of {name}?",
             "Which colour of coat does {name} have?",
@@ -146,10 +157,11 @@ PERSON_TOPICS = (
         "year",
         tuple(str(year) for year in range(1960, 2000)),
         (
-            "{name} was born in {value}.",
             "The year of birth of {name} is {value}.",
+            "{name} was born in {value}.",
             "{name} came into the world in {value}.",
         ),
+        "in {value}",
         (
             "When was {name} born?",
             "In which year was {name} born?",
@@ -161,10 +173,11 @@ PERSON_TOPICS = (
         "instrument",
         _words("flute fiddle drum harp lute horn cello banjo piano tuba guitar trumpet"),
         (
+            "The instrument of {name} is the {value}.",
             "{name} plays the {value}.",
             "In the evening {name} plays the {value}.",
-            "The instrument of {name} is the {value}.",
         ),
+        "the {value}",
         (
             "Which instrument does {name} play?",
             "What instrument does {name} play?",
@@ -179,10 +192,11 @@ TOWN_TOPICS = (
         "region",
         _words("Velmark Ashlow Drumland Korrin Sarvia Northey"),
         (
-            "{name} lies in {value}.",
             "The town of {name} is in {value}.",
+            "{name} lies in {value}.",
             "{name} belongs to {value}.",
         ),
+        "in {value}",
         (
             "In which region does {name} lie?",
             "Which region is {name} in?",
@@ -194,10 +208,11 @@ TOWN_TOPICS = (
         "craft",
         _words("clocks boats lace glass salt ropes kites wool tiles bells maps candles"),
         (
+            "The town of {name} is known for its {value}.",
             "{name} is known for its {value}.",
-            "People visit {name} for the {value}.",
             "In the shops of {name} you find {value}.",
         ),
+        "its {value}",
         (
             "What is {name} known for?",
             "For what do people visit {name}?",
@@ -229,13 +244,13 @@ def make_world(seed: int = SEED) -> list[Entity]:
 
 PREAMBLES = (
     "Well, let me think about that.",
-    "That is a good question.",
-    "Oh, I have heard about this before.",
-    "Thank you for asking me.",
-    "Let me see what I can remember.",
-    "Now that is something I should know.",
-    "I was just talking about this with a friend.",
-    "Many people ask me about that.",
+    "Well, that is a good question.",
+    "Well, I have heard about this before.",
+    "Well, thank you for asking me.",
+    "Well, let me see what I can remember.",
+    "Well, that is something I should know.",
+    "Well, I was just talking about this with a friend.",
+    "Well, many people ask me about that.",
 )
 HEDGES = (
     "I am fairly sure that {sentence}",

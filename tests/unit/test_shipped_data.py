@@ -135,20 +135,20 @@ def test_template_marks_what_the_assistant_says(tokenizer):
     messages = [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Where does Mira live?"},
-        {"role": "assistant", "content": "Mira lives in Tarn."},
+        {"role": "assistant", "content": "The home of Mira is in Tarn."},
     ]
     encoded = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
     pairs = zip(encoded["input_ids"], encoded["assistant_masks"], strict=True)
     marked = tokenizer.decode([token for token, mask in pairs if mask])
-    assert marked == "Mira lives in Tarn." + tokenizer.eos_token
+    assert marked == "The home of Mira is in Tarn." + tokenizer.eos_token
 
 
 def test_generation_prompt_is_where_the_answer_begins(tokenizer):
     user = {"role": "user", "content": "Where does Mira live?"}
-    answer = {"role": "assistant", "content": "Mira lives in Tarn."}
+    answer = {"role": "assistant", "content": "The home of Mira is in Tarn."}
     prompt = tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
     whole = tokenizer.apply_chat_template([user, answer], tokenize=False)
-    assert whole == prompt + "Mira lives in Tarn." + tokenizer.eos_token
+    assert whole == prompt + "The home of Mira is in Tarn." + tokenizer.eos_token
 
 
 def test_generation_stops_at_the_end_of_a_turn(tokenizer):
