@@ -89,6 +89,7 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
         handover=told.get("handover"),
         reference=told.get("reference"),
         data=_data(spec.get("data"), recipe),
+        signals=_signals(spec),
         state=_state(output, spec, record, log),
         rows=began.get("rows"),
         resumed_from_step=int(began.get("resumed_from_step") or 0),
@@ -99,6 +100,14 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
         measurement=measurement,
         fault=fault,
     )
+
+
+def _signals(spec: Json) -> str:
+    """ "judge: concise" or "rewards: correct, style"; empty for a stage that learns from its rows alone."""
+    if spec.get("judge"):
+        return f"judge: {spec['judge']}"
+    rewards = spec.get("rewards")
+    return f"rewards: {', '.join(map(str, rewards))}" if isinstance(rewards, list) and rewards else ""
 
 
 def _state(output: Path, spec: Json, record: Json, log: Log) -> State:

@@ -55,7 +55,8 @@ class Training:
 
 @dataclass(frozen=True)
 class StageStory:
-    """`logged` are the rows of `metrics.jsonl`; `fault` says why an evaluation could not be read."""
+    """`logged` are the rows of `metrics.jsonl`, `signals` the rewards or the judge that it learns from;
+    `fault` says why an evaluation could not be read."""
 
     name: str
     method: str
@@ -63,6 +64,7 @@ class StageStory:
     handover: str | None
     reference: str | None
     data: str
+    signals: str
     state: State
     rows: int | None = None
     resumed_from_step: int = 0

@@ -110,7 +110,9 @@ class MadeRun:
         folder: str | None = None,
     ) -> Path:
         """A finished stage; with `folder` None it is done, else only that folder is there."""
-        self.stages.append({"name": name, "method": method, "data": "train", "config": {"beta": 0.1}})
+        self.stages.append(
+            {"name": name, "method": method, "data": "train", "config": {"beta": 0.1}, "rewards": ["style"]}
+        )
         place = self.output / (folder or name)
         place.mkdir(parents=True)
         rows = (

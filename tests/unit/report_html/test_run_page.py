@@ -123,7 +123,7 @@ def test_what_was_run_is_told(page):
         "Supervised fine-tuning", "sft, by continue", "sft, frozen", "train: data/train.jsonl, 96 rows",
         "9.4 s", "745 MB", "torch", "2.13.0", "pt run recipes/made.json --set 'x=<1>'", "/somewhere",
         "cd" * 32, "ef" * 32, "✓ held", "! did not hold", "style 0.2 ≥ 0.5", "1 of 2 checks held", "2e-7",
-        "LoRA r16, 164 k parameters",
+        "LoRA r16, 164 k parameters", "rewards: style",
     ):  # fmt: skip
         assert said in page.text, said
 
