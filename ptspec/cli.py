@@ -224,7 +224,7 @@ def eval(
     if compare:
         print(_compared(measured, show, output, context.obj), end="")
     else:
-        print(progress_text([(one.name, one.metrics) for one in measured]), end="")
+        print(progress_text([(one.name, one.shown) for one in measured]), end="")
 
 
 def _compared(measured: Sequence[Measurement], show: int, output: Path | None, command: str) -> str:

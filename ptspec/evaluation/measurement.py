@@ -91,6 +91,12 @@ class Measurement:
     seconds: float = 0.0
     fingerprint: str | None = None
 
+    @property
+    def shown(self) -> dict[str, Figure]:
+        """The metrics as they are told side by side: preference only where it is relative to a policy."""
+        raw = self.settings.preference_reference == RAW_PREFERENCE
+        return {name: figure for name, figure in self.metrics.items() if not (raw and metric(name).relative)}
+
     def by_id(self) -> dict[str, RowMeasurement]:
         return {row.id: row for row in self.rows}
 
@@ -106,7 +112,8 @@ class Better(Enum):
 @dataclass(frozen=True)
 class Metric:
     """How a metric is spoken of. `share`: a number in [0, 1], shown in percent. `precision` is the half-width
-    of an interval that would do: what "±1 would need 2,900 prompts" is about."""
+    of an interval that would do: what "±1 would need 2,900 prompts" is about. `relative`: each policy's is
+    held against its own reference, so that two policies' are not to be subtracted."""
 
     name: str
     label: str
@@ -114,6 +121,7 @@ class Metric:
     share: bool = False
     unit: str = ""
     precision: float = 0.01
+    relative: bool = False
 
 
 METRICS: Mapping[str, Metric] = {
@@ -123,8 +131,8 @@ METRICS: Mapping[str, Metric] = {
         Metric("perplexity", "perplexity", Better.LOWER),
         Metric("bits_per_byte", "bits per byte", Better.LOWER),
         Metric("accuracy", "accuracy", Better.HIGHER, share=True),
-        Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True),
-        Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", precision=0.1),
+        Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True, relative=True),
+        Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", precision=0.1, relative=True),
         Metric("pair_accuracy", "pair accuracy", Better.HIGHER, share=True),
         Metric("pair_margin", "pair margin", Better.HIGHER),
         Metric("response_length", "response length", Better.NEITHER, unit="tokens", precision=1),

@@ -102,7 +102,10 @@ def key_measures(evaluations: Sequence[Metrics]) -> list[Measure]:
 
 
 def before(evaluations: Sequence[Metrics], index: int, name: str) -> Figure | None:
-    """`name` at the nearest earlier evaluation that has it."""
+    """`name` at the nearest earlier evaluation that has it; None for what is relative to each one's own
+    reference, where a difference would mean nothing."""
+    if name in METRICS and METRICS[name].relative:
+        return None
     earlier = (metrics[name] for metrics in reversed(evaluations[:index]) if name in metrics)
     return next(earlier, None)
 

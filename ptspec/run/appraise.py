@@ -246,7 +246,7 @@ def measure_all(asked: Sequence[Target], held: Held, listener: Listener) -> list
             data=stamp,
         )
         done[target.name] = measured
-        listener(StageEvaluated(target.name, measured.metrics, measured.seconds))
+        listener(StageEvaluated(target.name, measured.shown, measured.seconds))
         del model
         bases.release()
     return list(done.values())

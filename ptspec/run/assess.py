@@ -93,7 +93,7 @@ class Assessor:
         self.measurements[subject.name] = measured
         if kept is None:
             self._write(measured, folder, headline)
-        event = StageEvaluated(subject.name, measured.metrics, measured.seconds, reused=kept is not None)
+        event = StageEvaluated(subject.name, measured.shown, measured.seconds, reused=kept is not None)
         self.listener(event)
 
     def _kept(self, subject: Subject, folder: Path) -> Measurement | None:
