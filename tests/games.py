@@ -206,23 +206,27 @@ def distribution(model: Any, game: Game) -> torch.Tensor:
     return probabilities
 
 
-def play(
-    game: Game, policy: Any, folder: Path, *, reference: Any | None = None, watch: Any = None, **config: Any
+def play(game: Game, policy: Any, folder: Path, **options: Any) -> Any:
+    """The policy after Nash-MD on the game; options as for `trainer_for`."""
+    trainer = trainer_for(game, policy, folder, **options)
+    trainer.train()
+    return trainer.accelerator.unwrap_model(trainer.model).eval()
+
+
+def trainer_for(
+    game: Game, policy: Any, folder: Path, *, reference: Any = None, watch: Any = None, **config: Any
 ) -> Any:
-    """The policy after Nash-MD on the game: a new LoRA adapter on it, or with `reference` all its weights."""
+    """Nash-MD on the game: of a new LoRA adapter, or with `reference`, a second model, of all weights."""
     from transformers import PrinterCallback
 
     from ptspec.training.nash_md.config import NashMDConfig
     from ptspec.training.nash_md.trainer import NashMDTrainer
 
     config.setdefault("max_completion_length", game.longest + game.ends)
-    arguments = NashMDConfig(
-        output_dir=str(folder), **{**SETTINGS, "max_completion_length": game.longest + game.ends, **config}
-    )
     parts = {"ref_model": reference} if reference is not None else {"peft_config": lora()}
     trainer = NashMDTrainer(
         policy,
-        arguments,
+        NashMDConfig(output_dir=str(folder), **{**SETTINGS, **config}),
         judge=judge_of(game),
         train_dataset=Dataset.from_dict({"prompt": [PROMPT] * 256}),
         processing_class=tokenizer_of(game.vocabulary),
@@ -230,8 +234,7 @@ def play(
         **parts,
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    return trainer.accelerator.unwrap_model(trainer.model).eval()
+    return trainer
 
 
 def lora() -> LoraConfig:

@@ -52,9 +52,9 @@ def test_mixture_coef_goes_linearly_to_its_end(tmp_path: Path):
     assert config(tmp_path, mixture_coef=0.5).mixture_coef_at(0.7) == 0.5
 
 
-@pytest.mark.parametrize(("generations", "opponents"), [(2, 1), (4, 1), (8, 2), (32, 8)])
-def test_a_quarter_of_the_generations_are_opponents(generations: int, opponents: int, tmp_path: Path):
-    made = config(tmp_path, num_generations=generations, per_device_train_batch_size=32)
+@pytest.mark.parametrize(("generations", "opponents"), [(2, 1), (3, 1), (8, 4), (32, 16)])
+def test_half_as_many_opponents_as_generations(generations: int, opponents: int, tmp_path: Path):
+    made = config(tmp_path, num_generations=generations, per_device_train_batch_size=96)
     assert made.num_opponents == opponents
 
 

@@ -59,7 +59,7 @@ class NashMDConfig(RLOOConfig):  # type: ignore[misc]
         default=None,
         metadata={
             "help": "Completions sampled from the opponent for each prompt; every completion of the policy "
-            "is judged against all of them. If None, a quarter of num_generations, at least 1. More of them "
+            "is judged against all of them. If None, half of num_generations. More of them "
             "lower the variance of the rewards; each costs a generation and num_generations judgements."
         },
     )
@@ -78,7 +78,7 @@ class NashMDConfig(RLOOConfig):  # type: ignore[misc]
             raise ValueError("; ".join(faults))
         super().__post_init__()
         if self.num_opponents is None:
-            self.num_opponents = max(1, self.num_generations // 4)
+            self.num_opponents = max(1, self.num_generations // 2)
 
     def _out_of_range(self) -> Iterator[str]:
         if not self.beta > 0:

@@ -1,0 +1,76 @@
+"""Nash-MD in two processes: groups split over both, one policy in the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__)
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_policy(tmp_path: Path):
+    """Rows 0-3 of each group of 8 are the first process's, 4-7 the second's; rewards meet in the gather."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*launch, str(HERE), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    assert first["weights"].keys() == second["weights"].keys()
+    for name, weight in first["weights"].items():
+        assert torch.equal(weight, second["weights"][name]), name
+    assert first["groups"] == second["groups"] == [[0, 1, 2, 3]]
+    assert first["opponents"] != second["opponents"] or first["completions"] != second["completions"]
+    assert all(0 < rate < 1 for rate in first["win_rates"])
+
+
+def train(folder: Path) -> None:
+    sys.path.insert(0, str(HERE.parents[1]))
+    import games
+
+    asked: list[tuple[list[str], list[str]]] = []
+    judge = games.judge_of(games.RPS)
+
+    def recorded(prompts: list[str], a: list[str], b: list[str]) -> list[float]:
+        asked.append((list(a), list(b)))
+        return judge(prompts, a, b)
+
+    games.judge_of = lambda game: recorded
+    policy = games.policy_of(games.RPS, [0.4, 0.3, 0.3], seed=0)
+    trainer = games.trainer_for(
+        games.RPS,
+        policy,
+        folder / "checkpoints",
+        per_device_train_batch_size=4,
+        num_generations=8,
+        num_opponents=4,
+        max_steps=6,
+        logging_steps=1,
+        probe_steps=3,
+    )
+    trainer.train()
+    model = trainer.accelerator.unwrap_model(trainer.model)
+    rank = trainer.accelerator.process_index
+    torch.save(
+        {
+            "weights": {name: value.detach() for name, value in model.named_parameters() if "lora" in name},
+            "groups": [list(group) for group in trainer.groups],
+            "completions": [a for a, _ in asked],
+            "opponents": [b for _, b in asked],
+            "win_rates": [
+                log["win_rate/mixture"] for log in trainer.state.log_history if "win_rate/mixture" in log
+            ],
+        },
+        folder / f"{rank}.pt",
+    )
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]))
