@@ -6,9 +6,11 @@ The only file that imports typer. Modules that load torch are imported inside th
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -20,6 +22,7 @@ from ptspec.report.faults import Format, render, summary, wants_colour
 
 if TYPE_CHECKING:
     from ptspec.evaluation.measurement import Measurement
+    from ptspec.recipe.plan import Plan
 
 app = typer.Typer(
     name="pt",
@@ -35,6 +38,13 @@ Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="PATH=VALUE", help="Override a value: stages.dpo.config.beta=0.2"),
 ]
+
+
+class PlanFormat(str, Enum):
+    """How `pt plan` tells."""
+
+    TEXT = "text"
+    JSON = "json"
 
 
 def say(text: str) -> None:
@@ -157,26 +167,100 @@ def run(
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Let the recipe run Python that it names.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
 ) -> None:
     """Check a recipe, then train its stages in order, evaluating after each."""
     from ptspec.report.html.write import report_whatever_happens
     from ptspec.report.terminal import listener
     from ptspec.rewards.build import check_ready
     from ptspec.run.options import Options
-    from ptspec.run.preflight import preflight
     from ptspec.run.session import execute
 
+    if dry_run:
+        _show_plan(recipe, overrides or (), output, fresh=fresh)
+        return
     seconds = None if max_time is None else _seconds(max_time)
-    reading = preflight(recipe, overrides or (), output)
+    planned = _checked(recipe, overrides or (), output)
+    _must_be_one_of(until, [stage.name for stage in planned.stages])
+    check_ready(planned, allow_code=allow_code)
+    options = Options(until, fresh, seconds, allow_code, context.obj)
+    with report_whatever_happens(planned.output, say) as reporting, listener() as listen:
+        execute(planned, reporting(listen), options)
+
+
+def _checked(recipe: Path, overrides: Sequence[str], output: Path | None) -> Plan:
+    """The plan of a recipe, or of a file that `pt plan` kept; ends the command where there is a fault."""
+    from ptspec.run.planfile import must_be_unchanged, open_plan
+    from ptspec.run.preflight import preflight
+
+    kept = open_plan(recipe)
+    if kept is None:
+        reading = preflight(recipe, overrides, output)
+    elif overrides:
+        hint = f"give them to the recipe: pt plan {kept.recipe} --set …"
+        raise InputError(Diagnostic("wrong-usage", "--set changes a plan that was kept", hint=hint))
+    else:
+        reading = preflight(kept.recipe, kept.overrides, output or kept.output)
     _tell(reading.diagnostics)
     if reading.plan is None:
         say(f"{summary(reading.diagnostics)}. Nothing was started.")
         raise typer.Exit(Exit.WRONG_INPUT)
-    _must_be_one_of(until, [stage.name for stage in reading.plan.stages])
-    check_ready(reading.plan, allow_code=allow_code)
-    options = Options(until, fresh, seconds, allow_code, context.obj)
-    with report_whatever_happens(reading.plan.output, say) as reporting, listener() as listen:
-        execute(reading.plan, reporting(listen), options)
+    if kept is not None:
+        must_be_unchanged(kept, reading.plan)
+    return reading.plan
+
+
+@app.command()
+def plan(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="The run's folder, as for pt run.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="Keep the plan, for pt run FILE.")
+    ] = None,
+    device_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Say whether it fits a GPU of this size: 24GB.")
+    ] = None,
+    format: Annotated[PlanFormat, typer.Option(help="A table, or one JSON object.")] = PlanFormat.TEXT,
+) -> None:
+    """Show the stages as they would run: reference, rows, tokens, steps, memory, disk, what is reused."""
+    size = None if device_memory is None else _bytes(device_memory)
+    planned = _show_plan(recipe, overrides or (), output, device_memory=size, format=format)
+    if keep is not None:
+        from ptspec.run.planfile import keep as keep_plan
+
+        keep_plan(planned, overrides or (), keep)
+        say(f"{keep}: written. pt run {keep} runs exactly this")
+
+
+def _show_plan(
+    recipe: Path,
+    overrides: Sequence[str],
+    output: Path | None,
+    *,
+    fresh: bool = False,
+    device_memory: int | None = None,
+    format: PlanFormat = PlanFormat.TEXT,
+) -> Plan:
+    from ptspec.report.plan import as_json, as_text
+    from ptspec.run.forecast import forecast
+
+    planned = _checked(recipe, overrides, output)
+    found = forecast(planned, device_memory=device_memory, fresh=fresh)
+    print(as_json(found) if format is PlanFormat.JSON else as_text(found).rstrip("\n"))
+    return planned
+
+
+def _bytes(text: str) -> int:
+    """ "24GB", "24 GiB", "80G": bytes."""
+    units = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg])(i?)b?", text.strip().lower())
+    if found is None or float(found[1]) == 0:
+        hint = "a number and a unit: 24GB, 16GiB"
+        raise InputError(Diagnostic("wrong-usage", f'--device-memory: "{text}" is no size', hint=hint))
+    return int(float(found[1]) * units[f"{found[2]}{found[3]}b"])
 
 
 def _seconds(text: str) -> float:

@@ -52,6 +52,7 @@ from ptspec.run.assess import Assessor
 from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredients
 from ptspec.run.manifest import now, write_manifest
 from ptspec.run.options import LOG, Options
+from ptspec.run.reuse import MARK
 from ptspec.training.begin import check_saved
 from ptspec.training.stop import Wish
 from ptspec.training.train import CHECKPOINTS, Job, Signals, Trained, train
@@ -287,9 +288,6 @@ class Run:
                     "sha256": hash_folder(self.plan.output / stage.name),
                 }
         write_manifest(self.plan, self.hashes, self.device.words, stages, self.options.command)
-
-
-MARK = ".fingerprint"
 
 
 def _why_again(record: dict[str, Any] | None, covered: dict[str, Any]) -> str | None:

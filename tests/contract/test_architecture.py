@@ -115,7 +115,14 @@ def test_there_are_no_import_cycles():
 
 @pytest.mark.parametrize(
     "arguments",
-    [["validate", "recipes/sft_dpo.json"], ["methods"], ["methods", "dpo"], ["--help"], ["schema"]],
+    [
+        ["validate", "recipes/sft_dpo.json"],
+        ["plan", "recipes/sft_dpo.json"],
+        ["methods"],
+        ["methods", "dpo"],
+        ["--help"],
+        ["schema"],
+    ],
     ids=" ".join,
 )
 def test_a_light_command_loads_nothing_heavy(arguments):

@@ -1,0 +1,1 @@
+"""Arithmetic on a plan: adapters, steps, memory, disk. Knows shapes and settings; loads nothing."""

@@ -1,0 +1,28 @@
+"""The size of a safetensors file, to the byte, from what is in it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+
+from ptspec.recipe.shape import BYTES, Tensor
+
+_METADATA = {"format": "pt"}
+"""What PEFT and transformers write into every header."""
+
+
+def safetensors_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Bytes of the file: 8 of length, the JSON header padded to a multiple of 8, the tensors.
+
+    Tensors stand by descending size of their type, then by name
+    (safetensors 0.5, `serialize`), which decides how many digits their offsets take.
+    """
+    header: dict[str, object] = {"__metadata__": _METADATA}
+    offset = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: (-BYTES[item[1].dtype], item[0])):
+        end = offset + tensor.bytes
+        header[name] = {"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [offset, end]}
+        offset = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    return 8 + math.ceil(len(text) / 8) * 8 + offset

@@ -1,0 +1,205 @@
+"""A forecast for people (a table, and what it does not hold) and for programs (one JSON object)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ptspec.methods.types import Yields
+from ptspec.recipe.estimate.memory import Memory
+from ptspec.recipe.plan import Stage
+from ptspec.run.forecast import Forecast, StageForecast
+from ptspec.run.reuse import Fate
+from ptspec.run.rowcount import cut_words
+
+NOTHING = "–"
+_HEADER = (
+    *("stage", "method", "from", "hand-over", "reference", "data", "steps", "tokens"),
+    *("trains", "memory", "note"),
+)
+_RIGHT = ("steps", "tokens", "trains", "memory")
+
+
+def as_text(forecast: Forecast) -> str:
+    """The stages in a table, then the memory by part, the disk, what to change, what is not known."""
+    rows = [_HEADER, *(_row(one) for one in forecast.stages)]
+    return "\n".join([*_table(rows), "", *_below(forecast)]) + "\n"
+
+
+def as_json(forecast: Forecast) -> str:
+    """One object; sizes in bytes, `null` where something is not known."""
+    plan = forecast.plan
+    value = {
+        "name": plan.name,
+        "output": str(plan.output),
+        "model": plan.model.path,
+        "parameters": forecast.parameters,
+        "device": "gpu" if forecast.gpu else "cpu",
+        "device_memory_bytes": forecast.device_memory,
+        "stages": [_stage_json(one) for one in forecast.stages],
+    }
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def bytes_in_words(count: float) -> str:
+    """ "58 MB", "11.3 GB" (decimal units, as disks and cards are sold)."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            value = count / size
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def count_in_words(count: int) -> str:
+    """ "160", "61 k", "0.16 M", "8.03 B"."""
+    for unit, size in (("B", 1e9), ("M", 1e5), ("k", 1e3)):
+        if count >= size:
+            value = count / (1e6 if unit == "M" else size)
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return f"{count:,}"
+
+
+def handover_in_words(stage: Stage) -> str:
+    """ "new LoRA", "continue", "merge, new LoRA", "stack", "full"."""
+    if not stage.adapter.use_lora:
+        words = "full" if stage.handover is None else "merge, full"
+    else:
+        kind = "QLoRA" if stage.adapter.use_qlora else "LoRA"
+        new = f"new {kind}"
+        words = new if stage.handover is None else stage.handover.value
+        words = f"merge, {new}" if words == "merge" else words
+    return f"{words}, new head" if stage.method.yields is Yields.REWARD_MODEL else words
+
+
+def reference_in_words(stage: Stage) -> str:
+    return f"{stage.parent}, frozen" if stage.has_reference else NOTHING
+
+
+def note_of(one: StageForecast) -> str:
+    """Whether the stage is reused, and if not, why it is trained."""
+    words = {
+        Fate.NEW: "",
+        Fate.REUSED: "= reused (unchanged)",
+        Fate.AGAIN: one.reuse.reason,
+        Fate.GOES_ON: f"goes on from {one.reuse.reason}",
+    }
+    return words[one.reuse.fate]
+
+
+def _row(one: StageForecast) -> tuple[str, ...]:
+    stage = one.stage
+    about = "" if one.counted and one.counted.exact else "≈ "
+    most = "≤ " if stage.method.online else about
+    rows = one.counted.rows if one.counted else None
+    return (
+        stage.name,
+        stage.method.name,
+        stage.parent,
+        handover_in_words(stage),
+        reference_in_words(stage),
+        f"{stage.data} {about}{rows:,}" if rows is not None else stage.data,
+        f"{one.steps.total:,}" if one.steps else "?",
+        f"{most}{count_in_words(one.tokens)}" if one.tokens is not None else "?",
+        count_in_words(one.adapter.trained) if one.adapter else "?",
+        bytes_in_words(one.memory.total) if one.memory else "?",
+        note_of(one),
+    )
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if name in _RIGHT else cell.ljust(width)
+            for name, cell, width in zip(rows[0], row, widths, strict=True)
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def _below(forecast: Forecast) -> Iterator[str]:
+    for one in forecast.stages:
+        if one.memory is not None:
+            yield f"memory of {one.stage.name}: {_parts(one.memory)}"
+    yield from _disk(forecast)
+    yield from _device(forecast)
+    for one in forecast.stages:
+        if one.counted is not None and (words := cut_words(one.counted)):
+            yield f"{one.stage.name}: {words}"
+    yield from dict.fromkeys(f"not known: {why}" for one in forecast.stages for why in one.unknown)
+
+
+def _parts(memory: Memory) -> str:
+    words = [f"{part.name} {bytes_in_words(part.bytes)}" for part in (*memory.held, *memory.training)]
+    if memory.sampling:
+        sampled = " · ".join(f"{part.name} {bytes_in_words(part.bytes)}" for part in memory.sampling)
+        words.append(f"or, while it samples, {sampled}")
+    return " · ".join(words)
+
+
+def _disk(forecast: Forecast) -> Iterator[str]:
+    known = [one for one in forecast.stages if one.disk is not None]
+    if known:
+        each = ", ".join(f"{o.stage.name} {bytes_in_words(o.disk.kept)}" for o in known if o.disk)
+        peak = max(one.disk.peak for one in known if one.disk)
+        yield f"disk: {each}; while a stage trains up to {bytes_in_words(peak)}"
+
+
+def _device(forecast: Forecast) -> Iterator[str]:
+    where = "a GPU" if forecast.gpu else "the CPU"
+    if forecast.device_memory is None:
+        yield f"estimated for {where}; --device-memory 24GB asks about a GPU of that size"
+        return
+    size = bytes_in_words(forecast.device_memory)
+    for one in forecast.stages:
+        if one.advice is None:
+            yield f"{one.stage.name}: whether {size} will do is not known"
+        elif not one.advice.changes:
+            fits = "fits" if one.advice.fits else "does not fit"
+            yield f"{one.stage.name}: {fits} {size} ({bytes_in_words(one.advice.bytes)})"
+        else:
+            after = bytes_in_words(one.advice.after)
+            then = f"then it needs {after}" if one.advice.fits else f"and it would still need {after}"
+            head = f"{one.stage.name}: does not fit {size} ({bytes_in_words(one.advice.bytes)})"
+            yield f"{head}; set {', '.join(one.advice.changes)}: {then}"
+
+
+def _stage_json(one: StageForecast) -> dict[str, Any]:
+    stage, counted = one.stage, one.counted
+    return {
+        "stage": stage.name,
+        "method": stage.method.name,
+        "from": stage.parent,
+        "handover": stage.handover.value if stage.handover else None,
+        "handover_in_words": handover_in_words(stage),
+        "reference": reference_in_words(stage) if stage.has_reference else None,
+        "data": stage.data,
+        "rows": counted.rows if counted else None,
+        "rows_trained": counted.trained if counted else None,
+        "rows_exact": counted.exact if counted else False,
+        "longest_tokens": counted.longest if counted else None,
+        "cut": cut_words(counted) if counted else None,
+        "steps": one.steps.total if one.steps else None,
+        "epochs": one.steps.epochs if one.steps else None,
+        "effective_batch": one.steps.batch if one.steps else None,
+        "generation_batch": (one.steps.generation or None) if one.steps else None,
+        "tokens": one.tokens,
+        "trainable_parameters": one.adapter.trained if one.adapter else None,
+        "memory_bytes": _memory_json(one.memory),
+        "disk_bytes": asdict(one.disk) if one.disk else None,
+        "fits": one.advice.fits and not one.advice.changes if one.advice else None,
+        "changes": list(one.advice.changes) if one.advice else [],
+        "state": one.reuse.fate.value,
+        "reason": one.reuse.reason or None,
+        "fingerprint": one.reuse.fingerprint,
+        "unknown": list(one.unknown),
+    }
+
+
+def _memory_json(memory: Memory | None) -> dict[str, Any] | None:
+    if memory is None:
+        return None
+    groups = {"held": memory.held, "training": memory.training, "sampling": memory.sampling}
+    parts = {name: {part.name: part.bytes for part in group} for name, group in groups.items()}
+    return {"total": memory.total, **parts}

@@ -1,0 +1,94 @@
+"""Which stages of a plan are finished already, and why the others are trained. Writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ptspec.recipe.plan import BASE, Plan, Stage
+from ptspec.run.artifact import finished_record, partial_folder
+from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredients
+
+MARK = ".fingerprint"
+"""In a half-made stage: the fingerprint of the stage that it is for."""
+
+
+class Fate(Enum):
+    NEW = "new"
+    REUSED = "reused"
+    AGAIN = "trained again"
+    GOES_ON = "goes on"
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """`reason`: what has changed since, or where it goes on from. `covered`: what the fingerprint covers."""
+
+    fate: Fate = Fate.NEW
+    reason: str = ""
+    fingerprint: str = ""
+    covered: Mapping[str, Any] = field(default_factory=dict)
+
+
+def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
+    """Stage name -> what becomes of what lies in the plan's output folder."""
+    hashes = Hashes(plan)
+    fingerprints = {BASE: BASE}
+    found: dict[str, Reuse] = {}
+    for stage in plan.stages:
+        parent = fingerprints.get(stage.parent) or hash_folder(Path(stage.parent))
+        covered = ingredients(plan, stage, parent, hashes)
+        fingerprints[stage.name] = digest(covered)
+        reuse = _reuse(plan, stage, covered, fingerprints[stage.name], found, fresh)
+        found[stage.name] = replace(reuse, covered=covered)
+    return found
+
+
+def _reuse(
+    plan: Plan,
+    stage: Stage,
+    covered: dict[str, Any],
+    fingerprint: str,
+    earlier: dict[str, Reuse],
+    fresh: bool,
+) -> Reuse:
+    record = finished_record(plan.output, stage.name)
+    again = [name for name in _reward_models(plan, stage) if _is_trained(earlier.get(name))]
+    if record is None:
+        return _half_made(plan, stage, fingerprint)
+    if fresh:
+        return Reuse(Fate.AGAIN, "asked for with --fresh", fingerprint)
+    if record.get("fingerprint") == fingerprint and not again:
+        return Reuse(Fate.REUSED, f"finished {record.get('finished', '')}", fingerprint)
+    words = changes(record.get("ingredients", {}), covered)
+    words = [f"{stage.parent} changes" if word == "parent changed" else word for word in words]
+    words += [f"reward model {name} changes" for name in again]
+    return Reuse(Fate.AGAIN, ", ".join(words) or "changed", fingerprint)
+
+
+def _reward_models(plan: Plan, stage: Stage) -> list[str]:
+    """Stages of the plan that train a reward model which `stage` follows."""
+    judge = plan.judges.get(stage.judge or "")
+    names = [*stage.rewards, *([judge.reward] if judge is not None and judge.reward else [])]
+    models = [plan.rewards[name].model for name in names if name in plan.rewards]
+    return [other.name for other in plan.stages if other.name in models]
+
+
+def _is_trained(reuse: Reuse | None) -> bool:
+    return reuse is not None and reuse.fate is not Fate.REUSED
+
+
+def _half_made(plan: Plan, stage: Stage, fingerprint: str) -> Reuse:
+    partial = partial_folder(plan.output, stage.name)
+    try:
+        is_ours = (partial / MARK).read_text("utf-8") == fingerprint
+    except OSError:
+        return Reuse(Fate.NEW, "", fingerprint)
+    numbers = [name.rpartition("-")[2] for name in map(str, (partial / "checkpoints").glob("checkpoint-*"))]
+    steps = [int(number) for number in numbers if number.isdigit()]
+    if not is_ours or not steps:
+        return Reuse(Fate.NEW, "", fingerprint)
+    return Reuse(Fate.GOES_ON, f"step {max(steps)}", fingerprint)
