@@ -299,3 +299,6 @@ def test_a_resumed_run_ends_with_the_same_bits(opponent: str, base: Any, tmp_pat
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert all(torch.equal(weights(whole)[name], weights(resumed)[name]) for name in weights(whole))
     assert logged(whole, "win_rate/mixture") == logged(resumed, "win_rate/mixture")
+    if whole.average is not None:
+        averages = whole.average.average, resumed.average.average
+        assert all(torch.equal(averages[0][name], averages[1][name]) for name in averages[0])
