@@ -28,7 +28,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
+from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PrinterCallback
 
 ROOT = Path(__file__).parent.parent
 PEER = ROOT / "build/trl-1.13.0/bin/python"
@@ -107,6 +107,8 @@ def peer_seconds(hidden: int, rows: int, new: int) -> float:
 
 def steps(hidden: int, rows: int, new: int, repeats: int) -> dict[str, list[float]]:
     trainers = {"GRPO": grpo(hidden, rows, new), "Nash-MD": nash_md(hidden, rows, new)}
+    for trainer in trainers.values():
+        trainer.remove_callback(PrinterCallback)
     times: dict[str, list[float]] = {name: [] for name in trainers}
     for turn in range(repeats + 1):
         for name, trainer in trainers.items():
