@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+# Tiny models run as fast on one thread, and tests may run beside one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 
 RECIPE = {
