@@ -12,7 +12,7 @@ from ptspec.evaluation.metrics import aggregates
 from ptspec.rewards.builtin import RewardFunction
 
 PAIR_METRICS = {"preference_accuracy": "pair_accuracy", "reward_margin": "pair_margin"}
-"""A policy's preference is relative to its reference, a reward model's is not: computed alike, named apart."""
+"""A policy's preference is relative to its reference, a reward model's is not: alike, but named apart."""
 
 REFERENCE = "the reward model's own scores"
 

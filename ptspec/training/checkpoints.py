@@ -19,7 +19,7 @@ def seal(checkpoint: Path) -> None:
 
 
 def last_sound(checkpoints: Path) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint whose files are what was sealed, and what is to be said of newer ones that are not.
+    """The newest checkpoint whose files are what was sealed, and what to say of newer ones that are not.
 
     A damaged one is renamed out of the way; one without a seal was being written when the run ended.
     """

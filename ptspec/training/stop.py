@@ -1,4 +1,4 @@
-"""Stopping in time: a signal or a time limit ends the step, saves, and leaves; a broken loss leaves at once."""
+"""Stopping in time: a signal or a time limit ends the step and saves; a broken loss leaves at once."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ class Finite(TrainerCallback):  # type: ignore[misc]
         limit = args.max_grad_norm or "unset"
         return Diagnostic(
             "not-a-number",
-            f"{self.stage.name}, step {state.global_step} of {state.max_steps}: the {what} is not a number{before}",
+            f"{self.stage.name}, step {state.global_step} of {state.max_steps}: "
+            f"the {what} is not a number{before}",
             pointer=f"{self.stage.at}/config",
             hint=f"a lower learning_rate (now {args.learning_rate:g}) or max_grad_norm (now {limit})",
             notes=("what was saved before this step is kept; the same command goes on from there",),

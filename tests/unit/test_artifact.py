@@ -1,7 +1,6 @@
 """A folder appears whole or not at all, and what lies in it is told without loading it."""
 
 import json
-import os
 import subprocess
 import sys
 import textwrap
@@ -13,6 +12,10 @@ from ptspec.run.artifact import open_artifact, publish, recover, strip_pickles, 
 from ptspec.run.lock import lock
 
 
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
 def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})
@@ -20,7 +23,7 @@ def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path):
         file.write("half")
         raise RuntimeError
     assert json.loads(path.read_text()) == {"a": 1}
-    assert os.listdir(tmp_path) == ["a.json"]
+    assert names(tmp_path) == ["a.json"]
 
 
 def test_publish_replaces_and_recover_puts_back(tmp_path):
@@ -30,7 +33,7 @@ def test_publish_replaces_and_recover_puts_back(tmp_path):
         (folder / "x").write_text(text)
     publish(partial, final)
     assert (final / "x").read_text() == "new"
-    assert sorted(os.listdir(tmp_path)) == ["sft"]
+    assert names(tmp_path) == ["sft"]
     final.rename(tmp_path / ".sft.old")
     recover(final)
     assert (final / "x").read_text() == "new"
@@ -43,7 +46,7 @@ def test_no_pickle_is_left_in_checkpoints(tmp_path):
         (checkpoint / name).write_bytes(b"x")
     (checkpoint / "adapter_model.safetensors").write_bytes(b"x")
     strip_pickles(tmp_path)
-    assert os.listdir(checkpoint) == ["adapter_model.safetensors"]
+    assert names(checkpoint) == ["adapter_model.safetensors"]
 
 
 def test_adapter_model_or_neither(tmp_path):
