@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.formats import Shape, shape_for, to_trl
-from ptspec.data.sources import PlacedRow, scan
+from ptspec.data.sources import PlacedRow, Unreadable, scan
 from ptspec.data.template import CannotRender, TokenizerFiles
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Source
@@ -53,15 +53,26 @@ class Row:
 
 
 def lengths(
-    source: Source, rows: Rows, tokenizer: TokenizerFiles, *, most: int | None = None, at_least: int = 0
+    source: Source, rows: Rows, tokenizer: TokenizerFiles, *, most: int | None = None
 ) -> Iterator[Row]:
-    """The rows of a local source in tokens, in file order.
+    """The first `most` rows of a local source in tokens, in file order."""
+    return lengths_of(islice(scan(source), most), source.chat, rows, tokenizer)
 
-    `most`: only so many rows of the file are looked at. `at_least`: rows whose bytes show that they are
-    shorter than so many tokens are left out, untokenised. Rows that cannot be read or rendered are left out:
-    others tell their faults.
+
+def lengths_of(
+    items: Iterable[PlacedRow | Unreadable],
+    chat: bool,
+    rows: Rows,
+    tokenizer: TokenizerFiles,
+    *,
+    at_least: int = 0,
+) -> Iterator[Row]:
+    """Rows of one source in tokens, in their order; `chat` makes turns of strings.
+
+    `at_least`: rows whose bytes show that they are shorter than so many tokens are left out, untokenised.
+    Rows that cannot be read or rendered are left out: others tell their faults.
     """
-    for batch in _batches(_texts(source, rows, tokenizer, most, at_least)):
+    for batch in _batches(_texts(items, chat, rows, tokenizer, at_least)):
         yield from _counted(batch, tokenizer)
 
 
@@ -76,10 +87,14 @@ class _Text:
 
 
 def _texts(
-    source: Source, rows: Rows, tokenizer: TokenizerFiles, most: int | None, at_least: int
+    items: Iterable[PlacedRow | Unreadable],
+    chat: bool,
+    rows: Rows,
+    tokenizer: TokenizerFiles,
+    at_least: int,
 ) -> Iterator[_Text]:
     shape = None
-    for placed in islice(scan(source), most):
+    for placed in items:
         if not isinstance(placed, PlacedRow):
             continue
         shape = shape or shape_for(rows, frozenset(placed.values))
@@ -88,7 +103,7 @@ def _texts(
         if at_least and _bytes(placed.values, shape) < at_least:
             continue
         try:
-            converted = list(to_trl(placed.values, rows, shape, source.chat))
+            converted = list(to_trl(placed.values, rows, shape, chat))
             made = [_text(placed, one, tokenizer) for one in converted]
         except (CannotRender, KeyError, TypeError, ValueError, AttributeError, IndexError):
             continue

@@ -21,6 +21,9 @@ BYTES = {
 _MOST_HEADER = 100_000_000
 """The format's own limit on a header, in bytes."""
 
+_POINTER = int.from_bytes(b"version ", "little")
+"""What the first 8 bytes of a Git LFS pointer would mean."""
+
 _EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "embed_positions", "embeddings")
 HEADS = ("lm_head", "embed_out", "output")
 
@@ -137,6 +140,8 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
     try:
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
+            if length == _POINTER:
+                raise NoShape(f"{file.name} is a pointer of Git LFS: git lfs pull brings the file")
             if not 2 <= length <= _MOST_HEADER:
                 raise NoShape(f"{file.name} is no safetensors file")
             header = json.loads(stream.read(length))

@@ -14,7 +14,7 @@ from ptspec.recipe.shape import HEADS, ModelShape
 
 ALL_LINEAR = "all-linear"
 
-DEFAULTS: Mapping[str, Sequence[str]] = {
+DEFAULTS: Mapping[str, str | Sequence[str]] = {
     **dict.fromkeys(
         (
             *(
@@ -35,10 +35,17 @@ DEFAULTS: Mapping[str, Sequence[str]] = {
     ),
     **dict.fromkeys(("bloom", "gpt_neox", "falcon", "chatglm"), ("query_key_value",)),
     **dict.fromkeys(("gpt2", "gpt_bigcode"), ("c_attn",)),
+    **dict.fromkeys(("RefinedWebModel", "RefinedWeb"), ("query_key_value",)),
     "phi": ("q_proj", "v_proj", "fc1", "fc2"),
     "mpt": ("Wqkv",),
+    "btlm": ("c_proj", "c_attn"),
+    "codegen": ("qkv_proj",),
+    "gemma4": r".*language_model\..*\.(q_proj|v_proj)",
+    "nemotron_h": ("q_proj", "k_proj", "v_proj", "o_proj"),
+    "rwkv": ("key", "value", "receptance", "output"),
+    "rwkv7": ("r_proj", "k_proj", "v_proj", "o_proj", "key", "value"),
 }
-"""What PEFT takes where `target_modules` is left out, by the model's type."""
+"""What PEFT takes where `target_modules` is left out, by the type of the model (those that generate text)."""
 
 
 class UnknownTargets(ValueError):
@@ -98,10 +105,9 @@ def _names(given: Any, shape: ModelShape) -> Any:
     if given is None:
         kind = str(shape.config.get("model_type", ""))
         if kind not in DEFAULTS:
-            raise UnknownTargets(
-                f'"target_modules" is left out, and PEFT\'s default for "{kind}" is not known'
-            )
-        return list(DEFAULTS[kind])
+            raise UnknownTargets(f'PEFT has no "target_modules" of its own for a model of type "{kind}"')
+        default = DEFAULTS[kind]
+        return default if isinstance(default, str) else list(default)
     if isinstance(given, str) and given.lower() == ALL_LINEAR:
         return list(shape.linear)
     return given

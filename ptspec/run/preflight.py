@@ -16,22 +16,31 @@ from ptspec.recipe.schema import in_file_order
 from ptspec.recipe.text import join
 from ptspec.rewards.builtin import option_faults
 from ptspec.rewards.check import check_functions
+from ptspec.run.model_check import check_model, with_plain_text
 
 
 def preflight(path: Path, overrides: Sequence[str] = (), output: Path | None = None) -> Reading:
-    """The recipe read, its rewards and the rows of its data checked; of a faulty one, what is not faulty."""
+    """The recipe read, its rewards, its model and the rows of its data checked; of a faulty one, what is not
+    faulty."""
     reading = read_recipe(path, overrides, output)
     plan = reading.plan or reading.partial
     if plan is None or reading.document is None:
         return reading
     document = reading.document
-    functions = [*check_rewards(plan), *check_functions(plan)]
-    here = [_located(d, document) for d in functions if d.location is None]
-    elsewhere = [d for d in functions if d.location is not None]
+    told = [*check_rewards(plan), *check_functions(plan), *_model(plan, reading.errors)]
+    here = [_located(d, document) for d in told if d.location is None]
+    elsewhere = [d for d in told if d.location is not None]
     rows = [_located(d, document) for d in _rows(plan)]
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
-    return replace(reading, plan=None if faulty else reading.plan, diagnostics=tuple(found))
+    sound = None if faulty or reading.plan is None else with_plain_text(reading.plan)
+    return replace(reading, plan=sound, diagnostics=tuple(found))
+
+
+def _model(plan: Plan, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
+    """Faults of the model, unless what the recipe says of it is wrong already."""
+    if not any((error.pointer or "").startswith("/model") for error in errors):
+        yield from {(d.pointer, d.message): d for d in check_model(plan)}.values()
 
 
 def _rows(plan: Plan) -> Sequence[Diagnostic]:

@@ -67,7 +67,7 @@ def test_each_code_has_a_case():
     files = [
         *(PACKAGE / "recipe").glob("*.py"),
         PACKAGE / "data" / "check.py",
-        PACKAGE / "run" / "preflight.py",
+        *(PACKAGE / "run" / f"{name}.py" for name in ("preflight", "model_check", "length_check")),
     ]
     known = {code for file in files for code in codes_of(file)} | {"malformed-row"}
     text = "".join((case / "expected.txt").read_text("utf-8") for case in CASES)

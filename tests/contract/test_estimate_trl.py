@@ -322,3 +322,25 @@ def _tensors(model, dtype: str) -> Iterator[tuple[str, Tensor]]:
         if "lora_" not in name:
             plain = name.removeprefix("base_model.model.").replace(".base_layer", "")
             yield plain, Tensor(dtype, tuple(parameter.shape))
+
+
+def test_default_targets_are_those_of_peft():
+    from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as theirs
+
+    from ptspec.recipe.targets import DEFAULTS
+
+    encoders = {
+        "t5",
+        "mt5",
+        "bart",
+        "blip-2",
+        "bert",
+        "roberta",
+        "xlm-roberta",
+        "electra",
+        "deberta-v2",
+        "deberta",
+    }
+    expected = {kind: value for kind, value in theirs.items() if kind not in encoders}
+    ours = {kind: value if isinstance(value, str) else list(value) for kind, value in DEFAULTS.items()}
+    assert ours == expected

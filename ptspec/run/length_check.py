@@ -1,0 +1,114 @@
+"""Rows that are too long for a stage, told before it starts: cut, dropped, or beyond the model's context.
+
+Only the first rows of a source are looked at, so that checking a large file stays quick.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+
+from ptspec.data.cuts import Cuts, Fate, cuts, limit
+from ptspec.data.lengths import Row, lengths_of
+from ptspec.data.sources import PlacedRow, Unreadable, scan, shown
+from ptspec.data.template import FAST, TokenizerFiles
+from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.plan import Mix, Plan, Source, Stage
+from ptspec.recipe.text import join
+
+LOOKED_AT = 2000
+"""Rows of a source whose lengths are checked; `pt plan` looks at more."""
+TEMPLATE = 128
+"""Tokens that a chat template may add to a row; a row whose bytes leave room for them is not tokenised."""
+
+
+def local_sources(plan: Plan, stage: Stage) -> list[Source]:
+    """The files that the rows of `stage` come from."""
+    source = plan.data.get(stage.data)
+    names = list(source.weights) if isinstance(source, Mix) else [stage.data]
+    found = [plan.data.get(name) for name in names]
+    return [one for one in found if isinstance(one, Source) and one.hub is None]
+
+
+class FirstRows:
+    """The first rows of each source, read once however many stages use it."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, list[PlacedRow | Unreadable]] = {}
+
+    def of(self, source: Source) -> list[PlacedRow | Unreadable]:
+        if source.name not in self._read:
+            self._read[source.name] = list(islice(scan(source), LOOKED_AT))
+        return self._read[source.name]
+
+
+def check_lengths(
+    plan: Plan, settings: Settings, tokenizer: TokenizerFiles, context: int | None, first: FirstRows
+) -> Iterator[Diagnostic]:
+    """Rows of the stage that are longer than `max_length`, or than the model's `context`, in tokens."""
+    if not (tokenizer.folder / FAST).is_file():
+        return
+    most = limit(settings)
+    answer = settings.number("max_completion_length", 256) if settings.stage.method.online else 0
+    room = context - answer if context and context > answer else None
+    lengths = [length for length in (most, room) if length]
+    if not lengths:
+        return
+    floor = max(1, min(lengths) - TEMPLATE)
+    for source in local_sources(plan, settings.stage):
+        items, wanted = first.of(source), settings.stage.method.rows
+        found = list(lengths_of(items, source.chat, wanted, tokenizer, at_least=floor))
+        if most is not None and (long := [row for row in found if row.longest > most]):
+            yield _cut(settings, cuts(long, settings), long, len(items))
+        over = [row for row in found if room and _length(row, settings, most) > room]
+        if over:
+            yield _beyond(settings, over, len(items), context or 0)
+
+
+def _length(row: Row, settings: Settings, most: int | None) -> int:
+    """Tokens of the row that reach the model, without what it samples."""
+    length = row.prompt if settings.stage.method.online else row.longest
+    return length if most is None else min(length, most)
+
+
+def _cut(settings: Settings, found: Cuts, long: list[Row], looked_at: int) -> Diagnostic:
+    dropped, lost = found.count(Fate.DROPPED), found.count(Fate.LOST)
+    lines = len({(row.file, row.line) for row in long})
+    parts = [f"{dropped:,} dropped" if dropped else "", f"{lost:,} left without an answer" if lost else ""]
+    parts += [f"{found.count(Fate.CUT):,} cut" if found.count(Fate.CUT) else ""]
+    message = (
+        f'stage "{settings.stage.name}": {lines:,} of {_first(looked_at)} rows are longer than max_length '
+        f"{found.limit}: {', '.join(filter(None, parts))}"
+    )
+    everything = dropped == found.rows and lines == looked_at
+    longest = max(row.longest for row in long)
+    config = join(settings.stage.at, "config", "max_length")
+    given = "max_length" in settings.stage.config
+    return Diagnostic(
+        "rows-cut",
+        message,
+        Location(shown(long[0].file), long[0].line),
+        config if given else settings.stage.at,
+        f'"max_length": {longest} takes them all',
+        severity=Severity.ERROR if everything else Severity.WARNING,
+    )
+
+
+def _beyond(settings: Settings, over: list[Row], looked_at: int, context: int) -> Diagnostic:
+    lines = len({(row.file, row.line) for row in over})
+    longest = max(row.prompt if settings.stage.method.online else row.longest for row in over)
+    online = settings.stage.method.online
+    answer = settings.number("max_completion_length", 256)
+    what = f"with an answer of {answer} are" if online else "are"
+    message = (
+        f'stage "{settings.stage.name}": {lines:,} of {_first(looked_at)} rows {what} longer than the '
+        f"{context} tokens that the model was made for (the longest has {longest})"
+    )
+    hint = '"max_completion_length": less' if online else f'"max_length": {context} cuts them'
+    where = Location(shown(over[0].file), over[0].line)
+    return Diagnostic("beyond-context", message, where, settings.stage.at, hint, severity=Severity.WARNING)
+
+
+def _first(looked_at: int) -> str:
+    return f"the first {looked_at:,}" if looked_at >= LOOKED_AT else f"{looked_at:,}"
