@@ -1,5 +1,5 @@
-"""Oumi: two configs. DPO names the SFT adapter in `adapter_model`; with `use_peft`, as in its own LoRA recipes, and
-with `adapter_trainable` in its place, as the help of that field asks for."""
+"""Oumi: two configs. DPO names the SFT adapter in `adapter_model`; with `use_peft`, as in its own LoRA
+recipes, and with `adapter_trainable` in its place, as the help of that field has it."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ NEEDED = (
     "httpx<1.0,>=0.27",
     "jsonlines",
     "jsonschema<5.0,>=4.0",
+    "mlflow-skinny>=3.1",
     "numpy<2.4,>=1.26",
     "omegaconf==2.4.0.dev4",
     "packaging",
@@ -120,7 +121,6 @@ def peer(title: str, trainable: bool) -> Peer:
         environment="oumi",
         requirements=NEEDED,
         alone=(OUMI,),
-        settings={"OUMI_DISABLE_TELEMETRY": "1"},
     )
 
 
