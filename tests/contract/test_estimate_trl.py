@@ -340,6 +340,7 @@ def test_default_targets_are_those_of_peft():
         "electra",
         "deberta-v2",
         "deberta",
+        "layoutlm",
     }
     expected = {kind: value for kind, value in theirs.items() if kind not in encoders}
     ours = {kind: value if isinstance(value, str) else list(value) for kind, value in DEFAULTS.items()}
