@@ -340,6 +340,31 @@ def report(
 
 
 @app.command()
+def init(
+    method: Annotated[
+        str | None,
+        typer.Option(metavar="METHOD", help="dpo, or sft_dpo for both; else what the data is for."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(metavar="PATH", help="A model's folder or hub id.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to train on.")] = None,
+    output: Annotated[
+        Path, typer.Option("-o", "--output", metavar="FILE", help="Where the recipe goes.")
+    ] = Path("recipe.json"),
+) -> None:
+    """Write a recipe to start from; without options, over the model and the data that ship with pt."""
+    from ptspec.recipe.hints import did_you_mean, listed
+    from ptspec.run.starter import CHAINS, starter, write
+
+    if method is not None and method not in CHAINS:
+        hint = did_you_mean(method, CHAINS) or f"methods: {listed(CHAINS, len(CHAINS))}"
+        raise InputError(Diagnostic("unknown-method", f'there is no method "{method}"', hint=hint))
+    made = starter(method, model, data)
+    write(made, output)
+    chain = " → ".join(stage["name"] for stage in made["stages"])
+    say(f"{output}: written ({chain} on {made['data']['train']['path']}). Next: pt validate {output}")
+
+
+@app.command()
 def methods(
     method: Annotated[str | None, typer.Argument(metavar="METHOD", help="Tell all of this one.")] = None,
 ) -> None:
