@@ -42,8 +42,11 @@ def run(recipe: str, seed: int, data: str, folder: Path) -> tuple[dict[str, Metr
 
 
 def metrics(folder: Path) -> Metrics:
+    """The metrics of a policy; preference only where it is relative to a reference, which the base has not."""
     stats = json.loads((folder / "evaluation_stats.json").read_text())
-    return {name: figure["value"] for name, figure in stats["metrics"].items()}
+    raw = stats["settings"]["preference_reference"] == "raw likelihood"
+    left_out = {"preference_accuracy"} if raw else set()
+    return {name: figure["value"] for name, figure in stats["metrics"].items() if name not in left_out}
 
 
 def table(runs: Sequence[Mapping[str, Metrics]]) -> str:
