@@ -42,7 +42,7 @@ def run(recipe: str, seed: int, data: str, folder: Path) -> tuple[dict[str, Metr
 
 
 def metrics(folder: Path) -> Metrics:
-    """The metrics of a policy; preference only where it is relative to a reference, which the base has not."""
+    """The metrics of a policy; preference only where it is relative to a reference (the base has none)."""
     stats = json.loads((folder / "evaluation_stats.json").read_text())
     raw = stats["settings"]["preference_reference"] == "raw likelihood"
     left_out = {"preference_accuracy"} if raw else set()
