@@ -47,6 +47,14 @@ class PlanFormat(str, Enum):
     JSON = "json"
 
 
+class WeightType(str, Enum):
+    """The types that `pt export` writes."""
+
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
 def say(text: str) -> None:
     """Text for people, on stderr."""
     print(text, file=sys.stderr)
@@ -362,6 +370,70 @@ def init(
     write(made, output)
     chain = " → ".join(stage["name"] for stage in made["stages"])
     say(f"{output}: written ({chain} on {made['data']['train']['path']}). Next: pt validate {output}")
+
+
+@app.command()
+def export(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run (its last stage), a stage, or an adapter.")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new folder, or an empty one.")],
+    dtype: Annotated[
+        WeightType | None, typer.Option(help="Of the merged weights; else that of the base.")
+    ] = None,
+    adapter_only: Annotated[
+        bool, typer.Option("--adapter-only", help="Copy the adapter, merge nothing.")
+    ] = False,
+    base: Annotated[
+        str | None, typer.Option(metavar="NAME", help="What the copied adapter names as its base: a hub id.")
+    ] = None,
+) -> None:
+    """Write a stage's policy as one model, merged and compared with its adapter; or the adapter alone."""
+    from ptspec.run.noise import into_log, quiet_environment
+
+    if base is not None and not adapter_only:
+        raise InputError(Diagnostic("wrong-usage", "--base goes with --adapter-only"))
+    if dtype is not None and adapter_only:
+        raise InputError(Diagnostic("wrong-usage", "--dtype does not go with --adapter-only"))
+    quiet_environment()
+    # Libraries have things to say when they are imported and when they load a model.
+    with into_log(Path(os.devnull)):
+        told = _exported(run, folder, dtype.value if dtype else None, adapter_only, base)
+    say(told)
+
+
+def _exported(run: str, folder: Path, dtype: str | None, adapter_only: bool, base: str | None) -> str:
+    from ptspec.model.export import export_adapter, export_model
+    from ptspec.report.plan import bytes_in_words
+    from ptspec.run.appraise import last_of_each
+
+    (target,) = last_of_each([run])
+    if target.artifact is None:
+        raise InputError(Diagnostic("not-a-model", f"{run} is a base model: nothing was trained on it"))
+    if adapter_only:
+        size = export_adapter(target.artifact, folder, base)
+        return f"{folder}: the adapter of {target.name}, {bytes_in_words(size)}"
+    done = export_model(target.artifact, folder, dtype)
+    lines = [f"{folder}: {target.name} merged, {done.dtype}, {bytes_in_words(done.bytes)}"]
+    lines += [f"compared with the adapter over its base: {done.distance:.2g} nats a token apart"]
+    if done.from_training is not None and target.adapter.use_qlora:
+        apart = f"{done.from_training:.2g} nats a token"
+        lines += [f"trained over 4-bit weights; over whole ones the policy is {apart} from that"]
+    return "\n".join(lines)
+
+
+@app.command()
+def verify(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
+) -> None:
+    """Compute the hashes of a run's inputs and outputs again, and say what differs from its manifest."""
+    from ptspec.run.verify import verify as verified
+
+    found = verified(run)
+    for line in found:
+        print(line.text)
+    if any(line.differs for line in found):
+        raise typer.Exit(Exit.FAILED)
 
 
 @app.command()

@@ -1,0 +1,163 @@
+"""A policy for others to load: its adapter folded into the weights, or the adapter alone.
+
+Merged in float32 and rounded once, to the wanted type. What lies in the folder afterwards is loaded again and
+compared with the adapter over its base: a folder that appears is a folder that was checked.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoModelForCausalLM, GenerationConfig
+
+from ptspec.diagnostics import Diagnostic, InputError, Location, StageError
+from ptspec.model import probes
+from ptspec.model.adapters import attach
+from ptspec.model.base import DTYPES, load_base
+from ptspec.model.classifier import TASK
+from ptspec.model.device import Device
+from ptspec.model.probes import Probes
+from ptspec.recipe.plan import AdapterSpec, ModelSpec
+from ptspec.run.artifact import ADAPTER_CONFIG, MODEL_CONFIG, Artifact, publish, read_json, write_json
+
+ADAPTER_FILES = (
+    *("adapter_model.safetensors", ADAPTER_CONFIG, "generation_config.json", "chat_template.jinja"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"),
+    *("vocab.json", "merges.txt", "added_tokens.json"),
+)
+TEXTS = ("The quick brown fox jumps over the lazy dog.", "What is the capital of France? It is Paris.")
+"""What the two are compared on where a stage left no probes."""
+CPU = Device("cpu", "cpu")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """`distance`: mean |difference| of token log-probabilities between what was written and the policy over
+    its base in float32, in nats; `from_training`: to the policy as it was trained, where that is known (over
+    4-bit weights it differs by what quantisation changed)."""
+
+    folder: Path
+    dtype: str
+    bytes: int
+    distance: float
+    from_training: float | None
+
+
+def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) -> int:
+    """Copies the adapter of `artifact`, with its tokenizer, to `folder`; `base` names the model that it goes
+    on in place of the one it names. Returns the bytes written; raises `InputError`."""
+    if not artifact.is_adapter:
+        message = f"{artifact.folder} holds whole weights, no adapter"
+        raise InputError(Diagnostic("no-adapter", message, hint="leave --adapter-only out"))
+    with _appearing(folder) as made:
+        for name in ADAPTER_FILES:
+            if (artifact.folder / name).is_file():
+                shutil.copy(artifact.folder / name, made / name)
+        config = read_json(made / ADAPTER_CONFIG)
+        write_json(made / ADAPTER_CONFIG, {**config, "base_model_name_or_path": base or artifact.weights})
+    return _size(folder)
+
+
+def export_model(artifact: Artifact, folder: Path, dtype: str | None = None) -> Exported:
+    """Writes the policy of `artifact` to `folder` as whole weights in `dtype` (None: that of its base), with
+    tokenizer, chat template and generation config.
+
+    Raises `InputError` for what cannot be exported, `StageError` where what was written computes otherwise.
+    """
+    _must_be_policy(artifact)
+    _must_be_free(folder)
+    base = load_base(ModelSpec(artifact.weights, True, dtype="float32"), AdapterSpec(True), CPU)
+    tokenizer = _tokenizer(artifact, base.tokenizer)
+    model = base.model if not artifact.is_adapter else attach(base.model, artifact.folder, trainable=False)
+    left = probes.load(artifact.folder)
+    ids = left.ids if left else tuple(tuple(tokenizer(text)["input_ids"]) for text in TEXTS)
+    policy = probes.measure(model, ids)
+    merged = model.merge_and_unload() if artifact.is_adapter else model
+    chosen = dtype or _stored_dtype(artifact)
+    with _appearing(folder) as made:
+        merged.generation_config = _generation(artifact, merged)
+        merged.to(DTYPES[chosen]).save_pretrained(str(made))
+        tokenizer.save_pretrained(str(made))
+        distance = _verified(made, policy)
+    trained = policy.distance(left) if left else None
+    return Exported(folder, chosen, _size(folder), distance, trained)
+
+
+def _verified(folder: Path, policy: Probes) -> float:
+    """The distance of what lies in `folder` to `policy`. Raises `StageError` where that is too much."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
+    distance = probes.measure(model, policy.ids).distance(policy)
+    bound = probes.tolerance(model)
+    if not distance <= bound:
+        message = (
+            f"the merged weights are not the policy: log-probabilities differ by {distance:.3g} nats a "
+            f"token, {bound:g} is what rounding explains; nothing was written"
+        )
+        raise StageError(Diagnostic("export-differs", message, hint="try --dtype float32"))
+    return float(distance)
+
+
+def _tokenizer(artifact: Artifact, base: Any) -> Any:
+    from transformers import AutoTokenizer
+
+    has_own = (artifact.folder / "tokenizer_config.json").is_file()
+    return AutoTokenizer.from_pretrained(artifact.folder) if has_own else base
+
+
+def _generation(artifact: Artifact, model: Any) -> GenerationConfig:
+    has_own = (artifact.folder / "generation_config.json").is_file()
+    return GenerationConfig.from_pretrained(artifact.folder) if has_own else model.generation_config
+
+
+def _stored_dtype(artifact: Artifact) -> str:
+    """The type that the base's config names."""
+    from transformers import AutoConfig
+
+    named = getattr(AutoConfig.from_pretrained(artifact.weights), "dtype", None)
+    return next((name for name, dtype in DTYPES.items() if dtype == named), "float32")
+
+
+def _must_be_policy(artifact: Artifact) -> None:
+    config = read_json(artifact.folder / (ADAPTER_CONFIG if artifact.is_adapter else MODEL_CONFIG))
+    kinds = config.get("architectures") or []
+    if config.get("task_type") == TASK or any("SequenceClassification" in str(kind) for kind in kinds):
+        message = f"{artifact.folder} holds a reward model, not a policy"
+        hint = "it loads as it is; --adapter-only copies its adapter"
+        raise InputError(Diagnostic("not-a-policy", message, hint=hint))
+
+
+def _must_be_free(folder: Path) -> None:
+    if folder.is_dir() and not any(folder.iterdir()):
+        return
+    if folder.exists() or folder.is_symlink():
+        hint = "give a new folder, or an empty one"
+        raise InputError(Diagnostic("folder-in-use", "is there already", Location(str(folder)), hint=hint))
+
+
+@contextmanager
+def _appearing(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, which gets its name if the block ends well, and goes if it does not."""
+    _must_be_free(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    except OSError as error:
+        message = f"cannot be written: {error.strerror or error}"
+        raise InputError(Diagnostic("not-writable", message, Location(str(folder)))) from None
+    try:
+        yield made
+        made.chmod(0o755)
+        publish(made, folder)
+    except BaseException:
+        shutil.rmtree(made, ignore_errors=True)
+        raise
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
