@@ -59,11 +59,10 @@ class Measured:
     margin: float | None
     loss: float | None
     begins: float
-    saved: float | None
-    to_sft: float | None
-    to_base: float | None
-    moved: float
-    note: str = ""
+    saved: float
+    to_sft: float
+    to_base: float
+    opens: bool
 
 
 @dataclass
@@ -130,7 +129,6 @@ def run(peer: Peer, work: Path) -> Measured:
     path = os.pathsep.join(filter(None, (str(HOOK), peer.settings.get("PYTHONPATH"))))
     environment = {
         **os.environ,
-        **QUIET,
         **peer.settings,
         "PATH": os.pathsep.join((str(programs(peer)), os.environ["PATH"])),
         "PYTHONPATH": path,
@@ -169,7 +167,7 @@ def call(command: list[str], work: Path, environment: dict[str, str], log: Path)
 def measured(peer: Peer, work: Path, seconds: float, processor: float) -> Measured:
     sft, dpo = (json.loads((work / "records" / f"{number}.json").read_text()) for number in (0, 1))
     first = next((row for row in dpo["logged"] if "loss" in row), {})
-    base, saved_sft, (saved, note) = logps(chain.BASE)[0], logps(work / peer.sft)[0], logps(work / peer.dpo)
+    base, saved_sft, (saved, opens) = logps(chain.BASE)[0], logps(work / peer.sft)[0], logps(work / peer.dpo)
     return Measured(
         seconds=seconds,
         processor=processor,
@@ -179,34 +177,37 @@ def measured(peer: Peer, work: Path, seconds: float, processor: float) -> Measur
         saved=distance(saved, dpo["after"]),
         to_sft=distance(saved, saved_sft),
         to_base=distance(saved, base),
-        moved=distance(dpo["after"], dpo["before"]),
-        note=note,
+        opens=opens,
     )
 
 
-def logps(folder: Path) -> tuple[list[float] | None, str]:
-    """The probes' log-probabilities under what `folder` gives to one line of PEFT (or of transformers)."""
+def logps(folder: Path) -> tuple[list[float], bool]:
+    """The probes' log-probabilities under what lies in `folder`, and whether it opens with the one line that
+    PEFT has for it. Where it does not, it is laid over the base by hand, as a user would."""
     import torch
-    from peft import AutoPeftModelForCausalLM
+    from peft import AutoPeftModelForCausalLM, PeftModel
     from transformers import AutoModelForCausalLM
 
-    kind = AutoPeftModelForCausalLM if (folder / "adapter_config.json").exists() else AutoModelForCausalLM
-    try:
-        model = kind.from_pretrained(folder).eval()
-    except Exception as error:  # whatever a peer's folder brings about is a finding, not an end
-        return None, f"{type(error).__name__}: {str(error).splitlines()[0][:120]}"
+    opens = True
+    if not (folder / "adapter_config.json").exists():
+        model = AutoModelForCausalLM.from_pretrained(folder)
+    else:
+        try:
+            model = AutoPeftModelForCausalLM.from_pretrained(folder)
+        except (OSError, ValueError):  # it names no base
+            opens = False
+            model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(chain.BASE), folder)
+    model.eval()
     found: list[float] = []
     with torch.no_grad():
         for ids in json.loads((WORK / "probes.json").read_text()):
             tokens = torch.tensor([ids])
             logits = model(input_ids=tokens).logits[0, :-1].float()
             found += torch.log_softmax(logits, -1).gather(1, tokens[0, 1:, None])[:, 0].tolist()
-    return found, ""
+    return found, opens
 
 
-def distance(ours: list[float] | None, theirs: list[float] | None) -> float | None:
-    if ours is None or theirs is None:
-        return None
+def distance(ours: list[float], theirs: list[float]) -> float:
     return statistics.fmean(abs(a - b) for a, b in zip(ours, theirs, strict=True))
 
 
@@ -234,6 +235,7 @@ TITLES = (
     "first DPO margin",
     "first DPO loss",
     "DPO's start − SFT's end",
+    "opens",
     "saved − in memory",
     "saved − SFT",
     "saved − base",
@@ -256,13 +258,14 @@ def cells(row: Row, raw: Row | None) -> list[str]:
         fault = row.fault.replace("|", "/") if row.version else "not installed"
         return [name, row.version or "", fault, *[""] * (len(TITLES) - 3)]
     found = row.runs[0]
-    distances = (found.begins, found.saved, found.to_sft, found.to_base)
     return [
         name,
         row.version,
         shown(found.margin),
         "not logged" if found.loss is None else f"{found.loss:.4f}",
-        *(found.note or "?" if value is None else shown(value) for value in distances),
+        shown(found.begins),
+        "yes" if found.opens else "no",
+        *map(shown, (found.saved, found.to_sft, found.to_base)),
         f"{median(row, 'seconds'):.0f}",
         *(ratio(row, raw, time) for time in ("seconds", "processor")),
     ]
@@ -283,7 +286,8 @@ def shown(value: float | None) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    os.environ.update(QUIET)
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="PEER")
     parser.add_argument("--install", nargs="+", choices=NAMES[2:], metavar="PEER")
     parser.add_argument("--repeats", type=int, default=1)

@@ -67,7 +67,7 @@ def peer(title: str, *options: str) -> Peer:
         dpo=SAVED.format("dpo"),
         environment="ms_swift",
         requirements=("ms-swift==4.6.0",),
-        settings={"USE_HF": "1"},  # else it asks ModelScope, and waits where there is no network
+        settings={"USE_HF": "1"},
     )
 
 
