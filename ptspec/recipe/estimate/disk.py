@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ptspec.methods.types import Yields
 from ptspec.recipe.estimate.adapters import REWARD_HEAD, Adapter, StageAdapter
 from ptspec.recipe.estimate.files import safetensors_bytes
-from ptspec.recipe.estimate.memory import WIDTHS, adapter_width
+from ptspec.recipe.estimate.memory import WIDTHS, adapter_width, trained_width
 from ptspec.recipe.estimate.optimizer import state_bytes
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Handover, ModelSpec
@@ -39,7 +39,7 @@ class Disk:
 def disk(settings: Settings, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, steps: int) -> Disk:
     """The bytes that a stage of so many steps writes; tokenizer, config and figures come on top."""
     stage = settings.stage
-    width = adapter_width(settings)
+    width = trained_width(settings, model, shape)
     optim = str(settings.value("optim"))
     count = _checkpoints(settings, steps)
     if adapter.attached is None:

@@ -86,7 +86,7 @@ def _held(settings: Settings, model: ModelSpec, shape: ModelShape, adapter: Stag
     elif stage.handover is Handover.MERGE:
         yield Part("base weights beside them", weights)
     trained = _trained_shapes(shape, adapter)
-    width = adapter_width(settings)
+    width = trained_width(settings, model, shape)
     if adapter.attached is not None:
         yield Part("adapter", adapter.attached.parameters * width)
         if stage.has_reference and stage.handover in (Handover.CONTINUE, Handover.STACK):
@@ -96,7 +96,7 @@ def _held(settings: Settings, model: ModelSpec, shape: ModelShape, adapter: Stag
     optim = str(settings.value("optim"))
     name = f"optimizer states{' (paged)' if is_paged(optim) else ''}"
     yield Part(name, state_bytes(optim, trained, width))
-    if settings.mixed and adapter.attached is None:
+    if settings.mixed and adapter.attached is None and width == 4:
         # Autocast keeps a 16-bit copy of every 32-bit matrix while a forward pass lasts.
         yield Part("16-bit copies", 2 * sum(shape.matrices[name].elements for name in shape.linear))
     if settings.gpu:
@@ -140,6 +140,13 @@ def weight_width(settings: Settings, model: ModelSpec, stored: str) -> int:
 def adapter_width(settings: Settings) -> int:
     """PEFT keeps adapters in float32; TRL casts those over a quantised base to bf16 (but not in ORPO)."""
     return 2 if settings.stage.adapter.use_qlora and settings.stage.method.name != "orpo" else 4
+
+
+def trained_width(settings: Settings, model: ModelSpec, shape: ModelShape) -> int:
+    """Bytes of an element of what is trained; gradients and torch's optimizer states have its type."""
+    if settings.stage.adapter.use_lora:
+        return adapter_width(settings)
+    return _stored_width(settings, model, shape)
 
 
 def _training(

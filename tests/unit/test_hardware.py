@@ -1,0 +1,91 @@
+"""The memory of an 8B Llama: the table of docs/hardware.md is what is counted, and what to change to fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from llama_8b import TABLE, needed, row, shape
+
+from ptspec import methods
+from ptspec.recipe.estimate.advice import advise
+from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.plan import AdapterSpec, ComputeSpec, Stage
+
+DOC = Path(__file__).parent.parent.parent / "docs" / "hardware.md"
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_the_table_of_the_docs_is_what_is_counted(name):
+    assert row(name) in DOC.read_text("utf-8").splitlines()
+
+
+def test_parameters_are_those_of_llama_3_1_8b():
+    assert shape().parameters == 8_030_261_248
+
+
+@pytest.mark.parametrize(("setup", "least", "most"), [("qlora", 6, 12), ("lora", 16, 24), ("full", 80, 200)])
+def test_the_order_of_setups(setup, least, most):
+    assert least < needed(setup, "sft").total / 1e9 < most
+
+
+def test_more_costs_more():
+    def total(**options) -> int:
+        return needed("lora", "sft", **options).total
+
+    assert total(rows=4) > total(rows=2)
+    assert total(length=4096) > total(length=2048)
+    assert total(gradient_checkpointing=False) > total()
+    assert needed("qlora", "sft").total < total() < needed("full", "sft").total
+    assert needed("lora", "dpo").total > total()
+    assert needed("lora", "orpo").total > needed("lora", "dpo").total
+
+
+def advice(limit: float, **config):
+    spec = AdapterSpec(True, lora={"r": 16, "target_modules": "all-linear"})
+    stage = Stage("s", methods.get("sft"), "base", None, "train", spec, config=config)
+
+    def need(changed: Stage) -> int:
+        setup = "qlora" if changed.adapter.use_qlora else "lora"
+        length = min(2048, changed.config.get("max_length", 2048))
+        options = {name: value for name, value in changed.config.items() if name != "max_length"}
+        rows = options.pop("per_device_train_batch_size", 8)
+        return needed(setup, "sft", rows=rows, length=length, **options).total
+
+    return advise(Settings(stage, ComputeSpec(), gpu=True), need, int(limit * 1e9))
+
+
+def test_what_fits_is_left_alone():
+    found = advice(80)
+    assert (found.fits, found.changes, found.after) == (True, (), found.bytes)
+
+
+def test_the_batch_goes_first_and_only_as_far_as_it_must():
+    found = advice(24)
+    assert found.changes == ('"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2',)
+    assert found.fits
+    assert found.after <= 24e9 < found.bytes
+
+
+def test_then_checkpointing_then_4_bit():
+    found = advice(20, gradient_checkpointing=False)
+    assert [change.partition(":")[0] for change in found.changes] == [
+        '"per_device_train_batch_size"',
+        '"gradient_checkpointing"',
+    ]
+    found = advice(12)
+    assert found.fits
+    assert found.changes[-1] == '"use_qlora": true'
+
+
+def test_what_cannot_fit_says_so():
+    found = advice(4)
+    assert not found.fits
+    assert found.after < found.bytes
+    assert any("max_length" in change for change in found.changes)
+
+
+def test_a_change_that_saves_nothing_is_not_proposed():
+    stage = Stage("s", methods.get("sft"), "base", None, "train", AdapterSpec(True))
+    found = advise(Settings(stage, ComputeSpec(), gpu=True), lambda changed: 100, 50)
+    assert (found.fits, found.changes) == (False, ())

@@ -1,0 +1,144 @@
+"""`pt plan` as a person and as a program read it, without a run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ptspec.cli import main
+from ptspec.report.plan import bytes_in_words, count_in_words
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def pt(capsys, tmp_path, monkeypatch):
+    """Runs a command in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+    def pt(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        return int(ended.value.code or 0), told.out, told.err
+
+    return pt
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Writes a recipe over the shipped model and the first 50 of its rows."""
+
+    def recipe(*stages: dict, **sections: object) -> Path:
+        data = {"train": {"path": str(ROOT / "data/train.jsonl"), "limit": 50}}
+        adapter = {"use_lora": True, "r": 16, "target_modules": "all-linear"}
+        value = {"model": str(ROOT / "data/base_model"), "adapter": adapter, "data": data, "stages": stages}
+        file = tmp_path / "recipe.json"
+        file.write_text(json.dumps({**value, **sections}))
+        return file
+
+    return recipe
+
+
+def stage(name: str, method: str | None = None, **rest: object) -> dict:
+    return {"name": name, "method": method or name, "data": "train", **rest}
+
+
+def test_the_table_names_hand_over_and_reference_in_words(pt, recipe):
+    handed = [stage(f"dpo{i}", "dpo", **{"from": "sft"}) for i in range(4)]
+    handed[1]["handover"] = "merge"
+    handed[2]["handover"] = "stack"
+    handed[3]["adapter"] = {"use_lora": False}
+    code, out, _ = pt("plan", recipe(stage("sft"), *handed, stage("reward")))
+    assert code == 0
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0] == "stage method from hand-over reference data steps tokens trains memory note"
+    assert lines[1].startswith("sft sft base new LoRA – train 50 21 ")
+    assert lines[2].startswith("dpo0 dpo sft continue sft, frozen train 50 21 ")
+    assert lines[3].startswith("dpo1 dpo sft merge, new LoRA sft, frozen train 50 21 ")
+    assert lines[4].startswith("dpo2 dpo sft stack sft, frozen train 50 21 ")
+    assert lines[5].startswith("dpo3 dpo sft merge, full sft, frozen train 50 21 ")
+    assert lines[6].startswith("reward reward base new LoRA, new head – train 50 21 ")
+    assert "memory of dpo0: weights" in out
+    assert "disk: sft" in out
+
+
+def test_ranks_add_up_where_adapters_are_merged_or_stacked(pt, recipe):
+    chain = [stage("sft"), stage("a", "dpo", handover="stack"), stage("b", "dpo", handover="merge")]
+    _, out, _ = pt("plan", recipe(*chain), "--format", "json")
+    sft, stacked, merged = json.loads(out)["stages"]
+    assert sft["trainable_parameters"] == stacked["trainable_parameters"] == merged["trainable_parameters"]
+    one = sft["disk_bytes"]["weights"]
+    assert stacked["disk_bytes"]["weights"] == pytest.approx(2 * one, rel=0.02)
+    assert merged["disk_bytes"]["weights"] == pytest.approx(3 * one, rel=0.02)
+
+
+def test_rows_that_are_cut_are_told(pt, recipe):
+    code, out, err = pt("plan", recipe(stage("sft", config={"max_length": 16})))
+    assert code == 0
+    assert "rows are longer than max_length 16" in out
+    assert "rows-cut" in err
+
+
+def test_what_is_not_known_says_why(pt, recipe):
+    code, out, _ = pt("plan", recipe(stage("sft", config={"max_steps": 5}), model="owner/name"))
+    assert code == 0
+    assert "not known: owner/name is on the hub" in out
+    code, out, _ = pt("plan", recipe(stage("sft"), data={"train": {"path": "owner/rows"}}))
+    assert code == 0
+    assert " ? " in out
+    assert "is on the hub: its rows are counted when the run starts" in out
+
+
+def test_packing_and_mixes_are_estimates(pt, recipe):
+    rows = {"path": str(ROOT / "data/train.jsonl"), "limit": 40}
+    data = {"a": rows, "b": {**rows, "limit": 10}, "train": {"mix": {"a": 0.5, "b": 0.5}}}
+    _, out, _ = pt("plan", recipe(stage("sft"), data=data), "--format", "json")
+    (mixed,) = json.loads(out)["stages"]
+    assert (mixed["rows"], mixed["rows_exact"]) == (20, False)
+    packed = recipe(stage("sft", config={"packing": True, "max_length": 512}))
+    _, out, _ = pt("plan", packed, "--format", "json")
+    (packed,) = json.loads(out)["stages"]
+    assert packed["rows"] < 10
+    assert not packed["rows_exact"]
+
+
+def test_a_device_that_is_too_small(pt, recipe):
+    code, out, _ = pt("plan", recipe(stage("sft")), "--device-memory", "24GiB")
+    assert code == 0
+    assert "sft: fits 25.8 GB" in out
+    _, out, _ = pt("plan", recipe(stage("sft")), "--device-memory", "530MB")
+    assert '"per_device_train_batch_size": ' in out
+    assert "does not fit 530 MB" in out
+
+
+@pytest.mark.parametrize("size", ["24", "GB", "-1GB", "0GB", "24TBs", ""])
+def test_a_size_that_is_none(pt, recipe, size):
+    code, out, err = pt("plan", recipe(stage("sft")), "--device-memory", size)
+    assert (code, out, "is no size" in err) == (2, "", True)
+
+
+def test_nothing_is_planned_of_a_faulty_recipe(pt, recipe, tmp_path):
+    code, out, err = pt("plan", recipe(stage("sft", data="none")), "-o", tmp_path / "plan.json")
+    assert (code, out) == (2, "")
+    assert "unknown-data" in err
+    assert not (tmp_path / "plan.json").exists()
+
+
+def test_a_dry_run_starts_nothing(pt, recipe, tmp_path):
+    code, out, _ = pt("run", recipe(stage("sft")), "--dry-run")
+    assert code == 0
+    assert out.startswith("stage")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.json"]
+
+
+def test_numbers_in_words():
+    assert [bytes_in_words(n) for n in (12, 1500, 58e6, 11.3e9, 160e9)] == [
+        *("12 B", "1.5 kB", "58 MB", "11.3 GB", "160 GB")
+    ]
+    assert [count_in_words(n) for n in (160, 61_000, 163_840, 8_030_261_248)] == [
+        *("160", "61 k", "0.164 M", "8.03 B")
+    ]
