@@ -36,8 +36,8 @@ from torch import Tensor
 from transformers import TrainerCallback
 from trl import RLOOTrainer
 from trl.data_utils import is_conversational
-from trl.models import prepare_deepspeed, prepare_fsdp, unwrap_model_for_generation
-from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model, pad
+from trl.models import unwrap_model_for_generation
+from trl.trainer.utils import pad
 
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import BradleyTerry, Judge
@@ -47,6 +47,7 @@ from ptspec.training.nash_md.matches import Matches, Side, groups_of, mean_of, o
 from ptspec.training.nash_md.opponents import Opponent, reference_of, until_end
 from ptspec.training.nash_md.reference import mixable
 from ptspec.training.nash_md.sampler import Prompts
+from ptspec.training.reference import adopt
 
 
 class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
@@ -87,26 +88,13 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
         with _overridden(args, reward_weights=None, beta=0.0 if ref_model is not None else args.beta):
             super().__init__(model=model, reward_funcs=[self.preference], args=args, **options)
         if ref_model is not None:
-            self.beta = args.beta
-            self._adopt_reference(ref_model)
+            adopt(self, ref_model)
         self._check_opponent()
         self.groups: list[range] = []
         self.sampled_beside: list[list[int]] | None = None
         self.average = MovingAverage(self.model, args.ema_decay) if args.opponent == "ema" else None
         if self.average is not None:
             self.add_callback(_Averaging(self.average))
-
-    def _adopt_reference(self, ref_model: Any) -> None:
-        """As TRL prepares the reference that it loads itself."""
-        if self.args.disable_dropout:
-            disable_dropout_in_model(ref_model)
-        add_fused_lm_head(ref_model, temperature=self.temperature)
-        if self.is_deepspeed_enabled:
-            self.ref_model = prepare_deepspeed(ref_model, self.accelerator)
-        elif self.is_fsdp_enabled:
-            self.ref_model = prepare_fsdp(ref_model, self.accelerator)
-        else:
-            self.ref_model = self.accelerator.prepare_model(ref_model, evaluation_mode=True)
 
     def _check_opponent(self) -> None:
         kind = self.args.opponent
