@@ -1,6 +1,6 @@
 """Runs a shipped recipe with several seeds and tells what it gains on rows that no setting was chosen on.
 
-    python benchmarks/shipped_recipes.py sft_dpo [--seeds 1 2 3] [--data data/test.jsonl]
+    python benchmarks/shipped_recipes.py sft_dpo [--seeds 1 2 3] [--data data/test.jsonl] [--keep DIR]
 
 Prints a Markdown table: each metric of each policy as mean (lowest, highest) over the seeds.
 """
@@ -73,9 +73,11 @@ def main() -> None:
     parser.add_argument("recipe")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--data", default="data/test.jsonl")
+    parser.add_argument("--keep", type=Path, help="Leave the runs in this folder.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        results = [run(options.recipe, seed, options.data, Path(folder)) for seed in options.seeds]
+        runs = options.keep or Path(folder)
+        results = [run(options.recipe, seed, options.data, runs) for seed in options.seeds]
     print(table([found for found, _ in results]))
     seconds = ", ".join(f"{taken:.0f}" for _, taken in results)
     print(f"\n{len(results)} seeds, {options.data}; whole process {seconds} s")
