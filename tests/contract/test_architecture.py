@@ -44,7 +44,8 @@ RANKS = {
     "ptspec.run": 7,
     "ptspec.compute": 8,
     "ptspec.report": 8,
-    "ptspec.cli": 9,
+    "ptspec.commands": 9,
+    "ptspec.cli": 10,
 }
 
 

@@ -1,0 +1,65 @@
+"""What several commands share: their options, how a size and a time are read, how text is said."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.report.faults import Format, render, wants_colour
+
+Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="PATH=VALUE", help="Override a value: stages.dpo.config.beta=0.2"),
+]
+
+
+class PlanFormat(str, Enum):
+    """How `pt plan` tells."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class WeightType(str, Enum):
+    """The types that `pt export` writes."""
+
+    BFLOAT16 = "bfloat16"
+    FLOAT16 = "float16"
+    FLOAT32 = "float32"
+
+
+def say(text: str) -> None:
+    """Text for people, on stderr."""
+    print(text, file=sys.stderr)
+
+
+def tell(diagnostics: Sequence[Diagnostic]) -> None:
+    print(render(diagnostics, Format.TEXT, wants_colour(sys.stderr)), end="", file=sys.stderr)
+
+
+def size_in_bytes(text: str) -> int:
+    """ "24GB", "24 GiB", "80G": bytes."""
+    units = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg])(i?)b?", text.strip().lower())
+    if found is None or float(found[1]) == 0:
+        hint = "a number and a unit: 24GB, 16GiB"
+        raise InputError(Diagnostic("wrong-usage", f'--device-memory: "{text}" is no size', hint=hint))
+    return int(float(found[1]) * units[f"{found[2]}{found[3]}b"])
+
+
+def time_in_seconds(text: str) -> float:
+    units = {"s": 1, "m": 60, "h": 3600}
+    number, unit = text[:-1], text[-1:]
+    try:
+        return float(number) * units[unit]
+    except (KeyError, ValueError):
+        hint = "a number and a unit: 90s, 30m, 2h"
+        raise InputError(Diagnostic("wrong-usage", f'--max-time: "{text}" is no time', hint=hint)) from None

@@ -1,0 +1,154 @@
+"""The commands that take a recipe: validate, run, plan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptspec.commands.options import Overrides, PlanFormat, Recipe, say, size_in_bytes, tell, time_in_seconds
+from ptspec.diagnostics import Diagnostic, Exit, InputError
+from ptspec.report.faults import Format, render, summary
+
+if TYPE_CHECKING:
+    from ptspec.recipe.plan import Plan
+
+
+def validate(
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.")],
+    overrides: Overrides = None,
+    format: Annotated[Format, typer.Option(help="How faults are told.")] = Format.TEXT,
+) -> None:
+    """Find every fault of a recipe and its data that can be found without loading a model."""
+    from ptspec.run.preflight import preflight
+
+    found: list[Diagnostic] = []
+    faulty = False
+    for path in recipes:
+        reading = preflight(path, overrides or ())
+        found += reading.diagnostics
+        faulty = faulty or reading.plan is None
+        if format is not Format.TEXT:
+            print(render(reading.diagnostics, format), end="")
+            continue
+        tell(reading.diagnostics)
+        if reading.plan is not None:
+            stages = reading.plan.stages
+            chain = " → ".join(stage.name for stage in stages)
+            count = f"{len(stages)} stage{'s' if len(stages) != 1 else ''} ({chain})"
+            parts = [f"{path}: valid", count, *filter(None, [summary(reading.diagnostics)])]
+            say(" · ".join(parts))
+    if faulty:
+        if format is Format.TEXT:
+            say(f"{summary(found)}. Nothing was started.")
+        raise typer.Exit(Exit.WRONG_INPUT)
+
+
+def run(
+    context: typer.Context,
+    recipe: Recipe,
+    overrides: Overrides = None,
+    until: Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="The run's own folder, in place of outputs/NAME.")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Train finished stages again.")] = False,
+    max_time: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Save and stop after this long: 90s, 30m, 2h.")
+    ] = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Let the recipe run Python that it names.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
+) -> None:
+    """Check a recipe, then train its stages in order, evaluating after each."""
+    from ptspec.report.html.write import report_whatever_happens
+    from ptspec.report.terminal import listener
+    from ptspec.rewards.build import check_ready
+    from ptspec.run.options import Options
+    from ptspec.run.session import execute
+
+    if dry_run:
+        _show_plan(recipe, overrides or (), output, fresh=fresh)
+        return
+    seconds = None if max_time is None else time_in_seconds(max_time)
+    planned = _checked(recipe, overrides or (), output)
+    _must_be_one_of(until, [stage.name for stage in planned.stages])
+    check_ready(planned, allow_code=allow_code)
+    options = Options(until, fresh, seconds, allow_code, context.obj)
+    with report_whatever_happens(planned.output, say) as reporting, listener() as listen:
+        execute(planned, reporting(listen), options)
+
+
+def _checked(recipe: Path, overrides: Sequence[str], output: Path | None) -> Plan:
+    """The plan of a recipe, or of a file that `pt plan` kept; ends the command where there is a fault."""
+    from ptspec.run.planfile import must_be_unchanged, open_plan
+    from ptspec.run.preflight import preflight
+
+    kept = open_plan(recipe)
+    if kept is None:
+        reading = preflight(recipe, overrides, output)
+    elif overrides:
+        hint = f"give them to the recipe: pt plan {kept.recipe} --set …"
+        raise InputError(Diagnostic("wrong-usage", "--set changes a plan that was kept", hint=hint))
+    else:
+        reading = preflight(kept.recipe, kept.overrides, output or kept.output)
+    tell(reading.diagnostics)
+    if reading.plan is None:
+        say(f"{summary(reading.diagnostics)}. Nothing was started.")
+        raise typer.Exit(Exit.WRONG_INPUT)
+    if kept is not None:
+        must_be_unchanged(kept, reading.plan)
+    return reading.plan
+
+
+def plan(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="DIR", help="The run's folder, as for pt run.")
+    ] = None,
+    keep: Annotated[
+        Path | None, typer.Option("-o", metavar="FILE", help="Keep the plan, for pt run FILE.")
+    ] = None,
+    device_memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Say whether it fits a GPU of this size: 24GB.")
+    ] = None,
+    format: Annotated[PlanFormat, typer.Option(help="A table, or one JSON object.")] = PlanFormat.TEXT,
+) -> None:
+    """Show the stages as they would run: reference, rows, tokens, steps, memory, disk, what is reused."""
+    size = None if device_memory is None else size_in_bytes(device_memory)
+    planned = _show_plan(recipe, overrides or (), output, device_memory=size, format=format)
+    if keep is not None:
+        from ptspec.run.planfile import keep as keep_plan
+
+        keep_plan(planned, overrides or (), keep)
+        say(f"{keep}: written. pt run {keep} runs exactly this")
+
+
+def _show_plan(
+    recipe: Path,
+    overrides: Sequence[str],
+    output: Path | None,
+    *,
+    fresh: bool = False,
+    device_memory: int | None = None,
+    format: PlanFormat = PlanFormat.TEXT,
+) -> Plan:
+    from ptspec.report.plan import as_json, as_text
+    from ptspec.run.forecast import forecast
+
+    planned = _checked(recipe, overrides, output)
+    found = forecast(planned, device_memory=device_memory, fresh=fresh)
+    print(as_json(found) if format is PlanFormat.JSON else as_text(found).rstrip("\n"))
+    return planned
+
+
+def _must_be_one_of(until: str | None, stages: Sequence[str]) -> None:
+    from ptspec.recipe.hints import did_you_mean, listed
+
+    if until is not None and until not in stages:
+        hint = did_you_mean(until, stages) or f"stages: {listed(stages)}"
+        raise InputError(Diagnostic("unknown-stage", f'--until: there is no stage "{until}"', hint=hint))
