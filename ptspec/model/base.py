@@ -7,7 +7,8 @@ loaded: each stage gets a new tree of modules over the same tensors (`Base.spawn
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+import weakref
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,21 +29,32 @@ NF4 = {
 
 @dataclass(frozen=True)
 class Base:
-    """`model` stays as it was loaded; `path` is the folder or hub id an adapter's config should name."""
+    """`model` stays as it was loaded; `path` is the folder or hub id an adapter's config should name.
+
+    `given_away`: nobody else needs these weights, so the stage that has them may change them in place.
+    """
 
     path: str
     model: Any
     tokenizer: Any
     parameters: int
+    given_away: bool = False
+    _spawned: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet, repr=False, compare=False)
+
+    @property
+    def in_use(self) -> bool:
+        """Whether a tree over these tensors is still alive."""
+        return len(self._spawned) > 0
 
     def spawn(self, *, own_weights: bool = False) -> Any:
-        """A new module tree over the same tensors, or over copies of them (`own_weights`)."""
-        if own_weights:
+        """A new module tree over the same tensors; one that may change them (`own_weights`) gets copies,
+        unless they were given away."""
+        if own_weights and not self.given_away:
             return copy.deepcopy(self.model).requires_grad_(True)
         tensors = [*self.model.parameters(), *self.model.buffers()]
         spawned = copy.deepcopy(self.model, memo={id(tensor): tensor for tensor in tensors})
-        # The one stage that trains these tensors in place asks for its own; every other leaves them alone.
-        spawned.requires_grad_(False)
+        spawned.requires_grad_(own_weights)
+        self._spawned.add(spawned)
         return spawned
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,17 +26,23 @@ class Bases:
 
     def get(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Base:
         """The weights that `incoming` (None: nothing) stands on, in the precision that `adapter` asks for."""
-        folder = self._folder(incoming)
-        key = (
-            folder,
-            adapter.use_qlora,
-            adapter.use_lora or None,
-            tuple(sorted(adapter.quantization.items())),
-        )
+        key = self._key(adapter, incoming)
         if key not in self._loaded:
             self._forget_stages()
-            self._loaded[key] = load_base(self._spec, adapter, self.device, folder)
+            self._loaded[key] = load_base(self._spec, adapter, self.device, self._folder(incoming))
         return self._loaded[key]
+
+    def give_away(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Base:
+        """Those weights for a stage that changes them in place; whoever wants them next loads them anew.
+
+        While a policy over them is alive they are lent only, and the stage has to copy them.
+        """
+        base = self.get(adapter, incoming)
+        gc.collect()
+        if base.in_use:
+            return base
+        del self._loaded[self._key(adapter, incoming)]
+        return replace(base, given_away=True)
 
     def open(self, adapter: AdapterSpec, artifact: Artifact | None) -> tuple[Any, Base]:
         """The policy in `artifact` (None: the bare base), as anyone would load it, and the base below it."""
@@ -50,6 +57,10 @@ class Bases:
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+    def _key(self, adapter: AdapterSpec, incoming: Artifact | None) -> tuple[object, ...]:
+        quantization = tuple(sorted(adapter.quantization.items()))
+        return (self._folder(incoming), adapter.use_qlora, adapter.use_lora or None, quantization)
 
     def _folder(self, incoming: Artifact | None) -> str | None:
         if incoming is None or incoming.weights == self._spec.path:

@@ -19,6 +19,7 @@ from ptspec.model import low_rank
 from ptspec.model.adapters import ADAPTER, attach, lora_config
 from ptspec.model.base import Base
 from ptspec.model.classifier import HEAD, TASK, classifier_over, draw_head
+from ptspec.recipe.handovers import beyond_low_rank
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
 from ptspec.run.artifact import Artifact
 
@@ -43,6 +44,15 @@ class Policy:
     merged: low_rank.LowRank | None = None
     owns_weights: bool = False
     restore: Restore | None = None
+
+
+def changes_weights(stage: Stage, incoming: Artifact | None) -> bool:
+    """Whether `stage` trains or merges into the very weights that it stands on, and nothing else of it reads
+    them as they were (the reference of full fine-tuning does)."""
+    if not stage.adapter.use_lora:
+        return not stage.has_reference
+    merges = incoming is not None and incoming.is_adapter and stage.handover is Handover.MERGE
+    return merges and not stage.adapter.use_qlora
 
 
 def prepare(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> Policy:
@@ -97,13 +107,14 @@ def _full(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
 
 
 def _merge(base: Base, incoming: Artifact, stage: Stage) -> Policy:
-    """The incoming adapter folded into a copy of the weights, a new one over them."""
-    if stage.adapter.use_qlora:
-        raise InputError(_merge_into_4_bit(stage))
-    merged = attach(base.spawn(own_weights=True), incoming.folder, trainable=False).merge_and_unload()
-    adapter = lora_config(stage.adapter)
-    plain = low_rank.read(incoming.folder)
-    summable = plain is not None and not (adapter.use_dora or adapter.modules_to_save)
+    """The incoming adapter folded into the weights, a new one over them. Weights in 4 bits cannot take it
+    without changing the policy: they are brought to the precision of the others first."""
+    plain, adapter = low_rank.read(incoming.folder), lora_config(stage.adapter)
+    summable = plain is not None and beyond_low_rank(vars(adapter)) is None
+    if stage.adapter.use_qlora and not summable:
+        raise InputError(_cannot_sum(stage))
+    below = whole(base) if stage.adapter.use_qlora else base.spawn(own_weights=True)
+    merged = attach(below, incoming.folder, trainable=False).merge_and_unload()
     return Policy(
         merged.requires_grad_(False),
         adapter=adapter,
@@ -112,11 +123,17 @@ def _merge(base: Base, incoming: Artifact, stage: Stage) -> Policy:
     )
 
 
+def whole(base: Base) -> Any:
+    """A quantised base with its weights as they compute, in the type of those that were never quantised."""
+    quantised = base.spawn()
+    return quantised.dequantize(dtype=base.model.dtype)
+
+
 def _stack(base: Base, incoming: Artifact, stage: Stage) -> Policy:
     """One adapter of both ranks: the incoming part frozen, the new part over it, so that TRL sees one adapter
     and its frozen copy is the right reference."""
     below, new = low_rank.read(incoming.folder), lora_config(stage.adapter)
-    if below is None or new.use_dora or new.modules_to_save or new.init_lora_weights is not True:
+    if below is None or beyond_low_rank(vars(new)) or new.init_lora_weights is not True:
         raise InputError(_cannot_stack(stage))
     fresh = get_peft_model(base.spawn(), new, adapter_name=ADAPTER)
     scale = low_rank.scaling(new)
@@ -170,12 +187,13 @@ def _reward_from_adapter(stage: Stage) -> Diagnostic:
     )
 
 
-def _merge_into_4_bit(stage: Stage) -> Diagnostic:
+def _cannot_sum(stage: Stage) -> Diagnostic:
     return Diagnostic(
-        "merge-into-4-bit",
-        f'stage "{stage.name}" would merge its incoming adapter into 4-bit weights, which changes the policy',
+        "cannot-merge",
+        f'stage "{stage.name}" cannot merge over 4-bit weights: what it saves must be a sum of plain LoRA '
+        "adapters (no DoRA, no modules_to_save)",
         pointer=f"{stage.at}/handover",
-        hint='use "stack": the incoming adapter stays as it is under the new one',
+        hint='use "continue" with the adapter settings of the incoming one',
     )
 
 

@@ -19,6 +19,7 @@ from peft.utils.other import get_pattern_key
 from safetensors.torch import load_file
 
 from ptspec.model.adapters import ADAPTER
+from ptspec.recipe.handovers import beyond_low_rank
 
 PREFIX = "base_model.model."
 WEIGHTS = "adapter_model.safetensors"
@@ -42,7 +43,7 @@ LowRank = Mapping[str, Factors]
 
 def is_plain(config: PeftConfig, names: Iterable[str]) -> bool:
     """Whether an adapter is low-rank updates and nothing else: no DoRA, no whole modules, no biases."""
-    plain_kind = isinstance(config, LoraConfig) and not config.use_dora and not config.modules_to_save
+    plain_kind = isinstance(config, LoraConfig) and beyond_low_rank(vars(config)) is None
     return plain_kind and all(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in names)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from ptspec import methods
 from ptspec.methods.types import Feedback, Method
-from ptspec.recipe.adapters import adapter_spec, handover
+from ptspec.recipe.adapters import adapter_spec
 from ptspec.recipe.findings import Findings
+from ptspec.recipe.handovers import handover
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.names import Chain, Names, check_known, check_slug, each, named
 from ptspec.recipe.places import Places

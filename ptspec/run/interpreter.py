@@ -30,7 +30,7 @@ from ptspec.methods.types import Yields
 from ptspec.model import probes
 from ptspec.model.bases import Bases
 from ptspec.model.device import Device, find_device
-from ptspec.model.handover import describe_adapter, prepare
+from ptspec.model.handover import changes_weights, describe_adapter, prepare
 from ptspec.model.probes import Probes
 from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, RewardSpec, Stage
 from ptspec.rewards.build import judge as judge_named
@@ -144,14 +144,16 @@ class Run:
         partial = partial_folder(self.plan.output, stage.name)
         _clear_unless(partial, fingerprint)
         incoming = self.incoming(stage)
-        base = self.bases.get(stage.adapter, incoming)
         dataset = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed)
+        handed_over = self._handed_over(stage, incoming, dataset)
+        bring = self.bases.give_away if changes_weights(stage, incoming) else self.bases.get
+        base = bring(stage.adapter, incoming)
         job = Job(
             stage=stage,
             base=base,
             policy=prepare(base, incoming, stage, self.plan.seed),
             dataset=dataset,
-            handed_over=self._handed_over(stage, incoming, dataset),
+            handed_over=handed_over,
             signals=self._signals(stage),
             folder=partial,
             device=self.device,

@@ -166,7 +166,7 @@ def test_at_learning_rate_0_nothing_moves(bench, sft, method, setup):
 
 
 @pytest.mark.parametrize("method", ["dpo", "kto", "grpo", "nash_md"])
-@pytest.mark.parametrize("setup", ["continue", "stack"])
+@pytest.mark.parametrize("setup", ["continue", "stack", "merge"])
 def test_at_learning_rate_0_nothing_moves_over_4_bit_weights(bench, quantised_sft, method, setup):
     adapter, hand_over = SETUPS[setup]
     name = f"q{method}-{setup}"

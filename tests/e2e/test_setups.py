@@ -8,10 +8,12 @@ import torch
 from conftest import ROOT, run_small
 from test_handover import FULL, LORA, OTHER, Bench, bench, quantised, sft  # noqa: F401
 
+from ptspec import methods
 from ptspec.model.adapters import lora_config
 from ptspec.model.bases import Bases
 from ptspec.model.device import find_device
-from ptspec.recipe.plan import Handover, ModelSpec
+from ptspec.model.handover import changes_weights, prepare
+from ptspec.recipe.plan import Handover, ModelSpec, Stage
 
 pytestmark = pytest.mark.slow
 
@@ -93,10 +95,6 @@ def test_memory_comes_back_between_stages(tmp_path):
 
 def test_base_weights_stand_once(bench, sft):  # noqa: F811
     """Whatever a stage needs of the base, policy and reference share its tensors."""
-    from ptspec import methods
-    from ptspec.model.handover import prepare
-    from ptspec.recipe.plan import Stage
-
     base = bench.bases.get(LORA)
     ours = {parameter.data_ptr() for parameter in base.model.parameters()}
     stage = Stage("dpo", methods.get("dpo"), "sft", Handover.CONTINUE, "train", LORA)
@@ -106,3 +104,32 @@ def test_base_weights_stand_once(bench, sft):  # noqa: F811
     full = prepare(base, sft, replace(stage, adapter=FULL, handover=None), seed=1)
     reference = [p for name, p in full.reference_model.named_parameters() if "lora_" not in name]
     assert {parameter.data_ptr() for parameter in reference} == ours
+
+
+@pytest.mark.parametrize(
+    ("adapter", "hand_over", "method"),
+    [(FULL, None, "sft"), (OTHER, Handover.MERGE, "dpo")],
+    ids=["full", "merge"],
+)
+def test_weights_that_a_stage_changes_stand_once_and_are_loaded_anew(tmp_path, adapter, hand_over, method):
+    """Nothing else reads them: no second copy lies beside them, and the base that follows is untouched."""
+    own = Bench(tmp_path, Bases(ModelSpec(str(ROOT / "data/base_model"), local=True), find_device()))
+    parent, _ = own.stage("sft", "sft", LORA, learning_rate=2e-3, max_steps=2)
+    stage = Stage("next", methods.get(method), "sft", hand_over, "train", adapter)
+    assert changes_weights(stage, parent)
+    before = {name: tensor.clone() for name, tensor in own.bases.get(adapter).model.state_dict().items()}
+    base = own.bases.give_away(adapter)
+    assert base.given_away
+    policy = prepare(base, parent, stage, seed=1)
+    changed = {id(parameter) for name, parameter in policy.model.named_parameters() if "lora_" not in name}
+    assert changed == {id(parameter) for parameter in base.model.parameters()}
+    anew = own.bases.get(adapter).model.state_dict()
+    assert all(torch.equal(anew[name], tensor) for name, tensor in before.items())
+
+
+def test_weights_under_a_living_policy_are_not_given_away(tmp_path):
+    bases = Bases(ModelSpec(str(ROOT / "data/base_model"), local=True), find_device())
+    policy, base = bases.open(LORA, None)
+    assert not bases.give_away(LORA).given_away
+    del policy
+    assert bases.give_away(LORA).given_away and bases.get(LORA).model is not base.model

@@ -85,7 +85,7 @@ def row(name: str) -> str:
     setup, method, options = TABLE[name]
     found = needed(setup, method, **options)
     sizes = {part.name: part.bytes for part in found.parts}
-    weights = sizes.pop("weights") + sizes.pop("base weights beside them", 0)
+    weights = sizes.pop("weights")
     trained = sum(size for part, size in sizes.items() if "adapter" in part or part == "gradients")
     states = sizes.get("optimizer states", 0)
     rest = found.total - weights - trained - states

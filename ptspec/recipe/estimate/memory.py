@@ -81,10 +81,13 @@ def _held(settings: Settings, model: ModelSpec, shape: ModelShape, adapter: Stag
     stage = settings.stage
     weights = weight_bytes(settings, model, shape)
     yield Part("weights", weights)
-    if not stage.adapter.use_lora:
-        yield Part("base weights beside them" if not stage.has_reference else "reference model", weights)
-    elif stage.handover is Handover.MERGE:
-        yield Part("base weights beside them", weights)
+    if not stage.adapter.use_lora and stage.has_reference:
+        yield Part("reference model", weights)
+    elif stage.adapter.use_qlora and stage.handover is Handover.MERGE:
+        linear = [t for name, t in shape.tensors.items() if name.removesuffix(".weight") in shape.linear]
+        yield Part(
+            "dequantised weights", sum(t.elements * weight_width(settings, model, t.dtype) for t in linear)
+        )
     trained = _trained_shapes(shape, adapter)
     width = trained_width(settings, model, shape)
     if adapter.attached is not None:
@@ -138,8 +141,11 @@ def weight_width(settings: Settings, model: ModelSpec, stored: str) -> int:
 
 
 def adapter_width(settings: Settings) -> int:
-    """PEFT keeps adapters in float32; TRL casts those over a quantised base to bf16 (but not in ORPO)."""
-    return 2 if settings.stage.adapter.use_qlora and settings.stage.method.name != "orpo" else 4
+    """PEFT keeps adapters in float32; TRL casts those over a quantised base to bf16 (but not in ORPO, nor
+    after a merge, which leaves nothing quantised)."""
+    stage = settings.stage
+    over_quantised = stage.adapter.use_qlora and stage.handover is not Handover.MERGE
+    return 2 if over_quantised and stage.method.name != "orpo" else 4
 
 
 def trained_width(settings: Settings, model: ModelSpec, shape: ModelShape) -> int:

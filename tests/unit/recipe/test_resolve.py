@@ -99,12 +99,30 @@ def test_the_stages_adapter_overrides_the_recipes(folder):
         ({"use_qlora": True}, {"use_qlora": True}, Handover.CONTINUE),
         ({"use_qlora": True}, {"use_qlora": True, "r": 16}, Handover.STACK),
         ({}, {"use_qlora": True}, Handover.STACK),
-        ({"use_qlora": True}, {}, Handover.MERGE),
     ],
 )
 def test_the_default_handover(folder, first, second, expected):
     made = plan([stage("sft", adapter=first), stage("dpo", adapter=second)], adapter=LORA)
     assert [s.handover for s in made.stages] == [None, expected]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        ({"use_qlora": True}, {}, ["another-precision"]),
+        ({"use_qlora": True}, {"use_lora": False}, ["another-precision"]),
+        ({"use_dora": True}, {"handover": "stack"}, ["cannot-stack"]),
+        ({"bias": "all"}, {"handover": "stack"}, ["cannot-stack"]),
+        ({}, {"handover": "stack", "init_lora_weights": "pissa"}, ["cannot-stack"]),
+        ({"use_qlora": True}, {"use_qlora": True, "use_dora": True}, ["cannot-stack"]),
+        ({"use_qlora": True}, {"use_qlora": True, "use_dora": True, "handover": "merge"}, ["cannot-merge"]),
+        ({"use_dora": True}, {"handover": "merge"}, []),
+    ],
+)
+def test_a_handover_that_would_not_keep_the_policy(folder, first, second, expected):
+    asked = {key: second[key] for key in ("handover",) if key in second}
+    own = {key: value for key, value in second.items() if key != "handover"}
+    assert codes([stage("sft", adapter=first), stage("dpo", adapter=own, **asked)], adapter=LORA) == expected
 
 
 def test_a_stacked_adapter_is_not_continued_by_default(folder):
@@ -275,6 +293,5 @@ def test_a_reward_stage_is_no_parent_and_may_be_named_as_a_reward(folder):
     assert [s.parent for s in made.stages] == ["base", "base", "sft"]
     assert made.rewards["trained"].model == "rm"
     assert codes([stage("rm", "reward"), stage("dpo", **{"from": "rm"})]) == ["not-a-policy"]
-    assert plan([stage("sft"), stage("rm", "reward", **{"from": "sft"})], adapter=LORA).stages[
-        1
-    ].handover is (Handover.MERGE)
+    from_adapter = [stage("sft"), stage("rm", "reward", **{"from": "sft"})]
+    assert codes(from_adapter, adapter=LORA) == ["reward-from-adapter"]

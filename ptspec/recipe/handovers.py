@@ -1,0 +1,153 @@
+"""What becomes of the adapter that comes into a stage, and which hand-overs keep its policy. Knows settings,
+not weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptspec.methods.types import Method, Yields
+from ptspec.recipe.findings import Findings
+from ptspec.recipe.names import Chain
+from ptspec.recipe.plan import BASE, AdapterSpec, Handover
+from ptspec.recipe.text import join
+
+Value = dict[str, Any]
+
+BEYOND = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
+"""Fields of LoraConfig that make an adapter more than low-rank updates of linear layers."""
+
+
+def beyond_low_rank(lora: Mapping[str, Any]) -> str | None:
+    """The field by which an adapter is more than a sum of low-rank updates; None where it is just that."""
+    if lora.get("bias", "none") != "none":
+        return "bias"
+    return next((name for name in BEYOND if lora.get(name)), None)
+
+
+def handover(
+    name: str,
+    given: Value,
+    method: Method,
+    own: AdapterSpec,
+    parent: str,
+    at: str,
+    chain: Chain,
+    findings: Findings,
+) -> Handover | None:
+    """The hand-over of stage `name`, asked for or by default; None where no adapter comes in."""
+    asked = Handover(given["handover"]) if given.get("handover") else None
+    incoming = _incoming(parent, chain)
+    _check_precision(name, own, parent, at, chain, findings)
+    if incoming is None:
+        if asked and not _may_bring_adapter(parent, chain):
+            message = f'"handover" is given, but no adapter comes in from "{parent}"'
+            findings.error("no-adapter", join(at, "handover"), message, "leave it out", key=True)
+        return asked
+    fits = _fits(incoming, own, parent, chain)
+    if method.yields is Yields.REWARD_MODEL:
+        message = f'the reward stage "{name}" cannot start from an adapter: its head goes over whole weights'
+        hint = 'leave "from" out (the base), or start from a stage with full weights'
+        findings.error("reward-from-adapter", join(at, "from"), message, hint)
+        return Handover.MERGE
+    chosen = asked or _default(own, fits)
+    if asked is not None:
+        _check_handover(name, asked, own, fits, at, findings)
+    _check_sum(name, chosen, incoming, own, at, findings)
+    return chosen
+
+
+def _default(own: AdapterSpec, fits: bool) -> Handover:
+    if fits and own.use_lora:
+        return Handover.CONTINUE
+    return Handover.STACK if own.use_qlora else Handover.MERGE
+
+
+def _may_bring_adapter(parent: str, chain: Chain) -> bool:
+    """Whether what comes from `parent` is not known here: a faulty stage, or a repository on the hub."""
+    if parent in chain.before:
+        return parent not in chain.done
+    return parent != BASE and not Path(parent).is_dir()
+
+
+def _check_handover(
+    name: str, asked: Handover, own: AdapterSpec, fits: bool, at: str, findings: Findings
+) -> None:
+    where = join(at, "handover")
+    if asked is not Handover.MERGE and not own.use_lora:
+        message = f'"{asked.value}" needs an adapter to train, and stage "{name}" has use_lora false'
+        findings.error("handover-mismatch", where, message, 'use "merge", or set "use_lora": true')
+    elif asked is Handover.CONTINUE and not fits:
+        message = f'stage "{name}" cannot continue the incoming adapter: its adapter settings are different'
+        findings.error("handover-mismatch", where, message, 'give the same settings, or use "merge"')
+
+
+def _check_sum(
+    name: str, chosen: Handover, incoming: AdapterSpec, own: AdapterSpec, at: str, findings: Findings
+) -> None:
+    """`stack`, and `merge` over 4-bit weights, leave one adapter that is the sum of both."""
+    sums = chosen is Handover.STACK or (chosen is Handover.MERGE and own.use_qlora)
+    extra = beyond_low_rank(incoming.lora) or beyond_low_rank(own.lora)
+    if extra is None and chosen is Handover.STACK and own.lora.get("init_lora_weights", True) is not True:
+        extra = "init_lora_weights"
+    if not sums or extra is None:
+        return
+    verb = "stack its adapter" if chosen is Handover.STACK else "merge over 4-bit weights"
+    message = f'stage "{name}" cannot {verb}: "{extra}" makes an adapter more than a low-rank sum'
+    other = "" if own.use_qlora else '"merge", or '
+    hint = f'use {other}"continue" with the adapter settings of the incoming one'
+    findings.error(f"cannot-{chosen.value}", join(at, "handover"), message, hint)
+
+
+def _check_precision(
+    name: str, own: AdapterSpec, parent: str, at: str, chain: Chain, findings: Findings
+) -> None:
+    """The same adapter over 4-bit and over whole weights is not the same policy."""
+    before = chain.done[parent].adapter if parent in chain.done else None
+    if before is None or before.use_qlora == own.use_qlora:
+        return
+    place = join(own.at, "use_qlora")
+    if before.use_qlora:
+        message = (
+            f'"{parent}" was trained over 4-bit weights and "{name}" stands on whole ones: another policy'
+        )
+        hint = f'set "use_qlora": true in "{name}" too, or start from what pt export makes of "{parent}"'
+        findings.error("another-precision", place, message, hint)
+    else:
+        message = f'"{name}" quantises the weights that "{parent}" was trained on: it begins near that policy'
+        hint = "without use_qlora it begins with exactly that policy"
+        findings.warn("another-precision", place, message, hint)
+
+
+def _incoming(parent: str, chain: Chain) -> AdapterSpec | None:
+    """The adapter that comes in, as far as it is known without a model."""
+    if parent in chain.done:
+        before = chain.done[parent].adapter
+        return before if before.use_lora else None
+    config = Path(parent) / "adapter_config.json"
+    try:
+        loaded = json.loads(config.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return AdapterSpec(True, lora=loaded if isinstance(loaded, dict) else {})
+
+
+def _fits(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) -> bool:
+    """Whether the incoming adapter is one that this stage's settings would make."""
+    if parent not in chain.done:
+        # A saved config spells out every field, and module names where a recipe says "all-linear".
+        fields = {key: value for key, value in own.lora.items() if value != "all-linear"}
+        return own.use_lora and all(incoming.lora.get(key) == value for key, value in fields.items())
+    # A stacked adapter has the rank of both its parts.
+    stacked = chain.done[parent].handover is Handover.STACK
+    return (
+        not stacked
+        and incoming.lora == own.lora
+        and (incoming.use_qlora, incoming.quantization)
+        == (
+            own.use_qlora,
+            own.quantization,
+        )
+    )
