@@ -47,7 +47,7 @@ def compare(measurements: Sequence[Measurement], *, seed: int = 42) -> Compariso
         names=tuple(m.name for m in measurements),
         shared=len(shared),
         left_out=tuple(len(m.rows) - len(shared) for m in measurements),
-        values=tuple(aggregates(each, [], seed=seed) for each in rows),
+        values=tuple(aggregates(each, seed=seed) for each in rows),
         effects=tuple(effects),
         win_rates=tuple(rates),
         notes=_notes(measurements, raw),

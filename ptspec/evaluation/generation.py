@@ -1,4 +1,4 @@
-"""Greedy responses of one model to many prompts."""
+"""Responses of one model to many prompts: greedy, or drawn at temperature 1 with given random numbers."""
 
 from __future__ import annotations
 
@@ -31,10 +31,14 @@ def respond(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     *,
+    draws: Sequence[Sequence[float] | None] = (),
     tokens: int = TOKENS,
     done: Callable[[int], None] = lambda count: None,
 ) -> list[Response]:
-    """The greedy continuation of each prompt, at most `max_new_tokens` long, with a KV cache.
+    """The continuation of each prompt, at most `max_new_tokens` long, with a KV cache.
+
+    Greedy, or, where `draws` holds `max_new_tokens` uniform numbers for the prompt, drawn from the model's
+    own distribution (temperature 1, no top-k or top-p): both kinds go in the same batches.
 
     The end tokens are the tokenizer's and those of the model's generation config. `tokens` bounds a
     batch, the new tokens included; `done` is told the number of prompts after each.
@@ -43,7 +47,8 @@ def respond(
     config = _greedy(tokenizer, ends, max_new_tokens)
     responses: dict[int, Response] = {}
     for batch in batches([len(p) for p in prompts], tokens, extra=max_new_tokens):
-        new = _generate(model, [prompts[i] for i in batch], config)
+        drawn = [draws[i] if draws else None for i in batch]
+        new = _generate(model, [prompts[i] for i in batch], drawn, config)
         for index, ids in zip(batch, new, strict=True):
             responses[index] = _response(tokenizer, ids, ends)
         done(len(batch))
@@ -51,13 +56,39 @@ def respond(
 
 
 def _generate(
-    model: PreTrainedModel, prompts: Sequence[Sequence[int]], config: GenerationConfig
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    draws: Sequence[Sequence[float] | None],
+    config: GenerationConfig,
 ) -> list[list[int]]:
     ids, mask = pad(prompts, config.pad_token_id, model.device, left=True)
+    drawing = [Draws(draws, ids.shape[1], model.device)] if any(draws) else None
     with torch.no_grad():
-        output = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        output = model.generate(
+            input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=drawing
+        )
     new: list[list[int]] = output[:, ids.shape[1] :].tolist()
     return new
+
+
+class Draws:
+    """Leaves of some rows' scores only the token that their next random number falls on, so that the greedy
+    choice is a draw from the model's distribution: the first token whose cumulative probability exceeds it.
+    The same number gives the same token in any batch."""
+
+    def __init__(self, draws: Sequence[Sequence[float] | None], start: int, device: torch.device) -> None:
+        """`start`: the width of the prompts."""
+        self.start = start
+        self.rows = torch.tensor([i for i, one in enumerate(draws) if one], device=device)
+        self.numbers = torch.tensor([list(one) for one in draws if one], dtype=torch.float64, device=device)
+
+    def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """`scores` (batch, vocabulary) with one token left in each of the rows that are drawn."""
+        cumulative = scores[self.rows].float().softmax(-1).cumsum(-1, dtype=torch.float64)
+        number = self.numbers[:, ids.shape[1] - self.start, None] * cumulative[:, -1:]
+        token = torch.searchsorted(cumulative, number, right=True).clamp(max=scores.shape[1] - 1)
+        left = torch.full_like(scores[self.rows], -torch.inf).scatter_(1, token, 0.0)
+        return scores.index_copy(0, self.rows, left)
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -35,34 +35,37 @@ def log_likelihoods(
     `done` is told the number of sequences after each.
     """
     sums = [0.0] * len(sequences)
-    trims = _takes_logits_to_keep(model)
-    for batch in batches([len(s.ids) for s in sequences], min(tokens, _token_budget(model))):
-        values = _batch([sequences[i] for i in batch], model, trims)
+    for batch in batches([len(s.ids) for s in sequences], min(tokens, token_budget(model))):
+        values = _batch([sequences[i] for i in batch], model)
         for index, value in zip(batch, values.tolist(), strict=True):
             sums[index] = value
         done(len(batch))
     return sums
 
 
-def _batch(sequences: Sequence[Encoded], model: PreTrainedModel, trims: bool) -> torch.Tensor:
-    """(batch,) float64 log-likelihoods. Logits are computed from the earliest completion start on."""
+def completion_logits(sequences: Sequence[Encoded], model: PreTrainedModel) -> list[torch.Tensor]:
+    """For each sequence the logits that predict its completion, (completion tokens, vocabulary), in the
+    model's dtype. Computed in one pass, from the earliest completion start on."""
     ids, mask = pad([s.ids for s in sequences], 0, model.device)
     first = min(s.start for s in sequences) - 1
-    keep: dict[str, Any] = {"logits_to_keep": ids.shape[1] - first} if trims else {}
+    keep: dict[str, Any] = {"logits_to_keep": ids.shape[1] - first} if _takes_logits_to_keep(model) else {}
     with torch.no_grad():
         logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **keep).logits
-        offset = ids.shape[1] - logits.shape[1]
-        rows = [_completion(logits[i], offset, ids[i], s) for i, s in enumerate(sequences)]
-        return torch.stack(rows)
+    offset = ids.shape[1] - logits.shape[1] + 1
+    return [logits[i, s.start - offset : len(s.ids) - offset] for i, s in enumerate(sequences)]
 
 
-def _completion(logits: torch.Tensor, offset: int, ids: torch.Tensor, sequence: Encoded) -> torch.Tensor:
-    """Σ log-softmax at the completion's tokens; `logits` (positions, vocabulary) begin at `offset`."""
-    end = len(sequence.ids)
-    predicted = logits[sequence.start - 1 - offset : end - 1 - offset].split(SOFTMAX_POSITIONS)
-    targets = ids[sequence.start : end].split(SOFTMAX_POSITIONS)
-    sums = [_log_softmax_sum(part, wanted) for part, wanted in zip(predicted, targets, strict=True)]
-    return torch.stack(sums).sum()
+def _batch(sequences: Sequence[Encoded], model: PreTrainedModel) -> torch.Tensor:
+    """(batch,) float64 log-likelihoods."""
+    pairs = zip(sequences, completion_logits(sequences, model), strict=True)
+    return torch.stack([_completion(logits, sequence) for sequence, logits in pairs])
+
+
+def _completion(logits: torch.Tensor, sequence: Encoded) -> torch.Tensor:
+    """Σ log-softmax at the completion's tokens."""
+    ids = torch.tensor(sequence.ids[sequence.start :], device=logits.device)
+    parts = zip(logits.split(SOFTMAX_POSITIONS), ids.split(SOFTMAX_POSITIONS), strict=True)
+    return torch.stack([_log_softmax_sum(part, wanted) for part, wanted in parts]).sum()
 
 
 def _log_softmax_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
@@ -70,7 +73,7 @@ def _log_softmax_sum(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tenso
     return (single.gather(1, targets[:, None])[:, 0] - single.logsumexp(1)).double().sum()
 
 
-def _token_budget(model: PreTrainedModel) -> int:
+def token_budget(model: PreTrainedModel) -> int:
     """Tokens whose logits fit in `LOGIT_BYTES`, at the model's dtype."""
     width = model.get_output_embeddings().weight.shape[0] * model.dtype.itemsize
     return max(1, LOGIT_BYTES // int(width))

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.formats import SHAPES, EvaluationRow
 from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.evaluation.answers import SAMPLED, Answers, answers, numbers_to_draw_with
 from ptspec.evaluation.encoding import Encoded, completion_text, plain
-from ptspec.evaluation.generation import Response, respond
+from ptspec.evaluation.generation import Response
 from ptspec.evaluation.isolation import undisturbed
 from ptspec.evaluation.likelihood import log_likelihoods
 from ptspec.evaluation.measurement import (
@@ -28,7 +29,8 @@ from ptspec.evaluation.measurement import (
     row_ids,
 )
 from ptspec.evaluation.metrics import aggregates, repetition
-from ptspec.evaluation.scoring import is_correct, reward_scores
+from ptspec.evaluation.refusals import is_refusal, patterns_name
+from ptspec.evaluation.scoring import is_conversation, is_correct, reward_scores
 from ptspec.evaluation.work import Work, prepare
 from ptspec.recipe.plan import EvaluationSpec
 from ptspec.rewards.builtin import RewardFunction
@@ -47,13 +49,16 @@ def measure(
     name: str = "model",
     rewards: Mapping[str, RewardFunction] | None = None,
     reference: Measurement | None = None,
+    base: PreTrainedModel | None = None,
+    base_name: str | None = None,
     data: DataStamp | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Measurement:
     """Measure `model` on `rows`: what their columns allow and `spec.metrics` (None: all) asks for.
 
     `reference` is the measurement of the policy that came in, on the same rows: preference is then
-    implicit, (log π/π_ref)(chosen) against (log π/π_ref)(rejected), else by the raw likelihoods.
+    implicit, (log π/π_ref)(chosen) against (log π/π_ref)(rejected), else by the raw likelihoods. `base`,
+    called `base_name`, is the model that KL is to; without one there is no KL.
     Preference accuracy asked for brings task accuracy along. `progress` hears (sequences done, of all).
     Raises `InputError` for rows the chat template cannot render or a reward named like a metric,
     `StageError` where the model's likelihoods are no numbers or a reward function fails.
@@ -61,17 +66,21 @@ def measure(
     begun = time.perf_counter()
     rewards = dict(rewards or {})
     wanted = _wanted(spec, rewards)
+    ids = row_ids(_key_text(row) for row in rows)
+    base = base if "kl" in wanted else None
     with undisturbed(model, seed):
         work = prepare(tokenizer, rows, wanted, _context(model), spec.max_new_tokens)
-        tick = _ticker(progress, len(work.texts) + len(work.prompts))
+        sampled = spec.sampled if wanted & SAMPLED else 0
+        numbers = numbers_to_draw_with(ids, work.prompts, sampled, spec.max_new_tokens, seed)
+        steps = len(work.texts) + len(work.prompts) + len(numbers) * (2 if base is not None else 1)
+        tick = _ticker(progress, steps)
         logp = dict(zip(work.texts, log_likelihoods(model, work.texts, done=tick), strict=True))
-        said = respond(model, tokenizer, list(work.prompts.values()), spec.max_new_tokens, done=tick)
-        responses = dict(zip(work.prompts, said, strict=True))
+        said = answers(model, base, tokenizer, work.prompts, numbers, spec.max_new_tokens, tick)
         chosen_rewards = {key: function for key, function in rewards.items() if key in wanted}
-        scores = reward_scores(chosen_rewards, rows, responses)
+        scores = reward_scores(chosen_rewards, rows, said.greedy)
     _check_finite(logp.values())
-    measured = _measured(rows, work, logp, responses, scores, reference)
-    figures = aggregates(measured, [response.ids for response in said], seed=seed)
+    measured = _measured(rows, ids, work, logp, said, scores, reference, spec.refusals)
+    figures = aggregates(measured, seed=seed)
     return Measurement(
         name=name,
         rows=measured,
@@ -82,6 +91,9 @@ def measure(
             preference_reference=_reference_name(work, reference),
             chat=any(isinstance(row.prompt, list) for row in rows),
             shortened_rows=work.shortened,
+            kl_base=base_name if said.kl else None,
+            conversational=any(is_conversation(row) for row in rows),
+            refusals=patterns_name(spec.refusals),
         ),
         data=data,
         seconds=time.perf_counter() - begun,
@@ -136,23 +148,27 @@ def _reference_name(work: Work, reference: Measurement | None) -> str | None:
 
 def _measured(
     rows: Sequence[EvaluationRow],
+    ids: Sequence[str],
     work: Work,
     logp: Mapping[Encoded, float],
-    responses: Mapping[int, Response],
+    said: Answers,
     scores: Mapping[int, Mapping[str, float | None]],
     reference: Measurement | None,
+    refusals: Sequence[str],
 ) -> tuple[RowMeasurement, ...]:
     earlier = None if reference is None else reference.by_id()
     measured = []
-    for i, (row, key) in enumerate(zip(rows, row_ids(_key_text(row) for row in rows), strict=True)):
+    for i, (row, key) in enumerate(zip(rows, ids, strict=True)):
         one = _blank(row, key, scores.get(i, {}))
         if encoded := work.expected.get(i):
             one = _with_likelihood(one, row, encoded, logp[encoded])
         if pair := work.pairs.get(i):
             one = _with_preference(one, pair, logp)
             one = replace(one, margin=_margin(one, earlier))
-        if response := responses.get(i):
-            one = _with_response(one, row, response)
+        if response := said.greedy.get(i):
+            one = _with_response(one, row, response, refusals)
+        if drawn := said.drawn.get(i):
+            one = _with_sample(one, row, drawn, said.kl.get(i))
         measured.append(one)
     return tuple(measured)
 
@@ -215,7 +231,9 @@ def _margin(one: RowMeasurement, earlier: Mapping[str, RowMeasurement] | None) -
     return None if before is None or one.preference is None else one.preference - before
 
 
-def _with_response(one: RowMeasurement, row: EvaluationRow, response: Response) -> RowMeasurement:
+def _with_response(
+    one: RowMeasurement, row: EvaluationRow, response: Response, refusals: Sequence[str]
+) -> RowMeasurement:
     return replace(
         one,
         response=response.text,
@@ -223,4 +241,17 @@ def _with_response(one: RowMeasurement, row: EvaluationRow, response: Response) 
         finished=response.finished,
         repetition=repetition(response.ids),
         correct=is_correct(row, response.text),
+        refused=is_refusal(response.text, refusals),
+    )
+
+
+def _with_sample(
+    one: RowMeasurement, row: EvaluationRow, drawn: Response, kl: float | None
+) -> RowMeasurement:
+    return replace(
+        one,
+        sample=drawn.text,
+        sample_tokens=len(drawn.ids),
+        sample_correct=is_correct(row, drawn.text),
+        kl=kl,
     )

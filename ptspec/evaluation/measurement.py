@@ -24,7 +24,10 @@ class RowMeasurement:
     reference log π(chosen) − log π(rejected). `response_tokens` counts the end token, as TRL does;
     `finished` says whether it came. `repetition` is the share of 4-grams of the response that repeat an
     earlier one. `correct`: the answer stands in the response as a whole word, or, in a row without
-    `answer`, the response is the expected text. `slices` holds the row's further columns (a topic, a
+    `answer`, the response is the expected text; `refused`: it opens like a refusal. `sample` is a second
+    response, drawn at temperature 1, with its own tokens and correctness; `kl` is Σ_t KL(π‖base) over its
+    tokens, in nats. `judged`: by the name of another policy, the probability that a judge prefers this
+    response to that one's. `slices` holds the row's further columns (a topic, a
     difficulty) by name, those with a short value.
     """
 
@@ -47,6 +50,12 @@ class RowMeasurement:
     correct: bool | None = None
     rewards: Mapping[str, float | None] = field(default_factory=dict)
     slices: Mapping[str, str] = field(default_factory=dict)
+    refused: bool | None = None
+    sample: str | None = None
+    sample_tokens: int | None = None
+    sample_correct: bool | None = None
+    kl: float | None = None
+    judged: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def preference(self) -> float | None:
@@ -58,13 +67,18 @@ class RowMeasurement:
 
 @dataclass(frozen=True)
 class Settings:
-    """How it was measured. `preference_reference` names the policy that preference is relative to."""
+    """How it was measured. `preference_reference` names the policy that preference is relative to, `kl_base`
+    the model that KL is to; `conversational`: the data holds lists of messages; `refusals`: the patterns
+    that tell a refusal, "built in" or a hash of the recipe's own."""
 
     seed: int
     max_new_tokens: int
     preference_reference: str | None
     chat: bool
     shortened_rows: int = 0
+    kl_base: str | None = None
+    conversational: bool = False
+    refusals: str = "built in"
 
 
 @dataclass(frozen=True)
@@ -74,6 +88,21 @@ class DataStamp:
     file: str
     sha256: str
     rows: int
+
+
+@dataclass(frozen=True)
+class JudgeStamp:
+    """Which judge compared the responses, and what it took: questions put to a server (`asked`), requests
+    sent again (`retried`), questions answered twice with neither A, B nor TIE (`unparsed`: refusals too),
+    pairs where the order decided (`disagreed`), and `ties` of the `compared` pairs of responses."""
+
+    name: str
+    compared: int
+    ties: int
+    asked: int = 0
+    retried: int = 0
+    unparsed: int = 0
+    disagreed: int = 0
 
 
 @dataclass(frozen=True)
@@ -90,6 +119,7 @@ class Measurement:
     data: DataStamp | None = None
     seconds: float = 0.0
     fingerprint: str | None = None
+    judge: JudgeStamp | None = None
 
     @property
     def shown(self) -> dict[str, Figure]:
@@ -131,16 +161,23 @@ METRICS: Mapping[str, Metric] = {
         Metric("perplexity", "perplexity", Better.LOWER),
         Metric("bits_per_byte", "bits per byte", Better.LOWER),
         Metric("accuracy", "accuracy", Better.HIGHER, share=True),
+        Metric("sampled_accuracy", "accuracy of samples", Better.HIGHER, share=True),
         Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True, relative=True),
         Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", precision=0.1, relative=True),
         Metric("pair_accuracy", "pair accuracy", Better.HIGHER, share=True),
         Metric("pair_margin", "pair margin", Better.HIGHER),
+        Metric("win_rate", "win rate over its parent", Better.HIGHER, share=True, relative=True),
+        Metric("win_rate_lc", "length-controlled win rate", Better.HIGHER, share=True, relative=True),
+        Metric("win_rate_base", "win rate over the base", Better.HIGHER, share=True),
+        Metric("win_rate_base_lc", "length-controlled over the base", Better.HIGHER, share=True),
+        Metric("kl", "KL to the base", Better.NEITHER, unit="nats/token", precision=0.01),
         Metric("response_length", "response length", Better.NEITHER, unit="tokens", precision=1),
         Metric("finished", "finished responses", Better.HIGHER, share=True),
         Metric("distinct_1", "distinct 1-grams", Better.NEITHER, share=True),
         Metric("distinct_2", "distinct 2-grams", Better.NEITHER, share=True),
         Metric("repetition", "repetition", Better.LOWER, share=True),
         Metric("empty", "empty responses", Better.LOWER, share=True),
+        Metric("refusals", "refusals", Better.NEITHER, share=True),
     )
 }
 """The metrics of our own, in the order they are shown. Each reward adds one under its own name."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
+from ptspec.evaluation.diversity import distinct
 from ptspec.evaluation.measurement import RowMeasurement
 from ptspec.evaluation.statistics import (
     Interval,
@@ -22,20 +23,22 @@ TIE = 1e-4
 T = TypeVar("T")
 
 
-def aggregates(
-    rows: Sequence[RowMeasurement], responses: Sequence[Sequence[int]], *, seed: int
-) -> dict[str, Figure]:
-    """Every metric that the rows allow. `responses` are the responses' token ids."""
+def aggregates(rows: Sequence[RowMeasurement], *, seed: int) -> dict[str, Figure]:
+    """Every metric that the rows allow."""
+    texts = [row.response for row in rows if row.response is not None]
     figures: dict[str, Figure | None] = {
         **_likelihood(rows, seed),
         "accuracy": _share([row.correct for row in rows]),
+        "sampled_accuracy": _share([row.sample_correct for row in rows]),
         **_preference(rows, seed),
+        "kl": _divergence(rows, seed),
         "response_length": _mean([row.response_tokens for row in rows], seed),
         "finished": _share([row.finished for row in rows]),
-        "distinct_1": _distinct(responses, 1),
-        "distinct_2": _distinct(responses, 2),
+        "distinct_1": _distinct(texts, 1),
+        "distinct_2": _distinct(texts, 2),
         "repetition": _mean([row.repetition for row in rows], seed),
         "empty": _share([None if row.response is None else not row.response.strip() for row in rows]),
+        "refusals": _share([row.refused for row in rows]),
         **_rewards(rows, seed),
     }
     return {name: figure for name, figure in figures.items() if figure is not None}
@@ -89,13 +92,20 @@ def _mean(values: Sequence[float | None], seed: int) -> Figure | None:
     return _figure(mean_interval(known, seed=seed)) if known else None
 
 
-def _distinct(responses: Sequence[Sequence[int]], n: int) -> Figure | None:
-    """Different n-grams over all n-grams, of all responses together (Li et al. 2016).
+def _divergence(rows: Sequence[RowMeasurement], seed: int) -> Figure | None:
+    """Σ KL of the drawn responses over Σ of their tokens."""
+    drawn = [(row.kl, float(row.sample_tokens or 0)) for row in rows if row.kl is not None]
+    if not sum(tokens for _, tokens in drawn):
+        return None
+    return _figure(ratio_test([kl for kl, _ in drawn], [tokens for _, tokens in drawn], seed=seed).interval)
 
-    Without an interval: resampling rows repeats n-grams, and so measures less than the sample has.
-    """
-    grams = [gram for ids in responses for gram in _grams(ids, n)]
-    return Figure(len(set(grams)) / len(grams)) if grams else None
+
+def _distinct(texts: Sequence[str], n: int) -> Figure | None:
+    found = distinct(texts, n)
+    if found is None:
+        return None
+    interval = found.interval
+    return Figure(interval.value, max(0.0, interval.low), min(1.0, interval.high))
 
 
 def _grams(ids: Sequence[int], n: int) -> list[tuple[int, ...]]:

@@ -36,7 +36,7 @@ def measure_pairs(
         RowMeasurement(id=key, prompt=prompt, margin=margins.get(index))
         for index, (key, prompt) in enumerate(zip(row_ids(prompts), prompts, strict=True))
     )
-    figures = aggregates(measured, [], seed=seed)
+    figures = aggregates(measured, seed=seed)
     return Measurement(
         name=name,
         rows=measured,

@@ -48,16 +48,16 @@ def _arguments(rows: Sequence[EvaluationRow], responses: Sequence[Response]) -> 
     }
 
 
-def _is_conversation(row: EvaluationRow) -> bool:
+def is_conversation(row: EvaluationRow) -> bool:
     return any(isinstance(row.columns.get(name), list) for name in CONVERSATIONS)
 
 
 def _prompt(row: EvaluationRow) -> Text:
-    return row.prompt if _is_conversation(row) else plain(row.prompt)
+    return row.prompt if is_conversation(row) else plain(row.prompt)
 
 
 def _completion(row: EvaluationRow, text: str) -> Text:
-    return [{"role": "assistant", "content": text}] if _is_conversation(row) else text
+    return [{"role": "assistant", "content": text}] if is_conversation(row) else text
 
 
 def _call(name: str, function: RewardFunction, given: Mapping[str, Any], rows: int) -> list[float | None]:

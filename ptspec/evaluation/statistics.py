@@ -224,6 +224,32 @@ def win_rate(differences: Sequence[float], tie: float = 0.0) -> Tested:
     return Tested(interval, sign_test(wins, losses))
 
 
+def jackknife_test(value: float, left_out: Values) -> Tested:
+    """A statistic of all rows and its values without each of them: the delete-one jackknife's standard error
+    (Efron and Tibshirani 1993, §11.2), Student's t with n − 1 degrees of freedom, the test of "it is 0".
+
+    For what resampling with replacement distorts, such as the number of different n-grams.
+    """
+    n = len(left_out)
+    error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum())) if n > 1 else 0.0
+    if error <= 1e-15:
+        return Tested(Interval(value, value, value), 1.0 if value == 0 else 0.0)
+    half = _student(n - 1) * error
+    p = 2 * NormalDist().cdf(-abs(value) / error)
+    return Tested(Interval(value, value - half, value + half), p)
+
+
+def _student(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t, by the expansion of Cornish and Fisher."""
+    z, v = Z, float(freedom)
+    return (
+        z
+        + (z**3 + z) / (4 * v)
+        + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
+        + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
+    )
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's (1979) adjusted p values: at most α of them below α by chance, whatever their dependence."""
     m, adjusted, running = len(p_values), [0.0] * len(p_values), 0.0

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings
+from ptspec.evaluation.measurement import DataStamp, JudgeStamp, Measurement, RowMeasurement, Settings
 from ptspec.events import Figure
 from ptspec.run.artifact import whole_file, write_json
 
@@ -24,6 +24,14 @@ STATS = "evaluation_stats.json"
 SAMPLES = "sample_responses.json"
 ROWS = "evaluation_rows.jsonl"
 FORMAT = 1
+LATER = frozenset(
+    (
+        *("slices", "refused", "sample", "sample_tokens", "sample_correct", "kl", "judged"),
+        *("kl_base", "conversational", "refusals"),
+    )
+)
+"""Fields that evaluations of this format did not have at first: what was not measured then is None."""
+
 VERSIONS = ("ptspec", "torch", "transformers", "trl", "peft")
 
 T = TypeVar("T")
@@ -51,6 +59,7 @@ def _stats(measurement: Measurement) -> dict[str, Any]:
         "settings": asdict(measurement.settings),
         "data": None if measurement.data is None else asdict(measurement.data),
         "rows": len(measurement.rows),
+        "judge": None if measurement.judge is None else asdict(measurement.judge),
         "seconds": measurement.seconds,
         "fingerprint": measurement.fingerprint,
         "versions": {name: found for name in VERSIONS if (found := _version(name))},
@@ -69,6 +78,7 @@ def _samples(measurement: Measurement, count: int, previous: Sequence[Measuremen
                 "answer": row.answer,
                 "response": row.response,
                 "correct": row.correct,
+                "sampled": row.sample,
                 "rewards": row.rewards,
                 "previous": {name: rows[row.id].response for name, rows in earlier.items() if row.id in rows},
             }
@@ -110,7 +120,7 @@ def load_measurement(folder: Path) -> Measurement:
             folder / ROWS, None, f"has {len(rows)} rows where {STATS} says {stats.get('rows')}", AGAIN
         )
     metrics = _object(path, stats.get("metrics"), None)
-    data = stats.get("data")
+    data, judge = stats.get("data"), stats.get("judge")
     return Measurement(
         name=_checked(path, stats.get("name"), str),
         rows=rows,
@@ -119,6 +129,7 @@ def load_measurement(folder: Path) -> Measurement:
         data=None if data is None else _build(DataStamp, data, path, None),
         seconds=_checked(path, stats.get("seconds"), float),
         fingerprint=stats.get("fingerprint"),
+        judge=None if judge is None else _build(JudgeStamp, judge, path, None),
     )
 
 
@@ -162,11 +173,10 @@ def _object(path: Path, value: Any, line: int | None) -> dict[str, Any]:
 
 
 def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
-    """The dataclass `kind` from an object with its fields, each of its type; `slices` may be missing, which
-    older evaluations lack."""
+    """The dataclass `kind` from an object with its fields, each of its type; those of `LATER` may lack."""
     given, hints = _object(path, value, line), _hints(kind)  # type: ignore[arg-type]
     names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    if strange := (set(given) - set(names)) | (set(names) - set(given) - {"slices"}):
+    if strange := (set(given) - set(names)) | (set(names) - set(given) - LATER):
         odd = ", ".join(sorted(strange))
         raise _fault(path, line, f"damaged, or of another version: {odd}", AGAIN)
     wrong = next((name for name in given if not _fits(given[name], hints[name])), None)

@@ -157,13 +157,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """What is measured after every stage. `metrics` None: all that the data's columns allow."""
+    """What is measured after every stage. `metrics` None: all that the data's columns allow. `sampled`: on
+    how many prompts a second response is drawn at temperature 1; `refusals`: regular expressions that tell
+    a refusal by its opening (none: the built-in ones)."""
 
     data: str
     metrics: tuple[str, ...] | None = None
     max_new_tokens: int = 128
     samples: int = 8
     judge: str | None = None
+    sampled: int = 64
+    refusals: tuple[str, ...] = ()
     at: str = "/eval"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,17 +20,23 @@ METRICS = (
     "perplexity",
     "bits_per_byte",
     "accuracy",
+    "sampled_accuracy",
     "preference_accuracy",
     "pair_accuracy",
     "reward_margin",
     "pair_margin",
+    "win_rate",
+    "win_rate_lc",
+    "win_rate_base",
+    "win_rate_base_lc",
+    "kl",
     "response_length",
     "finished",
     "distinct_1",
     "distinct_2",
     "repetition",
     "empty",
-    "win_rate",
+    "refusals",
 )
 """What an evaluation can measure, besides the recipe's rewards, which go by their names."""
 
@@ -41,12 +48,31 @@ def evaluation(value: Value | None, names: Names, findings: Findings) -> Evaluat
         check_known(value["judge"], "/eval/judge", "unknown-judge", names.judges, findings)
     for where, name in each(value.get("metrics"), "/eval/metrics"):
         _check_metric(name, where, names.rewards, findings)
+        if name in JUDGED and "judge" not in value:
+            findings.error("missing-key", where, f'"{name}" needs "judge": a name in /judges')
+    for where, pattern in each(value.get("refusals"), "/eval/refusals"):
+        _check_pattern(pattern, where, findings)
     if "data" not in value:
         return None
     check_known(value["data"], "/eval/data", "unknown-data", names.data, findings)
     metrics = value.get("metrics")
-    rest = {key: value[key] for key in ("data", "max_new_tokens", "samples", "judge") if key in value}
-    return EvaluationSpec(metrics=tuple(n for _, n in each(metrics, "")) if metrics else None, **rest)
+    rest = {key: value[key] for key in PASSED if key in value}
+    return EvaluationSpec(
+        metrics=tuple(n for _, n in each(metrics, "")) if metrics else None,
+        refusals=tuple(pattern for _, pattern in each(value.get("refusals"), "")),
+        **rest,
+    )
+
+
+PASSED = ("data", "max_new_tokens", "samples", "judge", "sampled")
+JUDGED = ("win_rate", "win_rate_lc", "win_rate_base", "win_rate_base_lc")
+
+
+def _check_pattern(pattern: str, at: str, findings: Findings) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        findings.error("wrong-pattern", at, f"this is no regular expression: {error}")
 
 
 def _check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> None:

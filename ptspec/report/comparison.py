@@ -18,7 +18,7 @@ from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
-from ptspec.report.measures import Measure, measure
+from ptspec.report.measures import FAULTS, Measure, measure
 
 STYLES = {Verdict.WORSE: "yellow", Verdict.NOT_SHOWN: "dim"}
 
@@ -127,7 +127,7 @@ def _rows(comparison: Comparison, b: int) -> tuple[list[Line], list[str]]:
         e.metric: measure(e.metric, [v[e.metric] for v in comparison.values if e.metric in v])
         for e in effects
     }
-    zero = [shown[e.metric].label for e in effects if e.metric in ("repetition", "empty") and not _seen(e)]
+    zero = [shown[e.metric].label for e in effects if e.metric in FAULTS and not _seen(e)]
     lines: list[Line] = []
     for effect in effects:
         if effect.metric == "preference_accuracy" and "accuracy" not in shown:

@@ -15,8 +15,9 @@ from ptspec.report.clean import clean
 
 Metrics = Mapping[str, Figure]
 
-AFTER_REWARDS = ("response_length", "finished", "repetition", "empty")
-LEFT_TO_THE_REPORT = ("distinct_1", "distinct_2")
+AFTER_REWARDS = ("kl", "response_length", "finished", "repetition", "empty", "refusals")
+LEFT_TO_THE_REPORT = ("distinct_1", "distinct_2", "win_rate_base_lc")
+FAULTS = ("repetition", "empty", "refusals")
 LIKELIHOOD = ("loss", "bits_per_byte", "perplexity")
 DECIMALS = {"perplexity": 2, "reward_margin": 2, "response_length": 1}
 
@@ -119,9 +120,9 @@ def clearly_worse(shown: Measure, now: Figure, earlier: Figure) -> bool:
 
 
 def is_zero_throughout(shown: Measure, evaluations: Sequence[Metrics]) -> bool:
-    """A fault (repetition, empty responses) that no evaluation found: a word about it is enough."""
+    """A fault (repetition, empty responses, refusals) that no evaluation found: a word about it is enough."""
     figures = [metrics[shown.name] for metrics in evaluations if shown.name in metrics]
-    return shown.share and shown.better is Better.LOWER and all(figure.value == 0 for figure in figures)
+    return shown.name in FAULTS and all(figure.value == 0 for figure in figures)
 
 
 def _rank(name: str) -> tuple[int, int]:

@@ -213,7 +213,14 @@ def held_out(path: Path, max_new_tokens: int | None, first: Target) -> Held:
         raise InputError(Diagnostic("missing-file", f"there is no file {path}", Location("--data")))
     asked = first.recipe.get("eval") or {}
     tokens = max_new_tokens or asked.get("max_new_tokens", EvaluationSpec.max_new_tokens)
-    spec = EvaluationSpec("data", max_new_tokens=tokens, samples=asked.get("samples", EvaluationSpec.samples))
+    refusals = asked.get("refusals") or ()
+    spec = EvaluationSpec(
+        "data",
+        max_new_tokens=tokens,
+        samples=asked.get("samples", EvaluationSpec.samples),
+        sampled=asked.get("sampled", EvaluationSpec.sampled),
+        refusals=(refusals,) if isinstance(refusals, str) else tuple(refusals),
+    )
     return Held(Source("data", (path.absolute(),)), spec, int(first.recipe.get("seed", 42)))
 
 
@@ -234,6 +241,7 @@ def measure_all(asked: Sequence[Target], held: Held, listener: Listener) -> list
         )
         listener(EvaluationStarted(target.name, len(rows)))
         model, base = bases.open(target.adapter, target.artifact)
+        untrained = bases.open(target.adapter, None)[0] if target.artifact else None
         measured = measure(
             model,
             base.tokenizer,
@@ -243,11 +251,13 @@ def measure_all(asked: Sequence[Target], held: Held, listener: Listener) -> list
             name=target.name,
             rewards=_rewards(target.recipe),
             reference=done.get(target.parent or ""),
+            base=untrained,
+            base_name=shown(Path(target.model)) if Path(target.model).exists() else target.model,
             data=stamp,
         )
         done[target.name] = measured
         listener(StageEvaluated(target.name, measured.shown, measured.seconds))
-        del model
+        del model, untrained
         bases.release()
     return list(done.values())
 

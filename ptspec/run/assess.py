@@ -115,6 +115,7 @@ class Assessor:
         if subject.is_reward_model:
             return self._measure_pairs(subject, rows)
         model, base = self.bases.open(subject.adapter, subject.artifact)
+        untrained = self.bases.open(subject.adapter, None)[0] if subject.artifact else None
         measured = measure(
             model,
             base.tokenizer,
@@ -124,9 +125,11 @@ class Assessor:
             name=subject.name,
             rewards=self._rewards,
             reference=subject.reference,
+            base=untrained,
+            base_name=shown(Path(self.plan.model.path)) if self.plan.model.local else self.plan.model.path,
             data=self._stamp(len(rows)),
         )
-        del model
+        del model, untrained
         self.bases.release()
         return replace(measured, fingerprint=self._fingerprint(subject))
 

@@ -30,6 +30,9 @@ VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate
 FORMAT = 1
 """Raised when a change of ours alters what a stage of the same recipe learns."""
 
+EVALUATION = 2
+"""Raised when a change of ours alters what an evaluation measures: it is then measured again."""
+
 WITHOUT_EFFECT = (
     "logging_",
     "log_",
@@ -184,7 +187,8 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
         for name, reward in plan.rewards.items()
         if reward.function is not None
     }
-    return digest([FORMAT, hashes.source(spec.data), spec.metrics, spec.max_new_tokens, plan.seed, rewards])
+    settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals]
+    return digest([EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards])
 
 
 def _template(spec: ModelSpec) -> str | None:

@@ -59,7 +59,7 @@ def measurement(
     return Measurement(
         name,
         measured,
-        aggregates(measured, [[1, 2, 3], [1, 2, 4, 5]], seed=1),
+        aggregates(measured, seed=1),
         Settings(seed=1, max_new_tokens=16, preference_reference=reference or "raw likelihood", chat=True),
         DataStamp("data/eval.jsonl", "ab" * 32, rows),
         seconds=1.25,

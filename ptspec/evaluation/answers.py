@@ -1,0 +1,59 @@
+"""What a model says to held-out prompts, greedily and drawn, and how far the drawn is from the base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ptspec.evaluation.choice import chosen, draws
+from ptspec.evaluation.divergence import divergences
+from ptspec.evaluation.encoding import Encoded
+from ptspec.evaluation.generation import Response, respond
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+SAMPLED = frozenset({"sampled_accuracy", "kl"})
+
+
+@dataclass(frozen=True)
+class Answers:
+    """By row index. `kl` is Σ_t KL(π‖base) over the drawn response, in nats."""
+
+    greedy: Mapping[int, Response] = field(default_factory=dict)
+    drawn: Mapping[int, Response] = field(default_factory=dict)
+    kl: Mapping[int, float] = field(default_factory=dict)
+
+
+def answers(
+    model: PreTrainedModel,
+    base: PreTrainedModel | None,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Mapping[int, Sequence[int]],
+    numbers: Mapping[int, Sequence[float]],
+    max_new_tokens: int,
+    done: Callable[[int], None],
+) -> Answers:
+    """A greedy response to each prompt, and a drawn one where there are `numbers` to draw with.
+
+    `base`, where given, is what the drawn ones' KL is to.
+    """
+    asked = [*prompts.values(), *(prompts[i] for i in numbers)]
+    drawing = [*(None for _ in prompts), *numbers.values()]
+    said = respond(model, tokenizer, asked, max_new_tokens, draws=drawing, done=done)
+    drawn = dict(zip(numbers, said[len(prompts) :], strict=True))
+    kl: dict[int, float] = {}
+    if base is not None:
+        whole = [Encoded((*prompts[i], *one.ids), max(1, len(prompts[i]))) for i, one in drawn.items()]
+        kl = dict(zip(drawn, divergences(model, base, whole, done=done) or (), strict=False))
+    return Answers(dict(zip(prompts, said, strict=False)), drawn, kl)
+
+
+def numbers_to_draw_with(
+    ids: Sequence[str], prompts: Mapping[int, Sequence[int]], rows: int, max_new_tokens: int, seed: int
+) -> dict[int, list[float]]:
+    """For `rows` of the rows that have a prompt, by a seeded choice, the random numbers of their response."""
+    there = list(prompts)
+    picked = [there[i] for i in chosen([ids[i] for i in there], rows, seed)]
+    return {i: draws(ids[i], max_new_tokens, seed) for i in picked}

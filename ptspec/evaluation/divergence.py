@@ -1,0 +1,56 @@
+"""How far a policy is from another, on responses that it drew itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from ptspec.evaluation.batching import batches
+from ptspec.evaluation.encoding import Encoded
+from ptspec.evaluation.likelihood import SOFTMAX_POSITIONS, TOKENS, completion_logits, token_budget
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def divergences(
+    model: PreTrainedModel,
+    base: PreTrainedModel,
+    sequences: Sequence[Encoded],
+    *,
+    tokens: int = TOKENS,
+    done: Callable[[int], None] = lambda count: None,
+) -> list[float] | None:
+    """Σ_t KL(π(·|x, y_<t) ‖ base(·|x, y_<t)) over each sequence's completion, in nats.
+
+    Each term is summed over the whole vocabulary, not estimated from the token that was drawn. With y
+    drawn from π this is an unbiased estimate of the KL of the whole response, and never has more variance
+    than Σ_t log π(y_t)/base(y_t) (Amini, Vieira and Cotterell 2025, arXiv 2504.10637). None where the two
+    do not share a vocabulary.
+    """
+    if _vocabulary(model) != _vocabulary(base):
+        return None
+    sums = [0.0] * len(sequences)
+    budget = min(tokens, token_budget(model) // 2)
+    for batch in batches([len(s.ids) for s in sequences], budget):
+        asked = [sequences[i] for i in batch]
+        pairs = zip(completion_logits(asked, model), completion_logits(asked, base), strict=True)
+        for index, (policy, other) in zip(batch, pairs, strict=True):
+            sums[index] = _divergence(policy, other)
+        done(len(batch))
+    return sums
+
+
+def _vocabulary(model: PreTrainedModel) -> int:
+    return int(model.get_output_embeddings().weight.shape[0])
+
+
+def _divergence(policy: torch.Tensor, other: torch.Tensor) -> float:
+    parts = zip(policy.split(SOFTMAX_POSITIONS), other.split(SOFTMAX_POSITIONS), strict=True)
+    total = 0.0
+    for p, q in parts:
+        log_p, log_q = p.float().log_softmax(-1), q.float().log_softmax(-1)
+        total += float((log_p.exp() * (log_p - log_q)).sum(-1).double().sum())
+    return max(0.0, total)
