@@ -5,81 +5,73 @@ Every fault of a file is counted, the first few are shown. Sources on a hub are 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.formats import Shape, shape_for, wanted
+from ptspec.data.fault import SHOWN_LINES, Fault, Tally
+from ptspec.data.formats import label_of, shape_for
+from ptspec.data.repeats import BOUND, Repeats, prompt_key
+from ptspec.data.row_faults import Judge, Use, judge
 from ptspec.data.sources import PlacedRow, Unreadable, scan, shown, unreadable
-from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.diagnostics import Diagnostic, InputError, Location, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Mix, Plan, Source
 
-SHOWN_LINES = 3
+Items = list[PlacedRow | Unreadable]
 
-
-@dataclass(frozen=True)
-class Use:
-    """A stage (or the evaluation) that reads a source. `rows` None: any row that offers a text will do."""
-
-    who: str
-    rows: Rows | None
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One kind of fault; equal faults of different rows are counted together."""
-
-    code: str
-    message: str
-    severity: Severity = Severity.ERROR
+KEPT = 500
+"""Rows of a source that are kept for who looks at them again: checking their lengths, say."""
 
 
 @dataclass
-class Tally:
-    """How often each fault was met in a file, and where first."""
+class Seen:
+    """What was seen of a source: how many rows, how many of each of KTO's labels (None: nobody reads them),
+    the first rows themselves."""
 
     rows: int = 0
-    places: dict[Fault, list[int]] = field(default_factory=dict)
-    counts: dict[Fault, int] = field(default_factory=dict)
-
-    def add(self, fault: Fault, line: int) -> None:
-        lines = self.places.setdefault(fault, [])
-        self.counts[fault] = self.counts.get(fault, 0) + 1
-        if len(lines) < SHOWN_LINES:
-            lines.append(line)
-
-    def diagnostics(self, file: Path, pointer: str) -> Iterator[Diagnostic]:
-        for fault, lines in self.places.items():
-            yield Diagnostic(
-                code=fault.code,
-                message=fault.message,
-                location=Location(shown(file), lines[0]),
-                pointer=pointer,
-                notes=self._notes(self.counts[fault], lines),
-                severity=fault.severity,
-            )
-
-    def _notes(self, count: int, lines: list[int]) -> tuple[str, ...]:
-        if count == 1:
-            return ()
-        more = ", …" if count > len(lines) else ""
-        listed = ", ".join(str(line) for line in lines)
-        return (f"{count:,} rows of {self.rows:,} have this fault: lines {listed}{more}",)
+    labels: dict[bool, int] | None = None
+    first: Items = field(default_factory=list)
 
 
-def check_plan(plan: Plan) -> list[Diagnostic]:
+@dataclass(frozen=True)
+class Checked:
+    """The faults of the data, and what was seen of each local source by its name."""
+
+    diagnostics: list[Diagnostic]
+    sources: Mapping[str, Seen]
+
+    @property
+    def first_rows(self) -> Mapping[str, Items]:
+        return {name: seen.first for name, seen in self.sources.items()}
+
+
+def check_plan(plan: Plan) -> Checked:
     """Every fault of every local source that `plan` uses, each source read once."""
-    held_out = _prompts(plan)
-    found: list[Diagnostic] = []
-    for name, uses in _uses(plan).items():
+    held_out = _parts(plan, plan.evaluation.data) if plan.evaluation else ()
+    uses = _uses(plan)
+    seen: dict[str, Seen] = {}
+    found: dict[str, list[Diagnostic]] = {}
+    prompts: set[int] = set()
+    # The held-out rows go first: the others are compared with them.
+    for name in sorted(uses, key=lambda name: name not in held_out):
         source = plan.data[name]
-        if isinstance(source, Source) and source.paths:
-            is_held_out = plan.evaluation is not None and name == plan.evaluation.data
-            found += _check_source(source, uses, frozenset() if is_held_out else held_out)
-    return found
+        if not isinstance(source, Source) or not source.paths:
+            continue
+        check = _Pass(source, uses[name], prompts, is_held_out=name in held_out)
+        try:
+            found[name], seen[name] = list(check.faults()), check.seen
+        except InputError as error:  # a package is missing that the file needs
+            found[name] = list(error.diagnostics)
+    in_order = [diagnostic for name in uses for diagnostic in found.get(name, ())]
+    return Checked([*in_order, *_label_faults(plan, seen)], seen)
+
+
+def _parts(plan: Plan, name: str) -> tuple[str, ...]:
+    """The sources that `name` stands for: itself, or those that it mixes."""
+    source = plan.data[name]
+    return tuple(source.weights) if isinstance(source, Mix) else (name,)
 
 
 def _uses(plan: Plan) -> dict[str, list[Use]]:
@@ -88,37 +80,88 @@ def _uses(plan: Plan) -> dict[str, list[Use]]:
     if plan.evaluation is not None:
         asked.append((plan.evaluation.data, Use("eval", None)))
     for name, use in asked:
-        source = plan.data[name]
-        for part in source.weights if isinstance(source, Mix) else (name,):
+        for part in _parts(plan, name):
             if use not in uses.setdefault(part, []):
                 uses[part].append(use)
     return uses
 
 
-def _check_source(source: Source, uses: list[Use], held_out: frozenset[bytes]) -> list[Diagnostic]:
-    found: list[Diagnostic] = []
-    tallies: dict[Path, Tally] = {path: Tally() for path in source.paths}
-    shapes: dict[Use, Shape | None] | None = None
-    malformed = 0
-    for item in scan(source):
-        if isinstance(item, Unreadable):
+class _Pass:
+    """One pass over a source. Of the held-out one it adds the prompts to `prompts`; others it compares."""
+
+    def __init__(self, source: Source, uses: list[Use], prompts: set[int], *, is_held_out: bool) -> None:
+        self.source, self.uses, self.prompts, self.is_held_out = source, uses, prompts, is_held_out
+        self.seen = Seen()
+        self.tallies: dict[Path, Tally] = {path: Tally() for path in source.paths}
+        self.judges: list[Judge] = []
+        self.repeats = Repeats((), frozenset())
+
+    def faults(self) -> Iterator[Diagnostic]:
+        malformed = 0
+        for item in scan(self.source):
+            if len(self.seen.first) < KEPT:
+                self.seen.first.append(item)
+            if isinstance(item, PlacedRow):
+                self._row(item)
+                continue
             malformed += 1
             if malformed <= SHOWN_LINES:
-                found.append(unreadable(item, source.at))
-            continue
-        tally = tallies[item.file]
+                yield unreadable(item, self.source.at)
+        if malformed > SHOWN_LINES:
+            yield _and_more(self.source, malformed)
+        for path, tally in self.tallies.items():
+            yield from map(self._with_bound, tally.diagnostics(path, self.source.at))
+        if not malformed and not self.seen.rows:
+            yield _no_rows(self.source)
+
+    def _with_bound(self, fault: Diagnostic) -> Diagnostic:
+        if fault.code != "repeated-row" or not self.repeats.is_full:
+            return fault
+        note = (
+            f"the first {BOUND:,} different rows were remembered; later ones were compared with these alone"
+        )
+        return replace(fault, notes=(*fault.notes, note))
+
+    def _row(self, row: PlacedRow) -> None:
+        if not self.seen.rows:
+            self._begin(frozenset(row.values))
+        self.seen.rows += 1
+        tally, values = self.tallies[row.file], row.values
         tally.rows += 1
-        if shapes is None:
-            shapes = {use: _shape(use, item) for use in uses}
-        for fault in _row_faults(item, shapes, held_out):
-            tally.add(fault, item.line)
-    if malformed > SHOWN_LINES:
-        found.append(_and_more(source, malformed))
-    for path, tally in tallies.items():
-        found += tally.diagnostics(path, source.at)
-    if not malformed and not any(tally.rows for tally in tallies.values()):
-        found.append(_no_rows(source))
-    return found
+        for faults_of in self.judges:
+            for fault in faults_of(values):
+                tally.add(fault, row.line)
+        if (repeated := self.repeats.fault(values)) is not None:
+            tally.add(repeated, row.line)
+        if self.prompts or self.is_held_out:
+            self._compare(values, tally, row.line)
+        if self.seen.labels is not None and (label := label_of(values.get("label"))) is not None:
+            self.seen.labels[label] += 1
+
+    def _begin(self, columns: frozenset[str]) -> None:
+        """The columns of the first row are those of the source."""
+        self.judges = [judge(use, columns) for use in self.uses if use.rows is not None]
+        self.repeats = Repeats(self.uses, columns)
+        wanted = Rows.UNPAIRED_PREFERENCE
+        shapes = [shape_for(wanted, columns) for use in self.uses if use.rows is wanted]
+        if any(shape is not None and "label" in shape.columns for shape in shapes):
+            self.seen.labels = {True: 0, False: 0}
+
+    def _compare(self, values: Mapping[str, Any], tally: Tally, line: int) -> None:
+        key = prompt_key(values)
+        if key is None:
+            return
+        if not self.is_held_out and key in self.prompts:
+            tally.add(_HELD_OUT, line)
+        elif self.is_held_out and len(self.prompts) < BOUND:
+            self.prompts.add(key)
+
+
+_HELD_OUT = Fault(
+    "held-out-row",
+    "this prompt stands in the held-out data too: what is measured there was trained on",
+    Severity.WARNING,
+)
 
 
 def _and_more(source: Source, malformed: int) -> Diagnostic:
@@ -131,86 +174,19 @@ def _no_rows(source: Source) -> Diagnostic:
     return Diagnostic("no-rows", f'data "{source.name}" has no rows', Location(files), source.at)
 
 
-def _shape(use: Use, row: PlacedRow) -> Shape | None:
-    return None if use.rows is None else shape_for(use.rows, frozenset(row.values))
-
-
-def _row_faults(
-    row: PlacedRow, shapes: Mapping[Use, Shape | None], held_out: frozenset[bytes]
-) -> Iterator[Fault]:
-    for use, shape in shapes.items():
-        if use.rows is None:
+def _label_faults(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """Stages whose rows are all good, or all bad, over every source that they mix."""
+    for stage in plan.stages:
+        if stage.method.rows is not Rows.UNPAIRED_PREFERENCE:
             continue
-        if shape is None:
-            yield _no_shape(use, row.values)
-        else:
-            yield from _column_faults(use, shape, row.values)
-    if held_out and prompt_key(row.values) in held_out:
-        yield Fault("held-out-row", "this prompt stands in the held-out data too", Severity.WARNING)
-
-
-def _no_shape(use: Use, values: Mapping[str, Any]) -> Fault:
-    assert use.rows is not None
-    names = ", ".join(sorted(values)) or "none"
-    return Fault(
-        "missing-column",
-        f'{use.who} needs the columns {wanted(use.rows)}; this file has {names} (rename with "columns")',
-    )
-
-
-def _column_faults(use: Use, shape: Shape, values: Mapping[str, Any]) -> Iterator[Fault]:
-    needs = f"({use.who} needs {', '.join(shape.columns)})"
-    for column in shape.columns:
-        if column not in values:
-            yield Fault("missing-column", f'no "{column}" {needs}')
-        elif values[column] is None:
-            yield Fault("null-value", f'"{column}" is null {needs}')
-        elif column == "label":
-            if not isinstance(values[column], bool | int):
-                yield Fault("wrong-type", f'"label" must be true or false {needs}')
-        else:
-            yield from _text_faults(column, values[column], needs)
-    chosen, rejected = values.get("chosen"), values.get("rejected")
-    if "chosen" in shape.columns and chosen is not None and chosen == rejected:
-        yield Fault("equal-pair", '"chosen" and "rejected" are the same text: the pair teaches nothing')
-
-
-def _text_faults(column: str, value: Any, needs: str) -> Iterator[Fault]:
-    if isinstance(value, str):
-        if not value.strip() and column != "completion":
-            yield Fault("empty-text", f'"{column}" is empty {needs}')
-    elif isinstance(value, list):
-        yield from _message_faults(column, value)
-    else:
-        yield Fault("wrong-type", f'"{column}" must be a string or a list of messages {needs}')
-
-
-def _message_faults(column: str, messages: list[Any]) -> Iterator[Fault]:
-    if not messages:
-        yield Fault("empty-text", f'"{column}" has no messages')
-    for message in messages:
-        role = isinstance(message, dict) and (message.get("role") or message.get("from"))
-        if not role:
-            yield Fault("wrong-type", f'a message of "{column}" has no "role" (or "from")')
-            return
-
-
-def prompt_key(values: Mapping[str, Any]) -> bytes | None:
-    """Sixteen bytes that stand for a row's prompt, or None where the row has none."""
-    for column in ("prompt", "instruction", "messages", "conversations"):
-        if values.get(column):
-            prompt = values[column]
-            text = prompt if isinstance(prompt, str) else repr(prompt[:-1] or prompt)
-            extra = values.get("input") or "" if column == "instruction" else ""
-            return hashlib.blake2b(f"{text}\0{extra}".encode(), digest_size=16).digest()
-    return None
-
-
-def _prompts(plan: Plan) -> frozenset[bytes]:
-    if plan.evaluation is None:
-        return frozenset()
-    source = plan.data[plan.evaluation.data]
-    if not isinstance(source, Source) or not source.paths:
-        return frozenset()
-    keys = (prompt_key(item.values) for item in scan(source) if isinstance(item, PlacedRow))
-    return frozenset(key for key in keys if key is not None)
+        parts = _parts(plan, stage.data)
+        labels = [seen[name].labels or {} for name in parts if name in seen]
+        good, bad = (sum(found.get(label, 0) for found in labels) for label in (True, False))
+        # Where a source is of pairs or on a hub, or a label is none, not every label is known.
+        rows = sum(seen[name].rows if name in seen else 1 for name in parts)
+        if rows == good + bad and bool(good) is not bool(bad):
+            source = plan.data[parts[0]]
+            file = shown(source.paths[0]) if isinstance(source, Source) else ""
+            message = f'stage "{stage.name}": every "label" is {str(good > 0).lower()} ({good + bad:,} rows)'
+            hint = f"{stage.method.name} learns from answers marked true and from answers marked false"
+            yield Diagnostic("labels-alike", message, Location(file), source.at, hint)

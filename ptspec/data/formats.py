@@ -74,6 +74,13 @@ def wanted(rows: Rows) -> str:
     return ", or ".join(" + ".join(shape.columns) for shape in SHAPES[rows])
 
 
+def label_of(value: Any) -> bool | None:
+    """KTO's label as a boolean; None where it is none. CSV holds text only."""
+    if isinstance(value, str):
+        return {"true": True, "1": True, "false": False, "0": False}.get(value.strip().lower())
+    return bool(value) if value in (0, 1) and isinstance(value, bool | int) else None
+
+
 def user_turn(text: Text, chat: bool) -> Text:
     return [{"role": "user", "content": text}] if chat and isinstance(text, str) else text
 
@@ -170,7 +177,7 @@ def _unpaired(row: Row, shape: Shape, chat: bool) -> Iterator[dict[str, Any]]:
         yield {
             "prompt": user_turn(row["prompt"], chat),
             "completion": assistant_turn(row["completion"], chat),
-            "label": bool(row["label"]),
+            "label": label_of(row["label"]),
         }
         return
     pair = _preference(row, shape, chat)

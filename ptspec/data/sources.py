@@ -1,6 +1,6 @@
 """Rows of local files, streamed with the place of each; knows no method and no torch.
 
-JSONL, JSON (a list of objects), CSV and Parquet, the text formats also as `.gz` or `.zst`.
+JSONL, JSON (a list of objects, or one a line), CSV and Parquet, the text formats also as `.gz` or `.zst`.
 """
 
 from __future__ import annotations
@@ -10,22 +10,28 @@ import gzip
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import IO, Any
 
+from ptspec.data.json_list import NotAList, elements
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.plan import Source
 
 COMPRESSIONS = (".gz", ".zst")
 
+_HALF = "half of a surrogate pair (\\ud800 to \\udfff) stands alone: no text can hold it"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class PlacedRow:
-    """A row after `columns` were renamed. `line` counts from 1 (JSON, Parquet: the row)."""
+    """A row after `columns` were renamed. `line` counts from 1; of a list in JSON that on which the row
+    begins, of CSV that on which it ends, of Parquet its number."""
 
     file: Path
     line: int
@@ -97,7 +103,21 @@ def _renamed(row: PlacedRow, source: Source) -> PlacedRow:
 
 
 def _read(path: Path) -> Iterator[PlacedRow | Unreadable]:
-    return READERS[kind_of(path)](path)
+    line = 0
+    try:
+        for item in READERS[kind_of(path)](path):
+            line = item.line
+            yield item
+    except Exception as error:
+        if not isinstance(error, (OSError, EOFError, zlib.error, *_zstandard_errors())):
+            raise
+        reason = getattr(error, "strerror", None) or str(error) or "the file ends too early"
+        yield Unreadable(path, line + 1, None, f"cannot be read from here on: {reason}")
+
+
+def _zstandard_errors() -> tuple[type[Exception], ...]:
+    module = sys.modules.get("zstandard")
+    return (module.ZstdError,) if module else ()
 
 
 def kind_of(path: Path) -> str:
@@ -110,10 +130,11 @@ def kind_of(path: Path) -> str:
 
 @contextmanager
 def _open(path: Path) -> Iterator[IO[bytes]]:
-    if path.suffix == ".gz":
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
         with gzip.open(path) as file:
             yield file  # type: ignore[misc]
-    elif path.suffix == ".zst":
+    elif suffix == ".zst":
         with path.open("rb") as raw, _zstandard(path).ZstdDecompressor().stream_reader(raw) as file:
             yield io.BufferedReader(file)
     else:
@@ -141,12 +162,28 @@ def _read_jsonl(path: Path) -> Iterator[PlacedRow | Unreadable]:
 def _json_row(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
     try:
         value = json.loads(line)
+        # Half of a surrogate pair can only come from an escape.
+        if b"\\ud" in line or b"\\uD" in line:
+            _encodable(value)
     except json.JSONDecodeError as error:
         return Unreadable(path, number, error.colno, f"not valid JSON: {error.msg}")
     except UnicodeDecodeError as error:
         return Unreadable(path, number, error.start + 1, "not valid UTF-8")
     except RecursionError:
         return Unreadable(path, number, None, "nested too deeply")
+    except UnicodeEncodeError:
+        return Unreadable(path, number, None, _HALF)
+    except ValueError as error:  # a number of thousands of digits
+        return Unreadable(path, number, None, f"not valid JSON: {error}")
+    return _row(path, number, value)
+
+
+def _encodable(value: Any) -> None:
+    """Raises `UnicodeEncodeError` for a text with half of a surrogate pair, which no tokenizer takes."""
+    json.dumps(value, ensure_ascii=False).encode()
+
+
+def _row(path: Path, number: int, value: Any) -> PlacedRow | Unreadable:
     if not isinstance(value, dict):
         return Unreadable(path, number, 1, f"a row must be an object with columns, this is {_kind(value)}")
     return PlacedRow(path, number, value)
@@ -158,24 +195,24 @@ def _kind(value: object) -> str:
 
 
 def _read_json(path: Path) -> Iterator[PlacedRow | Unreadable]:
+    """A list of rows, or, as the hub's .json files often are, one row a line."""
     with _open(path) as file:
-        text = file.read()
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        yield Unreadable(path, error.lineno, error.colno, f"not valid JSON: {error.msg}")
+        is_list = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"")
+    if not is_list and isinstance(next(_read_jsonl(path), None), PlacedRow):
+        yield from _read_jsonl(path)
         return
-    except (UnicodeDecodeError, RecursionError) as error:
-        yield Unreadable(path, 1, None, f"cannot be read as JSON: {error}")
-        return
-    if not isinstance(value, list):
-        yield Unreadable(path, 1, 1, f"a .json data file must be a list of rows, this is {_kind(value)}")
-        return
-    for number, row in enumerate(value, start=1):
-        if isinstance(row, dict):
-            yield PlacedRow(path, number, row)
-        else:
-            yield Unreadable(path, number, None, f"row {number} must be an object, it is {_kind(row)}")
+    with _open(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+        line = 1
+        try:
+            for line, value in elements(text):
+                _encodable(value)
+                yield _row(path, line, value)
+        except NotAList as error:
+            yield Unreadable(path, error.line, error.column, error.reason)
+        except UnicodeDecodeError:
+            yield Unreadable(path, line, None, "not valid UTF-8, on this line or after it")
+        except UnicodeEncodeError:
+            yield Unreadable(path, line, None, _HALF)
 
 
 def _read_csv(path: Path) -> Iterator[PlacedRow | Unreadable]:
@@ -184,29 +221,32 @@ def _read_csv(path: Path) -> Iterator[PlacedRow | Unreadable]:
         try:
             for row in reader:
                 if None in row or None in row.values():
-                    yield Unreadable(
-                        path, reader.line_num, None, f"{len(reader.fieldnames or ())} columns expected"
-                    )
+                    yield Unreadable(path, reader.line_num, None, _miscounted(row, reader.fieldnames or ()))
                 else:
                     yield PlacedRow(path, reader.line_num, dict(row))
         except (csv.Error, UnicodeDecodeError) as error:
-            yield Unreadable(path, reader.line_num, None, f"not valid CSV: {error}")
+            what = "a quote is never closed" if "unexpected end" in str(error) else str(error)
+            yield Unreadable(path, reader.line_num, None, f"not valid CSV: {what}")
+
+
+def _miscounted(row: dict[Any, Any], header: Sequence[str]) -> str:
+    given = len(header) + len(row.get(None) or ()) - sum(value is None for value in row.values())
+    return f"this row has {given} values, the header names {len(header)} columns: {', '.join(header)}"
 
 
 def _read_parquet(path: Path) -> Iterator[PlacedRow | Unreadable]:
     import pyarrow
     import pyarrow.parquet
 
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        yield Unreadable(path, 1, None, f"not a Parquet file: {error}")
-        return
     number = 0
-    for batch in file.iter_batches(batch_size=1024):
-        for row in batch.to_pylist():
-            number += 1
-            yield PlacedRow(path, number, row)
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield PlacedRow(path, number, row)
+    except (pyarrow.ArrowException, ValueError) as error:
+        what = "cannot be read from here on" if number else "not a Parquet file"
+        yield Unreadable(path, number + 1, None, f"{what}: {error}")
 
 
 READERS: dict[str, Callable[[Path], Iterator[PlacedRow | Unreadable]]] = {

@@ -146,6 +146,8 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     for stage in resolved:
         rules.stage_rules(stage, data, compute, findings)
     name = _name(value, path, findings)
+    evaluation = rules.evaluation(value.get("eval"), names, findings)
+    rules.held_out(evaluation, resolved, findings)
     return Plan(
         name=name,
         description=value.get("description", ""),
@@ -155,7 +157,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
         rewards=rewards,
         judges=judges,
         stages=resolved,
-        evaluation=rules.evaluation(value.get("eval"), names, findings),
+        evaluation=evaluation,
         checks=rules.run_checks(value.get("checks"), list(methods), names.rewards, findings),
         compute=compute,
         tracking=sections.tracking(value.get("tracking") or {}),

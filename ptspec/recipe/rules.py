@@ -41,6 +41,16 @@ METRICS = (
 """What an evaluation can measure, besides the recipe's rewards, which go by their names."""
 
 
+def held_out(evaluation: EvaluationSpec | None, stages: Sequence[Stage], findings: Findings) -> None:
+    """Data that a stage trains on shows what it learned by heart, not what it can do."""
+    for stage in stages:
+        if evaluation is not None and stage.data == evaluation.data:
+            message = f'"{evaluation.data}" is what stage "{stage.name}" trains on: nothing in it is held out'
+            hint = "give other rows, which no stage trains on"
+            findings.warn("held-out-row", "/eval/data", message, hint)
+            return
+
+
 def evaluation(value: Value | None, names: Names, findings: Findings) -> EvaluationSpec | None:
     if value is None:
         return None

@@ -59,7 +59,7 @@ def builtin(name: str, options: Mapping[str, Any] | None = None) -> RewardFuncti
     """
     options = options or {}
     if faults := option_faults(name, options):
-        raise InputError(*(Diagnostic("reward-options", f.message, hint=f.hint) for f in faults))
+        raise InputError(*(Diagnostic("wrong-reward", f.message, hint=f.hint) for f in faults))
     reward = BUILTIN[name]
     columns = (options["column"],) if "column" in options else reward.columns
     function = partial(_reward, reward.make(options), columns, name)

@@ -1,24 +1,24 @@
 """Rows that are too long for a stage, told before it starts: cut, dropped, or beyond the model's context.
 
-Only the first rows of a source are looked at: `pt plan` counts the others too.
+Only the first rows of a source are looked at, so that checking stays quick: `pt plan` looks at 5,000.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from itertools import islice
+from collections.abc import Iterator, Mapping, Sequence
 
+from ptspec.data.check import KEPT
 from ptspec.data.cuts import Cuts, Fate, cuts, limit
 from ptspec.data.lengths import Row, lengths_of
-from ptspec.data.sources import PlacedRow, Unreadable, scan, shown
+from ptspec.data.sources import PlacedRow, Unreadable, shown
 from ptspec.data.template import FAST, TokenizerFiles
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Mix, Plan, Source, Stage
 from ptspec.recipe.text import join
 
-LOOKED_AT = 500
-"""Rows of a source whose lengths are checked, so that checking stays quick; `pt plan` looks at 5,000."""
+Rows = Mapping[str, Sequence[PlacedRow | Unreadable]]
+"""The first rows of each source, by its name."""
 TEMPLATE = 128
 """Tokens that a chat template may add to a row; a row whose bytes leave room for them is not tokenised."""
 
@@ -31,20 +31,8 @@ def local_sources(plan: Plan, stage: Stage) -> list[Source]:
     return [one for one in found if isinstance(one, Source) and one.hub is None]
 
 
-class FirstRows:
-    """The first rows of each source, read once however many stages use it."""
-
-    def __init__(self) -> None:
-        self._read: dict[str, list[PlacedRow | Unreadable]] = {}
-
-    def of(self, source: Source) -> list[PlacedRow | Unreadable]:
-        if source.name not in self._read:
-            self._read[source.name] = list(islice(scan(source), LOOKED_AT))
-        return self._read[source.name]
-
-
 def check_lengths(
-    plan: Plan, settings: Settings, tokenizer: TokenizerFiles, context: int | None, first: FirstRows
+    plan: Plan, settings: Settings, tokenizer: TokenizerFiles, context: int | None, rows: Rows
 ) -> Iterator[Diagnostic]:
     """Rows of the stage that are longer than `max_length`, or than the model's `context`, in tokens."""
     if not (tokenizer.folder / FAST).is_file():
@@ -57,7 +45,7 @@ def check_lengths(
         return
     floor = max(1, min(lengths) - TEMPLATE)
     for source in local_sources(plan, settings.stage):
-        items, wanted = first.of(source), settings.stage.method.rows
+        items, wanted = rows.get(source.name, ()), settings.stage.method.rows
         found = list(lengths_of(items, source.chat, wanted, tokenizer, at_least=floor))
         if most is not None and (long := [row for row in found if row.longest > most]):
             yield _cut(settings, cuts(long, settings), long, len(items))
@@ -111,4 +99,4 @@ def _beyond(settings: Settings, over: list[Row], looked_at: int, context: int) -
 
 
 def _first(looked_at: int) -> str:
-    return f"the first {looked_at:,}" if looked_at >= LOOKED_AT else f"{looked_at:,}"
+    return f"the first {looked_at:,}" if looked_at >= KEPT else f"{looked_at:,}"

@@ -11,19 +11,23 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.sources import PlacedRow, scan
+from ptspec.data.lengths import refused
+from ptspec.data.sources import PlacedRow, shown
 from ptspec.data.template import TokenizerFiles, read_tokenizer
-from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe import targets
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import Handover, Plan, Source, Stage
 from ptspec.recipe.shape import ModelShape, NoShape, read_shape
 from ptspec.recipe.text import at, join
-from ptspec.run.length_check import FirstRows, check_lengths, local_sources
+from ptspec.run.length_check import Rows, check_lengths, local_sources
+
+RENDERED = 50
+"""Chats of a source that are put through the chat template."""
 
 
-def check_model(plan: Plan) -> Iterator[Diagnostic]:
+def check_model(plan: Plan, rows: Rows) -> Iterator[Diagnostic]:
     """Every fault of the plan's local model, and of its stages and rows against it."""
     if not plan.model.local or not plan.stages:
         return
@@ -36,9 +40,8 @@ def check_model(plan: Plan) -> Iterator[Diagnostic]:
     tokenizer = read_tokenizer(folder, plan.model.chat_template)
     if tokenizer is None:
         yield _no_tokenizer(plan)
-    first = FirstRows()
     for stage in plan.stages:
-        yield from _check_stage(plan, stage, shape, tokenizer, first)
+        yield from _check_stage(plan, stage, shape, tokenizer, rows)
 
 
 def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
@@ -64,7 +67,7 @@ def _check_stage(
     stage: Stage,
     shape: ModelShape | None,
     tokenizer: TokenizerFiles | None,
-    first: FirstRows,
+    rows: Rows,
 ) -> Iterator[Diagnostic]:
     settings = Settings(stage, plan.compute, gpu=False)
     if shape is not None:
@@ -72,8 +75,10 @@ def _check_stage(
             yield from _modules(plan, stage, shape)
         yield from _context(settings, shape)
     if tokenizer is not None:
-        yield from _template(plan, stage, tokenizer)
-        yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, first)
+        yield from _template(plan, stage, tokenizer, rows)
+        if tokenizer.template is not None:
+            yield from _refused(plan, stage, tokenizer, rows)
+        yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, rows)
 
 
 def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
@@ -133,9 +138,9 @@ def _context(settings: Settings, shape: ModelShape) -> Iterator[Diagnostic]:
             yield Diagnostic("beyond-context", message, None, where, hint, severity=Severity.WARNING)
 
 
-def _template(plan: Plan, stage: Stage, tokenizer: TokenizerFiles) -> Iterator[Diagnostic]:
+def _template(plan: Plan, stage: Stage, tokenizer: TokenizerFiles, rows: Rows) -> Iterator[Diagnostic]:
     config = join(stage.at, "config")
-    if tokenizer.template is None and (name := _chat_source(plan, stage)):
+    if tokenizer.template is None and (name := _chat_source(plan, stage, rows)):
         message = (
             f'stage "{stage.name}": the rows of "{name}" are chats, and the tokenizer has no chat template'
         )
@@ -150,17 +155,34 @@ def _template(plan: Plan, stage: Stage, tokenizer: TokenizerFiles) -> Iterator[D
         yield Diagnostic("no-generation-marks", message, None, where, hint)
 
 
-def _chat_source(plan: Plan, stage: Stage) -> str | None:
+def _chat_source(plan: Plan, stage: Stage, rows: Rows) -> str | None:
     """The first source of the stage whose rows are chats, or were asked to be made such."""
     for source in local_sources(plan, stage):
         given = at(plan.document, source.at)
         if isinstance(given, dict) and given.get("chat"):
             return source.name
-        first = next((item for item in scan(source) if isinstance(item, PlacedRow)), None)
-        columns = ("messages", "conversations", "prompt", "chosen")
-        if first is not None and any(isinstance(first.values.get(name), list) for name in columns):
+        first = next((item for item in rows.get(source.name, ()) if isinstance(item, PlacedRow)), None)
+        if first is not None and _is_chat(first):
             return source.name
     return None
+
+
+def _is_chat(row: PlacedRow) -> bool:
+    columns = ("messages", "conversations", "prompt", "chosen", "completion")
+    return any(isinstance(row.values.get(name), list) for name in columns)
+
+
+def _refused(plan: Plan, stage: Stage, tokenizer: TokenizerFiles, rows: Rows) -> Iterator[Diagnostic]:
+    """Chats that the template refuses: some know no system message, others no tools."""
+    for source in local_sources(plan, stage):
+        chats = [row for row in rows.get(source.name, ()) if isinstance(row, PlacedRow) and _is_chat(row)]
+        found = list(refused(chats[:RENDERED], source.chat, stage.method.rows, tokenizer))
+        if found:
+            row, words = found[0]
+            message = f'stage "{stage.name}": the chat template refuses this row: {words}'
+            note = f"{len(found)} of the first {len(chats[:RENDERED])} chats are refused"
+            where = Location(shown(row.file), row.line)
+            yield Diagnostic("cannot-render", message, where, source.at, notes=(note,))
 
 
 def _marks_answers(tokenizer: TokenizerFiles) -> bool:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ptspec.data.check import check_plan
-from ptspec.diagnostics import Diagnostic, InputError, Severity
+from ptspec.data.check import Checked, check_plan
+from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.document import Document
 from ptspec.recipe.plan import Plan
 from ptspec.recipe.resolve import Reading, read_recipe
@@ -27,27 +27,22 @@ def preflight(path: Path, overrides: Sequence[str] = (), output: Path | None = N
     if plan is None or reading.document is None:
         return reading
     document = reading.document
-    told = [*check_rewards(plan), *check_functions(plan), *_model(plan, reading.errors)]
+    checked = check_plan(plan)
+    told = [*check_rewards(plan), *check_functions(plan), *_model(plan, checked, reading.errors)]
     here = [_located(d, document) for d in told if d.location is None]
     elsewhere = [d for d in told if d.location is not None]
-    rows = [_located(d, document) for d in _rows(plan)]
+    rows = [_located(d, document) for d in checked.diagnostics]
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     sound = None if faulty or reading.plan is None else with_plain_text(reading.plan)
     return replace(reading, plan=sound, diagnostics=tuple(found))
 
 
-def _model(plan: Plan, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
+def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
     """Faults of the model, unless what the recipe says of it is wrong already."""
     if not any((error.pointer or "").startswith("/model") for error in errors):
-        yield from {(d.pointer, d.message): d for d in check_model(plan)}.values()
-
-
-def _rows(plan: Plan) -> Sequence[Diagnostic]:
-    try:
-        return check_plan(plan)
-    except InputError as error:
-        return error.diagnostics
+        found = check_model(plan, checked.first_rows)
+        yield from {(d.pointer, d.message): d for d in found}.values()
 
 
 def _located(diagnostic: Diagnostic, document: Document) -> Diagnostic:

@@ -45,7 +45,8 @@ def row(columns, number: int) -> dict:
         first = {"role": "user", "content": f"question {number}"}
         answers = {name: {"role": "assistant", "content": f"{name} {number}"} for name in columns}
         return {name: [first, answer] for name, answer in answers.items()}
-    return {name: VALUES.get(name, f"{name} {number}") for name in columns}
+    values = {**VALUES, "label": number % 2 == 0}
+    return {name: values.get(name, f"{name} {number}") for name in columns}
 
 
 def write(file: Path, rows: list[dict]) -> None:
@@ -100,8 +101,9 @@ def test_each_kind_of_file(pt, name):
     ],
 )
 def test_columns_under_other_names_are_found(pt, columns, chain, renamed):
-    values = {"dialogue": VALUES["messages"], "liked": True}
-    write(Path("rows.jsonl"), [{name: values.get(name, name) for name in columns}])
+    values = {"dialogue": VALUES["messages"]}
+    rows = [{n: values.get(n, n) for n in columns} | {"liked": liked} for liked in (True, False)]
+    write(Path("rows.jsonl"), [{name: row[name] for name in columns} for row in rows])
     assert pt("init", "--data", "rows.jsonl", "-o", "new/r.json")[0] == 2
     assert pt("init", "--data", "rows.jsonl", "-o", "r.json")[0] == 0
     reading = preflight(Path("r.json"))

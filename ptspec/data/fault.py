@@ -1,0 +1,60 @@
+"""A fault of a row, and the count of those of a file. Knows no method and no format."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ptspec.data.sources import shown
+from ptspec.diagnostics import Diagnostic, Location, Severity
+
+SHOWN_LINES = 3
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One kind of fault; equal faults of different rows are counted together.
+
+    `example` is a word from the row, told of the first row that has the fault.
+    """
+
+    code: str
+    message: str
+    severity: Severity = Severity.ERROR
+    hint: str | None = None
+    example: str | None = field(default=None, compare=False)
+
+
+@dataclass
+class Tally:
+    """How often each fault was met in a file, and where first."""
+
+    rows: int = 0
+    lines: dict[Fault, list[int]] = field(default_factory=dict)
+    counts: dict[Fault, int] = field(default_factory=dict)
+
+    def add(self, fault: Fault, line: int) -> None:
+        lines = self.lines.setdefault(fault, [])
+        self.counts[fault] = self.counts.get(fault, 0) + 1
+        if len(lines) < SHOWN_LINES:
+            lines.append(line)
+
+    def diagnostics(self, file: Path, pointer: str) -> Iterator[Diagnostic]:
+        for fault, lines in self.lines.items():
+            yield Diagnostic(
+                code=fault.code,
+                message=f"{fault.message}: {fault.example}" if fault.example else fault.message,
+                location=Location(shown(file), lines[0]),
+                pointer=pointer,
+                hint=fault.hint,
+                notes=self._notes(self.counts[fault], lines),
+                severity=fault.severity,
+            )
+
+    def _notes(self, count: int, lines: list[int]) -> tuple[str, ...]:
+        if count == 1:
+            return ()
+        more = ", …" if count > len(lines) else ""
+        listed = ", ".join(str(line) for line in lines)
+        return (f"{count:,} rows of {self.rows:,} have this fault: lines {listed}{more}",)

@@ -1,0 +1,78 @@
+"""Rows that stand twice in a source, and rows whose prompt stands in the held-out data.
+
+A row is remembered as a 64-bit hash: of two million different rows some two are taken for the same once in
+ten million files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ptspec.data.fault import Fault
+from ptspec.data.formats import shape_for
+from ptspec.data.row_faults import Use
+from ptspec.diagnostics import Severity
+from ptspec.methods.types import Rows
+
+BOUND = 1_000_000
+"""Rows that are remembered (some 100 MB); later rows are compared with these, not with each other."""
+
+_BESIDE = ("input", "tools", "system")
+"""Columns that belong to a row's text beside those of its shape."""
+
+
+class Repeats:
+    """Which rows of a source are the same as an earlier one, to all who use it."""
+
+    def __init__(self, uses: Sequence[Use], present: frozenset[str]) -> None:
+        self._columns = _columns(uses, present)
+        self._seen: set[int] = set()
+        self.is_full = False
+
+    def fault(self, values: Mapping[str, Any]) -> Fault | None:
+        """The fault of a row that stands further up too, or None."""
+        key = _key(values, self._columns)
+        if key in self._seen:
+            what = f"the same {', '.join(self._columns)}" if self._columns else "the same in every column"
+            message = f"this row stands further up in the data too ({what})"
+            return Fault("repeated-row", message, Severity.WARNING)
+        if len(self._seen) < BOUND:
+            self._seen.add(key)
+        else:
+            self.is_full = True
+        return None
+
+
+def _columns(uses: Sequence[Use], present: frozenset[str]) -> tuple[str, ...]:
+    """What the uses read of a row; () for all of it: rewards and the evaluation get every column."""
+    names: list[str] = []
+    for use in uses:
+        shape = None if use.rows in (None, Rows.PROMPT_ONLY) else shape_for(use.rows, present)
+        if shape is None:
+            return ()
+        names += shape.columns
+    names += [name for name in _BESIDE if name in present]
+    return tuple(dict.fromkeys(names))
+
+
+def _key(values: Mapping[str, Any], columns: Sequence[str]) -> int:
+    if columns:
+        return hash(tuple([_hashable(values.get(name)) for name in columns]))
+    return hash(tuple([(name, _hashable(value)) for name, value in values.items()]))
+
+
+def _hashable(value: Any) -> Any:
+    return repr(value) if isinstance(value, list | dict) else value
+
+
+def prompt_key(values: Mapping[str, Any]) -> int | None:
+    """A number that stands for a row's prompt, or None where the row has none."""
+    for column in ("prompt", "instruction", "messages", "conversations"):
+        prompt = values.get(column)
+        if isinstance(prompt, str):
+            extra = values.get("input") or "" if column == "instruction" else ""
+            return hash((prompt, _hashable(extra)))
+        if prompt and isinstance(prompt, list):
+            return hash(repr(prompt[:-1] or prompt))
+    return None

@@ -1,0 +1,165 @@
+"""What the check of the rows sees beyond one row: repeats, shared prompts, labels. It stays small."""
+
+from __future__ import annotations
+
+import io
+import json
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ptspec.data import json_list, repeats, sources
+from ptspec.data.check import check_plan
+from ptspec.data.json_list import NotAList, elements
+from ptspec.data.sources import PlacedRow, Unreadable, scan
+from ptspec.recipe.plan import Source
+from ptspec.recipe.resolve import load_plan
+
+ROW = {"prompt": "Where is Tarn?", "completion": "In the north."}
+
+
+@pytest.fixture
+def checked(tmp_path, monkeypatch):
+    """The check of rows per source; stages are (name, method, source)."""
+    monkeypatch.chdir(tmp_path)
+
+    def checked(data: dict[str, list], *stages: tuple[str, str, str], **rest):
+        for name, rows in data.items():
+            Path(f"{name}.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+        recipe = {
+            "model": "some/model",
+            "data": {name: {"path": f"{name}.jsonl"} for name in data} | rest.pop("mixes", {}),
+            "stages": [{"name": n, "method": m, "data": d, "from": "base"} for n, m, d in stages],
+            **rest,
+        }
+        Path("recipe.json").write_text(json.dumps(recipe))
+        return check_plan(load_plan(Path("recipe.json")))
+
+    return checked
+
+
+def told(found) -> list[tuple[str, str | None, int | None]]:
+    return [(d.code, d.location.file, d.location.line) for d in found.diagnostics]
+
+
+def test_a_row_with_another_id_is_the_same_row_to_sft_and_another_to_a_reward(checked):
+    rows = [{**ROW, "id": 1}, {**ROW, "id": 2}]
+    assert told(checked({"a": rows}, ("sft", "sft", "a"))) == [("repeated-row", "a.jsonl", 2)]
+    rewards = {"short": {"function": "length", "max": 9}}
+    found = checked({"a": rows}, ("sft", "sft", "a"), eval={"data": "a"}, rewards=rewards)
+    assert found.diagnostics == []
+
+
+def test_beyond_the_bound_rows_are_compared_with_the_first_alone(checked, monkeypatch):
+    monkeypatch.setattr(repeats, "BOUND", 2)
+    rows = [{**ROW, "prompt": prompt} for prompt in "abccba"]
+    (found,) = checked({"a": rows}, ("sft", "sft", "a")).diagnostics
+    assert found.location.line == 5
+    assert found.notes[0].startswith("2 rows of 6 have this fault: lines 5, 6")
+    assert "were remembered" in found.notes[1]
+
+
+def test_held_out_prompts_are_found_in_each_part_of_a_mix(checked):
+    data = {"a": [ROW], "b": [{**ROW, "prompt": "x"}], "held": [ROW], "more": [{**ROW, "prompt": "x"}]}
+    mixes = {"both": {"mix": {"a": 1, "b": 1}}, "out": {"mix": {"held": 1, "more": 1}}}
+    found = checked(data, ("sft", "sft", "both"), eval={"data": "out"}, mixes=mixes)
+    assert told(found) == [("held-out-row", "a.jsonl", 1), ("held-out-row", "b.jsonl", 1)]
+
+
+def test_labels_may_be_alike_in_a_part_of_a_mix_alone(checked):
+    good, bad = [{**ROW, "label": True}], [{**ROW, "prompt": "x", "label": False}]
+    mixes = {"both": {"mix": {"good": 1, "bad": 1}}}
+    data = {"good": good, "bad": bad}
+    assert checked(data, ("kto", "kto", "both"), mixes=mixes).diagnostics == []
+    assert [d.code for d in checked(data, ("kto", "kto", "bad")).diagnostics] == ["labels-alike"]
+
+
+def test_every_fault_is_counted_and_the_first_are_shown(checked):
+    rows = [ROW, *[{**ROW, "prompt": f"{i}", "completion": None} for i in range(7)]]
+    (found,) = checked({"a": rows}, ("sft", "sft", "a")).diagnostics
+    assert found.code == "null-value"
+    assert found.notes == ("7 rows of 8 have this fault: lines 2, 3, 4, …",)
+
+
+def test_memory_does_not_grow_with_the_rows(checked, monkeypatch):
+    monkeypatch.setattr(repeats, "BOUND", 100)
+    peaks = []
+    for count in (1_000, 10_000):
+        rows = [{"prompt": f"{i} {'x' * 500}", "completion": "y" * 100} for i in range(count)]
+        checked({"a": rows}, ("sft", "sft", "a"))
+        plan = load_plan(Path("recipe.json"))
+        del rows
+        tracemalloc.start()
+        assert check_plan(plan).sources["a"].rows == count
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.lists(VALUES, max_size=6), st.integers(1, 40), st.sampled_from([None, 1]), st.booleans())
+def test_a_list_is_read_piece_by_piece_as_it_is_in_one_piece(value, piece, indent, ascii_only):
+    text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
+    before, json_list.PIECE = json_list.PIECE, piece
+    try:
+        read = list(elements(io.StringIO(text)))
+    finally:
+        json_list.PIECE = before
+    assert repr([item for _, item in read]) == repr(value)
+    if indent and all(isinstance(item, str | int | float | None) for item in value):
+        assert [line for line, _ in read] == list(range(2, 2 + len(value)))
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        ('[\n {"a": 1},\n {"a" 2}\n]', 3, 7),
+        ("[1, 2", 1, 6),
+        ("[1, 2] 3", 1, 8),
+        ("[1 2]", 1, 4),
+        ('{"a": 1}', 1, 1),
+        ("[1,]", 1, 4),
+        ("", 1, 1),
+    ],
+)
+def test_a_broken_list_is_told_at_its_place(text, line, column):
+    with pytest.raises(NotAList) as error:
+        list(elements(io.StringIO(text)))
+    assert (error.value.line, error.value.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"a": "\\ud800"}', f'{{"a": {"9" * 5000}}}', "[" * 100_000, '{"a": "\x00"}']
+)
+def test_a_line_that_no_program_could_read_is_named(tmp_path, line):
+    file = tmp_path / "a.jsonl"
+    file.write_text(f'{{"a": 1}}\n{line}\n')
+    good, broken = scan(Source("a", (file,)))
+    assert isinstance(good, PlacedRow)
+    assert isinstance(broken, Unreadable) and broken.line == 2
+
+
+def test_a_json_file_may_hold_a_row_a_line(tmp_path):
+    file = tmp_path / "a.json"
+    file.write_text('{"a": 1}\n{"a": 2}\n')
+    assert [row.values["a"] for row in scan(Source("a", (file,)))] == [1, 2]
+
+
+def test_a_file_that_needs_a_package_says_which(checked, monkeypatch):
+    def fails(name):
+        raise ImportError(name)
+
+    monkeypatch.setattr(sources, "import_module", fails)
+    Path("a.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    found = checked({}, ("sft", "sft", "a"), mixes={"a": {"path": "a.jsonl.zst"}})
+    assert told(found) == [("missing-package", "a.jsonl.zst", None)]
+    assert "pip install zstandard" in found.diagnostics[0].message
