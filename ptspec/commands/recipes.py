@@ -74,27 +74,37 @@ def run(
         _show_plan(recipe, overrides or (), output, fresh=fresh)
         return
     seconds = None if max_time is None else time_in_seconds(max_time)
+    output = None if output is None else output.absolute()
     planned = _checked(recipe, overrides or (), output)
     _must_be_one_of(until, [stage.name for stage in planned.stages])
     check_ready(planned, allow_code=allow_code)
+    if planned.manifest is not None:
+        _tell_differences(planned)
     options = Options(until, fresh, seconds, allow_code, context.obj)
     with report_whatever_happens(planned.output, say) as reporting, listener() as listen:
         execute(planned, reporting(listen), options)
 
 
 def _checked(recipe: Path, overrides: Sequence[str], output: Path | None) -> Plan:
-    """The plan of a recipe, or of a file that `pt plan` kept; ends the command where there is a fault."""
+    """The plan of a recipe, of a file that `pt plan` kept, or of a run's manifest; ends the command where
+    there is a fault."""
+    from ptspec.run.again import enter, open_run, read_again
     from ptspec.run.planfile import must_be_unchanged, open_plan
     from ptspec.run.preflight import preflight
 
-    kept = open_plan(recipe)
-    if kept is None:
-        reading = preflight(recipe, overrides, output)
-    elif overrides:
-        hint = f"give them to the recipe: pt plan {kept.recipe} --set …"
-        raise InputError(Diagnostic("wrong-usage", "--set changes a plan that was kept", hint=hint))
+    kept, manifest = open_plan(recipe), open_run(recipe.absolute())
+    if overrides and (was := kept or manifest):
+        what = "a plan that was kept" if kept else "what a run was"
+        hint = f"give them to the recipe: {was.recipe_file} --set …"
+        raise InputError(Diagnostic("wrong-usage", f"--set changes {what}", hint=hint))
+    if manifest is not None:
+        if folder := enter(manifest):
+            say(f"in {folder}, where this was run")
+        reading = read_again(manifest, output)
+    elif kept is not None:
+        reading = preflight(kept.recipe_file, kept.overrides, output or kept.output)
     else:
-        reading = preflight(kept.recipe, kept.overrides, output or kept.output)
+        reading = preflight(recipe, overrides, output)
     tell(reading.diagnostics)
     if reading.plan is None:
         say(f"{summary(reading.diagnostics)}. Nothing was started.")
@@ -102,6 +112,20 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None) -> Pla
     if kept is not None:
         must_be_unchanged(kept, reading.plan)
     return reading.plan
+
+
+def _tell_differences(planned: Plan) -> None:
+    """What is not as it was in the run whose manifest `planned` comes from."""
+    from ptspec.model.device import find_device
+    from ptspec.run.again import differences
+    from ptspec.run.manifest import open_manifest
+
+    assert planned.manifest is not None
+    manifest = open_manifest(planned.manifest.parent)
+    found = differences(manifest, planned, find_device().words)
+    say(f"again: the run of {manifest.written}; {'now differs:' if found else 'nothing differs now'}")
+    for text in found:
+        say(f"  {text}")
 
 
 def plan(

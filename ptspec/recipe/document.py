@@ -44,6 +44,18 @@ class Document:
                 return self.lines.locate(self._underlined(ancestor))
         return Location(self.file)
 
+    def within(self, pointer: str) -> Document:
+        """The object at `pointer` as a document of its own, its places those in this file."""
+
+        def below(spans: Mapping[str, Span]) -> dict[str, Span]:
+            return {
+                name.removeprefix(pointer): span
+                for name, span in spans.items()
+                if name == pointer or name.startswith(f"{pointer}/")
+            }
+
+        return Document(at(self.value, pointer), self.lines, below(self.values), below(self.keys))
+
     def _underlined(self, pointer: str) -> Span:
         """Of an object or a list, its bracket."""
         span = self.values[pointer]

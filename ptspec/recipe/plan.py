@@ -192,7 +192,7 @@ class TrackingSpec:
 @dataclass(frozen=True)
 class Plan:
     """A whole recipe, resolved. `output` is the run's own folder. `document` is the recipe as a JSON
-    value after `--set`, for the manifest."""
+    value after `--set`, for the manifest; `manifest` is the one that it was taken from, if it was."""
 
     name: str
     description: str
@@ -209,3 +209,4 @@ class Plan:
     output: Path
     recipe: Path
     document: Mapping[str, Any]
+    manifest: Path | None = None

@@ -56,11 +56,14 @@ def load_plan(path: Path, overrides: Sequence[str] = (), output: Path | None = N
     return reading.plan
 
 
-def read_recipe(path: Path, overrides: Sequence[str] = (), output: Path | None = None) -> Reading:
-    """Read, check and resolve a recipe; never raises on a faulty one."""
+def read_recipe(
+    path: Path, overrides: Sequence[str] = (), output: Path | None = None, manifest: Path | None = None
+) -> Reading:
+    """Read, check and resolve a recipe; never raises on a faulty one. With `manifest`, it is the one that a
+    run's manifest holds; `path` says from where its relative paths count."""
     document = None
     try:
-        document = read_document(path)
+        document = read_document(path) if manifest is None else read_document(manifest).within("/recipe")
         document = override(document, overrides)
     except InputError as error:
         return Reading(None, error.diagnostics, document)
@@ -71,7 +74,7 @@ def read_recipe(path: Path, overrides: Sequence[str] = (), output: Path | None =
     findings = Findings(
         document, frozenset(d.pointer for d in faults if d.pointer and d.code != "missing-key")
     )
-    plan = _resolve(_usable(document, faults), path, output, findings)
+    plan = replace(_resolve(_usable(document, faults), path, output, findings), manifest=manifest)
     found = in_file_order(_told_once([*faults, *findings.diagnostics]))
     faulty = any(d.severity is Severity.ERROR for d in found)
     return Reading(None if faulty else plan, tuple(found), document, _sound(plan))

@@ -21,9 +21,8 @@ from ptspec.run.artifact import (
     Artifact,
     finished_record,
     open_artifact,
-    read_json,
 )
-from ptspec.run.manifest import MANIFEST
+from ptspec.run.manifest import MANIFEST, open_manifest
 
 
 @dataclass(frozen=True)
@@ -168,15 +167,11 @@ def _not_a_target(path: str, folder: Path) -> Diagnostic:
 
 
 def _run_targets(run: Path) -> list[Target]:
-    manifest = read_json(run / MANIFEST)
-    try:
-        model, recipe, stages = manifest["model"]["path"], manifest["recipe"], manifest["stages"]
-    except (KeyError, TypeError):
-        message = f"{run / MANIFEST} lacks what a run's manifest holds"
-        raise InputError(Diagnostic("damaged-file", message, Location(str(run / MANIFEST)))) from None
+    manifest = open_manifest(run)
+    model, recipe = manifest.model, dict(manifest.recipe)
     found = [Target(BASE, model, None, AdapterSpec(True), _stored(run / BASE), recipe)]
-    for name in stages:
-        if (record := finished_record(run, name)) is not None:
+    for name in manifest.folders:
+        if name != BASE and (record := finished_record(run, name)) is not None:
             artifact = open_artifact(run / name)
             adapter, parent = _adapter(record), record.get("parent")
             found.append(Target(name, model, artifact, adapter, _stored(run / name), recipe, parent))

@@ -65,7 +65,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(Diagnostic("missing-file", f"there is no {path}", Location(str(path)))) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             Diagnostic("damaged-file", f"{path} cannot be read: {error}", Location(str(path)))
         ) from error

@@ -44,7 +44,8 @@ class Subject:
 
 
 class Assessor:
-    """The evaluations of a run. `measurements` holds them by policy name, in the order they were made."""
+    """The evaluations of a run. `measurements` holds them by policy name, in the order they were made;
+    `written` the names of those that were written to a folder, for whoever keeps book of that."""
 
     def __init__(
         self, plan: Plan, bases: Bases, hashes: Hashes, listener: Listener, allow_code: bool = False
@@ -55,6 +56,7 @@ class Assessor:
         self.hashes = hashes
         self.listener = listener
         self.measurements: dict[str, Measurement] = {}
+        self.written: set[str] = set()
         self._rows: list[EvaluationRow] | None = None
 
     def base(self) -> None:
@@ -93,6 +95,7 @@ class Assessor:
         self.measurements[subject.name] = measured
         if kept is None:
             self._write(measured, folder, headline)
+            self.written.add(subject.name)
         event = StageEvaluated(subject.name, measured.shown, measured.seconds, reused=kept is not None)
         self.listener(event)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.sources import content_hash
+from ptspec.model.hub import commit
 from ptspec.recipe.plan import (
     EvaluationSpec,
     JudgeSpec,
@@ -97,10 +98,15 @@ class Hashes:
 
 
 def hash_model(spec: ModelSpec) -> str:
-    """SHA-256 over a model folder's weights, config and tokenizer; a hub id stands for itself."""
+    """SHA-256 over a model folder's weights, config and tokenizer; of a hub id, over it and its commit."""
     if not spec.local:
-        return digest([spec.path, spec.revision])
+        return digest([spec.path, hub_commit(spec)])
     return hash_folder(Path(spec.path))
+
+
+def hub_commit(spec: ModelSpec) -> str | None:
+    """The commit of a model on the hub, where it has been loaded; else its revision as the recipe says."""
+    return None if spec.local else commit(spec.path, spec.revision) or spec.revision
 
 
 def hash_folder(folder: Path) -> str:

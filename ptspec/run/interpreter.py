@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ from ptspec.run.artifact import (
 )
 from ptspec.run.assess import Assessor
 from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredients
+from ptspec.run.ledger import CHANGED, Ledger
 from ptspec.run.manifest import now, write_manifest
 from ptspec.run.options import LOG, Options
 from ptspec.run.reuse import MARK
@@ -76,6 +78,7 @@ class Run:
         self.options = options
         self.device: Device = find_device()
         self.hashes = Hashes(plan)
+        self.ledger = Ledger(plan.output)
         self.bases = Bases(plan.model, self.device)
         self.assessor = Assessor(plan, self.bases, self.hashes, listener, options.allow_code)
         self.fingerprints: dict[str, str] = {BASE: BASE}
@@ -127,10 +130,13 @@ class Run:
         covered = ingredients(self.plan, stage, self._parent_fingerprint(stage), self.hashes)
         fingerprint = self.fingerprints[stage.name] = digest(covered)
         record = finished_record(self.plan.output, stage.name)
-        if record and record.get("fingerprint") == fingerprint and not self.options.fresh:
-            self.listener(StageReused(stage.name, record["finished"], "unchanged"))
+        is_same = record is not None and record.get("fingerprint") == fingerprint and not self.options.fresh
+        is_sound = self.ledger.is_as_saved(stage.name)
+        if record is not None and is_same and is_sound:
+            self.listener(StageReused(stage.name, str(record.get("finished")), "unchanged"))
         else:
-            self._train(stage, covered, fingerprint, _why_again(record, covered))
+            self._train(stage, covered, fingerprint, CHANGED if is_same else _why_again(record, covered))
+            self.ledger.written(stage.name)
         if self.plan.evaluation is not None:
             self.assessor.stage(stage, final)
             self._check(stage)
@@ -279,17 +285,33 @@ class Run:
         )
 
     def _write_manifest(self) -> None:
+        for name in self.assessor.written:
+            self.ledger.written(name)
+        self.assessor.written.clear()
         stages = {}
         for stage in self.plan.stages:
             if record := finished_record(self.plan.output, stage.name):
                 stages[stage.name] = {
                     "method": stage.method.name,
                     "parent": stage.parent,
-                    "fingerprint": record.get("fingerprint"),
                     "finished": record.get("finished"),
-                    "sha256": hash_folder(self.plan.output / stage.name),
+                    **self.ledger.stage(stage.name, record.get("fingerprint")),
                 }
-        write_manifest(self.plan, self.hashes, self.device.words, stages, self.options.command)
+        write_manifest(
+            self.plan,
+            self.hashes,
+            self.device.words,
+            stages,
+            base=self.ledger.base(),
+            chat_template=self.chat_template,
+            command=self.options.command,
+        )
+
+    @cached_property
+    def chat_template(self) -> str | None:
+        """The hash of the chat template in use."""
+        template = self.bases.get(self.plan.stages[0].adapter).tokenizer.chat_template
+        return None if template is None else digest(template)
 
 
 def _why_again(record: dict[str, Any] | None, covered: dict[str, Any]) -> str | None:

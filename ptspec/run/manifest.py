@@ -5,21 +5,27 @@ from __future__ import annotations
 import dataclasses
 import json
 import platform
+import re
 import socket
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 from ptspec import __version__
+from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.events import Event, StageStep
 from ptspec.recipe.plan import Plan
-from ptspec.run.artifact import FORMAT, write_json
-from ptspec.run.fingerprint import Hashes, versions
+from ptspec.run.artifact import FORMAT, read_json, write_json
+from ptspec.run.fingerprint import Hashes, hub_commit, versions
+from ptspec.run.inputs import data_commits, named_files, named_models
 
 MANIFEST = "manifest.json"
 EVENTS = "events.jsonl"
+
+_FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def now() -> str:
@@ -27,14 +33,52 @@ def now() -> str:
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
+@dataclass(frozen=True)
+class KeptFolder:
+    """A folder of the run as it was written: its `fingerprint` (None: the base's evaluation), the hash of
+    what decides what it computes, and that of every file; `files` None: an older manifest, without them."""
+
+    fingerprint: str | None
+    sha256: str | None
+    files: Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A run's manifest, read back. `data`, `files`, `models`: hashes of what the recipe names, by its words
+    for it; `folders` what the run wrote."""
+
+    file: Path
+    written: str
+    recipe_file: Path
+    working_directory: Path
+    recipe: Mapping[str, Any]
+    model: str
+    revision: str | None
+    model_sha256: str
+    data: Mapping[str, Any]
+    files: Mapping[str, str]
+    models: Mapping[str, str]
+    folders: Mapping[str, KeptFolder]
+    versions: Mapping[str, str]
+    environment: Mapping[str, str]
+
+    @property
+    def run(self) -> Path:
+        return self.file.parent
+
+
 def write_manifest(
     plan: Plan,
     hashes: Hashes,
     device: str,
     stages: Mapping[str, Mapping[str, Any]],
+    base: Mapping[str, Any] | None = None,
+    chat_template: str | None = None,
     command: str | None = None,
 ) -> None:
-    """`command` is what was typed; its relative paths hold in the working directory, which is kept too."""
+    """`command` is what was typed; its relative paths hold in the working directory, which is kept too.
+    `chat_template` is the hash of the template in use."""
     write_json(
         plan.output / MANIFEST,
         {
@@ -47,18 +91,113 @@ def write_manifest(
             "working_directory": str(Path.cwd()),
             "recipe": plan.document,
             "seed": plan.seed,
-            "model": {"path": plan.model.path, "revision": plan.model.revision, "sha256": hashes.model()},
+            "model": {
+                "path": plan.model.path,
+                "revision": hub_commit(plan.model),
+                "sha256": hashes.model(),
+                "chat_template_sha256": chat_template,
+            },
             "data": {name: hashes.source(name) for name in plan.data},
+            "data_commits": data_commits(plan),
+            "files": named_files(plan, hashes),
+            "models": named_models(plan),
+            "base": base,
             "stages": stages,
             "versions": versions(),
-            "environment": {
-                "python": sys.version.split()[0],
-                "platform": platform.platform(),
-                "host": socket.gethostname(),
-                "device": device,
-            },
+            "environment": environment(device),
         },
     )
+
+
+def environment(device: str) -> dict[str, str]:
+    """Where this runs."""
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "host": socket.gethostname(),
+        "device": device,
+    }
+
+
+def read_manifest(run: Path) -> dict[str, Any]:
+    """The manifest of the run in `run` as it stands there. Raises `InputError` where there is no run, or its
+    manifest is damaged or of another version."""
+    file = run / MANIFEST
+    if not file.is_file():
+        what = f"there is no {MANIFEST} in it" if run.is_dir() else "there is no such folder"
+        hint = "give the folder of a run: outputs/NAME"
+        message = f"{run} is no run: {what}"
+        raise InputError(Diagnostic("not-a-run", message, Location(str(run)), hint=hint))
+    value = read_json(file)
+    if (found := value.get("format")) != FORMAT:
+        message = f"a run's manifest of format {found!r}; this program knows {FORMAT}"
+        raise InputError(Diagnostic("damaged-file", message, Location(str(file)), hint=_other_version(found)))
+    return value
+
+
+def _other_version(found: Any) -> str:
+    if isinstance(found, int) and found > FORMAT:
+        return "upgrade: pip install -U ptspec"
+    return "run the recipe again: pt run RECIPE"
+
+
+def open_manifest(run: Path) -> Manifest:
+    """As `read_manifest`, each part of its type. Raises `InputError` for a manifest that lacks parts, too."""
+    value = read_manifest(run)
+    try:
+        return _manifest(run / MANIFEST, value)
+    except (KeyError, TypeError, ValueError) as error:
+        what = f": {error}" if isinstance(error, TypeError | KeyError) else ""
+        message = f"this manifest lacks what a run's manifest holds{what}"
+        raise InputError(Diagnostic("damaged-file", message, Location(str(run / MANIFEST)))) from None
+
+
+def _manifest(file: Path, value: Mapping[str, Any]) -> Manifest:
+    model, recipe = _object(value["model"], "model"), _object(value["recipe"], "recipe")
+    folders = {"base": _folder(value["base"], "base")} if value.get("base") else {}
+    for name, kept in _object(value["stages"], "stages").items():
+        if not _FOLDER.fullmatch(name):
+            raise TypeError(f"stages has a name that is no folder's: {name!r}")
+        folders[name] = _folder(kept, name)
+    return Manifest(
+        file,
+        _text(value["written"], "written"),
+        Path(_text(value["recipe_file"], "recipe_file")),
+        Path(_text(value.get("working_directory") or str(Path.cwd()), "working_directory")),
+        recipe,
+        _text(model["path"], "model/path"),
+        None if model.get("revision") is None else _text(model["revision"], "model/revision"),
+        _text(model["sha256"], "model/sha256"),
+        _object(value["data"], "data"),
+        _texts(value.get("files") or {}, "files"),
+        _texts(value.get("models") or {}, "models"),
+        folders,
+        {"ptspec": _text(value["ptspec"], "ptspec"), **_texts(value["versions"], "versions")},
+        _texts(value["environment"], "environment"),
+    )
+
+
+def _folder(value: Any, name: str) -> KeptFolder:
+    kept = _object(value, name)
+    files = kept.get("files")
+    words = [None if kept.get(key) is None else _text(kept[key], key) for key in ("fingerprint", "sha256")]
+    return KeptFolder(words[0], words[1], None if files is None else _texts(files, "files"))
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise TypeError(f"{name} is no object")
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise TypeError(f"{name} is no text")
+    return value
+
+
+def _texts(value: Any, name: str) -> dict[str, str]:
+    return {key: _text(item, f"{name}/{key}") for key, item in _object(value, name).items()}
 
 
 class EventLog:

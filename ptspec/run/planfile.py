@@ -22,11 +22,11 @@ KIND = "ptspec plan"
 
 @dataclass(frozen=True)
 class PlanFile:
-    """`recipe`, `overrides`, `output`: what the command line was; `document`: the recipe as it was resolved;
-    `stages`: what the fingerprint of each stage covers."""
+    """`recipe_file`, `overrides`, `output`: what the command line was; `document`: the recipe as it was
+    resolved; `stages`: what the fingerprint of each stage covers."""
 
     file: Path
-    recipe: Path
+    recipe_file: Path
     overrides: tuple[str, ...]
     output: Path
     document: Mapping[str, Any]
@@ -84,7 +84,7 @@ def must_be_unchanged(kept: PlanFile, plan: Plan) -> None:
     found = list(_changes(kept, plan))
     if found:
         message = "what this plan was made of has changed since"
-        hint = f"look at it again, pt plan {kept.recipe}, and run the recipe or keep the new plan"
+        hint = f"look at it again, pt plan {kept.recipe_file}, and run the recipe or keep the new plan"
         where = Location(str(kept.file))
         raise InputError(Diagnostic("plan-outdated", message, where, hint=hint, notes=tuple(found)))
 

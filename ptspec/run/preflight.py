@@ -19,10 +19,12 @@ from ptspec.rewards.check import check_functions
 from ptspec.run.model_check import check_model, with_plain_text
 
 
-def preflight(path: Path, overrides: Sequence[str] = (), output: Path | None = None) -> Reading:
-    """The recipe read, its rewards, its model and the rows of its data checked; of a faulty one, what is not
-    faulty."""
-    reading = read_recipe(path, overrides, output)
+def preflight(
+    path: Path, overrides: Sequence[str] = (), output: Path | None = None, manifest: Path | None = None
+) -> Reading:
+    """The recipe read, from `path` or as `manifest` holds it, its rewards, its model and the rows of its data
+    checked; of a faulty one, what is not faulty."""
+    reading = read_recipe(path, overrides, output, manifest)
     plan = reading.plan or reading.partial
     if plan is None or reading.document is None:
         return reading

@@ -11,6 +11,7 @@ from typing import Any
 from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.run.artifact import finished_record, partial_folder
 from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredients
+from ptspec.run.ledger import CHANGED, is_as_saved, kept_folders
 
 MARK = ".fingerprint"
 """In a half-made stage: the fingerprint of the stage that it is for."""
@@ -61,6 +62,10 @@ def _reuse(
         return _half_made(plan, stage, fingerprint)
     if fresh:
         return Reuse(Fate.AGAIN, "asked for with --fresh", fingerprint)
+    if record.get("fingerprint") == fingerprint and not is_as_saved(
+        plan.output, stage.name, kept_folders(plan.output)
+    ):
+        return Reuse(Fate.AGAIN, CHANGED, fingerprint)
     if record.get("fingerprint") == fingerprint and not again:
         return Reuse(Fate.REUSED, f"finished {record.get('finished', '')}", fingerprint)
     words = changes(record.get("ingredients", {}), covered)

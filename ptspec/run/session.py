@@ -82,6 +82,8 @@ def _located(diagnostic: Diagnostic, plan: Plan) -> Diagnostic:
     if pointer is None or (where is not None and where.line is not None):
         return diagnostic
     try:
-        return replace(diagnostic, location=read_document(plan.recipe).locate(pointer))
+        written = read_document(plan.manifest or plan.recipe)
+        document = written.within("/recipe") if plan.manifest else written
+        return replace(diagnostic, location=document.locate(pointer))
     except (InputError, KeyError, LookupError):
         return diagnostic

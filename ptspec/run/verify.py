@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.sources import content_hash
-from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.places import Places
 from ptspec.recipe.plan import Source
-from ptspec.run.artifact import finished_record, read_json
-from ptspec.run.fingerprint import hash_folder
-from ptspec.run.manifest import MANIFEST
+from ptspec.run.artifact import RECORD, finished_record
+from ptspec.run.fingerprint import hash_file, hash_folder
+from ptspec.run.ledger import files_in
+from ptspec.run.manifest import KeptFolder, Manifest, open_manifest
 
 NOT_LOOKED_AT = "on the hub, not looked at"
+MOST = 3
+"""Files of one folder that are named; of more, the number is told."""
 
 
 @dataclass(frozen=True)
@@ -29,38 +31,49 @@ class Line:
 def verify(run: Path) -> list[Line]:
     """What became of the inputs and outputs of `run`. Raises `InputError` where that is no run, or its
     manifest is damaged."""
-    if not (run / MANIFEST).is_file():
-        what = "it has no manifest.json" if run.is_dir() else "there is no such folder"
-        hint = "give a run's folder: outputs/NAME"
-        raise InputError(Diagnostic("not-a-run", f"no run: {what}", Location(str(run)), hint=hint))
-    manifest = read_json(run / MANIFEST)
-    try:
-        return list(_lines(run, manifest))
-    except (KeyError, TypeError, AttributeError, ValueError):
-        message = "this manifest lacks what a run's manifest holds"
-        where = Location(str(run / MANIFEST))
-        raise InputError(Diagnostic("damaged-file", message, where)) from None
+    manifest = open_manifest(run)
+    outputs = [_folder(run, name, kept) for name, kept in manifest.folders.items()]
+    return [*inputs(manifest), *outputs]
 
 
-def _lines(run: Path, manifest: Mapping[str, Any]) -> Iterator[Line]:
-    yield _model(manifest["model"])
-    places = Places(
-        Path(manifest.get("working_directory") or Path.cwd()), Path(manifest["recipe_file"]).parent
-    )
-    sources = manifest["recipe"]["data"]
-    for name, kept in manifest["data"].items():
-        yield from _source(name, kept, sources.get(name), places)
-    for name, kept in manifest["stages"].items():
-        yield _stage(run, name, kept)
+def inputs(manifest: Manifest) -> list[Line]:
+    """What became of the base model, the data, and whatever else the recipe names."""
+    places = Places(manifest.working_directory, manifest.recipe_file.parent)
+    return [
+        _model(manifest),
+        *_sources(manifest, places),
+        *(_file(text, kept, places) for text, kept in manifest.files.items()),
+        *(_named_model(name, kept) for name, kept in manifest.models.items()),
+    ]
 
 
-def _model(kept: Mapping[str, Any]) -> Line:
-    folder = Path(kept["path"])
+def _model(manifest: Manifest) -> Line:
+    folder = Path(manifest.model)
     if not folder.is_absolute():
-        return Line(f"model {kept['path']}: {NOT_LOOKED_AT}")
-    if not folder.is_dir():
-        return Line(f"model {folder}: is not there", True)
-    return _compared(f"model {folder}", kept["sha256"], hash_folder(folder))
+        return Line(f"model {manifest.model}: {NOT_LOOKED_AT}")
+    return _named_model(manifest.model, manifest.model_sha256)
+
+
+def _named_model(name: str, kept: str) -> Line:
+    if not Path(name).is_dir():
+        return Line(f"model {name}: is not there", True)
+    return _compared(f"model {name}", kept, hash_folder(Path(name)))
+
+
+def _file(text: str, kept: str, places: Places) -> Line:
+    found = places.find(text)
+    if found is None or not found.is_file():
+        return Line(f"file {text}: is not there", True)
+    return _compared(f"file {text}", kept, hash_file(found))
+
+
+def _sources(manifest: Manifest, places: Places) -> Iterator[Line]:
+    given = manifest.recipe.get("data")
+    for name, kept in manifest.data.items():
+        source = given.get(name) if isinstance(given, Mapping) else None
+        if isinstance(source, str):
+            source = {"path": source}
+        yield from _source(name, kept, source, places)
 
 
 def _source(name: str, kept: Any, source: Any, places: Places) -> Iterator[Line]:
@@ -68,12 +81,13 @@ def _source(name: str, kept: Any, source: Any, places: Places) -> Iterator[Line]
     manifest themselves."""
     if not isinstance(source, Mapping) or "mix" in source:
         return
-    content = kept[0]
+    content = kept[0] if isinstance(kept, list) and kept else None
     if not isinstance(content, str):
         yield Line(f"data {name}: {NOT_LOOKED_AT}")
         return
-    given = source["path"]
-    texts: Sequence[str] = [given] if isinstance(given, str) else given
+    given = source.get("path")
+    named: Sequence[Any] = given if isinstance(given, list) else [given]
+    texts = [text for text in named if isinstance(text, str)]
     files = [file for text in texts for file in places.expand(text)]
     what = f"data {name} ({', '.join(texts)})"
     if not files:
@@ -82,16 +96,31 @@ def _source(name: str, kept: Any, source: Any, places: Places) -> Iterator[Line]
     yield _compared(what, content, content_hash(Source(name, tuple(dict.fromkeys(files)))))
 
 
-def _stage(run: Path, name: str, kept: Mapping[str, Any]) -> Line:
-    record = finished_record(run, name)
-    if record is None:
-        return Line(f"stage {name}: is not there, or its stage.json is damaged", True)
-    if record.get("fingerprint") != kept["fingerprint"]:
-        return Line(f"stage {name}: was made by another run than this manifest tells of", True)
-    return _compared(f"stage {name}", kept["sha256"], hash_folder(run / name))
+def _folder(run: Path, name: str, kept: KeptFolder) -> Line:
+    what = "evaluation of the base" if kept.sha256 is None else f"stage {name}"
+    if kept.sha256 is not None:
+        record = finished_record(run, name)
+        if record is None:
+            return Line(f"{what}: is not there, or its {RECORD} is damaged", True)
+        if record.get("fingerprint") != kept.fingerprint:
+            return Line(f"{what}: was made by another run than this manifest tells of", True)
+    if kept.files is None:
+        return _compared(what, str(kept.sha256), hash_folder(run / name))
+    found = files_in(run / name)
+    changed = [file for file in kept.files if file in found and found[file] != kept.files[file]]
+    gone, added = [f for f in kept.files if f not in found], [f for f in found if f not in kept.files]
+    told = [_listed(files, word) for files, word in ((changed, "changed"), (gone, "gone"), (added, "added"))]
+    words = "; ".join(filter(None, told))
+    return Line(f"{what}: {words or 'unchanged'}", bool(words))
+
+
+def _listed(files: Sequence[str], word: str) -> str:
+    """ "a, b, c and 2 more changed" """
+    more = f" and {len(files) - MOST} more" if len(files) > MOST else ""
+    return f"{', '.join(files[:MOST])}{more} {word}" if files else ""
 
 
 def _compared(what: str, kept: str, found: str) -> Line:
     if kept == found:
         return Line(f"{what}: unchanged")
-    return Line(f"{what}: has changed (sha256 {found[:12]}, the manifest has {str(kept)[:12]})", True)
+    return Line(f"{what}: has changed (sha256 {found[:12]}, the manifest has {kept[:12]})", True)

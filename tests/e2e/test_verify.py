@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from conftest import pt
 
+from ptspec.diagnostics import InputError
+from ptspec.run.verify import verify as verified
+
 pytestmark = pytest.mark.slow
 
 
@@ -26,16 +29,19 @@ def run(small_run, tmp_path) -> Path:
     return output
 
 
-def verify(run: Path) -> tuple[int, list[str]]:
-    """Exit code, and the lines that tell of a difference."""
-    done = pt("verify", run)
-    assert "Traceback" not in done.stderr
-    return done.code, [line for line in done.stdout.splitlines() if not line.endswith(": unchanged")]
+def verify(run: Path) -> list[str]:
+    """The lines that tell of a difference."""
+    return [line.text for line in verified(run) if line.differs]
 
 
 def test_an_untouched_run(run):
-    assert verify(run) == (0, [])
-    assert len(pt("verify", run).stdout.splitlines()) == 5
+    done = pt("verify", run)
+    assert (done.code, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 6
+    assert all(line.endswith(": unchanged") for line in lines)
+    flip(run / "dpo" / "adapter_model.safetensors")
+    assert pt("verify", run).code == 1
 
 
 def flip(file: Path) -> None:
@@ -44,11 +50,30 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
+def link(file: Path) -> None:
+    """The same contents, but elsewhere."""
+    shutil.move(file, file.parents[2] / file.name)
+    file.symlink_to(file.parents[2] / file.name)
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda run: flip(run / "dpo" / "adapter_model.safetensors"), "stage dpo: has changed"),
-        (lambda run: flip(run / "sft" / "tokenizer.json"), "stage sft: has changed"),
+        (
+            lambda run: flip(run / "dpo" / "adapter_model.safetensors"),
+            "stage dpo: adapter_model.safetensors changed",
+        ),
+        (lambda run: flip(run / "sft" / "tokenizer.json"), "stage sft: tokenizer.json changed"),
+        (lambda run: flip(run / "sft" / "metrics.jsonl"), "stage sft: metrics.jsonl changed"),
+        (lambda run: flip(run / "base" / "model_comparison.png"), "evaluation of the base: model_comparison"),
+        (
+            lambda run: (run / "dpo" / "sample_responses.json").unlink(),
+            "stage dpo: sample_responses.json gone",
+        ),
+        (lambda run: (run / "sft" / "model.bin").write_text(""), "stage sft: model.bin added"),
+        (lambda run: (run / "sft" / ".hidden").write_text(""), "stage sft: .hidden added"),
+        (lambda run: shutil.rmtree(run / "dpo" / "checkpoints"), "stage dpo: checkpoints/README.md, "),
+        (lambda run: link(run / "sft" / "probes.json"), "stage sft: probes.json changed"),
         (lambda run: (run / "sft" / "stage.json").write_text("{"), "stage sft: is not there"),
         (lambda run: shutil.rmtree(run / "dpo"), "stage dpo: is not there"),
         (lambda run: flip(run.parent / "train.jsonl"), "data train"),
@@ -59,17 +84,39 @@ def flip(file: Path) -> None:
 )
 def test_one_change_is_told_and_nothing_else(run, change, told):
     change(run)
-    code, lines = verify(run)
-    assert code == 1
-    assert len(lines) == 1
-    assert lines[0].startswith(told)
+    (line,) = verify(run)
+    assert line.startswith(told)
+
+
+def test_a_run_that_was_moved(run, tmp_path):
+    moved = shutil.move(run, tmp_path / "elsewhere")
+    assert verify(moved) == []
+
+
+def test_a_manifest_without_single_files_compares_what_it_has(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    for stage in manifest["stages"].values():
+        del stage["files"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    assert verify(run) == []
+    flip(run / "dpo" / "adapter_model.safetensors")
+    assert verify(run)[0].startswith("stage dpo: has changed")
+
+
+def test_a_manifest_of_another_version(run):
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps({**manifest, "format": 0}))
+    for command in (["verify", run], ["report", run], ["eval", run], ["run", run / "manifest.json"]):
+        done = pt(*command)
+        assert (done.code, "format 0" in done.stderr) == (2, True), command
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"model": 3, "data": [], "stages": null}'])
 def test_a_damaged_manifest(run, text):
     (run / "manifest.json").write_text(text)
-    done = pt("verify", run)
-    assert (done.code, "damaged-file" in done.stderr) == (2, True)
+    with pytest.raises(InputError) as caught:
+        verified(run)
+    assert caught.value.diagnostics[0].code == "damaged-file"
 
 
 def test_what_is_no_run(tmp_path):

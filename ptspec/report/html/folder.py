@@ -9,15 +9,15 @@ from typing import Any
 
 from ptspec import methods
 from ptspec.data.sources import shown
-from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
 from ptspec.evaluation.measurement import Measurement
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.events import Log, read_lines, read_log
 from ptspec.report.html.story import Input, RunStory, StageStory, StartChecks, State, Training
-from ptspec.run.artifact import FORMAT, finished_record, partial_folder, read_json
+from ptspec.run.artifact import finished_record, partial_folder
 from ptspec.run.fingerprint import WITHOUT_EFFECT
-from ptspec.run.manifest import EVENTS, MANIFEST
+from ptspec.run.manifest import EVENTS, read_manifest
 
 METRICS = "metrics.jsonl"
 
@@ -26,7 +26,7 @@ Json = Mapping[str, Any]
 
 def read_run(output: Path) -> RunStory:
     """The story of the run in `output`. Raises `InputError` where that is no run's folder."""
-    manifest = _manifest(output)
+    manifest = read_manifest(output)
     log = read_log(output / EVENTS)
     recipe, started = _object(manifest.get("recipe")), log.started
     base, base_fault = _measurement(output / BASE, BASE)
@@ -60,19 +60,6 @@ def read_run(output: Path) -> RunStory:
         command=manifest.get("command"),
         working_directory=manifest.get("working_directory"),
     )
-
-
-def _manifest(output: Path) -> Json:
-    if not (output / MANIFEST).is_file():
-        what = f"there is no {MANIFEST} in it" if output.is_dir() else "there is no such folder"
-        hint = "give the folder of a run: outputs/NAME"
-        message = f"{output} is no run: {what}"
-        raise InputError(Diagnostic("not-a-run", message, Location(str(output)), hint=hint))
-    manifest = read_json(output / MANIFEST)
-    if (found := manifest.get("format")) != FORMAT:
-        message = f"a run of format {found!r}; this program knows {FORMAT}"
-        raise InputError(Diagnostic("damaged-file", message, Location(str(output / MANIFEST))))
-    return manifest
 
 
 def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
