@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ptspec import __version__
-from ptspec.commands import about, recipes, results
+from ptspec.commands import about, chat, recipes, results
 from ptspec.commands.options import say, tell
 from ptspec.diagnostics import Exit, PtError
 
@@ -32,6 +32,7 @@ COMMANDS = (
     recipes.plan,
     results.eval,
     results.report,
+    chat.chat,
     about.init,
     results.export,
     results.verify,

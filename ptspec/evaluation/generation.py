@@ -44,7 +44,7 @@ def respond(
     batch, the new tokens included; `done` is told the number of prompts after each.
     """
     ends = end_tokens(model, tokenizer)
-    config = _greedy(tokenizer, ends, max_new_tokens)
+    config = generation_config(tokenizer, ends, max_new_tokens)
     responses: dict[int, Response] = {}
     for batch in batches([len(p) for p in prompts], tokens, extra=max_new_tokens):
         drawn = [draws[i] if draws else None for i in batch]
@@ -98,19 +98,21 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fr
     return frozenset(end for end in (*ends, tokenizer.eos_token_id) if end is not None)
 
 
-def _greedy(
-    tokenizer: PreTrainedTokenizerBase, ends: frozenset[int], max_new_tokens: int
+def generation_config(
+    tokenizer: PreTrainedTokenizerBase, ends: frozenset[int], max_new_tokens: int, temperature: float = 0.0
 ) -> GenerationConfig:
-    """Greedy and nothing else: a model's own sampling settings and penalties are not to weigh in."""
+    """Greedy, or the policy's own distribution at a `temperature`, and nothing else: a model's own sampling
+    settings and penalties are not to weigh in."""
     from transformers import GenerationConfig
 
     pad_id = tokenizer.pad_token_id
+    sampled = temperature > 0
     return GenerationConfig(
-        do_sample=False,
+        do_sample=sampled,
         num_beams=1,
-        temperature=1.0,
+        temperature=temperature if sampled else 1.0,
         top_p=1.0,
-        top_k=50,
+        top_k=0 if sampled else 50,
         repetition_penalty=1.0,
         no_repeat_ngram_size=0,
         min_length=0,

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
@@ -80,7 +81,7 @@ def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str
     try:
         tokenizer = load_tokenizer(spec, folder)
         model = AutoModelForCausalLM.from_pretrained(path, **_loading_options(spec, adapter, device))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(_cannot_load(path, spec.at, error)) from error
     if adapter.use_qlora:
         _keep_unpacked(model)

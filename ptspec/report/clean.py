@@ -19,6 +19,13 @@ _CONTROLS = re.compile(
     r"\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
     r"\U000e0000-\U000e007f]"
 )
+_OPEN = re.compile(
+    r"(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*\x1b?$(?!\n)"
+    r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*$(?!\n)"
+    r"|\x1b[ -/]*$(?!\n)"
+)
+"""What, at the end of a text, more text may yet make part of an escape sequence."""
+_OPEN_BREAK = re.compile(r"\r\x00*$(?!\n)")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
@@ -32,3 +39,27 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
     text = _BREAKS.sub("\n" if keep_lines else " ", text)
     text = _CONTROLS.sub("", text.replace("\t", " "))
     return _SURROGATES.sub("\ufffd", text)
+
+
+class CleanStream:
+    """`clean` for a text that comes in pieces, its lines kept: what the calls return is, joined, what `clean`
+    makes of the whole."""
+
+    def __init__(self) -> None:
+        self._held = ""
+
+    def add(self, piece: str) -> str:
+        """What of the text so far, not yet returned, can be shown for sure."""
+        text = self._held + piece
+        open_at = _OPEN.search(text)
+        safe = len(text) if open_at is None else open_at.start()
+        masked = _ESCAPES.sub(lambda found: "\x00" * len(found[0]), text[:safe])
+        if half := _OPEN_BREAK.search(masked):
+            safe = half.start()
+        self._held = text[safe:]
+        return clean(text[:safe], keep_lines=True)
+
+    def end(self) -> str:
+        """The rest, when no more comes."""
+        rest, self._held = self._held, ""
+        return clean(rest, keep_lines=True)

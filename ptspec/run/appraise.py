@@ -163,7 +163,7 @@ def _not_a_target(path: str, folder: Path) -> Diagnostic:
     else:
         what = "it has no manifest.json (run), adapter_config.json (adapter) or config.json (model)"
     hint = "give a run (outputs/NAME), one of its stages, an adapter or a model"
-    return Diagnostic("not-a-model", f"{path} cannot be evaluated: {what}", Location(path), hint=hint)
+    return Diagnostic("not-a-model", f"{path} cannot be opened: {what}", Location(path), hint=hint)
 
 
 def _run_targets(run: Path) -> list[Target]:

@@ -44,8 +44,9 @@ RANKS = {
     "ptspec.run": 7,
     "ptspec.compute": 8,
     "ptspec.report": 8,
-    "ptspec.commands": 9,
-    "ptspec.cli": 10,
+    "ptspec.chat": 9,
+    "ptspec.commands": 10,
+    "ptspec.cli": 11,
 }
 
 

@@ -1,0 +1,109 @@
+"""What a typed line means: a prompt, or a command. Knows what a screen can do, not how it looks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from ptspec.chat.session import Session, TellVoice, Turn
+from ptspec.diagnostics import Diagnostic, InputError
+
+HELP = """\
+/system TEXT   a system message, and a new conversation under it; without TEXT none
+/regenerate    another answer to the last prompt, sampled
+/reset         forget what was said; the system message stays
+/save FILE     write the conversation as chat data (JSONL, a line a policy); never overwrites
+/help          this
+/quit          leave; so does Ctrl-D. Ctrl-C stops an answer
+//TEXT         a prompt that begins with a slash"""
+COMMANDS = ("system", "regenerate", "reset", "save", "help", "quit")
+
+
+class Asking(Protocol):
+    """`Session.ask` or `Session.regenerate`, with only the listener still to come."""
+
+    def __call__(self, tell: TellVoice) -> Turn: ...
+
+
+class Screen(Protocol):
+    """Where answers and remarks go."""
+
+    def answer(self, session: Session, ask: Asking) -> None:
+        """Shows the answers that `ask` makes, while it makes them."""
+
+    def remark(self, text: str) -> None:
+        """A line that is no answer."""
+
+    def fault(self, error: InputError) -> None:
+        """What was wrong with a line."""
+
+
+def converse(session: Session, lines: Iterable[str], screen: Screen, *, apart: bool = False) -> bool:
+    """Does what each line says until /quit or the last one; whether every line could be done. With `apart`
+    every prompt begins a conversation of its own."""
+    good = True
+    for line in lines:
+        try:
+            if not obey(session, _encodable(line).strip(), screen, apart):
+                break
+        except InputError as error:
+            screen.fault(error)
+            good = False
+    return good
+
+
+def obey(session: Session, line: str, screen: Screen, apart: bool = False) -> bool:
+    """Does what `line` says; False where it says to leave. Raises `InputError` where it cannot be done."""
+    if not line:
+        return True
+    if not line.startswith("/") or line.startswith("//"):
+        prompt = line.removeprefix("/") if line.startswith("//") else line
+        if apart:
+            session.reset()
+        screen.answer(session, lambda tell: session.ask(prompt, tell))
+        return True
+    name, _, text = line[1:].partition(" ")
+    return _command(session, name, text.strip(), screen)
+
+
+def _command(session: Session, name: str, text: str, screen: Screen) -> bool:
+    if name == "quit":
+        return False
+    if name == "regenerate":
+        screen.answer(session, session.regenerate)
+    elif name == "system":
+        session.instruct(text or None)
+        screen.remark("a new conversation, " + ("under this system message" if text else "no system message"))
+    elif name == "reset":
+        session.reset()
+        screen.remark("a new conversation")
+    elif name == "save":
+        turns = session.save(_file(text))
+        screen.remark(f"{text}: written ({turns} turn{'s' if turns != 1 else ''})")
+    elif name == "help":
+        screen.remark(HELP)
+    else:
+        raise InputError(_unknown(name))
+    return True
+
+
+def _file(text: str) -> Path:
+    if not text:
+        raise InputError(Diagnostic("wrong-usage", "/save takes the name of a file"))
+    return Path(text).expanduser()
+
+
+def _unknown(name: str) -> Diagnostic:
+    from ptspec.recipe.hints import did_you_mean
+
+    hint = (
+        did_you_mean(name, COMMANDS)
+        or "/help lists the commands; //TEXT sends a line that begins with a slash"
+    )
+    return Diagnostic("wrong-usage", f"there is no command /{name}", hint=hint)
+
+
+def _encodable(line: str) -> str:
+    """Bytes that were no UTF-8 arrive as lone surrogates, which no tokenizer takes."""
+    return line.encode("utf-8", "replace").decode("utf-8")

@@ -1,0 +1,44 @@
+"""A chat through pipes: a prompt a line in, the answers as plain text out, remarks on stderr.
+
+Each prompt is a conversation of its own, so that a file of prompts gives what each would give alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO, TextIO
+
+from ptspec.chat.lines import Asking
+from ptspec.chat.session import Session
+from ptspec.diagnostics import InputError
+from ptspec.report.clean import clean
+from ptspec.report.faults import Format, render
+
+
+def lines_of(stream: BinaryIO) -> Iterator[str]:
+    """The lines of `stream`, as they come."""
+    for line in stream:
+        yield line.decode("utf-8", "replace")
+
+
+class Pipe:
+    """Answers to `out`, with the names of the policies where there are several."""
+
+    def __init__(self, out: TextIO = sys.stdout, beside: TextIO = sys.stderr) -> None:
+        self._out = out
+        self._beside = beside
+
+    def answer(self, session: Session, ask: Asking) -> None:
+        turn = ask(lambda voice, piece: None)
+        if any(answer.stopped for answer in turn.answers):
+            raise KeyboardInterrupt
+        for voice, answer in zip(session.voices, turn.answers, strict=True):
+            name = f"{voice.name}: " if len(session.voices) > 1 else ""
+            print(name + clean(answer.text, keep_lines=True).strip(), file=self._out, flush=True)
+
+    def remark(self, text: str) -> None:
+        print(text, file=self._beside)
+
+    def fault(self, error: InputError) -> None:
+        print(render(error.diagnostics, Format.TEXT, False), end="", file=self._beside)

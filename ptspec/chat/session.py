@@ -1,0 +1,146 @@
+"""A conversation with one or several voices: what was said, and what is asked next. Knows no terminal.
+
+Each voice keeps its own history: what another one answered is none of its business.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ptspec.chat.speech import NO_LIMIT, Answer, Message, Settings, encode, room, speak
+from ptspec.chat.voices import Voice
+from ptspec.diagnostics import Diagnostic, InputError, Location
+
+TellVoice = Callable[[int, str], None]
+AGAIN_TEMPERATURE = 1.0
+"""An answer is drawn again at this temperature where the settings are greedy, which would say the same."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A prompt, and what each voice answered."""
+
+    prompt: str
+    answers: tuple[Answer, ...]
+    forgotten: int = 0
+
+
+@dataclass
+class Session:
+    """`turns` so far under the `system` message, if there is one."""
+
+    voices: Sequence[Voice]
+    settings: Settings
+    system: str | None = None
+    turns: list[Turn] = field(default_factory=list)
+    _drawn: int = 0
+
+    @property
+    def has_template(self) -> bool:
+        return all(voice.has_template for voice in self.voices)
+
+    def ask(self, prompt: str, tell: TellVoice = lambda voice, piece: None) -> Turn:
+        """Every voice's answer to `prompt`; `tell` gets the number of a voice and a piece of its text.
+
+        Turns that a voice's context has no room for are left out of what it sees, the oldest first; the turn
+        says how many. Raises `InputError` where a voice cannot take the prompt; nothing is remembered then.
+        """
+        turn = self._answered(prompt, self.settings, tell)
+        self.turns.append(turn)
+        return turn
+
+    def regenerate(self, tell: TellVoice = lambda voice, piece: None) -> Turn:
+        """Another answer to the last prompt, in place of the one before: sampled, with the next seed."""
+        if not self.turns:
+            raise InputError(Diagnostic("wrong-usage", "there is no answer yet to draw again"))
+        last = self.turns.pop()
+        self._drawn += 1
+        warm = self.settings.temperature or AGAIN_TEMPERATURE
+        try:
+            turn = self._answered(last.prompt, replace(self.settings, temperature=warm), tell)
+        except InputError:
+            self.turns.append(last)
+            raise
+        self.turns.append(turn)
+        return turn
+
+    def instruct(self, system: str | None) -> None:
+        """A new system message (None: none), and with it a new conversation."""
+        if system is not None and not self.has_template:
+            message = "there is no system message without a chat template"
+            raise InputError(Diagnostic("wrong-usage", message))
+        self.system = system
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets what was said; the system message stays."""
+        self.turns.clear()
+        self._drawn = 0
+
+    def save(self, path: Path) -> int:
+        """Writes the conversation as JSONL, a line a voice: `{"messages": [...], "model": name}`, which
+        `pt run` reads as chat data. Returns the number of turns; never overwrites a file."""
+        if not self.turns:
+            raise InputError(Diagnostic("wrong-usage", "nothing was said yet, so there is nothing to save"))
+        lines = [
+            json.dumps(
+                {"messages": self._messages(index, self.turns), "model": voice.name}, ensure_ascii=False
+            )
+            for index, voice in enumerate(self.voices)
+        ]
+        try:
+            with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
+                file.write("\n".join(lines) + "\n")
+        except FileExistsError:
+            message = f"{path} exists already; nothing was written"
+            raise InputError(Diagnostic("file-exists", message, Location(str(path)))) from None
+        except OSError as error:
+            message = f"{path} cannot be written: {error.strerror}"
+            raise InputError(Diagnostic("cannot-write", message, Location(str(path)))) from error
+        return len(self.turns)
+
+    def _answered(self, prompt: str, settings: Settings, tell: TellVoice) -> Turn:
+        seed = settings.seed + len(self.turns) + 1000 * self._drawn
+        answers: list[Answer] = []
+        forgotten = 0
+        for index in range(len(self.voices)):
+            if answers and answers[-1].stopped:
+                answers.append(Answer("", 0, finished=False, stopped=True))
+                continue
+            answer, left_out = self._voice_answers(index, prompt, settings, seed, tell)
+            answers.append(answer)
+            forgotten = max(forgotten, left_out)
+        return Turn(prompt, tuple(answers), forgotten)
+
+    def _voice_answers(
+        self, index: int, prompt: str, settings: Settings, seed: int, tell: TellVoice
+    ) -> tuple[Answer, int]:
+        """The answer of a voice, and how many of the oldest turns it could not see."""
+        voice = self.voices[index]
+
+        def told(piece: str) -> None:
+            tell(index, piece)
+
+        ids, left_out = self._seen(index, prompt, settings.max_new_tokens)
+        return speak(voice, ids, settings, seed, told), left_out
+
+    def _seen(self, index: int, prompt: str, max_new_tokens: int) -> tuple[list[int], int]:
+        """The ids that a voice sees before its answer, and how many of the oldest turns they leave out."""
+        voice = self.voices[index]
+        past = self.turns if voice.has_template else []
+        wanted = min(max_new_tokens, (voice.context or NO_LIMIT) // 4)
+        for left_out in range(len(past)):
+            ids = encode(voice, self._messages(index, past[left_out:], prompt))
+            if room(voice, ids) >= wanted:
+                return ids, left_out
+        return encode(voice, self._messages(index, (), prompt)), len(past)
+
+    def _messages(self, index: int, turns: Sequence[Turn], prompt: str | None = None) -> list[Message]:
+        messages: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        for turn in turns:
+            messages.append({"role": "user", "content": turn.prompt})
+            messages.append({"role": "assistant", "content": turn.answers[index].text})
+        return messages if prompt is None else [*messages, {"role": "user", "content": prompt}]

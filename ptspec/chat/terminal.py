@@ -1,0 +1,144 @@
+"""A chat on a terminal: a prompt with history, answers drawn as they come, several of them side by side."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+from rich.console import Console
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ptspec.chat.lines import Asking
+from ptspec.chat.session import Session, Turn
+from ptspec.chat.speech import Answer
+from ptspec.diagnostics import InputError
+from ptspec.report.clean import CleanStream, clean
+
+PROMPT = "> "
+NARROWEST = 30
+"""Columns that an answer needs to stand beside another; on a narrower terminal it stands below."""
+
+
+class Terminal:
+    """Reads prompts and draws answers on `console`."""
+
+    def __init__(self, console: Console, read: Callable[[str], str] = input) -> None:
+        self._console = console
+        self._read = read
+
+    def lines(self) -> Iterator[str]:
+        """What is typed, a line at a time; Ctrl-C throws a line away, Ctrl-D ends."""
+        with contextlib.suppress(ImportError):
+            import readline  # noqa: F401  # input() takes its editing and its history from it
+        while True:
+            try:
+                yield self._read(PROMPT)
+            except KeyboardInterrupt:
+                self._console.print()
+                self.remark("/quit or Ctrl-D leaves")
+            except EOFError:
+                self._console.print()
+                return
+
+    def answer(self, session: Session, ask: Asking) -> None:
+        count = len(session.voices)
+        if count > 1 and self._console.width >= count * NARROWEST and not self._console.is_dumb_terminal:
+            turn = self._side_by_side(session, ask)
+        else:
+            turn = self._one_by_one(session, ask)
+        if turn.forgotten:
+            turns = f"{turn.forgotten} earlier turn{'s' if turn.forgotten != 1 else ''}"
+            self.remark(f"({turns} left out: no room in the context; /reset starts anew)")
+
+    def remark(self, text: str) -> None:
+        self._console.print(Text(clean(text, keep_lines=True), style="dim"))
+
+    def fault(self, error: InputError) -> None:
+        for diagnostic in error.diagnostics:
+            hint = f" ({diagnostic.hint})" if diagnostic.hint else ""
+            self._console.print(Text(clean(diagnostic.message + hint), style="yellow"))
+
+    def _one_by_one(self, session: Session, ask: Asking) -> Turn:
+        words = _Words()
+        named = len(session.voices) > 1
+        speaking = -1
+
+        def begin(until: int) -> None:
+            """The names up to that of the voice `until`; a voice may have nothing to say."""
+            nonlocal speaking, words
+            while speaking < until:
+                self._write(words.end() + ("\n\n" if speaking >= 0 else ""))
+                speaking, words = speaking + 1, _Words()
+                if named:
+                    self._console.print(Text(clean(session.voices[speaking].name), style="bold"))
+
+        def tell(voice: int, piece: str) -> None:
+            begin(voice)
+            self._write(words.add(piece))
+
+        turn = ask(tell)
+        begin(len(turn.answers) - 1)
+        self._write(words.end() + "\n")
+        for voice, answer in zip(session.voices, turn.answers, strict=True):
+            if note := how_it_ended(answer):
+                self.remark(f"{voice.name}: {note}" if named else note)
+        return turn
+
+    def _write(self, text: str) -> None:
+        self._console.file.write(text)
+        self._console.file.flush()
+
+    def _side_by_side(self, session: Session, ask: Asking) -> Turn:
+        streams = [_Words() for _ in session.voices]
+        texts = [""] * len(session.voices)
+        names = [voice.name for voice in session.voices]
+        with Live(console=self._console, auto_refresh=False, vertical_overflow="visible") as live:
+
+            def tell(voice: int, piece: str) -> None:
+                texts[voice] += streams[voice].add(piece)
+                live.update(_columns(names, texts), refresh=True)
+
+            turn = ask(tell)
+            notes = [how_it_ended(answer) for answer in turn.answers]
+            texts = [text + stream.end() for text, stream in zip(texts, streams, strict=True)]
+            live.update(_columns(names, texts, notes), refresh=True)
+        return turn
+
+
+class _Words:
+    """Pieces of an answer as they may be drawn: clean, and without the white space before the first word."""
+
+    def __init__(self) -> None:
+        self._clean = CleanStream()
+        self._begun = False
+
+    def add(self, piece: str) -> str:
+        return self._after_space(self._clean.add(piece))
+
+    def end(self) -> str:
+        return self._after_space(self._clean.end())
+
+    def _after_space(self, text: str) -> str:
+        text = text if self._begun else text.lstrip()
+        self._begun = self._begun or bool(text)
+        return text
+
+
+def how_it_ended(answer: Answer) -> str:
+    """A remark below an answer that did not come to its end, else ""."""
+    if answer.stopped:
+        return "(stopped)"
+    return "" if answer.finished else f"(cut off at {answer.tokens:,} tokens)"
+
+
+def _columns(names: list[str], texts: list[str], notes: list[str] | None = None) -> Padding:
+    table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style="bold")
+    for name in names:
+        table.add_column(Text(clean(name)), ratio=1, overflow="fold")
+    table.add_row(*(Text(text.rstrip()) for text in texts))
+    if notes and any(notes):
+        table.add_row(*(Text(note, style="dim") for note in notes))
+    return Padding(table, (0, 0, 1, 0))

@@ -1,0 +1,90 @@
+"""The command to talk to a policy: chat."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptspec.commands.options import say
+from ptspec.diagnostics import Diagnostic, Exit, InputError
+
+if TYPE_CHECKING:
+    from ptspec.chat.session import Session
+
+
+def chat(
+    runs: Annotated[
+        list[str],
+        typer.Argument(metavar="RUN...", help="A run (its last stage), a stage, an adapter or a model."),
+    ],
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Several answer each prompt, side by side.")
+    ] = False,
+    max_new_tokens: Annotated[int, typer.Option(min=1, metavar="N", help="Of each answer.")] = 256,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=100, metavar="T", help="0 is greedy, as in the evaluation.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32, metavar="N", help="Of sampled answers.")] = 42,
+) -> None:
+    """Talk to a stage, a prompt a line; /help lists the commands. Through a pipe each line is asked alone."""
+    if compare != (len(runs) > 1):
+        hint = "pt chat RUN, or pt chat --compare A B"
+        raise InputError(Diagnostic("wrong-usage", "--compare goes with two or more policies", hint=hint))
+    if not math.isfinite(temperature):
+        raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is no number"))
+    session = _opened(runs, max_new_tokens, temperature, seed)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        _talk(session)
+    elif not _piped(session):
+        raise typer.Exit(Exit.WRONG_INPUT)
+
+
+def _opened(runs: Sequence[str], max_new_tokens: int, temperature: float, seed: int) -> Session:
+    from ptspec.run.noise import into_log, quiet_environment
+
+    quiet_environment()
+    # Libraries have things to say when they are imported and when they load a model.
+    with into_log(Path(os.devnull)):
+        from ptspec.chat.session import Session
+        from ptspec.chat.speech import Settings
+        from ptspec.chat.voices import open_voices
+
+        return Session(open_voices(runs), Settings(max_new_tokens, temperature, seed))
+
+
+def _talk(session: Session) -> None:
+    from rich.console import Console
+
+    from ptspec.chat.lines import converse
+    from ptspec.chat.terminal import Terminal
+
+    screen = Terminal(Console(highlight=False, soft_wrap=True))
+    screen.remark(_header(session))
+    converse(session, screen.lines(), screen)
+
+
+def _piped(session: Session) -> bool:
+    from ptspec.chat.lines import converse
+    from ptspec.chat.piped import Pipe, lines_of
+
+    if sys.stdin.isatty():
+        say("a prompt a line; Ctrl-D ends")
+    return converse(session, lines_of(sys.stdin.buffer), Pipe(), apart=True)
+
+
+def _header(session: Session) -> str:
+    names = " · ".join(voice.name for voice in session.voices)
+    warm = session.settings.temperature
+    how = f"sampled at temperature {warm:g}, seed {session.settings.seed}" if warm else "greedy"
+    lines = [f"{names} · {how} · at most {session.settings.max_new_tokens:,} tokens · /help"]
+    if not session.has_template:
+        lines.append(
+            "no chat template: each prompt is continued as plain text, and nothing before it is seen"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,146 @@
+"""`pt chat` as a person has it, on a real pseudo-terminal, and as a script has it, through pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+from ptspec.cli import main
+
+pytestmark = pytest.mark.slow
+QUESTION = "Which animal does Tofer keep?"
+COMMAND = [sys.executable, "-m", "ptspec.cli", "chat"]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TERM": "xterm-256color"}
+
+
+class Person:
+    """Somebody at a terminal of 120 columns."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.seen = ""
+        self._at = 0
+        self._pid, self._terminal = pty.fork()
+        if self._pid == 0:
+            os.environ.update(ENVIRONMENT, COLUMNS="120", LINES="40")
+            os.chdir(ROOT)
+            os.execv(COMMAND[0], [*COMMAND, *map(str, arguments)])
+
+    def types(self, text: str) -> None:
+        os.write(self._terminal, text.encode())
+
+    def waits_for(self, pattern: str, seconds: float = 60) -> str:
+        """What came since the last call, up to `pattern`."""
+        end = time.monotonic() + seconds
+        while (found := re.compile(pattern).search(self.seen, self._at)) is None:
+            assert time.monotonic() < end, f"no {pattern!r} in {self.seen[self._at :]!r}"
+            if select.select([self._terminal], [], [], 0.2)[0]:
+                self.seen += self._read()
+        text, self._at = self.seen[self._at : found.end()], found.end()
+        return text
+
+    def leaves(self) -> int:
+        while piece := self._read():
+            self.seen += piece
+        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+
+    def _read(self) -> str:
+        try:
+            return os.read(self._terminal, 65536).decode("utf-8", "replace")
+        except OSError:  # the other end is closed
+            return ""
+
+
+def test_a_conversation_on_a_terminal(small_run, tmp_path):
+    person = Person(small_run.output, "--max-new-tokens", "100", "--temperature", "1.5")
+    assert "dpo · sampled at temperature 1.5, seed 42" in person.waits_for("\n> ")
+    person.types("\x03")
+    person.waits_for("/quit or Ctrl-D leaves.*\n> ")
+    person.types(f"{QUESTION}\n")
+    person.waits_for(r"keep\?\r\n\S+")
+    person.types("\x03")
+    person.waits_for(r"\(stopped\)[^>]*> |\(cut[^>]*> |\n> ")
+    person.types("\x1b[A")  # arrow up: the prompt before
+    person.waits_for(re.escape(QUESTION))
+    person.types("\n")
+    person.waits_for(r"\n> ")
+    person.types(f"/save {tmp_path}/said.jsonl\n")
+    person.waits_for(r"written \(2 turns\)[^>]*> ")
+    person.types("\x04")
+    assert person.leaves() == 0
+    assert "Traceback" not in person.seen
+    assert len(json.loads((tmp_path / "said.jsonl").read_text())["messages"]) == 4
+
+
+def test_two_policies_answer_side_by_side(small_run):
+    person = Person("--compare", small_run.output / "sft", small_run.output / "dpo", "--max-new-tokens", "6")
+    person.waits_for("\n> ")
+    person.types(f"{QUESTION}\n")
+    assert re.search(r"sft +.*dpo", person.waits_for("\n[^\n]*h> "))
+    person.types("/quit\n")
+    assert person.leaves() == 0
+
+
+def test_through_pipes(small_run):
+    def piped(*arguments: object, text: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*COMMAND, *map(str, arguments)],
+            input=text,
+            env=ENVIRONMENT,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+
+    done = piped("--max-new-tokens", 16, small_run.output, text=f"{QUESTION}\n{QUESTION}\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    half = len(done.stdout) // 2
+    assert done.stdout[:half] == done.stdout[half:] != ""
+    assert "\x1b" not in done.stdout
+    wrong = piped(small_run.output / "dpo", "--max-new-tokens", 4, text=f"/regenerate\n{QUESTION}\n")
+    assert wrong.returncode == 2
+    assert "no answer yet" in wrong.stderr
+    assert wrong.stdout
+
+
+def test_ctrl_c_in_a_pipe_ends_the_program(small_run):
+    ends = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    process = subprocess.Popen([*COMMAND, small_run.output], **ends, env=ENVIRONMENT, cwd=ROOT, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{QUESTION}\n")
+    process.stdin.flush()
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda run: (run / "dpo/adapter_model.safetensors").write_bytes(b"half"), "cannot be loaded"),
+        (lambda run: (run / "dpo/adapter_model.safetensors").unlink(), "cannot be loaded"),
+        (lambda run: (run / "manifest.json").write_text("{"), "cannot be read"),
+        (lambda run: shutil.rmtree(run / "dpo"), "there is no such folder"),
+    ],
+    ids=["half a file", "no weights", "half a manifest", "no such stage"],
+)
+def test_a_damaged_run(small_run, tmp_path, capsys, spoil, said):
+    run = shutil.copytree(small_run.output, tmp_path / "run")
+    spoil(run)
+    with pytest.raises(SystemExit) as ended:
+        main(["chat", str(run / "dpo")])
+    told = capsys.readouterr()
+    assert (ended.value.code, told.out) == (2, "")
+    assert said in told.err
