@@ -14,6 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ptspec.recipe.plan import ModelSpec
+
 CONFIG = "tokenizer_config.json"
 FAST = "tokenizer.json"
 OTHERS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt", "tekken.json")
@@ -36,6 +38,7 @@ class TokenizerFiles:
     folder: Path
     template: str | None
     special: Mapping[str, str]
+    added: tuple[str, ...] = ()
 
     @property
     def has_generation_markers(self) -> bool:
@@ -55,7 +58,9 @@ class TokenizerFiles:
     def _counter(self) -> Any:
         from tokenizers import Tokenizer
 
-        return Tokenizer.from_file(str(self.folder / FAST))
+        made = Tokenizer.from_file(str(self.folder / FAST))
+        made.add_special_tokens(list(self.added))
+        return made
 
     def render(self, messages: Messages, *, prompt: bool = False, tools: Any = None) -> str:
         """The text of a chat; `prompt` adds the start of the assistant's turn. Raises `CannotRender`."""
@@ -73,19 +78,31 @@ class TokenizerFiles:
             raise CannotRender(str(error)) from error
         return str(text)
 
+    @property
+    def size(self) -> int:
+        """How many tokens it knows, the added ones with them."""
+        return int(self._counter.get_vocab_size(with_added_tokens=True))
+
     def ids(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
         """Token ids of each text; `special` adds what the tokenizer puts around plain text."""
         encoded = self._counter.encode_batch(list(texts), add_special_tokens=special)
         return [one.ids for one in encoded]
 
 
-def read_tokenizer(folder: Path, template: Path | None = None) -> TokenizerFiles | None:
-    """The tokenizer files in `folder`, with the chat template in the file `template` in place of its own;
-    None where there is no tokenizer."""
+def read_tokenizer(
+    folder: Path, template: Path | None = None, added: tuple[str, ...] = ()
+) -> TokenizerFiles | None:
+    """The tokenizer files in `folder`, with the chat template in the file `template` in place of its own and
+    the special tokens `added`; None where there is no tokenizer."""
     if not any((folder / name).is_file() for name in (FAST, *OTHERS)):
         return None
     config = _json(folder / CONFIG)
-    return TokenizerFiles(folder, _template(folder, config, template), _special_tokens(config))
+    return TokenizerFiles(folder, _template(folder, config, template), _special_tokens(config), added)
+
+
+def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
+    """The tokenizer files of the recipe's model, a local one."""
+    return read_tokenizer(Path(spec.path), spec.chat_template, spec.additional_special_tokens)
 
 
 def _template(folder: Path, config: Mapping[str, Any], given: Path | None) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 from peft import LoraConfig, PeftModel
 
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.model.vocabulary import grow, rows_saved
 from ptspec.recipe.plan import AdapterSpec
 
 ADAPTER = "default"
@@ -23,5 +24,7 @@ def lora_config(adapter: AdapterSpec, task: str = "CAUSAL_LM") -> LoraConfig:
 
 
 def attach(model: Any, folder: Path, *, trainable: bool) -> PeftModel:
-    """`model` with the adapter of `folder` on it, under the name that TRL expects."""
+    """`model` with the adapter of `folder` on it, under the name that TRL expects; its embeddings grow to
+    those that the adapter brings."""
+    grow(model, rows_saved(folder))
     return PeftModel.from_pretrained(model, folder, adapter_name=ADAPTER, is_trainable=trainable)

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.model.device import Device
+from ptspec.model.vocabulary import grow
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
@@ -68,6 +69,8 @@ def load_tokenizer(spec: ModelSpec, folder: str | None = None) -> Any:
         tokenizer.chat_template = spec.chat_template.read_text(encoding="utf-8")
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if spec.additional_special_tokens:
+        tokenizer.add_tokens(list(spec.additional_special_tokens), special_tokens=True)
     return tokenizer
 
 
@@ -85,6 +88,8 @@ def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str
         raise InputError(_cannot_load(path, spec.at, error)) from error
     if adapter.use_qlora:
         _keep_unpacked(model)
+    if spec.additional_special_tokens:
+        grow(model, len(tokenizer))
     model.eval()
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     return Base(path, model, tokenizer, count_parameters(model))

@@ -9,8 +9,9 @@ from typing import Any
 import torch
 
 from ptspec.model.adapters import attach
-from ptspec.model.base import Base, load_base
+from ptspec.model.base import Base, load_base, load_tokenizer
 from ptspec.model.device import Device
+from ptspec.model.vocabulary import rows
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.run.artifact import Artifact
 
@@ -49,7 +50,10 @@ class Bases:
         base = self.get(adapter, artifact)
         model = base.spawn()
         if artifact is not None and artifact.is_adapter:
+            before = rows(model)
             model = attach(model, artifact.folder, trainable=False)
+            if rows(model) > before:
+                base = replace(base, tokenizer=load_tokenizer(self._spec, str(artifact.folder)))
         return model.eval(), base
 
     def release(self) -> None:

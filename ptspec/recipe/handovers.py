@@ -4,14 +4,14 @@ not weights."""
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ptspec.methods.types import Method, Yields
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.names import Chain
-from ptspec.recipe.plan import BASE, AdapterSpec, Handover
+from ptspec.recipe.plan import BASE, AdapterSpec, Handover, ModelSpec, Stage
 from ptspec.recipe.text import join
 
 Value = dict[str, Any]
@@ -87,12 +87,10 @@ def _check_handover(
 def _check_sum(
     name: str, chosen: Handover, incoming: AdapterSpec, own: AdapterSpec, at: str, findings: Findings
 ) -> None:
-    """`stack`, and `merge` over 4-bit weights, leave one adapter that is the sum of both."""
-    sums = chosen is Handover.STACK or (chosen is Handover.MERGE and own.use_qlora)
     extra = beyond_low_rank(incoming.lora) or beyond_low_rank(own.lora)
     if extra is None and chosen is Handover.STACK and own.lora.get("init_lora_weights", True) is not True:
         extra = "init_lora_weights"
-    if not sums or extra is None:
+    if extra is None or not _leaves_a_sum(chosen, own):
         return
     verb = "stack its adapter" if chosen is Handover.STACK else "merge over 4-bit weights"
     message = f'stage "{name}" cannot {verb}: "{extra}" makes an adapter more than a low-rank sum'
@@ -119,6 +117,33 @@ def _check_precision(
         message = f'"{name}" quantises the weights that "{parent}" was trained on: it begins near that policy'
         hint = "without use_qlora it begins with exactly that policy"
         findings.warn("another-precision", place, message, hint)
+
+
+def check_new_tokens(model: ModelSpec | None, stages: Sequence[Stage], findings: Findings) -> None:
+    """Embeddings that grew are no sum of low-rank updates; and LoRA leaves them at their mean."""
+    if model is None or not model.additional_special_tokens:
+        return
+    for stage in stages:
+        if not _leaves_a_sum(stage.handover, stage.adapter):
+            continue
+        asked = stage.handover.value if stage.handover else ""
+        message = f'stage "{stage.name}" cannot {asked}: embeddings that grew are no low-rank sum'
+        hint = 'use "continue" with the adapter settings of the incoming one'
+        findings.error(f"cannot-{asked}", join(stage.at, "handover"), message, hint)
+    if not any(_trains_embeddings(stage.adapter) for stage in stages):
+        message = "no stage trains the embeddings: the new tokens keep the mean of the others"
+        hint = 'for example "modules_to_save": ["embed_tokens"] in /adapter'
+        findings.warn("new-tokens-untrained", "/model/additional_special_tokens", message, hint)
+
+
+def _leaves_a_sum(chosen: Handover | None, own: AdapterSpec) -> bool:
+    """`stack`, and `merge` over 4-bit weights, leave one adapter that is the sum of both."""
+    return chosen is Handover.STACK or (chosen is Handover.MERGE and own.use_qlora)
+
+
+def _trains_embeddings(adapter: AdapterSpec) -> bool:
+    fields = ("modules_to_save", "trainable_token_indices")
+    return not adapter.use_lora or any(adapter.lora.get(name) for name in fields)
 
 
 def _incoming(parent: str, chain: Chain) -> AdapterSpec | None:

@@ -33,7 +33,10 @@ class OnFail(Enum):
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """`path` is a folder that exists (absolute) or, when there is none, a hub id."""
+    """`path` is a folder that exists (absolute) or, when there is none, a hub id.
+
+    `additional_special_tokens` are put into the tokenizer, and the embeddings grow by them.
+    """
 
     path: str
     local: bool
@@ -41,6 +44,7 @@ class ModelSpec:
     dtype: str | None = None
     attn_implementation: str | None = None
     chat_template: Path | None = None
+    additional_special_tokens: tuple[str, ...] = ()
     trust_remote_code: bool = False
     at: str = "/model"
 

@@ -14,6 +14,7 @@ from ptspec.diagnostics import Diagnostic, InputError, Severity
 from ptspec.recipe import rules, sections
 from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
+from ptspec.recipe.handovers import check_new_tokens
 from ptspec.recipe.names import Names, check_slug, named
 from ptspec.recipe.overrides import override
 from ptspec.recipe.places import Places
@@ -151,6 +152,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     name = _name(value, path, findings)
     evaluation = rules.evaluation(value.get("eval"), names, findings)
     rules.held_out(evaluation, resolved, findings)
+    check_new_tokens(model, resolved, findings)
     return Plan(
         name=name,
         description=value.get("description", ""),

@@ -41,6 +41,7 @@ def model(value: str | Value | None, places: Places, findings: Findings) -> Mode
         path=str(found or given["path"]),
         local=found is not None,
         chat_template=template,
+        additional_special_tokens=tuple(given.get("additional_special_tokens", ())),
         trust_remote_code=given.get("trust_remote_code", False),
         **rest,
     )

@@ -59,6 +59,19 @@ class ModelShape:
     def parameters(self) -> int:
         return sum(tensor.elements for tensor in self.tensors.values())
 
+    def grown(self, tokens: int) -> ModelShape:
+        """This shape with embeddings for `tokens` tokens, where it has fewer."""
+        if tokens <= self.vocabulary:
+            return self
+        ends = (*_EMBEDDINGS, *HEADS)
+        grown = {
+            name: Tensor(tensor.dtype, (tokens, *tensor.shape[1:]))
+            if _is_matrix(name, tensor) and _last(name.removesuffix(".weight")) in ends
+            else tensor
+            for name, tensor in self.tensors.items()
+        }
+        return ModelShape({**self.config, "vocab_size": tokens}, grown)
+
     @cached_property
     def matrices(self) -> Mapping[str, Tensor]:
         """Modules with a weight of two dimensions: linear layers, embeddings, the head."""

@@ -143,7 +143,7 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
     return {
         "format": FORMAT,
         "model": hashes.model(),
-        "model options": [plan.model.dtype, plan.model.attn_implementation, _template(plan.model)],
+        "model options": _model_options(plan.model),
         "parent": parent,
         "method": stage.method.name,
         "handover": stage.handover.value if stage.handover else None,
@@ -197,8 +197,9 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
     return digest([EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards])
 
 
-def _template(spec: ModelSpec) -> str | None:
-    return hash_file(spec.chat_template) if spec.chat_template else None
+def _model_options(spec: ModelSpec) -> list[Any]:
+    template = hash_file(spec.chat_template) if spec.chat_template else None
+    return [spec.dtype, spec.attn_implementation, template, *spec.additional_special_tokens]
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ptspec.data.template import TokenizerFiles, read_tokenizer
+from ptspec.data.template import TokenizerFiles, tokenizer_files
 from ptspec.recipe.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter
 from ptspec.recipe.estimate.advice import Advice, advise
 from ptspec.recipe.estimate.disk import Disk, disk
@@ -57,7 +57,9 @@ def forecast(plan: Plan, *, device_memory: int | None = None, fresh: bool = Fals
     """What `pt run` would do with `plan`. `device_memory`, in bytes, asks of a GPU of that size."""
     gpu = device_memory is not None or has_accelerator()
     shape, why = _shape(plan)
-    tokenizer = read_tokenizer(Path(plan.model.path), plan.model.chat_template) if plan.model.local else None
+    tokenizer = tokenizer_files(plan.model) if plan.model.local else None
+    if shape is not None and tokenizer is not None and plan.model.additional_special_tokens:
+        shape = shape.grown(tokenizer.size)
     reused = reuses(plan, fresh=fresh)
     saved: dict[str, Adapter | None] = {}
     found = []

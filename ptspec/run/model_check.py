@@ -13,7 +13,7 @@ from typing import Any
 
 from ptspec.data.lengths import refused
 from ptspec.data.sources import PlacedRow, shown
-from ptspec.data.template import TokenizerFiles, read_tokenizer
+from ptspec.data.template import TokenizerFiles, tokenizer_files
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe import targets
 from ptspec.recipe.estimate.settings import Settings
@@ -37,7 +37,7 @@ def check_model(plan: Plan, rows: Rows) -> Iterator[Diagnostic]:
         shape = read_shape(folder)
     except NoShape as error:
         yield _no_model(plan, folder, error)
-    tokenizer = read_tokenizer(folder, plan.model.chat_template)
+    tokenizer = tokenizer_files(plan.model)
     if tokenizer is None:
         yield _no_tokenizer(plan)
     for stage in plan.stages:
@@ -199,7 +199,7 @@ def with_plain_text(plan: Plan) -> Plan:
     """`plan`, its strings left as they are where the tokenizer has no chat template to make turns with."""
     if not plan.model.local:
         return plan
-    tokenizer = read_tokenizer(Path(plan.model.path), plan.model.chat_template)
+    tokenizer = tokenizer_files(plan.model)
     if tokenizer is None or tokenizer.template is not None:
         return plan
     plain = {n: replace(s, chat=False) if isinstance(s, Source) else s for n, s in plan.data.items()}

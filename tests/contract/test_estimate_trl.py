@@ -233,6 +233,12 @@ def test_the_shipped_model_has_the_size_that_is_counted():
     assert safetensors_bytes(read_shape(MODEL).tensors) == file.stat().st_size
 
 
+def test_a_model_with_new_tokens_has_the_parameters_that_are_counted(libraries, base):
+    base.resize_token_embeddings(base.config.vocab_size + 3)
+    grown = read_shape(MODEL).grown(base.config.vocab_size)
+    assert grown.parameters == sum(parameter.numel() for parameter in base.parameters())
+
+
 @pytest.mark.parametrize(
     "optim", ["adamw_torch", "adafactor", "sgd", "adagrad", "adamw_bnb_8bit", "lion_8bit"]
 )

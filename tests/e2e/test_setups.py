@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from conftest import ROOT, run_small
+from peft import AutoPeftModelForCausalLM
 from test_handover import FULL, LORA, OTHER, Bench, bench, quantised, sft  # noqa: F401
 
 from ptspec import methods
@@ -78,6 +79,51 @@ def test_over_bf16_weights_the_reference_is_the_policy(tmp_path, adapter, hand_o
     first, _ = half.stage("sft", "sft", LORA, learning_rate=2e-3, max_steps=3)
     half.stage("dpo", "dpo", adapter, hand_over, first)
     assert all(abs(row["rewards/margins"]) < BF16 for row in half.metrics("dpo"))
+
+
+@pytest.mark.parametrize("hand_over", [Handover.CONTINUE, Handover.MERGE])
+def test_new_tokens_are_carried_across_stages(tmp_path, hand_over):
+    """A tag that the tokenizer did not have: learned with the embeddings, in every folder, in plain PEFT."""
+    spec = ModelSpec(str(ROOT / "data/base_model"), local=True, additional_special_tokens=("<tag>", "<end>"))
+    own = Bench(tmp_path, Bases(spec, find_device()))
+    wide = replace(
+        LORA, lora={**LORA.lora, "target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}
+    )
+    base = own.bases.get(wide)
+    new = base.tokenizer.convert_tokens_to_ids(["<tag>", "<end>"])
+    assert (
+        new == [len(base.tokenizer) - 2, len(base.tokenizer) - 1]
+        and base.tokenizer.encode("<tag>") == new[:1]
+    )
+    first, _ = own.stage("sft", "sft", wide, learning_rate=2e-3, max_steps=2)
+    to = wide if hand_over is Handover.CONTINUE else OTHER
+    second, trained = own.stage("dpo", "dpo", to, hand_over, first)
+    assert trained.beginning.handed_over < 1e-5 and trained.beginning.reference < 1e-5
+    assert all(abs(row["rewards/margins"]) < 1e-5 for row in own.metrics("dpo"))
+    assert (own.logits(to, second) - own.logits(wide, first)).abs().max() < 1e-3
+    ours = own.bases.open(wide, first)[0](torch.tensor([[7, *new]])).logits
+    opened = AutoPeftModelForCausalLM.from_pretrained(first.folder).eval()
+    assert (opened(torch.tensor([[7, *new]])).logits - ours).abs().max() < 1e-5
+    assert ours.shape[-1] == len(base.tokenizer)
+
+
+def test_a_folder_with_new_tokens_opens_over_the_base_as_it_is(tmp_path):
+    """As pt eval opens it, which knows no recipe."""
+    path = str(ROOT / "data/base_model")
+    grown = ModelSpec(path, local=True, additional_special_tokens=("<tag>",))
+    own = Bench(tmp_path, Bases(grown, find_device()))
+    first, _ = own.stage("sft", "sft", LORA, learning_rate=2e-3, max_steps=2)
+    ids = torch.tensor([[7, 8, len(own.bases.get(LORA).tokenizer) - 1]])
+    model, base = Bases(ModelSpec(path, local=True), find_device()).open(LORA, first)
+    assert base.tokenizer.encode("<tag>") == ids[0, -1:].tolist()
+    assert (model(ids).logits - own.bases.open(LORA, first)[0](ids).logits).abs().max() < 1e-5
+
+
+def test_a_base_with_new_tokens_is_the_same_base_each_time():
+    spec = ModelSpec(str(ROOT / "data/base_model"), local=True, additional_special_tokens=("<tag>",))
+    made = [Bases(spec, find_device()).get(LORA).model.get_input_embeddings().weight for _ in range(2)]
+    assert torch.equal(made[0], made[1])
+    assert torch.allclose(made[0][-1], made[0][:-1].mean(0), atol=1e-6)
 
 
 def test_memory_comes_back_between_stages(tmp_path):

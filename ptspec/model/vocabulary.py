@@ -1,0 +1,48 @@
+"""Embeddings that grow by new tokens, the same way every time: each new row is the mean of the old ones.
+
+The mean gives a new token a probability no higher than the average token has (Hewitt 2021, "Initializing New
+Word Embeddings for Pretrained Language Models"), and draws no random number, so that a base which is loaded
+again is the same base.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ptspec.recipe.shape import NoShape, read_header
+
+EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
+"""What transformers' decoders call their input embeddings."""
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+
+
+def rows(model: Any) -> int:
+    """The tokens that `model` has embeddings for."""
+    return int(model.get_input_embeddings().weight.shape[0])
+
+
+def grow(model: Any, tokens: int) -> None:
+    """Gives `model` input and output embeddings for `tokens` tokens, if it has fewer."""
+    before = rows(model)
+    if tokens <= before:
+        return
+    model.resize_token_embeddings(tokens, mean_resizing=False)
+    with torch.no_grad():
+        for layer in (model.get_input_embeddings(), model.get_output_embeddings()):
+            if layer is not None:
+                layer.weight[before:] = layer.weight[:before].float().mean(0).to(layer.weight.dtype)
+                if getattr(layer, "bias", None) is not None:
+                    layer.bias[before:] = layer.bias[:before].float().mean()
+
+
+def rows_saved(adapter: Path) -> int:
+    """The tokens of the embeddings that lie in an adapter's folder; 0 where none do."""
+    try:
+        header = read_header(adapter / ADAPTER_WEIGHTS)
+    except NoShape:
+        return 0
+    found = [header[name].shape[0] for name in header if name.endswith(EMBEDDINGS)]
+    return max(found, default=0)
