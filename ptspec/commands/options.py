@@ -21,6 +21,11 @@ Overrides = Annotated[
 ]
 
 
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Let a recipe and its model run Python that they bring along.")
+]
+
+
 class PlanFormat(str, Enum):
     """How `pt plan` tells."""
 

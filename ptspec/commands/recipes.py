@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptspec.commands.options import Overrides, PlanFormat, Recipe, say, size_in_bytes, tell, time_in_seconds
+from ptspec.commands.options import (
+    AllowCode,
+    Overrides,
+    PlanFormat,
+    Recipe,
+    say,
+    size_in_bytes,
+    tell,
+    time_in_seconds,
+)
 from ptspec.diagnostics import Diagnostic, Exit, InputError
 from ptspec.report.faults import Format, render, summary
 
@@ -58,15 +67,13 @@ def run(
     max_time: Annotated[
         str | None, typer.Option(metavar="TIME", help="Save and stop after this long: 90s, 30m, 2h.")
     ] = None,
-    allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Let the recipe run Python that it names.")
-    ] = False,
+    allow_code: AllowCode = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
 ) -> None:
     """Check a recipe, then train its stages in order, evaluating after each."""
     from ptspec.report.html.write import report_whatever_happens
     from ptspec.report.terminal import listener
-    from ptspec.rewards.build import check_ready
+    from ptspec.run.allowed import check_allowed
     from ptspec.run.options import Options
     from ptspec.run.session import execute
 
@@ -77,7 +84,7 @@ def run(
     output = None if output is None else output.absolute()
     planned = _checked(recipe, overrides or (), output)
     _must_be_one_of(until, [stage.name for stage in planned.stages])
-    check_ready(planned, allow_code=allow_code)
+    check_allowed(planned, allow_code=allow_code)
     if planned.manifest is not None:
         _tell_differences(planned)
     options = Options(until, fresh, seconds, allow_code, context.obj)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptspec.commands.options import WeightType, say
+from ptspec.commands.options import AllowCode, WeightType, say
 from ptspec.diagnostics import Diagnostic, Exit, InputError
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def eval(
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the evaluation files go.")] = None,
     show: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N biggest changes.")] = 0,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of each response.")] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Measure runs, stages, adapters or models, or compare them."""
     from ptspec.events import EvaluationStarted, Event
@@ -38,7 +39,7 @@ def eval(
         if isinstance(event, EvaluationStarted):
             say(f"{event.stage}: measuring on {event.rows:,} rows")
 
-    measured = appraise(ask(runs, data, compare, output, max_new_tokens), listen)
+    measured = appraise(ask(runs, data, compare, output, max_new_tokens, allow_code), listen)
     if compare:
         print(_compared(measured, show, output, context.obj), end="")
     else:
@@ -86,6 +87,7 @@ def export(
     base: Annotated[
         str | None, typer.Option(metavar="NAME", help="What the copied adapter names as its base: a hub id.")
     ] = None,
+    allow_code: AllowCode = False,
 ) -> None:
     """Write a stage's policy as one model, merged and compared with its adapter; or the adapter alone."""
     from ptspec.run.noise import into_log, quiet_environment
@@ -97,13 +99,16 @@ def export(
     quiet_environment()
     # Libraries have things to say when they are imported and when they load a model.
     with into_log(Path(os.devnull)):
-        told = _exported(run, folder, dtype.value if dtype else None, adapter_only, base)
+        told = _exported(run, folder, dtype.value if dtype else None, adapter_only, base, allow_code)
     say(told)
 
 
-def _exported(run: str, folder: Path, dtype: str | None, adapter_only: bool, base: str | None) -> str:
+def _exported(
+    run: str, folder: Path, dtype: str | None, adapter_only: bool, base: str | None, allow_code: bool
+) -> str:
     from ptspec.model.export import export_adapter, export_model
     from ptspec.report.plan import bytes_in_words
+    from ptspec.run.allowed import model_spec
     from ptspec.run.appraise import last_of_each
 
     (target,) = last_of_each([run])
@@ -112,7 +117,8 @@ def _exported(run: str, folder: Path, dtype: str | None, adapter_only: bool, bas
     if adapter_only:
         size = export_adapter(target.artifact, folder, base)
         return f"{folder}: the adapter of {target.name}, {bytes_in_words(size)}"
-    done = export_model(target.artifact, folder, dtype)
+    spec = model_spec(target.artifact.weights, target.recipe, allow_code=allow_code)
+    done = export_model(target.artifact, folder, dtype, spec)
     lines = [f"{folder}: {target.name} merged, {done.dtype}, {bytes_in_words(done.bytes)}"]
     lines += [f"compared with the adapter over its base: {done.distance:.2g} nats a token apart"]
     if done.from_training is not None and target.adapter.use_qlora:

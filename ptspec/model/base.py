@@ -165,5 +165,7 @@ def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:
         "cannot-load-model",
         f"the model {path} cannot be loaded: {str(error).splitlines()[0]}",
         pointer=at,
-        hint='"model" is a folder with config.json, tokenizer and *.safetensors, or a hub id',
+        hint='the model brings its own code: "trust_remote_code": true in the recipe, and --allow-code'
+        if "trust_remote_code" in str(error)
+        else '"model" is a folder with config.json, tokenizer and *.safetensors, or a hub id',
     )

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,34 +64,38 @@ def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) ->
     return _size(folder)
 
 
-def export_model(artifact: Artifact, folder: Path, dtype: str | None = None) -> Exported:
+def export_model(
+    artifact: Artifact, folder: Path, dtype: str | None = None, spec: ModelSpec | None = None
+) -> Exported:
     """Writes the policy of `artifact` to `folder` as whole weights in `dtype` (None: that of its base), with
-    tokenizer, chat template and generation config.
+    tokenizer, chat template and generation config. `spec` says how its base is loaded.
 
     Raises `InputError` for what cannot be exported, `StageError` where what was written computes otherwise.
     """
     _must_be_policy(artifact)
     _must_be_free(folder)
-    base = load_base(ModelSpec(artifact.weights, True, dtype="float32"), AdapterSpec(True), CPU)
-    tokenizer = _tokenizer(artifact, base.tokenizer)
+    spec = replace(spec or ModelSpec(artifact.weights, True), dtype="float32")
+    base = load_base(spec, AdapterSpec(True), CPU)
+    code = {"trust_remote_code": spec.trust_remote_code}
+    tokenizer = _tokenizer(artifact, base.tokenizer, **code)
     model = base.model if not artifact.is_adapter else attach(base.model, artifact.folder, trainable=False)
     left = probes.load(artifact.folder)
     ids = left.ids if left else tuple(tuple(tokenizer(text)["input_ids"]) for text in TEXTS)
     policy = probes.measure(model, ids)
     merged = model.merge_and_unload() if artifact.is_adapter else model
-    chosen = dtype or _stored_dtype(artifact)
+    chosen = dtype or _stored_dtype(artifact, **code)
     with _appearing(folder) as made:
         merged.generation_config = _generation(artifact, merged)
         merged.to(DTYPES[chosen]).save_pretrained(str(made))
         tokenizer.save_pretrained(str(made))
-        distance = _verified(made, policy)
+        distance = _verified(made, policy, **code)
     trained = policy.distance(left) if left else None
     return Exported(folder, chosen, _size(folder), distance, trained)
 
 
-def _verified(folder: Path, policy: Probes) -> float:
+def _verified(folder: Path, policy: Probes, **code: bool) -> float:
     """The distance of what lies in `folder` to `policy`. Raises `StageError` where that is too much."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True)
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True, **code)
     distance = probes.measure(model, policy.ids).distance(policy)
     bound = probes.tolerance(model)
     if not distance <= bound:
@@ -103,11 +107,11 @@ def _verified(folder: Path, policy: Probes) -> float:
     return float(distance)
 
 
-def _tokenizer(artifact: Artifact, base: Any) -> Any:
+def _tokenizer(artifact: Artifact, base: Any, **code: bool) -> Any:
     from transformers import AutoTokenizer
 
     has_own = (artifact.folder / "tokenizer_config.json").is_file()
-    return AutoTokenizer.from_pretrained(artifact.folder) if has_own else base
+    return AutoTokenizer.from_pretrained(artifact.folder, **code) if has_own else base
 
 
 def _generation(artifact: Artifact, model: Any) -> GenerationConfig:
@@ -115,11 +119,11 @@ def _generation(artifact: Artifact, model: Any) -> GenerationConfig:
     return GenerationConfig.from_pretrained(artifact.folder) if has_own else model.generation_config
 
 
-def _stored_dtype(artifact: Artifact) -> str:
+def _stored_dtype(artifact: Artifact, **code: bool) -> str:
     """The type that the base's config names."""
     from transformers import AutoConfig
 
-    named = getattr(AutoConfig.from_pretrained(artifact.weights), "dtype", None)
+    named = getattr(AutoConfig.from_pretrained(artifact.weights, **code), "dtype", None)
     return next((name for name, dtype in DTYPES.items() if dtype == named), "float32")
 
 

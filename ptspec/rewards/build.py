@@ -74,6 +74,8 @@ def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]
     named = {stage.judge for stage in plan.stages} | {plan.evaluation.judge if plan.evaluation else None}
     judges = [spec for name, spec in plan.judges.items() if name in named]
     rewards = {name for stage in plan.stages for name in stage.rewards} | {spec.reward for spec in judges}
+    if plan.evaluation is not None:
+        rewards |= set(plan.rewards)
     for reward in plan.rewards.values():
         if reward.name in rewards and reward.model is None:
             yield partial(_reward, reward, False, allow_code, _unopened)

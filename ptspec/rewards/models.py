@@ -110,7 +110,7 @@ def _random_numbers_kept(device: Device) -> Iterator[None]:
 
 def _classifier(path: str, device: Device, revision: str | None, at: str) -> Any:
     """A sequence classifier with one label and a head of its own."""
-    config = AutoConfig.from_pretrained(path, revision=revision)
+    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     architecture = (config.architectures or ["a model"])[0]
     if not architecture.endswith("ForSequenceClassification"):
         raise InputError(_no_reward_model(path, at, f"it is a {architecture}"))
@@ -127,6 +127,7 @@ def _loaded(path: str, device: Device, revision: str | None = None) -> Any:
         dtype=torch.float32 if device.is_cpu else "auto",
         device_map={"": device.kind},
         use_safetensors=True,
+        trust_remote_code=False,
     )
 
 
@@ -146,7 +147,7 @@ def _adapted(folder: Path, device: Device, base: Base | None, at: str) -> Any:
 def _tokenizer(path: str, revision: str | None, model: Any, base: Base | None) -> Any:
     """The tokenizer beside the weights; of an adapter without one, that of what it stands on."""
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError):
         if not isinstance(model, PeftModel):
             raise
@@ -154,7 +155,7 @@ def _tokenizer(path: str, revision: str | None, model: Any, base: Base | None) -
         if base is not None and base.path == below:
             tokenizer = copy.deepcopy(base.tokenizer)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(below)
+            tokenizer = AutoTokenizer.from_pretrained(below, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

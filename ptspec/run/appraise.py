@@ -13,8 +13,9 @@ from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
 from ptspec.evaluation.measurement import DataStamp, Measurement
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated
-from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, ModelSpec, Source
+from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Source
 from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.run.allowed import model_spec
 from ptspec.run.artifact import (
     ADAPTER_CONFIG,
     MODEL_CONFIG,
@@ -56,6 +57,7 @@ class Question:
     targets: tuple[Target, ...]
     held: Held | None
     output: Path | None
+    allow_code: bool = False
 
 
 def ask(
@@ -64,6 +66,7 @@ def ask(
     compare: bool,
     output: Path | None,
     max_new_tokens: int | None,
+    allow_code: bool = False,
 ) -> Question:
     """The question in `pt eval`'s options. Raises `InputError` before anything is loaded."""
     asked = last_of_each(paths) if compare else targets(paths)
@@ -75,7 +78,10 @@ def ask(
         raise InputError(_not_evaluated(without[0]))
     if output is not None:
         _must_be_ours(output)
-    return Question(tuple(asked), held, output)
+    if held is not None:
+        for target in asked:
+            model_spec(target.model, target.recipe, allow_code=allow_code)
+    return Question(tuple(asked), held, output, allow_code)
 
 
 def appraise(question: Question, listener: Listener) -> list[Measurement]:
@@ -83,7 +89,7 @@ def appraise(question: Question, listener: Listener) -> list[Measurement]:
     if question.held is None:
         measured = [stored_measurement(target) for target in question.targets]
     else:
-        measured = measure_all(question.targets, question.held, listener)
+        measured = measure_all(question.targets, question.held, listener, question.allow_code)
     if question.output is not None:
         _write(measured, question.output, question.held.spec.samples if question.held else 8)
     return measured
@@ -219,7 +225,9 @@ def held_out(path: Path, max_new_tokens: int | None, first: Target) -> Held:
     return Held(Source("data", (path.absolute(),)), spec, int(first.recipe.get("seed", 42)))
 
 
-def measure_all(asked: Sequence[Target], held: Held, listener: Listener) -> list[Measurement]:
+def measure_all(
+    asked: Sequence[Target], held: Held, listener: Listener, allow_code: bool
+) -> list[Measurement]:
     """Each target measured on the same rows, the base weights loaded once for those that share them."""
     from ptspec.evaluation.measure import measure
     from ptspec.model.bases import Bases
@@ -232,7 +240,7 @@ def measure_all(asked: Sequence[Target], held: Held, listener: Listener) -> list
     done: dict[str, Measurement] = {}
     for target in asked:
         bases = shelves.setdefault(
-            target.model, Bases(ModelSpec(target.model, Path(target.model).exists()), device)
+            target.model, Bases(model_spec(target.model, target.recipe, allow_code=allow_code), device)
         )
         listener(EvaluationStarted(target.name, len(rows)))
         model, base = bases.open(target.adapter, target.artifact)

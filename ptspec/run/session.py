@@ -6,14 +6,13 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ptspec.data.sources import shown
-from ptspec.diagnostics import Diagnostic, InputError, Interrupted, Location, PtError, StageError
+from ptspec.diagnostics import Diagnostic, Interrupted, Location, PtError, StageError
 from ptspec.events import Event, Listener, Preparing
-from ptspec.recipe.document import read_document
 from ptspec.recipe.plan import Plan
+from ptspec.run.allowed import located
 from ptspec.run.lock import lock
 from ptspec.run.manifest import EventLog
 from ptspec.run.noise import into_log, quiet_environment
@@ -58,7 +57,7 @@ def _told(plan: Plan) -> Iterator[None]:
     try:
         yield
     except PtError as error:
-        error.diagnostics = tuple(_located(diagnostic, plan) for diagnostic in error.diagnostics)
+        error.diagnostics = tuple(located(diagnostic, plan) for diagnostic in error.diagnostics)
         raise
     except KeyboardInterrupt:
         message = "interrupted; the same command goes on from the last finished stage or checkpoint"
@@ -74,16 +73,3 @@ def _told(plan: Plan) -> Iterator[None]:
                 notes=(f"the whole story is in {shown(plan.output / LOG)}", "finished stages are kept"),
             )
         ) from error
-
-
-def _located(diagnostic: Diagnostic, plan: Plan) -> Diagnostic:
-    """A fault that knows its place in the plan, shown at its line of the recipe, if that still has one."""
-    pointer, where = diagnostic.pointer, diagnostic.location
-    if pointer is None or (where is not None and where.line is not None):
-        return diagnostic
-    try:
-        written = read_document(plan.manifest or plan.recipe)
-        document = written.within("/recipe") if plan.manifest else written
-        return replace(diagnostic, location=document.locate(pointer))
-    except (InputError, KeyError, LookupError):
-        return diagnostic
