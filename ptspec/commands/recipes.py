@@ -82,7 +82,7 @@ def run(
         return
     seconds = None if max_time is None else time_in_seconds(max_time)
     output = None if output is None else output.absolute()
-    planned = _checked(recipe, overrides or (), output)
+    planned = _checked(recipe, overrides or (), output, starts=True)
     _must_be_one_of(until, [stage.name for stage in planned.stages])
     check_allowed(planned, allow_code=allow_code)
     if planned.manifest is not None:
@@ -92,7 +92,7 @@ def run(
         execute(planned, reporting(listen), options)
 
 
-def _checked(recipe: Path, overrides: Sequence[str], output: Path | None) -> Plan:
+def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, starts: bool = False) -> Plan:
     """The plan of a recipe, of a file that `pt plan` kept, or of a run's manifest; ends the command where
     there is a fault."""
     from ptspec.run.again import enter, open_run, read_again
@@ -107,11 +107,11 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None) -> Pla
     if manifest is not None:
         if folder := enter(manifest):
             say(f"in {folder}, where this was run")
-        reading = read_again(manifest, output)
+        reading = read_again(manifest, output, starts=starts)
     elif kept is not None:
-        reading = preflight(kept.recipe_file, kept.overrides, output or kept.output)
+        reading = preflight(kept.recipe_file, kept.overrides, output or kept.output, starts=starts)
     else:
-        reading = preflight(recipe, overrides, output)
+        reading = preflight(recipe, overrides, output, starts=starts)
     tell(reading.diagnostics)
     if reading.plan is None:
         say(f"{summary(reading.diagnostics)}. Nothing was started.")

@@ -17,6 +17,7 @@ from ptspec.data.row_faults import Judge, Use, judge
 from ptspec.data.sources import PlacedRow, Unreadable, scan, shown, unreadable
 from ptspec.diagnostics import Diagnostic, InputError, Location, Severity
 from ptspec.methods.types import Rows
+from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import Mix, Plan, Source
 
 Items = list[PlacedRow | Unreadable]
@@ -94,6 +95,7 @@ class _Pass:
         self.seen = Seen()
         self.tallies: dict[Path, Tally] = {path: Tally() for path in source.paths}
         self.judges: list[Judge] = []
+        self.unrenamed: list[Diagnostic] = []
         self.repeats = Repeats((), frozenset())
 
     def faults(self) -> Iterator[Diagnostic]:
@@ -109,6 +111,7 @@ class _Pass:
                 yield unreadable(item, self.source.at)
         if malformed > SHOWN_LINES:
             yield _and_more(self.source, malformed)
+        yield from self.unrenamed
         for path, tally in self.tallies.items():
             yield from map(self._with_bound, tally.diagnostics(path, self.source.at))
         if not malformed and not self.seen.rows:
@@ -140,6 +143,7 @@ class _Pass:
 
     def _begin(self, columns: frozenset[str]) -> None:
         """The columns of the first row are those of the source."""
+        self.unrenamed = list(_unrenamed(self.source, columns))
         self.judges = [judge(use, columns) for use in self.uses if use.rows is not None]
         self.repeats = Repeats(self.uses, columns)
         wanted = Rows.UNPAIRED_PREFERENCE
@@ -162,6 +166,16 @@ _HELD_OUT = Fault(
     "this prompt stands in the held-out data too: what is measured there was trained on",
     Severity.WARNING,
 )
+
+
+def _unrenamed(source: Source, present: frozenset[str]) -> Iterator[Diagnostic]:
+    """Columns to rename that the first row has not."""
+    there = sorted(source.columns.get(name, name) for name in present)
+    for new, old in source.columns.items():
+        if new not in present:
+            message = f'"columns" takes "{new}" from "{old}", and the data has no column "{old}"'
+            hint = did_you_mean(old, there) or f"columns there: {listed(there)}"
+            yield Diagnostic("missing-column", message, None, f"{source.at}/columns/{new}", hint)
 
 
 def _and_more(source: Source, malformed: int) -> Diagnostic:

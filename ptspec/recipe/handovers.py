@@ -10,6 +10,7 @@ from typing import Any
 
 from ptspec.methods.types import Method, Yields
 from ptspec.recipe.findings import Findings
+from ptspec.recipe.hints import listed
 from ptspec.recipe.names import Chain
 from ptspec.recipe.plan import BASE, AdapterSpec, Handover, ModelSpec, Stage
 from ptspec.recipe.text import join
@@ -46,21 +47,21 @@ def handover(
             message = f'"handover" is given, but no adapter comes in from "{parent}"'
             findings.error("no-adapter", join(at, "handover"), message, "leave it out", key=True)
         return asked
-    fits = _fits(incoming, own, parent, chain)
+    unlike = _unlike(incoming, own, parent, chain)
     if method.yields is Yields.REWARD_MODEL:
         message = f'the reward stage "{name}" cannot start from an adapter: its head goes over whole weights'
         hint = 'leave "from" out (the base), or start from a stage with full weights'
         findings.error("reward-from-adapter", join(at, "from"), message, hint)
         return Handover.MERGE
-    chosen = asked or _default(own, fits)
+    chosen = asked or _default(own, unlike)
     if asked is not None:
-        _check_handover(name, asked, own, fits, at, findings)
+        _check_handover(name, asked, own, unlike, at, findings)
     _check_sum(name, chosen, incoming, own, at, findings)
     return chosen
 
 
-def _default(own: AdapterSpec, fits: bool) -> Handover:
-    if fits and own.use_lora:
+def _default(own: AdapterSpec, unlike: list[str]) -> Handover:
+    if not unlike:
         return Handover.CONTINUE
     return Handover.STACK if own.use_qlora else Handover.MERGE
 
@@ -73,14 +74,15 @@ def _may_bring_adapter(parent: str, chain: Chain) -> bool:
 
 
 def _check_handover(
-    name: str, asked: Handover, own: AdapterSpec, fits: bool, at: str, findings: Findings
+    name: str, asked: Handover, own: AdapterSpec, unlike: list[str], at: str, findings: Findings
 ) -> None:
     where = join(at, "handover")
     if asked is not Handover.MERGE and not own.use_lora:
         message = f'"{asked.value}" needs an adapter to train, and stage "{name}" has use_lora false'
         findings.error("handover-mismatch", where, message, 'use "merge", or set "use_lora": true')
-    elif asked is Handover.CONTINUE and not fits:
-        message = f'stage "{name}" cannot continue the incoming adapter: its adapter settings are different'
+    elif asked is Handover.CONTINUE and unlike:
+        fields = listed(f'"{field}"' for field in unlike)
+        message = f'stage "{name}" cannot continue the incoming adapter: its settings differ in {fields}'
         findings.error("handover-mismatch", where, message, 'give the same settings, or use "merge"')
 
 
@@ -96,7 +98,8 @@ def _check_sum(
     message = f'stage "{name}" cannot {verb}: "{extra}" makes an adapter more than a low-rank sum'
     other = "" if own.use_qlora else '"merge", or '
     hint = f'use {other}"continue" with the adapter settings of the incoming one'
-    findings.error(f"cannot-{chosen.value}", join(at, "handover"), message, hint)
+    where = join(at, "handover")
+    findings.error("cannot-stack" if chosen is Handover.STACK else "cannot-merge", where, message, hint)
 
 
 def _check_precision(
@@ -159,20 +162,17 @@ def _incoming(parent: str, chain: Chain) -> AdapterSpec | None:
     return AdapterSpec(True, lora=loaded if isinstance(loaded, dict) else {})
 
 
-def _fits(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) -> bool:
-    """Whether the incoming adapter is one that this stage's settings would make."""
+def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) -> list[str]:
+    """The settings by which the incoming adapter is not one that this stage would make; [] where it is."""
+    if not own.use_lora:
+        return ["use_lora"]
     if parent not in chain.done:
         # A saved config spells out every field, and module names where a recipe says "all-linear".
         fields = {key: value for key, value in own.lora.items() if value != "all-linear"}
-        return own.use_lora and all(incoming.lora.get(key) == value for key, value in fields.items())
+        return [key for key, value in fields.items() if incoming.lora.get(key) != value]
+    names = dict.fromkeys((*own.lora, *incoming.lora))
+    found = [name for name in names if incoming.lora.get(name) != own.lora.get(name)]
+    found += ["use_qlora"] if incoming.use_qlora != own.use_qlora else []
+    found += ["quantization"] if incoming.quantization != own.quantization else []
     # A stacked adapter has the rank of both its parts.
-    stacked = chain.done[parent].handover is Handover.STACK
-    return (
-        not stacked
-        and incoming.lora == own.lora
-        and (incoming.use_qlora, incoming.quantization)
-        == (
-            own.use_qlora,
-            own.quantization,
-        )
-    )
+    return found or (["r"] if chain.done[parent].handover is Handover.STACK else [])

@@ -74,7 +74,23 @@ ALIASES: Mapping[str, str] = {
     "max_samples": "limit",
     "reward": "rewards",
     "threshold": "min",
+    "minimum": "min",
+    "maximum": "max",
 }
+
+METHODS_ELSEWHERE: Mapping[str, str] = {
+    "ppo": '"grpo" samples and scores as PPO does, without a value model',
+    "rloo": '"grpo" is the nearest; "nash_md" trains by RLOO\'s gradient',
+    "online_dpo": '"nash_md" and "grpo" learn from what they sample',
+    "nash": 'did you mean "nash_md"?',
+    "rm": 'did you mean "reward"?',
+    "reward_model": 'did you mean "reward"?',
+    "reward_modeling": 'did you mean "reward"?',
+    "lora": '"sft", with "adapter": {"use_lora": true}',
+    "qlora": '"sft", with "adapter": {"use_lora": true, "use_qlora": true}',
+    "finetune": 'did you mean "sft"?',
+}
+"""What others call a method, or have in its place."""
 
 _EXTRA: Mapping[str, str] = {
     "warmup_ratio": " (below 1 it is the share of all steps)",

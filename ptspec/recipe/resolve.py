@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Severity
-from ptspec.recipe import rules, sections
+from ptspec.recipe import config_rules, rules, sections
 from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import check_new_tokens
@@ -148,9 +148,11 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     compute = sections.compute(value.get("compute") or {})
     resolved = _stages(value, names, places, findings)
     for stage in resolved:
-        rules.stage_rules(stage, data, compute, findings)
+        config_rules.stage_rules(stage, data, compute, findings)
     name = _name(value, path, findings)
     evaluation = rules.evaluation(value.get("eval"), names, findings)
+    rules.trained_rewards(resolved, rewards, judges, findings)
+    rules.reward_names(names.rewards, findings)
     rules.held_out(evaluation, resolved, findings)
     check_new_tokens(model, resolved, findings)
     return Plan(

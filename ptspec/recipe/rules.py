@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ptspec.methods.types import Feedback
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.names import Names, check_known, each, named
-from ptspec.recipe.plan import BASE, CheckSpec, ComputeSpec, EvaluationSpec, Mix, OnFail, Source, Stage
+from ptspec.recipe.plan import BASE, CheckSpec, EvaluationSpec, JudgeSpec, OnFail, RewardSpec, Stage
 from ptspec.recipe.text import join
-from ptspec.shipped import schema
 
 Value = dict[str, Any]
 
@@ -39,6 +39,37 @@ METRICS = (
     "refusals",
 )
 """What an evaluation can measure, besides the recipe's rewards, which go by their names."""
+
+
+def reward_names(rewards: Sequence[str], findings: Findings) -> None:
+    """A reward is measured under its name, beside the metrics."""
+    for name in rewards:
+        if name in METRICS:
+            message = f'"{name}" is the name of a metric: the reward\'s figures would stand in its place'
+            findings.error("reserved-name", join("/rewards", name), message, "choose another name", key=True)
+
+
+def trained_rewards(
+    stages: Sequence[Stage],
+    rewards: Mapping[str, RewardSpec],
+    judges: Mapping[str, JudgeSpec],
+    findings: Findings,
+) -> None:
+    """A reward model that a stage of the recipe trains is there once that stage is done."""
+    before: list[str] = []
+    trained = {stage.name for stage in stages}
+    for stage in stages:
+        names = list(stage.rewards)
+        judge = judges.get(stage.judge or "")
+        names += [judge.reward] if judge is not None and judge.reward is not None else []
+        for name in names:
+            model = rewards[name].model if name in rewards else None
+            if model in trained and model not in before and stage.method.feedback is not Feedback.NONE:
+                message = f'"{name}" is the model that stage "{model}" trains, which comes later'
+                place = "rewards" if name in stage.rewards else "judge"
+                hint = f'put "{model}" before "{stage.name}"'
+                findings.error("unknown-stage", join(stage.at, place), message, hint)
+        before.append(stage.name)
 
 
 def held_out(evaluation: EvaluationSpec | None, stages: Sequence[Stage], findings: Findings) -> None:
@@ -149,80 +180,6 @@ def _check_over(given: Value, at: str, before: Sequence[str], findings: Findings
         known = [*before, BASE]
         hint = did_you_mean(over, known) or f"earlier: {listed(known)}"
         findings.error("unknown-stage", where, f'"{over}" is not an earlier stage', hint)
-
-
-def stage_rules(
-    stage: Stage, data: Mapping[str, Source | Mix], compute: ComputeSpec | None, findings: Findings
-) -> None:
-    """Values of a stage's config that contradict each other or another section."""
-    config, at = stage.config, join(stage.at, "config")
-    if config.get("max_steps", -1) > 0 and "num_train_epochs" in config:
-        message = '"num_train_epochs" has no effect: "max_steps" overrides it'
-        findings.warn("contradiction", join(at, "num_train_epochs"), message, "keep one", key=True)
-    if config.get("bf16") and config.get("fp16"):
-        findings.error("contradiction", join(at, "fp16"), '"bf16" and "fp16" cannot both be true', "keep one")
-    if stage.method.online:
-        _check_groups(stage, compute, findings)
-    _check_precision(config, at, compute, findings)
-    _check_loss_weights(config, at, findings)
-    source = data.get(stage.data)
-    if isinstance(source, Source) and source.streaming and config.get("max_steps", -1) <= 0:
-        message = f'stage "{stage.name}" needs "max_steps": its data is streamed, its length is not known'
-        findings.error("missing-key", at if stage.config else stage.at, message, '"config": {"max_steps": …}')
-
-
-def _check_groups(stage: Stage, compute: ComputeSpec | None, findings: Findings) -> None:
-    """TRL samples `num_generations` completions of each prompt; a generation batch holds whole groups."""
-    fields = schema(f"trl/{stage.method.name}.schema.json")["properties"]
-
-    def value(name: str) -> Any:
-        default = stage.method.defaults.get(name, fields[name].get("default"))
-        return stage.config.get(name, default)
-
-    processes = compute.processes * compute.nodes if compute else 1
-    rows, group = value("per_device_train_batch_size"), value("num_generations")
-    steps = value("steps_per_generation") or value("gradient_accumulation_steps")
-    batch = value("generation_batch_size") or rows * processes * steps
-    if batch % group:
-        place = next((k for k in _GROUP_FIELDS if k in stage.config), None)
-        at = join(stage.at, "config", place) if place else stage.at
-        message = f"a generation batch of {batch} rows cannot be split into groups of num_generations {group}"
-        over = f" × {processes} processes" if processes > 1 else ""
-        parts = f"per_device_train_batch_size {rows} × {_steps_by(stage)} {steps}{over}"
-        what = "it" if "generation_batch_size" in stage.config else parts
-        hint = f"make {what} a multiple of {group}"
-        findings.error("contradiction", at, message, hint)
-
-
-def _steps_by(stage: Stage) -> str:
-    return "steps_per_generation" if "steps_per_generation" in stage.config else "gradient_accumulation_steps"
-
-
-_GROUP_FIELDS = (
-    "num_generations",
-    "generation_batch_size",
-    "per_device_train_batch_size",
-    "steps_per_generation",
-    "gradient_accumulation_steps",
-)
-
-
-def _check_precision(
-    config: Mapping[str, Any], at: str, compute: ComputeSpec | None, findings: Findings
-) -> None:
-    precision = compute.precision if compute else None
-    for key in ("bf16", "fp16"):
-        if precision and config.get(key) is not None and config[key] != (precision == key):
-            message = f'"{key}" is {str(config[key]).lower()}, but /compute/precision is "{precision}"'
-            findings.error("contradiction", join(at, key), message, "keep one")
-
-
-def _check_loss_weights(config: Mapping[str, Any], at: str, findings: Findings) -> None:
-    losses, weights = config.get("loss_type"), config.get("loss_weights")
-    count = len(losses) if isinstance(losses, list) else 1
-    if isinstance(weights, list) and len(weights) != count:
-        message = f"{len(weights)} loss_weights for {count} loss_type{'s' if count != 1 else ''}"
-        findings.error("contradiction", join(at, "loss_weights"), message, "one weight a loss")
 
 
 def unused(adapter: Value, stages: Sequence[Stage], findings: Findings) -> None:

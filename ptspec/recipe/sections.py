@@ -197,7 +197,8 @@ def _function(text: str | None, at: str, places: Places, findings: Findings) -> 
     try:
         functions = _functions(found)
     except (SyntaxError, ValueError, OSError) as error:
-        findings.error("no-such-function", at, f"{file} cannot be read as Python: {error}")
+        line = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
+        findings.error("no-such-function", at, f"{file} cannot be read as Python: {line}")
         return text
     if name not in functions:
         hint = did_you_mean(name, functions) or f"functions there: {listed(functions) or 'none'}"

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from ptspec.diagnostics import Diagnostic
 from ptspec.methods import METHODS
 from ptspec.recipe.document import Document
-from ptspec.recipe.hints import alias, did_you_mean, listed
+from ptspec.recipe.hints import ALIASES, METHODS_ELSEWHERE, alias, did_you_mean, listed
 from ptspec.recipe.text import at, join, split
 from ptspec.shipped import schema as shipped
 
@@ -43,6 +43,7 @@ _KINDS = {
     "object": "an object {…}",
     "null": "null",
 }
+_SWITCHES = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _BOUNDS = {
     "minimum": "at least",
     "maximum": "at most",
@@ -107,14 +108,16 @@ def _wrong_type(error: Complaint, document: Document) -> Diagnostic:
 def _write_instead(error: Complaint, kinds: list[str]) -> str | None:
     value, schema = error.instance, error.schema
     if isinstance(value, str):
-        if "boolean" in kinds and value.lower() in ("true", "false"):
-            return f"write {value.lower()}, without quotes"
+        if "boolean" in kinds and value.lower() in _SWITCHES:
+            return f"write {_SWITCHES[value.lower()]}, without quotes"
         if {"number", "integer"} & set(kinds) and _is_number(value):
             return f"write {value}, without quotes"
         if "object" in kinds and isinstance(schema, dict) and schema.get("title") == "a source":
             return f'write {{"path": {json.dumps(value, ensure_ascii=False)}}}'
     if isinstance(value, float) and value.is_integer() and "integer" in kinds:
         return f"write {int(value)}"
+    if kinds == ["string"] and isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+        return f"write {json.dumps(value[0], ensure_ascii=False)}: one name, no list"
     if "array" in kinds and isinstance(value, str | dict):
         return "put it in a list: [ … ]"
     if "boolean" in kinds and value in (0, 1):
@@ -134,6 +137,8 @@ def _is_number(text: str) -> bool:
 def _not_one_of(error: Complaint, document: Document) -> Diagnostic:
     allowed = [value for value in error.validator_value if value is not None]
     near = did_you_mean(error.instance, map(str, allowed)) if isinstance(error.instance, str) else None
+    if list(error.absolute_path)[-1:] == ["method"]:
+        near = METHODS_ELSEWHERE.get(str(error.instance).lower(), near)
     choice = "one of " + listed((str(value) for value in allowed), 40)
     pointer = _pointer(error)
     message = f"{subject(pointer)} is {shown(error.instance)}, which is none of its values"
@@ -232,7 +237,7 @@ def _meant(key: str, known: list[str], pointer: str, document: Document) -> str 
 
 def _elsewhere(key: str, pointer: str, document: Document) -> str | None:
     """Where `key` is known: another object of the recipe, or another method's config."""
-    steps = split(pointer)
+    steps, key = split(pointer), ALIASES.get(key, key)
     in_config = steps[0] == "stages" and len(steps) > 3 and steps[2] == "config"
     owners = [name for name in METHODS if key in shipped(f"trl/{name}.schema.json")["properties"]]
     if owners and in_config:
@@ -241,7 +246,7 @@ def _elsewhere(key: str, pointer: str, document: Document) -> str | None:
         method = at(document.value, f"/stages/{steps[1]}/method")
         return 'goes to "config"' if method in owners else f'goes to the "config" of {listed(owners)}'
     if owners and len(steps) == 1:
-        return f'goes to the "config" of a stage ({listed(owners)})'
+        return f'"{key}" goes to the "config" of a stage ({listed(owners)})'
     if key in shipped("peft/lora.schema.json")["properties"] and steps[-2:-1] != ["adapter"]:
         return "goes to /adapter"
     if key in shipped("bnb/bitsandbytes.schema.json")["properties"]:

@@ -47,10 +47,11 @@ def enter(manifest: Manifest) -> Path | None:
     return manifest.working_directory
 
 
-def read_again(manifest: Manifest, output: Path | None) -> Reading:
+def read_again(manifest: Manifest, output: Path | None, *, starts: bool = False) -> Reading:
     """The recipe of `manifest`, checked as any other, over the very commit of its model; to `output`, else to
     the folder that the manifest lies in."""
-    reading = preflight(manifest.recipe_file, (), output or manifest.run.absolute(), manifest.file)
+    output = output or manifest.run.absolute()
+    reading = preflight(manifest.recipe_file, (), output, manifest.file, starts=starts)
     if reading.plan is None or reading.plan.model.local:
         return reading
     pinned = replace(reading.plan.model, revision=manifest.revision)

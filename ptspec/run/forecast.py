@@ -5,8 +5,6 @@ Reads data, the tokenizer's files and safetensors headers; loads no model, impor
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +20,7 @@ from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.recipe.shape import ModelShape, NoShape, read_shape
 from ptspec.recipe.targets import UnknownTargets
 from ptspec.run.artifact import ADAPTER_CONFIG
+from ptspec.run.machine_check import has_accelerator
 from ptspec.run.reuse import Reuse, reuses
 from ptspec.run.rowcount import Counted, count_rows
 
@@ -69,15 +68,6 @@ def forecast(plan: Plan, *, device_memory: int | None = None, fresh: bool = Fals
         unknown = (*([why] if why else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
     return Forecast(plan, gpu, device_memory, shape.parameters if shape else None, tuple(found))
-
-
-def has_accelerator() -> bool:
-    """Whether this machine seems to have one, without asking torch."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
-        return False
-    if platform.system() == "Darwin":
-        return platform.machine() == "arm64"
-    return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd"))
 
 
 def _shape(plan: Plan) -> tuple[ModelShape | None, str | None]:

@@ -16,21 +16,35 @@ from ptspec.recipe.schema import in_file_order
 from ptspec.recipe.text import join
 from ptspec.rewards.builtin import option_faults
 from ptspec.rewards.check import check_functions
+from ptspec.run.machine_check import check_machine
 from ptspec.run.model_check import check_model, with_plain_text
+from ptspec.run.stage_check import check_stages
 
 
 def preflight(
-    path: Path, overrides: Sequence[str] = (), output: Path | None = None, manifest: Path | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    output: Path | None = None,
+    manifest: Path | None = None,
+    *,
+    starts: bool = False,
 ) -> Reading:
     """The recipe read, from `path` or as `manifest` holds it, its rewards, its model and the rows of its data
-    checked; of a faulty one, what is not faulty."""
+    checked; of a faulty one, what is not faulty. Where the run `starts` on this machine, what the machine
+    lacks is an error."""
     reading = read_recipe(path, overrides, output, manifest)
     plan = reading.plan or reading.partial
     if plan is None or reading.document is None:
         return reading
     document = reading.document
     checked = check_plan(plan)
-    told = [*check_rewards(plan), *check_functions(plan), *_model(plan, checked, reading.errors)]
+    told = [
+        *check_rewards(plan),
+        *check_functions(plan),
+        *_model(plan, checked, reading.errors),
+        *check_machine(plan, starts=starts),
+        *(check_stages(plan, checked.sources) if not reading.errors else ()),
+    ]
     here = [_located(d, document) for d in told if d.location is None]
     elsewhere = [d for d in told if d.location is not None]
     rows = [_located(d, document) for d in checked.diagnostics]

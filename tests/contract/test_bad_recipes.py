@@ -13,6 +13,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -48,8 +49,9 @@ def told(case: Path) -> tuple[int, str]:
     stderr = io.StringIO()
     before = Path.cwd()
     os.chdir(case)
+    no_gpu = mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="")
     try:
-        with contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
+        with no_gpu, contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
             main(["validate", "recipe.json", *(part for text in overrides for part in ("--set", text))])
     finally:
         os.chdir(before)
@@ -63,6 +65,14 @@ def test_a_faulty_recipe_gives_its_expected_text(case):
     assert code == 2
 
 
+def strings(node: ast.AST) -> Iterator[str]:
+    """The string that `node` is, or each of those that a condition chooses between."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        yield node.value
+    elif isinstance(node, ast.IfExp):
+        yield from (*strings(node.body), *strings(node.orelse))
+
+
 def codes_of(file: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(file.read_text("utf-8"))):
         if isinstance(node, ast.Call):
@@ -70,9 +80,7 @@ def codes_of(file: Path) -> Iterator[str]:
             index = CODE_ARGUMENT.get(name)
             given = [k.value for k in node.keywords if k.arg == "code"] if name in CODE_ARGUMENT else []
             given += node.args[index : index + 1] if index is not None else []
-            yield from (
-                arg.value for arg in given if isinstance(arg, ast.Constant) and isinstance(arg.value, str)
-            )
+            yield from (code for arg in given for code in strings(arg))
 
 
 def reached(module: str) -> set[str]:

@@ -1,0 +1,245 @@
+"""Values of a stage's config that contradict each other or another section, that TRL refuses once the model
+is loaded, or that it passes over without a word.
+
+Read from the trainers and configs of TRL 1.16 and transformers 5.23: what fails there fails here, at its
+line.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ptspec.recipe.findings import Findings
+from ptspec.recipe.hints import listed
+from ptspec.recipe.plan import ComputeSpec, Mix, Source, Stage
+from ptspec.recipe.text import join
+from ptspec.shipped import schema
+
+SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
+"""Losses of DPO that `label_smoothing` has a part in; "sigmoid" is none of them."""
+DIVERGENT = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
+"""Losses of DPO that stand over another divergence than reverse KL."""
+
+# A field that has an effect only where another one has one of these values.
+NEEDS: Mapping[str, Mapping[str, tuple[str, tuple[object, ...]]]] = {
+    "sft": {"packing_strategy": ("packing", (True,))},
+    "dpo": {
+        "label_smoothing": ("loss_type", SMOOTHED),
+        "discopop_tau": ("loss_type", ("discopop",)),
+        "f_alpha_divergence_coef": ("f_divergence_type", ("alpha_divergence",)),
+        "precompute_ref_batch_size": ("precompute_ref_log_probs", (True,)),
+        "ref_model_mixup_alpha": ("sync_ref_model", (True,)),
+        "ref_model_sync_steps": ("sync_ref_model", (True,)),
+    },
+    "kto": {
+        "precompute_ref_batch_size": ("precompute_ref_log_probs", (True,)),
+        "ref_model_mixup_alpha": ("sync_ref_model", (True,)),
+        "ref_model_sync_steps": ("sync_ref_model", (True,)),
+    },
+    "grpo": {
+        "ref_model_mixup_alpha": ("sync_ref_model", (True,)),
+        "ref_model_sync_steps": ("sync_ref_model", (True,)),
+        "sapo_temperature_neg": ("loss_type", ("sapo",)),
+        "sapo_temperature_pos": ("loss_type", ("sapo",)),
+    },
+}
+
+
+class _Config:
+    """The config of a stage: its values with the defaults of method and TRL, and where they stand."""
+
+    def __init__(self, stage: Stage, findings: Findings) -> None:
+        self.stage, self.findings = stage, findings
+        self.given, self.at = stage.config, join(stage.at, "config")
+        self._fields = schema(f"trl/{stage.method.name}.schema.json")["properties"]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.given.get(name, self.default(name))
+
+    def default(self, name: str) -> Any:
+        return self.stage.method.defaults.get(name, self._fields.get(name, {}).get("default"))
+
+    def place(self, *names: str) -> str:
+        """The first of the fields `names` that the recipe gives, else the stage."""
+        return next((join(self.at, name) for name in names if name in self.given), self.stage.at)
+
+    def contradiction(self, message: str, hint: str, *names: str) -> None:
+        self.findings.error("contradiction", self.place(*names), message, hint)
+
+    def losses(self) -> list[str]:
+        loss = self["loss_type"]
+        return [loss] if isinstance(loss, str) else list(loss or ())
+
+
+def stage_rules(
+    stage: Stage, data: Mapping[str, Source | Mix], compute: ComputeSpec | None, findings: Findings
+) -> None:
+    """Every rule for the config of one stage."""
+    config = _Config(stage, findings)
+    _training(config)
+    if stage.method.online:
+        _groups(config, compute)
+    if rules := _METHODS.get(stage.method.name):
+        rules(config)
+    _without_effect(config)
+    _precision(config, compute)
+    _reference(config)
+    source = data.get(stage.data)
+    if isinstance(source, Source) and source.streaming and config["max_steps"] <= 0:
+        message = f'stage "{stage.name}" needs "max_steps": its data is streamed, its length is not known'
+        where = config.at if stage.config else stage.at
+        findings.error("missing-key", where, message, '"config": {"max_steps": …}')
+
+
+def _training(config: _Config) -> None:
+    """What transformers' TrainingArguments refuse, or override."""
+    if config["max_steps"] > 0 and "num_train_epochs" in config.given:
+        message = '"num_train_epochs" has no effect: "max_steps" overrides it'
+        place = join(config.at, "num_train_epochs")
+        config.findings.warn("contradiction", place, message, "keep one", key=True)
+    if config.given.get("bf16") and config.given.get("fp16"):
+        config.contradiction('"bf16" and "fp16" cannot both be true', "keep one", "fp16")
+    if config["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy"):
+        message = (
+            f'"{config["lr_scheduler_type"]}" follows an evaluation inside the training, and there is none'
+        )
+        config.contradiction(message, '"cosine" or "linear" need none', "lr_scheduler_type")
+    for name in ("logging_steps", "save_steps"):
+        value = config.given.get(name)
+        if isinstance(value, float) and value > 1 and not value.is_integer():
+            message = f'"{name}" is {value}: above 1 it counts steps, below it is a share of them'
+            config.contradiction(message, f"write {round(value)}", name)
+    workers = config["dataloader_num_workers"]
+    for name in ("dataloader_prefetch_factor", "dataloader_persistent_workers"):
+        if config.given.get(name) and not workers:
+            message = f'"{name}" is of data loader workers, and "dataloader_num_workers" is 0'
+            config.contradiction(message, "leave it out, or set dataloader_num_workers", name)
+
+
+def _groups(config: _Config, compute: ComputeSpec | None) -> None:
+    """TRL samples `num_generations` completions of each prompt; a generation batch holds whole groups."""
+    processes = compute.processes * compute.nodes if compute else 1
+    rows, group = config["per_device_train_batch_size"] * processes, config["num_generations"]
+    given = config.given.get("generation_batch_size")
+    if config.given.get("auto_find_batch_size"):
+        message = (
+            '"auto_find_batch_size" would break up the groups of num_generations completions of a prompt'
+        )
+        config.contradiction(
+            message, "leave it out; lower per_device_train_batch_size instead", "auto_find_batch_size"
+        )
+    if given and config.given.get("steps_per_generation"):
+        message = '"generation_batch_size" and "steps_per_generation" say the same thing twice'
+        config.contradiction(message, "keep one", "steps_per_generation")
+        return
+    if given and given % rows:
+        message = f"a generation batch of {given} rows cannot be split into steps of {rows} rows"
+        config.contradiction(message, f"make it a multiple of {rows}", "generation_batch_size")
+        return
+    steps = config["steps_per_generation"] or config["gradient_accumulation_steps"]
+    batch = given or rows * steps
+    if batch % group:
+        message = f"a generation batch of {batch} rows cannot be split into groups of num_generations {group}"
+        each = config["per_device_train_batch_size"]
+        over = f" × {processes} processes" if processes > 1 else ""
+        by = "steps_per_generation" if config["steps_per_generation"] else "gradient_accumulation_steps"
+        what = "it" if given else f"per_device_train_batch_size {each} × {by} {steps}{over}"
+        config.contradiction(message, f"make {what} a multiple of {group}", *_GROUP_FIELDS)
+
+
+_GROUP_FIELDS = (
+    "num_generations",
+    "generation_batch_size",
+    "per_device_train_batch_size",
+    "steps_per_generation",
+    "gradient_accumulation_steps",
+)
+
+
+def _sft(config: _Config) -> None:
+    if config["packing"] and config["max_length"] is None:
+        config.contradiction(
+            '"packing" fills sequences of "max_length" tokens, which is null', "give it", "max_length"
+        )
+    if config["padding_free"] and not config["packing"] and config["max_length"] is not None:
+        message = '"padding_free" without "packing" cuts nothing, whatever "max_length" says'
+        config.contradiction(message, 'set "packing": true, or "max_length": null', "padding_free")
+
+
+def _dpo(config: _Config) -> None:
+    losses, weights = config.losses(), config.given.get("loss_weights")
+    if isinstance(weights, list) and len(weights) != len(losses):
+        message = f"{len(weights)} loss_weights for {len(losses)} loss_type{'s' if len(losses) != 1 else ''}"
+        config.contradiction(message, "one weight a loss", "loss_weights")
+    others = [loss for loss in losses if loss not in DIVERGENT]
+    if config["f_divergence_type"] != "reverse_kl" and others:
+        message = f'"{others[0]}" has no form for "{config["f_divergence_type"]}"'
+        config.contradiction(message, f'"reverse_kl", or a loss of {listed(DIVERGENT)}', "f_divergence_type")
+    if config["use_weighting"] and {"aot", "aot_unpaired"} & set(losses):
+        message = '"use_weighting" weighs pairs, and "aot" sorts answers out of their pairs'
+        config.contradiction(message, "keep one", "use_weighting")
+    if "exo_pair" in losses and not config["label_smoothing"]:
+        message = '"exo_pair" needs a "label_smoothing" above 0'
+        config.contradiction(message, '"label_smoothing": 0.001 is the paper\'s', "loss_type")
+    if config["padding_free"]:
+        message = '"padding_free" has no effect: DPO in TRL 1.16 pads all the same'
+        config.findings.warn("unused-key", join(config.at, "padding_free"), message, "leave it out", key=True)
+
+
+def _kto(config: _Config) -> None:
+    strategy = config["train_sampling_strategy"]
+    if (
+        config["loss_type"] == "kto"
+        and "train_sampling_strategy" in config.given
+        and strategy != "sequential"
+    ):
+        message = f'the kto loss compares neighbours of a batch, which "{strategy}" would part'
+        config.contradiction(
+            message, "leave it out: the rows are shuffled once, before", "train_sampling_strategy"
+        )
+
+
+_METHODS = {"sft": _sft, "dpo": _dpo, "kto": _kto}
+
+
+def _reference(config: _Config) -> None:
+    """TRL moves a reference only where it is a model of its own, and still there."""
+    if not config["sync_ref_model"]:
+        return
+    if config.stage.adapter.use_lora:
+        message = '"sync_ref_model" needs a reference model of its own, and with LoRA there is none'
+        config.contradiction(message, 'leave it out, or set "use_lora": false', "sync_ref_model")
+    elif config["precompute_ref_log_probs"]:
+        message = '"sync_ref_model" moves the reference that "precompute_ref_log_probs" computes once'
+        config.contradiction(message, "keep one", "sync_ref_model")
+    elif not config.stage.has_reference:
+        message = (
+            f'"sync_ref_model" moves a reference, and with "beta": 0 {config.stage.method.name} has none'
+        )
+        config.contradiction(message, 'give a "beta" above 0', "sync_ref_model")
+
+
+def _without_effect(config: _Config) -> None:
+    for name, (other, values) in NEEDS.get(config.stage.method.name, {}).items():
+        if name not in config.given or config[name] == config.default(name):
+            continue
+        has = config.losses() if other == "loss_type" else [config[other]]
+        if not set(has) & set(values):
+            message = f'"{name}" has no effect with "{other}": {_shown(has)}'
+            hint = f'it goes with "{other}": {_shown(values)}'
+            config.findings.warn("unused-key", join(config.at, name), message, hint, key=True)
+
+
+def _shown(values: Sequence[object]) -> str:
+    return listed(json.dumps(value) for value in values)
+
+
+def _precision(config: _Config, compute: ComputeSpec | None) -> None:
+    precision = compute.precision if compute else None
+    for key in ("bf16", "fp16"):
+        given = config.given.get(key)
+        if precision and given is not None and given != (precision == key):
+            message = f'"{key}" is {str(given).lower()}, but /compute/precision is "{precision}"'
+            config.contradiction(message, "keep one", key)

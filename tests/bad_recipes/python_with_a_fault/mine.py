@@ -1,0 +1,2 @@
+def reward(prompts, completions)
+    return [0.0]
