@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ptspec.data.formats import EvaluationRow, evaluation_row, shape_for, to_trl, wanted
-from ptspec.data.sources import read_rows
+from ptspec.data.sources import read_rows, shown
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Mix, Source
@@ -93,3 +94,43 @@ def _other_columns(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _fault(source: Source, what: str) -> Diagnostic:
     return Diagnostic("missing-column", f'data "{source.name}": {what}', pointer=source.at)
+
+
+def places(
+    data: Mapping[str, Source | Mix], name: str, rows: Rows, wanted_rows: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """Where each of `wanted_rows`, as `load` gave them, stands: "data/train.jsonl:17", or the beginning of
+    its text where it comes from the hub."""
+    found: dict[str, str] = {}
+    for source in local_parts(data, name):
+        for row in read_rows(source):
+            shape = shape_for(rows, frozenset(row.values))
+            converted = to_trl(row.values, rows, shape, source.chat) if shape else ()
+            extra = _other_columns(row.values) if rows is Rows.PROMPT_ONLY else {}
+            for new in converted:
+                found.setdefault(_key(extra | dict(new)), f"{shown(row.file)}:{row.line}")
+    return [found.get(_key(row)) or _beginning(row) for row in wanted_rows]
+
+
+def local_parts(data: Mapping[str, Source | Mix], name: str) -> list[Source]:
+    """The sources on this machine that `data[name]` is made of."""
+    source = data[name]
+    if isinstance(source, Mix):
+        return [part for mixed in source.weights for part in local_parts(data, mixed)]
+    return [source] if source.hub is None else []
+
+
+def _key(row: Any) -> str:
+    """A row to compare by: Arrow fills columns that a row has not with nulls, at any depth."""
+    return json.dumps(_filled(row), sort_keys=True, default=str)
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _filled(one) for name, one in value.items() if one is not None}
+    return [_filled(one) for one in value] if isinstance(value, list) else value
+
+
+def _beginning(row: Mapping[str, Any], width: int = 60) -> str:
+    text = json.dumps(_filled(row), ensure_ascii=False, default=str)
+    return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,8 @@ RECORD = "stage.json"
 ADAPTER_CONFIG = "adapter_config.json"
 MODEL_CONFIG = "config.json"
 FORMAT = 1
+_BESIDE = re.compile(r"\..+\.(json|html)\.[a-z0-9_]{8}")
+"""Names of the files beside, which `whole_file` renames."""
 PICKLES = ("optimizer.pt", "scheduler.pt", "training_args.bin", "scaler.pt", "optimizer.bin")
 
 
@@ -98,10 +101,18 @@ def publish(partial: Path, final: Path) -> None:
 
 
 def recover(final: Path) -> None:
-    """Puts back a folder that a crash inside `publish` left aside."""
+    """Puts back a folder that a crash inside `publish` left aside; removes it where the new one is there."""
     aside = final.parent / f".{final.name}.old"
     if aside.exists() and not final.exists():
         aside.rename(final)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a crash inside `whole_file` left in `folder`. Only for whoever writes there alone."""
+    for path in folder.glob(".*"):
+        if _BESIDE.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -28,7 +28,7 @@ from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.models import open_reward_model
 from ptspec.run.artifact import Artifact, open_artifact
 from ptspec.run.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
-from ptspec.training.train import METRICS
+from ptspec.training.listen import METRICS
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,7 @@ class Assessor:
     def rows(self) -> list[EvaluationRow]:
         if self._rows is None:
             self._rows = load_evaluation(self.plan.data, self._spec.data)
+            self.hashes.must_be_unchanged(self._spec.data)
         return self._rows
 
     def _stamp(self, rows: int) -> DataStamp:

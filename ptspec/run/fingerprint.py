@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.sources import content_hash
+from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.model.hub import commit
 from ptspec.recipe.plan import (
     EvaluationSpec,
@@ -70,6 +71,13 @@ class Hashes:
             self._sources[name] = self._hash_source(self._plan.data[name])
         return self._sources[name]
 
+    def must_be_unchanged(self, name: str) -> None:
+        """Raises `StageError` where a source is not what it was when it was hashed. Asked after its rows were
+        read: what was read in between is then known to be what the fingerprints say."""
+        source = self._plan.data[name]
+        if self._hash_source(source) != self._sources.get(name):
+            raise StageError(_changed_data(source))
+
     def file(self, name: str) -> str:
         """The hash of a file that a recipe names, found from the working directory or beside the recipe."""
         places = (Path(name), self._plan.recipe.parent / name)
@@ -85,7 +93,8 @@ class Hashes:
 
     def _hash_source(self, source: Source | Mix) -> Any:
         if isinstance(source, Mix):
-            return [[self.source(part), weight] for part, weight in source.weights.items()]
+            parts = self._plan.data
+            return [[self._hash_source(parts[part]), weight] for part, weight in source.weights.items()]
         options = {
             "columns": dict(source.columns),
             "limit": source.limit,
@@ -95,6 +104,21 @@ class Hashes:
         }
         where = [source.hub, source.config_name] if source.hub else content_hash(source)
         return [where, options]
+
+
+def _changed_data(source: Source | Mix) -> Diagnostic:
+    return Diagnostic(
+        "data-changed",
+        f'the data "{source.name}" changed after this run had begun',
+        pointer=source.at,
+        hint="start the same command again when the data is as it should be",
+        notes=("finished stages are kept; those that used this data are then trained again",),
+    )
+
+
+def parent_fingerprint(stage: Stage, fingerprints: Mapping[str, str]) -> str:
+    """The fingerprint of what comes into `stage`: of a stage among `fingerprints`, else of a folder."""
+    return fingerprints.get(stage.parent) or hash_folder(Path(stage.parent))
 
 
 def hash_model(spec: ModelSpec) -> str:

@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.load import load, strings_in
 from ptspec.data.sources import shown
 from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, Location
 from ptspec.evaluation.checks import Outcome, outcome
@@ -26,38 +25,33 @@ from ptspec.events import (
     StageFinished,
     StageLine,
     StageReused,
+    StageTrained,
 )
-from ptspec.methods.types import Yields
-from ptspec.model import probes
 from ptspec.model.bases import Bases
 from ptspec.model.device import Device, find_device
-from ptspec.model.handover import changes_weights, describe_adapter, prepare
-from ptspec.model.probes import Probes
-from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, RewardSpec, Stage
-from ptspec.rewards.build import judge as judge_named
-from ptspec.rewards.build import reward_functions, reward_weights
-from ptspec.rewards.models import RewardModel, open_reward_model
+from ptspec.model.handover import describe_adapter
+from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
 from ptspec.run.artifact import (
     FORMAT,
     RECORD,
-    Artifact,
     finished_record,
-    open_artifact,
     partial_folder,
     publish,
+    read_json,
     recover,
     strip_pickles,
+    sweep,
     write_json,
 )
 from ptspec.run.assess import Assessor
-from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredients
+from ptspec.run.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
 from ptspec.run.ledger import CHANGED, Ledger
+from ptspec.run.making import Maker, reference_of
 from ptspec.run.manifest import now, write_manifest
 from ptspec.run.options import LOG, Options
-from ptspec.run.reuse import MARK
-from ptspec.training.begin import check_saved
-from ptspec.training.stop import Wish
-from ptspec.training.train import CHECKPOINTS, Job, Signals, Trained, train
+from ptspec.run.reuse import MARK, is_made_for, is_trained
+from ptspec.training.train import CHECKPOINTS, Trained
+from ptspec.training.wish import Wish
 
 
 @dataclass(frozen=True)
@@ -81,6 +75,7 @@ class Run:
         self.ledger = Ledger(plan.output)
         self.bases = Bases(plan.model, self.device)
         self.assessor = Assessor(plan, self.bases, self.hashes, listener, options.allow_code)
+        self.maker = Maker(plan, self.bases, self.hashes, self.device, listener, options, wish)
         self.fingerprints: dict[str, str] = {BASE: BASE}
         self.checks: list[Outcome] = []
 
@@ -88,9 +83,9 @@ class Run:
         """Runs the stages. Raises `CheckError` where a check that stops did not hold."""
         begun = time.monotonic()
         stages = self._wanted()
-        self._announce(stages)
         self._write_manifest()
-        if self.plan.evaluation is not None:
+        self._announce(stages)
+        if self.plan.evaluation is not None and self.wish.reason is None:
             self.assessor.base()
         for stage in stages:
             if self.wish.reason is not None:
@@ -127,7 +122,7 @@ class Run:
     def _stage(self, stage: Stage) -> None:
         final = self.plan.output / stage.name
         recover(final)
-        covered = ingredients(self.plan, stage, self._parent_fingerprint(stage), self.hashes)
+        covered = ingredients(self.plan, stage, parent_fingerprint(stage, self.fingerprints), self.hashes)
         fingerprint = self.fingerprints[stage.name] = digest(covered)
         record = finished_record(self.plan.output, stage.name)
         is_same = record is not None and record.get("fingerprint") == fingerprint and not self.options.fresh
@@ -141,90 +136,23 @@ class Run:
             self.assessor.stage(stage, final)
             self._check(stage)
 
-    def _parent_fingerprint(self, stage: Stage) -> str:
-        if stage.parent in self.fingerprints:
-            return self.fingerprints[stage.parent]
-        return hash_folder(Path(stage.parent))
-
     def _train(self, stage: Stage, covered: dict[str, Any], fingerprint: str, reason: str | None) -> None:
-        partial = partial_folder(self.plan.output, stage.name)
+        """Makes the stage's folder, going on where a run before stopped: in training, or after it."""
+        partial, final = partial_folder(self.plan.output, stage.name), self.plan.output / stage.name
         _clear_unless(partial, fingerprint)
-        incoming = self.incoming(stage)
-        dataset = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed)
-        handed_over = self._handed_over(stage, incoming, dataset)
-        bring = self.bases.give_away if changes_weights(stage, incoming) else self.bases.get
-        base = bring(stage.adapter, incoming)
-        job = Job(
-            stage=stage,
-            base=base,
-            policy=prepare(base, incoming, stage, self.plan.seed),
-            dataset=dataset,
-            handed_over=handed_over,
-            signals=self._signals(stage),
-            folder=partial,
-            device=self.device,
-            precision=self.plan.compute.precision,
-            tracking=self.plan.tracking,
-            seed=self.plan.seed,
-            reference=reference_of(stage),
-            reason=reason,
-        )
-        trained = train(job, self.listener, self.wish)
-        del job, base
-        self.bases.release()
-        distance = check_saved(stage, self._saved(stage, partial), trained.probes)
+        if is_trained(partial, fingerprint):
+            record = read_json(partial / RECORD)
+            self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
+        else:
+            trained, distance = self.maker.make(stage, partial, reason)
+            write_json(partial / RECORD, self._record(stage, covered, fingerprint, trained, distance))
+        # From here on the record stands for a trained stage: no checkpoint is needed to go on.
         strip_pickles(partial / CHECKPOINTS)
-        write_json(partial / RECORD, self._record(stage, covered, fingerprint, trained, distance))
         if self.plan.evaluation is not None:
             self.assessor.stage(stage, partial)
-        (partial / MARK).unlink()
-        publish(partial, self.plan.output / stage.name)
-        self.listener(StageFinished(stage.name, str(self.plan.output / stage.name)))
-
-    def incoming(self, stage: Stage) -> Artifact | None:
-        """The folder that comes into `stage`; None for the bare base."""
-        if stage.parent == BASE:
-            return None
-        named = any(other.name == stage.parent for other in self.plan.stages)
-        folder = self.plan.output / stage.parent if named else Path(stage.parent)
-        return open_artifact(folder, f"{stage.at}/from")
-
-    def _saved(self, stage: Stage, folder: Path) -> Any:
-        """What lies in `folder`, opened as anyone would."""
-        if stage.method.yields is Yields.REWARD_MODEL:
-            base = self.bases.get(stage.adapter)
-            return open_reward_model(str(folder), self.device, at=stage.at, base=base).model
-        return self.bases.open(stage.adapter, open_artifact(folder))[0]
-
-    def _signals(self, stage: Stage) -> Signals:
-        """What `stage` is told about its completions, made from the rewards or the judge that it names."""
-        source = self.plan.data[stage.data]
-        options: dict[str, Any] = {
-            "strings": strings_in(source, self.plan.data),
-            "allow_code": self.options.allow_code,
-            "open_model": self._open_reward_model,
-        }
-        rewards = reward_functions(self.plan, stage.rewards, **options)
-        weights = reward_weights(self.plan, stage.rewards)
-        judge = judge_named(self.plan, stage.judge, **options) if stage.judge else None
-        return Signals(tuple(rewards), tuple(weights), judge)
-
-    def _open_reward_model(self, spec: RewardSpec) -> RewardModel:
-        """The model that a reward names: a reward stage of this run, a folder or a hub id."""
-        named = any(stage.name == spec.model for stage in self.plan.stages)
-        path = str(self.plan.output / str(spec.model)) if named else str(spec.model)
-        base = self.bases.get(self.plan.stages[0].adapter)
-        return open_reward_model(path, self.device, at=spec.at, base=base)
-
-    def _handed_over(self, stage: Stage, incoming: Artifact | None, rows: Any) -> Probes:
-        """The probes that the stage's policy must reproduce: those its parent left, else taken anew from what
-        comes in, opened as anyone would."""
-        left = probes.load(incoming.folder) if incoming is not None else None
-        if left is not None:
-            return left
-        model, base = self.bases.open(stage.adapter, incoming)
-        taken: Probes = probes.measure(model, probes.sequences(base.tokenizer, rows))
-        return taken
+        (partial / MARK).unlink(missing_ok=True)
+        publish(partial, final)
+        self.listener(StageFinished(stage.name, str(final)))
 
     def _record(
         self,
@@ -325,19 +253,15 @@ def _not_begun(stage: Stage, reason: str) -> Diagnostic:
     return Diagnostic("interrupted", message, pointer=stage.at)
 
 
-def reference_of(stage: Stage) -> str | None:
-    """The reference policy in words: "sft, frozen"; None for a method without one."""
-    return f"{stage.parent}, frozen" if stage.has_reference else None
-
-
 def _handover(stage: Stage) -> str | None:
     return stage.handover.value if stage.handover else None
 
 
 def _clear_unless(partial: Path, fingerprint: str) -> None:
     """Keeps a half-made stage to go on from only if it was for this very stage."""
-    mark = partial / MARK
-    if partial.exists() and (not mark.is_file() or mark.read_text() != fingerprint):
-        shutil.rmtree(partial)
+    if not is_made_for(partial, fingerprint):
+        shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True, exist_ok=True)
-    mark.write_text(fingerprint)
+    sweep(partial)
+    if not (partial / RECORD).exists():
+        (partial / MARK).write_text(fingerprint)

@@ -204,7 +204,18 @@ class EventLog:
     """A listener that appends each event as one JSON object a line. Steps are in `metrics.jsonl` already."""
 
     def __init__(self, output: Path) -> None:
-        self._file = (output / EVENTS).open("a", encoding="utf-8")
+        path = output / EVENTS
+        whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
+        self._file = path.open("a", encoding="utf-8")
+        if not whole:
+            # A run that was killed while it wrote a line; the next one begins on a line of its own.
+            self._file.write("\n")
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StageStep):
@@ -212,6 +223,3 @@ class EventLog:
         record = {"time": now(), "event": type(event).__name__, **dataclasses.asdict(event)}
         self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._file.flush()
-
-    def close(self) -> None:
-        self._file.close()

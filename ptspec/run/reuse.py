@@ -8,9 +8,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import BASE, Plan, Stage
-from ptspec.run.artifact import finished_record, partial_folder
-from ptspec.run.fingerprint import Hashes, changes, digest, hash_folder, ingredients
+from ptspec.run.artifact import RECORD, finished_record, partial_folder, read_json
+from ptspec.run.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
 from ptspec.run.ledger import CHANGED, is_as_saved, kept_folders
 
 MARK = ".fingerprint"
@@ -40,8 +41,7 @@ def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
     fingerprints = {BASE: BASE}
     found: dict[str, Reuse] = {}
     for stage in plan.stages:
-        parent = fingerprints.get(stage.parent) or hash_folder(Path(stage.parent))
-        covered = ingredients(plan, stage, parent, hashes)
+        covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints), hashes)
         fingerprints[stage.name] = digest(covered)
         reuse = _reuse(plan, stage, covered, fingerprints[stage.name], found, fresh)
         found[stage.name] = replace(reuse, covered=covered)
@@ -86,14 +86,28 @@ def _is_trained(reuse: Reuse | None) -> bool:
     return reuse is not None and reuse.fate is not Fate.REUSED
 
 
+def is_made_for(partial: Path, fingerprint: str) -> bool:
+    """Whether a half-made stage in `partial` is the one with this fingerprint, and may be gone on with."""
+    try:
+        return (partial / MARK).read_text("utf-8") == fingerprint or is_trained(partial, fingerprint)
+    except (OSError, ValueError):
+        return is_trained(partial, fingerprint)
+
+
+def is_trained(partial: Path, fingerprint: str) -> bool:
+    """Whether that stage lacks nothing but its evaluation and its name."""
+    try:
+        return read_json(partial / RECORD).get("fingerprint") == fingerprint
+    except InputError:
+        return False
+
+
 def _half_made(plan: Plan, stage: Stage, fingerprint: str) -> Reuse:
     partial = partial_folder(plan.output, stage.name)
-    try:
-        is_ours = (partial / MARK).read_text("utf-8") == fingerprint
-    except OSError:
-        return Reuse(Fate.NEW, "", fingerprint)
+    if is_trained(partial, fingerprint):
+        return Reuse(Fate.GOES_ON, "its evaluation", fingerprint)
     numbers = [name.rpartition("-")[2] for name in map(str, (partial / "checkpoints").glob("checkpoint-*"))]
     steps = [int(number) for number in numbers if number.isdigit()]
-    if not is_ours or not steps:
+    if not steps or not is_made_for(partial, fingerprint):
         return Reuse(Fate.NEW, "", fingerprint)
     return Reuse(Fate.GOES_ON, f"step {max(steps)}", fingerprint)

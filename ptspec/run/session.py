@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.sources import shown
 from ptspec.diagnostics import Diagnostic, Interrupted, Location, PtError, StageError
-from ptspec.events import Event, Listener, Preparing
+from ptspec.events import Event, Listener, Preparing, Warned
 from ptspec.recipe.plan import Plan
 from ptspec.run.allowed import located
+from ptspec.run.artifact import sweep
 from ptspec.run.lock import lock
 from ptspec.run.manifest import EventLog
 from ptspec.run.noise import into_log, quiet_environment
 from ptspec.run.options import LOG, Options
+from ptspec.training.faults import diagnosed
+from ptspec.training.wish import Wish
 
 if TYPE_CHECKING:
     from ptspec.run.interpreter import Outcomes
@@ -28,27 +31,43 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     Raises a `PtError`: `InputError` where something is wrong before a stage starts, `StageError` where one
     fails, `CheckError` where a check does not hold, `Interrupted`.
     """
-    begun = time.monotonic()
+    wish = Wish(None if options.max_seconds is None else time.monotonic() + options.max_seconds)
     quiet_environment()
-    plan.output.mkdir(parents=True, exist_ok=True)
-    with lock(plan.output), into_log(plan.output / LOG), _told(plan):
-        listener(Preparing("loading torch, transformers, trl, peft"))
-        # Imported here, since these libraries have things to say when they are imported.
-        from ptspec.run.interpreter import Run
-        from ptspec.training.stop import Wish
+    with wish.listening(), _told(plan):
+        plan.output.mkdir(parents=True, exist_ok=True)
+        with (
+            lock(plan.output) as died,
+            into_log(plan.output / LOG),
+            EventLog(plan.output) as events,
+            _logged(),
+        ):
 
-        events = EventLog(plan.output)
+            def both(event: Event) -> None:
+                events(event)
+                listener(event)
 
-        def both(event: Event) -> None:
-            events(event)
-            listener(event)
+            sweep(plan.output)
+            if died is not None:
+                both(Warned(f"the run before ({died.words}) was cut off; this one goes on from there"))
+            listener(Preparing("loading torch, transformers, trl, peft"))
+            # Imported here, since these libraries have things to say when they are imported.
+            from ptspec.run.interpreter import Run
 
-        wish = Wish(None if options.max_seconds is None else begun + options.max_seconds)
-        try:
-            with wish.listening():
-                return Run(plan, both, options, wish).go()
-        finally:
-            events.close()
+            return Run(plan, both, options, wish).go()
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Where an error came from goes into the log; a person is told what it means."""
+    try:
+        yield
+    except PtError as error:
+        if error.__cause__ is not None:
+            logging.getLogger("ptspec").exception("the run failed")
+        raise
+    except Exception:
+        logging.getLogger("ptspec").exception("the run failed")
+        raise
 
 
 @contextmanager
@@ -63,13 +82,7 @@ def _told(plan: Plan) -> Iterator[None]:
         message = "interrupted; the same command goes on from the last finished stage or checkpoint"
         raise Interrupted(Diagnostic("interrupted", message, Location(str(plan.recipe)))) from None
     except Exception as error:
-        logging.getLogger("ptspec").exception("the run failed")
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise StageError(
-            Diagnostic(
-                "stage-failed",
-                f"{type(error).__name__}: {first}",
-                Location(str(plan.recipe)),
-                notes=(f"the whole story is in {shown(plan.output / LOG)}", "finished stages are kept"),
-            )
-        ) from error
+        log = plan.output / LOG
+        story = (f"the whole story is in {shown(log)}",) if log.exists() else ()
+        where, notes = Location(str(plan.recipe)), (*story, "finished stages are kept")
+        raise StageError(replace(diagnosed(error), location=where, notes=notes)) from error

@@ -1,37 +1,63 @@
-"""Checkpoints that can be trusted: sealed with the hash of every file when written, verified before they are
-read. One that was cut off by a crash has no seal; a damaged one is set aside and the one before is used."""
+"""Checkpoints that can be trusted: written beside their place, sealed with the hash of every file, renamed,
+and verified before they are read. A damaged one is set aside and the one before is used."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 from ptspec.run.artifact import write_json
 
 SEAL = "sealed.json"
 PREFIX = "checkpoint-"
+WRITING = ".writing"
+"""The folder in which a checkpoint is made; what stands there when a run begins was cut off."""
 
 
-def seal(checkpoint: Path) -> None:
-    """Writes down the SHA-256 of every file of a checkpoint that has just been written."""
-    write_json(checkpoint / SEAL, _hashes(checkpoint))
+def publish_checkpoint(written: Path, checkpoints: Path) -> None:
+    """Seals a checkpoint that has been written, with the SHA-256 of its files, and gives it its name. One of
+    the same step that stands there already is the same."""
+    final = checkpoints / written.name
+    if final.exists():
+        shutil.rmtree(written)
+        return
+    write_json(written / SEAL, _hashes(written))
+    written.rename(final)
+
+
+def rotate(checkpoints: Path, keep: int | None) -> None:
+    """Removes all but the newest `keep` checkpoints; None keeps all."""
+    if keep is not None and keep > 0:
+        for old in _newest_first(checkpoints)[keep:]:
+            shutil.rmtree(old)
 
 
 def last_sound(checkpoints: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint whose files are what was sealed, and what to say of newer ones that are not.
 
-    A damaged one is renamed out of the way; one without a seal was being written when the run ended.
+    A damaged one is renamed out of the way.
     """
     told: list[str] = []
-    for checkpoint in sorted(checkpoints.glob(f"{PREFIX}*"), key=step_of, reverse=True):
+    for checkpoint in _newest_first(checkpoints):
         fault = _fault(checkpoint)
         if fault is None:
             return checkpoint, told
-        aside = checkpoint.with_name(f"damaged-{checkpoint.name}")
+        aside = _free(checkpoint.with_name(f"damaged-{checkpoint.name}"))
         checkpoint.rename(aside)
         told.append(f"{checkpoint.name} {fault}; it was set aside as {aside.name}")
     return None, told
+
+
+def _newest_first(checkpoints: Path) -> list[Path]:
+    return sorted(checkpoints.glob(f"{PREFIX}*"), key=step_of, reverse=True)
+
+
+def _free(path: Path) -> Path:
+    """`path`, or with a number after it where something of that name stands there."""
+    candidates = (path, *(path.with_name(f"{path.name}.{number}") for number in range(2, 1000)))
+    return next(candidate for candidate in candidates if not candidate.exists())
 
 
 def _fault(checkpoint: Path) -> str | None:
@@ -41,8 +67,10 @@ def _fault(checkpoint: Path) -> str | None:
         return "was not finished"
     except (OSError, ValueError):
         return "has an unreadable seal"
+    if not isinstance(sealed, dict):
+        return "has an unreadable seal"
     found = _hashes(checkpoint)
-    changed = sorted(name for name, digest in sealed.items() if found.get(name) != digest)
+    changed = sorted(name for name in {*sealed, *found} if found.get(name) != sealed.get(name))
     return f"is damaged ({changed[0]})" if changed else None
 
 

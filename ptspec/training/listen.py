@@ -13,6 +13,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ptspec.events import Listener, StageChecked, StageStarted, StageStep
 
+METRICS = "metrics.jsonl"
 SUMMARY = "train_runtime"
 """TRL's last log is a summary of the run, told by this key; it is no step."""
 
@@ -25,12 +26,12 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     """
 
     def __init__(
-        self, started: StageStarted, checked: StageChecked, metrics_file: Path, listener: Listener
+        self, started: StageStarted, checked: StageChecked, folder: Path, listener: Listener
     ) -> None:
         self.stage = started.stage
         self.announcement = started
         self.checked = checked
-        self.metrics_file = metrics_file
+        self.metrics_file = folder / METRICS
         self.listener = listener
         self.started = time.monotonic()
         self.last: dict[str, float] = {}

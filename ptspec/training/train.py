@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
-from transformers import PrinterCallback
+from transformers import PrinterCallback, TrainerCallback
 
-from ptspec.diagnostics import Diagnostic, Interrupted
+from ptspec.diagnostics import Diagnostic, Interrupted, PtError, StageError
 from ptspec.events import Listener, StageChecked, StageStarted, StageTrained, Warned
 from ptspec.model import probes
 from ptspec.model.base import Base
@@ -24,15 +26,18 @@ from ptspec.rewards.judges import Judge
 from ptspec.training.begin import Beginning, check_beginning
 from ptspec.training.checkpoints import last_sound
 from ptspec.training.config import trainer_arguments
+from ptspec.training.faults import failure
+from ptspec.training.finite import Finite, Placed
 from ptspec.training.listen import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
-from ptspec.training.stop import Finite, Stopping, Wish
+from ptspec.training.saving import AlreadyTrained, Saving
+from ptspec.training.stop import Stopping
+from ptspec.training.wish import Wish
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 CHECKPOINTS = "checkpoints"
-METRICS = "metrics.jsonl"
 
 
 @dataclass(frozen=True)
@@ -44,9 +49,14 @@ class Signals:
     judge: Judge | None = None
 
 
+def _nowhere(rows: Sequence[int]) -> Sequence[str]:
+    return ()
+
+
 @dataclass(frozen=True)
 class Job:
-    """Everything a stage needs to train, resolved. `folder` is where it is made."""
+    """Everything a stage needs to train, resolved. `folder` is where it is made, `placed` says where rows of
+    `dataset` come from."""
 
     stage: Stage
     base: Base
@@ -61,6 +71,7 @@ class Job:
     reason: str | None
     handed_over: Probes
     signals: Signals = Signals()
+    placed: Placed = _nowhere
 
 
 @dataclass(frozen=True)
@@ -77,25 +88,26 @@ class Trained:
 def train(job: Job, listener: Listener, wish: Wish) -> Trained:
     """Trains `job.stage` and saves its policy in `job.folder`; goes on from a checkpoint there, if one is.
 
-    Raises `Interrupted` when `wish` ended it early, its progress saved, and `StageError` for a loss that is
-    no number or a policy that is not the one that was handed over.
+    Raises `Interrupted` when `wish` ended it early, its progress saved, and `StageError` for whatever fails,
+    the steps before that saved where they can be; `OutOfMemory` is one.
     """
     checkpoints = job.folder / CHECKPOINTS
     checkpoints.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(job, checkpoints)
     beginning = check_beginning(trainer, job.stage, job.handed_over)
-    checked = StageChecked(job.stage.name, beginning.words)
-    progress = Progress(_started(job), checked, job.folder / METRICS, listener)
-    trainer.add_callback(progress)
-    if job.policy.restore is not None:
-        trainer.add_callback(Frozen(job.policy.restore))
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Stopping(wish))
-    trainer.add_callback(Finite(job.stage))
     resume = _resume_from(checkpoints, job.stage, listener)
+    saving = Saving(trainer, checkpoints, resume)
+    progress = Progress(_started(job), StageChecked(job.stage.name, beginning.words), job.folder, listener)
+    finite = Finite(job.stage, trainer, _placed(trainer, job))
+    _listen(trainer, job, (progress, Stopping(wish), finite, saving))
     begin_peak_memory(job.device)
     begun = time.monotonic()
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except AlreadyTrained:
+        pass
+    except Exception as error:
+        raise _ended_by(error, job.stage, saving) from error
     seconds = time.monotonic() - begun
     if trainer.state.global_step < trainer.state.max_steps and wish.reason is not None:
         raise Interrupted(_interrupted(job.stage, trainer.state.global_step, wish.reason))
@@ -113,6 +125,42 @@ def train(job: Job, listener: Listener, wish: Wish) -> Trained:
     probes.store(trained.probes, job.folder)
     listener(StageTrained(job.stage.name, trained.steps, seconds, progress.last))
     return trained
+
+
+def _listen(trainer: Any, job: Job, callbacks: Sequence[TrainerCallback]) -> None:
+    """Gives `trainer` what hears and steers it. Progress comes first, saving after what asks for it."""
+    if job.policy.restore is not None:
+        trainer.add_callback(Frozen(job.policy.restore))
+    trainer.remove_callback(PrinterCallback)
+    for callback in callbacks:
+        trainer.add_callback(callback)
+
+
+def _placed(trainer: Any, job: Job) -> Placed:
+    """Where rows of the trainer's own data set come from: those of `job.dataset`, unless it packed them or
+    left some out, which then are told by their text."""
+
+    def placed(rows: Sequence[int]) -> Sequence[str]:
+        if len(trainer.train_dataset) == len(job.dataset):
+            return job.placed(rows)
+        tokens = [trainer.train_dataset[row].get("input_ids", [])[:24] for row in rows]
+        return [f'"{job.base.tokenizer.decode(some)}…"' for some in tokens]
+
+    return placed
+
+
+def _ended_by(error: Exception, stage: Stage, saving: Saving) -> StageError:
+    """What to tell of a step that failed, after the steps before it have been saved."""
+    try:
+        saved = saving.rescue()
+    except Exception:
+        logging.getLogger("ptspec").exception("the progress could not be saved")
+        saved = saving.saved
+    kept = f"{stage.name} is saved up to step {saved}" if saved else f"nothing of {stage.name} is saved yet"
+    notes = (f"{kept}; the same command goes on from there",)
+    if not isinstance(error, PtError):
+        return failure(error, stage.at, notes)
+    return StageError(*(replace(told, notes=(*told.notes, *notes)) for told in error.diagnostics))
 
 
 def _trainer(job: Job, checkpoints: Path) -> Any:

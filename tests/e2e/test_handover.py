@@ -26,8 +26,8 @@ from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Source, Stage, 
 from ptspec.rewards.builtin import builtin
 from ptspec.run.artifact import open_artifact
 from ptspec.training.begin import check_saved
-from ptspec.training.stop import Wish
 from ptspec.training.train import Job, Signals, train
+from ptspec.training.wish import Wish
 
 pytestmark = pytest.mark.slow
 

@@ -1,0 +1,121 @@
+"""From a stage of the plan to a trained folder: its parts resolved, trained, and what was saved looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptspec.data.load import load, places, strings_in
+from ptspec.events import Listener
+from ptspec.methods.types import Yields
+from ptspec.model import probes
+from ptspec.model.bases import Bases
+from ptspec.model.device import Device
+from ptspec.model.handover import changes_weights, prepare
+from ptspec.model.probes import Probes
+from ptspec.recipe.plan import BASE, Plan, RewardSpec, Stage
+from ptspec.rewards.build import judge as judge_named
+from ptspec.rewards.build import reward_functions, reward_weights
+from ptspec.rewards.models import RewardModel, open_reward_model
+from ptspec.run.artifact import Artifact, open_artifact
+from ptspec.run.fingerprint import Hashes
+from ptspec.run.options import Options
+from ptspec.training.begin import check_saved
+from ptspec.training.train import Job, Signals, Trained, train
+from ptspec.training.wish import Wish
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes the stages of `plan`, each from the folder of the one before."""
+
+    plan: Plan
+    bases: Bases
+    hashes: Hashes
+    device: Device
+    listener: Listener
+    options: Options
+    wish: Wish
+
+    def make(self, stage: Stage, folder: Path, reason: str | None) -> tuple[Trained, float]:
+        """Trains `stage` in `folder`; gives also how far what was saved is from what was trained."""
+        trained = train(self._job(stage, folder, reason), self.listener, self.wish)
+        self.bases.release()
+        return trained, check_saved(stage, self._saved(stage, folder), trained.probes)
+
+    def _job(self, stage: Stage, folder: Path, reason: str | None) -> Job:
+        incoming = self._incoming(stage)
+        dataset = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed)
+        self.hashes.must_be_unchanged(stage.data)
+        handed_over = self._handed_over(stage, incoming, dataset)
+        bring = self.bases.give_away if changes_weights(stage, incoming) else self.bases.get
+        base = bring(stage.adapter, incoming)
+        return Job(
+            stage=stage,
+            base=base,
+            policy=prepare(base, incoming, stage, self.plan.seed),
+            dataset=dataset,
+            handed_over=handed_over,
+            signals=self._signals(stage),
+            folder=folder,
+            device=self.device,
+            precision=self.plan.compute.precision,
+            tracking=self.plan.tracking,
+            seed=self.plan.seed,
+            reference=reference_of(stage),
+            reason=reason,
+            placed=lambda rows: places(
+                self.plan.data, stage.data, stage.method.rows, [dataset[row] for row in rows]
+            ),
+        )
+
+    def _incoming(self, stage: Stage) -> Artifact | None:
+        """The folder that comes into `stage`; None for the bare base."""
+        if stage.parent == BASE:
+            return None
+        named = any(other.name == stage.parent for other in self.plan.stages)
+        folder = self.plan.output / stage.parent if named else Path(stage.parent)
+        return open_artifact(folder, f"{stage.at}/from")
+
+    def _saved(self, stage: Stage, folder: Path) -> Any:
+        """What lies in `folder`, opened as anyone would."""
+        if stage.method.yields is Yields.REWARD_MODEL:
+            base = self.bases.get(stage.adapter)
+            return open_reward_model(str(folder), self.device, at=stage.at, base=base).model
+        return self.bases.open(stage.adapter, open_artifact(folder))[0]
+
+    def _signals(self, stage: Stage) -> Signals:
+        """What `stage` is told about its completions, made from the rewards or the judge that it names."""
+        source = self.plan.data[stage.data]
+        options: dict[str, Any] = {
+            "strings": strings_in(source, self.plan.data),
+            "allow_code": self.options.allow_code,
+            "open_model": self._open_reward_model,
+        }
+        rewards = reward_functions(self.plan, stage.rewards, **options)
+        weights = reward_weights(self.plan, stage.rewards)
+        judge = judge_named(self.plan, stage.judge, **options) if stage.judge else None
+        return Signals(tuple(rewards), tuple(weights), judge)
+
+    def _open_reward_model(self, spec: RewardSpec) -> RewardModel:
+        """The model that a reward names: a reward stage of this run, a folder or a hub id."""
+        named = any(stage.name == spec.model for stage in self.plan.stages)
+        path = str(self.plan.output / str(spec.model)) if named else str(spec.model)
+        base = self.bases.get(self.plan.stages[0].adapter)
+        return open_reward_model(path, self.device, at=spec.at, base=base)
+
+    def _handed_over(self, stage: Stage, incoming: Artifact | None, rows: Any) -> Probes:
+        """The probes that the stage's policy must reproduce: those its parent left, else taken anew from what
+        comes in, opened as anyone would."""
+        left = probes.load(incoming.folder) if incoming is not None else None
+        if left is not None:
+            return left
+        model, base = self.bases.open(stage.adapter, incoming)
+        taken: Probes = probes.measure(model, probes.sequences(base.tokenizer, rows))
+        return taken
+
+
+def reference_of(stage: Stage) -> str | None:
+    """The reference policy in words: "sft, frozen"; None for a method without one."""
+    return f"{stage.parent}, frozen" if stage.has_reference else None

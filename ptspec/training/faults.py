@@ -1,0 +1,85 @@
+"""What goes wrong on a machine, told from the libraries' many ways of saying it: memory, disk, folders. Loads
+no torch."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from enum import Enum
+
+from ptspec.diagnostics import Diagnostic, StageError
+
+
+class Trouble(Enum):
+    MEMORY = "out-of-memory"
+    DISK = "disk-full"
+    FOLDER = "not-writable"
+
+
+class OutOfMemory(StageError):
+    """A stage needed more memory than there is; what was saved is kept."""
+
+
+HOST_MEMORY = ("defaultcpuallocator", "cannot allocate memory", "can't start new thread", "bad_alloc")
+DEVICE_MEMORY = ("out of memory", "cublas_status_alloc_failed")
+DISK_FULL = ("no space left on device", "disk quota exceeded", "file write failed", "inline_container")
+"""In lower case. The last two are what torch.save says when a write falls short."""
+FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.ESTALE)
+
+
+def trouble_of(error: BaseException) -> Trouble | None:
+    """Which of the machine's troubles `error`, or what it came from, is; None for anything else."""
+    for one in _chain(error):
+        text = str(one).lower()
+        if isinstance(one, MemoryError) or type(one).__name__ == "OutOfMemoryError":
+            return Trouble.MEMORY
+        if isinstance(one, OSError):
+            if one.errno in (errno.ENOSPC, errno.EDQUOT):
+                return Trouble.DISK
+            if one.errno == errno.ENOMEM:
+                return Trouble.MEMORY
+            if one.errno in FOLDER_ERRORS and one.filename is not None:
+                return Trouble.FOLDER
+        if any(words in text for words in DISK_FULL):
+            return Trouble.DISK
+        if isinstance(one, RuntimeError | OSError) and any(
+            words in text for words in (*HOST_MEMORY, *DEVICE_MEMORY)
+        ):
+            return Trouble.MEMORY
+    return None
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    for _ in range(10):
+        if seen is None:
+            return
+        yield seen
+        seen = seen.__cause__ or seen.__context__
+
+
+def diagnosed(error: BaseException, pointer: str | None = None) -> Diagnostic:
+    """`error` as a person is told: what there is too little of, or the library's own words."""
+    said = _first_line(error)
+    match trouble_of(error):
+        case Trouble.MEMORY:
+            return Diagnostic("out-of-memory", f"out of memory: {said}", None, pointer)
+        case Trouble.DISK:
+            hint = "make room, then the same command goes on"
+            return Diagnostic("disk-full", f"the disk is full: {said}", None, pointer, hint)
+        case Trouble.FOLDER:
+            hint = "see to the folder, then the same command goes on"
+            return Diagnostic("not-writable", f"a file or folder cannot be used: {said}", None, pointer, hint)
+    return Diagnostic("stage-failed", f"{type(error).__name__}: {said}", None, pointer)
+
+
+def failure(error: Exception, pointer: str, notes: tuple[str, ...]) -> StageError:
+    """The error that ends a stage because of `error`."""
+    told = diagnosed(error, pointer)
+    kind = OutOfMemory if told.code == Trouble.MEMORY.value else StageError
+    return kind(Diagnostic(told.code, told.message, None, told.pointer, told.hint, (*told.notes, *notes)))
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0].strip() if lines else type(error).__name__

@@ -1,0 +1,93 @@
+"""What the trainers of online methods keep between two steps and do not save: half-used completions, where in
+their data they are, and what a judge has said.
+
+transformers restores weights, optimizer, scheduler and random numbers. TRL's GRPO and RLOO trainers, and with
+them Nash-MD's, use one batch of completions for `steps_per_generation · num_iterations` steps, and shuffle
+their prompts anew each epoch with a generator of their own: both begin afresh when such a trainer is made
+again.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from trl.trainer.utils import RepeatSampler
+
+Completions = list[dict[str, Any]]
+"""A batch of completions in the parts that steps take one by one: tensors, and a few plain values."""
+
+JUDGE = "judge_answers.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """`step` counts forward and backward passes; `completions` is None where none are half used."""
+
+    step: int
+    completions: Completions | None
+
+
+def position(trainer: Any) -> Position | None:
+    """Where `trainer` is between two steps; None for one that generates nothing."""
+    if not hasattr(trainer, "_buffered_inputs"):
+        return None
+    every = trainer.args.steps_per_generation * trainer.num_iterations
+    return Position(trainer._step, trainer._buffered_inputs if trainer._step % every else None)
+
+
+def go_to(trainer: Any, place: Position) -> None:
+    """Puts `trainer` where it was."""
+    trainer._step, trainer._buffered_inputs = place.step, place.completions
+
+
+def store(place: Position, folder: Path, process: int) -> None:
+    """Writes half-used completions into a checkpoint; at the edge of a batch there is nothing to write."""
+    if place.completions is None:
+        return
+    tensors: dict[str, Tensor] = {}
+    plain: list[dict[str, Any]] = []
+    for number, part in enumerate(place.completions):
+        plain.append({name: value for name, value in part.items() if not isinstance(value, Tensor)})
+        tensors |= {
+            f"{number}.{name}": value.detach().cpu().clone()
+            for name, value in part.items()
+            if isinstance(value, Tensor)
+        }
+    written = {"step": json.dumps(place.step), "plain": json.dumps(plain)}
+    save_file(tensors, folder / _file(process), metadata=written)
+
+
+def stored(folder: Path, process: int, device: torch.device) -> Position | None:
+    """The completions that a checkpoint holds half used; None where there are none."""
+    file = folder / _file(process)
+    if not file.is_file():
+        return None
+    with safe_open(file, framework="pt", device=str(device)) as opened:
+        written = opened.metadata()
+        parts: Completions = json.loads(written["plain"])
+        for key in opened.keys():  # noqa: SIM118
+            number, _, name = key.partition(".")
+            parts[int(number)][name] = opened.get_tensor(key)
+    return Position(json.loads(written["step"]), parts)
+
+
+def _file(process: int) -> str:
+    return f"half_used_completions_{process}.safetensors"
+
+
+def catch_up(dataloader: Any, epochs: int) -> None:
+    """Draws from the prompts' own generator what `epochs` epochs have drawn of it."""
+    sampler = dataloader
+    while (inner := getattr(sampler, "batch_sampler", None)) is not None:
+        sampler = inner
+    sampler = getattr(sampler, "sampler", None)
+    if isinstance(sampler, RepeatSampler) and sampler.shuffle:
+        for _ in range(epochs):
+            torch.randperm(sampler.num_samples, generator=sampler.generator)
