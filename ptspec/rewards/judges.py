@@ -9,13 +9,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.rewards.builtin import RewardFunction
 
 Judge = Callable[[list[Any], list[Any], list[Any]], Sequence[float]]
 """`judge(prompts, a, b)`: for each row, the probability in [0, 1] that completion a is preferred to b."""
+
+
+class Counts(Protocol):
+    """What a judge counts of its own work; a user's judge may have such a `counters` too."""
+
+    def metrics(self) -> Mapping[str, float]:
+        """Numbers to log, under the names to log them."""
+
+
+def counted(judge: Judge) -> Mapping[str, float]:
+    """What `judge` has counted so far; nothing for one that does not count."""
+    counters: Counts | None = getattr(judge, "counters", None)
+    return counters.metrics() if counters is not None else {}
 
 
 def name_of(function: Callable[..., Any]) -> str:

@@ -12,6 +12,7 @@ import torch
 from datasets import Dataset
 from games import PHRASES, Game
 from peft import LoraConfig, PeftModel, get_peft_model
+from test_judge_endpoint import judge_at, serve  # noqa: F401
 from transformers import PrinterCallback
 
 from ptspec.diagnostics import StageError
@@ -209,6 +210,17 @@ def chooses_gold(prompts, completions, gold, trainer_state, log_metric, **column
 
 def shortness(prompts, completions, completion_ids, **columns):
     return [-float(len(ids)) for ids in completion_ids]
+
+
+def test_what_a_judge_behind_an_endpoint_counts_is_logged(base: Any, tmp_path: Path, serve: Any):  # noqa: F811
+    server = serve(lambda body, number: "A")
+    parts = {"judge": judge_at(server.address, tmp_path), "peft_config": lora()}
+    trainer = trainer_of(copy.deepcopy(base), tmp_path, parts=parts)
+    trainer.train()
+    last = [row for row in trainer.state.log_history if "judge/asked" in row][-1]
+    assert last["judge/asked"] == len(server.requests) > 0
+    assert last["judge/retried"] == last["judge/unparsed"] == 0
+    assert last["judge/order_disagreement"] == 1
 
 
 def test_rewards_are_compared_by_bradley_terry(base: Any, tmp_path: Path):

@@ -40,7 +40,7 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad
 
 from ptspec.rewards.builtin import RewardFunction
-from ptspec.rewards.judges import BradleyTerry, Judge
+from ptspec.rewards.judges import BradleyTerry, Judge, counted
 from ptspec.training.nash_md.config import NashMDConfig
 from ptspec.training.nash_md.ema import MovingAverage
 from ptspec.training.nash_md.matches import Matches, Side, groups_of, mean_of, opponent_rows, pairings
@@ -245,6 +245,8 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
         for name, (own, other) in matches.reward_means().items():
             self._log_metric(f"rewards/{name}/policy", own)
             self._log_metric(f"rewards/{name}/opponents", other)
+        for name, value in counted(self.preference).items():
+            self._log_metric(name, value)
         shown = {row: opponents.completions[number] for row, number in pairings(self.groups, opponents)}
         self._log_completion_extra("opponent", [shown[row] for row in sorted(shown)])
 
