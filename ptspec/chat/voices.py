@@ -12,6 +12,7 @@ from ptspec.model.base import load_tokenizer
 from ptspec.model.bases import Bases
 from ptspec.model.device import Device, find_device
 from ptspec.recipe.plan import ModelSpec
+from ptspec.run.allowed import model_spec
 from ptspec.run.appraise import Target, last_of_each
 from ptspec.run.artifact import ADAPTER_CONFIG, MODEL_CONFIG, read_json
 
@@ -34,21 +35,22 @@ class Voice:
         return bool(self.tokenizer.chat_template)
 
 
-def open_voices(paths: Sequence[str]) -> list[Voice]:
+def open_voices(paths: Sequence[str], *, allow_code: bool = False) -> list[Voice]:
     """One policy a path: a run's last stage, a stage, an adapter or a model.
 
-    Raises `InputError` where a path holds no policy, before any weights are loaded.
+    Raises `InputError` where a path holds no policy, or would run code without leave, before any weights are
+    loaded.
     """
     asked = last_of_each(paths)
     for target in asked:
         _must_speak(target)
+    specs = [model_spec(target.model, target.recipe, allow_code=allow_code) for target in asked]
     device = find_device()
     shelves: dict[str, Bases] = {}
-    return [_open(target, shelves, device) for target in asked]
+    return [_open(target, spec, shelves, device) for target, spec in zip(asked, specs, strict=True)]
 
 
-def _open(target: Target, shelves: dict[str, Bases], device: Device) -> Voice:
-    spec = ModelSpec(target.model, Path(target.model).exists())
+def _open(target: Target, spec: ModelSpec, shelves: dict[str, Bases], device: Device) -> Voice:
     bases = shelves.setdefault(target.model, Bases(spec, device))
     try:
         model, base = bases.open(target.adapter, target.artifact)

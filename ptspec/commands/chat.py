@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptspec.commands.options import say
+from ptspec.commands.options import AllowCode, say
 from ptspec.diagnostics import Diagnostic, Exit, InputError
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def chat(
         float, typer.Option(min=0, max=100, metavar="T", help="0 is greedy, as in the evaluation.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32, metavar="N", help="Of sampled answers.")] = 42,
+    allow_code: AllowCode = False,
 ) -> None:
     """Talk to a stage, a prompt a line; /help lists the commands. Through a pipe each line is asked alone."""
     if compare != (len(runs) > 1):
@@ -38,14 +39,16 @@ def chat(
         raise InputError(Diagnostic("wrong-usage", "--compare goes with two or more policies", hint=hint))
     if not math.isfinite(temperature):
         raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is no number"))
-    session = _opened(runs, max_new_tokens, temperature, seed)
+    session = _opened(runs, max_new_tokens, temperature, seed, allow_code)
     if sys.stdin.isatty() and sys.stdout.isatty():
         _talk(session)
     elif not _piped(session):
         raise typer.Exit(Exit.WRONG_INPUT)
 
 
-def _opened(runs: Sequence[str], max_new_tokens: int, temperature: float, seed: int) -> Session:
+def _opened(
+    runs: Sequence[str], max_new_tokens: int, temperature: float, seed: int, allow_code: bool
+) -> Session:
     from ptspec.run.noise import into_log, quiet_environment
 
     quiet_environment()
@@ -55,7 +58,7 @@ def _opened(runs: Sequence[str], max_new_tokens: int, temperature: float, seed: 
         from ptspec.chat.speech import Settings
         from ptspec.chat.voices import open_voices
 
-        return Session(open_voices(runs), Settings(max_new_tokens, temperature, seed))
+        return Session(open_voices(runs, allow_code=allow_code), Settings(max_new_tokens, temperature, seed))
 
 
 def _talk(session: Session) -> None:

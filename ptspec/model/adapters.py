@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from peft import LoraConfig, PeftModel
+from safetensors import SafetensorError
 
-from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.model.vocabulary import grow, rows_saved
 from ptspec.recipe.plan import AdapterSpec
+from ptspec.run.pickles import refuse_pickles
 
+WEIGHTS = "adapter_model.safetensors"
 ADAPTER = "default"
 """The adapter's name in PEFT. By it alone TRL finds the policy, which it copies to the reference "ref"."""
 
@@ -25,6 +28,19 @@ def lora_config(adapter: AdapterSpec, task: str = "CAUSAL_LM") -> LoraConfig:
 
 def attach(model: Any, folder: Path, *, trainable: bool) -> PeftModel:
     """`model` with the adapter of `folder` on it, under the name that TRL expects; its embeddings grow to
-    those that the adapter brings."""
-    grow(model, rows_saved(folder))
-    return PeftModel.from_pretrained(model, folder, adapter_name=ADAPTER, is_trainable=trainable)
+    those that the adapter brings. Raises `InputError` where it is damaged, gone, or for other weights."""
+    refuse_pickles(str(folder), None)
+    try:
+        if not (folder / WEIGHTS).is_file():
+            raise OSError(f"there is no {WEIGHTS}")
+        grow(model, rows_saved(folder))
+        return PeftModel.from_pretrained(model, folder, adapter_name=ADAPTER, is_trainable=trainable)
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+        raise InputError(_cannot_attach(folder, error)) from error
+
+
+def _cannot_attach(folder: Path, error: Exception) -> Diagnostic:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    message = f"the adapter in {folder} cannot be loaded: {first}"
+    hint = "pt verify RUN says which files differ from what was written"
+    return Diagnostic("cannot-load-adapter", message, Location(str(folder)), hint=hint)

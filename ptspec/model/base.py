@@ -9,17 +9,17 @@ from __future__ import annotations
 import copy
 import weakref
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device
 from ptspec.model.vocabulary import grow
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
+from ptspec.run.pickles import refuse_pickles
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
 NF4 = {
@@ -140,24 +140,6 @@ def count_parameters(model: torch.nn.Module) -> int:
         state = getattr(parameter, "quant_state", None)
         counted += state.shape.numel() if state is not None else parameter.numel()
     return counted
-
-
-def refuse_pickles(path: str, at: str) -> None:
-    """Weights are read as safetensors only; a folder that has nothing but pickles is told how to convert."""
-    folder = Path(path)
-    if not folder.is_dir() or any(folder.glob("*.safetensors")):
-        return
-    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
-    if pickles:
-        raise InputError(
-            Diagnostic(
-                "pickled-weights",
-                f"{path} holds its weights as a pickle ({pickles[0]}), which can run code when it is loaded",
-                Location(path),
-                at,
-                hint="convert them to safetensors: model.save_pretrained(folder) with a current transformers",
-            )
-        )
 
 
 def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:

@@ -24,10 +24,11 @@ from transformers.utils import find_adapter_config_file
 from ptspec.data.formats import assistant_turn, user_turn
 from ptspec.data.sources import shown
 from ptspec.diagnostics import Diagnostic, InputError
-from ptspec.model.base import Base, refuse_pickles
+from ptspec.model.base import Base
 from ptspec.model.classifier import classifier_over
 from ptspec.model.device import Device
 from ptspec.run.artifact import adapter_weights, read_json
+from ptspec.run.pickles import refuse_pickles
 
 BATCH = 16
 ADAPTER_WEIGHTS = "adapter_model.safetensors"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.run.pickles import SUFFIXES, refuse_pickles
 
 RECORD = "stage.json"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -24,7 +25,6 @@ MODEL_CONFIG = "config.json"
 FORMAT = 1
 _BESIDE = re.compile(r"\..+\.(json|html)\.[a-z0-9_]{8}")
 """Names of the files beside, which `whole_file` renames."""
-PICKLES = ("optimizer.pt", "scheduler.pt", "training_args.bin", "scaler.pt", "optimizer.bin")
 
 
 @dataclass(frozen=True)
@@ -126,13 +126,14 @@ def _sync_folder(folder: Path) -> None:
 def strip_pickles(folder: Path) -> None:
     """Leaves of the checkpoints what can be loaded without running code: weights and the trainer's state."""
     for path in sorted(folder.rglob("*")):
-        if path.name in PICKLES or (path.name.startswith("rng_state") and path.suffix == ".pth"):
+        if path.suffix in SUFFIXES:
             path.unlink()
 
 
 def open_artifact(folder: Path, at: str | None = None) -> Artifact:
     """What lies in `folder`: an adapter or full weights; `InputError` where it is neither."""
     if (folder / ADAPTER_CONFIG).is_file():
+        refuse_pickles(str(folder), at)
         config = read_json(folder / ADAPTER_CONFIG)
         return Artifact(folder, True, adapter_weights(folder, config))
     if (folder / MODEL_CONFIG).is_file():

@@ -22,6 +22,7 @@ from ptspec.recipe.plan import Handover, Plan, Source, Stage
 from ptspec.recipe.shape import ModelShape, NoShape, read_shape
 from ptspec.recipe.text import at, join
 from ptspec.run.length_check import Rows, check_lengths, local_sources
+from ptspec.run.pickles import pickled_weights, way_out
 
 RENDERED = 50
 """Chats of a source that are put through the chat template."""
@@ -45,11 +46,10 @@ def check_model(plan: Plan, rows: Rows) -> Iterator[Diagnostic]:
 
 
 def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
-    pickles = sorted(file.name for pattern in ("*.bin", "*.pt", "*.pth") for file in folder.glob(pattern))
     message, hint = f"this folder holds no model: {error}", None
-    if pickles and "safetensors" in str(error):
-        message = f"the weights are a pickle ({pickles[0]}), which can run code when it is loaded"
-        hint = "convert them to safetensors: model.save_pretrained(folder) with a current transformers"
+    if (pickle := pickled_weights(folder)) and "safetensors" in str(error):
+        message = f"the weights are a pickle ({pickle.name}), which can run code when it is loaded"
+        hint = way_out(Path(shown(pickle)))
     return Diagnostic("no-weights", message, None, _at_model(plan), hint)
 
 

@@ -27,6 +27,7 @@ RANKS = {
     "ptspec.shipped": 1,
     "ptspec.methods": 1,
     "ptspec.run.artifact": 1,
+    "ptspec.run.pickles": 1,
     "ptspec.recipe.text": 1,
     "ptspec.recipe.syntax": 1,
     "ptspec.recipe.scanner": 1,

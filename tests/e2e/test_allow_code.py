@@ -104,7 +104,11 @@ def test_a_models_own_code_runs_where_recipe_and_command_line_both_say_so(model,
     assert (done.code, was_run.exists()) == (0, True), done.stderr
     was_run.unlink()
     rows = ROOT / "data" / "eval.jsonl"
-    for command in (["eval", output, "--data", rows], ["export", output, tmp_path / "merged"]):
+    for command in (
+        ["eval", output, "--data", rows],
+        ["export", output, tmp_path / "merged"],
+        ["chat", output],
+    ):
         told = here(*command)
         assert (told.code, "code-not-allowed" in told.stderr, was_run.exists()) == (2, True, False), command
     again = here("run", output / "manifest.json")

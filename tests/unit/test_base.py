@@ -5,8 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from ptspec.diagnostics import InputError
-from ptspec.model.base import Base, count_parameters, refuse_pickles
+from ptspec.model.base import Base, count_parameters
 
 
 @pytest.fixture
@@ -51,12 +50,3 @@ def test_full_fine_tuning_gets_trainable_weights_of_its_own(base):
     with torch.no_grad():
         own.lm_head.weight.add_(1)
     assert torch.equal(base.model.lm_head.weight, before)
-
-
-def test_pickled_weights_are_refused_with_the_way_out(tmp_path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"")
-    with pytest.raises(InputError) as error:
-        refuse_pickles(str(tmp_path), "/model")
-    assert "safetensors" in error.value.diagnostics[0].hint
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    refuse_pickles(str(tmp_path), "/model")

@@ -1,0 +1,97 @@
+"""Our own code unpickles nothing, evaluates nothing and reads no YAML; what a run leaves holds no pickle."""
+
+from __future__ import annotations
+
+import ast
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import ptspec
+from ptspec.run.pickles import SUFFIXES
+
+PACKAGE = Path(ptspec.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+MODULES = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "ruamel"}
+CALLS = {"eval", "exec", "compile", "__import__", "execfile"}
+LOADERS = {"torch.load", "np.load", "numpy.load", "pandas.read_pickle", "pd.read_pickle", "torch.jit.load"}
+ALLOWED = {("rewards/user.py", "compile"), ("rewards/user.py", "exec")}
+"""The file that a recipe names runs there, after --allow-code was looked at."""
+
+
+def imported(tree: ast.AST) -> set[str]:
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+            names |= {str(a.value) for a in node.args if isinstance(a, ast.Constant)}
+    return names
+
+
+def faults(file: str, source: str) -> list[str]:
+    tree = ast.parse(source)
+    found = [f"imports {name}" for name in sorted(imported(tree) & MODULES)]
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        name = ast.unparse(node.func)
+        only_weights = any(
+            k.arg == "weights_only" and isinstance(k.value, ast.Constant) and k.value.value is True
+            for k in node.keywords
+        )
+        unsafe = any(
+            k.arg in ("allow_pickle", "trust_remote_code") and getattr(k.value, "value", None) is True
+            for k in node.keywords
+        )
+        if (
+            (name in CALLS and (file, name) not in ALLOWED)
+            or (name in LOADERS and not only_weights)
+            or unsafe
+        ):
+            found.append(f"line {node.lineno}: {name}")
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_our_code_unpickles_and_evaluates_nothing(path):
+    assert faults(path.relative_to(PACKAGE).as_posix(), path.read_text("utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "def f():\n    from yaml import safe_load",
+        "import_module('dill')",
+        "eval('1')",
+        "exec(code)",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=sure)",
+        "numpy.load(path, allow_pickle=True)",
+        "AutoModel.from_pretrained(path, trust_remote_code=True)",
+    ],
+)
+def test_the_test_sees_it(source):
+    assert faults("x.py", source)
+
+
+def test_weights_only_is_let_through():
+    assert faults("x.py", "torch.load(path, weights_only=True)\nmodel.eval()\nre.compile('a')") == []
+
+
+def is_pickle(file: Path) -> bool:
+    """By its name or its first bytes: a bare pickle, or the archive that `torch.save` writes."""
+    return file.suffix in SUFFIXES or file.read_bytes()[:1] == b"\x80" or zipfile.is_zipfile(file)
+
+
+@pytest.mark.slow
+def test_a_finished_run_holds_no_pickle_and_no_link(small_run):
+    files = [path for path in small_run.output.rglob("*") if not path.is_dir()]
+    assert len(files) > 40
+    assert [path for path in files if is_pickle(path) or path.is_symlink()] == []
