@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic
+from ptspec.methods import METHODS
 from ptspec.recipe.document import Document
 from ptspec.recipe.wording import word
 from ptspec.shipped import BASE, RECIPE, schema
@@ -18,13 +19,23 @@ from ptspec.shipped import BASE, RECIPE, schema
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
 
+COMMON = (
+    RECIPE,
+    "methods.schema.json",
+    "trainer.schema.json",
+    "sampling.schema.json",
+    "peft/lora.schema.json",
+    "bnb/bitsandbytes.schema.json",
+)
+"""The schemas that a recipe of any methods is checked against."""
+
 _BESIDE_A_VALUE = frozenset(("missing-key", "bad-key"))
 
 
 def check(document: Document) -> list[Diagnostic]:
     """Every fault of `document` that the schemas can see, in file order, one a place."""
     found: dict[tuple[str | None, str], Diagnostic] = {}
-    for error in sorted(_validator().iter_errors(document.value), key=_priority):
+    for error in sorted(_validator(_methods(document)).iter_errors(document.value), key=_priority):
         for diagnostic in word(error, document):
             kind = diagnostic.message if diagnostic.code in _BESIDE_A_VALUE else "value"
             found.setdefault((diagnostic.pointer, kind), diagnostic)
@@ -57,19 +68,25 @@ def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     return sorted(diagnostics, key=place)
 
 
-@cache
-def _validator() -> Validator:
-    from jsonschema.validators import Draft202012Validator, extend
-    from referencing import Registry, Resource
-    from referencing.jsonschema import DRAFT202012
+def _methods(document: Document) -> frozenset[str]:
+    """The methods that the recipe names: the only ones whose schemas are read."""
+    stages = document.value.get("stages")
+    given = [one.get("method") for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
+    return frozenset(name for name in METHODS if name in given)
 
-    @cache
-    def retrieve(uri: str) -> Resource[Any]:
-        return DRAFT202012.create_resource(schema(uri.removeprefix(BASE)))
+
+@cache
+def _validator(methods: frozenset[str]) -> Validator:
+    from jsonschema.validators import Draft202012Validator, extend
+    from referencing import Registry
+    from referencing.jsonschema import DRAFT202012
 
     types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
     strict = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
-    registry: Registry[Any] = Registry(retrieve=retrieve)  # type: ignore[call-arg]
+    names = [*COMMON, *(f"{folder}/{name}.schema.json" for name in methods for folder in ("methods", "trl"))]
+    # Handed over whole: a registry that retrieves searches what it has anew at each reference.
+    resources = [(f"{BASE}{name}", DRAFT202012.create_resource(schema(name))) for name in names]
+    registry: Registry[Any] = Registry().with_resources(resources)
     validator: Validator = strict({"$ref": f"{BASE}{RECIPE}"}, registry=registry)
     return validator
 

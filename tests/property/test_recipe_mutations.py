@@ -15,7 +15,7 @@ from ptspec.recipe.text import ancestors, at, join, split
 from ptspec.run.preflight import check_rewards
 
 ROOT = Path(__file__).parent.parent.parent
-RECIPES = [ROOT / "recipes" / name for name in ("sft_dpo.json", "sft_reward_grpo.json")]
+RECIPES = [ROOT / "recipes" / name for name in ("all_methods.json", "sft_reward_grpo.json")]
 
 # Without these a recipe is as good: a default counts, or another key says enough.
 OPTIONAL = frozenset(
