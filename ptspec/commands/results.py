@@ -107,7 +107,7 @@ def _exported(
     run: str, folder: Path, dtype: str | None, adapter_only: bool, base: str | None, allow_code: bool
 ) -> str:
     from ptspec.model.export import export_adapter, export_model
-    from ptspec.report.plan import bytes_in_words
+    from ptspec.recipe.sizes import bytes_in_words
     from ptspec.run.allowed import model_spec
     from ptspec.run.appraise import last_of_each
 

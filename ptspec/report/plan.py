@@ -10,6 +10,7 @@ from typing import Any
 from ptspec.methods.types import Yields
 from ptspec.recipe.estimate.memory import Memory
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.sizes import bytes_in_words
 from ptspec.run.forecast import Forecast, StageForecast
 from ptspec.run.reuse import Fate
 from ptspec.run.rowcount import cut_words
@@ -41,15 +42,6 @@ def as_json(forecast: Forecast) -> str:
         "stages": [_stage_json(one) for one in forecast.stages],
     }
     return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-def bytes_in_words(count: float) -> str:
-    """ "58 MB", "11.3 GB" (decimal units, as disks and cards are sold)."""
-    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            value = count / size
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-    return f"{count:.0f} B"
 
 
 def count_in_words(count: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError
@@ -84,6 +84,20 @@ class EndpointJudge:
         questions = [(request_text(p), answer_text(x), answer_text(y)) for p, x, y in rows]
         self._ask([order for question in questions for order in self._orders(question)])
         return [self._win(question) for question in questions]
+
+    def memory(self) -> dict[str, Any]:
+        """What was asked and answered so far, as JSON: a resumed run does not ask again."""
+        return {
+            "answers": [[*question, win] for question, win in self._wins.items()],
+            "compared": sorted(sorted(map(list, pair)) for pair in self._compared),
+            "counters": asdict(self.counters),
+        }
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Takes up what `memory` gave."""
+        self._wins = {(prompt, a, b): win for prompt, a, b, win in memory["answers"]}
+        self._compared = {frozenset((p, a, b) for p, a, b in pair) for pair in memory["compared"]}
+        self.counters = Counters(**memory["counters"])
 
     def _orders(self, question: Question) -> list[Question]:
         prompt, a, b = question

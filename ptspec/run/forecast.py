@@ -52,9 +52,13 @@ class Forecast:
     stages: tuple[StageForecast, ...]
 
 
-def forecast(plan: Plan, *, device_memory: int | None = None, fresh: bool = False) -> Forecast:
-    """What `pt run` would do with `plan`. `device_memory`, in bytes, asks of a GPU of that size."""
-    gpu = device_memory is not None or has_accelerator()
+def forecast(
+    plan: Plan, *, device_memory: int | None = None, gpu: bool | None = None, fresh: bool = False
+) -> Forecast:
+    """What `pt run` would do with `plan`. `device_memory`, in bytes, asks of a device of that size: a GPU, or
+    what `gpu` says."""
+    if gpu is None:
+        gpu = device_memory is not None or has_accelerator()
     shape, why = _shape(plan)
     tokenizer = tokenizer_files(plan.model) if plan.model.local else None
     if shape is not None and tokenizer is not None and plan.model.additional_special_tokens:

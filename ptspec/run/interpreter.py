@@ -50,6 +50,7 @@ from ptspec.run.making import Maker, reference_of
 from ptspec.run.manifest import now, write_manifest
 from ptspec.run.options import LOG, Options
 from ptspec.run.reuse import MARK, is_made_for, is_trained
+from ptspec.run.room import check_disk
 from ptspec.training.train import CHECKPOINTS, Trained
 from ptspec.training.wish import Wish
 
@@ -83,6 +84,7 @@ class Run:
         """Runs the stages. Raises `CheckError` where a check that stops did not hold."""
         begun = time.monotonic()
         stages = self._wanted()
+        check_disk(self.plan, stages)
         self._write_manifest()
         self._announce(stages)
         if self.plan.evaluation is not None and self.wish.reason is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.load import load, places, strings_in
-from ptspec.events import Listener
+from ptspec.events import Listener, Warned
 from ptspec.methods.types import Yields
 from ptspec.model import probes
 from ptspec.model.bases import Bases
@@ -21,8 +21,12 @@ from ptspec.rewards.models import RewardModel, open_reward_model
 from ptspec.run.artifact import Artifact, open_artifact
 from ptspec.run.fingerprint import Hashes
 from ptspec.run.options import Options
+from ptspec.run.room import with_advice
+from ptspec.training.batch import halvings, write_halvings
 from ptspec.training.begin import check_saved
-from ptspec.training.train import Job, Signals, Trained, train
+from ptspec.training.config import can_be_halved
+from ptspec.training.faults import OutOfMemory
+from ptspec.training.train import CHECKPOINTS, Job, Signals, Trained, train
 from ptspec.training.wish import Wish
 
 
@@ -40,9 +44,27 @@ class Maker:
 
     def make(self, stage: Stage, folder: Path, reason: str | None) -> tuple[Trained, float]:
         """Trains `stage` in `folder`; gives also how far what was saved is from what was trained."""
-        trained = train(self._job(stage, folder, reason), self.listener, self.wish)
+        while (trained := self._attempt(stage, folder, reason)) is None:
+            self.bases.release()
         self.bases.release()
         return trained, check_saved(stage, self._saved(stage, folder), trained.probes)
+
+    def _attempt(self, stage: Stage, folder: Path, reason: str | None) -> Trained | None:
+        """One training; None where memory ran out and the next one takes smaller batches."""
+        try:
+            return train(self._job(stage, folder, reason), self.listener, self.wish)
+        except OutOfMemory as error:
+            checkpoints = folder / CHECKPOINTS
+            times = halvings(checkpoints) + 1
+            if not can_be_halved(stage, times):
+                error.diagnostics = tuple(with_advice(told, self.plan, stage) for told in error.diagnostics)
+                raise
+            write_halvings(checkpoints, times)
+        text = (
+            f"out of memory: the rows a pass are 1/{2**times} from here on, over {2**times} times the passes"
+        )
+        self.listener(Warned(f"{text}; a step learns from the same rows", stage.name))
+        return None
 
     def _job(self, stage: Stage, folder: Path, reason: str | None) -> Job:
         incoming = self._incoming(stage)

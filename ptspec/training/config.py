@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device, training_defaults
 from ptspec.recipe.plan import Stage, TrackingSpec
+from ptspec.training import batch
 
 DEFAULTS: Mapping[str, Any] = {
     # A curve of a short stage needs every step; the cost is one scalar read a step.
@@ -35,7 +37,10 @@ def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict
 def trainer_arguments(
     stage: Stage, device: Device, precision: str | None, tracking: TrackingSpec, seed: int, checkpoints: Path
 ) -> Any:
-    """TRL's config object for `stage`. Raises `InputError` with TRL's own words where it refuses a value."""
+    """TRL's config object for `stage`, its rows a pass halved as often as was needed before.
+
+    Raises `InputError` with TRL's own words where it refuses a value.
+    """
     config_class = resolve_name(stage.method.config)
     if tracking.project:
         os.environ.setdefault("WANDB_PROJECT", tracking.project)
@@ -48,10 +53,25 @@ def trainer_arguments(
         "run_name": stage.name,
         "disable_tqdm": True,
         "eval_strategy": "no",
+        batch.FIELD: False,
     }
+    config = resolved_config(stage, device, precision)
+    config |= batch.halved(config, _defaults(config_class), batch.halvings(checkpoints)) or {}
     try:
-        return config_class(**resolved_config(stage, device, precision), **owned)
+        return config_class(**{**config, **owned})
     except (TypeError, ValueError) as error:
         raise InputError(
             Diagnostic("refused-config", f"{config_class.__name__}: {error}", pointer=f"{stage.at}/config")
         ) from error
+
+
+def can_be_halved(stage: Stage, times: int) -> bool:
+    """Whether the rows a pass of `stage` may be, and can be, halved so often."""
+    defaults = _defaults(resolve_name(stage.method.config))
+    config = {**stage.method.defaults, **stage.config}
+    return bool(config.get(batch.FIELD)) and batch.halved(config, defaults, times) is not None
+
+
+def _defaults(config_class: type) -> Mapping[str, Any]:
+    """The default of each field of a config dataclass that has a plain one."""
+    return {field.name: field.default for field in dataclasses.fields(config_class)}

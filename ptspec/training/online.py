@@ -12,18 +12,28 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from trl.trainer.utils import RepeatSampler
+from trl.trainer.utils import RepeatSampler, split_tensor_dict
 
 Completions = list[dict[str, Any]]
 """A batch of completions in the parts that steps take one by one: tensors, and a few plain values."""
 
 JUDGE = "judge_answers.json"
+
+
+class Remembering(Protocol):
+    """A judge that keeps what it was told, and may say something else when it is asked again."""
+
+    def memory(self) -> dict[str, Any]:
+        """What it knows, as JSON."""
+
+    def recall(self, memory: dict[str, Any]) -> None:
+        """Takes up what `memory` gave."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,9 @@ def store(place: Position, folder: Path, process: int) -> None:
     save_file(tensors, folder / _file(process), metadata=written)
 
 
-def stored(folder: Path, process: int, device: torch.device) -> Position | None:
-    """The completions that a checkpoint holds half used; None where there are none."""
+def stored(folder: Path, process: int, device: torch.device, parts_wanted: int) -> Position | None:
+    """The completions that a checkpoint holds half used, in so many parts (more than were stored where the
+    batches have been made smaller since); None where there are none."""
     file = folder / _file(process)
     if not file.is_file():
         return None
@@ -75,7 +86,11 @@ def stored(folder: Path, process: int, device: torch.device) -> Position | None:
         for key in opened.keys():  # noqa: SIM118
             number, _, name = key.partition(".")
             parts[int(number)][name] = opened.get_tensor(key)
-    return Position(json.loads(written["step"]), parts)
+    smaller = parts_wanted // len(parts)
+    return Position(
+        json.loads(written["step"]) * smaller,
+        [piece for part in parts for piece in split_tensor_dict(part, smaller)] if smaller > 1 else parts,
+    )
 
 
 def _file(process: int) -> str:

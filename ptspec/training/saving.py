@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ptspec.run.artifact import read_json, write_json
 from ptspec.training import online
 from ptspec.training.checkpoints import PREFIX, WRITING, publish_checkpoint, rotate
-from ptspec.training.online import Position
+from ptspec.training.online import Position, Remembering
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class AlreadyTrained(Exception):
 class Saving(TrainerCallback):  # type: ignore[misc]
     """Completes and seals every checkpoint of `trainer`, and takes up what transformers does not restore."""
 
-    def __init__(self, trainer: Any, checkpoints: Path, resumed_from: Path | None) -> None:
+    def __init__(self, trainer: Any, checkpoints: Path, resumed_from: Path | None, judge: Any = None) -> None:
         self.trainer = trainer
+        self.judge: Remembering | None = judge if hasattr(judge, "recall") else None
         self.checkpoints = checkpoints
         self.resumed_from = resumed_from
         self.saved: int | None = None
@@ -77,12 +79,17 @@ class Saving(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        # A run that was killed while it removed an old checkpoint left part of it.
+        rotate(self.checkpoints, args.save_total_limit)
         if self.resumed_from is None:
             return
         self.saved = state.global_step
         process, device = self.trainer.accelerator.process_index, self.trainer.accelerator.device
-        if (place := online.stored(self.resumed_from, process, device)) is not None:
+        parts = getattr(args, "steps_per_generation", 1)
+        if (place := online.stored(self.resumed_from, process, device, parts)) is not None:
             online.go_to(self.trainer, place)
+        if self.judge is not None and (self.resumed_from / online.JUDGE).exists():
+            self.judge.recall(read_json(self.resumed_from / online.JUDGE))
         if state.epoch is not None:
             online.catch_up(kwargs["train_dataloader"], int(state.epoch))
 
@@ -112,6 +119,8 @@ class Saving(TrainerCallback):  # type: ignore[misc]
             online.store(place, written, self.trainer.accelerator.process_index)
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
+            if self.judge is not None:
+                write_json(written / online.JUDGE, self.judge.memory())
             publish_checkpoint(written, self.checkpoints)
             rotate(self.checkpoints, args.save_total_limit)
         self.saved = state.global_step

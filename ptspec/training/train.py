@@ -96,7 +96,7 @@ def train(job: Job, listener: Listener, wish: Wish) -> Trained:
     trainer = _trainer(job, checkpoints)
     beginning = check_beginning(trainer, job.stage, job.handed_over)
     resume = _resume_from(checkpoints, job.stage, listener)
-    saving = Saving(trainer, checkpoints, resume)
+    saving = Saving(trainer, checkpoints, resume, job.signals.judge)
     progress = Progress(_started(job), StageChecked(job.stage.name, beginning.words), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
     _listen(trainer, job, (progress, Stopping(wish), finite, saving))

@@ -1,0 +1,157 @@
+"""A stage that is stopped after any step and begun again trains the same bytes: also from the middle of a
+generation buffer, in a later epoch, and after a step that failed."""
+
+from dataclasses import replace
+
+import pytest
+from conftest import ROOT
+
+from ptspec import methods
+from ptspec.data.load import load
+from ptspec.diagnostics import Interrupted, StageError
+from ptspec.events import StageStep
+from ptspec.model import probes
+from ptspec.model.bases import Bases
+from ptspec.model.device import find_device
+from ptspec.model.handover import prepare
+from ptspec.recipe.plan import AdapterSpec, ModelSpec, Source, Stage, TrackingSpec
+from ptspec.rewards.builtin import builtin
+from ptspec.training.train import Job, Signals, train
+from ptspec.training.wish import Wish
+
+pytestmark = pytest.mark.slow
+
+LORA = AdapterSpec(True, lora={"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]})
+ROWS = 10
+"""Of which 8 are taken in an epoch, two prompts a generation."""
+ONLINE = {
+    "per_device_train_batch_size": 4,
+    "num_generations": 4,
+    "steps_per_generation": 2,
+    "num_iterations": 2,
+    "max_completion_length": 6,
+    "learning_rate": 1e-2,
+    "lr_scheduler_type": "constant",
+    "max_steps": 24,
+    "save_steps": 100,
+}
+
+
+@pytest.fixture(scope="module")
+def bases():
+    return Bases(ModelSpec(str(ROOT / "data/base_model"), local=True), find_device())
+
+
+def job_in(folder, bases, method, signals, **config):
+    stage = Stage(
+        name=method,
+        method=methods.get(method),
+        parent="base",
+        handover=None,
+        data="train",
+        adapter=LORA,
+        config={**ONLINE, "beta": 0.05, **config},
+    )
+    source = {"train": Source("train", (ROOT / "data/train.jsonl",), limit=ROWS)}
+    dataset = load(source, "train", stage.method.rows, seed=1)
+    model, base = bases.open(LORA, None)
+    return Job(
+        stage=stage,
+        base=base,
+        policy=prepare(base, None, stage, seed=1),
+        dataset=dataset,
+        folder=folder,
+        device=find_device(),
+        precision=None,
+        tracking=TrackingSpec(),
+        seed=1,
+        reference=None,
+        reason=None,
+        handed_over=probes.measure(model, probes.sequences(base.tokenizer, dataset)),
+        signals=signals,
+    )
+
+
+class At:
+    """Stops a training after some step, as a signal would; hears its losses."""
+
+    def __init__(self, step=None):
+        self.step = step
+        self.wish = Wish()
+        self.losses = {}
+
+    def __call__(self, event):
+        if isinstance(event, StageStep):
+            self.losses[event.step] = event.metrics.get("loss")
+            if event.step == self.step:
+                self.wish.by_signal = "SIGTERM was received"
+
+
+def adapter(folder):
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+LENGTH = Signals((builtin("length", {"target": 5}),), (1.0,))
+METHODS = {"grpo": {}, "nash_md": {"opponent": "ema", "num_opponents": 2, "probe_steps": 0}}
+
+
+@pytest.fixture(scope="module", params=METHODS)
+def whole(request, bases, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    heard = At()
+    train(job_in(folder, bases, request.param, LENGTH, **METHODS[request.param]), heard, heard.wish)
+    return request.param, adapter(folder), heard.losses
+
+
+@pytest.mark.parametrize("step", [5, 8, 18], ids=["mid-buffer", "next epoch", "mid-buffer, later epoch"])
+def test_stopped_and_begun_again(whole, bases, tmp_path, step):
+    method, expected, losses = whole
+    first, second = At(step - 1), At()
+    with pytest.raises(Interrupted):
+        train(job_in(tmp_path, bases, method, LENGTH, **METHODS[method]), first, first.wish)
+    assert (tmp_path / "checkpoints" / f"checkpoint-{step}" / "sealed.json").is_file()
+    train(job_in(tmp_path, bases, method, LENGTH, **METHODS[method]), second, second.wish)
+    assert first.losses | second.losses == losses
+    assert min(second.losses) == step + 1
+    assert adapter(tmp_path) == expected
+
+
+def test_the_steps_before_one_that_fails_are_saved(bases, tmp_path):
+    """A judge that is down for a while: the same bytes as with one that never was."""
+    calls = []
+
+    def weak(prompts, completions, **columns):
+        calls.append(len(calls))
+        if len(calls) == 4:
+            raise ConnectionError("the judge is down")
+        return [float(len(str(text)) % 7) for text in completions]
+
+    def strong(prompts, completions, **columns):
+        return [float(len(str(text)) % 7) for text in completions]
+
+    whole_folder, folder = tmp_path / "whole", tmp_path / "broken"
+    heard = At()
+    train(job_in(whole_folder, bases, "grpo", Signals((strong,), (1.0,))), heard, heard.wish)
+    with pytest.raises(StageError) as error:
+        train(job_in(folder, bases, "grpo", Signals((weak,), (1.0,))), At(), Wish())
+    assert "saved up to step 12" in error.value.diagnostics[0].notes[-1]
+    train(job_in(folder, bases, "grpo", Signals((weak,), (1.0,))), heard, heard.wish)
+    assert adapter(folder) == adapter(whole_folder)
+
+
+def test_smaller_passes_in_the_middle_of_a_generation_buffer(bases, tmp_path):
+    """`auto_find_batch_size` between two steps: what is half used is cut up with the rest."""
+    from ptspec.training.batch import write_halvings
+
+    first, second = At(4), At()
+    with pytest.raises(Interrupted):
+        train(job_in(tmp_path, bases, "grpo", LENGTH), first, first.wish)
+    write_halvings(tmp_path / "checkpoints", 1)
+    trained = train(job_in(tmp_path, bases, "grpo", LENGTH), second, second.wish)
+    assert trained.config["per_device_train_batch_size"] == 2
+    assert trained.config["gradient_accumulation_steps"] == 2
+    assert trained.config["steps_per_generation"] == 4
+    whole = At()
+    job = job_in(tmp_path / "whole", bases, "grpo", LENGTH)
+    train(replace(job), whole, whole.wish)
+    assert second.losses[6] == pytest.approx(whole.losses[6], abs=1e-5)
