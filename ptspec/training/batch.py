@@ -31,7 +31,7 @@ def write_halvings(checkpoints: Path, times: int) -> None:
 
 
 def halved(config: Mapping[str, Any], defaults: Mapping[str, Any], times: int) -> dict[str, Any] | None:
-    """The fields of `config` that change when the rows a pass are halved so often; None where that cannot be."""
+    """The fields of `config` that change when its rows a pass are halved so often; None where none can be."""
     factor = 2**times
     rows = int(config.get(ROWS, defaults[ROWS]))
     if rows % factor:
