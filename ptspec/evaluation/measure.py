@@ -66,7 +66,7 @@ def measure(
     begun = time.perf_counter()
     rewards = dict(rewards or {})
     wanted = _wanted(spec, rewards)
-    ids = row_ids(_key_text(row) for row in rows)
+    ids = keys_of(rows)
     base = base if "kl" in wanted else None
     with undisturbed(model, seed):
         work = prepare(tokenizer, rows, wanted, _context(model), spec.max_new_tokens)
@@ -171,6 +171,11 @@ def _measured(
             one = _with_sample(one, row, drawn, said.kl.get(i))
         measured.append(one)
     return tuple(measured)
+
+
+def keys_of(rows: Sequence[EvaluationRow]) -> list[str]:
+    """The id of each row, by its prompt's text."""
+    return row_ids(_key_text(row) for row in rows)
 
 
 def _key_text(row: EvaluationRow) -> str:

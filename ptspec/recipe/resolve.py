@@ -155,6 +155,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     rules.reward_names(names.rewards, findings)
     rules.held_out(evaluation, resolved, findings)
     check_new_tokens(model, resolved, findings)
+    rules.judge_rules(evaluation, judges, rewards, resolved, findings)
     return Plan(
         name=name,
         description=value.get("description", ""),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ptspec.methods.types import Feedback
+from ptspec.methods.types import Feedback, Yields
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.names import Names, check_known, each, named
@@ -103,6 +103,28 @@ def evaluation(value: Value | None, names: Names, findings: Findings) -> Evaluat
         refusals=tuple(pattern for _, pattern in each(value.get("refusals"), "")),
         **rest,
     )
+
+
+def judge_rules(
+    evaluation: EvaluationSpec | None,
+    judges: Mapping[str, JudgeSpec],
+    rewards: Mapping[str, RewardSpec],
+    stages: Sequence[Stage],
+    findings: Findings,
+) -> None:
+    """A reward model that the run trains itself must be there before the first policy is judged by it."""
+    judge = judges.get((evaluation.judge or "") if evaluation else "")
+    reward = rewards.get((judge.reward or "") if judge else "")
+    names = [stage.name for stage in stages]
+    if reward is None or reward.model not in names:
+        return
+    before = [s.name for s in stages[: names.index(reward.model)] if s.method.yields is Yields.POLICY]
+    if before:
+        message = (
+            f'the judge goes by the reward model of stage "{reward.model}", which comes after "{before[0]}"'
+        )
+        hint = f'put stage "{reward.model}" first, or name another judge'
+        findings.error("later-stage", "/eval/judge", message, hint)
 
 
 PASSED = ("data", "max_new_tokens", "samples", "judge", "sampled")

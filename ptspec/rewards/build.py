@@ -70,6 +70,14 @@ def check_ready(plan: Plan, *, allow_code: bool) -> None:
         raise InputError(*faults)
 
 
+def check_judge_is_up(plan: Plan) -> None:
+    """Raises `InputError` where the evaluation's judge is a server that cannot be reached: better before the
+    first stage than after it."""
+    name = plan.evaluation.judge if plan.evaluation else None
+    if name is not None and plan.judges[name].endpoint is not None:
+        endpoint_judge(plan.judges[name], places_of(plan)).client.must_be_up()
+
+
 def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]]:
     named = {stage.judge for stage in plan.stages} | {plan.evaluation.judge if plan.evaluation else None}
     judges = [spec for name, spec in plan.judges.items() if name in named]

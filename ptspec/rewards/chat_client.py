@@ -92,6 +92,15 @@ class ChatClient:
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return Trouble("answered with what is no chat completion", _ADDRESS, detail=response.text)
 
+    def must_be_up(self) -> None:
+        """Raises `InputError` where nothing listens at the address; asks no model anything."""
+        import httpx
+
+        try:
+            self._http.get(self.endpoint + "/models")
+        except httpx.RequestError as error:
+            raise InputError(*self._told(_connection_trouble(error), 1).diagnostics) from error
+
     def stop(self) -> None:
         """Ends the waiting of every thread; what they were about is lost."""
         self._stopped.set()

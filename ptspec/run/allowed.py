@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.document import read_document
 from ptspec.recipe.plan import ModelSpec, Plan
-from ptspec.rewards.build import check_ready
+from ptspec.rewards.build import check_judge_is_up, check_ready
 
 FIELDS = ("revision", "dtype", "attn_implementation")
 """What of a recipe's model says how its weights are loaded."""
@@ -24,8 +24,18 @@ def check_allowed(plan: Plan, *, allow_code: bool) -> None:
         check_ready(plan, allow_code=allow_code)
     except InputError as error:
         faults += error.diagnostics
+    if not faults:
+        faults = list(_of_judge(plan))
     if faults:
         raise InputError(*(located(fault, plan) for fault in faults))
+
+
+def _of_judge(plan: Plan) -> Sequence[Diagnostic]:
+    try:
+        check_judge_is_up(plan)
+    except InputError as error:
+        return error.diagnostics
+    return ()
 
 
 def _of_model(spec: ModelSpec) -> Iterator[Diagnostic]:

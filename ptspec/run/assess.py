@@ -12,18 +12,21 @@ from pathlib import Path
 from typing import NoReturn
 
 from ptspec.data.formats import EvaluationRow
-from ptspec.data.load import load_evaluation
+from ptspec.data.load import load_evaluation, strings_in
 from ptspec.data.sources import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import plots, store
-from ptspec.evaluation.measure import measure
+from ptspec.evaluation.judging import Referee, judged
+from ptspec.evaluation.measure import keys_of, measure
 from ptspec.evaluation.measurement import DataStamp, Measurement
 from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated
 from ptspec.methods.types import Headline, Yields
 from ptspec.model.bases import Bases
 from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, RewardSpec, Source, Stage
-from ptspec.rewards.build import reward_functions
+from ptspec.recipe.rules import JUDGED
+from ptspec.rewards.build import OpenModel, reward_functions
+from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.models import open_reward_model
 from ptspec.run.artifact import Artifact, open_artifact
@@ -48,15 +51,23 @@ class Assessor:
     `written` the names of those that were written to a folder, for whoever keeps book of that."""
 
     def __init__(
-        self, plan: Plan, bases: Bases, hashes: Hashes, listener: Listener, allow_code: bool = False
+        self,
+        plan: Plan,
+        bases: Bases,
+        hashes: Hashes,
+        listener: Listener,
+        open_model: OpenModel,
+        allow_code: bool = False,
     ) -> None:
         self.plan = plan
         self.allow_code = allow_code
         self.bases = bases
         self.hashes = hashes
         self.listener = listener
+        self.open_model = open_model
         self.measurements: dict[str, Measurement] = {}
         self.written: set[str] = set()
+        self._judge: Referee | None = None
         self._rows: list[EvaluationRow] | None = None
 
     def base(self) -> None:
@@ -110,7 +121,8 @@ class Assessor:
     def _fingerprint(self, subject: Subject) -> str:
         asked = evaluation_fingerprint(self.plan, self._spec, self.hashes)
         weights = hash_folder(subject.artifact.folder) if subject.artifact else self.hashes.model()
-        return digest([asked, weights, subject.reference.fingerprint if subject.reference else None])
+        others = [subject.reference, self.measurements.get(BASE) if self._judges(subject) else None]
+        return digest([asked, weights, *(other.fingerprint if other else None for other in others)])
 
     def _measure(self, subject: Subject, spec: EvaluationSpec) -> Measurement:
         rows = self.rows()
@@ -134,7 +146,29 @@ class Assessor:
         )
         del model, untrained
         self.bases.release()
+        if self._judges(subject):
+            measured = judged(self._referee, measured, subject.reference, self.measurements.get(BASE))
         return replace(measured, fingerprint=self._fingerprint(subject))
+
+    def _judges(self, subject: Subject) -> bool:
+        """Whether the responses of `subject` go before the evaluation's judge."""
+        asked = self._spec.metrics is None or any(name in JUDGED for name in self._spec.metrics)
+        return self._spec.judge is not None and asked and subject.name != BASE and not subject.is_reward_model
+
+    @property
+    def _referee(self) -> Referee:
+        if self._judge is None:
+            assert self._spec.judge is not None
+            made = judge_named(
+                self.plan,
+                self._spec.judge,
+                strings=strings_in(self.plan.data[self._spec.data], self.plan.data),
+                allow_code=self.allow_code,
+                open_model=self.open_model,
+            )
+            rows = dict(zip(keys_of(self.rows()), self.rows(), strict=True))
+            self._judge = Referee(self._spec.judge, made, rows)
+        return self._judge
 
     def _measure_pairs(self, subject: Subject, rows: list[EvaluationRow]) -> Measurement:
         assert subject.artifact is not None

@@ -218,7 +218,17 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
         if reward.function is not None
     }
     settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals]
-    return digest([EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards])
+    judge = _judge_signal(plan, spec.judge, hashes)
+    return digest([EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards, judge])
+
+
+def _judge_signal(plan: Plan, name: str | None, hashes: Hashes) -> list[Any]:
+    """The judge called `name` and the reward that it goes by."""
+    if name is None:
+        return []
+    judge = plan.judges[name]
+    by = [_signal(plan.rewards[judge.reward], hashes)] if judge.reward else []
+    return [_signal(judge, hashes), *by]
 
 
 def _model_options(spec: ModelSpec) -> list[Any]:

@@ -75,8 +75,10 @@ class Run:
         self.hashes = Hashes(plan)
         self.ledger = Ledger(plan.output)
         self.bases = Bases(plan.model, self.device)
-        self.assessor = Assessor(plan, self.bases, self.hashes, listener, options.allow_code)
         self.maker = Maker(plan, self.bases, self.hashes, self.device, listener, options, wish)
+        self.assessor = Assessor(
+            plan, self.bases, self.hashes, listener, self.maker.open_reward_model_of, options.allow_code
+        )
         self.fingerprints: dict[str, str] = {BASE: BASE}
         self.checks: list[Outcome] = []
 

@@ -113,14 +113,14 @@ class Maker:
         options: dict[str, Any] = {
             "strings": strings_in(source, self.plan.data),
             "allow_code": self.options.allow_code,
-            "open_model": self._open_reward_model,
+            "open_model": self.open_reward_model_of,
         }
         rewards = reward_functions(self.plan, stage.rewards, **options)
         weights = reward_weights(self.plan, stage.rewards)
         judge = judge_named(self.plan, stage.judge, **options) if stage.judge else None
         return Signals(tuple(rewards), tuple(weights), judge)
 
-    def _open_reward_model(self, spec: RewardSpec) -> RewardModel:
+    def open_reward_model_of(self, spec: RewardSpec) -> RewardModel:
         """The model that a reward names: a reward stage of this run, a folder or a hub id."""
         named = any(stage.name == spec.model for stage in self.plan.stages)
         path = str(self.plan.output / str(spec.model)) if named else str(spec.model)

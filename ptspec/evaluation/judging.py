@@ -1,0 +1,154 @@
+"""Two policies' responses before a judge, each pair in both orders. Knows texts and a judge, no model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ptspec.data.formats import EvaluationRow
+from ptspec.evaluation.controlled import length_controlled
+from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement
+from ptspec.evaluation.statistics import Tested, paired_test
+from ptspec.events import Figure
+from ptspec.rewards.endpoint import Counters, EndpointJudge
+from ptspec.rewards.judges import BradleyTerry, Judge, ask
+
+PARENT, BASE = "win_rate", "win_rate_base"
+TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Referee:
+    """A judge under its name. `rows`: the held-out rows by id, where they are at hand: it then gets the
+    prompts as they are, and one that goes by rewards all their columns."""
+
+    name: str
+    judge: Judge
+    rows: Mapping[str, EvaluationRow] = field(default_factory=dict)
+
+
+def preferences(referee: Referee, a: Measurement, b: Measurement) -> dict[str, float]:
+    """P(b's response is preferred to a's) for each row that both answered, by id.
+
+    The mean of both orders, so that a liking for the first place cancels; the same response is a tie and is
+    not asked about. Raises `StageError` where the judge fails or cannot be reached.
+    """
+    before, after = a.by_id(), b.by_id()
+    keys = [key for key in before if key in after and _answered(before[key]) and _answered(after[key])]
+    differing = [key for key in keys if before[key].response != after[key].response]
+    wins = _wins(referee, a, [before[key] for key in differing], [after[key] for key in differing])
+    return {**dict.fromkeys(keys, 0.5), **dict(zip(differing, wins, strict=True))}
+
+
+def _answered(row: RowMeasurement) -> bool:
+    return row.response is not None
+
+
+def _wins(
+    referee: Referee, a: Measurement, before: Sequence[RowMeasurement], after: Sequence[RowMeasurement]
+) -> list[float]:
+    if not before:
+        return []
+    chat = a.settings.chat
+    prompts = [_prompt(referee.rows.get(row.id), row.prompt, chat) for row in before]
+    one = [_turn("assistant", row.response or "", chat) for row in before]
+    other = [_turn("assistant", row.response or "", chat) for row in after]
+    if isinstance(referee.judge, BradleyTerry):  # swapping the two is 1 − P by its making
+        return referee.judge(prompts, other, one, **_columns(referee, before))
+    there = ask(referee.judge, prompts, other, one)
+    back = ask(referee.judge, prompts, one, other)
+    return [(first + 1 - second) / 2 for first, second in zip(there, back, strict=True)]
+
+
+def _prompt(row: EvaluationRow | None, text: str, chat: bool) -> Any:
+    return _turn("user", text, chat) if row is None else row.prompt
+
+
+def _turn(role: str, text: str, chat: bool) -> Any:
+    """As a trainer hands texts to judges: turns of a chat where the model was prompted through one."""
+    return [{"role": role, "content": text}] if chat else text
+
+
+def _columns(referee: Referee, rows: Sequence[RowMeasurement]) -> dict[str, list[Any]]:
+    """What a reward may ask for: the rows' columns where they are known, else what the evaluation kept."""
+    of_rows = [
+        held.columns if (held := referee.rows.get(row.id)) else {"answer": row.answer, **row.slices}
+        for row in rows
+    ]
+    names = dict.fromkeys(name for columns in of_rows for name in columns)
+    return {name: [columns.get(name) for columns in of_rows] for name in names if name not in TEXTS}
+
+
+TEXTS = ("prompt", "completion", "prompts", "completions", "completion_ids")
+
+
+def win_rates(
+    wins: Mapping[str, float], a: Measurement, b: Measurement, *, seed: int
+) -> tuple[Tested, Tested | None]:
+    """The win rate of `b` with ties half, and were its responses as long as those of `a`.
+
+    Tango's interval and the sign test where each pair is won, lost or tied; else (probabilities) the
+    bootstrap of their mean.
+    """
+    raw = paired_test([_centred(p) for p in wins.values()], seed=seed, unit=1.0)
+    before, after = a.by_id(), b.by_id()
+    longer = [len(after[key].response or "") - len(before[key].response or "") for key in wins]
+    return Tested(raw.interval.scaled(0.5, 0.5), raw.p), length_controlled(list(wins.values()), longer)
+
+
+def _centred(p: float) -> float:
+    """2p − 1, exactly 0 for a tie."""
+    return 0.0 if abs(p - 0.5) < TIE else 2 * p - 1
+
+
+def judged(
+    referee: Referee, measured: Measurement, parent: Measurement | None, base: Measurement | None
+) -> Measurement:
+    """`measured` with its win rates over its parent and over the base, raw and length-controlled."""
+    before = _counted(referee.judge)
+    wins: dict[str, dict[str, float]] = {}
+    metrics = dict(measured.metrics)
+    for name, opponent in ((PARENT, parent), (BASE, base)):
+        if opponent is None:
+            continue
+        if opponent.name not in wins:
+            wins[opponent.name] = preferences(referee, opponent, measured)
+        metrics |= _metrics(name, wins[opponent.name], opponent, measured)
+    rows = tuple(
+        replace(row, judged={name: won[row.id] for name, won in wins.items() if row.id in won})
+        for row in measured.rows
+    )
+    stamp = _stamp(referee, [p for won in wins.values() for p in won.values()], before)
+    return replace(measured, rows=rows, metrics=metrics, judge=stamp)
+
+
+def _metrics(
+    name: str, wins: Mapping[str, float], opponent: Measurement, measured: Measurement
+) -> dict[str, Figure]:
+    if not wins:
+        return {}
+    raw, controlled = win_rates(wins, opponent, measured, seed=measured.settings.seed)
+    found = {name: raw, f"{name}_lc": controlled}
+    return {
+        key: Figure(tested.interval.value, tested.interval.low, tested.interval.high)
+        for key, tested in found.items()
+        if tested is not None
+    }
+
+
+def _counted(judge: Judge) -> Counters:
+    return replace(judge.counters) if isinstance(judge, EndpointJudge) else Counters()
+
+
+def _stamp(referee: Referee, wins: Sequence[float], before: Counters) -> JudgeStamp:
+    now = _counted(referee.judge)
+    return JudgeStamp(
+        name=referee.name,
+        compared=len(wins),
+        ties=sum(abs(p - 0.5) < TIE for p in wins),
+        asked=now.asked - before.asked,
+        retried=now.retried - before.retried,
+        unparsed=now.unparsed - before.unparsed,
+        disagreed=now.disagreed - before.disagreed,
+    )
