@@ -14,7 +14,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ptspec import __version__
-from ptspec.commands import about, chat, recipes, results
+from ptspec.commands import about, chat, evaluate, recipes, results
 from ptspec.commands.options import say, tell
 from ptspec.diagnostics import Exit, PtError
 
@@ -30,7 +30,7 @@ COMMANDS = (
     recipes.validate,
     recipes.run,
     recipes.plan,
-    results.eval,
+    evaluate.eval,
     results.report,
     chat.chat,
     about.init,

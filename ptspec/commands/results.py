@@ -1,67 +1,15 @@
-"""The commands that take a run: eval, report, export, verify."""
+"""The commands that take a run: report, export, verify."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from ptspec.commands.options import AllowCode, WeightType, say
 from ptspec.diagnostics import Diagnostic, Exit, InputError
-
-if TYPE_CHECKING:
-    from ptspec.evaluation.measurement import Measurement
-
-
-def eval(
-    context: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, stages, adapters or models.")],
-    data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else what is stored is told.")
-    ] = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Put them side by side, prompt by prompt.")
-    ] = False,
-    output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the evaluation files go.")] = None,
-    show: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N biggest changes.")] = 0,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of each response.")] = None,
-    allow_code: AllowCode = False,
-) -> None:
-    """Measure runs, stages, adapters or models, or compare them."""
-    from ptspec.events import EvaluationStarted, Event
-    from ptspec.report.tables import progress_text
-    from ptspec.run.appraise import appraise, ask
-
-    def listen(event: Event) -> None:
-        if isinstance(event, EvaluationStarted):
-            say(f"{event.stage}: measuring on {event.rows:,} rows")
-
-    measured = appraise(ask(runs, data, compare, output, max_new_tokens, allow_code), listen)
-    if compare:
-        print(_compared(measured, show, output, context.obj), end="")
-    else:
-        print(progress_text([(one.name, one.shown) for one in measured]), end="")
-
-
-def _compared(measured: Sequence[Measurement], show: int, output: Path | None, command: str) -> str:
-    from ptspec.evaluation.compare import biggest_changes, compare
-    from ptspec.report.changes import changes_text, telling_metric
-    from ptspec.report.comparison import comparison_text
-
-    found = compare(measured)
-    if output is not None:
-        from ptspec.report.html.write import write_comparison_report
-
-        say(f"report   {write_comparison_report(found, measured, output, command)}")
-    text = comparison_text(found, measured[0].data.file if measured[0].data else "")
-    metric = telling_metric(found)
-    if not show or metric is None:
-        return text
-    changes = biggest_changes(measured[0], measured[-1], metric, show)
-    return text + "\n" + changes_text(changes, metric, (measured[0].name, measured[-1].name))
 
 
 def report(

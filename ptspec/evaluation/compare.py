@@ -1,57 +1,68 @@
-"""Several models on the same prompts, paired row by row: differences, intervals, tests, words.
+"""Several models on the same prompts, paired row by row: differences, intervals, tests, verdicts.
 
-Takes measurements, reads no file. The first measurement is what the others are held against.
+Takes measurements, reads no file, asks no judge. The first measurement is what the others are held against.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from ptspec.diagnostics import Diagnostic, InputError
-from ptspec.evaluation.comparison import Change, Comparison, Effect, Verdict, WinRate
+from ptspec.evaluation.choice import chosen
+from ptspec.evaluation.comparison import Change, Comparison, Effect, Slice, Verdict, WinRate
+from ptspec.evaluation.effects import effect_names, find, reward_names, row_value
+from ptspec.evaluation.judging import win_rates
 from ptspec.evaluation.measurement import Better, Measurement, RowMeasurement, metric
-from ptspec.evaluation.metrics import TIE, aggregates
-from ptspec.evaluation.statistics import (
-    Interval,
-    Tested,
-    holm,
-    paired_test,
-    ratio_test,
-    rows_needed,
-    win_rate,
-)
+from ptspec.evaluation.metrics import aggregates
+from ptspec.evaluation.statistics import Interval, Tested, holm, rows_needed, win_rate
 from ptspec.events import Figure
 
 LEVEL = 0.05
+FEWEST = 2
+"""Rows of a slice: of one there is no interval."""
 
 
-def compare(measurements: Sequence[Measurement], *, seed: int = 42) -> Comparison:
-    """Each later measurement against the first, on the rows that all have.
+@dataclass(frozen=True)
+class Judgement:
+    """What the judge called `name` said: `wins[b]` holds P(b's response is preferred to the first model's) by
+    row id, b being the model's index."""
 
-    compare([a, b]) and compare([b, a]) differ in sign only. Raises `InputError` if there are fewer than
-    two, or no row that all have.
+    name: str
+    wins: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+
+
+def compare(
+    measurements: Sequence[Measurement],
+    *,
+    seed: int = 42,
+    judgement: Judgement | None = None,
+    prompts: int | None = None,
+    by: str | None = None,
+) -> Comparison:
+    """Each later measurement against the first, on the rows that all have (`prompts`: so many of them).
+
+    `by` names a column: the same once more for each of its values. compare([a, b]) and compare([b, a]) differ
+    in sign only. Raises `InputError` if there are fewer than two, no row that all have, or no such column.
     """
-    shared = _shared(measurements)
-    raw = len({m.settings.preference_reference for m in measurements}) > 1
-    rows = [[_comparable(m.by_id()[key], raw) for key in shared] for m in measurements]
-    effects, rates = [], []
-    for b in range(1, len(rows)):
-        for name in _names(rows[0], rows[b]):
-            if (effect := _effect(name, 0, b, rows[0], rows[b], seed)) is not None:
-                effects.append(effect)
-        rates += [_win_rate(name, 0, b, rows[0], rows[b]) for name in _reward_names(rows[0], rows[b])]
-    effects, rates = _corrected(effects, rates)
+    everything = _shared(measurements)
+    shared = everything
+    if prompts is not None:
+        shared = [everything[i] for i in chosen(everything, prompts, seed)]
+    pairing = _Pairing(measurements, judgement, seed)
+    effects, rates = _verdicts(*pairing.tested(shared))
     return Comparison(
         names=tuple(m.name for m in measurements),
         shared=len(shared),
-        left_out=tuple(len(m.rows) - len(shared) for m in measurements),
-        values=tuple(aggregates(each, seed=seed) for each in rows),
-        effects=tuple(effects),
-        win_rates=tuple(rates),
-        notes=_notes(measurements, raw),
+        left_out=tuple(len(m.rows) - len(everything) for m in measurements),
+        values=tuple(aggregates(each, seed=seed) for each in pairing.rows(shared)),
+        effects=effects,
+        win_rates=rates,
+        notes=_notes(measurements, pairing),
         seed=seed,
+        of=len(everything),
+        slices=_slices(pairing, shared, by) if by is not None else (),
+        by=by,
     )
 
 
@@ -74,125 +85,151 @@ def _shared(measurements: Sequence[Measurement]) -> list[str]:
     return shared
 
 
-def _comparable(row: RowMeasurement, raw: bool) -> RowMeasurement:
-    """With `raw`, the margin is that of the likelihoods alone: the references are not the same."""
-    return replace(row, margin=row.preference) if raw else row
+class _Pairing:
+    """The measurements row by row: what is compared of them, on any of the rows that they share."""
 
+    def __init__(self, measurements: Sequence[Measurement], judgement: Judgement | None, seed: int) -> None:
+        settings = [m.settings for m in measurements]
+        self.measurements = measurements
+        self.judgement = judgement
+        self.seed = seed
+        self.tables = [m.by_id() for m in measurements]
+        self.raw = len({(s.preference_reference, s.reference_fingerprint) for s in settings}) > 1
+        self.tokens = len({s.tokenizer for s in settings}) == 1
+        self.kl = len({s.kl_base for s in settings if s.kl_base is not None}) <= 1
 
-def _notes(measurements: Sequence[Measurement], raw: bool) -> tuple[str, ...]:
-    notes = []
-    if raw:
-        notes.append("preference by raw likelihood: the models' preference is relative to different policies")
-    if len({m.settings.max_new_tokens for m in measurements}) > 1:
-        notes.append("responses were generated with different max_new_tokens")
-    if len({m.settings.chat for m in measurements}) > 1:
-        notes.append("some were prompted through the chat template, some were not")
-    return tuple(notes)
+    def rows(self, keys: Sequence[str]) -> list[list[RowMeasurement]]:
+        """Each model's rows; with `raw`, the margin is that of the likelihoods alone."""
+        found = [[table[key] for key in keys] for table in self.tables]
+        if not self.raw:
+            return found
+        return [[replace(row, margin=row.preference) for row in rows] for rows in found]
 
+    def tested(self, keys: Sequence[str]) -> tuple[list[Effect], list[WinRate]]:
+        """Every difference on the rows `keys`, each by itself: no verdicts yet."""
+        rows = self.rows(keys)
+        effects, rates = [], []
+        for b in range(1, len(rows)):
+            for name in effect_names(rows[0], rows[b], tokens=self.tokens, kl=self.kl):
+                if (effect := _effect(name, b, rows[0], rows[b], self.seed)) is not None:
+                    effects.append(effect)
+            rates += [_win_rate(name, b, rows[0], rows[b]) for name in reward_names(rows[0], rows[b])]
+            rates += self._judged(b, keys)
+        return effects, rates
 
-def _names(a: Sequence[RowMeasurement], b: Sequence[RowMeasurement]) -> list[str]:
-    """The metrics to test. Loss and perplexity are bits per byte in other units: one test, not three."""
-    fixed = ["bits_per_byte", "accuracy", "preference_accuracy", "reward_margin"]
-    return [*fixed, *_reward_names(a, b), "response_length", "finished", "repetition", "empty"]
-
-
-def _reward_names(a: Sequence[RowMeasurement], b: Sequence[RowMeasurement]) -> list[str]:
-    there = dict.fromkeys(name for row in a for name in row.rewards)
-    return [name for name in there if any(name in row.rewards for row in b)]
-
-
-def row_value(name: str, row: RowMeasurement) -> float | None:
-    """What the row adds to the metric's mean (of bits per byte: the row's bits); None if it lacks it."""
-    match name:
-        case "bits_per_byte":
-            return None if row.nll is None or not row.bytes else row.nll / math.log(2)
-        case "accuracy":
-            return _number(row.correct)
-        case "preference_accuracy":
-            return None if row.margin is None else 0.5 + 0.5 * _sign(row.margin)
-        case "reward_margin":
-            return row.margin
-        case "response_length":
-            return _number(row.response_tokens)
-        case "finished":
-            return _number(row.finished)
-        case "repetition":
-            return row.repetition
-        case "empty":
-            return None if row.response is None else float(not row.response.strip())
-    return row.rewards.get(name)
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
-
-
-def _sign(margin: float) -> int:
-    return (margin > TIE) - (margin < -TIE)
+    def _judged(self, b: int, keys: Sequence[str]) -> list[WinRate]:
+        """Win rates by the judge, raw and length-controlled."""
+        if self.judgement is None:
+            return []
+        wins = {key: p for key, p in self.judgement.wins.get(b, {}).items() if key in set(keys)}
+        if not wins:
+            return []
+        raw, controlled = win_rates(wins, self.measurements[0], self.measurements[b], seed=self.seed)
+        counts = sum(p > 0.5 for p in wins.values()), sum(p < 0.5 for p in wins.values())
+        found = [_rate(self.judgement.name, b, raw, *counts, len(wins))]
+        if controlled is not None:
+            found.append(_rate(self.judgement.name, b, controlled, *counts, len(wins)))
+        return [replace(rate, judge=True, controlled=i == 1) for i, rate in enumerate(found)]
 
 
 def _effect(
-    name: str, a: int, b: int, rows_a: Sequence[RowMeasurement], rows_b: Sequence[RowMeasurement], seed: int
+    name: str, b: int, rows_a: Sequence[RowMeasurement], rows_b: Sequence[RowMeasurement], seed: int
 ) -> Effect | None:
-    pairs = _pairs(name, rows_a, rows_b)
-    if not pairs:
+    found = find(name, rows_a, rows_b, seed)
+    if found is None:
         return None
-    differences = [after - before for before, after, _ in pairs]
-    size = [weight for _, _, weight in pairs]
-    if name == "bits_per_byte":
-        tested = ratio_test(differences, size, seed=seed)
-    else:
-        tested = paired_test(differences, seed=seed, unit=1.0 if metric(name).share else 0.0)
+    interval = found.tested.interval
     return Effect(
         metric=name,
-        a=a,
+        a=0,
         b=b,
-        value_a=sum(before for before, _, _ in pairs) / sum(size),
-        value_b=sum(after for _, after, _ in pairs) / sum(size),
-        difference=_figure(tested.interval),
-        rows=len(pairs),
-        p=tested.p,
-        p_holm=tested.p,
+        value_a=found.value_a,
+        value_b=found.value_b,
+        difference=_figure(interval),
+        rows=found.rows,
+        p=found.tested.p,
+        p_holm=found.tested.p,
         verdict=Verdict.NOT_SHOWN,
-        needed=rows_needed(len(pairs), tested.interval, metric(name).precision),
+        needed=rows_needed(found.rows, interval),
     )
 
 
-def _pairs(
-    name: str, rows_a: Sequence[RowMeasurement], rows_b: Sequence[RowMeasurement]
-) -> list[tuple[float, float, float]]:
-    """(value of a, value of b, weight) of the rows where both have the metric."""
-    pairs = []
-    for one, other in zip(rows_a, rows_b, strict=True):
-        before, after = row_value(name, one), row_value(name, other)
-        if before is not None and after is not None:
-            pairs.append((before, after, float(one.bytes or 0) if name == "bits_per_byte" else 1.0))
-    return pairs
-
-
 def _win_rate(
-    name: str, a: int, b: int, rows_a: Sequence[RowMeasurement], rows_b: Sequence[RowMeasurement]
+    name: str, b: int, rows_a: Sequence[RowMeasurement], rows_b: Sequence[RowMeasurement]
 ) -> WinRate:
-    differences = [after - before for before, after, _ in _pairs(name, rows_a, rows_b)]
+    """How often b's response has the higher reward."""
+    pairs = [
+        (one.rewards.get(name), other.rewards.get(name)) for one, other in zip(rows_a, rows_b, strict=True)
+    ]
+    differences = [after - before for before, after in pairs if before is not None and after is not None]
     tested = win_rate(differences) if differences else Tested(Interval(0.5, 0.0, 1.0), 1.0)
     wins, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-    rate, ties = _figure(tested.interval), len(differences) - wins - losses
-    return WinRate(name, a, b, rate, wins, ties, losses, tested.p, tested.p, Verdict.NOT_SHOWN)
+    return _rate(name, b, tested, wins, losses, len(differences))
 
 
-def _corrected(effects: list[Effect], rates: list[WinRate]) -> tuple[list[Effect], list[WinRate]]:
-    """The same with Holm's p values, and the verdicts that follow."""
+def _rate(name: str, b: int, tested: Tested, wins: int, losses: int, rows: int) -> WinRate:
+    rate, ties = _figure(tested.interval), rows - wins - losses
+    return WinRate(name, 0, b, rate, wins, ties, losses, tested.p, tested.p, Verdict.NOT_SHOWN)
+
+
+def _slices(pairing: _Pairing, shared: Sequence[str], by: str) -> tuple[Slice, ...]:
+    """The same for each value of the column `by`, with one correction over all of them."""
+    values: dict[str, list[str]] = {}
+    for key in shared:
+        if (value := pairing.tables[0][key].slices.get(by)) is not None:
+            values.setdefault(value, []).append(key)
+    if not values:
+        raise InputError(_no_slices(pairing.tables[0], shared, by))
+    tested = {value: pairing.tested(keys) for value, keys in values.items() if len(keys) >= FEWEST}
+    effects, rates = _verdicts(
+        [e for found, _ in tested.values() for e in found], [r for _, found in tested.values() for r in found]
+    )
+    slices = []
+    for value, (own_effects, own_rates) in tested.items():
+        own = Slice(value, len(values[value]), effects[: len(own_effects)], rates[: len(own_rates)])
+        effects, rates = effects[len(own_effects) :], rates[len(own_rates) :]
+        slices.append(own)
+    return tuple(slices)
+
+
+def _no_slices(table: Mapping[str, RowMeasurement], shared: Sequence[str], by: str) -> Diagnostic:
+    columns = dict.fromkeys(name for key in shared for name in table[key].slices)
+    hint = f"columns: {', '.join(columns)}" if columns else "the rows have no column with short values"
+    return Diagnostic("unknown-column", f'no row has a short value in a column "{by}"', hint=hint)
+
+
+def _notes(measurements: Sequence[Measurement], pairing: _Pairing) -> tuple[str, ...]:
+    settings = [m.settings for m in measurements]
+    limits = {s.max_new_tokens for s in settings}
+    stamps = {m.data.sha256: m.data.file for m in measurements if m.data is not None}
+    told = {
+        f"measured on different held-out data ({', '.join(dict.fromkeys(stamps.values()))}): "
+        "compared on the prompts that all have": len(stamps) > 1,
+        "preference by raw likelihood: the models' preference is relative to different policies": pairing.raw,
+        "different tokenizers: lengths are compared in characters, likelihood by bytes": not pairing.tokens,
+        "KL is to different bases: not compared": not pairing.kl,
+        "responses were generated with different max_new_tokens": len(limits) > 1,
+        "refusals were told by different patterns": len({s.refusals for s in settings}) > 1,
+        "some were prompted through the chat template, some were not": len({s.chat for s in settings}) > 1,
+    }
+    return tuple(note for note, holds in told.items() if holds)
+
+
+def _verdicts(
+    effects: Sequence[Effect], rates: Sequence[WinRate]
+) -> tuple[tuple[Effect, ...], tuple[WinRate, ...]]:
+    """The same with Holm's p values over all of them, and the verdicts that follow."""
     adjusted = holm([*(effect.p for effect in effects), *(rate.p for rate in rates)])
     of_effects, of_rates = adjusted[: len(effects)], adjusted[len(effects) :]
     return (
-        [
+        tuple(
             replace(e, p_holm=p, verdict=_verdict(e.difference, 0.0, p, metric(e.metric).better))
             for e, p in zip(effects, of_effects, strict=True)
-        ],
-        [
+        ),
+        tuple(
             replace(r, p_holm=p, verdict=_verdict(r.rate, 0.5, p, Better.HIGHER))
             for r, p in zip(rates, of_rates, strict=True)
-        ],
+        ),
     )
 
 

@@ -1,12 +1,12 @@
-"""What a comparison of several models found. Types and words only; no numpy."""
+"""What a comparison of several models found. Types only; no numpy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from ptspec.evaluation.measurement import Better, RowMeasurement, metric
+from ptspec.evaluation.measurement import RowMeasurement, metric
 from ptspec.events import Figure
 
 
@@ -18,7 +18,13 @@ class Verdict(Enum):
     NOT_SHOWN = "no difference shown"
 
 
-DESCRIBED = {"response_length": {Verdict.MORE: "longer", Verdict.LESS: "shorter"}}
+_LENGTH = {Verdict.MORE: "longer", Verdict.LESS: "shorter"}
+DESCRIBED: Mapping[str, Mapping[Verdict, str]] = {
+    "response_length": _LENGTH,
+    "response_characters": _LENGTH,
+    "kl": {Verdict.MORE: "farther", Verdict.LESS: "closer"},
+    "refusals": {Verdict.LESS: "fewer"},
+}
 
 
 @dataclass(frozen=True)
@@ -27,8 +33,7 @@ class Effect:
 
     `difference` is b − a over the `rows` that both have, with its 95 % interval; `p` tests "there is none",
     `p_holm` is the same after Holm's correction for all tests of the comparison. A verdict needs both the
-    interval without 0 and p_holm ≤ 0.05. `needed` is about how many rows would narrow the interval to
-    ± the metric's `precision`.
+    interval without 0 and p_holm ≤ 0.05. `needed` is about how many rows would show half of what these show.
     """
 
     metric: str
@@ -52,7 +57,10 @@ class Effect:
 
 @dataclass(frozen=True)
 class WinRate:
-    """How often `b`'s response has the higher `reward` of the two, ties half; tested against one half."""
+    """How often `b`'s response has the higher `reward` of the two, ties half; tested against one half.
+
+    With `judge`, `reward` is the name of the judge that prefers it; `controlled`: were both equally long.
+    """
 
     reward: str
     a: int
@@ -64,12 +72,32 @@ class WinRate:
     p: float
     p_holm: float
     verdict: Verdict
+    judge: bool = False
+    controlled: bool = False
+
+    @property
+    def label(self) -> str:
+        """What decides: "style", "judge fair", "judge fair, length-controlled"."""
+        if not self.judge:
+            return metric(self.reward).label
+        return f"judge {self.reward}" + (", length-controlled" if self.controlled else "")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The comparison on the `rows` whose column has this `value`."""
+
+    value: str
+    rows: int
+    effects: tuple[Effect, ...]
+    win_rates: tuple[WinRate, ...]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`shared` rows are compared, `left_out` per model are not: another model lacks the prompt or its data
-    expects another answer. `values` are each model's aggregates on the shared rows."""
+    """`shared` rows are compared, of the `of` that all have; `left_out` per model are not: another model
+    lacks the prompt or its data expects another answer. `values` are each model's aggregates on the
+    shared rows."""
 
     names: tuple[str, ...]
     shared: int
@@ -79,6 +107,9 @@ class Comparison:
     win_rates: tuple[WinRate, ...]
     notes: tuple[str, ...]
     seed: int
+    of: int | None = None
+    slices: tuple[Slice, ...] = ()
+    by: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,33 +119,3 @@ class Change:
     a: RowMeasurement
     b: RowMeasurement
     difference: float
-
-
-def in_words(comparison: Comparison, b: int = 1) -> str:
-    """One sentence on model `b` against the first, such as
-    "dpo is better at style; accuracy is not shown to differ."
-    """
-    effects = [effect for effect in comparison.effects if effect.b == b]
-    name = comparison.names[b]
-    parts = []
-    for verdict, phrase in ((Verdict.BETTER, "better"), (Verdict.WORSE, "worse")):
-        labels = [metric(e.metric).label for e in effects if e.verdict is verdict]
-        if labels:
-            parts.append(f"{phrase} at {_listed(labels)}")
-    alike = [
-        metric(e.metric).label
-        for e in effects
-        if e.verdict is Verdict.NOT_SHOWN and metric(e.metric).better is not Better.NEITHER
-    ]
-    said = (
-        f"{name} is {' and '.join(parts)}"
-        if parts
-        else f"{name} is not shown to differ from {comparison.names[0]}"
-    )
-    if parts and alike:
-        said += f"; {_listed(alike)} {'is' if len(alike) == 1 else 'are'} not shown to differ"
-    return said + "."
-
-
-def _listed(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

@@ -6,6 +6,7 @@ were afterwards.
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,6 +92,8 @@ def measure(
             preference_reference=_reference_name(work, reference),
             chat=any(isinstance(row.prompt, list) for row in rows),
             shortened_rows=work.shortened,
+            reference_fingerprint=reference.fingerprint if reference and work.pairs else None,
+            tokenizer=tokenizer_name(tokenizer),
             kl_base=base_name if said.kl else None,
             conversational=any(is_conversation(row) for row in rows),
             refusals=patterns_name(spec.refusals),
@@ -98,6 +101,15 @@ def measure(
         data=data,
         seconds=time.perf_counter() - begun,
     )
+
+
+def tokenizer_name(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What tells two tokenizers apart: their sizes, and how they cut a text."""
+    ids = tokenizer(text=TEXT, add_special_tokens=False)["input_ids"]
+    return hashlib.sha256(f"{len(tokenizer)} {list(ids)}".encode()).hexdigest()[:12]
+
+
+TEXT = "Was 3,75 € für 2 Kilo Äpfel zu teuer?\n\tdef is_prime(n): return n > 1  # наверное, 也许"
 
 
 def _wanted(spec: EvaluationSpec, rewards: Mapping[str, RewardFunction]) -> frozenset[str]:

@@ -68,8 +68,8 @@ class RowMeasurement:
 @dataclass(frozen=True)
 class Settings:
     """How it was measured. `preference_reference` names the policy that preference is relative to, `kl_base`
-    the model that KL is to; `conversational`: the data holds lists of messages; `refusals`: the patterns
-    that tell a refusal, "built in" or a hash of the recipe's own."""
+    the model that KL is to, `tokenizer` tells tokenizers apart; `conversational`: the data holds lists of
+    messages; `refusals`: the patterns that tell a refusal, "built in" or a hash of the recipe's own."""
 
     seed: int
     max_new_tokens: int
@@ -77,6 +77,8 @@ class Settings:
     chat: bool
     shortened_rows: int = 0
     kl_base: str | None = None
+    reference_fingerprint: str | None = None
+    tokenizer: str | None = None
     conversational: bool = False
     refusals: str = "built in"
 
@@ -141,8 +143,7 @@ class Better(Enum):
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is spoken of. `share`: a number in [0, 1], shown in percent. `precision` is the half-width
-    of an interval that would do: what "±1 would need 2,900 prompts" is about. `relative`: each policy's is
+    """How a metric is spoken of. `share`: a number in [0, 1], shown in percent. `relative`: each policy's is
     held against its own reference, so that two policies' are not to be subtracted."""
 
     name: str
@@ -150,7 +151,6 @@ class Metric:
     better: Better
     share: bool = False
     unit: str = ""
-    precision: float = 0.01
     relative: bool = False
 
 
@@ -163,15 +163,16 @@ METRICS: Mapping[str, Metric] = {
         Metric("accuracy", "accuracy", Better.HIGHER, share=True),
         Metric("sampled_accuracy", "accuracy of samples", Better.HIGHER, share=True),
         Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True, relative=True),
-        Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", precision=0.1, relative=True),
+        Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", relative=True),
         Metric("pair_accuracy", "pair accuracy", Better.HIGHER, share=True),
         Metric("pair_margin", "pair margin", Better.HIGHER),
         Metric("win_rate", "win rate over its parent", Better.HIGHER, share=True, relative=True),
         Metric("win_rate_lc", "length-controlled win rate", Better.HIGHER, share=True, relative=True),
         Metric("win_rate_base", "win rate over the base", Better.HIGHER, share=True),
         Metric("win_rate_base_lc", "length-controlled over the base", Better.HIGHER, share=True),
-        Metric("kl", "KL to the base", Better.NEITHER, unit="nats/token", precision=0.01),
-        Metric("response_length", "response length", Better.NEITHER, unit="tokens", precision=1),
+        Metric("kl", "KL to the base", Better.NEITHER, unit="nats/token"),
+        Metric("response_length", "response length", Better.NEITHER, unit="tokens"),
+        Metric("response_characters", "response length", Better.NEITHER, unit="characters"),
         Metric("finished", "finished responses", Better.HIGHER, share=True),
         Metric("distinct_1", "distinct 1-grams", Better.NEITHER, share=True),
         Metric("distinct_2", "distinct 2-grams", Better.NEITHER, share=True),

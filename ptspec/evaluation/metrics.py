@@ -33,6 +33,7 @@ def aggregates(rows: Sequence[RowMeasurement], *, seed: int) -> dict[str, Figure
         **_preference(rows, seed),
         "kl": _divergence(rows, seed),
         "response_length": _mean([row.response_tokens for row in rows], seed),
+        "response_characters": _mean([None if r.response is None else len(r.response) for r in rows], seed),
         "finished": _share([row.finished for row in rows]),
         "distinct_1": _distinct(texts, 1),
         "distinct_2": _distinct(texts, 2),

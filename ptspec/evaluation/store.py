@@ -27,7 +27,7 @@ FORMAT = 1
 LATER = frozenset(
     (
         *("slices", "refused", "sample", "sample_tokens", "sample_correct", "kl", "judged"),
-        *("kl_base", "conversational", "refusals"),
+        *("kl_base", "conversational", "refusals", "reference_fingerprint", "tokenizer"),
     )
 )
 """Fields that evaluations of this format did not have at first: what was not measured then is None."""

@@ -31,6 +31,7 @@ METRICS = (
     "win_rate_base_lc",
     "kl",
     "response_length",
+    "response_characters",
     "finished",
     "distinct_1",
     "distinct_2",
@@ -89,8 +90,7 @@ def evaluation(value: Value | None, names: Names, findings: Findings) -> Evaluat
         check_known(value["judge"], "/eval/judge", "unknown-judge", names.judges, findings)
     for where, name in each(value.get("metrics"), "/eval/metrics"):
         _check_metric(name, where, names.rewards, findings)
-        if name in JUDGED and "judge" not in value:
-            findings.error("missing-key", where, f'"{name}" needs "judge": a name in /judges')
+        _check_judged(name, where, value, findings)
     for where, pattern in each(value.get("refusals"), "/eval/refusals"):
         _check_pattern(pattern, where, findings)
     if "data" not in value:
@@ -103,6 +103,13 @@ def evaluation(value: Value | None, names: Names, findings: Findings) -> Evaluat
         refusals=tuple(pattern for _, pattern in each(value.get("refusals"), "")),
         **rest,
     )
+
+
+def _check_judged(name: str, at: str, evaluation: Value | None, findings: Findings) -> None:
+    if name in JUDGED and isinstance(evaluation, dict) and "judge" not in evaluation:
+        findings.error(
+            "missing-key", at, f'"{name}" needs a judge', '"eval": {"judge": …}, a name in /judges'
+        )
 
 
 def judge_rules(
@@ -182,6 +189,7 @@ def _checks(
             hint = 'add "eval": {"data": …}'
             findings.error("check-without-eval", where, 'a check needs "eval": nothing is measured', hint)
         _check_metric(given["metric"], join(where, "metric"), rewards, findings)
+        _check_judged(given["metric"], join(where, "metric"), findings.document.value.get("eval"), findings)
         _check_over(given, where, before, findings)
         if given.get("min") is not None and given.get("max") is not None and given["min"] > given["max"]:
             message = f'"min" {given["min"]} is above "max" {given["max"]}: no value can hold'

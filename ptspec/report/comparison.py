@@ -12,14 +12,16 @@ from string import ascii_lowercase
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate, in_words
-from ptspec.evaluation.measurement import metric
+from ptspec.evaluation.comparison import Comparison, Effect, Slice, Verdict, WinRate
+from ptspec.evaluation.measurement import Better, metric
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
 from ptspec.report.measures import FAULTS, Measure, measure
+from ptspec.report.sentence import in_words
 
+NOT_THAT = "no difference that"
 STYLES = {Verdict.WORSE: "yellow", Verdict.NOT_SHOWN: "dim"}
 
 
@@ -49,7 +51,7 @@ class ComparisonTable:
         comparison = self.comparison
         lines = _facts(comparison, self.data, width)
         for b in range(1, len(comparison.names)):
-            lines += [Text(), *_pair(comparison, b, width)]
+            lines += [Text(), *_pair(comparison, b, width), *_by_slice(comparison, b, width)]
         return [*lines, Text(), *_sentences(comparison, width)]
 
     def plain(self, width: int | None = None) -> str:
@@ -74,6 +76,8 @@ def _facts(comparison: Comparison, data: str, width: int) -> list[Text]:
     from ptspec.evaluation.statistics import RESAMPLES  # NumPy, which the rest of a screen does without
 
     prompts = words.plural(comparison.shared, "prompt") + (f" of {clean(data)}" if data else "")
+    if comparison.of is not None and comparison.of > comparison.shared:
+        prompts += f" (of {words.count(comparison.of)}, by the seed)"
     resamples = f"{words.count(RESAMPLES)} resamples, seed {comparison.seed}"
     facts = [prompts, "paired", "95 % intervals", resamples, "verdicts corrected for their number (Holm)"]
     lines = hanging("", " · ".join(facts), width)
@@ -91,29 +95,26 @@ def _facts(comparison: Comparison, data: str, width: int) -> list[Text]:
 def _pair(comparison: Comparison, b: int, width: int) -> list[Text]:
     """Model `b` beside the first."""
     lines, zero = _rows(comparison, b)
-    letter = ascii_lowercase[b % 26]
-    head = Line(
-        "",
-        f"a: {clean(comparison.names[0])}",
-        f"{letter}: {clean(comparison.names[b])}",
-        f"{letter} − a",
-        "",
-        "",
-    )
+    head = _head(comparison, b)
     beside = [replace(x, verdict=_joined(x.verdict, x.needed)) for x in lines]
     table = _table([head, *beside], "   ")
     notes: list[str] = []
     if max(line.cell_len for line in table) > width:
-        table = _table([head, *lines], "  ")
+        table = _fitting([head, *lines], width)
         notes = [f"{x.label}: {x.needed}" for x in lines if x.needed]
-    if max(line.cell_len for line in table) > width:
-        short = [replace(x, verdict=x.verdict.replace(Verdict.NOT_SHOWN.value, "not shown")) for x in lines]
-        table = _table([head, *short], "  ")
     notes += [f"none in either: {', '.join(zero)}"] if zero else []
     return [*table, *(Text(line, style="dim") for note in notes for line in hanging("", note, width))]
 
 
+def _head(comparison: Comparison, b: int) -> Line:
+    letter = ascii_lowercase[b % 26]
+    names = clean(comparison.names[0]), clean(comparison.names[b])
+    return Line("", f"a: {names[0]}", f"{letter}: {names[1]}", f"{letter} − a", "", "")
+
+
 def _joined(verdict: str, needed: str) -> str:
+    if needed.startswith(NOT_THAT):
+        return needed
     return f"{verdict}; {needed}" if needed else verdict
 
 
@@ -171,23 +172,57 @@ def _needed(effect: Effect, shown: Measure) -> str:
     low, high = effect.difference.low, effect.difference.high
     if low is not None and high is not None and not low <= 0 <= high:
         return f"p = {words.number(effect.p_holm, '.2f')} after the correction"
-    if effect.needed <= effect.rows:
+    return not_shown(effect, shown)
+
+
+def not_shown(effect: Effect, shown: Measure) -> str:
+    """How large a difference these prompts can show, and what it would take to show half of that."""
+    low, high = effect.difference.low, effect.difference.high
+    if low is None or high is None or effect.needed <= effect.rows:
         return ""
-    precision = metric(effect.metric).precision * (100 if shown.share else 1)
-    return f"±{precision:g} would need {_rounded(effect.needed)} prompts"
+    size = shown.number((high - low) / 2, shown.decimals)
+    needed = f"{words.count(effect.needed)} would be needed for half of it"
+    return f"{NOT_THAT} {words.plural(effect.rows, 'prompt')} can show (±{size}); {needed}"
 
 
-def _rounded(rows: int) -> str:
-    """To two digits: it is an estimate."""
-    unit = 10 ** max(len(str(rows)) - 2, 0)
-    return words.count(-(-rows // unit) * unit)
+def _by_slice(comparison: Comparison, b: int, width: int) -> list[Text]:
+    """Metric by metric, a line for each value of the column that the prompts were split by."""
+    lines: list[Text] = []
+    same: list[str] = []
+    for name in dict.fromkeys(e.metric for one in comparison.slices for e in one.effects):
+        found = [(one, e) for one in comparison.slices for e in one.effects if (e.metric, e.b) == (name, b)]
+        if metric(name).better is Better.NEITHER or not any(_seen(effect) for _, effect in found):
+            continue
+        if not any(effect.difference.value for _, effect in found):
+            same.append(metric(name).label)
+            continue
+        figures = [Figure(value) for _, e in found for value in (e.value_a, e.value_b)]
+        shown = measure(name, figures)
+        head = replace(_head(comparison, b), label=f"{shown.label} by {clean(comparison.by or '')}")
+        rows = [replace(_effect(effect, shown), label=_slice_label(one, effect)) for one, effect in found]
+        lines += [Text(), *_fitting([head, *rows], width)]
+    note = f"the same for every {clean(comparison.by or '')}: {clean(', '.join(same))}"
+    return [*lines, *(Text(line, style="dim") for line in (hanging("", note, width) if same else []))]
+
+
+def _slice_label(one: Slice, effect: Effect) -> str:
+    return f"  {clean(one.value)} ({words.count(effect.rows)})"
+
+
+def _fitting(lines: Sequence[Line], width: int) -> list[Text]:
+    table = _table(lines, "   ")
+    if max(line.cell_len for line in table) <= width:
+        return table
+    short = [replace(x, verdict=x.verdict.replace(Verdict.NOT_SHOWN.value, "not shown")) for x in lines]
+    return _table(short, "  ")
 
 
 def _win_rate(rate: WinRate, b: int, comparison: Comparison) -> Line:
-    several = len({other.reward for other in comparison.win_rates}) > 1
+    several = len({other.label for other in comparison.win_rates}) > 1
     low, high = (words.fixed(100 * (bound or 0.0), 1) for bound in (rate.rate.low, rate.rate.high))
     return Line(
-        f"win rate of {ascii_lowercase[b % 26]}" + (f" in {clean(rate.reward)}" if several else ""),
+        f"win rate of {ascii_lowercase[b % 26]}"
+        + (f", {clean(rate.label)}" if several or rate.judge else ""),
         "",
         "",
         words.percent(rate.rate.value),

@@ -15,11 +15,14 @@ from ptspec.report.clean import clean
 
 Metrics = Mapping[str, Figure]
 
-AFTER_REWARDS = ("kl", "response_length", "finished", "repetition", "empty", "refusals")
-LEFT_TO_THE_REPORT = ("distinct_1", "distinct_2", "win_rate_base_lc")
+AFTER_REWARDS = (
+    *("kl", "response_length", "response_characters", "finished"),
+    *("distinct_1", "distinct_2", "repetition", "empty", "refusals"),
+)
+LEFT_TO_THE_REPORT = ("response_characters", "distinct_1", "distinct_2", "win_rate_base_lc")
 FAULTS = ("repetition", "empty", "refusals")
 LIKELIHOOD = ("loss", "bits_per_byte", "perplexity")
-DECIMALS = {"perplexity": 2, "reward_margin": 2, "response_length": 1}
+DECIMALS = {"perplexity": 2, "reward_margin": 2, "response_length": 1, "response_characters": 1}
 
 
 @dataclass(frozen=True)

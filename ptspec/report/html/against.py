@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate, in_words
+from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate
 from ptspec.evaluation.measurement import metric
 from ptspec.events import Figure
 from ptspec.report import words
+from ptspec.report.comparison import not_shown
 from ptspec.report.html.results import TONES, bounds
 from ptspec.report.measures import Measure, measure
+from ptspec.report.sentence import in_words
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _rate(rate: WinRate) -> Line:
     low, high = (words.fixed(100 * (bound or 0.0), 1) for bound in (rate.rate.low, rate.rate.high))
     return Line(
         metric=rate.reward,
-        label=metric(rate.reward).label,
+        label=rate.label,
         note="",
         a=words.count(rate.losses),
         b=words.count(rate.wins),
@@ -144,15 +146,7 @@ def _further(effect: Effect, shown: Measure) -> str:
         return ""
     if not low <= 0 <= high:
         return "shown by this metric alone, not with all that were tested"
-    if effect.needed <= effect.rows:
-        return ""
-    precision = metric(effect.metric).precision * (100 if shown.share else 1)
-    return f"±{precision:g} would need about {_rounded(effect.needed)} prompts"
-
-
-def _rounded(rows: int) -> str:
-    unit = 10 ** max(len(str(rows)) - 2, 0)
-    return words.count(-(-rows // unit) * unit)
+    return not_shown(effect, shown)
 
 
 def _whisker(difference: Figure, none: float) -> Whisker | None:

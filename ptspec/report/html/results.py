@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ptspec.evaluation.comparison import Comparison, Effect, Verdict, in_words
+from ptspec.evaluation.comparison import Comparison, Effect, Verdict
 from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement
 from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.story import RunStory, StageStory
 from ptspec.report.measures import LEFT_TO_THE_REPORT, Measure, measure, measures
+from ptspec.report.sentence import in_words
 
 TONES = {Verdict.BETTER: "good", Verdict.WORSE: "bad", Verdict.NOT_SHOWN: "none"}
 SAME = 1e-9

@@ -152,6 +152,6 @@ def test_ties_count_half_in_a_win_rate():
     assert win_rate([1.0] * 30).interval.low > 0.8
 
 
-def test_rows_needed_grows_with_the_square():
-    assert rows_needed(200, Interval(0.0, -0.03, 0.03), 0.01) == 1800
-    assert rows_needed(200, Interval(0.0, -0.003, 0.003), 0.01) == 200
+def test_half_of_an_interval_takes_four_times_the_rows():
+    assert rows_needed(200, Interval(0.0, -0.03, 0.03)) == 800
+    assert rows_needed(200, Interval(0.0, 0.0, 0.0)) == 200

@@ -36,12 +36,12 @@ def effect(name, difference, verdict, needed=160, b=1, value_a=None, value_b=Non
 
 EFFECTS = (
     effect("bits_per_byte", Figure(0.0267, 0.021, 0.033), Verdict.WORSE),
-    effect("accuracy", Figure(-0.0125, -0.071, 0.045), Verdict.NOT_SHOWN, 5459, p_holm=1.0),
-    effect("preference_accuracy", Figure(0.04375, 0.019, 0.088), Verdict.NOT_SHOWN, 1900, p_holm=0.063),
+    effect("accuracy", Figure(-0.0125, -0.071, 0.045), Verdict.NOT_SHOWN, 640, p_holm=1.0),
+    effect("preference_accuracy", Figure(0.04375, 0.019, 0.088), Verdict.NOT_SHOWN, 640, p_holm=0.063),
     effect("style", Figure(0.6875, 0.612, 0.754), Verdict.BETTER),
     effect("response_length", Figure(-11.78, -13.5, -10.0), Verdict.LESS),
     effect("repetition", Figure(0.0, -0.01, 0.01), Verdict.NOT_SHOWN),
-    effect("empty", Figure(0.0, -0.02, 0.02), Verdict.NOT_SHOWN, 400),
+    effect("empty", Figure(0.0, -0.02, 0.02), Verdict.NOT_SHOWN, 640),
 )
 
 
@@ -74,7 +74,7 @@ def test_every_later_model_has_a_block_of_its_own():
         ["a:", "base", "c:", "dpo", "c", "−", "a"],
     ]
     assert "left out, as not all have them: sft 3" in text
-    assert text.count(" is better at style and worse at bits per byte") == 2
+    assert text.count(" is better at style (+68.8 [+61.2, +75.4]) and worse at bits per byte (+0.027") == 2
 
 
 def test_preference_accuracy_is_never_alone():

@@ -1,0 +1,177 @@
+"""`pt eval`: measure runs, stages, adapters or models, or put them side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ptspec.commands.options import AllowCode, say
+from ptspec.diagnostics import Diagnostic, InputError
+
+if TYPE_CHECKING:
+    from ptspec.evaluation.compare import Judgement
+    from ptspec.evaluation.comparison import Comparison
+    from ptspec.evaluation.measurement import Measurement
+    from ptspec.events import Listener
+    from ptspec.run.appraise import Question
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of a comparison. `command` is what was typed."""
+
+    prompts: int | None
+    by: str | None
+    judge: str | None
+    show: int
+    command: str
+
+
+class EvalFormat(str, Enum):
+    """How `pt eval` tells."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+def eval(
+    context: typer.Context,
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, stages, adapters or models.")],
+    data: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else what is stored is told.")
+    ] = None,
+    compare: Annotated[
+        bool, typer.Option("--compare", help="Put them side by side, prompt by prompt.")
+    ] = False,
+    prompts: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only N of the prompts, the same for all.")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Compare for each value of this column, too.")
+    ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of the runs' recipe, or file.py:name; none: no judge."),
+    ] = None,
+    show: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N biggest changes.")] = 0,
+    output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the evaluation files go.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of each response.")] = None,
+    format: Annotated[EvalFormat, typer.Option(help="Tables, or one JSON object.")] = EvalFormat.TEXT,
+    allow_code: AllowCode = False,
+) -> None:
+    """Measure runs, stages, adapters or models, or compare them."""
+    from ptspec.events import EvaluationStarted, Event
+    from ptspec.report.tables import progress_text
+    from ptspec.run.appraise import appraise, ask, write
+
+    def listen(event: Event) -> None:
+        if isinstance(event, EvaluationStarted):
+            say(f"{event.stage}: measuring on {event.rows:,} rows")
+
+    _must_go_together(compare, data, prompts, by, judge)
+    question = ask(runs, data, compare, output, max_new_tokens, allow_code, prompts)
+    if compare:
+        _compare(question, listen, Asked(prompts, by, judge, show, context.obj), format)
+        return
+    measured = appraise(question, listen)
+    write(question, measured)
+    if format is EvalFormat.JSON:
+        print(_as_json({one.name: one.metrics for one in measured}))
+    else:
+        print(progress_text([(one.name, one.shown) for one in measured]), end="")
+
+
+def _must_go_together(
+    compare: bool, data: Path | None, prompts: int | None, by: str | None, judge: str | None
+) -> None:
+    alone = [name for name, given in (("--by", by), ("--judge", judge)) if given is not None]
+    if prompts is not None and data is None:
+        alone.append("--prompts")
+    if alone and not compare:
+        hint = "with --compare, or --prompts with --data" if "--prompts" in alone else "with --compare"
+        raise InputError(Diagnostic("wrong-usage", f"{alone[0]} has nothing to work on here", hint=hint))
+
+
+def _compare(question: Question, listen: Listener, asked: Asked, format: EvalFormat) -> None:
+    """All is computed before the first file is written."""
+    from ptspec.evaluation.compare import biggest_changes, compare
+    from ptspec.report.changes import telling_metric
+    from ptspec.run.appraise import write
+
+    measured, said = _measured(question, listen, asked.judge)
+    found = compare(measured, judgement=said, prompts=asked.prompts, by=asked.by)
+    metric = telling_metric(found)
+    changes = biggest_changes(measured[0], measured[-1], metric, asked.show) if asked.show else []
+    write(question, measured)
+    if question.output is not None:
+        _write(found, measured, question.output, asked.command)
+    if format is EvalFormat.JSON:
+        print(_as_json({**as_json(found), "changes": {"metric": metric, "prompts": changes}}))
+        return
+    print(_text(found, measured), end="")
+    if asked.show:
+        from ptspec.report.changes import changes_text
+
+        print("\n" + changes_text(changes, metric, (measured[0].name, measured[-1].name)), end="")
+
+
+def _measured(
+    question: Question, listen: Listener, judge: str | None
+) -> tuple[list[Measurement], Judgement | None]:
+    """The measurements, and what the judge says of them. torch is loaded only where something needs it."""
+    from ptspec.run.appraise import appraise, judge_name
+
+    name = judge_name(question.targets, judge)
+    if name is None:
+        return appraise(question, listen), None
+    from ptspec.run.noise import into_log, quiet_environment
+
+    quiet_environment()
+    with into_log(Path(os.devnull)):
+        from ptspec.run.referee import choose, judgement
+
+        chosen = choose(question.targets, name, question.allow_code)
+    measured = appraise(question, listen)
+    with into_log(Path(os.devnull)):
+        return measured, judgement(chosen, measured)
+
+
+def _text(found: Comparison, measured: Sequence[Measurement]) -> str:
+    from ptspec.report.comparison import comparison_text
+
+    return comparison_text(found, measured[0].data.file if measured[0].data else "")
+
+
+def _write(found: Comparison, measured: Sequence[Measurement], output: Path, command: str) -> None:
+    from ptspec.report.html.write import write_comparison_report
+    from ptspec.run.appraise import COMPARISON
+    from ptspec.run.artifact import whole_file
+
+    output.mkdir(parents=True, exist_ok=True)
+    with whole_file(output / COMPARISON) as file:
+        file.write(_as_json(as_json(found)) + "\n")
+    say(f"report   {write_comparison_report(found, measured, output, command)}")
+
+
+def as_json(found: Comparison) -> dict[str, Any]:
+    """The comparison as a JSON value; each model's sentence in words stands beside it."""
+    from ptspec.report.sentence import in_words
+
+    sentences = [in_words(found, b) for b in range(1, len(found.names))]
+    return {"format": 1, **asdict(found), "in_words": sentences}
+
+
+def _as_json(value: object) -> str:
+    """Dataclasses as objects, verdicts by their words."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> object:
+    return value.value if isinstance(value, Enum) else asdict(value)  # type: ignore[call-overload]
