@@ -16,7 +16,7 @@ import typer
 from ptspec import __version__
 from ptspec.commands import about, chat, evaluate, recipes, results
 from ptspec.commands.options import say, tell
-from ptspec.diagnostics import Exit, PtError
+from ptspec.diagnostics import Diagnostic, Exit, Location, PtError
 
 app = typer.Typer(
     name="pt",
@@ -67,6 +67,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         # Whoever read our output has gone; keep the interpreter from complaining at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
+    except OSError as error:
+        return _unusable(error) if error.filename is not None else _bug(error)
     except Exception as error:
         return _wrong_usage(error) if hasattr(error, "format_message") else _bug(error)
 
@@ -76,6 +78,15 @@ def _wrong_usage(error: Any) -> int:
     say(f"pt: error[wrong-usage]: {error.format_message()}")
     if context is not None:
         say(f"     {context.command_path} --help shows how")
+    return Exit.WRONG_INPUT
+
+
+def _unusable(error: OSError) -> int:
+    """A path of the command line that the system refuses: too long, no permission, links in a circle."""
+    if os.environ.get("PT_DEBUG") == "1":
+        return _bug(error)
+    where = Location(os.fsdecode(error.filename))
+    tell([Diagnostic("unusable-path", error.strerror or str(error), where)])
     return Exit.WRONG_INPUT
 
 

@@ -97,8 +97,8 @@ class Session:
         except FileExistsError:
             message = f"{path} exists already; nothing was written"
             raise InputError(Diagnostic("file-exists", message, Location(str(path)))) from None
-        except OSError as error:
-            message = f"{path} cannot be written: {error.strerror}"
+        except (OSError, ValueError) as error:
+            message = f"{path} cannot be written: {getattr(error, 'strerror', None) or error}"
             raise InputError(Diagnostic("cannot-write", message, Location(str(path)))) from error
         return len(self.turns)
 

@@ -137,11 +137,22 @@ def _must_be_policy(artifact: Artifact) -> None:
 
 
 def _must_be_free(folder: Path) -> None:
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists() or folder.is_symlink():
+    try:
+        free = not folder.is_symlink() and (not folder.exists() or _is_empty(folder))
+    except (OSError, ValueError) as error:
+        raise InputError(_not_writable(folder, error)) from None
+    if not free:
         hint = "give a new folder, or an empty one"
         raise InputError(Diagnostic("folder-in-use", "is there already", Location(str(folder)), hint=hint))
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _not_writable(folder: Path, error: Exception) -> Diagnostic:
+    message = f"cannot be written: {getattr(error, 'strerror', None) or error}"
+    return Diagnostic("not-writable", message, Location(str(folder)))
 
 
 @contextmanager
@@ -151,9 +162,8 @@ def _appearing(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    except OSError as error:
-        message = f"cannot be written: {error.strerror or error}"
-        raise InputError(Diagnostic("not-writable", message, Location(str(folder)))) from None
+    except (OSError, ValueError) as error:
+        raise InputError(_not_writable(folder, error)) from None
     try:
         yield made
         made.chmod(0o755)

@@ -13,7 +13,7 @@ from ptspec.recipe.text import join
 
 Value = dict[str, Any]
 
-_WINDOWS_DEVICES = frozenset(("con", "prn", "aux", "nul")) | {
+WINDOWS_DEVICES = frozenset(("con", "prn", "aux", "nul")) | {
     f"{d}{n}" for d in ("com", "lpt") for n in range(10)
 }
 
@@ -50,7 +50,7 @@ def named(value: Sequence[Any]) -> Iterator[tuple[int, str, Value]]:
 
 def check_slug(name: str, at: str, findings: Findings, kind: str) -> None:
     """Names of folders: the schema knows the letters, here are the reserved ones."""
-    if name in _WINDOWS_DEVICES:
+    if name in WINDOWS_DEVICES:
         findings.error("reserved-name", at, f'"{name}" cannot be a folder on Windows', "choose another name")
     elif kind == "stage" and name == BASE:
         findings.error("reserved-name", at, f'"{BASE}" is the base model\'s own name', "choose another name")

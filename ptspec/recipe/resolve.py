@@ -15,7 +15,7 @@ from ptspec.recipe import config_rules, rules, sections
 from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import check_new_tokens
-from ptspec.recipe.names import Names, check_slug, named
+from ptspec.recipe.names import WINDOWS_DEVICES, Names, check_slug, named
 from ptspec.recipe.overrides import override
 from ptspec.recipe.places import Places
 from ptspec.recipe.plan import Mix, ModelSpec, Plan, Source, Stage
@@ -198,4 +198,5 @@ def _name(value: Value, path: Path, findings: Findings) -> str:
     made = "".join(char if char.isascii() and char.isalnum() else "_" for char in path.stem.lower()).strip(
         "_"
     )
-    return made or "recipe"
+    made = made[:64] or "recipe"
+    return f"{made}_" if made in WINDOWS_DEVICES else made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -112,10 +113,21 @@ def write(question: Question, measured: Sequence[Measurement]) -> None:
     from ptspec.run.assess import write_evaluation
 
     samples = question.held.spec.samples if question.held else EvaluationSpec.samples
+    names = folder_names([measurement.name for measurement in measured])
     for index, measurement in enumerate(measured):
-        folder = output if len(measured) == 1 else output / measurement.name.replace("/", "-")
+        folder = output if len(measured) == 1 else output / names[index]
         folder.mkdir(parents=True, exist_ok=True)
         write_evaluation(measurement, measured[:index], folder, (), samples)
+
+
+def folder_names(names: Sequence[str]) -> list[str]:
+    """A folder's name for each policy, whatever it is called: one step below, and no two the same."""
+    made: list[str] = []
+    for name in names:
+        safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.").lower()[-64:].lstrip("-.") or "policy"
+        numbered = (safe, *(f"{safe}-{number}" for number in range(2, len(names) + 2)))
+        made.append(next(candidate for candidate in numbered if candidate not in made))
+    return made
 
 
 def _must_be_ours(output: Path) -> None:

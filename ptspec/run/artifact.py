@@ -92,12 +92,20 @@ def finished_record(output: Path, stage: str) -> dict[str, Any] | None:
 def publish(partial: Path, final: Path) -> None:
     """Makes `partial` appear as `final`; an older `final` is moved aside first and removed after."""
     aside = final.parent / f".{final.name}.old"
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
     if final.exists():
         final.rename(aside)
     partial.rename(final)
     _sync_folder(final.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
+
+
+def _remove(path: Path) -> None:
+    """Of a link, the link alone."""
+    if path.is_symlink():
+        path.unlink()
+    else:
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def recover(final: Path) -> None:
@@ -105,7 +113,7 @@ def recover(final: Path) -> None:
     aside = final.parent / f".{final.name}.old"
     if aside.exists() and not final.exists():
         aside.rename(final)
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
 
 
 def sweep(folder: Path) -> None:

@@ -19,6 +19,7 @@ from ptspec.run.lock import lock
 from ptspec.run.manifest import EventLog
 from ptspec.run.noise import into_log, quiet_environment
 from ptspec.run.options import LOG, Options
+from ptspec.run.place import make_place
 from ptspec.training.faults import diagnosed
 from ptspec.training.wish import Wish
 
@@ -35,7 +36,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     wish = Wish(None if options.max_seconds is None else time.monotonic() + options.max_seconds)
     quiet_environment()
     with wish.listening(), _told(plan):
-        plan.output.mkdir(parents=True, exist_ok=True)
+        make_place(plan)
         with (
             lock(plan.output) as died,
             into_log(plan.output / LOG),
