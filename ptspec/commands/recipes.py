@@ -67,6 +67,9 @@ def run(
     max_time: Annotated[
         str | None, typer.Option(metavar="TIME", help="Save and stop after this long: 90s, 30m, 2h.")
     ] = None,
+    ignore_checks: Annotated[
+        bool, typer.Option("--ignore-checks", help="Go on where a check does not hold.")
+    ] = False,
     allow_code: AllowCode = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
 ) -> None:
@@ -87,7 +90,7 @@ def run(
     check_allowed(planned, allow_code=allow_code)
     if planned.manifest is not None:
         _tell_differences(planned)
-    options = Options(until, fresh, seconds, allow_code, context.obj)
+    options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks)
     with report_whatever_happens(planned.output, say) as reporting, listener() as listen:
         execute(planned, reporting(listen), options)
 

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from ptspec.evaluation.statistics import Interval, Tested, Values, Z
+from ptspec.evaluation.statistics import CONFIDENCE, Interval, Tested, Values, normal_quantile
 
 PRIOR = 0.5
 """Half a win and half a loss at equal length: keeps the fit finite where one side wins throughout."""
@@ -16,7 +16,9 @@ RIDGE = 0.01
 STEPS = 100
 
 
-def length_controlled(preferences: Sequence[float], longer: Sequence[float]) -> Tested | None:
+def length_controlled(
+    preferences: Sequence[float], longer: Sequence[float], confidence: float = CONFIDENCE
+) -> Tested | None:
     """P(b is preferred) were both responses equally long; tested against one half.
 
     `preferences` are P(b preferred) by row, `longer` by how many characters b's response is longer. As in
@@ -32,7 +34,8 @@ def length_controlled(preferences: Sequence[float], longer: Sequence[float]) -> 
     x = np.tanh(difference / difference.std())
     theta, phi = _fit(y, x)
     error = _error(y, x, theta, phi)
-    interval = Interval(*(_sigmoid(bound) for bound in (theta, theta - Z * error, theta + Z * error)))
+    reach = normal_quantile(confidence) * error
+    interval = Interval(*(_sigmoid(bound) for bound in (theta, theta - reach, theta + reach)))
     return Tested(interval, 2 * NormalDist().cdf(-abs(theta) / error))
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ptspec.evaluation.statistics import Tested, Values, jackknife_test
+from ptspec.evaluation.statistics import CONFIDENCE, Tested, Values, jackknife_test
 
 _SIGNS = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_SIGNS}]|[^\W{_SIGNS}]+|[^\w\s]")
@@ -22,22 +22,24 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def distinct(texts: Sequence[str], n: int) -> Tested | None:
+def distinct(texts: Sequence[str], n: int, confidence: float = CONFIDENCE) -> Tested | None:
     """Different n-grams over all n-grams, of all `texts` together (Li et al. 2016), by the jackknife.
 
     A bootstrap would repeat rows, and so n-grams, and measure less than the sample has. None where no text
     has n words.
     """
     found = _left_out(texts, n)
-    return None if found is None else jackknife_test(*found)
+    return None if found is None else jackknife_test(*found, confidence)
 
 
-def distinct_difference(a: Sequence[str], b: Sequence[str], n: int) -> Tested | None:
+def distinct_difference(
+    a: Sequence[str], b: Sequence[str], n: int, confidence: float = CONFIDENCE
+) -> Tested | None:
     """The distinct n-grams of `b` less those of `a`, which answer the same prompts in the same order."""
     one, other = _left_out(a, n), _left_out(b, n)
     if one is None or other is None:
         return None
-    return jackknife_test(other[0] - one[0], other[1] - one[1])
+    return jackknife_test(other[0] - one[0], other[1] - one[1], confidence)
 
 
 def _left_out(texts: Sequence[str], n: int) -> tuple[float, Values] | None:

@@ -11,10 +11,11 @@ import numpy as np
 from ptspec.evaluation.diversity import distinct, distinct_difference
 from ptspec.evaluation.measurement import RowMeasurement, metric
 from ptspec.evaluation.metrics import TIE
-from ptspec.evaluation.statistics import Tested, Values, paired_test, ratio_test
+from ptspec.evaluation.statistics import CONFIDENCE, Tested, Values, paired_test, ratio_test
 
 Rows = Sequence[RowMeasurement]
 DISTINCT = {"distinct_1": 1, "distinct_2": 2}
+PER_TOKEN = ("loss", "perplexity", "kl")
 
 
 @dataclass(frozen=True)
@@ -50,13 +51,15 @@ def row_value(name: str, row: RowMeasurement) -> float | None:
     match name:
         case "bits_per_byte":
             return None if row.nll is None or not row.bytes else row.nll / math.log(2)
+        case "loss" | "perplexity":
+            return row.nll
         case "accuracy":
             return _number(row.correct)
         case "sampled_accuracy":
             return _number(row.sample_correct)
-        case "preference_accuracy":
+        case "preference_accuracy" | "pair_accuracy":
             return None if row.margin is None else 0.5 + 0.5 * _sign(row.margin)
-        case "reward_margin":
+        case "reward_margin" | "pair_margin":
             return row.margin
         case "kl":
             return row.kl
@@ -77,8 +80,8 @@ def row_value(name: str, row: RowMeasurement) -> float | None:
 
 def _weight(name: str, row: RowMeasurement) -> float:
     """What the row counts in the metric's denominator."""
-    if name == "kl":
-        return float(row.sample_tokens or 0)
+    if name in PER_TOKEN:
+        return float((row.sample_tokens if name == "kl" else row.tokens) or 0)
     return float(row.bytes or 0) if name == "bits_per_byte" else 1.0
 
 
@@ -90,10 +93,10 @@ def _sign(margin: float) -> int:
     return (margin > TIE) - (margin < -TIE)
 
 
-def find(name: str, a: Rows, b: Rows, seed: int) -> Found | None:
+def find(name: str, a: Rows, b: Rows, seed: int, confidence: float = CONFIDENCE) -> Found | None:
     """The metric `name` of both on the rows where both have it; None where there are none."""
     if name in DISTINCT:
-        return _distinct(DISTINCT[name], a, b)
+        return _distinct(DISTINCT[name], a, b, confidence)
     pairs = [
         (x, y, _weight(name, one), _weight(name, other))
         for one, other in zip(a, b, strict=True)
@@ -107,40 +110,34 @@ def find(name: str, a: Rows, b: Rows, seed: int) -> Found | None:
         return None
     value_a, value_b = sum(before) / sum(of_a), sum(after) / sum(of_b)
     differences = [late - early for early, late in zip(before, after, strict=True)]
-    if name == "kl":
-        tested = _ratio_difference(before, of_a, after, of_b, seed)
+    if name in PER_TOKEN:
+        one, other = _influence(name, before, of_a), _influence(name, after, of_b)
+        tested = ratio_test([float(v) for v in other - one], seed=seed, confidence=confidence)
+        if name == "perplexity":
+            value_a, value_b = math.exp(value_a), math.exp(value_b)
     elif name == "bits_per_byte":
-        tested = ratio_test(differences, of_a, seed=seed)
+        tested = ratio_test(differences, of_a, seed=seed, confidence=confidence)
     else:
         known = metric(name).share or {*before, *after} <= {0.0, 1.0}
-        tested = paired_test(differences, seed=seed, unit=1.0 if known else 0.0)
+        tested = paired_test(differences, seed=seed, unit=1.0 if known else 0.0, confidence=confidence)
     return Found(value_a, value_b, tested, len(pairs))
 
 
-def _ratio_difference(
-    a: Sequence[float], of_a: Sequence[float], b: Sequence[float], of_b: Sequence[float], seed: int
-) -> Tested:
-    """Σb/Σof_b − Σa/Σof_a over paired rows, whose denominators differ: the bootstrap of its linearisation.
-
-    Each row's influence on a ratio is (its numerator − ratio · its denominator) / the mean denominator.
-    """
-    one, other = _influence(a, of_a), _influence(b, of_b)
-    return ratio_test([float(value) for value in other - one], seed=seed)
-
-
-def _influence(numerators: Sequence[float], denominators: Sequence[float]) -> Values:
-    """Values whose mean is the ratio, and which vary as it does from row to row."""
+def _influence(name: str, numerators: Sequence[float], denominators: Sequence[float]) -> Values:
+    """Values whose mean is Σ numerators / Σ denominators (of perplexity: its exponential), and which vary
+    from row to row as that does: by linearisation. Their differences stand for that of the two ratios."""
     y, x = np.asarray(numerators), np.asarray(denominators)
     ratio = y.sum() / x.sum()
-    influence: Values = (y - ratio * x) / x.mean() + ratio
-    return influence
+    change: Values = (y - ratio * x) / x.mean()
+    return math.exp(ratio) * (1 + change) if name == "perplexity" else ratio + change
 
 
-def _distinct(n: int, a: Rows, b: Rows) -> Found | None:
+def _distinct(n: int, a: Rows, b: Rows, confidence: float) -> Found | None:
     said = [(x.response, y.response) for x, y in zip(a, b, strict=True)]
     texts = [(x, y) for x, y in said if x is not None and y is not None]
     one, other = [x for x, _ in texts], [y for _, y in texts]
-    before, after, difference = distinct(one, n), distinct(other, n), distinct_difference(one, other, n)
+    before, after = distinct(one, n), distinct(other, n)
+    difference = distinct_difference(one, other, n, confidence)
     if before is None or after is None or difference is None:
         return None
     return Found(before.interval.value, after.interval.value, difference, len(texts))

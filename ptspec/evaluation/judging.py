@@ -9,7 +9,7 @@ from typing import Any
 from ptspec.data.formats import EvaluationRow
 from ptspec.evaluation.controlled import length_controlled
 from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement
-from ptspec.evaluation.statistics import Tested, paired_test
+from ptspec.evaluation.statistics import CONFIDENCE, Tested, paired_test
 from ptspec.events import Figure
 from ptspec.rewards.endpoint import Counters, EndpointJudge
 from ptspec.rewards.judges import BradleyTerry, Judge, ask
@@ -84,17 +84,19 @@ TEXTS = ("prompt", "completion", "prompts", "completions", "completion_ids")
 
 
 def win_rates(
-    wins: Mapping[str, float], a: Measurement, b: Measurement, *, seed: int
+    wins: Mapping[str, float], a: Measurement, b: Measurement, *, seed: int, confidence: float = CONFIDENCE
 ) -> tuple[Tested, Tested | None]:
     """The win rate of `b` with ties half, and were its responses as long as those of `a`.
 
     Tango's interval and the sign test where each pair is won, lost or tied; else (probabilities) the
     bootstrap of their mean.
     """
-    raw = paired_test([_centred(p) for p in wins.values()], seed=seed, unit=1.0)
+    raw = paired_test([_centred(p) for p in wins.values()], seed=seed, unit=1.0, confidence=confidence)
     before, after = a.by_id(), b.by_id()
     longer = [len(after[key].response or "") - len(before[key].response or "") for key in wins]
-    return Tested(raw.interval.scaled(0.5, 0.5), raw.p), length_controlled(list(wins.values()), longer)
+    return Tested(raw.interval.scaled(0.5, 0.5), raw.p), length_controlled(
+        list(wins.values()), longer, confidence
+    )
 
 
 def _centred(p: float) -> float:

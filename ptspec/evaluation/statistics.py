@@ -1,7 +1,7 @@
 """Intervals and tests that hold at the sizes of a held-out set. NumPy only; knows no model, no metric.
 
-Every interval is two-sided, 95 %. Each method was chosen by its coverage in simulation, which
-tests/unit/evaluation/test_statistics_coverage.py repeats.
+Every interval is two-sided, 95 % unless another `confidence` is asked for. Each method was chosen by its
+coverage in simulation, which tests/unit/evaluation/test_statistics_coverage.py repeats.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-Z = NormalDist().inv_cdf(0.975)
+CONFIDENCE = 0.95
 RESAMPLES = 10_000
 CHUNK_CELLS = 1_000_000
 LEAST_VARIANCE = 0.1
@@ -27,7 +27,7 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Interval:
-    """A measured number and the bounds of its 95 % interval."""
+    """A measured number and the bounds of its interval."""
 
     value: float
     low: float
@@ -47,42 +47,58 @@ class Tested:
     p: float
 
 
-def wilson_interval(successes: float, n: int) -> Interval:
+def normal_quantile(confidence: float) -> float:
+    """How many standard errors an interval of this confidence reaches to either side."""
+    return NormalDist().inv_cdf((1 + confidence) / 2)
+
+
+def wilson_interval(successes: float, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Score interval of a proportion (Wilson 1927)."""
-    p, shrink = successes / n, 1 + Z * Z / n
-    centre = (p + Z * Z / (2 * n)) / shrink
-    half = Z * math.sqrt(p * (1 - p) / n + Z * Z / (4 * n * n)) / shrink
+    z = normal_quantile(confidence)
+    p, shrink = successes / n, 1 + z * z / n
+    centre = (p + z * z / (2 * n)) / shrink
+    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink
     low, high = centre - half, centre + half
     return Interval(p, low if successes > 0 else 0.0, high if successes < n else 1.0)
 
 
-def proportion_interval(successes: int, n: int) -> Interval:
+def proportion_interval(successes: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Wilson's interval, near 0 and 1 as Brown, Cai and DasGupta (2001, §4.1.1) mend it.
 
     Wilson's covers 91 % only where one to three successes (or failures) are seen; there the near bound
-    is the one-sided Poisson bound instead: the λ with P(X < k | λ) = 95 %.
+    is the one-sided Poisson bound instead: the λ with P(X < k | λ) = `confidence`.
     """
-    plain = wilson_interval(successes, n)
+    plain = wilson_interval(successes, n, confidence)
     low, high = plain.low, plain.high
-    if successes in _POISSON_LOW:
-        low = min(low, _POISSON_LOW[successes] / n)
-    if n - successes in _POISSON_LOW:
-        high = max(high, 1 - _POISSON_LOW[n - successes] / n)
+    if successes in FEW:
+        low = min(low, _poisson_low(successes, confidence) / n)
+    if n - successes in FEW:
+        high = max(high, 1 - _poisson_low(n - successes, confidence) / n)
     return Interval(plain.value, low, high)
 
 
-_POISSON_LOW = {1: 0.05129, 2: 0.35536, 3: 0.81769}
-"""Half the 5 % quantile of chi-square with 2k degrees of freedom."""
+FEW = (1, 2, 3)
 
 
-def paired_interval(wins: int, losses: int, n: int) -> Interval:
+@lru_cache(maxsize=64)
+def _poisson_low(k: int, confidence: float) -> float:
+    """The λ with P(X < k | λ) = `confidence`; by bisection."""
+    low, high = 0.0, float(k)
+    for _ in range(60):
+        middle = (low + high) / 2
+        below = math.exp(-middle) * sum(middle**i / math.factorial(i) for i in range(k))
+        low, high = (middle, high) if below > confidence else (low, middle)
+    return (low + high) / 2
+
+
+def paired_interval(wins: int, losses: int, n: int, confidence: float = CONFIDENCE) -> Interval:
     """Score interval of (wins − losses) / n, ties being the rest of n (Tango 1998, Stat. Med. 17:891).
 
     The difference of two paired proportions, and, as (1 + d) / 2, a win rate with ties half.
     """
-    value = (wins - losses) / n
-    high = _root(wins, losses, n, value, 1.0, -Z)
-    low = -_root(losses, wins, n, -value, 1.0, -Z)
+    value, z = (wins - losses) / n, normal_quantile(confidence)
+    high = _root(wins, losses, n, value, 1.0, -z)
+    low = -_root(losses, wins, n, -value, 1.0, -z)
     return Interval(value, low, high)
 
 
@@ -126,6 +142,7 @@ def ratio_test(
     *,
     seed: int,
     resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
 ) -> Tested:
     """Σ numerators / Σ denominators over rows (left out: their mean), by the studentised bootstrap.
 
@@ -137,7 +154,7 @@ def ratio_test(
     y = np.asarray(numerators, dtype=np.float64)
     x = np.ones_like(y) if denominators is None else np.asarray(denominators, dtype=np.float64)
     sign = _orientation(y)
-    tested = _ratio_test(sign * y, x, seed, resamples)
+    tested = _ratio_test(sign * y, x, seed, resamples, confidence)
     return Tested(tested.interval.scaled(sign), tested.p)
 
 
@@ -147,7 +164,7 @@ def _orientation(y: Values) -> float:
     return math.copysign(1.0, leads)
 
 
-def _ratio_test(y: Values, x: Values, seed: int, resamples: int) -> Tested:
+def _ratio_test(y: Values, x: Values, seed: int, resamples: int, confidence: float) -> Tested:
     n, total = len(y), float(x.sum())
     theta = float(y.sum()) / total
     residual = y - theta * x
@@ -156,7 +173,7 @@ def _ratio_test(y: Values, x: Values, seed: int, resamples: int) -> Tested:
         return Tested(Interval(theta, theta, theta), 1.0 if theta == 0 else 1 / (resamples + 1))
     error = math.sqrt(n / (n - 1) * spread) / total
     t = _studentised(residual, x, spread, seed, resamples)
-    below, above = (float(q) for q in np.quantile(t, [0.025, 0.975]))
+    below, above = (float(q) for q in np.quantile(t, [(1 - confidence) / 2, (1 + confidence) / 2]))
     beyond = int((t >= theta / error).sum()) if theta > 0 else int((t <= theta / error).sum())
     p = min(1.0, 2 * (beyond + 1) / (resamples + 1))
     return Tested(Interval(theta, theta - max(0.0, above) * error, theta - min(0.0, below) * error), p)
@@ -190,18 +207,20 @@ def _counts(n: int, seed: int, start: int, size: int) -> Values:
     return np.bincount(cells.ravel(), minlength=size * n).reshape(size, n).astype(np.float64)
 
 
-def mean_interval(values: Sequence[float], *, seed: int) -> Interval:
+def mean_interval(values: Sequence[float], *, seed: int, confidence: float = CONFIDENCE) -> Interval:
     """The mean of `values`: Wilson's where each is one of two (0 and 1), else the studentised bootstrap."""
     low, high = min(values), max(values)
     if {low, high} <= {0.0, 1.0}:
         low, high = 0.0, 1.0
     if low != high and all(value in (low, high) for value in values):
-        share = proportion_interval(sum(value == high for value in values), len(values))
+        share = proportion_interval(sum(value == high for value in values), len(values), confidence)
         return share.scaled(high - low, low)
-    return ratio_test(values, seed=seed).interval
+    return ratio_test(values, seed=seed, confidence=confidence).interval
 
 
-def paired_test(differences: Sequence[float], *, seed: int, unit: float = 0.0) -> Tested:
+def paired_test(
+    differences: Sequence[float], *, seed: int, unit: float = 0.0, confidence: float = CONFIDENCE
+) -> Tested:
     """The mean of paired `differences` and the test of "it is 0".
 
     Where each is −c, 0 or c (right against wrong): Tango's interval and the exact sign test (McNemar's).
@@ -212,19 +231,19 @@ def paired_test(differences: Sequence[float], *, seed: int, unit: float = 0.0) -
         return Tested(Interval(0.0, 0.0, 0.0), 1.0)
     if all(abs(d) in (0, size) for d in differences):
         wins, losses = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
-        interval = paired_interval(wins, losses, len(differences))
+        interval = paired_interval(wins, losses, len(differences), confidence)
         return Tested(interval.scaled(size), sign_test(wins, losses))
-    return ratio_test(differences, seed=seed)
+    return ratio_test(differences, seed=seed, confidence=confidence)
 
 
-def win_rate(differences: Sequence[float], tie: float = 0.0) -> Tested:
+def win_rate(differences: Sequence[float], tie: float = 0.0, confidence: float = CONFIDENCE) -> Tested:
     """How often `differences` are above 0, those within `tie` counting half; tested against one half."""
     wins, losses = sum(d > tie for d in differences), sum(d < -tie for d in differences)
-    interval = paired_interval(wins, losses, len(differences)).scaled(0.5, 0.5)
+    interval = paired_interval(wins, losses, len(differences), confidence).scaled(0.5, 0.5)
     return Tested(interval, sign_test(wins, losses))
 
 
-def jackknife_test(value: float, left_out: Values) -> Tested:
+def jackknife_test(value: float, left_out: Values, confidence: float = CONFIDENCE) -> Tested:
     """A statistic of all rows and its values without each of them: the delete-one jackknife's standard error
     (Efron and Tibshirani 1993, §11.2), Student's t with n − 1 degrees of freedom, the test of "it is 0".
 
@@ -234,14 +253,14 @@ def jackknife_test(value: float, left_out: Values) -> Tested:
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum())) if n > 1 else 0.0
     if error <= 1e-15:
         return Tested(Interval(value, value, value), 1.0 if value == 0 else 0.0)
-    half = _student(n - 1) * error
+    half = _student(n - 1, confidence) * error
     p = 2 * NormalDist().cdf(-abs(value) / error)
     return Tested(Interval(value, value - half, value + half), p)
 
 
-def _student(freedom: int) -> float:
-    """The 97.5 % quantile of Student's t, by the expansion of Cornish and Fisher."""
-    z, v = Z, float(freedom)
+def _student(freedom: int, confidence: float) -> float:
+    """How many standard errors an interval by Student's t reaches, by the expansion of Cornish and Fisher."""
+    z, v = normal_quantile(confidence), float(freedom)
     return (
         z
         + (z**3 + z) / (4 * v)

@@ -191,13 +191,15 @@ class Run:
         }
 
     def _check(self, stage: Stage) -> None:
-        figures = {name: measured.metrics for name, measured in self.assessor.measurements.items()}
         failed: list[tuple[CheckSpec, str]] = []
-        for check in (*stage.checks, *self._run_checks(stage)):
-            result = outcome(check, stage.name, stage.parent, figures)
+        of_run = self._run_checks(stage)
+        for check in (*stage.checks, *of_run):
+            result = outcome(check, stage.name, stage.parent, self.assessor.measurements)
             self.checks.append(result)
-            self.listener(CheckEvaluated(stage.name, result.text, result.held, check.on_fail.value))
-            if not result.held and check.on_fail is OnFail.STOP:
+            on_fail = OnFail.WARN if self.options.ignore_checks else check.on_fail
+            place = None if check in of_run else stage.name
+            self.listener(CheckEvaluated(place, result.text, result.held, on_fail.value))
+            if not result.held and on_fail is OnFail.STOP:
                 failed.append((check, result.text))
         if failed:
             raise CheckError(*(self._check_failed(stage, check, text) for check, text in failed))

@@ -11,10 +11,12 @@ LOG = "run.log"
 class Options:
     """`until`: the last stage to run. `fresh`: train again what is finished.
     `max_seconds`: save and stop after so long. `allow_code`: the recipe may
-    name Python functions and remote code, which are then run. `command`: what was typed."""
+    name Python functions and remote code, which are then run. `ignore_checks`: a check that does not hold
+    is told, and the run goes on. `command`: what was typed."""
 
     until: str | None = None
     fresh: bool = False
     max_seconds: float | None = None
     allow_code: bool = False
     command: str | None = None
+    ignore_checks: bool = False

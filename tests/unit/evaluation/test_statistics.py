@@ -38,13 +38,13 @@ def test_wilson_is_the_inversion_of_the_score_test():
 
 
 def test_near_0_and_1_the_near_bound_is_poissons():
-    assert proportion_interval(2, 50).low == pytest.approx(0.35536 / 50)
-    assert proportion_interval(48, 50).high == pytest.approx(1 - 0.35536 / 50)
+    assert proportion_interval(2, 50).low == pytest.approx(0.35536 / 50, rel=1e-4)
+    assert proportion_interval(48, 50).high == pytest.approx(1 - 0.35536 / 50, rel=1e-4)
     assert proportion_interval(2, 50).high == wilson_interval(2, 50).high
     assert proportion_interval(25, 50) == wilson_interval(25, 50)
     for k, bound in ((1, 0.05129), (2, 0.35536), (3, 0.81769)):
         below = sum(math.exp(-bound) * bound**i / math.factorial(i) for i in range(k))
-        assert below == pytest.approx(0.95, abs=1e-4)
+        assert below == pytest.approx(0.95, abs=1e-4, rel=1e-4)
 
 
 def test_tango_gives_the_published_interval():
