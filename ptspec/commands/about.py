@@ -39,6 +39,8 @@ def methods(
     method: Annotated[str | None, typer.Argument(metavar="METHOD", help="Tell all of this one.")] = None,
 ) -> None:
     """Say what each method is, needs and costs."""
+    from shutil import get_terminal_size
+
     from ptspec.methods import METHODS, get
     from ptspec.recipe.hints import did_you_mean, listed
     from ptspec.report.methods import screen, table
@@ -46,7 +48,8 @@ def methods(
     if method is not None and method not in METHODS:
         hint = did_you_mean(method, METHODS) or f"methods: {listed(METHODS)}"
         raise InputError(Diagnostic("unknown-method", f'there is no method "{method}"', hint=hint))
-    print(table() if method is None else screen(get(method)), end="")
+    width = min(get_terminal_size((120, 24)).columns, 120)
+    print(table(width) if method is None else screen(get(method), width), end="")
 
 
 def schema(

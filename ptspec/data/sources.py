@@ -155,16 +155,17 @@ def _read_jsonl(path: Path) -> Iterator[PlacedRow | Unreadable]:
         for number, line in enumerate(file, start=1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
-            if line.strip():
+            if not line.isspace():
                 yield _json_row(path, number, line)
+
+
+_decode = json.JSONDecoder().decode
 
 
 def _json_row(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
     try:
-        value = json.loads(line)
-        # Half of a surrogate pair can only come from an escape.
-        if b"\\ud" in line or b"\\uD" in line:
-            _encodable(value)
+        value = _decode(line.decode())
+        _encodable(value)
     except json.JSONDecodeError as error:
         return Unreadable(path, number, error.colno, f"not valid JSON: {error.msg}")
     except UnicodeDecodeError as error:
@@ -180,7 +181,15 @@ def _json_row(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
 
 def _encodable(value: Any) -> None:
     """Raises `UnicodeEncodeError` for a text with half of a surrogate pair, which no tokenizer takes."""
-    json.dumps(value, ensure_ascii=False).encode()
+    if type(value) is str:
+        if not value.isascii():
+            value.encode()
+    elif type(value) is dict:
+        for item in value.values():
+            _encodable(item)
+    elif type(value) is list:
+        for item in value:
+            _encodable(item)
 
 
 def _row(path: Path, number: int, value: Any) -> PlacedRow | Unreadable:

@@ -19,6 +19,7 @@ METHOD = Method(
     ),
     paper="Rafailov et al. 2023, arXiv 2305.18290",
     guide=Guide(
+        after="sft",
         when="After SFT, when you have pairs of a better and a worse answer to the same prompt.",
         how=(
             "Minimises −log σ(β·[log π(y_w|x)/π_ref(y_w|x) − log π(y_l|x)/π_ref(y_l|x)]) (eq. 7): raises the "

@@ -22,6 +22,7 @@ METHOD = Method(
     ),
     paper="Shao et al. 2024, arXiv 2402.03300",
     guide=Guide(
+        after="sft",
         when="After SFT, when a program (or a reward model) can score any answer.",
         how=(
             "Samples num_generations answers a prompt; each one's advantage is its reward less the group's "

@@ -19,6 +19,7 @@ METHOD = Method(
     ),
     paper="Ethayarajh et al. 2024, arXiv 2402.01306",
     guide=Guide(
+        after="sft",
         when="After SFT, when single answers are marked good or bad and there are no pairs.",
         how=(
             "With r = log π(y|x)/π_ref(y|x) and a reference point z = KL(π‖π_ref) of the batch, minimises "

@@ -29,6 +29,7 @@ METHOD = Method(
     },
     paper="Munos et al. 2023, arXiv 2312.00886",
     guide=Guide(
+        after="sft",
         when=(
             "After SFT, when you can say which of two answers is better but no score says how good one is: "
             "tastes that go round in a circle, or an LLM as judge."

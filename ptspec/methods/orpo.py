@@ -19,6 +19,7 @@ METHOD = Method(
     ),
     paper="Hong et al. 2024, arXiv 2403.07691",
     guide=Guide(
+        after="base",
         when="In place of SFT and DPO, when you have pairs and want one stage from the base.",
         how=(
             "Minimises −mean log π(x, y_w) − β·log σ(log odds(y_w|x) − log odds(y_l|x)), with "

@@ -19,6 +19,7 @@ METHOD = Method(
     ),
     paper="Ouyang et al. 2022, arXiv 2203.02155 §3.5",
     guide=Guide(
+        after="base",
         when="Before GRPO or Nash-MD, when no program can score an answer but people can compare two.",
         how=(
             "A scalar head on the base, trained as Bradley-Terry has it: −log σ(r(x, y_w) − r(x, y_l)). "

@@ -18,6 +18,7 @@ METHOD = Method(
     ),
     paper="Ouyang et al. 2022, arXiv 2203.02155 §3.1",
     guide=Guide(
+        after="base",
         when="First, whenever the model does not yet answer in the form you want, and you have good answers.",
         how="Minimises the cross-entropy of the completion given the prompt: −Σ_t log π(y_t | x, y_<t).",
         pros=("simple and stable", "one model in memory", "the base for every preference method"),

@@ -40,8 +40,10 @@ class Headline:
 
 @dataclass(frozen=True)
 class Guide:
-    """What `pt methods METHOD` tells: one screen for someone who chooses."""
+    """What `pt methods METHOD` tells: one screen for someone who chooses. `after`: what it usually starts
+    from."""
 
+    after: str
     when: str
     how: str
     pros: tuple[str, ...]

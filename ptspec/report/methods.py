@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from textwrap import fill
 
 from ptspec import methods
@@ -17,31 +17,38 @@ _ROWS = {
     Rows.PROMPT_ONLY: "prompt",
 }
 _NEEDS = {Feedback.NONE: "–", Feedback.REWARDS: "rewards", Feedback.JUDGE_OR_REWARDS: "judge or rewards"}
-_HEADER = ("method", "data", "online", "needs", "reference", "yields", "paper")
+_HEADER = ("method", "data", "after", "online", "needs", "reference", "paper")
 
 
-def table() -> str:
-    """One line a method."""
+def table(width: int) -> str:
+    """One line a method, in at most `width` columns: the papers are left out where there is no room."""
     rows = [_HEADER, *(_row(methods.get(name)) for name in methods.METHODS)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    text = _columns(rows)
+    if max(map(len, text.splitlines())) > width:
+        text = _columns([row[:-1] for row in rows])
+    return f"{text}\n\npt methods METHOD tells more of one.\n"
+
+
+def _columns(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
-    return "\n".join(line.rstrip() for line in lines) + "\n\npt methods METHOD tells more of one.\n"
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _row(method: Method) -> tuple[str, ...]:
     return (
         method.name,
         _ROWS[method.rows],
+        method.guide.after,
         "yes" if method.online else "no",
         _NEEDS[method.feedback],
         "yes" if method.reference else "–",
-        "a policy" if method.yields is Yields.POLICY else "a reward model",
-        method.paper,
+        method.paper.partition(", ")[2],
     )
 
 
-def screen(method: Method, width: int = 100) -> str:
-    """What, when, how, data, pros and cons, the fields people change, a stage to paste."""
+def screen(method: Method, width: int) -> str:
+    """What, when, how, data, pros and cons, the fields people change, a stage to paste; `width` columns."""
     guide = method.guide
     parts = [
         f"{method.name}: {method.title}\n{method.paper}",
@@ -49,16 +56,43 @@ def screen(method: Method, width: int = 100) -> str:
         _paragraph("how", guide.how, width),
         _bullets("for", guide.pros, width),
         _bullets("against", guide.cons, width),
-        f"data: {_ROWS[method.rows]}\n  {guide.example_row}",
-        f"needs: {_NEEDS[method.feedback]}" if method.feedback is not Feedback.NONE else "",
+        f"data: {_ROWS[method.rows]}\n{_json(guide.example_row, width)}",
+        _paragraph("needs and yields", f"{_needs(method)}; yields {_YIELDS[method.yields]}.", width),
         "fields people change\n" + "\n".join(_fields(method, width)),
-        f"a stage to paste\n  {guide.example_stage}",
+        f"a stage to paste\n{_json(guide.example_stage, width)}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+_YIELDS = {
+    Yields.POLICY: "a policy",
+    Yields.REWARD_MODEL: "a reward model, for grpo and nash_md to learn from",
+}
+_ASKS = {
+    Feedback.NONE: "No reward and no judge",
+    Feedback.REWARDS: "A reward (a function or a reward model)",
+    Feedback.JUDGE_OR_REWARDS: "A judge of two answers, or a reward",
+}
+
+
+def _needs(method: Method) -> str:
+    switch = f" where {method.reference_unless_zero} is not 0" if method.reference_unless_zero else ""
+    reference = (
+        f"a reference policy: the one that came in, frozen{switch}" if method.reference else "no reference"
+    )
+    return f"{_ASKS[method.feedback]}; {reference}"
+
+
 def _paragraph(title: str, text: str, width: int) -> str:
     return f"{title}\n" + fill(text, width, initial_indent="  ", subsequent_indent="  ")
+
+
+def _json(text: str, width: int) -> str:
+    """A line of JSON, or one line a key where it has more than `width` columns."""
+    if len(text) + 2 <= width:
+        return f"  {text}"
+    members = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in json.loads(text).items())
+    return "  {\n" + ",\n".join(f"    {member}" for member in members) + "\n  }"
 
 
 def _bullets(title: str, lines: Iterable[str], width: int) -> str:
@@ -69,9 +103,9 @@ def _bullets(title: str, lines: Iterable[str], width: int) -> str:
 
 def _fields(method: Method, width: int) -> Iterable[str]:
     known = schema(f"trl/{method.name}.schema.json")["properties"]
-    longest = max(len(name) for name in method.guide.fields)
-    for name in method.guide.fields:
-        given = {**known[name], **({"default": method.defaults[name]} if name in method.defaults else {})}
-        head = f"  {name:{longest}}  {json.dumps(given.get('default')):<8} "
-        text = given.get("description", "").split(". ")[0].rstrip(".")
-        yield fill(head + text, width, subsequent_indent=" " * len(head), max_lines=2, placeholder=" …")
+    defaults = {n: json.dumps(method.defaults.get(n, known[n].get("default"))) for n in method.guide.fields}
+    longest, widest = max(map(len, defaults)), max(map(len, defaults.values()))
+    for name, default in defaults.items():
+        head = f"  {name:{longest}}  {default:{widest}}  "
+        text = known[name].get("description", "").split(". ")[0].rstrip(".")
+        yield fill(head + text, width, subsequent_indent=" " * len(head), max_lines=3, placeholder=" …")

@@ -1,0 +1,130 @@
+"""What checking a big file costs: `pt validate` of JSONL against `datasets.load_dataset("json")` of it.
+
+Whole processes, one after the other, in turn: seconds and peak memory (the process's largest resident set).
+`pt validate` is timed with its start; of `datasets` the call alone, with all its defaults and a fresh
+cache. Rows are pairs of some 2,500 bytes, chats, or pairs of 300.
+
+    python benchmarks/validate_data.py [--gigabytes 1] [--kind pairs] [--runs 2] [--folder DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+KINDS = {"pairs": "dpo", "chats": "sft", "short": "dpo"}
+
+OURS = "from ptspec.cli import main\nmain(['validate', 'recipe.json'])"
+THEIRS = """
+import json, sys, time
+import datasets
+begin = time.perf_counter()
+rows = datasets.load_dataset("json", data_files="rows.jsonl", split="train", cache_dir=sys.argv[1])
+print(time.perf_counter() - begin, rows.num_rows)
+"""
+
+
+def sentences(seed: int) -> list[str]:
+    rng = random.Random(seed)
+    words = ["".join(rng.choices("abcdefghijklmnopqrstuvwxyzäé", k=rng.randint(2, 10))) for _ in range(4000)]
+    return [" ".join(rng.choices(words, k=rng.randint(8, 24))).capitalize() + ". " for _ in range(5000)]
+
+
+def rows(kind: str, seed: int = 0) -> Iterator[dict[str, Any]]:
+    """Rows without end, no two alike."""
+    rng, pool = random.Random(seed), sentences(seed)
+
+    def text(most: int) -> str:
+        return "".join(rng.choices(pool, k=rng.randint(1, most)))
+
+    number = 0
+    while True:
+        number += 1
+        if kind == "chats":
+            turns = [("user", 3), ("assistant", 12), ("user", 3), ("assistant", 12)]
+            yield {"messages": [{"role": role, "content": f"{number} {text(most)}"} for role, most in turns]}
+        else:
+            most = 1 if kind == "short" else 18
+            prompt = f"{number} {text(most // 3 + 1 if most > 1 else 1)}"
+            yield {"prompt": prompt, "chosen": text(most), "rejected": f"{number} {text(most)}"}
+
+
+def make(folder: Path, kind: str, size: float) -> int:
+    """Writes rows.jsonl of `size` bytes and a recipe for it; returns the number of rows."""
+    written = count = 0
+    with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
+        for row in rows(kind):
+            written += file.write(json.dumps(row) + "\n")
+            count += 1
+            if written >= size:
+                break
+    recipe = {
+        "model": {"path": str(ROOT / "data" / "base_model")},
+        "data": {"train": {"path": "rows.jsonl"}},
+        "stages": [{"name": "stage", "method": KINDS[kind], "data": "train"}],
+    }
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    return count
+
+
+def measured(program: str, folder: Path, *arguments: str) -> tuple[float, float, str]:
+    """Seconds, peak resident megabytes and stdout of a process."""
+    begin = time.perf_counter()
+    with (folder / "out.txt").open("w") as out, (folder / "err.txt").open("w") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, *arguments], cwd=folder, stdout=out, stderr=err
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    seconds = time.perf_counter() - begin
+    if process.returncode:
+        sys.exit((folder / "err.txt").read_text())
+    scale = 2**20 if sys.platform == "darwin" else 2**10
+    return seconds, usage.ru_maxrss / scale, (folder / "out.txt").read_text()
+
+
+def compare(folder: Path, runs: int, size: float) -> None:
+    ours, theirs, memory = [], [], []
+    for number in range(runs):
+        seconds, megabytes, _ = measured(OURS, folder)
+        ours.append(seconds)
+        memory.append(megabytes)
+        _, other, said = measured(THEIRS, folder, str(folder / f"cache{number}"))
+        theirs.append(float(said.split()[0]))
+        print(f"pt validate  {ours[-1]:6.1f} s   {size / 1e6 / ours[-1]:5.0f} MB/s   {megabytes:5.0f} MiB")
+        print(f"datasets     {theirs[-1]:6.1f} s   {size / 1e6 / theirs[-1]:5.0f} MB/s   {other:5.0f} MiB")
+    ratio = statistics.median(b / a for a, b in zip(ours, theirs, strict=True))
+    print(f"speed of pt validate over that of datasets {ratio:.2f}   (at least 0.5)")
+    print(f"peak memory of pt validate {max(memory):.0f} MiB   (less than 300 MB)")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--gigabytes", type=float, default=1.0)
+    parser.add_argument("--kind", choices=KINDS, default="pairs")
+    parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="Where the files go for the while; else a temporary one.")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
+        folder = Path(name)
+        count = make(folder, options.kind, options.gigabytes * 1e9)
+        size = (folder / "rows.jsonl").stat().st_size
+        print(f"{options.kind}: {size / 1e9:.2f} GB, {count:,} rows")
+        compare(folder, options.runs, size)
+
+
+if __name__ == "__main__":
+    main()
