@@ -4,6 +4,9 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
+# Each test runs on one thread; files go to as many processes as there are cores, up to four.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+
 .PHONY: demo test check schemas clean
 
 demo: $(VENV)/.installed
@@ -13,13 +16,13 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 schemas: $(VENV)/.installed
 	$(BIN)/python -m ptspec.schemagen
