@@ -1,0 +1,202 @@
+"""`pt eval` and the checks of a run, as a user meets them."""
+
+import json
+import re
+import shutil
+import socket
+
+import pytest
+from conftest import ROOT, pt, write_recipe
+
+pytestmark = pytest.mark.slow
+JUDGE = """
+def shorter(prompts, a, b):
+    return [0.5 if len(x) == len(y) else float(len(x) < len(y)) for x, y in zip(a, b)]
+"""
+
+
+@pytest.fixture
+def copied(small_run, tmp_path):
+    shutil.copytree(small_run.output, tmp_path / "out")
+    return tmp_path
+
+
+def adapters(folder):
+    return [(folder / "out" / s / "adapter_model.safetensors").stat().st_ino for s in ("sft", "dpo")]
+
+
+def stats(folder, stage):
+    return json.loads((folder / "out" / stage / "evaluation_stats.json").read_text())
+
+
+def everything(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_a_check_on_the_intervals_bound_stops_says_by_how_much_and_trains_nothing_again(copied):
+    before, value = adapters(copied), stats(copied, "sft")["metrics"]["bits_per_byte"]["value"]
+
+    def strict(recipe):
+        recipe["stages"][0]["checks"] = [
+            {"metric": "bits_per_byte", "max": value * 1.001},
+            {"metric": "bits_per_byte", "max": value * 1.001, "confidence": 0.95},
+        ]
+        recipe["checks"] = [{"metric": "bits_per_byte", "min_gain": -5, "over": "base", "confidence": 0.9}]
+
+    recipe = write_recipe(copied, strict)
+    done = pt("run", recipe, "--output", copied / "out")
+    assert done.code == 3 and "not started: dpo" in done.stderr
+    bound = r"bits_per_byte [\d.]+, at most [\d.]+ with 95 % confidence, ≤ [\d.]+ \(by [\d.]+\) does not hold"
+    assert re.search(bound, done.stderr)
+    assert "sft: check held: bits_per_byte" in done.stderr
+    done = pt("run", recipe, "--output", copied / "out", "--ignore-checks")
+    assert done.code == 0 and "did not hold, warning only" in done.stderr
+    assert "run: check held: bits_per_byte gain" in done.stderr
+    assert adapters(copied) == before
+
+
+def judged(recipe):
+    recipe["judges"] = {"brief": {"function": "judge.py:shorter"}}
+    recipe["eval"]["judge"] = "brief"
+
+
+def test_a_judge_compares_each_stage_with_its_parent_and_the_base(copied):
+    (copied / "judge.py").write_text(JUDGE)
+    recipe, before = write_recipe(copied, judged), adapters(copied)
+    done = pt("run", recipe, "--output", copied / "out", "--allow-code")
+    assert done.code == 0, done.stderr
+    assert adapters(copied) == before
+    sft, dpo = stats(copied, "sft"), stats(copied, "dpo")
+    assert sft["metrics"]["win_rate"] == sft["metrics"]["win_rate_base"]
+    assert {"win_rate", "win_rate_base"} <= set(dpo["metrics"])
+    assert dpo["judge"]["name"] == "brief" and dpo["judge"]["compared"] == 32
+    rows = [json.loads(line) for line in (copied / "out/dpo/evaluation_rows.jsonl").read_text().splitlines()]
+    mean = sum(row["judged"]["sft"] for row in rows) / len(rows)
+    assert dpo["metrics"]["win_rate"]["value"] == pytest.approx(mean)
+
+    both = [copied / "out/sft", copied / "out/dpo"]
+    compared = pt("eval", "--compare", *both, "--allow-code", "--format", "json")
+    assert compared.code == 0, compared.stderr
+    rates = [rate for rate in json.loads(compared.stdout)["win_rates"] if rate["judge"]]
+    assert rates[0]["rate"]["value"] == pytest.approx(mean) and rates[0]["reward"] == "brief"
+    without = pt("eval", "--compare", *both, "--judge", "none")
+    assert without.code == 0 and "judge" not in without.stdout
+
+
+def test_a_judge_that_is_down_is_told_before_anything_is_touched(copied):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+
+    def down(recipe):
+        recipe["judges"] = {"far": {"endpoint": f"http://127.0.0.1:{port}/v1", "model": "m", "retries": 0}}
+        recipe["eval"]["judge"] = "far"
+
+    recipe, before = write_recipe(copied, down), everything(copied / "out")
+    done = pt("run", recipe, "--output", copied / "out")
+    assert done.code == 2 and "cannot be reached" in done.stderr and "recipe.json:" in done.stderr
+    assert everything(copied / "out") == before
+    edited(copied / "out", lambda manifest: manifest.update(recipe=json.loads(recipe.read_text())))
+    done = pt("eval", "--compare", copied / "out/sft", copied / "out/dpo", "--output", copied / "both")
+    assert done.code == 2 and "cannot be reached" in done.stderr and "Traceback" not in done.stderr
+    assert not (copied / "both").exists()
+
+
+def test_the_same_comparison_twice_both_ways_and_with_itself(small_run, tmp_path):
+    sft, dpo = small_run.output / "sft", small_run.output / "dpo"
+
+    def compared(*runs):
+        done = pt("eval", "--compare", *runs, "--format", "json")
+        assert done.code == 0, done.stderr
+        return done.stdout
+
+    assert compared(sft, dpo) == compared(sft, dpo)
+    there, back = json.loads(compared(sft, dpo)), json.loads(compared(dpo, sft))
+    for one, other in zip(there["effects"], back["effects"], strict=True):
+        a, b = ([of["difference"][key] for key in ("low", "value", "high")] for of in (one, other))
+        assert a == pytest.approx([-number for number in b[::-1]], abs=1e-12)
+    shutil.copytree(small_run.output, tmp_path / "copy")
+    same = json.loads(compared(small_run.output, tmp_path / "copy"))
+    for effect in same["effects"]:
+        assert effect["difference"]["value"] == 0 and effect["verdict"] == "no difference shown"
+    assert same["in_words"][0].endswith(
+        f"not shown to be better or worse than {small_run.output} at anything."
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda out: shutil.rmtree(out / "dpo"), "the stage dpo of .* is not whole"),
+        (lambda out: (out / "dpo/adapter_model.safetensors").unlink(), r"there is no \*.safetensors in it"),
+        (lambda out: (out / "dpo/evaluation_rows.jsonl").unlink(), "no evaluation in .*dpo"),
+        (lambda out: (out / "dpo/evaluation_stats.json").unlink(), "dpo has no evaluation of its own"),
+        (lambda out: (out / "dpo/evaluation_stats.json").write_text("{"), "damaged"),
+        (
+            lambda out: (out / "manifest.json").unlink(),
+            "manifest.json is missing, though it has finished stages",
+        ),
+        (lambda out: edited(out, lambda m: m.update(format=0)), "of format 0; this program knows 1"),
+        (lambda out: edited(out, lambda m: m["stages"].pop("dpo")), "is unfinished: it has no dpo yet"),
+        (lambda out: edited(out, lambda m: m.pop("recipe")), "lacks what a run's manifest holds"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_told_and_nothing_is_written(copied, change, says):
+    change(copied / "out")
+    done = pt("eval", "--compare", copied / "out", copied / "out/sft", "--output", copied / "both")
+    assert done.code == 2, done.stdout
+    assert re.search(says, done.stderr), done.stderr
+    assert "Traceback" not in done.stderr and not (copied / "both").exists()
+
+
+def edited(out, change):
+    manifest = json.loads((out / "manifest.json").read_text())
+    change(manifest)
+    (out / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_an_output_that_holds_something_else_is_left_alone(small_run, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    both = [small_run.output / "sft", small_run.output / "dpo"]
+    for folder in (tmp_path, small_run.output, small_run.output / "sft", tmp_path / "notes.txt"):
+        before = everything(tmp_path) | everything(small_run.output)
+        done = pt("eval", "--compare", *both, "--output", folder)
+        assert done.code == 2 and "--output" in done.stderr
+        assert everything(tmp_path) | everything(small_run.output) == before
+
+
+def other_tokenizer(folder):
+    """A random model with a tokenizer of bytes, without a chat template."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {"<end>": 0, **{byte: i + 1 for i, byte in enumerate(alphabet)}}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    made = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
+    made.save_pretrained(folder)
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=len(vocabulary), eos_token_id=0, pad_token_id=0, **sizes)
+    LlamaForCausalLM(config).save_pretrained(folder)
+
+
+def test_models_of_other_bases_and_tokenizers_on_some_rows(small_run, tmp_path):
+    other_tokenizer(tmp_path / "bytes")
+    plain = {"prompt", "chosen", "rejected", "answer", "topic", "output", "instruction"}
+    rows = [json.loads(line) for line in (ROOT / "data/eval.jsonl").read_text().splitlines()][:30]
+    data = tmp_path / "held.jsonl"
+    data.write_text("".join(json.dumps({k: v for k, v in row.items() if k in plain}) + "\n" for row in rows))
+    arguments = ["--compare", small_run.output / "dpo", tmp_path / "bytes", "--data", data, "--prompts", "12"]
+    done = pt("eval", *arguments, "--max-new-tokens", "8", "--format", "json", "--show", "2", "--by", "topic")
+    assert done.code == 0, done.stderr
+    found = json.loads(done.stdout)
+    names = {effect["metric"] for effect in found["effects"]}
+    assert found["shared"] == 12
+    assert {"bits_per_byte", "response_characters", "preference_accuracy", "accuracy"} <= names
+    assert not names & {"response_length", "kl"}
+    assert any("different tokenizers" in note for note in found["notes"])
+    assert len(found["changes"]["prompts"]) == 2 and found["slices"]
