@@ -13,8 +13,8 @@ from ptspec.model.bases import Bases
 from ptspec.model.device import Device, find_device
 from ptspec.recipe.plan import ModelSpec
 from ptspec.run.allowed import model_spec
-from ptspec.run.appraise import Target, last_of_each
 from ptspec.run.artifact import ADAPTER_CONFIG, MODEL_CONFIG, read_json
+from ptspec.run.targets import Target, last_of_each
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 REWARD_HEAD = "SequenceClassification"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -71,17 +73,20 @@ def eval(
     from ptspec.report.tables import progress_text
     from ptspec.run.appraise import appraise, ask, write
 
+    screen = sys.stderr  # what libraries write there while models are loaded is not shown
+
     def listen(event: Event) -> None:
         if isinstance(event, EvaluationStarted):
-            say(f"{event.stage}: measuring on {event.rows:,} rows")
+            print(f"{event.stage}: measuring on {event.rows:,} rows", file=screen, flush=True)
 
     _must_go_together(compare, data, prompts, by, judge)
     question = ask(runs, data, compare, output, max_new_tokens, allow_code, prompts)
     if compare:
         _compare(question, listen, Asked(prompts, by, judge, show, context.obj), format)
         return
-    measured = appraise(question, listen)
-    write(question, measured)
+    with _quiet(question.held is not None):
+        measured = appraise(question, listen)
+        write(question, measured)
     if format is EvalFormat.JSON:
         print(_as_json({one.name: one.metrics for one in measured}))
     else:
@@ -129,18 +134,27 @@ def _measured(
     from ptspec.run.appraise import appraise, judge_name
 
     name = judge_name(question.targets, judge)
-    if name is None:
-        return appraise(question, listen), None
+    with _quiet(name is not None or question.held is not None):
+        if name is None:
+            return appraise(question, listen), None
+        from ptspec.run.referee import choose, judgement
+
+        chosen = choose(question.targets, name, question.allow_code)
+        measured = appraise(question, listen)
+        return measured, judgement(chosen, measured)
+
+
+@contextmanager
+def _quiet(heavy: bool) -> Iterator[None]:
+    """Libraries have things to say when they are imported and when they load a model."""
+    if not heavy:
+        yield
+        return
     from ptspec.run.noise import into_log, quiet_environment
 
     quiet_environment()
     with into_log(Path(os.devnull)):
-        from ptspec.run.referee import choose, judgement
-
-        chosen = choose(question.targets, name, question.allow_code)
-    measured = appraise(question, listen)
-    with into_log(Path(os.devnull)):
-        return measured, judgement(chosen, measured)
+        yield
 
 
 def _text(found: Comparison, measured: Sequence[Measurement]) -> str:

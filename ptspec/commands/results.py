@@ -57,7 +57,7 @@ def _exported(
     from ptspec.model.export import export_adapter, export_model
     from ptspec.recipe.sizes import bytes_in_words
     from ptspec.run.allowed import model_spec
-    from ptspec.run.appraise import last_of_each
+    from ptspec.run.targets import last_of_each
 
     (target,) = last_of_each([run])
     if target.artifact is None:

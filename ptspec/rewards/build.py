@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
@@ -92,6 +92,11 @@ def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]
             yield partial(endpoint_judge, spec, places_of(plan))
         elif spec.function is not None:
             yield partial(_user_judge, spec, False, allow_code)
+
+
+def no_model(spec: RewardSpec) -> NoReturn:
+    """For whoever asks for functions only."""
+    raise AssertionError(f"reward {spec.name} is a model, and only functions were asked for")
 
 
 def _unopened(spec: RewardSpec) -> RewardModel:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from ptspec.data.formats import EvaluationRow
 from ptspec.data.load import load_evaluation
 from ptspec.data.sources import content_hash, shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
@@ -15,34 +15,12 @@ from ptspec.evaluation import store
 from ptspec.evaluation.choice import chosen
 from ptspec.evaluation.measurement import DataStamp, Measurement
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated
-from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Source
+from ptspec.recipe.plan import EvaluationSpec, Source
+from ptspec.rewards.build import no_model, reward_functions
 from ptspec.rewards.builtin import RewardFunction, builtin
 from ptspec.run.allowed import model_spec
-from ptspec.run.artifact import (
-    ADAPTER_CONFIG,
-    MODEL_CONFIG,
-    RECORD,
-    Artifact,
-    finished_record,
-    open_artifact,
-)
-from ptspec.run.manifest import MANIFEST, open_manifest
-
-
-@dataclass(frozen=True)
-class Target:
-    """A policy that `pt eval` was asked about. `stored` is the folder of its evaluation, if it has one;
-    `recipe` the recipe of the run it belongs to (empty outside a run), in that
-    run's folder `run`."""
-
-    name: str
-    model: str
-    artifact: Artifact | None
-    adapter: AdapterSpec
-    stored: Path | None = None
-    recipe: dict[str, Any] = field(default_factory=dict)
-    parent: str | None = None
-    run: Path | None = None
+from ptspec.run.recorded import recorded_plan
+from ptspec.run.targets import Target, last_of_each, targets
 
 
 @dataclass(frozen=True)
@@ -154,112 +132,6 @@ PICTURES = (
 )
 
 
-def targets(paths: Sequence[str]) -> list[Target]:
-    """The policies in `paths`: a run stands for its base and all its finished stages, in order."""
-    return [target for path in paths for target in _targets(path)]
-
-
-def last_of_each(paths: Sequence[str]) -> list[Target]:
-    """One policy a path: of a run, its last stage."""
-    chosen = [_last(path) for path in paths]
-    names = [target.name for target in chosen]
-    if len(set(names)) == len(names):
-        return chosen
-    return [replace(target, name=path) for target, path in zip(chosen, paths, strict=True)]
-
-
-def _last(path: str) -> Target:
-    """What `path` stands for where one policy is wanted. A run that is unfinished stands for none."""
-    found = _targets(path)
-    asked = [stage.get("name") for stage in found[-1].recipe.get("stages") or ()]
-    missing = [name for name in asked if name not in [target.name for target in found]]
-    if len(found) == 1 or not missing:  # a stage, or a whole run
-        return found[-1]
-    there = ", ".join(str(Path(path) / target.name) for target in found[1:]) or "none"
-    message = (
-        f"the run {path} is unfinished: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
-    )
-    raise InputError(
-        Diagnostic("unfinished-run", message, Location(path), hint=f"name one of its stages: {there}")
-    )
-
-
-def _targets(path: str) -> list[Target]:
-    folder = Path(path)
-    if (folder / MANIFEST).is_file():
-        return _run_targets(folder)
-    if (folder.parent / MANIFEST).is_file() and folder.is_dir():
-        within = {target.name: target for target in _run_targets(folder.parent)}
-        if folder.name in within:
-            return [within[folder.name]]
-    if (folder / ADAPTER_CONFIG).is_file():
-        artifact = open_artifact(folder)
-        return [Target(folder.name, artifact.weights, artifact, AdapterSpec(True), _stored(folder))]
-    if (folder / MODEL_CONFIG).is_file() or (not folder.exists() and _is_hub_id(path)):
-        return [Target(folder.name, path, None, AdapterSpec(True), _stored(folder))]
-    raise InputError(_not_a_target(path, folder))
-
-
-def _is_hub_id(path: str) -> bool:
-    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
-
-
-def _not_a_target(path: str, folder: Path) -> Diagnostic:
-    if not folder.exists():
-        what = "there is no such folder"
-    elif any(folder.glob(f"*/{RECORD}")) or any(folder.glob(f"*/{RECORD}")):
-        what = f"its {MANIFEST} is missing, though it has finished stages: name one of them"
-    elif any(folder.glob(".*.partial")) or (folder / "events.jsonl").exists():
-        what = "the run has no finished stage yet"
-    else:
-        what = "it has no manifest.json (run), adapter_config.json (adapter) or config.json (model)"
-    hint = "give a run (outputs/NAME), one of its stages, an adapter or a model"
-    return Diagnostic("not-a-model", f"{path} cannot be opened: {what}", Location(path), hint=hint)
-
-
-def _run_targets(run: Path) -> list[Target]:
-    manifest = open_manifest(run)
-    model, recipe = manifest.model, dict(manifest.recipe)
-    base = Target(BASE, model, None, AdapterSpec(True), _stored(run / BASE), recipe, None, run)
-    stages = [name for name in manifest.folders if name != BASE]
-    return [base, *(replace(base, **_stage(run, name)) for name in stages)]
-
-
-def _stage(run: Path, name: str) -> dict[str, Any]:
-    """What is different of the target for a stage. Raises `InputError` where its folder is not whole."""
-    record = finished_record(run, name)
-    if record is None or not any((run / name).glob("*.safetensors")):
-        missing = RECORD if record is None else "*.safetensors"
-        message = f"the stage {name} of {run} is not whole: there is no {missing} in it"
-        hint = "pt run with the run's recipe makes it again"
-        raise InputError(Diagnostic("half-a-run", message, Location(str(run / name)), hint=hint))
-    return {
-        "name": name,
-        "artifact": open_artifact(run / name),
-        "adapter": _adapter(record),
-        "stored": _stored(run / name),
-        "parent": record.get("parent"),
-    }
-
-
-def _incomplete(run: Path, name: str, what: str) -> Diagnostic:
-    hint = "the run's command makes it again"
-    message = f"the stage {name} of {run} is not whole: {what}"
-    return Diagnostic("half-a-run", message, Location(str(run / name)), hint=hint)
-
-
-def _adapter(record: dict[str, Any]) -> AdapterSpec:
-    """The adapter setup a stage was trained with, as its record holds it."""
-    use_lora, use_qlora, lora, quantization = record.get("ingredients", {}).get(
-        "adapter", [True, False, {}, {}]
-    )
-    return AdapterSpec(use_lora, use_qlora, lora, quantization)
-
-
-def _stored(folder: Path) -> Path | None:
-    return folder if (folder / store.STATS).is_file() else None
-
-
 def stored_measurement(target: Target) -> Measurement:
     """The evaluation that lies beside `target`; raises `InputError` where there is none."""
     if target.stored is None:
@@ -293,14 +165,12 @@ def measure_all(
     asked: Sequence[Target], held: Held, listener: Listener, allow_code: bool
 ) -> list[Measurement]:
     """Each target measured on the same rows, the base weights loaded once for those that share them."""
-    from ptspec.evaluation.measure import keys_of, measure
+    from ptspec.evaluation.measure import measure
     from ptspec.model.bases import Bases
     from ptspec.model.device import find_device
 
-    rows = load_evaluation({"data": held.source}, "data")
-    if held.prompts is not None:
-        rows = [rows[i] for i in chosen(keys_of(rows), held.prompts, held.seed)]
-    stamp = DataStamp(shown(held.source.paths[0]), content_hash(held.source), len(rows))
+    rows_of: dict[bool, list[EvaluationRow]] = {}
+    stamp = DataStamp(shown(held.source.paths[0]), content_hash(held.source), 0)
     device = find_device()
     shelves: dict[str, Bases] = {}
     done: list[Measurement] = []
@@ -309,8 +179,10 @@ def measure_all(
         bases = shelves.setdefault(
             target.model, Bases(model_spec(target.model, target.recipe, allow_code=allow_code), device)
         )
-        listener(EvaluationStarted(target.name, len(rows)))
         model, base = bases.open(target.adapter, target.artifact)
+        chat = base.tokenizer.chat_template is not None
+        rows = rows_of[chat] = rows_of.get(chat) or _rows(held, chat)
+        listener(EvaluationStarted(target.name, len(rows)))
         untrained = bases.open(target.adapter, None)[0] if target.artifact else None
         measured = measure(
             model,
@@ -319,11 +191,11 @@ def measure_all(
             held.spec,
             seed=held.seed,
             name=target.name,
-            rewards=_rewards(target.recipe),
+            rewards=_rewards(target, allow_code),
             reference=by_stage.get((target.run, target.parent or "")),
             base=untrained,
             base_name=shown(Path(target.model)) if Path(target.model).exists() else target.model,
-            data=stamp,
+            data=replace(stamp, rows=len(rows)),
         )
         done.append(measured)
         by_stage[target.run, target.name] = measured
@@ -333,9 +205,25 @@ def measure_all(
     return done
 
 
-def _rewards(recipe: dict[str, Any]) -> dict[str, RewardFunction]:
+def _rows(held: Held, chat: bool) -> list[EvaluationRow]:
+    """The held-out rows; strings are turns of a chat where the model has a template for them."""
+    from ptspec.evaluation.measure import keys_of
+
+    rows = load_evaluation({"data": replace(held.source, chat=chat)}, "data")
+    if held.prompts is None:
+        return rows
+    return [rows[i] for i in chosen(keys_of(rows), held.prompts, held.seed)]
+
+
+def _rewards(target: Target, allow_code: bool) -> dict[str, RewardFunction]:
+    """The reward functions of the target's run: built-in ones, and where that is allowed the user's own."""
+    if allow_code and target.run is not None:
+        plan = recorded_plan(target.run)
+        names = [name for name, spec in plan.rewards.items() if spec.function is not None]
+        made = reward_functions(plan, names, strings=False, allow_code=True, open_model=no_model)
+        return dict(zip(names, made, strict=True))
     rewards = {}
-    for name, reward in (recipe.get("rewards") or {}).items():
+    for name, reward in (target.recipe.get("rewards") or {}).items():
         function = reward.get("function", "")
         if function and ":" not in function:
             options = {key: value for key, value in reward.items() if key not in NOT_OPTIONS}

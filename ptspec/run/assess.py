@@ -9,7 +9,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NoReturn
 
 from ptspec.data.formats import EvaluationRow
 from ptspec.data.load import load_evaluation, strings_in
@@ -23,9 +22,9 @@ from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated
 from ptspec.methods.types import Headline, Yields
 from ptspec.model.bases import Bases
-from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, RewardSpec, Source, Stage
+from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Source, Stage
 from ptspec.recipe.rules import JUDGED
-from ptspec.rewards.build import OpenModel, reward_functions
+from ptspec.rewards.build import OpenModel, no_model, reward_functions
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.models import open_reward_model
@@ -188,7 +187,7 @@ class Assessor:
         please it should not be measured by it."""
         names = [name for name, spec in self.plan.rewards.items() if spec.function is not None]
         made = reward_functions(
-            self.plan, names, strings=False, allow_code=self.allow_code, open_model=_no_model
+            self.plan, names, strings=False, allow_code=self.allow_code, open_model=no_model
         )
         return dict(zip(names, made, strict=True))
 
@@ -231,7 +230,3 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _no_model(spec: RewardSpec) -> NoReturn:
-    raise AssertionError(f"reward {spec.name} is a model, and only functions were asked for")

@@ -14,14 +14,13 @@ from ptspec.evaluation.measurement import Measurement
 from ptspec.model.device import find_device
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
-from ptspec.recipe.resolve import read_recipe
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.checked import CheckedJudge, in_data_form
 from ptspec.rewards.judges import Judge
 from ptspec.rewards.models import RewardModel, open_reward_model
 from ptspec.rewards.user import Kind, load_user_function
-from ptspec.run.appraise import Target
-from ptspec.run.manifest import open_manifest
+from ptspec.run.recorded import recorded_plan
+from ptspec.run.targets import Target
 
 JUDGE = "--judge"
 
@@ -58,7 +57,8 @@ def choose(targets: Sequence[Target], asked: str, allow_code: bool) -> Chosen:
 
 def _recorded(target: Target, name: str, allow_code: bool) -> Chosen:
     """The judge `name` of the recipe that the run of `target` keeps."""
-    plan = recorded_plan(target)
+    assert target.run is not None
+    plan = recorded_plan(target.run)
     if name not in plan.judges:
         raise InputError(Diagnostic("unknown-judge", f'{JUDGE}: the judge "{name}" cannot be made any more'))
     spec = plan.judges[name]
@@ -80,17 +80,6 @@ def _recorded(target: Target, name: str, allow_code: bool) -> Chosen:
 
 def _goes_by_a_model(plan: Plan, spec: JudgeSpec) -> bool:
     return spec.reward is not None and plan.rewards[spec.reward].model is not None
-
-
-def recorded_plan(target: Target) -> Plan:
-    """The plan of the recipe in the run's manifest. Raises `InputError` for what is no longer there."""
-    assert target.run is not None
-    manifest = open_manifest(target.run)
-    reading = read_recipe(manifest.recipe_file, (), target.run, manifest.file)
-    faults = [d for d in reading.errors if (d.pointer or "").startswith(("/judges", "/rewards"))]
-    if faults or reading.partial is None:
-        raise InputError(*(faults or reading.errors))
-    return reading.partial
 
 
 def _function(text: str, allow_code: bool) -> Chosen:
