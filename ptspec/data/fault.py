@@ -40,8 +40,16 @@ class Tally:
         if len(lines) < SHOWN_LINES:
             lines.append(line)
 
+    def join(self, later: Tally, offset: int) -> None:
+        """Takes in what was met further down in the file, in lines that count from `offset` + 1."""
+        self.rows += later.rows
+        for fault, count in later.counts.items():
+            lines = self.lines.setdefault(fault, [])
+            self.counts[fault] = self.counts.get(fault, 0) + count
+            lines += [offset + line for line in later.lines[fault]][: SHOWN_LINES - len(lines)]
+
     def diagnostics(self, file: Path, pointer: str) -> Iterator[Diagnostic]:
-        for fault, lines in self.lines.items():
+        for fault, lines in sorted(self.lines.items(), key=lambda found: found[1][0]):
             yield Diagnostic(
                 code=fault.code,
                 message=f"{fault.message}: {fault.example}" if fault.example else fault.message,

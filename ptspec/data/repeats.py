@@ -29,19 +29,33 @@ class Repeats:
         self._columns = _columns(uses, present)
         self._seen: set[int] = set()
         self.is_full = False
+        what = f"the same {', '.join(self._columns)}" if self._columns else "the same in every column"
+        message = f"this row stands further up in the data too ({what})"
+        self.fault = Fault("repeated-row", message, Severity.WARNING)
 
-    def fault(self, values: Mapping[str, Any]) -> Fault | None:
-        """The fault of a row that stands further up too, or None."""
-        key = _key(values, self._columns)
+    def key(self, values: Mapping[str, Any]) -> int:
+        """A number that stands for the row: of a row as a whole the order of its columns counts, too, which
+        is the file's own."""
+        names = self._columns or values
+        return hash(tuple([v if type(v := values.get(name)) is str else repr(v) for name in names]))
+
+    def again(self, key: int) -> bool:
+        """Whether the row stood further up; if not, it is remembered."""
         if key in self._seen:
-            what = f"the same {', '.join(self._columns)}" if self._columns else "the same in every column"
-            message = f"this row stands further up in the data too ({what})"
-            return Fault("repeated-row", message, Severity.WARNING)
+            return True
         if len(self._seen) < BOUND:
             self._seen.add(key)
         else:
             self.is_full = True
-        return None
+        return False
+
+    def which(self, keys: Sequence[int]) -> list[int]:
+        """The places in `keys`, those of rows in file order, of rows that stood further up."""
+        new = set(keys)
+        if len(new) == len(keys) and len(self._seen) + len(new) <= BOUND and self._seen.isdisjoint(new):
+            self._seen |= new
+            return []
+        return [place for place, key in enumerate(keys) if self.again(key)]
 
 
 def _columns(uses: Sequence[Use], present: frozenset[str]) -> tuple[str, ...]:
@@ -54,12 +68,6 @@ def _columns(uses: Sequence[Use], present: frozenset[str]) -> tuple[str, ...]:
         names += shape.columns
     names += [name for name in _BESIDE if name in present]
     return tuple(dict.fromkeys(names))
-
-
-def _key(values: Mapping[str, Any], columns: Sequence[str]) -> int:
-    if columns:
-        return hash(tuple([_hashable(values.get(name)) for name in columns]))
-    return hash(tuple([(name, _hashable(value)) for name, value in values.items()]))
 
 
 def _hashable(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,20 +24,57 @@ class Use:
     rows: Rows | None
 
 
-Judge = Callable[[Mapping[str, Any]], Iterator[Fault]]
+Judge = Callable[[Mapping[str, Any]], Sequence[Fault]]
 
 
 def judge(use: Use, present: frozenset[str]) -> Judge:
     """What tells the faults of each row of a source whose first row has the columns `present`."""
-    shape = None if use.rows is None else shape_for(use.rows, present)
     if use.rows is None:
-        return lambda values: iter(())
+        return lambda values: ()
+    shape = shape_for(use.rows, present)
     if shape is None:
         fault = _no_shape(use.who, use.rows, present)
-        return lambda values: iter((fault,))
-    needs = f"({use.who} needs {', '.join(shape.columns)})"
-    parts = {column: _part(column, shape, use.rows) for column in shape.columns}
-    return lambda values: _row_faults(values, shape, parts, needs)
+        return lambda values: (fault,)
+    return _Judge(use, use.rows, shape)
+
+
+class _Judge:
+    """Millions of rows pass here: of a sound one nothing is made."""
+
+    def __init__(self, use: Use, rows: Rows, shape: Shape) -> None:
+        self.needs = f"({use.who} needs {', '.join(shape.columns)})"
+        self.parts = {column: _part(column, shape, rows) for column in shape.columns}
+        self.texts = tuple(column for column in shape.columns if column not in (*_CHATS, "label"))
+        self.others = tuple(column for column in shape.columns if column not in self.texts)
+        self.is_pair = "rejected" in shape.columns
+        self.optional = tuple(
+            name for name in ("tools", "input") if name == "tools" or "instruction" in shape.columns
+        )
+
+    def __call__(self, values: Mapping[str, Any]) -> Sequence[Fault]:
+        found: list[Fault] = []
+        for column in self.texts:
+            value = values.get(column)
+            if type(value) is not str or not value or value.isspace():
+                found += self._column(column, values)
+        for column in self.others:
+            found += self._column(column, values)
+        if self.is_pair:
+            found += _pair_faults(values, self.needs)
+        for name in self.optional:
+            if values.get(name):
+                found += _optional_faults(name, values[name], self.needs)
+        return found
+
+    def _column(self, column: str, values: Mapping[str, Any]) -> Iterator[Fault]:
+        return _column_faults(column, values.get(column), self.parts[column], self.needs, column in values)
+
+
+def _optional_faults(name: str, value: Any, needs: str) -> Iterator[Fault]:
+    if name == "tools" and not isinstance(value, list | str):
+        yield Fault("wrong-type", f'"tools" must be a list of JSON schemas {needs}')
+    if name == "input" and not isinstance(value, str):
+        yield Fault("wrong-type", f'"input" must be a string {needs}')
 
 
 def _no_shape(who: str, rows: Rows, present: frozenset[str]) -> Fault:
@@ -52,28 +89,6 @@ def _part(column: str, shape: Shape, rows: Rows) -> Part:
     if column in _ANSWERS:
         return Part.ANSWER if "prompt" in shape.columns else Part.CONVERSATION
     return Part.PROMPT
-
-
-def _row_faults(
-    values: Mapping[str, Any], shape: Shape, parts: Mapping[str, Part], needs: str
-) -> Iterator[Fault]:
-    for column, part in parts.items():
-        value = values.get(column)
-        if (
-            type(value) is str
-            and value
-            and not value.isspace()
-            and column not in _CHATS
-            and column != "label"
-        ):
-            continue
-        yield from _column_faults(column, value, part, needs, column in values)
-    if "rejected" in parts:
-        yield from _pair_faults(values, needs)
-    if values.get("tools") and not isinstance(values["tools"], list | str):
-        yield Fault("wrong-type", f'"tools" must be a list of JSON schemas {needs}')
-    if "instruction" in parts and not isinstance(values.get("input"), str | None):
-        yield Fault("wrong-type", f'"input" must be a string {needs}')
 
 
 def _column_faults(column: str, value: Any, part: Part, needs: str, is_there: bool) -> Iterator[Fault]:
@@ -96,11 +111,13 @@ def _column_faults(column: str, value: Any, part: Part, needs: str, is_there: bo
         yield Fault("empty-text", f'"{column}" is empty {needs}')
 
 
-def _pair_faults(values: Mapping[str, Any], needs: str) -> Iterator[Fault]:
+def _pair_faults(values: Mapping[str, Any], needs: str) -> Sequence[Fault]:
     chosen, rejected = values.get("chosen"), values.get("rejected")
     if chosen is None or rejected is None:
-        return
+        return ()
     if chosen == rejected:
-        yield Fault("equal-pair", '"chosen" and "rejected" are the same text: the pair teaches nothing')
-    elif isinstance(chosen, list) is not isinstance(rejected, list):
-        yield Fault("wrong-type", f'of "chosen" and "rejected" one is a string, the other a list {needs}')
+        return (Fault("equal-pair", '"chosen" and "rejected" are the same text: the pair teaches nothing'),)
+    if isinstance(chosen, list) is not isinstance(rejected, list):
+        what = f'of "chosen" and "rejected" one is a string, the other a list {needs}'
+        return (Fault("wrong-type", what),)
+    return ()

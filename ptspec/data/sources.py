@@ -14,24 +14,25 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from ptspec.data.json_list import NotAList, elements
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.plan import Source
 
+BOM = b"\xef\xbb\xbf"
 COMPRESSIONS = (".gz", ".zst")
 
 _HALF = "half of a surrogate pair (\\ud800 to \\udfff) stands alone: no text can hold it"
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedRow:
+class PlacedRow(NamedTuple):
     """A row after `columns` were renamed. `line` counts from 1; of a list in JSON that on which the row
-    begins, of CSV that on which it ends, of Parquet its number."""
+    begins, of CSV that on which it ends, of Parquet its number. A tuple, since millions are made."""
 
     file: Path
     line: int
@@ -67,13 +68,32 @@ def unreadable(fault: Unreadable, pointer: str | None = None) -> Diagnostic:
 
 def scan(source: Source) -> Iterator[PlacedRow | Unreadable]:
     """Every row of a local source in file order, faults among them; `limit` is applied, `shuffle` is not."""
-    given = 0
+    rows = _rows(source) if source.limit is None else islice(_rows(source), source.limit)
+    if not source.columns:
+        return rows
+    return (_renamed(item, source) if isinstance(item, PlacedRow) else item for item in rows)
+
+
+def _rows(source: Source) -> Iterator[PlacedRow | Unreadable]:
     for path in source.paths:
-        for item in _read(path):
-            if source.limit is not None and given >= source.limit:
-                return
-            given += 1
-            yield _renamed(item, source) if isinstance(item, PlacedRow) and source.columns else item
+        line = 0
+        try:
+            for item in READERS[kind_of(path)](path):
+                line = item.line
+                yield item
+        except Exception as error:
+            if not isinstance(error, (OSError, EOFError, zlib.error, *_zstandard_errors())):
+                raise
+            reason = getattr(error, "strerror", None) or str(error) or "the file ends too early"
+            yield Unreadable(path, line + 1, None, f"cannot be read from here on: {reason}")
+
+
+def scan_lines(source: Source, path: Path, lines: bytes) -> Iterator[PlacedRow | Unreadable]:
+    """The rows of whole lines of a JSONL file; lines count from 1 there."""
+    for number, line in enumerate(io.BytesIO(lines), start=1):
+        if not line.isspace():
+            item = _json_row(path, number, line)
+            yield _renamed(item, source) if source.columns and isinstance(item, PlacedRow) else item
 
 
 def read_rows(source: Source) -> Iterator[PlacedRow]:
@@ -100,19 +120,6 @@ def _renamed(row: PlacedRow, source: Source) -> PlacedRow:
     values = {name: value for name, value in row.values.items() if name not in replaced}
     values.update({old_to_new[name]: value for name, value in row.values.items() if name in old_to_new})
     return PlacedRow(row.file, row.line, values)
-
-
-def _read(path: Path) -> Iterator[PlacedRow | Unreadable]:
-    line = 0
-    try:
-        for item in READERS[kind_of(path)](path):
-            line = item.line
-            yield item
-    except Exception as error:
-        if not isinstance(error, (OSError, EOFError, zlib.error, *_zstandard_errors())):
-            raise
-        reason = getattr(error, "strerror", None) or str(error) or "the file ends too early"
-        yield Unreadable(path, line + 1, None, f"cannot be read from here on: {reason}")
 
 
 def _zstandard_errors() -> tuple[type[Exception], ...]:
@@ -153,19 +160,25 @@ def _zstandard(path: Path) -> Any:
 def _read_jsonl(path: Path) -> Iterator[PlacedRow | Unreadable]:
     with _open(path) as file:
         for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.isspace():
                 yield _json_row(path, number, line)
 
 
-_decode = json.JSONDecoder().decode
+_DECODER = json.JSONDecoder()
+_scan = _DECODER.scan_once  # type: ignore[attr-defined]
 
 
 def _json_row(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
     try:
-        value = _decode(line.decode())
-        _encodable(value)
+        text = line.decode()
+        value, end = _scan(text, 0)
+        if text[end:] not in ("\n", "", "\r\n"):
+            value = _DECODER.decode(text)
+        for item in value.values() if type(value) is dict else ():
+            if type(item) is not str or not item.isascii():
+                _encodable(item)
+    except StopIteration:
+        return _no_json(path, number, line)
     except json.JSONDecodeError as error:
         return Unreadable(path, number, error.colno, f"not valid JSON: {error.msg}")
     except UnicodeDecodeError as error:
@@ -177,6 +190,17 @@ def _json_row(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
     except ValueError as error:  # a number of thousands of digits
         return Unreadable(path, number, None, f"not valid JSON: {error}")
     return _row(path, number, value)
+
+
+def _no_json(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
+    """A line that does not begin with a value: with a byte order mark, a space, or something else."""
+    begun = line.removeprefix(BOM).lstrip()
+    if len(begun) < len(line):
+        found = _json_row(path, number, begun)
+        if isinstance(found, PlacedRow) or found.column is None:
+            return found
+        return replace(found, column=found.column + len(line) - len(begun))
+    return Unreadable(path, number, 1, "not valid JSON: Expecting value")
 
 
 def _encodable(value: Any) -> None:
@@ -206,7 +230,7 @@ def _kind(value: object) -> str:
 def _read_json(path: Path) -> Iterator[PlacedRow | Unreadable]:
     """A list of rows, or, as the hub's .json files often are, one row a line."""
     with _open(path) as file:
-        is_list = file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"[", b"")
+        is_list = file.read(4096).removeprefix(BOM).lstrip()[:1] in (b"[", b"")
     if not is_list and isinstance(next(_read_jsonl(path), None), PlacedRow):
         yield from _read_jsonl(path)
         return

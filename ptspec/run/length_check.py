@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ptspec.data.check import KEPT
 from ptspec.data.cuts import Cuts, Fate, cuts, limit
 from ptspec.data.lengths import Row, lengths_of
+from ptspec.data.source_pass import KEPT
 from ptspec.data.sources import PlacedRow, Unreadable, shown
 from ptspec.data.template import FAST, TokenizerFiles
 from ptspec.diagnostics import Diagnostic, Location, Severity

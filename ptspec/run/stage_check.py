@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ptspec.data.check import Seen
 from ptspec.data.formats import shape_for
+from ptspec.data.source_pass import Seen
 from ptspec.data.sources import PlacedRow
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.methods.types import Rows

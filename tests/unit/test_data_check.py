@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import tracemalloc
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptspec.data import json_list, repeats, sources
+from ptspec.data import json_list, ranges, repeats, source_pass, sources
 from ptspec.data.check import check_plan
 from ptspec.data.json_list import NotAList, elements
 from ptspec.data.sources import PlacedRow, Unreadable, scan
@@ -86,6 +87,7 @@ def test_every_fault_is_counted_and_the_first_are_shown(checked):
 
 def test_memory_does_not_grow_with_the_rows(checked, monkeypatch):
     monkeypatch.setattr(repeats, "BOUND", 100)
+    monkeypatch.setattr(source_pass, "CHUNK", 100)
     peaks = []
     for count in (1_000, 10_000):
         rows = [{"prompt": f"{i} {'x' * 500}", "completion": "y" * 100} for i in range(count)]
@@ -97,6 +99,41 @@ def test_memory_does_not_grow_with_the_rows(checked, monkeypatch):
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0]
+
+
+def lines_of_all_kinds(rng: random.Random) -> list[str]:
+    """Sound rows, repeated ones, faulty ones, lines that are none."""
+    rows = [
+        {"prompt": f"{i}", "completion": "é" * rng.randint(1, 40), "label": i % 2 == 0} for i in range(60)
+    ]
+    faulty = [{"prompt": "x"}, {"prompt": "", "completion": "y", "label": True}, {"prompt": 1, "label": None}]
+    lines = [json.dumps(rng.choice(faulty if rng.random() < 0.1 else rows)) for _ in range(300)]
+    return [rng.choice([line, line, line, line, "", "  ", "{", "[1]", f" {line}"]) for line in lines]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_file_that_is_shared_out_gives_the_same_as_one_pass(checked, monkeypatch, seed):
+    rng = random.Random(seed)
+    held = [{"prompt": f"{i}", "completion": "z"} for i in range(5)]
+    stages = (("kto", "kto", "a"), ("sft", "sft", "a"))
+    checked({"a": [ROW], "held": held}, *stages, eval={"data": "held"})
+    lines = [json.dumps({**ROW, "label": True}), *lines_of_all_kinds(rng)]
+    Path("a.jsonl").write_text("\n".join(lines) + rng.choice(["", "\n"]), "utf-8")
+    plan = load_plan(Path("recipe.json"))
+    alone = check_plan(plan)
+    monkeypatch.setattr(ranges, "BIG", 0)
+    monkeypatch.setattr(ranges, "RANGE", 500)
+    monkeypatch.setattr(ranges, "_processors", lambda: 3)
+    assert len(ranges.ranges(plan.data["a"])) > 10
+    together = check_plan(plan)
+    assert together.diagnostics == alone.diagnostics
+    assert together.sources == alone.sources
+    assert {d.code for d in alone.diagnostics} >= {
+        "malformed-row",
+        "repeated-row",
+        "held-out-row",
+        "wrong-type",
+    }
 
 
 VALUES = st.recursive(

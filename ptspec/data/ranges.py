@@ -1,0 +1,74 @@
+"""A big file shared out among processes, in ranges of whole lines."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from ptspec.data.sources import kind_of
+from ptspec.recipe.plan import Source
+
+BIG = 64 << 20
+"""Bytes of a source from which it is shared out."""
+RANGE = 16 << 20
+"""Bytes that a process takes at a time."""
+MOST = 4
+"""Processes."""
+
+Range = tuple[Path, int, int]
+Found = TypeVar("Found")
+
+
+def ranges(source: Source) -> list[Range]:
+    """The parts of the files of `source` that processes can read by themselves, in file order; [] where there
+    is nothing to gain: small files, other formats, one processor, or a system on which processes are not
+    copies of this one (they share its seed of hashes, and what it has made)."""
+    paths = source.paths
+    lines = all(kind_of(path) in (".jsonl", ".ndjson") and path.suffix == kind_of(path) for path in paths)
+    if not lines or source.limit is not None or _processors() < 2 or not hasattr(os, "fork"):
+        return []
+    try:
+        if sum(path.stat().st_size for path in paths) < BIG:
+            return []
+        return [part for path in paths for part in _ranges(path)]
+    except OSError:
+        return []
+
+
+def shared_out(work: Callable[[Range], Found], parts: Sequence[Range]) -> Iterator[Found]:
+    """What `work` finds in each of `parts`, in their order; it runs in copies of this process."""
+    # Imported for big files alone: it takes longer than a small one.
+    import multiprocessing
+
+    global _work
+    _work = work
+    context = multiprocessing.get_context("fork")
+    with context.Pool(min(_processors(), MOST, len(parts))) as pool:
+        yield from pool.imap(_run, parts)
+
+
+_work: Callable[[Range], object]
+
+
+def _run(part: Range) -> object:
+    return _work(part)
+
+
+def _processors() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _ranges(path: Path) -> Iterator[Range]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        begin = 0
+        while begin < size:
+            file.seek(begin + RANGE)
+            file.readline()
+            end = min(file.tell(), size)
+            yield path, begin, end
+            begin = end

@@ -1,0 +1,206 @@
+"""One pass over the rows of a source, in this process or shared out: its faults, and what was seen of it."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import groupby, islice
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from ptspec.data.fault import SHOWN_LINES, Fault, Tally
+from ptspec.data.formats import label_of, shape_for
+from ptspec.data.ranges import Range, ranges, shared_out
+from ptspec.data.repeats import BOUND, Repeats, prompt_key
+from ptspec.data.row_faults import Judge, Use, judge
+from ptspec.data.sources import PlacedRow, Unreadable, scan, scan_lines, shown, unreadable
+from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.methods.types import Rows
+from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.plan import Source
+
+Items = list[PlacedRow | Unreadable]
+
+KEPT = 500
+"""Rows of a source that are kept for who looks at them again: checking their lengths, say."""
+
+CHUNK = 16_384
+"""Rows whose hashes are compared at once."""
+
+_HELD_OUT = Fault(
+    "held-out-row",
+    "this prompt stands in the held-out data too: what is measured there was trained on",
+    Severity.WARNING,
+)
+
+
+@dataclass
+class Seen:
+    """What was seen of a source: how many rows, how many of each of KTO's labels (None: nobody reads them),
+    the first rows themselves."""
+
+    rows: int = 0
+    labels: dict[bool, int] | None = None
+    first: Items = field(default_factory=list)
+
+
+@dataclass
+class _Part:
+    """What was found in a part of a file, or in all of it: `keys` stand for rows, `lines` are theirs."""
+
+    file: Path
+    tally: Tally = field(default_factory=Tally)
+    malformed: int = 0
+    unreadable: list[Unreadable] = field(default_factory=list)
+    first: Items = field(default_factory=list)
+    labels: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
+    keys: array[int] = field(default_factory=lambda: array("q"))
+    lines: array[int] = field(default_factory=lambda: array("Q"))
+    prompts: set[int] = field(default_factory=set)
+    last: int = 0
+    """Lines of the part, where they count from its own beginning."""
+
+    @property
+    def is_something(self) -> bool:
+        return bool(self.tally.rows or self.malformed)
+
+
+class SourcePass:
+    """One pass over a source. Of a held-out one it adds the prompts to `prompts`; others it compares."""
+
+    def __init__(self, source: Source, uses: list[Use], prompts: set[int], *, is_held_out: bool) -> None:
+        self.source, self.uses, self.prompts, self.is_held_out = source, uses, prompts, is_held_out
+        self.seen = Seen()
+
+    def faults(self) -> Iterator[Diagnostic]:
+        """Every fault of the source, in the order of its files."""
+        first = next((item for item in scan(self.source) if isinstance(item, PlacedRow)), None)
+        self._begin(frozenset(first.values if first is not None else ()))
+        tallies: dict[Path, Tally] = {path: Tally() for path in self.source.paths}
+        offsets: dict[Path, int] = {}
+        malformed = 0
+        for part in self._parts():
+            offset = offsets.get(part.file, 0)
+            yield from self._unreadable(part, offset, SHOWN_LINES - malformed)
+            malformed += part.malformed
+            self._join(part, tallies[part.file], offset)
+            offsets[part.file] = offset + part.last
+        if malformed > SHOWN_LINES:
+            yield _and_more(self.source, malformed)
+        if first is not None:
+            yield from _unrenamed(self.source, frozenset(first.values))
+        for path, tally in tallies.items():
+            yield from map(self._with_bound, tally.diagnostics(path, self.source.at))
+        if not malformed and first is None:
+            yield _no_rows(self.source)
+
+    def _begin(self, columns: frozenset[str]) -> None:
+        """The columns of the first row are those of the source."""
+        self.judges: list[Judge] = [judge(use, columns) for use in self.uses if use.rows is not None]
+        self.repeats = Repeats(self.uses, columns)
+        wanted = Rows.UNPAIRED_PREFERENCE
+        shapes = [shape_for(wanted, columns) for use in self.uses if use.rows is wanted]
+        if any(shape is not None and "label" in shape.columns for shape in shapes):
+            self.seen.labels = {True: 0, False: 0}
+
+    def _parts(self) -> Iterator[_Part]:
+        """What was found in each part of the source, in file order; where it is shared out, lines count from
+        the beginning of the part."""
+        if parts := ranges(self.source):
+            yield from shared_out(self._range, parts)
+            return
+        for file, items in groupby(scan(self.source), key=attrgetter("file")):
+            while (part := self._read(_Part(file), islice(items, CHUNK))).is_something:
+                yield part
+
+    def _range(self, place: Range) -> _Part:
+        file, begin, end = place
+        with file.open("rb") as opened:
+            opened.seek(begin)
+            lines = opened.read(end - begin)
+        return self._read(_Part(file, last=lines.count(b"\n")), scan_lines(self.source, file, lines))
+
+    def _read(self, part: _Part, items: Iterable[PlacedRow | Unreadable]) -> _Part:
+        key, compares, labels = self.repeats.key, bool(self.prompts) or self.is_held_out, self.seen.labels
+        for item in items:
+            if len(part.first) < KEPT:
+                part.first.append(item)
+            if isinstance(item, Unreadable):
+                part.malformed += 1
+                part.unreadable += [item] if part.malformed <= SHOWN_LINES else []
+                continue
+            values = item.values
+            part.tally.rows += 1
+            part.keys.append(key(values))
+            part.lines.append(item.line)
+            for faults_of in self.judges:
+                for fault in faults_of(values):
+                    part.tally.add(fault, item.line)
+            if compares:
+                self._compare(part, values, item.line)
+            if labels is not None and (label := label_of(values.get("label"))) is not None:
+                part.labels[label] += 1
+        return part
+
+    def _compare(self, part: _Part, values: Mapping[str, Any], line: int) -> None:
+        key = prompt_key(values)
+        if key is None:
+            return
+        if self.is_held_out:
+            part.prompts.add(key)
+        elif key in self.prompts:
+            part.tally.add(_HELD_OUT, line)
+
+    def _unreadable(self, part: _Part, offset: int, most: int) -> Iterator[Diagnostic]:
+        for fault in part.unreadable[: max(0, most)]:
+            yield unreadable(replace(fault, line=offset + fault.line), self.source.at)
+
+    def _join(self, part: _Part, tally: Tally, offset: int) -> None:
+        """Adds what was found in a part of a file, the lines of which begin after `offset`."""
+        missing = KEPT - len(self.seen.first)
+        self.seen.first += [_moved(item, offset) for item in part.first[:missing]]
+        self.seen.rows += part.tally.rows
+        for place in self.repeats.which(part.keys):
+            part.tally.add(self.repeats.fault, part.lines[place])
+        tally.join(part.tally, offset)
+        if (labels := self.seen.labels) is not None:
+            for label, count in part.labels.items():
+                labels[label] += count
+        if len(self.prompts) < BOUND:
+            self.prompts |= part.prompts
+
+    def _with_bound(self, fault: Diagnostic) -> Diagnostic:
+        if fault.code != "repeated-row" or not self.repeats.is_full:
+            return fault
+        note = (
+            f"the first {BOUND:,} different rows were remembered; later ones were compared with these alone"
+        )
+        return replace(fault, notes=(*fault.notes, note))
+
+
+def _moved(item: PlacedRow | Unreadable, offset: int) -> PlacedRow | Unreadable:
+    if isinstance(item, PlacedRow):
+        return item._replace(line=item.line + offset)
+    return replace(item, line=item.line + offset)
+
+
+def _unrenamed(source: Source, present: frozenset[str]) -> Iterator[Diagnostic]:
+    """Columns to rename that the first row has not."""
+    there = sorted(source.columns.get(name, name) for name in present)
+    for new, old in source.columns.items():
+        if new not in present:
+            message = f'"columns" takes "{new}" from "{old}", and the data has no column "{old}"'
+            hint = did_you_mean(old, there) or f"columns there: {listed(there)}"
+            yield Diagnostic("missing-column", message, None, f"{source.at}/columns/{new}", hint)
+
+
+def _and_more(source: Source, malformed: int) -> Diagnostic:
+    message = f"{malformed:,} lines in all cannot be read, the first {SHOWN_LINES} are above"
+    return Diagnostic("malformed-row", message, Location(shown(source.paths[0])), source.at)
+
+
+def _no_rows(source: Source) -> Diagnostic:
+    files = ", ".join(shown(path) for path in source.paths)
+    return Diagnostic("no-rows", f'data "{source.name}" has no rows', Location(files), source.at)
