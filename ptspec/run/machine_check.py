@@ -13,6 +13,7 @@ from pathlib import Path
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.plan import ComputeSpec, Plan, Stage
 from ptspec.recipe.text import at, join
+from ptspec.run.trackers import packages_lacking
 
 KERNELS: Mapping[str, str] = {
     "flash_attention_2": "flash_attn",
@@ -58,7 +59,8 @@ def has_accelerator() -> bool:
 def check_machine(plan: Plan, *, starts: bool) -> Iterator[Diagnostic]:
     """What this machine lacks for `plan`; an error where the run `starts` here."""
     severity = Severity.ERROR if starts else Severity.WARNING
-    for lack in (*_model(plan), *_compute(plan), *(lack for stage in plan.stages for lack in _stage(stage))):
+    everywhere = (*_model(plan), *_compute(plan), *_tracking(plan))
+    for lack in (*everywhere, *(lack for stage in plan.stages for lack in _stage(stage))):
         yield Diagnostic("not-here", lack.message, None, lack.pointer, lack.hint, severity=severity)
 
 
@@ -84,6 +86,12 @@ def _compute(plan: Plan) -> Iterator[Lack]:
             continue
         message = f'"{field.name}" has no effect in this version: stages train in one process'
         yield Lack(join("/compute", field.name), message, "leave it out")
+
+
+def _tracking(plan: Plan) -> Iterator[Lack]:
+    for tracker, package in packages_lacking(plan.tracking):
+        message = f'"{tracker}" needs the package {package}, which is not installed'
+        yield Lack(join(plan.tracking.at, "report_to"), message, f"pip install {package}, or leave it out")
 
 
 def _no_fp16(where: str) -> Lack:

@@ -26,6 +26,7 @@ from ptspec.training.batch import halvings, write_halvings
 from ptspec.training.begin import check_saved
 from ptspec.training.config import can_be_halved
 from ptspec.training.faults import OutOfMemory
+from ptspec.training.tracking import Watched
 from ptspec.training.train import CHECKPOINTS, Job, Signals, Trained, train
 from ptspec.training.wish import Wish
 
@@ -83,7 +84,7 @@ class Maker:
             folder=folder,
             device=self.device,
             precision=self.plan.compute.precision,
-            tracking=self.plan.tracking,
+            watched=Watched(self.plan.tracking, self.plan.name, stage.name, self.plan.output),
             seed=self.plan.seed,
             reference=reference_of(stage),
             reason=reason,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from pkgutil import resolve_name
@@ -11,8 +10,9 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device, training_defaults
-from ptspec.recipe.plan import Stage, TrackingSpec
+from ptspec.recipe.plan import Stage
 from ptspec.training import batch
+from ptspec.training.tracking import Watched
 
 DEFAULTS: Mapping[str, Any] = {
     # A curve of a short stage needs every step; the cost is one scalar read a step.
@@ -35,28 +35,27 @@ def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict
 
 
 def trainer_arguments(
-    stage: Stage, device: Device, precision: str | None, tracking: TrackingSpec, seed: int, checkpoints: Path
+    stage: Stage, device: Device, precision: str | None, watched: Watched, seed: int, checkpoints: Path
 ) -> Any:
     """TRL's config object for `stage`, its rows a pass halved as often as was needed before.
 
     Raises `InputError` with TRL's own words where it refuses a value.
     """
     config_class = resolve_name(stage.method.config)
-    if tracking.project:
-        os.environ.setdefault("WANDB_PROJECT", tracking.project)
-        os.environ.setdefault("TRACKIO_PROJECT", tracking.project)
     owned = {
         "output_dir": str(checkpoints),
         "seed": seed,
         "data_seed": seed,
-        "report_to": list(tracking.report_to),
-        "run_name": stage.name,
+        "report_to": list(watched.trackers),
+        "run_name": watched.name,
         "disable_tqdm": True,
         "eval_strategy": "no",
         batch.FIELD: False,
     }
     config = resolved_config(stage, device, precision)
     config |= batch.halved(config, _defaults(config_class), batch.halvings(checkpoints)) or {}
+    if watched.spec.project is not None:
+        owned["project"] = watched.spec.project
     try:
         return config_class(**{**config, **owned})
     except (TypeError, ValueError) as error:

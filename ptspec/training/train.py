@@ -20,11 +20,11 @@ from ptspec.model.device import Device, begin_peak_memory, peak_memory
 from ptspec.model.handover import Policy
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
-from ptspec.recipe.plan import Stage, TrackingSpec
+from ptspec.recipe.plan import Stage
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
 from ptspec.training.begin import Beginning, check_beginning
-from ptspec.training.checkpoints import last_sound
+from ptspec.training.checkpoints import last_sound, step_of
 from ptspec.training.config import trainer_arguments
 from ptspec.training.faults import failure
 from ptspec.training.finite import Finite, Placed
@@ -32,6 +32,7 @@ from ptspec.training.listen import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
 from ptspec.training.saving import AlreadyTrained, Saving
 from ptspec.training.stop import Stopping
+from ptspec.training.tracking import Watched, settle, tracked
 from ptspec.training.wish import Wish
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Job:
     folder: Path
     device: Device
     precision: str | None
-    tracking: TrackingSpec
+    watched: Watched
     seed: int
     reference: str | None
     reason: str | None
@@ -91,6 +92,11 @@ def train(job: Job, listener: Listener, wish: Wish) -> Trained:
     Raises `Interrupted` when `wish` ended it early, its progress saved, and `StageError` for whatever fails,
     the steps before that saved where they can be; `OutOfMemory` is one.
     """
+    with tracked(job.watched):
+        return _train(job, listener, wish)
+
+
+def _train(job: Job, listener: Listener, wish: Wish) -> Trained:
     checkpoints = job.folder / CHECKPOINTS
     checkpoints.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(job, checkpoints)
@@ -100,6 +106,7 @@ def train(job: Job, listener: Listener, wish: Wish) -> Trained:
     progress = Progress(_started(job), StageChecked(job.stage.name, beginning.words), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
     _listen(trainer, job, (progress, Stopping(wish), finite, saving))
+    settle(trainer, job.watched, step_of(resume) if resume else None)
     begin_peak_memory(job.device)
     begun = time.monotonic()
     try:
@@ -165,7 +172,7 @@ def _ended_by(error: Exception, stage: Stage, saving: Saving) -> StageError:
 
 def _trainer(job: Job, checkpoints: Path) -> Any:
     trainer_class = resolve_name(job.stage.method.trainer)
-    arguments = trainer_arguments(job.stage, job.device, job.precision, job.tracking, job.seed, checkpoints)
+    arguments = trainer_arguments(job.stage, job.device, job.precision, job.watched, job.seed, checkpoints)
     parts = _parts(job, arguments)
     reference = job.policy.reference_model
     if reference is None:

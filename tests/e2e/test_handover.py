@@ -26,6 +26,7 @@ from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Source, Stage, 
 from ptspec.rewards.builtin import builtin
 from ptspec.run.artifact import open_artifact
 from ptspec.training.begin import check_saved
+from ptspec.training.tracking import Watched
 from ptspec.training.train import Job, Signals, train
 from ptspec.training.wish import Wish
 
@@ -89,7 +90,7 @@ class Bench:
             folder=self.folder / name,
             device=find_device(),
             precision=None,
-            tracking=TrackingSpec(),
+            watched=Watched(TrackingSpec(), "x", name, self.folder),
             seed=1,
             reference=None,
             reason=None,

@@ -16,6 +16,7 @@ from ptspec.model.device import find_device
 from ptspec.model.handover import prepare
 from ptspec.recipe.plan import AdapterSpec, ModelSpec, Source, Stage, TrackingSpec
 from ptspec.rewards.builtin import builtin
+from ptspec.training.tracking import Watched
 from ptspec.training.train import Job, Signals, train
 from ptspec.training.wish import Wish
 
@@ -63,7 +64,7 @@ def job_in(folder, bases, method, signals, **config):
         folder=folder,
         device=find_device(),
         precision=None,
-        tracking=TrackingSpec(),
+        watched=Watched(TrackingSpec(), "x", method, folder),
         seed=1,
         reference=None,
         reason=None,
