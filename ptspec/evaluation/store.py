@@ -7,6 +7,7 @@ for paired comparison later. No torch, no numpy.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from functools import cache
@@ -24,6 +25,8 @@ STATS = "evaluation_stats.json"
 SAMPLES = "sample_responses.json"
 ROWS = "evaluation_rows.jsonl"
 FORMAT = 1
+LARGEST = 2**63
+"""No count of ours is beyond this; a number that is would not fit a float either."""
 LATER = frozenset(
     (
         *("slices", "refused", "sample", "sample_tokens", "sample_correct", "kl", "judged"),
@@ -198,13 +201,15 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, choice) for choice in get_args(hint))
     if origin is not None:
         return isinstance(value, dict) and all(_fits(item, get_args(hint)[1]) for item in value.values())
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return False
     if hint is float:
         return isinstance(value, int | float) and not isinstance(value, bool)
     return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
 
 
 def _checked(path: Path, value: Any, kind: type[T]) -> T:
-    if not _fits(value, kind):
+    if not _fits(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
         raise _fault(path, None, "damaged: a name or a number is missing", AGAIN)
     result: T = value
     return result

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.run.artifact import read_json, write_json
 
 FILE = "probes.json"
@@ -95,8 +96,20 @@ def store(probes: Probes, folder: Path) -> None:
 
 
 def load(folder: Path) -> Probes | None:
-    """The probes that a stage left in `folder`; None where it left none."""
+    """The probes that a stage left in `folder`; None where it left none. Raises `InputError` where they are
+    damaged."""
     if not (folder / FILE).is_file():
         return None
     found = read_json(folder / FILE)
-    return Probes(tuple(map(tuple, found["ids"])), tuple(map(tuple, found["logps"])))
+    ids, logps = (_rows(found.get(name), kind) for name, kind in (("ids", int), ("logps", float)))
+    if ids is None or logps is None or len(ids) != len(logps):
+        where = Location(str(folder / FILE))
+        raise InputError(Diagnostic("damaged-file", "these probes lack numbers", where))
+    return Probes(ids, logps)
+
+
+def _rows(value: Any, kind: type) -> tuple[tuple[Any, ...], ...] | None:
+    """Lists of numbers of `kind`; None where `value` is something else."""
+    rows = value if isinstance(value, list) else [None]
+    right = all(isinstance(row, list) and all(type(number) is kind for number in row) for row in rows)
+    return tuple(map(tuple, rows)) if right else None

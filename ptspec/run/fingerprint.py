@@ -239,6 +239,7 @@ def _model_options(spec: ModelSpec) -> list[Any]:
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """In words, what differs between two ingredient lists: "beta 0.1 → 0.2", "data changed"."""
     words: list[str] = []
+    before = before if isinstance(before, Mapping) else {}
     for name, value in after.items():
         if (old := before.get(name)) == value:
             continue

@@ -14,7 +14,7 @@ from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import BASE
 from ptspec.run.artifact import finished_record
 from ptspec.run.fingerprint import hash_file, hash_folder
-from ptspec.run.manifest import KeptFolder, open_manifest
+from ptspec.run.manifest import KeptFolder, peek_manifest
 
 CHANGED = "its files are no longer those that were saved"
 
@@ -22,7 +22,7 @@ CHANGED = "its files are no longer those that were saved"
 def kept_folders(output: Path) -> Mapping[str, KeptFolder]:
     """What the manifest in `output` says of the run's folders; nothing where none can be read."""
     try:
-        return open_manifest(output).folders
+        return peek_manifest(output).folders
     except InputError:
         return {}
 

@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,9 @@ from typing import Any
 from ptspec import __version__
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.events import Event, StageStep
+from ptspec.recipe.document import read_document
 from ptspec.recipe.plan import Plan
+from ptspec.recipe.schema import check
 from ptspec.run.artifact import FORMAT, read_json, write_json
 from ptspec.run.fingerprint import Hashes, hub_commit, versions
 from ptspec.run.inputs import data_commits, named_files, named_models
@@ -25,7 +27,15 @@ from ptspec.run.inputs import data_commits, named_files, named_models
 MANIFEST = "manifest.json"
 EVENTS = "events.jsonl"
 
+_OF_OTHER_VERSIONS = ("unknown-key", "owned-key", "not-one-of")
+"""Faults of a recipe that a run had none of: fields come and go with the versions of TRL and PEFT."""
+
 _FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def is_folder(name: object) -> bool:
+    """Whether `name` can be that of a stage: a folder one step below its run."""
+    return isinstance(name, str) and _FOLDER.fullmatch(name) is not None
 
 
 def now() -> str:
@@ -142,7 +152,19 @@ def _other_version(found: Any) -> str:
 
 
 def open_manifest(run: Path) -> Manifest:
-    """As `read_manifest`, each part of its type. Raises `InputError` for a manifest that lacks parts, too."""
+    """As `read_manifest`, each part of its type, the recipe one that can be read. Raises `InputError` for a
+    manifest that lacks parts, too."""
+    manifest = peek_manifest(run)
+    document = read_document(manifest.file).within("/recipe")
+    faults = [fault for fault in check(document) if fault.code not in _OF_OTHER_VERSIONS]
+    if faults:
+        message = f"the recipe in this manifest is damaged: {faults[0].message}"
+        raise InputError(replace(faults[0], code="damaged-file", message=message, hint=None))
+    return manifest
+
+
+def peek_manifest(run: Path) -> Manifest:
+    """As `open_manifest`, but for what the recipe says."""
     value = read_manifest(run)
     try:
         return _manifest(run / MANIFEST, value)
@@ -156,7 +178,7 @@ def _manifest(file: Path, value: Mapping[str, Any]) -> Manifest:
     model, recipe = _object(value["model"], "model"), _object(value["recipe"], "recipe")
     folders = {"base": _folder(value["base"], "base")} if value.get("base") else {}
     for name, kept in _object(value["stages"], "stages").items():
-        if not _FOLDER.fullmatch(name):
+        if not is_folder(name):
             raise TypeError(f"stages has a name that is no folder's: {name!r}")
         folders[name] = _folder(kept, name)
     return Manifest(

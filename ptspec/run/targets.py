@@ -125,18 +125,15 @@ def _stage(run: Path, name: str) -> dict[str, Any]:
     }
 
 
-def _incomplete(run: Path, name: str, what: str) -> Diagnostic:
-    hint = "the run's command makes it again"
-    message = f"the stage {name} of {run} is not whole: {what}"
-    return Diagnostic("half-a-run", message, Location(str(run / name)), hint=hint)
-
-
 def _adapter(record: dict[str, Any]) -> AdapterSpec:
     """The adapter setup a stage was trained with, as its record holds it."""
-    use_lora, use_qlora, lora, quantization = record.get("ingredients", {}).get(
-        "adapter", [True, False, {}, {}]
-    )
-    return AdapterSpec(use_lora, use_qlora, lora, quantization)
+    kept = record.get("ingredients")
+    adapter = kept.get("adapter") if isinstance(kept, dict) else None
+    match adapter:
+        case [bool() as use_lora, bool() as use_qlora, dict() as lora, dict() as quantization]:
+            return AdapterSpec(use_lora, use_qlora, lora, quantization)
+        case _:
+            return AdapterSpec(True)
 
 
 def _stored(folder: Path) -> Path | None:

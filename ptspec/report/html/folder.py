@@ -14,10 +14,11 @@ from ptspec.evaluation import store
 from ptspec.evaluation.measurement import Measurement
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.events import Log, read_lines, read_log
+from ptspec.report.html.said import number, text, whole
 from ptspec.report.html.story import Input, RunStory, StageStory, StartChecks, State, Training
 from ptspec.run.artifact import finished_record, partial_folder
 from ptspec.run.fingerprint import WITHOUT_EFFECT
-from ptspec.run.manifest import EVENTS, read_manifest
+from ptspec.run.manifest import EVENTS, is_folder, read_manifest
 
 METRICS = "metrics.jsonl"
 
@@ -36,29 +37,33 @@ def read_run(output: Path) -> RunStory:
         description=str(recipe.get("description") or ""),
         output=shown(output.absolute()),
         ending=log.ending,
-        started=started.get("time"),
+        started=text(started.get("time")),
         written=str(manifest.get("written")),
-        seconds=log.finished.get("seconds"),
+        seconds=number(log.finished.get("seconds")),
         sessions=log.sessions,
-        setup=started.get("setup"),
-        parameters=started.get("parameters"),
-        seed=manifest.get("seed"),
+        setup=text(started.get("setup")),
+        parameters=whole(started.get("parameters")),
+        seed=whole(manifest.get("seed")),
         model=str(started.get("model") or model.get("path")),
-        stages=tuple(_stage(output, spec, recipe, log) for spec in _objects(recipe.get("stages"))),
+        stages=tuple(
+            _stage(output, spec, recipe, log)
+            for spec in _objects(recipe.get("stages"))
+            if is_folder(spec.get("name"))
+        ),
         base=base,
         base_fault=base_fault,
         checks=log.checks,
         warnings=log.warnings,
         inputs=(
-            Input("model", str(model.get("path")), model.get("sha256")),
+            Input("model", str(model.get("path")), text(model.get("sha256"))),
             *_sources(recipe, _object(manifest.get("data"))),
         ),
         versions={"ptspec": str(manifest.get("ptspec")), **_strings(manifest.get("versions"))},
         environment=_strings(manifest.get("environment")),
         recipe=recipe,
         recipe_file=str(manifest.get("recipe_file")),
-        command=manifest.get("command"),
-        working_directory=manifest.get("working_directory"),
+        command=text(manifest.get("command")),
+        working_directory=text(manifest.get("working_directory")),
     )
 
 
@@ -66,22 +71,22 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
     name = str(spec.get("name"))
     record = finished_record(output, name) or {}
     announced = next((line for line in _objects(log.started.get("stages")) if line.get("name") == name), {})
-    told = {key: record.get(key, announced.get(key)) for key in ("parent", "handover", "reference")}
+    told = {key: text(record.get(key, announced.get(key))) for key in ("parent", "handover", "reference")}
     measurement, fault = _measurement(output / name, name) if record else (None, None)
     began = log.last("StageStarted", name)
     return StageStory(
         name=name,
         method=str(spec.get("method")),
-        parent=told.get("parent") or spec.get("from"),
+        parent=told.get("parent") or text(spec.get("from")),
         handover=told.get("handover"),
         reference=told.get("reference"),
         data=_data(spec.get("data"), recipe),
         signals=_signals(spec),
         state=_state(output, spec, record, log),
-        rows=began.get("rows"),
-        resumed_from_step=int(began.get("resumed_from_step") or 0),
-        reason=began.get("reason"),
-        checked=log.last("StageChecked", name).get("summary"),
+        rows=whole(began.get("rows")),
+        resumed_from_step=whole(began.get("resumed_from_step")) or 0,
+        reason=text(began.get("reason")),
+        checked=text(log.last("StageChecked", name).get("summary")),
         training=_training(record) if record else None,
         logged=_logged(output, name, bool(record)),
         measurement=measurement,
@@ -126,15 +131,15 @@ def _training(record: Json) -> Training:
     checks = _object(record.get("checks"))
     return Training(
         adapter=str(record.get("adapter") or ""),
-        steps=int(record.get("steps") or 0),
-        trainable_parameters=int(record.get("trainable_parameters") or 0),
-        seconds=float(record.get("seconds") or 0),
-        peak_memory_bytes=record.get("peak_memory_bytes"),
+        steps=whole(record.get("steps")) or 0,
+        trainable_parameters=whole(record.get("trainable_parameters")) or 0,
+        seconds=number(record.get("seconds")) or 0.0,
+        peak_memory_bytes=whole(record.get("peak_memory_bytes")),
         finished=str(record.get("finished") or ""),
         checks=StartChecks(
-            checks.get("policy_to_handed_over"),
-            checks.get("policy_to_reference"),
-            checks.get("saved_to_trained"),
+            number(checks.get("policy_to_handed_over")),
+            number(checks.get("policy_to_reference")),
+            number(checks.get("saved_to_trained")),
         ),
         config=_object(_object(record.get("ingredients")).get("config")),
     )
@@ -145,9 +150,9 @@ def _logged(output: Path, name: str, finished: bool) -> tuple[Mapping[str, float
     folder = output / name if finished else partial_folder(output, name)
     rows = read_lines(folder / METRICS)
     return tuple(
-        {k: v for k, v in row.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+        {k: v for k, v in row.items() if isinstance(v, float) or number(v) is not None}
         for row in rows
-        if isinstance(row.get("step"), int)
+        if whole(row.get("step")) is not None
     )
 
 
