@@ -11,7 +11,7 @@ import json
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -54,7 +54,8 @@ def lock(output: Path) -> Iterator[Holder | None]:
         try:
             yield died
         finally:
-            _write(file, "")
+            with suppress(OSError):
+                _write(file, "")
 
 
 def _write(file: IO[str], text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import platform
@@ -237,7 +238,9 @@ class EventLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        # A full disk has been told of already, by what could not be written.
+        with contextlib.suppress(OSError):
+            self._file.close()
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, StageStep):

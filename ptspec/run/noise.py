@@ -22,7 +22,11 @@ QUIET = {
 
 
 def quiet_environment() -> None:
-    """The program calls nobody and draws no bars of others, unless the user has set these. Before imports."""
+    """The program calls nobody and draws no bars of others, unless the user has set these. Before imports.
+
+    What is logged while there is no log goes nowhere: Python would print it.
+    """
+    logging.getLogger("ptspec").addHandler(logging.NullHandler())
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
 
@@ -40,12 +44,24 @@ class _LogStream(io.TextIOBase):
         return len(text)
 
 
+class _LogFile(logging.FileHandler):
+    """Loses a line that cannot be written (the disk is full, the folder is gone), and says nothing of it:
+    whatever the run itself cannot write ends it, and is told."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 @contextlib.contextmanager
 def into_log(path: Path) -> Iterator[None]:
     """Warnings, log records and prints go to `path` while this lasts. Whoever draws the screen must hold its
     own stream from before."""
     root = logging.getLogger()
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = root.handlers[:], root.level
     root.handlers[:] = [handler]

@@ -4,10 +4,12 @@ no torch."""
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Iterator
 from enum import Enum
 
 from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.recipe.sizes import bytes_in_words
 
 
 class Trouble(Enum):
@@ -63,7 +65,7 @@ def diagnosed(error: BaseException, pointer: str | None = None) -> Diagnostic:
     said = _first_line(error)
     match trouble_of(error):
         case Trouble.MEMORY:
-            return Diagnostic("out-of-memory", f"out of memory: {said}", None, pointer)
+            return Diagnostic("out-of-memory", _short_of_memory(error), None, pointer)
         case Trouble.DISK:
             hint = "make room, then the same command goes on"
             return Diagnostic("disk-full", f"the disk is full: {said}", None, pointer, hint)
@@ -78,6 +80,17 @@ def failure(error: Exception, pointer: str, notes: tuple[str, ...]) -> StageErro
     told = diagnosed(error, pointer)
     kind = OutOfMemory if told.code == Trouble.MEMORY.value else StageError
     return kind(Diagnostic(told.code, told.message, None, told.pointer, told.hint, (*told.notes, *notes)))
+
+
+def _short_of_memory(error: BaseException) -> str:
+    """Which memory ran out, and what was asked of it where torch says so."""
+    for one in _chain(error):
+        if on_host := re.search(r"tried to allocate (\d+) bytes", str(one)):
+            asked = bytes_in_words(int(on_host[1]))
+            return f"out of memory: the host has not the {asked} more that were asked for"
+        if on_device := re.search(r"Tried to allocate ([\d.]+ \w+)", str(one)):
+            return f"out of memory: the device has not the {on_device[1]} more that were asked for"
+    return f"out of memory: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:

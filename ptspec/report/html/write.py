@@ -16,6 +16,7 @@ from ptspec.evaluation.measurement import Measurement
 from ptspec.events import Event, Listener, RunFinished, Warned
 from ptspec.run.appraise import REPORT
 from ptspec.run.artifact import whole_file
+from ptspec.run.manifest import MANIFEST
 
 
 def write_run_report(output: Path) -> Path:
@@ -95,8 +96,9 @@ def report_whatever_happens(output: Path, say: Callable[[str], None]) -> Iterato
     try:
         yield lambda listen: _naming_it(listen, output)
     except (CheckError, StageError):
-        path, fault = _attempt(output)
-        say(f"report   {shown(path)}" if path else fault)
+        if (output / MANIFEST).exists():
+            path, fault = _attempt(output)
+            say(f"report   {shown(path)}" if path else fault)
         raise
 
 

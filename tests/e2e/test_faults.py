@@ -1,0 +1,416 @@
+"""What goes wrong while a run is under way, with the real thing: each is told with its place and with what
+was kept, exits with 1, and the same command goes on from there to the same bytes."""
+
+import contextlib
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, pt, write_recipe
+
+from ptspec.diagnostics import Exit, PtError
+from ptspec.events import Event, StageFinished, StageStarted, StageStep, Warned
+from ptspec.run.options import Options
+from ptspec.run.preflight import preflight
+from ptspec.run.session import execute
+
+pytestmark = pytest.mark.slow
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+def short(recipe):
+    """One stage with a few checkpoints; nothing is evaluated."""
+    recipe["stages"] = recipe["stages"][:1]
+    recipe["stages"][0]["config"].update(max_steps=8, save_steps=3)
+    recipe.pop("eval")
+
+
+@dataclass
+class Ran:
+    """A run in this process. `error` is what it ended with."""
+
+    output: Path
+    error: PtError | None = None
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def told(self):
+        """The one fault, as text; of its exit code the test is sure too."""
+        assert self.error is not None, "the run went through"
+        assert self.error.exit is Exit.FAILED, self.error
+        (one,) = self.error.diagnostics
+        return f"{one.code}: {one.message} | {one.hint} | {' | '.join(one.notes)} | {one.pointer}"
+
+    @property
+    def weights(self):
+        assert self.error is None, self.error.diagnostics
+        stages = sorted(self.output.glob(f"*/{WEIGHTS}"))
+        return {path.parent.name: path.read_bytes() for path in stages}
+
+
+def run(recipe, output, hear=None):
+    plan = preflight(recipe, (), output).plan
+    assert plan is not None
+    ran = Ran(output)
+
+    def listen(event):
+        ran.events.append(event)
+        if hear is not None:
+            hear(event)
+
+    try:
+        execute(plan, listen, Options(allow_code=True))
+    except PtError as error:
+        ran.error = error
+    return ran
+
+
+def at_step(step, act):
+    """Calls `act` once, when that step is done."""
+    done = []
+
+    def hear(event):
+        if isinstance(event, StageStep) and event.step == step and not done:
+            done.append(step)
+            act()
+
+    return hear
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return run(write_recipe(folder, short), folder / "out").weights
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own, of 12 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"NOT TESTED: a full disk needs the right to mount a tmpfs ({mounted.stderr.strip()})")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def fill(disk):
+    with contextlib.suppress(OSError), (disk / "filler").open("wb", buffering=0) as file:
+        for size in (1 << 20, 1 << 12, 1):
+            with contextlib.suppress(OSError):
+                while file.write(bytes(size)) == size:
+                    pass
+
+
+def test_a_disk_that_is_too_small_is_seen_before_the_run(small_disk, tmp_path):
+    (small_disk / "filler").write_bytes(bytes(11 << 20))
+    ran = run(write_recipe(tmp_path, short), small_disk / "out")
+    assert "disk-full: the run writes up to" in ran.told and "nothing was started" in ran.told
+    assert not list((small_disk / "out").glob("*/"))
+
+
+def test_a_disk_that_fills_up(undisturbed, small_disk, tmp_path):
+    recipe = write_recipe(tmp_path, short)
+    ran = run(recipe, small_disk / "out", at_step(5, lambda: fill(small_disk)))
+    assert "disk-full: the disk is full" in ran.told and "/stages/0" in ran.told
+    assert "sft is saved up to step 3" in ran.told
+    (small_disk / "filler").unlink()
+    assert run(recipe, small_disk / "out").weights == undisturbed
+
+
+def test_a_folder_that_becomes_read_only(undisturbed, small_disk, tmp_path):
+    def remount(how):
+        subprocess.run(["mount", "-o", f"remount,{how}", str(small_disk)], check=True)
+
+    # Files that are open for writing keep a file system from being made read-only: between two starts, then.
+    recipe, stop = write_recipe(tmp_path, short), lambda: os.kill(os.getpid(), signal.SIGTERM)
+    assert run(recipe, small_disk / "out", at_step(4, stop)).error.exit is Exit.INTERRUPTED
+    remount("ro")
+    blocked = run(recipe, small_disk / "out")
+    assert "not-writable: " in blocked.told and "Read-only file system" in blocked.told
+    remount("rw")
+    assert run(recipe, small_disk / "out").weights == undisturbed
+
+
+def test_a_folder_that_vanishes(undisturbed, tmp_path):
+    recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
+    ran = run(recipe, output, at_step(4, lambda: shutil.rmtree(output)))
+    assert "not-writable: " in ran.told and "No such file or directory" in ran.told
+    assert run(recipe, output).weights == undisturbed
+
+
+def test_a_folder_that_cannot_be_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    ran = run(write_recipe(tmp_path, short), tmp_path / "file" / "out")
+    assert "not-writable: " in ran.told and "Not a directory" in ran.told
+
+
+def test_no_cache_can_be_written(undisturbed, tmp_path, monkeypatch):
+    for name in ("HF_HOME", "HF_DATASETS_CACHE", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "/proc/no-cache")
+    monkeypatch.setenv("HOME", "/proc/no-home")
+    done = pt("run", write_recipe(tmp_path, short), "--output", tmp_path / "out")
+    assert done.code == 0, done.stderr
+    assert (tmp_path / "out" / "sft" / WEIGHTS).read_bytes() == undisturbed["sft"]
+
+
+@contextlib.contextmanager
+def memory_for(more):
+    """This process may have so many bytes more than it has now; torch's allocator is what fails."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def wide(recipe):
+    short(recipe)
+    recipe["stages"][0]["config"].update(per_device_train_batch_size=64)
+
+
+def limited(stack, more):
+    """From step 2 on there is little memory."""
+    return at_step(2, lambda: stack.enter_context(memory_for(more)))
+
+
+def test_the_host_s_memory_runs_out(tmp_path):
+    recipe, output = write_recipe(tmp_path, wide), tmp_path / "out"
+    with contextlib.ExitStack() as stack:
+        ran = run(recipe, output, limited(stack, 1 << 20))
+    assert "out-of-memory: out of memory: the host has not the" in ran.told
+    assert '"per_device_train_batch_size": 32, "gradient_accumulation_steps": 2: it then needs' in ran.told
+    assert "pt plan says that sft needs" in ran.told and "activations" in ran.told
+    assert "sft is saved up to step 2" in ran.told
+    again = run(recipe, output)
+    assert again.weights == run(recipe, tmp_path / "whole").weights
+
+
+def test_auto_find_batch_size_keeps_the_effective_batch(tmp_path):
+    def auto(recipe):
+        wide(recipe)
+        recipe["stages"][0]["config"].update(auto_find_batch_size=True)
+
+    recipe, output = write_recipe(tmp_path, auto), tmp_path / "out"
+    whole = run(recipe, tmp_path / "whole")
+    with contextlib.ExitStack() as stack:
+        ran = run(recipe, output, limited(stack, 1 << 20))
+    told = [event.text for event in ran.events if isinstance(event, Warned)]
+    if ran.error is None:
+        assert any("out of memory: the rows a pass are 1/" in text for text in told)
+    else:
+        assert "out-of-memory" in ran.told and told
+        ran = run(recipe, output)
+    config = json.loads((output / "sft" / "stage.json").read_text())["config"]
+    rows, passes = config["per_device_train_batch_size"], config["gradient_accumulation_steps"]
+    assert rows < 64 and rows * passes == 64
+    losses = [
+        [json.loads(line)["loss"] for line in (folder / "sft" / "metrics.jsonl").read_text().splitlines()]
+        for folder in (whole.output, output)
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+BROKEN = """
+calls = 0
+
+def reward(prompts, completions, **columns):
+    global calls
+    calls += 1
+    if calls >= 4:
+        {fault}
+    return [float(len(text) % 5) for text in completions]
+"""
+
+
+def online(recipe, **stage):
+    recipe["stages"] = [
+        {
+            "name": "online",
+            "data": "train",
+            "config": {
+                "per_device_train_batch_size": 8,
+                "num_generations": 4,
+                "max_completion_length": 6,
+                "max_steps": 5,
+                "save_steps": 100,
+                "learning_rate": 1e-3,
+            },
+            **stage,
+        }
+    ]
+    recipe.pop("eval")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [
+        ("raise ValueError('odd')", "failing-reward", "failed with ValueError: odd for row 1 of the 8"),
+        ("return [1.0] * 7", "wrong-reward-count", "returned 7 numbers for 8 rows: row 8 is the first"),
+    ],
+)
+def test_a_reward_function_that_breaks(tmp_path, fault, code, words):
+    (tmp_path / "mine.py").write_text(BROKEN.format(fault=fault))
+
+    def rewarded(recipe):
+        recipe["rewards"] = {"mine": {"function": f"{tmp_path / 'mine.py'}:reward"}}
+        online(recipe, method="grpo", rewards=["mine"])
+
+    ran = run(write_recipe(tmp_path, rewarded), tmp_path / "out")
+    assert ran.told.startswith(f'{code}: the reward "mine" ') and words in ran.told
+    assert "online is saved up to step 3" in ran.told and "/rewards/mine" in ran.told
+
+
+class MoodyServer:
+    """An OpenAI-compatible server that prefers the longer answer, until its `mood` is another."""
+
+    def __init__(self):
+        self.mood = None
+        self.asked = 0
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                outer.asked += 1
+                text = body["messages"][0]["content"]
+                a, b = (text.split(f"<answer_{side}>")[1].split("</")[0] for side in "ab")
+                verdict = "A" if len(a) > len(b) else "B"
+                said = json.dumps({"choices": [{"message": {"role": "assistant", "content": verdict}}]})
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                    self.answer(said.encode())
+
+            def answer(self, said):
+                if outer.mood == "down":
+                    self.connection.close()
+                    return
+                if outer.mood == "slow":
+                    time.sleep(2)
+                content = b"<html>under construction</html>" if outer.mood == "rubbish" else said
+                self.send_response(503 if outer.mood == "overloaded" else 200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            def log_message(self, *args):
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.address = f"http://127.0.0.1:{self._server.server_port}/v1"
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def server():
+    running = MoodyServer()
+    yield running
+    running.close()
+
+
+def judged(server):
+    def change(recipe):
+        recipe["judges"] = {
+            "fair": {"endpoint": server.address, "model": "tiny", "timeout": 0.5, "retries": 1}
+        }
+        online(recipe, method="nash_md", judge="fair")
+
+    return change
+
+
+@pytest.fixture(scope="module")
+def well_judged(server, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("judged")
+    server.mood = None
+    return run(write_recipe(folder, judged(server)), folder / "out").weights
+
+
+@pytest.mark.parametrize(
+    ("mood", "words"),
+    [
+        ("down", "cannot be reached"),
+        ("slow", "did not answer in time"),
+        ("rubbish", "answered with what is no chat completion"),
+        ("overloaded", "answered 503"),
+    ],
+)
+def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch, mood, words):
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    recipe, output = write_recipe(tmp_path, judged(server)), tmp_path / "out"
+    ran = run(recipe, output, at_step(3, lambda: setattr(server, "mood", mood)))
+    server.mood = None
+    assert words in ran.told and "(asked 2 times)" in ran.told
+    assert "online is saved up to step 3; the same command goes on from there" in ran.told
+    assert "/judges/fair/endpoint" in ran.told
+    assert run(recipe, output).weights == well_judged
+
+
+def test_data_that_changes_under_the_run(tmp_path):
+    data = tmp_path / "rows.jsonl"
+    lines = (ROOT / "data/train.jsonl").read_text().splitlines(keepends=True)[:40]
+    data.write_text("".join(lines))
+
+    def change(recipe):
+        recipe["data"]["train"] = {"path": str(data)}
+        recipe.pop("eval")
+
+    def hear(event):
+        if isinstance(event, StageFinished):
+            data.write_text("".join(lines[1:]))
+
+    recipe = write_recipe(tmp_path, change)
+    ran = run(recipe, tmp_path / "out", hear)
+    assert 'data-changed: the data "train" changed after this run had begun' in ran.told
+    assert "/data/train" in ran.told
+    assert (tmp_path / "out" / "sft" / "stage.json").is_file() and not (tmp_path / "out" / "dpo").exists()
+    again = run(recipe, tmp_path / "out")
+    reasons = [event.reason for event in again.events if isinstance(event, StageStarted)]
+    assert reasons == ["data changed", None]
+
+
+def test_a_second_run_on_the_folder_is_refused(undisturbed, tmp_path):
+    recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
+    second = []
+
+    def start():
+        second.append(pt("run", recipe, "--output", output))
+
+    ran = run(recipe, output, at_step(2, start))
+    assert (second[0].code, "is being written by process" in second[0].stderr) == (2, True)
+    assert ran.weights == undisturbed
+
+
+def test_a_writer_that_died_is_told_of(tmp_path):
+    output = tmp_path / "out"
+    holder = (
+        "import pathlib, os, signal; from ptspec.run.lock import lock\n"
+        f"output = pathlib.Path({str(output)!r}); output.mkdir()\n"
+        "with lock(output): os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    died = subprocess.Popen([sys.executable, "-c", holder], cwd=ROOT)
+    died.wait()
+    ran = run(write_recipe(tmp_path, short), output)
+    (told,) = [event.text for event in ran.events if isinstance(event, Warned)]
+    assert f"process {died.pid} on " in told and "was cut off" in told
+    assert ran.error is None
