@@ -149,14 +149,20 @@ def undisturbed(work: Path) -> Path:
     return folder / "out"
 
 
-def disturb(folder: Path, kills: int, chance: random.Random, tally: Tally) -> None:
-    """Kills and starts the run in `folder` so many times, then lets it finish."""
+def disturb(
+    folder: Path,
+    kills: int,
+    chance: random.Random,
+    tally: Tally,
+    finish: Callable[[Path], object] = finish,
+) -> None:
+    """Kills and starts the run in `folder` so many times, then lets it `finish`."""
     for _ in range(kills):
         process = start(folder)
         aim = chance.choice(["time", "time", "event", "writing", "checkpoint", "stage"])
         if not until(AIMS[aim], process, folder / "out", chance):
             process.wait()
-            return
+            break
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         tally.kills[place(folder / "out")] += 1

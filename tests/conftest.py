@@ -7,15 +7,22 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from ptspec.diagnostics import Exit, PtError
+from ptspec.events import Event
+from ptspec.run.options import Options
+from ptspec.run.preflight import preflight
+from ptspec.run.session import execute
 
 # Tiny models run as fast on one thread, and tests may run beside one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
+WEIGHTS = "adapter_model.safetensors"
 
 RECIPE = {
     "version": 1,
@@ -103,3 +110,44 @@ def small_run(tmp_path_factory) -> SmallRun:
     run = run_small(tmp_path_factory.mktemp("small"))
     assert run.done.code == 0, run.done.stderr
     return run
+
+
+@dataclass
+class Ran:
+    """A run in this process. `error` is what it ended with."""
+
+    output: Path
+    error: PtError | None = None
+    events: list[Event] = field(default_factory=list)
+
+    @property
+    def told(self):
+        """The one fault, as text; of its exit code the test is sure too."""
+        assert self.error is not None, "the run went through"
+        assert self.error.exit is Exit.FAILED, self.error
+        (one,) = self.error.diagnostics
+        return f"{one.code}: {one.message} | {one.hint} | {' | '.join(one.notes)} | {one.pointer}"
+
+    @property
+    def weights(self):
+        assert self.error is None, self.error.diagnostics
+        stages = sorted(self.output.glob(f"*/{WEIGHTS}"))
+        return {path.parent.name: path.read_bytes() for path in stages}
+
+
+def run_here(recipe: Path, output: Path, hear=None, options: Options | None = None) -> Ran:
+    """Runs a recipe in this process, which has its libraries loaded; `hear` gets every event."""
+    plan = preflight(recipe, (), output).plan
+    assert plan is not None
+    ran = Ran(output)
+
+    def listen(event):
+        ran.events.append(event)
+        if hear is not None:
+            hear(event)
+
+    try:
+        execute(plan, listen, options or Options(allow_code=True))
+    except PtError as error:
+        ran.error = error
+    return ran

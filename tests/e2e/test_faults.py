@@ -11,22 +11,16 @@ import subprocess
 import sys
 import threading
 import time
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, pt, write_recipe
+from conftest import ROOT, WEIGHTS, pt, run_here, write_recipe
 
-from ptspec.diagnostics import Exit, PtError
-from ptspec.events import Event, StageFinished, StageStarted, StageStep, Warned
-from ptspec.run.options import Options
-from ptspec.run.preflight import preflight
-from ptspec.run.session import execute
+from ptspec.diagnostics import Exit
+from ptspec.events import StageFinished, StageStarted, StageStep, Warned
 
 pytestmark = pytest.mark.slow
-
-WEIGHTS = "adapter_model.safetensors"
 
 
 def short(recipe):
@@ -34,46 +28,6 @@ def short(recipe):
     recipe["stages"] = recipe["stages"][:1]
     recipe["stages"][0]["config"].update(max_steps=8, save_steps=3)
     recipe.pop("eval")
-
-
-@dataclass
-class Ran:
-    """A run in this process. `error` is what it ended with."""
-
-    output: Path
-    error: PtError | None = None
-    events: list[Event] = field(default_factory=list)
-
-    @property
-    def told(self):
-        """The one fault, as text; of its exit code the test is sure too."""
-        assert self.error is not None, "the run went through"
-        assert self.error.exit is Exit.FAILED, self.error
-        (one,) = self.error.diagnostics
-        return f"{one.code}: {one.message} | {one.hint} | {' | '.join(one.notes)} | {one.pointer}"
-
-    @property
-    def weights(self):
-        assert self.error is None, self.error.diagnostics
-        stages = sorted(self.output.glob(f"*/{WEIGHTS}"))
-        return {path.parent.name: path.read_bytes() for path in stages}
-
-
-def run(recipe, output, hear=None):
-    plan = preflight(recipe, (), output).plan
-    assert plan is not None
-    ran = Ran(output)
-
-    def listen(event):
-        ran.events.append(event)
-        if hear is not None:
-            hear(event)
-
-    try:
-        execute(plan, listen, Options(allow_code=True))
-    except PtError as error:
-        ran.error = error
-    return ran
 
 
 def at_step(step, act):
@@ -91,7 +45,7 @@ def at_step(step, act):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    return run(write_recipe(folder, short), folder / "out").weights
+    return run_here(write_recipe(folder, short), folder / "out").weights
 
 
 @pytest.fixture
@@ -117,18 +71,18 @@ def fill(disk):
 
 def test_a_disk_that_is_too_small_is_seen_before_the_run(small_disk, tmp_path):
     (small_disk / "filler").write_bytes(bytes(11 << 20))
-    ran = run(write_recipe(tmp_path, short), small_disk / "out")
+    ran = run_here(write_recipe(tmp_path, short), small_disk / "out")
     assert "disk-full: the run writes up to" in ran.told and "nothing was started" in ran.told
     assert not list((small_disk / "out").glob("*/"))
 
 
 def test_a_disk_that_fills_up(undisturbed, small_disk, tmp_path):
     recipe = write_recipe(tmp_path, short)
-    ran = run(recipe, small_disk / "out", at_step(5, lambda: fill(small_disk)))
+    ran = run_here(recipe, small_disk / "out", at_step(5, lambda: fill(small_disk)))
     assert "disk-full: the disk is full" in ran.told and "/stages/0" in ran.told
     assert "sft is saved up to step 3" in ran.told
     (small_disk / "filler").unlink()
-    assert run(recipe, small_disk / "out").weights == undisturbed
+    assert run_here(recipe, small_disk / "out").weights == undisturbed
 
 
 def test_a_folder_that_becomes_read_only(undisturbed, small_disk, tmp_path):
@@ -137,24 +91,24 @@ def test_a_folder_that_becomes_read_only(undisturbed, small_disk, tmp_path):
 
     # Files that are open for writing keep a file system from being made read-only: between two starts, then.
     recipe, stop = write_recipe(tmp_path, short), lambda: os.kill(os.getpid(), signal.SIGTERM)
-    assert run(recipe, small_disk / "out", at_step(4, stop)).error.exit is Exit.INTERRUPTED
+    assert run_here(recipe, small_disk / "out", at_step(4, stop)).error.exit is Exit.INTERRUPTED
     remount("ro")
-    blocked = run(recipe, small_disk / "out")
+    blocked = run_here(recipe, small_disk / "out")
     assert "not-writable: " in blocked.told and "Read-only file system" in blocked.told
     remount("rw")
-    assert run(recipe, small_disk / "out").weights == undisturbed
+    assert run_here(recipe, small_disk / "out").weights == undisturbed
 
 
 def test_a_folder_that_vanishes(undisturbed, tmp_path):
     recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
-    ran = run(recipe, output, at_step(4, lambda: shutil.rmtree(output)))
+    ran = run_here(recipe, output, at_step(4, lambda: shutil.rmtree(output)))
     assert "not-writable: " in ran.told and "No such file or directory" in ran.told
-    assert run(recipe, output).weights == undisturbed
+    assert run_here(recipe, output).weights == undisturbed
 
 
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
-    ran = run(write_recipe(tmp_path, short), tmp_path / "file" / "out")
+    ran = run_here(write_recipe(tmp_path, short), tmp_path / "file" / "out")
     assert "not-writable: " in ran.told and "Not a directory" in ran.told
 
 
@@ -192,13 +146,13 @@ def limited(stack, more):
 def test_the_host_s_memory_runs_out(tmp_path):
     recipe, output = write_recipe(tmp_path, wide), tmp_path / "out"
     with contextlib.ExitStack() as stack:
-        ran = run(recipe, output, limited(stack, 1 << 20))
+        ran = run_here(recipe, output, limited(stack, 1 << 20))
     assert "out-of-memory: out of memory: the host has not the" in ran.told
     assert '"per_device_train_batch_size": 32, "gradient_accumulation_steps": 2: it then needs' in ran.told
     assert "pt plan says that sft needs" in ran.told and "activations" in ran.told
     assert "sft is saved up to step 2" in ran.told
-    again = run(recipe, output)
-    assert again.weights == run(recipe, tmp_path / "whole").weights
+    again = run_here(recipe, output)
+    assert again.weights == run_here(recipe, tmp_path / "whole").weights
 
 
 def test_auto_find_batch_size_keeps_the_effective_batch(tmp_path):
@@ -207,15 +161,15 @@ def test_auto_find_batch_size_keeps_the_effective_batch(tmp_path):
         recipe["stages"][0]["config"].update(auto_find_batch_size=True)
 
     recipe, output = write_recipe(tmp_path, auto), tmp_path / "out"
-    whole = run(recipe, tmp_path / "whole")
+    whole = run_here(recipe, tmp_path / "whole")
     with contextlib.ExitStack() as stack:
-        ran = run(recipe, output, limited(stack, 1 << 20))
+        ran = run_here(recipe, output, limited(stack, 1 << 20))
     told = [event.text for event in ran.events if isinstance(event, Warned)]
     if ran.error is None:
         assert any("out of memory: the rows a pass are 1/" in text for text in told)
     else:
         assert "out-of-memory" in ran.told and told
-        ran = run(recipe, output)
+        ran = run_here(recipe, output)
     config = json.loads((output / "sft" / "stage.json").read_text())["config"]
     rows, passes = config["per_device_train_batch_size"], config["gradient_accumulation_steps"]
     assert rows < 64 and rows * passes == 64
@@ -271,7 +225,7 @@ def test_a_reward_function_that_breaks(tmp_path, fault, code, words):
         recipe["rewards"] = {"mine": {"function": f"{tmp_path / 'mine.py'}:reward"}}
         online(recipe, method="grpo", rewards=["mine"])
 
-    ran = run(write_recipe(tmp_path, rewarded), tmp_path / "out")
+    ran = run_here(write_recipe(tmp_path, rewarded), tmp_path / "out")
     assert ran.told.startswith(f'{code}: the reward "mine" ') and words in ran.told
     assert "online is saved up to step 3" in ran.told and "/rewards/mine" in ran.told
 
@@ -341,7 +295,7 @@ def judged(server):
 def well_judged(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("judged")
     server.mood = None
-    return run(write_recipe(folder, judged(server)), folder / "out").weights
+    return run_here(write_recipe(folder, judged(server)), folder / "out").weights
 
 
 @pytest.mark.parametrize(
@@ -358,12 +312,12 @@ def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch, moo
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     recipe, output = write_recipe(tmp_path, judged(server)), tmp_path / "out"
-    ran = run(recipe, output, at_step(3, lambda: setattr(server, "mood", mood)))
+    ran = run_here(recipe, output, at_step(3, lambda: setattr(server, "mood", mood)))
     server.mood = None
     assert words in ran.told and "(asked 2 times)" in ran.told
     assert "online is saved up to step 3; the same command goes on from there" in ran.told
     assert "/judges/fair/endpoint" in ran.told
-    assert run(recipe, output).weights == well_judged
+    assert run_here(recipe, output).weights == well_judged
 
 
 def test_data_that_changes_under_the_run(tmp_path):
@@ -380,11 +334,11 @@ def test_data_that_changes_under_the_run(tmp_path):
             data.write_text("".join(lines[1:]))
 
     recipe = write_recipe(tmp_path, change)
-    ran = run(recipe, tmp_path / "out", hear)
+    ran = run_here(recipe, tmp_path / "out", hear)
     assert 'data-changed: the data "train" changed after this run had begun' in ran.told
     assert "/data/train" in ran.told
     assert (tmp_path / "out" / "sft" / "stage.json").is_file() and not (tmp_path / "out" / "dpo").exists()
-    again = run(recipe, tmp_path / "out")
+    again = run_here(recipe, tmp_path / "out")
     reasons = [event.reason for event in again.events if isinstance(event, StageStarted)]
     assert reasons == ["data changed", None]
 
@@ -396,7 +350,7 @@ def test_a_second_run_on_the_folder_is_refused(undisturbed, tmp_path):
     def start():
         second.append(pt("run", recipe, "--output", output))
 
-    ran = run(recipe, output, at_step(2, start))
+    ran = run_here(recipe, output, at_step(2, start))
     assert (second[0].code, "is being written by process" in second[0].stderr) == (2, True)
     assert ran.weights == undisturbed
 
@@ -410,7 +364,7 @@ def test_a_writer_that_died_is_told_of(tmp_path):
     )
     died = subprocess.Popen([sys.executable, "-c", holder], cwd=ROOT)
     died.wait()
-    ran = run(write_recipe(tmp_path, short), output)
+    ran = run_here(write_recipe(tmp_path, short), output)
     (told,) = [event.text for event in ran.events if isinstance(event, Warned)]
     assert f"process {died.pid} on " in told and "was cut off" in told
     assert ran.error is None

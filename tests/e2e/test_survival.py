@@ -1,28 +1,27 @@
 """A run that is stopped or killed goes on where it was, to the same bytes."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from conftest import ROOT, pt, write_recipe
+from conftest import ROOT, run_here, write_recipe
+
+from ptspec.diagnostics import Exit
+from ptspec.events import StageStarted, StageStep, Warned
+from ptspec.run.options import Options
 
 pytestmark = pytest.mark.slow
-
-STAGES = ("sft", "dpo")
 
 
 def slow(recipe):
     """Stages long enough to be hit, with checkpoints to go on from."""
     for stage in recipe["stages"]:
-        stage["config"].update(max_steps=16, save_steps=4)
+        stage["config"].update(max_steps=10, save_steps=3, per_device_train_batch_size=4)
     recipe.pop("eval")
-
-
-def adapters(output):
-    return {stage: (output / stage / "adapter_model.safetensors").read_bytes() for stage in STAGES}
 
 
 def start(recipe, output):
@@ -41,70 +40,106 @@ def wait_for(path, process, seconds=120):
         time.sleep(0.02)
 
 
+def at(stage, step, number):
+    """Sends this process a signal when a stage has done so many steps."""
+
+    def hear(event):
+        if isinstance(event, StageStep) and (event.stage, event.step) == (stage, step):
+            os.kill(os.getpid(), number)
+
+    return hear
+
+
+def resumed(ran):
+    return {event.stage: event.resumed_from_step for event in ran.events if isinstance(event, StageStarted)}
+
+
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
-    done = pt("run", write_recipe(folder, slow), "--output", folder / "out")
-    assert done.code == 0, done.stderr
-    return adapters(folder / "out")
+    return run_here(write_recipe(folder, slow), folder / "out").weights
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_killed_in_the_middle_of_a_stage(undisturbed, tmp_path, stage):
-    recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
-    process = start(recipe, output)
-    wait_for(output / f".{stage}.partial" / "checkpoints" / "checkpoint-8" / "sealed.json", process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    done = pt("run", recipe, "--output", output)
-    assert done.code == 0, done.stderr
-    assert "resumed" in done.stderr or "goes on" in done.stderr or "from step" in done.stderr
-    assert adapters(output) == undisturbed
+def test_killed_at_random_moments(tmp_path):
+    """The short form of `benchmarks/stress.py`."""
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    import stress
+
+    whole = stress.prepared(tmp_path / "undisturbed")
+    assert run_here(whole / "recipe.json", whole / "out").error is None
+    broken, tally = stress.prepared(tmp_path / "disturbed"), stress.Tally()
+    stress.disturb(broken, 2, random.Random(5), tally, finish=lambda folder: None)
+    ran = run_here(broken / "recipe.json", broken / "out")
+    assert ran.error is None
+    found = stress.differences(stress.fingerprint(whole / "out"), stress.fingerprint(broken / "out"))
+    assert (found, tally.kills.total()) == ([], 2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_exits_with_130(undisturbed, tmp_path, number):
+def test_a_signal_saves_and_exits_with_130(undisturbed, tmp_path):
     recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
     process = start(recipe, output)
     wait_for(output / ".dpo.partial" / "metrics.jsonl", process)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130, told
-    assert "the same command goes on" in told
-    done = pt("run", recipe, "--output", output)
-    assert done.code == 0, done.stderr
-    assert adapters(output) == undisturbed
+    assert "SIGINT was received: dpo is saved up to step " in told and "the same command goes on" in told
+    ran = run_here(recipe, output)
+    assert ran.weights == undisturbed
+
+
+def test_a_signal_ends_the_step_and_saves_it(undisturbed, tmp_path):
+    recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
+    ran = run_here(recipe, output, at("dpo", 4, signal.SIGTERM))
+    assert ran.error.exit is Exit.INTERRUPTED
+    assert str(ran.error).startswith("SIGTERM was received: dpo is saved up to step 5")
+    again = run_here(recipe, output)
+    assert resumed(again) == {"dpo": 5}
+    assert again.weights == undisturbed
+
+
+def test_a_second_signal_stops_at_once(undisturbed, tmp_path):
+    def twice(event):
+        if isinstance(event, StageStep) and (event.stage, event.step) == ("dpo", 4):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
+    ran = run_here(recipe, output, twice)
+    assert ran.error.exit is Exit.INTERRUPTED and "the last finished stage or checkpoint" in str(ran.error)
+    again = run_here(recipe, output)
+    assert resumed(again) == {"dpo": 3}
+    assert again.weights == undisturbed
 
 
 def test_max_time_saves_and_exits_with_130(undisturbed, tmp_path):
     recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
-    done = pt("run", recipe, "--output", output, "--max-time", "1s")
-    assert done.code == 130 and "--max-time" in done.stderr
-    while (code := pt("run", recipe, "--output", output).code) == 130:
-        pass
-    assert code == 0
-    assert adapters(output) == undisturbed
+    first = run_here(recipe, output, options=Options(max_seconds=0.0))
+    assert first.error.exit is Exit.INTERRUPTED and "--max-time" in str(first.error)
+    starts = 0
+    while (ran := run_here(recipe, output, options=Options(max_seconds=2.0))).error is not None:
+        assert ran.error.exit is Exit.INTERRUPTED
+        starts += 1
+        assert starts < 30
+    assert ran.weights == undisturbed
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "unsealed"])
 def test_a_damaged_checkpoint_is_set_aside(undisturbed, tmp_path, damage):
     recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
-    process = start(recipe, output)
-    checkpoints = output / ".sft.partial" / "checkpoints"
-    wait_for(checkpoints / "checkpoint-12" / "sealed.json", process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    newest = max(checkpoints.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
-    victim = newest / ("sealed.json" if damage == "unsealed" else "adapter_model.safetensors")
+    assert run_here(recipe, output, at("sft", 6, signal.SIGTERM)).error.exit is Exit.INTERRUPTED
+    newest = output / ".sft.partial" / "checkpoints" / "checkpoint-7"
+    victim = newest / ("sealed.json" if damage == "unsealed" else "optimizer.pt")
     data = victim.read_bytes()
     if damage == "unsealed":
         victim.unlink()
     else:
         victim.write_bytes(data[:-100] if damage == "cut" else data[:-1] + bytes([data[-1] ^ 1]))
-    done = pt("run", recipe, "--output", output)
-    assert done.code == 0, done.stderr
-    assert "set aside" in done.stderr
-    assert adapters(output) == undisturbed
+    ran = run_here(recipe, output)
+    (told,) = [event.text for event in ran.events if isinstance(event, Warned)]
+    fault = "was not finished" if damage == "unsealed" else "is damaged (optimizer.pt)"
+    assert told == f"checkpoint-7 {fault}; it was set aside as damaged-checkpoint-7"
+    assert resumed(ran)["sft"] == 6
+    assert ran.weights == undisturbed
 
 
 def test_a_loss_that_is_no_number_stops_the_stage_and_keeps_the_one_before(tmp_path):
@@ -115,9 +150,12 @@ def test_a_loss_that_is_no_number_stops_the_stage_and_keeps_the_one_before(tmp_p
         recipe["stages"][1]["config"]["optim"] = "sgd"
         recipe.pop("eval")
 
-    done = pt("run", write_recipe(tmp_path, diverging), "--output", tmp_path / "out")
-    assert done.code == 1, done.stderr
-    assert "is not a number" in done.stderr and "learning_rate" in done.stderr
-    assert "Traceback" not in done.stderr
+    ran = run_here(write_recipe(tmp_path, diverging), tmp_path / "out")
+    (told,) = ran.error.diagnostics
+    assert (told.code, ran.error.exit) == ("not-a-number", Exit.FAILED)
+    assert "is not a number" in told.message and "learning_rate" in told.hint
+    rows, kept = told.notes[0].removeprefix("rows of this step: ").split(", "), told.notes[-1]
+    assert len(rows) == 8 and all(row.startswith("data/train.jsonl:") for row in rows), rows
+    assert kept.startswith("dpo is saved up to step ")
     assert (tmp_path / "out" / "sft" / "stage.json").is_file()
     assert not (tmp_path / "out" / "dpo").exists()
