@@ -115,12 +115,9 @@ def test_max_time_saves_and_exits_with_130(undisturbed, tmp_path):
     recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
     first = run_here(recipe, output, options=Options(max_seconds=0.0))
     assert first.error.exit is Exit.INTERRUPTED and "--max-time" in str(first.error)
-    starts = 0
-    while (ran := run_here(recipe, output, options=Options(max_seconds=2.0))).error is not None:
-        assert ran.error.exit is Exit.INTERRUPTED
-        starts += 1
-        assert starts < 30
-    assert ran.weights == undisturbed
+    second = run_here(recipe, output, options=Options(max_seconds=2.0))
+    assert second.error is None or second.error.exit is Exit.INTERRUPTED
+    assert run_here(recipe, output).weights == undisturbed
 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "unsealed"])
