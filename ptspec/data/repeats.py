@@ -6,6 +6,7 @@ ten million files.
 
 from __future__ import annotations
 
+import marshal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -37,7 +38,7 @@ class Repeats:
         """A number that stands for the row: of a row as a whole the order of its columns counts, too, which
         is the file's own."""
         names = self._columns or values
-        return hash(tuple([v if type(v := values.get(name)) is str else repr(v) for name in names]))
+        return hash(tuple([v if type(v := values.get(name)) is str else _hashable(v) for name in names]))
 
     def again(self, key: int) -> bool:
         """Whether the row stood further up; if not, it is remembered."""
@@ -71,7 +72,13 @@ def _columns(uses: Sequence[Use], present: frozenset[str]) -> tuple[str, ...]:
 
 
 def _hashable(value: Any) -> Any:
-    return repr(value) if isinstance(value, list | dict) else value
+    """Something equal for equal values."""
+    if not isinstance(value, list | dict):
+        return value
+    try:
+        return marshal.dumps(value, 2)  # a format without back references: the same bytes for equal values
+    except ValueError:  # a date, say, out of a Parquet file
+        return repr(value)
 
 
 def prompt_key(values: Mapping[str, Any]) -> int | None:
@@ -82,5 +89,5 @@ def prompt_key(values: Mapping[str, Any]) -> int | None:
             extra = values.get("input") or "" if column == "instruction" else ""
             return hash((prompt, _hashable(extra)))
         if prompt and isinstance(prompt, list):
-            return hash(repr(prompt[:-1] or prompt))
+            return hash(_hashable(prompt[:-1] or prompt))
     return None

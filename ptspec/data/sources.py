@@ -206,13 +206,10 @@ def _no_json(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
 def _encodable(value: Any) -> None:
     """Raises `UnicodeEncodeError` for a text with half of a surrogate pair, which no tokenizer takes."""
     if type(value) is str:
-        if not value.isascii():
-            value.encode()
-    elif type(value) is dict:
-        for item in value.values():
-            _encodable(item)
-    elif type(value) is list:
-        for item in value:
+        value.encode()
+        return
+    for item in value.values() if type(value) is dict else value if type(value) is list else ():
+        if type(item) is not str or not item.isascii():
             _encodable(item)
 
 

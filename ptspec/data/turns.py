@@ -17,6 +17,7 @@ from ptspec.data.formats import SHAREGPT_ROLES
 HEADS = frozenset(("system", "developer"))
 TOOLS = frozenset(("tool", "function", "ipython"))
 ROLES = HEADS | TOOLS | {"user", "assistant"}
+_NAMES = tuple(ROLES)
 
 
 class Part(Enum):
@@ -36,11 +37,22 @@ def chat_faults(column: str, messages: Sequence[Any], part: Part, needs: str) ->
         return
     roles = []
     for message in messages:
+        if _is_plain(message):
+            roles.append(message["role"])
+            continue
         if fault := _message_fault(column, message, needs):
             yield fault
             return
         roles.append(role_of(message))
     yield from (Fault("role-order", f'"{column}": {what} {needs}') for what in _order(roles, part))
+
+
+def _is_plain(message: Any) -> bool:
+    """Whether it is what nearly every message is: a known role and a text."""
+    if type(message) is not dict:
+        return False
+    text = message.get("content")
+    return type(text) is str and text != "" and not text.isspace() and message.get("role") in _NAMES
 
 
 def role_of(message: dict[str, Any]) -> str:
