@@ -3,7 +3,13 @@
 Modules that load torch are imported inside the commands that need them.
 """
 
+# ruff: noqa: E402
+
 from __future__ import annotations
+
+import gc
+
+gc.disable()  # nothing that is imported is garbage, and looking for it takes a tenth of the start
 
 import os
 import shlex
@@ -18,14 +24,6 @@ from ptspec.commands import about, chat, evaluate, recipes, results
 from ptspec.commands.options import say, tell
 from ptspec.diagnostics import Diagnostic, Exit, Location, PtError
 
-app = typer.Typer(
-    name="pt",
-    help="Post-training of language models from one JSON recipe.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 COMMANDS = (
     recipes.validate,
     recipes.run,
@@ -39,12 +37,12 @@ COMMANDS = (
     about.methods,
     about.schema,
 )
-for command in COMMANDS:
-    app.command()(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program: runs a command and exits with its code; no input ends in a traceback."""
+    gc.freeze()
+    gc.enable()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -53,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def _run(arguments: Sequence[str] | None) -> int:
     try:
-        typed = shlex.join(["pt", *(sys.argv[1:] if arguments is None else arguments)])
-        command = typer.main.get_command(app)
+        given = sys.argv[1:] if arguments is None else arguments
+        typed = shlex.join(["pt", *given])
+        command = typer.main.get_command(_app(given))
         code = command.main(arguments, prog_name="pt", standalone_mode=False, obj=typed)
         return code if isinstance(code, int) else Exit.DONE
     except PtError as error:
@@ -107,7 +106,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
 def _options(
     context: typer.Context,
     version: Annotated[
@@ -116,6 +114,24 @@ def _options(
 ) -> None:
     if context.invoked_subcommand is None:
         print(context.get_help())
+
+
+def _app(arguments: Sequence[str]) -> typer.Typer:
+    """The command that is asked for, or all of them: to read the options of all takes as long as checking a
+    recipe."""
+    app = typer.Typer(
+        name="pt",
+        help="Post-training of language models from one JSON recipe.",
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(invoke_without_command=True)(_options)
+    asked = [command for command in COMMANDS if [command.__name__] == list(arguments[:1])]
+    for command in asked or COMMANDS:
+        app.command()(command)
+    return app
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ptspec.data.row_faults import Use
-from ptspec.data.source_pass import Items, Seen, SourcePass
+from ptspec.data.source_pass import Seen, SourcePass
 from ptspec.data.sources import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Rows
@@ -22,10 +22,6 @@ class Checked:
 
     diagnostics: list[Diagnostic]
     sources: Mapping[str, Seen]
-
-    @property
-    def first_rows(self) -> Mapping[str, Items]:
-        return {name: seen.first for name, seen in self.sources.items()}
 
 
 def check_plan(plan: Plan) -> Checked:

@@ -39,11 +39,12 @@ _HELD_OUT = Fault(
 @dataclass
 class Seen:
     """What was seen of a source: how many rows, how many of each of KTO's labels (None: nobody reads them),
-    the first rows themselves."""
+    the first rows themselves, and the bytes of text in the largest of these."""
 
     rows: int = 0
     labels: dict[bool, int] | None = None
     first: Items = field(default_factory=list)
+    widest: int = 0
 
 
 @dataclass
@@ -160,7 +161,10 @@ class SourcePass:
     def _join(self, part: _Part, tally: Tally, offset: int) -> None:
         """Adds what was found in a part of a file, the lines of which begin after `offset`."""
         missing = KEPT - len(self.seen.first)
-        self.seen.first += [_moved(item, offset) for item in part.first[:missing]]
+        first = [_moved(item, offset) for item in part.first[:missing]]
+        self.seen.first += first
+        widths = (_bytes(item.values) for item in first if isinstance(item, PlacedRow))
+        self.seen.widest = max(self.seen.widest, *widths, 0)
         self.seen.rows += part.tally.rows
         for place in self.repeats.which(part.keys):
             part.tally.add(self.repeats.fault, part.lines[place])
@@ -178,6 +182,11 @@ class SourcePass:
             f"the first {BOUND:,} different rows were remembered; later ones were compared with these alone"
         )
         return replace(fault, notes=(*fault.notes, note))
+
+
+def _bytes(values: Mapping[str, Any]) -> int:
+    texts = (value if isinstance(value, str) else repr(value) for value in values.values())
+    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
 
 
 def _moved(item: PlacedRow | Unreadable, offset: int) -> PlacedRow | Unreadable:

@@ -5,20 +5,18 @@ Only the first rows of a source are looked at, so that checking stays quick: `pt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from ptspec.data.cuts import Cuts, Fate, cuts, limit
 from ptspec.data.lengths import Row, lengths_of
-from ptspec.data.source_pass import KEPT
-from ptspec.data.sources import PlacedRow, Unreadable, shown
+from ptspec.data.source_pass import KEPT, Items, Seen
+from ptspec.data.sources import shown
 from ptspec.data.template import FAST, TokenizerFiles
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Mix, Plan, Source, Stage
 from ptspec.recipe.text import join
 
-Rows = Mapping[str, Sequence[PlacedRow | Unreadable]]
-"""The first rows of each source, by its name."""
 TEMPLATE = 128
 """Tokens that a chat template may add to a row; a row whose bytes leave room for them is not tokenised."""
 
@@ -31,8 +29,13 @@ def local_sources(plan: Plan, stage: Stage) -> list[Source]:
     return [one for one in found if isinstance(one, Source) and one.hub is None]
 
 
+def first_rows(seen: Mapping[str, Seen], source: Source) -> Items:
+    """The first rows of `source`; none where it could not be read."""
+    return seen[source.name].first if source.name in seen else []
+
+
 def check_lengths(
-    plan: Plan, settings: Settings, tokenizer: TokenizerFiles, context: int | None, rows: Rows
+    plan: Plan, settings: Settings, tokenizer: TokenizerFiles, context: int | None, seen: Mapping[str, Seen]
 ) -> Iterator[Diagnostic]:
     """Rows of the stage that are longer than `max_length`, or than the model's `context`, in tokens."""
     if not (tokenizer.folder / FAST).is_file():
@@ -45,7 +48,9 @@ def check_lengths(
         return
     floor = max(1, min(lengths) - TEMPLATE)
     for source in local_sources(plan, settings.stage):
-        items, wanted = rows.get(source.name, ()), settings.stage.method.rows
+        if source.name not in seen or seen[source.name].widest < floor:
+            continue
+        items, wanted = first_rows(seen, source), settings.stage.method.rows
         found = list(lengths_of(items, source.chat, wanted, tokenizer, at_least=floor))
         if most is not None and (long := [row for row in found if row.longest > most]):
             yield _cut(settings, cuts(long, settings), long, len(items))

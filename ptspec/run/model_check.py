@@ -5,13 +5,15 @@ Reads its config, its tokenizer's files, and the headers of its weights.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ptspec.data.lengths import refused
+from ptspec.data.source_pass import Seen
 from ptspec.data.sources import PlacedRow, shown
 from ptspec.data.template import TokenizerFiles, tokenizer_files
 from ptspec.diagnostics import Diagnostic, Location, Severity
@@ -21,14 +23,14 @@ from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import Handover, Plan, Source, Stage
 from ptspec.recipe.shape import ModelShape, NoShape, read_shape
 from ptspec.recipe.text import at, join
-from ptspec.run.length_check import Rows, check_lengths, local_sources
+from ptspec.run.length_check import check_lengths, first_rows, local_sources
 from ptspec.run.pickles import pickled_weights, way_out
 
 RENDERED = 50
-"""Chats of a source that are put through the chat template."""
+"""Rows of a source that are put through the chat template, if they are chats."""
 
 
-def check_model(plan: Plan, rows: Rows) -> Iterator[Diagnostic]:
+def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Every fault of the plan's local model, and of its stages and rows against it."""
     if not plan.model.local or not plan.stages:
         return
@@ -42,7 +44,7 @@ def check_model(plan: Plan, rows: Rows) -> Iterator[Diagnostic]:
     if tokenizer is None:
         yield _no_tokenizer(plan)
     for stage in plan.stages:
-        yield from _check_stage(plan, stage, shape, tokenizer, rows)
+        yield from _check_stage(plan, stage, shape, tokenizer, seen)
 
 
 def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
@@ -67,7 +69,7 @@ def _check_stage(
     stage: Stage,
     shape: ModelShape | None,
     tokenizer: TokenizerFiles | None,
-    rows: Rows,
+    seen: Mapping[str, Seen],
 ) -> Iterator[Diagnostic]:
     settings = Settings(stage, plan.compute, gpu=False)
     if shape is not None:
@@ -75,10 +77,10 @@ def _check_stage(
             yield from _modules(plan, stage, shape)
         yield from _context(settings, shape)
     if tokenizer is not None:
-        yield from _template(plan, stage, tokenizer, rows)
+        yield from _template(plan, stage, tokenizer, seen)
         if tokenizer.template is not None:
-            yield from _refused(plan, stage, tokenizer, rows)
-        yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, rows)
+            yield from _refused(plan, stage, tokenizer, seen)
+        yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen)
 
 
 def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
@@ -138,9 +140,11 @@ def _context(settings: Settings, shape: ModelShape) -> Iterator[Diagnostic]:
             yield Diagnostic("beyond-context", message, None, where, hint, severity=Severity.WARNING)
 
 
-def _template(plan: Plan, stage: Stage, tokenizer: TokenizerFiles, rows: Rows) -> Iterator[Diagnostic]:
+def _template(
+    plan: Plan, stage: Stage, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
+) -> Iterator[Diagnostic]:
     config = join(stage.at, "config")
-    if tokenizer.template is None and (name := _chat_source(plan, stage, rows)):
+    if tokenizer.template is None and (name := _chat_source(plan, stage, seen)):
         message = (
             f'stage "{stage.name}": the rows of "{name}" are chats, and the tokenizer has no chat template'
         )
@@ -155,13 +159,13 @@ def _template(plan: Plan, stage: Stage, tokenizer: TokenizerFiles, rows: Rows) -
         yield Diagnostic("no-generation-marks", message, None, where, hint)
 
 
-def _chat_source(plan: Plan, stage: Stage, rows: Rows) -> str | None:
+def _chat_source(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> str | None:
     """The first source of the stage whose rows are chats, or were asked to be made such."""
     for source in local_sources(plan, stage):
         given = at(plan.document, source.at)
         if isinstance(given, dict) and given.get("chat"):
             return source.name
-        first = next((item for item in rows.get(source.name, ()) if isinstance(item, PlacedRow)), None)
+        first = next((item for item in first_rows(seen, source) if isinstance(item, PlacedRow)), None)
         if first is not None and _is_chat(first):
             return source.name
     return None
@@ -172,15 +176,18 @@ def _is_chat(row: PlacedRow) -> bool:
     return any(isinstance(row.values.get(name), list) for name in columns)
 
 
-def _refused(plan: Plan, stage: Stage, tokenizer: TokenizerFiles, rows: Rows) -> Iterator[Diagnostic]:
+def _refused(
+    plan: Plan, stage: Stage, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
+) -> Iterator[Diagnostic]:
     """Chats that the template refuses: some know no system message, others no tools."""
     for source in local_sources(plan, stage):
-        chats = [row for row in rows.get(source.name, ()) if isinstance(row, PlacedRow) and _is_chat(row)]
-        found = list(refused(chats[:RENDERED], source.chat, stage.method.rows, tokenizer))
+        placed = (row for row in first_rows(seen, source) if isinstance(row, PlacedRow))
+        chats = list(filter(_is_chat, islice(placed, RENDERED)))
+        found = list(refused(chats, source.chat, stage.method.rows, tokenizer))
         if found:
             row, words = found[0]
             message = f'stage "{stage.name}": the chat template refuses this row: {words}'
-            note = f"{len(found)} of the first {len(chats[:RENDERED])} chats are refused"
+            note = f"{len(found)} of the first {len(chats)} chats are refused"
             where = Location(shown(row.file), row.line)
             yield Diagnostic("cannot-render", message, where, source.at, notes=(note,))
 

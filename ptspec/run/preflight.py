@@ -57,7 +57,7 @@ def preflight(
 def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
     """Faults of the model, unless what the recipe says of it is wrong already."""
     if not any((error.pointer or "").startswith("/model") for error in errors):
-        found = check_model(plan, checked.first_rows)
+        found = check_model(plan, checked.sources)
         yield from {(d.pointer, d.message): d for d in found}.values()
 
 
