@@ -108,6 +108,17 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def rename_finished(output: Path, before: str, after: str) -> dict[str, Any]:
+    """Gives the finished stage `before` another name, and drops what tells of it under the old one: the
+    aggregates, which stand for its evaluation. Returns its record."""
+    final = output / after
+    (output / before / "evaluation_stats.json").unlink(missing_ok=True)
+    (output / before).rename(final)
+    record = read_json(final / RECORD) | {"stage": after}
+    write_json(final / RECORD, record)
+    return record
+
+
 def recover(final: Path) -> None:
     """Puts back a folder that a crash inside `publish` left aside; removes it where the new one is there."""
     aside = final.parent / f".{final.name}.old"

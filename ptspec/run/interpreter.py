@@ -26,6 +26,7 @@ from ptspec.events import (
     StageLine,
     StageReused,
     StageTrained,
+    Warned,
 )
 from ptspec.model.bases import Bases
 from ptspec.model.device import Device, find_device
@@ -39,6 +40,7 @@ from ptspec.run.artifact import (
     publish,
     read_json,
     recover,
+    rename_finished,
     strip_pickles,
     sweep,
     write_json,
@@ -49,7 +51,7 @@ from ptspec.run.ledger import CHANGED, Ledger
 from ptspec.run.making import Maker, reference_of
 from ptspec.run.manifest import now, write_manifest
 from ptspec.run.options import LOG, Options
-from ptspec.run.reuse import MARK, is_made_for, is_trained
+from ptspec.run.reuse import MARK, is_made_for, is_trained, renamed_from
 from ptspec.run.room import check_disk
 from ptspec.training.train import CHECKPOINTS, Trained
 from ptspec.training.wish import Wish
@@ -128,17 +130,30 @@ class Run:
         recover(final)
         covered = ingredients(self.plan, stage, parent_fingerprint(stage, self.fingerprints), self.hashes)
         fingerprint = self.fingerprints[stage.name] = digest(covered)
-        record = finished_record(self.plan.output, stage.name)
+        record = finished_record(self.plan.output, stage.name) or self._renamed(stage, fingerprint)
         is_same = record is not None and record.get("fingerprint") == fingerprint and not self.options.fresh
         is_sound = self.ledger.is_as_saved(stage.name)
         if record is not None and is_same and is_sound:
             self.listener(StageReused(stage.name, str(record.get("finished")), "unchanged"))
         else:
-            self._train(stage, covered, fingerprint, CHANGED if is_same else _why_again(record, covered))
+            self._train(
+                stage, covered, fingerprint, CHANGED if is_same else _why_again(stage, record, covered)
+            )
             self.ledger.written(stage.name)
         if self.plan.evaluation is not None:
             self.assessor.stage(stage, final)
             self._check(stage)
+
+    def _renamed(self, stage: Stage, fingerprint: str) -> dict[str, Any] | None:
+        """The record of a stage that is finished under a name which the recipe no longer has, after it was
+        given its new one; its evaluation, which has the old name in it, is made anew."""
+        before = None if self.options.fresh else renamed_from(self.plan, fingerprint)
+        if before is None or not self.ledger.is_as_saved(before):
+            return None
+        self.listener(
+            Warned(f"{before} is called {stage.name} now; nothing else of it has changed", stage.name)
+        )
+        return rename_finished(self.plan.output, before, stage.name)
 
     def _train(self, stage: Stage, covered: dict[str, Any], fingerprint: str, reason: str | None) -> None:
         """Makes the stage's folder, going on where a run before stopped: in training, or after it."""
@@ -248,10 +263,12 @@ class Run:
         return None if template is None else digest(template)
 
 
-def _why_again(record: dict[str, Any] | None, covered: dict[str, Any]) -> str | None:
+def _why_again(stage: Stage, record: dict[str, Any] | None, covered: dict[str, Any]) -> str | None:
     if record is None:
         return None
-    return ", ".join(changes(record.get("ingredients", {}), covered)) or "asked for with --fresh"
+    words = changes(record.get("ingredients", {}), covered)
+    words = [f"{stage.parent} changed" if word == "parent changed" else word for word in words]
+    return ", ".join(words) or "asked for with --fresh"
 
 
 def _not_begun(stage: Stage, reason: str) -> Diagnostic:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import BASE, Plan, Stage
-from ptspec.run.artifact import RECORD, finished_record, partial_folder, read_json
+from ptspec.run.artifact import ADAPTER_CONFIG, RECORD, finished_record, partial_folder, read_json
 from ptspec.run.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
 from ptspec.run.ledger import CHANGED, is_as_saved, kept_folders
 
@@ -59,6 +59,9 @@ def _reuse(
     record = finished_record(plan.output, stage.name)
     again = [name for name in _reward_models(plan, stage) if _is_trained(earlier.get(name))]
     if record is None:
+        before = None if fresh else renamed_from(plan, fingerprint)
+        if before is not None and not again:
+            return Reuse(Fate.REUSED, f"finished as {before}", fingerprint)
         return _half_made(plan, stage, fingerprint)
     if fresh:
         return Reuse(Fate.AGAIN, "asked for with --fresh", fingerprint)
@@ -84,6 +87,30 @@ def _reward_models(plan: Plan, stage: Stage) -> list[str]:
 
 def _is_trained(reuse: Reuse | None) -> bool:
     return reuse is not None and reuse.fate is not Fate.REUSED
+
+
+def renamed_from(plan: Plan, fingerprint: str) -> str | None:
+    """The finished stage in the plan's folder that has this fingerprint and a name which the plan no longer
+    knows; None where there is none, or where other adapters stand on its weights under that name."""
+    known = {BASE, *(stage.name for stage in plan.stages)}
+    for folder in sorted(path.parent for path in plan.output.glob(f"*/{RECORD}")):
+        if folder.name in known or folder.name.startswith(".") or folder.is_symlink():
+            continue
+        record = finished_record(plan.output, folder.name) or {}
+        if record.get("fingerprint") == fingerprint and not _is_stood_on(folder):
+            return folder.name
+    return None
+
+
+def _is_stood_on(folder: Path) -> bool:
+    for config in folder.parent.glob(f"*/{ADAPTER_CONFIG}"):
+        try:
+            below = read_json(config).get("base_model_name_or_path")
+        except InputError:
+            return True
+        if below and Path(str(below)).name == folder.name:
+            return True
+    return False
 
 
 def is_made_for(partial: Path, fingerprint: str) -> bool:

@@ -4,8 +4,12 @@ import inspect
 from importlib.metadata import version
 
 import pytest
+from torch.utils.data import DataLoader
+from transformers import Trainer
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
-from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
+from trl.trainer.utils import RepeatSampler, add_fused_lm_head, disable_dropout_in_model
+
+from ptspec.training.online import catch_up
 
 PARAMETERS = {
     "RLOOTrainer._calculate_rewards": (
@@ -47,6 +51,36 @@ def test_the_reference_of_an_adapter_that_is_trained_on_is_a_copy_called_ref():
     """`ptspec.training.begin` looks for it by this name."""
     for trainer in (DPOTrainer, KTOTrainer, GRPOTrainer, RLOOTrainer):
         assert 'add_adapter("ref"' in inspect.getsource(trainer.__init__), trainer.__name__
+
+
+@pytest.mark.parametrize("trainer", [GRPOTrainer, RLOOTrainer])
+def test_half_used_completions_are_kept_where_we_look_for_them(trainer):
+    """`ptspec.training.online` saves them and puts them back."""
+    source = inspect.getsource(trainer._prepare_inputs)
+    assert "generate_every = self.args.steps_per_generation * self.num_iterations" in source
+    assert "if self._step % generate_every == 0 or self._buffered_inputs is None" in source
+    assert "self._buffered_inputs[self._step % self.args.steps_per_generation]" in source
+    assert "self._step += 1" in inspect.getsource(trainer.training_step)
+
+
+def test_prompts_are_shuffled_by_a_generator_that_goes_on_from_epoch_to_epoch():
+    """`catch_up` draws from it what the epochs before a resumed one have drawn."""
+    sampler = RepeatSampler(range(7), mini_repeat_count=1, batch_size=1, seed=3)
+    first, second = list(sampler), list(sampler)
+    assert first != second
+    again = RepeatSampler(range(7), mini_repeat_count=1, batch_size=1, seed=3)
+    catch_up(DataLoader(range(7), sampler=again), 1)
+    assert list(again) == second
+
+
+def test_what_is_hooked_into_in_the_trainer_of_transformers():
+    """`ptspec.training.saving` moves checkpoints, `ptspec.training.finite` hears losses and gradient norms."""
+    save = inspect.getsource(Trainer._save_checkpoint)
+    assert "run_dir = self._get_output_dir(trial=trial)" in save
+    epoch = inspect.getsource(Trainer._run_epoch)
+    hooks = ("self.training_step(", "self._get_grad_norm(", "on_pre_optimizer_step(", "self.optimizer.step()")
+    assert [epoch.index(hook) for hook in hooks] == sorted(epoch.index(hook) for hook in hooks)
+    assert "self._save_checkpoint(" in inspect.getsource(Trainer._maybe_log_save_evaluate)
 
 
 def test_one_minor_version_of_trl_is_tested():
