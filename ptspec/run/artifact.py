@@ -23,7 +23,7 @@ RECORD = "stage.json"
 ADAPTER_CONFIG = "adapter_config.json"
 MODEL_CONFIG = "config.json"
 FORMAT = 1
-_BESIDE = re.compile(r"\..+\.(json|html)\.[a-z0-9_]{8}")
+_BESIDE = re.compile(r"\..+\.(json|jsonl|html|png|parquet)\.[a-z0-9_]{8}")
 """Names of the files beside, which `whole_file` renames."""
 
 

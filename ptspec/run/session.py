@@ -48,7 +48,8 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
                 events(event)
                 listener(event)
 
-            sweep(plan.output)
+            for folder in (plan.output, *(path for path in plan.output.iterdir() if path.is_dir())):
+                sweep(folder)
             if died is not None:
                 both(Warned(f"the run before ({died.words}) was cut off; this one goes on from there"))
             listener(Preparing("loading torch, transformers, trl, peft"))
