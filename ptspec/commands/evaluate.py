@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ptspec.evaluation.measurement import Measurement
     from ptspec.events import Listener
     from ptspec.run.appraise import Question
+    from ptspec.run.targets import Target
 
 
 @dataclass(frozen=True)
@@ -90,7 +91,14 @@ def eval(
     if format is EvalFormat.JSON:
         print(_as_json({one.name: one.metrics for one in measured}))
     else:
-        print(progress_text([(one.name, one.shown) for one in measured]), end="")
+        parents = _parents(question.targets)
+        print(progress_text([(one.name, one.shown) for one in measured], parents=parents), end="")
+
+
+def _parents(targets: Sequence[Target]) -> dict[str, str | None]:
+    """Each policy's parent; none where several runs have stages of one name."""
+    names = [target.name for target in targets]
+    return {target.name: target.parent for target in targets if names.count(target.name) == 1}
 
 
 def _must_go_together(

@@ -155,6 +155,10 @@ class Board:
         return [(row.name, row.evaluation) for row in self.rows.values() if row.evaluation]
 
     @property
+    def parents(self) -> dict[str, str | None]:
+        return {row.name: row.parent for row in self.rows.values()}
+
+    @property
     def checks(self) -> list[CheckEvaluated]:
         return [check for row in self.rows.values() for check in row.checks] + self.run_checks
 

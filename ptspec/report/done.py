@@ -11,7 +11,7 @@ from datetime import date, datetime
 
 from ptspec.report import words
 from ptspec.report.board import BASE, Row, State
-from ptspec.report.measures import Measure, Metrics, before, key_measures
+from ptspec.report.measures import Measure, Metrics, before, key_measures, parent_indices
 
 GAP = "   "
 ROOMY = 90
@@ -93,12 +93,13 @@ def moment(when: str, today: date) -> str:
 def _figures(rows: Sequence[Row]) -> Figures:
     """One column a key metric, one text a row."""
     evaluations: list[Metrics] = [row.evaluation or {} for row in rows]
-    return [_figure(shown, evaluations) for shown in key_measures(evaluations)]
+    parents = parent_indices([row.name for row in rows], {row.name: row.parent for row in rows})
+    return [_figure(shown, evaluations, parents) for shown in key_measures(evaluations)]
 
 
-def _figure(shown: Measure, evaluations: Sequence[Metrics]) -> list[str]:
-    """Label, value and change against the stage before, aligned over the stages."""
-    cells = [value_and_change(shown, evaluations, index) for index in range(len(evaluations))]
+def _figure(shown: Measure, evaluations: Sequence[Metrics], parents: Sequence[int | None]) -> list[str]:
+    """Label, value and change against the parent, aligned over the stages."""
+    cells = [value_and_change(shown, evaluations, index, parents) for index in range(len(evaluations))]
     value, change = (max(len(cell[part]) for cell in cells) for part in (0, 1))
     room = change + 1 if change else 0
     texts = [f"{shown.label} {v.rjust(value)}{c.rjust(room)}" if v else "" for v, c in cells]
@@ -106,12 +107,14 @@ def _figure(shown: Measure, evaluations: Sequence[Metrics]) -> list[str]:
     return [text.ljust(width) for text in texts]
 
 
-def value_and_change(shown: Measure, evaluations: Sequence[Metrics], index: int) -> tuple[str, str]:
+def value_and_change(
+    shown: Measure, evaluations: Sequence[Metrics], index: int, parents: Sequence[int | None]
+) -> tuple[str, str]:
     """ "95 %" and "+89" for one stage; empty where it was not measured or nothing stands before it."""
     figure = evaluations[index].get(shown.name)
     if figure is None:
         return "", ""
-    earlier = before(evaluations, index, shown.name)
+    earlier = before(evaluations, index, shown.name, parents)
     if earlier is None:
         return shown.value(figure.value), ""
     return shown.value(figure.value), shown.delta(figure.value - earlier.value, shown.brief)

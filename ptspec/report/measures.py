@@ -105,13 +105,29 @@ def key_measures(evaluations: Sequence[Metrics]) -> list[Measure]:
     return [by_name[name] for name in wanted if name in by_name]
 
 
-def before(evaluations: Sequence[Metrics], index: int, name: str) -> Figure | None:
-    """`name` at the nearest earlier evaluation that has it; None for what is relative to each one's own
-    reference, where a difference would mean nothing."""
+def parent_indices(names: Sequence[str], parents: Mapping[str, str | None] | None) -> list[int | None]:
+    """Where each policy's parent stands among `names`; None where it is not there. Without `parents`, each
+    one comes from the one before it."""
+    if parents is None:
+        return [index - 1 if index else None for index in range(len(names))]
+    places = {name: index for index, name in enumerate(names)}
+    return [places.get(parents.get(name) or "") for name in names]
+
+
+def before(
+    evaluations: Sequence[Metrics], index: int, name: str, parents: Sequence[int | None]
+) -> Figure | None:
+    """`name` at the parent, or the nearest one above it that has it; None for what is relative to each one's
+    own reference, where a difference would mean nothing."""
     if name in METRICS and METRICS[name].relative:
         return None
-    earlier = (metrics[name] for metrics in reversed(evaluations[:index]) if name in metrics)
-    return next(earlier, None)
+    above, seen = parents[index], {index}
+    while above is not None and above not in seen:
+        if name in evaluations[above]:
+            return evaluations[above][name]
+        seen.add(above)
+        above = parents[above]
+    return None
 
 
 def clearly_worse(shown: Measure, now: Figure, earlier: Figure) -> bool:

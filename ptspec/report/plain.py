@@ -29,7 +29,7 @@ from ptspec.report.clean import clean
 from ptspec.report.done import moment, value_and_change
 from ptspec.report.ending import ending
 from ptspec.report.lines import PIPE
-from ptspec.report.measures import key_measures
+from ptspec.report.measures import key_measures, parent_indices
 from ptspec.report.rows import Headlines, origin
 from ptspec.report.screen import how_it_ended
 
@@ -125,13 +125,16 @@ class Plain:
                 return ""
 
     def _figures(self, stage: str) -> str:
-        """Key figures of a stage, each with the change against the stage before."""
+        """Key figures of a stage, each with the change against the one it came from."""
         names = [name for name, _ in self._board.evaluations]
         if stage not in names:
             return "nothing measured"
         evaluations = [metrics for _, metrics in self._board.evaluations]
+        parents = parent_indices(names, self._board.parents)
         index = names.index(stage)
-        cells = [(m.label, *value_and_change(m, evaluations, index)) for m in key_measures(evaluations)]
+        cells = [
+            (m.label, *value_and_change(m, evaluations, index, parents)) for m in key_measures(evaluations)
+        ]
         return ", ".join(
             f"{label} {value}" + (f" ({change})" if change else "") for label, value, change in cells if value
         )

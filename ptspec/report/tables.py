@@ -6,7 +6,7 @@ round, in as many blocks of metrics as the width asks for. Made of lines, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
@@ -23,10 +23,11 @@ from ptspec.report.measures import (
     clearly_worse,
     is_zero_throughout,
     measures,
+    parent_indices,
 )
 
 GAP = "   "
-WORSE = "! worse than the stage before, and their 95 % intervals do not touch"
+WORSE = "! worse than the stage it came from, and their 95 % intervals do not touch"
 
 Evaluations = Sequence[tuple[str, Metrics]]
 
@@ -60,9 +61,11 @@ class Grid:
 
 @dataclass(frozen=True)
 class ProgressTable:
-    """The table base → stage → stage: a rich renderable, and plain text by `plain`."""
+    """The table base → stage → stage: a rich renderable, and plain text by `plain`. Changes are against each
+    one's parent (`parents`, by name; None: the one before)."""
 
     evaluations: Evaluations
+    parents: Mapping[str, str | None] | None = None
 
     def lines(self, width: int) -> list[Text]:
         """The table in lines of at most `width` cells (a single metric may still be wider)."""
@@ -70,9 +73,17 @@ class ProgressTable:
         shown = measures(metrics)
         zero = [m.label for m in shown if is_zero_throughout(m, metrics)]
         rows = [m for m in shown if m.label not in zero]
-        names = [clean(name) for name, _ in self.evaluations]
-        grid = Grid(names, rows, [_cells(measure, metrics) for measure in rows])
+        parents = parent_indices([name for name, _ in self.evaluations], self.parents)
+        grid = Grid(self._heads(parents), rows, [_cells(measure, metrics, parents) for measure in rows])
         return [*_laid_out(grid, width), *_footnotes(grid, zero)]
+
+    def _heads(self, parents: Sequence[int | None]) -> list[str]:
+        """The names, with the parent where that is not the one before."""
+        names = [clean(name) for name, _ in self.evaluations]
+        return [
+            name if above is None or above == i - 1 else f"{name} ← {names[above]}"
+            for i, (name, above) in enumerate(zip(names, parents, strict=True))
+        ]
 
     def plain(self, width: int | None = None) -> str:
         return as_text(self.lines(width or columns()))
@@ -81,19 +92,23 @@ class ProgressTable:
         yield from self.lines(options.max_width)
 
 
-def progress_table(evaluations: Evaluations) -> ProgressTable:
+def progress_table(
+    evaluations: Evaluations, parents: Mapping[str, str | None] | None = None
+) -> ProgressTable:
     """The evaluations of the base model and the stages, in order, with intervals and changes."""
-    return ProgressTable(evaluations)
+    return ProgressTable(evaluations, parents)
 
 
-def progress_text(evaluations: Evaluations, width: int | None = None) -> str:
+def progress_text(
+    evaluations: Evaluations, width: int | None = None, parents: Mapping[str, str | None] | None = None
+) -> str:
     """The same table as plain text, as wide as the terminal on stdout where no width is given."""
-    return ProgressTable(evaluations).plain(width)
+    return ProgressTable(evaluations, parents).plain(width)
 
 
-def _cells(shown: Measure, evaluations: Sequence[Metrics]) -> list[Cell]:
+def _cells(shown: Measure, evaluations: Sequence[Metrics], parents: Sequence[int | None]) -> list[Cell]:
     return [
-        _cell(shown, metrics.get(shown.name), before(evaluations, index, shown.name))
+        _cell(shown, metrics.get(shown.name), before(evaluations, index, shown.name, parents))
         for index, metrics in enumerate(evaluations)
     ]
 

@@ -81,3 +81,24 @@ def test_rewards_are_percent_only_where_all_their_means_are_shares():
 )
 def test_clearly_worse(name, earlier, now, worse):
     assert clearly_worse(measure(name, []), now, earlier) is worse
+
+
+def test_changes_in_a_tree_are_against_the_parent():
+    """dpo and kto both come from sft: kto's change is not counted from dpo, which stands before it."""
+    tree = [
+        (name, {"loss": Figure(value)})
+        for name, value in (("base", 3.0), ("sft", 2.0), ("dpo", 1.5), ("kto", 1.9))
+    ]
+    parents = {"base": None, "sft": "base", "dpo": "sft", "kto": "sft"}
+    text = progress_text(tree, 160, parents)
+    assert "kto ← sft" in text and "dpo ←" not in text
+    row = next(line for line in text.splitlines() if line.startswith("loss"))
+    assert row.split()[-1] == "−0.100"
+    outside = progress_text([("base", tree[0][1]), ("mine", tree[1][1])], 160, {"mine": "../elsewhere"})
+    assert "−" not in outside
+
+
+def test_a_parent_that_lacks_the_metric_passes_on_to_its_own():
+    tree = [("base", {"loss": Figure(3.0)}), ("sft", {}), ("dpo", {"loss": Figure(2.0)})]
+    text = progress_text(tree, 160, {"sft": "base", "dpo": "sft"})
+    assert "−1.000" in text
