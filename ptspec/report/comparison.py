@@ -5,6 +5,7 @@ Takes a finished comparison and words it; computes nothing.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
@@ -46,16 +47,19 @@ class ComparisonTable:
     comparison: Comparison
     data: str = ""
 
-    def lines(self, width: int) -> list[Text]:
-        """The whole screen in lines of at most `width` cells (narrower than about 70 does not fit)."""
+    def lines(self, width: int, sentence_width: int | None = None) -> list[Text]:
+        """The whole screen in lines of at most `width` cells (narrower than about 70 does not fit), the
+        sentences in lines of `sentence_width`."""
         comparison = self.comparison
         lines = _facts(comparison, self.data, width)
         for b in range(1, len(comparison.names)):
             lines += [Text(), *_pair(comparison, b, width), *_by_slice(comparison, b, width)]
-        return [*lines, Text(), *_sentences(comparison, width)]
+        return [*lines, Text(), *_sentences(comparison, sentence_width or width)]
 
     def plain(self, width: int | None = None) -> str:
-        return as_text(self.lines(width or columns()))
+        """As text. Where nobody looks on (a pipe), each sentence is one line, for grep."""
+        piped = width is None and not sys.stdout.isatty()
+        return as_text(self.lines(width or columns(), sys.maxsize if piped else None))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self.lines(options.max_width)
