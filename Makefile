@@ -4,8 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
-# Each test runs on one thread; files go to as many processes as there are cores, up to four.
-PARALLEL := -n auto --maxprocesses 4 --dist loadfile
+# Each test runs on one thread; files go to as many processes as there are cores, up to four, the long ones first.
+PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: demo test check schemas clean
 
