@@ -13,6 +13,7 @@ import typer
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.report.faults import Format, render, wants_colour
+from ptspec.secrets import blotted
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
 Overrides = Annotated[
@@ -43,7 +44,7 @@ class WeightType(str, Enum):
 
 def say(text: str) -> None:
     """Text for people, on stderr."""
-    print(text, file=sys.stderr)
+    print(blotted(text), file=sys.stderr)
 
 
 def tell(diagnostics: Sequence[Diagnostic]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -77,6 +78,7 @@ def run(
     from ptspec.report.html.write import report_whatever_happens
     from ptspec.report.terminal import listener
     from ptspec.run.allowed import check_allowed
+    from ptspec.run.noise import into_log
     from ptspec.run.options import Options
     from ptspec.run.session import execute
 
@@ -87,7 +89,9 @@ def run(
     output = None if output is None else output.absolute()
     planned = _checked(recipe, overrides or (), output, starts=True)
     _must_be_one_of(until, [stage.name for stage in planned.stages])
-    check_allowed(planned, allow_code=allow_code)
+    # Files of the user's are imported here, and may print.
+    with into_log(Path(os.devnull)):
+        check_allowed(planned, allow_code=allow_code)
     if planned.manifest is not None:
         _tell_differences(planned)
     options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from ptspec.recipe.plan import Mix, ModelSpec, Plan, Source, Stage
 from ptspec.recipe.schema import check, in_file_order
 from ptspec.recipe.stages import stages
 from ptspec.recipe.text import at
+from ptspec.secrets import secret_in, strings_in
 
 VERSION = 1
 """Of the recipe language."""
@@ -102,7 +103,17 @@ def _too_new(version: int, document: Document) -> Diagnostic:
 def _read_once(document: Document) -> list[Diagnostic]:
     """Faults of the text and of the schema; a value that could not be read has no right type either."""
     unread = {fault.pointer for fault in document.faults if fault.code != "duplicate-key"}
-    return [*document.faults, *(fault for fault in check(document) if fault.pointer not in unread)]
+    read = (fault for fault in check(document) if fault.pointer not in unread)
+    return [*document.faults, *_secrets(document), *read]
+
+
+def _secrets(document: Document) -> Iterator[Diagnostic]:
+    """Keys and passwords: a recipe is kept, shown and shared as it stands."""
+    for pointer, text in strings_in(document.value):
+        if (what := secret_in(text)) is not None:
+            message = f"this holds {what}, which a run would keep in its folder"
+            hint = "a secret belongs in an environment variable"
+            yield Diagnostic("secret-in-recipe", message, document.locate(pointer), pointer, hint)
 
 
 def _told_once(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:

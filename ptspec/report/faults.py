@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TextIO
 
 from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.secrets import blotted, blotted_source
 
 WIDTH = 100
 """Characters of a quoted line that are shown; a longer line is cut to the part around the fault."""
@@ -30,7 +31,7 @@ class Format(str, Enum):
 
 def render(diagnostics: Sequence[Diagnostic], format: Format, colour: bool = False) -> str:
     """All of `diagnostics`, one or more lines each, without a summary."""
-    shown = [_relative(diagnostic) for diagnostic in diagnostics]
+    shown = [_without_secrets(_relative(diagnostic)) for diagnostic in diagnostics]
     if format is Format.JSON:
         return "".join(f"{as_json(diagnostic)}\n" for diagnostic in shown)
     if format is Format.GITHUB:
@@ -112,6 +113,20 @@ def _escaped(text: str, also: str = "") -> str:
     for char in "%\r\n" + also:
         text = text.replace(char, f"%{ord(char):02X}")
     return text
+
+
+def _without_secrets(diagnostic: Diagnostic) -> Diagnostic:
+    where = diagnostic.location
+    if where is not None:
+        text = None if where.text is None else blotted_source(where.text)
+        where = replace(where, file=blotted(where.file), text=text)
+    return replace(
+        diagnostic,
+        message=blotted_source(diagnostic.message),
+        location=where,
+        hint=None if diagnostic.hint is None else blotted(diagnostic.hint),
+        notes=tuple(map(blotted, diagnostic.notes)),
+    )
 
 
 def _relative(diagnostic: Diagnostic) -> Diagnostic:

@@ -24,6 +24,7 @@ from ptspec.recipe.schema import check
 from ptspec.run.artifact import FORMAT, read_json, write_json
 from ptspec.run.fingerprint import Hashes, hub_commit, versions
 from ptspec.run.inputs import data_commits, named_files, named_models
+from ptspec.secrets import blotted, blotted_source
 
 MANIFEST = "manifest.json"
 EVENTS = "events.jsonl"
@@ -98,7 +99,7 @@ def write_manifest(
             "name": plan.name,
             "written": now(),
             "recipe_file": str(plan.recipe),
-            "command": command,
+            "command": None if command is None else blotted_source(command),
             "working_directory": str(Path.cwd()),
             "recipe": plan.document,
             "seed": plan.seed,
@@ -246,5 +247,5 @@ class EventLog:
         if isinstance(event, StageStep):
             return
         record = {"time": now(), "event": type(event).__name__, **dataclasses.asdict(event)}
-        self._file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self._file.write(blotted(json.dumps(record, ensure_ascii=False)) + "\n")
         self._file.flush()

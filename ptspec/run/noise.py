@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+from ptspec.secrets import blotted
+
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "TOKENIZERS_PARALLELISM": "false",
@@ -56,13 +58,20 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
+class _Blotting(logging.Formatter):
+    """Libraries, and functions of the user's, may print what they were given."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return blotted(super().format(record))
+
+
 @contextlib.contextmanager
 def into_log(path: Path) -> Iterator[None]:
     """Warnings, log records and prints go to `path` while this lasts. Whoever draws the screen must hold its
     own stream from before."""
     root = logging.getLogger()
     handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_Blotting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = root.handlers[:], root.level
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

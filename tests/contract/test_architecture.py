@@ -24,6 +24,7 @@ RANKS = {
     "ptspec": 0,
     "ptspec.diagnostics": 0,
     "ptspec.events": 0,
+    "ptspec.secrets": 0,
     "ptspec.shipped": 1,
     "ptspec.methods": 1,
     "ptspec.run.artifact": 1,

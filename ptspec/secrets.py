@@ -1,0 +1,75 @@
+"""Keys and passwords kept out of what a run writes and says: in the environment, in addresses, by their form.
+
+A secret belongs in an environment variable. What is refused in a recipe, and what is blotted everywhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import Any
+
+BLOT = "*"
+SHORTEST = 8
+"""Characters: a shorter value of the environment is a word that may stand anywhere."""
+
+_IN_ADDRESS = re.compile(r"(?<=://)(?!git@)[^/\s\"'@?#]*:?[^/\s\"'@?#]*(?=@)")
+_BY_FORM = re.compile(
+    r"\b(?:hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}"
+    r"|xox[abprs]-[A-Za-z0-9-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})"
+)
+_VARIABLE = re.compile(r"(?i)(^|_)(token|key|secret|password|passwd|credentials?|auth)s?$")
+_NAME = (
+    r"(?:[\w-]*(?:api_?key|(?:hub|hf|access|auth|api|bearer)_?token|secret|passw(?:or)?d|authorization)"
+    r"|api_key_env|token)"
+)
+_PAIR = re.compile(rf'(?i)((?<![\w-])"?{_NAME}"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,"{{}}\[\]]+)')
+
+
+def blotted(text: str) -> str:
+    """`text` with every secret in it replaced by as many asterisks: columns stay where they are."""
+    for value in _of_environment():
+        text = text.replace(value, BLOT * len(value))
+    text = _IN_ADDRESS.sub(_as_long, text)
+    return _BY_FORM.sub(_as_long, text)
+
+
+def blotted_source(text: str) -> str:
+    """As `blotted`, for a line of a recipe or of a command: values of keys called like secrets too."""
+    return _PAIR.sub(_value_blotted, blotted(text))
+
+
+def secret_in(text: str) -> str | None:
+    """What kind of secret stands in `text`, in words that do not repeat it; None where none is seen."""
+    if _IN_ADDRESS.search(text):
+        return "an address with a user or a password"
+    return "what reads as an access key" if _BY_FORM.search(text) else None
+
+
+def strings_in(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+    """Every string of a JSON value with its pointer."""
+    if isinstance(value, str):
+        yield pointer, value
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in inner:
+        yield from strings_in(item, f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}")
+
+
+def _of_environment() -> list[str]:
+    """Values of variables that are called like secrets, the longest first."""
+    found = {value.strip() for name, value in os.environ.items() if _VARIABLE.search(name)}
+    return sorted((value for value in found if len(value) >= SHORTEST), key=len, reverse=True)
+
+
+def _as_long(match: re.Match[str]) -> str:
+    return BLOT * len(match[0])
+
+
+def _value_blotted(match: re.Match[str]) -> str:
+    """The name of an environment variable is no secret; what stands there in its place may be one."""
+    before, value = match[1], match[2]
+    inside = value.strip('"')
+    if "api_key_env" in before.lower() and re.fullmatch(r"[A-Z_][A-Z0-9_]*", inside):
+        return match[0]
+    return before + value.replace(inside, BLOT * len(inside)) if inside else match[0]
