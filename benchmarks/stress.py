@@ -249,7 +249,7 @@ def place(output: Path) -> str:
 
 
 def fingerprint(output: Path) -> dict[str, str]:
-    """What must be equal: the adapters' bytes, the losses, and which files there are."""
+    """What must be equal: adapters, losses, what `pt verify` says, and which files there are."""
     found: dict[str, str] = {}
     for stage in STAGES:
         weights = output / stage / "adapter_model.safetensors"
@@ -257,6 +257,14 @@ def fingerprint(output: Path) -> dict[str, str]:
         lines = (output / stage / "metrics.jsonl").read_text().splitlines()
         found[f"{stage}: losses"] = str([json.loads(line).get("loss") for line in lines])
     files = sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
+    verified = subprocess.run(
+        [sys.executable, "-m", "ptspec.cli", "verify", str(output)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    found["pt verify"] = f"exit {verified.returncode}"
     found["files"] = "\n".join(name for name in files if Path(name).name not in NOT_COMPARED)
     return found
 

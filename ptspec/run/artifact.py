@@ -22,6 +22,8 @@ from ptspec.run.pickles import SUFFIXES, refuse_pickles
 RECORD = "stage.json"
 ADAPTER_CONFIG = "adapter_config.json"
 MODEL_CONFIG = "config.json"
+AGGREGATES = "evaluation_stats.json"
+"""The file of an evaluation that is written last: where it stands, the evaluation is whole."""
 FORMAT = 1
 _BESIDE = re.compile(r"\..+\.(json|jsonl|html|png|parquet)\.[a-z0-9_]{8}")
 """Names of the files beside, which `whole_file` renames."""
@@ -112,7 +114,7 @@ def rename_finished(output: Path, before: str, after: str) -> dict[str, Any]:
     """Gives the finished stage `before` another name, and drops what tells of it under the old one: the
     aggregates, which stand for its evaluation. Returns its record."""
     final = output / after
-    (output / before / "evaluation_stats.json").unlink(missing_ok=True)
+    (output / before / AGGREGATES).unlink(missing_ok=True)
     (output / before).rename(final)
     record = read_json(final / RECORD) | {"stage": after}
     write_json(final / RECORD, record)

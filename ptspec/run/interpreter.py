@@ -93,6 +93,7 @@ class Run:
         self._announce(stages)
         if self.plan.evaluation is not None and self.wish.reason is None:
             self.assessor.base()
+            self._write_manifest()
         for stage in stages:
             if self.wish.reason is not None:
                 raise Interrupted(_not_begun(stage, self.wish.reason))

@@ -12,7 +12,7 @@ from typing import Any
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import BASE
-from ptspec.run.artifact import finished_record
+from ptspec.run.artifact import AGGREGATES, finished_record
 from ptspec.run.fingerprint import hash_file, hash_folder
 from ptspec.run.manifest import KeptFolder, peek_manifest
 
@@ -63,9 +63,9 @@ class Ledger:
         self._kept.pop(name, None)
 
     def base(self) -> dict[str, Any] | None:
-        """The entry of the base's evaluation; None where there is none."""
+        """The entry of the base's evaluation; None where there is none, or half of one."""
         folder = self._output / BASE
-        if not folder.is_dir():
+        if not (folder / AGGREGATES).is_file():
             return None
         kept = self._kept.get(BASE)
         if kept is None or kept.files is None:

@@ -10,7 +10,7 @@ from ptspec.training.batch import halved
 from ptspec.training.faults import OutOfMemory, diagnosed, failure
 
 ON_A_GPU = (
-    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1.2 GiB "
+    "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which 1 GiB "
     "is free."
 )
 
