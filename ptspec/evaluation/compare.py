@@ -13,7 +13,7 @@ from ptspec.evaluation.choice import chosen
 from ptspec.evaluation.comparison import Change, Comparison, Effect, Slice, Verdict, WinRate
 from ptspec.evaluation.effects import effect_names, find, reward_names, row_value
 from ptspec.evaluation.judging import win_rates
-from ptspec.evaluation.measurement import Better, Measurement, RowMeasurement, metric
+from ptspec.evaluation.measurement import Better, JudgeStamp, Measurement, RowMeasurement, metric
 from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.statistics import Interval, Tested, holm, rows_needed, win_rate
 from ptspec.events import Figure
@@ -26,10 +26,11 @@ FEWEST = 2
 @dataclass(frozen=True)
 class Judgement:
     """What the judge called `name` said: `wins[b]` holds P(b's response is preferred to the first model's) by
-    row id, b being the model's index."""
+    row id, b being the model's index. `stamp`: what it took."""
 
     name: str
     wins: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    stamp: JudgeStamp | None = None
 
 
 def compare(
@@ -212,7 +213,16 @@ def _notes(measurements: Sequence[Measurement], pairing: _Pairing) -> tuple[str,
         "refusals were told by different patterns": len({s.refusals for s in settings}) > 1,
         "some were prompted through the chat template, some were not": len({s.chat for s in settings}) > 1,
     }
-    return tuple(note for note, holds in told.items() if holds)
+    stamp = pairing.judgement.stamp if pairing.judgement else None
+    asked = [_asked(stamp)] if stamp is not None and stamp.asked else []
+    return (*(note for note, holds in told.items() if holds), *asked)
+
+
+def _asked(stamp: JudgeStamp) -> str:
+    return (
+        f"judge {stamp.name}: {stamp.asked:,} questions, {stamp.retried:,} asked again, {stamp.unparsed:,} "
+        f"answers that could not be read (ties), {stamp.disagreed:,} pairs decided by their order (ties)"
+    )
 
 
 def _verdicts(

@@ -108,7 +108,7 @@ def judged(
     referee: Referee, measured: Measurement, parent: Measurement | None, base: Measurement | None
 ) -> Measurement:
     """`measured` with its win rates over its parent and over the base, raw and length-controlled."""
-    before = _counted(referee.judge)
+    before = counted(referee.judge)
     wins: dict[str, dict[str, float]] = {}
     metrics = dict(measured.metrics)
     for name, opponent in ((PARENT, parent), (BASE, base)):
@@ -121,7 +121,7 @@ def judged(
         replace(row, judged={name: won[row.id] for name, won in wins.items() if row.id in won})
         for row in measured.rows
     )
-    stamp = _stamp(referee, [p for won in wins.values() for p in won.values()], before)
+    stamp = stamp_of(referee, [p for won in wins.values() for p in won.values()], before)
     return replace(measured, rows=rows, metrics=metrics, judge=stamp)
 
 
@@ -139,12 +139,14 @@ def _metrics(
     }
 
 
-def _counted(judge: Judge) -> Counters:
+def counted(judge: Judge) -> Counters:
+    """What a server has been asked so far; nothing of a judge that is no server."""
     return replace(judge.counters) if isinstance(judge, EndpointJudge) else Counters()
 
 
-def _stamp(referee: Referee, wins: Sequence[float], before: Counters) -> JudgeStamp:
-    now = _counted(referee.judge)
+def stamp_of(referee: Referee, wins: Sequence[float], before: Counters) -> JudgeStamp:
+    """What the judge has done since `before`, and the ties among `wins`."""
+    now = counted(referee.judge)
     return JudgeStamp(
         name=referee.name,
         compared=len(wins),

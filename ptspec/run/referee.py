@@ -9,7 +9,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.compare import Judgement
-from ptspec.evaluation.judging import Referee, preferences
+from ptspec.evaluation.judging import Referee, counted, preferences, stamp_of
 from ptspec.evaluation.measurement import Measurement
 from ptspec.model.device import find_device
 from ptspec.recipe.hints import did_you_mean, listed
@@ -99,8 +99,10 @@ def judgement(chosen: Chosen, measured: Sequence[Measurement]) -> Judgement:
     the question: `InputError`, and nothing has been written."""
     first = measured[0]
     referee = Referee(chosen.name, chosen.make(not first.settings.conversational))
+    before = counted(referee.judge)
     try:
         wins = {b: preferences(referee, first, measured[b]) for b in range(1, len(measured))}
     except StageError as error:
         raise InputError(*error.diagnostics) from error
-    return Judgement(chosen.name, wins)
+    everything = [p for won in wins.values() for p in won.values()]
+    return Judgement(chosen.name, wins, stamp_of(referee, everything, before))

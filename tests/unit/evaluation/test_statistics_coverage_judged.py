@@ -121,7 +121,7 @@ def test_differences_of_distinct_n_grams(n):
 
 
 def test_shares_near_0_and_1_at_other_confidences():
-    """Exactly, over all counts: none covers more than four points less than it should; counts are discrete."""
+    """Exactly, over all counts: none covers over four points less than it should; counts are discrete."""
     from test_statistics_coverage import binomial
 
     for confidence in (0.8, 0.9, 0.99):
