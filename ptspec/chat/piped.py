@@ -34,11 +34,11 @@ class Pipe:
         if any(answer.stopped for answer in turn.answers):
             raise KeyboardInterrupt
         for voice, answer in zip(session.voices, turn.answers, strict=True):
-            name = f"{voice.name}: " if len(session.voices) > 1 else ""
+            name = f"{clean(voice.name)}: " if len(session.voices) > 1 else ""
             print(name + clean(answer.text, keep_lines=True).strip(), file=self._out, flush=True)
 
     def remark(self, text: str) -> None:
-        print(text, file=self._beside)
+        print(clean(text, keep_lines=True), file=self._beside)
 
     def fault(self, error: InputError) -> None:
         print(render(error.diagnostics, Format.TEXT, False), end="", file=self._beside)

@@ -16,6 +16,7 @@ import typer
 
 from ptspec.commands.options import AllowCode, say
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.report.clean import clean
 
 if TYPE_CHECKING:
     from ptspec.evaluation.compare import Judgement
@@ -78,7 +79,7 @@ def eval(
 
     def listen(event: Event) -> None:
         if isinstance(event, EvaluationStarted):
-            print(f"{event.stage}: measuring on {event.rows:,} rows", file=screen, flush=True)
+            print(clean(f"{event.stage}: measuring on {event.rows:,} rows"), file=screen, flush=True)
 
     _must_go_together(compare, data, prompts, by, judge)
     question = ask(runs, data, compare, output, max_new_tokens, allow_code, prompts)
@@ -192,7 +193,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 def _as_json(value: object) -> str:
     """Dataclasses as objects, verdicts by their words."""
-    return json.dumps(value, indent=2, ensure_ascii=False, default=_plain)
+    return json.dumps(value, indent=2, default=_plain)
 
 
 def _plain(value: object) -> object:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.report.clean import clean
 from ptspec.report.faults import Format, render, wants_colour
 from ptspec.secrets import blotted
 
@@ -43,8 +44,13 @@ class WeightType(str, Enum):
 
 
 def say(text: str) -> None:
-    """Text for people, on stderr."""
-    print(blotted(text), file=sys.stderr)
+    """Text for people, on stderr: names of files and words of libraries among it."""
+    print(clean(blotted(text), keep_lines=True), file=sys.stderr)
+
+
+def show(text: str) -> None:
+    """Text for people that was asked for, on stdout."""
+    print(clean(blotted(text), keep_lines=True))
 
 
 def tell(diagnostics: Sequence[Diagnostic]) -> None:

@@ -15,6 +15,7 @@ from ptspec.commands.options import (
     PlanFormat,
     Recipe,
     say,
+    show,
     size_in_bytes,
     tell,
     time_in_seconds,
@@ -180,7 +181,10 @@ def _show_plan(
 
     planned = _checked(recipe, overrides, output)
     found = forecast(planned, device_memory=device_memory, fresh=fresh)
-    print(as_json(found) if format is PlanFormat.JSON else as_text(found).rstrip("\n"))
+    if format is PlanFormat.JSON:
+        print(as_json(found))
+    else:
+        show(as_text(found).rstrip("\n"))
     return planned
 
 

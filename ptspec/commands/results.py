@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ptspec.commands.options import AllowCode, WeightType, say
+from ptspec.commands.options import AllowCode, WeightType, say, show
 from ptspec.diagnostics import Diagnostic, Exit, InputError
 
 
@@ -18,7 +18,7 @@ def report(
     """Write the HTML report of a run again, from what lies in its folder."""
     from ptspec.report.html.write import write_run_report
 
-    print(write_run_report(run))
+    show(str(write_run_report(run)))
 
 
 def export(
@@ -83,6 +83,6 @@ def verify(
 
     found = verified(run)
     for line in found:
-        print(line.text)
+        show(line.text)
     if any(line.differs for line in found):
         raise typer.Exit(Exit.FAILED)

@@ -47,7 +47,7 @@ def _finished(board: Board, finished: RunFinished) -> list[Text]:
         Text(f"done in {words.duration(finished.seconds)}{checks}"),
         *([Text(f"report   {clean(finished.report)}")] if finished.report else []),
         Text(f"folder   {clean(_output(board, finished))}"),
-        Text.assemble("next     ", (next_command(board, finished), "bold")),
+        Text.assemble("next     ", (clean(next_command(board, finished)), "bold")),
     ]
 
 

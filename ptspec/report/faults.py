@@ -98,14 +98,15 @@ def as_github(diagnostic: Diagnostic) -> str:
     where = diagnostic.location
     fields = {"title": diagnostic.code}
     if where is not None:
-        fields["file"] = where.file
+        fields["file"] = _visible(where.file)
         if where.line is not None:
             fields["line"] = str(where.line)
         if where.line is not None and where.column is not None:
             fields["col"] = str(where.column)
             fields["endColumn"] = str(where.column + where.length)
     properties = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in fields.items())
-    text = "\n".join(filter(None, (diagnostic.message, diagnostic.hint, *diagnostic.notes)))
+    lines = filter(None, (diagnostic.message, diagnostic.hint, *diagnostic.notes))
+    text = "\n".join(_visible(line) for line in lines)
     return f"::{diagnostic.severity.value} {properties}::{_escaped(text)}"
 
 
@@ -165,7 +166,10 @@ def _visible(text: str) -> str:
     if text.isprintable():
         return text
     text = text.replace("\t", " ")
-    return "".join("\ufffd" if unicodedata.category(char) in ("Cc", "Cf", "Cs") else char for char in text)
+    return "".join("\ufffd" if unicodedata.category(char) in _INVISIBLE else char for char in text)
+
+
+_INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def _columns(text: str) -> int:

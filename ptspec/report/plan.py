@@ -41,7 +41,7 @@ def as_json(forecast: Forecast) -> str:
         "device_memory_bytes": forecast.device_memory,
         "stages": [_stage_json(one) for one in forecast.stages],
     }
-    return json.dumps(value, indent=2, ensure_ascii=False)
+    return json.dumps(value, indent=2)
 
 
 def count_in_words(count: int) -> str:
