@@ -124,7 +124,8 @@ class SourcePass:
         return self._read(_Part(file, last=lines.count(b"\n")), scan_lines(self.source, file, lines))
 
     def _read(self, part: _Part, items: Iterable[PlacedRow | Unreadable]) -> _Part:
-        key, compares, labels = self.repeats.key, bool(self.prompts) or self.is_held_out, self.seen.labels
+        key, labels, compares = self.repeats.key, self.seen.labels, bool(self.prompts) or self.is_held_out
+        judges, add_key, add_line = self.judges, part.keys.append, part.lines.append
         for item in items:
             if len(part.first) < KEPT:
                 part.first.append(item)
@@ -132,17 +133,17 @@ class SourcePass:
                 part.malformed += 1
                 part.unreadable += [item] if part.malformed <= SHOWN_LINES else []
                 continue
-            values = item.values
-            part.tally.rows += 1
-            part.keys.append(key(values))
-            part.lines.append(item.line)
-            for faults_of in self.judges:
+            _, line, values = item
+            add_key(key(values))
+            add_line(line)
+            for faults_of in judges:
                 for fault in faults_of(values):
-                    part.tally.add(fault, item.line)
+                    part.tally.add(fault, line)
             if compares:
-                self._compare(part, values, item.line)
+                self._compare(part, values, line)
             if labels is not None and (label := label_of(values.get("label"))) is not None:
                 part.labels[label] += 1
+        part.tally.rows = len(part.keys)
         return part
 
     def _compare(self, part: _Part, values: Mapping[str, Any], line: int) -> None:

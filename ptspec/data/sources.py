@@ -12,9 +12,9 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
@@ -90,10 +90,10 @@ def _rows(source: Source) -> Iterator[PlacedRow | Unreadable]:
 
 def scan_lines(source: Source, path: Path, lines: bytes) -> Iterator[PlacedRow | Unreadable]:
     """The rows of whole lines of a JSONL file; lines count from 1 there."""
-    for number, line in enumerate(io.BytesIO(lines), start=1):
-        if not line.isspace():
-            item = _json_row(path, number, line)
-            yield _renamed(item, source) if source.columns and isinstance(item, PlacedRow) else item
+    rows = _json_lines(path, io.BytesIO(lines))
+    if not source.columns:
+        return rows
+    return (_renamed(item, source) if isinstance(item, PlacedRow) else item for item in rows)
 
 
 def read_rows(source: Source) -> Iterator[PlacedRow]:
@@ -159,26 +159,35 @@ def _zstandard(path: Path) -> Any:
 
 def _read_jsonl(path: Path) -> Iterator[PlacedRow | Unreadable]:
     with _open(path) as file:
-        for number, line in enumerate(file, start=1):
-            if not line.isspace():
-                yield _json_row(path, number, line)
+        yield from _json_lines(path, file)
 
 
 _DECODER = json.JSONDecoder()
 _scan = _DECODER.scan_once  # type: ignore[attr-defined]
 
 
+def _json_lines(path: Path, file: Iterable[bytes]) -> Iterator[PlacedRow | Unreadable]:
+    """The short way for what nearly every line is, an object and a line break; others go to `_json_row`."""
+    for number, line in enumerate(file, start=1):
+        try:
+            text = line.decode()
+            value, end = _scan(text, 0)
+            is_plain = type(value) is dict and text[end:] == "\n"
+            if "\\u" in text and ("\\ud" in text or "\\uD" in text):  # half of a surrogate pair, perhaps
+                _encodable(value)
+        except (ValueError, StopIteration, RecursionError):
+            is_plain = False
+        if is_plain:
+            yield PlacedRow(path, number, value)
+        elif not line.isspace():
+            yield _json_row(path, number, line)
+
+
 def _json_row(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
+    begun = line.removeprefix(BOM)
     try:
-        text = line.decode()
-        value, end = _scan(text, 0)
-        if text[end:] not in ("\n", "", "\r\n"):
-            value = _DECODER.decode(text)
-        for item in value.values() if type(value) is dict else ():
-            if type(item) is not str or not item.isascii():
-                _encodable(item)
-    except StopIteration:
-        return _no_json(path, number, line)
+        value = _DECODER.decode(begun.decode())
+        _encodable(value)
     except json.JSONDecodeError as error:
         return Unreadable(path, number, error.colno, f"not valid JSON: {error.msg}")
     except UnicodeDecodeError as error:
@@ -190,17 +199,6 @@ def _json_row(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
     except ValueError as error:  # a number of thousands of digits
         return Unreadable(path, number, None, f"not valid JSON: {error}")
     return _row(path, number, value)
-
-
-def _no_json(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
-    """A line that does not begin with a value: with a byte order mark, a space, or something else."""
-    begun = line.removeprefix(BOM).lstrip()
-    if len(begun) < len(line):
-        found = _json_row(path, number, begun)
-        if isinstance(found, PlacedRow) or found.column is None:
-            return found
-        return replace(found, column=found.column + len(line) - len(begun))
-    return Unreadable(path, number, 1, "not valid JSON: Expecting value")
 
 
 def _encodable(value: Any) -> None:
