@@ -106,7 +106,7 @@ def as_github(diagnostic: Diagnostic) -> str:
             fields["endColumn"] = str(where.column + where.length)
     properties = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in fields.items())
     lines = filter(None, (diagnostic.message, diagnostic.hint, *diagnostic.notes))
-    text = "\n".join(_visible(line) for line in lines)
+    text = "\n".join(_visible(line) for text in lines for line in text.splitlines())
     return f"::{diagnostic.severity.value} {properties}::{_escaped(text)}"
 
 
