@@ -45,7 +45,14 @@ OURS: dict[type, tuple[str, ...]] = {
     Progress: ("on_train_begin", "on_step_end", "on_log"),
     Stopping: ("on_step_end",),
     Finite: ("on_pre_optimizer_step",),
-    Saving: ("on_train_begin", "on_step_begin", "on_pre_optimizer_step", "on_step_end", "on_save"),
+    Saving: (
+        "on_train_begin",
+        "on_epoch_begin",
+        "on_step_begin",
+        "on_pre_optimizer_step",
+        "on_step_end",
+        "on_save",
+    ),
 }
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import islice
 from typing import Any
 
 import torch
@@ -12,7 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.recipe.plan import Stage
-from ptspec.training.online import catch_up
+from ptspec.training.order import rows_of_step
 
 SHOWN = 8
 """Rows that are named; a batch may have hundreds."""
@@ -52,15 +51,21 @@ class Finite(TrainerCallback):  # type: ignore[misc]
     ) -> None:
         norm, losses = self._norm, torch.stack(self._losses)
         self._norm, self._losses = None, []
-        checked = losses if norm is None else torch.cat([losses, torch.as_tensor(norm).reshape(1).to(losses)])
-        *each, last = (math.isfinite(value) for value in checked.tolist())
-        if norm is None:
-            each.append(last)
-        if not all(each):
-            raise StageError(self._fault("loss", state, args, each.index(False)))
-        if norm is not None and not last and self.trainer.accelerator.scaler is None:
+        if hasattr(norm, "full_tensor"):
+            norm = norm.full_tensor()  # a sharded model's
+        also = [] if norm is None else [torch.as_tensor(norm).reshape(1).to(losses)]
+        values = torch.cat([losses, *also]).tolist()
+        self._check(values[: len(losses)], values[len(losses)] if also else None, state, args)
+
+    def _check(
+        self, losses: list[float], norm: float | None, state: TrainerState, args: TrainingArguments
+    ) -> None:
+        broken = next((number for number, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if broken is not None:
+            raise StageError(self._fault("loss", state, args, broken))
+        if norm is not None and not math.isfinite(norm) and self.trainer.accelerator.scaler is None:
             raise StageError(self._fault("gradient norm", state, args, None))
-        self.before = None if norm is None else float(norm)
+        self.before = norm
 
     def _fault(
         self, what: str, state: TrainerState, args: TrainingArguments, batch: int | None
@@ -78,16 +83,3 @@ class Finite(TrainerCallback):  # type: ignore[misc]
             hint=f"a lower learning_rate (now {args.learning_rate:g}) or max_grad_norm (now {limit})",
             notes=(*rows, "the weights are those of the step before"),
         )
-
-
-def rows_of_step(trainer: Any, done: int, batch: int | None = None) -> list[int]:
-    """Numbers of the training set's rows that this process takes in the step after `done` steps, without
-    repetition; of its batch number `batch`, or of all that accumulate into the step."""
-    loader = trainer.get_train_dataloader()
-    accumulated = trainer.args.gradient_accumulation_steps
-    epoch, within = divmod(done, max(1, math.ceil(len(loader) / accumulated)))
-    catch_up(loader, epoch)
-    loader.set_epoch(epoch)
-    batches = list(islice(loader.batch_sampler, within * accumulated, (within + 1) * accumulated))
-    chosen = batches if batch is None else batches[batch : batch + 1]
-    return list(dict.fromkeys(number for rows in chosen for number in rows))

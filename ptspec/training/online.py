@@ -1,10 +1,8 @@
-"""What the trainers of online methods keep between two steps and do not save: half-used completions, where in
-their data they are, and what a judge has said.
+"""What the trainers of online methods keep between two steps and do not save: half-used completions, and what
+a judge has said.
 
-transformers restores weights, optimizer, scheduler and random numbers. TRL's GRPO and RLOO trainers, and with
-them Nash-MD's, use one batch of completions for `steps_per_generation · num_iterations` steps, and shuffle
-their prompts anew each epoch with a generator of their own: both begin afresh when such a trainer is made
-again.
+TRL's GRPO and RLOO trainers, and with them Nash-MD's, use one batch of completions for
+`steps_per_generation · num_iterations` steps; a trainer that is made again samples anew.
 """
 
 from __future__ import annotations
@@ -18,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
-from trl.trainer.utils import RepeatSampler, split_tensor_dict
+from trl.trainer.utils import split_tensor_dict
 
 Completions = list[dict[str, Any]]
 """A batch of completions in the parts that steps take one by one: tensors, and a few plain values."""
@@ -95,14 +93,3 @@ def stored(folder: Path, process: int, device: torch.device, parts_wanted: int) 
 
 def _file(process: int) -> str:
     return f"half_used_completions_{process}.safetensors"
-
-
-def catch_up(dataloader: Any, epochs: int) -> None:
-    """Draws from the prompts' own generator what `epochs` epochs have drawn of it."""
-    sampler = dataloader
-    while (inner := getattr(sampler, "batch_sampler", None)) is not None:
-        sampler = inner
-    sampler = getattr(sampler, "sampler", None)
-    if isinstance(sampler, RepeatSampler) and sampler.shuffle:
-        for _ in range(epochs):
-            torch.randperm(sampler.num_samples, generator=sampler.generator)

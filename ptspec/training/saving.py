@@ -20,6 +20,7 @@ from ptspec.run.artifact import read_json, write_json
 from ptspec.training import online
 from ptspec.training.checkpoints import PREFIX, WRITING, publish_checkpoint, rotate
 from ptspec.training.online import Position, Remembering
+from ptspec.training.order import begin_epoch, catch_up
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,12 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         if self.judge is not None and (self.resumed_from / online.JUDGE).exists():
             self.judge.recall(read_json(self.resumed_from / online.JUDGE))
         if state.epoch is not None:
-            online.catch_up(kwargs["train_dataloader"], int(state.epoch))
+            catch_up(kwargs["train_dataloader"], int(state.epoch))
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        begin_epoch(kwargs["train_dataloader"], args.seed, int(state.epoch or 0))
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

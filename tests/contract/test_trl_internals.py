@@ -9,7 +9,7 @@ from transformers import Trainer
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
 from trl.trainer.utils import RepeatSampler, add_fused_lm_head, disable_dropout_in_model
 
-from ptspec.training.online import catch_up
+from ptspec.training.order import catch_up
 
 PARAMETERS = {
     "RLOOTrainer._calculate_rewards": (

@@ -1,6 +1,7 @@
 """A stage that is stopped after any step and begun again trains the same bytes: also from the middle of a
 generation buffer, in a later epoch, and after a step that failed."""
 
+import contextlib
 from dataclasses import replace
 
 import pytest
@@ -16,6 +17,9 @@ from ptspec.model.device import find_device
 from ptspec.model.handover import prepare
 from ptspec.recipe.plan import AdapterSpec, ModelSpec, Source, Stage, TrackingSpec
 from ptspec.rewards.builtin import builtin
+from ptspec.training import train as training
+from ptspec.training.order import catch_up, rows_of_step
+from ptspec.training.saving import Saving
 from ptspec.training.tracking import Watched
 from ptspec.training.train import Job, Signals, train
 from ptspec.training.wish import Wish
@@ -38,6 +42,9 @@ ONLINE = {
 }
 
 
+OFFLINE = {name: ONLINE[name] for name in ("learning_rate", "lr_scheduler_type", "save_steps")}
+
+
 @pytest.fixture(scope="module")
 def bases():
     return Bases(ModelSpec(str(ROOT / "data/base_model"), local=True), find_device())
@@ -51,7 +58,7 @@ def job_in(folder, bases, method, signals, **config):
         handover=None,
         data="train",
         adapter=LORA,
-        config={**ONLINE, "beta": 0.05, **config},
+        config={**(ONLINE | {"beta": 0.05} if signals.rewards else OFFLINE), **config},
     )
     source = {"train": Source("train", (ROOT / "data/train.jsonl",), limit=ROWS)}
     dataset = load(source, "train", stage.method.rows, seed=1)
@@ -115,6 +122,53 @@ def test_stopped_and_begun_again(whole, bases, tmp_path, step):
     assert first.losses | second.losses == losses
     assert min(second.losses) == step + 1
     assert adapter(tmp_path) == expected
+
+
+@pytest.mark.parametrize("strategy", ["random", "group_by_length"])
+def test_rows_keep_their_order_in_a_later_epoch(bases, tmp_path, strategy):
+    config = {"train_sampling_strategy": strategy, "per_device_train_batch_size": 2, "max_steps": 9}
+    runs = [(tmp_path / "whole", [None]), (tmp_path / "stopped", [6, None])]
+    for folder, stops in runs:
+        for stop in stops:
+            heard = At(stop)
+            with contextlib.suppress(Interrupted):
+                train(job_in(folder, bases, "sft", Signals(), **config), heard, heard.wish)
+    assert adapter(tmp_path / "stopped") == adapter(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("method", "config"),
+    [
+        ("sft", {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2}),
+        ("sft", {"per_device_train_batch_size": 2, "train_sampling_strategy": "group_by_length"}),
+        ("grpo", {}),
+    ],
+)
+def test_the_rows_of_a_step_are_known_afterwards(bases, tmp_path, method, config):
+    """Each batch that comes out of the data loader, against the rows that are named."""
+    job = job_in(tmp_path, bases, method, LENGTH if method == "grpo" else Signals(), **config)
+    trainer = training._trainer(job, tmp_path)
+    saving = Saving(trainer, tmp_path, None)
+    column = "prompt" if method == "grpo" else "input_ids"
+    rows = {str(row): number for number, row in enumerate(trainer.train_dataset[column])}
+    taken, accumulated = [], trainer.args.gradient_accumulation_steps
+    for epoch in range(3):
+        loader = trainer.get_train_dataloader()
+        trainer.state.epoch = float(epoch)
+        saving.on_epoch_begin(trainer.args, trainer.state, trainer.control, train_dataloader=loader)
+        catch_up(loader, epoch)
+        loader.set_epoch(epoch)
+        for batch in loader:
+            if method == "grpo":
+                texts = [one["prompt"] for one in batch]
+            else:
+                pairs = zip(batch["input_ids"], batch["attention_mask"], strict=True)
+                texts = [ids[mask.bool()].tolist() for ids, mask in pairs]
+            taken.append({rows[str(text)] for text in texts})
+    steps = [taken[first : first + accumulated] for first in range(0, len(taken), accumulated)]
+    for done, batches in enumerate(steps):
+        assert set(rows_of_step(trainer, done)) == set().union(*batches), done
+        assert set(rows_of_step(trainer, done, 0)) == batches[0], done
 
 
 def test_the_steps_before_one_that_fails_are_saved(bases, tmp_path):

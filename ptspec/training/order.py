@@ -1,0 +1,60 @@
+"""The order in which a trainer takes its rows: the same for an epoch whether or not the trainer was made
+anew in between, and known afterwards.
+
+transformers' random order depends on seed and epoch alone. TRL's for prompts comes from a generator that goes
+on from epoch to epoch and begins anew in a new trainer; that of rows grouped by length from torch's own.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import islice
+from typing import Any
+
+import torch
+from accelerate.data_loader import SeedableRandomSampler
+from torch.utils.data import SequentialSampler
+from transformers.trainer_pt_utils import LengthGroupedSampler
+from trl.trainer.utils import RepeatSampler
+
+KNOWN = (SeedableRandomSampler, RepeatSampler, SequentialSampler, LengthGroupedSampler)
+
+
+def begin_epoch(dataloader: Any, seed: int, epoch: int) -> None:
+    """Before the first batch of an epoch: its order from `seed` and `epoch`, where it is not so already."""
+    sampler = _sampler(dataloader)
+    if isinstance(sampler, LengthGroupedSampler):
+        sampler.generator = torch.Generator().manual_seed(seed + epoch)
+
+
+def catch_up(dataloader: Any, epochs: int) -> None:
+    """Draws from the prompts' own generator what `epochs` epochs have drawn of it."""
+    sampler = _sampler(dataloader)
+    if isinstance(sampler, RepeatSampler) and sampler.shuffle:
+        for _ in range(epochs):
+            torch.randperm(sampler.num_samples, generator=sampler.generator)
+
+
+def rows_of_step(trainer: Any, done: int, batch: int | None = None) -> list[int]:
+    """Numbers of the training set's rows that this process takes in the step after `done` steps, without
+    repetition: of its batch number `batch`, or of all that accumulate into the step. None where the order
+    cannot be known afterwards."""
+    loader = trainer.get_train_dataloader()
+    if not isinstance(_sampler(loader), KNOWN):
+        return []
+    accumulated = trainer.args.gradient_accumulation_steps
+    epoch, within = divmod(done, max(1, math.ceil(len(loader) / accumulated)))
+    catch_up(loader, epoch)
+    loader.set_epoch(epoch)
+    begin_epoch(loader, trainer.args.seed, epoch)
+    batches = list(islice(loader.batch_sampler, within * accumulated, (within + 1) * accumulated))
+    chosen = batches if batch is None else batches[batch : batch + 1]
+    return list(dict.fromkeys(number for rows in chosen for number in rows))
+
+
+def _sampler(dataloader: Any) -> Any:
+    """The innermost sampler, which says the order of the rows; None for a stream."""
+    sampler = dataloader
+    while (inner := getattr(sampler, "batch_sampler", None)) is not None:
+        sampler = inner
+    return None if sampler is dataloader else getattr(sampler, "sampler", None)
