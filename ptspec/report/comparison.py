@@ -139,7 +139,22 @@ def _rows(comparison: Comparison, b: int) -> tuple[list[Line], list[str]]:
             lines.append(Line("accuracy", words.NOTHING, words.NOTHING, "", "", "not measured", "dim"))
         if shown[effect.metric].label not in zero:
             lines.append(_effect(effect, shown[effect.metric]))
+        if effect.metric == "bits_per_byte" and any(e.metric == "response_length" for e in effects):
+            lines += _perplexity(comparison, b)
     return lines + [_win_rate(rate, b, comparison) for rate in comparison.win_rates if rate.b == b], zero
+
+
+def _perplexity(comparison: Comparison, b: int) -> list[Line]:
+    """Bits per byte in other units, where both count in the same tokens: told, not tested once more."""
+    values = [comparison.values[i].get("perplexity") for i in (0, b)]
+    figures = [figure for figure in values if figure is not None]
+    if len(figures) < 2:
+        return []
+    shown = measure("perplexity", figures)
+    one, other = figures[0].value, figures[1].value
+    first, second = shown.number(one, shown.decimals), shown.number(other, shown.decimals)
+    change = shown.delta(other - one, shown.decimals)
+    return [Line(shown.label, first, second, change, "", "as bits per byte", "dim")]
 
 
 def _seen(effect: Effect) -> bool:

@@ -58,6 +58,8 @@ def ask(
     if compare and len(asked) < 2:
         hint = "pt eval --compare outputs/a outputs/b"
         raise InputError(Diagnostic("wrong-usage", "--compare takes two or more policies", hint=hint))
+    if data is not None:
+        _must_be_measurable(data)
     held = None if data is None else held_out(data, max_new_tokens, prompts, asked[0])
     if held is None and (without := [target for target in asked if target.stored is None]):
         raise InputError(_not_evaluated(without[0]))
@@ -67,6 +69,19 @@ def ask(
         for target in asked:
             model_spec(target.model, target.recipe, allow_code=allow_code)
     return Question(tuple(asked), held, output, allow_code)
+
+
+def _must_be_measurable(data: Path) -> None:
+    """Refuses a file without rows, or whose rows offer nothing to measure."""
+    if not data.is_file():
+        raise InputError(Diagnostic("missing-file", f"there is no file {data}", Location("--data")))
+    rows = load_evaluation({"data": Source("data", (data.absolute(),))}, "data")
+    if not rows:
+        raise InputError(Diagnostic("empty-data", f"{data} has no rows", Location(str(data))))
+    if not any(row.prompt or row.expected for row in rows):
+        message = f"no row of {data} can be measured; it has the columns {', '.join(rows[0].columns)}"
+        hint = "rows are messages, text, prompt with completion, chosen and rejected, or a prompt alone"
+        raise InputError(Diagnostic("missing-column", message, Location(str(data)), hint=hint))
 
 
 def judge_name(asked: Sequence[Target], name: str | None) -> str | None:
@@ -146,8 +161,6 @@ def _not_evaluated(target: Target) -> Diagnostic:
 
 def held_out(path: Path, max_new_tokens: int | None, prompts: int | None, first: Target) -> Held:
     """The rows of the file at `path`; settings that are not given are those of the recipe of `first`."""
-    if not path.is_file():
-        raise InputError(Diagnostic("missing-file", f"there is no file {path}", Location("--data")))
     asked = first.recipe.get("eval") or {}
     tokens = max_new_tokens or asked.get("max_new_tokens", EvaluationSpec.max_new_tokens)
     refusals = asked.get("refusals") or ()

@@ -200,3 +200,20 @@ def test_models_of_other_bases_and_tokenizers_on_some_rows(small_run, tmp_path):
     assert not names & {"response_length", "kl"}
     assert any("different tokenizers" in note for note in found["notes"])
     assert len(found["changes"]["prompts"]) == 2 and found["slices"]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"foo": 1}\n', "no row of .* can be measured; it has the columns foo"),
+        ("", "has no rows"),
+        ('{"prompt":', "JSON"),
+    ],
+)
+def test_data_that_offers_nothing_is_told(small_run, tmp_path, text, says):
+    (tmp_path / "held.jsonl").write_text(text)
+    done = pt(
+        "eval", small_run.output / "sft", "--data", tmp_path / "held.jsonl", "--output", tmp_path / "out"
+    )
+    assert done.code == 2 and re.search(says, done.stderr), done.stderr
+    assert not (tmp_path / "out").exists()
