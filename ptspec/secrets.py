@@ -22,7 +22,7 @@ _BY_FORM = re.compile(
 _VARIABLE = re.compile(r"(?i)(^|_)(token|key|secret|password|passwd|credentials?|auth)s?$")
 _NAME = (
     r"(?:[\w-]*(?:api_?key|(?:hub|hf|access|auth|api|bearer)_?token|secret|passw(?:or)?d|authorization)"
-    r"|api_key_env|token)"
+    r"|api_key_env|token|(?<=[?&])key)"
 )
 _PAIR = re.compile(rf'(?i)((?<![\w-])"?{_NAME}"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,"{{}}\[\]]+)')
 

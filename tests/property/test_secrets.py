@@ -44,6 +44,7 @@ def test_users_and_passwords_in_addresses(text, safe):
         ('"api_key_env": "OPENAI_API_KEY"', '"api_key_env": "OPENAI_API_KEY"'),
         ('"api_key_env": "abc def"', '"api_key_env": "*******"'),
         ('"pad_token": "<pad>", "token": {"a": 1}', '"pad_token": "<pad>", "token": {"a": 1}'),
+        ("http://h/v1?key=abc&x=1", "http://h/v1?key=*******"),
         ('"password": "cut off', '"password": "*******'),
     ],
 )
