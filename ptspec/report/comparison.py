@@ -5,6 +5,7 @@ Takes a finished comparison and words it; computes nothing.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -154,7 +155,7 @@ def _perplexity(comparison: Comparison, b: int) -> list[Line]:
     one, other = figures[0].value, figures[1].value
     first, second = shown.number(one, shown.decimals), shown.number(other, shown.decimals)
     change = shown.delta(other - one, shown.decimals)
-    return [Line(shown.label, first, second, change, "", "as bits per byte", "dim")]
+    return [Line(shown.label, first, second, change, "", "as above", "dim")]
 
 
 def _seen(effect: Effect) -> bool:
@@ -233,15 +234,23 @@ def _fitting(lines: Sequence[Line], width: int) -> list[Text]:
     if max(line.cell_len for line in table) <= width:
         return table
     short = [replace(x, verdict=x.verdict.replace(Verdict.NOT_SHOWN.value, "not shown")) for x in lines]
-    return _table(short, "  ")
+    table = _table(short, "  ")
+    if max(line.cell_len for line in table) <= width:
+        return table
+    return _table([replace(x, label=_brief(x.label)) for x in short], "  ")
+
+
+def _brief(label: str) -> str:
+    """Without its unit, and without the letter that the column's head has."""
+    return re.sub(r"^win rate of \w, ", "win rate, ", re.sub(r"(?<=\w) \([^()]*\)$", "", label))
 
 
 def _win_rate(rate: WinRate, b: int, comparison: Comparison) -> Line:
     several = len({other.label for other in comparison.win_rates}) > 1
+    by = f", {clean(rate.label)}" if several or rate.judge else ""
     low, high = (words.fixed(100 * (bound or 0.0), 1) for bound in (rate.rate.low, rate.rate.high))
     return Line(
-        f"win rate of {ascii_lowercase[b % 26]}"
-        + (f", {clean(rate.label)}" if several or rate.judge else ""),
+        "  at equal length" if rate.controlled else f"win rate of {ascii_lowercase[b % 26]}{by}",
         "",
         "",
         words.percent(rate.rate.value),

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
 
-from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate
+from ptspec.evaluation.comparison import Comparison, Effect, Slice, Verdict, WinRate
 from ptspec.events import Figure
 from ptspec.report.comparison import comparison_table, comparison_text
 
@@ -89,3 +90,34 @@ def test_notes_and_names_are_cleaned():
     assert "a: a " in text
     assert "note: mind this" in text
     assert "\x1b" not in text
+
+
+JUDGED = tuple(
+    WinRate("fair", 0, 1, figure, 90, 20, 50, 0.001, 0.01, Verdict.BETTER, judge=True, controlled=controlled)
+    for figure, controlled in ((Figure(0.625, 0.55, 0.69), False), (Figure(0.58, 0.51, 0.65), True))
+)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_judges_win_rates_stand_below_raw_then_at_equal_length(width):
+    text = comparison_text(comparison(rates=(RATE, *JUDGED)), width=width)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= width
+    at = next(i for i, line in enumerate(lines) if "judge fair" in line and "[55.0, 69.0]" in line)
+    assert lines[at + 1].split()[:3] == ["at", "equal", "length"] and "[51.0, 65.0]" in lines[at + 1]
+    assert "win rate by judge fair (62.5 % [55.0, 69.0])" in " ".join(text.split())
+
+
+def test_slices_follow_metric_by_metric():
+    pets = Slice("pets", 90, EFFECTS[:3], ())
+    towns = Slice("tow\x1b[31mns", 70, EFFECTS[:3], ())
+    sliced = replace(comparison(), slices=(pets, towns), by="topic", of=400)
+    lines = comparison_text(sliced, "data/eval.jsonl", 80).splitlines()
+    assert lines[0].startswith("160 prompts of data/eval.jsonl (of 400, by the seed)")
+    at = next(i for i, line in enumerate(lines) if line.startswith("accuracy by topic"))
+    assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["pets", "towns"]
+    assert not any(line.startswith("response length by") for line in lines), "it only describes"
+
+
+def test_where_nobody_looks_on_one_line_says_it():
+    assert len(comparison_text(comparison()).splitlines()[-1]) > 100
