@@ -80,8 +80,9 @@ class Saving(TrainerCallback):  # type: ignore[misc]
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        # A run that was killed while it removed an old checkpoint left part of it.
-        rotate(self.checkpoints, args.save_total_limit)
+        if state.is_world_process_zero:
+            # A run that was killed while it removed an old checkpoint left part of it.
+            rotate(self.checkpoints, args.save_total_limit)
         if self.resumed_from is None:
             return
         self.saved = state.global_step
