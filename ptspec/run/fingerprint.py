@@ -27,6 +27,7 @@ from ptspec.recipe.plan import (
     Source,
     Stage,
 )
+from ptspec.run.artifact import hash_file
 
 VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 FORMAT = 1
@@ -138,11 +139,6 @@ def hash_folder(folder: Path) -> str:
     names = [*TOKENIZER_FILES, "config.json", "adapter_config.json"]
     files = sorted([*folder.glob("*.safetensors"), *(folder / name for name in names)])
     return digest([[file.name, hash_file(file)] for file in files if file.is_file()])
-
-
-def hash_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(value: Any) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import BASE
-from ptspec.run.artifact import AGGREGATES, finished_record
-from ptspec.run.fingerprint import hash_file, hash_folder
+from ptspec.run.artifact import AGGREGATES, finished_record, hash_file
+from ptspec.run.fingerprint import hash_folder
 from ptspec.run.manifest import KeptFolder, peek_manifest
 
 CHANGED = "its files are no longer those that were saved"

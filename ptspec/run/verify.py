@@ -10,8 +10,8 @@ from typing import Any
 from ptspec.data.sources import content_hash
 from ptspec.recipe.places import Places
 from ptspec.recipe.plan import Source
-from ptspec.run.artifact import RECORD, finished_record
-from ptspec.run.fingerprint import hash_file, hash_folder
+from ptspec.run.artifact import RECORD, finished_record, hash_file
+from ptspec.run.fingerprint import hash_folder
 from ptspec.run.ledger import files_in
 from ptspec.run.manifest import KeptFolder, Manifest, open_manifest
 

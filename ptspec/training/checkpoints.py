@@ -3,12 +3,11 @@ and verified before they are read. A damaged one is set aside and the one before
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
-from ptspec.run.artifact import write_json
+from ptspec.run.artifact import hash_file, write_json
 
 SEAL = "sealed.json"
 PREFIX = "checkpoint-"
@@ -76,15 +75,10 @@ def _fault(checkpoint: Path) -> str | None:
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(checkpoint)): _hash(path)
+        str(path.relative_to(checkpoint)): hash_file(path)
         for path in sorted(checkpoint.rglob("*"))
         if path.is_file() and path.name != SEAL
     }
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def step_of(checkpoint: Path) -> int:
