@@ -60,10 +60,12 @@ class Hashes:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self._model: str | None = None
+        self._model_files: list[Any] = []
         self._sources: dict[str, Any] = {}
 
     def model(self) -> str:
         if self._model is None:
+            self._model_files = _stamps(self._plan.model)
             self._model = hash_model(self._plan.model)
         return self._model
 
@@ -78,6 +80,19 @@ class Hashes:
         source = self._plan.data[name]
         if self._hash_source(source) != self._sources.get(name):
             raise StageError(_changed_data(source))
+
+    def model_must_be_unchanged(self) -> None:
+        """Raises `StageError` where a file of the base model was written to since it was hashed (by size and
+        time: hashing it again may take minutes)."""
+        if self._model is not None and _stamps(self._plan.model) != self._model_files:
+            raise StageError(
+                Diagnostic(
+                    "model-changed",
+                    f"the base model in {self._plan.model.path} changed after this run had begun",
+                    pointer="/model",
+                    hint="start the same command again when the model is as it should be",
+                )
+            )
 
     def file(self, name: str) -> str:
         """The hash of a file that a recipe names, found from the working directory or beside the recipe."""
@@ -136,9 +151,19 @@ def hub_commit(spec: ModelSpec) -> str | None:
 
 def hash_folder(folder: Path) -> str:
     """SHA-256 over the files of a model or adapter folder that decide what it computes."""
+    return digest([[file.name, hash_file(file)] for file in _deciding(folder)])
+
+
+def _deciding(folder: Path) -> list[Path]:
     names = [*TOKENIZER_FILES, "config.json", "adapter_config.json"]
     files = sorted([*folder.glob("*.safetensors"), *(folder / name for name in names)])
-    return digest([[file.name, hash_file(file)] for file in files if file.is_file()])
+    return [file for file in files if file.is_file()]
+
+
+def _stamps(spec: ModelSpec) -> list[Any]:
+    """Name, bytes and time of the last write of each file of a local model."""
+    files = [(file.name, file.stat()) for file in _deciding(Path(spec.path))] if spec.local else []
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
 
 
 def digest(value: Any) -> str:

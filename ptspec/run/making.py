@@ -74,6 +74,7 @@ class Maker:
         handed_over = self._handed_over(stage, incoming, dataset)
         bring = self.bases.give_away if changes_weights(stage, incoming) else self.bases.get
         base = bring(stage.adapter, incoming)
+        self.hashes.model_must_be_unchanged()
         return Job(
             stage=stage,
             base=base,

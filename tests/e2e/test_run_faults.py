@@ -343,6 +343,24 @@ def test_data_that_changes_under_the_run(tmp_path):
     assert reasons == ["data changed", None]
 
 
+def test_a_base_model_that_changes_under_the_run(tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(ROOT / "data/base_model", model)
+
+    def change(recipe):
+        recipe["model"] = {"path": str(model)}
+        recipe.pop("eval")
+
+    def hear(event):
+        if isinstance(event, StageFinished) and event.stage == "sft":
+            weights = model / "model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:-1] + b"\x00")
+
+    ran = run_here(write_recipe(tmp_path, change), tmp_path / "out", hear)
+    assert "model-changed: the base model in" in ran.told and ran.told.endswith("| /model")
+    assert not (tmp_path / "out" / "dpo").exists()
+
+
 def test_a_second_run_on_the_folder_is_refused(undisturbed, tmp_path):
     recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
     second = []
