@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -184,7 +185,9 @@ def _show_plan(
     if format is PlanFormat.JSON:
         print(as_json(found))
     else:
-        show(as_text(found).rstrip("\n"))
+        # Through a pipe a line stays a line.
+        width = shutil.get_terminal_size((10_000, 24)).columns
+        show(as_text(found, width).rstrip("\n"))
     return planned
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from textwrap import wrap
 from typing import Any
 
 from ptspec.methods.types import Yields
@@ -23,10 +25,25 @@ _HEADER = (
 _RIGHT = ("steps", "tokens", "trains", "memory")
 
 
-def as_text(forecast: Forecast) -> str:
-    """The stages in a table, then the memory by part, the disk, what to change, what is not known."""
+def as_text(forecast: Forecast, width: int) -> str:
+    """The stages in a table, then, in `width` columns, the memory by part, the disk, what to change, what is
+    not known."""
     rows = [_HEADER, *(_row(one) for one in forecast.stages)]
-    return "\n".join([*_table(rows), "", *_below(forecast)]) + "\n"
+    below = (line for text in _below(forecast) for line in _wrapped(text, width))
+    return "\n".join([*_table(_without_empty(rows)), "", *below]) + "\n"
+
+
+def _without_empty(rows: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
+    """Without the columns in which no stage has anything to say."""
+    kept = [column for column in zip(*rows, strict=True) if any(column[1:])]
+    return list(zip(*kept, strict=True))
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """A number stays on the line of its unit."""
+    kept = re.sub(r"(?<=\d) (?=[kMGT]?B\b)", "\u00a0", text)
+    lines = wrap(kept, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
+    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def as_json(forecast: Forecast) -> str:

@@ -93,6 +93,7 @@ def starter(chain: str | None, model: str | None, data: Path | None) -> dict[str
     if held_out is not None:
         sources["heldout"] = {"path": _place(held_out)}
     return {
+        "$schema": _place(folder("schemas") / "recipe.schema.json"),
         "version": VERSION,
         "seed": 42,
         "model": {"path": model or _place(folder("data") / "base_model")},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_the_table_names_hand_over_and_reference_in_words(pt, recipe):
     code, out, _ = pt("plan", recipe(stage("sft"), *handed, stage("reward")))
     assert code == 0
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert lines[0] == "stage method from hand-over reference data steps tokens trains memory note"
+    assert lines[0] == "stage method from hand-over reference data steps tokens trains memory"
     assert lines[1].startswith("sft sft base new LoRA – train 50 21 ")
     assert lines[2].startswith("dpo0 dpo sft continue sft, frozen train 50 21 ")
     assert lines[3].startswith("dpo1 dpo sft merge, new LoRA sft, frozen train 50 21 ")
@@ -143,3 +144,11 @@ def test_numbers_in_words():
     assert [count_in_words(n) for n in (160, 61_000, 163_840, 8_030_261_248)] == [
         *("160", "61 k", "0.164 M", "8.03 B")
     ]
+
+
+def test_what_stands_below_the_table_fits_the_terminal(pt, recipe, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = pt("plan", recipe(stage("sft"), stage("dpo")))
+    below = out.split("\n\n")[1].splitlines()
+    assert max(map(len, below)) <= 80
+    assert not any(re.search(r"\d$|^\s*[kM]?B\b", line) for line in below), "a number apart from its unit"
