@@ -12,8 +12,12 @@ from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.estimate.steps import Steps, count
+from ptspec.recipe.hints import listed
 from ptspec.recipe.plan import Mix, Plan, Source, Stage
 from ptspec.recipe.text import join
+
+UNREAD = 0.1
+"""Share of a source's rows that a mix may leave unread without a word."""
 
 
 def check_stages(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
@@ -21,6 +25,7 @@ def check_stages(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     for stage in plan.stages:
         settings = Settings(stage, plan.compute, gpu=False)
         yield from _loss_of_a_part(plan, stage, seen)
+        yield from _unread(plan, stage, seen)
         rows = _rows(plan, settings, seen)
         if not rows or settings.value("packing"):
             continue
@@ -51,6 +56,25 @@ def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Itera
         if stage.config.get("assistant_only_loss") and is_plain:
             message = f'"assistant_only_loss" needs chats; the rows of "{name}" are plain text'
             yield _contradiction(stage, "assistant_only_loss", message, "leave it out")
+
+
+def _unread(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """Rows that a mix never comes to: an epoch ends where the first of its sources is used up."""
+    mix = plan.data[stage.data]
+    if not isinstance(mix, Mix) or any(name not in seen or not seen[name].rows for name in mix.weights):
+        return
+    counts = {name: seen[name].rows for name in mix.weights}
+    first = min(counts, key=lambda name: counts[name] / mix.weights[name])
+    drawn = counts[first] / mix.weights[first]
+    for name, there in counts.items():
+        unread = round(there - drawn * mix.weights[name])
+        if unread > UNREAD * there:
+            message = (
+                f'stage "{stage.name}": an epoch of "{mix.name}" ends when "{first}" is used up: some '
+                f'{unread:,} of {there:,} rows of "{name}" are never read'
+            )
+            hint = f"in proportion to their rows: {listed(f'{n} {c:,}' for n, c in counts.items())}"
+            yield Diagnostic("rows-unread", message, None, mix.at, hint, severity=Severity.WARNING)
 
 
 def _contradiction(stage: Stage, field: str, message: str, hint: str) -> Diagnostic:
