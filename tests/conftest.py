@@ -1,107 +1,22 @@
-"""Real runs of a small recipe on the shipped base, made once and looked at by many tests."""
+"""A real run of a small recipe on the shipped base, made once and looked at by many tests."""
 
 from __future__ import annotations
 
-import copy
-import json
-import os
-import subprocess
-import sys
-from dataclasses import dataclass, field
-from pathlib import Path
-
 import pytest
+from small import RECIPE, ROOT, WEIGHTS, Finished, Ran, SmallRun, pt, run_here, run_small, write_recipe
 
-from ptspec.diagnostics import Exit, PtError
-from ptspec.events import Event
-from ptspec.run.options import Options
-from ptspec.run.preflight import preflight
-from ptspec.run.session import execute
-
-# Tiny models run as fast on one thread, and tests may run beside one another.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
-ROOT = Path(__file__).parent.parent
-WEIGHTS = "adapter_model.safetensors"
-
-RECIPE = {
-    "version": 1,
-    "name": "small",
-    "seed": 7,
-    "model": {"path": str(ROOT / "data/base_model")},
-    "adapter": {"use_lora": True, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"},
-    "data": {
-        "train": {"path": str(ROOT / "data/train.jsonl"), "limit": 96},
-        "heldout": {"path": str(ROOT / "data/eval.jsonl"), "limit": 16},
-    },
-    "stages": [
-        {
-            "name": "sft",
-            "method": "sft",
-            "data": "train",
-            "config": {"learning_rate": 2e-3, "max_steps": 6, "per_device_train_batch_size": 8},
-        },
-        {
-            "name": "dpo",
-            "method": "dpo",
-            "data": "train",
-            "config": {"learning_rate": 5e-4, "max_steps": 4, "per_device_train_batch_size": 8},
-        },
-    ],
-    "eval": {"data": "heldout", "max_new_tokens": 16, "samples": 4},
-}
-
-
-@dataclass(frozen=True)
-class Finished:
-    """A command that has ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-
-def pt(*arguments: object, cwd: Path = ROOT) -> Finished:
-    """Runs `pt` as a user would, in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "ptspec.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        check=False,
-    )
-    return Finished(done.returncode, done.stdout, done.stderr)
-
-
-def write_recipe(folder: Path, change=None) -> Path:
-    """The small recipe in `folder`, after `change` has had it."""
-    recipe = copy.deepcopy(RECIPE)
-    if change is not None:
-        change(recipe)
-    path = folder / "recipe.json"
-    path.write_text(json.dumps(recipe, indent=2))
-    return path
-
-
-@dataclass(frozen=True)
-class SmallRun:
-    recipe: Path
-    output: Path
-    done: Finished
-
-    def metrics(self, stage: str) -> list[dict]:
-        lines = (self.output / stage / "metrics.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
-
-    def record(self, stage: str) -> dict:
-        return json.loads((self.output / stage / "stage.json").read_text())
-
-
-def run_small(folder: Path, change=None) -> SmallRun:
-    recipe = write_recipe(folder, change)
-    return SmallRun(recipe, folder / "out", pt("run", recipe, "--output", folder / "out"))
+__all__ = [
+    "RECIPE",
+    "ROOT",
+    "WEIGHTS",
+    "Finished",
+    "Ran",
+    "SmallRun",
+    "pt",
+    "run_here",
+    "run_small",
+    "write_recipe",
+]
 
 
 @pytest.fixture(scope="session")
@@ -110,44 +25,3 @@ def small_run(tmp_path_factory) -> SmallRun:
     run = run_small(tmp_path_factory.mktemp("small"))
     assert run.done.code == 0, run.done.stderr
     return run
-
-
-@dataclass
-class Ran:
-    """A run in this process. `error` is what it ended with."""
-
-    output: Path
-    error: PtError | None = None
-    events: list[Event] = field(default_factory=list)
-
-    @property
-    def told(self):
-        """The one fault, as text; of its exit code the test is sure too."""
-        assert self.error is not None, "the run went through"
-        assert self.error.exit is Exit.FAILED, self.error
-        (one,) = self.error.diagnostics
-        return f"{one.code}: {one.message} | {one.hint} | {' | '.join(one.notes)} | {one.pointer}"
-
-    @property
-    def weights(self):
-        assert self.error is None, self.error.diagnostics
-        stages = sorted(self.output.glob(f"*/{WEIGHTS}"))
-        return {path.parent.name: path.read_bytes() for path in stages}
-
-
-def run_here(recipe: Path, output: Path, hear=None, options: Options | None = None) -> Ran:
-    """Runs a recipe in this process, which has its libraries loaded; `hear` gets every event."""
-    plan = preflight(recipe, (), output).plan
-    assert plan is not None
-    ran = Ran(output)
-
-    def listen(event):
-        ran.events.append(event)
-        if hear is not None:
-            hear(event)
-
-    try:
-        execute(plan, listen, options or Options(allow_code=True))
-    except PtError as error:
-        ran.error = error
-    return ran

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, pt, run_small, write_recipe
+from small import ROOT, pt, run_small, write_recipe
 
 from ptspec.run.again import differences, read_again
 from ptspec.run.manifest import open_manifest

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Finished, pt, write_recipe
+from small import ROOT, Finished, pt, write_recipe
 
 from ptspec import cli
 from ptspec.diagnostics import InputError

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import pt, write_recipe
+from small import pt, write_recipe
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import pt
+from small import pt
 
 from ptspec.diagnostics import InputError
 from ptspec.run.verify import verify as verified

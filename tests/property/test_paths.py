@@ -8,9 +8,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
 from hypothesis import example, given
 from hypothesis import strategies as st
+from small import ROOT
 
 from ptspec import cli
 from ptspec.diagnostics import InputError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import ROOT, write_recipe
+from small import ROOT, write_recipe
 
 from ptspec import cli
 from ptspec.diagnostics import Diagnostic
