@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptspec.data.fault import Tally
 from ptspec.data.formats import EvaluationRow, evaluation_row, shape_for, to_trl, wanted
+from ptspec.data.row_faults import Use, judge
 from ptspec.data.sources import read_rows, shown
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.methods.types import Rows
@@ -31,7 +34,8 @@ def load(data: Mapping[str, Source | Mix], name: str, rows: Rows, seed: int) -> 
     if isinstance(source, Mix):
         parts = [load(data, part, rows, seed) for part in source.weights]
         return datasets.interleave_datasets(parts, probabilities=list(source.weights.values()), seed=seed)
-    converted = datasets.Dataset.from_list(list(_convert(_raw(source), source, rows)))
+    raw = _raw(source) if source.hub is None else _sound(_raw(source), source, rows)
+    converted = datasets.Dataset.from_list(list(_convert(raw, source, rows)))
     # KTOTrainer takes rows in file order and mismatches neighbours for its reference point: the two halves of
     # a pair, side by side, would be each other's mismatch, with the right prompt.
     shuffled = source.shuffle or rows is Rows.UNPAIRED_PREFERENCE
@@ -72,6 +76,20 @@ def _from_hub(source: Source) -> Iterator[Mapping[str, Any]]:
     if source.limit is not None:
         rows = rows.take(source.limit)
     yield from rows
+
+
+def _sound(raw: Iterator[Mapping[str, Any]], source: Source, rows: Rows) -> Iterator[Mapping[str, Any]]:
+    """Rows of a hub, which nobody has checked before; raises `InputError` with every fault of them."""
+    tally, faults_of = Tally(), None
+    for number, row in enumerate(raw, start=1):
+        faults_of = faults_of or judge(Use("this stage", rows), frozenset(row))
+        for fault in faults_of(row):
+            tally.add(fault, number)
+        tally.rows += 1
+        if not tally.counts:
+            yield row
+    if tally.counts:
+        raise InputError(*tally.diagnostics(Path(source.hub or ""), source.at))
 
 
 def _convert(raw: Iterator[Mapping[str, Any]], source: Source, rows: Rows) -> Iterator[dict[str, Any]]:
