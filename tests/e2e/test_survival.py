@@ -68,7 +68,7 @@ def test_killed_at_random_moments(tmp_path):
     whole = stress.prepared(tmp_path / "undisturbed")
     assert run_here(whole / "recipe.json", whole / "out").error is None
     broken, tally = stress.prepared(tmp_path / "disturbed"), stress.Tally()
-    stress.disturb(broken, 2, random.Random(5), tally, finish=lambda folder: None)
+    stress.disturb(broken, 2, random.Random(5), tally)
     ran = run_here(broken / "recipe.json", broken / "out")
     assert ran.error is None
     found = stress.differences(stress.fingerprint(whole / "out"), stress.fingerprint(broken / "out"))
