@@ -55,11 +55,12 @@ def ask(
 ) -> Question:
     """The question in `pt eval`'s options. Raises `InputError` before anything is loaded."""
     asked = last_of_each(paths) if compare else targets(paths)
+    if data is not None:
+        _must_be_measurable(data)
+        asked = _policies(asked)
     if compare and len(asked) < 2:
         hint = "pt eval --compare outputs/a outputs/b"
         raise InputError(Diagnostic("wrong-usage", "--compare takes two or more policies", hint=hint))
-    if data is not None:
-        _must_be_measurable(data)
     held = None if data is None else held_out(data, max_new_tokens, prompts, asked[0])
     if held is None and (without := [target for target in asked if target.stored is None]):
         raise InputError(_not_evaluated(without[0]))
@@ -69,6 +70,17 @@ def ask(
         for target in asked:
             model_spec(target.model, target.recipe, allow_code=allow_code)
     return Question(tuple(asked), held, output, allow_code)
+
+
+def _policies(asked: Sequence[Target]) -> list[Target]:
+    """Those that answer prompts; raises `InputError` where none does."""
+    found = [target for target in asked if not target.is_reward_model]
+    if not found:
+        message = f"{asked[0].name} is a reward model: it answers no prompts"
+        raise InputError(
+            Diagnostic("not-a-policy", message, hint="without --data its own evaluation is told")
+        )
+    return found
 
 
 def _must_be_measurable(data: Path) -> None:

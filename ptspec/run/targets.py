@@ -35,6 +35,7 @@ class Target:
     recipe: dict[str, Any] = field(default_factory=dict)
     parent: str | None = None
     run: Path | None = None
+    is_reward_model: bool = False
 
 
 def targets(paths: Sequence[str]) -> list[Target]:
@@ -122,6 +123,7 @@ def _stage(run: Path, name: str) -> dict[str, Any]:
         "adapter": _adapter(record),
         "stored": _stored(run / name),
         "parent": record.get("parent"),
+        "is_reward_model": record.get("method") == "reward",
     }
 
 
