@@ -1,14 +1,15 @@
 """What `pt eval` refuses before anything is loaded."""
 
 import json
+from pathlib import Path
 
 import pytest
-from conftest import RECIPE
 
 from ptspec.diagnostics import InputError
 from ptspec.run.appraise import ask
 from ptspec.run.manifest import MANIFEST
 
+ROOT = Path(__file__).parent.parent.parent
 STAGES = (("sft", "sft"), ("rm", "reward"))
 
 
@@ -17,7 +18,8 @@ def run(tmp_path):
     """A run with a policy and a reward model, as far as their records go."""
     out = tmp_path / "out"
     stages = [{"name": name, "method": method, "data": "train"} for name, method in STAGES]
-    recipe = {**RECIPE, "stages": stages}
+    data = {"train": {"path": str(ROOT / "data/train.jsonl")}}
+    recipe = {"model": {"path": str(ROOT / "data/base_model")}, "data": data, "stages": stages}
     for stage in stages:
         folder = out / stage["name"]
         folder.mkdir(parents=True)
