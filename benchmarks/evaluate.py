@@ -181,10 +181,12 @@ def main() -> None:
     )
     parser.add_argument("adapters", nargs="*", help="stages' folders")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--no-commands", action="store_true", help="leave out 1, which takes minutes")
     asked = parser.parse_args()
     if asked.adapters:
         targets = [str(Path(folder).absolute()) for folder in asked.adapters]
-        whole_commands(targets, asked.rounds)
+        if not asked.no_commands:
+            whole_commands(targets, asked.rounds)
         in_one_process(targets, asked.rounds)
     loss_against_lm_eval(asked.rounds)
 
