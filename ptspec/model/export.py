@@ -18,12 +18,13 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from ptspec.diagnostics import Diagnostic, InputError, Location, StageError
 from ptspec.model import probes
-from ptspec.model.adapters import attach
+from ptspec.model.adapters import WEIGHTS, attach
 from ptspec.model.base import DTYPES, load_base
 from ptspec.model.classifier import TASK
 from ptspec.model.device import Device
 from ptspec.model.probes import Probes
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
+from ptspec.recipe.shape import NoShape, read_header
 from ptspec.run.artifact import ADAPTER_CONFIG, MODEL_CONFIG, Artifact, publish, read_json, write_json
 
 ADAPTER_FILES = (
@@ -55,6 +56,11 @@ def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) ->
     if not artifact.is_adapter:
         message = f"{artifact.folder} holds whole weights, no adapter"
         raise InputError(Diagnostic("no-adapter", message, hint="leave --adapter-only out"))
+    try:
+        read_header(artifact.folder / WEIGHTS)
+    except NoShape as error:
+        where = Location(str(artifact.folder))
+        raise InputError(Diagnostic("cannot-load-adapter", f"its weights: {error}", where)) from None
     with _appearing(folder) as made:
         for name in ADAPTER_FILES:
             if (artifact.folder / name).is_file():

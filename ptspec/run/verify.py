@@ -33,7 +33,14 @@ def verify(run: Path) -> list[Line]:
     manifest is damaged."""
     manifest = open_manifest(run)
     outputs = [_folder(run, name, kept) for name, kept in manifest.folders.items()]
-    return [*inputs(manifest), *outputs]
+    return [*inputs(manifest), *outputs, *_not_finished(manifest)]
+
+
+def _not_finished(manifest: Manifest) -> Iterator[Line]:
+    stages = manifest.recipe.get("stages")
+    for stage in stages if isinstance(stages, list) else []:
+        if (name := stage.get("name")) not in manifest.folders:
+            yield Line(f"stage {name}: not finished")
 
 
 def inputs(manifest: Manifest) -> list[Line]:
