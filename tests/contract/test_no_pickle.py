@@ -7,8 +7,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from jinja2.exceptions import SecurityError
 
 import ptspec
+from ptspec.data.jinja import compiled
 from ptspec.run.pickles import SUFFIXES
 
 PACKAGE = Path(ptspec.__file__).parent
@@ -93,6 +95,34 @@ def test_the_test_sees_it(source):
 
 def test_weights_only_is_let_through():
     assert faults("x.py", "torch.load(path, weights_only=True)\nmodel.eval()\nre.compile('a')") == []
+
+
+def test_transformers_loads_checkpoints_as_weights_alone():
+    """Every `torch.load` of the trainer that resumes; and never the pickled training arguments."""
+    import transformers.trainer
+
+    tree = ast.parse(Path(transformers.trainer.__file__).read_text("utf-8"))
+    loads = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and ast.unparse(n.func) == "torch.load"]
+    assert len(loads) >= 8
+    for load in loads:
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in load.keywords}
+        assert given.get("weights_only") == "True", f"line {load.lineno}"
+        assert "TRAINING_ARGS_NAME" not in ast.unparse(load)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ cycler.__init__.__globals__.os.popen('touch mark').read() }}",
+        "{{ messages.append(1) }}",
+    ],
+)
+def test_a_chat_template_reaches_no_python(template, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SecurityError):
+        compiled(template).render(messages=[])
+    assert list(tmp_path.iterdir()) == []
 
 
 def is_pickle(file: Path) -> bool:
