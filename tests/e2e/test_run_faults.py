@@ -109,7 +109,8 @@ def test_a_folder_that_vanishes(undisturbed, tmp_path):
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("")
     ran = run_here(write_recipe(tmp_path, short), tmp_path / "file" / "out")
-    assert "not-writable: " in ran.told and "Not a directory" in ran.told
+    assert ran.error.exit is Exit.WRONG_INPUT, "nothing was started"
+    assert "the run's folder cannot be made: Not a directory" in str(ran.error)
 
 
 def test_no_cache_can_be_written(undisturbed, tmp_path, monkeypatch):
