@@ -84,6 +84,8 @@ def number(value: float, spec: str = ".4f") -> str:
     if not math.isfinite(value):
         return signed(f"{value}")
     text = format(value, spec)
+    if "e+" in text and abs(value) < 1e5:
+        text = f"{float(text):,.0f}"
     if value != 0 and _is_zero(text):
         return power(value, digits=0)
     return signed(_unsigned_zero(text)) if abs(value) < 1e5 else power(value, digits=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate
 from ptspec.evaluation.measurement import metric
@@ -46,13 +46,34 @@ class Line:
 
 @dataclass(frozen=True)
 class Pair:
-    """Model `b` against `a`; `rates` are how often the response of `b` wins by a reward."""
+    """Model `b` against `a`; `rates` are how often the response of `b` wins, by a reward or by the judge."""
 
     a: str
     b: str
     sentence: str
     lines: tuple[Line, ...]
     rates: tuple[Line, ...]
+
+
+@dataclass(frozen=True)
+class SliceTables:
+    """The comparison on the `rows` prompts whose column has this `value`."""
+
+    value: str
+    rows: int
+    pairs: tuple[Pair, ...]
+
+
+def slices(found: Comparison) -> tuple[SliceTables, ...]:
+    """The tables of each slice, where the comparison was asked for them."""
+    return tuple(
+        SliceTables(
+            one.value,
+            one.rows,
+            pairs(replace(found, effects=one.effects, win_rates=one.win_rates, slices=())),
+        )
+        for one in found.slices
+    )
 
 
 def pairs(found: Comparison) -> tuple[Pair, ...]:

@@ -49,7 +49,7 @@ def write_comparison_report(
     found: Comparison, measured: Sequence[Measurement], output: Path, command: str
 ) -> Path:
     """The report of a comparison; `command` is what makes it again."""
-    from ptspec.report.html.against import pairs
+    from ptspec.report.html.against import pairs, slices
     from ptspec.report.html.distributions import distributions
     from ptspec.report.html.samples import samples
 
@@ -58,6 +58,7 @@ def write_comparison_report(
         "found": found,
         "measured": measured,
         "pairs": pairs(found),
+        "slices": slices(found),
         "distributions": distributions(measured),
         "samples": said,
         "command": command,

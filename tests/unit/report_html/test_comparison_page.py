@@ -51,3 +51,21 @@ def test_settings_and_command(page):
 def test_no_model_name_is_markup(page):
     assert not [tag for tag, _ in page.tags if tag == "i"]
     assert sorted(tag for tag, _ in page.tags if tag in ("script", "style")) == ["script", "script", "style"]
+
+
+def test_slices_have_tables_of_their_own_with_the_comparisons_numbers(measured, tmp_path):
+    found = compare(measured, by="topic")
+    assert len(found.slices) > 1
+    page = Page(write_comparison_report(found, measured, tmp_path, "pt eval --by topic"))
+    assert [a["href"] for t, a in page.tags if t == "a" and a.get("href") == "#slices"]
+    for one in found.slices:
+        assert one.value in page.text
+        for effect in one.effects:
+            for number in (effect.difference.value, effect.value_a, effect.value_b):
+                assert f'<data value="{number}">' in page.source
+        for rate in one.win_rates:
+            assert f'<data value="{rate.rate.value}">' in page.source
+
+
+def test_without_slices_there_is_no_section_of_them(page):
+    assert 'id="slices"' not in page.source

@@ -20,7 +20,7 @@ def report(tmp_path_factory):
 def comparison(tmp_path_factory):
     measured = [measurement("a"), measurement("b", better=0.9)]
     return write_comparison_report(
-        compare(measured), measured, tmp_path_factory.mktemp("compared"), "pt eval"
+        compare(measured, by="topic"), measured, tmp_path_factory.mktemp("compared"), "pt eval"
     )
 
 
