@@ -185,8 +185,19 @@ METRICS: Mapping[str, Metric] = {
 
 
 def metric(name: str) -> Metric:
-    """The metric called `name`; any other name is a reward's, of which more is better."""
-    return METRICS.get(name) or Metric(name, name.replace("_", " "), Better.HIGHER)
+    """The metric called `name`; task/metric is one of lm-evaluation-harness, any other name is a reward's, of
+    which more is better."""
+    if name in METRICS:
+        return METRICS[name]
+    task, slash, rest = name.rpartition("/")
+    if not slash:
+        return Metric(name, name.replace("_", " "), Better.HIGHER)
+    of_harness = rest.partition(":")[0]
+    better = Better.LOWER if of_harness in LOWER_IN_HARNESS else Better.HIGHER
+    return Metric(name, f"{task} {rest.replace('_', ' ')}", better)
+
+
+LOWER_IN_HARNESS = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter")
 
 
 def row_ids(prompts: Iterable[str]) -> list[str]:

@@ -160,6 +160,18 @@ class Stage:
 
 
 @dataclass(frozen=True)
+class LmEvalSpec:
+    """Tasks of lm-evaluation-harness, under its own names; `include_path` is a folder with more of them."""
+
+    tasks: tuple[str, ...]
+    limit: int | None = None
+    num_fewshot: int | None = None
+    apply_chat_template: bool = False
+    include_path: str | None = None
+    at: str = "/eval/lm_eval"
+
+
+@dataclass(frozen=True)
 class EvaluationSpec:
     """What is measured after every stage. `metrics` None: all that the data's columns allow. `sampled`: on
     how many prompts a second response is drawn at temperature 1; `refusals`: regular expressions that tell
@@ -172,6 +184,7 @@ class EvaluationSpec:
     judge: str | None = None
     sampled: int = 64
     refusals: tuple[str, ...] = ()
+    lm_eval: LmEvalSpec | None = None
     at: str = "/eval"
 
 

@@ -10,7 +10,17 @@ from ptspec.methods.types import Feedback, Yields
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.names import Names, check_known, each, named
-from ptspec.recipe.plan import BASE, CheckSpec, EvaluationSpec, JudgeSpec, OnFail, RewardSpec, Stage
+from ptspec.recipe.plan import (
+    BASE,
+    CheckSpec,
+    EvaluationSpec,
+    JudgeSpec,
+    LmEvalSpec,
+    OnFail,
+    RewardSpec,
+    Stage,
+)
+from ptspec.recipe.text import at as at_pointer
 from ptspec.recipe.text import join
 
 Value = dict[str, Any]
@@ -101,8 +111,16 @@ def evaluation(value: Value | None, names: Names, findings: Findings) -> Evaluat
     return EvaluationSpec(
         metrics=tuple(n for _, n in each(metrics, "")) if metrics else None,
         refusals=tuple(pattern for _, pattern in each(value.get("refusals"), "")),
+        lm_eval=lm_eval(value.get("lm_eval")),
         **rest,
     )
+
+
+def lm_eval(value: Value | None) -> LmEvalSpec | None:
+    if value is None or "tasks" not in value:
+        return None
+    tasks = tuple(name for _, name in each(value["tasks"], ""))
+    return LmEvalSpec(tasks, **{key: value[key] for key in value if key != "tasks"})
 
 
 def _check_judged(name: str, at: str, evaluation: Value | None, findings: Findings) -> None:
@@ -147,9 +165,17 @@ def _check_pattern(pattern: str, at: str, findings: Findings) -> None:
 
 def _check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> None:
     known = [*METRICS, *rewards]
+    if name.partition("/")[0] in _tasks(findings.document.value):
+        return
     if name not in known:
         hint = did_you_mean(name, known) or f"metrics: {listed(known, 24)}"
         findings.error("unknown-metric", at, f'"{name}" is no metric', hint, ("a reward's name is one too",))
+
+
+def _tasks(recipe: Value) -> list[str]:
+    """Tasks of lm-evaluation-harness, whose metrics are called task/metric."""
+    asked = at_pointer(recipe, "/eval/lm_eval/tasks")
+    return [name for _, name in each(asked, "") if isinstance(name, str)]
 
 
 def stage_checks(

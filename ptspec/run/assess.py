@@ -143,6 +143,12 @@ class Assessor:
             base_name=shown(Path(self.plan.model.path)) if self.plan.model.local else self.plan.model.path,
             data=self._stamp(len(rows)),
         )
+        if spec.lm_eval is not None:
+            # Imported here: an optional extra.
+            from ptspec.evaluation.harness import measure_tasks
+
+            told = measure_tasks(model, base.tokenizer, spec.lm_eval, seed=self.plan.seed)
+            measured = replace(measured, metrics={**measured.metrics, **told})
         del model, untrained
         self.bases.release()
         if self._judges(subject):

@@ -20,6 +20,7 @@ from ptspec.model.hub import commit
 from ptspec.recipe.plan import (
     EvaluationSpec,
     JudgeSpec,
+    LmEvalSpec,
     Mix,
     ModelSpec,
     Plan,
@@ -174,13 +175,14 @@ def digest(value: Any) -> str:
 
 def versions() -> dict[str, str]:
     """Versions of the libraries that decide what a stage learns."""
-    found = {}
-    for package in VERSIONED:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    return {package: _version(package) for package in VERSIONED}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[str, Any]:
@@ -240,7 +242,15 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
     }
     settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals]
     judge = _judge_signal(plan, spec.judge, hashes)
-    return digest([EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards, judge])
+    covered = [EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards, judge]
+    return digest(covered if spec.lm_eval is None else [*covered, _tasks(spec.lm_eval)])
+
+
+def _tasks(spec: LmEvalSpec) -> list[Any]:
+    """What is asked of the harness, its version, and the task files of one's own. Their data may be anywhere,
+    so that it is not covered."""
+    own = sorted(Path(spec.include_path).rglob("*.yaml")) if spec.include_path else ()
+    return [asdict(spec), _version("lm_eval"), [hash_file(file) for file in own]]
 
 
 def _judge_signal(plan: Plan, name: str | None, hashes: Hashes) -> list[Any]:

@@ -59,7 +59,7 @@ def has_accelerator() -> bool:
 def check_machine(plan: Plan, *, starts: bool) -> Iterator[Diagnostic]:
     """What this machine lacks for `plan`; an error where the run `starts` here."""
     severity = Severity.ERROR if starts else Severity.WARNING
-    everywhere = (*_model(plan), *_compute(plan), *_tracking(plan))
+    everywhere = (*_model(plan), *_compute(plan), *_tracking(plan), *_evaluation(plan))
     for lack in (*everywhere, *(lack for stage in plan.stages for lack in _stage(stage))):
         yield Diagnostic("not-here", lack.message, None, lack.pointer, lack.hint, severity=severity)
 
@@ -92,6 +92,16 @@ def _tracking(plan: Plan) -> Iterator[Lack]:
     for tracker, package in packages_lacking(plan.tracking):
         message = f'"{tracker}" needs the package {package}, which is not installed'
         yield Lack(join(plan.tracking.at, "report_to"), message, f"pip install {package}, or leave it out")
+
+
+def _evaluation(plan: Plan) -> Iterator[Lack]:
+    asked = plan.evaluation.lm_eval if plan.evaluation else None
+    if asked is not None and not _installed("lm_eval"):
+        message = '"lm_eval" needs lm-evaluation-harness, which is not installed'
+        yield Lack(asked.at, message, "pip install 'ptspec[lm-eval]', or leave it out")
+    if asked is not None and asked.include_path and not Path(asked.include_path).is_dir():
+        message = f"there is no folder {asked.include_path}"
+        yield Lack(join(asked.at, "include_path"), message, "a folder with task files (*.yaml)")
 
 
 def _no_fp16(where: str) -> Lack:

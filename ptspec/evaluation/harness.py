@@ -1,0 +1,114 @@
+"""Tasks of lm-evaluation-harness on a policy that is in memory: an extra, `pip install ptspec[lm-eval]`.
+
+Knows no recipe but its `eval.lm_eval`; makes figures like those of our own metrics, named `task/metric`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.evaluation.isolation import undisturbed
+from ptspec.evaluation.statistics import mean_interval, proportion_interval
+from ptspec.events import Figure
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ptspec.recipe.plan import LmEvalSpec
+
+NORMAL = 1.959963984540054
+"""The standard normal quantile of a 95 % interval."""
+BATCH = 8
+
+
+def measure_tasks(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: LmEvalSpec, *, seed: int
+) -> dict[str, Figure]:
+    """The metrics of the tasks that `spec` names, with 95 % intervals over their documents.
+
+    A metric that is a mean over documents, or exp of minus one, gets the interval of our own metrics; any
+    other, and a group of tasks, that of the standard error which the harness gives, if it does. Raises
+    `InputError` where there is no such task or the harness cannot prepare it.
+    """
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+
+    with undisturbed(model, seed):
+        try:
+            found = simple_evaluate(
+                model=HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH),
+                tasks=list(spec.tasks),
+                num_fewshot=spec.num_fewshot,
+                limit=spec.limit,
+                apply_chat_template=spec.apply_chat_template,
+                task_manager=_tasks(spec),
+                log_samples=True,
+                bootstrap_iters=1000,
+                random_seed=seed,
+                numpy_random_seed=seed,
+                torch_random_seed=seed,
+                fewshot_random_seed=seed,
+            )
+        except InputError:
+            raise
+        except Exception as error:  # tasks are files of others, and their data may be anywhere
+            first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+            raise InputError(_cannot(f"{type(error).__name__}: {first}", spec)) from error
+    return {name: figure for task in spec.tasks for name, figure in _figures(task, found, seed)}
+
+
+def _tasks(spec: LmEvalSpec) -> Any:
+    """The tasks that the harness knows, those of `include_path` among them."""
+    from lm_eval.tasks import TaskManager
+
+    manager = TaskManager(include_path=spec.include_path)
+    if unknown := [name for name in spec.tasks if name not in manager.all_tasks]:
+        raise InputError(_cannot(f'there is no task "{unknown[0]}"', spec))
+    return manager
+
+
+def _cannot(why: str, spec: LmEvalSpec) -> Diagnostic:
+    hint = "lm_eval ls tasks lists them; include_path is a folder of your own"
+    return Diagnostic("lm-eval", f"lm-evaluation-harness: {why}", pointer=spec.at, hint=hint)
+
+
+def _figures(task: str, found: Mapping[str, Any], seed: int) -> Iterator[tuple[str, Figure]]:
+    values: Mapping[str, Any] = found["results"].get(task) or found.get("groups", {}).get(task) or {}
+    for key, value in values.items():
+        metric, comma, filter_name = key.partition(",")
+        if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
+            continue
+        name = f"{task}/{metric}" + ("" if filter_name == "none" else f":{filter_name}")
+        scores = list(_scores(found.get("samples", {}).get(task, ()), metric, filter_name))
+        yield name, _figure(float(value), scores, values.get(f"{metric}_stderr,{filter_name}"), seed)
+
+
+def _scores(samples: Sequence[Mapping[str, Any]], metric: str, filter_name: str) -> Iterator[float]:
+    """The metric of each document, where it is a number."""
+    for sample in samples:
+        score = sample.get(metric)
+        if sample.get("filter", "none") == filter_name and isinstance(score, bool | int | float):
+            yield float(score)
+
+
+def _figure(value: float, scores: Sequence[float], error: Any, seed: int) -> Figure:
+    mean = sum(scores) / len(scores) if scores else math.nan
+    if set(scores) <= {0.0, 1.0} and _same(mean, value):
+        interval = proportion_interval(int(sum(scores)), len(scores))
+        return Figure(value, interval.low, interval.high)
+    if _same(mean, value):
+        interval = mean_interval(scores, seed=seed)
+        return Figure(value, interval.low, interval.high)
+    if _same(-mean, math.log(value) if value > 0 else math.nan):  # a perplexity of log-likelihoods
+        interval = mean_interval(scores, seed=seed)
+        return Figure(value, math.exp(-interval.high), math.exp(-interval.low))
+    if isinstance(error, int | float):
+        return Figure(value, value - NORMAL * error, value + NORMAL * error)
+    return Figure(value)
+
+
+def _same(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-12)
