@@ -27,17 +27,17 @@ class Repeats:
     """Which rows of a source are the same as an earlier one, to all who use it."""
 
     def __init__(self, uses: Sequence[Use], present: frozenset[str]) -> None:
-        self._columns = _columns(uses, present)
+        self.columns = _columns(uses, present)
         self._seen: set[int] = set()
         self.is_full = False
-        what = f"the same {', '.join(self._columns)}" if self._columns else "the same in every column"
+        what = f"the same {', '.join(self.columns)}" if self.columns else "the same in every column"
         message = f"this row stands further up in the data too ({what})"
         self.fault = Fault("repeated-row", message, Severity.WARNING)
 
     def key(self, values: Mapping[str, Any]) -> int:
         """A number that stands for the row: of a row as a whole the order of its columns counts, too, which
         is the file's own."""
-        names = self._columns or values
+        names = self.columns or values
         return hash(tuple([v if type(v := values.get(name)) is str else _hashable(v) for name in names]))
 
     def again(self, key: int) -> bool:

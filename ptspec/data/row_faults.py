@@ -35,10 +35,10 @@ def judge(use: Use, present: frozenset[str]) -> Judge:
     if shape is None:
         fault = _no_shape(use.who, use.rows, present)
         return lambda values: (fault,)
-    return _Judge(use, use.rows, shape)
+    return RowJudge(use, use.rows, shape)
 
 
-class _Judge:
+class RowJudge:
     """Millions of rows pass here: of a sound one nothing is made."""
 
     def __init__(self, use: Use, rows: Rows, shape: Shape) -> None:

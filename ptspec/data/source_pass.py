@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby, islice
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from ptspec.data.fault import SHOWN_LINES, Fault, Tally
 from ptspec.data.formats import label_of, shape_for
 from ptspec.data.ranges import Range, ranges, shared_out
 from ptspec.data.repeats import BOUND, Repeats, prompt_key
-from ptspec.data.row_faults import Judge, Use, judge
-from ptspec.data.sources import PlacedRow, Unreadable, scan, scan_lines, shown, unreadable
+from ptspec.data.row_faults import Judge, RowJudge, Use, judge
+from ptspec.data.sources import PlacedRow, Unreadable, plain_object, row_of, scan, shown, unreadable
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.hints import did_you_mean, listed
@@ -74,6 +75,7 @@ class SourcePass:
     def __init__(self, source: Source, uses: list[Use], prompts: set[int], *, is_held_out: bool) -> None:
         self.source, self.uses, self.prompts, self.is_held_out = source, uses, prompts, is_held_out
         self.seen = Seen()
+        self.compares = bool(prompts) or is_held_out
 
     def faults(self) -> Iterator[Diagnostic]:
         """Every fault of the source, in the order of its files."""
@@ -121,30 +123,83 @@ class SourcePass:
         with file.open("rb") as opened:
             opened.seek(begin)
             lines = opened.read(end - begin)
-        return self._read(_Part(file, last=lines.count(b"\n")), scan_lines(self.source, file, lines))
-
-    def _read(self, part: _Part, items: Iterable[PlacedRow | Unreadable]) -> _Part:
-        key, labels, compares = self.repeats.key, self.seen.labels, bool(self.prompts) or self.is_held_out
-        judges, add_key, add_line = self.judges, part.keys.append, part.lines.append
-        for item in items:
-            if len(part.first) < KEPT:
-                part.first.append(item)
-            if isinstance(item, Unreadable):
-                part.malformed += 1
-                part.unreadable += [item] if part.malformed <= SHOWN_LINES else []
+        part, quick = _Part(file, last=lines.count(b"\n")), self._quick()
+        is_first, renamed = begin == 0, bool(self.source.columns)
+        for number, line in enumerate(io.BytesIO(lines), start=1):
+            values = plain_object(line)
+            found = None if values is None or renamed else quick(values)
+            if values is None or found is None or (is_first and len(part.first) < KEPT):
+                again = values is None or renamed
+                item = (
+                    row_of(self.source, file, number, line)
+                    if again
+                    else PlacedRow(file, number, values or {})
+                )
+                if item is not None:
+                    self._item(part, item)
                 continue
-            _, line, values = item
-            add_key(key(values))
-            add_line(line)
-            for faults_of in judges:
-                for fault in faults_of(values):
-                    part.tally.add(fault, line)
-            if compares:
-                self._compare(part, values, line)
-            if labels is not None and (label := label_of(values.get("label"))) is not None:
-                part.labels[label] += 1
+            part.keys.append(found)
+            part.lines.append(number)
+            if self.compares:
+                self._compare(part, values, number)
         part.tally.rows = len(part.keys)
         return part
+
+    def _read(self, part: _Part, items: Iterable[PlacedRow | Unreadable]) -> _Part:
+        quick = self._quick()
+        for item in items:
+            found = quick(item.values) if isinstance(item, PlacedRow) and len(part.first) >= KEPT else None
+            if found is None:
+                self._item(part, item)
+                continue
+            part.keys.append(found)
+            part.lines.append(item.line)
+            if self.compares and isinstance(item, PlacedRow):
+                self._compare(part, item.values, item.line)
+        part.tally.rows = len(part.keys)
+        return part
+
+    def _item(self, part: _Part, item: PlacedRow | Unreadable) -> None:
+        """Everything there is to look at of a row."""
+        if len(part.first) < KEPT:
+            part.first.append(item)
+        if isinstance(item, Unreadable):
+            part.malformed += 1
+            part.unreadable += [item] if part.malformed <= SHOWN_LINES else []
+            return
+        part.keys.append(self.repeats.key(item.values))
+        part.lines.append(item.line)
+        for faults_of in self.judges:
+            for fault in faults_of(item.values):
+                part.tally.add(fault, item.line)
+        if self.compares:
+            self._compare(part, item.values, item.line)
+        if self.seen.labels is not None and (label := label_of(item.values.get("label"))) is not None:
+            part.labels[label] += 1
+
+    def _quick(self) -> Callable[[Mapping[str, Any]], int | None]:
+        """What gives the hash of a row in which every column that is read holds a text, with no more to look
+        at, and None for other rows: nearly all rows are so."""
+        judges, columns = [one for one in self.judges if isinstance(one, RowJudge)], self.repeats.columns
+        if len(judges) < len(self.judges) or len(columns) < 2 or any(one.others for one in judges):
+            return lambda values: None
+        texts = itemgetter(*columns)
+        pair = any(one.is_pair for one in judges)
+        chosen, rejected = (columns.index(name) if pair else 0 for name in ("chosen", "rejected"))
+
+        def quick(values: Mapping[str, Any]) -> int | None:
+            try:
+                found = texts(values)
+            except KeyError:
+                return None
+            for text in found:
+                if type(text) is not str or not text or text.isspace():
+                    return None
+            if "tools" in values or (pair and found[chosen] == found[rejected]):
+                return None
+            return hash(found)
+
+        return quick
 
     def _compare(self, part: _Part, values: Mapping[str, Any], line: int) -> None:
         key = prompt_key(values)
@@ -164,7 +219,7 @@ class SourcePass:
         missing = KEPT - len(self.seen.first)
         first = [_moved(item, offset) for item in part.first[:missing]]
         self.seen.first += first
-        widths = (_bytes(item.values) for item in first if isinstance(item, PlacedRow))
+        widths = (bytes_of(item.values) for item in first if isinstance(item, PlacedRow))
         self.seen.widest = max(self.seen.widest, *widths, 0)
         self.seen.rows += part.tally.rows
         for place in self.repeats.which(part.keys):
@@ -185,7 +240,8 @@ class SourcePass:
         return replace(fault, notes=(*fault.notes, note))
 
 
-def _bytes(values: Mapping[str, Any]) -> int:
+def bytes_of(values: Mapping[str, Any]) -> int:
+    """Bytes of text in a row."""
     texts = (value if isinstance(value, str) else repr(value) for value in values.values())
     return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
 

@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -88,12 +89,12 @@ def _rows(source: Source) -> Iterator[PlacedRow | Unreadable]:
             yield Unreadable(path, line + 1, None, f"cannot be read from here on: {reason}")
 
 
-def scan_lines(source: Source, path: Path, lines: bytes) -> Iterator[PlacedRow | Unreadable]:
-    """The rows of whole lines of a JSONL file; lines count from 1 there."""
-    rows = _json_lines(path, io.BytesIO(lines))
-    if not source.columns:
-        return rows
-    return (_renamed(item, source) if isinstance(item, PlacedRow) else item for item in rows)
+def row_of(source: Source, path: Path, number: int, line: bytes) -> PlacedRow | Unreadable | None:
+    """The row that a line of a JSONL file is; None of an empty one."""
+    if line.isspace():
+        return None
+    item = _json_row(path, number, line)
+    return _renamed(item, source) if source.columns and isinstance(item, PlacedRow) else item
 
 
 def read_rows(source: Source) -> Iterator[PlacedRow]:
@@ -166,18 +167,27 @@ _DECODER = json.JSONDecoder()
 _scan = _DECODER.scan_once  # type: ignore[attr-defined]
 
 
+_half_escape = re.compile(r"\\u[dD]").search
+"""Finds what may be half of a surrogate pair; only an escape can be. Thrice as fast as `in`."""
+
+
+def plain_object(line: bytes) -> dict[str, Any] | None:
+    """The object of a line that is one and a line break, as nearly every line is; None of another."""
+    try:
+        text = line.decode()
+        value, end = _scan(text, 0)
+        if type(value) is not dict or text[end:] != "\n":
+            return None
+        if _half_escape(text):
+            _encodable(value)
+    except (ValueError, StopIteration, RecursionError):
+        return None
+    return value
+
+
 def _json_lines(path: Path, file: Iterable[bytes]) -> Iterator[PlacedRow | Unreadable]:
-    """The short way for what nearly every line is, an object and a line break; others go to `_json_row`."""
     for number, line in enumerate(file, start=1):
-        try:
-            text = line.decode()
-            value, end = _scan(text, 0)
-            is_plain = type(value) is dict and text[end:] == "\n"
-            if "\\u" in text and ("\\ud" in text or "\\uD" in text):  # half of a surrogate pair, perhaps
-                _encodable(value)
-        except (ValueError, StopIteration, RecursionError):
-            is_plain = False
-        if is_plain:
+        if (value := plain_object(line)) is not None:
             yield PlacedRow(path, number, value)
         elif not line.isspace():
             yield _json_row(path, number, line)

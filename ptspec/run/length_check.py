@@ -9,14 +9,16 @@ from collections.abc import Iterator, Mapping
 
 from ptspec.data.cuts import Cuts, Fate, cuts, limit
 from ptspec.data.lengths import Row, lengths_of
-from ptspec.data.source_pass import KEPT, Items, Seen
-from ptspec.data.sources import shown
+from ptspec.data.source_pass import Items, Seen, bytes_of
+from ptspec.data.sources import PlacedRow, shown
 from ptspec.data.template import FAST, TokenizerFiles
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Mix, Plan, Source, Stage
 from ptspec.recipe.text import join
 
+ENOUGH = 400_000
+"""Bytes of text of a source that are tokenised, so that checking stays quick."""
 TEMPLATE = 128
 """Tokens that a chat template may add to a row; a row whose bytes leave room for them is not tokenised."""
 
@@ -50,13 +52,26 @@ def check_lengths(
     for source in local_sources(plan, settings.stage):
         if source.name not in seen or seen[source.name].widest < floor:
             continue
-        items, wanted = first_rows(seen, source), settings.stage.method.rows
+        items, wanted = _enough(first_rows(seen, source)), settings.stage.method.rows
+        about = f"the first {len(items):,}" if len(items) < seen[source.name].rows else f"{len(items):,}"
         found = list(lengths_of(items, source.chat, wanted, tokenizer, at_least=floor))
         if most is not None and (long := [row for row in found if row.longest > most]):
-            yield _cut(settings, cuts(long, settings), long, len(items))
+            yield _cut(settings, cuts(long, settings), long, len(items), about)
         over = [row for row in found if room and _length(row, settings, most) > room]
         if over:
-            yield _beyond(settings, over, len(items), context or 0)
+            yield _beyond(settings, over, about, context or 0)
+
+
+def _enough(items: Items) -> Items:
+    """The first of `items`, so many as hold `ENOUGH` bytes, and twenty at least."""
+    found: Items = []
+    size = 0
+    for item in items:
+        if size > ENOUGH and len(found) >= 20:
+            break
+        found.append(item)
+        size += bytes_of(item.values) if isinstance(item, PlacedRow) else 0
+    return found
 
 
 def _length(row: Row, settings: Settings, most: int | None) -> int:
@@ -65,13 +80,13 @@ def _length(row: Row, settings: Settings, most: int | None) -> int:
     return length if most is None else min(length, most)
 
 
-def _cut(settings: Settings, found: Cuts, long: list[Row], looked_at: int) -> Diagnostic:
+def _cut(settings: Settings, found: Cuts, long: list[Row], looked_at: int, about: str) -> Diagnostic:
     dropped, lost = found.count(Fate.DROPPED), found.count(Fate.LOST)
     lines = len({(row.file, row.line) for row in long})
     parts = [f"{dropped:,} dropped" if dropped else "", f"{lost:,} left without an answer" if lost else ""]
     parts += [f"{found.count(Fate.CUT):,} cut" if found.count(Fate.CUT) else ""]
     message = (
-        f'stage "{settings.stage.name}": {lines:,} of {_first(looked_at)} rows are longer than max_length '
+        f'stage "{settings.stage.name}": {lines:,} of {about} rows are longer than max_length '
         f"{found.limit}: {', '.join(filter(None, parts))}"
     )
     everything = dropped == found.rows and lines == looked_at
@@ -88,20 +103,16 @@ def _cut(settings: Settings, found: Cuts, long: list[Row], looked_at: int) -> Di
     )
 
 
-def _beyond(settings: Settings, over: list[Row], looked_at: int, context: int) -> Diagnostic:
+def _beyond(settings: Settings, over: list[Row], about: str, context: int) -> Diagnostic:
     lines = len({(row.file, row.line) for row in over})
     longest = max(row.prompt if settings.stage.method.online else row.longest for row in over)
     online = settings.stage.method.online
     answer = settings.number("max_completion_length", 256)
     what = f"with an answer of {answer} are" if online else "are"
     message = (
-        f'stage "{settings.stage.name}": {lines:,} of {_first(looked_at)} rows {what} longer than the '
+        f'stage "{settings.stage.name}": {lines:,} of {about} rows {what} longer than the '
         f"{context} tokens that the model was made for (the longest has {longest})"
     )
     hint = '"max_completion_length": less' if online else f'"max_length": {context} cuts them'
     where = Location(shown(over[0].file), over[0].line)
     return Diagnostic("beyond-context", message, where, settings.stage.at, hint, severity=Severity.WARNING)
-
-
-def _first(looked_at: int) -> str:
-    return f"the first {looked_at:,}" if looked_at >= KEPT else f"{looked_at:,}"
