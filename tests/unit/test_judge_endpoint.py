@@ -391,3 +391,15 @@ def test_an_address_down_to_the_path_is_the_same_endpoint(serve, tmp_path):
     server = serve(longer)
     judge_at(f"{server.address}/chat/completions/", tmp_path, swap=False)(["p"], ["xx"], ["y"])
     assert server.paths == ["/v1/chat/completions"]
+
+
+def test_what_was_answered_goes_into_a_checkpoint_and_is_not_asked_again(serve, tmp_path):
+    server = serve(longer)
+    first = judge_at(server.address, tmp_path)
+    wins = first(["p", "p"], ["a", "long"], ["bb", "b"])
+    memory = json.loads(json.dumps(first.memory()))
+    again, asked = judge_at(server.address, tmp_path), len(server.requests)
+    again.recall(memory)
+    assert again(["p", "p"], ["a", "long"], ["bb", "b"]) == wins == [0.0, 1.0]
+    assert len(server.requests) == asked == 4
+    assert again.counters == first.counters and again.memory() == first.memory()
