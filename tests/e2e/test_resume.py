@@ -27,8 +27,8 @@ from ptspec.training.wish import Wish
 pytestmark = pytest.mark.slow
 
 LORA = AdapterSpec(True, lora={"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]})
-ROWS = 10
-"""Of which 8 are taken in an epoch, two prompts a generation."""
+PROMPTS = 4
+"""Two a generation, which lasts four steps: an epoch is eight steps."""
 ONLINE = {
     "per_device_train_batch_size": 4,
     "num_generations": 4,
@@ -60,7 +60,9 @@ def job_in(folder, bases, method, signals, **config):
         adapter=LORA,
         config={**(ONLINE | {"beta": 0.05} if signals.rewards else OFFLINE), **config},
     )
-    source = {"train": Source("train", (ROOT / "data/train.jsonl",), limit=ROWS)}
+    source = {
+        "train": Source("train", (ROOT / "data/train.jsonl",), limit=PROMPTS if signals.rewards else 10)
+    }
     dataset = load(source, "train", stage.method.rows, seed=1)
     model, base = bases.open(LORA, None)
     return Job(
