@@ -51,12 +51,16 @@ def compare(
     if prompts is not None:
         shared = [everything[i] for i in chosen(everything, prompts, seed)]
     pairing = _Pairing(measurements, judgement, seed)
-    effects, rates = _verdicts(*pairing.tested(shared))
+    found, rates_found = pairing.tested(shared)
+    effects, rates = _verdicts([*found, *pairing.tasks()], rates_found)
     return Comparison(
         names=tuple(m.name for m in measurements),
         shared=len(shared),
         left_out=tuple(len(m.rows) - len(everything) for m in measurements),
-        values=tuple(aggregates(each, seed=seed) for each in pairing.rows(shared)),
+        values=tuple(
+            {**aggregates(each, seed=seed), **_task_figures(m)}
+            for each, m in zip(pairing.rows(shared), measurements, strict=True)
+        ),
         effects=effects,
         win_rates=rates,
         notes=_notes(measurements, pairing),
@@ -118,6 +122,18 @@ class _Pairing:
             rates += self._judged(b, keys)
         return effects, rates
 
+    def tasks(self) -> list[Effect]:
+        """Differences in tasks of lm-evaluation-harness, paired by the documents that both have."""
+        effects = []
+        for b in range(1, len(self.measurements)):
+            one, other = self.measurements[0].documents, self.measurements[b].documents
+            for name in (name for name in one if name in other):
+                shared = [document for document in one[name] if document in other[name]]
+                rows = [_documents(name, side[name], shared) for side in (one, other)]
+                if (effect := _effect(name, b, rows[0], rows[1], self.seed)) is not None:
+                    effects.append(effect)
+        return effects
+
     def _judged(self, b: int, keys: Sequence[str]) -> list[WinRate]:
         """Win rates by the judge, raw and length-controlled."""
         if self.judgement is None:
@@ -131,6 +147,15 @@ class _Pairing:
         if controlled is not None:
             found.append(_rate(self.judgement.name, b, controlled, *counts, len(wins)))
         return [replace(rate, judge=True, controlled=i == 1) for i, rate in enumerate(found)]
+
+
+def _documents(name: str, scores: Mapping[str, float], shared: Sequence[str]) -> list[RowMeasurement]:
+    """Documents of a task as rows with one reward, the metric called `name`."""
+    return [RowMeasurement(document, "", rewards={name: scores[document]}) for document in shared]
+
+
+def _task_figures(measurement: Measurement) -> dict[str, Figure]:
+    return {name: measurement.metrics[name] for name in measurement.documents if name in measurement.metrics}
 
 
 def _effect(

@@ -6,7 +6,8 @@ Knows no recipe but its `eval.lm_eval`; makes figures like those of our own metr
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic, InputError
@@ -24,9 +25,27 @@ NORMAL = 1.959963984540054
 BATCH = 8
 
 
+@dataclass(frozen=True)
+class Tasks:
+    """`figures` by metric; `documents`: of each that is a mean, the score of each document by its id."""
+
+    figures: Mapping[str, Figure]
+    documents: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class _Metric:
+    """What the harness says of a metric; `error` is its standard error, or a word where it has none."""
+
+    name: str
+    value: float
+    scores: Mapping[str, float]
+    error: Any
+
+
 def measure_tasks(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: LmEvalSpec, *, seed: int
-) -> dict[str, Figure]:
+) -> Tasks:
     """The metrics of the tasks that `spec` names, with 95 % intervals over their documents.
 
     A metric that is a mean over documents, or exp of minus one, gets the interval of our own metrics; any
@@ -57,7 +76,13 @@ def measure_tasks(
         except Exception as error:  # tasks are files of others, and their data may be anywhere
             first = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise InputError(_cannot(f"{type(error).__name__}: {first}", spec)) from error
-    return {name: figure for task in spec.tasks for name, figure in _figures(task, found, seed)}
+    return _told([one for task in spec.tasks for one in _metrics(task, found)], seed)
+
+
+def _told(metrics: Sequence[_Metric], seed: int) -> Tasks:
+    figures = {m.name: _figure(m.value, list(m.scores.values()), m.error, seed) for m in metrics}
+    means = {m.name: m.scores for m in metrics if m.scores and _same(_mean(m.scores.values()), m.value)}
+    return Tasks(figures, means)
 
 
 def _tasks(spec: LmEvalSpec) -> Any:
@@ -75,27 +100,29 @@ def _cannot(why: str, spec: LmEvalSpec) -> Diagnostic:
     return Diagnostic("lm-eval", f"lm-evaluation-harness: {why}", pointer=spec.at, hint=hint)
 
 
-def _figures(task: str, found: Mapping[str, Any], seed: int) -> Iterator[tuple[str, Figure]]:
+def _metrics(task: str, found: Mapping[str, Any]) -> Iterator[_Metric]:
     values: Mapping[str, Any] = found["results"].get(task) or found.get("groups", {}).get(task) or {}
     for key, value in values.items():
         metric, comma, filter_name = key.partition(",")
         if not comma or metric.endswith("_stderr") or not isinstance(value, int | float):
             continue
         name = f"{task}/{metric}" + ("" if filter_name == "none" else f":{filter_name}")
-        scores = list(_scores(found.get("samples", {}).get(task, ()), metric, filter_name))
-        yield name, _figure(float(value), scores, values.get(f"{metric}_stderr,{filter_name}"), seed)
+        scores = dict(_scores(found.get("samples", {}).get(task, ()), metric, filter_name))
+        yield _Metric(name, float(value), scores, values.get(f"{metric}_stderr,{filter_name}"))
 
 
-def _scores(samples: Sequence[Mapping[str, Any]], metric: str, filter_name: str) -> Iterator[float]:
-    """The metric of each document, where it is a number."""
+def _scores(
+    samples: Sequence[Mapping[str, Any]], metric: str, filter_name: str
+) -> Iterator[tuple[str, float]]:
+    """The metric of each document, where it is a number; an id is its place and the hash of its contents."""
     for sample in samples:
         score = sample.get(metric)
         if sample.get("filter", "none") == filter_name and isinstance(score, bool | int | float):
-            yield float(score)
+            yield f"{sample['doc_id']}-{sample['doc_hash'][:12]}", float(score)
 
 
 def _figure(value: float, scores: Sequence[float], error: Any, seed: int) -> Figure:
-    mean = sum(scores) / len(scores) if scores else math.nan
+    mean = _mean(scores)
     if set(scores) <= {0.0, 1.0} and _same(mean, value):
         interval = proportion_interval(int(sum(scores)), len(scores))
         return Figure(value, interval.low, interval.high)
@@ -108,6 +135,10 @@ def _figure(value: float, scores: Sequence[float], error: Any, seed: int) -> Fig
     if isinstance(error, int | float):
         return Figure(value, value - NORMAL * error, value + NORMAL * error)
     return Figure(value)
+
+
+def _mean(scores: Collection[float]) -> float:
+    return sum(scores) / len(scores) if scores else math.nan
 
 
 def _same(one: float, other: float) -> bool:

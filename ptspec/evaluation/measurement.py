@@ -111,7 +111,8 @@ class JudgeStamp:
 class Measurement:
     """A model on held-out rows. `metrics` holds the aggregates by name, with 95 % intervals.
 
-    `fingerprint`, where the caller set one, stands for all that the numbers depend on.
+    `fingerprint`, where the caller set one, stands for all that the numbers depend on. `documents`: of each
+    metric of a lm-evaluation-harness task that is a mean, the score of each document by its id.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Measurement:
     seconds: float = 0.0
     fingerprint: str | None = None
     judge: JudgeStamp | None = None
+    documents: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def shown(self) -> dict[str, Figure]:

@@ -24,6 +24,7 @@ from ptspec.run.artifact import whole_file, write_json
 STATS = "evaluation_stats.json"
 SAMPLES = "sample_responses.json"
 ROWS = "evaluation_rows.jsonl"
+DOCUMENTS = "lm_eval_documents.json"
 FORMAT = 1
 LARGEST = 2**63
 """No count of ours is beyond this; a number that is would not fit a float either."""
@@ -43,7 +44,8 @@ T = TypeVar("T")
 def write(
     folder: Path, measurement: Measurement, *, samples: int, previous: Sequence[Measurement] = ()
 ) -> None:
-    """Write the three files to `folder`; the aggregates last, so that they stand for a whole evaluation.
+    """Write the three files to `folder`, and a fourth where tasks of lm-evaluation-harness were measured; the
+    aggregates last, so that they stand for a whole evaluation.
 
     The first `samples` rows go to the sample responses, with what the models in `previous` said to them.
     """
@@ -51,6 +53,9 @@ def write(
         for row in measurement.rows:
             file.write(json.dumps(_clean(asdict(row)), ensure_ascii=False) + "\n")
     write_json(folder / SAMPLES, _clean(_samples(measurement, samples, previous)))
+    (folder / DOCUMENTS).unlink(missing_ok=True)
+    if measurement.documents:
+        write_json(folder / DOCUMENTS, {"format": FORMAT, "scores": measurement.documents})
     write_json(folder / STATS, _clean(_stats(measurement)))
 
 
@@ -133,10 +138,21 @@ def load_measurement(folder: Path) -> Measurement:
         seconds=_checked(path, stats.get("seconds"), float),
         fingerprint=stats.get("fingerprint"),
         judge=None if judge is None else _build(JudgeStamp, judge, path, None),
+        documents=_load_documents(folder / DOCUMENTS, metrics),
     )
 
 
 AGAIN = "measure again: pt eval on this folder"
+
+
+def _load_documents(path: Path, metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The scores of documents in `path`, of metrics that were measured; none where there is no such file."""
+    if not path.is_file():
+        return {}
+    scores = _object(path, _object(path, _read(path), None).get("scores"), None)
+    if not all(_fits(of_documents, dict[str, float]) for of_documents in scores.values()):
+        raise _fault(path, None, "damaged: a score is no number", AGAIN)
+    return {name: of_documents for name, of_documents in scores.items() if name in metrics}
 
 
 def _load_rows(path: Path) -> tuple[RowMeasurement, ...]:

@@ -141,7 +141,7 @@ def _must_be_ours(output: Path) -> None:
         return
     if not output.is_dir():
         raise InputError(Diagnostic("not-a-folder", f"--output {output} is a file", Location(str(output))))
-    ours = {store.STATS, store.SAMPLES, store.ROWS, REPORT, COMPARISON, *PICTURES}
+    ours = {store.STATS, store.SAMPLES, store.ROWS, store.DOCUMENTS, REPORT, COMPARISON, *PICTURES}
     strange = [p.name for p in output.iterdir() if p.name not in ours and not (p / store.STATS).is_file()]
     if strange:
         message = f"--output {output} holds something else: {strange[0]}"

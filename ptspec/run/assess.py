@@ -148,7 +148,9 @@ class Assessor:
             from ptspec.evaluation.harness import measure_tasks
 
             told = measure_tasks(model, base.tokenizer, spec.lm_eval, seed=self.plan.seed)
-            measured = replace(measured, metrics={**measured.metrics, **told})
+            measured = replace(
+                measured, metrics={**measured.metrics, **told.figures}, documents=told.documents
+            )
         del model, untrained
         self.bases.release()
         if self._judges(subject):

@@ -136,6 +136,7 @@ def test_its_results_stand_in_the_same_tables_with_intervals(run):
     assert (figure["low"], figure["high"]) == pytest.approx(bounds)
     assert re.search(r"quiz acc +\S", done.stdout + done.stderr)
     assert "quiz acc" in pt("eval", output).stdout
+    assert re.search("quiz acc +[0-9]", pt("eval", "--compare", output / "base", output / "dpo").stdout)
     assert "quiz acc" in (output / "report.html").read_text()
     assert "dpo   quiz/acc" in done.stdout + done.stderr
 
