@@ -222,6 +222,8 @@ def _signal(spec: RewardSpec | JudgeSpec, hashes: Hashes) -> Any:
     file, _, function = (spec.function or "").rpartition(":")
     if file:
         described["function"] = [function, hashes.file(file)]
+    if isinstance(template := spec.options.get("template"), str):
+        described["options"] = {**spec.options, "template": hashes.file(template)}
     if isinstance(spec, RewardSpec) and spec.model is not None:
         described["model"] = hashes.reward_model(spec.model)
     return described

@@ -29,13 +29,14 @@ def _files(plan: Plan) -> Iterator[str]:
 
 
 def named_models(plan: Plan) -> dict[str, str]:
-    """The hash of each folder with a model that is none of this run: where a stage starts from, reward
-    models."""
+    """The hash of each model that is none of this run: where a stage starts from, reward models; of one on
+    the hub its commit, as far as the local cache knows it."""
     stages = {stage.name for stage in plan.stages}
     named = [stage.parent for stage in plan.stages if stage.parent != BASE]
     named += [reward.model for reward in plan.rewards.values() if reward.model is not None]
     outside = [name for name in dict.fromkeys(named) if name not in stages]
-    return {name: hash_folder(Path(name)) for name in outside if Path(name).is_dir()}
+    found = {name: hash_folder(Path(name)) if Path(name).is_dir() else commit(name, None) for name in outside}
+    return {name: hash for name, hash in found.items() if hash is not None}
 
 
 def data_commits(plan: Plan) -> dict[str, str]:

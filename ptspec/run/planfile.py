@@ -34,7 +34,12 @@ class PlanFile:
 
 
 def keep(plan: Plan, overrides: Sequence[str], file: Path) -> None:
-    """Writes `plan` to `file`. Raises `InputError` where it cannot be written."""
+    """Writes `plan` to `file`, over an older plan alone. Raises `InputError` where it cannot be written."""
+    if file.exists() and open_plan(file) is None:
+        hint = "choose another name: -o FILE"
+        raise InputError(
+            Diagnostic("file-exists", "is there, and is no plan", Location(str(file)), hint=hint)
+        )
     try:
         write_json(
             file,

@@ -47,21 +47,16 @@ def inputs(manifest: Manifest) -> list[Line]:
     """What became of the base model, the data, and whatever else the recipe names."""
     places = Places(manifest.working_directory, manifest.recipe_file.parent)
     return [
-        _model(manifest),
+        _model(manifest.model, manifest.model_sha256),
         *_sources(manifest, places),
         *(_file(text, kept, places) for text, kept in manifest.files.items()),
-        *(_named_model(name, kept) for name, kept in manifest.models.items()),
+        *(_model(name, kept) for name, kept in manifest.models.items()),
     ]
 
 
-def _model(manifest: Manifest) -> Line:
-    folder = Path(manifest.model)
-    if not folder.is_absolute():
-        return Line(f"model {manifest.model}: {NOT_LOOKED_AT}")
-    return _named_model(manifest.model, manifest.model_sha256)
-
-
-def _named_model(name: str, kept: str) -> Line:
+def _model(name: str, kept: str) -> Line:
+    if not Path(name).is_absolute():
+        return Line(f"model {name}: {NOT_LOOKED_AT}")
     if not Path(name).is_dir():
         return Line(f"model {name}: is not there", True)
     return _compared(f"model {name}", kept, hash_folder(Path(name)))

@@ -10,6 +10,7 @@ from ptspec.recipe.plan import (
     AdapterSpec,
     ComputeSpec,
     Handover,
+    JudgeSpec,
     ModelSpec,
     Plan,
     Source,
@@ -92,3 +93,14 @@ def test_changes_are_told_in_words(plan):
     before, after = covered(plan), covered(plan, with_config(plan, beta=0.2))
     assert changes(before, after) == ["beta 0.1 → 0.2"]
     assert changes(before, covered(replace(plan, seed=3))) == ["seed 1 → 3"]
+
+
+def test_the_template_of_a_judge_counts_by_its_contents(plan, tmp_path):
+    template = tmp_path / "ask.txt"
+    template.write_text("{prompt} {a} {b}")
+    judge = JudgeSpec("j", endpoint="http://h", model="m", options={"template": str(template)})
+    judged = replace(plan, judges={"j": judge}, stages=(replace(plan.stages[0], judge="j"),))
+    before = digest(covered(judged))
+    assert digest(covered(judged)) == before
+    template.write_text("Which is better? {prompt} {a} {b}")
+    assert digest(covered(judged)) != before

@@ -123,6 +123,15 @@ def test_a_size_that_is_none(pt, recipe, size):
     assert (code, out, "is no size" in err) == (2, "", True)
 
 
+def test_a_kept_plan_replaces_a_plan_and_nothing_else(pt, recipe, tmp_path):
+    file = recipe(stage("sft"))
+    before = file.read_bytes()
+    code, _, err = pt("plan", file, "-o", file)
+    assert (code, "file-exists" in err, file.read_bytes() == before) == (2, True, True)
+    for _ in range(2):
+        assert pt("plan", file, "-o", tmp_path / "plan.json")[0] == 0
+
+
 def test_nothing_is_planned_of_a_faulty_recipe(pt, recipe, tmp_path):
     code, out, err = pt("plan", recipe(stage("sft", data="none")), "-o", tmp_path / "plan.json")
     assert (code, out) == (2, "")
