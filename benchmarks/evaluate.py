@@ -12,6 +12,8 @@
     build/peers/lm-eval/bin/pip install torch==2.13.0
     build/peers/lm-eval/bin/pip install lm_eval transformers accelerate
 
+2 and 3 count CPU seconds of one thread, so that a busy machine does not decide.
+
     python benchmarks/evaluate.py ADAPTER ADAPTER ADAPTER [--rounds 3]
 
 ADAPTER is a stage's folder, such as outputs/sft_dpo/sft.
@@ -53,9 +55,9 @@ for size in sizes:
     lm.loglikelihood(requests[:8], disable_tqdm=True)
     taken = []
     for _ in range(rounds):
-        begun = time.perf_counter()
+        begun = time.process_time()
         values = lm.loglikelihood(requests, disable_tqdm=True)
-        taken.append(time.perf_counter() - begun)
+        taken.append(time.process_time() - begun)
     found[size] = min(taken)
 print(json.dumps({"seconds": found, "sum": sum(value for value, _ in values)}))
 """
@@ -101,9 +103,9 @@ def in_one_process(targets: list[str], rounds: int) -> None:
         return base
 
     def run(which: list[Any]) -> float:
-        begun = time.perf_counter()
+        begun = time.process_time()
         measure_all(which, held, lambda event: None, False)
-        return time.perf_counter() - begun
+        return time.process_time() - begun
 
     Bases.get = counting  # type: ignore[method-assign]
     run(found)
@@ -147,10 +149,10 @@ def loss_against_lm_eval(rounds: int) -> None:
     log_likelihoods(model, encoded[:8])
     ours = []
     for _ in range(rounds):
-        begun = time.perf_counter()
+        begun = time.process_time()
         fresh = [encode_completions(tokenizer, prompt, (text,), {})[0] for prompt, text in pairs]
         values = log_likelihoods(model, fresh)
-        ours.append(time.perf_counter() - begun)
+        ours.append(time.process_time() - begun)
     scored = sum(one.completion_tokens for one in encoded)
     print(f"ours: {scored / min(ours):,.0f} tokens/s of {scored:,} scored (sum {sum(values):.2f})")
     if not PEER.is_file():

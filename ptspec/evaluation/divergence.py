@@ -9,7 +9,7 @@ import torch
 
 from ptspec.evaluation.batching import batches
 from ptspec.evaluation.encoding import Encoded
-from ptspec.evaluation.likelihood import SOFTMAX_POSITIONS, TOKENS, completion_logits, token_budget
+from ptspec.evaluation.likelihood import SOFTMAX_POSITIONS, completion_logits, token_budget
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,7 +20,7 @@ def divergences(
     base: PreTrainedModel,
     sequences: Sequence[Encoded],
     *,
-    tokens: int = TOKENS,
+    tokens: int | None = None,
     done: Callable[[int], None] = lambda count: None,
 ) -> list[float] | None:
     """Σ_t KL(π(·|x, y_<t) ‖ base(·|x, y_<t)) over each sequence's completion, in nats.
@@ -33,7 +33,7 @@ def divergences(
     if _vocabulary(model) != _vocabulary(base):
         return None
     sums = [0.0] * len(sequences)
-    budget = min(tokens, token_budget(model) // 2)
+    budget = tokens or max(1, token_budget(model) // 2)
     for batch in batches([len(s.ids) for s in sequences], budget):
         asked = [sequences[i] for i in batch]
         pairs = zip(completion_logits(asked, model), completion_logits(asked, base), strict=True)
