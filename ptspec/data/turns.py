@@ -87,6 +87,8 @@ def _message_fault(column: str, message: Any, needs: str) -> Fault | None:
 
 def _order(roles: Sequence[str], part: Part) -> Iterator[str]:
     """What is out of order, in words."""
+    if part is Part.CONVERSATION and list(roles) == ["user", "assistant"] * (len(roles) // 2):
+        return
     turns = [role for index, role in enumerate(roles) if not (index == 0 and role in HEADS)]
     if any(role in HEADS for role in turns):
         yield "a system message stands further down; it comes first or not at all"
