@@ -123,6 +123,10 @@ def _groups(config: _Config, compute: ComputeSpec | None) -> None:
     processes = compute.processes * compute.nodes if compute else 1
     rows, group = config["per_device_train_batch_size"] * processes, config["num_generations"]
     given = config.given.get("generation_batch_size")
+    if group is None:
+        place, hint = join(config.at, "num_generations"), "leave the key out for the default"
+        config.findings.error("wrong-type", place, '"num_generations" is null, not an integer', hint)
+        return
     if config.given.get("auto_find_batch_size"):
         message = (
             '"auto_find_batch_size" would break up the groups of num_generations completions of a prompt'
