@@ -115,14 +115,15 @@ def _must_go_together(
 
 def _compare(question: Question, listen: Listener, asked: Asked, format: EvalFormat) -> None:
     """All is computed before the first file is written."""
-    from ptspec.evaluation.compare import biggest_changes, compare
+    from ptspec.evaluation.compare import biggest_changes, compare, prompts_of
     from ptspec.report.changes import telling_metric
     from ptspec.run.appraise import write
 
     measured, said = _measured(question, listen, asked.judge)
     found = compare(measured, judgement=said, prompts=asked.prompts, by=asked.by)
     metric = telling_metric(found)
-    changes = biggest_changes(measured[0], measured[-1], metric, asked.show) if asked.show else []
+    among = prompts_of(measured, asked.prompts)
+    changes = biggest_changes(measured[0], measured[-1], metric, asked.show, among) if asked.show else []
     write(question, measured)
     if question.output is not None:
         _write(found, measured, question.output, asked.command)

@@ -19,6 +19,7 @@ from ptspec.evaluation.statistics import Interval, Tested, holm, rows_needed, wi
 from ptspec.events import Figure
 
 LEVEL = 0.05
+SEED = 42
 FEWEST = 2
 """Rows of a slice: of one there is no interval."""
 
@@ -36,7 +37,7 @@ class Judgement:
 def compare(
     measurements: Sequence[Measurement],
     *,
-    seed: int = 42,
+    seed: int = SEED,
     judgement: Judgement | None = None,
     prompts: int | None = None,
     by: str | None = None,
@@ -47,9 +48,7 @@ def compare(
     in sign only. Raises `InputError` if there are fewer than two, no row that all have, or no such column.
     """
     everything = _shared(measurements)
-    shared = everything
-    if prompts is not None:
-        shared = [everything[i] for i in chosen(everything, prompts, seed)]
+    shared = prompts_of(measurements, prompts, seed)
     pairing = _Pairing(measurements, judgement, seed)
     found, rates_found = pairing.tested(shared)
     effects, rates = _verdicts([*found, *pairing.tasks()], rates_found)
@@ -69,6 +68,14 @@ def compare(
         slices=_slices(pairing, shared, by) if by is not None else (),
         by=by,
     )
+
+
+def prompts_of(measurements: Sequence[Measurement], prompts: int | None, seed: int = SEED) -> list[str]:
+    """Ids of the rows that are compared: `prompts` of those that every measurement has, by the seed."""
+    shared = _shared(measurements)
+    if prompts is None:
+        return shared
+    return [shared[i] for i in chosen(shared, prompts, seed)]
 
 
 def _shared(measurements: Sequence[Measurement]) -> list[str]:
@@ -281,9 +288,12 @@ def _figure(interval: Interval) -> Figure:
     return Figure(interval.value, interval.low, interval.high)
 
 
-def biggest_changes(a: Measurement, b: Measurement, name: str, count: int) -> list[Change]:
-    """The `count` shared prompts on which `b` differs most from `a` in the metric or reward `name`."""
-    keys, before, after = _shared([a, b]), a.by_id(), b.by_id()
+def biggest_changes(
+    a: Measurement, b: Measurement, name: str, count: int, among: Sequence[str] = ()
+) -> list[Change]:
+    """The `count` prompts (of those with the ids `among`; none: of all shared) on which `b` differs most from
+    `a` in the metric or reward `name`."""
+    keys, before, after = among or _shared([a, b]), a.by_id(), b.by_id()
     changes = []
     for key in keys:
         one, other = row_value(name, before[key]), row_value(name, after[key])

@@ -8,7 +8,7 @@ from test_compare import SETTINGS, effect, made
 
 from ptspec.commands.evaluate import as_json
 from ptspec.diagnostics import InputError
-from ptspec.evaluation.compare import Judgement, compare
+from ptspec.evaluation.compare import Judgement, biggest_changes, compare, prompts_of
 from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import DataStamp
 
@@ -174,3 +174,10 @@ def test_a_reward_of_ones_is_not_certain():
     """All right in both: as with accuracy, so few rows may hide a difference."""
     found = effect(compare([made(name, [True] * 30, [5] * 30, style=[1.0] * 30) for name in "ab"]), "style")
     assert found.difference.value == 0 and found.difference.low < -0.05 < 0.05 < found.difference.high
+
+
+def test_changes_are_among_the_prompts_that_were_compared(pair):
+    keys = prompts_of(pair, 20)
+    assert len(keys) == 20 == compare(pair, prompts=20).shared
+    changes = biggest_changes(*pair, "response_length", 50, keys)
+    assert {change.a.id for change in changes} <= set(keys)
