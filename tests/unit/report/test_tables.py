@@ -99,6 +99,10 @@ def test_changes_in_a_tree_are_against_the_parent():
 
 
 def test_a_parent_that_lacks_the_metric_passes_on_to_its_own():
-    tree = [("base", {"loss": Figure(3.0)}), ("sft", {}), ("dpo", {"loss": Figure(2.0)})]
-    text = progress_text(tree, 160, {"sft": "base", "dpo": "sft"})
-    assert "−1.000" in text
+    """dpo came from sft, which came from the base; kto, which stands between, is no ancestor."""
+    losses = {"base": 3.0, "kto": 2.5, "sft": None, "dpo": 2.0}
+    tree = [
+        (name, {"loss": Figure(loss)} if loss else {"accuracy": Figure(0.5)}) for name, loss in losses.items()
+    ]
+    text = progress_text(tree, 160, {"kto": "base", "sft": "base", "dpo": "sft"})
+    assert next(line for line in text.splitlines() if line.startswith("loss")).split()[-1] == "−1.000"
