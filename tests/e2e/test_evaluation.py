@@ -33,39 +33,41 @@ def everything(folder):
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_a_check_on_the_intervals_bound_stops_says_by_how_much_and_trains_nothing_again(copied):
-    before, value = adapters(copied), stats(copied, "sft")["metrics"]["bits_per_byte"]["value"]
+def strict(folder):
+    """Checks that the measured value keeps and the end of its interval does not."""
+    value = stats(folder, "sft")["metrics"]["bits_per_byte"]["value"]
+    bound = {"metric": "bits_per_byte", "max": value * 1.001}
+    over_base = {"metric": "bits_per_byte", "min_gain": -5, "over": "base", "confidence": 0.9}
 
-    def strict(recipe):
-        recipe["stages"][0]["checks"] = [
-            {"metric": "bits_per_byte", "max": value * 1.001},
-            {"metric": "bits_per_byte", "max": value * 1.001, "confidence": 0.95},
-        ]
-        recipe["checks"] = [{"metric": "bits_per_byte", "min_gain": -5, "over": "base", "confidence": 0.9}]
+    def change(recipe):
+        recipe["stages"][0]["checks"] = [bound, {**bound, "confidence": 0.95}]
+        recipe["checks"] = [over_base]
 
-    recipe = write_recipe(copied, strict)
-    done = pt("run", recipe, "--output", copied / "out")
+    return change
+
+
+def test_a_check_on_the_intervals_bound_stops_and_says_by_how_much(copied):
+    before = adapters(copied)
+    done = pt("run", write_recipe(copied, strict(copied)), "--output", copied / "out")
     assert done.code == 3 and "not started: dpo" in done.stderr
     bound = r"bits_per_byte [\d.]+, at most [\d.]+ with 95 % confidence, ≤ [\d.]+ \(by [\d.]+\) does not hold"
     assert re.search(bound, done.stderr)
     assert "sft: check held: bits_per_byte" in done.stderr
-    done = pt("run", recipe, "--output", copied / "out", "--ignore-checks")
-    assert done.code == 0 and "did not hold, warning only" in done.stderr
-    assert "run: check held: bits_per_byte gain" in done.stderr
     assert adapters(copied) == before
 
 
-def judged(recipe):
-    recipe["judges"] = {"brief": {"function": "judge.py:shorter"}}
-    recipe["eval"]["judge"] = "brief"
+def test_checks_ignored_and_a_judge_of_each_stage_against_its_parent_and_the_base(copied):
+    def change(recipe):
+        strict(copied)(recipe)
+        recipe["judges"] = {"brief": {"function": "judge.py:shorter"}}
+        recipe["eval"]["judge"] = "brief"
 
-
-def test_a_judge_compares_each_stage_with_its_parent_and_the_base(copied):
     (copied / "judge.py").write_text(JUDGE)
-    recipe, before = write_recipe(copied, judged), adapters(copied)
-    done = pt("run", recipe, "--output", copied / "out", "--allow-code")
-    assert done.code == 0, done.stderr
-    assert adapters(copied) == before
+    recipe, before = write_recipe(copied, change), adapters(copied)
+    done = pt("run", recipe, "--output", copied / "out", "--allow-code", "--ignore-checks")
+    assert done.code == 0 and "did not hold, warning only" in done.stderr, done.stderr
+    assert "run: check held: bits_per_byte gain" in done.stderr
+    assert adapters(copied) == before, "neither a check nor a judge trains anything again"
     sft, dpo = stats(copied, "sft"), stats(copied, "dpo")
     assert sft["metrics"]["win_rate"] == sft["metrics"]["win_rate_base"]
     assert {"win_rate", "win_rate_base"} <= set(dpo["metrics"])
@@ -79,8 +81,6 @@ def test_a_judge_compares_each_stage_with_its_parent_and_the_base(copied):
     assert compared.code == 0, compared.stderr
     rates = [rate for rate in json.loads(compared.stdout)["win_rates"] if rate["judge"]]
     assert rates[0]["rate"]["value"] == pytest.approx(mean) and rates[0]["reward"] == "brief"
-    without = pt("eval", "--compare", *both, "--judge", "none")
-    assert without.code == 0 and "judge" not in without.stdout
 
 
 def test_a_judge_that_is_down_is_told_before_anything_is_touched(copied):
