@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ptspec.evaluation.diversity import distinct, distinct_difference
-from ptspec.evaluation.measurement import RowMeasurement, metric
+from ptspec.evaluation.measurement import DRAWN, RowMeasurement, metric
 from ptspec.evaluation.metrics import TIE
 from ptspec.evaluation.statistics import CONFIDENCE, Tested, Values, paired_test, ratio_test
 
@@ -37,7 +37,8 @@ def effect_names(a: Rows, b: Rows, *, tokens: bool, kl: bool) -> list[str]:
     fixed = ["bits_per_byte", "accuracy", "sampled_accuracy", "preference_accuracy", "reward_margin"]
     length = "response_length" if tokens else "response_characters"
     described = [length, "finished", "distinct_2", "repetition", "empty", "refusals"]
-    return [*fixed, *reward_names(a, b), *(["kl"] if kl else []), *described]
+    rewards = [each for name in reward_names(a, b) for each in (name, DRAWN + name)]
+    return [*fixed, *rewards, *(["kl"] if kl else []), *described]
 
 
 def reward_names(a: Rows, b: Rows) -> list[str]:
@@ -75,6 +76,8 @@ def row_value(name: str, row: RowMeasurement) -> float | None:
             return None if row.response is None else float(not row.response.strip())
         case "refusals":
             return _number(row.refused)
+    if name.startswith(DRAWN):
+        return row.sample_rewards.get(name.removeprefix(DRAWN))
     return row.rewards.get(name)
 
 

@@ -21,6 +21,7 @@ from ptspec.evaluation.generation import Response
 from ptspec.evaluation.isolation import undisturbed
 from ptspec.evaluation.likelihood import log_likelihoods
 from ptspec.evaluation.measurement import (
+    DRAWN,
     METRICS,
     RAW_PREFERENCE,
     DataStamp,
@@ -71,7 +72,8 @@ def measure(
     base = base if "kl" in wanted else None
     with undisturbed(model, seed):
         work = prepare(tokenizer, rows, wanted, _context(model), spec.max_new_tokens)
-        sampled = spec.sampled if wanted & SAMPLED else 0
+        drawn_rewards = {key: function for key, function in rewards.items() if DRAWN + key in wanted}
+        sampled = spec.sampled if wanted & SAMPLED or drawn_rewards else 0
         numbers = numbers_to_draw_with(ids, work.prompts, sampled, spec.max_new_tokens, seed)
         steps = len(work.texts) + len(work.prompts) + len(numbers) * (2 if base is not None else 1)
         tick = _ticker(progress, steps)
@@ -79,8 +81,9 @@ def measure(
         said = answers(model, base, tokenizer, work.prompts, numbers, spec.max_new_tokens, tick)
         chosen_rewards = {key: function for key, function in rewards.items() if key in wanted}
         scores = reward_scores(chosen_rewards, rows, said.greedy)
+        drawn_scores = reward_scores(drawn_rewards, rows, said.drawn)
     _check_finite(logp.values())
-    measured = _measured(rows, ids, work, logp, said, scores, reference, spec.refusals)
+    measured = _measured(rows, ids, work, logp, said, (scores, drawn_scores), reference, spec.refusals)
     figures = aggregates(measured, seed=seed)
     return Measurement(
         name=name,
@@ -118,7 +121,7 @@ def _wanted(spec: EvaluationSpec, rewards: Mapping[str, RewardFunction]) -> froz
             Diagnostic("reward-name", f'"{taken[0]}" is the name of a metric', hint="rename the reward")
         )
     if spec.metrics is None:
-        return frozenset(METRICS) | frozenset(rewards)
+        return frozenset(METRICS) | frozenset(rewards) | {DRAWN + name for name in rewards}
     asked = frozenset(spec.metrics)
     return asked | {"accuracy"} if "preference_accuracy" in asked else asked
 
@@ -158,20 +161,23 @@ def _reference_name(work: Work, reference: Measurement | None) -> str | None:
     return RAW_PREFERENCE if reference is None else reference.name
 
 
+Scores = Mapping[int, Mapping[str, float | None]]
+
+
 def _measured(
     rows: Sequence[EvaluationRow],
     ids: Sequence[str],
     work: Work,
     logp: Mapping[Encoded, float],
     said: Answers,
-    scores: Mapping[int, Mapping[str, float | None]],
+    scores: tuple[Scores, Scores],
     reference: Measurement | None,
     refusals: Sequence[str],
 ) -> tuple[RowMeasurement, ...]:
     earlier = None if reference is None else reference.by_id()
     measured = []
     for i, (row, key) in enumerate(zip(rows, ids, strict=True)):
-        one = _blank(row, key, scores.get(i, {}))
+        one = _blank(row, key, scores[0].get(i, {}))
         if encoded := work.expected.get(i):
             one = _with_likelihood(one, row, encoded, logp[encoded])
         if pair := work.pairs.get(i):
@@ -181,6 +187,7 @@ def _measured(
             one = _with_response(one, row, response, refusals)
         if drawn := said.drawn.get(i):
             one = _with_sample(one, row, drawn, said.kl.get(i))
+            one = replace(one, sample_rewards=scores[1].get(i, {}))
         measured.append(one)
     return tuple(measured)
 

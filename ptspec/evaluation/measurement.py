@@ -25,9 +25,9 @@ class RowMeasurement:
     `finished` says whether it came. `repetition` is the share of 4-grams of the response that repeat an
     earlier one. `correct`: the answer stands in the response as a whole word, or, in a row without
     `answer`, the response is the expected text; `refused`: it opens like a refusal. `sample` is a second
-    response, drawn at temperature 1, with its own tokens and correctness; `kl` is Σ_t KL(π‖base) over its
-    tokens, in nats. `judged`: by the name of another policy, the probability that a judge prefers this
-    response to that one's. `slices` holds the row's further columns (a topic, a
+    response, drawn at temperature 1, with its own tokens, correctness and rewards; `kl` is Σ_t KL(π‖base)
+    over its tokens, in nats. `judged`: by the name of another policy, the probability that a judge
+    prefers this response to that one's. `slices` holds the row's further columns (a topic, a
     difficulty) by name, those with a short value.
     """
 
@@ -54,6 +54,7 @@ class RowMeasurement:
     sample: str | None = None
     sample_tokens: int | None = None
     sample_correct: bool | None = None
+    sample_rewards: Mapping[str, float | None] = field(default_factory=dict)
     kl: float | None = None
     judged: Mapping[str, float] = field(default_factory=dict)
 
@@ -186,6 +187,10 @@ METRICS: Mapping[str, Metric] = {
 """The metrics of our own, in the order they are shown. Each reward adds one under its own name."""
 
 
+DRAWN = "sampled_"
+"""Before a reward's name: its mean over the drawn responses."""
+
+
 def metric(name: str) -> Metric:
     """The metric called `name`; task/metric is one of lm-evaluation-harness, any other name is a reward's, of
     which more is better."""
@@ -193,13 +198,19 @@ def metric(name: str) -> Metric:
         return METRICS[name]
     task, slash, rest = name.rpartition("/")
     if not slash:
-        return Metric(name, name.replace("_", " "), Better.HIGHER)
+        label = name.removeprefix(DRAWN).replace("_", " ") + (" of samples" if is_drawn(name) else "")
+        return Metric(name, label, Better.HIGHER)
     of_harness = rest.partition(":")[0]
     better = Better.LOWER if of_harness in LOWER_IN_HARNESS else Better.HIGHER
     return Metric(name, f"{task} {rest.replace('_', ' ')}", better)
 
 
 LOWER_IN_HARNESS = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter")
+
+
+def is_drawn(name: str) -> bool:
+    """Whether `name` is a reward's over the drawn responses."""
+    return name.startswith(DRAWN) and name not in METRICS
 
 
 def row_ids(prompts: Iterable[str]) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ptspec.evaluation.diversity import distinct
-from ptspec.evaluation.measurement import RowMeasurement
+from ptspec.evaluation.measurement import DRAWN, RowMeasurement
 from ptspec.evaluation.statistics import (
     CONFIDENCE,
     Interval,
@@ -99,7 +99,9 @@ def _preference(rows: Sequence[RowMeasurement], how: _How) -> dict[str, Figure]:
 
 def _rewards(rows: Sequence[RowMeasurement], how: _How) -> Mapping[str, Figure | None]:
     names = dict.fromkeys(name for row in rows for name in row.rewards)
-    return {name: _mean([row.rewards.get(name) for row in rows], how) for name in names}
+    greedy = {name: _mean([row.rewards.get(name) for row in rows], how) for name in names}
+    drawn = {DRAWN + name: _mean([row.sample_rewards.get(name) for row in rows], how) for name in names}
+    return {**greedy, **drawn}
 
 
 def _share(values: Sequence[bool | None], how: _How) -> Figure | None:

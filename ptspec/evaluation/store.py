@@ -30,7 +30,7 @@ LARGEST = 2**63
 """No count of ours is beyond this; a number that is would not fit a float either."""
 LATER = frozenset(
     (
-        *("slices", "refused", "sample", "sample_tokens", "sample_correct", "kl", "judged"),
+        *("slices", "refused", "sample", "sample_tokens", "sample_correct", "sample_rewards", "kl", "judged"),
         *("kl_base", "conversational", "refusals", "reference_fingerprint", "tokenizer"),
     )
 )

@@ -165,7 +165,7 @@ def _check_pattern(pattern: str, at: str, findings: Findings) -> None:
 
 def _check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> None:
     known = [*METRICS, *rewards]
-    if name.partition("/")[0] in _tasks(findings.document.value):
+    if name.partition("/")[0] in _tasks(findings.document.value) or name.removeprefix("sampled_") in rewards:
         return
     if name not in known:
         hint = did_you_mean(name, known) or f"metrics: {listed(known, 24)}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ptspec.evaluation.measurement import METRICS, Better, metric
+from ptspec.evaluation.measurement import METRICS, Better, is_drawn, metric
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
@@ -98,7 +98,7 @@ def key_measures(evaluations: Sequence[Metrics]) -> list[Measure]:
     """
     by_name = {shown.name: shown for shown in measures(evaluations)}
     likelihood = next((name for name in LIKELIHOOD if name in by_name), "")
-    rewards = [name for name in by_name if name not in METRICS]
+    rewards = [name for name in by_name if name not in METRICS and not is_drawn(name)]
     wanted = [likelihood, *rewards]
     if any("accuracy" in metrics for metrics in evaluations):
         wanted = [likelihood, "accuracy", *rewards, "preference_accuracy"]

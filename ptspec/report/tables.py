@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from ptspec.evaluation.measurement import is_drawn
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
@@ -70,7 +71,7 @@ class ProgressTable:
     def lines(self, width: int) -> list[Text]:
         """The table in lines of at most `width` cells (a single metric may still be wider)."""
         metrics = [of_stage for _, of_stage in self.evaluations]
-        shown = measures(metrics)
+        shown = [shown for shown in measures(metrics) if not is_drawn(shown.name)]  # the report has them
         zero = [m.label for m in shown if is_zero_throughout(m, metrics)]
         rows = [m for m in shown if m.label not in zero]
         parents = parent_indices([name for name, _ in self.evaluations], self.parents)

@@ -34,7 +34,7 @@ VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate
 FORMAT = 1
 """Raised when a change of ours alters what a stage of the same recipe learns."""
 
-EVALUATION = 2
+EVALUATION = 3
 """Raised when a change of ours alters what an evaluation measures: it is then measured again."""
 
 WITHOUT_EFFECT = (

@@ -14,6 +14,7 @@ from ptspec.evaluation.diversity import distinct, distinct_difference, words_of
 from ptspec.evaluation.encoding import Encoded, encode_prompt
 from ptspec.evaluation.generation import respond
 from ptspec.evaluation.measure import measure
+from ptspec.evaluation.measurement import metric
 from ptspec.evaluation.refusals import is_refusal
 
 
@@ -186,3 +187,18 @@ def test_distinct_differences_are_opposite_both_ways_round():
     assert there.interval.value == -back.interval.value > 0 and there.p == back.p < 1e-6
     assert there.interval.low == -back.interval.high
     assert distinct_difference(a, a, 2).interval.low == 0 and distinct_difference(a, a, 2).p == 1
+
+
+def test_rewards_of_drawn_responses_stand_beside_those_of_greedy_ones(model, tokenizer, rows, spec):
+    def long(prompts, completions, **columns):
+        return [float(len(text)) for text in completions]
+
+    result = measure(model, tokenizer, rows, replace(spec, sampled=4), seed=1, rewards={"long": long})
+    drawn = [row for row in result.rows if row.sample is not None]
+    assert [row.sample_rewards for row in drawn] == [{"long": len(row.sample)} for row in drawn]
+    assert all(not row.sample_rewards for row in result.rows if row.sample is None)
+    mean = sum(len(row.sample) for row in drawn) / 4
+    assert result.metrics["sampled_long"].value == pytest.approx(mean)
+    assert metric("sampled_long").label == "long of samples"
+    only = measure(model, tokenizer, rows, replace(spec, metrics=("long",)), seed=1, rewards={"long": long})
+    assert "sampled_long" not in only.metrics and all(row.sample is None for row in only.rows)

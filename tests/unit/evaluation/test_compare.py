@@ -109,7 +109,7 @@ def test_both_ways_round_are_exact_opposites(pair):
 def test_a_copy_of_itself_shows_no_difference(model, tokenizer, rows, spec):
     one = measure(model, tokenizer, rows, spec, seed=1, rewards={"brief": builtin("length", {"max": 2})})
     comparison = compare([one, replace(one, name="copy")])
-    assert len(comparison.effects) == 12
+    assert len(comparison.effects) == 13
     for found in comparison.effects:
         assert found.difference.value == 0 and found.p_holm == 1
         assert found.difference.low <= 0 <= found.difference.high

@@ -193,7 +193,7 @@ def test_rewards_get_strings_where_the_data_has_strings(model, tokenizer, rows, 
         seen.update(prompts=prompts, completions=completions, answer=answer, columns=columns)
         return [None] * len(prompts)
 
-    result = measure(model, tokenizer, rows, spec, seed=1, rewards={"spy": spy})
+    result = measure(model, tokenizer, rows, replace(spec, sampled=0), seed=1, rewards={"spy": spy})
     assert seen["prompts"] == [row["prompt"] for row in ROWS]
     assert seen["completions"] == [row.response for row in result.rows]
     assert seen["answer"] == [row["answer"] for row in ROWS]
@@ -210,7 +210,12 @@ def test_rewards_get_messages_where_the_data_has_messages(model, tokenizer, spec
         return [1.0]
 
     result = measure(
-        model, tokenizer, [evaluation_row({"messages": messages})], spec, seed=1, rewards={"spy": spy}
+        model,
+        tokenizer,
+        [evaluation_row({"messages": messages})],
+        replace(spec, sampled=0),
+        seed=1,
+        rewards={"spy": spy},
     )
     assert seen["prompts"] == [messages[:1]]
     assert seen["completions"] == [[{"role": "assistant", "content": result.rows[0].response}]]
