@@ -8,7 +8,7 @@ from typing import Any
 
 from ptspec.data.fault import Fault
 from ptspec.data.formats import Shape, label_of, shape_for, wanted
-from ptspec.data.turns import Part, chat_faults
+from ptspec.data.turns import Part, chat_faults, is_sound
 from ptspec.methods.types import Rows
 
 _CHATS = frozenset(("messages", "conversations"))
@@ -46,6 +46,7 @@ class RowJudge:
         self.parts = {column: _part(column, shape, rows) for column in shape.columns}
         self.texts = tuple(column for column in shape.columns if column not in (*_CHATS, "label"))
         self.others = tuple(column for column in shape.columns if column not in self.texts)
+        self.chats = tuple(c for c in self.others if c in _CHATS and self.parts[c] is Part.CONVERSATION)
         self.is_pair = "rejected" in shape.columns
         self.optional = tuple(
             name for name in ("tools", "input") if name == "tools" or "instruction" in shape.columns
@@ -58,7 +59,8 @@ class RowJudge:
             if type(value) is not str or not value or value.isspace():
                 found += self._column(column, values)
         for column in self.others:
-            found += self._column(column, values)
+            if column not in self.chats or not is_sound(values.get(column)):
+                found += self._column(column, values)
         if self.is_pair:
             found += _pair_faults(values, self.needs)
         for name in self.optional:

@@ -47,6 +47,25 @@ def chat_faults(column: str, messages: Sequence[Any], part: Part, needs: str) ->
     yield from (Fault("role-order", f'"{column}": {what} {needs}') for what in _order(roles, part))
 
 
+def is_sound(messages: Any) -> bool:
+    """Whether it is what nearly every conversation is: texts of user and assistant in turn, a system's before
+    them perhaps. One that is not may be sound all the same."""
+    if type(messages) is not list:
+        return False
+    wanted, other = "user", "assistant"
+    for index, message in enumerate(messages):
+        if type(message) is not dict:
+            return False
+        role, text = message.get("role"), message.get("content")
+        if type(text) is not str or not text or text.isspace():
+            return False
+        if role == wanted:
+            wanted, other = other, wanted
+        elif index or role != "system":
+            return False
+    return wanted == "user" and len(messages) > 1
+
+
 def _is_plain(message: Any) -> bool:
     """Whether it is what nearly every message is: a known role and a text."""
     if type(message) is not dict:
@@ -87,8 +106,6 @@ def _message_fault(column: str, message: Any, needs: str) -> Fault | None:
 
 def _order(roles: Sequence[str], part: Part) -> Iterator[str]:
     """What is out of order, in words."""
-    if part is Part.CONVERSATION and list(roles) == ["user", "assistant"] * (len(roles) // 2):
-        return
     turns = [role for index, role in enumerate(roles) if not (index == 0 and role in HEADS)]
     if any(role in HEADS for role in turns):
         yield "a system message stands further down; it comes first or not at all"

@@ -16,6 +16,7 @@ from ptspec.data import json_list, ranges, repeats, source_pass, sources
 from ptspec.data.check import check_plan
 from ptspec.data.json_list import NotAList, elements
 from ptspec.data.sources import PlacedRow, Unreadable, scan
+from ptspec.data.turns import Part, chat_faults, is_sound
 from ptspec.recipe.plan import Source
 from ptspec.recipe.resolve import load_plan
 
@@ -200,3 +201,17 @@ def test_a_file_that_needs_a_package_says_which(checked, monkeypatch):
     found = checked({}, ("sft", "sft", "a"), mixes={"a": {"path": "a.jsonl.zst"}})
     assert told(found) == [("missing-package", "a.jsonl.zst", None)]
     assert "pip install zstandard" in found.diagnostics[0].message
+
+
+TURN = st.fixed_dictionaries(
+    {
+        "role": st.sampled_from(["user", "assistant", "system", "tool", "bot", None]),
+        "content": st.sampled_from(["a", "", " ", None, 1]),
+    }
+)
+
+
+@given(st.lists(TURN, max_size=5))
+def test_what_is_sound_at_a_glance_has_no_fault(messages):
+    faults = list(chat_faults("messages", messages, Part.CONVERSATION, ""))
+    assert not (is_sound(messages) and faults)
