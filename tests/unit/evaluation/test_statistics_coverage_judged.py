@@ -78,7 +78,11 @@ def test_probabilities_of_a_judge(n):
 
 @pytest.mark.parametrize("n", [50, 200])
 def test_differences_of_kl(n):
-    """Two ratios with denominators of their own, on paired rows."""
+    """Two ratios with denominators of their own, on paired rows, each row's KL skewed twice over.
+
+    Of 50 such rows 92.8 % of 1,500 intervals held the truth, as on other skewed means of so few rows
+    (decision 20); hence the lower floor there.
+    """
     rng = np.random.default_rng(n)
     times = {50: 400, 200: 150}[n]
 
@@ -97,7 +101,7 @@ def test_differences_of_kl(n):
         a, b = ([one(i, *x) for i, x in enumerate(zip(*rows(s, hard, n), strict=True))] for s in (0.3, 0.5))
         interval = find("kl", a, b, 1).tested.interval
         held += interval.low <= truth <= interval.high
-    assert 0.92 <= held / times <= 0.98, held / times
+    assert (0.9 if n == 50 else 0.92) <= held / times <= 0.98, held / times
 
 
 @pytest.mark.parametrize("n", [50, 200])
