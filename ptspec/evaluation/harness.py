@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from ptspec.recipe.plan import LmEvalSpec
 
-NORMAL = 1.959963984540054
-"""The standard normal quantile of a 95 % interval."""
 BATCH = 8
 
 
@@ -35,12 +33,11 @@ class Tasks:
 
 @dataclass(frozen=True)
 class _Metric:
-    """What the harness says of a metric; `error` is its standard error, or a word where it has none."""
+    """What the harness says of a metric."""
 
     name: str
     value: float
     scores: Mapping[str, float]
-    error: Any
 
 
 def measure_tasks(
@@ -49,8 +46,8 @@ def measure_tasks(
     """The metrics of the tasks that `spec` names, with 95 % intervals over their documents.
 
     A metric that is a mean over documents, or exp of minus one, gets the interval of our own metrics; any
-    other, and a group of tasks, that of the standard error which the harness gives, if it does. Raises
-    `InputError` where there is no such task or the harness cannot prepare it.
+    other, and a group of tasks, has none. Raises `InputError` where there is no such task or the
+    harness cannot prepare it.
     """
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -65,7 +62,8 @@ def measure_tasks(
                 apply_chat_template=spec.apply_chat_template,
                 task_manager=_tasks(spec),
                 log_samples=True,
-                bootstrap_iters=1000,
+                # Its bootstrap forks a pool of processes, which after torch has threads may wait for ever.
+                bootstrap_iters=0,
                 random_seed=seed,
                 numpy_random_seed=seed,
                 torch_random_seed=seed,
@@ -80,7 +78,7 @@ def measure_tasks(
 
 
 def _told(metrics: Sequence[_Metric], seed: int) -> Tasks:
-    figures = {m.name: _figure(m.value, list(m.scores.values()), m.error, seed) for m in metrics}
+    figures = {m.name: _figure(m.value, list(m.scores.values()), seed) for m in metrics}
     means = {m.name: m.scores for m in metrics if m.scores and _same(_mean(m.scores.values()), m.value)}
     return Tasks(figures, means)
 
@@ -108,7 +106,7 @@ def _metrics(task: str, found: Mapping[str, Any]) -> Iterator[_Metric]:
             continue
         name = f"{task}/{metric}" + ("" if filter_name == "none" else f":{filter_name}")
         scores = dict(_scores(found.get("samples", {}).get(task, ()), metric, filter_name))
-        yield _Metric(name, float(value), scores, values.get(f"{metric}_stderr,{filter_name}"))
+        yield _Metric(name, float(value), scores)
 
 
 def _scores(
@@ -121,7 +119,7 @@ def _scores(
             yield f"{sample['doc_id']}-{sample['doc_hash'][:12]}", float(score)
 
 
-def _figure(value: float, scores: Sequence[float], error: Any, seed: int) -> Figure:
+def _figure(value: float, scores: Sequence[float], seed: int) -> Figure:
     mean = _mean(scores)
     if set(scores) <= {0.0, 1.0} and _same(mean, value):
         interval = proportion_interval(int(sum(scores)), len(scores))
@@ -132,8 +130,6 @@ def _figure(value: float, scores: Sequence[float], error: Any, seed: int) -> Fig
     if _same(-mean, math.log(value) if value > 0 else math.nan):  # a perplexity of log-likelihoods
         interval = mean_interval(scores, seed=seed)
         return Figure(value, math.exp(-interval.high), math.exp(-interval.low))
-    if isinstance(error, int | float):
-        return Figure(value, value - NORMAL * error, value + NORMAL * error)
     return Figure(value)
 
 

@@ -19,8 +19,8 @@ RIGHT_B = [1 if i < 55 else 0 for i in range(60)]
 
 def measured(name: str, right: list[int], first: int = 0) -> Measurement:
     scores = {f"{first + i}-x": float(value) for i, value in enumerate(right)}
-    told = _told([_Metric("quiz/acc", sum(right) / len(right), scores, "N/A"),
-                  _Metric("quiz/perplexity", 9.0, scores, 1.0)], seed=1)  # fmt: skip
+    told = _told([_Metric("quiz/acc", sum(right) / len(right), scores),
+                  _Metric("quiz/perplexity", 9.0, scores)], seed=1)  # fmt: skip
     rows = tuple(RowMeasurement(str(i), f"p{i}", correct=True) for i in range(8))
     return Measurement(name, rows, told.figures, Settings(1, 8, None, False), documents=told.documents)
 
