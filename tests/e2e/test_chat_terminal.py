@@ -24,6 +24,11 @@ COMMAND = [sys.executable, "-m", "ptspec.cli", "chat"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TERM": "xterm-256color"}
 
 
+def listens_to_ctrl_c() -> None:
+    """A worker of pytest-xdist ignores SIGINT, and what it starts would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Person:
     """Somebody at a terminal of 120 columns."""
 
@@ -34,6 +39,7 @@ class Person:
         if self._pid == 0:
             os.environ.update(ENVIRONMENT, COLUMNS="120", LINES="40")
             os.chdir(ROOT)
+            listens_to_ctrl_c()
             os.execv(COMMAND[0], [*COMMAND, *map(str, arguments)])
 
     def types(self, text: str) -> None:
@@ -115,7 +121,14 @@ def test_through_pipes(small_run):
 
 def test_ctrl_c_in_a_pipe_ends_the_program(small_run):
     ends = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    process = subprocess.Popen([*COMMAND, small_run.output], **ends, env=ENVIRONMENT, cwd=ROOT, text=True)
+    process = subprocess.Popen(
+        [*COMMAND, small_run.output],
+        **ends,
+        env=ENVIRONMENT,
+        cwd=ROOT,
+        text=True,
+        preexec_fn=listens_to_ctrl_c,
+    )
     assert process.stdin is not None
     assert process.stdout is not None
     process.stdin.write(f"{QUESTION}\n")
