@@ -43,6 +43,8 @@ class Person:
             os.execv(COMMAND[0], [*COMMAND, *map(str, arguments)])
 
     def types(self, text: str) -> None:
+        # Between drawing its prompt and waiting for a key, readline hears of a Ctrl-C only at the next key.
+        time.sleep(0.5)
         os.write(self._terminal, text.encode())
 
     def waits_for(self, pattern: str, seconds: float = 60) -> str:
