@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.model.vocabulary import grow, rows_saved
 from ptspec.recipe.plan import AdapterSpec
+from ptspec.run.artifact import ADAPTER_WEIGHTS
 from ptspec.run.pickles import refuse_pickles
 
-WEIGHTS = "adapter_model.safetensors"
 ADAPTER = "default"
 """The adapter's name in PEFT. By it alone TRL finds the policy, which it copies to the reference "ref"."""
 
@@ -31,8 +31,8 @@ def attach(model: Any, folder: Path, *, trainable: bool) -> PeftModel:
     those that the adapter brings. Raises `InputError` where it is damaged, gone, or for other weights."""
     refuse_pickles(str(folder), None)
     try:
-        if not (folder / WEIGHTS).is_file():
-            raise OSError(f"there is no {WEIGHTS}")
+        if not (folder / ADAPTER_WEIGHTS).is_file():
+            raise OSError(f"there is no {ADAPTER_WEIGHTS}")
         grow(model, rows_saved(folder))
         return PeftModel.from_pretrained(model, folder, adapter_name=ADAPTER, is_trainable=trainable)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:

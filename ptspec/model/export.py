@@ -18,17 +18,25 @@ from transformers import AutoModelForCausalLM, GenerationConfig
 
 from ptspec.diagnostics import Diagnostic, InputError, Location, StageError
 from ptspec.model import probes
-from ptspec.model.adapters import WEIGHTS, attach
+from ptspec.model.adapters import attach
 from ptspec.model.base import DTYPES, load_base
 from ptspec.model.classifier import TASK
 from ptspec.model.device import Device
 from ptspec.model.probes import Probes
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.recipe.shape import NoShape, read_header
-from ptspec.run.artifact import ADAPTER_CONFIG, MODEL_CONFIG, Artifact, publish, read_json, write_json
+from ptspec.run.artifact import (
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    MODEL_CONFIG,
+    Artifact,
+    publish,
+    read_json,
+    write_json,
+)
 
 ADAPTER_FILES = (
-    *("adapter_model.safetensors", ADAPTER_CONFIG, "generation_config.json", "chat_template.jinja"),
+    *(ADAPTER_WEIGHTS, ADAPTER_CONFIG, "generation_config.json", "chat_template.jinja"),
     *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tokenizer.model"),
     *("vocab.json", "merges.txt", "added_tokens.json"),
 )
@@ -57,7 +65,7 @@ def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) ->
         message = f"{artifact.folder} holds whole weights, no adapter"
         raise InputError(Diagnostic("no-adapter", message, hint="leave --adapter-only out"))
     try:
-        read_header(artifact.folder / WEIGHTS)
+        read_header(artifact.folder / ADAPTER_WEIGHTS)
     except NoShape as error:
         where = Location(str(artifact.folder))
         raise InputError(Diagnostic("cannot-load-adapter", f"its weights: {error}", where)) from None

@@ -20,9 +20,9 @@ from safetensors.torch import load_file
 
 from ptspec.model.adapters import ADAPTER
 from ptspec.recipe.handovers import beyond_low_rank
+from ptspec.run.artifact import ADAPTER_WEIGHTS
 
 PREFIX = "base_model.model."
-WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def is_plain(config: PeftConfig, names: Iterable[str]) -> bool:
 def read(folder: Path) -> LowRank | None:
     """The adapter of `folder` as low-rank updates; None where it is more than that."""
     config = PeftConfig.from_pretrained(str(folder))
-    tensors = load_file(folder / WEIGHTS)
+    tensors = load_file(folder / ADAPTER_WEIGHTS)
     return factors(config, tensors) if is_plain(config, tensors) else None
 
 

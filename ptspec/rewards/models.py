@@ -27,11 +27,10 @@ from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.base import Base
 from ptspec.model.classifier import classifier_over
 from ptspec.model.device import Device
-from ptspec.run.artifact import adapter_weights, read_json
+from ptspec.run.artifact import ADAPTER_WEIGHTS, adapter_weights, read_json
 from ptspec.run.pickles import refuse_pickles
 
 BATCH = 16
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
 HEADS = ("score", "classifier")
 """What transformers call the layer that a sequence classifier adds to a language model."""
 

@@ -22,6 +22,7 @@ from ptspec.run.pickles import SUFFIXES, refuse_pickles
 
 RECORD = "stage.json"
 ADAPTER_CONFIG = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
 MODEL_CONFIG = "config.json"
 AGGREGATES = "evaluation_stats.json"
 """The file of an evaluation that is written last: where it stands, the evaluation is whole."""

@@ -14,9 +14,9 @@ from ptspec.methods.types import Yields
 from ptspec.recipe import targets
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
 from ptspec.recipe.shape import HEADS, ModelShape, NoShape, Tensor, read_header
+from ptspec.run.artifact import ADAPTER_WEIGHTS
 
 PREFIX = "base_model.model."
-WEIGHTS = "adapter_model.safetensors"
 REWARD_HEAD = "score"
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -78,13 +78,13 @@ def read_adapter(folder: Path) -> Adapter:
     ranks: dict[str, int] = {}
     sizes: dict[str, tuple[int, int]] = {}
     other: dict[str, tuple[int, ...]] = {}
-    header = read_header(folder / WEIGHTS)
+    header = read_header(folder / ADAPTER_WEIGHTS)
     for name, tensor in header.items():
         module = name.removeprefix(PREFIX).removesuffix(".lora_A.weight")
         if name.endswith(".lora_A.weight"):
             b = header.get(f"{PREFIX}{module}.lora_B.weight")
             if b is None or len(tensor.shape) != 2 or len(b.shape) != 2:
-                raise NoShape(f"{WEIGHTS}: {name} has no lora_B")
+                raise NoShape(f"{ADAPTER_WEIGHTS}: {name} has no lora_B")
             ranks[module], sizes[module] = tensor.shape[0], (b.shape[0], tensor.shape[1])
         elif not name.endswith(".lora_B.weight"):
             other[name] = tensor.shape
