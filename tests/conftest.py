@@ -25,3 +25,19 @@ def small_run(tmp_path_factory) -> SmallRun:
     run = run_small(tmp_path_factory.mktemp("small"))
     assert run.done.code == 0, run.done.stderr
     return run
+
+
+@pytest.fixture
+def here(capsys):
+    """`pt` in this process, which is quicker: for what loads no model."""
+
+    def run(*arguments: object) -> Finished:
+        from ptspec import cli
+
+        with pytest.raises(SystemExit) as ended:
+            cli.main([str(argument) for argument in arguments])
+        told = capsys.readouterr()
+        assert "error[bug]" not in told.err
+        return Finished(int(ended.value.code or 0), told.out, told.err)
+
+    return run

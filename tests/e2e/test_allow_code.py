@@ -7,9 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small import ROOT, Finished, pt, write_recipe
+from small import ROOT, pt, write_recipe
 
-from ptspec import cli
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import AdapterSpec
 from ptspec.recipe.resolve import load_plan
@@ -26,19 +25,6 @@ from .configuration_tiny import TinyConfig
 class TinyForCausalLM(LlamaForCausalLM):
     config_class = TinyConfig
 """
-
-
-@pytest.fixture
-def here(capsys):
-    """`pt` in this process, which is quicker: for what loads no model."""
-
-    def run(*arguments: object) -> Finished:
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        return Finished(int(ended.value.code), told.out, told.err)
-
-    return run
 
 
 @pytest.fixture

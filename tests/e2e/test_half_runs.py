@@ -7,23 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small import Finished
-
-from ptspec import cli
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def here(capsys):
-    def run(*arguments: object) -> Finished:
-        with pytest.raises(SystemExit) as ended:
-            cli.main([str(argument) for argument in arguments])
-        told = capsys.readouterr()
-        assert "error[bug]" not in told.err
-        return Finished(int(ended.value.code or 0), told.out, told.err)
-
-    return run
 
 
 @pytest.fixture
