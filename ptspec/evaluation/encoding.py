@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ptspec.data.formats import Row, Text
+from ptspec.data.layouts import Row, Text
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.rewards.matching import content_of
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ptspec.data.formats import SHAPES, EvaluationRow
+from ptspec.data.layouts import SHAPES, EvaluationRow
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.answers import SAMPLED, Answers, answers, numbers_to_draw_with
 from ptspec.evaluation.encoding import Encoded, completion_text, plain

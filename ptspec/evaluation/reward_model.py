@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from ptspec.data.formats import EvaluationRow
+from ptspec.data.layouts import EvaluationRow
 from ptspec.evaluation.encoding import plain
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings, row_ids
 from ptspec.evaluation.metrics import aggregates

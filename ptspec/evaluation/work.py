@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ptspec.data.formats import EvaluationRow
+from ptspec.data.layouts import EvaluationRow
 from ptspec.evaluation.encoding import Encoded, encode_completions, encode_prompt
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from ptspec.recipe.estimate.memory import Memory
 from ptspec.recipe.plan import Stage
 from ptspec.recipe.sizes import bytes_in_words
 from ptspec.run.forecast import Forecast, StageForecast
-from ptspec.run.reuse import Fate
+from ptspec.run.reuse import Truncation
 from ptspec.run.rowcount import cut_words
 
 NOTHING = "–"
@@ -89,10 +89,10 @@ def reference_in_words(stage: Stage) -> str:
 def note_of(one: StageForecast) -> str:
     """Whether the stage is reused, and if not, why it is trained."""
     words = {
-        Fate.NEW: "",
-        Fate.REUSED: "= reused (unchanged)",
-        Fate.AGAIN: one.reuse.reason,
-        Fate.GOES_ON: f"goes on from {one.reuse.reason}",
+        Truncation.NEW: "",
+        Truncation.REUSED: "= reused (unchanged)",
+        Truncation.AGAIN: one.reuse.reason,
+        Truncation.GOES_ON: f"goes on from {one.reuse.reason}",
     }
     return words[one.reuse.fate]
 

@@ -21,8 +21,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import find_adapter_config_file
 
-from ptspec.data.formats import assistant_turn, user_turn
-from ptspec.data.sources import shown
+from ptspec.data.layouts import assistant_turn, user_turn
+from ptspec.data.readers.scan import shown
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.base import Base
 from ptspec.model.classifier import classifier_over

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ptspec.data.formats import EvaluationRow
-from ptspec.data.load import load_evaluation
-from ptspec.data.sources import content_hash, shown
+from ptspec.data.dataset import load_evaluation
+from ptspec.data.layouts import EvaluationRow
+from ptspec.data.readers.scan import content_hash, shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
 from ptspec.evaluation.choice import chosen

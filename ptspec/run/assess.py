@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ptspec.data.formats import EvaluationRow
-from ptspec.data.load import load_evaluation, strings_in
-from ptspec.data.sources import shown
+from ptspec.data.dataset import load_evaluation, strings_in
+from ptspec.data.layouts import EvaluationRow
+from ptspec.data.readers.scan import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import plots, store
 from ptspec.evaluation.judging import Referee, judged

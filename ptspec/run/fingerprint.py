@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.sources import content_hash
+from ptspec.data.readers.scan import content_hash
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.model.hub import commit
 from ptspec.recipe.plan import (

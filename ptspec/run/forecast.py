@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ptspec.data.template import TokenizerFiles, tokenizer_files
+from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
 from ptspec.recipe.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter
 from ptspec.recipe.estimate.advice import Advice, advise
 from ptspec.recipe.estimate.disk import Disk, disk

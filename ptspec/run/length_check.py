@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ptspec.data.cuts import Cuts, Fate, cuts, limit
-from ptspec.data.lengths import Row, lengths_of
-from ptspec.data.source_pass import Items, Seen, bytes_of
-from ptspec.data.sources import PlacedRow, shown
-from ptspec.data.template import FAST, TokenizerFiles
+from ptspec.data.checks.source_pass import Items, Seen, bytes_of
+from ptspec.data.readers.scan import PlacedRow, shown
+from ptspec.data.tokens.lengths import Row, lengths_of
+from ptspec.data.tokens.template import FAST, TokenizerFiles
+from ptspec.data.tokens.truncation import Cuts, Truncation, cuts, limit
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Mix, Plan, Source, Stage
@@ -81,10 +81,10 @@ def _length(row: Row, settings: Settings, most: int | None) -> int:
 
 
 def _cut(settings: Settings, found: Cuts, long: list[Row], looked_at: int, about: str) -> Diagnostic:
-    dropped, lost = found.count(Fate.DROPPED), found.count(Fate.LOST)
+    dropped, lost = found.count(Truncation.DROPPED), found.count(Truncation.LOST)
     lines = len({(row.file, row.line) for row in long})
     parts = [f"{dropped:,} dropped" if dropped else "", f"{lost:,} left without an answer" if lost else ""]
-    parts += [f"{found.count(Fate.CUT):,} cut" if found.count(Fate.CUT) else ""]
+    parts += [f"{found.count(Truncation.CUT):,} cut" if found.count(Truncation.CUT) else ""]
     message = (
         f'stage "{settings.stage.name}": {lines:,} of {about} rows are longer than max_length '
         f"{found.limit}: {', '.join(filter(None, parts))}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.load import load, places, strings_in
+from ptspec.data.dataset import load, places, strings_in
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Yields
 from ptspec.model import probes

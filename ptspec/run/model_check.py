@@ -12,10 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.lengths import refused
-from ptspec.data.source_pass import Seen
-from ptspec.data.sources import PlacedRow, shown
-from ptspec.data.template import TokenizerFiles, tokenizer_files
+from ptspec.data.checks.source_pass import Seen
+from ptspec.data.readers.scan import PlacedRow, shown
+from ptspec.data.tokens.lengths import refused
+from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe import targets
 from ptspec.recipe.estimate.settings import Settings

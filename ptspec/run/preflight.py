@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ptspec.data.check import Checked, check_plan
+from ptspec.data.checks.plan_data import Checked, check_plan
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.document import Document
 from ptspec.recipe.plan import Plan

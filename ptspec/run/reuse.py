@@ -18,7 +18,7 @@ MARK = ".fingerprint"
 """In a half-made stage: the fingerprint of the stage that it is for."""
 
 
-class Fate(Enum):
+class Truncation(Enum):
     NEW = "new"
     REUSED = "reused"
     AGAIN = "trained again"
@@ -29,7 +29,7 @@ class Fate(Enum):
 class Reuse:
     """`reason`: what has changed since, or where it goes on from. `covered`: what the fingerprint covers."""
 
-    fate: Fate = Fate.NEW
+    fate: Truncation = Truncation.NEW
     reason: str = ""
     fingerprint: str = ""
     covered: Mapping[str, Any] = field(default_factory=dict)
@@ -61,20 +61,20 @@ def _reuse(
     if record is None:
         before = None if fresh else renamed_from(plan, fingerprint)
         if before is not None and not again:
-            return Reuse(Fate.REUSED, f"finished as {before}", fingerprint)
+            return Reuse(Truncation.REUSED, f"finished as {before}", fingerprint)
         return _half_made(plan, stage, fingerprint)
     if fresh:
-        return Reuse(Fate.AGAIN, "asked for with --fresh", fingerprint)
+        return Reuse(Truncation.AGAIN, "asked for with --fresh", fingerprint)
     if record.get("fingerprint") == fingerprint and not is_as_saved(
         plan.output, stage.name, kept_folders(plan.output)
     ):
-        return Reuse(Fate.AGAIN, CHANGED, fingerprint)
+        return Reuse(Truncation.AGAIN, CHANGED, fingerprint)
     if record.get("fingerprint") == fingerprint and not again:
-        return Reuse(Fate.REUSED, f"finished {record.get('finished', '')}", fingerprint)
+        return Reuse(Truncation.REUSED, f"finished {record.get('finished', '')}", fingerprint)
     words = changes(record.get("ingredients", {}), covered)
     words = [f"{stage.parent} changes" if word == "parent changed" else word for word in words]
     words += [f"reward model {name} changes" for name in again]
-    return Reuse(Fate.AGAIN, ", ".join(words) or "changed", fingerprint)
+    return Reuse(Truncation.AGAIN, ", ".join(words) or "changed", fingerprint)
 
 
 def _reward_models(plan: Plan, stage: Stage) -> list[str]:
@@ -86,7 +86,7 @@ def _reward_models(plan: Plan, stage: Stage) -> list[str]:
 
 
 def _is_trained(reuse: Reuse | None) -> bool:
-    return reuse is not None and reuse.fate is not Fate.REUSED
+    return reuse is not None and reuse.fate is not Truncation.REUSED
 
 
 def renamed_from(plan: Plan, fingerprint: str) -> str | None:
@@ -132,9 +132,9 @@ def is_trained(partial: Path, fingerprint: str) -> bool:
 def _half_made(plan: Plan, stage: Stage, fingerprint: str) -> Reuse:
     partial = partial_folder(plan.output, stage.name)
     if is_trained(partial, fingerprint):
-        return Reuse(Fate.GOES_ON, "its evaluation", fingerprint)
+        return Reuse(Truncation.GOES_ON, "its evaluation", fingerprint)
     numbers = [name.rpartition("-")[2] for name in map(str, (partial / "checkpoints").glob("checkpoint-*"))]
     steps = [int(number) for number in numbers if number.isdigit()]
     if not steps or not is_made_for(partial, fingerprint):
-        return Reuse(Fate.NEW, "", fingerprint)
-    return Reuse(Fate.GOES_ON, f"step {max(steps)}", fingerprint)
+        return Reuse(Truncation.NEW, "", fingerprint)
+    return Reuse(Truncation.GOES_ON, f"step {max(steps)}", fingerprint)

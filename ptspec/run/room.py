@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ptspec.data.sources import shown
+from ptspec.data.readers.scan import shown
 from ptspec.diagnostics import Diagnostic, Location, StageError
 from ptspec.recipe.estimate.memory import Memory
 from ptspec.recipe.plan import Plan, Stage
@@ -15,7 +15,7 @@ from ptspec.recipe.shape import NoShape, read_shape
 from ptspec.recipe.sizes import bytes_in_words
 from ptspec.run.forecast import StageForecast, forecast
 from ptspec.run.machine_check import has_accelerator
-from ptspec.run.reuse import Fate
+from ptspec.run.reuse import Truncation
 
 PLENTY = 100
 """Bytes a parameter and stage: float32 weights, optimizer and reference in three checkpoints take 60."""
@@ -53,7 +53,7 @@ def _needed(stages: Sequence[StageForecast], wanted: set[str]) -> int:
     """The most bytes at once that are not there yet: what is done is kept while the next stage trains."""
     kept = most = 0
     for one in stages:
-        if one.stage.name in wanted and one.disk is not None and one.reuse.fate is not Fate.REUSED:
+        if one.stage.name in wanted and one.disk is not None and one.reuse.fate is not Truncation.REUSED:
             most, kept = max(most, kept + one.disk.peak), kept + one.disk.kept
     return most
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ptspec.data.cuts import Cuts, Fate, cuts
-from ptspec.data.lengths import lengths
-from ptspec.data.sources import PlacedRow, scan
-from ptspec.data.template import FAST, TokenizerFiles
+from ptspec.data.readers.scan import PlacedRow, scan
+from ptspec.data.tokens.lengths import lengths
+from ptspec.data.tokens.template import FAST, TokenizerFiles
+from ptspec.data.tokens.truncation import Cuts, Truncation, cuts
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Mix, Plan, Source
 
@@ -84,12 +84,12 @@ def _packed(counted: Counted, settings: Settings) -> Counted:
 
 def cut_words(counted: Counted) -> str | None:
     """What is cut, in words; None where nothing is."""
-    touched = sum(one.rows - one.count(Fate.WHOLE) for one in counted.cuts)
+    touched = sum(one.rows - one.count(Truncation.WHOLE) for one in counted.cuts)
     if not touched:
         return None
     rows = sum(one.rows for one in counted.cuts)
-    dropped = sum(one.count(Fate.DROPPED) for one in counted.cuts)
-    lost = sum(one.count(Fate.LOST) for one in counted.cuts)
+    dropped = sum(one.count(Truncation.DROPPED) for one in counted.cuts)
+    lost = sum(one.count(Truncation.LOST) for one in counted.cuts)
     limit = next(one.limit for one in counted.cuts)
     words = f"{touched:,} of {rows:,} rows are longer than max_length {limit}"
     if dropped:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ptspec.data.formats import shape_for
-from ptspec.data.source_pass import Seen
-from ptspec.data.sources import PlacedRow
+from ptspec.data.checks.source_pass import Seen
+from ptspec.data.layouts import shape_for
+from ptspec.data.readers.scan import PlacedRow
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.estimate.settings import Settings

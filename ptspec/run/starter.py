@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ptspec import methods
-from ptspec.data.formats import SHAPES, shape_for, wanted
-from ptspec.data.sources import READERS, PlacedRow, Unreadable, kind_of, scan, shown, unreadable
+from ptspec.data.layouts import SHAPES, shape_for, wanted
+from ptspec.data.readers.scan import READERS, PlacedRow, Unreadable, kind_of, scan, shown, unreadable
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Feedback, Method, Rows
 from ptspec.recipe.plan import Source

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.sources import content_hash
+from ptspec.data.readers.scan import content_hash
 from ptspec.recipe.places import Places
 from ptspec.recipe.plan import Source
 from ptspec.run.artifact import RECORD, finished_record, hash_file

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from ptspec import methods
-from ptspec.data.cuts import cuts
-from ptspec.data.formats import shape_for, to_trl
-from ptspec.data.lengths import lengths
-from ptspec.data.sources import read_rows
-from ptspec.data.template import TokenizerFiles, read_tokenizer
+from ptspec.data.layouts import shape_for, to_trl
+from ptspec.data.readers.scan import read_rows
+from ptspec.data.tokens.lengths import lengths
+from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
+from ptspec.data.tokens.truncation import cuts
 from ptspec.recipe.estimate.adapters import new_adapter
 from ptspec.recipe.estimate.files import safetensors_bytes
 from ptspec.recipe.estimate.memory import layer_bytes

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ptspec.data.formats import assistant_turn, evaluation_row, user_turn
+from ptspec.data.layouts import assistant_turn, evaluation_row, user_turn
 from ptspec.evaluation.encoding import encode_completions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "evaluation"))

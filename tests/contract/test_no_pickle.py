@@ -10,7 +10,7 @@ import pytest
 from jinja2.exceptions import SecurityError
 
 import ptspec
-from ptspec.data.jinja import compiled
+from ptspec.data.tokens.jinja import compiled
 from ptspec.run.pickles import SUFFIXES
 
 PACKAGE = Path(ptspec.__file__).parent

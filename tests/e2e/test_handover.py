@@ -15,7 +15,7 @@ import torch
 from conftest import ROOT
 
 from ptspec import methods
-from ptspec.data.load import load
+from ptspec.data.dataset import load
 from ptspec.diagnostics import StageError
 from ptspec.methods.types import Rows
 from ptspec.model import handover, probes

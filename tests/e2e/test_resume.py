@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 from ptspec import methods
-from ptspec.data.load import load
+from ptspec.data.dataset import load
 from ptspec.diagnostics import Interrupted, StageError
 from ptspec.events import StageStep
 from ptspec.model import probes

@@ -145,7 +145,7 @@ def test_a_template_that_refuses_a_role_says_so(voice):
 
 
 def test_a_saved_conversation_is_chat_data_that_a_recipe_can_train_on(session, tmp_path):
-    from ptspec.data.formats import Shape, shape_for
+    from ptspec.data.layouts import Shape, shape_for
     from ptspec.methods.types import Rows
 
     file = tmp_path / "said.jsonl"

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptspec.data import json_list, ranges, repeats, source_pass, sources
-from ptspec.data.check import check_plan
-from ptspec.data.json_list import NotAList, elements
-from ptspec.data.sources import PlacedRow, Unreadable, scan
-from ptspec.data.turns import Part, chat_faults, is_sound
+from ptspec.data.checks import ranges, repeats, source_pass
+from ptspec.data.checks.chat_checks import Part, chat_faults, is_sound
+from ptspec.data.checks.plan_data import check_plan
+from ptspec.data.readers import json_list
+from ptspec.data.readers import scan as sources
+from ptspec.data.readers.json_list import NotAList, elements
+from ptspec.data.readers.scan import PlacedRow, Unreadable, scan
 from ptspec.recipe.plan import Source
 from ptspec.recipe.resolve import load_plan
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from ptspec.data.load import load
+from ptspec.data.dataset import load
 from ptspec.diagnostics import InputError
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Source

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ptspec.data.template import read_tokenizer
+from ptspec.data.tokens.template import read_tokenizer
 from ptspec.recipe import targets
 from ptspec.recipe.shape import NoShape, read_header, read_shape
 from ptspec.run.preflight import preflight

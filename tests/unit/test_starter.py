@@ -11,7 +11,7 @@ import pytest
 
 from ptspec import methods
 from ptspec.cli import main
-from ptspec.data.formats import SHAPES
+from ptspec.data.layouts import SHAPES
 from ptspec.run.preflight import preflight
 from ptspec.run.starter import AFTER_SFT, CHAINS, starter
 

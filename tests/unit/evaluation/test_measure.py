@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_llama import ROWS, random_llama
 
-from ptspec.data.formats import evaluation_row
+from ptspec.data.layouts import evaluation_row
 from ptspec.diagnostics import InputError, StageError
 from ptspec.evaluation import likelihood
 from ptspec.evaluation.encoding import encode_completions, encode_prompt

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ptspec import methods
-from ptspec.data.formats import shape_for
+from ptspec.data.layouts import shape_for
 from ptspec.report.methods import screen, table
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from ptspec.data.row_faults import Use
-from ptspec.data.source_pass import Seen, SourcePass
-from ptspec.data.sources import shown
+from ptspec.data.checks.row_checks import Use
+from ptspec.data.checks.source_pass import Seen, SourcePass
+from ptspec.data.readers.scan import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Mix, Plan, Source

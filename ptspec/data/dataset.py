@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptspec.data.fault import Tally
-from ptspec.data.formats import EvaluationRow, evaluation_row, shape_for, to_trl, wanted
-from ptspec.data.row_faults import Use, judge
-from ptspec.data.sources import read_rows, shown
+from ptspec.data.checks.fault import Tally
+from ptspec.data.checks.row_checks import Use, row_checker
+from ptspec.data.layouts import EvaluationRow, evaluation_row, shape_for, to_trl, wanted
+from ptspec.data.readers.scan import read_rows, shown
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Mix, Source
@@ -82,7 +82,7 @@ def _sound(raw: Iterator[Mapping[str, Any]], source: Source, rows: Rows) -> Iter
     """Rows of a hub, which nobody has checked before; raises `InputError` with every fault of them."""
     tally, faults_of = Tally(), None
     for number, row in enumerate(raw, start=1):
-        faults_of = faults_of or judge(Use("this stage", rows), frozenset(row))
+        faults_of = faults_of or row_checker(Use("this stage", rows), frozenset(row))
         for fault in faults_of(row):
             tally.add(fault, number)
         tally.rows += 1

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 
-from ptspec.data.lengths import Row
+from ptspec.data.tokens.lengths import Row
 from ptspec.recipe.estimate.settings import Settings
 
 
-class Fate(Enum):
+class Truncation(Enum):
     WHOLE = "whole"
     CUT = "cut"
     LOST = "answer lost"
@@ -32,15 +32,15 @@ class Cuts:
     tokens: int = 0
     longest: int = 0
     longest_prompt: int = 0
-    fates: dict[Fate, int] = field(default_factory=dict)
+    fates: dict[Truncation, int] = field(default_factory=dict)
     first: Row | None = None
 
-    def add(self, row: Row, fate: Fate) -> None:
+    def add(self, row: Row, fate: Truncation) -> None:
         self.rows += 1
         self.fates[fate] = self.fates.get(fate, 0) + 1
-        if fate is not Fate.WHOLE and self.first is None:
+        if fate is not Truncation.WHOLE and self.first is None:
             self.first = row
-        if fate is not Fate.DROPPED:
+        if fate is not Truncation.DROPPED:
             self.tokens += sum(self._kept(span.total) for span in row.spans)
             self.longest = max(self.longest, self._kept(row.longest))
             self.longest_prompt = max(self.longest_prompt, row.prompt)
@@ -48,13 +48,13 @@ class Cuts:
     def _kept(self, tokens: int) -> int:
         return tokens if self.limit is None else min(tokens, self.limit)
 
-    def count(self, *fates: Fate) -> int:
+    def count(self, *fates: Truncation) -> int:
         return sum(self.fates.get(fate, 0) for fate in fates)
 
     @property
     def left(self) -> int:
         """Rows that are trained on."""
-        return self.rows - self.count(Fate.DROPPED)
+        return self.rows - self.count(Truncation.DROPPED)
 
 
 def limit(settings: Settings) -> int | None:
@@ -73,23 +73,23 @@ def cuts(rows: Iterable[Row], settings: Settings) -> Cuts:
     found = Cuts(most)
     for row in rows:
         is_long = most is not None and row.longest > most
-        found.add(row, fate(row, most or 0, keeps_end) if is_long else Fate.WHOLE)
+        found.add(row, fate(row, most or 0, keeps_end) if is_long else Truncation.WHOLE)
     return found
 
 
-def _sft(row: Row, most: int, keeps_end: bool) -> Fate:
-    return Fate.DROPPED if row.prompt >= most and not keeps_end else Fate.CUT
+def _sft(row: Row, most: int, keeps_end: bool) -> Truncation:
+    return Truncation.DROPPED if row.prompt >= most and not keeps_end else Truncation.CUT
 
 
-def _orpo(row: Row, most: int, keeps_end: bool) -> Fate:
-    return Fate.LOST if row.prompt >= most else Fate.CUT
+def _orpo(row: Row, most: int, keeps_end: bool) -> Truncation:
+    return Truncation.LOST if row.prompt >= most else Truncation.CUT
 
 
-def _reward(row: Row, most: int, keeps_end: bool) -> Fate:
-    return Fate.DROPPED
+def _reward(row: Row, most: int, keeps_end: bool) -> Truncation:
+    return Truncation.DROPPED
 
 
-_RULES: dict[str, Callable[[Row, int, bool], Fate]] = {
+_RULES: dict[str, Callable[[Row, int, bool], Truncation]] = {
     "sft": _sft,
     "dpo": _sft,
     "kto": _sft,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ptspec.data.fault import Fault
-from ptspec.data.formats import Shape, label_of, shape_for, wanted
-from ptspec.data.turns import Part, chat_faults, is_sound
+from ptspec.data.checks.chat_checks import Part, chat_faults, is_sound
+from ptspec.data.checks.fault import Fault
+from ptspec.data.layouts import Shape, label_of, shape_for, wanted
 from ptspec.methods.types import Rows
 
 _CHATS = frozenset(("messages", "conversations"))
@@ -24,10 +24,10 @@ class Use:
     rows: Rows | None
 
 
-Judge = Callable[[Mapping[str, Any]], Sequence[Fault]]
+RowChecker = Callable[[Mapping[str, Any]], Sequence[Fault]]
 
 
-def judge(use: Use, present: frozenset[str]) -> Judge:
+def row_checker(use: Use, present: frozenset[str]) -> RowChecker:
     """What tells the faults of each row of a source whose first row has the columns `present`."""
     if use.rows is None:
         return lambda values: ()
@@ -35,10 +35,10 @@ def judge(use: Use, present: frozenset[str]) -> Judge:
     if shape is None:
         fault = _no_shape(use.who, use.rows, present)
         return lambda values: (fault,)
-    return RowJudge(use, use.rows, shape)
+    return ShapeChecker(use, use.rows, shape)
 
 
-class RowJudge:
+class ShapeChecker:
     """Millions of rows pass here: of a sound one nothing is made."""
 
     def __init__(self, use: Use, rows: Rows, shape: Shape) -> None:

@@ -47,7 +47,7 @@ class TokenizerFiles:
 
     @cached_property
     def _compiled(self) -> Any:
-        from ptspec.data.jinja import compiled
+        from ptspec.data.tokens.jinja import compiled
 
         try:
             return compiled(self.template or "")

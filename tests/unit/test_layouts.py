@@ -2,7 +2,7 @@
 
 import pytest
 
-from ptspec.data.formats import evaluation_row, shape_for, to_trl
+from ptspec.data.layouts import evaluation_row, shape_for, to_trl
 from ptspec.methods.types import Rows
 
 
@@ -88,7 +88,7 @@ def test_pairs_for_kto_are_not_left_side_by_side(tmp_path):
     import json
     from itertools import pairwise
 
-    from ptspec.data.load import load
+    from ptspec.data.dataset import load
     from ptspec.recipe.plan import Source
 
     path = tmp_path / "pairs.jsonl"

@@ -11,8 +11,8 @@ from enum import Enum
 from itertools import pairwise
 from typing import Any
 
-from ptspec.data.fault import Fault
-from ptspec.data.formats import SHAREGPT_ROLES
+from ptspec.data.checks.fault import Fault
+from ptspec.data.layouts import SHAREGPT_ROLES
 
 HEADS = frozenset(("system", "developer"))
 TOOLS = frozenset(("tool", "function", "ipython"))

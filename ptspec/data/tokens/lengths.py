@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.formats import Shape, shape_for, to_trl
-from ptspec.data.sources import PlacedRow, Unreadable, scan
-from ptspec.data.template import CannotRender, TokenizerFiles
+from ptspec.data.layouts import Shape, shape_for, to_trl
+from ptspec.data.readers.scan import PlacedRow, Unreadable, scan
+from ptspec.data.tokens.template import CannotRender, TokenizerFiles
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Source
 

@@ -11,12 +11,12 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.fault import SHOWN_LINES, Fault, Tally
-from ptspec.data.formats import label_of, shape_for
-from ptspec.data.ranges import Range, ranges, shared_out
-from ptspec.data.repeats import BOUND, Repeats, prompt_key
-from ptspec.data.row_faults import Judge, RowJudge, Use, judge
-from ptspec.data.sources import PlacedRow, Unreadable, plain_object, row_of, scan, shown, unreadable
+from ptspec.data.checks.fault import SHOWN_LINES, Fault, Tally
+from ptspec.data.checks.ranges import Range, ranges, shared_out
+from ptspec.data.checks.repeats import BOUND, Repeats, prompt_key
+from ptspec.data.checks.row_checks import RowChecker, ShapeChecker, Use, row_checker
+from ptspec.data.layouts import label_of, shape_for
+from ptspec.data.readers.scan import PlacedRow, Unreadable, plain_object, row_of, scan, shown, unreadable
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.hints import did_you_mean, listed
@@ -101,7 +101,9 @@ class SourcePass:
 
     def _begin(self, columns: frozenset[str]) -> None:
         """The columns of the first row are those of the source."""
-        self.judges: list[Judge] = [judge(use, columns) for use in self.uses if use.rows is not None]
+        self.checkers: list[RowChecker] = [
+            row_checker(use, columns) for use in self.uses if use.rows is not None
+        ]
         self.repeats = Repeats(self.uses, columns)
         wanted = Rows.UNPAIRED_PREFERENCE
         shapes = [shape_for(wanted, columns) for use in self.uses if use.rows is wanted]
@@ -169,7 +171,7 @@ class SourcePass:
             return
         part.keys.append(self.repeats.key(item.values))
         part.lines.append(item.line)
-        for faults_of in self.judges:
+        for faults_of in self.checkers:
             for fault in faults_of(item.values):
                 part.tally.add(fault, item.line)
         if self.compares:
@@ -180,11 +182,14 @@ class SourcePass:
     def _quick(self) -> Callable[[Mapping[str, Any]], int | None]:
         """What gives the hash of a row in which every column that is read holds a text, with no more to look
         at, and None for other rows: nearly all rows are so."""
-        judges, columns = [one for one in self.judges if isinstance(one, RowJudge)], self.repeats.columns
-        if len(judges) < len(self.judges) or len(columns) < 2 or any(one.others for one in judges):
+        checkers, columns = (
+            [one for one in self.checkers if isinstance(one, ShapeChecker)],
+            self.repeats.columns,
+        )
+        if len(checkers) < len(self.checkers) or len(columns) < 2 or any(one.others for one in checkers):
             return lambda values: None
         texts = itemgetter(*columns)
-        pair = any(one.is_pair for one in judges)
+        pair = any(one.is_pair for one in checkers)
         chosen, rejected = (columns.index(name) if pair else 0 for name in ("chosen", "rejected"))
 
         def quick(values: Mapping[str, Any]) -> int | None:

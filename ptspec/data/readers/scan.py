@@ -21,7 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from ptspec.data.json_list import NotAList, elements
+from ptspec.data.readers.json_list import NotAList, elements
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.plan import Source
 

@@ -10,9 +10,9 @@ import marshal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptspec.data.fault import Fault
-from ptspec.data.formats import shape_for
-from ptspec.data.row_faults import Use
+from ptspec.data.checks.fault import Fault
+from ptspec.data.checks.row_checks import Use
+from ptspec.data.layouts import shape_for
 from ptspec.diagnostics import Severity
 from ptspec.methods.types import Rows
 
