@@ -13,7 +13,7 @@ from ptspec.data.layouts import EvaluationRow, evaluation_row, shape_for, to_trl
 from ptspec.data.readers.scan import read_rows, shown
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import Mix, Source
+from ptspec.recipe.plan import AnySource, Concat, Mix, Source, Until
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -22,7 +22,7 @@ RESERVED = frozenset({"prompt", "completion", "chosen", "rejected", "label", "me
 """Columns with a meaning to TRL: an online method's rewards get every other column of the row."""
 
 
-def load(data: Mapping[str, Source | Mix], name: str, rows: Rows, seed: int) -> Dataset:
+def load(data: Mapping[str, AnySource], name: str, rows: Rows, seed: int) -> Dataset:
     """The rows of `data[name]` in the columns TRL wants for `rows`.
 
     A mix draws from its sources with their probabilities until one is used up, by `seed`.
@@ -32,8 +32,16 @@ def load(data: Mapping[str, Source | Mix], name: str, rows: Rows, seed: int) -> 
 
     source = data[name]
     if isinstance(source, Mix):
-        parts = [load(data, part, rows, seed) for part in source.weights]
-        return datasets.interleave_datasets(parts, probabilities=list(source.weights.values()), seed=seed)
+        parts = [load(data, part, rows, seed) for part in source.parts]
+        shares = list(source.weights.values())
+        stop: Any = "first_exhausted" if source.until is Until.FIRST else "all_exhausted"
+        return datasets.interleave_datasets(parts, probabilities=shares, seed=seed, stopping_strategy=stop)
+    if isinstance(source, Concat):
+        parts = [
+            _fraction(load(data, part, rows, seed), fraction, seed)
+            for part, fraction in source.fractions.items()
+        ]
+        return datasets.concatenate_datasets(parts).shuffle(seed=seed)
     raw = _raw(source) if source.hub is None else _sound(_raw(source), source, rows)
     converted = datasets.Dataset.from_list(list(_convert(raw, source, rows)))
     # KTOTrainer takes rows in file order and mismatches neighbours for its reference point: the two halves of
@@ -42,18 +50,23 @@ def load(data: Mapping[str, Source | Mix], name: str, rows: Rows, seed: int) -> 
     return converted.shuffle(seed=seed) if shuffled else converted
 
 
-def load_evaluation(data: Mapping[str, Source | Mix], name: str) -> list[EvaluationRow]:
+def _fraction(rows: Dataset, fraction: float, seed: int) -> Dataset:
+    """So many of `rows`, drawn by the seed; all of them in their order where the fraction is 1."""
+    return rows if fraction == 1 else rows.shuffle(seed=seed).select(range(round(len(rows) * fraction)))
+
+
+def load_evaluation(data: Mapping[str, AnySource], name: str) -> list[EvaluationRow]:
     """The held-out rows of `data[name]`, in file order."""
     source = data[name]
-    if isinstance(source, Mix):
-        return [row for part in source.weights for row in load_evaluation(data, part)]
+    if not isinstance(source, Source):
+        return [row for part in source.parts for row in load_evaluation(data, part)]
     return [evaluation_row(row, source.chat) for row in _raw(source)]
 
 
-def strings_in(source: Source | Mix, data: Mapping[str, Source | Mix]) -> bool:
+def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
     """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
-    if isinstance(source, Mix):
-        return all(strings_in(data[part], data) for part in source.weights)
+    if not isinstance(source, Source):
+        return all(strings_in(data[part], data) for part in source.parts)
     first = next(_raw(source), {})
     return not any(isinstance(first.get(name), list) for name in ("prompt", "messages", "conversations"))
 
@@ -115,7 +128,7 @@ def _fault(source: Source, what: str) -> Diagnostic:
 
 
 def places(
-    data: Mapping[str, Source | Mix], name: str, rows: Rows, wanted_rows: Sequence[Mapping[str, Any]]
+    data: Mapping[str, AnySource], name: str, rows: Rows, wanted_rows: Sequence[Mapping[str, Any]]
 ) -> list[str]:
     """Where each of `wanted_rows`, as `load` gave them, stands: "data/train.jsonl:17", or the beginning of
     its text where it comes from the hub."""
@@ -130,11 +143,11 @@ def places(
     return [found.get(_key(row)) or _beginning(row) for row in wanted_rows]
 
 
-def local_parts(data: Mapping[str, Source | Mix], name: str) -> list[Source]:
+def local_parts(data: Mapping[str, AnySource], name: str) -> list[Source]:
     """The sources on this machine that `data[name]` is made of."""
     source = data[name]
-    if isinstance(source, Mix):
-        return [part for mixed in source.weights for part in local_parts(data, mixed)]
+    if not isinstance(source, Source):
+        return [part for mixed in source.parts for part in local_parts(data, mixed)]
     return [source] if source.hub is None else []
 
 

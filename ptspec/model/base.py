@@ -66,7 +66,7 @@ def load_tokenizer(spec: ModelSpec, folder: str | None = None) -> Any:
         folder or spec.path, revision=spec.revision, trust_remote_code=spec.trust_remote_code
     )
     if spec.chat_template is not None:
-        tokenizer.chat_template = spec.chat_template.read_text(encoding="utf-8")
+        tokenizer.chat_template = spec.chat_template
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if spec.additional_special_tokens:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
-from ptspec.recipe.plan import ComputeSpec, Mix, Source, Stage
+from ptspec.recipe.plan import AnySource, ComputeSpec, Source, Stage
 from ptspec.recipe.text import join
 from ptspec.shipped import schema
 
@@ -74,7 +74,7 @@ class _Config:
 
 
 def stage_rules(
-    stage: Stage, data: Mapping[str, Source | Mix], compute: ComputeSpec | None, findings: Findings
+    stage: Stage, data: Mapping[str, AnySource], compute: ComputeSpec | None, findings: Findings
 ) -> None:
     """Every rule for the config of one stage."""
     config = _Config(stage, findings)

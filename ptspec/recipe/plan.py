@@ -35,7 +35,9 @@ class OnFail(Enum):
 class ModelSpec:
     """`path` is a folder that exists (absolute) or, when there is none, a hub id.
 
-    `additional_special_tokens` are put into the tokenizer, and the embeddings grow by them.
+    `chat_template` is the template's text; `template_file` the file that it was read from, if it was.
+    `additional_special_tokens` are put into the tokenizer, and the embeddings grow by them. `eos_token` and
+    `pad_token` are tokens of the tokenizer to take in place of its own.
     """
 
     path: str
@@ -43,8 +45,11 @@ class ModelSpec:
     revision: str | None = None
     dtype: str | None = None
     attn_implementation: str | None = None
-    chat_template: Path | None = None
+    chat_template: str | None = None
+    template_file: Path | None = None
     additional_special_tokens: tuple[str, ...] = ()
+    eos_token: str | None = None
+    pad_token: str | None = None
     trust_remote_code: bool = False
     at: str = "/model"
 
@@ -63,21 +68,40 @@ class AdapterSpec:
     at: str = "/adapter"
 
 
+class OnBadRow(Enum):
+    STOP = "stop"
+    LEAVE_OUT = "leave_out"
+
+
+class Until(Enum):
+    """When an epoch of a mix ends: with the first of its sources that is used up, or with the last."""
+
+    FIRST = "first"
+    ALL = "all"
+
+
 @dataclass(frozen=True)
 class Source:
     """Where rows come from. `paths` are files that exist (globs and folders expanded, sorted), or empty
-    when `hub` is set. `columns` maps the name a method wants to the name in the file."""
+    when `hub` is set. `columns` maps the name a method wants to the name in the file. `seed` is the recipe's:
+    it decides which rows `shuffle` brings before `limit`. `system` is a system prompt for rows that have none.
+    `max_bad_rows` is a share of the rows, for `on_bad_row` "leave_out"."""
 
     name: str
     paths: tuple[Path, ...]
     hub: str | None = None
     config_name: str | None = None
+    revision: str | None = None
     split: str | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     shuffle: bool = False
     streaming: bool = False
     chat: bool = True
+    system: str | None = None
+    on_bad_row: OnBadRow = OnBadRow.STOP
+    max_bad_rows: float = 0.01
+    seed: int = 42
     at: str = "/data"
 
 
@@ -87,7 +111,34 @@ class Mix:
 
     name: str
     weights: Mapping[str, float]
+    until: Until = Until.FIRST
     at: str = "/data"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.weights)
+
+
+@dataclass(frozen=True)
+class Concat:
+    """These fractions of other sources, one after the other, then shuffled by the seed."""
+
+    name: str
+    fractions: Mapping[str, float]
+    at: str = "/data"
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        return tuple(self.fractions)
+
+
+AnySource = Source | Mix | Concat
+
+
+def parts_of(data: Mapping[str, AnySource], name: str) -> tuple[str, ...]:
+    """The sources that `name` stands for: itself, or those that it is made of."""
+    source = data[name]
+    return (name,) if isinstance(source, Source) else source.parts
 
 
 @dataclass(frozen=True)
@@ -215,7 +266,7 @@ class Plan:
     description: str
     seed: int
     model: ModelSpec
-    data: Mapping[str, Source | Mix]
+    data: Mapping[str, AnySource]
     rewards: Mapping[str, RewardSpec]
     judges: Mapping[str, JudgeSpec]
     stages: tuple[Stage, ...]

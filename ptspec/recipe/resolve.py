@@ -18,7 +18,7 @@ from ptspec.recipe.handovers import check_new_tokens
 from ptspec.recipe.names import WINDOWS_DEVICES, Names, check_slug, named
 from ptspec.recipe.overrides import override
 from ptspec.recipe.places import Places
-from ptspec.recipe.plan import Mix, ModelSpec, Plan, Source, Stage
+from ptspec.recipe.plan import AnySource, ModelSpec, Plan, Source, Stage
 from ptspec.recipe.schema import check, in_file_order
 from ptspec.recipe.stages import stages
 from ptspec.recipe.text import at
@@ -90,8 +90,8 @@ def _sound(plan: Plan) -> Plan:
     return replace(plan, data=data, evaluation=evaluation, stages=stages)
 
 
-def _is_whole(source: Source | Mix, data: Mapping[str, Source | Mix]) -> bool:
-    return isinstance(source, Source) or all(isinstance(data.get(part), Source) for part in source.weights)
+def _is_whole(source: AnySource, data: Mapping[str, AnySource]) -> bool:
+    return isinstance(source, Source) or all(isinstance(data.get(part), Source) for part in source.parts)
 
 
 def _too_new(version: int, document: Document) -> Diagnostic:
@@ -153,7 +153,8 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     names = Names(*(_keys(findings.document, section) for section in ("data", "rewards", "judges")))
     methods = {name: str(given.get("method")) for _, name, given in named(value.get("stages") or ())}
     model = sections.model(value.get("model"), places, findings)
-    data = sections.data(value.get("data") or {}, places, findings)
+    seed = value.get("seed", SEED)
+    data = sections.data(value.get("data") or {}, seed, places, findings)
     rewards = sections.rewards(value.get("rewards") or {}, places, methods, findings)
     judges = sections.judges(value.get("judges") or {}, places, names.rewards, findings)
     compute = sections.compute(value.get("compute") or {})
@@ -170,7 +171,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     return Plan(
         name=name,
         description=value.get("description", ""),
-        seed=value.get("seed", SEED),
+        seed=seed,
         model=model or ModelSpec("", local=False),
         data=data,
         rewards=rewards,

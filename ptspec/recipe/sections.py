@@ -15,16 +15,30 @@ from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.names import check_known
 from ptspec.recipe.places import Places, holds_rows
-from ptspec.recipe.plan import ComputeSpec, JudgeSpec, Mix, ModelSpec, RewardSpec, Source, TrackingSpec
+from ptspec.recipe.plan import (
+    AnySource,
+    ComputeSpec,
+    Concat,
+    JudgeSpec,
+    Mix,
+    ModelSpec,
+    OnBadRow,
+    RewardSpec,
+    Source,
+    TrackingSpec,
+    Until,
+)
 from ptspec.recipe.text import join
 
 Value = dict[str, Any]
+
+ROWS_STAND_IN = "rows stand in .jsonl, .json, .csv, .tsv, .parquet or .arrow files"
 
 
 def model(value: str | Value | None, places: Places, findings: Findings) -> ModelSpec | None:
     given: Value = {"path": value} if isinstance(value, str) else value or {}
     at = "/model" if isinstance(value, str) else "/model/path"
-    template = chat_template(given.get("chat_template"), places, findings)
+    template, file = chat_template(given.get("chat_template"), places, findings)
     if "path" not in given:
         return None
     found = places.find(given["path"])
@@ -41,6 +55,9 @@ def model(value: str | Value | None, places: Places, findings: Findings) -> Mode
         path=str(found or given["path"]),
         local=found is not None,
         chat_template=template,
+        template_file=file,
+        eos_token=given.get("eos_token"),
+        pad_token=given.get("pad_token"),
         additional_special_tokens=tuple(given.get("additional_special_tokens", ())),
         trust_remote_code=given.get("trust_remote_code", False),
         **rest,
@@ -59,25 +76,29 @@ def _check_model_folder(folder: Path, at: str, findings: Findings) -> None:
         findings.error("not-a-model", at, "this folder holds no model: it has no config.json")
 
 
-def chat_template(text: str | None, places: Places, findings: Findings) -> Path | None:
+def chat_template(text: str | None, places: Places, findings: Findings) -> tuple[str | None, Path | None]:
+    """The template's text, and the file that it stands in."""
     if text is None:
-        return None
+        return None, None
     found = places.find(text)
     if found is None or not found.is_file():
         at, message = "/model/chat_template", f'no such file: "{text}"'
         findings.error("no-such-file", at, message, places.nearest(text), places.looked(text))
-    return found
+        return None, None
+    return found.read_text("utf-8"), found
 
 
-def data(value: Value, places: Places, findings: Findings) -> dict[str, Source | Mix]:
-    found: dict[str, Source | Mix] = {}
+def data(value: Value, seed: int, places: Places, findings: Findings) -> dict[str, AnySource]:
+    found: dict[str, AnySource] = {}
     for name, given in value.items():
         at = join("/data", name)
-        made = (
-            _mix(name, given, at, value, findings)
-            if "mix" in given
-            else _source(name, given, at, places, findings)
-        )
+        made: AnySource | None
+        if "mix" in given:
+            made = _mix(name, given, at, value, findings)
+        elif "concat" in given:
+            made = _concat(name, given, at, value, findings)
+        else:
+            made = _source(name, given, seed, at, places, findings)
         if made is not None:
             found[name] = made
     return found
@@ -86,34 +107,60 @@ def data(value: Value, places: Places, findings: Findings) -> dict[str, Source |
 def _mix(name: str, given: Value, at: str, sources: Value, findings: Findings) -> Mix | None:
     weights = given["mix"]
     for part in weights:
-        where = join(at, "mix", part)
-        others = [other for other in sources if other != name]
-        if part not in others:
-            hint = did_you_mean(part, others) or f"sources: {listed(others)}"
-            findings.error("unknown-data", where, f'"{part}" is no other source in /data', hint, key=True)
-        elif isinstance(sources[part], dict) and "mix" in sources[part]:
-            message = f'"{part}" is a mix itself'
-            findings.error("mix-of-mixes", where, message, "name the sources it is made of", key=True)
+        _check_part(name, part, join(at, "mix", part), sources, findings, key=True)
     total = sum(weights.values())
-    return Mix(name, {part: weight / total for part, weight in weights.items()}, at) if weights else None
+    shares = {part: weight / total for part, weight in weights.items()}
+    return Mix(name, shares, Until(given.get("until", "first")), at) if weights else None
 
 
-def _source(name: str, given: Value, at: str, places: Places, findings: Findings) -> Source | None:
+def _concat(name: str, given: Value, at: str, sources: Value, findings: Findings) -> Concat | None:
+    parts = given["concat"]
+    if isinstance(parts, dict):
+        for part in parts:
+            _check_part(name, part, join(at, "concat", part), sources, findings, key=True)
+        return Concat(name, parts, at) if parts else None
+    for index, part in enumerate(parts):
+        if part is not None:
+            _check_part(name, part, join(at, "concat", index), sources, findings)
+    whole = {part: 1.0 for part in parts if part is not None}
+    return Concat(name, whole, at) if whole else None
+
+
+def _check_part(
+    name: str, part: str, where: str, sources: Value, findings: Findings, *, key: bool = False
+) -> None:
+    """A source that another one is made of."""
+    others = [other for other in sources if other != name]
+    if part not in others:
+        hint = did_you_mean(part, others) or f"sources: {listed(others)}"
+        findings.error("unknown-data", where, f'"{part}" is no other source in /data', hint, key=key)
+    elif isinstance(sources[part], dict) and {"mix", "concat"} & sources[part].keys():
+        kind = "mix" if "mix" in sources[part] else "concat"
+        message = f'"{part}" is a {kind} itself'
+        findings.error("mix-of-mixes", where, message, "name the sources it is made of", key=key)
+
+
+def _source(name: str, given: Value, seed: int, at: str, places: Places, findings: Findings) -> Source | None:
     path = given.get("path")
     if path is None:
         return None
     texts = [path] if isinstance(path, str) else [text for text in path if isinstance(text, str)]
-    rest = {k: v for k, v in given.items() if k not in ("path", "name")}
+    rest = {k: v for k, v in given.items() if k not in ("path", "name", "on_bad_row")}
+    rest |= {"seed": seed, "on_bad_row": OnBadRow(given.get("on_bad_row", "stop"))}
     if len(texts) == 1 and not places.expand(texts[0]) and places.hub_id(texts[0]):
         return Source(name, (), hub=texts[0], config_name=given.get("name"), at=at, **rest)
     files: list[Path] = []
     for index, text in enumerate(texts):
         where = join(at, "path") if isinstance(path, str) else join(at, "path", index)
         files += _files(text, where, places, findings)
-    if "name" in given and files:
-        findings.warn(
-            "unused-key", join(at, "name"), '"name" is of hub datasets only; these are files', key=True
-        )
+    for hub_key in ("name", "revision"):
+        if hub_key in given and files:
+            message = f'"{hub_key}" is of hub datasets only; these are files'
+            findings.warn("unused-key", join(at, hub_key), message, key=True)
+    if "max_bad_rows" in given and given.get("on_bad_row", "stop") == "stop":
+        message = '"max_bad_rows" has no effect: the first bad row stops'
+        hint = '"on_bad_row": "leave_out"'
+        findings.warn("unused-key", join(at, "max_bad_rows"), message, hint, key=True)
     return Source(name, tuple(dict.fromkeys(files)), at=at, **rest) if files else None
 
 
@@ -122,11 +169,11 @@ def _files(text: str, at: str, places: Places, findings: Findings) -> tuple[Path
     if not files:
         folder = places.find(text)
         message = f'no file with rows in "{text}"' if folder else f'no such file: "{text}"'
-        hint = "rows stand in .jsonl, .json, .csv or .parquet files" if folder else places.nearest(text)
+        hint = ROWS_STAND_IN if folder else places.nearest(text)
         findings.error("no-such-data", at, message, hint, () if folder else places.looked(text))
     for file in files:
         if not holds_rows(file):
-            hint = "rows stand in .jsonl, .json, .csv or .parquet files, optionally with .gz or .zst"
+            hint = f"{ROWS_STAND_IN}, optionally with .gz or .zst"
             findings.error("unsupported-format", at, f'"{file.name}" is in no format known here', hint)
     return tuple(filter(holds_rows, files))
 

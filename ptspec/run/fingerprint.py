@@ -18,6 +18,8 @@ from ptspec.data.readers.scan import content_hash
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.model.hub import commit
 from ptspec.recipe.plan import (
+    AnySource,
+    Concat,
     EvaluationSpec,
     JudgeSpec,
     LmEvalSpec,
@@ -25,16 +27,15 @@ from ptspec.recipe.plan import (
     ModelSpec,
     Plan,
     RewardSpec,
-    Source,
     Stage,
 )
 from ptspec.run.artifact import hash_file
 
 VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
-FORMAT = 1
+FORMAT = 2
 """Raised when a change of ours alters what a stage of the same recipe learns."""
 
-EVALUATION = 3
+EVALUATION = 4
 """Raised when a change of ours alters what an evaluation measures: it is then measured again."""
 
 WITHOUT_EFFECT = (
@@ -108,22 +109,29 @@ class Hashes:
                 return hash_folder(folder)
         return model
 
-    def _hash_source(self, source: Source | Mix) -> Any:
+    def _hash_source(self, source: AnySource) -> Any:
+        if isinstance(source, Concat):
+            parts = self._plan.data
+            joined = source.fractions.items()
+            return ["concat", *([self._hash_source(parts[part]), fraction] for part, fraction in joined)]
         if isinstance(source, Mix):
             parts = self._plan.data
-            return [[self._hash_source(parts[part]), weight] for part, weight in source.weights.items()]
+            drawn = [[self._hash_source(parts[part]), weight] for part, weight in source.weights.items()]
+            return [source.until.value, *drawn]
         options = {
             "columns": dict(source.columns),
             "limit": source.limit,
             "shuffle": source.shuffle,
             "chat": source.chat,
             "split": source.split,
+            "system": source.system,
+            "on_bad_row": source.on_bad_row.value,
         }
-        where = [source.hub, source.config_name] if source.hub else content_hash(source)
+        where = [source.hub, source.config_name, source.revision] if source.hub else content_hash(source)
         return [where, options]
 
 
-def _changed_data(source: Source | Mix) -> Diagnostic:
+def _changed_data(source: AnySource) -> Diagnostic:
     return Diagnostic(
         "data-changed",
         f'the data "{source.name}" changed after this run had begun',
@@ -265,8 +273,9 @@ def _judge_signal(plan: Plan, name: str | None, hashes: Hashes) -> list[Any]:
 
 
 def _model_options(spec: ModelSpec) -> list[Any]:
-    template = hash_file(spec.chat_template) if spec.chat_template else None
-    return [spec.dtype, spec.attn_implementation, template, *spec.additional_special_tokens]
+    template = digest(spec.chat_template) if spec.chat_template else None
+    own = [spec.eos_token, spec.pad_token]
+    return [spec.dtype, spec.attn_implementation, template, own, *spec.additional_special_tokens]
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -17,8 +17,8 @@ def named_files(plan: Plan, hashes: Hashes) -> dict[str, str]:
 
 
 def _files(plan: Plan) -> Iterator[str]:
-    if plan.model.chat_template is not None:
-        yield str(plan.model.chat_template)
+    if plan.model.template_file is not None:
+        yield str(plan.model.template_file)
     signals: list[RewardSpec | JudgeSpec] = [*plan.rewards.values(), *plan.judges.values()]
     for signal in signals:
         file = (signal.function or "").rpartition(":")[0]

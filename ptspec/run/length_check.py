@@ -14,7 +14,7 @@ from ptspec.data.tokens.template import FAST, TokenizerFiles
 from ptspec.data.tokens.truncation import Cuts, Truncation, cuts, limit
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.estimate.settings import Settings
-from ptspec.recipe.plan import Mix, Plan, Source, Stage
+from ptspec.recipe.plan import Plan, Source, Stage, parts_of
 from ptspec.recipe.text import join
 
 ENOUGH = 400_000
@@ -25,9 +25,9 @@ TEMPLATE = 128
 
 def local_sources(plan: Plan, stage: Stage) -> list[Source]:
     """The files that the rows of `stage` come from."""
-    source = plan.data.get(stage.data)
-    names = list(source.weights) if isinstance(source, Mix) else [stage.data]
-    found = [plan.data.get(name) for name in names]
+    if stage.data not in plan.data:
+        return []
+    found = [plan.data.get(name) for name in parts_of(plan.data, stage.data)]
     return [one for one in found if isinstance(one, Source) and one.hub is None]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ptspec.data.readers.scan import PlacedRow, scan
@@ -10,7 +11,7 @@ from ptspec.data.tokens.lengths import lengths
 from ptspec.data.tokens.template import FAST, TokenizerFiles
 from ptspec.data.tokens.truncation import Cuts, Truncation, cuts
 from ptspec.recipe.estimate.settings import Settings
-from ptspec.recipe.plan import Mix, Plan, Source
+from ptspec.recipe.plan import Concat, Mix, Plan, Source, Until
 
 MOST = 5000
 """Rows of a source that are tokenised; of a longer one the first so many stand for all."""
@@ -36,9 +37,10 @@ def count_rows(plan: Plan, settings: Settings, tokenizer: TokenizerFiles | None)
     source = plan.data[settings.stage.data]
     if isinstance(source, Source):
         return _packed(_source(source, settings, tokenizer), settings)
-    parts = {name: plan.data[name] for name in source.weights}
+    parts = {name: plan.data[name] for name in source.parts}
     counted = {n: _source(p, settings, tokenizer) for n, p in parts.items() if isinstance(p, Source)}
-    return _packed(_mixed(source, counted), settings)
+    joined = _mixed(source, counted) if isinstance(source, Mix) else _joined(source, counted)
+    return _packed(joined, settings)
 
 
 def _source(source: Source, settings: Settings, tokenizer: TokenizerFiles | None) -> Counted:
@@ -64,8 +66,26 @@ def _mixed(mix: Mix, parts: dict[str, Counted]) -> Counted:
     why = next((part.why for part in parts.values() if part.why), None)
     if len(known) < len(mix.weights):
         return Counted(exact=False, why=why)
-    rows = min(round((part.trained or 0) / mix.weights[name]) for name, part in known.items())
-    tokens = [(part.tokens_a_row, mix.weights[name]) for name, part in known.items()]
+    least = min if mix.until is Until.FIRST else max
+    rows = least(round((part.trained or 0) / mix.weights[name]) for name, part in known.items())
+    return _of_parts(known, mix.weights, rows, why)
+
+
+def _joined(concat: Concat, parts: dict[str, Counted]) -> Counted:
+    """So much of each source as its fraction says."""
+    known = {name: part for name, part in parts.items() if part.trained is not None}
+    why = next((part.why for part in parts.values() if part.why), None)
+    if len(known) < len(concat.parts):
+        return Counted(exact=False, why=why)
+    taken = {name: round((part.trained or 0) * concat.fractions[name]) for name, part in known.items()}
+    rows = sum(taken.values())
+    shares = {name: count / rows if rows else 0.0 for name, count in taken.items()}
+    return _of_parts(known, shares, rows, why)
+
+
+def _of_parts(known: dict[str, Counted], shares: Mapping[str, float], rows: int, why: str | None) -> Counted:
+    """`rows` rows, of each part its share."""
+    tokens = [(part.tokens_a_row, shares[name]) for name, part in known.items()]
     mean = None if any(t is None for t, _ in tokens) else sum((t or 0) * weight for t, weight in tokens)
     longest = max((part.longest for part in known.values() if part.longest is not None), default=None)
     every = tuple(one for part in known.values() for one in part.cuts)

@@ -13,7 +13,7 @@ from ptspec.methods.types import Rows
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.estimate.steps import Steps, count
 from ptspec.recipe.hints import listed
-from ptspec.recipe.plan import Mix, Plan, Source, Stage
+from ptspec.recipe.plan import Concat, Mix, Plan, Source, Stage, Until, parts_of
 from ptspec.recipe.text import join
 
 UNREAD = 0.1
@@ -37,8 +37,7 @@ def check_stages(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
 
 def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """SFT's loss on answers alone, of rows that do not say which part is the answer."""
-    source = plan.data[stage.data]
-    for name in source.weights if isinstance(source, Mix) else (stage.data,):
+    for name in parts_of(plan.data, stage.data):
         part = plan.data[name]
         items = seen[name].first if name in seen else ()
         first = next((item for item in items if isinstance(item, PlacedRow)), None)
@@ -61,7 +60,9 @@ def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Itera
 def _unread(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Rows that a mix never comes to: an epoch ends where the first of its sources is used up."""
     mix = plan.data[stage.data]
-    if not isinstance(mix, Mix) or any(name not in seen or not seen[name].rows for name in mix.weights):
+    if not isinstance(mix, Mix) or mix.until is Until.ALL:
+        return
+    if any(name not in seen or not seen[name].rows for name in mix.weights):
         return
     counts = {name: seen[name].rows for name in mix.weights}
     first = min(counts, key=lambda name: counts[name] / mix.weights[name])
@@ -84,14 +85,17 @@ def _contradiction(stage: Stage, field: str, message: str, hint: str) -> Diagnos
 def _rows(plan: Plan, settings: Settings, seen: Mapping[str, Seen]) -> int | None:
     """Rows as the trainer gets them (a pair is two for KTO); None where it is not known."""
     source = plan.data[settings.stage.data]
-    names = source.weights if isinstance(source, Mix) else (settings.stage.data,)
+    names = parts_of(plan.data, settings.stage.data)
     is_streamed = isinstance(source, Source) and source.streaming
     if is_streamed or any(name not in seen for name in names):
         return None
     is_unpaired = settings.stage.method.rows is Rows.UNPAIRED_PREFERENCE
     counts = {n: seen[n].rows * (2 if is_unpaired and seen[n].labels is None else 1) for n in names}
+    if isinstance(source, Concat):
+        return sum(round(counts[name] * fraction) for name, fraction in source.fractions.items())
     if isinstance(source, Mix):
-        return min(round(counts[name] / weight) for name, weight in source.weights.items() if weight)
+        least = min if source.until is Until.FIRST else max
+        return least(round(counts[name] / weight) for name, weight in source.weights.items() if weight)
     return counts[source.name]
 
 

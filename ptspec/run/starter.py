@@ -131,7 +131,9 @@ def look_at(file: Path) -> Columns:
     if not file.is_file():
         raise InputError(Diagnostic("missing-file", f"there is no file {file}", where))
     if kind_of(file) not in READERS:
-        hint = "rows stand in .jsonl, .json, .csv or .parquet files, optionally with .gz or .zst"
+        hint = (
+            "rows stand in .jsonl, .json, .csv, .tsv, .parquet or .arrow files, optionally with .gz or .zst"
+        )
         raise InputError(Diagnostic("unsupported-format", "is in no format known here", where, hint=hint))
     first = next(scan(Source("data", (file.absolute(),))), None)
     if isinstance(first, Unreadable):

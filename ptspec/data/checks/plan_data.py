@@ -13,7 +13,7 @@ from ptspec.data.checks.source_pass import Seen, SourcePass
 from ptspec.data.readers.scan import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import Mix, Plan, Source
+from ptspec.recipe.plan import Plan, Source, parts_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Checked:
 
 def check_plan(plan: Plan) -> Checked:
     """Every fault of every local source that `plan` uses, each source read once."""
-    held_out = _parts(plan, plan.evaluation.data) if plan.evaluation else ()
+    held_out = parts_of(plan.data, plan.evaluation.data) if plan.evaluation else ()
     uses = _uses(plan)
     seen: dict[str, Seen] = {}
     found: dict[str, list[Diagnostic]] = {}
@@ -45,19 +45,13 @@ def check_plan(plan: Plan) -> Checked:
     return Checked([*in_order, *_label_faults(plan, seen)], seen)
 
 
-def _parts(plan: Plan, name: str) -> tuple[str, ...]:
-    """The sources that `name` stands for: itself, or those that it mixes."""
-    source = plan.data[name]
-    return tuple(source.weights) if isinstance(source, Mix) else (name,)
-
-
 def _uses(plan: Plan) -> dict[str, list[Use]]:
     uses: dict[str, list[Use]] = {}
     asked = [(stage.data, Use(stage.method.name, stage.method.rows)) for stage in plan.stages]
     if plan.evaluation is not None:
         asked.append((plan.evaluation.data, Use("eval", None)))
     for name, use in asked:
-        for part in _parts(plan, name):
+        for part in parts_of(plan.data, name):
             if use not in uses.setdefault(part, []):
                 uses[part].append(use)
     return uses
@@ -68,7 +62,7 @@ def _label_faults(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     for stage in plan.stages:
         if stage.method.rows is not Rows.UNPAIRED_PREFERENCE:
             continue
-        parts = _parts(plan, stage.data)
+        parts = parts_of(plan.data, stage.data)
         labels = [seen[name].labels or {} for name in parts if name in seen]
         good, bad = (sum(found.get(label, 0) for found in labels) for label in (True, False))
         # Where a source is of pairs or on a hub, or a label is none, not every label is known.

@@ -90,14 +90,19 @@ class TokenizerFiles:
 
 
 def read_tokenizer(
-    folder: Path, template: Path | None = None, added: tuple[str, ...] = ()
+    folder: Path, template: str | None = None, added: tuple[str, ...] = ()
 ) -> TokenizerFiles | None:
-    """The tokenizer files in `folder`, with the chat template in the file `template` in place of its own and
+    """The tokenizer files in `folder`, with the chat template `template` in place of its own and
     the special tokens `added`; None where there is no tokenizer."""
     if not any((folder / name).is_file() for name in (FAST, *OTHERS)):
         return None
     config = _json(folder / CONFIG)
-    return TokenizerFiles(folder, _template(folder, config, template), _special_tokens(config), added)
+    return TokenizerFiles(
+        folder,
+        _own_template(folder, config) if template is None else template,
+        _special_tokens(config),
+        added,
+    )
 
 
 def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
@@ -105,13 +110,13 @@ def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
     return read_tokenizer(Path(spec.path), spec.chat_template, spec.additional_special_tokens)
 
 
-def _template(folder: Path, config: Mapping[str, Any], given: Path | None) -> str | None:
-    for file in (given, folder / "chat_template.jinja"):
-        if file is not None and file.is_file():
-            try:
-                return file.read_text("utf-8")
-            except (OSError, ValueError):
-                return None
+def _own_template(folder: Path, config: Mapping[str, Any]) -> str | None:
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        try:
+            return file.read_text("utf-8")
+        except (OSError, ValueError):
+            return None
     found = config.get("chat_template")
     if isinstance(found, list):
         named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}

@@ -200,7 +200,7 @@ def test_an_error_names_both_places(folder):
 def test_mixing_weights_become_probabilities(folder):
     source = {"path": "rows/a.jsonl"}
     made = plan(data={"train": {"mix": {"a": 3, "b": 1}}, "a": source, "b": source})
-    assert made.data["train"] == Mix("train", {"a": 0.75, "b": 0.25}, "/data/train")
+    assert made.data["train"] == Mix("train", {"a": 0.75, "b": 0.25}, at="/data/train")
 
 
 def test_rewards_and_checks(folder):
