@@ -84,7 +84,7 @@ class Until(Enum):
 class Source:
     """Where rows come from. `paths` are files that exist (globs and folders expanded, sorted), or empty
     when `hub` is set. `columns` maps the name a method wants to the name in the file. `seed` is the recipe's:
-    it decides which rows `shuffle` brings before `limit`. `system` is a system prompt for rows that have none.
+    it decides which rows `shuffle` brings before `limit`. `system`: a system prompt for rows without one.
     `max_bad_rows` is a share of the rows, for `on_bad_row` "leave_out"."""
 
     name: str
