@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ptspec.data.checks.fault import Tally
 from ptspec.data.checks.row_checks import Use, row_checker
 from ptspec.data.layouts import EvaluationRow, evaluation_row, shape_for, to_trl, wanted
-from ptspec.data.readers.scan import read_rows, shown
+from ptspec.data.readers.placed import shown
+from ptspec.data.readers.scan import read_rows
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import AnySource, Concat, Mix, Source, Until

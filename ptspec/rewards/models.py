@@ -22,7 +22,7 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTok
 from transformers.utils import find_adapter_config_file
 
 from ptspec.data.layouts import assistant_turn, user_turn
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.base import Base
 from ptspec.model.classifier import classifier_over

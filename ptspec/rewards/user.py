@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.places import Places

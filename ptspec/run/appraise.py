@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ptspec.data.dataset import load_evaluation
 from ptspec.data.layouts import EvaluationRow
-from ptspec.data.readers.scan import content_hash, shown
+from ptspec.data.readers.placed import shown
+from ptspec.data.readers.scan import content_hash
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
 from ptspec.evaluation.choice import chosen

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ptspec.data.dataset import load_evaluation, strings_in
 from ptspec.data.layouts import EvaluationRow
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import plots, store
 from ptspec.evaluation.judging import Referee, judged

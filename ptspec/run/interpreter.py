@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, Location
 from ptspec.evaluation.checks import Outcome, outcome
 from ptspec.evaluation.measurement import Measurement

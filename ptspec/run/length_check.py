@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ptspec.data.checks.source_pass import Items, Seen, bytes_of
-from ptspec.data.readers.scan import PlacedRow, shown
+from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.data.tokens.lengths import Row, lengths_of
 from ptspec.data.tokens.template import FAST, TokenizerFiles
 from ptspec.data.tokens.truncation import Cuts, Truncation, cuts, limit

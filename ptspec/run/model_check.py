@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.checks.source_pass import Seen
-from ptspec.data.readers.scan import PlacedRow, shown
+from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.data.tokens.lengths import refused
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
 from ptspec.diagnostics import Diagnostic, Location, Severity

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.plan import BASE, Plan
 from ptspec.run.appraise import REPORT

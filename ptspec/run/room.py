@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Location, StageError
 from ptspec.recipe.estimate.memory import Memory
 from ptspec.recipe.plan import Plan, Stage

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ptspec.data.readers.scan import PlacedRow, scan
+from ptspec.data.readers.placed import PlacedRow
+from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.lengths import lengths
 from ptspec.data.tokens.template import FAST, TokenizerFiles
 from ptspec.data.tokens.truncation import Cuts, Truncation, cuts

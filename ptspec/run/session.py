@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Interrupted, Location, PtError, StageError
 from ptspec.events import Event, Listener, Preparing, Warned
 from ptspec.recipe.plan import Plan

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts import shape_for
-from ptspec.data.readers.scan import PlacedRow
+from ptspec.data.readers.placed import PlacedRow
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.estimate.settings import Settings

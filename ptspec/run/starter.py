@@ -14,7 +14,9 @@ from typing import Any
 
 from ptspec import methods
 from ptspec.data.layouts import SHAPES, shape_for, wanted
-from ptspec.data.readers.scan import READERS, PlacedRow, Unreadable, kind_of, scan, shown, unreadable
+from ptspec.data.readers.compression import kind_of
+from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.readers.scan import READERS, scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Feedback, Method, Rows
 from ptspec.recipe.plan import Source

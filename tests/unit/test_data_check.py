@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from ptspec.data.checks import ranges, repeats, source_pass
 from ptspec.data.checks.chat_checks import Part, chat_faults, is_sound
 from ptspec.data.checks.plan_data import check_plan
-from ptspec.data.readers import json_list
-from ptspec.data.readers import scan as sources
+from ptspec.data.readers import compression, json_list
 from ptspec.data.readers.json_list import NotAList, elements
-from ptspec.data.readers.scan import PlacedRow, Unreadable, scan
+from ptspec.data.readers.placed import PlacedRow, Unreadable
+from ptspec.data.readers.scan import scan
 from ptspec.recipe.plan import Source
 from ptspec.recipe.resolve import load_plan
 
@@ -198,7 +198,7 @@ def test_a_file_that_needs_a_package_says_which(checked, monkeypatch):
     def fails(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(sources, "import_module", fails)
+    monkeypatch.setattr(compression, "import_module", fails)
     Path("a.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
     found = checked({}, ("sft", "sft", "a"), mixes={"a": {"path": "a.jsonl.zst"}})
     assert told(found) == [("missing-package", "a.jsonl.zst", None)]

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ptspec.data.readers.scan import PlacedRow, Unreadable, read_rows, scan
+from ptspec.data.readers.placed import PlacedRow, Unreadable
+from ptspec.data.readers.scan import read_rows, scan
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import Source
 

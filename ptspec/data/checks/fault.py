@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Location, Severity
 
 SHOWN_LINES = 3

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from ptspec.data.checks.row_checks import Use
 from ptspec.data.checks.source_pass import Seen, SourcePass
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Plan, Source, parts_of

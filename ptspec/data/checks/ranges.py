@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from ptspec.data.readers.scan import kind_of
+from ptspec.data.readers.compression import kind_of
 from ptspec.recipe.plan import Source
 
 BIG = 64 << 20

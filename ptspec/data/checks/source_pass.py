@@ -16,7 +16,9 @@ from ptspec.data.checks.ranges import Range, ranges, shared_out
 from ptspec.data.checks.repeats import BOUND, Repeats, prompt_key
 from ptspec.data.checks.row_checks import RowChecker, ShapeChecker, Use, row_checker
 from ptspec.data.layouts import label_of, shape_for
-from ptspec.data.readers.scan import PlacedRow, Unreadable, plain_object, row_of, scan, shown, unreadable
+from ptspec.data.readers.jsonl import plain_object
+from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.readers.scan import row_of, scan
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.hints import did_you_mean, listed

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.layouts import Shape, shape_for, to_trl
-from ptspec.data.readers.scan import PlacedRow, Unreadable, scan
+from ptspec.data.readers.placed import PlacedRow, Unreadable
+from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.template import CannotRender, TokenizerFiles
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Source

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec import methods
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
 from ptspec.evaluation.measurement import Measurement

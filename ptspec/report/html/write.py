@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptspec import __version__, methods
-from ptspec.data.readers.scan import shown
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import CheckError, Diagnostic, InputError, Location, StageError
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement

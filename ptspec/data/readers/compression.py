@@ -1,0 +1,58 @@
+"""Data files as bytes, decompressed where their names end in `.gz` or `.zst`."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import IO, Any
+
+from ptspec.data.readers.placed import shown
+from ptspec.diagnostics import Diagnostic, InputError, Location
+
+COMPRESSIONS = (".gz", ".zst")
+
+
+def kind_of(path: Path) -> str:
+    """The format's suffix: that before `.gz` or `.zst`, if there is one."""
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    if suffixes and suffixes[-1] in COMPRESSIONS:
+        suffixes.pop()
+    return suffixes[-1] if suffixes else ""
+
+
+@contextmanager
+def open_binary(path: Path) -> Iterator[IO[bytes]]:
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        with gzip.open(path) as file:
+            yield file  # type: ignore[misc]
+    elif suffix == ".zst":
+        with path.open("rb") as raw, _zstandard(path).ZstdDecompressor().stream_reader(raw) as file:
+            yield io.BufferedReader(file)
+    else:
+        with path.open("rb") as file:
+            yield file
+
+
+def _zstandard(path: Path) -> Any:
+    try:
+        return import_module("zstandard")
+    except ImportError:
+        message = "a .zst file needs the package zstandard: pip install zstandard, or decompress the file"
+        raise InputError(Diagnostic("missing-package", message, Location(shown(path)))) from None
+
+
+def read_errors() -> tuple[type[Exception], ...]:
+    """What reading a damaged or vanished file raises."""
+    return (OSError, EOFError, zlib.error, *_zstandard_errors())
+
+
+def _zstandard_errors() -> tuple[type[Exception], ...]:
+    module = sys.modules.get("zstandard")
+    return (module.ZstdError,) if module else ()

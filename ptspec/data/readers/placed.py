@@ -1,0 +1,45 @@
+"""Rows with the place each one stands at, and lines that are no row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ptspec.diagnostics import Diagnostic, Location
+
+
+class PlacedRow(NamedTuple):
+    """A row after `columns` were renamed. `line` counts from 1; of a list in JSON that on which the row
+    begins, of CSV that on which it ends, of Parquet its number. A tuple, since millions are made."""
+
+    file: Path
+    line: int
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A line that is no row, and why."""
+
+    file: Path
+    line: int
+    column: int | None
+    reason: str
+
+
+def shown(path: Path) -> str:
+    """`path` as a user would type it: relative to the working directory where it lies below it."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def unreadable(fault: Unreadable, pointer: str | None = None) -> Diagnostic:
+    return Diagnostic(
+        code="malformed-row",
+        message=fault.reason,
+        location=Location(shown(fault.file), fault.line, fault.column),
+        pointer=pointer,
+    )
