@@ -1,85 +1,112 @@
-"""From a source of the plan to the `datasets.Dataset` that a TRL trainer takes."""
+"""From a source of the plan to the `datasets.Dataset` that a TRL trainer takes, or an evaluation's rows."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptspec.data.checks.fault import Tally
-from ptspec.data.checks.row_checks import Use, row_checker
-from ptspec.data.layouts import EvaluationRow, evaluation_row, shape_for, to_trl, wanted
-from ptspec.data.readers.placed import shown
+from ptspec.data.checks.bad_rows import too_many
+from ptspec.data.checks.fault import Fault, Tally
+from ptspec.data.checks.row_checks import RowChecker, Use, row_checker
+from ptspec.data.layouts.convert import Reading, to_trl, unpadded
+from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
+from ptspec.data.layouts.table import CHATS, Layout, layout_for, wanted
+from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.data.readers.scan import read_rows
-from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.diagnostics import Diagnostic, InputError, Severity
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import AnySource, Concat, Mix, Source, Until
+from ptspec.recipe.plan import AnySource, Concat, Mix, OnBadRow, Source, Until
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-RESERVED = frozenset({"prompt", "completion", "chosen", "rejected", "label", "messages", "text", "tools"})
-"""Columns with a meaning to TRL: an online method's rewards get every other column of the row."""
+    from ptspec.data.exact_json import Table
+
+WITHHELD = ("prompt", "completion", "completion_ids")
+"""Columns that TRL does not hand to rewards: an online method's rewards get every other column of the row."""
+
+Refuses = Callable[[Mapping[str, Any]], "str | None"]
+"""Why the chat template refuses a row in TRL's columns; None where it takes it."""
 
 
-def load(data: Mapping[str, AnySource], name: str, rows: Rows, seed: int) -> Dataset:
+LEFT_OUT = "left_out_rows.jsonl"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that was left out, and why."""
+
+    file: str
+    line: int
+    code: str
+    message: str
+
+
+@dataclass
+class Loading:
+    """How rows are read for one use: `refuses` tells what the chat template does not take; `left_out` gets
+    the rows that `on_bad_row` leaves out."""
+
+    use: Use
+    refuses: Refuses = field(default=lambda row: None)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+
+def load(
+    data: Mapping[str, AnySource], name: str, rows: Rows, seed: int, loading: Loading | None = None
+) -> Dataset:
     """The rows of `data[name]` in the columns TRL wants for `rows`.
 
-    A mix draws from its sources with their probabilities until one is used up, by `seed`.
-    Raises `InputError` where a row lacks what the method needs.
+    A mix draws from its sources with their probabilities, by `seed`; a concat takes its fractions of each.
+    Raises `InputError` where a row cannot be used.
     """
     import datasets
 
+    from ptspec.data.exact_json import common_kinds
+
+    loading = loading or Loading(Use("this stage", rows))
     source = data[name]
-    if isinstance(source, Mix):
-        parts = [load(data, part, rows, seed) for part in source.parts]
-        shares = list(source.weights.values())
-        stop: Any = "first_exhausted" if source.until is Until.FIRST else "all_exhausted"
-        return datasets.interleave_datasets(parts, probabilities=shares, seed=seed, stopping_strategy=stop)
+    parts = [source] if isinstance(source, Source) else [data[part] for part in source.parts]
+    tables = [_table(part, rows, loading) for part in parts if isinstance(part, Source)]
+    kinds = common_kinds(tables)
+    made = [
+        _in_order(table.dataset(kinds), part, rows, seed)
+        for table, part in zip(tables, parts, strict=True)
+        if isinstance(part, Source)
+    ]
     if isinstance(source, Concat):
-        parts = [
-            _fraction(load(data, part, rows, seed), fraction, seed)
-            for part, fraction in source.fractions.items()
-        ]
-        return datasets.concatenate_datasets(parts).shuffle(seed=seed)
-    raw = _raw(source) if source.hub is None else _sound(_raw(source), source, rows)
-    converted = datasets.Dataset.from_list(list(_convert(raw, source, rows)))
-    # KTOTrainer takes rows in file order and mismatches neighbours for its reference point: the two halves of
-    # a pair, side by side, would be each other's mismatch, with the right prompt.
-    shuffled = source.shuffle or rows is Rows.UNPAIRED_PREFERENCE
-    return converted.shuffle(seed=seed) if shuffled else converted
+        shares = source.fractions.values()
+        taken = [_fraction(part, share, seed) for part, share in zip(made, shares, strict=True)]
+        return datasets.concatenate_datasets(taken).shuffle(seed=seed)
+    if isinstance(source, Mix):
+        probabilities = list(source.weights.values())
+        stop: Any = "first_exhausted" if source.until is Until.FIRST else "all_exhausted"
+        return datasets.interleave_datasets(
+            made, probabilities=probabilities, seed=seed, stopping_strategy=stop
+        )
+    return made[0]
 
 
-def _fraction(rows: Dataset, fraction: float, seed: int) -> Dataset:
-    """So many of `rows`, drawn by the seed; all of them in their order where the fraction is 1."""
-    return rows if fraction == 1 else rows.shuffle(seed=seed).select(range(round(len(rows) * fraction)))
-
-
-def load_evaluation(data: Mapping[str, AnySource], name: str) -> list[EvaluationRow]:
-    """The held-out rows of `data[name]`, in file order."""
+def load_evaluation(
+    data: Mapping[str, AnySource], name: str, loading: Loading | None = None
+) -> list[EvaluationRow]:
+    """The held-out rows of `data[name]`, in file order. Raises `InputError` for one that cannot be used."""
+    loading = loading or Loading(Use("eval", None))
     source = data[name]
     if not isinstance(source, Source):
-        return [row for part in source.parts for row in load_evaluation(data, part)]
-    return [evaluation_row(row, source.chat) for row in _raw(source)]
+        return [row for part in source.parts for row in load_evaluation(data, part, loading)]
+    reading = reading_of(source)
+    return [evaluation_row(row.values, reading) for row, _ in _sound(source, loading)]
 
 
-def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
-    """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
-    if not isinstance(source, Source):
-        return all(strings_in(data[part], data) for part in source.parts)
-    first = next(_raw(source), {})
-    return not any(isinstance(first.get(name), list) for name in ("prompt", "messages", "conversations"))
-
-
-def _raw(source: Source) -> Iterator[Mapping[str, Any]]:
+def rows_of(source: Source) -> Iterator[PlacedRow]:
+    """The rows of a source, local or of the hub."""
     if source.hub is None:
-        yield from (row.values for row in read_rows(source))
-    else:
-        yield from _from_hub(source)
-
-
-def _from_hub(source: Source) -> Iterator[Mapping[str, Any]]:
+        yield from read_rows(source)
+        return
     import datasets
 
     rows = datasets.load_dataset(
@@ -89,43 +116,116 @@ def _from_hub(source: Source) -> Iterator[Mapping[str, Any]]:
         rows = rows.rename_columns({old: new for new, old in source.columns.items()})
     if source.limit is not None:
         rows = rows.take(source.limit)
-    yield from rows
+    for number, row in enumerate(rows, start=1):
+        yield PlacedRow(Path(source.hub), number, unpadded(row))
 
 
-def _sound(raw: Iterator[Mapping[str, Any]], source: Source, rows: Rows) -> Iterator[Mapping[str, Any]]:
-    """Rows of a hub, which nobody has checked before; raises `InputError` with every fault of them."""
-    tally, faults_of = Tally(), None
-    for number, row in enumerate(raw, start=1):
-        faults_of = faults_of or row_checker(Use("this stage", rows), frozenset(row))
-        for fault in faults_of(row):
-            tally.add(fault, number)
+def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
+    """Lists the rows that were left out, one JSON object a line."""
+    lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
+    (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def reading_of(source: Source) -> Reading:
+    return Reading(source.chat, source.system)
+
+
+def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
+    """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
+    if not isinstance(source, Source):
+        return all(strings_in(data[part], data) for part in source.parts)
+    first = next((row.values for row in rows_of(source)), {})
+    return not any(isinstance(first.get(name), list) for name in ("prompt", *CHATS))
+
+
+def _table(source: Source, rows: Rows, loading: Loading) -> Table:
+    from ptspec.data.exact_json import Table
+
+    table = Table()
+    for placed, made in _sound(source, loading):
+        extra = other_columns(placed.values) if rows is Rows.PROMPT_ONLY else {}
+        for row in made:
+            table.add({**row, **extra})
+    return table
+
+
+def _in_order(rows: Dataset, source: Source, kind: Rows, seed: int) -> Dataset:
+    # KTOTrainer takes rows in file order and mismatches neighbours for its reference point: the two halves of
+    # a pair, side by side, would be each other's mismatch, with the right prompt.
+    is_shuffled = source.shuffle or kind is Rows.UNPAIRED_PREFERENCE
+    return rows.shuffle(seed=seed) if is_shuffled else rows
+
+
+def _fraction(rows: Dataset, fraction: float, seed: int) -> Dataset:
+    """So many of `rows`, drawn by the seed; all of them in their order where the fraction is 1."""
+    return rows if fraction == 1 else rows.shuffle(seed=seed).select(range(round(len(rows) * fraction)))
+
+
+def _sound(source: Source, loading: Loading) -> Iterator[tuple[PlacedRow, list[dict[str, Any]]]]:
+    """The rows that can be used, with what they are in TRL's columns (nothing, for an evaluation).
+
+    Raises `InputError` with every error of the others, unless they are to be left out.
+    """
+    tally, checker, layout = Tally(), None, None
+    left_out_before = len(loading.left_out)
+    kind = loading.use.rows
+    for placed in rows_of(source):
+        if checker is None:
+            present = frozenset(placed.values)
+            checker = row_checker(loading.use, present, reading_of(source))
+            layout = None if kind is None else _layout(source, kind, present)
         tally.rows += 1
-        if not tally.counts:
-            yield row
+        made, faults = _converted(placed, layout, kind, source, checker, loading)
+        if not faults:
+            if not tally.counts:
+                yield placed, made
+            continue
+        if source.on_bad_row is OnBadRow.LEAVE_OUT:
+            file = shown(placed.file)
+            loading.left_out.append(LeftOut(file, placed.line, faults[0].code, faults[0].message))
+            continue
+        for fault in faults:
+            tally.add(fault, placed.line)
+    bad = len(loading.left_out) - left_out_before
+    if bad > source.max_bad_rows * tally.rows:
+        raise InputError(too_many(source, bad, tally.rows))
     if tally.counts:
-        raise InputError(*tally.diagnostics(Path(source.hub or ""), source.at))
+        raise InputError(
+            *tally.diagnostics(Path(source.hub or "") if source.hub else source.paths[0], source.at)
+        )
 
 
-def _convert(raw: Iterator[Mapping[str, Any]], source: Source, rows: Rows) -> Iterator[dict[str, Any]]:
-    shape = None
-    for number, row in enumerate(raw, start=1):
-        shape = shape or shape_for(rows, frozenset(row))
-        if shape is None:
-            raise InputError(_fault(source, f"needs the columns {wanted(rows)}; it has {', '.join(row)}"))
-        try:
-            converted = list(to_trl(row, rows, shape, source.chat))
-        except KeyError as error:
-            raise InputError(_fault(source, f"row {number} has no {error}")) from None
-        extra = _other_columns(row) if rows is Rows.PROMPT_ONLY else {}
-        yield from (extra | new for new in converted)
+def _converted(
+    placed: PlacedRow,
+    layout: Layout | None,
+    kind: Rows | None,
+    source: Source,
+    checker: RowChecker,
+    loading: Loading,
+) -> tuple[list[dict[str, Any]], list[Fault]]:
+    """A row in TRL's columns, or the errors for which it cannot be used."""
+    faults = [fault for fault in checker(placed.values) if fault.severity is Severity.ERROR]
+    if faults or layout is None or kind is None:
+        return [], faults
+    made = list(to_trl(placed.values, kind, layout, source.chat, source.system))
+    if source.on_bad_row is OnBadRow.LEAVE_OUT and (
+        why := next(filter(None, map(loading.refuses, made)), None)
+    ):
+        return [], [Fault("cannot-render", f"the chat template refuses this row: {why}")]
+    return made, []
 
 
-def _other_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name not in RESERVED}
+def _layout(source: Source, rows: Rows, present: frozenset[str]) -> Layout:
+    layout = layout_for(rows, present)
+    if layout is None:
+        what = f"needs the columns {wanted(rows)}; it has {', '.join(sorted(present))}"
+        raise InputError(Diagnostic("missing-column", f'data "{source.name}": {what}', pointer=source.at))
+    return layout
 
 
-def _fault(source: Source, what: str) -> Diagnostic:
-    return Diagnostic("missing-column", f'data "{source.name}": {what}', pointer=source.at)
+def other_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a row rewards are given, as the file has it."""
+    return {name: value for name, value in row.items() if name not in WITHHELD}
 
 
 def places(
@@ -135,12 +235,11 @@ def places(
     its text where it comes from the hub."""
     found: dict[str, str] = {}
     for source in local_parts(data, name):
-        for row in read_rows(source):
-            shape = shape_for(rows, frozenset(row.values))
-            converted = to_trl(row.values, rows, shape, source.chat) if shape else ()
-            extra = _other_columns(row.values) if rows is Rows.PROMPT_ONLY else {}
-            for new in converted:
-                found.setdefault(_key(extra | dict(new)), f"{shown(row.file)}:{row.line}")
+        loading = Loading(Use("this stage", rows))
+        for placed, made in _sound(source, loading):
+            extra = other_columns(placed.values) if rows is Rows.PROMPT_ONLY else {}
+            for new in made:
+                found.setdefault(_key({**new, **extra}), f"{shown(placed.file)}:{placed.line}")
     return [found.get(_key(row)) or _beginning(row) for row in wanted_rows]
 
 
@@ -152,17 +251,11 @@ def local_parts(data: Mapping[str, AnySource], name: str) -> list[Source]:
     return [source] if source.hub is None else []
 
 
-def _key(row: Any) -> str:
-    """A row to compare by: Arrow fills columns that a row has not with nulls, at any depth."""
-    return json.dumps(_filled(row), sort_keys=True, default=str)
-
-
-def _filled(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _filled(one) for name, one in value.items() if one is not None}
-    return [_filled(one) for one in value] if isinstance(value, list) else value
+def _key(row: Mapping[str, Any]) -> str:
+    """A row to compare by: the table gives every row the columns of all."""
+    return json.dumps({name: value for name, value in row.items() if value}, sort_keys=True, default=str)
 
 
 def _beginning(row: Mapping[str, Any], width: int = 60) -> str:
-    text = json.dumps(_filled(row), ensure_ascii=False, default=str)
+    text = json.dumps({n: v for n, v in row.items() if v is not None}, ensure_ascii=False, default=str)
     return text if len(text) <= width else f"{text[: width - 1]}…"

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ptspec.data.layouts import Row, Text
+from ptspec.data.layouts.convert import Context
+from ptspec.data.layouts.turns import Text
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.rewards.matching import content_of
 
@@ -45,32 +46,37 @@ def completion_text(text: Text) -> str:
     return text if isinstance(text, str) else "".join(content_of(message) for message in text)
 
 
-def encode_prompt(tokenizer: PreTrainedTokenizerBase, prompt: Text, row: Row) -> tuple[int, ...]:
+def encode_prompt(
+    tokenizer: PreTrainedTokenizerBase, prompt: Text, context: Context = Context()
+) -> tuple[int, ...]:
     """The ids a model continues: the chat template with its generation prompt, or the string as it is."""
     if isinstance(prompt, str):
         return tuple(tokenizer(text=prompt)["input_ids"])
-    return _chat(tokenizer, prompt, row, add_generation_prompt=True) if prompt else ()
+    return _chat(tokenizer, prompt, context, add_generation_prompt=True) if prompt else ()
 
 
 def encode_completions(
-    tokenizer: PreTrainedTokenizerBase, prompt: Text | None, completions: tuple[Text, ...], row: Row
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Text | None,
+    completions: tuple[Text, ...],
+    context: Context = Context(),
 ) -> tuple[Encoded, ...]:
     """Each completion after the prompt, end of turn included.
 
     As in TRL, a completion starts where the ids of the prompt alone and those of the whole diverge; of
     several (chosen, rejected) all start where the first of them does.
     """
-    begin = encode_prompt(tokenizer, prompt, row) if prompt else ()
-    whole = [_whole(tokenizer, prompt, completion, row) for completion in completions]
+    begin = encode_prompt(tokenizer, prompt, context) if prompt else ()
+    whole = [_whole(tokenizer, prompt, completion, context) for completion in completions]
     start = max(1, min(_shared(begin, ids) for ids in whole))
     return tuple(Encoded(ids, start) for ids in whole)
 
 
 def _whole(
-    tokenizer: PreTrainedTokenizerBase, prompt: Text | None, completion: Text, row: Row
+    tokenizer: PreTrainedTokenizerBase, prompt: Text | None, completion: Text, context: Context = Context()
 ) -> tuple[int, ...]:
     if not isinstance(completion, str):
-        return _chat(tokenizer, [*(prompt or []), *completion], row)
+        return _chat(tokenizer, [*(prompt or []), *completion], context)
     end = tokenizer.eos_token or ""
     text = (prompt or "") + completion
     return tuple(tokenizer(text=text if text.endswith(end) else text + end)["input_ids"])
@@ -79,7 +85,7 @@ def _whole(
 def _chat(
     tokenizer: PreTrainedTokenizerBase,
     messages: list[Mapping[str, Any]],
-    row: Row,
+    context: Context,
     add_generation_prompt: bool = False,
 ) -> tuple[int, ...]:
     from jinja2 import TemplateError
@@ -87,11 +93,11 @@ def _chat(
     try:
         encoding = tokenizer.apply_chat_template(
             messages,
-            tools=row.get("tools") or None,
+            tools=context.tools,
             add_generation_prompt=add_generation_prompt,
             tokenize=True,
             return_dict=True,
-            **(row.get("chat_template_kwargs") or {}),
+            **context.template_kwargs,
         )
     except (TemplateError, ValueError) as error:
         raise InputError(

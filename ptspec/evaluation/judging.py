@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ptspec.data.layouts import EvaluationRow
+from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.evaluation.controlled import length_controlled
 from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement
 from ptspec.evaluation.statistics import CONFIDENCE, Tested, paired_test

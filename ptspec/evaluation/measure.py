@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ptspec.data.layouts import SHAPES, EvaluationRow
+from ptspec.data.layouts.evaluation import EvaluationRow
+from ptspec.data.layouts.table import CONTEXT, LAYOUTS
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.answers import SAMPLED, Answers, answers, numbers_to_draw_with
 from ptspec.evaluation.encoding import Encoded, completion_text, plain
@@ -215,7 +216,10 @@ def _blank(row: EvaluationRow, key: str, rewards: Mapping[str, float | None]) ->
 
 SHORT = 40
 NO_SLICE = frozenset(
-    ("answer", "label", "id", *(column for s in SHAPES.values() for shape in s for column in shape.columns))
+    (
+        *("answer", "label", "id", "input", *CONTEXT),
+        *(column for layouts in LAYOUTS.values() for layout in layouts for column in layout.columns),
+    )
 )
 
 

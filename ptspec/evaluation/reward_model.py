@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
-from ptspec.data.layouts import EvaluationRow
+from ptspec.data.layouts.evaluation import EvaluationRow
+from ptspec.data.layouts.table import TEMPLATE
 from ptspec.evaluation.encoding import plain
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings, row_ids
 from ptspec.evaluation.metrics import aggregates
@@ -27,9 +29,11 @@ def measure_pairs(
 ) -> Measurement:
     """`score` on the chosen and the rejected answer of each row that has both; other rows have no margin."""
     begun = time.perf_counter()
-    pairs = [index for index, row in enumerate(rows) if row.chosen is not None and row.rejected is not None]
-    chosen = score([rows[i].prompt for i in pairs], [rows[i].chosen for i in pairs])
-    rejected = score([rows[i].prompt for i in pairs], [rows[i].rejected for i in pairs])
+    found = {index: row.pair for index, row in enumerate(rows) if row.pair is not None}
+    pairs, prompts_of_pairs = list(found), [pair.prompt for pair in found.values()]
+    context: dict[str, Any] = {name: [rows[i].columns.get(name) for i in pairs] for name in TEMPLATE}
+    chosen = score(prompts_of_pairs, [pair.chosen for pair in found.values()], **context)
+    rejected = score(prompts_of_pairs, [pair.rejected for pair in found.values()], **context)
     margins = {i: float(a or 0) - float(b or 0) for i, a, b in zip(pairs, chosen, rejected, strict=True)}
     prompts = [plain(row.prompt) if row.prompt is not None else "" for row in rows]
     measured = tuple(

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ptspec.data.layouts import EvaluationRow, Text
+from ptspec.data.layouts.evaluation import EvaluationRow
+from ptspec.data.layouts.turns import Text
 from ptspec.diagnostics import Diagnostic, PtError, StageError
 from ptspec.evaluation.encoding import completion_text, plain
 from ptspec.evaluation.generation import Response

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ptspec.data.layouts import EvaluationRow
+from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.evaluation.encoding import Encoded, encode_completions, encode_prompt
 
 if TYPE_CHECKING:
@@ -41,13 +41,13 @@ def prepare(
     prompts: dict[int, tuple[int, ...]] = {}
     for i, row in enumerate(rows):
         if wanted & LIKELIHOOD and row.expected is not None:
-            (expected[i],) = encode_completions(tokenizer, row.prompt, (row.expected,), row.columns)
-        if wanted & PREFERENCE and row.chosen is not None and row.rejected is not None:
-            both = (row.chosen, row.rejected)
-            chosen, rejected = encode_completions(tokenizer, row.prompt, both, row.columns)
+            (expected[i],) = encode_completions(tokenizer, row.prompt, (row.expected,), row.context)
+        if wanted & PREFERENCE and row.pair is not None:
+            both = (row.pair.chosen, row.pair.rejected)
+            chosen, rejected = encode_completions(tokenizer, row.pair.prompt, both, row.context)
             pairs[i] = (chosen, rejected)
         if wanted - LIKELIHOOD - PREFERENCE and row.prompt:
-            prompts[i] = encode_prompt(tokenizer, row.prompt, row.columns)
+            prompts[i] = encode_prompt(tokenizer, row.prompt, row.context)
     return _fitted(expected, pairs, prompts, context, max_new_tokens)
 
 

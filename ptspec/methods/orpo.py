@@ -12,6 +12,7 @@ METHOD = Method(
     feedback=Feedback.NONE,
     online=False,
     reference=False,
+    renders_rows=False,
     headline=(
         Headline("loss", "loss"),
         Headline("log_odds_chosen", "log odds"),

@@ -62,6 +62,8 @@ class Method:
     `reference_unless_zero` names the config field that switches it off at 0 (and at TRL's default).
     `defaults` are config values this method takes where the recipe is silent and TRL's default does
     not fit; each needs its reason in a comment where it is set.
+    `renders_rows`: whether TRL's trainer hands a row's tools and chat_template_kwargs to the chat template;
+    of another we render the rows.
     `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
     """
 
@@ -80,3 +82,4 @@ class Method:
     defaults: Mapping[str, object] = field(default_factory=dict)
     owned: Mapping[str, str] = field(default_factory=dict)
     reference_unless_zero: str | None = None
+    renders_rows: bool = True

@@ -21,7 +21,8 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 from transformers.utils import find_adapter_config_file
 
-from ptspec.data.layouts import assistant_turn, user_turn
+from ptspec.data.layouts.convert import Context, assistant_turn, context_of, user_turn
+from ptspec.data.layouts.table import TEMPLATE
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.base import Base
@@ -49,7 +50,11 @@ class RewardModel:
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
         """One score a completion. Draws no random numbers and leaves no gradient."""
-        tokens = [self.tokens(*pair) for pair in zip(prompts, completions, strict=True)]
+        contexts = [
+            context_of({name: columns[name][row] for name in TEMPLATE if name in columns})
+            for row in range(len(prompts))
+        ]
+        tokens = [self.tokens(*one) for one in zip(prompts, completions, contexts, strict=True)]
         by_length = sorted(range(len(tokens)), key=lambda row: len(tokens[row]))
         scores = [0.0] * len(tokens)
         for start in range(0, len(tokens), BATCH):
@@ -58,13 +63,15 @@ class RewardModel:
                 scores[row] = score
         return scores
 
-    def tokens(self, prompt: Any, completion: Any) -> list[int]:
+    def tokens(self, prompt: Any, completion: Any, context: Context = Context()) -> list[int]:
         """The token ids that are scored, those that RewardTrainer makes of the same texts."""
         chat = self.chat and self.tokenizer.chat_template is not None
         whole = user_turn(prompt, chat) + assistant_turn(completion, chat)
         if isinstance(whole, list):
             return list(
-                self.tokenizer.apply_chat_template(whole, tokenize=True, return_dict=True)["input_ids"]
+                self.tokenizer.apply_chat_template(
+                    whole, tools=context.tools, tokenize=True, return_dict=True, **context.template_kwargs
+                )["input_ids"]
             )
         end = self.tokenizer.eos_token or ""
         return list(self.tokenizer(whole if whole.endswith(end) else whole + end)["input_ids"])

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptspec.data.dataset import load_evaluation
-from ptspec.data.layouts import EvaluationRow
+from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.readers.placed import shown
 from ptspec.data.readers.scan import content_hash
 from ptspec.diagnostics import Diagnostic, InputError, Location

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ptspec.data.dataset import load_evaluation, strings_in
-from ptspec.data.layouts import EvaluationRow
+from ptspec.data.checks.row_checks import Use
+from ptspec.data.dataset import Loading, load_evaluation, strings_in, write_left_out
+from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import plots, store
@@ -201,7 +202,10 @@ class Assessor:
 
     def rows(self) -> list[EvaluationRow]:
         if self._rows is None:
-            self._rows = load_evaluation(self.plan.data, self._spec.data)
+            loading = Loading(Use("eval", None))
+            self._rows = load_evaluation(self.plan.data, self._spec.data, loading)
+            if loading.left_out:
+                write_left_out(loading.left_out, self.plan.output)
             self.hashes.must_be_unchanged(self._spec.data)
         return self._rows
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ptspec.data.dataset import load, places, strings_in
+from ptspec.data.checks.row_checks import Use
+from ptspec.data.dataset import LEFT_OUT, Loading, Refuses, load, places, strings_in, write_left_out
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Yields
 from ptspec.model import probes
+from ptspec.model.base import load_tokenizer
 from ptspec.model.bases import Bases
 from ptspec.model.device import Device
 from ptspec.model.handover import changes_weights, prepare
 from ptspec.model.probes import Probes
-from ptspec.recipe.plan import BASE, Plan, RewardSpec, Stage
+from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, parts_of
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model
@@ -26,9 +28,13 @@ from ptspec.training.batch import halvings, write_halvings
 from ptspec.training.begin import check_saved
 from ptspec.training.config import can_be_halved
 from ptspec.training.faults import OutOfMemory
+from ptspec.training.row_templates import refusal
 from ptspec.training.tracking import Watched
 from ptspec.training.train import CHECKPOINTS, Job, Signals, Trained, train
 from ptspec.training.wish import Wish
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ class Maker:
 
     def _job(self, stage: Stage, folder: Path, reason: str | None) -> Job:
         incoming = self._incoming(stage)
-        dataset = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed)
+        dataset = self._rows(stage, folder)
         self.hashes.must_be_unchanged(stage.data)
         handed_over = self._handed_over(stage, incoming, dataset)
         bring = self.bases.give_away if changes_weights(stage, incoming) else self.bases.get
@@ -93,6 +99,23 @@ class Maker:
                 self.plan.data, stage.data, stage.method.rows, [dataset[row] for row in rows]
             ),
         )
+
+    def _rows(self, stage: Stage, folder: Path) -> Dataset:
+        """The rows of `stage`; those that are left out are listed in `folder`."""
+        loading = Loading(Use(stage.method.name, stage.method.rows), self._refusal(stage))
+        rows = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
+        if loading.left_out:
+            write_left_out(loading.left_out, folder)
+            text = f"{len(loading.left_out):,} rows are left out, listed in {stage.name}/{LEFT_OUT}"
+            self.listener(Warned(text, stage.name))
+        return rows
+
+    def _refusal(self, stage: Stage) -> Refuses:
+        """What the chat template says against a row; asked only where such rows are left out."""
+        parts = [self.plan.data[name] for name in parts_of(self.plan.data, stage.data)]
+        if not any(isinstance(part, Source) and part.on_bad_row is OnBadRow.LEAVE_OUT for part in parts):
+            return lambda row: None
+        return refusal(load_tokenizer(self.plan.model))
 
     def _incoming(self, stage: Stage) -> Artifact | None:
         """The folder that comes into `stage`; None for the bare base."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ptspec.data.checks.source_pass import Seen
-from ptspec.data.layouts import shape_for
+from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.methods.types import Rows
@@ -41,10 +41,10 @@ def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Itera
         part = plan.data[name]
         items = seen[name].first if name in seen else ()
         first = next((item for item in items if isinstance(item, PlacedRow)), None)
-        shape = shape_for(stage.method.rows, frozenset(first.values)) if first else None
-        if first is None or shape is None or not isinstance(part, Source):
+        layout = layout_for(stage.method.rows, frozenset(first.values)) if first else None
+        if first is None or layout is None or not isinstance(part, Source):
             continue
-        kind = shape.columns[0]
+        kind = layout.columns[0]
         if stage.config.get("completion_only_loss") and kind in ("messages", "conversations", "text"):
             message = (
                 f'"completion_only_loss" needs prompt and completion; the rows of "{name}" are of {kind}'

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec import methods
-from ptspec.data.layouts import SHAPES, shape_for, wanted
+from ptspec.data.layouts.table import LAYOUTS, layout_for, wanted
 from ptspec.data.readers.compression import kind_of
 from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.readers.scan import READERS, scan
@@ -66,9 +66,9 @@ class Columns:
 
     def rename(self, rows: Rows) -> Mapping[str, str] | None:
         """Wanted name -> name in the file, of columns called otherwise; None where these will not do."""
-        if shape_for(rows, self.names):
+        if layout_for(rows, self.names):
             return {}
-        for shape in SHAPES[rows]:
+        for shape in LAYOUTS[rows]:
             found: dict[str, str] = {}
             for column in shape.columns:
                 taken = {*shape.columns, *found.values()}

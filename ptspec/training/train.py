@@ -30,6 +30,7 @@ from ptspec.training.faults import failure
 from ptspec.training.finite import Finite, Placed
 from ptspec.training.listen import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
+from ptspec.training.row_templates import rendered
 from ptspec.training.saving import AlreadyTrained, Saving
 from ptspec.training.stop import Stopping
 from ptspec.training.tracking import Watched, settle, tracked
@@ -189,7 +190,9 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "model": job.policy.model,
         "args": arguments,
-        "train_dataset": job.dataset,
+        "train_dataset": job.dataset
+        if job.stage.method.renders_rows
+        else rendered(job.dataset, job.base.tokenizer),
         "processing_class": job.base.tokenizer,
     }
     if job.policy.adapter is not None:

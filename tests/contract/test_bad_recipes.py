@@ -39,6 +39,7 @@ ELSEWHERE = {
 # Where each of these functions takes a code.
 CODE_ARGUMENT = {
     **dict.fromkeys(("Diagnostic", "error", "warn", "fail", "fault", "_fault", "_refuse", "Fault"), 0),
+    "LayoutError": 0,
     "check_known": 2,
 }
 

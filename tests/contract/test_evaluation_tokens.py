@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ptspec.data.layouts import assistant_turn, evaluation_row, user_turn
+from ptspec.data.layouts.convert import Reading, assistant_turn, user_turn
+from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.evaluation.encoding import encode_completions
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "evaluation"))
@@ -55,8 +56,8 @@ def test_sft(tiny, tmp_path, chat):
         "completion": assistant_turn(ROW["completion"], chat),
     }
     theirs = prepared("SFTTrainer", "SFTConfig", tiny, given, tmp_path)
-    row = evaluation_row(ROW, chat=chat)
-    (ours,) = encode_completions(tiny[1], row.prompt, (row.expected,), row.columns)
+    row = evaluation_row(ROW, Reading(chat))
+    (ours,) = encode_completions(tiny[1], row.prompt, (row.expected,), row.context)
     assert list(ours.ids) == theirs["input_ids"]
     assert [-100] * ours.start + list(ours.ids[ours.start :]) == theirs["labels"]
 
@@ -66,8 +67,10 @@ def test_dpo(tiny, tmp_path, chat):
     sides = {name: assistant_turn(ROW[name], chat) for name in ("chosen", "rejected")}
     given = {"prompt": user_turn(ROW["prompt"], chat), **sides}
     theirs = prepared("DPOTrainer", "DPOConfig", tiny, given, tmp_path)
-    row = evaluation_row(ROW, chat=chat)
-    chosen, rejected = encode_completions(tiny[1], row.prompt, (row.chosen, row.rejected), row.columns)
+    row = evaluation_row(ROW, Reading(chat))
+    chosen, rejected = encode_completions(
+        tiny[1], row.pair.prompt, (row.pair.chosen, row.pair.rejected), row.context
+    )
     for ours, name in ((chosen, "chosen_ids"), (rejected, "rejected_ids")):
         assert list(ours.ids) == theirs["prompt_ids"] + theirs[name]
         assert ours.start == len(theirs["prompt_ids"])

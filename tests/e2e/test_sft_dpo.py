@@ -47,7 +47,7 @@ def test_every_logged_step_is_in_the_metrics(small_run):
 def test_stages_load_with_one_line_of_plain_peft_and_are_what_was_measured(small_run):
     from peft import AutoPeftModelForCausalLM
 
-    from ptspec.data.layouts import evaluation_row
+    from ptspec.data.layouts.evaluation import evaluation_row
     from ptspec.evaluation.measure import measure
     from ptspec.evaluation.store import load_measurement
     from ptspec.model.base import load_tokenizer

@@ -145,7 +145,7 @@ def test_a_template_that_refuses_a_role_says_so(voice):
 
 
 def test_a_saved_conversation_is_chat_data_that_a_recipe_can_train_on(session, tmp_path):
-    from ptspec.data.layouts import Shape, shape_for
+    from ptspec.data.layouts.table import Layout, layout_for
     from ptspec.methods.types import Rows
 
     file = tmp_path / "said.jsonl"
@@ -158,7 +158,7 @@ def test_a_saved_conversation_is_chat_data_that_a_recipe_can_train_on(session, t
     row = json.loads(line)
     assert [m["role"] for m in row["messages"]] == ["system", "user", "assistant"]
     assert row["messages"][2]["content"] == said
-    assert shape_for(Rows.PROMPT_COMPLETION, frozenset(row)) == Shape(("messages",))
+    assert layout_for(Rows.PROMPT_COMPLETION, frozenset(row)) == Layout(("messages",))
     with pytest.raises(InputError, match="exists already"):
         session.save(file)
     with pytest.raises(InputError, match="cannot be written"):

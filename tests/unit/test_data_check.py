@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ptspec.data.checks import ranges, repeats, source_pass
 from ptspec.data.checks.chat_checks import Part, chat_faults, is_sound
 from ptspec.data.checks.plan_data import check_plan
+from ptspec.data.layouts.turns import messages_of
 from ptspec.data.readers import compression, json_list
 from ptspec.data.readers.json_list import NotAList, elements
 from ptspec.data.readers.placed import PlacedRow, Unreadable
@@ -62,7 +63,7 @@ def test_beyond_the_bound_rows_are_compared_with_the_first_alone(checked, monkey
     rows = [{**ROW, "prompt": prompt} for prompt in "abccba"]
     (found,) = checked({"a": rows}, ("sft", "sft", "a")).diagnostics
     assert found.location.line == 5
-    assert found.notes[0].startswith("2 rows of 6 have this fault: lines 5, 6")
+    assert found.notes[0].startswith("2 rows of 6 are so: lines 5, 6")
     assert "were remembered" in found.notes[1]
 
 
@@ -85,7 +86,7 @@ def test_every_fault_is_counted_and_the_first_are_shown(checked):
     rows = [ROW, *[{**ROW, "prompt": f"{i}", "completion": None} for i in range(7)]]
     (found,) = checked({"a": rows}, ("sft", "sft", "a")).diagnostics
     assert found.code == "null-value"
-    assert found.notes == ("7 rows of 8 have this fault: lines 2, 3, 4, …",)
+    assert found.notes == ("7 rows of 8 have this error: lines 2, 3, 4, …",)
 
 
 def test_memory_does_not_grow_with_the_rows(checked, monkeypatch):
@@ -215,5 +216,7 @@ TURN = st.fixed_dictionaries(
 
 @given(st.lists(TURN, max_size=5))
 def test_what_is_sound_at_a_glance_has_no_fault(messages):
-    faults = list(chat_faults("messages", messages, Part.CONVERSATION, ""))
-    assert not (is_sound(messages) and faults)
+    if is_sound(messages):
+        as_read = messages_of("messages", messages)
+        assert as_read == messages
+        assert not list(chat_faults("messages", as_read, Part.CONVERSATION, ""))

@@ -39,7 +39,7 @@ def test_every_fault_is_told_with_its_row(hub):
         load(hub(*rows), "train", Rows.PREFERENCE, seed=0)
     null, equal = error.value.diagnostics
     assert (null.code, null.location.line, null.pointer) == ("null-value", 2, "/data/train")
-    assert null.notes == ("2 rows of 4 have this fault: lines 2, 4",)
+    assert null.notes == ("2 rows of 4 have this error: lines 2, 4",)
     assert (equal.code, equal.location.line) == ("equal-pair", 3)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ptspec import methods
 from ptspec.cli import main
-from ptspec.data.layouts import SHAPES
+from ptspec.data.layouts.table import LAYOUTS
 from ptspec.run.preflight import preflight
 from ptspec.run.starter import AFTER_SFT, CHAINS, starter
 
@@ -23,7 +23,7 @@ VALUES = {
 CASES = [
     (chain, shape.columns)
     for chain in CHAINS
-    for shape in SHAPES[methods.get(chain.removeprefix("sft_") if chain in AFTER_SFT else chain).rows]
+    for shape in LAYOUTS[methods.get(chain.removeprefix("sft_") if chain in AFTER_SFT else chain).rows]
 ]
 
 

@@ -11,6 +11,8 @@ from ptspec.diagnostics import Diagnostic, Location, Severity
 
 SHOWN_LINES = 3
 
+LEAVE_OUT = '"on_bad_row": "leave_out" in the source leaves such rows out'
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -49,20 +51,28 @@ class Tally:
             lines += [offset + line for line in later.lines[fault]][: SHOWN_LINES - len(lines)]
 
     def diagnostics(self, file: Path, pointer: str) -> Iterator[Diagnostic]:
+        """Each error with its first lines; the first one names the way past all of them."""
+        is_said = False
         for fault, lines in sorted(self.lines.items(), key=lambda found: found[1][0]):
+            can_leave_out = fault.severity is Severity.ERROR and self.counts[fault] < self.rows
+            way_out = (LEAVE_OUT,) if can_leave_out and not is_said and fault.hint is not None else ()
+            hint = LEAVE_OUT if can_leave_out and not is_said and fault.hint is None else fault.hint
+            is_said = is_said or can_leave_out
             yield Diagnostic(
                 code=fault.code,
                 message=f"{fault.message}: {fault.example}" if fault.example else fault.message,
                 location=Location(shown(file), lines[0]),
                 pointer=pointer,
-                hint=fault.hint,
-                notes=self._notes(self.counts[fault], lines),
+                hint=hint,
+                notes=(*self._notes(fault, lines), *way_out),
                 severity=fault.severity,
             )
 
-    def _notes(self, count: int, lines: list[int]) -> tuple[str, ...]:
+    def _notes(self, fault: Fault, lines: list[int]) -> tuple[str, ...]:
+        count = self.counts[fault]
         if count == 1:
             return ()
+        so = "have this error" if fault.severity is Severity.ERROR else "are so"
         more = ", …" if count > len(lines) else ""
         listed = ", ".join(str(line) for line in lines)
-        return (f"{count:,} rows of {self.rows:,} have this fault: lines {listed}{more}",)
+        return (f"{count:,} rows of {self.rows:,} {so}: lines {listed}{more}",)

@@ -12,15 +12,18 @@ from typing import Any
 
 from ptspec.data.checks.fault import Fault
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.layouts import shape_for
+from ptspec.data.layouts.convert import instruction_prompt, split_messages
+from ptspec.data.layouts.pairs import is_dialogue, split_conversations, turns_of_dialogue
+from ptspec.data.layouts.table import CHATS, CONTEXT, layout_for
+from ptspec.data.layouts.turns import LayoutError, Message, messages_of
 from ptspec.diagnostics import Severity
 from ptspec.methods.types import Rows
 
 BOUND = 1_000_000
 """Rows that are remembered (some 100 MB); later rows are compared with these, not with each other."""
 
-_BESIDE = ("input", "tools", "system")
-"""Columns that belong to a row's text beside those of its shape."""
+BESIDE = ("input", *CONTEXT)
+"""Columns that belong to a row's text beside those of its layout."""
 
 
 class Repeats:
@@ -37,7 +40,7 @@ class Repeats:
     def key(self, values: Mapping[str, Any]) -> int:
         """A number that stands for the row: of a row as a whole the order of its columns counts, too, which
         is the file's own."""
-        names = self.columns or values
+        names = [*self.columns, *(name for name in BESIDE if values.get(name))] if self.columns else values
         return hash(tuple([v if type(v := values.get(name)) is str else _hashable(v) for name in names]))
 
     def again(self, key: int) -> bool:
@@ -63,11 +66,10 @@ def _columns(uses: Sequence[Use], present: frozenset[str]) -> tuple[str, ...]:
     """What the uses read of a row; () for all of it: rewards and the evaluation get every column."""
     names: list[str] = []
     for use in uses:
-        shape = None if use.rows in (None, Rows.PROMPT_ONLY) else shape_for(use.rows, present)
-        if shape is None:
+        layout = None if use.rows in (None, Rows.PROMPT_ONLY) else layout_for(use.rows, present)
+        if layout is None:
             return ()
-        names += shape.columns
-    names += [name for name in _BESIDE if name in present]
+        names += layout.columns
     return tuple(dict.fromkeys(names))
 
 
@@ -82,12 +84,36 @@ def _hashable(value: Any) -> Any:
 
 
 def prompt_key(values: Mapping[str, Any]) -> int | None:
-    """A number that stands for a row's prompt, or None where the row has none."""
-    for column in ("prompt", "instruction", "messages", "conversations"):
-        prompt = values.get(column)
-        if isinstance(prompt, str):
-            extra = values.get("input") or "" if column == "instruction" else ""
-            return hash((prompt, _hashable(extra)))
-        if prompt and isinstance(prompt, list):
-            return hash(_hashable(prompt[:-1] or prompt))
-    return None
+    """A number that stands for a row's prompt in any layout, or None where the row has none."""
+    prompt = values.get("prompt")
+    if isinstance(prompt, str):
+        return hash(prompt)
+    if values.get("instruction"):
+        return hash(instruction_prompt(values))
+    try:
+        turns = _prompt_turns(values)
+    except LayoutError:
+        return None
+    asked = [turn for turn in turns if turn["role"] not in ("system", "developer")]
+    if len(asked) == 1:
+        return hash(asked[0]["content"])
+    return hash(tuple((turn["role"], str(turn["content"])) for turn in asked)) if asked else None
+
+
+def _prompt_turns(values: Mapping[str, Any]) -> list[Message]:
+    chosen, rejected = values.get("chosen"), values.get("rejected")
+    if values.get("prompt"):
+        return messages_of("prompt", values["prompt"])
+    if column := next((name for name in CHATS if values.get(name)), None):
+        return split_messages(messages_of(column, values[column]))[0]
+    if (
+        isinstance(chosen, str)
+        and isinstance(rejected, str)
+        and is_dialogue(chosen)
+        and is_dialogue(rejected)
+    ):
+        return split_conversations(turns_of_dialogue(chosen), turns_of_dialogue(rejected))[0]
+    if isinstance(chosen, list) and isinstance(rejected, list):
+        pair = messages_of("chosen", chosen), messages_of("rejected", rejected)
+        return split_conversations(*pair)[0]
+    return []

@@ -1,4 +1,7 @@
-"""Faults of one row for those who read it: missing columns, nulls, wrong types, empty texts, equal pairs."""
+"""Errors of one row for those who read it: missing columns, nulls, wrong types, empty texts, equal pairs.
+
+A row is converted by the same code as for training; what that refuses is an error here.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,15 @@ from typing import Any
 
 from ptspec.data.checks.chat_checks import Part, chat_faults, is_sound
 from ptspec.data.checks.fault import Fault
-from ptspec.data.layouts import Shape, label_of, shape_for, wanted
+from ptspec.data.layouts.convert import Reading, label_of, to_trl
+from ptspec.data.layouts.evaluation import evaluation_row
+from ptspec.data.layouts.table import CHATS, CONTEXT, LAYOUTS, MEDIA, Layout, layout_for, wanted
+from ptspec.data.layouts.turns import LayoutError
 from ptspec.methods.types import Rows
 
-_CHATS = frozenset(("messages", "conversations"))
-_ANSWERS = frozenset(("completion", "chosen", "rejected"))
-_STRINGS = frozenset(("text", "instruction", "output", "input"))
+_ANSWERS = ("completion", "chosen", "rejected")
+_STRINGS = frozenset(("text", "instruction", "output"))
+_PARTS = {"messages": Part.CONVERSATION, "prompt": Part.PROMPT} | dict.fromkeys(_ANSWERS, Part.ANSWER)
 
 
 @dataclass(frozen=True)
@@ -27,99 +33,175 @@ class Use:
 RowChecker = Callable[[Mapping[str, Any]], Sequence[Fault]]
 
 
-def row_checker(use: Use, present: frozenset[str]) -> RowChecker:
-    """What tells the faults of each row of a source whose first row has the columns `present`."""
+def row_checker(use: Use, present: frozenset[str], reading: Reading = Reading()) -> RowChecker:
+    """What tells the errors of each row of a source whose first row has the columns `present`."""
     if use.rows is None:
-        return lambda values: ()
-    shape = shape_for(use.rows, present)
-    if shape is None:
-        fault = _no_shape(use.who, use.rows, present)
+        return EvaluationChecker(use.who, reading)
+    layout = layout_for(use.rows, present)
+    if layout is None:
+        fault = _no_layout(use.who, use.rows, present)
         return lambda values: (fault,)
-    return ShapeChecker(use, use.rows, shape)
+    return LayoutChecker(use, use.rows, layout, reading)
 
 
-class ShapeChecker:
-    """Millions of rows pass here: of a sound one nothing is made."""
+class LayoutChecker:
+    """Millions of rows pass here: of a usual one nothing is made.
 
-    def __init__(self, use: Use, rows: Rows, shape: Shape) -> None:
-        self.needs = f"({use.who} needs {', '.join(shape.columns)})"
-        self.parts = {column: _part(column, shape, rows) for column in shape.columns}
-        self.texts = tuple(column for column in shape.columns if column not in (*_CHATS, "label"))
-        self.others = tuple(column for column in shape.columns if column not in self.texts)
-        self.chats = tuple(c for c in self.others if c in _CHATS and self.parts[c] is Part.CONVERSATION)
-        self.is_pair = "rejected" in shape.columns
-        self.optional = tuple(
-            name for name in ("tools", "input") if name == "tools" or "instruction" in shape.columns
-        )
+    `texts` and `chats` are the layout's columns of strings and of conversations; a row with one of the
+    columns `special` is looked at closely.
+    """
+
+    def __init__(self, use: Use, rows: Rows, layout: Layout, reading: Reading) -> None:
+        self.rows, self.layout, self.reading = rows, layout, reading
+        self.needs = f"({use.who} needs {', '.join(layout.columns)})"
+        self.chats = tuple(column for column in layout.columns if column in CHATS)
+        self.texts = tuple(column for column in layout.columns if column not in (*CHATS, "label"))
+        self.holds_prompt = layout.prompt is not None or layout.columns == ("text",)
+        beside = ("input",) if layout.prompt == "instruction" else ()
+        self.special = frozenset((*CONTEXT, *MEDIA, *beside, "label")).difference(layout.columns)
 
     def __call__(self, values: Mapping[str, Any]) -> Sequence[Fault]:
-        found: list[Fault] = []
+        return () if self.is_usual(values) else list(self._faults(values))
+
+    def is_usual(self, values: Mapping[str, Any]) -> bool:
+        """Whether the row is sound and of the plainest form, which nearly every chat template takes."""
+        if not self.special.isdisjoint(values):
+            return False
+        if not self.holds_prompt:
+            return False
         for column in self.texts:
-            value = values.get(column)
-            if type(value) is not str or not value or value.isspace():
-                found += self._column(column, values)
-        for column in self.others:
-            if column not in self.chats or not is_sound(values.get(column)):
-                found += self._column(column, values)
-        if self.is_pair:
-            found += _pair_faults(values, self.needs)
-        for name in self.optional:
-            if values.get(name):
-                found += _optional_faults(name, values[name], self.needs)
-        return found
+            text = values.get(column)
+            if type(text) is not str or not text or text.isspace():
+                return False
+        if not all(is_sound(values.get(column)) for column in self.chats):
+            return False
+        if self.layout.has_label and label_of(values.get("label")) is None:
+            return False
+        return not self.layout.is_pair or values["chosen"] != values["rejected"]
+
+    def _faults(self, values: Mapping[str, Any]) -> Iterator[Fault]:
+        found = [fault for column in self.layout.columns for fault in self._column(column, values)]
+        yield from found
+        yield from _media_faults(values)
+        if found:
+            return
+        try:
+            made = list(to_trl(values, self.rows, self.layout, self.reading.chat, self.reading.system))
+        except LayoutError as error:
+            yield Fault(error.code, f"{error.message} {self.needs}", error.severity, error.hint)
+            return
+        yield from dict.fromkeys(fault for row in made for fault in self._made(row))
+        yield from self._label(values, made)
 
     def _column(self, column: str, values: Mapping[str, Any]) -> Iterator[Fault]:
-        return _column_faults(column, values.get(column), self.parts[column], self.needs, column in values)
+        value = values.get(column)
+        if value is None:
+            yield self._absent(column, values)
+        elif column == "label":
+            if label_of(value) is None:
+                yield Fault("wrong-type", f'"label" must be true or false {self.needs}')
+        elif isinstance(value, str):
+            if column in CHATS:
+                yield Fault("wrong-type", f'"{column}" must be a list of messages {self.needs}')
+            elif not value.strip() and column != "completion":
+                yield Fault("empty-text", f'"{column}" is empty {self.needs}')
+        elif column in _STRINGS or not isinstance(value, list | dict):
+            kinds = "a string" if column in _STRINGS else "a string or a list of messages"
+            kinds = "a list of messages" if column in CHATS else kinds
+            yield Fault("wrong-type", f'"{column}" must be {kinds} {self.needs}')
+
+    def _absent(self, column: str, values: Mapping[str, Any]) -> Fault:
+        if column in values:
+            return Fault("null-value", f'"{column}" is null {self.needs}')
+        present = frozenset(name for name, value in values.items() if value is not None)
+        other = layout_for(self.rows, present)
+        hint = None
+        if other is not None:
+            hint = f'this row has {other.words}: two layouts are two sources, joined by "concat" or "mix"'
+        return Fault("missing-column", f'no "{column}" {self.needs}', hint=hint)
+
+    def _made(self, row: Mapping[str, Any]) -> Iterator[Fault]:
+        """Errors of a row in TRL's columns."""
+        for column, part in _PARTS.items():
+            if isinstance(row.get(column), list):
+                shown = self.chats[0] if self.chats and column in ("messages", "prompt") else column
+                what = Part.PROMPT if self.rows is Rows.PROMPT_ONLY else part
+                yield from chat_faults(shown, row[column], what, self.needs)
+        if "rejected" in row and row["chosen"] == row["rejected"]:
+            yield Fault("equal-pair", '"chosen" and "rejected" are the same text: the pair teaches nothing')
+
+    def _label(self, values: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
+        """A label that says that the answer is bad, for a method that learns every answer as a good one."""
+        is_demonstration = self.rows is Rows.PROMPT_COMPLETION and "text" not in made[0]
+        is_about_answer = self.layout.prompt in (*CHATS, "prompt")
+        if is_demonstration and is_about_answer and label_of(values.get("label")) is False:
+            message = f'"label" is false: the answer would be learned as a good one {self.needs}'
+            hint = "kto learns from answers marked false"
+            yield Fault("bad-answer", message, hint=hint)
 
 
-def _optional_faults(name: str, value: Any, needs: str) -> Iterator[Fault]:
-    if name == "tools" and not isinstance(value, list | str):
-        yield Fault("wrong-type", f'"tools" must be a list of JSON schemas {needs}')
-    if name == "input" and not isinstance(value, str):
-        yield Fault("wrong-type", f'"input" must be a string {needs}')
+class EvaluationChecker:
+    """Errors of held-out rows, each by what it offers."""
+
+    def __init__(self, who: str, reading: Reading) -> None:
+        self.who, self.reading = who, reading
+
+    def __call__(self, values: Mapping[str, Any]) -> Sequence[Fault]:
+        return list(self._faults(values))
+
+    def is_usual(self, values: Mapping[str, Any]) -> bool:
+        return False
+
+    def _faults(self, values: Mapping[str, Any]) -> Iterator[Fault]:
+        needs = f"({self.who})"
+        yield from _media_faults(values)
+        wrong = list(_wrong_types(values, needs))
+        yield from wrong
+        if wrong:
+            return
+        try:
+            row = evaluation_row(values, self.reading)
+        except LayoutError as error:
+            yield Fault(error.code, f"{error.message} {needs}", error.severity, error.hint)
+            return
+        if row.prompt is None and row.expected is None:
+            names = ", ".join(sorted(values)) or "none"
+            message = f"{self.who} needs a prompt or a text; this row has the columns {names}"
+            yield Fault("missing-column", message, hint=renaming_hint(Rows.PROMPT_ONLY, frozenset(values)))
+        if isinstance(row.prompt, list):
+            yield from chat_faults("prompt", row.prompt, Part.PROMPT, needs)
+        if isinstance(row.expected, list):
+            yield from chat_faults("completion", row.expected, Part.ANSWER, needs)
+        if row.pair is not None and row.pair.chosen == row.pair.rejected:
+            yield Fault("equal-pair", '"chosen" and "rejected" are the same text: the pair teaches nothing')
 
 
-def _no_shape(who: str, rows: Rows, present: frozenset[str]) -> Fault:
-    names = ", ".join(sorted(present)) or "none"
+def _wrong_types(values: Mapping[str, Any], needs: str) -> Iterator[Fault]:
+    """Columns with a meaning that hold neither a text nor messages; null is an offer that is not made."""
+    names = dict.fromkeys(name for layouts in LAYOUTS.values() for one in layouts for name in one.columns)
+    for name in names:
+        value = values.get(name)
+        if value is None or name == "label":
+            continue
+        if not isinstance(value, str if name in _STRINGS else str | list | dict):
+            kinds = "a string" if name in _STRINGS else "a string or a list of messages"
+            yield Fault("wrong-type", f'"{name}" must be {kinds} {needs}')
+        elif name in CHATS and isinstance(value, str):
+            yield Fault("wrong-type", f'"{name}" must be a list of messages {needs}')
+
+
+def _media_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
+    for name in MEDIA:
+        if values.get(name):
+            message = f'"{name}" cannot be used: only text is supported'
+            yield Fault("unsupported-media", message)
+
+
+def _no_layout(who: str, rows: Rows, present: frozenset[str]) -> Fault:
+    names = ", ".join(sorted(present)[:20]) + (", …" if len(present) > 20 else "") or "none"
     message = f"{who} needs the columns {wanted(rows)}; this file has {names}"
-    return Fault("missing-column", message, hint='rename with "columns": {"prompt": "its name here"}')
+    return Fault("missing-column", message, hint=renaming_hint(rows, present))
 
 
-def _part(column: str, shape: Shape, rows: Rows) -> Part:
-    if column in _CHATS:
-        return Part.PROMPT if rows is Rows.PROMPT_ONLY else Part.CONVERSATION
-    if column in _ANSWERS:
-        return Part.ANSWER if "prompt" in shape.columns else Part.CONVERSATION
-    return Part.PROMPT
-
-
-def _column_faults(column: str, value: Any, part: Part, needs: str, is_there: bool) -> Iterator[Fault]:
-    if value is None:
-        if is_there:
-            yield Fault("null-value", f'"{column}" is null {needs}')
-        else:
-            yield Fault("missing-column", f'no "{column}" {needs}')
-    elif column == "label":
-        if label_of(value) is None:
-            yield Fault("wrong-type", f'"label" must be true or false {needs}')
-    elif isinstance(value, list) and column not in _STRINGS:
-        yield from chat_faults(column, value, part, needs)
-    elif column in _CHATS:
-        yield Fault("wrong-type", f'"{column}" must be a list of messages {needs}')
-    elif not isinstance(value, str):
-        kinds = "a string" if column in _STRINGS else "a string or a list of messages"
-        yield Fault("wrong-type", f'"{column}" must be {kinds} {needs}')
-    elif not value.strip() and column != "completion":
-        yield Fault("empty-text", f'"{column}" is empty {needs}')
-
-
-def _pair_faults(values: Mapping[str, Any], needs: str) -> Sequence[Fault]:
-    chosen, rejected = values.get("chosen"), values.get("rejected")
-    if chosen is None or rejected is None:
-        return ()
-    if chosen == rejected:
-        return (Fault("equal-pair", '"chosen" and "rejected" are the same text: the pair teaches nothing'),)
-    if isinstance(chosen, list) is not isinstance(rejected, list):
-        what = f'of "chosen" and "rejected" one is a string, the other a list {needs}'
-        return (Fault("wrong-type", what),)
-    return ()
+def renaming_hint(rows: Rows, present: frozenset[str]) -> str:
+    return 'rename with "columns": {"prompt": "its name here"}'

@@ -11,23 +11,28 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
+from ptspec.data.checks.bad_rows import left_out
 from ptspec.data.checks.fault import SHOWN_LINES, Fault, Tally
 from ptspec.data.checks.ranges import Range, ranges, shared_out
 from ptspec.data.checks.repeats import BOUND, Repeats, prompt_key
-from ptspec.data.checks.row_checks import RowChecker, ShapeChecker, Use, row_checker
-from ptspec.data.layouts import label_of, shape_for
+from ptspec.data.checks.row_checks import LayoutChecker, RowChecker, Use, row_checker
+from ptspec.data.checks.unused_columns import unused_columns
+from ptspec.data.layouts.convert import Reading, label_of
+from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.jsonl import plain_object
 from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.readers.scan import row_of, scan
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.hints import did_you_mean, listed
-from ptspec.recipe.plan import Source
+from ptspec.recipe.plan import OnBadRow, Source
 
 Items = list[PlacedRow | Unreadable]
 
 KEPT = 500
 """Rows of a source that are kept for who looks at them again: checking their lengths, say."""
+KEPT_UNUSUAL = 20_000
+"""Rows of an unusual form that are kept, to be put through the chat template."""
 
 CHUNK = 16_384
 """Rows whose hashes are compared at once."""
@@ -42,12 +47,16 @@ _HELD_OUT = Fault(
 @dataclass
 class Seen:
     """What was seen of a source: how many rows, how many of each of KTO's labels (None: nobody reads them),
-    the first rows themselves, and the bytes of text in the largest of these."""
+    the first rows themselves, the bytes of text in the largest of these, the columns of the first row, and
+    rows of an unusual form, which not every chat template takes; and how many cannot be used."""
 
     rows: int = 0
     labels: dict[bool, int] | None = None
     first: Items = field(default_factory=list)
     widest: int = 0
+    columns: frozenset[str] = frozenset()
+    unusual: Items = field(default_factory=list)
+    bad: int = 0
 
 
 @dataclass
@@ -59,6 +68,8 @@ class _Part:
     malformed: int = 0
     unreadable: list[Unreadable] = field(default_factory=list)
     first: Items = field(default_factory=list)
+    unusual: Items = field(default_factory=list)
+    bad: int = 0
     labels: dict[bool, int] = field(default_factory=lambda: {True: 0, False: 0})
     keys: array[int] = field(default_factory=lambda: array("q"))
     lines: array[int] = field(default_factory=lambda: array("Q"))
@@ -80,7 +91,15 @@ class SourcePass:
         self.compares = bool(prompts) or is_held_out
 
     def faults(self) -> Iterator[Diagnostic]:
-        """Every fault of the source, in the order of its files."""
+        """Every error and warning of the source, in the order of its files; with `on_bad_row` "leave_out"
+        what makes rows bad is a warning, while they are few enough."""
+        found = list(self._faults())
+        if self.source.on_bad_row is OnBadRow.STOP:
+            yield from found
+            return
+        yield from left_out(self.source, found, self.seen.bad, self.seen.rows)
+
+    def _faults(self) -> Iterator[Diagnostic]:
         first = next((item for item in scan(self.source) if isinstance(item, PlacedRow)), None)
         self._begin(frozenset(first.values if first is not None else ()))
         tallies: dict[Path, Tally] = {path: Tally() for path in self.source.paths}
@@ -96,20 +115,22 @@ class SourcePass:
             yield _and_more(self.source, malformed)
         if first is not None:
             yield from _unrenamed(self.source, frozenset(first.values))
+            yield from unused_columns(self.source, self.uses, self.seen.columns)
         for path, tally in tallies.items():
             yield from map(self._with_bound, tally.diagnostics(path, self.source.at))
+        self.seen.bad += malformed
         if not malformed and first is None:
             yield _no_rows(self.source)
 
     def _begin(self, columns: frozenset[str]) -> None:
         """The columns of the first row are those of the source."""
-        self.checkers: list[RowChecker] = [
-            row_checker(use, columns) for use in self.uses if use.rows is not None
-        ]
+        self.seen.columns = columns
+        reading = Reading(self.source.chat, self.source.system)
+        self.checkers: list[RowChecker] = [row_checker(use, columns, reading) for use in self.uses]
         self.repeats = Repeats(self.uses, columns)
         wanted = Rows.UNPAIRED_PREFERENCE
-        shapes = [shape_for(wanted, columns) for use in self.uses if use.rows is wanted]
-        if any(shape is not None and "label" in shape.columns for shape in shapes):
+        layouts = [layout_for(wanted, columns) for use in self.uses if use.rows is wanted]
+        if any(layout is not None and layout.has_label for layout in layouts):
             self.seen.labels = {True: 0, False: 0}
 
     def _parts(self) -> Iterator[_Part]:
@@ -173,25 +194,34 @@ class SourcePass:
             return
         part.keys.append(self.repeats.key(item.values))
         part.lines.append(item.line)
-        for faults_of in self.checkers:
-            for fault in faults_of(item.values):
-                part.tally.add(fault, item.line)
+        self._check(part, item)
         if self.compares:
             self._compare(part, item.values, item.line)
         if self.seen.labels is not None and (label := label_of(item.values.get("label"))) is not None:
             part.labels[label] += 1
 
+    def _check(self, part: _Part, item: PlacedRow) -> None:
+        if all(isinstance(one, LayoutChecker) and one.is_usual(item.values) for one in self.checkers):
+            return
+        found = dict.fromkeys(fault for faults_of in self.checkers for fault in faults_of(item.values))
+        for fault in found:
+            part.tally.add(fault, item.line)
+        is_bad = any(fault.severity is Severity.ERROR for fault in found)
+        part.bad += is_bad
+        if not is_bad and len(part.unusual) < KEPT_UNUSUAL:
+            part.unusual.append(item)
+
     def _quick(self) -> Callable[[Mapping[str, Any]], int | None]:
         """What gives the hash of a row in which every column that is read holds a text, with no more to look
         at, and None for other rows: nearly all rows are so."""
-        checkers, columns = (
-            [one for one in self.checkers if isinstance(one, ShapeChecker)],
-            self.repeats.columns,
-        )
-        if len(checkers) < len(self.checkers) or len(columns) < 2 or any(one.others for one in checkers):
+        checkers = [one for one in self.checkers if isinstance(one, LayoutChecker)]
+        columns = self.repeats.columns
+        is_text = all(one.holds_prompt and not one.chats and not one.layout.has_label for one in checkers)
+        if len(checkers) < len(self.checkers) or len(columns) < 2 or not is_text:
             return lambda values: None
         texts = itemgetter(*columns)
-        pair = any(one.is_pair for one in checkers)
+        special = frozenset().union(*(one.special for one in checkers))
+        pair = any(one.layout.is_pair for one in checkers)
         chosen, rejected = (columns.index(name) if pair else 0 for name in ("chosen", "rejected"))
 
         def quick(values: Mapping[str, Any]) -> int | None:
@@ -202,7 +232,7 @@ class SourcePass:
             for text in found:
                 if type(text) is not str or not text or text.isspace():
                     return None
-            if "tools" in values or (pair and found[chosen] == found[rejected]):
+            if not special.isdisjoint(values) or (pair and found[chosen] == found[rejected]):
                 return None
             return hash(found)
 
@@ -229,6 +259,9 @@ class SourcePass:
         widths = (bytes_of(item.values) for item in first if isinstance(item, PlacedRow))
         self.seen.widest = max(self.seen.widest, *widths, 0)
         self.seen.rows += part.tally.rows
+        self.seen.bad += part.bad
+        room = KEPT_UNUSUAL - len(self.seen.unusual)
+        self.seen.unusual += [_moved(item, offset) for item in part.unusual[:room]]
         for place in self.repeats.which(part.keys):
             part.tally.add(self.repeats.fault, part.lines[place])
         tally.join(part.tally, offset)

@@ -13,7 +13,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.layouts import Shape, shape_for, to_trl
+from ptspec.data.layouts.convert import to_trl
+from ptspec.data.layouts.table import Layout, layout_for
 from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.template import CannotRender, TokenizerFiles
@@ -82,12 +83,12 @@ def refused(
 ) -> Iterator[tuple[PlacedRow, str]]:
     """The rows that the chat template refuses, with what it says."""
     placed = [item for item in items if isinstance(item, PlacedRow)]
-    shape = shape_for(rows, frozenset(placed[0].values)) if placed else None
-    if shape is None:
+    layout = layout_for(rows, frozenset(placed[0].values)) if placed else None
+    if layout is None:
         return
     for row in placed:
         try:
-            for one in to_trl(row.values, rows, shape, chat):
+            for one in to_trl(row.values, rows, layout, chat):
                 _text(row, one, tokenizer)
         except CannotRender as error:
             yield row, str(error)
@@ -112,26 +113,26 @@ def _texts(
     tokenizer: TokenizerFiles,
     at_least: int,
 ) -> Iterator[_Text]:
-    shape = None
+    layout = None
     for placed in items:
         if not isinstance(placed, PlacedRow):
             continue
-        shape = shape or shape_for(rows, frozenset(placed.values))
-        if shape is None:
+        layout = layout or layout_for(rows, frozenset(placed.values))
+        if layout is None:
             return
-        if at_least and _bytes(placed.values, shape) < at_least:
+        if at_least and _bytes(placed.values, layout) < at_least:
             continue
         try:
-            converted = list(to_trl(placed.values, rows, shape, chat))
+            converted = list(to_trl(placed.values, rows, layout, chat))
             made = [_text(placed, one, tokenizer) for one in converted]
         except (CannotRender, KeyError, TypeError, ValueError, AttributeError, IndexError):
             continue
         yield from made
 
 
-def _bytes(values: Mapping[str, Any], shape: Shape) -> int:
+def _bytes(values: Mapping[str, Any], layout: Layout) -> int:
     """At least as many as the row has tokens in any one sequence, a template's own apart."""
-    texts = [values.get(name) for name in (*shape.columns, "input", "tools")]
+    texts = [values.get(name) for name in (*layout.columns, "input", "tools")]
     return sum(len(text.encode() if isinstance(text, str) else repr(text)) for text in texts if text)
 
 

@@ -48,9 +48,10 @@ from ptspec.training.nash_md.opponents import Opponent, reference_of, until_end
 from ptspec.training.nash_md.reference import mixable
 from ptspec.training.nash_md.sampler import Prompts
 from ptspec.training.reference import adopt
+from ptspec.training.row_templates import RowTemplates
 
 
-class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
+class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]
     """Trains a policy towards the Nash equilibrium of a preference, regularised towards its reference.
 
     Takes what `RLOOTrainer` takes, and: `judge` or `reward_funcs` (callables; their Bradley-Terry preference
@@ -197,7 +198,9 @@ class NashMDTrainer(RLOOTrainer):  # type: ignore[misc]
 
     def _sampled(self, prompts: list[Any], of_reference: bool = False) -> list[list[int]]:
         """Completions of the opponent or the reference, for the opponents' rows, in a batch of their own."""
-        prompt_ids, _, _ = self._tokenize_prompts([prompts[row] for row in self._opponent_rows()])
+        rows = self._opponent_rows()
+        contexts = [self._contexts[row] for row in rows]
+        prompt_ids, _, _ = self._tokenize_with([prompts[row] for row in rows], contexts)
         with self._generating():
             padded = self._padded(prompt_ids)
             if of_reference:

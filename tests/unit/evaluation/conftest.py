@@ -3,7 +3,7 @@
 import pytest
 from tiny_llama import ROWS, byte_tokenizer, random_llama
 
-from ptspec.data.layouts import evaluation_row
+from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.recipe.plan import EvaluationSpec
 
 

@@ -19,7 +19,7 @@ from ptspec.evaluation.refusals import is_refusal
 
 
 def prompts_of(tokenizer, rows):
-    return [encode_prompt(tokenizer, row.prompt, {}) for row in rows]
+    return [encode_prompt(tokenizer, row.prompt) for row in rows]
 
 
 def test_drawn_tokens_follow_the_models_distribution(model, tokenizer, rows):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from ptspec.data.layouts import evaluation_row
+from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.diagnostics import StageError
 from ptspec.evaluation import controlled
 from ptspec.evaluation.controlled import length_controlled

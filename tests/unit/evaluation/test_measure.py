@@ -9,7 +9,8 @@ import pytest
 import torch
 from tiny_llama import ROWS, random_llama
 
-from ptspec.data.layouts import evaluation_row
+from ptspec.data.layouts.convert import Reading
+from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.diagnostics import InputError, StageError
 from ptspec.evaluation import likelihood
 from ptspec.evaluation.encoding import encode_completions, encode_prompt
@@ -47,13 +48,13 @@ def test_likelihoods_are_those_of_a_plain_forward_pass(model, tokenizer, rows, s
 
 def test_the_end_of_the_turn_is_among_the_tokens(tokenizer):
     row = evaluation_row(ROWS[0])
-    (encoded,) = encode_completions(tokenizer, row.prompt, (row.expected,), row.columns)
+    (encoded,) = encode_completions(tokenizer, row.prompt, (row.expected,), row.context)
     assert tokenizer.decode(encoded.ids[encoded.start :]) == "Mira lives in Tarn.<|end|>"
 
 
 def test_strings_without_chat_are_prompt_completion_and_end(model, tokenizer, spec):
-    row = evaluation_row(ROWS[0], chat=False)
-    (encoded,) = encode_completions(tokenizer, row.prompt, (row.expected,), row.columns)
+    row = evaluation_row(ROWS[0], Reading(chat=False))
+    (encoded,) = encode_completions(tokenizer, row.prompt, (row.expected,), row.context)
     assert tokenizer.decode(encoded.ids) == ROWS[0]["prompt"] + ROWS[0]["output"] + "<|end|>"
     assert tokenizer.decode(encoded.ids[: encoded.start]) == ROWS[0]["prompt"]
     assert not measure(model, tokenizer, [row], spec, seed=0).settings.chat
@@ -84,7 +85,9 @@ def test_batch_size_does_not_matter(model, tokenizer, rows):
     encoded = [
         text
         for row in rows
-        for text in encode_completions(tokenizer, row.prompt, (row.chosen, row.rejected), row.columns)
+        for text in encode_completions(
+            tokenizer, row.pair.prompt, (row.pair.chosen, row.pair.rejected), row.context
+        )
     ]
     model.eval()
     alone, together = (log_likelihoods(model, encoded, tokens=budget) for budget in (1, 1000))
@@ -95,7 +98,7 @@ def test_batch_size_does_not_matter(model, tokenizer, rows):
 
 
 def test_nor_do_long_completions(model, tokenizer, rows, monkeypatch):
-    encoded = [encode_completions(tokenizer, r.prompt, (r.rejected,), r.columns)[0] for r in rows]
+    encoded = [encode_completions(tokenizer, r.prompt, (r.pair.rejected,), r.context)[0] for r in rows]
     model.eval()
     whole = log_likelihoods(model, encoded)
     monkeypatch.setattr(likelihood, "SOFTMAX_POSITIONS", 7)
@@ -109,7 +112,7 @@ def test_a_models_own_generation_settings_do_not_weigh_in(model, tokenizer, rows
 
 
 def test_all_end_tokens_of_the_model_end_a_response(model, tokenizer, rows, spec):
-    prompts = [encode_prompt(tokenizer, row.prompt, {}) for row in rows]
+    prompts = [encode_prompt(tokenizer, row.prompt) for row in rows]
     first = respond(model, tokenizer, prompts, 12)[0]
     assert len(first.ids) > 3
     model.generation_config.eos_token_id = [tokenizer.eos_token_id, first.ids[2]]

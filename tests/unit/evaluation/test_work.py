@@ -2,7 +2,7 @@
 
 from tiny_llama import ROWS
 
-from ptspec.data.layouts import evaluation_row
+from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.evaluation.batching import batches
 from ptspec.evaluation.encoding import Encoded
 from ptspec.evaluation.measurement import METRICS

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ptspec import methods
-from ptspec.data.layouts import shape_for
+from ptspec.data.layouts.table import layout_for
 from ptspec.report.methods import screen, table
 
 
@@ -36,5 +36,5 @@ def test_a_screen_tells_all_of_a_method(name, width):
 def test_the_examples_are_what_the_method_takes(name):
     method = methods.get(name)
     row, stage = json.loads(method.guide.example_row), json.loads(method.guide.example_stage)
-    assert shape_for(method.rows, frozenset(row)) is not None
+    assert layout_for(method.rows, frozenset(row)) is not None
     assert stage["method"] == name

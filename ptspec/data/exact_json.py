@@ -1,0 +1,186 @@
+"""Rows as an Arrow table in which every value is read back as it was written.
+
+Arrow gives all rows of a column one type, and every struct the keys of all others: a tool call of one row
+would get the arguments of the next. So a column holds strings, booleans, or the JSON text of each value.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import datasets
+import pyarrow as pa
+from datasets.features.features import register_feature
+
+BATCH = 1000
+"""Rows that are turned into Arrow at once."""
+
+DEFAULTS: Mapping[str, Any] = {"chat_template_kwargs": {}}
+"""What a row without the column gets where others have it; TRL unpacks the value. Else null."""
+
+
+@dataclass
+class ExactJson(datasets.Json):  # type: ignore[misc]
+    """`datasets.Json`, read by Python's parser: that of `datasets` rounds numbers and refuses large ones."""
+
+    _type: str = field(default="ExactJson", init=False, repr=False)
+
+    def encode_example(self, value: Any) -> str | None:
+        return None if value is None else json.dumps(value)
+
+    def decode_example(self, value: str | None, token_per_repo_id: Any = None) -> Any:
+        return None if value is None else json.loads(value)
+
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # it is marked as experimental
+    register_feature(ExactJson, "ExactJson")
+
+
+class Kind(Enum):
+    """How a column's values are kept. NATIVE: what JSON does not know (dates, bytes), in Arrow's types."""
+
+    STRING = "string"
+    BOOL = "bool"
+    JSON = "json"
+    NATIVE = "native"
+
+
+@dataclass
+class _Column:
+    kind: Kind
+    chunks: list[pa.Array] = field(default_factory=list)
+    values: list[Any] = field(default_factory=list)
+    """Of a NATIVE column, all of them."""
+
+    def add(self, batch: Sequence[Any]) -> None:
+        kind = _kind(batch)
+        if kind is not self.kind and not all(value is None for value in batch):
+            self.become(_common(self.kind, kind))
+        if self.kind is Kind.NATIVE:
+            self.values += batch
+        else:
+            self.chunks.append(_array(batch, self.kind))
+
+    def become(self, kind: Kind) -> None:
+        """The same values, kept otherwise."""
+        if kind is self.kind:
+            return
+        values = [value for chunk in self.chunks for value in _values(chunk, self.kind)]
+        self.kind, self.chunks = kind, []
+        if kind is Kind.NATIVE:
+            self.values = values
+        elif values:
+            self.chunks = [_array(values[i : i + BATCH], kind) for i in range(0, len(values), BATCH)]
+
+    def finished(self) -> tuple[pa.ChunkedArray, Any]:
+        """The column and its feature."""
+        match self.kind:
+            case Kind.STRING:
+                return pa.chunked_array(self.chunks, pa.string()), datasets.Value("string")
+            case Kind.BOOL:
+                return pa.chunked_array(self.chunks, pa.bool_()), datasets.Value("bool")
+            case Kind.JSON:
+                typed = [pa.ExtensionArray.from_storage(pa.json_(), chunk) for chunk in self.chunks]
+                return pa.chunked_array(typed, pa.json_()), ExactJson()
+        native = pa.chunked_array([pa.array(self.values)])
+        return native, datasets.Features.from_arrow_schema(pa.schema([("it", native.type)]))["it"]
+
+
+class Table:
+    """Rows that are added one by one; every column of any row is a column of the table."""
+
+    def __init__(self) -> None:
+        self._columns: dict[str, _Column] = {}
+        self._waiting: list[Mapping[str, Any]] = []
+        self._rows = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        self._waiting.append(row)
+        if len(self._waiting) == BATCH:
+            self._flush()
+
+    @property
+    def kinds(self) -> dict[str, Kind]:
+        self._flush()
+        return {name: column.kind for name, column in self._columns.items()}
+
+    def dataset(self, kinds: Mapping[str, Kind]) -> datasets.Dataset:
+        """The rows with the columns `kinds`, which hold those of the table."""
+        self._flush()
+        for name, kind in kinds.items():
+            if name not in self._columns:
+                self._columns[name] = self._absent(name, kind)
+            self._columns[name].become(kind)
+        finished = {name: self._columns[name].finished() for name in kinds}
+        features = datasets.Features({name: feature for name, (_, feature) in finished.items()})
+        arrays = [array for array, _ in finished.values()]
+        table = pa.Table.from_arrays(arrays, names=list(finished))
+        return datasets.Dataset(table, info=datasets.DatasetInfo(features=features))
+
+    def _flush(self) -> None:
+        if not self._waiting:
+            return
+        batch, self._waiting = self._waiting, []
+        for name in dict.fromkeys(name for row in batch for name in row):
+            values = [row.get(name, DEFAULTS.get(name)) for row in batch]
+            if name not in self._columns:
+                self._columns[name] = self._absent(name, _kind(values))
+            self._columns[name].add(values)
+        for name, column in self._columns.items():
+            if not any(name in row for row in batch):
+                column.add([DEFAULTS.get(name)] * len(batch))
+        self._rows += len(batch)
+
+    def _absent(self, name: str, kind: Kind) -> _Column:
+        """A column that no row so far has."""
+        column = _Column(kind)
+        if self._rows:
+            column.add([DEFAULTS.get(name)] * self._rows)
+        return column
+
+
+def common_kinds(tables: Iterable[Table]) -> dict[str, Kind]:
+    """The columns of `tables` together, so kept that each can hold what all of them hold."""
+    found: dict[str, Kind] = {}
+    for table in tables:
+        for name, kind in table.kinds.items():
+            found[name] = _common(found.get(name, kind), kind)
+    return found
+
+
+def _kind(values: Sequence[Any]) -> Kind:
+    types = {type(value) for value in values if value is not None}
+    if types <= {str}:
+        return Kind.STRING
+    if types == {bool}:
+        return Kind.BOOL
+    try:
+        json.dumps([value for value in values if type(value) not in (str, bool)])
+    except (TypeError, ValueError):
+        return Kind.NATIVE
+    return Kind.JSON
+
+
+def _common(one: Kind, other: Kind) -> Kind:
+    if one is other:
+        return one
+    return Kind.NATIVE if Kind.NATIVE in (one, other) else Kind.JSON
+
+
+def _array(values: Sequence[Any], kind: Kind) -> pa.Array:
+    if kind is Kind.JSON:
+        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
+    return pa.array(values, pa.bool_() if kind is Kind.BOOL else pa.string())
+
+
+def _values(chunk: pa.Array, kind: Kind) -> list[Any]:
+    found = chunk.to_pylist()
+    if kind is not Kind.JSON:
+        return list(found)
+    return [None if value is None else json.loads(value) for value in found]

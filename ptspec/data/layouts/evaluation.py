@@ -1,0 +1,65 @@
+"""A held-out row as an evaluation sees it, by the same conversion as training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptspec.data.layouts.convert import (
+    Context,
+    Exchange,
+    Reading,
+    Row,
+    context_of,
+    demonstration,
+    preference,
+    prompt_of,
+    split_messages,
+)
+from ptspec.data.layouts.table import layout_for
+from ptspec.data.layouts.turns import Text
+from ptspec.methods.types import Rows
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """What a held-out row offers; what its columns do not offer is None.
+
+    `prompt` is answered, `expected` is the demonstrated answer to it; `pair` has a prompt of its own. They
+    are messages or strings as the model will see them; `answer` is the short right answer; `context` goes to
+    the chat template; `columns` is the row as it stands in the file, for rewards.
+    """
+
+    prompt: Text | None
+    expected: Text | None
+    pair: Exchange | None
+    answer: str | None
+    context: Context
+    columns: Row
+
+
+def evaluation_row(row: Row, reading: Reading = Reading()) -> EvaluationRow:
+    """What `row` offers to an evaluation. Raises `LayoutError`."""
+    present = frozenset(name for name, value in row.items() if value is not None)
+    pair = prompt = expected = None
+    if layout := layout_for(Rows.PREFERENCE, present):
+        pair = preference(row, layout, reading)
+        prompt = pair.prompt
+    if layout := layout_for(Rows.PROMPT_COMPLETION, present):
+        given = demonstration(row, layout, reading)
+        if "messages" in given:
+            prompt, expected = split_messages(given["messages"])
+        elif "text" in given:
+            expected = given["text"]
+        else:
+            prompt, expected = given["prompt"], given["completion"]
+    elif prompt is None and (layout := layout_for(Rows.PROMPT_ONLY, present)):
+        prompt = prompt_of(row, layout, reading)
+    answer = row.get("answer")
+    return EvaluationRow(
+        prompt=prompt,
+        expected=expected or None,
+        pair=pair,
+        answer=None if answer is None else str(answer),
+        context=context_of(row),
+        columns=row,
+    )

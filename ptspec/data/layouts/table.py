@@ -1,0 +1,93 @@
+"""Which layouts there are, told by their columns, and which of them serve a method."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ptspec.methods.types import Rows
+
+CHATS = ("messages", "conversations")
+"""Columns that hold a whole chat."""
+
+TEMPLATE = ("tools", "chat_template_kwargs")
+"""Columns that go to the chat template beside the messages."""
+
+CONTEXT = ("system", "history", *TEMPLATE)
+"""Columns that belong to a row's text in every layout."""
+
+MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+"""Columns that a language model cannot take."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A set of columns that can serve a method; the first of `LAYOUTS` whose columns are there is taken.
+
+    `is_listed`: named where a message lists what a method takes.
+    """
+
+    columns: tuple[str, ...]
+    is_listed: bool = True
+
+    def fits(self, present: frozenset[str]) -> bool:
+        return present.issuperset(self.columns)
+
+    @property
+    def prompt(self) -> str | None:
+        """The column that holds the prompt, alone or in a whole chat; None where the answers hold it."""
+        return next((name for name in ("prompt", *CHATS, "instruction") if name in self.columns), None)
+
+    @property
+    def is_pair(self) -> bool:
+        return "rejected" in self.columns
+
+    @property
+    def has_label(self) -> bool:
+        return "label" in self.columns
+
+    @property
+    def words(self) -> str:
+        return " + ".join(self.columns)
+
+
+_PAIRS = (
+    Layout(("prompt", "chosen", "rejected")),
+    Layout(("conversations", "chosen", "rejected"), is_listed=False),
+    Layout(("messages", "chosen", "rejected"), is_listed=False),
+    Layout(("instruction", "chosen", "rejected"), is_listed=False),
+    Layout(("chosen", "rejected")),
+)
+
+LAYOUTS: dict[Rows, tuple[Layout, ...]] = {
+    Rows.PROMPT_COMPLETION: (
+        Layout(("messages",)),
+        Layout(("conversations",)),
+        Layout(("instruction", "output")),
+        Layout(("prompt", "completion")),
+        Layout(("text",)),
+    ),
+    Rows.PREFERENCE: _PAIRS,
+    Rows.UNPAIRED_PREFERENCE: (
+        Layout(("prompt", "completion", "label")),
+        Layout(("messages", "label")),
+        Layout(("conversations", "label"), is_listed=False),
+        Layout(("instruction", "output", "label"), is_listed=False),
+        *_PAIRS,
+    ),
+    Rows.PROMPT_ONLY: (
+        Layout(("prompt",)),
+        Layout(("messages",)),
+        Layout(("conversations",)),
+        Layout(("instruction",)),
+    ),
+}
+
+
+def layout_for(rows: Rows, present: frozenset[str]) -> Layout | None:
+    """The layout that columns `present` offer for a method that needs `rows`, or None."""
+    return next((layout for layout in LAYOUTS[rows] if layout.fits(present)), None)
+
+
+def wanted(rows: Rows) -> str:
+    """The layouts that would do, in words: "prompt + chosen + rejected, or chosen + rejected"."""
+    return ", or ".join(layout.words for layout in LAYOUTS[rows] if layout.is_listed)

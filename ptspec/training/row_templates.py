@@ -1,0 +1,94 @@
+"""A row's own tools and template arguments, for trainers of TRL 1.16 that know those of the stage only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import trl
+from trl.data_utils import apply_chat_template, is_conversational
+
+from ptspec.data.layouts.convert import Context, context_of
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class RowTemplates:
+    """Mixed into a trainer that generates: each prompt is rendered with its row's `tools` and
+    `chat_template_kwargs`, which win over the stage's."""
+
+    processing_class: Any
+    chat_template_kwargs: Mapping[str, Any]
+    _contexts: Sequence[Context] = ()
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
+        self._contexts = [context_of(row) for row in inputs]
+        scored: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        return scored
+
+    def _tokenize_prompts(self, prompts: list[Any]) -> Any:
+        return self._tokenize_with(prompts, self._contexts)
+
+    def _tokenize_with(self, prompts: list[Any], contexts: Sequence[Context]) -> Any:
+        """What TRL's `_tokenize_prompts` gives: ids, images, further fields; a context a prompt."""
+        if not any(context.columns for context in contexts) or not is_conversational({"prompt": prompts[0]}):
+            return super()._tokenize_prompts(prompts)  # type: ignore[misc]
+        return [self._ids(*one) for one in zip(prompts, contexts, strict=True)], None, {}
+
+    def _ids(self, prompt: list[Mapping[str, Any]], context: Context) -> list[int]:
+        encoded = self.processing_class.apply_chat_template(
+            prompt,
+            tools=context.tools,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            **{**self.chat_template_kwargs, **context.template_kwargs},
+        )
+        return list(encoded["input_ids"])
+
+
+class GRPOTrainer(RowTemplates, trl.GRPOTrainer):  # type: ignore[misc]
+    """TRL's GRPO, with prompts that are rendered as their rows say."""
+
+
+def rendered(rows: Dataset, tokenizer: Any) -> Dataset:
+    """Chats of `rows` as the text that TRL would make of them, for a trainer (ORPO's) that drops a row's
+    tools and template arguments."""
+    from ptspec.data.exact_json import Table
+
+    if not is_conversational(rows[0]):
+        return rows
+    table = Table()
+    for row in rows:
+        template_kwargs = row.get("chat_template_kwargs") or {}
+        given = {**row, "chat_template_kwargs": template_kwargs}
+        table.add(apply_chat_template(given, tokenizer, tools=row.get("tools")))
+    return table.dataset(table.kinds)
+
+
+def refusal(tokenizer: Any) -> Callable[[Mapping[str, Any]], str | None]:
+    """What tells why the tokenizer's chat template refuses a row in TRL's columns; None where it takes it."""
+
+    def why(row: Mapping[str, Any]) -> str | None:
+        context = context_of(row)
+        for chat in _chats(row):
+            try:
+                tokenizer.apply_chat_template(
+                    chat, tools=context.tools, tokenize=False, **context.template_kwargs
+                )
+            except Exception as error:  # a template may fail in any way
+                return str(error)
+        return None
+
+    return why
+
+
+def _chats(row: Mapping[str, Any]) -> Sequence[list[Any]]:
+    if isinstance(row.get("messages"), list):
+        return [row["messages"]]
+    prompt = row.get("prompt")
+    if not isinstance(prompt, list):
+        return []
+    answers = [row[name] for name in ("completion", "chosen", "rejected") if name in row]
+    return [[*prompt, *answer] for answer in answers] or [prompt]
