@@ -23,11 +23,12 @@ Measured = Mapping[str, Measurement]
 
 @dataclass(frozen=True)
 class Outcome:
-    """`text` says the check and the measured numbers in words."""
+    """`text` says the check and the measured numbers in words, or why there are none (`is_measured`)."""
 
     check: CheckSpec
     held: bool
     text: str
+    is_measured: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,12 @@ def outcome(check: CheckSpec, name: str, over: str, measured: Measured) -> Outco
     found = measured[name].metrics.get(check.metric)
     if found is None:
         text = f"{check.metric} was not measured: the evaluation data has no columns for it"
-        return Outcome(check, False, text)
+        return Outcome(check, False, text, is_measured=False)
     parts = list(_absolute(check, found, measured[name], measured))
     if check.min_gain is not None or check.max_increase is not None:
         other = check.over or over
         if other not in measured or check.metric not in measured[other].metrics:
-            return Outcome(check, False, f"{check.metric} of {other} was not measured")
+            return Outcome(check, False, f"{check.metric} of {other} was not measured", is_measured=False)
         parts += _relative(check, measured[other], measured[name])
     failed = [part.told() for part in parts if not part.held]
     return Outcome(check, not failed, "; ".join(failed or [part.told() for part in parts]))

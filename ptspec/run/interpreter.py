@@ -207,7 +207,7 @@ class Run:
         }
 
     def _check(self, stage: Stage) -> None:
-        failed: list[tuple[CheckSpec, str]] = []
+        failed: list[Diagnostic] = []
         of_run = self._run_checks(stage)
         for check in (*stage.checks, *of_run):
             result = outcome(check, stage.name, stage.parent, self.assessor.measurements)
@@ -216,21 +216,21 @@ class Run:
             place = None if check in of_run else stage.name
             self.listener(CheckEvaluated(place, result.text, result.held, on_fail.value))
             if not result.held and on_fail is OnFail.STOP:
-                failed.append((check, result.text))
+                failed.append(self._check_failed(stage, result))
         if failed:
-            raise CheckError(*(self._check_failed(stage, check, text) for check, text in failed))
+            raise CheckError(*failed)
 
     def _run_checks(self, stage: Stage) -> tuple[CheckSpec, ...]:
         return self.plan.checks if stage is self.plan.stages[-1] else ()
 
-    def _check_failed(self, stage: Stage, check: CheckSpec, text: str) -> Diagnostic:
+    def _check_failed(self, stage: Stage, result: Outcome) -> Diagnostic:
         later = [other.name for other in self.plan.stages[self.plan.stages.index(stage) + 1 :]]
         skipped = f"not started: {', '.join(later)}" if later else "it was the last stage"
         return Diagnostic(
             "check-failed",
-            f'stage "{stage.name}": {text} does not hold',
+            f'stage "{stage.name}": {result.text}' + (" does not hold" if result.is_measured else ""),
             Location(str(self.plan.recipe)),
-            check.at,
+            result.check.at,
             notes=(f"{stage.name} is kept in {self.plan.output / stage.name}; {skipped}",),
         )
 

@@ -16,6 +16,7 @@ from ptspec.recipe.schema import in_file_order
 from ptspec.recipe.text import join
 from ptspec.rewards.builtin import option_faults
 from ptspec.rewards.check import check_functions
+from ptspec.run.evaluation_check import check_metrics
 from ptspec.run.machine_check import check_machine
 from ptspec.run.model_check import check_model, with_plain_text
 from ptspec.run.stage_check import check_stages
@@ -43,6 +44,7 @@ def preflight(
         *check_functions(plan),
         *_model(plan, checked, reading.errors),
         *check_machine(plan, starts=starts),
+        *check_metrics(plan, checked.sources),
         *(check_stages(plan, checked.sources) if not reading.errors else ()),
     ]
     here = [_located(d, document) for d in told if d.location is None]

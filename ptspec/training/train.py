@@ -32,6 +32,7 @@ from ptspec.training.listen import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
 from ptspec.training.row_templates import rendered
 from ptspec.training.saving import AlreadyTrained, Saving
+from ptspec.training.signal import nothing_learned
 from ptspec.training.stop import Stopping
 from ptspec.training.tracking import Watched, settle, tracked
 from ptspec.training.wish import Wish
@@ -132,6 +133,8 @@ def _train(job: Job, listener: Listener, wish: Wish) -> Trained:
     save(model, job.policy, job.base, job.folder)
     probes.store(trained.probes, job.folder)
     listener(StageTrained(job.stage.name, trained.steps, seconds, progress.last))
+    if why := nothing_learned(trainer.state.log_history):
+        listener(Warned(why, job.stage.name))
     return trained
 
 

@@ -169,7 +169,8 @@ class EvaluationChecker:
             message = f"{self.who} needs a prompt or a text; this row has the columns {names}"
             yield Fault("missing-column", message, hint=renaming_hint(Rows.PROMPT_ONLY, frozenset(values)))
         if isinstance(row.prompt, list):
-            yield from chat_faults("prompt", row.prompt, Part.PROMPT, needs)
+            shown = next((name for name in CHATS if values.get(name)), "prompt")
+            yield from chat_faults(shown, row.prompt, Part.PROMPT, needs)
         if isinstance(row.expected, list):
             yield from chat_faults("completion", row.expected, Part.ANSWER, needs)
         if row.pair is not None and row.pair.chosen == row.pair.rejected:
