@@ -84,7 +84,7 @@ def _tell_assumed(found: Found, where: str, findings: Findings) -> None:
             hint = f'for all of them "split": "{"+".join(found.splits)}"'
             message = f'"{found.text}" holds the splits {splits}; "{TRAIN}" is read'
             findings.warn("split-assumed", where, message, hint)
-    _tell_unread(unread, found.expanded.root, why, where, findings)
+    _tell_unread(unread, found.expanded.root, why, where, 'to read them, name them in "path"', findings)
 
 
 def _has_splits(found: Sequence[Found], split: str, at: str, findings: Findings) -> bool:
@@ -96,11 +96,12 @@ def _has_splits(found: Sequence[Found], split: str, at: str, findings: Findings)
         findings.error("unknown-split", join(at, "split"), f'no file is of the split "{name}"', hint)
     unread = without(tuple(file for one in found for file in one.files), splits.values())
     if found:
-        _tell_unread(unread, found[0].expanded.root, "names tell no split", join(at, "split"), findings)
+        root, hint = found[0].expanded.root, "to read them, give them a source of their own"
+        _tell_unread(unread, root, "names tell no split", join(at, "split"), hint, findings)
     return bool(found) and not missing
 
 
-def _tell_unread(files: Paths, root: Path, why: str, where: str, findings: Findings) -> None:
+def _tell_unread(files: Paths, root: Path, why: str, where: str, hint: str, findings: Findings) -> None:
     if not files:
         return
     names = [
@@ -109,4 +110,4 @@ def _tell_unread(files: Paths, root: Path, why: str, where: str, findings: Findi
     ]
     more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
     message = f"not read: {', '.join(names)}{more} ({why})"
-    findings.warn("files-not-read", where, message, 'to read them, name them in "path"')
+    findings.warn("files-not-read", where, message, hint)

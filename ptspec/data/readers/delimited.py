@@ -14,6 +14,7 @@ from pathlib import Path
 from ptspec.data.readers.compression import kind_of, open_binary
 from ptspec.data.readers.encoding import UTF_8, conversion, encoding_of, first_undecodable
 from ptspec.data.readers.placed import Item, PlacedRow, Unreadable
+from ptspec.diagnostics import Diagnostic, Severity
 
 SAMPLE = 1 << 16
 """Bytes from the beginning of a file in which its separator is looked for."""
@@ -62,13 +63,14 @@ def read_delimited(path: Path) -> Iterator[Item]:
             yield Unreadable(path, line + 1, None, f"not valid CSV: {what}")
 
 
-def notes(path: Path) -> Iterator[tuple[str, str]]:
-    """Code and text of what the name of a file does not tell of how it is written."""
-    dialect = dialect_of(path)
+def notes(path: Path) -> Iterator[Diagnostic]:
+    """Warnings about what the name of a file does not tell of how it is written, without its place."""
+    dialect, severity = dialect_of(path), Severity.WARNING
     if dialect.separator != _EXPECTED.get(kind_of(path), ","):
-        yield "csv-separator", f"columns are separated by {_NAMES[dialect.separator]}"
+        text = f"columns are separated by {_NAMES[dialect.separator]}"
+        yield Diagnostic("csv-separator", text, severity=severity)
     if dialect.encoding != UTF_8:
-        yield "csv-encoding", f"read as {dialect.encoding.upper()}"
+        yield Diagnostic("csv-encoding", f"read as {dialect.encoding.upper()}", severity=severity)
 
 
 def dialect_of(path: Path) -> Dialect:

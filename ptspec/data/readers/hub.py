@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ptspec.data.readers.columns import missing_columns, renamer
 from ptspec.data.readers.placed import PlacedRow
@@ -15,6 +15,8 @@ from ptspec.recipe.hints import did_you_mean
 from ptspec.recipe.plan import Source
 from ptspec.recipe.splits import TRAIN
 from ptspec.recipe.text import join
+
+One = TypeVar("One")
 
 BUFFER = 10_000
 """Rows among which a streamed source is shuffled."""
@@ -27,14 +29,24 @@ def hub_rows(source: Source) -> Iterator[PlacedRow]:
     `shuffle` decides which rows `limit` takes, by the seed; their order stays, except when they are streamed.
     Raises `InputError` where the hub, the dataset, its configuration, split or column is not there.
     """
-    rows = _loaded(source)
-    names = rows.column_names  # of a streamed source not always known
-    renamed = renamer(source.columns)
-    if names is not None and (missing := list(missing_columns(source, renamed(dict.fromkeys(names))))):
+    rows = _told(source, lambda: _load(source))
+    renamed, file = renamer(source.columns), Path(source.hub or "")
+    names = rows.column_names  # None of some streamed sources: then the first row tells
+    if names is not None:
+        _check(source, renamed(dict.fromkeys(names)))
+    numbered = _numbered(rows, source)
+    while (found := _told(source, lambda: next(numbered, None))) is not None:
+        number, values = found
+        row = PlacedRow(file, number, renamed(values))
+        if names is None:
+            _check(source, row.values)
+            names = list(values)
+        yield row
+
+
+def _check(source: Source, present: Iterable[str]) -> None:
+    if missing := list(missing_columns(source, present)):
         raise InputError(*missing)
-    file = Path(source.hub or "")
-    for number, values in _numbered(rows, source):
-        yield PlacedRow(file, number, renamed(values))
 
 
 def _numbered(rows: Any, source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -51,18 +63,24 @@ def _numbered(rows: Any, source: Source) -> Iterator[tuple[int, dict[str, Any]]]
     yield from zip((index + 1 for index in numbers), rows.select(numbers), strict=True)
 
 
-def _loaded(source: Source) -> Any:
+def _load(source: Source) -> Any:
     import datasets
 
+    return datasets.load_dataset(
+        source.hub,
+        source.config_name,
+        split=source.split or TRAIN,
+        revision=source.revision,
+        streaming=source.streaming,
+    )
+
+
+def _told(source: Source, work: Callable[[], One]) -> One:
+    """What `work` returns. What `datasets` raises while it works, be it its own, that of its HTTP client or
+    that of any reader of files, becomes an `InputError`."""
     try:
-        return datasets.load_dataset(
-            source.hub,
-            source.config_name,
-            split=source.split or TRAIN,
-            revision=source.revision,
-            streaming=source.streaming,
-        )
-    except Exception as error:  # the library's own, those of its HTTP client and of every reader of files
+        return work()
+    except Exception as error:
         raise InputError(_fault(source, error)) from error
 
 
@@ -100,7 +118,9 @@ def _fault(source: Source, error: Exception) -> Diagnostic:
             pointer=join(source.at, "name"),
             hint=_hint(name, there, "configurations"),
         )
-    message = f'"{source.hub}" cannot be loaded: {type(error).__name__}: {text}'
+    deepest: BaseException = error.__cause__ or error
+    why = " ".join(str(deepest).split()) or text
+    message = f'"{source.hub}" cannot be loaded: {type(deepest).__name__}: {why}'
     return Diagnostic("unreadable-dataset", message, pointer=join(source.at, "path"))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -23,7 +24,7 @@ from ptspec.data.readers.json_rows import read_json
 from ptspec.data.readers.jsonl import count_lines, json_row, read_jsonl
 from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.readers.selection import Stretch, limited, stretches
-from ptspec.diagnostics import Diagnostic, InputError, Location, Severity
+from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.plan import Source
 
 READERS: dict[str, Callable[[Path], Iterator[Item]]] = {
@@ -95,7 +96,7 @@ def read_rows(source: Source) -> Iterator[PlacedRow]:
 def notes(source: Source) -> Iterator[Diagnostic]:
     """Warnings about how the files of a local source are read, each once: a separator that is no comma, an
     encoding that is not UTF-8."""
-    files: dict[tuple[str, str], list[Path]] = {}
+    files: dict[Diagnostic, list[Path]] = {}
     for path in source.paths:
         if READERS.get(kind_of(path)) is read_delimited:
             try:
@@ -103,10 +104,10 @@ def notes(source: Source) -> Iterator[Diagnostic]:
                     files.setdefault(note, []).append(path)
             except read_errors():
                 continue  # told by who reads the rows
-    for (code, text), paths in files.items():
-        more = f" (and so in {len(paths) - 1} more)" if len(paths) > 1 else ""
+    for note, paths in files.items():
+        more = f" (and so in {len(paths) - 1} more files)" if len(paths) > 1 else ""
         where = Location(shown(paths[0]))
-        yield Diagnostic(code, f"{text}{more}", where, source.at, severity=Severity.WARNING)
+        yield replace(note, message=f"{note.message}{more}", location=where, pointer=source.at)
 
 
 def is_padded(source: Source, file: Path) -> bool:
