@@ -2,9 +2,10 @@
 
 Whole processes, one after the other, in turn: seconds, processor seconds and peak memory (the largest
 resident set of a process). `pt validate` is timed with its start; of `datasets` the call alone, with all
-its defaults and a fresh cache. Rows are pairs of some 2,500 bytes, chats, or pairs of 300.
+its defaults and a fresh cache. Rows are pairs of some 2,500 bytes, chats, or pairs of 300. With --list
+`pt validate` is timed against itself on the same rows as one JSON list.
 
-    python benchmarks/validate_data.py [--gigabytes 1] [--kind pairs] [--runs 2] [--folder DIR]
+    python benchmarks/validate_data.py [--gigabytes 1] [--kind pairs] [--runs 2] [--list] [--folder DIR]
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 KINDS = {"pairs": "dpo", "chats": "sft", "short": "dpo"}
 
-OURS = "from ptspec.cli import main\nmain(['validate', 'recipe.json'])"
+OURS = "import sys\nfrom ptspec.cli import main\nmain(['validate', sys.argv[1]])"
 THEIRS = """
 import json, sys, time
 import datasets
@@ -65,7 +66,7 @@ def rows(kind: str, seed: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def make(folder: Path, kind: str, size: float) -> int:
-    """Writes rows.jsonl of `size` bytes and a recipe for it; returns the number of rows."""
+    """Writes rows.jsonl of `size` bytes and recipe.json for it; returns the number of rows."""
     written = count = 0
     with (folder / "rows.jsonl").open("w", encoding="utf-8") as file:
         for row in rows(kind):
@@ -73,13 +74,26 @@ def make(folder: Path, kind: str, size: float) -> int:
             count += 1
             if written >= size:
                 break
+    write_recipe(folder / "recipe.json", kind, "rows.jsonl")
+    return count
+
+
+def write_recipe(file: Path, kind: str, rows: str) -> None:
     recipe = {
         "model": {"path": str(ROOT / "data" / "base_model")},
-        "data": {"train": {"path": "rows.jsonl"}},
+        "data": {"train": {"path": rows}},
         "stages": [{"name": "stage", "method": KINDS[kind], "data": "train"}],
     }
-    (folder / "recipe.json").write_text(json.dumps(recipe))
-    return count
+    file.write_text(json.dumps(recipe))
+
+
+def make_list(folder: Path, kind: str) -> None:
+    """Writes the rows of rows.jsonl as one list, rows.json, and list.json, a recipe for it."""
+    with (folder / "rows.jsonl").open(encoding="utf-8") as lines, (folder / "rows.json").open("w") as file:
+        for number, line in enumerate(lines):
+            file.write(f"{',' if number else '['}\n  {line.rstrip()}")
+        file.write("\n]\n")
+    write_recipe(folder / "list.json", kind, "rows.json")
 
 
 def measured(program: str, folder: Path, *arguments: str) -> tuple[float, float, float, str]:
@@ -102,7 +116,7 @@ def measured(program: str, folder: Path, *arguments: str) -> tuple[float, float,
 def compare(folder: Path, runs: int, size: float) -> None:
     ratios, memory = [], []
     for number in range(runs):
-        seconds, processor, mebibytes, _ = measured(OURS, folder)
+        seconds, processor, mebibytes, _ = measured(OURS, folder, "recipe.json")
         _, _, theirs, said = measured(THEIRS, folder, str(folder / f"cache{number}"))
         memory.append(mebibytes)
         passed, used = map(float, said.split()[:2])
@@ -122,6 +136,16 @@ def compare(folder: Path, runs: int, size: float) -> None:
     print(f"peak memory of pt validate {max(memory):.0f} MiB; less than 300 MB")
 
 
+def compare_with_list(folder: Path, runs: int) -> None:
+    ratios = []
+    for _ in range(runs):
+        lines, _, _, _ = measured(OURS, folder, "recipe.json")
+        listed, _, mebibytes, _ = measured(OURS, folder, "list.json")
+        ratios.append(listed / lines)
+        print(f"JSONL {lines:5.2f} s, JSON list {listed:5.2f} s with {mebibytes:.0f} MiB", flush=True)
+    print(f"the list takes {statistics.median(ratios):.2f} times as long; at most 1.5")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -129,6 +153,7 @@ def main() -> None:
     parser.add_argument("--gigabytes", type=float, default=1.0)
     parser.add_argument("--kind", choices=KINDS, default="pairs")
     parser.add_argument("--runs", type=int, default=2)
+    parser.add_argument("--list", action="store_true", help="Compare JSONL with the same rows as one list.")
     parser.add_argument("--folder", type=Path, help="Where the files go for the while; else a temporary one.")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as name:
@@ -136,7 +161,11 @@ def main() -> None:
         count = make(folder, options.kind, options.gigabytes * 1e9)
         size = (folder / "rows.jsonl").stat().st_size
         print(f"{options.kind}: {size / 1e9:.2f} GB, {count:,} rows")
-        compare(folder, options.runs, size)
+        if options.list:
+            make_list(folder, options.kind)
+            compare_with_list(folder, options.runs)
+        else:
+            compare(folder, options.runs, size)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,38 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
+from enum import Enum
 from pathlib import Path
 
-DATA_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".parquet")
+DATA_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
 DATA_COMPRESSIONS = (".gz", ".zst")
+ROWS_STAND_IN = "rows stand in .jsonl, .json, .csv, .tsv, .parquet or .arrow files"
+
+_NOT_ROWS = frozenset({"config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"})
+"""JSON files that `datasets` never takes for rows, unless they are named themselves."""
+_SAVED = ("state.json", "dataset_info.json")
+"""What `Dataset.save_to_disk` writes beside its .arrow files."""
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _GLOB = re.compile(r"[*?\[]")
+
+
+class Kind(Enum):
+    """What a text of the recipe names."""
+
+    FILE = "file"
+    FOLDER = "folder"
+    GLOB = "glob"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Expanded:
+    """`files` that a text names; `root` is the folder from which their names count."""
+
+    kind: Kind
+    root: Path
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True)
@@ -24,7 +49,10 @@ class Places:
 
     def candidates(self, text: str) -> tuple[Path, ...]:
         """Where `text` may stand, absolute, the first one that exists counting."""
-        path = Path(text).expanduser()
+        try:
+            path = Path(text).expanduser()
+        except RuntimeError:  # "~name" of a user that is not there
+            path = Path(text)
         if path.is_absolute():
             return (path,)
         return tuple(dict.fromkeys((self.working / path, self.recipe / path)))
@@ -35,15 +63,23 @@ class Places:
 
     def expand(self, text: str) -> tuple[Path, ...]:
         """The files that a file, folder or glob names, sorted; of a folder those that hold rows."""
+        return self.expanded(text).files
+
+    def is_there(self, text: str) -> bool:
+        """Whether `text` names a file, a folder or a glob that matches."""
+        return self.expanded(text).kind is not Kind.NOTHING
+
+    def expanded(self, text: str) -> Expanded:
+        """The files that `text` names, and what it is: a file, a folder or a glob."""
         for path in self.candidates(text):
+            if _exists(path) and path.is_dir():
+                return Expanded(Kind.FOLDER, path, tuple(sorted(filter(is_data_file, path.iterdir()))))
             if _exists(path):
-                return tuple(sorted(filter(holds_rows, path.iterdir()))) if path.is_dir() else (path,)
-        if not _GLOB.search(text):
-            return ()
-        for path in self.candidates(text):
-            if found := tuple(sorted(match for match in _glob(path) if match.is_file())):
-                return found
-        return ()
+                return Expanded(Kind.FILE, path.parent, (path,))
+        for path in self.candidates(text) if _GLOB.search(text) else ():
+            if found := tuple(sorted(match for match in _glob(path) if _is_listed(match))):
+                return Expanded(Kind.GLOB, _fixed(path), found)
+        return Expanded(Kind.NOTHING, self.working, ())
 
     def hub_id(self, text: str) -> bool:
         """Whether `text` reads as a hub id rather than as a path that is not there."""
@@ -78,6 +114,20 @@ def holds_rows(path: Path) -> bool:
     return bool(suffixes) and suffixes[-1] in DATA_FORMATS and path.is_file()
 
 
+def is_data_file(path: Path) -> bool:
+    """Whether a folder stands for this file: one with rows, not hidden, not a description of the others."""
+    if path.name.startswith(".") or not _is_listed(path):
+        return False
+    return holds_rows(path)
+
+
+def _is_listed(path: Path) -> bool:
+    """Whether a folder or glob stands for this file: one that describes a data set has to be named itself."""
+    if path.name in _NOT_ROWS or (path.name == _SAVED[0] and path.with_name(_SAVED[1]).is_file()):
+        return False
+    return path.is_file()
+
+
 def _exists(path: Path) -> bool:
     try:
         return path.exists()
@@ -93,9 +143,14 @@ def _siblings(path: Path) -> Iterator[Path]:
 
 
 def _glob(path: Path) -> Iterator[Path]:
-    parts = path.parts
-    fixed = next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))
+    root = _fixed(path)
     try:
-        yield from Path(*parts[:fixed]).glob("/".join(parts[fixed:]))
+        yield from root.glob("/".join(path.parts[len(root.parts) :]))
     except (OSError, ValueError, NotImplementedError):
         return
+
+
+def _fixed(path: Path) -> Path:
+    """What stands before the first part with a wildcard."""
+    parts = path.parts
+    return Path(*parts[: next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))])

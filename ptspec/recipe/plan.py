@@ -82,10 +82,11 @@ class Until(Enum):
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from. `paths` are files that exist (globs and folders expanded, sorted), or empty
-    when `hub` is set. `columns` maps the name a method wants to the name in the file. `seed` is the recipe's:
-    it decides which rows `shuffle` brings before `limit`. `system`: a system prompt for rows without one.
-    `max_bad_rows` is a share of the rows, for `on_bad_row` "leave_out"."""
+    """Where rows come from. `paths` are the files to read (globs and folders expanded, sorted; only those of
+    the splits that `split` names), or empty when `hub` is set. `splits` are the files of each of these
+    splits; {} where `split` is None. `columns` maps the name a method wants to the name in the file. `seed`
+    is the recipe's: it decides which rows `shuffle` brings before `limit`. `system`: a system prompt for rows
+    without one. `max_bad_rows` is a share of the rows, for `on_bad_row` "leave_out"."""
 
     name: str
     paths: tuple[Path, ...]
@@ -93,6 +94,7 @@ class Source:
     config_name: str | None = None
     revision: str | None = None
     split: str | None = None
+    splits: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
     columns: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     shuffle: bool = False

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptspec.recipe.find_files import check_split, find_files
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.names import check_known
-from ptspec.recipe.places import Places, holds_rows
+from ptspec.recipe.places import Places
 from ptspec.recipe.plan import (
     AnySource,
     ComputeSpec,
@@ -31,8 +32,6 @@ from ptspec.recipe.plan import (
 from ptspec.recipe.text import join
 
 Value = dict[str, Any]
-
-ROWS_STAND_IN = "rows stand in .jsonl, .json, .csv, .tsv, .parquet or .arrow files"
 
 
 def model(value: str | Value | None, places: Places, findings: Findings) -> ModelSpec | None:
@@ -144,15 +143,16 @@ def _source(name: str, given: Value, seed: int, at: str, places: Places, finding
     path = given.get("path")
     if path is None:
         return None
-    texts = [path] if isinstance(path, str) else [text for text in path if isinstance(text, str)]
+    listed_paths = enumerate(path) if isinstance(path, list) else ()
+    texts = [(text, join(at, "path", index)) for index, text in listed_paths if isinstance(text, str)]
+    texts = [(path, join(at, "path"))] if isinstance(path, str) else texts
     rest = {k: v for k, v in given.items() if k not in ("path", "name", "on_bad_row")}
     rest |= {"seed": seed, "on_bad_row": OnBadRow(given.get("on_bad_row", "stop"))}
-    if len(texts) == 1 and not places.expand(texts[0]) and places.hub_id(texts[0]):
-        return Source(name, (), hub=texts[0], config_name=given.get("name"), at=at, **rest)
-    files: list[Path] = []
-    for index, text in enumerate(texts):
-        where = join(at, "path") if isinstance(path, str) else join(at, "path", index)
-        files += _files(text, where, places, findings)
+    if len(texts) == 1 and not places.is_there(texts[0][0]) and places.hub_id(texts[0][0]):
+        if "split" in given and not check_split(given["split"], at, findings):
+            return None
+        return Source(name, (), hub=texts[0][0], config_name=given.get("name"), at=at, **rest)
+    files, splits = find_files(texts, given.get("split"), at, places, findings)
     for hub_key in ("name", "revision"):
         if hub_key in given and files:
             message = f'"{hub_key}" is of hub datasets only; these are files'
@@ -161,21 +161,7 @@ def _source(name: str, given: Value, seed: int, at: str, places: Places, finding
         message = '"max_bad_rows" has no effect: the first bad row stops'
         hint = '"on_bad_row": "leave_out"'
         findings.warn("unused-key", join(at, "max_bad_rows"), message, hint, key=True)
-    return Source(name, tuple(dict.fromkeys(files)), at=at, **rest) if files else None
-
-
-def _files(text: str, at: str, places: Places, findings: Findings) -> tuple[Path, ...]:
-    files = places.expand(text)
-    if not files:
-        folder = places.find(text)
-        message = f'no file with rows in "{text}"' if folder else f'no such file: "{text}"'
-        hint = ROWS_STAND_IN if folder else places.nearest(text)
-        findings.error("no-such-data", at, message, hint, () if folder else places.looked(text))
-    for file in files:
-        if not holds_rows(file):
-            hint = f"{ROWS_STAND_IN}, optionally with .gz or .zst"
-            findings.error("unsupported-format", at, f'"{file.name}" is in no format known here', hint)
-    return tuple(filter(holds_rows, files))
+    return Source(name, files, splits=splits, at=at, **rest) if files else None
 
 
 def rewards(

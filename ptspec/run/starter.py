@@ -19,6 +19,7 @@ from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.readers.scan import READERS, scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Feedback, Method, Rows
+from ptspec.recipe.places import ROWS_STAND_IN
 from ptspec.recipe.plan import Source
 from ptspec.recipe.resolve import VERSION
 from ptspec.run.artifact import whole_file
@@ -133,9 +134,7 @@ def look_at(file: Path) -> Columns:
     if not file.is_file():
         raise InputError(Diagnostic("missing-file", f"there is no file {file}", where))
     if kind_of(file) not in READERS:
-        hint = (
-            "rows stand in .jsonl, .json, .csv, .tsv, .parquet or .arrow files, optionally with .gz or .zst"
-        )
+        hint = f"{ROWS_STAND_IN}, optionally with .gz or .zst"
         raise InputError(Diagnostic("unsupported-format", "is in no format known here", where, hint=hint))
     first = next(scan(Source("data", (file.absolute(),))), None)
     if isinstance(first, Unreadable):

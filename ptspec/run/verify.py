@@ -10,6 +10,7 @@ from typing import Any
 from ptspec.data.readers.scan import content_hash
 from ptspec.recipe.places import Places
 from ptspec.recipe.plan import Source
+from ptspec.recipe.source_files import chosen, look
 from ptspec.run.artifact import RECORD, finished_record, hash_file
 from ptspec.run.fingerprint import hash_folder
 from ptspec.run.ledger import files_in
@@ -90,12 +91,12 @@ def _source(name: str, kept: Any, source: Any, places: Places) -> Iterator[Line]
     given = source.get("path")
     named: Sequence[Any] = given if isinstance(given, list) else [given]
     texts = [text for text in named if isinstance(text, str)]
-    files = [file for text in texts for file in places.expand(text)]
+    files, _ = chosen([look(text, places) for text in texts], source.get("split"))
     what = f"data {name} ({', '.join(texts)})"
     if not files:
         yield Line(f"{what}: is not there", True)
         return
-    yield _compared(what, content, content_hash(Source(name, tuple(dict.fromkeys(files)))))
+    yield _compared(what, content, content_hash(Source(name, files)))
 
 
 def _folder(run: Path, name: str, kept: KeptFolder) -> Line:

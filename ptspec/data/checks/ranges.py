@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from ptspec.data.readers.compression import kind_of
+from ptspec.data.readers.selection import is_whole
 from ptspec.recipe.plan import Source
 
 BIG = 64 << 20
@@ -23,11 +25,11 @@ Found = TypeVar("Found")
 
 def ranges(source: Source) -> list[Range]:
     """The parts of the files of `source` that processes can read by themselves, in file order; [] where there
-    is nothing to gain: small files, other formats, one processor, or a system on which processes are not
-    copies of this one (they share its seed of hashes, and what it has made)."""
+    is nothing to gain: small files, other formats, a part of the rows, one processor, or a system on which
+    processes cannot safely be copies of this one (they share its seed of hashes, and what it has made)."""
     paths = source.paths
     lines = all(kind_of(path) in (".jsonl", ".ndjson") and path.suffix == kind_of(path) for path in paths)
-    if not lines or source.limit is not None or _processors() < 2 or not hasattr(os, "fork"):
+    if not lines or not is_whole(source) or _processors() < 2 or not _forks():
         return []
     try:
         if sum(path.stat().st_size for path in paths) < BIG:
@@ -54,6 +56,12 @@ _work: Callable[[Range], object]
 
 def _run(part: Range) -> object:
     return _work(part)
+
+
+def _forks() -> bool:
+    """Whether a process can be copied. On macOS system libraries may crash in the copy, which is why Python
+    starts new ones there."""
+    return hasattr(os, "fork") and sys.platform != "darwin"
 
 
 def _processors() -> int:

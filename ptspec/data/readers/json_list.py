@@ -8,13 +8,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from ptspec.data.readers.jsonl import HALF, encodable, half_escape
+
 PIECE = 1 << 18
 """Characters read at a time; twice as many each time an element does not end within them."""
 _CUT = 16
 """An error this near to the end of what was read may be one of a text that is cut there."""
 
-_SPACE = re.compile(r"[ \t\r\n]*")
-_DECODER = json.JSONDecoder()
+_comma = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=[^ \t\r\n])").match
+_after_space = re.compile(r"[ \t\r\n]*").match
+_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 class NotAList(ValueError):
@@ -27,11 +30,13 @@ class NotAList(ValueError):
 
 @dataclass
 class _Window:
-    """The part of a text that is in memory. `line` and `column` are those of its first character."""
+    """The part of a text that is in memory. `line` is that of the character at `counted`, up to which line
+    breaks were counted; `column` that of the first character."""
 
     file: IO[str]
     text: str = ""
     at: int = 0
+    counted: int = 0
     line: int = 1
     column: int = 1
     piece: int = PIECE
@@ -39,24 +44,29 @@ class _Window:
 
     def more(self) -> None:
         """Drops what is behind, reads on."""
-        self.line, self.column = self.place(self.at)
+        _, self.column = self.place(self.at)
+        self.count()
         read = self.file.read(self.piece)
         self.ended = not read
-        self.text, self.at = self.text[self.at :] + read, 0
+        self.text, self.at, self.counted = self.text[self.at :] + read, 0, 0
         self.piece *= 2
 
+    def count(self) -> int:
+        """The line of the next character. Each stretch of the text is counted once."""
+        self.line += self.text.count("\n", self.counted, self.at)
+        self.counted = self.at
+        return self.line
+
     def place(self, index: int) -> tuple[int, int]:
-        """Line and column of the character at `index`."""
-        breaks = self.text.count("\n", 0, index)
-        if not breaks:
-            return self.line, self.column + index
-        return self.line + breaks, index - self.text.rindex("\n", 0, index)
+        """Line and column of the character at `index`, which is not before `counted`."""
+        before = self.text.rfind("\n", 0, index)
+        column = self.column + index if before < 0 else index - before
+        return self.line + self.text.count("\n", self.counted, index), column
 
     def skip(self) -> str:
         """The next character that is no space, "" at the end of the file."""
         while True:
-            found = _SPACE.match(self.text, self.at)
-            self.at = found.end() if found else self.at
+            self.at = _after_space(self.text, self.at).end()  # type: ignore[union-attr]
             if self.at < len(self.text):
                 return self.text[self.at]
             if self.ended:
@@ -70,7 +80,10 @@ class _Window:
         """The JSON value that begins here; what follows it stands next."""
         while True:
             try:
-                value, end = _DECODER.raw_decode(self.text, self.at)
+                value, end = _scan(self.text, self.at)
+            except StopIteration as error:
+                if self.ended or error.value < len(self.text) - _CUT:
+                    raise self.wrong("not valid JSON: Expecting value", error.value) from None
             except json.JSONDecodeError as error:
                 is_cut = error.msg.startswith("Unterminated string") or error.pos >= len(self.text) - _CUT
                 if self.ended or not is_cut:
@@ -79,9 +92,35 @@ class _Window:
                 raise self.wrong(f"not valid JSON: {error or 'nested too deeply'}") from None
             else:
                 if end < len(self.text) or self.ended:
+                    self._check(value, end)
                     self.at, self.piece = end, PIECE
                     return value
             self.more()
+
+    def plain(self) -> Iterator[tuple[int, Any]]:
+        """The elements from here on, with their lines, as long as the comma behind each and the beginning of
+        the next are in memory; it stops before one that `value` has to look at."""
+        text, at, line, counted = self.text, self.at, self.line, self.counted
+        while True:
+            try:
+                value, end = _scan(text, at)
+            except (ValueError, StopIteration, RecursionError):
+                break
+            comma = _comma(text, end)
+            if comma is None or half_escape(text, at, end):
+                break
+            line += text.count("\n", counted, at)
+            yield line, value
+            counted, at = at, comma.end()
+        self.at, self.line, self.counted = at, line, counted
+
+    def _check(self, value: Any, end: int) -> None:
+        """Refuses half of a surrogate pair in `value`, which stands before `end`."""
+        if half_escape(self.text, self.at, end):
+            try:
+                encodable(value)
+            except UnicodeEncodeError:
+                raise self.wrong(HALF) from None
 
 
 def elements(file: IO[str]) -> Iterator[tuple[int, Any]]:
@@ -101,7 +140,8 @@ def elements(file: IO[str]) -> Iterator[tuple[int, Any]]:
 def _listed(window: _Window) -> Iterator[tuple[int, Any]]:
     while True:
         window.skip()
-        line, _ = window.place(window.at)
+        yield from window.plain()
+        line = window.count()
         yield line, window.value()
         following = window.skip()
         if following not in (",", "]"):

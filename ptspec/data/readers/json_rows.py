@@ -7,27 +7,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ptspec.data.readers.compression import open_binary
+from ptspec.data.readers.encoding import BOM, UTF_8, encoding_of, first_undecodable
 from ptspec.data.readers.json_list import NotAList, elements
-from ptspec.data.readers.jsonl import BOM, HALF, encodable, read_jsonl, row
-from ptspec.data.readers.placed import PlacedRow, Unreadable
+from ptspec.data.readers.jsonl import of_encoding, read_jsonl, row
+from ptspec.data.readers.placed import Item, PlacedRow, Unreadable
 
 
-def read_json(path: Path) -> Iterator[PlacedRow | Unreadable]:
+def read_json(path: Path) -> Iterator[Item]:
     """A list of rows, or, as the hub's .json files often are, one row a line."""
     with open_binary(path) as file:
-        is_list = file.read(4096).removeprefix(BOM).lstrip()[:1] in (b"[", b"")
+        beginning = file.read(4096)
+    if (encoding := encoding_of(beginning)) != UTF_8:
+        yield of_encoding(path, encoding)
+        return
+    is_list = beginning.removeprefix(BOM).lstrip()[:1] in (b"[", b"")
     if not is_list and isinstance(next(read_jsonl(path), None), PlacedRow):
         yield from read_jsonl(path)
         return
-    with open_binary(path) as file, io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+    with open_binary(path) as file, io.TextIOWrapper(file, encoding=UTF_8) as text:
         line = 1
         try:
             for line, value in elements(text):
-                encodable(value)
-                yield row(path, line, value)
+                yield PlacedRow(path, line, value) if type(value) is dict else row(path, line, value)
         except NotAList as error:
             yield Unreadable(path, error.line, error.column, error.reason)
         except UnicodeDecodeError:
-            yield Unreadable(path, line, None, "not valid UTF-8, on this line or after it")
-        except UnicodeEncodeError:
-            yield Unreadable(path, line, None, HALF)
+            yield first_undecodable(path) or Unreadable(path, line, None, "not valid UTF-8")

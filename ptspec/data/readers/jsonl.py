@@ -4,27 +4,49 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from ptspec.data.readers.compression import open_binary
-from ptspec.data.readers.placed import PlacedRow, Unreadable
+from ptspec.data.readers.encoding import BOM, UTF_8, conversion, encoding_of, undecodable
+from ptspec.data.readers.placed import Item, PlacedRow, Unreadable
 
-BOM = b"\xef\xbb\xbf"
 HALF = "half of a surrogate pair (\\ud800 to \\udfff) stands alone: no text can hold it"
 
 
-def read_jsonl(path: Path) -> Iterator[PlacedRow | Unreadable]:
+def read_jsonl(path: Path) -> Iterator[Item]:
     with open_binary(path) as file:
-        yield from _json_lines(path, file)
+        for number, line in enumerate(file, start=1):
+            if (value := plain_object(line)) is not None:
+                yield PlacedRow(path, number, value)
+            elif number == 1 and (encoding := encoding_of(line)) != UTF_8:
+                yield of_encoding(path, encoding)
+                return
+            elif not line.isspace():
+                yield json_row(path, number, line)
+
+
+def count_lines(path: Path) -> int:
+    """The number of items that `read_jsonl` yields, without reading them."""
+    with open_binary(path) as file:
+        first = file.readline()
+        if encoding_of(first) != UTF_8:
+            return 1
+        return (not first.isspace() and bool(first)) + sum(not line.isspace() for line in file)
+
+
+def of_encoding(path: Path, encoding: str) -> Unreadable:
+    """The fault of a JSON file that is no UTF-8 from the beginning."""
+    reason = f"JSON has to be UTF-8, this file is {encoding.upper()}"
+    return Unreadable(path, 1, None, reason, conversion(path, encoding))
 
 
 _DECODER = json.JSONDecoder()
 _scan = _DECODER.scan_once  # type: ignore[attr-defined]
 
 
-_half_escape = re.compile(r"\\u[dD]").search
+half_escape = re.compile(r"\\u[dD]").search
 """Finds what may be half of a surrogate pair; only an escape can be. Thrice as fast as `in`."""
 
 
@@ -35,22 +57,15 @@ def plain_object(line: bytes) -> dict[str, Any] | None:
         value, end = _scan(text, 0)
         if type(value) is not dict or text[end:] != "\n":
             return None
-        if _half_escape(text):
+        if half_escape(text):
             encodable(value)
     except (ValueError, StopIteration, RecursionError):
         return None
     return value
 
 
-def _json_lines(path: Path, file: Iterable[bytes]) -> Iterator[PlacedRow | Unreadable]:
-    for number, line in enumerate(file, start=1):
-        if (value := plain_object(line)) is not None:
-            yield PlacedRow(path, number, value)
-        elif not line.isspace():
-            yield json_row(path, number, line)
-
-
-def json_row(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
+def json_row(path: Path, number: int, line: bytes) -> Item:
+    """The row that a line is."""
     begun = line.removeprefix(BOM)
     try:
         value = _DECODER.decode(begun.decode())
@@ -58,7 +73,7 @@ def json_row(path: Path, number: int, line: bytes) -> PlacedRow | Unreadable:
     except json.JSONDecodeError as error:
         return Unreadable(path, number, error.colno, f"not valid JSON: {error.msg}")
     except UnicodeDecodeError as error:
-        return Unreadable(path, number, error.start + 1, "not valid UTF-8")
+        return undecodable(path, number, begun, error)
     except RecursionError:
         return Unreadable(path, number, None, "nested too deeply")
     except UnicodeEncodeError:
@@ -78,7 +93,7 @@ def encodable(value: Any) -> None:
             encodable(item)
 
 
-def row(path: Path, number: int, value: Any) -> PlacedRow | Unreadable:
+def row(path: Path, number: int, value: Any) -> Item:
     if not isinstance(value, dict):
         return Unreadable(path, number, 1, f"a row must be an object with columns, this is {_kind(value)}")
     return PlacedRow(path, number, value)

@@ -11,7 +11,8 @@ from ptspec.diagnostics import Diagnostic, Location
 
 class PlacedRow(NamedTuple):
     """A row after `columns` were renamed. `line` counts from 1; of a list in JSON that on which the row
-    begins, of CSV that on which it ends, of Parquet its number. A tuple, since millions are made."""
+    begins, of CSV that on which it ends, of Parquet, Arrow and the hub its number. A tuple, since millions
+    are made."""
 
     file: Path
     line: int
@@ -20,12 +21,16 @@ class PlacedRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A line that is no row, and why."""
+    """A line that is no row, why, and what to do."""
 
     file: Path
     line: int
     column: int | None
     reason: str
+    hint: str | None = None
+
+
+Item = PlacedRow | Unreadable
 
 
 def shown(path: Path) -> str:
@@ -42,4 +47,5 @@ def unreadable(fault: Unreadable, pointer: str | None = None) -> Diagnostic:
         message=fault.reason,
         location=Location(shown(fault.file), fault.line, fault.column),
         pointer=pointer,
+        hint=fault.hint,
     )

@@ -1,69 +1,119 @@
-"""Rows of local files, streamed with the place of each; knows no method and no torch.
+"""Rows of sources, streamed with the place of each; knows no method and no torch.
 
-JSONL, JSON (a list of objects, or one a line), CSV and Parquet, the text formats also as `.gz` or `.zst`.
+JSONL, JSON (a list of objects, or one a line), CSV, TSV, Parquet and Arrow, the text formats also as `.gz` or
+`.zst`, and the hub. Never more than a few rows are in memory.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 
+from ptspec.data.readers.columnar import count_parquet, read_arrow, read_parquet
+from ptspec.data.readers.columns import missing_columns, renamer
 from ptspec.data.readers.compression import kind_of, read_errors
-from ptspec.data.readers.delimited import read_csv
+from ptspec.data.readers.delimited import notes as delimited_notes
+from ptspec.data.readers.delimited import read_delimited
+from ptspec.data.readers.hub import hub_rows
 from ptspec.data.readers.json_rows import read_json
-from ptspec.data.readers.jsonl import json_row, read_jsonl
-from ptspec.data.readers.parquet import read_parquet
-from ptspec.data.readers.placed import PlacedRow, Unreadable, unreadable
-from ptspec.diagnostics import InputError
+from ptspec.data.readers.jsonl import count_lines, json_row, read_jsonl
+from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.readers.selection import Stretch, limited, stretches
+from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.plan import Source
 
-READERS: dict[str, Callable[[Path], Iterator[PlacedRow | Unreadable]]] = {
+READERS: dict[str, Callable[[Path], Iterator[Item]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
     ".json": read_json,
-    ".csv": read_csv,
+    ".csv": read_delimited,
+    ".tsv": read_delimited,
     ".parquet": read_parquet,
+    ".arrow": read_arrow,
+    ".feather": read_arrow,
 }
 
+COUNTERS: dict[str, Callable[[Path], int]] = {
+    ".jsonl": count_lines,
+    ".ndjson": count_lines,
+    ".parquet": count_parquet,
+}
+"""What counts the items of a file faster than by reading them."""
 
-def scan(source: Source) -> Iterator[PlacedRow | Unreadable]:
-    """Every row of a local source in file order, faults among them; `limit` is applied, `shuffle` is not."""
-    rows = _rows(source) if source.limit is None else islice(_rows(source), source.limit)
+PADDED = (".parquet", ".arrow", ".feather")
+
+
+def scan(source: Source) -> Iterator[Item]:
+    """The rows of a local source, lines that are none among them, each file in its order.
+
+    `split`, then `limit` (of rows drawn by the seed, with `shuffle`; their order stays), then `columns` are
+    applied. Raises `InputError` where a split is not there.
+    """
+    taken = stretches(source, _count)
+    rows = limited(source, chain.from_iterable(map(_stretch, taken)), partial(_total, taken))
     if not source.columns:
-        return rows
-    return (_renamed(item, source) if isinstance(item, PlacedRow) else item for item in rows)
+        yield from rows
+        return
+    renamed = renamer(source.columns)
+    for item in rows:
+        yield item._replace(values=renamed(item.values)) if isinstance(item, PlacedRow) else item
 
 
-def _rows(source: Source) -> Iterator[PlacedRow | Unreadable]:
-    for path in source.paths:
-        line = 0
-        try:
-            for item in READERS[kind_of(path)](path):
-                line = item.line
-                yield item
-        except Exception as error:
-            if not isinstance(error, read_errors()):
-                raise
-            reason = getattr(error, "strerror", None) or str(error) or "the file ends too early"
-            yield Unreadable(path, line + 1, None, f"cannot be read from here on: {reason}")
-
-
-def row_of(source: Source, path: Path, number: int, line: bytes) -> PlacedRow | Unreadable | None:
+def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
     """The row that a line of a JSONL file is; None of an empty one."""
     if line.isspace():
         return None
     item = json_row(path, number, line)
-    return _renamed(item, source) if source.columns and isinstance(item, PlacedRow) else item
+    if source.columns and isinstance(item, PlacedRow):
+        return item._replace(values=renamer(source.columns)(item.values))
+    return item
+
+
+def rows_of(source: Source) -> Iterator[PlacedRow]:
+    """The rows of a source, local or of the hub. Raises `InputError` as `read_rows` and `hub_rows` do."""
+    return read_rows(source) if source.hub is None else hub_rows(source)
 
 
 def read_rows(source: Source) -> Iterator[PlacedRow]:
-    """The rows of a local source; the first line that is no row raises `InputError`."""
+    """The rows of a local source. Raises `InputError` for the first line that is no row, and, after the last
+    row, for a column to rename that no row has."""
+    present: set[str] = set()
     for item in scan(source):
         if isinstance(item, Unreadable):
             raise InputError(unreadable(item, source.at))
+        if source.columns:
+            present.update(item.values)
         yield item
+    if present and (missing := list(missing_columns(source, present))):
+        raise InputError(*missing)
+
+
+def notes(source: Source) -> Iterator[Diagnostic]:
+    """Warnings about how the files of a local source are read, each once: a separator that is no comma, an
+    encoding that is not UTF-8."""
+    files: dict[Diagnostic, list[Path]] = {}
+    for path in source.paths:
+        if READERS.get(kind_of(path)) is read_delimited:
+            try:
+                for note in delimited_notes(path):
+                    files.setdefault(note, []).append(path)
+            except read_errors():
+                continue  # told by who reads the rows
+    for note, paths in files.items():
+        more = f" (and so in {len(paths) - 1} more files)" if len(paths) > 1 else ""
+        where = Location(shown(paths[0]))
+        yield replace(note, message=f"{note.message}{more}", location=where, pointer=source.at)
+
+
+def is_padded(source: Source, file: Path) -> bool:
+    """Whether Arrow made the rows of `file`, a file of `source`: where one row's dict has a key, those of all
+    rows have it, with None for what the row does not say."""
+    return source.hub is not None or kind_of(file) in PADDED
 
 
 def content_hash(source: Source) -> str:
@@ -76,9 +126,42 @@ def content_hash(source: Source) -> str:
     return digest.hexdigest()
 
 
-def _renamed(row: PlacedRow, source: Source) -> PlacedRow:
-    old_to_new = {old: new for new, old in source.columns.items()}
-    replaced = {*source.columns, *old_to_new}
-    values = {name: value for name, value in row.values.items() if name not in replaced}
-    values.update({old_to_new[name]: value for name, value in row.values.items() if name in old_to_new})
-    return PlacedRow(row.file, row.line, values)
+def _stretch(taken: Stretch) -> Iterator[Item]:
+    return islice(_items(taken.paths), taken.start, taken.stop)
+
+
+def _items(paths: Iterable[Path]) -> Iterator[Item]:
+    for path in paths:
+        line = 0
+        try:
+            for item in READERS[kind_of(path)](path):
+                line = item.line
+                yield item
+        except Exception as error:
+            if not isinstance(error, read_errors()):
+                raise
+            reason = getattr(error, "strerror", None) or str(error) or "the file ends too early"
+            yield Unreadable(path, line + 1, None, f"cannot be read from here on: {reason}")
+
+
+def _total(taken: Iterable[Stretch]) -> int:
+    """How many items these stretches are."""
+    found = 0
+    for one in taken:
+        rows = _count(one.paths)
+        stop = rows if one.stop is None else min(one.stop, rows)
+        found += max(stop - one.start, 0)
+    return found
+
+
+def _count(paths: Iterable[Path]) -> int:
+    """How many items `_items` yields of these files."""
+    return sum(map(_count_file, paths))
+
+
+def _count_file(path: Path) -> int:
+    counter = COUNTERS.get(kind_of(path))
+    if counter is not None:
+        with suppress(ValueError, *read_errors()):  # of a damaged file what can be read is counted
+            return counter(path)
+    return sum(1 for _ in _items((path,)))

@@ -1,0 +1,136 @@
+"""Rows of the hub, placed and renamed as those of files are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ptspec.data.readers.columns import missing_columns, renamer
+from ptspec.data.readers.placed import PlacedRow
+from ptspec.data.readers.selection import drawn
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.recipe.hints import did_you_mean
+from ptspec.recipe.plan import Source
+from ptspec.recipe.splits import TRAIN
+from ptspec.recipe.text import join
+
+One = TypeVar("One")
+
+BUFFER = 10_000
+"""Rows among which a streamed source is shuffled."""
+
+
+def hub_rows(source: Source) -> Iterator[PlacedRow]:
+    """The rows of a source on the hub; `line` is the row's number in the split, of a streamed and shuffled
+    source its number in the order it comes in.
+
+    `shuffle` decides which rows `limit` takes, by the seed; their order stays, except when they are streamed.
+    Raises `InputError` where the hub, the dataset, its configuration, split or column is not there.
+    """
+    rows = _told(source, lambda: _load(source))
+    renamed, file = renamer(source.columns), Path(source.hub or "")
+    names = rows.column_names  # None of some streamed sources: then the first row tells
+    if names is not None:
+        _check(source, renamed(dict.fromkeys(names)))
+    numbered = _numbered(rows, source)
+    while (found := _told(source, lambda: next(numbered, None))) is not None:
+        number, values = found
+        row = PlacedRow(file, number, renamed(values))
+        if names is None:
+            _check(source, row.values)
+            names = list(values)
+        yield row
+
+
+def _check(source: Source, present: Iterable[str]) -> None:
+    if missing := list(missing_columns(source, present)):
+        raise InputError(*missing)
+
+
+def _numbered(rows: Any, source: Source) -> Iterator[tuple[int, dict[str, Any]]]:
+    limit = source.limit
+    if source.streaming:
+        rows = rows.shuffle(seed=source.seed, buffer_size=BUFFER) if source.shuffle else rows
+        yield from enumerate(rows if limit is None else rows.take(limit), start=1)
+        return
+    if limit is None or limit >= len(rows):
+        yield from enumerate(rows, start=1)
+        return
+    taken = drawn(len(rows), limit, source.seed) if source.shuffle else [True] * limit
+    numbers = [index for index, is_taken in enumerate(taken) if is_taken]
+    yield from zip((index + 1 for index in numbers), rows.select(numbers), strict=True)
+
+
+def _load(source: Source) -> Any:
+    import datasets
+
+    return datasets.load_dataset(
+        source.hub,
+        source.config_name,
+        split=source.split or TRAIN,
+        revision=source.revision,
+        streaming=source.streaming,
+    )
+
+
+def _told(source: Source, work: Callable[[], One]) -> One:
+    """What `work` returns. What `datasets` raises while it works, be it its own, that of its HTTP client or
+    that of any reader of files, becomes an `InputError`."""
+    try:
+        return work()
+    except Exception as error:
+        raise InputError(_fault(source, error)) from error
+
+
+def _fault(source: Source, error: Exception) -> Diagnostic:
+    """What went wrong, at the key of the recipe that it is about."""
+    from datasets.exceptions import DatasetNotFoundError
+
+    text = " ".join(str(error).split())
+    if isinstance(error, DatasetNotFoundError):
+        key = "revision" if text.startswith("Revision") else "path"
+        hint = "check the id; a private or gated dataset needs access and a login: hf auth login"
+        return Diagnostic("no-such-dataset", text, pointer=join(source.at, key), hint=hint)
+    if isinstance(error, ConnectionError):
+        hint = "connect to the hub, load the dataset into the cache before, or name its files"
+        return Diagnostic("hub-unreachable", text, pointer=join(source.at, "path"), hint=hint)
+    there = _listed(text)
+    if text.startswith(("Unknown split", "Bad split")):
+        name = source.split or TRAIN
+        message = f'"{source.hub}" has no split "{name}"'
+        if source.streaming and "[" in name:
+            message = f'"{name}" is a part of a split: a streamed source has whole splits alone'
+        return Diagnostic(
+            "unknown-split", message, pointer=join(source.at, "split"), hint=_hint(name, there, "splits")
+        )
+    if text.startswith(("Config name is missing", "BuilderConfig")):
+        name = source.config_name or ""
+        message = (
+            f'"{source.hub}" has no configuration "{name}"'
+            if name
+            else f'"{source.hub}" has several configurations: "name" says which'
+        )
+        return Diagnostic(
+            "unknown-config",
+            message,
+            pointer=join(source.at, "name"),
+            hint=_hint(name, there, "configurations"),
+        )
+    deepest: BaseException = error.__cause__ or error
+    why = " ".join(str(deepest).split()) or text
+    message = f'"{source.hub}" cannot be loaded: {type(deepest).__name__}: {why}'
+    return Diagnostic("unreadable-dataset", message, pointer=join(source.at, "path"))
+
+
+def _listed(text: str) -> list[str]:
+    """The names that a message of `datasets` lists: "… Available: ['a', 'b']"."""
+    lists = re.findall(r"\[([^\[\]]*)\]", text)
+    return re.findall(r"'([^']*)'", lists[-1]) if lists else []
+
+
+def _hint(name: str, there: list[str], what: str) -> str | None:
+    if not there:
+        return None
+    return did_you_mean(name, there) or f"{what} there: {', '.join(there)}"

@@ -1,0 +1,121 @@
+"""Which rows of the files of a source count: its splits, their slices, and `limit` rows of these."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.recipe.data_files import named_splits
+from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.plan import Source
+from ptspec.recipe.splits import ALL, TRAIN, Slice, parse
+from ptspec.recipe.text import join
+
+Paths = tuple[Path, ...]
+Count = Callable[[Paths], int]
+One = TypeVar("One")
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Rows `start` to `stop` (None: the last) of `paths`, counted from 0 over all of them."""
+
+    paths: Paths
+    start: int = 0
+    stop: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return not self.start and self.stop is None
+
+
+def stretches(source: Source, count: Count) -> tuple[Stretch, ...]:
+    """The rows that the splits of a local source are. `count` gives the number of rows in files; it is called
+    where a bound depends on it. Raises `InputError` where a split is not there."""
+    if source.split is None:
+        return (Stretch(source.paths),)
+    splits = _splits(source)
+    return tuple(_stretch(source, one, splits, count) for one in _slices(source, splits))
+
+
+def is_whole(source: Source) -> bool:
+    """Whether the rows of a local source are all those of its files, each once."""
+    if source.limit is not None:
+        return False
+    if source.split is None:
+        return True
+    slices = _slices(source, _splits(source))
+    return all(one.is_whole for one in slices) and len(slices) == len({one.split for one in slices})
+
+
+def limited(source: Source, rows: Iterator[One], count: Callable[[], int]) -> Iterator[One]:
+    """`limit` of these rows: the first, or with `shuffle` those that the seed draws, in their order. `count`
+    gives how many there are."""
+    if source.limit is None:
+        return rows
+    if source.shuffle:
+        return (
+            row
+            for row, is_drawn in zip(rows, drawn(count(), source.limit, source.seed), strict=False)
+            if is_drawn
+        )
+    return islice(rows, min(source.limit, sys.maxsize))
+
+
+def drawn(rows: int, limit: int, seed: int) -> Iterator[bool]:
+    """For each of so many rows whether it is among the `limit` that the seed draws, all sets being alike
+    likely; ends with the last of these.
+
+    Knuth's selection sampling (The Art of Computer Programming, volume 2, algorithm 3.4.2S): no list of rows
+    is kept, and of Python's generator only `random` is used, which gives the same numbers in each version.
+    """
+    uniform = random.Random(seed).random
+    missing = min(limit, rows)
+    for left in range(rows, 0, -1):
+        if not missing:
+            return
+        is_drawn = uniform() * left < missing
+        missing -= is_drawn
+        yield is_drawn
+
+
+def _splits(source: Source) -> Mapping[str, Paths]:
+    if source.splits:
+        return source.splits
+    told = named_splits([(path.name, path) for path in source.paths])
+    return {TRAIN: source.paths} | told if len(source.paths) == 1 or not told else told
+
+
+def _slices(source: Source, splits: Iterable[str]) -> tuple[Slice, ...]:
+    if source.split == ALL:
+        return tuple(map(Slice, splits))
+    try:
+        return parse(source.split or TRAIN)
+    except ValueError as error:
+        raise InputError(_fault(source, "invalid-split", str(error))) from None
+
+
+def _stretch(source: Source, one: Slice, splits: Mapping[str, Paths], count: Count) -> Stretch:
+    paths = splits.get(one.split)
+    if paths is None:
+        hint = did_you_mean(one.split, splits) or f"splits there: {listed(splits)}"
+        raise InputError(_fault(source, "unknown-split", f'no file is of the split "{one.split}"', hint))
+    if one.is_whole:
+        return Stretch(paths)
+    if not one.needs_count:
+        stop = one.stop if one.stop is None else min(one.stop, sys.maxsize)
+        return Stretch(paths, min(one.start or 0, sys.maxsize), stop)
+    try:
+        return Stretch(paths, *one.bounds(count(paths)))
+    except ValueError as error:
+        raise InputError(_fault(source, "invalid-split", str(error))) from None
+
+
+def _fault(source: Source, code: str, message: str, hint: str | None = None) -> Diagnostic:
+    return Diagnostic(code, message, pointer=join(source.at, "split"), hint=hint)
