@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ptspec.data.checks.bad_rows import too_many
 from ptspec.data.checks.fault import Fault, Tally
 from ptspec.data.checks.row_checks import RowChecker, Use, row_checker
-from ptspec.data.layouts.convert import Reading, to_trl, unpadded
+from ptspec.data.layouts.convert import Reading, to_trl
 from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
 from ptspec.data.layouts.table import CHATS, Layout, layout_for, wanted
-from ptspec.data.readers.placed import PlacedRow, shown
-from ptspec.data.readers.scan import read_rows
+from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.readers.scan import items_of, rows_of
 from ptspec.diagnostics import Diagnostic, InputError, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import AnySource, Concat, Mix, OnBadRow, Source, Until
@@ -102,24 +102,6 @@ def load_evaluation(
     return [evaluation_row(row.values, reading) for row, _ in _sound(source, loading)]
 
 
-def rows_of(source: Source) -> Iterator[PlacedRow]:
-    """The rows of a source, local or of the hub."""
-    if source.hub is None:
-        yield from read_rows(source)
-        return
-    import datasets
-
-    rows = datasets.load_dataset(
-        source.hub, source.config_name, split=source.split or "train", streaming=source.streaming
-    )
-    if source.columns:
-        rows = rows.rename_columns({old: new for new, old in source.columns.items()})
-    if source.limit is not None:
-        rows = rows.take(source.limit)
-    for number, row in enumerate(rows, start=1):
-        yield PlacedRow(Path(source.hub), number, unpadded(row))
-
-
 def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
     """Lists the rows that were left out, one JSON object a line."""
     lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
@@ -169,7 +151,13 @@ def _sound(source: Source, loading: Loading) -> Iterator[tuple[PlacedRow, list[d
     tally, checker, layout = Tally(), None, None
     left_out_before = len(loading.left_out)
     kind = loading.use.rows
-    for placed in rows_of(source):
+    for placed in items_of(source):
+        if isinstance(placed, Unreadable):
+            if source.on_bad_row is OnBadRow.STOP:
+                raise InputError(unreadable(placed, source.at))
+            tally.rows += 1
+            loading.left_out.append(LeftOut(shown(placed.file), placed.line, "malformed-row", placed.reason))
+            continue
         if checker is None:
             present = frozenset(placed.values)
             checker = row_checker(loading.use, present, reading_of(source))

@@ -13,7 +13,7 @@ import pytest
 from ptspec.data.checks import ranges
 from ptspec.data.readers.compression import kind_of
 from ptspec.data.readers.placed import PlacedRow, Unreadable
-from ptspec.data.readers.scan import READERS, is_padded, notes, read_rows, rows_of, scan
+from ptspec.data.readers.scan import READERS, notes, read_rows, rows_of, scan
 from ptspec.diagnostics import InputError, Severity
 from ptspec.recipe.places import DATA_FORMATS
 from ptspec.recipe.plan import Source
@@ -239,10 +239,15 @@ def test_a_table_compressed_as_a_whole_is_told(tmp_path):
     assert isinstance(fault, Unreadable) and fault.hint == "decompress it"
 
 
-def test_rows_that_arrow_made_are_known_as_padded(tmp_path):
-    padded = {name for name in FILES if is_padded(Source("a", ()), tmp_path / name)}
-    assert padded == {"d.parquet", "stream.arrow", "file.arrow", "d.feather"}
-    assert is_padded(Source("a", (), hub="some/rows"), tmp_path / "some/rows")
+def test_what_arrow_adds_to_the_structs_of_chats_goes(tmp_path):
+    rows = [
+        {"messages": [{"role": "user", "content": "q"}], "kwargs": {"n": 1}},
+        {"messages": [{"role": "user", "content": "r", "name": "Mira"}], "kwargs": {"m": 2}},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "d.parquet")
+    found = [row.values for row in scan(source(tmp_path / "d.parquet"))]
+    assert [row["messages"] for row in found] == [row["messages"] for row in rows]
+    assert found[0]["kwargs"] == {"n": 1, "m": None}  # as the file has it
 
 
 def test_columns_are_renamed_and_the_limit_counts_over_files(tmp_path):

@@ -19,12 +19,12 @@ from ptspec.data.checks.row_checks import LayoutChecker, RowChecker, Use, row_ch
 from ptspec.data.checks.unused_columns import unused_columns
 from ptspec.data.layouts.convert import Reading, label_of
 from ptspec.data.layouts.table import layout_for
+from ptspec.data.readers.columns import missing_columns
 from ptspec.data.readers.jsonl import plain_object
 from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
-from ptspec.data.readers.scan import row_of, scan
+from ptspec.data.readers.scan import notes, row_of, scan
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Rows
-from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import OnBadRow, Source
 
 Items = list[PlacedRow | Unreadable]
@@ -113,8 +113,10 @@ class SourcePass:
             offsets[part.file] = offset + part.last
         if malformed > SHOWN_LINES:
             yield _and_more(self.source, malformed)
+        yield from notes(self.source)
         if first is not None:
-            yield from _unrenamed(self.source, frozenset(first.values))
+            placed = (item for item in self.seen.first if isinstance(item, PlacedRow))
+            yield from missing_columns(self.source, {name for item in placed for name in item.values})
             yield from unused_columns(self.source, self.uses, self.seen.columns)
         for path, tally in tallies.items():
             yield from map(self._with_bound, tally.diagnostics(path, self.source.at))
@@ -290,16 +292,6 @@ def _moved(item: PlacedRow | Unreadable, offset: int) -> PlacedRow | Unreadable:
     if isinstance(item, PlacedRow):
         return item._replace(line=item.line + offset)
     return replace(item, line=item.line + offset)
-
-
-def _unrenamed(source: Source, present: frozenset[str]) -> Iterator[Diagnostic]:
-    """Columns to rename that the first row has not."""
-    there = sorted(source.columns.get(name, name) for name in present)
-    for new, old in source.columns.items():
-        if new not in present:
-            message = f'"columns" takes "{new}" from "{old}", and the data has no column "{old}"'
-            hint = did_you_mean(old, there) or f"columns there: {listed(there)}"
-            yield Diagnostic("missing-column", message, None, f"{source.at}/columns/{new}", hint)
 
 
 def _and_more(source: Source, malformed: int) -> Diagnostic:

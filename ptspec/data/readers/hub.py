@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ptspec.data.layouts.convert import unpadded
 from ptspec.data.readers.columns import missing_columns, renamer
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.data.readers.selection import drawn
@@ -37,7 +38,7 @@ def hub_rows(source: Source) -> Iterator[PlacedRow]:
     numbered = _numbered(rows, source)
     while (found := _told(source, lambda: next(numbered, None))) is not None:
         number, values = found
-        row = PlacedRow(file, number, renamed(values))
+        row = PlacedRow(file, number, unpadded(renamed(values)))
         if names is None:
             _check(source, row.values)
             names = list(values)

@@ -14,6 +14,7 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
+from ptspec.data.layouts.convert import unpadded
 from ptspec.data.readers.columnar import count_parquet, read_arrow, read_parquet
 from ptspec.data.readers.columns import missing_columns, renamer
 from ptspec.data.readers.compression import kind_of, read_errors
@@ -46,6 +47,7 @@ COUNTERS: dict[str, Callable[[Path], int]] = {
 """What counts the items of a file faster than by reading them."""
 
 PADDED = (".parquet", ".arrow", ".feather")
+"""Where one row's dict has a key, those of all rows have it: Arrow puts None for what a row does not say."""
 
 
 def scan(source: Source) -> Iterator[Item]:
@@ -56,12 +58,16 @@ def scan(source: Source) -> Iterator[Item]:
     """
     taken = stretches(source, _count)
     rows = limited(source, chain.from_iterable(map(_stretch, taken)), partial(_total, taken))
-    if not source.columns:
+    padded = any(kind_of(path) in PADDED for path in source.paths)
+    if not source.columns and not padded:
         yield from rows
         return
     renamed = renamer(source.columns)
     for item in rows:
-        yield item._replace(values=renamed(item.values)) if isinstance(item, PlacedRow) else item
+        if isinstance(item, PlacedRow):
+            values = renamed(item.values)
+            item = item._replace(values=unpadded(values) if kind_of(item.file) in PADDED else values)
+        yield item
 
 
 def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
@@ -77,6 +83,11 @@ def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
 def rows_of(source: Source) -> Iterator[PlacedRow]:
     """The rows of a source, local or of the hub. Raises `InputError` as `read_rows` and `hub_rows` do."""
     return read_rows(source) if source.hub is None else hub_rows(source)
+
+
+def items_of(source: Source) -> Iterator[Item]:
+    """As `rows_of`, lines that are no row among them."""
+    return scan(source) if source.hub is None else hub_rows(source)
 
 
 def read_rows(source: Source) -> Iterator[PlacedRow]:
@@ -108,12 +119,6 @@ def notes(source: Source) -> Iterator[Diagnostic]:
         more = f" (and so in {len(paths) - 1} more files)" if len(paths) > 1 else ""
         where = Location(shown(paths[0]))
         yield replace(note, message=f"{note.message}{more}", location=where, pointer=source.at)
-
-
-def is_padded(source: Source, file: Path) -> bool:
-    """Whether Arrow made the rows of `file`, a file of `source`: where one row's dict has a key, those of all
-    rows have it, with None for what the row does not say."""
-    return source.hub is not None or kind_of(file) in PADDED
 
 
 def content_hash(source: Source) -> str:
