@@ -158,7 +158,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     rewards = sections.rewards(value.get("rewards") or {}, places, methods, findings)
     judges = sections.judges(value.get("judges") or {}, places, names.rewards, findings)
     compute = sections.compute(value.get("compute") or {})
-    resolved = _stages(value, names, places, findings)
+    resolved = _stages(value, names, model, places, findings)
     for stage in resolved:
         config_rules.stage_rules(stage, data, compute, findings)
     name = _name(value, path, findings)
@@ -187,9 +187,11 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     )
 
 
-def _stages(value: Value, names: Names, places: Places, findings: Findings) -> tuple[Stage, ...]:
+def _stages(
+    value: Value, names: Names, model: ModelSpec | None, places: Places, findings: Findings
+) -> tuple[Stage, ...]:
     given, adapter = value.get("stages") or (), value.get("adapter") or {}
-    resolved = stages(given, adapter, names, places, findings)
+    resolved = stages(given, adapter, names, model, places, findings)
     checks = rules.stage_checks(given, names.rewards, findings)
     rules.unused(adapter, resolved, findings)
     return tuple(replace(stage, checks=checks[stage.name]) for stage in resolved)
