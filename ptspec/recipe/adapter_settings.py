@@ -45,8 +45,8 @@ def unlike(incoming: Lora, own: Lora, shape: GetShape) -> list[str]:
 def unlike_saved(saved: Lora, own: Lora, shape: GetShape) -> list[str]:
     """The fields that `own` gives and in which it differs from a config that PEFT saved.
 
-    PEFT saves the names of modules where a recipe says "all-linear"; where the model's shape is not known, that
-    list is taken to be the same.
+    PEFT saves the names of modules where a recipe says "all-linear"; where the model's shape is not known,
+    that list is taken to be the same.
     """
     if "r" not in saved or saved.get("peft_type", "LORA") != "LORA":
         return ["r"]

@@ -18,7 +18,10 @@ from ptspec.recipe.text import join
 
 Value = dict[str, Any]
 
-BEYOND = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
+BEYOND = (
+    *("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters"),
+    *("lora_bias", "alora_invocation_tokens"),
+)
 """Fields of LoraConfig that make an adapter more than low-rank updates of linear layers."""
 
 

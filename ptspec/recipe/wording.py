@@ -1,7 +1,8 @@
 """jsonschema's errors in words for people: what is wrong at which place, and what to write instead.
 
 Knows the vocabulary of the shipped schemas: `title` names an object ("a stage", "DPOConfig"), `x-owned`
-gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed.
+gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed,
+`x-forms` values with a part that varies, `x-refused` values that cannot work here and why.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ _KINDS = {
     "object": "an object {…}",
     "null": "null",
 }
+_NUMBERS = {"number", "integer"}
 _SWITCHES = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _BOUNDS = {
     "minimum": "at least",
@@ -101,6 +103,8 @@ def _fault(
 def _wrong_type(error: Complaint, document: Document) -> Diagnostic:
     wanted = error.validator_value
     kinds = [wanted] if isinstance(wanted, str) else list(wanted)
+    if isinstance(error.instance, int) and not isinstance(error.instance, bool) and _NUMBERS & set(kinds):
+        return _fault("out-of-range", "beyond what 64 bits hold", error, document)
     words = " or ".join(_KINDS[kind] for kind in kinds)
     return _fault("wrong-type", f"not {words}", error, document, _write_instead(error, kinds))
 
@@ -110,7 +114,7 @@ def _write_instead(error: Complaint, kinds: list[str]) -> str | None:
     if isinstance(value, str):
         if "boolean" in kinds and value.lower() in _SWITCHES:
             return f"write {_SWITCHES[value.lower()]}, without quotes"
-        if {"number", "integer"} & set(kinds) and _is_number(value):
+        if _NUMBERS & set(kinds) and _is_number(value):
             return f"write {value}, without quotes"
         if "object" in kinds and isinstance(schema, dict) and schema.get("title") == "a source":
             return f'write {{"path": {json.dumps(value, ensure_ascii=False)}}}'
@@ -135,11 +139,13 @@ def _is_number(text: str) -> bool:
 
 
 def _not_one_of(error: Complaint, document: Document) -> Diagnostic:
-    allowed = [value for value in error.validator_value if value is not None]
+    schema = _schema(error)
+    allowed = [value for value in (*error.validator_value, *schema.get("x-forms", ())) if value is not None]
     near = did_you_mean(error.instance, map(str, allowed)) if isinstance(error.instance, str) else None
+    near = schema.get("x-refused", {}).get(error.instance, near) if isinstance(error.instance, str) else near
     if list(error.absolute_path)[-1:] == ["method"]:
         near = METHODS_ELSEWHERE.get(str(error.instance).lower(), near)
-    choice = "one of " + listed((str(value) for value in allowed), 40)
+    choice = "one of " + listed((value if isinstance(value, str) else shown(value) for value in allowed), 40)
     pointer = _pointer(error)
     message = f"{subject(pointer)} is {shown(error.instance)}, which is none of its values"
     notes = (choice,) if near and len(allowed) <= 12 else ()
