@@ -51,7 +51,7 @@ def unlike_saved(saved: Lora, own: Lora, shape: GetShape) -> list[str]:
     if "r" not in saved or saved.get("peft_type", "LORA") != "LORA":
         return ["r"]
     given = {name: saved[name] for name in (*own, *TARGETS) if name in saved}
-    mine = {name: saved[name] for name in TARGETS if name in saved} | own
+    mine = {**{name: saved[name] for name in TARGETS if name in saved}, **own}
     if str(own.get("target_modules")).lower() == targets.ALL_LINEAR and shape() is None:
         given["target_modules"] = own["target_modules"]
     return unlike(given, mine, shape)

@@ -21,7 +21,7 @@ from ptspec.recipe.places import Places
 from ptspec.recipe.plan import AnySource, ModelSpec, Plan, Source, Stage
 from ptspec.recipe.schema import check, in_file_order
 from ptspec.recipe.stages import stages
-from ptspec.recipe.text import at
+from ptspec.recipe.text import at, split
 from ptspec.secrets import secret_in, strings_in
 
 VERSION = 1
@@ -128,16 +128,12 @@ def _usable(document: Document, faults: Sequence[Diagnostic]) -> Value:
         if not fault.pointer or fault.code in ("missing-key", "duplicate-key"):
             continue
         above, _, _ = fault.pointer.rpartition("/")
-        parent, key = at(value, above), _last_step(fault.pointer)
+        parent, key = at(value, above), split(fault.pointer)[-1]
         if isinstance(parent, dict):
             parent.pop(key, None)
         elif isinstance(parent, list) and key.isdecimal() and int(key) < len(parent):
             parent[int(key)] = None
     return value
-
-
-def _last_step(pointer: str) -> str:
-    return pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
 
 
 def _plain(value: Any) -> Any:
@@ -162,7 +158,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     for stage in resolved:
         config_rules.stage_rules(stage, data, compute, findings)
     name = _name(value, path, findings)
-    evaluation = rules.evaluation(value.get("eval"), names, findings)
+    evaluation = rules.evaluation(value.get("eval"), names, places, findings)
     rules.trained_rewards(resolved, rewards, judges, findings)
     rules.reward_names(names.rewards, findings)
     rules.held_out(evaluation, resolved, findings)
