@@ -62,6 +62,8 @@ class Method:
     `reference_unless_zero` names the config field that switches it off at 0 (and at TRL's default).
     `defaults` are config values this method takes where the recipe is silent and TRL's default does
     not fit; each needs its reason in a comment where it is set.
+    `starter` is the config that `pt init` writes: for LoRA, so about ten times the learning rate of full
+    fine-tuning.
     `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
     """
 
@@ -76,6 +78,7 @@ class Method:
     reference: bool
     headline: tuple[Headline, ...]
     paper: str
+    starter: Mapping[str, object]
     guide: Guide
     defaults: Mapping[str, object] = field(default_factory=dict)
     owned: Mapping[str, str] = field(default_factory=dict)

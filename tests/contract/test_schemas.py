@@ -96,9 +96,10 @@ def test_ranges_are_about_fields_that_exist(name):
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
-def test_the_fields_a_guide_names_exist(name):
+def test_the_fields_a_guide_names_and_a_starter_sets_exist(name):
     fields = json.loads((SCHEMAS / f"trl/{name}.schema.json").read_text("utf-8"))["properties"]
-    assert set(methods.get(name).guide.fields) - set(fields) == set()
+    method = methods.get(name)
+    assert {*method.guide.fields, *method.starter} - set(fields) == set()
 
 
 def test_ranges_of_all_trainers_are_about_fields_that_exist():
