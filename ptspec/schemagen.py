@@ -27,6 +27,9 @@ from ptspec.methods.owned import owned
 SCHEMAS = Path(__file__).parent.parent / "schemas"
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
+LARGEST = 2**53 - 1
+"""Of an integer: what every reader of JSON takes exactly (RFC 8259, section 6)."""
+
 Schema = dict[str, Any]
 
 _JSON_TYPES: dict[Any, str] = {
@@ -41,15 +44,29 @@ _JSON_TYPES: dict[Any, str] = {
 
 _ORDER = ("boolean", "integer", "number", "string", "array", "object", "null")
 
+_PATTERN: Schema = {
+    "type": ["object", "null"],
+    "properties": {"$comment": True},
+    "additionalProperties": {"type": "integer", "minimum": 1},
+}
+
 # Where the annotation is looser than what the class takes, or says nothing.
 _CORRECTIONS: dict[str, Schema] = {
     "DPOConfig.loss_type": {"type": ["string", "array"], "items": {"type": "string"}},
     "GRPOConfig.scale_rewards": {"type": ["string", "boolean"]},
     "SFTConfig.truncation_mode": {"type": "string", "enum": ["keep_start"]},
-    "LoraConfig.init_lora_weights": {"type": ["boolean", "string"]},
+    "LoraConfig.rank_pattern": _PATTERN,
+    "LoraConfig.alpha_pattern": _PATTERN,
     "BitsAndBytesConfig.bnb_4bit_compute_dtype": {"type": ["string", "null"]},
     "BitsAndBytesConfig.bnb_4bit_quant_storage": {"type": ["string", "null"]},
     "BitsAndBytesConfig.llm_int8_skip_modules": {"type": ["array", "null"], "items": {"type": "string"}},
+}
+
+_DATA_PASS = "needs a pass over data before the adapter is put on, which is not made here"
+
+# Values that the annotation allows and that cannot work here, and why.
+_REFUSED: dict[str, dict[str, str]] = {
+    "LoraConfig.init_lora_weights": {"eva": f"EVA {_DATA_PASS}", "corda": f"CorDA {_DATA_PASS}"},
 }
 
 # Set by the interpreter or by PEFT itself, or not for training a causal language model.
@@ -61,6 +78,14 @@ _LORA_OWNED = {
     "base_model_name_or_path": "goes to /model/path",
     "revision": "goes to /model/revision",
     "inference_mode": "a stage trains its adapter; leave it out",
+    "eva_config": f"EVA {_DATA_PASS}",
+    "corda_config": f"CorDA {_DATA_PASS}",
+    "lora_ga_config": f"LoRA-GA {_DATA_PASS}",
+    "kasa_config": "KaSA needs terms in the loss that no trainer here has",
+    "monteclora_config": "MonteCLoRA needs a term in the loss that no trainer here has",
+    "arrow_config": "Arrow routes between adapters that are trained already",
+    "use_bdlora": "BD-LoRA cannot be merged or stacked here; leave it out",
+    "runtime_config": "PEFT does not save it; leave it out",
 }
 # Keys of a recipe's adapter that stand beside the LoraConfig fields; recipe.schema.json describes them.
 _BESIDE_LORA = ("use_lora", "use_qlora", "quantization")
@@ -75,6 +100,8 @@ def schema_of(hint: Any) -> Schema | None:
         return _union([schema for arg in arguments if (schema := schema_of(arg)) is not None])
     if origin is typing.Literal:
         return _enumeration(list(arguments))
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+        return _nested(hint)
     if isinstance(hint, type) and issubclass(hint, Enum):
         return _enumeration([member.value for member in hint])
     if origin is list:
@@ -88,7 +115,8 @@ def schema_of(hint: Any) -> Schema | None:
         }
     if origin is dict or origin is Mapping:
         values = schema_of(arguments[1])
-        return {"type": "object", **({"additionalProperties": values} if values else {})}
+        typed = {"properties": {"$comment": True}, "additionalProperties": values} if values else {}
+        return {"type": "object", **typed}
     return {"type": _JSON_TYPES[hint]} if hint in _JSON_TYPES else None
 
 
@@ -100,6 +128,20 @@ def _items(arguments: tuple[Any, ...]) -> Schema:
 def _enumeration(values: list[Any]) -> Schema:
     kinds = list(dict.fromkeys(_JSON_TYPES[type(value)] for value in values))
     return {"type": kinds[0] if len(kinds) == 1 else kinds, "enum": values}
+
+
+def _nested(config: type) -> Schema:
+    """A config within a config: an object with its fields."""
+    fields = {
+        name: {**schema, **_shown_default(default), **({"description": text} if text else {})}
+        for name, schema, default, text in fields_of(config)
+    }
+    return {
+        "type": "object",
+        "title": config.__name__,
+        "additionalProperties": False,
+        "properties": {"$comment": True, **fields},
+    }
 
 
 def _union(members: list[Schema]) -> Schema | None:
@@ -116,7 +158,7 @@ def _union(members: list[Schema]) -> Schema | None:
         merged["enum"] += [None] if "null" in merged["type"] else []
     elif any(enums) and not plain_string:
         merged["enum"] = [value for enum in enums for value in enum or []] + [True, False]
-    for keyword in ("items", "additionalProperties", "minItems", "maxItems"):
+    for keyword in ("title", "properties", "items", "additionalProperties", "minItems", "maxItems"):
         found = [member[keyword] for member in members if keyword in member]
         if len(found) == 1:
             merged[keyword] = found[0]
@@ -144,7 +186,36 @@ def fields_of(config: type) -> Iterator[tuple[str, Schema, Any, str]]:
         if "choices" in field.metadata and "enum" not in schema and key not in _CORRECTIONS:
             null = [None] if "null" in schema["type"] else []
             schema = {**schema, "enum": [*field.metadata["choices"], *null]}
-        yield field.name, schema, _default(field), str(field.metadata.get("help") or "")
+        schema = _open_values(schema, _REFUSED.get(key, {}))
+        yield field.name, _bounded(schema), _default(field), str(field.metadata.get("help") or "")
+
+
+def _open_values(schema: Schema, refused: Mapping[str, str]) -> Schema:
+    """`schema` without the values in `refused`; of a value such as "niter_[number]", any that fits it."""
+    values = [value for value in schema.get("enum", ()) if value not in refused]
+    forms = [value for value in values if isinstance(value, str) and "[" in value]
+    if not (forms or refused):
+        return schema
+    # An enum in "else", and not a pattern for all: one that is misspelt is told by the nearest value.
+    pattern = "|".join(re.sub(r"\[[^]]*]", "[0-9]+", form) for form in forms)
+    plain = [value for value in values if value not in forms]
+    closed = {"enum": plain, "x-forms": forms, "x-refused": refused}
+    rest = {key: value for key, value in schema.items() if key != "enum"}
+    return {**rest, "if": {"type": "string", "pattern": f"^({pattern})$"}, "else": closed}
+
+
+def _bounded(schema: Schema) -> Schema:
+    """`schema` with a largest value for every integer that has none."""
+    bounded = {
+        key: _bounded(value)
+        if isinstance(value, dict) and key in ("items", "additionalProperties")
+        else value
+        for key, value in schema.items()
+    }
+    kinds = schema.get("type", ())
+    if "integer" in ([kinds] if isinstance(kinds, str) else kinds) and "enum" not in schema:
+        bounded.setdefault("maximum", LARGEST)
+    return bounded
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:
@@ -162,7 +233,7 @@ def _arguments_of(config: type) -> Iterator[tuple[str, Schema, Any, str]]:
         schema = _CORRECTIONS.get(f"{config.__name__}.{name}") or {
             "type": _JSON_TYPES[type(parameter.default)]
         }
-        yield name, schema, parameter.default, helps.get(name, "")
+        yield name, _bounded(schema), parameter.default, helps.get(name, "")
 
 
 def _docstring_arguments(doc: str) -> dict[str, str]:

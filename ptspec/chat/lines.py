@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ptspec.chat.session import Session, TellVoice, Turn
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.recipe.places import from_home
 
 HELP = """\
 /system TEXT   a system message, and a new conversation under it; without TEXT none
@@ -91,7 +92,7 @@ def _command(session: Session, name: str, text: str, screen: Screen) -> bool:
 def _file(text: str) -> Path:
     if not text:
         raise InputError(Diagnostic("wrong-usage", "/save takes the name of a file"))
-    return Path(text).expanduser()
+    return from_home(text)
 
 
 def _unknown(name: str) -> Diagnostic:

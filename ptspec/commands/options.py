@@ -19,7 +19,11 @@ from ptspec.secrets import blotted
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="PATH=VALUE", help="Override a value: stages.dpo.config.beta=0.2"),
+    typer.Option(
+        "--set",
+        metavar="PATH=VALUE",
+        help="Override a value: stages.dpo.config.beta=0.2; a key with dots in double quotes.",
+    ),
 ]
 
 

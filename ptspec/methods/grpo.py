@@ -21,6 +21,7 @@ METHOD = Method(
         Headline("kl", "KL", ".3f"),
     ),
     paper="Shao et al. 2024, arXiv 2402.03300",
+    starter={"learning_rate": 2e-5, "per_device_train_batch_size": 8, "num_generations": 8, "max_steps": 100},
     guide=Guide(
         after="sft",
         when="After SFT, when a program (or a reward model) can score any answer.",

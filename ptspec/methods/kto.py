@@ -18,6 +18,7 @@ METHOD = Method(
         Headline("kl", "KL"),
     ),
     paper="Ethayarajh et al. 2024, arXiv 2402.01306",
+    starter={"learning_rate": 2e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
     guide=Guide(
         after="sft",
         when="After SFT, when single answers are marked good or bad and there are no pairs.",

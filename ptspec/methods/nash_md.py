@@ -28,6 +28,7 @@ METHOD = Method(
         "ref_model_sync_steps": "the reference is the policy that came in, and stays",
     },
     paper="Munos et al. 2023, arXiv 2312.00886",
+    starter={"learning_rate": 2e-5, "per_device_train_batch_size": 8, "num_generations": 8, "max_steps": 100},
     guide=Guide(
         after="sft",
         when=(

@@ -19,6 +19,7 @@ METHOD = Method(
         Headline("rewards/accuracies", "reward accuracy"),
     ),
     paper="Hong et al. 2024, arXiv 2403.07691",
+    starter={"learning_rate": 5e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
     guide=Guide(
         after="base",
         when="In place of SFT and DPO, when you have pairs and want one stage from the base.",

@@ -64,6 +64,8 @@ class Method:
     not fit; each needs its reason in a comment where it is set.
     `renders_rows`: whether TRL's trainer hands a row's tools and chat_template_kwargs to the chat template;
     of another we render the rows.
+    `starter` is the config that `pt init` writes: for LoRA, so about ten times the learning rate of full
+    fine-tuning.
     `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
     """
 
@@ -78,6 +80,7 @@ class Method:
     reference: bool
     headline: tuple[Headline, ...]
     paper: str
+    starter: Mapping[str, object]
     guide: Guide
     defaults: Mapping[str, object] = field(default_factory=dict)
     owned: Mapping[str, str] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from ptspec.model.base import Base
 from ptspec.model.classifier import HEAD, TASK, classifier_over, draw_head
 from ptspec.recipe.handovers import beyond_low_rank
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
+from ptspec.recipe.text import join
 from ptspec.run.artifact import Artifact
 
 Restore = Callable[[], None]
@@ -91,7 +92,7 @@ def _no_classifier(base: Base, stage: Stage) -> Diagnostic:
     kind = type(base.model).__name__
     message = f'stage "{stage.name}": transformers has no scoring head over a {kind}'
     hint = "train the reward model over another architecture"
-    return Diagnostic("no-reward-head", message, pointer=f"{stage.at}/method", hint=hint)
+    return Diagnostic("no-reward-head", message, pointer=join(stage.at, "method"), hint=hint)
 
 
 def _full(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
@@ -182,7 +183,7 @@ def _reward_from_adapter(stage: Stage) -> Diagnostic:
     return Diagnostic(
         "reward-from-adapter",
         f'the reward stage "{stage.name}" cannot start from an adapter: its head goes over whole weights',
-        pointer=f"{stage.at}/from",
+        pointer=join(stage.at, "from"),
         hint='leave "from" out (the base), or start from a stage with full weights',
     )
 
@@ -192,7 +193,7 @@ def _cannot_sum(stage: Stage) -> Diagnostic:
         "cannot-merge",
         f'stage "{stage.name}" cannot merge over 4-bit weights: what it saves must be a sum of plain LoRA '
         "adapters (no DoRA, no modules_to_save)",
-        pointer=f"{stage.at}/handover",
+        pointer=join(stage.at, "handover"),
         hint='use "continue" with the adapter settings of the incoming one',
     )
 
@@ -202,7 +203,7 @@ def _cannot_stack(stage: Stage) -> Diagnostic:
         "cannot-stack",
         f'stage "{stage.name}" cannot stack its adapter: both must be plain LoRA (no DoRA, no '
         "modules_to_save, init_lora_weights left at its default)",
-        pointer=f"{stage.at}/handover",
+        pointer=join(stage.at, "handover"),
         hint='use "merge", or "continue" with the adapter settings of the incoming one',
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ptspec.recipe.adapter_rules import check_adapter
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.plan import AdapterSpec
 from ptspec.recipe.text import join
@@ -31,6 +32,11 @@ def adapter_spec(common: Value, own: Value | None, at: str, findings: Findings) 
             key=True,
         )
     lora = {key: value for key, value in merged.items() if key not in _SWITCHES}
+    if use_lora:
+        mine = own or {}
+        check_adapter(
+            lora, use_qlora, lambda name: join(where if name in mine else "/adapter", name), findings
+        )
     return AdapterSpec(
         use_lora, use_qlora, lora if use_lora else {}, quantization if use_qlora else {}, where
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.methods.types import Method, Yields
+from ptspec.recipe.adapter_settings import unlike, unlike_saved
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
 from ptspec.recipe.names import Chain
@@ -17,7 +18,10 @@ from ptspec.recipe.text import join
 
 Value = dict[str, Any]
 
-BEYOND = ("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters")
+BEYOND = (
+    *("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters"),
+    *("lora_bias", "alora_invocation_tokens"),
+)
 """Fields of LoraConfig that make an adapter more than low-rank updates of linear layers."""
 
 
@@ -47,21 +51,21 @@ def handover(
             message = f'"handover" is given, but no adapter comes in from "{parent}"'
             findings.error("no-adapter", join(at, "handover"), message, "leave it out", key=True)
         return asked
-    unlike = _unlike(incoming, own, parent, chain)
+    differing = _unlike(incoming, own, parent, chain)
     if method.yields is Yields.REWARD_MODEL:
         message = f'the reward stage "{name}" cannot start from an adapter: its head goes over whole weights'
         hint = 'leave "from" out (the base), or start from a stage with full weights'
         findings.error("reward-from-adapter", join(at, "from"), message, hint)
         return Handover.MERGE
-    chosen = asked or _default(own, unlike)
+    chosen = asked or _default(own, differing)
     if asked is not None:
-        _check_handover(name, asked, own, unlike, at, findings)
+        _check_handover(name, asked, own, differing, at, findings)
     _check_sum(name, chosen, incoming, own, at, findings)
     return chosen
 
 
-def _default(own: AdapterSpec, unlike: list[str]) -> Handover:
-    if not unlike:
+def _default(own: AdapterSpec, differing: list[str]) -> Handover:
+    if not differing:
         return Handover.CONTINUE
     return Handover.STACK if own.use_qlora else Handover.MERGE
 
@@ -74,14 +78,14 @@ def _may_bring_adapter(parent: str, chain: Chain) -> bool:
 
 
 def _check_handover(
-    name: str, asked: Handover, own: AdapterSpec, unlike: list[str], at: str, findings: Findings
+    name: str, asked: Handover, own: AdapterSpec, differing: list[str], at: str, findings: Findings
 ) -> None:
     where = join(at, "handover")
     if asked is not Handover.MERGE and not own.use_lora:
         message = f'"{asked.value}" needs an adapter to train, and stage "{name}" has use_lora false'
         findings.error("handover-mismatch", where, message, 'use "merge", or set "use_lora": true')
-    elif asked is Handover.CONTINUE and unlike:
-        fields = listed(f'"{field}"' for field in unlike)
+    elif asked is Handover.CONTINUE and differing:
+        fields = listed(f'"{field}"' for field in differing)
         message = f'stage "{name}" cannot continue the incoming adapter: its settings differ in {fields}'
         findings.error("handover-mismatch", where, message, 'give the same settings, or use "merge"')
 
@@ -167,11 +171,8 @@ def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) 
     if not own.use_lora:
         return ["use_lora"]
     if parent not in chain.done:
-        # A saved config spells out every field, and module names where a recipe says "all-linear".
-        fields = {key: value for key, value in own.lora.items() if value != "all-linear"}
-        return [key for key, value in fields.items() if incoming.lora.get(key) != value]
-    names = dict.fromkeys((*own.lora, *incoming.lora))
-    found = [name for name in names if incoming.lora.get(name) != own.lora.get(name)]
+        return unlike_saved(incoming.lora, own.lora, lambda: chain.shape)
+    found = unlike(incoming.lora, own.lora, lambda: chain.shape)
     found += ["use_qlora"] if incoming.use_qlora != own.use_qlora else []
     found += ["quantization"] if incoming.quantization != own.quantization else []
     # A stacked adapter has the rank of both its parts.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import BASE, Stage
+from ptspec.recipe.shape import ModelShape, NoShape, read_shape
 from ptspec.recipe.text import join
 
 Value = dict[str, Any]
@@ -30,15 +33,24 @@ class Names:
 @dataclass
 class Chain:
     """The stages resolved so far, by name; `methods` knows the method of each stage of the recipe, or None
-    where it is not known."""
+    where it is not known; `model` is the folder of the base model, None where it lies on the hub."""
 
     methods: Mapping[str, str | None]
+    model: Path | None = None
     done: dict[str, Stage] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
 
     def policies(self) -> list[str]:
         """Names of the earlier stages that yield a policy, or may (their method is faulty)."""
         return [name for name in self.before if self.methods[name] != "reward"]
+
+    @cached_property
+    def shape(self) -> ModelShape | None:
+        """The shape of the base model; None where it cannot be told without loading it."""
+        try:
+            return read_shape(self.model) if self.model is not None else None
+        except NoShape:
+            return None
 
 
 def named(value: Sequence[Any]) -> Iterator[tuple[int, str, Value]]:

@@ -1,8 +1,13 @@
-"""`--set stages.dpo.config.beta=0.2`: values of a recipe given on the command line, typed by the schema."""
+"""`--set stages.dpo.config.beta=0.2`: values of a recipe given on the command line, typed by the schema.
+
+A key that holds a dot or an equals sign is quoted: `--set 'adapter.rank_pattern."layers.0.q_proj"=8'`.
+Without the quotes, the end of a path is taken as one key where the schema takes it in no other way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,6 +31,7 @@ class Override:
     steps: tuple[str, ...]
     spans: tuple[Span, ...]
     value: str
+    quoted: bool = False
 
     def place(self, span: Span) -> Location:
         return Location(FILE, None, span.start + 1, max(1, span.end - span.start), self.text)
@@ -52,22 +58,65 @@ def override(document: Document, texts: Sequence[str]) -> Document:
     return document
 
 
+_STEP = re.compile(r'\s*(?:"(?P<quoted>[^"]*)"|(?P<bare>[^.="]*?))\s*(?P<after>[.=])')
+
+
 def _read(text: str) -> Override:
-    path, equals, value = text.partition("=")
-    if not equals or not path.strip():
-        where = Location(FILE, None, 1, max(1, len(text)), text)
-        raise InputError(
-            Diagnostic("bad-override", "no path=value", where, hint="as in stages.dpo.config.beta=0.2")
-        )
-    steps, spans, start = [], [], 0
-    for step in path.split("."):
-        steps.append(step.strip())
-        spans.append(Span(start, start + len(step)))
-        start += len(step) + 1
-    return Override(text, tuple(steps), tuple(spans), value)
+    steps: list[str] = []
+    spans: list[Span] = []
+    quoted, at = False, 0
+    while match := _STEP.match(text, at):
+        name = "bare" if match["quoted"] is None else "quoted"
+        steps.append(match[name])
+        spans.append(Span(match.start(name), match.end(name)))
+        quoted, at = quoted or name == "quoted", match.end()
+        if match["after"] == "=" and steps != [""]:
+            return Override(text, tuple(steps), tuple(spans), text[at:], quoted)
+        if match["after"] == "=":
+            break
+    where = Location(FILE, None, 1, max(1, len(text)), text)
+    raise InputError(
+        Diagnostic("bad-override", "no path=value", where, hint="as in stages.dpo.config.beta=0.2")
+    )
 
 
 def _apply(document: Document, given: Override) -> Document:
+    """`document` with the override; of a path with dots in a key, in the one way that the schema takes."""
+    try:
+        applied = _typed(document, given)
+    except InputError:
+        readings = list(_readings(document, given))
+        if len(readings) != 1:
+            raise
+        return readings[0]
+    readings = list(_readings(document, given)) if _faults(applied, given) else []
+    return readings[0] if len(readings) == 1 else applied
+
+
+def _readings(document: Document, given: Override) -> Iterator[Document]:
+    """`document` with the end of the path taken as one key, in each way that the schema takes."""
+    if given.quoted or not all(given.steps):
+        return
+    for index in range(1, len(given.steps) - 1):
+        steps = (*given.steps[:index], ".".join(given.steps[index:]))
+        spans = (*given.spans[:index], Span(given.spans[index].start, given.spans[-1].end))
+        try:
+            applied = _typed(document, replace(given, steps=steps, spans=spans))
+        except InputError:
+            continue
+        if not _faults(applied, given):
+            yield applied
+
+
+def _faults(document: Document, given: Override) -> list[Diagnostic]:
+    """What the schema finds wrong with the value or the path of `given`."""
+    return [
+        d for d in check(document) if d.location and (d.location.file, d.location.text) == (FILE, given.text)
+    ]
+
+
+def _typed(document: Document, given: Override) -> Document:
+    """`document` with the value read as JSON, or as the text it is where the schema takes only that."""
     value = _json(given.value)
     typed = _set(document, given, value)
     if isinstance(value, str):

@@ -20,6 +20,8 @@ _SAVED = ("state.json", "dataset_info.json")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _GLOB = re.compile(r"[*?\[]")
+_NEAR, _MISSPELT = 0.6, 0.8
+"""How alike two names are, from 0 to 1, for the one to be proposed, or to be what was meant."""
 
 
 class Kind(Enum):
@@ -49,10 +51,7 @@ class Places:
 
     def candidates(self, text: str) -> tuple[Path, ...]:
         """Where `text` may stand, absolute, the first one that exists counting."""
-        try:
-            path = Path(text).expanduser()
-        except RuntimeError:  # "~name" of a user that is not there
-            path = Path(text)
+        path = from_home(text)
         if path.is_absolute():
             return (path,)
         return tuple(dict.fromkeys((self.working / path, self.recipe / path)))
@@ -82,11 +81,16 @@ class Places:
         return Expanded(Kind.NOTHING, self.working, ())
 
     def hub_id(self, text: str) -> bool:
-        """Whether `text` reads as a hub id rather than as a path that is not there."""
+        """Whether `text` reads as a hub id rather than as a path that is not there.
+
+        A single word that is nearly the name of something where it would lie is taken for a misspelt path.
+        """
         if not _HUB_ID.fullmatch(text) or text.lower().endswith((*DATA_FORMATS, *DATA_COMPRESSIONS)):
             return False
-        first = Path(text).parts[0]
-        return "/" not in text or not any(path.is_dir() for path in self.candidates(first))
+        first, slash, _ = text.partition("/")
+        if slash:
+            return not any(is_folder(path) for path in self.candidates(first))
+        return not any(_close(path, _MISSPELT) for path in self.candidates(text))
 
     def looked(self, text: str) -> tuple[str, ...]:
         """Where was looked, in words, for a path that is not there."""
@@ -95,10 +99,17 @@ class Places:
     def nearest(self, text: str) -> str | None:
         """'did you mean x?' for the name nearest to `text` in the folder it should be in."""
         for path in self.candidates(text):
-            names = [found.name for found in _siblings(path)]
-            if close := get_close_matches(path.name, names, 1):
-                return f'did you mean "{(Path(text).parent / close[0]).as_posix()}"?'
+            if close := _close(path, _NEAR):
+                return f'did you mean "{(Path(text).parent / close).as_posix()}"?'
         return None
+
+
+def from_home(text: str) -> Path:
+    """`text` as a path, "~" being the home folder; "~name" stays as it is where there is no such user."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
 
 
 def shown(path: Path, working: Path) -> str:
@@ -126,6 +137,21 @@ def _is_listed(path: Path) -> bool:
     if path.name in _NOT_ROWS or (path.name == _SAVED[0] and path.with_name(_SAVED[1]).is_file()):
         return False
     return path.is_file()
+
+
+def _close(path: Path, cutoff: float) -> str | None:
+    """The name in the folder of `path` that is nearest to its own."""
+    return next(
+        iter(get_close_matches(path.name, [found.name for found in _siblings(path)], 1, cutoff)), None
+    )
+
+
+def is_folder(path: Path) -> bool:
+    """Whether `path` is a folder; False where its name is none that a file system takes."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
 
 
 def _exists(path: Path) -> bool:

@@ -21,7 +21,7 @@ from ptspec.recipe.places import Places
 from ptspec.recipe.plan import AnySource, ModelSpec, Plan, Source, Stage
 from ptspec.recipe.schema import check, in_file_order
 from ptspec.recipe.stages import stages
-from ptspec.recipe.text import at
+from ptspec.recipe.text import at, split
 from ptspec.secrets import secret_in, strings_in
 
 VERSION = 1
@@ -128,16 +128,12 @@ def _usable(document: Document, faults: Sequence[Diagnostic]) -> Value:
         if not fault.pointer or fault.code in ("missing-key", "duplicate-key"):
             continue
         above, _, _ = fault.pointer.rpartition("/")
-        parent, key = at(value, above), _last_step(fault.pointer)
+        parent, key = at(value, above), split(fault.pointer)[-1]
         if isinstance(parent, dict):
             parent.pop(key, None)
         elif isinstance(parent, list) and key.isdecimal() and int(key) < len(parent):
             parent[int(key)] = None
     return value
-
-
-def _last_step(pointer: str) -> str:
-    return pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
 
 
 def _plain(value: Any) -> Any:
@@ -158,11 +154,11 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     rewards = sections.rewards(value.get("rewards") or {}, places, methods, findings)
     judges = sections.judges(value.get("judges") or {}, places, names.rewards, findings)
     compute = sections.compute(value.get("compute") or {})
-    resolved = _stages(value, names, places, findings)
+    resolved = _stages(value, names, model, places, findings)
     for stage in resolved:
         config_rules.stage_rules(stage, data, compute, findings)
     name = _name(value, path, findings)
-    evaluation = rules.evaluation(value.get("eval"), names, findings)
+    evaluation = rules.evaluation(value.get("eval"), names, places, findings)
     rules.trained_rewards(resolved, rewards, judges, findings)
     rules.reward_names(names.rewards, findings)
     rules.held_out(evaluation, resolved, findings)
@@ -187,9 +183,11 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     )
 
 
-def _stages(value: Value, names: Names, places: Places, findings: Findings) -> tuple[Stage, ...]:
+def _stages(
+    value: Value, names: Names, model: ModelSpec | None, places: Places, findings: Findings
+) -> tuple[Stage, ...]:
     given, adapter = value.get("stages") or (), value.get("adapter") or {}
-    resolved = stages(given, adapter, names, places, findings)
+    resolved = stages(given, adapter, names, model, places, findings)
     checks = rules.stage_checks(given, names.rewards, findings)
     rules.unused(adapter, resolved, findings)
     return tuple(replace(stage, checks=checks[stage.name]) for stage in resolved)

@@ -10,6 +10,7 @@ from ptspec.methods.types import Feedback, Yields
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.names import Names, check_known, each, named
+from ptspec.recipe.places import Places
 from ptspec.recipe.plan import (
     BASE,
     CheckSpec,
@@ -93,7 +94,9 @@ def held_out(evaluation: EvaluationSpec | None, stages: Sequence[Stage], finding
             return
 
 
-def evaluation(value: Value | None, names: Names, findings: Findings) -> EvaluationSpec | None:
+def evaluation(
+    value: Value | None, names: Names, places: Places, findings: Findings
+) -> EvaluationSpec | None:
     if value is None:
         return None
     if value.get("judge") is not None:
@@ -111,16 +114,18 @@ def evaluation(value: Value | None, names: Names, findings: Findings) -> Evaluat
     return EvaluationSpec(
         metrics=tuple(n for _, n in each(metrics, "")) if metrics else None,
         refusals=tuple(pattern for _, pattern in each(value.get("refusals"), "")),
-        lm_eval=lm_eval(value.get("lm_eval")),
+        lm_eval=lm_eval(value.get("lm_eval"), places),
         **rest,
     )
 
 
-def lm_eval(value: Value | None) -> LmEvalSpec | None:
+def lm_eval(value: Value | None, places: Places) -> LmEvalSpec | None:
     if value is None or "tasks" not in value:
         return None
     tasks = tuple(name for _, name in each(value["tasks"], ""))
-    return LmEvalSpec(tasks, **{key: value[key] for key in value if key != "tasks"})
+    rest = {key: value[key] for key in value if key not in ("tasks", "include_path")}
+    folder = value.get("include_path")
+    return LmEvalSpec(tasks, include_path=str(places.find(folder) or folder) if folder else None, **rest)
 
 
 def _check_judged(name: str, at: str, evaluation: Value | None, findings: Findings) -> None:

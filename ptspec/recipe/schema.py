@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from sys import float_info
 from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic
@@ -81,7 +82,7 @@ def _validator(methods: frozenset[str]) -> Validator:
     from referencing import Registry
     from referencing.jsonschema import DRAFT202012
 
-    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
+    types = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})
     strict = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
     names = [*COMMON, *(f"{folder}/{name}.schema.json" for name in methods for folder in ("methods", "trl"))]
     # Handed over whole: a registry that retrieves searches what it has anew at each reference.
@@ -92,9 +93,18 @@ def _validator(methods: frozenset[str]) -> Validator:
 
 
 def _is_integer(_: object, value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
-def _priority(error: Any) -> int:
-    """Of several complaints about one value, the wrong type is the one to tell."""
-    return {"type": 0, "enum": 1, "const": 1}.get(error.validator, 2)
+def _is_number(_: object, value: object) -> bool:
+    """A JSON integer may be larger than the double that a number becomes."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
+
+
+def _priority(error: Any) -> tuple[int, float]:
+    """Of several complaints about one value, the wrong type is the one to tell, but of a number that is too
+    large the nearest bound."""
+    if error.validator == "maximum":
+        return 2, error.validator_value
+    too_large = isinstance(error.instance, int) and not isinstance(error.instance, bool)
+    return {"type": 4 if too_large else 0, "enum": 1, "const": 1}.get(error.validator, 3), 0

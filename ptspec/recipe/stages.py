@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ptspec import methods
@@ -13,7 +14,7 @@ from ptspec.recipe.handovers import handover
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.names import Chain, Names, check_known, check_slug, each, named
 from ptspec.recipe.places import Places
-from ptspec.recipe.plan import BASE, Stage
+from ptspec.recipe.plan import BASE, ModelSpec, Stage
 from ptspec.recipe.text import join
 from ptspec.run.pickles import pickled_weights, way_out
 
@@ -21,10 +22,16 @@ Value = dict[str, Any]
 
 
 def stages(
-    value: Sequence[Any], adapter: Value, names: Names, places: Places, findings: Findings
+    value: Sequence[Any],
+    adapter: Value,
+    names: Names,
+    model: ModelSpec | None,
+    places: Places,
+    findings: Findings,
 ) -> tuple[Stage, ...]:
     """The stages, in order; a faulty one may be left out."""
-    chain = Chain({name: given.get("method") for _, name, given in named(value)})
+    folder = Path(model.path) if model is not None and model.local else None
+    chain = Chain({name: given.get("method") for _, name, given in named(value)}, folder)
     for index, name, given in named(value):
         at = join("/stages", index)
         check_slug(name, join(at, "name"), findings, "stage")

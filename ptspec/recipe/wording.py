@@ -1,7 +1,8 @@
 """jsonschema's errors in words for people: what is wrong at which place, and what to write instead.
 
 Knows the vocabulary of the shipped schemas: `title` names an object ("a stage", "DPOConfig"), `x-owned`
-gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed.
+gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed,
+`x-forms` values with a part that varies, `x-refused` values that cannot work here and why.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any, Protocol
 
 from ptspec.diagnostics import Diagnostic
 from ptspec.methods import METHODS
+from ptspec.methods.owned import OWNED
 from ptspec.recipe.document import Document
-from ptspec.recipe.hints import ALIASES, METHODS_ELSEWHERE, alias, did_you_mean, listed
+from ptspec.recipe.hints import did_you_mean, elsewhere, listed, method_elsewhere
 from ptspec.recipe.text import at, join, split
 from ptspec.shipped import schema as shipped
 
@@ -43,6 +45,7 @@ _KINDS = {
     "object": "an object {…}",
     "null": "null",
 }
+_NUMBERS = {"number", "integer"}
 _SWITCHES = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _BOUNDS = {
     "minimum": "at least",
@@ -101,6 +104,8 @@ def _fault(
 def _wrong_type(error: Complaint, document: Document) -> Diagnostic:
     wanted = error.validator_value
     kinds = [wanted] if isinstance(wanted, str) else list(wanted)
+    if isinstance(error.instance, int) and not isinstance(error.instance, bool) and _NUMBERS & set(kinds):
+        return _fault("out-of-range", "beyond what 64 bits hold", error, document)
     words = " or ".join(_KINDS[kind] for kind in kinds)
     return _fault("wrong-type", f"not {words}", error, document, _write_instead(error, kinds))
 
@@ -110,7 +115,7 @@ def _write_instead(error: Complaint, kinds: list[str]) -> str | None:
     if isinstance(value, str):
         if "boolean" in kinds and value.lower() in _SWITCHES:
             return f"write {_SWITCHES[value.lower()]}, without quotes"
-        if {"number", "integer"} & set(kinds) and _is_number(value):
+        if _NUMBERS & set(kinds) and _is_number(value):
             return f"write {value}, without quotes"
         if "object" in kinds and isinstance(schema, dict) and schema.get("title") == "a source":
             return f'write {{"path": {json.dumps(value, ensure_ascii=False)}}}'
@@ -135,11 +140,13 @@ def _is_number(text: str) -> bool:
 
 
 def _not_one_of(error: Complaint, document: Document) -> Diagnostic:
-    allowed = [value for value in error.validator_value if value is not None]
+    schema = _schema(error)
+    allowed = [value for value in (*error.validator_value, *schema.get("x-forms", ())) if value is not None]
     near = did_you_mean(error.instance, map(str, allowed)) if isinstance(error.instance, str) else None
+    near = schema.get("x-refused", {}).get(error.instance, near) if isinstance(error.instance, str) else near
     if list(error.absolute_path)[-1:] == ["method"]:
-        near = METHODS_ELSEWHERE.get(str(error.instance).lower(), near)
-    choice = "one of " + listed((str(value) for value in allowed), 40)
+        near = method_elsewhere(str(error.instance)) or near
+    choice = "one of " + listed((value if isinstance(value, str) else shown(value) for value in allowed), 40)
     pointer = _pointer(error)
     message = f"{subject(pointer)} is {shown(error.instance)}, which is none of its values"
     notes = (choice,) if near and len(allowed) <= 12 else ()
@@ -227,33 +234,45 @@ def _unknown_keys(error: Complaint, document: Document) -> Iterator[Diagnostic]:
 
 
 def _meant(key: str, known: list[str], pointer: str, document: Document) -> str | None:
+    """What was meant by an unknown key. One that other programs have is no spelling mistake."""
+    if (other := elsewhere(key)) is not None:
+        renamed = other.name or key
+        hint = other.hint(known, pointer) or _placed(renamed, pointer, document, named=renamed != key)
+        if hint or _in_config(split(pointer)):
+            return hint
     return (
-        alias(key, known, pointer)
-        or _elsewhere(key, pointer, document)
+        _placed(key, pointer, document)
+        or OWNED.get(key)
         or did_you_mean(key, known)
         or (f"keys: {listed(known)}" if len(known) <= 16 else None)
     )
 
 
-def _elsewhere(key: str, pointer: str, document: Document) -> str | None:
-    """Where `key` is known: another object of the recipe, or another method's config."""
-    steps, key = split(pointer), ALIASES.get(key, key)
-    in_config = steps[0] == "stages" and len(steps) > 3 and steps[2] == "config"
+def _in_config(steps: list[str]) -> bool:
+    return steps[0] == "stages" and len(steps) > 3 and steps[2] == "config"
+
+
+def _placed(key: str, pointer: str, document: Document, *, named: bool = False) -> str | None:
+    """Where `key` is known: another object of the recipe, or another method's config. `named`: say which key
+    is meant."""
+    steps, what = split(pointer), f'"{key}" ' if named else ""
+    in_config = _in_config(steps)
     owners = [name for name in METHODS if key in shipped(f"trl/{name}.schema.json")["properties"]]
     if owners and in_config:
-        return f"belongs to {listed(owners)}"
+        return f"{what}belongs to {listed(owners)}"
     if owners and steps[0] == "stages" and len(steps) == 3:
         method = at(document.value, f"/stages/{steps[1]}/method")
-        return 'goes to "config"' if method in owners else f'goes to the "config" of {listed(owners)}'
+        config = '"config"' if method in owners else f'the "config" of {listed(owners)}'
+        return f"{what}goes to {config}"
     if owners and len(steps) == 1:
         return f'"{key}" goes to the "config" of a stage ({listed(owners)})'
     if key in shipped("peft/lora.schema.json")["properties"] and steps[-2:-1] != ["adapter"]:
-        return "goes to /adapter"
+        return f"{what}goes to /adapter"
     if key in shipped("bnb/bitsandbytes.schema.json")["properties"]:
-        return "goes to /adapter/quantization"
+        return f"{what}goes to /adapter/quantization"
     recipe = shipped("recipe.schema.json")
     if in_config and key in recipe["$defs"]["stage"]["properties"]:
-        return 'belongs to the stage, beside "config"'
+        return f'{what}belongs to the stage, beside "config"'
     return f"goes to /{key}" if key in recipe["properties"] and len(steps) > 1 else None
 
 

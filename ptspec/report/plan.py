@@ -62,11 +62,11 @@ def as_json(forecast: Forecast) -> str:
 
 
 def count_in_words(count: int) -> str:
-    """ "160", "61 k", "0.16 M", "8.03 B"."""
-    for unit, size in (("B", 1e9), ("M", 1e5), ("k", 1e3)):
+    """ "160", "61 k", "0.16 M", "8.03 bn": a B stands for bytes in the column beside it."""
+    for unit, size in (("bn", 1e9), ("M", 1e5), ("k", 1e3)):
         if count >= size:
             value = count / (1e6 if unit == "M" else size)
-            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
     return f"{count:,}"
 
 

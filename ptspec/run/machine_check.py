@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.recipe.places import is_folder
 from ptspec.recipe.plan import ComputeSpec, Plan, Stage
 from ptspec.recipe.text import at, join
 from ptspec.run.trackers import packages_lacking
@@ -99,7 +100,7 @@ def _evaluation(plan: Plan) -> Iterator[Lack]:
     if asked is not None and not _installed("lm_eval"):
         message = '"lm_eval" needs lm-evaluation-harness, which is not installed'
         yield Lack(asked.at, message, "pip install 'ptspec[lm-eval]', or leave it out")
-    if asked is not None and asked.include_path and not Path(asked.include_path).is_dir():
+    if asked is not None and asked.include_path and not is_folder(Path(asked.include_path)):
         message = f"there is no folder {asked.include_path}"
         yield Lack(join(asked.at, "include_path"), message, "a folder with task files (*.yaml)")
 

@@ -17,6 +17,7 @@ from ptspec.model.device import Device
 from ptspec.model.handover import changes_weights, prepare
 from ptspec.model.probes import Probes
 from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, parts_of
+from ptspec.recipe.text import join
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model
@@ -123,7 +124,7 @@ class Maker:
             return None
         named = any(other.name == stage.parent for other in self.plan.stages)
         folder = self.plan.output / stage.parent if named else Path(stage.parent)
-        return open_artifact(folder, f"{stage.at}/from")
+        return open_artifact(folder, join(stage.at, "from"))
 
     def _saved(self, stage: Stage, folder: Path) -> Any:
         """What lies in `folder`, opened as anyone would."""

@@ -100,10 +100,10 @@ def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic
         yield Diagnostic("no-such-module", message, None, where, f"linear layers: {names}")
     for name in missing:
         severity = Severity.WARNING if found else Severity.ERROR
-        yield _no_module(name, f"{where}/{given.index(name)}" if given else where, shape, severity)
+        yield _no_module(name, join(where, given.index(name)) if given else where, shape, severity)
     whole = lora.get("modules_to_save")
     for name in targets.unmatched(list(whole) if isinstance(whole, list) else None, shape):
-        place = f"{_at_field(plan, stage, 'modules_to_save')}/{whole.index(name)}" if whole else where
+        place = join(_at_field(plan, stage, "modules_to_save"), whole.index(name)) if whole else where
         yield _no_module(name, place, shape, Severity.WARNING)
 
 

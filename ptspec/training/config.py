@@ -11,6 +11,7 @@ from typing import Any
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device, training_defaults
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.text import join
 from ptspec.training import batch
 from ptspec.training.tracking import Watched
 
@@ -60,7 +61,9 @@ def trainer_arguments(
         return config_class(**{**config, **owned})
     except (TypeError, ValueError) as error:
         raise InputError(
-            Diagnostic("refused-config", f"{config_class.__name__}: {error}", pointer=f"{stage.at}/config")
+            Diagnostic(
+                "refused-config", f"{config_class.__name__}: {error}", pointer=join(stage.at, "config")
+            )
         ) from error
 
 

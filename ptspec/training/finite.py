@@ -11,6 +11,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.text import join
 from ptspec.training.order import rows_of_step
 
 SHOWN = 8
@@ -79,7 +80,7 @@ class Finite(TrainerCallback):  # type: ignore[misc]
             "not-a-number",
             f"{self.stage.name}, step {state.global_step + 1} of {state.max_steps}: "
             f"the {what} is not a number{before}",
-            pointer=f"{self.stage.at}/config",
+            pointer=join(self.stage.at, "config"),
             hint=f"a lower learning_rate (now {args.learning_rate:g}) or max_grad_norm (now {limit})",
             notes=(*rows, "the weights are those of the step before"),
         )

@@ -17,6 +17,7 @@ from typing import Any
 from transformers.integrations import TensorBoardCallback, TrackioCallback
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
+from ptspec.recipe.places import from_home
 from ptspec.recipe.plan import TrackingSpec
 
 EVENTS = "tensorboard.logs"
@@ -51,7 +52,7 @@ class Watched:
     def events(self) -> Path:
         """The folder of this stage's TensorBoard files."""
         elsewhere = os.environ.get("TENSORBOARD_LOGGING_DIR")
-        return Path(elsewhere).expanduser() / self.name if elsewhere else self.output / EVENTS / self.stage
+        return from_home(elsewhere) / self.name if elsewhere else self.output / EVENTS / self.stage
 
 
 @contextlib.contextmanager

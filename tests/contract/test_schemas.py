@@ -49,6 +49,23 @@ def test_a_schema_is_a_valid_schema(file):
     Draft202012Validator.check_schema(json.loads(file.read_text("utf-8")))
 
 
+def integers(value, at=""):
+    """Every schema of an integer in a schema file, with its place."""
+    if isinstance(value, dict):
+        kinds = value.get("type", ())
+        if "integer" in ([kinds] if isinstance(kinds, str) else kinds) and "enum" not in value:
+            yield at, value
+        for key, item in value.items():
+            yield from integers(item, f"{at}/{key}")
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda path: path.name)
+def test_every_integer_has_a_largest_value(file):
+    found = list(integers(json.loads(file.read_text("utf-8"))))
+    assert [at for at, schema in found if schema.get("maximum", 2**53) > schemagen.LARGEST] == []
+    assert found or file.parent.name not in ("trl", "peft")
+
+
 def references(value, file):
     if isinstance(value, dict):
         if "$ref" in value:
@@ -79,9 +96,10 @@ def test_ranges_are_about_fields_that_exist(name):
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
-def test_the_fields_a_guide_names_exist(name):
+def test_the_fields_a_guide_names_and_a_starter_sets_exist(name):
     fields = json.loads((SCHEMAS / f"trl/{name}.schema.json").read_text("utf-8"))["properties"]
-    assert set(methods.get(name).guide.fields) - set(fields) == set()
+    method = methods.get(name)
+    assert {*method.guide.fields, *method.starter} - set(fields) == set()
 
 
 def test_ranges_of_all_trainers_are_about_fields_that_exist():

@@ -150,8 +150,8 @@ def test_numbers_in_words():
     assert [bytes_in_words(n) for n in (12, 1500, 58e6, 11.3e9, 160e9)] == [
         *("12 B", "1.5 kB", "58 MB", "11.3 GB", "160 GB")
     ]
-    assert [count_in_words(n) for n in (160, 61_000, 163_840, 8_030_261_248)] == [
-        *("160", "61 k", "0.164 M", "8.03 B")
+    assert [count_in_words(n) for n in (160, 61_000, 163_840, 8_030_261_248, 10**13)] == [
+        *("160", "61 k", "0.164 M", "8.03 bn", "10,000 bn")
     ]
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from small import ROOT
 
 from ptspec import methods
 from ptspec.cli import main
-from ptspec.data.layouts.table import LAYOUTS
+from ptspec.data.layouts.table import LAYOUTS, layout_for
+from ptspec.methods.types import Rows
 from ptspec.run.preflight import preflight
 from ptspec.run.starter import AFTER_SFT, CHAINS, starter
 
@@ -110,6 +113,68 @@ def test_columns_under_other_names_are_found(pt, columns, chain, renamed):
     assert reading.plan is not None
     assert [stage.method.name for stage in reading.plan.stages] == [chain]
     assert renamed is None or dict(reading.plan.data["train"].columns) == renamed
+
+
+ASKED = [{"role": "user", "content": "What is 40 + 2?"}]
+ANSWERED = [*ASKED, {"role": "assistant", "content": "42"}]
+
+
+@pytest.mark.parametrize(
+    ("row", "chain", "reward"),
+    [
+        ({"prompt": "a", "completion": "b", "label": False}, "kto", None),
+        ({"question": "a", "response": "b", "thumbs_up": 1}, "kto", None),
+        ({"prompt": "a", "completion": "b", "label": "positive"}, "sft", None),
+        ({"text": "a", "label": 1}, "sft", None),
+        ({"messages": ANSWERED}, "sft", None),
+        (
+            {"messages": ASKED, "ground_truth": "42", "dataset": "gsm8k"},
+            "grpo",
+            {"function": "numeric_answer", "column": "ground_truth"},
+        ),
+        (
+            {"prompt": "a", "ground_truth": "Tarn"},
+            "grpo",
+            {"function": "exact_match", "column": "ground_truth"},
+        ),
+        ({"conversations": [{"from": "human", "value": "a"}]}, "grpo", {"function": "length", "max": 100}),
+    ],
+    ids=str,
+)
+def test_what_the_data_is_for(pt, row, chain, reward):
+    other = {name: value if isinstance(value, str | list) else not value for name, value in row.items()}
+    write(Path("rows.jsonl"), [row, other] * 4)
+    assert pt("init", "--data", "rows.jsonl")[0] == 0
+    code, told = pt("validate", "recipe.json")
+    assert code == 0, told
+    recipe = json.loads(Path("recipe.json").read_text())
+    assert [stage["method"] for stage in recipe["stages"]] == [chain]
+    rewards = list(recipe.get("rewards", {}).values())
+    assert [{k: v for k, v in one.items() if k != "$comment"} for one in rewards] == [reward][: bool(reward)]
+
+
+@pytest.mark.skipif(
+    layout_for(Rows.UNPAIRED_PREFERENCE, frozenset(("messages", "label"))) is None,
+    reason="the layouts do not know messages with a label yet",
+)
+def test_labelled_chats_are_for_kto(pt):
+    write(Path("rows.jsonl"), [{"messages": ANSWERED, "label": good} for good in (True, False)] * 4)
+    assert pt("init", "--data", "rows.jsonl")[0] == 0
+    assert pt("validate", "recipe.json")[0] == 0
+    assert [s["method"] for s in json.loads(Path("recipe.json").read_text())["stages"]] == ["kto"]
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_of_a_chat_the_answers_alone_are_learned_where_the_template_marks_them(pt, marked):
+    turn = "{% generation %}{{ m.content }}{% endgeneration %}" if marked else "{{ m.content }}"
+    shutil.copytree(ROOT / "data" / "base_model", "model")
+    Path("model/chat_template.jinja").write_text(f"{{% for m in messages %}}{turn}{{% endfor %}}")
+    write(Path("rows.jsonl"), [{"messages": ANSWERED}] * 8)
+    assert pt("init", "--data", "rows.jsonl", "--model", "model")[0] == 0
+    code, told = pt("validate", "recipe.json")
+    assert code == 0, told
+    (stage,) = json.loads(Path("recipe.json").read_text())["stages"]
+    assert stage["config"].get("assistant_only_loss", False) is marked
 
 
 def test_held_out_rows_beside_the_data_are_evaluated(pt):

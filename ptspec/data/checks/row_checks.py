@@ -11,6 +11,7 @@ from typing import Any
 
 from ptspec.data.checks.chat_checks import Part, chat_faults, is_sound
 from ptspec.data.checks.fault import Fault
+from ptspec.data.column_names import rename_hint
 from ptspec.data.layouts.convert import Reading, label_of, to_trl
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.data.layouts.table import CHATS, CONTEXT, LAYOUTS, MEDIA, Layout, layout_for, wanted
@@ -167,7 +168,7 @@ class EvaluationChecker:
         if row.prompt is None and row.expected is None:
             names = ", ".join(sorted(values)) or "none"
             message = f"{self.who} needs a prompt or a text; this row has the columns {names}"
-            yield Fault("missing-column", message, hint=renaming_hint(Rows.PROMPT_ONLY, frozenset(values)))
+            yield Fault("missing-column", message, hint=_renaming(frozenset(values), Rows.PROMPT_ONLY))
         if isinstance(row.prompt, list):
             shown = next((name for name in CHATS if values.get(name)), "prompt")
             yield from chat_faults(shown, row.prompt, Part.PROMPT, needs)
@@ -201,8 +202,9 @@ def _media_faults(values: Mapping[str, Any]) -> Iterator[Fault]:
 def _no_layout(who: str, rows: Rows, present: frozenset[str]) -> Fault:
     names = ", ".join(sorted(present)[:20]) + (", …" if len(present) > 20 else "") or "none"
     message = f"{who} needs the columns {wanted(rows)}; this file has {names}"
-    return Fault("missing-column", message, hint=renaming_hint(rows, present))
+    return Fault("missing-column", message, hint=_renaming(present, rows))
 
 
-def renaming_hint(rows: Rows, present: frozenset[str]) -> str:
-    return 'rename with "columns": {"prompt": "its name here"}'
+def _renaming(present: frozenset[str], rows: Rows) -> str:
+    """The renaming that would work, or the form that one has."""
+    return rename_hint(present, rows) or 'rename with "columns": {"prompt": "its name here"}'

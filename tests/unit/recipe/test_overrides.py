@@ -53,6 +53,41 @@ def test_values_are_typed_by_the_schema(text, pointer, value):
     assert type(found) is type(value)
 
 
+@pytest.mark.parametrize(
+    ("text", "pointer", "value"),
+    [
+        ('adapter.rank_pattern."layers.0.q_proj"=8', "/adapter/rank_pattern", {"layers.0.q_proj": 8}),
+        ("adapter.rank_pattern.layers.0.q_proj=8", "/adapter/rank_pattern", {"layers.0.q_proj": 8}),
+        (r'adapter.alpha_pattern.".*\.q_proj"=8', "/adapter/alpha_pattern", {r".*\.q_proj": 8}),
+        ('adapter.rank_pattern."a=b"=8', "/adapter/rank_pattern", {"a=b": 8}),
+        ('"adapter" . "r" =8', "/adapter/r", 8),
+        ("data.train.columns.prompt=meta.question", "/data/train/columns", {"prompt": "meta.question"}),
+        ("data.train.columns.a.b=x", "/data/train/columns", {"a.b": "x"}),
+        (
+            "stages.sft.config.lr_scheduler_kwargs.a.b=1",
+            "/stages/0/config/lr_scheduler_kwargs",
+            {"a": {"b": 1}},
+        ),
+    ],
+)
+def test_keys_with_dots(text, pointer, value):
+    document = overridden(text)
+    assert at(document.value, pointer) == value
+    assert check(document) == []
+
+
+def test_a_key_with_dots_is_underlined_whole():
+    document = overridden('adapter.rank_pattern."layers.0.q_proj"=0')
+    (fault,) = check(document)
+    assert (fault.code, fault.pointer) == ("out-of-range", "/adapter/rank_pattern/layers.0.q_proj")
+    assert document.locate(fault.pointer, key=True).column == 23
+
+
+def test_a_path_that_is_wrong_either_way_is_told_as_it_stands():
+    (fault,) = check(overridden("stages.dpo.config.bta.x=1"))
+    assert (fault.code, fault.pointer) == ("unknown-key", "/stages/1/config/bta")
+
+
 def test_the_last_one_counts_and_the_recipe_is_left_as_it_was():
     before = parse(json.dumps(RECIPE), "f")
     after = override(before, ["stages.dpo.config.beta=0.2", "stages.dpo.config.beta=0.3"])
@@ -89,7 +124,18 @@ def test_a_fault_beneath_an_object_given_is_placed_in_the_option():
 
 
 @pytest.mark.parametrize(
-    "text", ["x", "=3", "", "stages.kto.data=x", "stages.9.data=x", "name.x=1", "stages..x=1"]
+    "text",
+    [
+        "x",
+        "=3",
+        "",
+        "stages.kto.data=x",
+        "stages.9.data=x",
+        "name.x=1",
+        "stages..x=1",
+        'adapter."r=1',
+        'a"b"=1',
+    ],
 )
 def test_paths_that_lead_nowhere(text):
     with pytest.raises(InputError) as raised:

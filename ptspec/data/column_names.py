@@ -1,0 +1,57 @@
+"""Names under which data often has the columns that a method reads, and the renaming that would bring them.
+
+Knows names only: whether the values will do is found when the rows are checked. Torch-free.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from ptspec.data.layouts.table import LAYOUTS, layout_for
+from ptspec.methods.types import Rows
+
+ALIASES: Mapping[str, Sequence[str]] = {
+    "prompt": ("question", "query", "problem", "instruction", "request", "user", "input"),
+    "completion": (
+        *("response", "answer", "output", "target", "reply", "solution", "canonical_solution"),
+        *("assistant", "answers"),
+    ),
+    "output": ("response", "answer", "completion", "target"),
+    "chosen": ("preferred", "accepted", "response_chosen", "chosen_response", "better"),
+    "rejected": ("dispreferred", "response_rejected", "rejected_response", "worse"),
+    "label": ("liked", "is_good", "thumbs_up", "desirable"),
+    "messages": ("conversation", "dialogue", "dialog", "chat"),
+    "text": ("content", "document"),
+}
+"""Wanted name -> other names of it, the likeliest first."""
+
+
+def renaming(present: frozenset[str], rows: Rows) -> Mapping[str, str] | None:
+    """Wanted name -> its name in the file, for columns that are called otherwise: the "columns" of a source.
+
+    {} where the columns `present` do as they are; None where no renaming makes them do.
+    """
+    if layout_for(rows, present):
+        return {}
+    found = (_renamed(layout.columns, present) for layout in LAYOUTS[rows])
+    return next((columns for columns in found if columns is not None), None)
+
+
+def rename_hint(present: frozenset[str], rows: Rows) -> str | None:
+    """The renaming as a hint: rename with "columns": {"prompt": "question"}."""
+    columns = renaming(present, rows)
+    return f'rename with "columns": {json.dumps(dict(columns), ensure_ascii=False)}' if columns else None
+
+
+def _renamed(wanted: Sequence[str], present: frozenset[str]) -> Mapping[str, str] | None:
+    found: dict[str, str] = {}
+    for column in wanted:
+        if column in present:
+            continue
+        free = {name.strip().lower(): name for name in sorted(present - {*wanted, *found.values()})}
+        known = next((free[name] for name in (column, *ALIASES.get(column, ())) if name in free), None)
+        if known is None:
+            return None
+        found[column] = known
+    return found

@@ -1,0 +1,69 @@
+"""Fields of an adapter that contradict each other: what PEFT 0.21 refuses once the model is loaded, or passes
+over without a word.
+
+Read from `LoraConfig.__post_init__` and from the initialisations in `peft/tuners/lora/layer.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ptspec.recipe.findings import Findings
+
+Lora = Mapping[str, Any]
+Place = Callable[[str], str]
+"""Field of the adapter -> the pointer to it in the recipe."""
+
+WHOLE_WEIGHTS = ("pissa", "mica", "loftq", "orthogonal")
+"""Initialisations that PEFT computes on whole weights only."""
+
+
+def check_adapter(lora: Lora, use_qlora: bool, place: Place, findings: Findings) -> None:
+    """Every rule for the LoraConfig fields of one adapter."""
+    _layers(lora, place, findings)
+    _initialisation(lora, use_qlora, place, findings)
+    _variants(lora, place, findings)
+
+
+def _layers(lora: Lora, place: Place, findings: Findings) -> None:
+    is_text = isinstance(lora.get("target_modules"), str)
+    for name in ("layers_to_transform", "layers_pattern"):
+        if is_text and lora.get(name) is not None:
+            message = f'"{name}" goes with a list of modules, and "target_modules" is one string'
+            hint = f'"target_modules": ["q_proj", "v_proj", …], or leave "{name}" out'
+            findings.error("contradiction", place(name), message, hint)
+    if lora.get("layers_pattern") and lora.get("layers_to_transform") is None:
+        message = '"layers_pattern" says where the layers of "layers_to_transform" are, which is not given'
+        findings.error("contradiction", place("layers_pattern"), message, "give both, or neither")
+
+
+def _initialisation(lora: Lora, use_qlora: bool, place: Place, findings: Findings) -> None:
+    init, loftq = lora.get("init_lora_weights", True), lora.get("loftq_config")
+    kind = str(init).partition("_niter_")[0]
+    if init == "loftq" and not (loftq and {"loftq_bits", "loftq_iter"} <= loftq.keys()):
+        message = '"init_lora_weights": "loftq" needs "loftq_config" with "loftq_bits" and "loftq_iter"'
+        hint = '"loftq_config": {"loftq_bits": 4, "loftq_iter": 1}'
+        findings.error("missing-key", place("init_lora_weights"), message, hint)
+    elif loftq and init != "loftq":
+        message, hint = '"loftq_config" has no effect without LoftQ', '"init_lora_weights": "loftq"'
+        findings.warn("unused-key", place("loftq_config"), message, hint, key=True)
+    if use_qlora and kind in WHOLE_WEIGHTS:
+        message = (
+            f'"init_lora_weights": "{init}" is computed on whole weights, and "use_qlora" brings 4-bit ones'
+        )
+        findings.error("contradiction", place("init_lora_weights"), message, '"olora" and true take both')
+    if init == "orthogonal" and lora.get("r", 8) % 2:
+        message = f'"init_lora_weights": "orthogonal" needs an even "r", not {lora["r"]}'
+        findings.error("contradiction", place("r"), message, f"{lora['r'] + 1} would do")
+
+
+def _variants(lora: Lora, place: Place, findings: Findings) -> None:
+    init = lora.get("init_lora_weights", True)
+    if lora.get("lora_bias") and not isinstance(init, bool):
+        message = f'"lora_bias" cannot go with "init_lora_weights": "{init}"'
+        findings.error("contradiction", place("lora_bias"), message, "keep one")
+    for name in ("lora_bias", "megatron_config"):
+        if lora.get("use_dora") and lora.get(name):
+            message = f'"use_dora" and "{name}" cannot go together'
+            findings.error("contradiction", place(name), message, "keep one")

@@ -1,0 +1,87 @@
+"""Whether two adapters have the same settings: the fields of LoraConfig by what they mean to PEFT, not by how
+they are written. Reads no weights; the model's shape only where names of modules have to be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ptspec.recipe import targets
+from ptspec.recipe.shape import ModelShape
+from ptspec.shipped import schema
+
+Lora = Mapping[str, Any]
+GetShape = Callable[[], ModelShape | None]
+
+UNORDERED = (
+    "target_modules",
+    "exclude_modules",
+    "modules_to_save",
+    "layers_to_transform",
+    "target_parameters",
+    "trainable_token_indices",
+)
+"""Fields of LoraConfig that take a list whose order PEFT does not look at."""
+
+TARGETS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
+"""Fields that together say which linear layers the adapter is put on."""
+
+_EMPTY_IS_NONE = (*UNORDERED[1:], "layers_pattern", "rank_pattern", "alpha_pattern")
+
+
+def unlike(incoming: Lora, own: Lora, shape: GetShape) -> list[str]:
+    """The fields in which `own` differs from `incoming`, in the order of `own`; [] where both are one setup.
+
+    A field that is left out has PEFT's default.
+    """
+    names = dict.fromkeys((*own, *incoming))
+    found = [name for name in names if _meaning(name, incoming) != _meaning(name, own)]
+    placed = [name for name in found if name in TARGETS]
+    if placed and _same_modules(incoming, own, shape):
+        return [name for name in found if name not in TARGETS]
+    return found
+
+
+def unlike_saved(saved: Lora, own: Lora, shape: GetShape) -> list[str]:
+    """The fields that `own` gives and in which it differs from a config that PEFT saved.
+
+    PEFT saves the names of modules where a recipe says "all-linear"; where the model's shape is not known,
+    that list is taken to be the same.
+    """
+    if "r" not in saved or saved.get("peft_type", "LORA") != "LORA":
+        return ["r"]
+    given = {name: saved[name] for name in (*own, *TARGETS) if name in saved}
+    mine = {**{name: saved[name] for name in TARGETS if name in saved}, **own}
+    if str(own.get("target_modules")).lower() == targets.ALL_LINEAR and shape() is None:
+        given["target_modules"] = own["target_modules"]
+    return unlike(given, mine, shape)
+
+
+def _meaning(name: str, lora: Lora) -> Any:
+    """The value of a field in a form in which equal means the same to PEFT."""
+    value = lora[name] if name in lora else _default(name)
+    if name in UNORDERED and isinstance(value, dict):
+        return {module: frozenset(indices) for module, indices in value.items()} or None
+    if name == "layers_to_transform" and isinstance(value, int):
+        value = [value]
+    if name == "layers_pattern" and isinstance(value, str):
+        value = [value] if value else []
+    if name in _EMPTY_IS_NONE and not value:
+        return None
+    return frozenset(value) if name in UNORDERED and isinstance(value, list) else value
+
+
+def _default(name: str) -> Any:
+    field = schema("peft/lora.schema.json")["properties"].get(name, {})
+    return field.get("default") if isinstance(field, dict) else None
+
+
+def _same_modules(incoming: Lora, own: Lora, shape: GetShape) -> bool:
+    """Whether both are put on the same modules of the model; False where that cannot be told."""
+    model = shape()
+    if model is None:
+        return False
+    try:
+        return set(targets.targeted(incoming, model)) == set(targets.targeted(own, model))
+    except targets.UnknownTargets:
+        return False
