@@ -20,6 +20,7 @@ from ptspec.recipe.places import ROWS_STAND_IN
 from ptspec.recipe.plan import Source
 
 CHATS = (("messages",), ("conversations",))
+ANSWERED = (*CHATS, ("prompt",))
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ class FirstRow:
     def value(self, column: str, rows: Rows) -> Any:
         """The value of a wanted column."""
         return self.values.get((self.columns(rows) or {}).get(column, column))
+
+    def is_labelled(self, rows: Rows) -> bool:
+        """Whether a label says of each answer to imitate if it is a good one."""
+        is_demonstration = rows is Rows.PROMPT_COMPLETION and self.layout(rows)[:1] in ANSWERED
+        return is_demonstration and label_of(self.values.get("label")) is not None
 
     def serves(self, method: Method) -> bool:
         """Whether the row is one that `method` learns from: an answer to imitate, a label that is one."""

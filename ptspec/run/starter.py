@@ -115,6 +115,8 @@ def _sources(file: Path, row: FirstRow, stages: Sequence[Method]) -> tuple[dict[
         if renamed is None:
             raise InputError(_unfit(method, row, file))
         source = {"path": _place(file), **({"columns": dict(renamed)} if renamed else {})}
+        if row.is_labelled(method.rows):  # answers marked as bad are not to be learned
+            source |= {"on_bad_row": "leave_out", "max_bad_rows": 0.9}
         same = next((name for name, other in sources.items() if other == source), None)
         names[method.name] = same or ("train" if not sources else f"train_{method.name}")
         sources.setdefault(names[method.name], source)
