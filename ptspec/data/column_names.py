@@ -14,7 +14,7 @@ from ptspec.methods.types import Rows
 ALIASES: Mapping[str, Sequence[str]] = {
     "prompt": ("question", "query", "problem", "instruction", "request", "user", "input"),
     "completion": (
-        *("response", "answer", "output", "target", "reply", "solution", "canonical_solution"),
+        *("response", "solution", "answer", "output", "target", "reply", "canonical_solution"),
         *("assistant", "answers"),
     ),
     "output": ("response", "answer", "completion", "target"),

@@ -20,6 +20,7 @@ SFT, PAIRS, LABELS, PROMPTS = (
         ("question answer", SFT, {"prompt": "question", "completion": "answer"}),
         ("query response", SFT, {"prompt": "query", "completion": "response"}),
         ("problem solution", SFT, {"prompt": "problem", "completion": "solution"}),
+        ("problem solution answer", SFT, {"prompt": "problem", "completion": "solution"}),
         ("prompt canonical_solution", SFT, {"completion": "canonical_solution"}),
         ("request response", SFT, {"prompt": "request", "completion": "response"}),
         ("Question Answer", SFT, {"prompt": "Question", "completion": "Answer"}),
