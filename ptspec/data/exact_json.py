@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
+from uuid import uuid4
 
 import datasets
 import pyarrow as pa
@@ -121,7 +122,9 @@ class Table:
         features = datasets.Features({name: feature for name, (_, feature) in finished.items()})
         arrays = [array for array, _ in finished.values()]
         table = pa.Table.from_arrays(arrays, names=list(finished))
-        return datasets.Dataset(table, info=datasets.DatasetInfo(features=features))
+        # Without a fingerprint of its own, `datasets` hashes a pickled copy of the table.
+        info, fingerprint = datasets.DatasetInfo(features=features), uuid4().hex[:16]
+        return datasets.Dataset(table, info=info, fingerprint=fingerprint)
 
     def _flush(self) -> None:
         if not self._waiting:

@@ -114,7 +114,7 @@ def _sources(file: Path, row: FirstRow, stages: Sequence[Method]) -> tuple[dict[
         renamed = row.columns(method.rows)
         if renamed is None:
             raise InputError(_unfit(method, row, file))
-        source = {"path": _place(file), **({"columns": dict(renamed)} if renamed else {})}
+        source: dict[str, Any] = {"path": _place(file), **({"columns": dict(renamed)} if renamed else {})}
         if row.is_labelled(method.rows):  # answers marked as bad are not to be learned
             source |= {"on_bad_row": "leave_out", "max_bad_rows": 0.9}
         same = next((name for name, other in sources.items() if other == source), None)
