@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
@@ -169,11 +169,19 @@ def _siblings(path: Path) -> Iterator[Path]:
 
 
 def _glob(path: Path) -> Iterator[Path]:
+    """What the glob `path` matches; hidden files and folders where it names them as such."""
     root = _fixed(path)
+    pattern = path.parts[len(root.parts) :]
     try:
-        yield from root.glob("/".join(path.parts[len(root.parts) :]))
+        for match in root.glob("/".join(pattern)):
+            if _hidden(match.relative_to(root).parts) <= _hidden(pattern):
+                yield match
     except (OSError, ValueError, NotImplementedError):
         return
+
+
+def _hidden(parts: Sequence[str]) -> int:
+    return sum(part.startswith(".") and part != ".." for part in parts)
 
 
 def _fixed(path: Path) -> Path:

@@ -91,12 +91,20 @@ def _source(name: str, kept: Any, source: Any, places: Places) -> Iterator[Line]
     given = source.get("path")
     named: Sequence[Any] = given if isinstance(given, list) else [given]
     texts = [text for text in named if isinstance(text, str)]
-    files, _ = chosen([look(text, places) for text in texts], source.get("split"))
+    files = _files(texts, source.get("split"), places)
     what = f"data {name} ({', '.join(texts)})"
     if not files:
         yield Line(f"{what}: is not there", True)
         return
     yield _compared(what, content, content_hash(Source(name, files)))
+
+
+def _files(texts: Sequence[str], split: Any, places: Places) -> tuple[Path, ...]:
+    """The files that the run read; () where they are not there, or the split is none."""
+    try:
+        return chosen([look(text, places) for text in texts], split if isinstance(split, str) else None)[0]
+    except ValueError:
+        return ()
 
 
 def _folder(run: Path, name: str, kept: KeptFolder) -> Line:

@@ -28,8 +28,6 @@ MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for 
 # Codes that stand in what `pt validate` loads, but that no recipe brings about there: where they are tested.
 ELSEWHERE = {
     "code-not-allowed": "tests/unit/test_rewards_user.py",
-    "csv-encoding": "tests/unit/test_sources.py",
-    "csv-separator": "tests/unit/test_sources.py",
     "failing-import": "tests/unit/test_rewards_user.py",
     "hub-unreachable": "tests/unit/test_hub_reader.py",
     "missing-package": "tests/unit/test_data_check.py",

@@ -13,8 +13,7 @@ from small import ROOT
 
 from ptspec import methods
 from ptspec.cli import main
-from ptspec.data.layouts.table import LAYOUTS, layout_for
-from ptspec.methods.types import Rows
+from ptspec.data.layouts.table import LAYOUTS
 from ptspec.run.preflight import preflight
 from ptspec.run.starter import AFTER_SFT, CHAINS, starter
 
@@ -153,10 +152,6 @@ def test_what_the_data_is_for(pt, row, chain, reward):
     assert [{k: v for k, v in one.items() if k != "$comment"} for one in rewards] == [reward][: bool(reward)]
 
 
-@pytest.mark.skipif(
-    layout_for(Rows.UNPAIRED_PREFERENCE, frozenset(("messages", "label"))) is None,
-    reason="the layouts do not know messages with a label yet",
-)
 def test_labelled_chats_are_for_kto(pt):
     write(Path("rows.jsonl"), [{"messages": ANSWERED, "label": good} for good in (True, False)] * 4)
     assert pt("init", "--data", "rows.jsonl")[0] == 0
