@@ -18,6 +18,8 @@ import datasets
 import pyarrow as pa
 from datasets.features.features import register_feature
 
+from ptspec.diagnostics import Diagnostic, InputError
+
 BATCH = 1000
 """Rows that are turned into Arrow at once."""
 
@@ -79,8 +81,8 @@ class _Column:
         elif values:
             self.chunks = [_array(values[i : i + BATCH], kind) for i in range(0, len(values), BATCH)]
 
-    def finished(self) -> tuple[pa.ChunkedArray, Any]:
-        """The column and its feature."""
+    def finished(self, name: str) -> tuple[pa.ChunkedArray, Any]:
+        """The column and its feature. Raises `InputError` for values that no column can hold together."""
         match self.kind:
             case Kind.STRING:
                 return pa.chunked_array(self.chunks, pa.string()), datasets.Value("string")
@@ -89,7 +91,13 @@ class _Column:
             case Kind.JSON:
                 typed = [pa.ExtensionArray.from_storage(pa.json_(), chunk) for chunk in self.chunks]
                 return pa.chunked_array(typed, pa.json_()), ExactJson()
-        native = pa.chunked_array([pa.array(self.values)])
+        try:
+            native = pa.chunked_array([pa.array(self.values)])
+        except pa.ArrowException as error:
+            types = sorted({type(value).__name__ for value in self.values if value is not None})
+            message = f'the column "{name}" holds values of the types {", ".join(types)}'
+            hint = "write them as text, or leave the column out"
+            raise InputError(Diagnostic("mixed-types", message, hint=hint)) from error
         return native, datasets.Features.from_arrow_schema(pa.schema([("it", native.type)]))["it"]
 
 
@@ -118,7 +126,7 @@ class Table:
             if name not in self._columns:
                 self._columns[name] = self._absent(name, kind)
             self._columns[name].become(kind)
-        finished = {name: self._columns[name].finished() for name in kinds}
+        finished = {name: self._columns[name].finished(name) for name in kinds}
         features = datasets.Features({name: feature for name, (_, feature) in finished.items()})
         arrays = [array for array, _ in finished.values()]
         table = pa.Table.from_arrays(arrays, names=list(finished))
