@@ -1,5 +1,7 @@
 """What is asked of a judging model and how its reply is read; the options of an endpoint."""
 
+import time
+
 import pytest
 
 from ptspec.diagnostics import InputError
@@ -44,6 +46,18 @@ from ptspec.rewards.verdict import PROMPT, filled, missing_places, win_of
 )
 def test_a_reply_is_read_strictly(reply, win):
     assert win_of(reply) == win
+
+
+@pytest.mark.parametrize("reply", ["```" + " " * 100_000 + "x", "<think>" * 50_000, " " * 100_000 + "x"])
+def test_reading_a_reply_takes_linear_time(reply):
+    start = time.perf_counter()
+    assert win_of(reply) is None
+    assert time.perf_counter() - start < 5
+
+
+def test_only_what_is_thought_before_the_reply_is_passed_over():
+    assert win_of("\n<think>B</think> A\n") == 1.0
+    assert win_of("A <think>B</think>") is None
 
 
 def test_texts_are_put_in_once_and_their_own_braces_left_alone():
