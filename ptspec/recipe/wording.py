@@ -1,7 +1,8 @@
 """jsonschema's errors in words for people: what is wrong at which place, and what to write instead.
 
 Knows the vocabulary of the shipped schemas: `title` names an object ("a stage", "DPOConfig"), `x-owned`
-gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed.
+gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed,
+`x-secret` that a value may be a secret and is not repeated, with the hint to give in its place.
 """
 
 from __future__ import annotations
@@ -93,9 +94,10 @@ def _pointer(error: Complaint) -> str:
 def _fault(
     code: str, predicate: str, error: Complaint, document: Document, hint: str | None = None
 ) -> Diagnostic:
-    pointer = _pointer(error)
-    message = f"{subject(pointer)} is {shown(error.instance)}, {predicate}"
-    return Diagnostic(code, message, document.locate(pointer), pointer, hint)
+    pointer, secret = _pointer(error), _schema(error).get("x-secret")
+    value = "" if secret else f"{shown(error.instance)}, "
+    message = f"{subject(pointer)} is {value}{predicate}"
+    return Diagnostic(code, message, document.locate(pointer), pointer, secret or hint)
 
 
 def _wrong_type(error: Complaint, document: Document) -> Diagnostic:
@@ -173,6 +175,16 @@ def _length(error: Complaint, document: Document) -> Diagnostic:
     if least and not error.instance:
         message = f"{subject(pointer)} is empty"
     return Diagnostic("wrong-length", message, document.locate(pointer), pointer)
+
+
+def _repeated(error: Complaint, document: Document) -> Diagnostic:
+    """At the first item that stands in the list before."""
+    texts = [json.dumps(item, sort_keys=True) for item in error.instance]
+    index = next(i for i, text in enumerate(texts) if text in texts[:i])
+    above = _pointer(error)
+    pointer = join(above, index)
+    message = f"{shown(error.instance[index])} stands in {subject(above)} twice"
+    return Diagnostic("repeated-item", message, document.locate(pointer), pointer, "keep one")
 
 
 def _other(error: Complaint, document: Document) -> Diagnostic:
@@ -261,6 +273,7 @@ _WORDS: dict[str, Callable[[Complaint, Document], Diagnostic]] = {
     "type": _wrong_type,
     "enum": _not_one_of,
     "pattern": _pattern,
+    "uniqueItems": _repeated,
     **dict.fromkeys(
         ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _length
     ),

@@ -30,7 +30,6 @@ ELSEWHERE = {
     "code-not-allowed": "tests/unit/test_rewards_user.py",
     "failing-import": "tests/unit/test_rewards_user.py",
     "missing-package": "tests/unit/test_data_check.py",
-    "not-python": "tests/unit/test_rewards_user.py",
     "not-writable": "tests/unit/test_cli.py",
     "pickled-weights": "tests/unit/test_pickles.py",
     "wrong-judgement": "tests/unit/test_rewards_checked.py",
