@@ -111,6 +111,11 @@ class CheckedJudge:
     def __name__(self) -> str:
         return self.name
 
+    @property
+    def counters(self) -> Any:
+        """What the function counts of its own work, if it does (`ptspec.rewards.judges.counted`)."""
+        return getattr(self.function, "counters", None)
+
     def __call__(self, prompts: Sequence[Any], a: Sequence[Any], b: Sequence[Any]) -> list[float]:
         """P(a beats b) for each row, in [0, 1]."""
         call = _Call(Kind.JUDGE, self.function, self.name, self.at, prompts, {"a": a, "b": b})
