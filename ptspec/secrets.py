@@ -14,7 +14,8 @@ BLOT = "*"
 SHORTEST = 8
 """Characters: a shorter value of the environment is a word that may stand anywhere."""
 
-_IN_ADDRESS = re.compile(r"(?<=://)(?!git@)[^/\s\"'@?#]*:?[^/\s\"'@?#]*(?=@)")
+# One run of characters, the colon among them: two runs would be tried in every division, in quadratic time.
+_IN_ADDRESS = re.compile(r"(?<=://)(?!git@)[^/\s\"'@?#]+(?=@)")
 _BY_FORM = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}"
     r"|xox[abprs]-[A-Za-z0-9-]{10,}|AKIA[0-9A-Z]{16}|AIza[\w-]{35})"

@@ -11,8 +11,9 @@ from ptspec.evaluation.controlled import length_controlled
 from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement
 from ptspec.evaluation.statistics import CONFIDENCE, Tested, paired_test
 from ptspec.events import Figure
+from ptspec.rewards.checked import checked_judge
 from ptspec.rewards.endpoint import Counters, EndpointJudge
-from ptspec.rewards.judges import BradleyTerry, Judge, ask
+from ptspec.rewards.judges import BradleyTerry, Judge
 
 PARENT, BASE = "win_rate", "win_rate_base"
 TIE = 1e-9
@@ -56,8 +57,9 @@ def _wins(
     other = [_turn("assistant", row.response or "", chat) for row in after]
     if isinstance(referee.judge, BradleyTerry):  # swapping the two is 1 − P by its making
         return referee.judge(prompts, other, one, **_columns(referee, before))
-    there = ask(referee.judge, prompts, other, one)
-    back = ask(referee.judge, prompts, one, other)
+    judge = checked_judge(referee.judge, referee.name)
+    there = judge(prompts, other, one)
+    back = judge(prompts, one, other)
     return [(first + 1 - second) / 2 for first, second in zip(there, back, strict=True)]
 
 

@@ -147,7 +147,8 @@ def parts_of(data: Mapping[str, AnySource], name: str) -> tuple[str, ...]:
 class RewardSpec:
     """`function` (built in, or "file.py:name"), or `model` (a path, a hub id, or a reward stage).
 
-    `options` are the built-in function's own arguments (a `pattern`, a `max_length`, …).
+    `options` are the built-in function's own arguments (a `pattern`, a `max_length`, …), or a model's
+    `revision`.
     """
 
     name: str
@@ -156,6 +157,11 @@ class RewardSpec:
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     at: str = "/rewards"
+
+    @property
+    def revision(self) -> str | None:
+        """The branch, tag or commit of a model on the hub; None for its main branch."""
+        return self.options.get("revision")
 
 
 @dataclass(frozen=True)

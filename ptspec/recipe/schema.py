@@ -25,6 +25,8 @@ COMMON = (
     "methods.schema.json",
     "trainer.schema.json",
     "sampling.schema.json",
+    "rewards.schema.json",
+    "judges.schema.json",
     "peft/lora.schema.json",
     "bnb/bitsandbytes.schema.json",
 )

@@ -6,7 +6,6 @@ left out and told to the findings.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -177,6 +176,9 @@ def rewards(
         options = {k: v for k, v in given.items() if k not in ("function", "model", "weight")}
         function = _function(given.get("function"), join(at, "function"), places, findings)
         scorer = _reward_model(given.get("model"), join(at, "model"), places, stages, findings)
+        if "revision" in given and scorer is not None and (scorer in stages or Path(scorer).is_absolute()):
+            message = '"revision" is of models on the hub only; this one is a folder or a stage'
+            findings.warn("unused-key", join(at, "revision"), message, key=True)
         found[name] = RewardSpec(name, function, scorer, float(given.get("weight", 1.0)), options, at)
     return found
 
@@ -217,7 +219,8 @@ def judges(value: Value, places: Places, rewards: Sequence[str], findings: Findi
 
 
 def _function(text: str | None, at: str, places: Places, findings: Findings) -> str | None:
-    """A built-in function's name as it is, or the user's as "absolute path:name"."""
+    """A built-in function's name as it is, or the user's as "absolute path:name". Whether the file binds the
+    name, `ptspec.rewards.check` tells."""
     file, colon, name = (text or "").rpartition(":")
     if not colon:
         return text
@@ -227,29 +230,7 @@ def _function(text: str | None, at: str, places: Places, findings: Findings) -> 
             "no-such-file", at, f'no such file: "{file}"', places.nearest(file), places.looked(file)
         )
         return text
-    try:
-        functions = _functions(found)
-    except (SyntaxError, ValueError, OSError) as error:
-        line = f"line {error.lineno}: {error.msg}" if isinstance(error, SyntaxError) else str(error)
-        findings.error("no-such-function", at, f"{file} cannot be read as Python: {line}")
-        return text
-    if name not in functions:
-        hint = did_you_mean(name, functions) or f"functions there: {listed(functions) or 'none'}"
-        findings.error("no-such-function", at, f'no function "{name}" in {file}', hint)
     return f"{found}:{name}"
-
-
-def _functions(file: Path) -> list[str]:
-    """Names that a module binds at its top level, without running it."""
-    names: list[str] = []
-    for node in ast.parse(file.read_bytes()).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            names.append(node.name)
-        elif isinstance(node, ast.Assign):
-            names += [target.id for target in node.targets if isinstance(target, ast.Name)]
-        elif isinstance(node, ast.Import | ast.ImportFrom):
-            names += [alias.asname or alias.name for alias in node.names]
-    return names
 
 
 def compute(value: Value) -> ComputeSpec:

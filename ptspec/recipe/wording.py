@@ -2,7 +2,8 @@
 
 Knows the vocabulary of the shipped schemas: `title` names an object ("a stage", "DPOConfig"), `x-owned`
 gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed,
-`x-forms` values with a part that varies, `x-refused` values that cannot work here and why.
+`x-forms` values with a part that varies, `x-refused` values that cannot work here and why,
+`x-secret` that a value may be a secret and is not repeated, with the hint to give in its place.
 """
 
 from __future__ import annotations
@@ -96,9 +97,10 @@ def _pointer(error: Complaint) -> str:
 def _fault(
     code: str, predicate: str, error: Complaint, document: Document, hint: str | None = None
 ) -> Diagnostic:
-    pointer = _pointer(error)
-    message = f"{subject(pointer)} is {shown(error.instance)}, {predicate}"
-    return Diagnostic(code, message, document.locate(pointer), pointer, hint)
+    pointer, secret = _pointer(error), _schema(error).get("x-secret")
+    value = "" if secret else f"{shown(error.instance)}, "
+    message = f"{subject(pointer)} is {value}{predicate}"
+    return Diagnostic(code, message, document.locate(pointer), pointer, secret or hint)
 
 
 def _wrong_type(error: Complaint, document: Document) -> Diagnostic:
@@ -182,6 +184,16 @@ def _length(error: Complaint, document: Document) -> Diagnostic:
     return Diagnostic("wrong-length", message, document.locate(pointer), pointer)
 
 
+def _repeated(error: Complaint, document: Document) -> Diagnostic:
+    """At the first item that stands in the list before."""
+    texts = [json.dumps(item, sort_keys=True) for item in error.instance]
+    index = next(i for i, text in enumerate(texts) if text in texts[:i])
+    above = _pointer(error)
+    pointer = join(above, index)
+    message = f"{shown(error.instance[index])} stands in {subject(above)} twice"
+    return Diagnostic("repeated-item", message, document.locate(pointer), pointer, "keep one")
+
+
 def _other(error: Complaint, document: Document) -> Diagnostic:
     return _fault("out-of-range", "which it may not be", error, document, _schema(error).get("x-words"))
 
@@ -234,8 +246,10 @@ def _unknown_keys(error: Complaint, document: Document) -> Iterator[Diagnostic]:
 
 
 def _meant(key: str, known: list[str], pointer: str, document: Document) -> str | None:
-    """What was meant by an unknown key. One that other programs have is no spelling mistake."""
-    if (other := elsewhere(key)) is not None:
+    """What was meant by an unknown key. One that other programs have is no spelling mistake; options of
+    rewards and judges are our own."""
+    is_ours = split(pointer)[0] in ("rewards", "judges")
+    if not is_ours and (other := elsewhere(key)) is not None:
         renamed = other.name or key
         hint = other.hint(known, pointer) or _placed(renamed, pointer, document, named=renamed != key)
         if hint or _in_config(split(pointer)):
@@ -280,6 +294,7 @@ _WORDS: dict[str, Callable[[Complaint, Document], Diagnostic]] = {
     "type": _wrong_type,
     "enum": _not_one_of,
     "pattern": _pattern,
+    "uniqueItems": _repeated,
     **dict.fromkeys(
         ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"), _length
     ),

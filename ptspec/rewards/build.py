@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -12,9 +13,12 @@ from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
 from ptspec.rewards.builtin import RewardFunction, builtin
 from ptspec.rewards.check import no_builtin_judge, places_of
 from ptspec.rewards.checked import CheckedJudge, CheckedReward, in_data_form
+from ptspec.rewards.contract import Kind
 from ptspec.rewards.endpoint import endpoint_judge
 from ptspec.rewards.judges import BradleyTerry, Judge
-from ptspec.rewards.user import Kind, is_user_function, load_user_function
+from ptspec.rewards.source import is_user_function
+from ptspec.rewards.time_limit import Warn
+from ptspec.rewards.user import load_user_function
 
 if TYPE_CHECKING:
     from ptspec.rewards.models import RewardModel
@@ -25,15 +29,22 @@ folder that the reward stage of that name left."""
 
 
 def reward_functions(
-    plan: Plan, names: Iterable[str], *, strings: bool, allow_code: bool, open_model: OpenModel
+    plan: Plan,
+    names: Iterable[str],
+    *,
+    strings: bool,
+    allow_code: bool,
+    open_model: OpenModel,
+    warn: Warn = warnings.warn,
 ) -> list[RewardFunction]:
     """The rewards `names`, each in TRL's signature and under its name in the recipe.
 
     `strings`: the data holds plain strings, which the loader made into turns of a chat. Functions are given
-    the strings; reward models the turns that they were trained on. Raises `InputError` where the user's code
-    is not allowed or fails, and for a model that cannot be opened.
+    the strings; reward models the turns that they were trained on. `warn` is told of what does not stop the
+    run. Raises `InputError` where the user's code is not allowed or fails, and for a model that cannot be
+    opened.
     """
-    return [_reward(plan.rewards[name], strings, allow_code, open_model) for name in names]
+    return [_reward(plan.rewards[name], strings, allow_code, open_model, warn) for name in names]
 
 
 def reward_weights(plan: Plan, names: Iterable[str]) -> list[float]:
@@ -41,14 +52,27 @@ def reward_weights(plan: Plan, names: Iterable[str]) -> list[float]:
     return [plan.rewards[name].weight for name in names]
 
 
-def judge(plan: Plan, name: str, *, strings: bool, allow_code: bool, open_model: OpenModel) -> Judge:
+def judge(
+    plan: Plan,
+    name: str,
+    *,
+    strings: bool,
+    allow_code: bool,
+    open_model: OpenModel,
+    warn: Warn = warnings.warn,
+) -> Judge:
     """The judge `name`. Raises `InputError` as `reward_functions` does, and for wrong options."""
     spec = plan.judges[name]
     if spec.endpoint is not None:
         return endpoint_judge(spec, places_of(plan))
     if spec.reward is not None:
         rewards = reward_functions(
-            plan, [spec.reward], strings=strings, allow_code=allow_code, open_model=open_model
+            plan,
+            [spec.reward],
+            strings=strings,
+            allow_code=allow_code,
+            open_model=open_model,
+            warn=warn,
         )
         return BradleyTerry(tuple(rewards), tuple(reward_weights(plan, [spec.reward])))
     return _user_judge(spec, strings, allow_code)
@@ -86,7 +110,7 @@ def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]
         rewards |= set(plan.rewards)
     for reward in plan.rewards.values():
         if reward.name in rewards and reward.model is None:
-            yield partial(_reward, reward, False, allow_code, _unopened)
+            yield partial(_reward, reward, False, allow_code, _unopened, warnings.warn)
     for spec in judges:
         if spec.endpoint is not None:
             yield partial(endpoint_judge, spec, places_of(plan))
@@ -103,7 +127,9 @@ def _unopened(spec: RewardSpec) -> RewardModel:
     raise AssertionError(f"{spec.name} is not a reward model")
 
 
-def _reward(spec: RewardSpec, strings: bool, allow_code: bool, open_model: OpenModel) -> RewardFunction:
+def _reward(
+    spec: RewardSpec, strings: bool, allow_code: bool, open_model: OpenModel, warn: Warn
+) -> RewardFunction:
     if spec.model is not None:
         model = replace(open_model(spec), chat=strings)
         return CheckedReward(model, spec.name, spec.at)
@@ -111,7 +137,7 @@ def _reward(spec: RewardSpec, strings: bool, allow_code: bool, open_model: OpenM
     if is_user_function(spec.function):
         function = load_user_function(spec.function, Kind.REWARD, allow_code=allow_code, at=spec.at)
     else:
-        function = builtin(spec.function, spec.options)
+        function = builtin(spec.function, spec.options, warn=warn)
     return CheckedReward(in_data_form(function, strings), spec.name, spec.at)
 
 

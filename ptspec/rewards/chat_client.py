@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.recipe.text import join
 
 if TYPE_CHECKING:
     import httpx
@@ -121,7 +122,7 @@ class ChatClient:
         later = f"; it wants to be asked again in {wait:,.0f} s" if wait > LONGEST_WAIT else ""
         message = f"the judge at {self.endpoint} {trouble.what}{again}{later}"
         notes = (self._blotted(trouble.detail),) if trouble.detail.strip() else ()
-        place = f"{self.at}/endpoint"
+        place = join(self.at, "endpoint")
         return StageError(Diagnostic("judge-endpoint", message, None, place, trouble.advice, notes))
 
     def _blotted(self, text: str) -> str:
@@ -201,7 +202,7 @@ def _http_client(endpoint: str, key: str | None, timeout: float, at: str) -> htt
         message = "a judge behind an endpoint needs httpx, which is not installed"
         hint = 'pip install "ptspec[judge]"'
         raise InputError(
-            Diagnostic("missing-package", message, pointer=f"{at}/endpoint", hint=hint)
+            Diagnostic("missing-package", message, pointer=join(at, "endpoint"), hint=hint)
         ) from None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
@@ -209,6 +210,6 @@ def _http_client(endpoint: str, key: str | None, timeout: float, at: str) -> htt
     except httpx.InvalidURL as error:
         message = f"the endpoint is no address: {error}"
         raise InputError(
-            Diagnostic("wrong-judge", message, pointer=f"{at}/endpoint", hint=_ADDRESS)
+            Diagnostic("wrong-judge", message, pointer=join(at, "endpoint"), hint=_ADDRESS)
         ) from None
     return httpx.Client(headers=headers, timeout=timeout, limits=httpx.Limits(max_connections=None))

@@ -1,7 +1,7 @@
 """Rewards and judges of a plan, checked while no code of the user's runs and no model is loaded.
 
-Of built-in rewards `ptspec.rewards.builtin.option_faults` tells; here is the rest. That files and functions
-exist is found where the recipe is read.
+What a schema can see of them is checked with the rest of the recipe (`schemas/rewards.schema.json`,
+`schemas/judges.schema.json`), and that files exist where it is read; here is the rest.
 """
 
 from __future__ import annotations
@@ -10,24 +10,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ptspec.diagnostics import Diagnostic
-from ptspec.recipe.hints import listed
 from ptspec.recipe.places import Places
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
 from ptspec.recipe.text import join
-from ptspec.rewards.builtin import BUILTIN
-from ptspec.rewards.endpoint_options import endpoint_faults
-from ptspec.rewards.user import Kind, check_user_function, is_user_function
-
-MODEL_OPTIONS = ("revision",)
-_FOUND_BEFORE = ("no-such-file", "no-such-function", "not-python")
+from ptspec.rewards.builtin import BUILTIN, option_faults
+from ptspec.rewards.contract import Kind
+from ptspec.rewards.endpoint_checks import endpoint_faults
+from ptspec.rewards.source import check_user_function, is_user_function
 
 
 def check_functions(plan: Plan) -> Iterator[Diagnostic]:
-    """Faults of the plan's user functions, reward models' options and judges; located by pointer or file."""
+    """Faults of the plan's rewards and judges; located by pointer or file."""
     places = places_of(plan)
     for reward in plan.rewards.values():
-        if _is_one(reward.function, reward.model):
-            yield from _check_reward(reward)
+        if reward.function is not None and reward.model is None:
+            yield from _check_reward(reward.function, reward)
     for judge in plan.judges.values():
         if _is_one(judge.function, judge.reward, judge.endpoint):
             yield from _check_judge(judge, places)
@@ -55,38 +52,23 @@ def no_builtin_judge(judge: JudgeSpec) -> Diagnostic | None:
     return Diagnostic("wrong-judge", message, pointer=join(judge.at, "function"), hint=hint)
 
 
-def _check_reward(reward: RewardSpec) -> Iterator[Diagnostic]:
-    if reward.model is not None:
-        yield from _unused("wrong-reward", reward, MODEL_OPTIONS, "a reward model")
-    elif reward.function is not None and is_user_function(reward.function):
-        yield from _unused("wrong-reward", reward, (), "a function of your own")
-        yield from _user_function(reward.function, Kind.REWARD, reward.at)
+def _check_reward(function: str, reward: RewardSpec) -> Iterator[Diagnostic]:
+    if is_user_function(function):
+        yield from _user_function(function, Kind.REWARD, reward.at)
+    else:
+        yield from option_faults(function, reward.options, reward.at)
 
 
 def _check_judge(judge: JudgeSpec, places: Places) -> Iterator[Diagnostic]:
     if judge.endpoint is not None:
-        for fault in endpoint_faults(judge, places):
-            pointer = join(judge.at, fault.option) if fault.option else judge.at
-            yield Diagnostic("wrong-judge", fault.message, None, pointer, fault.hint)
-        return
-    what = "a judge by a reward" if judge.reward is not None else "a function of your own"
-    yield from _unused("wrong-judge", judge, (), what)
-    if missing := no_builtin_judge(judge):
+        yield from endpoint_faults(judge, places)
+    elif missing := no_builtin_judge(judge):
         yield missing
     elif judge.function is not None:
         yield from _user_function(judge.function, Kind.JUDGE, judge.at)
 
 
-def _unused(
-    code: str, spec: RewardSpec | JudgeSpec, known: tuple[str, ...], what: str
-) -> Iterator[Diagnostic]:
-    for key in spec.options:
-        if key not in known:
-            hint = f"options: {listed(known) or 'none'}"
-            yield Diagnostic(code, f'"{key}" is no option of {what}', None, join(spec.at, key), hint)
-
-
 def _user_function(text: str, kind: Kind, at: str) -> Iterator[Diagnostic]:
     fault = check_user_function(text, kind, at)
-    if fault is not None and fault.code not in _FOUND_BEFORE:
+    if fault is not None and fault.code != "no-such-file":
         yield fault

@@ -1,7 +1,8 @@
 """Reward and judge functions held to what they promise: as many numbers as rows, finite, probabilities.
 
-A function that breaks its promise, or fails, is told with its name, its line, the row and the prompt. Knows
-no model and no endpoint.
+The only check of that, for the user's functions, for built-in ones, and wherever another module is handed a
+function. One that breaks its promise, or fails, is told with its name, its line, the row and the prompt.
+Knows no model and no endpoint.
 """
 
 from __future__ import annotations
@@ -15,22 +16,20 @@ from typing import Any, NoReturn
 
 from ptspec.diagnostics import Diagnostic, Location, PtError, StageError
 from ptspec.recipe.hints import listed
-from ptspec.rewards.judges import SIGNATURES
+from ptspec.rewards.contract import HOOKS, TEXTS, Kind, visible_columns
 from ptspec.rewards.matching import content_of, text_of
-from ptspec.rewards.user import Kind, place_of, raised_at
+from ptspec.rewards.user import place_of, raised_at
 
 LARGEST = 3.4e38
 """TRL keeps rewards in float32, where a number beyond this is infinite."""
-
-TEXTS = ("prompts", "completions", "a", "b")
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
     return None
 
 
-HOOKS: Mapping[str, Any] = {"trainer_state": None, "log_extra": _nothing, "log_metric": _nothing}
-"""What TRL hands to a reward beside the columns, where there is no trainer: in an evaluation."""
+NO_TRAINER: Mapping[str, Any] = {**dict.fromkeys(HOOKS, _nothing), "trainer_state": None}
+"""What stands for TRL's own arguments where there is no trainer: in an evaluation."""
 
 
 def in_data_form(function: Callable[..., Any], strings: bool) -> Callable[..., Any]:
@@ -54,6 +53,26 @@ def _strings(texts: Sequence[Any]) -> list[str]:
     return [text if isinstance(text, str) else content_of(text[-1]) if text else "" for text in texts]
 
 
+def name_of(function: Callable[..., Any]) -> str:
+    """What to call a judge or reward in a message: its name, its class's, or of what `partial` wraps."""
+    inner = getattr(function, "func", function)
+    return str(getattr(inner, "__name__", type(inner).__name__))
+
+
+def checked_reward(function: Callable[..., Any], name: str | None = None) -> CheckedReward:
+    """`function` held to the contract; as it is where it is that already."""
+    if isinstance(function, CheckedReward):
+        return function
+    return CheckedReward(function, name or name_of(function))
+
+
+def checked_judge(function: Callable[..., Any], name: str | None = None) -> CheckedJudge:
+    """`function` held to the contract; as it is where it is that already."""
+    if isinstance(function, CheckedJudge):
+        return function
+    return CheckedJudge(function, name or name_of(function))
+
+
 @dataclass(frozen=True)
 class CheckedReward:
     """A reward function under the recipe's name for it, in TRL's signature.
@@ -64,7 +83,7 @@ class CheckedReward:
 
     function: Callable[..., Any]
     name: str
-    at: str
+    at: str | None = None
 
     @property
     def __name__(self) -> str:
@@ -75,7 +94,7 @@ class CheckedReward:
     ) -> list[float | None]:
         """One finite number a completion, or None where the reward has no say."""
         call = _Call(Kind.REWARD, self.function, self.name, self.at, prompts, {"completion": completions})
-        arguments = call.asked({**HOOKS, "prompts": prompts, "completions": completions, **given})
+        arguments = call.asked({**NO_TRAINER, "prompts": prompts, "completions": completions, **given})
         scores = call.answers(arguments)
         return [None if score is None else call.reward(row, score) for row, score in enumerate(scores)]
 
@@ -86,11 +105,16 @@ class CheckedJudge:
 
     function: Callable[..., Any]
     name: str
-    at: str
+    at: str | None = None
 
     @property
     def __name__(self) -> str:
         return self.name
+
+    @property
+    def counters(self) -> Any:
+        """What the function counts of its own work, if it does (`ptspec.rewards.judges.counted`)."""
+        return getattr(self.function, "counters", None)
 
     def __call__(self, prompts: Sequence[Any], a: Sequence[Any], b: Sequence[Any]) -> list[float]:
         """P(a beats b) for each row, in [0, 1]."""
@@ -106,7 +130,7 @@ class _Call:
     kind: Kind
     function: Callable[..., Any]
     name: str
-    at: str
+    at: str | None
     prompts: Sequence[Any]
     texts: Mapping[str, Sequence[Any]]
 
@@ -117,7 +141,7 @@ class _Call:
             return dict(given)
         missing = [n for n, p in parameters.items() if n not in given and _is_required(p)]
         if missing:
-            columns = [name for name in given if name not in (*HOOKS, *TEXTS, "completion_ids")]
+            columns = visible_columns(list(given))
             self.fail(
                 "missing-column",
                 f'asks for the column "{missing[0]}", which the data has not',
@@ -173,7 +197,7 @@ class _Call:
                 f'the {self.kind.value} "{self.name}" {what}',
                 place or place_of(self.function),
                 self.at,
-                hint or SIGNATURES[self.kind.value],
+                hint or self.kind.signature,
                 () if row is None else self._shown(row),
             )
         )

@@ -6,6 +6,8 @@ second place cancels: P(a, b) + P(b, a) = 1. What was asked once in a run is not
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -17,16 +19,25 @@ from ptspec.recipe.places import Places
 from ptspec.recipe.plan import JudgeSpec
 from ptspec.recipe.text import join
 from ptspec.rewards.chat_client import ChatClient
-from ptspec.rewards.endpoint_options import (
-    EndpointOptions,
-    endpoint_faults,
-    endpoint_options,
-    template_text,
-)
+from ptspec.rewards.endpoint_checks import endpoint_faults, template_text
 from ptspec.rewards.verdict import REMINDER, answer_text, filled, request_text, win_of
 
 Question = tuple[str, str, str]
 """The texts of a prompt, of the answer shown as A, and of the one shown as B."""
+
+
+@dataclass(frozen=True)
+class EndpointOptions:
+    """The options of a judge behind an endpoint; `schemas/judges.schema.json` describes and checks them."""
+
+    api_key_env: str | None = None
+    template: str | None = None
+    swap: bool = True
+    temperature: float | None = 0.0
+    max_tokens: int = 64
+    max_concurrency: int = 8
+    timeout: float = 60.0
+    retries: int = 5
 
 
 @dataclass
@@ -71,8 +82,8 @@ class EndpointJudge:
     template: str = field(repr=False)
     options: EndpointOptions
     counters: Counters = field(default_factory=Counters)
-    _wins: dict[Question, float] = field(default_factory=dict, repr=False)
-    _compared: set[frozenset[Question]] = field(default_factory=set, repr=False)
+    _wins: dict[str, float] = field(default_factory=dict, repr=False)
+    _compared: set[str] = field(default_factory=set, repr=False)
 
     @property
     def __name__(self) -> str:
@@ -86,17 +97,18 @@ class EndpointJudge:
         return [self._win(question) for question in questions]
 
     def memory(self) -> dict[str, Any]:
-        """What was asked and answered so far, as JSON: a resumed run does not ask again."""
+        """What was asked and answered so far, as JSON: a resumed run does not ask again. Questions stand in
+        it by their digests, so that it stays small beside the texts."""
         return {
-            "answers": [[*question, win] for question, win in self._wins.items()],
-            "compared": sorted(sorted(map(list, pair)) for pair in self._compared),
+            "answers": self._wins,
+            "compared": sorted(self._compared),
             "counters": asdict(self.counters),
         }
 
     def recall(self, memory: dict[str, Any]) -> None:
         """Takes up what `memory` gave."""
-        self._wins = {(prompt, a, b): win for prompt, a, b, win in memory["answers"]}
-        self._compared = {frozenset((p, a, b) for p, a, b in pair) for pair in memory["compared"]}
+        self._wins = dict(memory["answers"])
+        self._compared = set(memory["compared"])
         self.counters = Counters(**memory["counters"])
 
     def _orders(self, question: Question) -> list[Question]:
@@ -107,7 +119,7 @@ class EndpointJudge:
 
     def _ask(self, questions: Sequence[Question]) -> None:
         """Puts to the model what it has not been asked yet, several at a time; the first failure ends all."""
-        new = [question for question in dict.fromkeys(questions) if question not in self._wins]
+        new = [question for question in dict.fromkeys(questions) if _digest(question) not in self._wins]
         if not new:
             return
         self.client.resume()
@@ -122,7 +134,8 @@ class EndpointJudge:
                 raise
 
     def _answer(self, question: Question) -> _Answer:
-        text = filled(self.template, *question)
+        # A lone surrogate, which JSON in a file can hold, cannot be sent.
+        text = filled(self.template, *question).encode("utf-8", "replace").decode("utf-8")
         retried = 0
         for content in (text, text + REMINDER):
             reply = self.client.complete(
@@ -141,19 +154,20 @@ class EndpointJudge:
         return fields
 
     def _keep(self, question: Question, answer: _Answer) -> None:
-        self._wins[question] = answer.win
+        self._wins[_digest(question)] = answer.win
         self.counters.asked += 1
         self.counters.retried += answer.retried
         self.counters.unparsed += not answer.parsed
 
     def _win(self, question: Question) -> float:
-        wins = [self._wins[order] for order in self._orders(question)]
+        asked = [_digest(order) for order in self._orders(question)]
+        wins = [self._wins[digest] for digest in asked]
         if not wins:
             return 0.5
         if len(wins) == 1:
             return wins[0]
         there, back = wins
-        pair = frozenset(self._orders(question))
+        pair = min(asked)
         if pair not in self._compared:
             self._compared.add(pair)
             self.counters.pairs += 1
@@ -161,25 +175,21 @@ class EndpointJudge:
         return (there + 1 - back) / 2
 
 
+def _digest(question: Question) -> str:
+    """128 bits that stand for a question: 32 characters in place of three texts."""
+    return hashlib.blake2b(json.dumps(question).encode(), digest_size=16).hexdigest()
+
+
 def endpoint_judge(spec: JudgeSpec, places: Places) -> EndpointJudge:
     """The judge that `spec` describes; asks nothing yet.
 
-    Raises `InputError` for wrong options, a key that is not in the environment, or httpx not installed.
+    Raises `InputError` for an address or a template that will not do, a key that is not in the environment,
+    or httpx not installed.
     """
     if faults := endpoint_faults(spec, places):
-        raise InputError(
-            *(
-                Diagnostic(
-                    "wrong-judge",
-                    f.message,
-                    pointer=join(spec.at, f.option) if f.option else spec.at,
-                    hint=f.hint,
-                )
-                for f in faults
-            )
-        )
+        raise InputError(*faults)
     assert spec.endpoint is not None and spec.model is not None
-    options = endpoint_options(spec)
+    options = EndpointOptions(**spec.options)
     client = ChatClient(
         spec.endpoint,
         at=spec.at,

@@ -10,7 +10,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any
 
 NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?:/\d+)?")
@@ -74,5 +74,13 @@ def _value(number: str) -> Decimal | None:
     above, _, below = number.replace(",", "").replace("−", "-").partition("/")
     try:
         return Decimal(above) / Decimal(below) if below else Decimal(above)
-    except (InvalidOperation, ZeroDivisionError):
+    except ArithmeticError:
         return None
+
+
+def within(said: Decimal, wanted: Decimal, tolerance: Decimal) -> bool:
+    """Whether the two differ by at most `tolerance`. A difference too large for a Decimal does not."""
+    try:
+        return said == wanted or abs(said - wanted) <= tolerance
+    except ArithmeticError:
+        return False

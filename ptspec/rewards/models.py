@@ -19,7 +19,7 @@ from peft import PeftModel
 from safetensors import SafetensorError, safe_open
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
-from transformers.utils import find_adapter_config_file
+from transformers.utils import cached_file, find_adapter_config_file
 
 from ptspec.data.layouts.convert import Context, assistant_turn, context_of, user_turn
 from ptspec.data.layouts.table import TEMPLATE
@@ -28,6 +28,8 @@ from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.base import Base
 from ptspec.model.classifier import classifier_over
 from ptspec.model.device import Device
+from ptspec.recipe.plan import Plan, RewardSpec
+from ptspec.recipe.text import join
 from ptspec.run.artifact import ADAPTER_WEIGHTS, adapter_weights, read_json
 from ptspec.run.pickles import refuse_pickles
 
@@ -86,6 +88,17 @@ class RewardModel:
         return [float(score) for score in logits[:, 0].float().cpu()]
 
 
+def open_reward_model_of(
+    plan: Plan, spec: RewardSpec, device: Device, base: Base | None = None
+) -> RewardModel:
+    """The model that the reward `spec` names: a reward stage of the run in `plan.output`, a folder, or a hub
+    id at the revision that the recipe pins. Raises `InputError` as `open_reward_model` does."""
+    model, folder = str(spec.model), plan.output / str(spec.model)
+    if folder.is_dir() or any(stage.name == model for stage in plan.stages):
+        return open_reward_model(str(folder), device, at=spec.at, base=base)
+    return open_reward_model(model, device, at=spec.at, base=base, revision=spec.revision)
+
+
 def open_reward_model(
     path: str, device: Device, *, at: str, base: Base | None = None, revision: str | None = None
 ) -> RewardModel:
@@ -101,6 +114,8 @@ def open_reward_model(
             if found is None:
                 model = _classifier(path, device, revision, at)
             else:
+                if not Path(path).is_dir():  # beside its config, in the hub's cache
+                    cached_file(path, ADAPTER_WEIGHTS, revision=revision)
                 model = _adapted(Path(found).parent, device, base, at)
             tokenizer = _tokenizer(path, revision, model, base)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
@@ -172,7 +187,7 @@ def _no_reward_model(path: str, at: str, why: str) -> Diagnostic:
     return Diagnostic(
         "not-a-reward-model",
         f"{_words(path)} is no reward model: {why}",
-        pointer=f"{at}/model",
+        pointer=join(at, "model"),
         hint="a reward model is a sequence classifier with one label, or a stage with the method reward",
     )
 
@@ -182,7 +197,7 @@ def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:
     return Diagnostic(
         "cannot-load-model",
         f"the reward model {_words(path)} cannot be loaded: {first}",
-        pointer=f"{at}/model",
+        pointer=join(at, "model"),
         hint="a folder with config.json or adapter_config.json, tokenizer and *.safetensors, or a hub id",
     )
 

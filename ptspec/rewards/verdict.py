@@ -14,9 +14,10 @@ PROMPT = Path(__file__).with_name("judge_prompt.txt")
 REMINDER = "\n\nYour reply could not be read. Reply with exactly one of A, B, TIE, and nothing else."
 
 _PLACE = re.compile(r"\{(prompt|a|b)\}")
-_THINKING = re.compile(r"\s*<think>.*?</think>", re.DOTALL)
+# Matched against stripped text and anchored at both ends, so that reading a reply takes linear time.
+_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 _WORD = re.compile(r"[\s\"'`*.\[\]()]*(A|B|TIE)[\s\"'`*.\[\]()]*", re.IGNORECASE)
-_FENCE = re.compile(r"\s*```(?:json)?\s*(.*?)\s*```\s*", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?(.*)```", re.DOTALL)
 _WINS = {"A": 1.0, "B": 0.0, "TIE": 0.5}
 
 
@@ -51,7 +52,9 @@ def win_of(reply: str | None) -> float | None:
     Read strictly: the word alone, quoted or bold at most, or JSON {"winner": "A"}. What a reasoning model
     thinks first (<think>…</think>) is passed over.
     """
-    said = _THINKING.sub("", reply or "", count=1)
+    said = (reply or "").strip()
+    if thought := _THINKING.match(said):
+        said = said[thought.end() :].strip()
     if word := _WORD.fullmatch(said):
         return _WINS[word.group(1).upper()]
     winner = _winner(said)

@@ -20,7 +20,7 @@ from ptspec.evaluation.judging import Referee, judged
 from ptspec.evaluation.measure import keys_of, measure
 from ptspec.evaluation.measurement import DataStamp, Measurement
 from ptspec.evaluation.reward_model import measure_pairs
-from ptspec.events import EvaluationStarted, Listener, StageEvaluated
+from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
 from ptspec.methods.types import Headline, Yields
 from ptspec.model.bases import Bases
 from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Source, Stage
@@ -196,7 +196,12 @@ class Assessor:
         please it should not be measured by it."""
         names = [name for name, spec in self.plan.rewards.items() if spec.function is not None]
         made = reward_functions(
-            self.plan, names, strings=False, allow_code=self.allow_code, open_model=no_model
+            self.plan,
+            names,
+            strings=False,
+            allow_code=self.allow_code,
+            open_model=no_model,
+            warn=lambda text: self.listener(Warned(text)),
         )
         return dict(zip(names, made, strict=True))
 

@@ -20,7 +20,7 @@ from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, 
 from ptspec.recipe.text import join
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
-from ptspec.rewards.models import RewardModel, open_reward_model
+from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
 from ptspec.run.artifact import Artifact, open_artifact
 from ptspec.run.fingerprint import Hashes
 from ptspec.run.options import Options
@@ -140,6 +140,7 @@ class Maker:
             "strings": strings_in(source, self.plan.data),
             "allow_code": self.options.allow_code,
             "open_model": self.open_reward_model_of,
+            "warn": lambda text: self.listener(Warned(text, stage.name)),
         }
         rewards = reward_functions(self.plan, stage.rewards, **options)
         weights = reward_weights(self.plan, stage.rewards)
@@ -147,11 +148,8 @@ class Maker:
         return Signals(tuple(rewards), tuple(weights), judge)
 
     def open_reward_model_of(self, spec: RewardSpec) -> RewardModel:
-        """The model that a reward names: a reward stage of this run, a folder or a hub id."""
-        named = any(stage.name == spec.model for stage in self.plan.stages)
-        path = str(self.plan.output / str(spec.model)) if named else str(spec.model)
         base = self.bases.get(self.plan.stages[0].adapter)
-        return open_reward_model(path, self.device, at=spec.at, base=base)
+        return open_reward_model_of(self.plan, spec, self.device, base)
 
     def _handed_over(self, stage: Stage, incoming: Artifact | None, rows: Any) -> Probes:
         """The probes that the stage's policy must reproduce: those its parent left, else taken anew from what

@@ -13,8 +13,6 @@ from ptspec.recipe.document import Document
 from ptspec.recipe.plan import Plan
 from ptspec.recipe.resolve import Reading, read_recipe
 from ptspec.recipe.schema import in_file_order
-from ptspec.recipe.text import join
-from ptspec.rewards.builtin import option_faults
 from ptspec.rewards.check import check_functions
 from ptspec.run.evaluation_check import check_metrics
 from ptspec.run.machine_check import check_machine
@@ -40,7 +38,6 @@ def preflight(
     document = reading.document
     checked = check_plan(plan)
     told = [
-        *check_rewards(plan),
         *check_functions(plan),
         *_model(plan, checked, reading.errors),
         *check_machine(plan, starts=starts),
@@ -68,13 +65,3 @@ def _located(diagnostic: Diagnostic, document: Document) -> Diagnostic:
     if diagnostic.location is not None or diagnostic.pointer is None:
         return diagnostic
     return replace(diagnostic, location=document.locate(diagnostic.pointer))
-
-
-def check_rewards(plan: Plan) -> Iterator[Diagnostic]:
-    """The built-in functions that the recipe names, and their options."""
-    for reward in plan.rewards.values():
-        if reward.function is None or ":" in reward.function:
-            continue
-        for fault in option_faults(reward.function, reward.options):
-            pointer = join(reward.at, fault.option or "function")
-            yield Diagnostic("wrong-reward", fault.message, None, pointer, fault.hint)

@@ -16,9 +16,10 @@ from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.checked import CheckedJudge, in_data_form
+from ptspec.rewards.contract import Kind
 from ptspec.rewards.judges import Judge
-from ptspec.rewards.models import RewardModel, open_reward_model
-from ptspec.rewards.user import Kind, load_user_function
+from ptspec.rewards.models import RewardModel, open_reward_model_of
+from ptspec.rewards.user import load_user_function
 from ptspec.run.recorded import recorded_plan
 from ptspec.run.targets import Target
 
@@ -65,9 +66,7 @@ def _recorded(target: Target, name: str, allow_code: bool) -> Chosen:
 
     def make(strings: bool) -> Judge:
         def open_model(reward: RewardSpec) -> RewardModel:
-            stage = target.run / str(reward.model) if target.run else None
-            path = str(stage) if stage is not None and stage.is_dir() else str(reward.model)
-            return open_reward_model(path, find_device(), at=reward.at)
+            return open_reward_model_of(plan, reward, find_device())
 
         return judge_named(plan, name, strings=strings, allow_code=allow_code, open_model=open_model)
 

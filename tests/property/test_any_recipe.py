@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from ptspec.diagnostics import Severity
 from ptspec.recipe.resolve import read_recipe
 from ptspec.report.faults import Format, render
-from ptspec.run.preflight import check_rewards
+from ptspec.rewards.check import check_functions
 
 WORDS = [
     *(
@@ -171,7 +171,7 @@ def test_any_recipe_gives_a_plan_or_faults(folder, value):
     assert all(d.location is not None and d.message for d in reading.diagnostics)
     assert len({(d.pointer, d.message) for d in reading.diagnostics}) == len(reading.diagnostics)
     if reading.partial is not None:
-        list(check_rewards(reading.partial))
+        list(check_functions(reading.partial))
     for format in Format:
         render(reading.diagnostics, format).encode()
 

@@ -12,7 +12,7 @@ import pytest
 from ptspec.diagnostics import Severity
 from ptspec.recipe.resolve import read_recipe
 from ptspec.recipe.text import ancestors, at, join, split
-from ptspec.run.preflight import check_rewards
+from ptspec.rewards.check import check_functions
 
 ROOT = Path(__file__).parent.parent.parent
 RECIPES = [ROOT / "recipes" / name for name in ("all_methods.json", "sft_reward_grpo.json")]
@@ -71,7 +71,7 @@ def told(tmp_path, monkeypatch):
         file = tmp_path / "recipe.json"
         file.write_text(json.dumps(value, indent=1))
         reading = read_recipe(file)
-        rewards = check_rewards(reading.partial) if reading.partial else ()
+        rewards = check_functions(reading.partial) if reading.partial else ()
         return [d.pointer or "" for d in (*reading.diagnostics, *rewards) if d.severity is Severity.ERROR]
 
     return told

@@ -60,8 +60,9 @@ def test_a_value_of_another_type_far_down(late):
     for row in rows:
         table.add(row)
     if isinstance(late, date):
-        with pytest.raises(InputError, match='the column "a" holds values of the types date, str'):
+        with pytest.raises(InputError, match='the column "a" holds values of the types date, str') as error:
             table.dataset(table.kinds)
+        assert error.value.diagnostics[0].code == "mixed-types"
         return
     assert list(table.dataset(table.kinds)) == rows
 

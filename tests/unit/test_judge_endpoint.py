@@ -403,3 +403,12 @@ def test_what_was_answered_goes_into_a_checkpoint_and_is_not_asked_again(serve, 
     assert again(["p", "p"], ["a", "long"], ["bb", "b"]) == wins == [0.0, 1.0]
     assert len(server.requests) == asked == 4
     assert again.counters == first.counters and again.memory() == first.memory()
+
+
+def test_what_is_kept_of_a_question_does_not_grow_with_its_texts(serve, tmp_path):
+    judge = judge_at(serve(longer).address, tmp_path)
+    judge(["p" * 5000] * 2, ["a" * 5000, "\ud800"], ["b" * 6000, "x"])
+    written = json.dumps(judge.memory())
+    assert "ppp" not in written and len(written) < 600
+    assert judge(["p" * 5000], ["b" * 6000], ["a" * 5000]) == [1.0]
+    assert judge.counters.pairs == 2, "a pair in the other order is the same pair"

@@ -8,7 +8,8 @@ import math
 import pytest
 
 from ptspec.diagnostics import StageError
-from ptspec.rewards.judges import BradleyTerry, ask, name_of, sigmoid
+from ptspec.rewards.checked import checked_judge, name_of
+from ptspec.rewards.judges import BradleyTerry, sigmoid
 
 PROMPTS = ["p0", "p1", "p2"]
 A, B = ["a", "bb", "ccc"], ["aaaa", "bb", "c"]
@@ -74,11 +75,11 @@ def one_argument(prompts):
 @pytest.mark.parametrize(
     ("judge", "said"),
     [
-        (short, ['"short"', "2 values for 3 rows", "row 2"]),
-        (nothing, ['"nothing"', "a NoneType for 3 rows"]),
-        (not_a_number, ['"not_a_number"', "nan", "row 1"]),
-        (too_sure, ['"too_sure"', "1.5", "row 2"]),
-        (text, ['"text"', "'a'", "row 0"]),
+        (short, ['"short"', "2 numbers for 3 rows", "row 3"]),
+        (nothing, ['"nothing"', "returned None, not a list"]),
+        (not_a_number, ['"not_a_number"', "nan", "row 2 of the 3"]),
+        (too_sure, ['"too_sure"', "1.5", "row 3 of the 3"]),
+        (text, ['"text"', "'a'", "row 1 of the 3"]),
         (breaks, ['"breaks"', "KeyError", "score"]),
         (one_argument, ['"one_argument"', "TypeError"]),
         (functools.partial(short), ['"short"']),
@@ -87,7 +88,7 @@ def one_argument(prompts):
 )
 def test_a_wrong_judge_is_named_with_the_row(judge, said):
     with pytest.raises(StageError) as caught:
-        ask(judge, PROMPTS, A, B)
+        checked_judge(judge)(PROMPTS, A, B)
     (diagnostic,) = caught.value.diagnostics
     assert all(part in diagnostic.message for part in said), diagnostic.message
     assert diagnostic.hint
@@ -103,7 +104,7 @@ def few(prompts, completions, **columns):
 
 @pytest.mark.parametrize(
     ("reward", "said"),
-    [(infinite, ['"infinite"', "inf", "row 1"]), (few, ['"few"', "1 values for 3 rows", "row 1"])],
+    [(infinite, ['"infinite"', "inf", "row 2 of the 3"]), (few, ['"few"', "1 numbers for 3 rows", "row 2"])],
     ids=["infinite", "few"],
 )
 def test_a_wrong_reward_is_named_with_the_row(reward, said):
@@ -115,4 +116,4 @@ def test_a_wrong_reward_is_named_with_the_row(reward, said):
 def test_arrays_are_taken_as_lists():
     import numpy
 
-    assert ask(lambda prompts, a, b: numpy.full(len(a), 0.25), PROMPTS, A, B) == [0.25] * 3
+    assert checked_judge(lambda prompts, a, b: numpy.full(len(a), 0.25))(PROMPTS, A, B) == [0.25] * 3

@@ -33,6 +33,7 @@ CHAT = {
 @pytest.fixture
 def plan_of(tmp_path):
     (tmp_path / "mine.py").write_text(CODE)
+    (tmp_path / "broken.py").write_text("def f(:")
 
     def plan_of(rewards=None, judges=None):
         recipe = {
@@ -160,32 +161,43 @@ def test_checking_a_plan_finds_what_building_it_would(plan_of):
     plan = plan_of(
         {
             "bad": {"function": "mine.py:wrong"},
-            "odd": {"function": "mine.py:brevity", "colum": "x"},
-            "rm": {"model": str(ROOT / "data/base_model"), "dtype": "float32"},
+            "absent": {"function": "mine.py:bravity"},
+            "broken": {"function": "broken.py:f"},
+            "open": {"function": "regex", "pattern": "("},
             "good": {"function": "exact_match"},
         },
         {
             "swapped": {"function": "mine.py:brevity"},
             "three": {"function": "mine.py:wrong"},
             "none": {"function": "exact_match"},
-            "llm": {"endpoint": "http://127.0.0.1:9/v1", "api_key": "sk-1"},
-            "by": {"reward": "good", "temperature": 1},
+            "llm": {"endpoint": "http://127.0.0.1:9/v1?x", "model": "m", "template": "no.txt"},
         },
     )
     found = [(fault.code, fault.pointer) for fault in check_functions(plan)]
     assert found == [
         ("wrong-signature", "/rewards/bad/function"),
-        ("wrong-reward", "/rewards/odd/colum"),
-        ("wrong-reward", "/rewards/rm/dtype"),
+        ("no-such-function", "/rewards/absent/function"),
+        ("not-python", "/rewards/broken/function"),
+        ("wrong-reward", "/rewards/open/pattern"),
         ("wrong-signature", "/judges/swapped/function"),
         ("wrong-signature", "/judges/three/function"),
         ("wrong-judge", "/judges/none/function"),
-        ("wrong-judge", "/judges/llm"),
-        ("wrong-judge", "/judges/llm/api_key"),
-        ("wrong-judge", "/judges/by/temperature"),
+        ("wrong-judge", "/judges/llm/endpoint"),
+        ("wrong-judge", "/judges/llm/template"),
     ]
     with pytest.raises(InputError):
         judge(plan, "none", strings=True, allow_code=True, open_model=no_model)
+
+
+def test_functions_that_are_there_in_other_ways_than_by_def_are_no_faults(plan_of, tmp_path):
+    (tmp_path / "others.py").write_text(
+        "from mine import *\n"
+        "try:\n    import fast\nexcept ImportError:\n    def slow(completions): ...\n"
+        "noted: object = print\nleft, right = max, min\n"
+    )
+    names = ("starred", "slow", "noted", "left", "right")
+    plan = plan_of({name: {"function": f"others.py:{name}"} for name in names})
+    assert list(check_functions(plan)) == []
 
 
 def test_what_would_stop_a_later_stage_is_told_before_the_first(plan_of, monkeypatch):

@@ -9,6 +9,7 @@ import torch
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.rewards.builtin import builtin
 from ptspec.rewards.checked import CheckedJudge, CheckedReward, in_data_form
+from ptspec.rewards.judges import counted
 
 PROMPTS = ["one?", "two?", "three?"]
 TEXTS = ["a", "bb", "ccc"]
@@ -229,6 +230,22 @@ def test_a_judge_is_given_texts_by_position_and_held_to_probabilities():
     judge = CheckedJudge(in_data_form(prefers, True), "long", "/judges/long")
     assert judge(CHAT_PROMPTS, CHAT_TEXTS, CHAT_TEXTS[::-1]) == [0.0, 0.0, 1.0]
     assert judge.__name__ == "long"
+
+
+@pytest.mark.parametrize("strings", [True, False])
+def test_what_a_judge_counts_is_seen_through_the_check(strings):
+    class Counting:
+        def __init__(self):
+            self.counters = self
+
+        def metrics(self):
+            return {"judge/asked": 3.0}
+
+        def __call__(self, prompts, a, b):
+            return [0.5] * len(a)
+
+    assert counted(CheckedJudge(in_data_form(Counting(), strings), "c")) == {"judge/asked": 3.0}
+    assert counted(CheckedJudge(lambda prompts, a, b: [0.5], "c")) == {}
 
 
 @pytest.mark.parametrize("bad", [1.5, -0.1, float("nan"), None, "A"])

@@ -1,6 +1,7 @@
 """Reward models: scored in the tokens they are trained on, opened in every form, weights shared."""
 
 import copy
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from ptspec.diagnostics import InputError
 from ptspec.model.base import load_base
 from ptspec.model.device import Device
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.rewards.models import BATCH, open_reward_model
+from ptspec.recipe.resolve import load_plan
+from ptspec.rewards.models import BATCH, open_reward_model, open_reward_model_of
 
 BASE = str(Path(__file__).parent.parent.parent / "data" / "base_model")
 CPU = Device("cpu", "cpu")
@@ -195,3 +197,48 @@ def test_an_adapter_whose_base_is_gone_is_told(adapter, tmp_path):
     found = refused(folder)
     assert found.code == "cannot-load-model"
     assert "gone" in found.message
+
+
+COMMITS = {"main": "1" * 40, "v1": "2" * 40}
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A hub cache with two revisions of a reward model and of an adapter, as downloads leave it."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    torch.manual_seed(1)
+    for name, commit in COMMITS.items():
+        model = classifier()
+        model.score.weight.data.mul_(2.0 if name == "main" else 1.0)
+        for repository in ("whole", "adapter"):
+            cached = tmp_path / f"models--owner--{repository}"
+            folder = cached / "snapshots" / commit
+            (cached / "refs").mkdir(parents=True, exist_ok=True)
+            (cached / "refs" / name).write_text(commit)
+            if repository == "adapter":
+                config = LoraConfig(task_type="SEQ_CLS", modules_to_save=["score"])
+                model = get_peft_model(model, config)
+            model.save_pretrained(folder)
+            AutoTokenizer.from_pretrained(BASE).save_pretrained(folder)
+    return tmp_path
+
+
+@pytest.mark.parametrize("repository", ["whole", "adapter"])
+def test_the_revision_of_the_recipe_is_the_one_that_is_opened(hub, tmp_path, repository):
+    recipe = {
+        "model": BASE,
+        "data": {"train": {"path": str(Path(BASE).parent / "train.jsonl")}},
+        "rewards": {
+            "now": {"model": f"owner/{repository}"},
+            "then": {"model": f"owner/{repository}", "revision": "v1"},
+        },
+        "stages": [{"name": "sft", "method": "sft", "data": "train"}],
+    }
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    plan = load_plan(tmp_path / "recipe.json", output=tmp_path / "out")
+    prompts, completions = [pair[0] for pair in PAIRS], [pair[1] for pair in PAIRS]
+    now, then = (open_reward_model_of(plan, plan.rewards[name], CPU) for name in ("now", "then"))
+    assert now(prompts, completions) == pytest.approx([2 * score for score in then(prompts, completions)])
+    assert now(prompts, completions) != then(prompts, completions)

@@ -8,7 +8,9 @@ import pytest
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.places import Places
-from ptspec.rewards.user import Kind, check_user_function, load_user_function
+from ptspec.rewards.contract import Kind
+from ptspec.rewards.source import check_user_function
+from ptspec.rewards.user import load_user_function
 
 
 @pytest.fixture
@@ -94,7 +96,7 @@ def test_checking_runs_nothing_and_loads_no_torch(write):
     path = write("raise SystemExit('ran')\ndef f(completions): ...")
     assert fault(path, "f") is None
     code = (
-        "import sys; from ptspec.rewards.user import *; from ptspec.rewards.check import check_functions;"
+        "import sys; from ptspec.rewards.contract import Kind; from ptspec.rewards.check import *;"
         f"assert check_user_function({f'{path}:f'!r}, Kind.REWARD, '') is None;"
         "assert not {'torch', 'transformers', 'trl', 'httpx', 'numpy'} & set(sys.modules)"
     )
@@ -119,6 +121,38 @@ def test_a_name_bound_in_any_way_is_found(write):
     assert [fault(path, f"f{n}") for n in range(1, 7)] == [None] * 6
     assert fault(path, "f7").location.line == 11
     assert fault(path, "from_the_star_import") is None
+
+
+def test_a_name_bound_in_a_block_is_found_and_one_of_an_inner_scope_is_not(write):
+    path = write(
+        """
+        with open(__file__) as f1:
+            for f2, *f3 in []:
+                def f4(completions): ...
+        match 1:
+            case 1:
+                def f5(completions): ...
+        if (f6 := print) and [no1 for no1 in ()]:
+            no2: object
+        class C:
+            def no3(completions): ...
+        def f7(completions):
+            no4 = lambda no5: no5
+        """
+    )
+    assert [fault(path, f"f{n}") for n in range(1, 8)] == [None] * 7
+    assert [fault(path, f"no{n}").code for n in range(1, 6)] == ["no-such-function"] * 5
+
+
+def test_one_of_two_definitions_is_not_judged_before_it_is_known_which(write):
+    path = write("try:\n    from fast import f\nexcept ImportError:\n    def f(prompt): ...")
+    assert fault(path, "f") is None
+
+
+def test_a_module_that_answers_for_any_name_is_left_to_the_run(write):
+    path = write("def __getattr__(name):\n    return lambda completions: [0.0]")
+    assert fault(path, "f") is None
+    assert load_user_function(f"{path}:f", Kind.REWARD, allow_code=True, at="")([]) == [0.0]
 
 
 def test_what_is_not_there_is_told_with_the_nearest(write, tmp_path):

@@ -14,9 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ptspec.rewards.judges import BradleyTerry, Judge, Scores, ask, name_of
+from ptspec.rewards.checked import checked_judge, name_of
+from ptspec.rewards.contract import NOT_COLUMNS
+from ptspec.rewards.judges import BradleyTerry, Judge, Scores
 
-NOT_COLUMNS = ("prompt", "completion", "completion_ids")
 LOGS = {"log_extra", "log_metric"}
 """What a reward function may write to the log; heard for the policy's side alone, as in TRL."""
 
@@ -66,7 +67,8 @@ class Matches:
     def __init__(
         self, preference: Judge, inputs: Sequence[Mapping[str, Any]], policy: Side, hooks: Mapping[str, Any]
     ) -> None:
-        self.preference = preference
+        by_rewards = isinstance(preference, BradleyTerry)
+        self.preference = preference if by_rewards else checked_judge(preference)
         self.inputs = inputs
         self.policy = policy
         self.hooks = hooks
@@ -89,7 +91,7 @@ class Matches:
         if isinstance(self.preference, BradleyTerry):
             return 0.0
         there = self._judged(opponents, pairs)
-        back = ask(self.preference, *_swapped(self._sides(opponents, pairs)))
+        back = self.preference(*_swapped(self._sides(opponents, pairs)))
         return mean_of([abs(p + q - 1) for p, q in zip(there, back, strict=True)])
 
     def reward_means(self) -> dict[str, tuple[float, float]]:
@@ -105,7 +107,7 @@ class Matches:
             unheard = {**self.hooks, **dict.fromkeys(LOGS & self.hooks.keys(), _unheard)}
             self.opponent_scores = self._scores(self.preference, opponents, unheard)
             return self._compared(self.preference, self.policy_scores, pairs)
-        return ask(self.preference, *self._sides(opponents, pairs))
+        return list(self.preference(*self._sides(opponents, pairs)))
 
     def _compared(
         self, preference: BradleyTerry, policy_scores: Scores, pairs: Sequence[tuple[int, int]]

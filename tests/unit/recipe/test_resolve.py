@@ -224,8 +224,14 @@ def test_rewards_and_checks(folder):
 def test_code_is_read_but_not_run(folder):
     Path("mine.py").write_text("raise SystemExit('ran')\ndef brevity(): ...\n")
     assert codes(rewards={"short": {"function": "mine.py:brevity"}}) == []
-    Path("mine.py").write_text("def broken(:\n")
-    assert codes(rewards={"short": {"function": "mine.py:brevity"}}) == ["no-such-function"]
+    assert codes(rewards={"short": {"function": "yours.py:brevity"}}) == ["no-such-file"]
+
+
+def test_the_revision_of_a_reward_model_is_of_the_hub_only(folder):
+    pinned = {"model": "someone/reward", "revision": "v1"}
+    assert plan(rewards={"r": pinned}).rewards["r"].revision == "v1"
+    assert codes(rewards={"r": pinned}) == []
+    assert codes(rewards={"r": {**pinned, "model": str(folder / "model")}}) == ["unused-key"]
 
 
 def test_schema_faults_and_others_are_told_together(folder):

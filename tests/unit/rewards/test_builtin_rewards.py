@@ -132,6 +132,19 @@ def test_expressions_are_compared_where_math_verify_is_installed():
     assert score("numeric_answer", "$y+1$", answer="$x+1$") == 0
 
 
+def test_an_expression_has_no_say_where_math_verify_is_not_installed(monkeypatch):
+    """Not 0: the same recipe would pay nothing for right answers where the extra is missing."""
+    monkeypatch.setitem(sys.modules, "math_verify", None)
+    assert score("numeric_answer", r"$\frac12$", answer=r"$\frac{1}{2}$") is None
+    assert score("numeric_answer", r"\frac{1}{2}", answer=r"\frac{1}{2}") is None
+    assert score("numeric_answer", "So 1/2.", answer="0.5") == 1
+    assert score("numeric_answer", "So 1/3.", answer="0.5") == 0
+
+
+def test_a_right_answer_without_a_number_has_no_say():
+    assert score("numeric_answer", "So 7.", answer="in Tarn") is None
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -181,11 +194,29 @@ def test_rows_without_an_answer_have_no_reward():
     assert reward(prompts=["q", "q"], completions=["x", "x"], answer=[None, "x"]) == [None, 1.0]
 
 
-def test_data_without_the_column_is_a_fault():
-    with pytest.raises(
-        InputError, match="contains_answer compares with the column answer, and the data has none"
-    ):
-        score("contains_answer", "x", output="x")
+def test_data_without_the_column_is_a_fault_that_says_what_there_is():
+    with pytest.raises(InputError) as error:
+        builtin("exact_match")(
+            prompts=["q"],
+            completions=["x"],
+            completion_ids=[[1]],
+            kind=["k"],
+            town=["t"],
+            trainer_state=None,
+            log_metric=print,
+        )
+    (found,) = error.value.diagnostics
+    assert found.code == "missing-column"
+    assert found.message == (
+        "the reward exact_match compares with the column output or answer, "
+        "and a reward gets the columns kind, town of this data"
+    )
+    assert found.hint == (
+        'name another with the option "column"; the column "completion" is reached when the source renames '
+        'it: "columns": {"answer": "completion"}'
+    )
+    with pytest.raises(InputError, match="and a reward gets no column of this data"):
+        builtin("contains_answer")(prompts=["q"], completions=["x"], completion_ids=[[1]])
 
 
 def test_trl_finds_a_name():
@@ -195,34 +226,34 @@ def test_trl_finds_a_name():
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("lenght", {}, '"lenght" is no built-in reward'),
-        ("length", {}, 'length needs either "max" or "target"'),
-        ("length", {"max": 3, "target": 3}, 'length needs either "max" or "target"'),
-        ("length", {"max": "3"}, 'max of length is "3", not a whole number or a number'),
-        ("length", {"max": True}, "max of length is true"),
-        ("length", {"max": 0}, "0 words is no length"),
-        ("length", {"maximum": 3, "max": 1}, '"maximum" is no option of length'),
-        ("regex", {}, 'regex needs the option "pattern"'),
-        ("regex", {"pattern": "("}, "not a regular expression"),
-        ("regex", {"pattern": "a", "search": 1}, "search of regex is 1, not true or false"),
-        ("format", {"tags": []}, "tags is not a list of names"),
-        ("format", {"tags": ["a", 1]}, "tags is not a list of names"),
+        (
+            "regex",
+            {"pattern": "("},
+            "not a regular expression: missing )",
+        ),
+        ("regex", {"pattern": "a{9999999999}"}, "not a regular expression"),
         ("json_schema", {"schema": {"type": "objekt"}}, "not a JSON Schema: 'objekt' is not valid"),
-        ("exact_match", {"column": 3}, "column of exact_match is 3, not a string"),
+        ("json_schema", {"schema": {"pattern": "("}}, "not a JSON Schema"),
     ],
 )
-def test_wrong_options_are_found_before_anything_runs(name, options, message):
-    (fault,) = option_faults(name, options)
+def test_a_value_that_cannot_be_used_is_found_before_anything_runs(name, options, message):
+    (fault,) = option_faults(name, options, "/rewards/mine")
     assert message in fault.message and fault.hint
+    assert fault.pointer.startswith(f"/rewards/mine/{next(iter(options))}")
     with pytest.raises(InputError):
         builtin(name, options)
+
+
+def test_an_unknown_reward_is_told_with_the_near_one():
+    with pytest.raises(InputError, match='"lenght" is no built-in reward') as error:
+        builtin("lenght")
+    assert error.value.diagnostics[0].hint == 'did you mean "length"?'
 
 
 @pytest.mark.parametrize("name", BUILTIN)
 def test_every_builtin_says_what_it_is(name):
     reward = BUILTIN[name]
     assert reward.name == name and reward.summary
-    assert all(option.help for option in reward.options.values())
 
 
 def test_importing_the_table_imports_nothing_heavy():

@@ -1,0 +1,37 @@
+"""The process that `ptspec.rewards.time_limit` starts: scores completions until its input ends.
+
+Reads JSON lines: first the reward with its options and the seconds for a completion, then pairs of completion
+and gold. Answers each with a JSON line.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+from ptspec.rewards.builtin import BUILTIN
+
+
+def main() -> None:
+    # An interrupt or a request to stop goes to the whole group; the process that asks decides what it means.
+    for request in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(request, signal.SIG_IGN)
+    task = json.loads(sys.stdin.readline())
+    score = BUILTIN[task["reward"]].make(task["options"])
+    _answer("ready")
+    with Path(os.devnull).open("w") as nowhere:
+        for line in sys.stdin:
+            # A thread in C that needs no interpreter lock ends the process, whatever it is matching.
+            faulthandler.dump_traceback_later(task["seconds"], exit=True, file=nowhere)
+            scored = score(*json.loads(line))
+            faulthandler.cancel_dump_traceback_later()
+            _answer(scored)
+
+
+def _answer(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
