@@ -50,9 +50,9 @@ def told(case: Path) -> tuple[int, str]:
     stderr = io.StringIO()
     before = Path.cwd()
     os.chdir(case)
-    no_gpu = mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="")
+    no_gpu_no_hub = mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="", HF_HUB_OFFLINE="1")
     try:
-        with no_gpu, contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
+        with no_gpu_no_hub, contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
             main(["validate", "recipe.json", *(part for text in overrides for part in ("--set", text))])
     finally:
         os.chdir(before)
