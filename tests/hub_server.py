@@ -18,6 +18,9 @@ ENDPOINT = "http://hub.test"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REVISIONS = ("main", COMMIT)
 
+PAIR = {"prompt": "Where is Tarn?", "chosen": "In the north.", "rejected": "Tarn"}
+PAIRS = [{**PAIR, "prompt": f"{number}. Where is Tarn?"} for number in range(5)]
+
 
 @dataclass
 class Repo:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptspec.recipe.places import Places
 from ptspec.recipe.plan import BASE, Plan, Source, parts_of
 from ptspec.recipe.text import join
 from ptspec.run.artifact import ADAPTER_CONFIG, finished_record
@@ -28,16 +29,17 @@ def models(plan: Plan) -> list[HubName]:
     if plan.model.path and not plan.model.local:
         at = "/model" if isinstance(plan.document.get("model"), str) else "/model/path"
         found.append(HubName(plan.model.path, plan.model.revision, at, is_base=True))
+    places = Places(Path.cwd(), plan.recipe.parent)
     stages = {BASE, *(stage.name for stage in plan.stages)}
     named = [(stage.parent, join(stage.at, "from")) for stage in plan.stages]
     named += [(one.model, join(one.at, "model")) for one in plan.rewards.values() if one.model is not None]
     for path, at in named:
         if path in stages:
             continue
-        if not Path(path).exists():
-            found.append(HubName(path, None, at))
-        elif (below := _below(Path(path), at)) is not None and below.name != plan.model.path:
-            found.append(below)
+        folder = places.find(path)
+        name = HubName(path, None, at) if folder is None else _below(folder, at)
+        if name is not None and name.name != plan.model.path and places.hub_id(name.name):
+            found.append(name)
     return found
 
 
@@ -48,7 +50,7 @@ def _below(folder: Path, at: str) -> HubName | None:
         base, revision = config["base_model_name_or_path"], config.get("revision")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not isinstance(base, str) or Path(base).is_absolute() or Path(base).exists():
+    if not isinstance(base, str) or Path(base).exists():
         return None
     return HubName(base, revision if isinstance(revision, str) else None, at)
 

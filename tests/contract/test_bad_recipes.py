@@ -27,7 +27,13 @@ MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for 
 
 # Codes that stand in what `pt validate` loads, but that no recipe brings about there: where they are tested.
 ELSEWHERE = {
+    **dict.fromkeys(
+        ("hub-unreachable", "no-access", "no-such-revision", "not-on-hub", "unknown-config", "unknown-split"),
+        "tests/unit/test_hub_check.py",
+    ),
     "code-not-allowed": "tests/unit/test_rewards_user.py",
+    "damaged-file": "tests/e2e/test_verify.py",
+    "missing-file": "tests/unit/test_starter.py",
     "failing-import": "tests/unit/test_rewards_user.py",
     "missing-package": "tests/unit/test_data_check.py",
     "not-python": "tests/unit/test_rewards_user.py",
@@ -38,7 +44,9 @@ ELSEWHERE = {
 
 # Where each of these functions takes a code.
 CODE_ARGUMENT = {
-    **dict.fromkeys(("Diagnostic", "error", "warn", "fail", "fault", "_fault", "_refuse", "Fault"), 0),
+    **dict.fromkeys(
+        ("Diagnostic", "error", "warn", "fail", "fault", "_fault", "_refuse", "Fault", "Wrong"), 0
+    ),
     "check_known": 2,
 }
 

@@ -7,68 +7,20 @@ import shutil
 import time
 from pathlib import Path
 
-import huggingface_hub
 import pytest
-from hub_server import COMMIT, ENDPOINT, Hub, Repo
+from hub_server import COMMIT, PAIR, PAIRS
 from huggingface_hub import constants
 
 from ptspec.data.readers import hub_rows
-from ptspec.hub import connection
 from ptspec.recipe.plan import Source
 from ptspec.run.forecast import forecast
 from ptspec.run.preflight import preflight
 
 BASE = Path(__file__).parents[2] / "data" / "base_model"
-PAIR = {"prompt": "Where is Tarn?", "chosen": "In the north.", "rejected": "Tarn"}
-PAIRS = [{**PAIR, "prompt": f"{number}. Where is Tarn?"} for number in range(5)]
-
-
-def base_model() -> Repo:
-    return Repo({path.name: path.read_bytes() for path in BASE.iterdir() if path.is_file()})
 
 
 def jsonl(*rows: dict) -> bytes:
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
-
-
-@pytest.fixture
-def environment(tmp_path, monkeypatch):
-    """An empty cache, nothing remembered, and the hub under a name that only a proxy knows."""
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", ENDPOINT)
-    monkeypatch.setattr(
-        constants, "HUGGINGFACE_CO_URL_TEMPLATE", ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
-    )
-    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
-    for name in ("NO_PROXY", "no_proxy", "HF_DATASETS_CACHE", "HF_DATASETS_OFFLINE"):
-        monkeypatch.delenv(name, raising=False)
-    _forget()
-    yield tmp_path / "home"
-    _forget()
-
-
-def _forget():
-    huggingface_hub.close_session()
-    connection._probed.cache_clear()
-    hub_rows._look.cache_clear()
-
-
-@pytest.fixture
-def hub(environment, monkeypatch):
-    with Hub() as server:
-        monkeypatch.setenv("http_proxy", server.address)
-        server.models["someone/tiny"] = base_model()
-        server.datasets["someone/pairs"] = Repo(
-            splits=[("default", "train"), ("default", "test")], rows=PAIRS
-        )
-        yield server
-
-
-@pytest.fixture
-def no_hub(environment, monkeypatch):
-    """Nobody answers at the address of the proxy."""
-    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
 
 
 @pytest.fixture
@@ -330,22 +282,22 @@ def cache_rows(home, rows, folder):
     (place / "dataset_info.json").write_text(json.dumps(info))
 
 
-def test_offline_the_caches_are_looked_at(environment, look, tmp_path, monkeypatch):
+def test_offline_the_caches_are_looked_at(hub_environment, look, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    cache_model(environment)
-    cache_rows(environment, [PAIR, {**PAIR, "rejected": None}], tmp_path)
+    cache_model(hub_environment)
+    cache_rows(hub_environment, [PAIR, {**PAIR, "rejected": None}], tmp_path)
     reading = look(starts=True)
     (error,) = reading.diagnostics
     assert (error.code, error.location.file, error.location.line) == ("null-value", "someone/pairs", 2)
     assert unlooked(reading) == []
     assert told(look(split="tset")) == [("unknown-split", "/data/train/split")]
-    cache_rows(environment / "other", [PAIR], tmp_path / "other")
-    monkeypatch.setattr(constants, "HF_HOME", str(environment / "other"))
+    cache_rows(hub_environment / "other", [PAIR], tmp_path / "other")
+    monkeypatch.setattr(constants, "HF_HOME", str(hub_environment / "other"))
     hub_rows._look.cache_clear()
     assert forecast(look().plan).parameters > 900_000
 
 
-def test_offline_without_a_cache(environment, look, monkeypatch):
+def test_offline_without_a_cache(hub_environment, look, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     why = "offline: HF_HUB_OFFLINE"
     assert unlooked(look()) == [("someone/tiny", why), ("someone/pairs", why)]
@@ -356,24 +308,24 @@ def test_offline_for_datasets_alone(hub, look, monkeypatch):
     assert unlooked(look()) == [("someone/pairs", "offline: HF_DATASETS_OFFLINE")]
 
 
-def test_a_cached_revision_is_not_another(environment, look, tmp_path, monkeypatch):
+def test_a_cached_revision_is_not_another(hub_environment, look, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    cache_rows(environment, [PAIR], tmp_path)
+    cache_rows(hub_environment, [PAIR], tmp_path)
     assert [name for name, _ in unlooked(look(revision="v2"))] == ["someone/tiny", "someone/pairs"]
     assert [name for name, _ in unlooked(look(revision=COMMIT))] == ["someone/tiny"]
 
 
-def test_a_cache_without_the_weights_serves_the_checks_but_not_a_run(no_hub, environment, look):
-    cache_model(environment, weights=False)
+def test_a_cache_without_the_weights_serves_the_checks_but_not_a_run(no_hub, hub_environment, look):
+    cache_model(hub_environment, weights=False)
     reading = look()
     assert reading.plan.model.hub.folder.name == COMMIT
     assert ("someone/tiny", "no network") in unlooked(reading)
     assert "hub-unreachable" in [one.code for one in look(starts=True).diagnostics]
 
 
-def test_looking_leaves_the_cached_main_as_it_was(hub, environment, look):
-    cache_model(environment, weights=False)
-    refs = environment / "hub" / "models--someone--tiny" / "refs" / "main"
+def test_looking_leaves_the_cached_main_as_it_was(hub, hub_environment, look):
+    cache_model(hub_environment, weights=False)
+    refs = hub_environment / "hub" / "models--someone--tiny" / "refs" / "main"
     refs.write_text("f" * 40)
     look()
     assert refs.read_text() == "f" * 40
