@@ -62,7 +62,8 @@ def must_be_loadable(path: str, revision: str | None, at: str) -> None:
 
     Libraries would find that out after more than a minute. Where the cache has it they are kept from trying.
     """
-    why = None if Path(path).exists() else obstacle()
+    is_path = Path(path).is_absolute() or Path(path).exists() or path.count("/") > 1
+    why = None if is_path else obstacle()
     if why is None:
         return
     if cached_model(path, revision) is None:

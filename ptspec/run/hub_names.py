@@ -31,13 +31,17 @@ def models(plan: Plan) -> list[HubName]:
         found.append(HubName(plan.model.path, plan.model.revision, at, is_base=True))
     places = Places(Path.cwd(), plan.recipe.parent)
     stages = {BASE, *(stage.name for stage in plan.stages)}
-    named = [(stage.parent, join(stage.at, "from")) for stage in plan.stages]
-    named += [(one.model, join(one.at, "model")) for one in plan.rewards.values() if one.model is not None]
-    for path, at in named:
+    named = [(stage.parent, None, join(stage.at, "from")) for stage in plan.stages]
+    named += [
+        (reward.model, reward.options.get("revision"), join(reward.at, "model"))
+        for reward in plan.rewards.values()
+        if reward.model is not None
+    ]
+    for path, revision, at in named:
         if path in stages:
             continue
         folder = places.find(path)
-        name = HubName(path, None, at) if folder is None else _below(folder, at)
+        name = HubName(path, revision, at) if folder is None else _below(folder, at)
         if name is not None and name.name != plan.model.path and places.hub_id(name.name):
             found.append(name)
     return found

@@ -75,6 +75,7 @@ def test_a_typo_in_the_data_of_a_later_stage_is_told_before_anything_is_loaded(r
     assert 'error[not-on-hub]: the hub has no model "someone/tiny"' in said
     assert 'error[unknown-split]: "someone/b" has no split "trian"' in said
     assert "someone/a" not in said, "the hub answered, and it is sound"
+    assert all("someone/" in line or line.endswith(" /") for line in hub.asked), "nothing else is asked"
 
 
 def test_a_run_without_a_network_ends_in_seconds_in_our_words(recipe, tmp_path):
