@@ -25,6 +25,9 @@ _PROBING = threading.Lock()
 _THREAD = "ptspec-hub"
 _TRUE = ("1", "ON", "YES", "TRUE")
 
+_WHY_OFFLINE: dict[str, str] = {}
+"""Where it was not the user who set HF_HUB_OFFLINE: why that was done, by endpoint."""
+
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
@@ -34,17 +37,19 @@ def obstacle(kind: str = MODEL) -> str | None:
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
-        return "offline: HF_HUB_OFFLINE"
+        return _WHY_OFFLINE.get(constants.ENDPOINT, "offline: HF_HUB_OFFLINE")
     if kind == DATASET and os.environ.get("HF_DATASETS_OFFLINE", "").upper() in _TRUE:
         return "offline: HF_DATASETS_OFFLINE"
     with _PROBING:
         return _probed(constants.ENDPOINT, int(time.monotonic()) // _VALID)
 
 
-def stay_offline() -> None:
+def stay_offline(why: str) -> None:
     """Let no library of this process ask the hub. Each would try for tens of seconds to reach it first."""
     from huggingface_hub import constants
 
+    if not constants.is_offline_mode():
+        _WHY_OFFLINE[constants.ENDPOINT] = why
     os.environ["HF_HUB_OFFLINE"] = "1"
     constants.HF_HUB_OFFLINE = True
 

@@ -68,7 +68,7 @@ def must_be_loadable(path: str, revision: str | None, at: str) -> None:
         return
     if cached_model(path, revision) is None:
         raise InputError(unreachable(path, why, at))
-    stay_offline()
+    stay_offline(why)
 
 
 def unreachable(path: str, why: str, at: str, kind: str = "model") -> Diagnostic:

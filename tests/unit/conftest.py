@@ -37,6 +37,7 @@ def forget():
 
     huggingface_hub.close_session()
     connection._probed.cache_clear()
+    connection._WHY_OFFLINE.clear()
     hub_rows._look.cache_clear()
 
 

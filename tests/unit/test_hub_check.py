@@ -140,6 +140,17 @@ def test_a_missing_column_and_a_bad_row_are_told_as_those_of_files(hub, look):
     assert told(look(split="train[50%:]")) == [], "the first rows are none of this slice"
 
 
+@pytest.mark.parametrize(
+    ("split", "read"),
+    [
+        *[("train", 5), ("train[:2]", 2), ("train[0:2]+test", 2), ("train[:50%]", 2), ("train[:]", 5)],
+        *[("train[2:]", 0), ("train[-3:]", 0), ("train[:-1]", 0), ("train+test[:1]", 5)],
+    ],
+)
+def test_of_a_slice_no_rows_are_looked_at_that_are_not_read(hub, split, read):
+    assert len(hub_rows.first_rows(Source("train", (), hub="someone/pairs", split=split))) == read
+
+
 def test_columns_are_renamed_first(hub, look):
     hub.datasets["someone/pairs"].rows = [{"question": "Where?", "completion": "There."}]
     assert told(look(method="sft")) == [("missing-column", "/data/train")]
@@ -217,6 +228,18 @@ def test_the_card_tells_the_files_of_each_split(hub, look):
     repo.files = {"a/x.jsonl": jsonl({"text": "a"}), "b/x.jsonl": jsonl(PAIR)}
     assert told(look(split="prefs")) == []
     assert told(look(split="train")) == [("unknown-split", "/data/train/split")]
+
+
+def test_what_nobody_tells_is_not_looked_at_rather_than_wrong(hub, look):
+    repo = hub.datasets["someone/pairs"]
+    repo.splits, repo.files = None, {"train.jsonl": jsonl(PAIR)}
+    why = "neither its card nor the names of its files tell its splits"
+    assert unlooked(look(name="main")) == unlooked(look(split="prefs")) == [("someone/pairs", why)]
+    repo.card = {"configs": [{"config_name": "main", "data_dir": "a"}]}
+    assert unlooked(look(name="main", split="train[:5]")) == [("someone/pairs", why)]
+    repo.files = {"notes.txt": b""}
+    hub_rows._look.cache_clear()
+    assert unlooked(look()) == [("someone/pairs", "its files are of no format known here")]
 
 
 def test_no_network_names_what_was_not_looked_at_and_costs_seconds_at_most(no_hub, look):

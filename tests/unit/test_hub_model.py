@@ -39,3 +39,6 @@ def test_a_cached_model_is_loaded_without_asking(no_hub, hub_environment):
     base = load_base(HUB_MODEL, AdapterSpec(use_lora=True), find_device())
     assert time.monotonic() - begun < 10
     assert base.parameters > 900_000
+    with pytest.raises(InputError) as error:
+        load_base(ModelSpec("someone/other", local=False), AdapterSpec(use_lora=True), find_device())
+    assert "(no network)" in error.value.diagnostics[0].message, "nobody set HF_HUB_OFFLINE"

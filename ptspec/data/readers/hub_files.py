@@ -30,16 +30,17 @@ Patterns = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def described(repository: Repository) -> Patterns:
-    """The patterns of the files of each split of each configuration, as the dataset's card has them."""
+    """The patterns of the files of each split of each configuration, as the dataset's card has them; {} where
+    it does not have all of them."""
     found: dict[str, dict[str, Sequence[str]]] = {}
     for one in repository.card.get("configs") or ():
-        if isinstance(one, dict) and "data_files" in one:
-            name, folder = str(one.get("config_name", DEFAULT)), str(one.get("data_dir") or "").strip("/")
-            patterns = _patterns(one["data_files"])
-            found[name] = {
-                split: [f"{folder}/{pattern}".strip("/") for pattern in given]
-                for split, given in patterns.items()
-            }
+        if not isinstance(one, dict) or "data_files" not in one:
+            return {}
+        folder = str(one.get("data_dir") or "").strip("/")
+        found[str(one.get("config_name", DEFAULT))] = {
+            split: [f"{folder}/{pattern}".strip("/") for pattern in given]
+            for split, given in _patterns(one["data_files"]).items()
+        }
     return found
 
 
@@ -72,8 +73,6 @@ def first_rows(repository: Repository, config: str, split: str, most: int) -> Ro
 def _patterns(given: Any) -> Mapping[str, Sequence[str]]:
     if isinstance(given, str):
         return {TRAIN: [given]}
-    if isinstance(given, dict):
-        return {str(split): [paths] if isinstance(paths, str) else paths for split, paths in given.items()}
     if given and all(isinstance(one, dict) for one in given):
         pairs = [(str(one.get("split", TRAIN)), one.get("path", ())) for one in given]
         return {split: [paths] if isinstance(paths, str) else paths for split, paths in pairs}
@@ -99,7 +98,7 @@ def _by_name(repository: Repository) -> dict[str, list[str]]:
 def _read(repository: Repository, file: str, most: int) -> Rows | None:
     from huggingface_hub import HfFileSystem, constants
 
-    system = HfFileSystem(endpoint=constants.ENDPOINT)
+    system = HfFileSystem(endpoint=constants.ENDPOINT, skip_instance_cache=True)
     path = f"datasets/{repository.name}@{repository.commit}/{file}"
     with system.open(path, "rb", block_size=1 << 20) as opened:
         if file.endswith(".parquet"):

@@ -27,6 +27,8 @@ MOST = 100
 
 DEFAULT_SPLIT = "train"
 _EVERYTHING = "all"
+_SLICE = re.compile(r"[^\[]*(\[(0%?)?:((?P<end>\d+)(?P<percent>%)?)?\])?")
+"""A split, or a slice of one from its first row."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,7 @@ def preview(source: Source) -> Outcome:
         return error
     if not isinstance(found, Rows):
         return found
-    begins = _begins_at_the_first(split)
-    rows = found.rows[: source.limit] if begins else ()
+    rows = found.rows[: _read_of(split, len(found.rows))][: source.limit]
     file = Path(source.hub or "")
     placed = [PlacedRow(file, number, _renamed(dict(row), source)) for number, row in enumerate(rows, 1)]
     columns = _renamed(dict.fromkeys(found.columns), source)
@@ -90,8 +91,13 @@ def split_names(text: str) -> list[str]:
     return [part.partition("[")[0].strip() for part in text.split("+")]
 
 
-def _begins_at_the_first(text: str) -> bool:
-    return re.match(r"[^\[+]*(\[0?:|\+|$)", text) is not None
+def _read_of(text: str, rows: int) -> int:
+    """How many of the first `rows` rows of a split are certain to be read by the expression `text`."""
+    part = _SLICE.fullmatch(text.partition("+")[0].strip())
+    if part is None:
+        return 0
+    end, percent = part["end"], part["percent"]
+    return rows if end is None else rows * int(end) // 100 if percent else int(end)
 
 
 def _renamed(values: dict[str, Any], source: Source) -> dict[str, Any]:
@@ -137,13 +143,14 @@ def _ask(repository: Repository, config: str | None, names: list[str]) -> Rows |
     if known is None:
         raise NotLooked("its files are of no format known here")
     chosen = config or _default(repository, known)
-    if chosen is None or chosen not in known:
-        return _unknown_config(repository.name, config, known)
-    if (wrong := _unknown_split(repository.name, names, known[chosen])) is not None:
-        is_told = from_viewer or hub_files.described(repository)
-        if not is_told:
-            raise NotLooked(f'no file is known to be of its split "{names[0]}"')
-        return wrong
+    if chosen in known:
+        wrong = _unknown_split(repository.name, names, known[chosen])
+    else:
+        wrong = _unknown_config(repository.name, config, known)
+    if wrong is not None:
+        if from_viewer or hub_files.described(repository):
+            return wrong
+        raise NotLooked("neither its card nor the names of its files tell its splits")
     split = known[chosen][0] if names[0] == _EVERYTHING else names[0]
     rows = viewer.first_rows(repository.name, repository.commit, chosen, split) if from_viewer else None
     if rows is None or not rows.rows:
@@ -153,14 +160,15 @@ def _ask(repository: Repository, config: str | None, names: list[str]) -> Rows |
     return rows
 
 
-def _default(repository: Repository, known: Splits) -> str | None:
-    """The configuration that `datasets` takes where none is named."""
+def _default(repository: Repository, known: Splits) -> str:
+    """The configuration that `datasets` takes where none is named; "" where it takes none."""
     if len(known) == 1:
         return next(iter(known))
-    return hub_files.default_config(repository) or (hub_files.DEFAULT if hub_files.DEFAULT in known else None)
+    named = hub_files.default_config(repository)
+    return named or (hub_files.DEFAULT if hub_files.DEFAULT in known else "")
 
 
-def _unknown_config(dataset: str, given: str | None, known: Splits) -> Wrong:
+def _unknown_config(dataset: str, given: str | None, known: Splits) -> Wrong | None:
     if given is None:
         message = f'"{dataset}" has several configurations, and none of them is the default'
         return Wrong("unknown-config", "", message, f'"name": one of {listed(known)}')
