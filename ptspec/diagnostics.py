@@ -9,6 +9,7 @@ from enum import Enum, IntEnum
 class Severity(Enum):
     ERROR = "error"
     WARNING = "warning"
+    NOTE = "note"
 
 
 class Exit(IntEnum):
@@ -50,6 +51,16 @@ class Diagnostic:
     hint: str | None = None
     notes: tuple[str, ...] = ()
     severity: Severity = Severity.ERROR
+
+
+@dataclass(frozen=True)
+class Unlooked:
+    """Something outside this machine that was not checked: its name, why not, and who names it."""
+
+    name: str
+    why: str
+    pointer: str
+    location: Location | None = None
 
 
 class PtError(Exception):

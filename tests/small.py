@@ -18,6 +18,8 @@ from ptspec.run.session import execute
 
 # Tiny models run as fast on one thread, and tests may run beside one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# No test asks the hub; those of it have a server of their own.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = "adapter_model.safetensors"

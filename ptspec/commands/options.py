@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
-from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.diagnostics import Diagnostic, InputError, Unlooked
 from ptspec.report.clean import clean
-from ptspec.report.faults import Format, render, wants_colour
+from ptspec.report.faults import Format, render, unlooked_lines, wants_colour
 from ptspec.secrets import blotted
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
@@ -59,6 +59,11 @@ def show(text: str) -> None:
 
 def tell(diagnostics: Sequence[Diagnostic]) -> None:
     print(render(diagnostics, Format.TEXT, wants_colour(sys.stderr)), end="", file=sys.stderr)
+
+
+def tell_unlooked(unlooked: Sequence[Unlooked]) -> None:
+    for line in unlooked_lines(unlooked):
+        say(line)
 
 
 def size_in_bytes(text: str) -> int:

@@ -19,10 +19,11 @@ from ptspec.commands.options import (
     show,
     size_in_bytes,
     tell,
+    tell_unlooked,
     time_in_seconds,
 )
-from ptspec.diagnostics import Diagnostic, Exit, InputError
-from ptspec.report.faults import Format, render, summary
+from ptspec.diagnostics import Diagnostic, Exit, InputError, Unlooked
+from ptspec.report.faults import Format, as_note, render, summary
 
 if TYPE_CHECKING:
     from ptspec.recipe.plan import Plan
@@ -37,13 +38,16 @@ def validate(
     from ptspec.run.preflight import preflight
 
     found: list[Diagnostic] = []
+    unlooked: list[Unlooked] = []
     faulty = False
     for path in recipes:
         reading = preflight(path, overrides or ())
         found += reading.diagnostics
+        unlooked += reading.unlooked
         faulty = faulty or reading.plan is None
         if format is not Format.TEXT:
-            print(render(reading.diagnostics, format), end="")
+            notes = map(as_note, reading.unlooked)
+            print(render([*reading.diagnostics, *notes], format), end="")
             continue
         tell(reading.diagnostics)
         if reading.plan is not None:
@@ -52,9 +56,11 @@ def validate(
             count = f"{len(stages)} stage{'s' if len(stages) != 1 else ''} ({chain})"
             parts = [f"{path}: valid", count, *filter(None, [summary(reading.diagnostics)])]
             say(" · ".join(parts))
-    if faulty:
-        if format is Format.TEXT:
+    if format is Format.TEXT:
+        if faulty:
             say(f"{summary(found)}. Nothing was started.")
+        tell_unlooked(unlooked)
+    if faulty:
         raise typer.Exit(Exit.WRONG_INPUT)
 
 
@@ -124,6 +130,8 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
     tell(reading.diagnostics)
     if reading.plan is None:
         say(f"{summary(reading.diagnostics)}. Nothing was started.")
+    tell_unlooked(reading.unlooked)
+    if reading.plan is None:
         raise typer.Exit(Exit.WRONG_INPUT)
     if kept is not None:
         must_be_unchanged(kept, reading.plan)

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device
+from ptspec.model.hub import must_be_loadable
 from ptspec.model.vocabulary import grow
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.run.pickles import refuse_pickles
@@ -81,6 +82,7 @@ def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str
     """
     path = folder or spec.path
     refuse_pickles(path, spec.at)
+    must_be_loadable(path, spec.revision, spec.at)
     try:
         tokenizer = load_tokenizer(spec, folder)
         model = AutoModelForCausalLM.from_pretrained(path, **_loading_options(spec, adapter, device))

@@ -1,25 +1,83 @@
-"""Which commit of a repository on the hub was loaded, told by the hub's local cache. Asks no server."""
+"""Models on the hub before they are loaded: what is known of them, and whether they can be loaded at all."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.hub.cache import has_weights, is_whole, snapshot
+from ptspec.hub.connection import obstacle, reason, stay_offline
+from ptspec.hub.model_files import fetch, headers
+from ptspec.hub.repository import Repository
+from ptspec.recipe.plan import HubModel, ModelSpec
+from ptspec.recipe.shape import ModelShape, NoShape, Tensor, read_config, read_shape
+
+FILES, HEADERS = 4.5, 2.5
+"""Seconds for the small files of a model, and for the headers of its weights."""
 
 
-def commit(repository: str, revision: str | None, kind: str = "model") -> str | None:
-    """The commit hash that `revision` (None: main) of `repository` stood for when it was last loaded; None
-    where it never was. `kind` is the hub's own word: model, dataset."""
-    wanted = revision or "main"
-    if _COMMIT.fullmatch(wanted):
-        return wanted
-    from huggingface_hub import constants
-    from huggingface_hub.file_download import repo_folder_name
+def shape_of(spec: ModelSpec) -> ModelShape:
+    """The shape of a recipe's model. Raises `NoShape` where it is not known."""
+    if spec.local:
+        return read_shape(Path(spec.path))
+    if spec.hub is None or spec.hub.shape is None:
+        raise NoShape(f"{spec.path} is on the hub, and its files were not looked at")
+    return spec.hub.shape
 
-    folder = repo_folder_name(repo_id=repository, repo_type=kind)
-    try:
-        found = (Path(constants.HF_HUB_CACHE) / folder / "refs" / wanted).read_text("utf-8").strip()
-    except (OSError, ValueError):
+
+def cached_model(path: str, revision: str | None) -> HubModel | None:
+    """The model as the local cache has it; None where it has not all of it."""
+    folder = snapshot(path, revision)
+    if folder is None or not is_whole(folder):
         return None
-    return found if _COMMIT.fullmatch(found) else None
+    try:
+        return HubModel(folder, read_shape(folder))
+    except NoShape:
+        return HubModel(folder)
+
+
+def cached_config(path: str, revision: str | None) -> HubModel | None:
+    """What the local cache has of a model without its weights; None where it has no config."""
+    folder = snapshot(path, revision)
+    return HubModel(folder) if folder is not None and (folder / "config.json").is_file() else None
+
+
+def fetched_model(repository: Repository) -> tuple[HubModel, str | None]:
+    """The model after its small files were fetched and the headers of its weights read; with that, why these
+    were not. Raises what stood in the way of the files."""
+    folder = fetch(repository, FILES)
+    try:
+        if has_weights(folder):
+            return HubModel(folder, read_shape(folder)), None
+        config, tensors = read_config(folder), headers(repository, HEADERS)
+    except Exception as error:  # of networks and servers, as many as there are libraries below
+        return HubModel(folder), reason(error)
+    if not tensors:
+        return HubModel(folder), "no safetensors"
+    return HubModel(folder, ModelShape(config, {name: Tensor(*one) for name, one in tensors.items()})), None
+
+
+def must_be_loadable(path: str, revision: str | None, at: str) -> None:
+    """Raises `InputError` for a model that is no folder and not cached, where the hub cannot be reached.
+
+    Libraries would find that out after more than a minute. Where the cache has it they are kept from trying.
+    """
+    is_path = Path(path).is_absolute() or Path(path).exists() or path.count("/") > 1
+    why = None if is_path else obstacle()
+    if why is None:
+        return
+    if cached_model(path, revision) is None:
+        raise InputError(unreachable(path, why, at))
+    stay_offline(why)
+
+
+def unreachable(path: str, why: str, at: str, kind: str = "model") -> Diagnostic:
+    """What is told of a model or a dataset that a run needs, and that is not on this machine."""
+    hint = "unset it" if why.startswith("offline") else "connect this machine"
+    option = "" if kind == "model" else f" --repo-type {kind}"
+    return Diagnostic(
+        "hub-unreachable",
+        f'the {kind} "{path}" is not in the local cache, and the hub is not asked ({why})',
+        pointer=at,
+        hint=f"{hint}, fetch it before (hf download {path}{option}), or name a folder",
+    )

@@ -11,9 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptspec.methods.types import Method
+
+if TYPE_CHECKING:
+    from ptspec.recipe.shape import ModelShape
 
 BASE = "base"
 
@@ -32,12 +35,22 @@ class OnFail(Enum):
 
 
 @dataclass(frozen=True)
+class HubModel:
+    """What is known of a model on the hub before it is loaded: the folder with its config and its tokenizer's
+    files, and its shape, where the headers of its weights were read."""
+
+    folder: Path
+    shape: ModelShape | None = None
+
+
+@dataclass(frozen=True)
 class ModelSpec:
     """`path` is a folder that exists (absolute) or, when there is none, a hub id.
 
     `chat_template` is the template's text; `template_file` the file that it was read from, if it was.
     `additional_special_tokens` are put into the tokenizer, and the embeddings grow by them. `eos_token` and
-    `pad_token` are tokens of the tokenizer to take in place of its own.
+    `pad_token` are tokens of the tokenizer to take in place of its own. `hub` is set where a model on the hub
+    was looked at.
     """
 
     path: str
@@ -52,6 +65,14 @@ class ModelSpec:
     pad_token: str | None = None
     trust_remote_code: bool = False
     at: str = "/model"
+    hub: HubModel | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its config and its tokenizer's files are; None of one on the hub that was not looked at."""
+        if self.local:
+            return Path(self.path)
+        return self.hub.folder if self.hub is not None else None
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ptspec.diagnostics import Diagnostic, InputError, Severity
+from ptspec.diagnostics import Diagnostic, InputError, Severity, Unlooked
 from ptspec.recipe import config_rules, rules, sections
 from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
@@ -37,13 +37,15 @@ class Reading:
     """What came of a recipe.
 
     `plan` is None if any diagnostic is an error. `partial` is the plan without its faulty parts (None if the
-    recipe is no JSON or of a newer version), good for finding more faults and for nothing else.
+    recipe is no JSON or of a newer version), good for finding more faults and for nothing else. `unlooked`:
+    what it names on the hub that could not be checked.
     """
 
     plan: Plan | None
     diagnostics: tuple[Diagnostic, ...]
     document: Document | None = None
     partial: Plan | None = None
+    unlooked: tuple[Unlooked, ...] = ()
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:

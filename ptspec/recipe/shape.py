@@ -124,7 +124,7 @@ class ModelShape:
 
 def read_shape(folder: Path) -> ModelShape:
     """The shape of the model in `folder`. Raises `NoShape` where a file of it is missing or damaged."""
-    config = _config(folder)
+    config = read_config(folder)
     files = weight_files(folder)
     if not files:
         raise NoShape("it has no *.safetensors")
@@ -171,7 +171,8 @@ def _tensors(header: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
             yield name, Tensor(str(entry["dtype"]), tuple(int(size) for size in entry["shape"]))
 
 
-def _config(folder: Path) -> Mapping[str, Any]:
+def read_config(folder: Path) -> Mapping[str, Any]:
+    """The config of the model in `folder`. Raises `NoShape` where it is missing or damaged."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
     except OSError as error:

@@ -249,7 +249,7 @@ def _meant(key: str, known: list[str], pointer: str, document: Document) -> str 
     """What was meant by an unknown key. One that other programs have is no spelling mistake; options of
     rewards and judges are our own."""
     is_ours = split(pointer)[0] in ("rewards", "judges")
-    if not is_ours and (other := elsewhere(key)) is not None:
+    if (other := elsewhere(key)) is not None and (not is_ours or other.name in known):
         renamed = other.name or key
         hint = other.hint(known, pointer) or _placed(renamed, pointer, document, named=renamed != key)
         if hint or _in_config(split(pointer)):

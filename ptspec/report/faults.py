@@ -11,13 +11,15 @@ from enum import Enum
 from pathlib import Path
 from typing import TextIO
 
-from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.diagnostics import Diagnostic, Location, Severity, Unlooked
 from ptspec.secrets import blotted, blotted_source
 
 WIDTH = 100
 """Characters of a quoted line that are shown; a longer line is cut to the part around the fault."""
 
-_COLOURS = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m"}
+_COLOURS = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m", Severity.NOTE: "\x1b[1m"}
+_COMMANDS = {Severity.NOTE: "notice"}
+"""What GitHub calls a severity that has another name here."""
 _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
@@ -39,6 +41,20 @@ def render(diagnostics: Sequence[Diagnostic], format: Format, colour: bool = Fal
     return "".join(as_text(diagnostic, colour) for diagnostic in shown)
 
 
+def unlooked_lines(unlooked: Sequence[Unlooked]) -> list[str]:
+    """A line for each reason why something was not looked at: "not looked at: the hub (no network): x, y"."""
+    names: dict[str, dict[str, None]] = {}
+    for one in unlooked:
+        names.setdefault(one.why, {})[one.name] = None
+    return [f"not looked at: the hub ({why}): {', '.join(found)}" for why, found in names.items()]
+
+
+def as_note(unlooked: Unlooked) -> Diagnostic:
+    """What was not looked at, for other programs."""
+    message = f"{unlooked.name} on the hub was not looked at: {unlooked.why}"
+    return Diagnostic("not-looked-at", message, unlooked.location, unlooked.pointer, severity=Severity.NOTE)
+
+
 def wants_colour(stream: TextIO) -> bool:
     """Whether `stream` is a terminal that shows colour, and nobody asked for none (NO_COLOR)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
@@ -46,8 +62,11 @@ def wants_colour(stream: TextIO) -> bool:
 
 def summary(diagnostics: Sequence[Diagnostic]) -> str:
     """ "2 faults, 1 warning"; "" if there is none."""
-    errors = sum(diagnostic.severity is Severity.ERROR for diagnostic in diagnostics)
-    counts = ((errors, "fault"), (len(diagnostics) - errors, "warning"))
+    errors, warnings = (
+        sum(diagnostic.severity is severity for diagnostic in diagnostics)
+        for severity in (Severity.ERROR, Severity.WARNING)
+    )
+    counts = ((errors, "fault"), (warnings, "warning"))
     return ", ".join(f"{count:,} {noun}{'s' if count != 1 else ''}" for count, noun in counts if count)
 
 
@@ -107,7 +126,8 @@ def as_github(diagnostic: Diagnostic) -> str:
     properties = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in fields.items())
     lines = filter(None, (diagnostic.message, diagnostic.hint, *diagnostic.notes))
     text = "\n".join(_visible(line) for text in lines for line in text.splitlines())
-    return f"::{diagnostic.severity.value} {properties}::{_escaped(text)}"
+    command = _COMMANDS.get(diagnostic.severity, diagnostic.severity.value)
+    return f"::{command} {properties}::{_escaped(text)}"
 
 
 def _escaped(text: str, also: str = "") -> str:

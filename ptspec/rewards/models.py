@@ -28,6 +28,7 @@ from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.base import Base
 from ptspec.model.classifier import classifier_over
 from ptspec.model.device import Device
+from ptspec.model.hub import must_be_loadable
 from ptspec.recipe.plan import Plan, RewardSpec
 from ptspec.recipe.text import join
 from ptspec.run.artifact import ADAPTER_WEIGHTS, adapter_weights, read_json
@@ -108,6 +109,7 @@ def open_reward_model(
     `InputError` for what cannot be loaded, is no reward model, or would have to be unpickled.
     """
     refuse_pickles(path, at)
+    must_be_loadable(path, revision, f"{at}/model")
     with _random_numbers_kept(device):
         try:
             found = find_adapter_config_file(path, revision=revision)

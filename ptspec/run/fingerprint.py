@@ -16,7 +16,7 @@ from typing import Any
 
 from ptspec.data.readers.scan import content_hash
 from ptspec.diagnostics import Diagnostic, StageError
-from ptspec.model.hub import commit
+from ptspec.hub.cache import commit
 from ptspec.recipe.plan import (
     AnySource,
     Concat,

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
+from ptspec.model.hub import shape_of
 from ptspec.recipe.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter
 from ptspec.recipe.estimate.advice import Advice, advise
 from ptspec.recipe.estimate.disk import Disk, disk
@@ -17,7 +18,7 @@ from ptspec.recipe.estimate.memory import Memory, Work, memory
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.estimate.steps import Steps, count
 from ptspec.recipe.plan import BASE, Plan, Stage
-from ptspec.recipe.shape import ModelShape, NoShape, read_shape
+from ptspec.recipe.shape import ModelShape, NoShape
 from ptspec.recipe.targets import UnknownTargets
 from ptspec.run.artifact import ADAPTER_CONFIG
 from ptspec.run.machine_check import has_accelerator
@@ -60,7 +61,7 @@ def forecast(
     if gpu is None:
         gpu = device_memory is not None or has_accelerator()
     shape, why = _shape(plan)
-    tokenizer = tokenizer_files(plan.model) if plan.model.local else None
+    tokenizer = tokenizer_files(plan.model)
     if shape is not None and tokenizer is not None and plan.model.additional_special_tokens:
         shape = shape.grown(tokenizer.size)
     reused = reuses(plan, fresh=fresh)
@@ -75,13 +76,8 @@ def forecast(
 
 
 def _shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
-    if not plan.model.local:
-        return (
-            None,
-            f"{plan.model.path} is on the hub: parameters, tokens and memory are told of a local folder",
-        )
     try:
-        return read_shape(Path(plan.model.path)), None
+        return shape_of(plan.model), None
     except NoShape as error:
         return None, f"parameters and memory are not known: {error}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ptspec.model.hub import commit
+from ptspec.hub.cache import commit
 from ptspec.recipe.plan import BASE, JudgeSpec, Plan, RewardSpec, Source
 from ptspec.run.fingerprint import Hashes, hash_folder
 

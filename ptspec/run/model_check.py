@@ -17,11 +17,12 @@ from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.data.tokens.lengths import refused
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
 from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.model.hub import shape_of
 from ptspec.recipe import targets
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import Handover, Plan, Source, Stage
-from ptspec.recipe.shape import ModelShape, NoShape, read_shape
+from ptspec.recipe.shape import ModelShape, NoShape
 from ptspec.recipe.text import at, join
 from ptspec.run.length_check import check_lengths, first_rows, local_sources
 from ptspec.run.pickles import pickled_weights, way_out
@@ -31,15 +32,17 @@ RENDERED = 50
 
 
 def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Every fault of the plan's local model, and of its stages and rows against it."""
-    if not plan.model.local or not plan.stages:
+    """Every fault of the plan's model, and of its stages and rows against it; none of a model on the hub that
+    was not looked at."""
+    folder = plan.model.folder
+    if folder is None or not plan.stages:
         return
-    folder = Path(plan.model.path)
     shape: ModelShape | None = None
     try:
-        shape = read_shape(folder)
+        shape = shape_of(plan.model)
     except NoShape as error:
-        yield _no_model(plan, folder, error)
+        if plan.model.local:
+            yield _no_model(plan, folder, error)
     tokenizer = tokenizer_files(plan.model)
     if tokenizer is None:
         yield _no_tokenizer(plan)
@@ -204,8 +207,6 @@ def _marks_answers(tokenizer: TokenizerFiles) -> bool:
 
 def with_plain_text(plan: Plan) -> Plan:
     """`plan`, its strings left as they are where the tokenizer has no chat template to make turns with."""
-    if not plan.model.local:
-        return plan
     tokenizer = tokenizer_files(plan.model)
     if tokenizer is None or tokenizer.template is not None:
         return plan

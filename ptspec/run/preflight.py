@@ -15,6 +15,7 @@ from ptspec.recipe.resolve import Reading, read_recipe
 from ptspec.recipe.schema import in_file_order
 from ptspec.rewards.check import check_functions
 from ptspec.run.evaluation_check import check_metrics
+from ptspec.run.hub_check import check_hub
 from ptspec.run.machine_check import check_machine
 from ptspec.run.model_check import check_model, with_plain_text
 from ptspec.run.stage_check import check_stages
@@ -36,9 +37,11 @@ def preflight(
     if plan is None or reading.document is None:
         return reading
     document = reading.document
-    checked = check_plan(plan)
+    checked, hub = check_plan(plan), check_hub(plan, starts=starts)
+    plan = hub.plan
     told = [
         *check_functions(plan),
+        *hub.diagnostics,
         *_model(plan, checked, reading.errors),
         *check_machine(plan, starts=starts),
         *check_metrics(plan, checked.sources),
@@ -47,10 +50,11 @@ def preflight(
     here = [_located(d, document) for d in told if d.location is None]
     elsewhere = [d for d in told if d.location is not None]
     rows = [_located(d, document) for d in checked.diagnostics]
+    unlooked = tuple(replace(one, location=document.locate(one.pointer)) for one in hub.unlooked)
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
-    sound = None if faulty or reading.plan is None else with_plain_text(reading.plan)
-    return replace(reading, plan=sound, diagnostics=tuple(found))
+    sound = None if faulty or reading.plan is None else with_plain_text(plan)
+    return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked)
 
 
 def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:

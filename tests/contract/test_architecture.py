@@ -25,6 +25,7 @@ RANKS = {
     "ptspec.diagnostics": 0,
     "ptspec.events": 0,
     "ptspec.secrets": 0,
+    "ptspec.hub": 1,
     "ptspec.shipped": 1,
     "ptspec.methods": 1,
     "ptspec.run.artifact": 1,

@@ -27,22 +27,28 @@ MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for 
 
 # Codes that stand in what `pt validate` loads, but that no recipe brings about there: where they are tested.
 ELSEWHERE = {
+    **dict.fromkeys(
+        ("hub-unreachable", "no-access", "no-such-revision", "not-on-hub", "unknown-config"),
+        "tests/unit/test_hub_check.py",
+    ),
     "code-not-allowed": "tests/unit/test_rewards_user.py",
+    "damaged-file": "tests/e2e/test_verify.py",
+    "missing-file": "tests/unit/test_starter.py",
     "failing-import": "tests/unit/test_rewards_user.py",
-    "hub-unreachable": "tests/unit/test_hub_reader.py",
     "missing-package": "tests/unit/test_data_check.py",
     "mixed-types": "tests/unit/test_exact_json.py",
     "no-such-dataset": "tests/unit/test_hub_reader.py",
     "not-writable": "tests/unit/test_cli.py",
     "pickled-weights": "tests/unit/test_pickles.py",
-    "unknown-config": "tests/unit/test_hub_reader.py",
     "unreadable-dataset": "tests/unit/test_hub_reader.py",
     "wrong-judgement": "tests/unit/test_rewards_checked.py",
 }
 
 # Where each of these functions takes a code.
 CODE_ARGUMENT = {
-    **dict.fromkeys(("Diagnostic", "error", "warn", "fail", "fault", "_fault", "_refuse", "Fault"), 0),
+    **dict.fromkeys(
+        ("Diagnostic", "error", "warn", "fail", "fault", "_fault", "_refuse", "Fault", "Wrong"), 0
+    ),
     "LayoutError": 0,
     "check_known": 2,
 }
@@ -55,9 +61,9 @@ def told(case: Path) -> tuple[int, str]:
     stderr = io.StringIO()
     before = Path.cwd()
     os.chdir(case)
-    no_gpu = mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="")
+    no_gpu_no_hub = mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="", HF_HUB_OFFLINE="1")
     try:
-        with no_gpu, contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
+        with no_gpu_no_hub, contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
             main(["validate", "recipe.json", *(part for text in overrides for part in ("--set", text))])
     finally:
         os.chdir(before)

@@ -22,6 +22,8 @@ GOOD = {
     ],
 }
 
+NOT_LOOKED_AT = "not looked at: the hub (offline: HF_HUB_OFFLINE): tiny/llama, tiny/rows\n"
+
 
 @pytest.fixture
 def pt(capsys, tmp_path, monkeypatch):
@@ -40,7 +42,8 @@ def pt(capsys, tmp_path, monkeypatch):
 
 
 def test_a_valid_recipe_is_one_line(pt):
-    assert pt("validate", "good.json") == (0, "", "good.json: valid · 2 stages (sft → dpo)\n")
+    line = "good.json: valid · 2 stages (sft → dpo)\n"
+    assert pt("validate", "good.json") == (0, "", line + NOT_LOOKED_AT)
 
 
 def test_faults_go_to_stderr_and_give_exit_code_2(pt):
@@ -48,21 +51,24 @@ def test_faults_go_to_stderr_and_give_exit_code_2(pt):
     assert (code, out) == (2, "")
     assert 'did you mean "seed"?' in err
     assert "good.json: valid" in err
-    assert err.endswith("1 fault. Nothing was started.\n")
+    assert err.endswith("1 fault. Nothing was started.\n" + NOT_LOOKED_AT)
 
 
 def test_a_warning_is_told_and_passes(pt):
     code, _, err = pt("validate", "good.json", "--set", "stages.sft.config.max_steps=3",
                       "--set", "stages.sft.config.num_train_epochs=1")  # fmt: skip
     assert code == 0
-    assert err.endswith("good.json: valid · 2 stages (sft → dpo) · 1 warning\n")
+    assert err.endswith("good.json: valid · 2 stages (sft → dpo) · 1 warning\n" + NOT_LOOKED_AT)
 
 
 def test_json_goes_to_stdout_one_object_a_line(pt):
     code, out, err = pt("validate", "--format", "json", "bad.json", "good.json", "none.json")
     assert (code, err) == (2, "")
-    assert [json.loads(line)["code"] for line in out.splitlines()] == ["unknown-key", "no-such-file"]
-    assert pt("validate", "--format", "json", "good.json") == (0, "", "")
+    told = [json.loads(line) for line in out.splitlines()]
+    errors = [one["code"] for one in told if one["severity"] == "error"]
+    notes = [one["code"] for one in told if one["severity"] == "note"]
+    assert errors == ["unknown-key", "no-such-file"]
+    assert (notes, len(told)) == (["not-looked-at"] * 4, 6)
 
 
 def test_github_annotations(pt):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ptspec.model.hub import commit
+from ptspec.hub.cache import commit
 from ptspec.recipe.plan import ModelSpec
 from ptspec.run.fingerprint import hash_model, hub_commit
 

@@ -106,8 +106,10 @@ def read_tokenizer(
 
 
 def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
-    """The tokenizer files of the recipe's model, a local one."""
-    return read_tokenizer(Path(spec.path), spec.chat_template, spec.additional_special_tokens)
+    """The tokenizer files of the recipe's model; None where there are none, or they were not looked at."""
+    if spec.folder is None:
+        return None
+    return read_tokenizer(spec.folder, spec.chat_template, spec.additional_special_tokens)
 
 
 def _own_template(folder: Path, config: Mapping[str, Any]) -> str | None:

@@ -1,0 +1,180 @@
+"""The first rows of a dataset on the hub, and what is wrong with how a source names it.
+
+The caches are looked at first, then, where it can be reached, the hub.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptspec.data.layouts.convert import unpadded
+from ptspec.data.readers import hub_files
+from ptspec.data.readers.columns import renamer
+from ptspec.data.readers.placed import PlacedRow
+from ptspec.hub import arrow_cache, viewer
+from ptspec.hub.arrow_cache import CachedConfig
+from ptspec.hub.cache import DATASET
+from ptspec.hub.connection import obstacle, reason
+from ptspec.hub.repository import Refused, Repository, look
+from ptspec.hub.viewer import Rows, Splits
+from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.plan import Source
+
+MOST = 100
+"""Rows that are looked at."""
+
+DEFAULT_SPLIT = "train"
+_EVERYTHING = "all"
+_SLICE = re.compile(r"[^\[]*(\[(0%?)?:((?P<end>\d+)(?P<percent>%)?)?\])?")
+"""A split, or a slice of one from its first row."""
+
+
+@dataclass(frozen=True)
+class Preview:
+    """`columns` and `rows` after `columns` were renamed. `rows` is empty where the source begins further down
+    in its split, and where the split has none."""
+
+    columns: frozenset[str]
+    rows: tuple[PlacedRow, ...]
+    own_columns: tuple[str, ...]
+    """Before they were renamed."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """What of a source is not in the dataset; `key` is the one of the source that says it."""
+
+    code: str
+    key: str
+    message: str
+    hint: str | None = None
+
+
+class NotLooked(Exception):
+    """The dataset could not be looked at, and why."""
+
+
+Outcome = Preview | Wrong | Refused | NotLooked
+
+
+def preview(source: Source) -> Outcome:
+    """What the caches or the hub have of `source`. What was found is kept for the life of the process."""
+    split = source.split or DEFAULT_SPLIT
+    try:
+        found = _look(source.hub or "", source.config_name, source.revision, split)
+    except NotLooked as error:
+        return error
+    if not isinstance(found, Rows):
+        return found
+    rows = found.rows[: _read_of(split, len(found.rows))][: source.limit]
+    file = Path(source.hub or "")
+    renamed = renamer(source.columns)
+    placed = [PlacedRow(file, number, unpadded(renamed(row))) for number, row in enumerate(rows, 1)]
+    columns = renamed(dict.fromkeys(found.columns))
+    return Preview(frozenset(columns), tuple(placed), found.columns)
+
+
+def first_rows(source: Source) -> list[PlacedRow] | None:
+    """The first rows of a source on the hub; None where they were not to be had."""
+    found = preview(source)
+    return list(found.rows) if isinstance(found, Preview) else None
+
+
+def is_cached(source: Source) -> bool:
+    """Whether `datasets` has the source in its own cache, and needs no hub for it."""
+    return _cached(source.hub or "", source.config_name, source.revision) is not None
+
+
+def split_names(text: str) -> list[str]:
+    """The splits that an expression as `datasets` takes it names: "train[:10%]+test"."""
+    return [part.partition("[")[0].strip() for part in text.split("+")]
+
+
+def _read_of(text: str, rows: int) -> int:
+    """How many of the first `rows` rows of a split are certain to be read by the expression `text`."""
+    part = _SLICE.fullmatch(text.partition("+")[0].strip())
+    if part is None:
+        return 0
+    end, percent = part["end"], part["percent"]
+    return rows if end is None else rows * int(end) // 100 if percent else int(end)
+
+
+def _cached(dataset: str, config: str | None, revision: str | None) -> CachedConfig | None:
+    """The configuration that `datasets` would read from its cache; None where it would refuse."""
+    found = arrow_cache.cached(dataset, revision)
+    name = config or (next(iter(found)) if len(found) == 1 else "")
+    return found.get(name)
+
+
+@functools.lru_cache(maxsize=64)
+def _look(dataset: str, config: str | None, revision: str | None, split: str) -> Rows | Wrong | Refused:
+    """Raises `NotLooked`, which is not kept: a network may come back."""
+    names = split_names(split)
+    cached = _cached(dataset, config, revision)
+    if cached is not None and names[0] in cached.splits:
+        rows = arrow_cache.first_rows(cached, names[0], MOST)
+        if rows is not None:
+            return _unknown_split(dataset, names, tuple(cached.splits)) or rows
+    if (why := obstacle(DATASET)) is not None:
+        unknown = _unknown_split(dataset, names, tuple(cached.splits)) if cached is not None else None
+        if unknown is None:
+            raise NotLooked(why)
+        return unknown
+    try:
+        return _ask(look(dataset, revision, DATASET), config, names)
+    except Refused as refused:
+        return refused
+    except NotLooked:
+        raise
+    except Exception as error:  # of networks, files and servers, as many as there are libraries below
+        raise NotLooked(reason(error)) from error
+
+
+def _ask(repository: Repository, config: str | None, names: list[str]) -> Rows | Wrong:
+    from_viewer = viewer.splits(repository.name, repository.commit)
+    known = from_viewer or hub_files.splits(repository)
+    if known is None:
+        raise NotLooked("its files are of no format known here")
+    chosen = config or _default(repository, known)
+    if chosen in known:
+        wrong = _unknown_split(repository.name, names, known[chosen])
+    else:
+        wrong = _unknown_config(repository.name, config, known)
+    if wrong is not None:
+        if from_viewer or hub_files.described(repository):
+            return wrong
+        raise NotLooked("neither its card nor the names of its files tell its splits")
+    split = known[chosen][0] if names[0] == _EVERYTHING else names[0]
+    rows = viewer.first_rows(repository.name, repository.commit, chosen, split) if from_viewer else None
+    if rows is None or not rows.rows:
+        rows = hub_files.first_rows(repository, chosen, split, MOST) or rows
+    if rows is None:
+        raise NotLooked("its files are of no format known here")
+    return rows
+
+
+def _default(repository: Repository, known: Splits) -> str:
+    """The configuration that `datasets` takes where none is named; "" where it takes none."""
+    if len(known) == 1:
+        return next(iter(known))
+    named = hub_files.default_config(repository)
+    return named or (hub_files.DEFAULT if hub_files.DEFAULT in known else "")
+
+
+def _unknown_config(dataset: str, given: str | None, known: Splits) -> Wrong | None:
+    if given is None:
+        message = f'"{dataset}" has several configurations, and none of them is the default'
+        return Wrong("unknown-config", "", message, f'"name": one of {listed(known)}')
+    hint = did_you_mean(given, known) or f"configurations: {listed(known)}"
+    return Wrong("unknown-config", "name", f'"{dataset}" has no configuration "{given}"', hint)
+
+
+def _unknown_split(dataset: str, names: list[str], known: tuple[str, ...]) -> Wrong | None:
+    for name in names:
+        if name not in known and name != _EVERYTHING:
+            hint = did_you_mean(name, known) or f"splits: {listed(known)}"
+            return Wrong("unknown-split", "split", f'"{dataset}" has no split "{name}"', hint)
+    return None

@@ -1,0 +1,121 @@
+"""Whether the hub can be reached, asked once for all ids; requests side by side within a time limit."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Hashable, Mapping
+from typing import TypeVar
+
+from ptspec.hub.cache import DATASET, MODEL
+
+PROBE = 2.0
+"""Seconds in which the hub has to answer at all."""
+
+TIMEOUT = 5.0
+"""Seconds for one request."""
+
+_VALID = 60
+"""Seconds for which the answer to the probe is taken as true."""
+
+_PROBING = threading.Lock()
+_THREAD = "ptspec-hub"
+_TRUE = ("1", "ON", "YES", "TRUE")
+
+_WHY_OFFLINE: dict[str, str] = {}
+"""Where it was not the user who set HF_HUB_OFFLINE: why that was done, by endpoint."""
+
+Key = TypeVar("Key", bound=Hashable)
+Result = TypeVar("Result")
+
+
+def obstacle(kind: str = MODEL) -> str | None:
+    """Why the hub is not asked about a repository of `kind`, in words; None where it can be."""
+    from huggingface_hub import constants
+
+    if constants.is_offline_mode():
+        return _WHY_OFFLINE.get(constants.ENDPOINT, "offline: HF_HUB_OFFLINE")
+    if kind == DATASET and os.environ.get("HF_DATASETS_OFFLINE", "").upper() in _TRUE:
+        return "offline: HF_DATASETS_OFFLINE"
+    with _PROBING:
+        return _probed(constants.ENDPOINT, int(time.monotonic()) // _VALID)
+
+
+def stay_offline(why: str) -> None:
+    """Let no library of this process ask the hub. Each would try for tens of seconds to reach it first."""
+    from huggingface_hub import constants
+
+    if not constants.is_offline_mode():
+        _WHY_OFFLINE[constants.ENDPOINT] = why
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    constants.HF_HUB_OFFLINE = True
+
+
+def together(tasks: Mapping[Key, Callable[[], Result]], seconds: float) -> dict[Key, Result | Exception]:
+    """The result of each task, or what it raised: `TimeoutError` for those that did not end in time.
+
+    Threads that hang, in a name look-up say, are left behind: they end with the process.
+    """
+    results: dict[Key, Result | Exception] = {}
+
+    def work(key: Key, task: Callable[[], Result]) -> None:
+        try:
+            results[key] = task()
+        except Exception as error:
+            results[key] = error
+
+    _silence()
+    threads = [threading.Thread(target=work, args=pair, name=_THREAD, daemon=True) for pair in tasks.items()]
+    end = time.monotonic() + seconds
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(max(0.0, end - time.monotonic()))
+    done = dict(results)
+    return {key: done.get(key, TimeoutError(f"no answer within {seconds:g} s")) for key in tasks}
+
+
+def reason(error: Exception) -> str:
+    """Why something was not looked at, in a few words."""
+    response = getattr(error, "response", None)
+    status = getattr(response, "status_code", None)
+    if status is not None:
+        return f"it answered {status}"
+    if isinstance(error, TimeoutError) or "Timeout" in type(error).__name__:
+        return "no answer in time"
+    if isinstance(error, PermissionError):
+        return f"the cache cannot be written: {error.filename}"
+    if isinstance(error, ConnectionError) or "Connect" in type(error).__name__:
+        return "no network"
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:100]
+
+
+@functools.lru_cache(maxsize=4)
+def _probed(endpoint: str, period: int) -> str | None:
+    from huggingface_hub import get_session
+
+    def ask() -> None:
+        get_session().head(endpoint, timeout=PROBE, follow_redirects=False)
+
+    outcome = together({endpoint: ask}, PROBE)[endpoint]
+    return reason(outcome) if isinstance(outcome, Exception) else None
+
+
+class _OfOtherThreads(logging.Filter):
+    """Keeps out what huggingface_hub logs in our threads: what comes of a request is told once, by us."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.threadName != _THREAD
+
+
+_FILTER = _OfOtherThreads()
+
+
+def _silence() -> None:
+    import huggingface_hub.utils  # noqa: F401  # sets its handler up
+
+    for handler in logging.getLogger("huggingface_hub").handlers:
+        handler.addFilter(_FILTER)

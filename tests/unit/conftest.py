@@ -1,0 +1,59 @@
+"""A hub of the tests' own: a server that is one, or nobody at its address; an empty cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hub_server import ENDPOINT, PAIRS, Hub, Repo
+
+BASE = Path(__file__).parents[2] / "data" / "base_model"
+
+
+@pytest.fixture
+def hub_environment(tmp_path, monkeypatch):
+    """An empty cache, nothing remembered, and the hub under a name that only a proxy knows."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "ENDPOINT", ENDPOINT)
+    monkeypatch.setattr(
+        constants, "HUGGINGFACE_CO_URL_TEMPLATE", ENDPOINT + "/{repo_id}/resolve/{revision}/{filename}"
+    )
+    monkeypatch.setattr(constants, "HF_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+    for name in ("NO_PROXY", "no_proxy", "HF_DATASETS_CACHE", "HF_DATASETS_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    forget()
+    yield tmp_path / "home"
+    forget()
+
+
+def forget():
+    import huggingface_hub
+
+    from ptspec.data.readers import hub_rows
+    from ptspec.hub import connection
+
+    huggingface_hub.close_session()
+    connection._probed.cache_clear()
+    connection._WHY_OFFLINE.clear()
+    hub_rows._look.cache_clear()
+
+
+@pytest.fixture
+def hub(hub_environment, monkeypatch):
+    with Hub() as server:
+        monkeypatch.setenv("http_proxy", server.address)
+        files = {path.name: path.read_bytes() for path in BASE.iterdir() if path.is_file()}
+        server.models["someone/tiny"] = Repo(files)
+        server.datasets["someone/pairs"] = Repo(
+            splits=[("default", "train"), ("default", "test")], rows=PAIRS
+        )
+        yield server
+
+
+@pytest.fixture
+def no_hub(hub_environment, monkeypatch):
+    """Nobody answers at the address of the proxy."""
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
