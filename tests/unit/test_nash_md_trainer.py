@@ -247,7 +247,7 @@ def says_nan(prompts, a, b):
     return [0.5] * (len(a) - 1) + [float("nan")]
 
 
-@pytest.mark.parametrize(("judge", "row"), [(loses_count, "row 46"), (says_nan, "row 47")])
+@pytest.mark.parametrize(("judge", "row"), [(loses_count, "row 47"), (says_nan, "row 48")])
 def test_a_wrong_judge_stops_training_with_its_name_and_row(judge: Any, row: str, base: Any, tmp_path: Path):
     model = adapted(base, seed=1)
     trainer = trainer_of(model, tmp_path, parts={"judge": judge})
