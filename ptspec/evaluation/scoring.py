@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.layouts.turns import Text
-from ptspec.diagnostics import Diagnostic, PtError, StageError
 from ptspec.evaluation.encoding import completion_text, plain
 from ptspec.evaluation.generation import Response
 from ptspec.rewards.builtin import RewardFunction
+from ptspec.rewards.checked import checked_reward
 from ptspec.rewards.matching import contains_word, same_text
 
 CONVERSATIONS = ("prompt", "messages", "conversations")
@@ -34,7 +33,7 @@ def reward_scores(
     if not answered:
         return {}
     given = _arguments(answered, list(responses.values()))
-    columns = {name: _call(name, function, given, len(answered)) for name, function in rewards.items()}
+    columns = {name: _scores(name, function, given) for name, function in rewards.items()}
     return {i: {name: scores[n] for name, scores in columns.items()} for n, i in enumerate(responses)}
 
 
@@ -61,29 +60,6 @@ def _completion(row: EvaluationRow, text: str) -> Text:
     return [{"role": "assistant", "content": text}] if is_conversation(row) else text
 
 
-def _call(name: str, function: RewardFunction, given: Mapping[str, Any], rows: int) -> list[float | None]:
-    try:
-        scores = [_score(value) for value in function(**given)]
-    except PtError:
-        raise
-    except Exception as error:
-        raise _failure(name, f"failed on the held-out responses: {type(error).__name__}: {error}") from error
-    if len(scores) != rows:
-        raise _failure(name, f"gave {len(scores)} numbers for {rows} responses")
-    if any(score is not None and math.isinf(score) for score in scores):
-        raise _failure(name, "gave an infinite number")
-    return scores
-
-
-def _score(value: float | None) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)
-
-
-def _failure(name: str, message: str) -> StageError:
-    return StageError(
-        Diagnostic(
-            "reward-failed",
-            f"the reward {name} {message}",
-            hint="def reward(prompts, completions, **columns)",
-        )
-    )
+def _scores(name: str, function: RewardFunction, given: Mapping[str, Any]) -> list[float | None]:
+    """Raises `StageError` for whatever the function does wrong."""
+    return checked_reward(function, name)(**given)

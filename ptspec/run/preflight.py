@@ -18,6 +18,7 @@ from ptspec.run.evaluation_check import check_metrics
 from ptspec.run.hub_check import check_hub
 from ptspec.run.machine_check import check_machine
 from ptspec.run.model_check import check_model, with_plain_text
+from ptspec.run.reward_columns import check_reward_columns
 from ptspec.run.stage_check import check_stages
 
 
@@ -45,6 +46,7 @@ def preflight(
         *_model(plan, checked, reading.errors),
         *check_machine(plan, starts=starts),
         *check_metrics(plan, checked.sources),
+        *check_reward_columns(plan, checked.sources),
         *(check_stages(plan, checked.sources) if not reading.errors else ()),
     ]
     here = [_located(d, document) for d in told if d.location is None]
