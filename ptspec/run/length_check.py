@@ -56,7 +56,7 @@ def check_lengths(
             continue
         items = _enough(first_rows(seen, source))
         about = f"the first {len(items):,}" if len(items) < seen[source.name].rows else f"{len(items):,}"
-        found = list(lengths_of(items, source.chat, settings, tokenizer, at_least=floor))
+        found = list(lengths_of(items, source, settings, tokenizer, at_least=floor))
         if most is not None and (long := [row for row in found if row.longest > most]):
             yield _cut(settings, cuts(long, settings), long, len(items), about)
         over = [row for row in found if room and _length(row, settings, most) > room]

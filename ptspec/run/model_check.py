@@ -186,7 +186,7 @@ def _refused(
     for source in local_sources(plan, stage):
         placed = (row for row in first_rows(seen, source) if isinstance(row, PlacedRow))
         chats = list(filter(_is_chat, islice(placed, RENDERED)))
-        found = list(refused(chats, source.chat, settings, tokenizer))
+        found = list(refused(chats, source, settings, tokenizer))
         if found:
             row, error = found[0]
             who = "the trainer" if isinstance(error, TrainerRefuses) else "the chat template"

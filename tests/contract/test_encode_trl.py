@@ -10,7 +10,7 @@ from trl_held import held
 
 from ptspec import methods
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat
-from ptspec.data.tokens.encode import encode, encode_all, encode_completions, encode_prompt, unused_columns
+from ptspec.data.tokens.encode import encode, encode_all, encode_completions, encode_prompt
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
 from ptspec.data.tokens.training_template import training_template
 from ptspec.data.tokens.transformers_tokenizer import TransformersTokenizer
@@ -49,6 +49,7 @@ KINDS = {
     "system": ([*SYSTEM, *USER], ANSWER, WORSE, {}),
     "tools": (USER, ANSWER, WORSE, {"tools": TOOLS}),
     "kwargs": (USER, ANSWER, WORSE, {"chat_template_kwargs": {"enable_thinking": False}}),
+    "begun": ([*USER, {"role": "assistant", "content": "Mira lives "}], ANSWER, WORSE, {}),
     "thought": (USER, THOUGHT, WORSE, {}),
 }
 CASES = [
@@ -254,17 +255,3 @@ def test_evaluation_as_it_is_scores_the_same(loaded, kind):
     ours = encode_completions(prompt, (answer, worse), more, adapted)
     assert [(one.ids, one.start) for one in theirs] == [(one.ids, one.prompt) for one in ours]
     assert encoding.encode_prompt(tokenizer, prompt, more) == encode_prompt(prompt, more, adapted)
-
-
-def test_what_a_trainer_leaves_out_is_named():
-    row = {
-        "prompt": USER,
-        "chosen": ANSWER,
-        "rejected": WORSE,
-        "tools": TOOLS,
-        "chat_template_kwargs": {"a": 1},
-    }
-    assert unused_columns(row, settings("dpo")) == ()
-    assert unused_columns(row, settings("orpo")) == ("tools",)
-    assert unused_columns(row, settings("grpo")) == ("tools", "chat_template_kwargs")
-    assert unused_columns({"prompt": "a", "completion": "b", "tools": TOOLS}, settings("sft")) == ("tools",)

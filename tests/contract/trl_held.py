@@ -25,6 +25,8 @@ def held(method: str, rows: list[dict], base: Any, tokenizer: Any, folder: Path,
         from peft import LoraConfig
 
         more["peft_config"] = LoraConfig(target_modules="all-linear")
+    if method == "orpo":
+        rows = [rendered(row, tokenizer) for row in rows]
     trainer = resolve_name(found.trainer)(
         model=base,
         args=arguments,
@@ -33,14 +35,34 @@ def held(method: str, rows: list[dict], base: Any, tokenizer: Any, folder: Path,
         **more,
     )
     if found.online:
-        return [[(ids, [False] * len(ids))] for ids in online_prompts(trainer, rows)]
+        return [[(ids, [False] * len(ids))] for ids in online_prompts(trainer, rows, tokenizer)]
     return [_sequences(trainer, dict(row)) for row in trainer.train_dataset]
 
 
-def online_prompts(trainer: Any, rows: list[dict]) -> list[list[int]]:
-    trainer._batch_environments = [None] * len(rows)
-    prompt_ids, _, _ = trainer._tokenize_prompts([row["prompt"] for row in rows])
-    return [list(ids) for ids in prompt_ids]
+def rendered(row: dict, tokenizer: Any) -> dict:
+    """A chat as TRL makes text of it, with the row's tools, which ORPO's trainer itself drops."""
+    from trl.data_utils import maybe_apply_chat_template
+
+    return maybe_apply_chat_template(row, tokenizer, tools=row.get("tools"))
+
+
+def online_prompts(trainer: Any, rows: list[dict], tokenizer: Any) -> list[list[int]]:
+    """The ids of each prompt; TRL's trainers take tools and template arguments from the stage alone, so those
+    of a row are rendered as the trainer renders."""
+    if not any(row.get("tools") or row.get("chat_template_kwargs") for row in rows):
+        trainer._batch_environments = [None] * len(rows)
+        prompt_ids, _, _ = trainer._tokenize_prompts([row["prompt"] for row in rows])
+        return [list(ids) for ids in prompt_ids]
+    return [
+        tokenizer.apply_chat_template(
+            row["prompt"],
+            tools=row.get("tools"),
+            add_generation_prompt=True,
+            return_dict=False,
+            **{**trainer.chat_template_kwargs, **row.get("chat_template_kwargs", {})},
+        )
+        for row in rows
+    ]
 
 
 def _sequences(trainer: Any, row: dict) -> list[tuple[list[int], list[bool]]]:

@@ -10,7 +10,12 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 class CannotRender(ValueError):
-    """A chat that cannot be put through the chat template, or a template that is none."""
+    """A chat that cannot be put through the chat template, or a template that is none; `own`: the template
+    says so itself (`raise_exception`)."""
+
+    def __init__(self, message: str, *, own: bool = False) -> None:
+        super().__init__(message)
+        self.own = own
 
 
 class TrainerRefuses(CannotRender):

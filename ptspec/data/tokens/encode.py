@@ -101,25 +101,6 @@ def encode_completions(
     return request.finish(_tokens(request.parts, tokenizer))
 
 
-def unused_columns(row: TrlRow, settings: Settings) -> tuple[str, ...]:
-    """What of `tools` and `chat_template_kwargs` the row has and the trainer hands to no chat template."""
-    given = [name for name in ("tools", "chat_template_kwargs") if row.get(name)]
-    if not any(isinstance(value, list) for name, value in row.items() if name in _TEXTS):
-        return tuple(given)
-    return tuple(name for name in given if name not in _template_columns(settings))
-
-
-_TEXTS = ("messages", "prompt", "completion", "chosen", "rejected")
-
-
-def _template_columns(settings: Settings) -> tuple[str, ...]:
-    """ORPO's trainer calls the template without the row's tools, online ones with the config's arguments."""
-    if settings.stage.method.online:
-        return ()
-    named = settings.stage.method.name
-    return ("chat_template_kwargs",) if named == "orpo" else ("tools", "chat_template_kwargs")
-
-
 def _finished(
     request: _Request, tokens: Sequence[Tokens | CannotRender], settings: Settings
 ) -> EncodedRow | Exception:
@@ -235,7 +216,7 @@ def _unlearned(tokens: Sequence[Tokens]) -> Sequences:
 
 
 def _orpo(row: TrlRow, tokenizer: ChatTokenizer) -> _Request:
-    prompt, *answers = orpo_texts(row, _variables(row), tokenizer)
+    prompt, *answers = orpo_texts(row, tokenizer)
     parts = [Plain(text, special=False) for text in (prompt, *(prompt + answer for answer in answers))]
     return _Request(tuple(parts), partial(_orpo_finished, bos=tokenizer.bos_id, eos=tokenizer.eos_id))
 
@@ -245,11 +226,11 @@ def _orpo_finished(tokens: Sequence[Tokens], bos: int | None, eos: int | None) -
 
 
 def _prompt_only(row: TrlRow, settings: Settings) -> _Request:
-    """An online trainer takes the arguments of the template from its config, and no tools from the row."""
+    """What an online method goes on from; the row's template arguments win over the stage's."""
     given = settings.value("chat_template_kwargs") or {}
-    variables = json.loads(given) if isinstance(given, str) else given
-    part = _part(row["prompt"], {"chat_template_kwargs": variables}, prompt=True)
-    return _Request((part,), _prompt_alone)
+    stage = json.loads(given) if isinstance(given, str) else given
+    both = {**row, "chat_template_kwargs": {**stage, **_variables(row)}}
+    return _Request((_part(row["prompt"], both, prompt=True),), _prompt_alone)
 
 
 def _prompt_alone(tokens: Sequence[Tokens]) -> Sequences:

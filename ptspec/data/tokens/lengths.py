@@ -63,18 +63,18 @@ def lengths(
     source: Source, settings: Settings, tokenizer: ChatTokenizer, *, most: int | None = None
 ) -> Iterator[Row]:
     """The first `most` rows of a local source in tokens, in file order."""
-    return lengths_of(islice(scan(source), most), source.chat, settings, tokenizer)
+    return lengths_of(islice(scan(source), most), source, settings, tokenizer)
 
 
 def lengths_of(
-    items: Items, chat: bool, settings: Settings, tokenizer: ChatTokenizer, *, at_least: int = 0
+    items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer, *, at_least: int = 0
 ) -> Iterator[Row]:
-    """Rows of one source in tokens, in their order; `chat` makes turns of strings.
+    """Rows of `source` in tokens, in their order.
 
     `at_least`: rows whose bytes show that they are shorter than so many tokens are left out, untokenised.
     Rows that cannot be read or rendered are left out: others tell their faults.
     """
-    for placed, found in _encoded(items, chat, settings, tokenizer, at_least):
+    for placed, found in _encoded(items, source, settings, tokenizer, at_least):
         if isinstance(found, EncodedRow):
             spans = tuple(Span(one.prompt, len(one.ids)) for one in found.whole)
             held = tuple(len(one.ids) for one in found.held)
@@ -82,11 +82,11 @@ def lengths_of(
 
 
 def refused(
-    items: Items, chat: bool, settings: Settings, tokenizer: ChatTokenizer
+    items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer
 ) -> Iterator[tuple[PlacedRow, CannotRender]]:
     """The rows that the chat template or the trainer refuses, with what it says."""
     told: PlacedRow | None = None
-    for placed, found in _encoded(items, chat, settings, tokenizer, 0):
+    for placed, found in _encoded(items, source, settings, tokenizer, 0):
         if isinstance(found, CannotRender) and placed is not told:
             told = placed
             yield placed, found
@@ -102,15 +102,15 @@ def markup(template: str) -> int:
 
 
 def _encoded(
-    items: Items, chat: bool, settings: Settings, tokenizer: ChatTokenizer, at_least: int
+    items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer, at_least: int
 ) -> Iterator[tuple[PlacedRow, EncodedRow | Exception]]:
-    for batch in _batches(_converted(items, chat, settings, at_least)):
+    for batch in _batches(_converted(items, source, settings, at_least)):
         rows = [row for _, row in batch]
         yield from zip((placed for placed, _ in batch), encode_all(rows, settings, tokenizer), strict=True)
 
 
 def _converted(
-    items: Items, chat: bool, settings: Settings, at_least: int
+    items: Items, source: Source, settings: Settings, at_least: int
 ) -> Iterator[tuple[PlacedRow, TrlRow]]:
     shape, wanted = None, settings.stage.method.rows
     for placed in items:
@@ -120,7 +120,7 @@ def _converted(
         if shape is None:
             return
         try:
-            rows = list(to_trl(placed.values, wanted, shape, chat))
+            rows = list(to_trl(placed.values, wanted, shape, source.chat))
         except FAULTS:
             continue  # told by who checks rows
         if at_least and max(map(_bytes, rows), default=0) < at_least:

@@ -9,6 +9,7 @@ the answer so gets an end token more than generation ever shows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
@@ -16,10 +17,8 @@ from ptspec.data.tokens.chat_tokenizer import Chat, ChatTokenizer, TrainerRefuse
 from ptspec.data.tokens.encoded import Encoded, Sequences
 
 
-def orpo_texts(
-    row: Mapping[str, Any], variables: Mapping[str, Any], tokenizer: ChatTokenizer
-) -> tuple[str, str, str]:
-    """Prompt, chosen, rejected as text; `variables` are the row's `chat_template_kwargs`.
+def orpo_texts(row: Mapping[str, Any], tokenizer: ChatTokenizer) -> tuple[str, str, str]:
+    """Prompt, chosen, rejected as text.
 
     Raises `CannotRender`, and `TrainerRefuses` of a prompt that ORPO's trainer does not take.
     """
@@ -29,9 +28,10 @@ def orpo_texts(
     last = prompt[-1]["role"] if prompt else None
     if last not in ("user", "tool", "assistant"):
         raise TrainerRefuses(f"ORPO's trainer takes no prompt that ends with the role {last!r}")
-    continued = last == "assistant"
-    head = tokenizer.rendered(Chat(prompt, prompt=not continued, continued=continued, variables=variables))
-    wholes = [tokenizer.rendered(Chat(prompt + one, variables=variables)) for one in (chosen, rejected)]
+    chat = Chat(prompt, tools=row.get("tools") or None, variables=row.get("chat_template_kwargs") or {})
+    is_open = last == "assistant"
+    head = tokenizer.rendered(replace(chat, prompt=not is_open, continued=is_open))
+    wholes = [tokenizer.rendered(replace(chat, messages=prompt + one)) for one in (chosen, rejected)]
     for whole in wholes:
         head = "".join(a for a, _ in takewhile(_alike, zip(head, whole, strict=False)))
     return head, wholes[0][len(head) :], wholes[1][len(head) :]

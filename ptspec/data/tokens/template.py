@@ -112,7 +112,7 @@ class TokenizerFiles:
         except CannotRender:
             raise
         except Exception as error:  # a template may fail in any way
-            raise CannotRender(str(error)) from error
+            raise CannotRender(str(error), own=type(error).__name__ == "TemplateError") from error
         return _cut_open(found, messages[-1]) if chat.continued else found
 
     def tokenise(self, parts: Sequence[Chat | Plain]) -> list[Tokens | CannotRender]:
