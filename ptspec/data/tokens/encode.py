@@ -144,7 +144,7 @@ def _sft(row: TrlRow, settings: Settings, tokenizer: ChatTokenizer) -> _Request:
     masked = bool(settings.value("assistant_only_loss"))
     template = _masking_template(row, tokenizer) if masked else None
     if "prompt" not in row:
-        text = row["messages"] if "messages" in row else _ended(row["text"], tokenizer)
+        text = row["messages"] if isinstance(row.get("messages"), list) else _ended(row["text"], tokenizer)
         return _Request((_part(text, row, masked=masked, template=template),), _whole_text)
     given = settings.value("completion_only_loss")
     prompt, completion = row["prompt"], _ended(row["completion"], tokenizer)
