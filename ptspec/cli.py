@@ -20,7 +20,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from ptspec import __version__
-from ptspec.commands import about, chat, evaluate, recipes, results
+from ptspec.commands import about, chat, evaluate, recipes, results, rows
 from ptspec.commands.options import say, tell
 from ptspec.diagnostics import Diagnostic, Exit, Location, PtError
 
@@ -28,6 +28,7 @@ COMMANDS = (
     recipes.validate,
     recipes.run,
     recipes.plan,
+    rows.rows,
     evaluate.eval,
     results.report,
     chat.chat,

@@ -84,3 +84,12 @@ def time_in_seconds(text: str) -> float:
     except (KeyError, ValueError):
         hint = "a number and a unit: 90s, 30m, 2h"
         raise InputError(Diagnostic("wrong-usage", f'--max-time: "{text}" is no time', hint=hint)) from None
+
+
+def must_be_stage(name: str | None, stages: Sequence[str], option: str) -> None:
+    """Raises `InputError` where `option` names no stage of the recipe."""
+    from ptspec.recipe.hints import did_you_mean, listed
+
+    if name is not None and name not in stages:
+        hint = did_you_mean(name, stages) or f"stages: {listed(stages)}"
+        raise InputError(Diagnostic("unknown-stage", f'{option}: there is no stage "{name}"', hint=hint))

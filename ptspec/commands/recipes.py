@@ -15,6 +15,7 @@ from ptspec.commands.options import (
     Overrides,
     PlanFormat,
     Recipe,
+    must_be_stage,
     say,
     show,
     size_in_bytes,
@@ -96,7 +97,7 @@ def run(
     seconds = None if max_time is None else time_in_seconds(max_time)
     output = None if output is None else output.absolute()
     planned = _checked(recipe, overrides or (), output, starts=True)
-    _must_be_one_of(until, [stage.name for stage in planned.stages])
+    must_be_stage(until, [stage.name for stage in planned.stages], "--until")
     # Files of the user's are imported here, and may print.
     with into_log(Path(os.devnull)):
         check_allowed(planned, allow_code=allow_code)
@@ -197,11 +198,3 @@ def _show_plan(
         width = shutil.get_terminal_size((10_000, 24)).columns
         show(as_text(found, width).rstrip("\n"))
     return planned
-
-
-def _must_be_one_of(until: str | None, stages: Sequence[str]) -> None:
-    from ptspec.recipe.hints import did_you_mean, listed
-
-    if until is not None and until not in stages:
-        hint = did_you_mean(until, stages) or f"stages: {listed(stages)}"
-        raise InputError(Diagnostic("unknown-stage", f'--until: there is no stage "{until}"', hint=hint))

@@ -26,6 +26,7 @@ _OPEN = re.compile(
 )
 """What, at the end of a text, more text may yet make part of an escape sequence."""
 _OPEN_BREAK = re.compile(r"\r\x00*$(?!\n)")
+_UNSEEN = re.compile(f"(?!\n)(?:{_CONTROLS.pattern}|[\t\r\x0b\x0c\x85\u2028\u2029\ud800-\udfff])")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
@@ -39,6 +40,12 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
     text = _BREAKS.sub("\n" if keep_lines else " ", text)
     text = _CONTROLS.sub("", text.replace("\t", " "))
     return _SURROGATES.sub("\ufffd", text)
+
+
+def escaped(text: str) -> str:
+    """`text` with every character that is not to be seen written out ("\\x1b", "\\u202e"): nothing is lost,
+    and nothing moves the cursor. Line feeds stay."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class CleanStream:

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 
 from ptspec.data.checks.source_pass import Items, Seen, bytes_of
 from ptspec.data.readers.placed import PlacedRow, shown
-from ptspec.data.tokens.lengths import Row, lengths_of
+from ptspec.data.tokens.cuts import Cuts, cuts
+from ptspec.data.tokens.lengths import Row, lengths_of, markup
 from ptspec.data.tokens.template import FAST, TokenizerFiles
-from ptspec.data.tokens.truncation import Cuts, Truncation, cuts, limit
+from ptspec.data.tokens.truncation import Truncation, limit
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Plan, Source, Stage, parts_of
@@ -20,7 +21,8 @@ from ptspec.recipe.text import join
 ENOUGH = 400_000
 """Bytes of text of a source that are tokenised, so that checking stays quick."""
 TEMPLATE = 128
-"""Tokens that a chat template may add to a row; a row whose bytes leave room for them is not tokenised."""
+"""Tokens that a chat template may add to a row beside what it adds to a short conversation; a row whose bytes
+leave room for them is not tokenised."""
 
 
 def local_sources(plan: Plan, stage: Stage) -> list[Source]:
@@ -48,13 +50,13 @@ def check_lengths(
     lengths = [length for length in (most, room) if length]
     if not lengths:
         return
-    floor = max(1, min(lengths) - TEMPLATE)
+    floor = max(1, min(lengths) - TEMPLATE - markup(tokenizer.template or ""))
     for source in local_sources(plan, settings.stage):
         if source.name not in seen or seen[source.name].widest < floor:
             continue
-        items, wanted = _enough(first_rows(seen, source)), settings.stage.method.rows
+        items = _enough(first_rows(seen, source))
         about = f"the first {len(items):,}" if len(items) < seen[source.name].rows else f"{len(items):,}"
-        found = list(lengths_of(items, source.chat, wanted, tokenizer, at_least=floor))
+        found = list(lengths_of(items, source, settings, tokenizer, at_least=floor))
         if most is not None and (long := [row for row in found if row.longest > most]):
             yield _cut(settings, cuts(long, settings), long, len(items), about)
         over = [row for row in found if room and _length(row, settings, most) > room]

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.tokens.chat_tokenizer import TrainerRefuses
 from ptspec.data.tokens.lengths import refused
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
+from ptspec.data.tokens.training_template import training_template
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.model.hub import shape_of
 from ptspec.recipe import targets
@@ -80,9 +81,10 @@ def _check_stage(
             yield from _modules(plan, stage, shape)
         yield from _context(settings, shape)
     if tokenizer is not None:
-        yield from _template(plan, stage, tokenizer, seen)
-        if tokenizer.template is not None:
-            yield from _refused(plan, stage, tokenizer, seen)
+        lacking = list(_template(plan, stage, tokenizer, seen))
+        yield from lacking
+        if tokenizer.template is not None and not lacking:
+            yield from _refused(plan, settings, tokenizer, seen)
         yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen)
 
 
@@ -180,29 +182,26 @@ def _is_chat(row: PlacedRow) -> bool:
 
 
 def _refused(
-    plan: Plan, stage: Stage, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
+    plan: Plan, settings: Settings, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
 ) -> Iterator[Diagnostic]:
-    """Chats that the template refuses: some know no system message, others no tools."""
+    """Chats that the template refuses (some know no system message, others no tools), or the trainer."""
+    stage = settings.stage
     for source in local_sources(plan, stage):
         placed = (row for row in first_rows(seen, source) if isinstance(row, PlacedRow))
         chats = list(filter(_is_chat, islice(placed, RENDERED)))
-        found = list(refused(chats, source.chat, stage.method.rows, tokenizer))
+        found = list(refused(chats, source, settings, tokenizer))
         if found:
-            row, words = found[0]
-            message = f'stage "{stage.name}": the chat template refuses this row: {words}'
+            row, error = found[0]
+            who = "the trainer" if isinstance(error, TrainerRefuses) else "the chat template"
+            message = f'stage "{stage.name}": {who} refuses this row: {error}'
             note = f"{len(found)} of the first {len(chats)} chats are refused"
             where = Location(shown(row.file), row.line)
             yield Diagnostic("cannot-render", message, where, source.at, notes=(note,))
 
 
 def _marks_answers(tokenizer: TokenizerFiles) -> bool:
-    """Whether the template has the marks, or is one of those that TRL has a version with marks of."""
-    if tokenizer.has_generation_markers:
-        return True
-    spec = find_spec("trl")
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    known = [file for folder in folders for file in (folder / "chat_templates").glob("*.jinja")]
-    return any(file.read_text("utf-8") == tokenizer.template for file in known)
+    """Whether the template has the marks, or TRL a version of it with marks."""
+    return tokenizer.template is not None and training_template(tokenizer.template) is not None
 
 
 def with_plain_text(plan: Plan) -> Plan:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.data.readers.scan import scan
+from ptspec.data.tokens.cuts import Cuts, cuts
 from ptspec.data.tokens.lengths import lengths
 from ptspec.data.tokens.template import FAST, TokenizerFiles
-from ptspec.data.tokens.truncation import Cuts, Truncation, cuts
+from ptspec.data.tokens.truncation import Truncation
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Concat, Mix, Plan, Source, Until
 
@@ -48,10 +49,9 @@ def _source(source: Source, settings: Settings, tokenizer: TokenizerFiles | None
     if source.hub is not None:
         return Counted(why=f'data "{source.name}" is on the hub: its rows are counted when the run starts')
     scanned = sum(isinstance(item, PlacedRow) for item in scan(source))
-    wanted = settings.stage.method.rows
     if tokenizer is None or not (tokenizer.folder / FAST).is_file():
         return Counted(scanned, scanned, exact=False, why=f"tokens are not counted: the model has no {FAST}")
-    found = cuts(lengths(source, wanted, tokenizer, most=MOST), settings)
+    found = cuts(lengths(source, settings, tokenizer, most=MOST), settings)
     if not found.rows:
         return Counted(scanned, scanned, exact=False, why=f'no row of data "{source.name}" can be tokenised')
     rows = round(scanned * found.rows / min(scanned, MOST))

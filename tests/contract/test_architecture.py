@@ -123,6 +123,7 @@ def test_there_are_no_import_cycles():
     [
         ["validate", "recipes/sft_dpo.json"],
         ["plan", "recipes/sft_dpo.json"],
+        ["rows", "recipes/sft_dpo.json"],
         ["methods"],
         ["methods", "dpo"],
         ["--help"],

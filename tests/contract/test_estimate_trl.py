@@ -13,9 +13,9 @@ from ptspec import methods
 from ptspec.data.layouts.convert import to_trl
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.scan import read_rows
+from ptspec.data.tokens.cuts import cuts
 from ptspec.data.tokens.lengths import lengths
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
-from ptspec.data.tokens.truncation import cuts
 from ptspec.recipe.estimate.adapters import new_adapter
 from ptspec.recipe.estimate.files import safetensors_bytes
 from ptspec.recipe.estimate.memory import layer_bytes
@@ -139,9 +139,8 @@ def test_steps_are_those_of_the_trainer(libraries, base, tokenizer, tmp_path, me
 @pytest.mark.parametrize("method", ["sft", "dpo", "kto", "orpo", "reward"])
 def test_tokens_are_those_of_the_trainer(libraries, base, tokenizer, tmp_path, method, chat):
     made = trainer(method, base, tokenizer, tmp_path, chat=chat, per_device_train_batch_size=8)
-    ours = list(lengths(source(chat=chat), methods.get(method).rows, read_tokenizer(MODEL)))
-    bos = 2 if method == "orpo" and not chat else 0
-    assert sorted(row.tokens + bos for row in ours) == sorted(map(trl_tokens, made.train_dataset))
+    ours = list(lengths(source(chat=chat), settings(method), read_tokenizer(MODEL)))
+    assert sorted(row.tokens for row in ours) == sorted(map(trl_tokens, made.train_dataset))
 
 
 def trl_tokens(row) -> int:
@@ -164,8 +163,8 @@ def test_rows_left_are_those_of_the_trainer(libraries, base, tokenizer, tmp_path
         config["truncation_mode"] = mode
     elif mode == "keep_end":
         pytest.skip(f"{method} has no truncation_mode")
-    rows = lengths(source(), methods.get(method).rows, read_tokenizer(MODEL))
-    found = cuts(rows, settings(method, **config))
+    stage_settings = settings(method, **config)
+    found = cuts(lengths(source(), stage_settings, read_tokenizer(MODEL)), stage_settings)
     if not found.left:
         pytest.skip("every row is dropped, and the trainer fails")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,46 @@ def test_modules_are_matched_as_peft_does():
 def test_a_continued_adapter_is_not_checked_again(recipe):
     use = ["adapter.use_lora=true", 'adapter.target_modules=["q_proj", "nothing"]']
     assert codes(recipe, *use) == ["no-such-module"]
+
+
+def with_template(recipe: Path, name: str, **row: object) -> None:
+    """A template of TRL's in the model's folder, and one chat as the data."""
+    templates = Path(find_spec("trl").origin).parent / "chat_templates"
+    shutil.copy(templates / name, recipe.parent / "model" / "chat_template.jinja")
+    chat = [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]
+    (recipe.parent / "d.jsonl").write_text(json.dumps({"messages": chat, **row}) + "\n")
+
+
+@pytest.mark.parametrize(
+    ("template", "found"),
+    [
+        ("llama3_1.jinja", ["no-generation-marks"]),
+        ("llama3_2.jinja", ["no-generation-marks"]),
+        ("gemma4.jinja", ["no-generation-marks"]),
+        ("llama3.jinja", []),
+        ("qwen3.jinja", []),
+        ("qwen3_training.jinja", []),
+    ],
+)
+def test_a_template_that_trl_cannot_mask_is_told(recipe, template, found):
+    with_template(recipe, template)
+    use = [f"data.train.path={recipe.parent / 'd.jsonl'}", "stages.sft.config.assistant_only_loss=true"]
+    told = [one for one in codes(recipe, *use) if one not in ("rows-cut", "batch-too-large")]
+    assert told == found
+
+
+def test_a_chat_without_an_answer_is_no_row_for_the_assistant_alone(recipe):
+    with_template(recipe, "qwen3.jinja", messages=[{"role": "user", "content": "Where?"}])
+    use = [f"data.train.path={recipe.parent / 'd.jsonl'}", "stages.sft.config.assistant_only_loss=true"]
+    told = {one.code: one.message for one in preflight(recipe, use).diagnostics}
+    assert "the trainer refuses this row" in told["cannot-render"]
+
+
+def test_a_long_template_counts(recipe):
+    """Of rows that are short by their bytes, the template alone makes long ones."""
+    with_template(recipe, "cohere2.jinja")
+    use = [f"data.train.path={recipe.parent / 'd.jsonl'}", "stages.sft.config.max_length=300"]
+    assert "rows-cut" in codes(recipe, *use)
 
 
 def test_long_rows_are_told_with_their_place(recipe):

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import jinja2
@@ -11,17 +14,41 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """A chat as text. `spans`: where its {% generation %} blocks stand, in characters, begin and end."""
+
+    text: str
+    spans: tuple[tuple[int, int], ...]
+
+
 class _Generation(Extension):
-    """`{% generation %}` marks what the assistant says; for the text it changes nothing."""
+    """`{% generation %}` marks what the assistant says: for the text it changes nothing, its place is kept.
+
+    A block's place counts from what the template has put out so far, as in transformers' AssistantTracker;
+    inside a macro, whose text comes out at its end, both place it wrongly.
+    """
 
     tags = {"generation"}  # noqa: RUF012 (jinja's own way)
+
+    def __init__(self, environment: jinja2.Environment) -> None:
+        super().__init__(environment)
+        self.written = 0
+        self.spans: list[tuple[int, int]] = []
 
     def parse(self, parser: Any) -> Any:
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        return jinja2.nodes.Scope(body).set_lineno(line)
+        return jinja2.nodes.CallBlock(self.call_method("_place"), [], [], body).set_lineno(line)
+
+    @jinja2.pass_eval_context
+    def _place(self, context: Any, caller: Any) -> str:
+        text = str(caller())
+        self.spans.append((self.written, self.written + len(text)))
+        return text
 
 
+@lru_cache(maxsize=16)
 def compiled(template: str) -> jinja2.Template:
     """Raises `jinja2.TemplateError` where it is no template."""
     environment = ImmutableSandboxedEnvironment(
@@ -31,6 +58,20 @@ def compiled(template: str) -> jinja2.Template:
     environment.globals["raise_exception"] = _refuse
     environment.globals["strftime_now"] = lambda format: datetime.now().strftime(format)
     return environment.from_string(template)
+
+
+def render(template: jinja2.Template, variables: Mapping[str, Any], *, masked: bool) -> Rendered:
+    """The template filled in; `masked`: with the places of its {% generation %} blocks. Raises whatever it
+    raises."""
+    if not masked:
+        return Rendered(template.render(**variables), ())
+    marks: Any = template.environment.extensions[_Generation.identifier]
+    marks.written, marks.spans = 0, []
+    blocks = []
+    for block in template.generate(**variables):
+        blocks.append(block)
+        marks.written += len(block)
+    return Rendered("".join(blocks), tuple(marks.spans))
 
 
 def _to_json(value: Any, ensure_ascii: bool = False, indent: Any = None, **rest: Any) -> str:

@@ -1,12 +1,8 @@
-"""How long the rows of a source are in tokens, as TRL will tokenise them for a method. Imports no torch.
-
-TRL 1.16: a chat goes through the tokenizer's template, plain text through the tokenizer as it is, with the
-end-of-sequence token behind it; the completion begins where prompt and prompt + completion part. (ORPO puts
-a beginning-of-sequence token before plain text as well, which is not counted here.)
-"""
+"""How long the rows of a source are in tokens, as a stage's trainer tokenises them. Imports no torch."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -14,15 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.layouts.convert import to_trl
-from ptspec.data.layouts.table import Layout, layout_for
+from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import scan
-from ptspec.data.tokens.template import CannotRender, TokenizerFiles
-from ptspec.methods.types import Rows
+from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer
+from ptspec.data.tokens.encode import FAULTS, EncodedRow, TrlRow, encode_all
+from ptspec.data.tokens.truncation import Truncation
+from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Source
 
 BATCH = 256
 """Rows tokenised at once."""
+
+_TAG = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
+_SET = re.compile(r"\{%-?\s*set\b")
+_QUOTED = re.compile(r"""(?<!\[)(?:'[^']*'|"[^"]*")(?!\])""")
+
+Items = Iterable[PlacedRow | Unreadable]
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,14 @@ class Span:
 
 @dataclass(frozen=True)
 class Row:
-    """A row as the trainer gets it: one sequence, or the two of a pair."""
+    """A row as the trainer gets it, one sequence or the two of a pair: `spans` before truncation, `held` the
+    tokens of each that the trainer holds."""
 
     file: Path
     line: int
     spans: tuple[Span, ...]
+    held: tuple[int, ...]
+    truncation: Truncation
 
     @property
     def longest(self) -> int:
@@ -55,129 +62,85 @@ class Row:
 
 
 def lengths(
-    source: Source, rows: Rows, tokenizer: TokenizerFiles, *, most: int | None = None
+    source: Source, settings: Settings, tokenizer: ChatTokenizer, *, most: int | None = None
 ) -> Iterator[Row]:
     """The first `most` rows of a local source in tokens, in file order."""
-    return lengths_of(islice(scan(source), most), source.chat, rows, tokenizer)
+    return lengths_of(islice(scan(source), most), source, settings, tokenizer)
 
 
 def lengths_of(
-    items: Iterable[PlacedRow | Unreadable],
-    chat: bool,
-    rows: Rows,
-    tokenizer: TokenizerFiles,
-    *,
-    at_least: int = 0,
+    items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer, *, at_least: int = 0
 ) -> Iterator[Row]:
-    """Rows of one source in tokens, in their order; `chat` makes turns of strings.
+    """Rows of `source` in tokens, in their order.
 
     `at_least`: rows whose bytes show that they are shorter than so many tokens are left out, untokenised.
     Rows that cannot be read or rendered are left out: others tell their faults.
     """
-    for batch in _batches(_texts(items, chat, rows, tokenizer, at_least)):
-        yield from _counted(batch, tokenizer)
+    for placed, found in _encoded(items, source, settings, tokenizer, at_least):
+        if isinstance(found, EncodedRow):
+            spans = tuple(Span(one.prompt, len(one.ids)) for one in found.whole)
+            held = tuple(len(one.ids) for one in found.held)
+            yield Row(placed.file, placed.line, spans, held, found.truncation)
 
 
 def refused(
-    items: Iterable[PlacedRow | Unreadable], chat: bool, rows: Rows, tokenizer: TokenizerFiles
-) -> Iterator[tuple[PlacedRow, str]]:
-    """The rows that the chat template refuses, with what it says."""
-    placed = [item for item in items if isinstance(item, PlacedRow)]
-    layout = layout_for(rows, frozenset(placed[0].values)) if placed else None
-    if layout is None:
-        return
-    for row in placed:
-        try:
-            for one in to_trl(row.values, rows, layout, chat):
-                _text(row, one, tokenizer)
-        except CannotRender as error:
-            yield row, str(error)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-            continue  # a fault of the row, told by who checks rows
+    items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer
+) -> Iterator[tuple[PlacedRow, CannotRender]]:
+    """The rows that the chat template or the trainer refuses, with what it says."""
+    told: PlacedRow | None = None
+    for placed, found in _encoded(items, source, settings, tokenizer, 0):
+        if isinstance(found, CannotRender) and placed is not told:
+            told = placed
+            yield placed, found
 
 
-@dataclass(frozen=True)
-class _Text:
-    """Prompt and whole text of each sequence of a row; `special`: the tokenizer adds its own tokens."""
+def markup(template: str) -> int:
+    """Bytes of text that a chat template holds to put out, about as many as it adds to a short conversation
+    or more; nothing is rendered."""
+    tags = [tag for tag in _TAG.findall(template) if tag[1] == "{" or _SET.match(tag)]
+    quoted = [text for tag in tags if "raise_exception" not in tag for text in _QUOTED.findall(tag)]
+    outside = " ".join(_TAG.sub("", template).split())
+    return sum(len(text.encode()) for text in (outside, *quoted))
 
-    file: Path
-    line: int
-    pairs: tuple[tuple[str, str], ...]
-    special: bool
+
+def _encoded(
+    items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer, at_least: int
+) -> Iterator[tuple[PlacedRow, EncodedRow | Exception]]:
+    for batch in _batches(_converted(items, source, settings, at_least)):
+        rows = [row for _, row in batch]
+        yield from zip((placed for placed, _ in batch), encode_all(rows, settings, tokenizer), strict=True)
 
 
-def _texts(
-    items: Iterable[PlacedRow | Unreadable],
-    chat: bool,
-    rows: Rows,
-    tokenizer: TokenizerFiles,
-    at_least: int,
-) -> Iterator[_Text]:
-    layout = None
+def _converted(
+    items: Items, source: Source, settings: Settings, at_least: int
+) -> Iterator[tuple[PlacedRow, TrlRow]]:
+    layout, wanted = None, settings.stage.method.rows
     for placed in items:
         if not isinstance(placed, PlacedRow):
             continue
-        layout = layout or layout_for(rows, frozenset(placed.values))
+        layout = layout or layout_for(wanted, frozenset(placed.values))
         if layout is None:
             return
-        if at_least and _bytes(placed.values, layout) < at_least:
-            continue
         try:
-            converted = list(to_trl(placed.values, rows, layout, chat))
-            made = [_text(placed, one, tokenizer) for one in converted]
-        except (CannotRender, KeyError, TypeError, ValueError, AttributeError, IndexError):
+            rows = list(to_trl(placed.values, wanted, layout, source.chat, source.system))
+        except FAULTS:
+            continue  # told by who checks rows
+        if at_least and max(map(_bytes, rows), default=0) < at_least:
             continue
-        yield from made
+        for row in rows:
+            yield placed, row
 
 
-def _bytes(values: Mapping[str, Any], layout: Layout) -> int:
+def _bytes(row: Mapping[str, Any]) -> int:
     """At least as many as the row has tokens in any one sequence, a template's own apart."""
-    texts = [values.get(name) for name in (*layout.columns, "input", "tools")]
-    return sum(len(text.encode() if isinstance(text, str) else repr(text)) for text in texts if text)
+    sizes = {
+        name: len((value if isinstance(value, str) else repr(value)).encode()) for name, value in row.items()
+    }
+    answers = [sizes.pop(name) for name in ("chosen", "rejected") if name in sizes]
+    return sum(sizes.values()) + max(answers, default=0)
 
 
-def _text(placed: PlacedRow, row: Mapping[str, Any], tokenizer: TokenizerFiles) -> _Text:
-    answers = [row[name] for name in ("completion", "chosen", "rejected") if name in row]
-    if "messages" in row:
-        whole = tokenizer.render(row["messages"], tools=row.get("tools"))
-        return _Text(placed.file, placed.line, (("", whole),), special=False)
-    if "text" in row:
-        return _Text(placed.file, placed.line, (("", row["text"] + _end(tokenizer)),), special=True)
-    prompt = row["prompt"]
-    if isinstance(prompt, str):
-        pairs = [(prompt, prompt + answer + _end(tokenizer)) for answer in answers] or [(prompt, prompt)]
-        return _Text(placed.file, placed.line, tuple(pairs), special=True)
-    head = tokenizer.render(prompt, prompt=True) if prompt else ""
-    whole_texts = [tokenizer.render([*prompt, *answer]) for answer in answers] or [head]
-    return _Text(placed.file, placed.line, tuple((head, whole) for whole in whole_texts), special=False)
-
-
-def _end(tokenizer: TokenizerFiles) -> str:
-    return tokenizer.special.get("eos_token", "")
-
-
-def _batches(texts: Iterable[_Text]) -> Iterator[list[_Text]]:
-    remaining = iter(texts)
+def _batches(rows: Iterable[tuple[PlacedRow, TrlRow]]) -> Iterator[Sequence[tuple[PlacedRow, TrlRow]]]:
+    remaining = iter(rows)
     while batch := list(islice(remaining, BATCH)):
         yield batch
-
-
-def _counted(texts: Sequence[_Text], tokenizer: TokenizerFiles) -> Iterator[Row]:
-    counts: dict[bool, Iterator[list[int]]] = {}
-    for special in (False, True):
-        flat = [part for text in texts if text.special is special for pair in text.pairs for part in pair]
-        counts[special] = iter(tokenizer.ids(flat, special=special)) if flat else iter(())
-    for text in texts:
-        found = []
-        for _ in text.pairs:
-            prompt, whole = next(counts[text.special]), next(counts[text.special])
-            found.append(Span(_shared(prompt, whole), len(whole)))
-        yield Row(text.file, text.line, tuple(found))
-
-
-def _shared(prompt: Sequence[int], whole: Sequence[int]) -> int:
-    """Leading tokens that both have."""
-    return next(
-        (i for i, (a, b) in enumerate(zip(prompt, whole, strict=False)) if a != b),
-        min(len(prompt), len(whole)),
-    )

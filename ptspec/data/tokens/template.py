@@ -1,92 +1,190 @@
-"""A tokenizer's files without transformers: its chat template rendered, texts counted in tokens.
+"""A tokenizer's files without transformers: its chat template rendered, texts made tokens.
 
-The environment is that of transformers 5.23 (`utils/chat_template_utils.py`); a contract test compares what
-both render. Imports jinja2 and tokenizers, and both only when something is rendered or counted.
+The environment is that of transformers 5.23 (`utils/chat_template_utils.py`); contract tests compare what
+both render. Imports jinja2 and tokenizers, and both only when something is rendered or tokenised.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ptspec.data.tokens.chat_tokenizer import CannotRender as CannotRender
+from ptspec.data.tokens.chat_tokenizer import Chat, Messages, Plain, Tokens
+from ptspec.data.tokens.training_template import marks_answers
 from ptspec.recipe.plan import ModelSpec
+
+if TYPE_CHECKING:
+    from ptspec.data.tokens.jinja import Rendered
 
 CONFIG = "tokenizer_config.json"
 FAST = "tokenizer.json"
 OTHERS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt", "tekken.json")
 """Files that a tokenizer may have in place of tokenizer.json."""
 
-_MARKERS = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_FOR_TOOLS = "tool_use"
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
-Messages = Sequence[Mapping[str, Any]]
-
-
-class CannotRender(ValueError):
-    """A chat template that refuses these messages, or is no template."""
+_REASONING = ("reasoning_content", "thinking", "reasoning")
+"""Names of a message's reasoning; transformers fills the first two from whichever is there."""
+_OPEN_END = "CONTINUE_FINAL_MESSAGE_TAG "
 
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """The tokenizer in `folder`; `template` is its chat template's text, or None."""
+    """The tokenizer in `folder`; `template` is its chat template's text, or None; `tool_template` the one
+    that it has besides for chats with tools."""
 
     folder: Path
     template: str | None
     special: Mapping[str, str]
     added: tuple[str, ...] = ()
+    tool_template: str | None = None
 
     @property
     def has_generation_markers(self) -> bool:
         """Whether the template says which tokens are the assistant's ({% generation %})."""
-        return self.template is not None and _MARKERS.search(self.template) is not None
+        return self.template is not None and marks_answers(self.template)
 
-    @cached_property
-    def _compiled(self) -> Any:
-        from ptspec.data.tokens.jinja import compiled
+    @property
+    def eos_token(self) -> str | None:
+        return self.special.get("eos_token")
 
-        try:
-            return compiled(self.template or "")
-        except Exception as error:  # jinja's parser raises what it likes
-            raise CannotRender(str(error)) from error
+    @property
+    def eos_id(self) -> int | None:
+        return self._id_of("eos_token")
 
-    @cached_property
-    def _counter(self) -> Any:
-        from tokenizers import Tokenizer
-
-        made = Tokenizer.from_file(str(self.folder / FAST))
-        made.add_special_tokens(list(self.added))
-        return made
-
-    def render(self, messages: Messages, *, prompt: bool = False, tools: Any = None) -> str:
-        """The text of a chat; `prompt` adds the start of the assistant's turn. Raises `CannotRender`."""
-        try:
-            text = self._compiled.render(
-                messages=list(messages),
-                tools=tools,
-                documents=None,
-                add_generation_prompt=prompt,
-                **self.special,
-            )
-        except CannotRender:
-            raise
-        except Exception as error:  # a template may fail in any way
-            raise CannotRender(str(error)) from error
-        return str(text)
+    @property
+    def bos_id(self) -> int | None:
+        return self._id_of("bos_token")
 
     @property
     def size(self) -> int:
         """How many tokens it knows, the added ones with them."""
-        return int(self._counter.get_vocab_size(with_added_tokens=True))
+        return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
-    def ids(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        """Token ids of each text; `special` adds what the tokenizer puts around plain text."""
-        encoded = self._counter.encode_batch(list(texts), add_special_tokens=special)
-        return [one.ids for one in encoded]
+    def _id_of(self, name: str) -> int | None:
+        token = self.special.get(name)
+        found: int | None = None if token is None else self._tokenizer.token_to_id(token)
+        return found
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from tokenizers import Tokenizer
+
+        made = Tokenizer.from_file(str(self.folder / FAST))
+        made.no_truncation()
+        made.no_padding()
+        made.add_special_tokens([*self.special.values(), *self.added])
+        return made
+
+    def render(self, messages: Messages, *, prompt: bool = False, tools: Any = None) -> str:
+        """The text of a chat; `prompt` adds the start of the assistant's turn. Raises `CannotRender`."""
+        return self.rendered(Chat(messages, prompt=prompt, tools=tools))
+
+    def rendered(self, chat: Chat) -> str:
+        """The text of a chat. Raises `CannotRender`."""
+        return self._rendered(chat).text
+
+    def _rendered(self, chat: Chat) -> Rendered:
+        from ptspec.data.tokens.jinja import compiled, render
+
+        template = chat.template or (self.tool_template if chat.tools is not None else None) or self.template
+        if template is None:
+            raise CannotRender("the tokenizer has no chat template")
+        if not chat.messages:
+            raise CannotRender("the conversation has no message")
+        try:
+            messages = [_message(one) for one in chat.messages]
+            variables = {
+                "messages": _left_open(messages) if chat.continued else messages,
+                "tools": chat.tools,
+                "documents": None,
+                "add_generation_prompt": chat.prompt,
+                **self.special,
+                **chat.variables,
+            }
+            found = render(compiled(template), variables, masked=chat.masked)
+        except CannotRender:
+            raise
+        except Exception as error:  # a template may fail in any way
+            raise CannotRender(str(error), own=type(error).__name__ == "TemplateError") from error
+        return _cut_open(found, messages[-1]) if chat.continued else found
+
+    def tokenise(self, parts: Sequence[Chat | Plain]) -> list[Tokens | CannotRender]:
+        """The tokens of each part, or why it has none: all parts of a kind at once."""
+        found: dict[int, Tokens | CannotRender] = {}
+        texts: dict[bool, dict[int, str]] = {False: {}, True: {}}
+        masked: dict[int, Rendered] = {}
+        for place, part in enumerate(parts):
+            if isinstance(part, Plain):
+                texts[part.special][place] = part.text
+                continue
+            try:
+                rendered = self._rendered(part)
+            except CannotRender as error:
+                found[place] = error
+                continue
+            if part.masked:
+                masked[place] = rendered
+            else:
+                texts[False][place] = rendered.text
+        for special, group in texts.items():
+            encodings = self._tokenizer.encode_batch_fast(list(group.values()), add_special_tokens=special)
+            found.update(zip(group, (Tokens(one.ids) for one in encodings), strict=True))
+        encodings = self._tokenizer.encode_batch(
+            [one.text for one in masked.values()], add_special_tokens=False
+        )
+        for (place, rendered), encoding in zip(masked.items(), encodings, strict=True):
+            found[place] = Tokens(encoding.ids, _assistant(encoding, rendered))
+        return [found[place] for place in range(len(parts))]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`, special tokens with it."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+def _message(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as transformers hands it to a template: without nulls, its reasoning under both names."""
+    kept = {name: value for name, value in message.items() if value is not None}
+    reasoning = next((kept[name] for name in _REASONING if name in kept), None)
+    return kept if reasoning is None else {"thinking": reasoning, **kept, "reasoning_content": reasoning}
+
+
+def _left_open(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The messages, the end of the last one marked."""
+    last = messages[-1]
+    if not isinstance(last.get("content"), str):
+        raise CannotRender("the last message of the prompt has no text to go on with")
+    return [*messages[:-1], {**last, "content": last["content"] + _OPEN_END}]
+
+
+def _cut_open(found: Rendered, last: Mapping[str, Any]) -> Rendered:
+    """The text up to the mark, as transformers' `continue_final_message` cuts it."""
+    from ptspec.data.tokens.jinja import Rendered
+
+    text = found.text
+    if last["content"].strip() not in text or _OPEN_END.strip() not in text:
+        raise CannotRender("the chat template leaves out the end of the prompt's last message")
+    end = text.rindex(_OPEN_END.strip())
+    is_whole = text[end : end + len(_OPEN_END)] == _OPEN_END
+    return Rendered(text[:end] if is_whole else text[:end].rstrip(), found.spans)
+
+
+def _assistant(encoding: Any, rendered: Rendered) -> list[bool]:
+    """Which tokens stand in {% generation %} blocks, found as `apply_chat_template` finds them."""
+    mask = [False] * len(encoding.ids)
+    for begin, end in rendered.spans:
+        first, last = encoding.char_to_token(begin), encoding.char_to_token(end - 1)
+        if first is None:
+            break
+        stop = last + 1 if last else len(mask)
+        mask[first:stop] = [True] * (stop - first)
+    return mask
 
 
 def read_tokenizer(
@@ -97,12 +195,8 @@ def read_tokenizer(
     if not any((folder / name).is_file() for name in (FAST, *OTHERS)):
         return None
     config = _json(folder / CONFIG)
-    return TokenizerFiles(
-        folder,
-        _own_template(folder, config) if template is None else template,
-        _special_tokens(config),
-        added,
-    )
+    own, for_tools = _own_templates(folder, config) if template is None else (template, None)
+    return TokenizerFiles(folder, own, _special_tokens(config), added, for_tools)
 
 
 def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
@@ -112,18 +206,29 @@ def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
     return read_tokenizer(spec.folder, spec.chat_template, spec.additional_special_tokens)
 
 
-def _own_template(folder: Path, config: Mapping[str, Any]) -> str | None:
-    file = folder / "chat_template.jinja"
-    if file.is_file():
-        try:
-            return file.read_text("utf-8")
-        except (OSError, ValueError):
-            return None
-    found = config.get("chat_template")
-    if isinstance(found, list):
-        named = {one.get("name"): one.get("template") for one in found if isinstance(one, dict)}
-        found = named.get("default")
-    return found if isinstance(found, str) else None
+def _own_templates(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, str | None]:
+    """The default chat template of the tokenizer, and the one for chats with tools; files come first."""
+    files = {"default": folder / "chat_template.jinja"}
+    files[_FOR_TOOLS] = folder / "additional_chat_templates" / f"{_FOR_TOOLS}.jinja"
+    named = {name: _text(file) for name, file in files.items() if file.is_file()}
+    if not named:
+        found = config.get("chat_template")
+        if isinstance(found, list):
+            named = {str(one.get("name")): one.get("template") for one in found if isinstance(one, dict)}
+        else:
+            named = {"default": found}
+    default, for_tools = (named.get(name) for name in ("default", _FOR_TOOLS))
+    return (
+        default if isinstance(default, str) else None,
+        for_tools if isinstance(for_tools, str) else None,
+    )
+
+
+def _text(file: Path) -> str | None:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, ValueError):
+        return None
 
 
 def _special_tokens(config: Mapping[str, Any]) -> Mapping[str, str]:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ptspec.report.clean import clean
+from ptspec.report.clean import clean, escaped
 
 
 @pytest.mark.parametrize(
@@ -45,3 +45,21 @@ def test_nothing_unsafe_is_left(text):
     assert all(unicodedata.category(c) not in ("Cc", "Cs", "Zl", "Zp") for c in cleaned)
     assert not set(cleaned) & set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f")
     assert clean(cleaned) == cleaned
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("plain, é, 中文, 👩‍🚀\n", "plain, é, 中文, 👩‍🚀\n"),
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("a\tb\r\nc\x85d\u2028e", "a\\tb\\r\nc\\x85d\\u2028e"),
+        ("\u202eevil\ud800", "\\u202eevil\\ud800"),
+    ],
+)
+def test_what_is_not_to_be_seen_is_written_out(text, written):
+    assert escaped(text) == written
+
+
+@given(st.text(st.characters()))
+def test_what_is_written_out_is_safe_for_a_terminal(text):
+    assert clean(escaped(text), keep_lines=True) == escaped(text)

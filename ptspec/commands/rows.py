@@ -1,0 +1,138 @@
+"""pt rows: what each stage learns from, token for token."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ptspec.commands.options import AllowCode, Overrides, PlanFormat, Recipe, must_be_stage, say, tell
+from ptspec.diagnostics import Diagnostic, Exit, InputError, Severity
+from ptspec.report.faults import summary, wants_colour
+
+if TYPE_CHECKING:
+    from ptspec.data.tokens.chat_tokenizer import ChatTokenizer
+    from ptspec.recipe.plan import Plan, Source, Stage
+    from ptspec.run.chosen_rows import Item, Place
+
+Chosen = list[tuple["Source", "Item"]]
+
+
+def rows(
+    recipe: Recipe,
+    stage: Annotated[str | None, typer.Option(metavar="STAGE", help="Of this stage alone.")] = None,
+    count: Annotated[
+        int | None, typer.Option("--rows", min=1, metavar="N", help="So many rows of a stage (3).")
+    ] = None,
+    line: Annotated[
+        str | None, typer.Option(metavar="[FILE:]LINE", help="The row on this line of the data.")
+    ] = None,
+    overrides: Overrides = None,
+    format: Annotated[
+        PlanFormat, typer.Option(help="Text, or one JSON object a sequence.")
+    ] = PlanFormat.TEXT,
+    allow_code: AllowCode = False,
+) -> None:
+    """Show what each stage learns from: rows as the model gets them, the learned part between ▐ and ▌."""
+    from ptspec.run.chosen_rows import place_of
+
+    place = None if line is None else place_of(line)
+    plan = _plan(recipe, overrides or ())
+    must_be_stage(stage, [one.name for one in plan.stages], "--stage")
+    stages = [one for one in plan.stages if stage in (None, one.name)]
+    chosen = _chosen(plan, stages, count, place)
+    tokenizer = _tokenizer(plan, allow_code)
+    found = [_show(plan, one, tokenizer, chosen[one.name], format) for one in stages if one.name in chosen]
+    errors = [told for told in chain(*found) if told.severity is Severity.ERROR]
+    if errors:
+        say(summary(errors))
+        raise typer.Exit(Exit.WRONG_INPUT)
+
+
+def _plan(recipe: Path, overrides: Sequence[str]) -> Plan:
+    """The plan of the recipe; its data and its model are not checked: `pt validate` does."""
+    from ptspec.recipe.resolve import read_recipe
+    from ptspec.run.model_check import with_plain_text
+
+    reading = read_recipe(recipe, overrides)
+    tell(reading.diagnostics)
+    if reading.plan is None:
+        say(summary(reading.diagnostics))
+        raise typer.Exit(Exit.WRONG_INPUT)
+    return with_plain_text(reading.plan)
+
+
+def _chosen(plan: Plan, stages: Sequence[Stage], count: int | None, place: Place | None) -> dict[str, Chosen]:
+    """The rows to show of each stage; stages that do not read the named file are left out."""
+    from ptspec.data.readers import hub_rows
+    from ptspec.run.chosen_rows import first_rows, no_such_line, rows_from, sources_of
+
+    sources = {stage.name: sources_of(plan, stage) for stage in stages}
+    for source in {one.name: one for one in chain(*sources.values()) if one.hub is not None}.values():
+        if hub_rows.first_rows(source) is None:
+            say(f'data "{source.name}" is on the hub ({source.hub}), which could not be looked at')
+    if place is None:
+        return {name: list(first_rows(found, count or 3)) for name, found in sources.items()}
+    chosen = {name: rows_from(found, place, count or 1) for name, found in sources.items()}
+    if not any(chosen.values()):
+        raise InputError(no_such_line(place, list(chain(*sources.values()))))
+    return {name: found for name, found in chosen.items() if found}
+
+
+def _tokenizer(plan: Plan, allow_code: bool) -> ChatTokenizer:
+    """The model's tokenizer from its files; that of transformers where there is no tokenizer.json."""
+    from ptspec.data.tokens.template import FAST, tokenizer_files
+
+    spec = plan.model
+    files = tokenizer_files(spec) if spec.local else None
+    if files is not None and (files.folder / FAST).is_file():
+        return files
+    if spec.local and files is None:
+        message = f"{spec.path} holds no tokenizer"
+        hint = "the tokenizer's files stand beside the weights: tokenizer.json, tokenizer_config.json"
+        raise InputError(Diagnostic("no-tokenizer", message, pointer=spec.at, hint=hint))
+    from ptspec.data.tokens.transformers_tokenizer import TransformersTokenizer
+    from ptspec.model.base import load_tokenizer
+
+    trusted = replace(spec, trust_remote_code=spec.trust_remote_code and allow_code)
+    try:
+        return TransformersTokenizer(load_tokenizer(trusted))
+    except Exception as error:  # a repository may hold anything
+        message = f"the tokenizer of {spec.path} cannot be opened: {' '.join(str(error).split())}"
+        fetch = None if spec.local else f"fetch it where there is a network: hf download {spec.path}"
+        refused = spec.trust_remote_code and not allow_code
+        code = "--allow-code lets it run the Python that it brings along" if refused else None
+        raise InputError(Diagnostic("no-tokenizer", message, pointer=spec.at, hint=code or fetch)) from error
+
+
+def _show(
+    plan: Plan, stage: Stage, tokenizer: ChatTokenizer, chosen: Chosen, format: PlanFormat
+) -> list[Diagnostic]:
+    """Shows the rows of a stage; what is wrong with them goes to stderr, and back."""
+    from ptspec.recipe.estimate.settings import Settings
+    from ptspec.report.encoded_rows import as_json, as_text, note
+    from ptspec.run.encoded_rows import RowEncoder, stage_notes
+
+    encoder = RowEncoder(plan, Settings(stage, plan.compute, gpu=False), tokenizer)
+    found = []
+    colour = wants_colour(sys.stdout)
+    for one in encoder.rows(iter(chosen)):
+        if isinstance(one, Diagnostic):
+            tell([one])
+            found.append(one)
+        elif format is PlanFormat.JSON:
+            for sequence in one.sequences:
+                print(as_json(one, sequence))
+        else:
+            print(as_text(one, plan, colour))
+    for text in stage_notes(encoder.settings):
+        if format is PlanFormat.JSON:
+            say(f"{stage.name}: {text}")
+        else:
+            print(note(f"{stage.name}: {text}", colour) + "\n")
+    return found

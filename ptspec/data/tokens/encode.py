@@ -1,0 +1,270 @@
+"""The tokens that a trainer of TRL 1.16 holds of a row, and those that it takes the loss over.
+
+The one way to tokenise: `pt rows` shows it, `pt plan` and `pt validate` count it, evaluation scores it. A
+chat goes through the tokenizer's template, plain text through the tokenizer as it is, with the
+end-of-sequence token behind it; the completion begins where the ids of the prompt alone and of prompt +
+completion part. Contract tests compare with the trainers' own preparation and collators. Imports no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, ChatTokenizer, Plain, Tokens, TrainerRefuses
+from ptspec.data.tokens.encoded import Encoded as Encoded
+from ptspec.data.tokens.encoded import Sequences
+from ptspec.data.tokens.orpo import orpo_sequences, orpo_texts
+from ptspec.data.tokens.training_template import training_template
+from ptspec.data.tokens.truncation import Truncation, truncated
+from ptspec.methods.types import Rows
+from ptspec.recipe.estimate.settings import Settings
+
+TrlRow = Mapping[str, Any]
+"""A row in TRL's columns (`ptspec.data.layouts.to_trl`), `tools` and `chat_template_kwargs` beside them."""
+
+FAULTS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What a row raises that is not what its columns promise; `CannotRender` is one."""
+
+
+@dataclass(frozen=True)
+class EncodedRow:
+    """A row's sequences: one, or chosen and rejected. `whole` before truncation; `held` what the trainer
+    holds, nothing of a row that it drops."""
+
+    whole: Sequences
+    held: Sequences
+    truncation: Truncation
+
+
+@dataclass(frozen=True)
+class _Request:
+    """Texts and chats to tokenise for a row, and what makes its sequences of their tokens."""
+
+    parts: tuple[Chat | Plain, ...]
+    finish: Callable[[Sequence[Tokens]], Sequences]
+
+
+def encode(row: TrlRow, settings: Settings, tokenizer: ChatTokenizer) -> EncodedRow:
+    """The row as the stage's trainer holds it.
+
+    Raises `CannotRender` where the chat template refuses it, `TrainerRefuses` where the trainer does, another
+    of `FAULTS` where its columns do not hold what they should.
+    """
+    (found,) = encode_all([row], settings, tokenizer)
+    if isinstance(found, Exception):
+        raise found
+    return found
+
+
+def encode_all(
+    rows: Sequence[TrlRow], settings: Settings, tokenizer: ChatTokenizer
+) -> list[EncodedRow | Exception]:
+    """Each of `rows` as the stage's trainer holds it, or what `encode` raises of it; tokenised at once."""
+    requests: list[_Request | Exception] = []
+    for row in rows:
+        try:
+            requests.append(_request(row, settings, tokenizer))
+        except FAULTS as error:
+            requests.append(error)
+    parts = [part for one in requests if isinstance(one, _Request) for part in one.parts]
+    tokens = iter(tokenizer.tokenise(parts))
+    return [
+        one if isinstance(one, Exception) else _finished(one, [next(tokens) for _ in one.parts], settings)
+        for one in requests
+    ]
+
+
+def encode_prompt(prompt: Any, row: TrlRow, tokenizer: ChatTokenizer) -> tuple[int, ...]:
+    """The ids that a model goes on from: the chat template with the start of the assistant's turn, or the
+    string as it is; () where there is none. `row` holds `tools` and `chat_template_kwargs`.
+
+    Raises `CannotRender`.
+    """
+    if prompt is None or prompt == []:
+        return ()
+    return tuple(_tokens([_part(prompt, row, prompt=True)], tokenizer)[0].ids)
+
+
+def encode_completions(
+    prompt: Any, completions: Sequence[Any], row: TrlRow, tokenizer: ChatTokenizer
+) -> Sequences:
+    """Each completion behind the prompt, as SFT, KTO (one) and DPO (two) train on them, before truncation;
+    learned is the completion. Without a prompt everything is. Raises `CannotRender`."""
+    if prompt is None or prompt == []:
+        wholes = [_part(_ended(one, tokenizer), row) for one in completions]
+        return tuple(_learned_from(0, found.ids) for found in _tokens(wholes, tokenizer))
+    request = _answers(prompt, completions, row, tokenizer)
+    return request.finish(_tokens(request.parts, tokenizer))
+
+
+def _finished(
+    request: _Request, tokens: Sequence[Tokens | CannotRender], settings: Settings
+) -> EncodedRow | Exception:
+    found = [one for one in tokens if isinstance(one, Tokens)]
+    if len(found) < len(tokens):
+        return next(one for one in tokens if isinstance(one, CannotRender))
+    try:
+        whole = request.finish(found)
+    except CannotRender as error:
+        return error
+    return EncodedRow(whole, *truncated(whole, settings))
+
+
+def _tokens(parts: Sequence[Chat | Plain], tokenizer: ChatTokenizer) -> list[Tokens]:
+    found = []
+    for one in tokenizer.tokenise(parts):
+        if isinstance(one, CannotRender):
+            raise one
+        found.append(one)
+    return found
+
+
+def _request(row: TrlRow, settings: Settings, tokenizer: ChatTokenizer) -> _Request:
+    method = settings.stage.method
+    if method.name == "reward":
+        return _reward(row, tokenizer)
+    if method.name == "orpo":
+        return _orpo(row, tokenizer)
+    match method.rows:
+        case Rows.PROMPT_COMPLETION:
+            return _sft(row, settings, tokenizer)
+        case Rows.PREFERENCE:
+            return _answers(row["prompt"], (row["chosen"], row["rejected"]), row, tokenizer)
+        case Rows.UNPAIRED_PREFERENCE:
+            return _answers(row["prompt"], (row["completion"],), row, tokenizer)
+        case Rows.PROMPT_ONLY:
+            return _prompt_only(row, settings)
+
+
+def _sft(row: TrlRow, settings: Settings, tokenizer: ChatTokenizer) -> _Request:
+    masked = bool(settings.value("assistant_only_loss"))
+    template = _masking_template(row, tokenizer) if masked else None
+    if "prompt" not in row:
+        text = row["messages"] if isinstance(row.get("messages"), list) else _ended(row["text"], tokenizer)
+        return _Request((_part(text, row, masked=masked, template=template),), _whole_text)
+    given = settings.value("completion_only_loss")
+    prompt, completion = row["prompt"], _ended(row["completion"], tokenizer)
+    parts = (
+        _part(prompt, row, prompt=True, template=template),
+        _part(prompt + completion, row, masked=masked, template=template),
+    )
+    return _Request(parts, partial(_completion, only=given is None or bool(given)))
+
+
+def _masking_template(row: TrlRow, tokenizer: ChatTokenizer) -> str | None:
+    """What replaces the tokenizer's own template under `assistant_only_loss`; None where that one will do."""
+    if not isinstance(row.get("messages", row.get("prompt")), list):
+        raise TrainerRefuses('"assistant_only_loss" needs chats, and this row is plain text')
+    own = tokenizer.template
+    found = None if own is None else training_template(own)
+    if found is None:
+        raise TrainerRefuses('"assistant_only_loss" needs a chat template with {% generation %}')
+    return None if found == own else found
+
+
+def _whole_text(tokens: Sequence[Tokens]) -> Sequences:
+    (found,) = tokens
+    return (Encoded(tuple(found.ids), _with_assistant((True,) * len(found.ids), found), 0),)
+
+
+def _completion(tokens: Sequence[Tokens], only: bool) -> Sequences:
+    prompt, whole = tokens
+    start = shared(prompt.ids, whole.ids)
+    learned = (not only,) * start + (True,) * (len(whole.ids) - start)
+    return (Encoded(tuple(whole.ids), _with_assistant(learned, whole), start),)
+
+
+def _with_assistant(learned: tuple[bool, ...], tokens: Tokens) -> tuple[bool, ...]:
+    """`learned` as far as the assistant says it, where the trainer masks what others say."""
+    if tokens.assistant is None:
+        return learned
+    if not any(tokens.assistant):
+        raise TrainerRefuses('"assistant_only_loss" finds no token of the assistant in this row')
+    return tuple(a and b for a, b in zip(learned, tokens.assistant, strict=True))
+
+
+def _answers(prompt: Any, answers: Sequence[Any], row: TrlRow, tokenizer: ChatTokenizer) -> _Request:
+    wholes = [_part(prompt + _ended(answer, tokenizer), row) for answer in answers]
+    return _Request((_part(prompt, row, prompt=True), *wholes), _behind_prompt)
+
+
+def _behind_prompt(tokens: Sequence[Tokens]) -> Sequences:
+    """All answers begin where the first of them parts from the prompt."""
+    prompt, *wholes = tokens
+    start = min(shared(prompt.ids, whole.ids) for whole in wholes)
+    return tuple(_learned_from(start, whole.ids) for whole in wholes)
+
+
+def _learned_from(start: int, ids: Sequence[int]) -> Encoded:
+    return Encoded(tuple(ids), (False,) * start + (True,) * (len(ids) - start), start)
+
+
+def _reward(row: TrlRow, tokenizer: ChatTokenizer) -> _Request:
+    """Chosen and rejected, each scored as a whole: no token is learned."""
+    prompt = row.get("prompt")
+    answers = [_ended(row[name], tokenizer) for name in ("chosen", "rejected")]
+    wholes = [answer if prompt is None else prompt + answer for answer in answers]
+    return _Request(tuple(_part(whole, row) for whole in wholes), _unlearned)
+
+
+def _unlearned(tokens: Sequence[Tokens]) -> Sequences:
+    return tuple(Encoded(tuple(one.ids), (False,) * len(one.ids), 0) for one in tokens)
+
+
+def _orpo(row: TrlRow, tokenizer: ChatTokenizer) -> _Request:
+    prompt, *answers = orpo_texts(row, tokenizer)
+    parts = [Plain(text, special=False) for text in (prompt, *(prompt + answer for answer in answers))]
+    return _Request(tuple(parts), partial(_orpo_finished, bos=tokenizer.bos_id, eos=tokenizer.eos_id))
+
+
+def _orpo_finished(tokens: Sequence[Tokens], bos: int | None, eos: int | None) -> Sequences:
+    return orpo_sequences([one.ids for one in tokens], bos, eos)
+
+
+def _prompt_only(row: TrlRow, settings: Settings) -> _Request:
+    """What an online method goes on from; the row's template arguments win over the stage's."""
+    given = settings.value("chat_template_kwargs") or {}
+    stage = json.loads(given) if isinstance(given, str) else given
+    both = {**row, "chat_template_kwargs": {**stage, **_variables(row)}}
+    return _Request((_part(row["prompt"], both, prompt=True),), _prompt_alone)
+
+
+def _prompt_alone(tokens: Sequence[Tokens]) -> Sequences:
+    (found,) = tokens
+    return (Encoded(tuple(found.ids), (False,) * len(found.ids), len(found.ids)),)
+
+
+def _part(text: Any, row: TrlRow, **how: Any) -> Chat | Plain:
+    """`text` to tokenise: a chat with what the row gives its template, or a string."""
+    if isinstance(text, str):
+        return Plain(text)
+    if not isinstance(text, list):
+        raise TypeError(f"neither a string nor a list of messages: {text!r}")
+    variables = _variables(row)
+    tools = variables.pop("tools", row.get("tools"))
+    template = variables.pop("chat_template", None)
+    how = {**how, "template": template} if template is not None else how
+    return Chat(
+        text, tools=json.loads(tools) if isinstance(tools, str) else tools, variables=variables, **how
+    )
+
+
+def _variables(row: TrlRow) -> dict[str, Any]:
+    return dict(row.get("chat_template_kwargs") or {})
+
+
+def _ended(answer: Any, tokenizer: ChatTokenizer) -> Any:
+    """A string with the end-of-sequence token behind it; messages as they are."""
+    end = tokenizer.eos_token or ""
+    return answer + end if isinstance(answer, str) and not answer.endswith(end) else answer
+
+
+def shared(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many leading tokens both have."""
+    if a == b[: len(a)]:
+        return len(a)
+    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

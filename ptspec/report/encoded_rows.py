@@ -1,0 +1,144 @@
+"""The rows of a stage as tokens, for people (what is learned between ▐ and ▌) and for programs (JSON)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ptspec.data.readers.placed import shown
+from ptspec.data.tokens.pieces import Piece, learned_texts
+from ptspec.data.tokens.truncation import Truncation
+from ptspec.methods.types import Yields
+from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.report import words
+from ptspec.report.clean import clean, escaped
+from ptspec.run.encoded_rows import EncodedSequence, StageRow
+from ptspec.secrets import blotted
+
+OPEN, CLOSE = "▐", "▌"
+BREAK = "↵"
+"""Stands at the end of a line that the text itself breaks; what follows is set in."""
+INDENT = "  "
+LONGEST = 300
+"""Characters of a column's value that are shown."""
+
+_LEARNED, _BOLD, _DIM, _WARNING, _PLAIN = "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[33m", "\x1b[0m"
+
+
+def as_text(row: StageRow, plan: Plan, colour: bool = False) -> str:
+    """Each sequence of a row under its headline, then what rewards and judges get of it."""
+    lines = []
+    for sequence in row.sequences:
+        lines += [_headline(row, sequence, colour), _marked(sequence.pieces, colour)]
+    lines += [INDENT + line for line in _receivers(row, plan)]
+    return blotted("\n".join(lines)) + "\n"
+
+
+def as_json(row: StageRow, sequence: EncodedSequence) -> str:
+    """One line; every key always there. `learned_ids` is 1 for each of `ids` that is learned."""
+    value: dict[str, Any] = {
+        "stage": row.stage.name,
+        "method": row.stage.method.name,
+        "data": row.source.name,
+        "file": row.file,
+        "line": row.line,
+        "side": sequence.side,
+        "text": "".join(piece.text for piece in sequence.pieces),
+        "learned": learned_texts(sequence.pieces),
+        "ids": list(sequence.encoded.ids),
+        "learned_ids": [int(one) for one in sequence.encoded.learned],
+        "tokens": len(sequence.encoded.ids),
+        "prompt_tokens": sequence.encoded.prompt,
+        "truncation": row.truncation.value,
+        "tokens_before_truncation": sequence.whole,
+        "template": row.template,
+        "label": row.label,
+        "columns": None if row.columns is None else dict(row.columns),
+    }
+    return blotted(json.dumps(value, default=str))
+
+
+def note(text: str, colour: bool = False) -> str:
+    return _painted(f"note: {clean(text)}", _DIM, colour)
+
+
+def _headline(row: StageRow, sequence: EncodedSequence, colour: bool) -> str:
+    """ "sft · data/train.jsonl:1 · 31 tokens, 9 learned · template of data/base_model"."""
+    source = "" if row.source.name == row.stage.data else f"{row.source.name} "
+    fate = _painted(_fate(row), _WARNING, colour)
+    label = f"label {json.dumps(row.label)}" if row.label is not None else ""
+    place = clean(f"{source}{row.file}:{row.line}")
+    template = clean(row.template or "plain text, no template")
+    parts = [place, sequence.side or "", _size(row, sequence), fate, label, template]
+    return " · ".join([_painted(row.stage.name, _BOLD, colour), *filter(None, parts)])
+
+
+def _size(row: StageRow, sequence: EncodedSequence) -> str:
+    tokens = len(sequence.encoded.ids)
+    of = f" of {sequence.whole:,}" if tokens < sequence.whole else ""
+    size = f"{tokens:,}{of} tokens" if of else words.plural(tokens, "token")
+    if row.stage.method.online:
+        return f"prompt of {size}"
+    if row.stage.method.yields is Yields.REWARD_MODEL:
+        return size
+    return f"{size}, {sum(sequence.encoded.learned):,} learned"
+
+
+def _fate(row: StageRow) -> str:
+    told = {
+        Truncation.CUT: f"cut at max_length {row.limit}",
+        Truncation.LOST: f"max_length {row.limit} leaves nothing of the answer",
+        Truncation.DROPPED: f"dropped: too long for max_length {row.limit}",
+    }
+    return told.get(row.truncation, "")
+
+
+def _marked(pieces: tuple[Piece, ...], colour: bool) -> str:
+    """The text, what is learned between brackets; brackets of the text itself are written out."""
+    marked = ""
+    for piece in pieces:
+        text = escaped(piece.text).replace(OPEN, "\\u2590").replace(CLOSE, "\\u258c")
+        code = _LEARNED if piece.learned else ""
+        *lines, last = (f"{OPEN}{text}{CLOSE}" if piece.learned else text).split("\n")
+        broken = [_painted(line + BREAK, code, colour) for line in lines]
+        marked += f"\n{INDENT}".join([*broken, _painted(last, code, colour)])
+    return marked
+
+
+def _receivers(row: StageRow, plan: Plan) -> Iterator[str]:
+    """What reaches each reward or judge of an online method."""
+    if row.columns is None:
+        return
+    form = "as strings" if row.are_strings else "as messages"
+    rewards = [plan.rewards[name] for name in row.stage.rewards]
+    for reward in rewards:
+        gets = "in its own chat template" if reward.model else f"{form}, and the columns"
+        yield f'reward "{clean(reward.name)}" ({_origin(reward)}) gets prompt and answer {gets}'
+    if not all(reward.model for reward in rewards):
+        width = max((len(clean(name)) for name in row.columns), default=0)
+        for name, value in row.columns.items():
+            yield f"{INDENT}{clean(name).ljust(width)}  {_value(value)}"
+    if row.stage.judge is not None:
+        judge = plan.judges[row.stage.judge]
+        yield f'judge "{clean(judge.name)}" ({_origin(judge)}) gets prompt and two answers {form}'
+
+
+def _origin(signal: RewardSpec | JudgeSpec) -> str:
+    if signal.function is not None:
+        file, colon, name = signal.function.rpartition(":")
+        return clean(f"{shown(Path(file))}{colon}{name}" if file else name)
+    if isinstance(signal, JudgeSpec):
+        return clean(signal.endpoint or f"reward {signal.reward}")
+    return clean(f"model {signal.model}")
+
+
+def _value(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    line = escaped(text).replace("\n", BREAK)
+    return line if len(line) <= LONGEST else f"{line[:LONGEST]}… ({len(text):,} characters)"
+
+
+def _painted(text: str, code: str, colour: bool) -> str:
+    return f"{code}{text}{_PLAIN}" if colour and code and text else text

@@ -1,0 +1,192 @@
+"""What a stage learns from, row by row: the tokens that its trainer holds and those that it learns, and what
+of the row reaches rewards. What `pt rows` shows; with a tokenizer in files nothing heavy is imported."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptspec.data.checks.row_checks import Use, row_checker
+from ptspec.data.dataset import other_columns, reading_of
+from ptspec.data.layouts.convert import to_trl
+from ptspec.data.layouts.table import layout_for
+from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer, TrainerRefuses
+from ptspec.data.tokens.encode import FAULTS, EncodedRow, TrlRow, encode
+from ptspec.data.tokens.encoded import Encoded
+from ptspec.data.tokens.pieces import Piece, pieces
+from ptspec.data.tokens.training_template import marks_answers
+from ptspec.data.tokens.truncation import Truncation, limit
+from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.methods.types import Yields
+from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.plan import ModelSpec, Plan, Source, Stage
+from ptspec.run.chosen_rows import Item, items_of
+
+SIDES = ("chosen", "rejected")
+TEXTS = ("messages", "prompt", "completion", *SIDES)
+
+
+@dataclass(frozen=True)
+class EncodedSequence:
+    """A sequence as the trainer holds it, of a row that it drops as it was. `side`: chosen or rejected, of a
+    pair; `whole`: its tokens before truncation."""
+
+    side: str | None
+    encoded: Encoded
+    pieces: tuple[Piece, ...]
+    whole: int
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A row of `stage`'s data in tokens. `template`: what renders it, None of plain text; `limit`: the
+    length at which the trainer cuts; `label`: KTO's;
+    `columns`: what an online method's rewards get beside the texts, None of others; `are_strings`: whether
+    the texts stand in the file as strings."""
+
+    stage: Stage
+    source: Source
+    file: str
+    line: int
+    template: str | None
+    sequences: tuple[EncodedSequence, ...]
+    truncation: Truncation
+    limit: int | None
+    label: bool | None
+    columns: Mapping[str, Any] | None
+    are_strings: bool
+
+
+@dataclass(frozen=True)
+class RowEncoder:
+    """Encodes the rows of one stage of `plan`."""
+
+    plan: Plan
+    settings: Settings
+    tokenizer: ChatTokenizer
+
+    @property
+    def stage(self) -> Stage:
+        return self.settings.stage
+
+    def rows(self, items: Iterator[tuple[Source, Item]]) -> Iterator[StageRow | Diagnostic]:
+        """Each of `items` as the trainer gets it (a pair is two rows for KTO), or what is wrong with it."""
+        columns: dict[str, frozenset[str]] = {}
+        for source, item in items:
+            if isinstance(item, Unreadable):
+                yield unreadable(item, source.at)
+                continue
+            if source.name not in columns:
+                columns[source.name] = _columns_of(source)
+            told = list(self._checked(item, source, columns[source.name]))
+            yield from told
+            if not any(one.severity is Severity.ERROR for one in told):
+                yield from self._made(item, source, columns[source.name])
+
+    def _checked(self, item: PlacedRow, source: Source, columns: frozenset[str]) -> Iterator[Diagnostic]:
+        """What `pt validate` tells of the row by itself."""
+        use = Use(f'stage "{self.stage.name}"', self.stage.method.rows)
+        for fault in row_checker(use, columns, reading_of(source))(item.values):
+            yield Diagnostic(
+                fault.code, fault.message, _location(item), source.at, fault.hint, severity=fault.severity
+            )
+
+    def _made(
+        self, item: PlacedRow, source: Source, columns: frozenset[str]
+    ) -> Iterator[StageRow | Diagnostic]:
+        wanted = self.stage.method.rows
+        layout = layout_for(wanted, columns)
+        if layout is None:
+            return
+        try:
+            for row in to_trl(item.values, wanted, layout, source.chat, source.system):
+                yield self._row(row, item, source)
+        except FAULTS as error:
+            yield self._unusable(item, source, str(error))
+
+    def _row(self, row: TrlRow, item: PlacedRow, source: Source) -> StageRow | Diagnostic:
+        try:
+            found = encode(row, self.settings, self.tokenizer)
+        except CannotRender as error:
+            who = "the trainer" if isinstance(error, TrainerRefuses) else "the chat template"
+            message = f'stage "{self.stage.name}": {who} refuses this row: {error}'
+            return Diagnostic("cannot-render", message, _location(item), source.at)
+        except FAULTS as error:
+            return self._unusable(item, source, str(error))
+        return StageRow(
+            self.stage,
+            source,
+            shown(item.file),
+            item.line,
+            self._template(row),
+            self._sequences(row, found),
+            found.truncation,
+            limit(self.settings),
+            row.get("label"),
+            other_columns(item.values) if self.stage.method.online else None,
+            not any(isinstance(item.values.get(name), list) for name in (*TEXTS, "conversations")),
+        )
+
+    def _sequences(self, row: TrlRow, found: EncodedRow) -> tuple[EncodedSequence, ...]:
+        sides = SIDES if "chosen" in row else (None,)
+        held = found.held or [_unlearned(one) for one in found.whole]
+        return tuple(
+            EncodedSequence(side, one, pieces(one, self.tokenizer), len(whole.ids))
+            for side, one, whole in zip(sides, held, found.whole, strict=True)
+        )
+
+    def _template(self, row: TrlRow) -> str | None:
+        if not any(isinstance(row.get(name), list) for name in TEXTS):
+            return None
+        own = template_in_words(self.plan.model)
+        masks = self.settings.value("assistant_only_loss") and not marks_answers(
+            self.tokenizer.template or ""
+        )
+        return f"TRL's training template for the {own}" if masks else own
+
+    def _unusable(self, item: PlacedRow, source: Source, reason: str) -> Diagnostic:
+        message = f'stage "{self.stage.name}": this row cannot be tokenised: {reason}'
+        return Diagnostic("wrong-type", message, _location(item), source.at)
+
+
+def stage_notes(settings: Settings) -> Iterator[str]:
+    """What holds for every row of a stage and no row shows."""
+    method = settings.stage.method
+    if settings.value("packing"):
+        length = settings.value("max_length")
+        yield f"packing joins rows to sequences of {length} tokens; they are shown one by one, uncut"
+    if method.name == "orpo":
+        yield "the odds ratio compares what is marked; the likelihood term takes in the prompt too"
+    if method.yields is Yields.REWARD_MODEL:
+        yield "the model gives one score for a whole sequence: no token is learned by itself"
+    if method.online:
+        most = settings.value("max_completion_length")
+        yield f"what is learned is sampled behind the prompt: up to {most} tokens"
+
+
+def template_in_words(spec: ModelSpec) -> str:
+    """ "template of data/base_model"."""
+    if spec.template_file is not None:
+        return f"template {shown(spec.template_file)}"
+    return f"template of {'the recipe' if spec.chat_template is not None else _name(spec)}"
+
+
+def _name(spec: ModelSpec) -> str:
+    return shown(Path(spec.path)) if spec.local else spec.path
+
+
+def _columns_of(source: Source) -> frozenset[str]:
+    """The columns of the first row are those of the source."""
+    first = next((item for item in items_of(source) if isinstance(item, PlacedRow)), None)
+    return frozenset(first.values if first is not None else ())
+
+
+def _unlearned(encoded: Encoded) -> Encoded:
+    return Encoded(encoded.ids, (False,) * len(encoded.ids), encoded.prompt)
+
+
+def _location(item: PlacedRow) -> Location:
+    return Location(shown(item.file), item.line)
