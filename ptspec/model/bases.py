@@ -11,9 +11,11 @@ import torch
 from ptspec.model.adapters import attach
 from ptspec.model.base import Base, load_base, load_tokenizer
 from ptspec.model.device import Device
-from ptspec.model.vocabulary import rows
+from ptspec.model.stop_tokens import stop_as_in, stop_at_answer_end
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.run.artifact import Artifact
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 class Bases:
@@ -46,14 +48,16 @@ class Bases:
         return replace(base, given_away=True)
 
     def open(self, adapter: AdapterSpec, artifact: Artifact | None) -> tuple[Any, Base]:
-        """The policy in `artifact` (None: the bare base), as anyone would load it, and the base below it."""
+        """The policy in `artifact` (None: the bare base), as anyone would load it, and the base below it,
+        with the artifact's own tokenizer, chat template and end tokens where its folder holds them."""
         base = self.get(adapter, artifact)
         model = base.spawn()
         if artifact is not None and artifact.is_adapter:
-            before = rows(model)
             model = attach(model, artifact.folder, trainable=False)
-            if rows(model) > before:
+            stop_as_in(artifact.folder, model.generation_config)
+            if (artifact.folder / TOKENIZER_CONFIG).is_file():
                 base = replace(base, tokenizer=load_tokenizer(self._spec, str(artifact.folder)))
+                stop_at_answer_end(model.generation_config, base.tokenizer)
         return model.eval(), base
 
     def release(self) -> None:

@@ -7,31 +7,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from importlib.util import find_spec
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ptspec.data.checks.source_pass import Seen
-from ptspec.data.readers.scan import PlacedRow, shown
-from ptspec.data.tokens.lengths import refused
+from ptspec.data.readers.scan import shown
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
-from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe import targets
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import Handover, Plan, Source, Stage
 from ptspec.recipe.shape import ModelShape, NoShape, read_shape
 from ptspec.recipe.text import at, join
-from ptspec.run.length_check import check_lengths, first_rows, local_sources
+from ptspec.run.length_check import check_lengths
 from ptspec.run.pickles import pickled_weights, way_out
-
-RENDERED = 50
-"""Rows of a source that are put through the chat template, if they are chats."""
+from ptspec.run.row_look import look_at_stages
+from ptspec.run.template_check import (
+    at_model,
+    check_given_template,
+    check_special_tokens,
+    check_stage_template,
+)
 
 
 def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Every fault of the plan's local model, and of its stages and rows against it."""
+    yield from check_given_template(plan)
     if not plan.model.local or not plan.stages:
         return
     folder = Path(plan.model.path)
@@ -45,6 +47,9 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
         yield _no_tokenizer(plan)
     for stage in plan.stages:
         yield from _check_stage(plan, stage, shape, tokenizer, seen)
+    if tokenizer is not None:
+        yield from check_special_tokens(plan)
+        yield from look_at_stages(plan, tokenizer, shape, seen)
 
 
 def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
@@ -52,16 +57,12 @@ def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
     if (pickle := pickled_weights(folder)) and "safetensors" in str(error):
         message = f"the weights are a pickle ({pickle.name}), which can run code when it is loaded"
         hint = way_out(Path(shown(pickle)))
-    return Diagnostic("no-weights", message, None, _at_model(plan), hint)
+    return Diagnostic("no-weights", message, None, at_model(plan), hint)
 
 
 def _no_tokenizer(plan: Plan) -> Diagnostic:
     hint = "put the tokenizer's files beside the weights: tokenizer.json, tokenizer_config.json"
-    return Diagnostic("no-tokenizer", "this folder holds no tokenizer", None, _at_model(plan), hint)
-
-
-def _at_model(plan: Plan) -> str:
-    return "/model" if isinstance(plan.document.get("model"), str) else "/model/path"
+    return Diagnostic("no-tokenizer", "this folder holds no tokenizer", None, at_model(plan), hint)
 
 
 def _check_stage(
@@ -77,9 +78,7 @@ def _check_stage(
             yield from _modules(plan, stage, shape)
         yield from _context(settings, shape)
     if tokenizer is not None:
-        yield from _template(plan, stage, tokenizer, seen)
-        if tokenizer.template is not None:
-            yield from _refused(plan, stage, tokenizer, seen)
+        yield from check_stage_template(plan, stage, tokenizer, seen)
         yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen)
 
 
@@ -138,68 +137,6 @@ def _context(settings: Settings, shape: ModelShape) -> Iterator[Diagnostic]:
             where = join(settings.stage.at, "config", field)
             hint = f"at most {shape.context} (max_position_embeddings)"
             yield Diagnostic("beyond-context", message, None, where, hint, severity=Severity.WARNING)
-
-
-def _template(
-    plan: Plan, stage: Stage, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
-) -> Iterator[Diagnostic]:
-    config = join(stage.at, "config")
-    if tokenizer.template is None and (name := _chat_source(plan, stage, seen)):
-        message = (
-            f'stage "{stage.name}": the rows of "{name}" are chats, and the tokenizer has no chat template'
-        )
-        hint = '"model": {"chat_template": FILE}'
-        yield Diagnostic("no-chat-template", message, None, _at_model(plan), hint)
-    elif stage.config.get("assistant_only_loss") and not _marks_answers(tokenizer):
-        message = (
-            '"assistant_only_loss" needs a chat template with {% generation %}, and the tokenizer\'s has none'
-        )
-        hint = 'leave it out, or give a template that has it: "model": {"chat_template": FILE}'
-        where = join(config, "assistant_only_loss")
-        yield Diagnostic("no-generation-marks", message, None, where, hint)
-
-
-def _chat_source(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> str | None:
-    """The first source of the stage whose rows are chats, or were asked to be made such."""
-    for source in local_sources(plan, stage):
-        given = at(plan.document, source.at)
-        if isinstance(given, dict) and given.get("chat"):
-            return source.name
-        first = next((item for item in first_rows(seen, source) if isinstance(item, PlacedRow)), None)
-        if first is not None and _is_chat(first):
-            return source.name
-    return None
-
-
-def _is_chat(row: PlacedRow) -> bool:
-    columns = ("messages", "conversations", "prompt", "chosen", "completion")
-    return any(isinstance(row.values.get(name), list) for name in columns)
-
-
-def _refused(
-    plan: Plan, stage: Stage, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
-) -> Iterator[Diagnostic]:
-    """Chats that the template refuses: some know no system message, others no tools."""
-    for source in local_sources(plan, stage):
-        placed = (row for row in first_rows(seen, source) if isinstance(row, PlacedRow))
-        chats = list(filter(_is_chat, islice(placed, RENDERED)))
-        found = list(refused(chats, source.chat, stage.method.rows, tokenizer))
-        if found:
-            row, words = found[0]
-            message = f'stage "{stage.name}": the chat template refuses this row: {words}'
-            note = f"{len(found)} of the first {len(chats)} chats are refused"
-            where = Location(shown(row.file), row.line)
-            yield Diagnostic("cannot-render", message, where, source.at, notes=(note,))
-
-
-def _marks_answers(tokenizer: TokenizerFiles) -> bool:
-    """Whether the template has the marks, or is one of those that TRL has a version with marks of."""
-    if tokenizer.has_generation_markers:
-        return True
-    spec = find_spec("trl")
-    folders = [Path(folder) for folder in (spec.submodule_search_locations or ())] if spec else []
-    known = [file for folder in folders for file in (folder / "chat_templates").glob("*.jinja")]
-    return any(file.read_text("utf-8") == tokenizer.template for file in known)
 
 
 def with_plain_text(plan: Plan) -> Plan:

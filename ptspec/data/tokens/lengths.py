@@ -76,24 +76,6 @@ def lengths_of(
         yield from _counted(batch, tokenizer)
 
 
-def refused(
-    items: Iterable[PlacedRow | Unreadable], chat: bool, rows: Rows, tokenizer: TokenizerFiles
-) -> Iterator[tuple[PlacedRow, str]]:
-    """The rows that the chat template refuses, with what it says."""
-    placed = [item for item in items if isinstance(item, PlacedRow)]
-    shape = shape_for(rows, frozenset(placed[0].values)) if placed else None
-    if shape is None:
-        return
-    for row in placed:
-        try:
-            for one in to_trl(row.values, rows, shape, chat):
-                _text(row, one, tokenizer)
-        except CannotRender as error:
-            yield row, str(error)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-            continue  # a fault of the row, told by who checks rows
-
-
 @dataclass(frozen=True)
 class _Text:
     """Prompt and whole text of each sequence of a row; `special`: the tokenizer adds its own tokens."""

@@ -28,7 +28,19 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 class CannotRender(ValueError):
-    """A chat template that refuses these messages, or is no template."""
+    """A chat template that refuses these messages, in its own words (`own`) or by failing on them."""
+
+    def __init__(self, message: str, *, own: bool) -> None:
+        super().__init__(message)
+        self.own = own
+
+
+class NoTemplate(CannotRender):
+    """A text that is no template; `line` is where, counted from 1."""
+
+    def __init__(self, message: str, line: int | None) -> None:
+        super().__init__(message, own=False)
+        self.line = line
 
 
 @dataclass(frozen=True)
@@ -39,6 +51,15 @@ class TokenizerFiles:
     template: str | None
     special: Mapping[str, str]
     added: tuple[str, ...] = ()
+
+    @property
+    def is_template(self) -> bool:
+        """Whether there is a chat template, and it compiles."""
+        try:
+            self.check_template()
+        except NoTemplate:
+            return False
+        return self.template is not None
 
     @property
     def has_generation_markers(self) -> bool:
@@ -52,7 +73,11 @@ class TokenizerFiles:
         try:
             return compiled(self.template or "")
         except Exception as error:  # jinja's parser raises what it likes
-            raise CannotRender(str(error)) from error
+            raise NoTemplate(str(error), getattr(error, "lineno", None)) from error
+
+    def check_template(self) -> None:
+        """Raises `NoTemplate` where the text of the template is none."""
+        _ = self._compiled
 
     @cached_property
     def _counter(self) -> Any:
@@ -62,21 +87,56 @@ class TokenizerFiles:
         made.add_special_tokens(list(self.added))
         return made
 
-    def render(self, messages: Messages, *, prompt: bool = False, tools: Any = None) -> str:
-        """The text of a chat; `prompt` adds the start of the assistant's turn. Raises `CannotRender`."""
+    def render(
+        self,
+        messages: Messages,
+        *,
+        prompt: bool = False,
+        tools: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The text of a chat; `prompt` adds the start of the assistant's turn, `kwargs` are what a row gives
+        the template (`chat_template_kwargs`). Raises `CannotRender`."""
+        given = {**self.special, "tools": tools, "documents": None, **(kwargs or {})}
         try:
-            text = self._compiled.render(
-                messages=list(messages),
-                tools=tools,
-                documents=None,
-                add_generation_prompt=prompt,
-                **self.special,
-            )
+            text = self._compiled.render(**given, messages=list(messages), add_generation_prompt=prompt)
         except CannotRender:
             raise
         except Exception as error:  # a template may fail in any way
-            raise CannotRender(str(error)) from error
+            raise _cannot_render(error) from error
         return str(text)
+
+    @cached_property
+    def tokens(self) -> frozenset[str]:
+        """The added tokens, which no text is split across: end of turn, roles, padding."""
+        known = self._counter.get_added_tokens_decoder().values()
+        return frozenset((*(token.content for token in known), *self.special.values()))
+
+    @cached_property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Every token with its id, the added ones among them."""
+        found: Mapping[str, int] = self._counter.get_vocab(with_added_tokens=True)
+        return found
+
+    def token_id(self, token: str) -> int | None:
+        """The id of `token`, or None where it is no single token."""
+        found: int | None = self._counter.token_to_id(token)
+        return found
+
+    def token(self, token_id: int) -> str | None:
+        """The token with this id, or None."""
+        found: str | None = self._counter.id_to_token(token_id)
+        return found
+
+    @property
+    def can_count(self) -> bool:
+        """Whether texts can be turned into tokens without transformers: there is a tokenizer.json."""
+        return (self.folder / FAST).is_file()
+
+    @property
+    def highest_id(self) -> int:
+        """The highest id of a token."""
+        return max((self.size - 1, *map(int, self._counter.get_added_tokens_decoder())))
 
     @property
     def size(self) -> int:
@@ -90,24 +150,43 @@ class TokenizerFiles:
 
 
 def read_tokenizer(
-    folder: Path, template: str | None = None, added: tuple[str, ...] = ()
+    folder: Path,
+    template: str | None = None,
+    added: tuple[str, ...] = (),
+    special: Mapping[str, str] | None = None,
 ) -> TokenizerFiles | None:
-    """The tokenizer files in `folder`, with the chat template `template` in place of its own and
-    the special tokens `added`; None where there is no tokenizer."""
+    """The tokenizer files in `folder`, with the chat template `template` in place of its own, the special
+    tokens `added`, and those of `special` (`eos_token`, …) in place of its own; None where there is no
+    tokenizer."""
     if not any((folder / name).is_file() for name in (FAST, *OTHERS)):
         return None
-    config = _json(folder / CONFIG)
+    config = read_object(folder / CONFIG)
     return TokenizerFiles(
         folder,
         _own_template(folder, config) if template is None else template,
-        _special_tokens(config),
+        {**_special_tokens(config), **(special or {})},
         added,
     )
 
 
 def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
     """The tokenizer files of the recipe's model, a local one."""
-    return read_tokenizer(Path(spec.path), spec.chat_template, spec.additional_special_tokens)
+    own = {"eos_token": spec.eos_token, "pad_token": spec.pad_token}
+    special = {name: token for name, token in own.items() if token is not None}
+    return read_tokenizer(Path(spec.path), spec.chat_template, spec.additional_special_tokens, special)
+
+
+def _cannot_render(error: Exception) -> CannotRender:
+    """What a template said, or, where it failed on a value that it does not know, at which line of it."""
+    if type(error).__name__ == "TemplateError":  # raise_exception
+        return CannotRender(str(error), own=True)
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f"line {line} of the template" if line else "the template"
+    return CannotRender(f"{where} fails on a value that it is not made for", own=False)
 
 
 def _own_template(folder: Path, config: Mapping[str, Any]) -> str | None:
@@ -134,7 +213,8 @@ def _special_tokens(config: Mapping[str, Any]) -> Mapping[str, str]:
     return found
 
 
-def _json(file: Path) -> Mapping[str, Any]:
+def read_object(file: Path) -> Mapping[str, Any]:
+    """The object in a JSON file; an empty one where the file is missing or damaged."""
     try:
         value = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):

@@ -1,0 +1,199 @@
+"""A look at the first rows of each stage as its chat template renders them: what goes otherwise than the row
+says, told once a stage with the first line that it was met in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ptspec.data.checks.source_pass import Seen
+from ptspec.data.layouts import shape_for, to_trl
+from ptspec.data.readers.scan import PlacedRow, shown
+from ptspec.data.tokens.look import Finding, Kind, Look
+from ptspec.data.tokens.remedies import remedy
+from ptspec.data.tokens.template import CannotRender, TokenizerFiles
+from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.methods.types import Rows
+from ptspec.recipe.hints import listed
+from ptspec.recipe.plan import OnBadRow, Plan, Source, Stage
+from ptspec.recipe.shape import ModelShape
+from ptspec.run.length_check import first_rows, local_sources
+from ptspec.run.template_check import check_answer_end, end_of_answer, stops, user_turns_learned
+
+RENDERED = 50
+"""Rows of a source that are looked at."""
+
+
+def look_at_stages(
+    plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None, seen: Mapping[str, Seen]
+) -> Iterator[Diagnostic]:
+    """What is found in the first rows of the local sources of each stage."""
+    embedding = _embedding(plan, tokenizer, shape)
+    if not tokenizer.is_template and embedding is None:
+        return
+    known = stops(tokenizer)
+    end = end_of_answer(tokenizer, known) if tokenizer.is_template else None
+    look = Look(tokenizer, known | {end.token} if end and end.token else known, embedding)
+    has_chats = False
+    for stage in plan.stages:
+        met = _Met()
+        for source in local_sources(plan, stage):
+            placed = [row for row in first_rows(seen, source) if isinstance(row, PlacedRow)]
+            for row in placed if embedding is not None else placed[:RENDERED]:
+                _look_at(row, source, stage.method.rows, look, met)
+        if met.has_chats and not has_chats:
+            yield from check_answer_end(plan, tokenizer, end)
+            has_chats = True
+        if end is not None and end.token is None:
+            met.findings = {one: rows for one, rows in met.findings.items() if one.kind is not Kind.NO_STOP}
+        yield from _reports(stage, met, look)
+
+
+def _embedding(plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None) -> int | None:
+    """The rows of the model's embedding, where the tokenizer has tokens beyond it and it is not to grow."""
+    if shape is None or not tokenizer.can_count or plan.model.additional_special_tokens:
+        return None
+    return shape.embedded if tokenizer.highest_id >= shape.embedded > 0 else None
+
+
+def _reports(stage: Stage, met: _Met, look: Look) -> Iterator[Diagnostic]:
+    yield from _refusals(stage, met, look.tokenizer)
+    if met.conversation is not None and "assistant_only_loss" not in stage.config:
+        yield met.conversation.place(user_turns_learned(stage, look.tokenizer))
+    for finding, (first, count) in met.merged().items():
+        note = f"{count:,} of the first {met.rows:,} rows" if met.rows > 1 else ""
+        yield replace(first.place(_diagnostic(stage, finding, look)), notes=(note,) if note else ())
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row and its source."""
+
+    placed: PlacedRow
+    source: Source
+
+    def place(self, diagnostic: Diagnostic) -> Diagnostic:
+        return replace(diagnostic, location=Location(shown(self.placed.file), self.placed.line))
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    row: _Row
+    error: CannotRender
+    columns: Mapping[str, Any]
+
+
+@dataclass
+class _Met:
+    """What was met in the rows of a stage. `conversation` is the first row whose user turns are learned."""
+
+    rows: int = 0
+    has_chats: bool = False
+    findings: dict[Finding, tuple[_Row, int]] = field(default_factory=dict)
+    refusals: list[_Refusal] = field(default_factory=list)
+    conversation: _Row | None = None
+
+    def add(self, finding: Finding, row: _Row) -> None:
+        first, count = self.findings.get(finding, (row, 0))
+        self.findings[finding] = (first, count + 1)
+
+    def merged(self) -> dict[Finding, tuple[_Row, int]]:
+        """One finding for all tokens of a kind, and for each kind of which the first example is enough."""
+        found: dict[Kind | Finding, tuple[list[str], _Row, int]] = {}
+        for finding, (row, count) in self.findings.items():
+            key = finding if finding.kind is Kind.LEFT_OUT else finding.kind
+            whats, first, most = found.get(key, ([], row, 0))
+            found[key] = ([*whats, finding.what], first, max(most, count))
+        kinds = {key: key.kind if isinstance(key, Finding) else key for key in found}
+        joined = (Kind.SPLIT, Kind.BEYOND)
+        return {
+            Finding(kinds[key], listed(whats, 6) if kinds[key] in joined else whats[0]): (row, count)
+            for key, (whats, row, count) in found.items()
+        }
+
+
+def _look_at(placed: PlacedRow, source: Source, rows: Rows, look: Look, met: _Met) -> None:
+    row, met.rows = _Row(placed, source), met.rows + 1
+    shape = shape_for(rows, frozenset(placed.values))
+    if shape is None:
+        return
+    found: dict[Finding, None] = {}
+    try:
+        for one in to_trl(placed.values, rows, shape, source.chat and look.tokenizer.is_template):
+            met.has_chats = met.has_chats or look.is_chat(one)
+            try:
+                found |= dict.fromkeys(look.findings(one))
+            except CannotRender as error:
+                met.refusals.append(_Refusal(row, error, one))
+                return
+            if met.conversation is None and "messages" in one:
+                met.conversation = row
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+        return  # an error of the row, reported by who checks rows
+    for finding in found:
+        met.add(finding, row)
+
+
+def _refusals(stage: Stage, met: _Met, tokenizer: TokenizerFiles) -> Iterator[Diagnostic]:
+    """Chats that the template refuses: some know no system message, others no tools."""
+    by_source: dict[str, list[_Refusal]] = {}
+    for refusal in met.refusals:
+        by_source.setdefault(refusal.row.source.at, []).append(refusal)
+    for at, refusals in by_source.items():
+        first, source = refusals[0], refusals[0].row.source
+        does = "refuses" if first.error.own else "cannot render"
+        message = f'stage "{stage.name}": the chat template {does} this row: {first.error}'
+        left_out = source.on_bad_row is OnBadRow.LEAVE_OUT and len(refusals) < met.rows
+        known = None if first.error.own else remedy(first.columns, tokenizer)
+        hint = f'"on_bad_row": "leave_out" in {at} leaves such rows out'
+        note = f"{len(refusals)} of the first {met.rows} rows are refused"
+        found = Diagnostic("cannot-render", message, None, at, f"{known}; or {hint}" if known else hint)
+        if left_out:
+            found = replace(found, severity=Severity.WARNING, hint=known)
+        yield replace(first.row.place(found), notes=(note,))
+
+
+def _diagnostic(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
+    what, who = finding.what, f'stage "{stage.name}"'
+    match finding.kind:
+        case Kind.LEFT_OUT:
+            message = f"{who}: the chat template leaves out {what} of this row: the model does not see it"
+            hint = 'another template takes it: "model": {"chat_template": …}'
+            if "earlier turns" in what and "thoughts" in what:
+                hint = (
+                    "generation does not see them either; a row that ends with that turn learns its thoughts"
+                )
+            return _warning("template-drops-text", message, stage, hint)
+        case Kind.NOT_PREFIX:
+            message = (
+                f"{who}: the prompt of this row is rendered otherwise before its answer than for generation, "
+                f"which begins with {what!r}: what is learned begins elsewhere"
+            )
+            hint = "a template that renders a prompt the same with and without the answer"
+            return _warning("prompt-not-prefix", message, stage, hint)
+        case Kind.NO_STOP:
+            after = f"{what!r} follows it" if what.strip() else "nothing follows it"
+            message = f"{who}: the answer of this row ends with no token that generation stops at ({after})"
+            hint = f"generation stops at {listed(sorted(look.stops)) or 'no token at all'}"
+            return _warning("no-stop-token", message, stage, hint)
+        case Kind.SPLIT:
+            message = (
+                f"{who}: the chat template marks turns with {what}, which the tokenizer does not know: "
+                "each is split into pieces"
+            )
+            hint = '"additional_special_tokens" in /model adds them, or a template made for this tokenizer'
+            return _warning("split-special-token", message, stage, hint)
+        case Kind.BEYOND:
+            message = (
+                f"{who}: this row has the token {what}; the model's embedding has {look.embedding:,} rows, "
+                "and none for it"
+            )
+            tokens = json.dumps(what.split(", "), ensure_ascii=False)
+            hint = f'"additional_special_tokens": {tokens} in /model makes the embedding larger'
+            return Diagnostic("token-beyond-embedding", message, None, stage.at, hint)
+
+
+def _warning(code: str, message: str, stage: Stage, hint: str) -> Diagnostic:
+    return Diagnostic(code, message, None, stage.at, hint, severity=Severity.WARNING)
