@@ -9,10 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from ptspec.run.artifact import read_json
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -72,14 +69,6 @@ def stop_at_answer_end(generation: GenerationConfig, tokenizer: PreTrainedTokeni
     if end is not None and end.token is not None and not end.stops:
         new = tokenizer.convert_tokens_to_ids(end.token)
         generation.eos_token_id = list(dict.fromkeys([*ids, new]))
-
-
-def stop_as_in(folder: Path, generation: GenerationConfig) -> None:
-    """Gives `generation` the end tokens of the generation config in `folder`, if there is one."""
-    file = folder / GENERATION_CONFIG
-    given = read_json(file).get("eos_token_id") if file.is_file() else None
-    if given is not None:
-        generation.eos_token_id = given
 
 
 def end_ids(generation: Any) -> list[int]:

@@ -47,8 +47,9 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
         yield _no_tokenizer(plan)
     for stage in plan.stages:
         yield from _check_stage(plan, stage, shape, tokenizer, seen)
-    if tokenizer is not None:
-        yield from check_special_tokens(plan)
+    unknown = list(check_special_tokens(plan))
+    yield from unknown
+    if tokenizer is not None and not unknown:
         yield from look_at_stages(plan, tokenizer, shape, seen)
 
 

@@ -4,7 +4,7 @@ says, told once a stage with the first line that it was met in."""
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,19 +36,21 @@ def look_at_stages(
     known = stops(tokenizer)
     end = end_of_answer(tokenizer, known) if tokenizer.is_template else None
     look = Look(tokenizer, known | {end.token} if end and end.token else known, embedding)
-    has_chats = False
+    met = {stage.name: _met(plan, stage, look, seen) for stage in plan.stages}
+    if any(one.has_chats for one in met.values()):
+        yield from check_answer_end(plan, tokenizer, end)
     for stage in plan.stages:
-        met = _Met()
-        for source in local_sources(plan, stage):
-            placed = [row for row in first_rows(seen, source) if isinstance(row, PlacedRow)]
-            for row in placed if embedding is not None else placed[:RENDERED]:
-                _look_at(row, source, stage.method.rows, look, met)
-        if met.has_chats and not has_chats:
-            yield from check_answer_end(plan, tokenizer, end)
-            has_chats = True
-        if end is not None and end.token is None:
-            met.findings = {one: rows for one, rows in met.findings.items() if one.kind is not Kind.NO_STOP}
-        yield from _reports(stage, met, look)
+        never_ends = end is not None and end.token is None  # reported above
+        yield from _reports(stage, met[stage.name], look, (Kind.NO_STOP,) if never_ends else ())
+
+
+def _met(plan: Plan, stage: Stage, look: Look, seen: Mapping[str, Seen]) -> _Met:
+    met = _Met()
+    for source in local_sources(plan, stage):
+        placed = [row for row in first_rows(seen, source) if isinstance(row, PlacedRow)]
+        for row in placed if look.embedding is not None else placed[:RENDERED]:
+            _look_at(row, source, stage.method.rows, look, met)
+    return met
 
 
 def _embedding(plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None) -> int | None:
@@ -58,11 +60,13 @@ def _embedding(plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None) 
     return shape.embedded if tokenizer.highest_id >= shape.embedded > 0 else None
 
 
-def _reports(stage: Stage, met: _Met, look: Look) -> Iterator[Diagnostic]:
+def _reports(stage: Stage, met: _Met, look: Look, without: Collection[Kind]) -> Iterator[Diagnostic]:
     yield from _refusals(stage, met, look.tokenizer)
     if met.conversation is not None and "assistant_only_loss" not in stage.config:
         yield met.conversation.place(user_turns_learned(stage, look.tokenizer))
     for finding, (first, count) in met.merged().items():
+        if finding.kind in without:
+            continue
         note = f"{count:,} of the first {met.rows:,} rows" if met.rows > 1 else ""
         yield replace(first.place(_diagnostic(stage, finding, look)), notes=(note,) if note else ())
 
@@ -159,19 +163,14 @@ def _diagnostic(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
     what, who = finding.what, f'stage "{stage.name}"'
     match finding.kind:
         case Kind.LEFT_OUT:
-            message = f"{who}: the chat template leaves out {what} of this row: the model does not see it"
-            hint = 'another template takes it: "model": {"chat_template": …}'
-            if "earlier turns" in what and "thoughts" in what:
-                hint = (
-                    "generation does not see them either; a row that ends with that turn learns its thoughts"
-                )
-            return _warning("template-drops-text", message, stage, hint)
+            message = f"{who}: the chat template leaves out {what} of this row: the model never sees that"
+            return _warning("template-drops-text", message, stage, _left_out_hint(what))
         case Kind.NOT_PREFIX:
             message = (
-                f"{who}: the prompt of this row is rendered otherwise before its answer than for generation, "
-                f"which begins with {what!r}: what is learned begins elsewhere"
+                f"{who}: generation begins the answer of this row after {what!r}, and what is trained on "
+                "does not: the chat template renders a prompt otherwise where the answer follows"
             )
-            hint = "a template that renders a prompt the same with and without the answer"
+            hint = "the answer is learned from where the two differ; another template may render both alike"
             return _warning("prompt-not-prefix", message, stage, hint)
         case Kind.NO_STOP:
             after = f"{what!r} follows it" if what.strip() else "nothing follows it"
@@ -187,12 +186,20 @@ def _diagnostic(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
             return _warning("split-special-token", message, stage, hint)
         case Kind.BEYOND:
             message = (
-                f"{who}: this row has the token {what}; the model's embedding has {look.embedding:,} rows, "
-                "and none for it"
+                f"{who}: the model's embedding has {look.embedding:,} rows, and none for what the tokenizer "
+                f"makes of this row: {what}"
             )
             tokens = json.dumps(what.split(", "), ensure_ascii=False)
             hint = f'"additional_special_tokens": {tokens} in /model makes the embedding larger'
             return Diagnostic("token-beyond-embedding", message, None, stage.at, hint)
+
+
+def _left_out_hint(what: str) -> str:
+    if what.startswith("earlier turns' thoughts"):
+        return "generation does not see it either; a row that ends with that turn learns its thoughts"
+    if what in ("the answer", "the user's words"):
+        return 'some templates take "content" as a list of parts: [{"type": "text", "text": "…"}]'
+    return 'another template keeps it: "model": {"chat_template": a file or a name}'
 
 
 def _warning(code: str, message: str, stage: Stage, hint: str) -> Diagnostic:

@@ -17,7 +17,6 @@ from ptspec.model.stop_tokens import GENERATION_CONFIG, AnswerEnd, answer_end
 from ptspec.recipe.chat_templates import has_training_twin
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.text import at, join
-from ptspec.run.artifact import MODEL_CONFIG
 from ptspec.run.length_check import first_rows, local_sources
 
 TEMPLATE = "/model/chat_template"
@@ -62,7 +61,7 @@ def check_given_template(plan: Plan) -> Iterator[Diagnostic]:
 def stops(tokenizer: TokenizerFiles) -> frozenset[str]:
     """The tokens that generation stops at: the tokenizer's own and those of the model's files."""
     folder = tokenizer.folder
-    config = read_object(folder / GENERATION_CONFIG) or read_object(folder / MODEL_CONFIG)
+    config = read_object(folder / GENERATION_CONFIG) or read_object(folder / "config.json")
     given = config.get("eos_token_id")
     ids = given if isinstance(given, list) else [given]
     tokens = [tokenizer.token(one) for one in ids if isinstance(one, int)] if tokenizer.can_count else []
@@ -93,8 +92,8 @@ def _other_stop(token: str, tokenizer: TokenizerFiles, where: str) -> Diagnostic
 
 
 def _no_stop(after: str, where: str) -> Diagnostic:
-    found = f"puts {after!r} after an answer" if after.strip() else "puts nothing after an answer"
-    message = f"the chat template {found}, no token that generation stops at: answers never end"
+    found = f"{after!r} after an answer, and" if after.strip() else "nothing after an answer, and"
+    message = f"the chat template puts {found} generation does not stop there: answers never end"
     hint = f"a copy of the template with {{{{ eos_token }}}} after the answer: {GIVE_TEMPLATE}"
     if marks := marks_in(after):
         tokens = json.dumps(marks, ensure_ascii=False)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ptspec.data.tokens.template import Messages, TokenizerFiles
+from ptspec.data.tokens.template import CannotRender, Messages, TokenizerFiles
 
 ANSWERS = ("completion", "chosen", "rejected")
 MASK = "\0"
@@ -64,7 +64,7 @@ class Look:
         yield from (Finding(Kind.LEFT_OUT, what) for what in left_out)
         if chat.answer:
             if not self._is_prefix(head, whole):
-                yield Finding(Kind.NOT_PREFIX, head[len(_shared(head, whole)) :][-40:])
+                yield Finding(Kind.NOT_PREFIX, head[-30:])
             after = masked.rpartition(MASK)[2]
             if not any(stop in after or _ends_with(chat.answer, stop) for stop in self.stops):
                 yield Finding(Kind.NO_STOP, after[-40:])
@@ -116,7 +116,11 @@ def _rendered(chat: _Chat, tokenizer: TokenizerFiles) -> tuple[str, str]:
     """What generation of the answer begins with, and the whole text."""
     given: dict[str, Any] = {"tools": chat.tools, "kwargs": chat.kwargs}
     head = tokenizer.render(chat.prompt, prompt=True, **given) if chat.prompt else ""
-    return head, tokenizer.render([*chat.prompt, *chat.answer], **given) if chat.answer else head
+    messages = [*chat.prompt, *chat.answer]
+    whole = tokenizer.render(messages, **given) if chat.answer else head
+    if any(isinstance(m.get("content"), list) and str(m["content"]) in whole for m in messages):
+        raise CannotRender('a "content" that is a list of parts gets into the text as Python', own=False)
+    return head, whole
 
 
 def _chats(row: Mapping[str, Any]) -> Iterator[_Chat]:
@@ -166,12 +170,12 @@ def _pieces(chat: _Chat) -> Iterator[tuple[str, str]]:
         function = tool.get("function", tool) if isinstance(tool, Mapping) else {}
         yield from _texts("the tools", function.get("name"), function.get("description"))
     for message in chat.prompt:
-        yield from _of_message(message, "an earlier answer", "of earlier turns")
+        yield from _of_message(message, "an earlier answer", "earlier turns'")
     for message in chat.answer:
-        yield from _of_message(message, "the answer", "of the answer")
+        yield from _of_message(message, "the answer", "the answer's")
 
 
-def _of_message(message: Mapping[str, Any], answer: str, which: str) -> Iterator[tuple[str, str]]:
+def _of_message(message: Mapping[str, Any], answer: str, whose: str) -> Iterator[tuple[str, str]]:
     role = str(message.get("role"))
     thoughts = [message.get(key) for key in ("reasoning_content", "reasoning", "thinking")]
     for text in _contents(message.get("content")):
@@ -180,12 +184,10 @@ def _of_message(message: Mapping[str, Any], answer: str, which: str) -> Iterator
             continue
         thoughts += _THOUGHT.findall(text)
         yield from _texts(answer, *_THOUGHT.sub(MASK, text).split(MASK))
-    yield from _texts(f"the thoughts (<think>…</think>) {which}", *thoughts)
+    yield from _texts(f"{whose} thoughts (<think>…</think>)", *thoughts)
     for call in message.get("tool_calls") or ():
         function = call.get("function", call)
-        yield from _texts(
-            f"the tool calls {which}", function.get("name"), *_leaves(function.get("arguments"))
-        )
+        yield from _texts(f"{whose} tool calls", function.get("name"), *_leaves(function.get("arguments")))
 
 
 _NAMES = {"system": "the system prompt", "developer": "the system prompt", "user": "the user's words"}
@@ -225,9 +227,3 @@ def _strings(value: Any) -> Iterator[str]:
 def _ends_with(answer: Messages, stop: str) -> bool:
     contents = _contents(answer[-1].get("content"))
     return bool(contents) and contents[-1].rstrip().endswith(stop)
-
-
-def _shared(a: str, b: str) -> str:
-    """What both begin with."""
-    size = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    return a[:size]
