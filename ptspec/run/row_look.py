@@ -3,7 +3,6 @@ says, told once a stage with the first line that it was met in."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +19,8 @@ from ptspec.recipe.hints import listed
 from ptspec.recipe.plan import OnBadRow, Plan, Source, Stage
 from ptspec.recipe.shape import ModelShape
 from ptspec.run.length_check import first_rows, local_sources
-from ptspec.run.template_check import check_answer_end, end_of_answer, stops, user_turns_learned
+from ptspec.run.look_messages import finding_message, user_turns_learned
+from ptspec.run.template_check import check_answer_end, end_of_answer, stops
 
 RENDERED = 50
 """Rows of a source that are looked at."""
@@ -68,7 +68,7 @@ def _reports(stage: Stage, met: _Met, look: Look, without: Collection[Kind]) -> 
         if finding.kind in without:
             continue
         note = f"{count:,} of the first {met.rows:,} rows" if met.rows > 1 else ""
-        yield replace(first.place(_diagnostic(stage, finding, look)), notes=(note,) if note else ())
+        yield replace(first.place(finding_message(stage, finding, look)), notes=(note,) if note else ())
 
 
 @dataclass(frozen=True)
@@ -157,50 +157,3 @@ def _refusals(stage: Stage, met: _Met, tokenizer: TokenizerFiles) -> Iterator[Di
         if left_out:
             found = replace(found, severity=Severity.WARNING, hint=known)
         yield replace(first.row.place(found), notes=(note,))
-
-
-def _diagnostic(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
-    what, who = finding.what, f'stage "{stage.name}"'
-    match finding.kind:
-        case Kind.LEFT_OUT:
-            message = f"{who}: the chat template leaves out {what} of this row: the model never sees that"
-            return _warning("template-drops-text", message, stage, _left_out_hint(what))
-        case Kind.NOT_PREFIX:
-            message = (
-                f"{who}: generation begins the answer of this row after {what!r}, and what is trained on "
-                "does not: the chat template renders a prompt otherwise where the answer follows"
-            )
-            hint = "the answer is learned from where the two differ; another template may render both alike"
-            return _warning("prompt-not-prefix", message, stage, hint)
-        case Kind.NO_STOP:
-            after = f"{what!r} follows it" if what.strip() else "nothing follows it"
-            message = f"{who}: the answer of this row ends with no token that generation stops at ({after})"
-            hint = f"generation stops at {listed(sorted(look.stops)) or 'no token at all'}"
-            return _warning("no-stop-token", message, stage, hint)
-        case Kind.SPLIT:
-            message = (
-                f"{who}: the chat template marks turns with {what}, which the tokenizer does not know: "
-                "each is split into pieces"
-            )
-            hint = '"additional_special_tokens" in /model adds them, or a template made for this tokenizer'
-            return _warning("split-special-token", message, stage, hint)
-        case Kind.BEYOND:
-            message = (
-                f"{who}: the model's embedding has {look.embedding:,} rows, and none for what the tokenizer "
-                f"makes of this row: {what}"
-            )
-            tokens = json.dumps(what.split(", "), ensure_ascii=False)
-            hint = f'"additional_special_tokens": {tokens} in /model makes the embedding larger'
-            return Diagnostic("token-beyond-embedding", message, None, stage.at, hint)
-
-
-def _left_out_hint(what: str) -> str:
-    if what.startswith("earlier turns' thoughts"):
-        return "generation does not see it either; a row that ends with that turn learns its thoughts"
-    if what in ("the answer", "the user's words"):
-        return 'some templates take "content" as a list of parts: [{"type": "text", "text": "…"}]'
-    return 'another template keeps it: "model": {"chat_template": a file or a name}'
-
-
-def _warning(code: str, message: str, stage: Stage, hint: str) -> Diagnostic:
-    return Diagnostic(code, message, None, stage.at, hint, severity=Severity.WARNING)

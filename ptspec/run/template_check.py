@@ -106,29 +106,18 @@ def check_stage_template(
 ) -> Iterator[Diagnostic]:
     """Chats without a template, and what the loss is taken over."""
     where = join(stage.at, "config", "assistant_only_loss")
-    marks = can_mark(tokenizer)
     if tokenizer.template is None and (name := chat_source(plan, stage, seen)):
         message = (
             f'stage "{stage.name}": the rows of "{name}" are chats, and the tokenizer has no chat template'
         )
         hint = '"model": {"chat_template": FILE}, or the name of one: "chatml", "qwen3", "llama3", …'
         yield Diagnostic("no-chat-template", message, None, at_model(plan), hint)
-    elif stage.config.get("assistant_only_loss") and not marks:
+    elif stage.config.get("assistant_only_loss") and not can_mark(tokenizer):
         message = (
             '"assistant_only_loss" needs a chat template with {% generation %}, and the tokenizer\'s has none'
         )
         hint = f"leave it out, or give a template that has it: {GIVE_TEMPLATE}"
         yield Diagnostic("no-generation-marks", message, None, where, hint)
-
-
-def user_turns_learned(stage: Stage, tokenizer: TokenizerFiles) -> Diagnostic:
-    """The warning that the loss is taken over whole conversations."""
-    message = f'stage "{stage.name}": whole conversations are learned, the user\'s words too'
-    answers = 'rows of "prompt" and "completion" learn the completion alone'
-    hint = f'"assistant_only_loss": true learns the answers alone, false says that this is meant; {answers}'
-    if not can_mark(tokenizer):
-        hint = f"{answers}; this chat template marks no answers for assistant_only_loss ({{% generation %}})"
-    return Diagnostic("user-turns-learned", message, None, stage.at, hint, severity=Severity.WARNING)
 
 
 def can_mark(tokenizer: TokenizerFiles) -> bool:
