@@ -3,7 +3,7 @@ says, told once a stage with the first line that it was met in."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,7 +14,6 @@ from ptspec.data.tokens.look import Finding, Kind, Look
 from ptspec.data.tokens.remedies import remedy
 from ptspec.data.tokens.template import CannotRender, TokenizerFiles
 from ptspec.diagnostics import Diagnostic, Location, Severity
-from ptspec.methods.types import Rows
 from ptspec.recipe.hints import listed
 from ptspec.recipe.plan import OnBadRow, Plan, Source, Stage
 from ptspec.recipe.shape import ModelShape
@@ -48,8 +47,18 @@ def _met(plan: Plan, stage: Stage, look: Look, seen: Mapping[str, Seen]) -> _Met
     met = _Met()
     for source in local_sources(plan, stage):
         placed = [row for row in first_rows(seen, source) if isinstance(row, PlacedRow)]
+        wanted = stage.method.rows
+        shape = shape_for(wanted, frozenset(placed[0].values)) if placed else None
+        if shape is None:
+            continue
+        chat = source.chat and look.tokenizer.is_template
         for row in placed if look.embedding is not None else placed[:RENDERED]:
-            _look_at(row, source, stage.method.rows, look, met)
+            met.rows += 1
+            try:
+                made = list(to_trl(row.values, wanted, shape, chat))
+                _look_at(_Row(row, source), made, look, met)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+                continue  # an error of the row, reported by who checks rows
     return met
 
 
@@ -118,24 +127,18 @@ class _Met:
         }
 
 
-def _look_at(placed: PlacedRow, source: Source, rows: Rows, look: Look, met: _Met) -> None:
-    row, met.rows = _Row(placed, source), met.rows + 1
-    shape = shape_for(rows, frozenset(placed.values))
-    if shape is None:
-        return
+def _look_at(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met) -> None:
+    """Looks at the rows in TRL's columns that were made of one."""
     found: dict[Finding, None] = {}
-    try:
-        for one in to_trl(placed.values, rows, shape, source.chat and look.tokenizer.is_template):
-            met.has_chats = met.has_chats or look.is_chat(one)
-            try:
-                found |= dict.fromkeys(look.findings(one))
-            except CannotRender as error:
-                met.refusals.append(_Refusal(row, error, one))
-                return
-            if met.conversation is None and "messages" in one:
-                met.conversation = row
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-        return  # an error of the row, reported by who checks rows
+    for one in made:
+        met.has_chats = met.has_chats or look.is_chat(one)
+        try:
+            found |= dict.fromkeys(look.findings(one))
+        except CannotRender as error:
+            met.refusals.append(_Refusal(row, error, one))
+            return
+        if met.conversation is None and "messages" in one:
+            met.conversation = row
     for finding in found:
         met.add(finding, row)
 
