@@ -106,3 +106,11 @@ def test_long_rows_are_told_with_their_place(recipe):
     assert told.location.file.endswith("train.jsonl")
     assert reading.plan is not None
     assert preflight(recipe, ["stages.sft.config.max_length=2"]).plan is None
+
+
+def test_the_length_of_the_template_itself_counts(recipe):
+    """Rows of twenty tokens behind a system prompt of the template's own that is longer than max_length."""
+    template = (BASE / "chat_template.jinja").read_text()
+    model = json.dumps({"path": str(BASE), "chat_template": "the town " * 220 + template})
+    reading = preflight(recipe, [f"model={model}", "stages.sft.config.max_length=400"])
+    assert [(d.code, d.severity.value) for d in reading.diagnostics] == [("rows-cut", "error")]

@@ -164,7 +164,7 @@ def read_tokenizer(
     return TokenizerFiles(
         folder,
         _own_template(folder, config) if template is None else template,
-        {**_special_tokens(config), **(special or {})},
+        {**_special_tokens(folder, config), **(special or {})},
         added,
     )
 
@@ -203,7 +203,10 @@ def _own_template(folder: Path, config: Mapping[str, Any]) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def _special_tokens(config: Mapping[str, Any]) -> Mapping[str, str]:
+def _special_tokens(folder: Path, config: Mapping[str, Any]) -> Mapping[str, str]:
+    """The special tokens by name; older repositories have them in a file of their own, which then counts."""
+    if "added_tokens_decoder" not in config:
+        config = {**config, **read_object(folder / "special_tokens_map.json")}
     found = {}
     for name in _SPECIAL:
         value = config.get(name)

@@ -223,3 +223,13 @@ def test_ids_that_the_embedding_has_no_row_for(tmp_path):
     assert Finding(Kind.BEYOND, "<think>") in look.findings(THOUGHT)
     assert Finding(Kind.BEYOND, "<think>") in look.findings({"text": "so <think> it"})
     assert look.findings(PLAIN) == []
+
+
+def test_special_tokens_of_an_older_repository(tmp_path):
+    """They stand in special_tokens_map.json, which transformers reads too."""
+    folder = family("qwen2_5", tmp_path)
+    file = folder / "tokenizer_config.json"
+    config = {k: v for k, v in json.loads(file.read_text()).items() if k not in ("eos_token", "pad_token")}
+    file.write_text(json.dumps(config))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"eos_token": {"content": "<|im_end|>"}}))
+    assert read_tokenizer(folder).special["eos_token"] == AutoTokenizer.from_pretrained(folder).eos_token
