@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.model.base import load_tokenizer
 from ptspec.model.bases import Bases
 from ptspec.model.device import Device, find_device
 from ptspec.recipe.plan import ModelSpec
@@ -16,7 +15,6 @@ from ptspec.run.allowed import model_spec
 from ptspec.run.artifact import ADAPTER_CONFIG, MODEL_CONFIG, read_json
 from ptspec.run.targets import Target, last_of_each
 
-TOKENIZER_CONFIG = "tokenizer_config.json"
 REWARD_HEAD = "SequenceClassification"
 
 
@@ -54,20 +52,11 @@ def _open(target: Target, spec: ModelSpec, shelves: dict[str, Bases], device: De
     bases = shelves.setdefault(target.model, Bases(spec, device))
     try:
         model, base = bases.open(target.adapter, target.artifact)
-        tokenizer = _tokenizer(target, spec, base.tokenizer)
     except InputError:
         raise
     except Exception as error:  # files that somebody damaged make the libraries raise what they like
         raise InputError(_cannot_open(target, error)) from error
-    return Voice(target.name, model, tokenizer, _context(model))
-
-
-def _tokenizer(target: Target, spec: ModelSpec, otherwise: Any) -> Any:
-    """That of the stage, since a recipe may have given it a chat template; else that of its base."""
-    folder = target.artifact.folder if target.artifact else None
-    if folder is None or not (folder / TOKENIZER_CONFIG).is_file():
-        return otherwise
-    return load_tokenizer(spec, str(folder))
+    return Voice(target.name, model, base.tokenizer, _context(model))
 
 
 def _context(model: Any) -> int | None:

@@ -18,6 +18,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device
 from ptspec.model.hub import must_be_loadable
+from ptspec.model.special_tokens import unknown_token
+from ptspec.model.stop_tokens import end_ids, stop_at_answer_end
 from ptspec.model.vocabulary import grow
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.run.pickles import refuse_pickles
@@ -62,16 +64,23 @@ class Base:
 
 
 def load_tokenizer(spec: ModelSpec, folder: str | None = None) -> Any:
-    """The tokenizer of `folder`, or of the base; a pad token is taken from eos where there is none."""
+    """The tokenizer of `folder`, or of the base, with the recipe's chat template and special tokens; a pad
+    token is taken from eos where there is none. Raises `InputError` for a token that it does not know."""
     tokenizer = AutoTokenizer.from_pretrained(
         folder or spec.path, revision=spec.revision, trust_remote_code=spec.trust_remote_code
     )
     if spec.chat_template is not None:
         tokenizer.chat_template = spec.chat_template
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
     if spec.additional_special_tokens:
         tokenizer.add_tokens(list(spec.additional_special_tokens), special_tokens=True)
+    for name, token in (("eos_token", spec.eos_token), ("pad_token", spec.pad_token)):
+        if token is None:
+            continue
+        if token not in tokenizer.get_vocab():
+            raise InputError(unknown_token(spec.at, name, token, tokenizer.get_added_vocab()))
+        tokenizer.add_special_tokens({name: token})
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
@@ -91,10 +100,20 @@ def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str
     if adapter.use_qlora:
         _keep_unpacked(model)
     if spec.additional_special_tokens:
-        grow(model, len(tokenizer))
+        grow(model, max(tokenizer.get_vocab().values()) + 1)
     model.eval()
-    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    _take_special_tokens(model, tokenizer, spec)
     return Base(path, model, tokenizer, count_parameters(model))
+
+
+def _take_special_tokens(model: Any, tokenizer: Any, spec: ModelSpec) -> None:
+    """Padding and end tokens of the tokenizer into the configs that generation goes by."""
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+    if spec.eos_token is not None:
+        ids = [tokenizer.eos_token_id, *end_ids(model.generation_config)]
+        model.config.get_text_config().eos_token_id = tokenizer.eos_token_id
+        model.generation_config.eos_token_id = list(dict.fromkeys(ids))
+    stop_at_answer_end(model.generation_config, tokenizer)
 
 
 def _loading_options(spec: ModelSpec, adapter: AdapterSpec, device: Device) -> dict[str, Any]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import GenerationConfig
 
 from ptspec.model.adapters import attach
 from ptspec.model.base import Base, load_base, load_tokenizer
 from ptspec.model.device import Device
-from ptspec.model.vocabulary import rows
+from ptspec.model.stop_tokens import GENERATION_CONFIG, stop_at_answer_end
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.run.artifact import Artifact
+from ptspec.run.artifact import Artifact, read_json
+
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 class Bases:
@@ -46,14 +50,16 @@ class Bases:
         return replace(base, given_away=True)
 
     def open(self, adapter: AdapterSpec, artifact: Artifact | None) -> tuple[Any, Base]:
-        """The policy in `artifact` (None: the bare base), as anyone would load it, and the base below it."""
+        """The policy in `artifact` (None: the bare base), as anyone would load it, and the base below it,
+        with the artifact's own tokenizer, chat template and end tokens where its folder holds them."""
         base = self.get(adapter, artifact)
         model = base.spawn()
         if artifact is not None and artifact.is_adapter:
-            before = rows(model)
             model = attach(model, artifact.folder, trainable=False)
-            if rows(model) > before:
+            _stop_as_in(artifact.folder, model.generation_config)
+            if (artifact.folder / TOKENIZER_CONFIG).is_file():
                 base = replace(base, tokenizer=load_tokenizer(self._spec, str(artifact.folder)))
+                stop_at_answer_end(model.generation_config, base.tokenizer)
         return model.eval(), base
 
     def release(self) -> None:
@@ -75,3 +81,11 @@ class Bases:
         for key in [key for key in self._loaded if key[0] is not None]:
             del self._loaded[key]
         gc.collect()
+
+
+def _stop_as_in(folder: Path, generation: GenerationConfig) -> None:
+    """Gives `generation` the end tokens of the generation config in `folder`, if there is one."""
+    file = folder / GENERATION_CONFIG
+    given = read_json(file).get("eos_token_id") if file.is_file() else None
+    if given is not None:
+        generation.eos_token_id = given

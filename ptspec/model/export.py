@@ -23,6 +23,7 @@ from ptspec.model.base import DTYPES, load_base
 from ptspec.model.classifier import TASK
 from ptspec.model.device import Device
 from ptspec.model.probes import Probes
+from ptspec.model.stop_tokens import stop_at_answer_end
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.recipe.shape import NoShape, read_header
 from ptspec.run.artifact import (
@@ -100,6 +101,7 @@ def export_model(
     chosen = dtype or _stored_dtype(artifact, **code)
     with _appearing(folder) as made:
         merged.generation_config = _generation(artifact, merged)
+        stop_at_answer_end(merged.generation_config, tokenizer)
         merged.to(DTYPES[chosen]).save_pretrained(str(made))
         tokenizer.save_pretrained(str(made))
         distance = _verified(made, policy, **code)

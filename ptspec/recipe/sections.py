@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptspec.recipe.chat_templates import is_inline, named_template, template_names
 from ptspec.recipe.find_files import check_split, find_files
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
@@ -75,15 +76,26 @@ def _check_model_folder(folder: Path, at: str, findings: Findings) -> None:
 
 
 def chat_template(text: str | None, places: Places, findings: Findings) -> tuple[str | None, Path | None]:
-    """The template's text, and the file that it stands in."""
+    """The template's text and its file, if it has one. `text` is a file, else a name, else the template."""
     if text is None:
         return None, None
-    found = places.find(text)
-    if found is None or not found.is_file():
-        at, message = "/model/chat_template", f'no such file: "{text}"'
-        findings.error("no-such-file", at, message, places.nearest(text), places.looked(text))
-        return None, None
-    return found.read_text("utf-8"), found
+    at, found = "/model/chat_template", places.find(text)
+    if found is not None and found.is_file():
+        try:
+            return found.read_text("utf-8"), found
+        except (OSError, ValueError) as error:
+            findings.error("bad-template", at, f'"{text}" cannot be read as UTF-8 text: {error}')
+            return None, None
+    if (template := named_template(text)) is not None:
+        return template, None
+    if is_inline(text):
+        return text, None
+    names = template_names()
+    hint = places.nearest(text) or did_you_mean(text, names)
+    hint = hint or f"a file, the template's text, or a name: {listed(names, 8)}"
+    message = f'no such file, and no chat template of that name: "{text}"'
+    findings.error("no-such-file", at, message, hint, places.looked(text))
+    return None, None
 
 
 def data(value: Value, seed: int, places: Places, findings: Findings) -> dict[str, AnySource]:

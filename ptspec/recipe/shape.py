@@ -25,6 +25,7 @@ _POINTER = int.from_bytes(b"version ", "little")
 """What the first 8 bytes of a Git LFS pointer would mean."""
 
 _EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "embed_positions", "embeddings")
+_POSITIONS = ("wpe", "embed_positions")
 HEADS = ("lm_head", "embed_out", "output")
 
 
@@ -115,6 +116,14 @@ class ModelShape:
     @property
     def vocabulary(self) -> int:
         return self.number("vocab_size")
+
+    @property
+    def embedded(self) -> int:
+        """The tokens that the input embedding has rows for: of its tensor, else as the config says."""
+        inputs = [name for name in _EMBEDDINGS if name not in _POSITIONS]
+        found = (t for name, t in self.matrices.items() if _last(name) in inputs)
+        tensor = next(found, None)
+        return tensor.shape[0] if tensor is not None else self.vocabulary
 
     @property
     def context(self) -> int | None:

@@ -9,9 +9,10 @@ from collections.abc import Iterator, Mapping
 
 from ptspec.data.checks.source_pass import Items, Seen, bytes_of
 from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.cuts import Cuts, cuts
-from ptspec.data.tokens.lengths import Row, lengths_of, markup
-from ptspec.data.tokens.template import FAST, TokenizerFiles
+from ptspec.data.tokens.lengths import Row, lengths_of
+from ptspec.data.tokens.template import TokenizerFiles
 from ptspec.data.tokens.truncation import Truncation, limit
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.estimate.settings import Settings
@@ -20,9 +21,9 @@ from ptspec.recipe.text import join
 
 ENOUGH = 400_000
 """Bytes of text of a source that are tokenised, so that checking stays quick."""
-TEMPLATE = 128
-"""Tokens that a chat template may add to a row beside what it adds to a short conversation; a row whose bytes
-leave room for them is not tokenised."""
+SHORTEST = ({"role": "user", "content": "."}, {"role": "assistant", "content": "."})
+TOOL = {"type": "function", "function": {"name": "f", "description": ".", "parameters": {}}}
+"""The shortest chat and tool: what is rendered of them is the chat template's own."""
 
 
 def local_sources(plan: Plan, stage: Stage) -> list[Source]:
@@ -42,7 +43,7 @@ def check_lengths(
     plan: Plan, settings: Settings, tokenizer: TokenizerFiles, context: int | None, seen: Mapping[str, Seen]
 ) -> Iterator[Diagnostic]:
     """Rows of the stage that are longer than `max_length`, or than the model's `context`, in tokens."""
-    if not (tokenizer.folder / FAST).is_file():
+    if not tokenizer.can_count:
         return
     most = limit(settings)
     answer = settings.number("max_completion_length", 256) if settings.stage.method.online else 0
@@ -50,9 +51,15 @@ def check_lengths(
     lengths = [length for length in (most, room) if length]
     if not lengths:
         return
-    floor = max(1, min(lengths) - TEMPLATE - markup(tokenizer.template or ""))
-    for source in local_sources(plan, settings.stage):
-        if source.name not in seen or seen[source.name].widest < floor:
+    own = _own_texts(tokenizer)
+    room_in_bytes = min(lengths) - max(len(text.encode()) for text in own)
+    sources = [s for s in local_sources(plan, settings.stage) if s.name in seen]
+    sources = [source for source in sources if seen[source.name].widest >= room_in_bytes]
+    if not sources:
+        return
+    floor = max(1, min(lengths) - max(map(len, tokenizer.ids(own, special=True))))
+    for source in sources:
+        if seen[source.name].widest < floor:
             continue
         items = _enough(first_rows(seen, source))
         about = f"the first {len(items):,}" if len(items) < seen[source.name].rows else f"{len(items):,}"
@@ -62,6 +69,20 @@ def check_lengths(
         over = [row for row in found if room and _length(row, settings, most) > room]
         if over:
             yield _beyond(settings, over, about, context or 0)
+
+
+def _own_texts(tokenizer: TokenizerFiles) -> list[str]:
+    """What is added to a row: by the chat template with and without tools, by the tokenizer to plain text.
+
+    A row whose bytes leave room for it is not tokenised: a text has no more tokens than bytes.
+    """
+    found = [tokenizer.special.get("bos_token", "") + tokenizer.special.get("eos_token", "")]
+    for tools in (None, [TOOL]) if tokenizer.is_template else ():
+        try:
+            found.append(tokenizer.render(SHORTEST, tools=tools))
+        except CannotRender:
+            continue
+    return found
 
 
 def _enough(items: Items) -> Items:

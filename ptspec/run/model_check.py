@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.data.tokens.chat_tokenizer import TrainerRefuses
 from ptspec.data.tokens.lengths import refused
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
-from ptspec.data.tokens.training_template import training_template
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.model.hub import shape_of
 from ptspec.recipe import targets
@@ -27,14 +25,19 @@ from ptspec.recipe.shape import ModelShape, NoShape
 from ptspec.recipe.text import at, join
 from ptspec.run.length_check import check_lengths, first_rows, local_sources
 from ptspec.run.pickles import pickled_weights, way_out
-
-RENDERED = 50
-"""Rows of a source that are put through the chat template, if they are chats."""
+from ptspec.run.row_look import RENDERED, look_at_stages
+from ptspec.run.template_check import (
+    at_model,
+    check_given_template,
+    check_special_tokens,
+    check_stage_template,
+)
 
 
 def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Every fault of the plan's model, and of its stages and rows against it; none of a model on the hub that
-    was not looked at."""
+    """Every error of the plan's model, and of its stages and rows against it; none of a model on the hub
+    that was not looked at."""
+    yield from check_given_template(plan)
     folder = plan.model.folder
     if folder is None or not plan.stages:
         return
@@ -49,6 +52,10 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
         yield _no_tokenizer(plan)
     for stage in plan.stages:
         yield from _check_stage(plan, stage, shape, tokenizer, seen)
+    unknown = list(check_special_tokens(plan))
+    yield from unknown
+    if tokenizer is not None and not unknown:
+        yield from look_at_stages(plan, tokenizer, shape, seen)
 
 
 def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
@@ -56,16 +63,12 @@ def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
     if (pickle := pickled_weights(folder)) and "safetensors" in str(error):
         message = f"the weights are a pickle ({pickle.name}), which can run code when it is loaded"
         hint = way_out(Path(shown(pickle)))
-    return Diagnostic("no-weights", message, None, _at_model(plan), hint)
+    return Diagnostic("no-weights", message, None, at_model(plan), hint)
 
 
 def _no_tokenizer(plan: Plan) -> Diagnostic:
     hint = "put the tokenizer's files beside the weights: tokenizer.json, tokenizer_config.json"
-    return Diagnostic("no-tokenizer", "this folder holds no tokenizer", None, _at_model(plan), hint)
-
-
-def _at_model(plan: Plan) -> str:
-    return "/model" if isinstance(plan.document.get("model"), str) else "/model/path"
+    return Diagnostic("no-tokenizer", "this folder holds no tokenizer", None, at_model(plan), hint)
 
 
 def _check_stage(
@@ -81,11 +84,27 @@ def _check_stage(
             yield from _modules(plan, stage, shape)
         yield from _context(settings, shape)
     if tokenizer is not None:
-        lacking = list(_template(plan, stage, tokenizer, seen))
+        lacking = list(check_stage_template(plan, stage, tokenizer, seen))
         yield from lacking
-        if tokenizer.template is not None and not lacking:
-            yield from _refused(plan, settings, tokenizer, seen)
+        if stage.config.get("assistant_only_loss") and not lacking:
+            yield from _without_answer(plan, settings, tokenizer, seen)
         yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen)
+
+
+def _without_answer(
+    plan: Plan, settings: Settings, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
+) -> Iterator[Diagnostic]:
+    """Chats in which the template marks nothing as the assistant's, under `assistant_only_loss`."""
+    for source in local_sources(plan, settings.stage):
+        chats = [row for row in first_rows(seen, source)[:RENDERED] if isinstance(row, PlacedRow)]
+        found = refused(chats, source, settings, tokenizer)
+        refusals = [(row, error) for row, error in found if isinstance(error, TrainerRefuses)]
+        if refusals:
+            row, error = refusals[0]
+            message = f'stage "{settings.stage.name}": the trainer refuses this row: {error}'
+            note = f"{len(refusals)} of the first {len(chats)} rows are refused"
+            where = Location(shown(row.file), row.line)
+            yield Diagnostic("cannot-render", message, where, source.at, notes=(note,))
 
 
 def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
@@ -105,10 +124,10 @@ def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic
         yield Diagnostic("no-such-module", message, None, where, f"linear layers: {names}")
     for name in missing:
         severity = Severity.WARNING if found else Severity.ERROR
-        yield _no_module(name, join(where, given.index(name)) if given else where, shape, severity)
+        yield _no_module(name, f"{where}/{given.index(name)}" if given else where, shape, severity)
     whole = lora.get("modules_to_save")
     for name in targets.unmatched(list(whole) if isinstance(whole, list) else None, shape):
-        place = join(_at_field(plan, stage, "modules_to_save"), whole.index(name)) if whole else where
+        place = f"{_at_field(plan, stage, 'modules_to_save')}/{whole.index(name)}" if whole else where
         yield _no_module(name, place, shape, Severity.WARNING)
 
 
@@ -143,65 +162,6 @@ def _context(settings: Settings, shape: ModelShape) -> Iterator[Diagnostic]:
             where = join(settings.stage.at, "config", field)
             hint = f"at most {shape.context} (max_position_embeddings)"
             yield Diagnostic("beyond-context", message, None, where, hint, severity=Severity.WARNING)
-
-
-def _template(
-    plan: Plan, stage: Stage, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
-) -> Iterator[Diagnostic]:
-    config = join(stage.at, "config")
-    if tokenizer.template is None and (name := _chat_source(plan, stage, seen)):
-        message = (
-            f'stage "{stage.name}": the rows of "{name}" are chats, and the tokenizer has no chat template'
-        )
-        hint = '"model": {"chat_template": FILE}'
-        yield Diagnostic("no-chat-template", message, None, _at_model(plan), hint)
-    elif stage.config.get("assistant_only_loss") and not _marks_answers(tokenizer):
-        message = (
-            '"assistant_only_loss" needs a chat template with {% generation %}, and the tokenizer\'s has none'
-        )
-        hint = 'leave it out, or give a template that has it: "model": {"chat_template": FILE}'
-        where = join(config, "assistant_only_loss")
-        yield Diagnostic("no-generation-marks", message, None, where, hint)
-
-
-def _chat_source(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> str | None:
-    """The first source of the stage whose rows are chats, or were asked to be made such."""
-    for source in local_sources(plan, stage):
-        given = at(plan.document, source.at)
-        if isinstance(given, dict) and given.get("chat"):
-            return source.name
-        first = next((item for item in first_rows(seen, source) if isinstance(item, PlacedRow)), None)
-        if first is not None and _is_chat(first):
-            return source.name
-    return None
-
-
-def _is_chat(row: PlacedRow) -> bool:
-    columns = ("messages", "conversations", "prompt", "chosen", "completion")
-    return any(isinstance(row.values.get(name), list) for name in columns)
-
-
-def _refused(
-    plan: Plan, settings: Settings, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
-) -> Iterator[Diagnostic]:
-    """Chats that the template refuses (some know no system message, others no tools), or the trainer."""
-    stage = settings.stage
-    for source in local_sources(plan, stage):
-        placed = (row for row in first_rows(seen, source) if isinstance(row, PlacedRow))
-        chats = list(filter(_is_chat, islice(placed, RENDERED)))
-        found = list(refused(chats, source, settings, tokenizer))
-        if found:
-            row, error = found[0]
-            who = "the trainer" if isinstance(error, TrainerRefuses) else "the chat template"
-            message = f'stage "{stage.name}": {who} refuses this row: {error}'
-            note = f"{len(found)} of the first {len(chats)} chats are refused"
-            where = Location(shown(row.file), row.line)
-            yield Diagnostic("cannot-render", message, where, source.at, notes=(note,))
-
-
-def _marks_answers(tokenizer: TokenizerFiles) -> bool:
-    """Whether the template has the marks, or TRL a version of it with marks."""
-    return tokenizer.template is not None and training_template(tokenizer.template) is not None
 
 
 def with_plain_text(plan: Plan) -> Plan:

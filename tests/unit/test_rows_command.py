@@ -116,11 +116,13 @@ def test_rewards_and_judges_stand_beside_the_prompt(shows):
     assert HEAD in told
     assert '  reward "right" (exact_match) gets prompt and answer as strings, and the columns' in told
     assert '  reward "short" (f.py:short) gets prompt and answer as strings, and the columns' in told
-    assert "    answer  Tarn" in told
-    assert '    n       {"a": 1}' in told
+    shown = [line.split(maxsplit=1) for line in told]
+    assert ["answer", "Tarn"] in shown
+    assert ["n", '{"a": 1}'] in shown
+    assert ["chosen", "Tarn."] in shown
     assert '  judge "j" (reward right) gets prompt and two answers as strings' in told
     one = objects(shows("--stage", "g", "--format", "json", rows=[PAIR], **recipe))[0]
-    assert one["columns"] == {"answer": "Tarn", "n": {"a": 1}}
+    assert one["columns"] == {"answer": "Tarn", "n": {"a": 1}, "chosen": "Tarn.", "rejected": "Rome."}
     assert one["learned"] == []
 
 

@@ -18,6 +18,14 @@ class CannotRender(ValueError):
         self.own = own
 
 
+class NoTemplate(CannotRender):
+    """A text that is no template; `line` is where, counted from 1."""
+
+    def __init__(self, message: str, line: int | None) -> None:
+        super().__init__(message)
+        self.line = line
+
+
 class TrainerRefuses(CannotRender):
     """A row that the template takes and the trainer does not."""
 

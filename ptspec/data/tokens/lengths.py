@@ -94,15 +94,6 @@ def refused(
             yield placed, found
 
 
-def markup(template: str) -> int:
-    """Bytes of text that a chat template holds to put out, about as many as it adds to a short conversation
-    or more; nothing is rendered."""
-    tags = [tag for tag in _TAG.findall(template) if tag[1] == "{" or _SET.match(tag)]
-    quoted = [text for tag in tags if "raise_exception" not in tag for text in _QUOTED.findall(tag)]
-    outside = " ".join(_TAG.sub("", template).split())
-    return sum(len(text.encode()) for text in (outside, *quoted))
-
-
 def _encoded(
     items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer, at_least: int
 ) -> Iterator[tuple[PlacedRow, EncodedRow | Exception]]:

@@ -13,8 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptspec.data.tokens.chat_tokenizer import CannotRender as CannotRender
-from ptspec.data.tokens.chat_tokenizer import Chat, Messages, Plain, Tokens
+from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, Messages, NoTemplate, Plain, Tokens
 from ptspec.data.tokens.training_template import marks_answers
 from ptspec.recipe.plan import ModelSpec
 
@@ -46,6 +45,50 @@ class TokenizerFiles:
     tool_template: str | None = None
 
     @property
+    def is_template(self) -> bool:
+        """Whether there is a chat template, and it compiles."""
+        try:
+            self.check_template()
+        except NoTemplate:
+            return False
+        return self.template is not None
+
+    def check_template(self) -> None:
+        """Raises `NoTemplate` where the text of the template is none."""
+        _compiled(self.template or "")
+
+    @property
+    def can_count(self) -> bool:
+        """Whether texts can be turned into tokens without transformers: there is a tokenizer.json."""
+        return (self.folder / FAST).is_file()
+
+    @cached_property
+    def tokens(self) -> frozenset[str]:
+        """The added tokens, which no text is split across: end of turn, roles, padding."""
+        known = self._tokenizer.get_added_tokens_decoder().values()
+        return frozenset((*(token.content for token in known), *self.special.values()))
+
+    def token_id(self, token: str) -> int | None:
+        """The id of `token`, or None where it is no single token."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def token(self, token_id: int) -> str | None:
+        """The token with this id, or None."""
+        found: str | None = self._tokenizer.id_to_token(token_id)
+        return found
+
+    @property
+    def highest_id(self) -> int:
+        """The highest id of a token."""
+        return max((self.size - 1, *map(int, self._tokenizer.get_added_tokens_decoder())))
+
+    def ids(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
+        """Token ids of each text; `special` adds what the tokenizer puts around plain text."""
+        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
+        return [one.ids for one in encoded]
+
+    @property
     def has_generation_markers(self) -> bool:
         """Whether the template says which tokens are the assistant's ({% generation %})."""
         return self.template is not None and marks_answers(self.template)
@@ -69,8 +112,7 @@ class TokenizerFiles:
 
     def _id_of(self, name: str) -> int | None:
         token = self.special.get(name)
-        found: int | None = None if token is None else self._tokenizer.token_to_id(token)
-        return found
+        return None if token is None else self.token_id(token)
 
     @cached_property
     def _tokenizer(self) -> Any:
@@ -82,16 +124,24 @@ class TokenizerFiles:
         made.add_special_tokens([*self.special.values(), *self.added])
         return made
 
-    def render(self, messages: Messages, *, prompt: bool = False, tools: Any = None) -> str:
-        """The text of a chat; `prompt` adds the start of the assistant's turn. Raises `CannotRender`."""
-        return self.rendered(Chat(messages, prompt=prompt, tools=tools))
+    def render(
+        self,
+        messages: Messages,
+        *,
+        prompt: bool = False,
+        tools: Any = None,
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> str:
+        """The text of a chat; `prompt` adds the start of the assistant's turn, `kwargs` are what a row gives
+        the template (`chat_template_kwargs`). Raises `CannotRender`."""
+        return self.rendered(Chat(messages, prompt=prompt, tools=tools, variables=kwargs or {}))
 
     def rendered(self, chat: Chat) -> str:
         """The text of a chat. Raises `CannotRender`."""
         return self._rendered(chat).text
 
     def _rendered(self, chat: Chat) -> Rendered:
-        from ptspec.data.tokens.jinja import compiled, render
+        from ptspec.data.tokens.jinja import render
 
         template = chat.template or (self.tool_template if chat.tools is not None else None) or self.template
         if template is None:
@@ -108,11 +158,11 @@ class TokenizerFiles:
                 **self.special,
                 **chat.variables,
             }
-            found = render(compiled(template), variables, masked=chat.masked)
+            found = render(_compiled(template), variables, masked=chat.masked)
         except CannotRender:
             raise
         except Exception as error:  # a template may fail in any way
-            raise CannotRender(str(error), own=type(error).__name__ == "TemplateError") from error
+            raise _cannot_render(error) from error
         return _cut_open(found, messages[-1]) if chat.continued else found
 
     def tokenise(self, parts: Sequence[Chat | Plain]) -> list[Tokens | CannotRender]:
@@ -146,6 +196,29 @@ class TokenizerFiles:
     def decode(self, ids: Sequence[int]) -> str:
         """The text of `ids`, special tokens with it."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
+
+
+def _compiled(template: str) -> Any:
+    """Raises `NoTemplate`."""
+    from ptspec.data.tokens.jinja import compiled
+
+    try:
+        return compiled(template)
+    except Exception as error:  # jinja's parser raises what it likes
+        raise NoTemplate(str(error), getattr(error, "lineno", None)) from error
+
+
+def _cannot_render(error: Exception) -> CannotRender:
+    """What a template said, or, where it failed on a value that it does not know, at which line of it."""
+    if type(error).__name__ == "TemplateError":  # raise_exception
+        return CannotRender(str(error), own=True)
+    line, trace = None, error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == "<template>":
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    where = f"line {line} of the template" if line else "the template"
+    return CannotRender(f"{where} fails on a value that it is not made for")
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
@@ -188,22 +261,29 @@ def _assistant(encoding: Any, rendered: Rendered) -> list[bool]:
 
 
 def read_tokenizer(
-    folder: Path, template: str | None = None, added: tuple[str, ...] = ()
+    folder: Path,
+    template: str | None = None,
+    added: tuple[str, ...] = (),
+    special: Mapping[str, str] | None = None,
 ) -> TokenizerFiles | None:
-    """The tokenizer files in `folder`, with the chat template `template` in place of its own and
-    the special tokens `added`; None where there is no tokenizer."""
+    """The tokenizer files in `folder`, with the chat template `template` in place of its own, the special
+    tokens `added`, and those of `special` (`eos_token`, …) in place of its own; None where there is no
+    tokenizer."""
     if not any((folder / name).is_file() for name in (FAST, *OTHERS)):
         return None
-    config = _json(folder / CONFIG)
+    config = read_object(folder / CONFIG)
     own, for_tools = _own_templates(folder, config) if template is None else (template, None)
-    return TokenizerFiles(folder, own, _special_tokens(config), added, for_tools)
+    names = {**_special_tokens(folder, config), **(special or {})}
+    return TokenizerFiles(folder, own, names, added, for_tools)
 
 
 def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
     """The tokenizer files of the recipe's model; None where there are none, or they were not looked at."""
     if spec.folder is None:
         return None
-    return read_tokenizer(spec.folder, spec.chat_template, spec.additional_special_tokens)
+    own = {"eos_token": spec.eos_token, "pad_token": spec.pad_token}
+    special = {name: token for name, token in own.items() if token is not None}
+    return read_tokenizer(spec.folder, spec.chat_template, spec.additional_special_tokens, special)
 
 
 def _own_templates(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -231,7 +311,10 @@ def _text(file: Path) -> str | None:
         return None
 
 
-def _special_tokens(config: Mapping[str, Any]) -> Mapping[str, str]:
+def _special_tokens(folder: Path, config: Mapping[str, Any]) -> Mapping[str, str]:
+    """The special tokens by name; older repositories have them in a file of their own, which then counts."""
+    if "added_tokens_decoder" not in config:
+        config = {**config, **read_object(folder / "special_tokens_map.json")}
     found = {}
     for name in _SPECIAL:
         value = config.get(name)
@@ -241,7 +324,8 @@ def _special_tokens(config: Mapping[str, Any]) -> Mapping[str, str]:
     return found
 
 
-def _json(file: Path) -> Mapping[str, Any]:
+def read_object(file: Path) -> Mapping[str, Any]:
+    """The object in a JSON file; an empty one where the file is missing or damaged."""
     try:
         value = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError):

@@ -1,0 +1,230 @@
+"""What a chat template makes of a row: what it leaves out, how it begins and ends the answer, which tokens it
+splits. Takes rows in TRL's columns; imports no torch."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from ptspec.data.tokens.chat_tokenizer import CannotRender, Messages
+from ptspec.data.tokens.template import TokenizerFiles
+
+ANSWERS = ("completion", "chosen", "rejected")
+MASK = "\0"
+
+_THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
+_MARK = re.compile(r"<\|[^|<>\s]+\|?>|<[^|<>\s]+\|>|<｜[^｜<>]+｜>|<(?:start|end)_of_\w+>|<[A-Z_]+_TOKEN>")
+"""What reads like a special token: <|im_start|>, <｜User｜>, <start_of_turn>, <turn|>, <EOS_TOKEN>."""
+
+
+class Kind(Enum):
+    LEFT_OUT = "left out"
+    NOT_PREFIX = "the prompt alone is rendered otherwise than before the answer"
+    NO_STOP = "nothing that generation stops at follows the answer"
+    SPLIT = "split into several tokens"
+    BEYOND = "beyond the embedding"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`what`: the part of the row, the token, or the end of the text that it is about."""
+
+    kind: Kind
+    what: str
+
+
+@dataclass(frozen=True)
+class Look:
+    """Looks at rows. `stops` are the tokens that generation stops at, `embedding` the rows of the model's
+    embedding, None where they are not known."""
+
+    tokenizer: TokenizerFiles
+    stops: frozenset[str]
+    embedding: int | None = None
+
+    def is_chat(self, row: Mapping[str, Any]) -> bool:
+        """Whether a row in TRL's columns goes through the chat template."""
+        return self.tokenizer.is_template and any(True for _ in _chats(row))
+
+    def findings(self, row: Mapping[str, Any]) -> list[Finding]:
+        """What is found in a row in TRL's columns, each thing once. Raises `CannotRender`."""
+        found: list[Finding] = []
+        texts = _plain(row)
+        for chat in _chats(row) if self.tokenizer.is_template else ():
+            head, whole = _rendered(chat, self.tokenizer)
+            found += self._chat(chat, head, whole)
+            texts.append(whole)
+        return list(dict.fromkeys([*found, *self._beyond(texts)]))
+
+    def _chat(self, chat: _Chat, head: str, whole: str) -> Iterator[Finding]:
+        left_out, masked = _masked(whole, chat)
+        yield from (Finding(Kind.LEFT_OUT, what) for what in left_out)
+        if chat.answer:
+            if not self._is_prefix(head, whole):
+                yield Finding(Kind.NOT_PREFIX, head[-30:])
+            after = masked.rpartition(MASK)[2]
+            if not any(stop in after or _ends_with(chat.answer, stop) for stop in self.stops):
+                yield Finding(Kind.NO_STOP, after[-40:])
+        yield from (Finding(Kind.SPLIT, mark) for mark in self._split(masked))
+
+    def _is_prefix(self, head: str, whole: str) -> bool:
+        """Whether the tokens of `head` begin those of `whole`: tokens may merge where the answer begins."""
+        if not whole.startswith(head):
+            return False
+        if not head or not self.tokenizer.can_count or head.endswith(tuple(self.tokenizer.tokens)):
+            return True
+        begin, ids = self.tokenizer.ids([head, whole], special=False)
+        return ids[: len(begin)] == begin
+
+    def _split(self, text: str) -> Iterator[str]:
+        if self.tokenizer.can_count:
+            yield from (mark for mark in marks_in(text) if self.tokenizer.token_id(mark) is None)
+
+    def _beyond(self, texts: Sequence[str]) -> Iterator[Finding]:
+        if self.embedding is None or not self.tokenizer.can_count:
+            return
+        for ids in self.tokenizer.ids(texts, special=False):
+            for token_id in sorted({one for one in ids if one >= self.embedding}):
+                yield Finding(Kind.BEYOND, self.tokenizer.token(token_id) or str(token_id))
+
+
+@dataclass(frozen=True)
+class _Chat:
+    """One sequence of a row: what comes in, and the turns that are learned."""
+
+    prompt: Messages
+    answer: Messages
+    tools: Sequence[Any] | None
+    kwargs: Mapping[str, Any] | None
+
+
+def marks_in(text: str) -> list[str]:
+    """What reads like special tokens in the text of a template, each once."""
+    return list(dict.fromkeys(_MARK.findall(text)))
+
+
+def render_row(row: Mapping[str, Any], tokenizer: TokenizerFiles) -> None:
+    """Renders the chats of a row in TRL's columns. Raises `CannotRender`."""
+    for chat in _chats(row):
+        _rendered(chat, tokenizer)
+
+
+def _rendered(chat: _Chat, tokenizer: TokenizerFiles) -> tuple[str, str]:
+    """What generation of the answer begins with, and the whole text."""
+    given: dict[str, Any] = {"tools": chat.tools, "kwargs": chat.kwargs}
+    head = tokenizer.render(chat.prompt, prompt=True, **given) if chat.prompt else ""
+    messages = [*chat.prompt, *chat.answer]
+    whole = tokenizer.render(messages, **given) if chat.answer else head
+    if any(isinstance(m.get("content"), list) and str(m["content"]) in whole for m in messages):
+        raise CannotRender('a "content" that is a list of parts gets into the text as Python', own=False)
+    return head, whole
+
+
+def _chats(row: Mapping[str, Any]) -> Iterator[_Chat]:
+    """The chats of a row; of a conversation the answer is its last turn."""
+    tools = row.get("tools")
+    tools, kwargs = json.loads(tools) if isinstance(tools, str) else tools, row.get("chat_template_kwargs")
+    messages = row.get("messages")
+    if isinstance(messages, list) and messages:
+        learned = len(messages) - (messages[-1].get("role") == "assistant")
+        yield _Chat(messages[:learned], messages[learned:], tools, kwargs)
+    prompt = row.get("prompt")
+    answers = [row[name] for name in ANSWERS if isinstance(row.get(name), list)]
+    if isinstance(prompt, list):
+        yield from (_Chat(prompt, answer, tools, kwargs) for answer in answers or [[]])
+
+
+def _plain(row: Mapping[str, Any]) -> list[str]:
+    """The texts of a row that goes through no template."""
+    found = (row.get(name) for name in ("text", "prompt", *ANSWERS))
+    return [text for text in found if isinstance(text, str)]
+
+
+def _masked(text: str, chat: _Chat) -> tuple[list[str], str]:
+    """The parts of a chat that are not in `text`, and what is left of it when the others are taken out.
+
+    The longest are looked for first and each is found in a place of its own, so that none counts as found
+    because another one contains it.
+    """
+    left_out: list[str] = []
+    for what, piece in sorted(_pieces(chat), key=lambda part: -len(part[1])):
+        found = next((form for form in _forms(piece) if form in text), None)
+        if found is None:
+            left_out.append(what)
+        else:
+            text = text.replace(found, MASK, 1)
+    return list(dict.fromkeys(left_out)), text
+
+
+def _forms(piece: str) -> tuple[str, ...]:
+    """How a template may write a text: as it is, or within JSON."""
+    return (piece, json.dumps(piece, ensure_ascii=False)[1:-1], json.dumps(piece)[1:-1])
+
+
+def _pieces(chat: _Chat) -> Iterator[tuple[str, str]]:
+    """The texts of a chat that the model should read or learn, each with what it is."""
+    for tool in chat.tools or ():
+        function = tool.get("function", tool) if isinstance(tool, Mapping) else {}
+        yield from _texts("the tools", function.get("name"), function.get("description"))
+    for message in chat.prompt:
+        yield from _of_message(message, "an earlier answer", "earlier turns'")
+    for message in chat.answer:
+        yield from _of_message(message, "the answer", "the answer's")
+
+
+def _of_message(message: Mapping[str, Any], answer: str, whose: str) -> Iterator[tuple[str, str]]:
+    role = str(message.get("role"))
+    thoughts = [message.get(key) for key in ("reasoning_content", "reasoning", "thinking")]
+    for text in _contents(message.get("content")):
+        if role != "assistant":
+            yield from _texts(_NAMES.get(role, "the results of tools"), text)
+            continue
+        thoughts += _THOUGHT.findall(text)
+        yield from _texts(answer, *_THOUGHT.sub(MASK, text).split(MASK))
+    yield from _texts(f"{whose} thoughts (<think>…</think>)", *thoughts)
+    for call in message.get("tool_calls") or ():
+        function = call.get("function", call)
+        yield from _texts(f"{whose} tool calls", function.get("name"), *_leaves(function.get("arguments")))
+
+
+_NAMES = {"system": "the system prompt", "developer": "the system prompt", "user": "the user's words"}
+
+
+def _texts(what: str, *texts: Any) -> Iterator[tuple[str, str]]:
+    yield from ((what, text.strip()) for text in texts if isinstance(text, str) and text.strip())
+
+
+def _contents(content: Any) -> list[str]:
+    """The texts of a message's content, which may be a list of parts."""
+    if isinstance(content, str):
+        return [content]
+    parts = content if isinstance(content, list) else ()
+    return [part["text"] for part in parts if isinstance(part, Mapping) and isinstance(part.get("text"), str)]
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """The strings in the arguments of a call, which may be JSON text."""
+    if isinstance(value, str):
+        try:
+            yield from _strings(json.loads(value))
+        except ValueError:
+            yield value
+    else:
+        yield from _strings(value)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _strings(one)
+
+
+def _ends_with(answer: Messages, stop: str) -> bool:
+    contents = _contents(answer[-1].get("content"))
+    return bool(contents) and contents[-1].rstrip().endswith(stop)

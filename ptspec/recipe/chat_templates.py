@@ -1,0 +1,64 @@
+"""Chat templates by name: ChatML, and those that TRL ships. Reads TRL's files without importing it."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+TRAINING = "_training"
+"""Ends the name of a template of TRL's that marks what the assistant says: a twin of the one without."""
+
+_CODE = re.compile(r"\{\{|\{%")
+
+CHATML = """\
+{%- for message in messages -%}
+    {{- '<|im_start|>' + message['role'] + '\\n' -}}
+    {%- if message['role'] == 'assistant' -%}
+        {%- generation -%}
+        {{- (message['content'] or '') + '<|im_end|>' -}}
+        {%- endgeneration -%}
+    {%- else -%}
+        {{- (message['content'] or '') + '<|im_end|>' -}}
+    {%- endif -%}
+    {{- '\\n' -}}
+{%- endfor -%}
+{%- if add_generation_prompt -%}
+    {{- '<|im_start|>assistant\\n' -}}
+{%- endif -%}
+"""
+
+
+def template_names() -> list[str]:
+    """The names that a recipe may give for a template."""
+    return ["chatml", *sorted(name for name in _shipped() if not name.endswith(TRAINING))]
+
+
+def named_template(name: str) -> str | None:
+    """The text of the template called `name`, or None where there is none of that name."""
+    if name == "chatml":
+        return CHATML
+    file = None if name.endswith(TRAINING) else _shipped().get(name)
+    return None if file is None else file.read_text("utf-8")
+
+
+def is_inline(text: str) -> bool:
+    """Whether `text` is a template itself, not the name of one."""
+    return _CODE.search(text) is not None
+
+
+def has_training_twin(template: str) -> bool:
+    """Whether TRL replaces `template` by one with {% generation %} where a config asks for
+    `assistant_only_loss`."""
+    files = _shipped()
+    twins = (files[name] for name in files if name + TRAINING in files)
+    return any(file.read_text("utf-8") == template for file in twins)
+
+
+@cache
+def _shipped() -> dict[str, Path]:
+    spec = find_spec("trl")
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    found = (file for folder in folders for file in (Path(folder) / "chat_templates").glob("*.jinja"))
+    return {file.stem: file for file in found}
