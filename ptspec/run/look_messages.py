@@ -29,6 +29,15 @@ def finding_message(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
             )
             hint = "the answer is learned from where the two differ; another template may render both alike"
             return Diagnostic("prompt-not-prefix", message, None, at, hint, severity=WARNING)
+        case Kind.EMPTY_THOUGHT:
+            message = (
+                f"{who}: the chat template puts an empty thought ({what!r}) before the answer of this row"
+            )
+            hint = (
+                "the model learns to answer without a thought; rows with thoughts keep them, and "
+                '"chat_template_kwargs": {"enable_thinking": false} in the rows makes generation begin so too'
+            )
+            return Diagnostic("empty-thought-learned", message, None, at, hint, severity=WARNING)
         case Kind.NO_STOP:
             after = f"{what!r} follows it" if what.strip() else "nothing follows it"
             message = f"{who}: the answer of this row ends with no token that generation stops at ({after})"

@@ -16,6 +16,8 @@ from ptspec.data.tokens.template import TokenizerFiles
 ANSWERS = ("completion", "chosen", "rejected")
 MASK = "\0"
 
+_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
+_THINK = re.compile(r"</?think>")
 _THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _MARK = re.compile(r"<\|[^|<>\s]+\|?>|<[^|<>\s]+\|>|<｜[^｜<>]+｜>|<(?:start|end)_of_\w+>|<[A-Z_]+_TOKEN>")
 """What reads like a special token: <|im_start|>, <｜User｜>, <start_of_turn>, <turn|>, <EOS_TOKEN>."""
@@ -24,6 +26,7 @@ _MARK = re.compile(r"<\|[^|<>\s]+\|?>|<[^|<>\s]+\|>|<｜[^｜<>]+｜>|<(?:start|
 class Kind(Enum):
     LEFT_OUT = "left out"
     NOT_PREFIX = "the prompt alone is rendered otherwise than before the answer"
+    EMPTY_THOUGHT = "the template puts an empty thought before the answer"
     NO_STOP = "nothing that generation stops at follows the answer"
     SPLIT = "split into several tokens"
     BEYOND = "beyond the embedding"
@@ -66,6 +69,8 @@ class Look:
         if chat.answer:
             if not self._is_prefix(head, whole):
                 yield Finding(Kind.NOT_PREFIX, head[-30:])
+            elif thought := _empty_thought(chat.answer, whole[len(head) :]):
+                yield Finding(Kind.EMPTY_THOUGHT, thought)
             after = masked.rpartition(MASK)[2]
             if not any(stop in after or _ends_with(chat.answer, stop) for stop in self.stops):
                 yield Finding(Kind.NO_STOP, after[-40:])
@@ -178,7 +183,7 @@ def _pieces(chat: _Chat) -> Iterator[tuple[str, str]]:
 
 def _of_message(message: Mapping[str, Any], answer: str, whose: str) -> Iterator[tuple[str, str]]:
     role = str(message.get("role"))
-    thoughts = [message.get(key) for key in ("reasoning_content", "reasoning", "thinking")]
+    thoughts = [message.get(key) for key in _THOUGHT_KEYS]
     for text in _contents(message.get("content")):
         if role != "assistant":
             yield from _texts(_NAMES.get(role, "the results of tools"), text)
@@ -223,6 +228,15 @@ def _strings(value: Any) -> Iterator[str]:
     elif isinstance(value, Mapping | list):
         for one in value.values() if isinstance(value, Mapping) else value:
             yield from _strings(one)
+
+
+def _empty_thought(answer: Messages, learned: str) -> str | None:
+    """Thinking marks that stand before the answer in what is learned, and that no message holds."""
+    contents = [text for message in answer for text in _contents(message.get("content"))]
+    if any("think>" in text for text in contents) or any(key in m for m in answer for key in _THOUGHT_KEYS):
+        return None
+    before = learned.partition(contents[0].strip())[0].strip() if contents and contents[0].strip() else ""
+    return before if _THINK.search(before) else None
 
 
 def _ends_with(answer: Messages, stop: str) -> bool:

@@ -66,7 +66,8 @@ def look(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ENDS)
 def test_a_plain_row_is_told_only_of_what_its_template_does(look, name):
-    odd = {"glm4moe": {Kind.NO_STOP}}
+    odd = {"glm4moe": {Kind.NO_STOP, Kind.EMPTY_THOUGHT}}
+    odd |= {name: {Kind.EMPTY_THOUGHT} for name in ("qwen3", "qwen3_5_think")}
     thinking = {Kind.NOT_PREFIX}
     odd |= dict.fromkeys(("deepseek_r1_distill", "deepseekv3", "nemotron_3_nano"), thinking)
     assert look(name, PLAIN) == odd.get(name, set())
@@ -100,7 +101,6 @@ def test_what_a_template_leaves_out_is_found(look, name, row, expected):
         ("gptoss", CALL),
         ("gemma3", SYSTEM),
         ("phi3", SYSTEM),
-        ("qwen3", SYSTEM),
         ("llama3", SYSTEM),
         ("qwen3", {**PLAIN, "chat_template_kwargs": {"enable_thinking": False}}),
     ],
