@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ptspec.evaluation.compare import Judgement
     from ptspec.evaluation.comparison import Comparison
     from ptspec.evaluation.measurement import Measurement
+    from ptspec.evaluation.request import EvaluationRequest
+    from ptspec.evaluation.targets import Target
     from ptspec.events import Listener
-    from ptspec.run.appraise import Question
-    from ptspec.run.targets import Target
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def eval(
     allow_code: AllowCode = False,
 ) -> None:
     """Measure runs, stages, adapters or models, or compare them."""
+    from ptspec.evaluation.request import appraise, ask, write
     from ptspec.events import EvaluationStarted, Event
     from ptspec.report.tables import progress_text
-    from ptspec.run.appraise import appraise, ask, write
 
     screen = sys.stderr  # what libraries write there while models are loaded is not shown
 
@@ -113,11 +113,11 @@ def _must_go_together(
         raise InputError(Diagnostic("wrong-usage", f"{alone[0]} has nothing to work on here", hint=hint))
 
 
-def _compare(question: Question, listen: Listener, asked: Asked, format: EvalFormat) -> None:
+def _compare(question: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat) -> None:
     """All is computed before the first file is written."""
     from ptspec.evaluation.compare import biggest_changes, compare, prompts_of
+    from ptspec.evaluation.request import write
     from ptspec.report.changes import telling_metric
-    from ptspec.run.appraise import write
 
     measured, said = _measured(question, listen, asked.judge)
     found = compare(measured, judgement=said, prompts=asked.prompts, by=asked.by)
@@ -138,16 +138,16 @@ def _compare(question: Question, listen: Listener, asked: Asked, format: EvalFor
 
 
 def _measured(
-    question: Question, listen: Listener, judge: str | None
+    question: EvaluationRequest, listen: Listener, judge: str | None
 ) -> tuple[list[Measurement], Judgement | None]:
     """The measurements, and what the judge says of them. torch is loaded only where something needs it."""
-    from ptspec.run.appraise import appraise, judge_name
+    from ptspec.evaluation.request import appraise, judge_name
 
     name = judge_name(question.targets, judge)
     with _quiet(name is not None or question.held is not None):
         if name is None:
             return appraise(question, listen), None
-        from ptspec.run.referee import choose, judgement
+        from ptspec.evaluation.choose_judge import choose, judgement
 
         chosen = choose(question.targets, name, question.allow_code)
         measured = appraise(question, listen)
@@ -160,7 +160,7 @@ def _quiet(heavy: bool) -> Iterator[None]:
     if not heavy:
         yield
         return
-    from ptspec.run.noise import into_log, quiet_environment
+    from ptspec.library_output import into_log, quiet_environment
 
     quiet_environment()
     with into_log(Path(os.devnull)):
@@ -174,9 +174,9 @@ def _text(found: Comparison, measured: Sequence[Measurement]) -> str:
 
 
 def _write(found: Comparison, measured: Sequence[Measurement], output: Path, command: str) -> None:
+    from ptspec.evaluation.request import COMPARISON
     from ptspec.report.html.write import write_comparison_report
-    from ptspec.run.appraise import COMPARISON
-    from ptspec.run.artifact import whole_file
+    from ptspec.store.files import whole_file
 
     output.mkdir(parents=True, exist_ok=True)
     with whole_file(output / COMPARISON) as file:

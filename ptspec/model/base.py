@@ -19,7 +19,7 @@ from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device
 from ptspec.model.vocabulary import grow
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.run.pickles import refuse_pickles
+from ptspec.store.safetensors_only import refuse_pickles
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
 NF4 = {

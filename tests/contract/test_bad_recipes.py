@@ -104,7 +104,7 @@ def reached(module: str) -> set[str]:
 
 
 def test_each_code_that_validate_can_tell_has_a_case():
-    told_by = {code: name for name in reached("ptspec.run.preflight") for code in codes_of(MODULES[name])}
+    told_by = {code: name for name in reached("ptspec.checks.preflight") for code in codes_of(MODULES[name])}
     text = "".join((case / "expected.txt").read_text("utf-8") for case in CASES)
     shown = set(re.findall(r"(?:error|warning)\[([a-z0-9-]+)\]", text))
     assert told_by.keys() - shown - ELSEWHERE.keys() == set()

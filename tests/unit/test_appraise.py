@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ptspec.diagnostics import InputError
-from ptspec.run.appraise import ask
-from ptspec.run.manifest import MANIFEST
+from ptspec.evaluation.request import ask
+from ptspec.store.manifest import MANIFEST
 
 ROOT = Path(__file__).parent.parent.parent
 STAGES = (("sft", "sft"), ("rm", "reward"))

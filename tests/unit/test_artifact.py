@@ -8,8 +8,9 @@ import textwrap
 import pytest
 
 from ptspec.diagnostics import InputError
-from ptspec.run.artifact import open_artifact, publish, recover, strip_pickles, whole_file, write_json
-from ptspec.run.lock import lock
+from ptspec.store.files import whole_file, write_json
+from ptspec.store.lock import lock
+from ptspec.store.stage_folder import open_artifact, publish, recover, strip_pickles
 
 
 def names(folder):
@@ -64,7 +65,7 @@ def test_adapter_model_or_neither(tmp_path):
 def test_a_folder_has_one_writer_and_a_dead_one_does_not_count(tmp_path):
     holder = textwrap.dedent(f"""
         import sys, pathlib
-        from ptspec.run.lock import lock
+        from ptspec.store.lock import lock
         with lock(pathlib.Path({str(tmp_path)!r})):
             print("held", flush=True)
             sys.stdin.readline()

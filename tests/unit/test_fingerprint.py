@@ -17,7 +17,7 @@ from ptspec.recipe.plan import (
     Stage,
     TrackingSpec,
 )
-from ptspec.run.fingerprint import Hashes, changes, digest, ingredients
+from ptspec.store.fingerprint import Hashes, changes, digest, ingredients
 
 
 @pytest.fixture

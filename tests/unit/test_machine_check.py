@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ptspec.checks.preflight import preflight
 from ptspec.cli import main
 from ptspec.diagnostics import Severity
-from ptspec.run.preflight import preflight
 
 ROOT = Path(__file__).parent.parent.parent
 

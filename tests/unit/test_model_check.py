@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ptspec.checks.preflight import preflight
 from ptspec.data.tokens.template import read_tokenizer
 from ptspec.recipe import targets
 from ptspec.recipe.shape import NoShape, read_header, read_shape
-from ptspec.run.preflight import preflight
 
 ROOT = Path(__file__).parent.parent.parent
 BASE = ROOT / "data" / "base_model"

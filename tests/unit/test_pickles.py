@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from ptspec.diagnostics import InputError
 from ptspec.model.adapters import attach
 from ptspec.recipe.resolve import read_recipe
-from ptspec.run.artifact import open_artifact
-from ptspec.run.pickles import pickled_weights, refuse_pickles, way_out
+from ptspec.store.safetensors_only import pickled_weights, refuse_pickles, way_out
+from ptspec.store.stage_folder import open_artifact
 
 BASE = Path(__file__).parents[2] / "data" / "base_model"
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from ptspec.diagnostics import InputError, StageError
+from ptspec.evaluation.choose_judge import choose, judgement
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
+from ptspec.evaluation.request import judge_name
+from ptspec.evaluation.targets import Target
 from ptspec.recipe.plan import AdapterSpec
-from ptspec.run.appraise import judge_name
-from ptspec.run.referee import choose, judgement
-from ptspec.run.targets import Target
 
 JUDGE = "def shorter(prompts, a, b):\n    return [float(len(x) < len(y)) for x, y in zip(a, b)]\n"
 SETTINGS = Settings(seed=1, max_new_tokens=8, preference_reference=None, chat=True)

@@ -12,10 +12,10 @@ import pytest
 from small import ROOT
 
 from ptspec import methods
+from ptspec.checks.preflight import preflight
 from ptspec.cli import main
 from ptspec.data.layouts.table import LAYOUTS
-from ptspec.run.preflight import preflight
-from ptspec.run.starter import AFTER_SFT, CHAINS, starter
+from ptspec.starter.recipe import AFTER_SFT, CHAINS, starter
 
 VALUES = {
     "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],

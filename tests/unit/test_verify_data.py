@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ptspec.data.readers.scan import content_hash
-from ptspec.recipe.places import Places
+from ptspec.recipe.paths import Places
 from ptspec.recipe.resolve import load_plan
-from ptspec.run.verify import _source
+from ptspec.store.verify import _source
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ptspec.data.tokens.lengths import Row
-from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.effective_config import EffectiveConfig
 
 
 class Truncation(Enum):
@@ -57,7 +57,7 @@ class Cuts:
         return self.rows - self.count(Truncation.DROPPED)
 
 
-def limit(settings: Settings) -> int | None:
+def limit(settings: EffectiveConfig) -> int | None:
     """The length at which the stage's trainer cuts; None where it cuts nothing."""
     if settings.stage.method.online or settings.value("packing"):
         return None
@@ -65,7 +65,7 @@ def limit(settings: Settings) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def cuts(rows: Iterable[Row], settings: Settings) -> Cuts:
+def cuts(rows: Iterable[Row], settings: EffectiveConfig) -> Cuts:
     """What the stage's trainer does to `rows`."""
     most = limit(settings)
     fate = _RULES.get(settings.stage.method.name, _sft)

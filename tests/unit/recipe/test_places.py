@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from small import ROOT
 
-from ptspec.recipe.places import Places, from_home, is_folder
+from ptspec.recipe.paths import Places, from_home, is_folder
 from ptspec.recipe.resolve import read_recipe
 
 LONG = "a" * 300

@@ -1,0 +1,58 @@
+"""The hub's local cache: which commit of a repository was loaded last, and which files of it are there."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+MODEL, DATASET = "model", "dataset"
+"""Kinds of repository, in the hub's own words."""
+
+INDEX = "model.safetensors.index.json"
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
+
+
+def commit(repository: str, revision: str | None, kind: str = MODEL) -> str | None:
+    """The commit hash that `revision` (None: main) of `repository` stood for when it was last loaded; None
+    where it never was."""
+    wanted = revision or "main"
+    if _COMMIT.fullmatch(wanted):
+        return wanted
+    try:
+        found = (_folder(repository, kind) / "refs" / wanted).read_text("utf-8").strip()
+    except (OSError, ValueError):
+        return None
+    return found if _COMMIT.fullmatch(found) else None
+
+
+def snapshot(repository: str, revision: str | None, kind: str = MODEL) -> Path | None:
+    """The folder with the cached files of `revision`; None where there is none."""
+    found = commit(repository, revision, kind)
+    folder = _folder(repository, kind) / "snapshots" / found if found else None
+    return folder if folder is not None and folder.is_dir() else None
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether a model or an adapter can be loaded from the snapshot `folder`: config and all weights."""
+    has_config = any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
+    return has_config and has_weights(folder)
+
+
+def has_weights(folder: Path) -> bool:
+    """Whether the weights are there: of a sharded model every file that its index lists."""
+    if any((folder / name).is_file() for name in _WEIGHTS):
+        return True
+    try:
+        listed = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return all((folder / name).is_file() for name in set(listed))
+
+
+def _folder(repository: str, kind: str) -> Path:
+    from huggingface_hub import constants
+    from huggingface_hub.file_download import repo_folder_name
+
+    return Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=repository, repo_type=kind)
