@@ -124,7 +124,7 @@ class Bench:
         hashes = Hashes(plan)
         with EventLog(output) as events, watched(clock) as trainings:
             clock.timed("hashes", lambda: (hashes.model(), [hashes.source(name) for name in plan.data]))()
-            stage_trainer = self._maker(plan, hashes, events)
+            stage_trainer = self._stage_trainer(plan, hashes, events)
             for stage in plan.stages:
                 folder = output / stage.name
                 stage_trainer.make(stage, folder, None)
@@ -134,7 +134,7 @@ class Bench:
     def bare(self, output: Path) -> float:
         """TRL's trainers alone; the incoming policy of a stage is that of the run with everything."""
         plan, spent = replace(self.plan, output=output), 0.0
-        stage_trainer = self._maker(plan, Hashes(plan), lambda event: None)
+        stage_trainer = self._stage_trainer(plan, Hashes(plan), lambda event: None)
         for name in plan.data:
             stage_trainer.hashes.source(name)
         for stage in plan.stages:
@@ -152,7 +152,7 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder, into_log(Path(folder) / "log"):
             Bench(replace(self.plan, stages=few)).surviving(Path(folder))
 
-    def _maker(self, plan: Plan, hashes: Hashes, listener: Callable[[Any], None]) -> StageTrainer:
+    def _stage_trainer(self, plan: Plan, hashes: Hashes, listener: Callable[[Any], None]) -> StageTrainer:
         from ptspec.model.device import find_device
         from ptspec.model.model_cache import Bases
 

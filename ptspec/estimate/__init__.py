@@ -1,1 +1,1 @@
-"""Arithmetic on a plan: adapters, steps, memory, disk. Knows shapes and settings; loads nothing."""
+"""Arithmetic on a plan: rows, adapters, steps, memory, disk. Reads data and shapes; loads no model."""

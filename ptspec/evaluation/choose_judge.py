@@ -94,8 +94,8 @@ def _function(text: str, allow_code: bool) -> Chosen:
 
 
 def judgement(chosen: Chosen, measured: Sequence[Measurement]) -> Judgement:
-    """What the judge says of each later model against the first. A judge that fails or is down is a fault of
-    the question: `InputError`, and nothing has been written."""
+    """What the judge says of each later model against the first. A judge that fails or is down is an error of
+    the request: `InputError`, and nothing has been written."""
     first = measured[0]
     referee = Referee(chosen.name, chosen.make(not first.settings.conversational))
     before = counted(referee.judge)

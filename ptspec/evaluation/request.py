@@ -45,7 +45,7 @@ class EvaluationRequest:
     allow_code: bool = False
 
 
-def ask(
+def make_request(
     paths: Sequence[str],
     data: Path | None,
     compare: bool,
@@ -54,7 +54,7 @@ def ask(
     allow_code: bool = False,
     prompts: int | None = None,
 ) -> EvaluationRequest:
-    """The question in `pt eval`'s options. Raises `InputError` before anything is loaded."""
+    """What `pt eval`'s options ask for. Raises `InputError` before anything is loaded."""
     asked = last_of_each(paths) if compare else targets(paths)
     if data is not None:
         _must_be_measurable(data)
@@ -105,20 +105,20 @@ def judge_name(asked: Sequence[Target], name: str | None) -> str | None:
     return None if name == "none" else name
 
 
-def appraise(question: EvaluationRequest, listener: Listener) -> list[Measurement]:
+def evaluate_targets(request: EvaluationRequest, listener: Listener) -> list[Measurement]:
     """The measurements asked for, stored or made now, in the order of the targets. Writes nothing."""
-    if question.held is None:
-        return [stored_measurement(target) for target in question.targets]
-    return measure_all(question.targets, question.held, listener, question.allow_code)
+    if request.held is None:
+        return [stored_measurement(target) for target in request.targets]
+    return measure_all(request.targets, request.held, listener, request.allow_code)
 
 
-def write(question: EvaluationRequest, measured: Sequence[Measurement]) -> None:
-    """The files of the evaluations, where the question says; nowhere where it does not."""
-    if (output := question.output) is None:
+def write(request: EvaluationRequest, measured: Sequence[Measurement]) -> None:
+    """The files of the evaluations, where the request says; nowhere where it does not."""
+    if (output := request.output) is None:
         return
     from ptspec.evaluation.files import write_evaluation
 
-    samples = question.held.spec.samples if question.held else EvaluationSpec.samples
+    samples = request.held.spec.samples if request.held else EvaluationSpec.samples
     names = folder_names([measurement.name for measurement in measured])
     for index, measurement in enumerate(measured):
         folder = output if len(measured) == 1 else output / names[index]

@@ -20,6 +20,8 @@ MARK = ".fingerprint"
 
 
 class ReuseState(Enum):
+    """What becomes of a stage that lies in the output folder."""
+
     NEW = "new"
     REUSED = "reused"
     AGAIN = "trained again"

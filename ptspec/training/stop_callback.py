@@ -10,7 +10,7 @@ from ptspec.training.stop_request import StopRequest
 
 
 class Stopping(TrainerCallback):  # type: ignore[misc]
-    """Saves and stops after the step in which the wish came."""
+    """Saves and stops after the step during which a stop was requested."""
 
     def __init__(self, stop_request: StopRequest) -> None:
         self.stop_request = stop_request

@@ -1,4 +1,4 @@
-"""Whether somebody wants the run to end. Loads no torch, so that it can listen from a run's first moment."""
+"""Stop requests: SIGINT, SIGTERM, --max-time. Loads no torch: it listens from a run's first moment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether somebody wants the run to end, and why. A second signal is not caught."""
+    """Whether the run is to stop, and why. A second signal is not caught."""
 
     def __init__(self, deadline: float | None = None) -> None:
         self.deadline = deadline

@@ -91,8 +91,8 @@ class Trained:
 def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     """Trains `job.stage` and saves its policy in `job.folder`; goes on from a checkpoint there, if one is.
 
-    Raises `Interrupted` when `wish` ended it early, its progress saved, and `StageError` for whatever fails,
-    the steps before that saved where they can be; `OutOfMemory` is one.
+    Raises `Interrupted` when `stop_request` ended it early, its progress saved, and `StageError` for whatever
+    fails, the steps before that saved where they can be; `OutOfMemory` is one.
     """
     with tracked(job.watched):
         return _train(job, listener, stop_request)

@@ -34,7 +34,7 @@ ELSEWHERE = {
     "mixed-types": "tests/unit/test_exact_json.py",
     "no-such-dataset": "tests/unit/test_hub_reader.py",
     "not-writable": "tests/unit/test_cli.py",
-    "pickled-weights": "tests/unit/test_pickles.py",
+    "pickled-weights": "tests/unit/store/test_safetensors_only.py",
     "unknown-config": "tests/unit/test_hub_reader.py",
     "unreadable-dataset": "tests/unit/test_hub_reader.py",
     "wrong-judgement": "tests/unit/test_rewards_checked.py",

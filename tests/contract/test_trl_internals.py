@@ -74,7 +74,7 @@ def test_prompts_are_shuffled_by_a_generator_that_goes_on_from_epoch_to_epoch():
 
 
 def test_what_is_hooked_into_in_the_trainer_of_transformers():
-    """`training.checkpoint_callback` moves checkpoints, `training.nonfinite_guard` hears losses, gradients."""
+    """`checkpoint_callback` moves checkpoints, `nonfinite_guard` hears losses and gradients."""
     save = inspect.getsource(Trainer._save_checkpoint)
     assert "run_dir = self._get_output_dir(trial=trial)" in save
     epoch = inspect.getsource(Trainer._run_epoch)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ptspec.checks.manifest import read_again
 from ptspec.diagnostics import PtError
-from ptspec.evaluation.request import ask, held_out, stored_measurement
+from ptspec.evaluation.request import held_out, make_request, stored_measurement
 from ptspec.evaluation.targets import last_of_each, targets
 from ptspec.model import probes
 from ptspec.report.html.write import write_run_report
@@ -112,7 +112,7 @@ COMMANDS = {
     "run": again,
     "eval": evaluation,
     "eval --data": lambda run: held_out(run.parent / "rows.jsonl", None, None, targets([str(run)])[-1]),
-    "eval --compare": lambda run: ask([f"{run}/sft", f"{run}/dpo"], None, True, None, None),
+    "eval --compare": lambda run: make_request([f"{run}/sft", f"{run}/dpo"], None, True, None, None),
     "export, chat": lambda run: last_of_each([str(run)]),
     "hand-over": lambda run: probes.load(run / "dpo"),
 }

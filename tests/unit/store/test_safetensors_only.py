@@ -21,7 +21,7 @@ from ptspec.recipe.resolve import read_recipe
 from ptspec.store.safetensors_only import pickled_weights, refuse_pickles, way_out
 from ptspec.store.stage_folder import open_artifact
 
-BASE = Path(__file__).parents[2] / "data" / "base_model"
+BASE = Path(__file__).parents[3] / "data" / "base_model"
 
 
 class Bomb:

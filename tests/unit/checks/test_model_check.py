@@ -13,7 +13,7 @@ from ptspec.data.tokens.template import read_tokenizer
 from ptspec.recipe import targets
 from ptspec.recipe.shape import NoShape, read_header, read_shape
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 BASE = ROOT / "data" / "base_model"
 
 

@@ -11,7 +11,7 @@ from ptspec.checks.preflight import preflight
 from ptspec.cli import main
 from ptspec.diagnostics import Severity
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture

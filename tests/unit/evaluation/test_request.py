@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from ptspec.diagnostics import InputError
-from ptspec.evaluation.request import ask
+from ptspec.evaluation.request import make_request
 from ptspec.store.manifest import MANIFEST
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[3]
 STAGES = (("sft", "sft"), ("rm", "reward"))
 
 
@@ -35,7 +35,7 @@ def run(tmp_path):
 
 
 def question(run, *paths, compare=False, output=None):
-    return ask([str(run / path) for path in paths], run / "held.jsonl", compare, output, None)
+    return make_request([str(run / path) for path in paths], run / "held.jsonl", compare, output, None)
 
 
 def test_a_reward_model_answers_no_prompts(run):
@@ -48,7 +48,7 @@ def test_a_reward_model_answers_no_prompts(run):
 
 def test_what_was_not_evaluated_needs_data(run):
     with pytest.raises(InputError, match="sft has no evaluation of its own"):
-        ask([str(run / "out/sft")], None, False, None, None)
+        make_request([str(run / "out/sft")], None, False, None, None)
 
 
 def test_an_output_with_something_else_is_refused(run):
