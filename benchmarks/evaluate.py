@@ -87,9 +87,9 @@ def whole_commands(targets: list[str], rounds: int) -> None:
 def in_one_process(targets: list[str], rounds: int) -> None:
     """Imports apart: the base loaded once, and the batches."""
     from ptspec.evaluation import batching, generation, likelihood
-    from ptspec.model.bases import Bases
-    from ptspec.run.appraise import held_out, measure_all
-    from ptspec.run.targets import targets as resolve
+    from ptspec.evaluation.request import held_out, measure_all
+    from ptspec.evaluation.targets import targets as resolve
+    from ptspec.model.model_cache import Bases
 
     found = resolve(targets)
     held = held_out(DATA, 48, None, found[0])

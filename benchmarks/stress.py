@@ -171,7 +171,7 @@ def _run_here(arguments: list[str]) -> int:
 
 def load_libraries() -> None:
     """What a run imports, once."""
-    from ptspec.run.noise import quiet_environment
+    from ptspec.library_output import quiet_environment
 
     os.environ |= {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     quiet_environment()

@@ -25,19 +25,19 @@ from typing import Any
 
 from transformers import PrinterCallback
 
+from ptspec.checks.preflight import preflight
+from ptspec.library_output import into_log, quiet_environment
 from ptspec.recipe.plan import Plan, Stage
-from ptspec.run.fingerprint import Hashes, hash_folder
-from ptspec.run.making import Maker
-from ptspec.run.manifest import EventLog
-from ptspec.run.noise import into_log, quiet_environment
 from ptspec.run.options import Options
-from ptspec.run.preflight import preflight
+from ptspec.run.train_stage import StageTrainer
+from ptspec.store.event_log import EventLog
+from ptspec.store.fingerprint import Hashes, hash_folder
 from ptspec.training import train as training
-from ptspec.training.finite import Finite
-from ptspec.training.listen import Progress
-from ptspec.training.saving import Saving
-from ptspec.training.stop import Stopping
-from ptspec.training.wish import Wish
+from ptspec.training.checkpoint_callback import Saving
+from ptspec.training.nonfinite_guard import Finite
+from ptspec.training.progress import Progress
+from ptspec.training.stop_callback import Stopping
+from ptspec.training.stop_request import StopRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 BOUND = 0.03
@@ -124,21 +124,21 @@ class Bench:
         hashes = Hashes(plan)
         with EventLog(output) as events, watched(clock) as trainings:
             clock.timed("hashes", lambda: (hashes.model(), [hashes.source(name) for name in plan.data]))()
-            maker = self._maker(plan, hashes, events)
+            stage_trainer = self._stage_trainer(plan, hashes, events)
             for stage in plan.stages:
                 folder = output / stage.name
-                maker.make(stage, folder, None)
+                stage_trainer.make(stage, folder, None)
                 clock.timed("hashes", hash_folder)(folder)
         return clock, sum(trainings) + clock.spent["hashes"]
 
     def bare(self, output: Path) -> float:
         """TRL's trainers alone; the incoming policy of a stage is that of the run with everything."""
         plan, spent = replace(self.plan, output=output), 0.0
-        maker = self._maker(plan, Hashes(plan), lambda event: None)
+        stage_trainer = self._stage_trainer(plan, Hashes(plan), lambda event: None)
         for name in plan.data:
-            maker.hashes.source(name)
+            stage_trainer.hashes.source(name)
         for stage in plan.stages:
-            job = maker._job(_unsaved(stage), output / f"bare-{stage.name}", None)
+            job = stage_trainer._job(_unsaved(stage), output / f"bare-{stage.name}", None)
             trainer = training._trainer(job, job.folder)
             trainer.remove_callback(PrinterCallback)
             begun = time.process_time()
@@ -152,12 +152,14 @@ class Bench:
         with tempfile.TemporaryDirectory() as folder, into_log(Path(folder) / "log"):
             Bench(replace(self.plan, stages=few)).surviving(Path(folder))
 
-    def _maker(self, plan: Plan, hashes: Hashes, listener: Callable[[Any], None]) -> Maker:
-        from ptspec.model.bases import Bases
+    def _stage_trainer(self, plan: Plan, hashes: Hashes, listener: Callable[[Any], None]) -> StageTrainer:
         from ptspec.model.device import find_device
+        from ptspec.model.model_cache import Bases
 
         device = find_device()
-        return Maker(plan, Bases(plan.model, device), hashes, device, listener, Options(), Wish())
+        return StageTrainer(
+            plan, Bases(plan.model, device), hashes, device, listener, Options(), StopRequest()
+        )
 
 
 def _unsaved(stage: Stage) -> Stage:

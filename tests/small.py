@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit, PtError
 from ptspec.events import Event
 from ptspec.run.options import Options
-from ptspec.run.preflight import preflight
 from ptspec.run.session import execute
 
 # Tiny models run as fast on one thread, and tests may run beside one another.

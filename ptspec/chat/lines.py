@@ -8,7 +8,7 @@ from typing import Protocol
 
 from ptspec.chat.session import Session, TellVoice, Turn
 from ptspec.diagnostics import Diagnostic, InputError
-from ptspec.recipe.places import from_home
+from ptspec.recipe.paths import from_home
 
 HELP = """\
 /system TEXT   a system message, and a new conversation under it; without TEXT none

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ptspec.chat.speech import NO_LIMIT, Answer, Message, Settings, encode, room, speak
-from ptspec.chat.voices import Voice
+from ptspec.chat.generate import NO_LIMIT, Answer, Message, Settings, encode, room, speak
+from ptspec.chat.models import Voice
 from ptspec.diagnostics import Diagnostic, InputError, Location
 
 TellVoice = Callable[[int, str], None]

@@ -11,9 +11,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ptspec.chat.generate import Answer
 from ptspec.chat.lines import Asking
 from ptspec.chat.session import Session, Turn
-from ptspec.chat.speech import Answer
 from ptspec.diagnostics import InputError
 from ptspec.report.clean import CleanStream, clean
 

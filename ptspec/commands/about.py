@@ -24,7 +24,7 @@ def init(
 ) -> None:
     """Write a recipe to start from; without options, over the model and the data that ship with pt."""
     from ptspec.recipe.hints import did_you_mean, listed
-    from ptspec.run.starter import CHAINS, starter, write
+    from ptspec.starter.recipe import CHAINS, starter, write
 
     if method is not None and method not in CHAINS:
         hint = did_you_mean(method, CHAINS) or f"methods: {listed(CHAINS, len(CHAINS))}"

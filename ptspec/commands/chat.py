@@ -49,14 +49,14 @@ def chat(
 def _opened(
     runs: Sequence[str], max_new_tokens: int, temperature: float, seed: int, allow_code: bool
 ) -> Session:
-    from ptspec.run.noise import into_log, quiet_environment
+    from ptspec.library_output import into_log, quiet_environment
 
     quiet_environment()
     # Libraries have things to say when they are imported and when they load a model.
     with into_log(Path(os.devnull)):
+        from ptspec.chat.generate import Settings
+        from ptspec.chat.models import open_voices
         from ptspec.chat.session import Session
-        from ptspec.chat.speech import Settings
-        from ptspec.chat.voices import open_voices
 
         return Session(open_voices(runs, allow_code=allow_code), Settings(max_new_tokens, temperature, seed))
 

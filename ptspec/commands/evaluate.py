@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from ptspec.evaluation.compare import Judgement
     from ptspec.evaluation.comparison import Comparison
     from ptspec.evaluation.measurement import Measurement
+    from ptspec.evaluation.request import EvaluationRequest
+    from ptspec.evaluation.targets import Target
     from ptspec.events import Listener
-    from ptspec.run.appraise import Question
-    from ptspec.run.targets import Target
 
 
 @dataclass(frozen=True)
@@ -71,9 +71,9 @@ def eval(
     allow_code: AllowCode = False,
 ) -> None:
     """Measure runs, stages, adapters or models, or compare them."""
+    from ptspec.evaluation.request import evaluate_targets, make_request, write
     from ptspec.events import EvaluationStarted, Event
     from ptspec.report.tables import progress_text
-    from ptspec.run.appraise import appraise, ask, write
 
     screen = sys.stderr  # what libraries write there while models are loaded is not shown
 
@@ -82,17 +82,17 @@ def eval(
             print(clean(f"{event.stage}: measuring on {event.rows:,} rows"), file=screen, flush=True)
 
     _must_go_together(compare, data, prompts, by, judge)
-    question = ask(runs, data, compare, output, max_new_tokens, allow_code, prompts)
+    request = make_request(runs, data, compare, output, max_new_tokens, allow_code, prompts)
     if compare:
-        _compare(question, listen, Asked(prompts, by, judge, show, context.obj), format)
+        _compare(request, listen, Asked(prompts, by, judge, show, context.obj), format)
         return
-    with _quiet(question.held is not None):
-        measured = appraise(question, listen)
-        write(question, measured)
+    with _quiet(request.held is not None):
+        measured = evaluate_targets(request, listen)
+        write(request, measured)
     if format is EvalFormat.JSON:
         print(_as_json({one.name: one.metrics for one in measured}))
     else:
-        parents = _parents(question.targets)
+        parents = _parents(request.targets)
         print(progress_text([(one.name, one.shown) for one in measured], parents=parents), end="")
 
 
@@ -113,20 +113,20 @@ def _must_go_together(
         raise InputError(Diagnostic("wrong-usage", f"{alone[0]} has nothing to work on here", hint=hint))
 
 
-def _compare(question: Question, listen: Listener, asked: Asked, format: EvalFormat) -> None:
+def _compare(request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat) -> None:
     """All is computed before the first file is written."""
     from ptspec.evaluation.compare import biggest_changes, compare, prompts_of
+    from ptspec.evaluation.request import write
     from ptspec.report.changes import telling_metric
-    from ptspec.run.appraise import write
 
-    measured, said = _measured(question, listen, asked.judge)
+    measured, said = _measured(request, listen, asked.judge)
     found = compare(measured, judgement=said, prompts=asked.prompts, by=asked.by)
     metric = telling_metric(found)
     among = prompts_of(measured, asked.prompts)
     changes = biggest_changes(measured[0], measured[-1], metric, asked.show, among) if asked.show else []
-    write(question, measured)
-    if question.output is not None:
-        _write(found, measured, question.output, asked.command)
+    write(request, measured)
+    if request.output is not None:
+        _write(found, measured, request.output, asked.command)
     if format is EvalFormat.JSON:
         print(_as_json({**as_json(found), "changes": {"metric": metric, "prompts": changes}}))
         return
@@ -138,19 +138,19 @@ def _compare(question: Question, listen: Listener, asked: Asked, format: EvalFor
 
 
 def _measured(
-    question: Question, listen: Listener, judge: str | None
+    request: EvaluationRequest, listen: Listener, judge: str | None
 ) -> tuple[list[Measurement], Judgement | None]:
     """The measurements, and what the judge says of them. torch is loaded only where something needs it."""
-    from ptspec.run.appraise import appraise, judge_name
+    from ptspec.evaluation.request import evaluate_targets, judge_name
 
-    name = judge_name(question.targets, judge)
-    with _quiet(name is not None or question.held is not None):
+    name = judge_name(request.targets, judge)
+    with _quiet(name is not None or request.held is not None):
         if name is None:
-            return appraise(question, listen), None
-        from ptspec.run.referee import choose, judgement
+            return evaluate_targets(request, listen), None
+        from ptspec.evaluation.choose_judge import choose, judgement
 
-        chosen = choose(question.targets, name, question.allow_code)
-        measured = appraise(question, listen)
+        chosen = choose(request.targets, name, request.allow_code)
+        measured = evaluate_targets(request, listen)
         return measured, judgement(chosen, measured)
 
 
@@ -160,7 +160,7 @@ def _quiet(heavy: bool) -> Iterator[None]:
     if not heavy:
         yield
         return
-    from ptspec.run.noise import into_log, quiet_environment
+    from ptspec.library_output import into_log, quiet_environment
 
     quiet_environment()
     with into_log(Path(os.devnull)):
@@ -174,9 +174,9 @@ def _text(found: Comparison, measured: Sequence[Measurement]) -> str:
 
 
 def _write(found: Comparison, measured: Sequence[Measurement], output: Path, command: str) -> None:
+    from ptspec.evaluation.request import COMPARISON
     from ptspec.report.html.write import write_comparison_report
-    from ptspec.run.appraise import COMPARISON
-    from ptspec.run.artifact import whole_file
+    from ptspec.store.files import whole_file
 
     output.mkdir(parents=True, exist_ok=True)
     with whole_file(output / COMPARISON) as file:

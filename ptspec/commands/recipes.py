@@ -36,7 +36,7 @@ def validate(
     format: Annotated[Format, typer.Option(help="How faults are told.")] = Format.TEXT,
 ) -> None:
     """Find every fault of a recipe and its data that can be found without loading a model."""
-    from ptspec.run.preflight import preflight
+    from ptspec.checks.preflight import preflight
 
     found: list[Diagnostic] = []
     unlooked: list[Unlooked] = []
@@ -84,10 +84,10 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
 ) -> None:
     """Check a recipe, then train its stages in order, evaluating after each."""
+    from ptspec.checks.code_permission import check_allowed
+    from ptspec.library_output import into_log
     from ptspec.report.html.write import report_whatever_happens
     from ptspec.report.terminal import listener
-    from ptspec.run.allowed import check_allowed
-    from ptspec.run.noise import into_log
     from ptspec.run.options import Options
     from ptspec.run.session import execute
 
@@ -111,9 +111,10 @@ def run(
 def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, starts: bool = False) -> Plan:
     """The plan of a recipe, of a file that `pt plan` kept, or of a run's manifest; ends the command where
     there is a fault."""
-    from ptspec.run.again import enter, open_run, read_again
-    from ptspec.run.planfile import must_be_unchanged, open_plan
-    from ptspec.run.preflight import preflight
+    from ptspec.checks.manifest import read_again
+    from ptspec.checks.preflight import preflight
+    from ptspec.store.rerun import enter, open_run
+    from ptspec.store.saved_plan import must_be_unchanged, open_plan
 
     kept, manifest = open_plan(recipe), open_run(recipe.absolute())
     if overrides and (was := kept or manifest):
@@ -142,8 +143,8 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
 def _tell_differences(planned: Plan) -> None:
     """What is not as it was in the run whose manifest `planned` comes from."""
     from ptspec.model.device import find_device
-    from ptspec.run.again import differences
-    from ptspec.run.manifest import open_manifest
+    from ptspec.store.manifest import open_manifest
+    from ptspec.store.rerun import differences
 
     assert planned.manifest is not None
     manifest = open_manifest(planned.manifest.parent)
@@ -171,7 +172,7 @@ def plan(
     size = None if device_memory is None else size_in_bytes(device_memory)
     planned = _show_plan(recipe, overrides or (), output, device_memory=size, format=format)
     if keep is not None:
-        from ptspec.run.planfile import keep as keep_plan
+        from ptspec.store.saved_plan import keep as keep_plan
 
         keep_plan(planned, overrides or (), keep)
         say(f"{keep}: written. pt run {keep} runs exactly this")
@@ -186,8 +187,8 @@ def _show_plan(
     device_memory: int | None = None,
     format: PlanFormat = PlanFormat.TEXT,
 ) -> Plan:
+    from ptspec.estimate.forecast import forecast
     from ptspec.report.plan import as_json, as_text
-    from ptspec.run.forecast import forecast
 
     planned = _checked(recipe, overrides, output)
     found = forecast(planned, device_memory=device_memory, fresh=fresh)

@@ -38,7 +38,7 @@ def export(
     allow_code: AllowCode = False,
 ) -> None:
     """Write a stage's policy as one model, merged and compared with its adapter; or the adapter alone."""
-    from ptspec.run.noise import into_log, quiet_environment
+    from ptspec.library_output import into_log, quiet_environment
 
     if base is not None and not adapter_only:
         raise InputError(Diagnostic("wrong-usage", "--base goes with --adapter-only"))
@@ -54,10 +54,10 @@ def export(
 def _exported(
     run: str, folder: Path, dtype: str | None, adapter_only: bool, base: str | None, allow_code: bool
 ) -> str:
+    from ptspec.checks.code_permission import model_spec
+    from ptspec.evaluation.targets import last_of_each
     from ptspec.model.export import export_adapter, export_model
-    from ptspec.recipe.sizes import bytes_in_words
-    from ptspec.run.allowed import model_spec
-    from ptspec.run.targets import last_of_each
+    from ptspec.recipe.hints import bytes_in_words
 
     (target,) = last_of_each([run])
     if target.artifact is None:
@@ -79,7 +79,7 @@ def verify(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
 ) -> None:
     """Compute the hashes of a run's inputs and outputs again, and say what differs from its manifest."""
-    from ptspec.run.verify import verify as verified
+    from ptspec.store.verify import verify as verified
 
     found = verified(run)
     for line in found:

@@ -56,8 +56,8 @@ def rows(
 
 def _plan(recipe: Path, overrides: Sequence[str]) -> Plan:
     """The plan of the recipe; its data and its model are not checked: `pt validate` does."""
+    from ptspec.checks.model import with_plain_text
     from ptspec.recipe.resolve import read_recipe
-    from ptspec.run.model_check import with_plain_text
 
     reading = read_recipe(recipe, overrides)
     tell(reading.diagnostics)
@@ -114,11 +114,11 @@ def _show(
     plan: Plan, stage: Stage, tokenizer: ChatTokenizer, chosen: Chosen, format: PlanFormat
 ) -> list[Diagnostic]:
     """Shows the rows of a stage; what is wrong with them goes to stderr, and back."""
-    from ptspec.recipe.estimate.settings import Settings
+    from ptspec.recipe.effective_config import EffectiveConfig
     from ptspec.report.encoded_rows import as_json, as_text, note
     from ptspec.run.encoded_rows import RowEncoder, stage_notes
 
-    encoder = RowEncoder(plan, Settings(stage, plan.compute, gpu=False), tokenizer)
+    encoder = RowEncoder(plan, EffectiveConfig(stage, plan.compute, gpu=False), tokenizer)
     found = []
     colour = wants_colour(sys.stdout)
     for one in encoder.rows(iter(chosen)):

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ptspec.run.artifact import whole_file
+from ptspec.store.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation.measurement import DataStamp, JudgeStamp, Measurement, RowMeasurement, Settings
 from ptspec.events import Figure
-from ptspec.run.artifact import whole_file, write_json
+from ptspec.store.files import whole_file, write_json
 
 STATS = "evaluation_stats.json"
 SAMPLES = "sample_responses.json"

@@ -11,8 +11,8 @@ from safetensors import SafetensorError
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.model.vocabulary import grow, rows_saved
 from ptspec.recipe.plan import AdapterSpec
-from ptspec.run.artifact import ADAPTER_WEIGHTS
-from ptspec.run.pickles import refuse_pickles
+from ptspec.store.safetensors_only import refuse_pickles
+from ptspec.store.stage_folder import ADAPTER_WEIGHTS
 
 ADAPTER = "default"
 """The adapter's name in PEFT. By it alone TRL finds the policy, which it copies to the reference "ref"."""

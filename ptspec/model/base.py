@@ -22,7 +22,7 @@ from ptspec.model.special_tokens import unknown_token
 from ptspec.model.stop_tokens import end_ids, stop_at_answer_end
 from ptspec.model.vocabulary import grow
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.run.pickles import refuse_pickles
+from ptspec.store.safetensors_only import refuse_pickles
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
 NF4 = {

@@ -26,15 +26,8 @@ from ptspec.model.probes import Probes
 from ptspec.model.stop_tokens import stop_at_answer_end
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.recipe.shape import NoShape, read_header
-from ptspec.run.artifact import (
-    ADAPTER_CONFIG,
-    ADAPTER_WEIGHTS,
-    MODEL_CONFIG,
-    Artifact,
-    publish,
-    read_json,
-    write_json,
-)
+from ptspec.store.files import read_json, write_json
+from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, Artifact, publish
 
 ADAPTER_FILES = (
     *(ADAPTER_WEIGHTS, ADAPTER_CONFIG, "generation_config.json", "chat_template.jinja"),

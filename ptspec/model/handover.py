@@ -20,9 +20,9 @@ from ptspec.model.adapters import ADAPTER, attach, lora_config
 from ptspec.model.base import Base
 from ptspec.model.classifier import HEAD, TASK, classifier_over, draw_head
 from ptspec.recipe.handovers import beyond_low_rank
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
-from ptspec.recipe.text import join
-from ptspec.run.artifact import Artifact
+from ptspec.store.stage_folder import Artifact
 
 Restore = Callable[[], None]
 

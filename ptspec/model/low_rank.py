@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 
 from ptspec.model.adapters import ADAPTER
 from ptspec.recipe.handovers import beyond_low_rank
-from ptspec.run.artifact import ADAPTER_WEIGHTS
+from ptspec.store.stage_folder import ADAPTER_WEIGHTS
 
 PREFIX = "base_model.model."
 

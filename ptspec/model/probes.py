@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.run.artifact import read_json, write_json
+from ptspec.store.files import read_json, write_json
 
 FILE = "probes.json"
 SEQUENCES = 4

@@ -11,7 +11,8 @@ from ptspec.model import low_rank
 from ptspec.model.adapters import ADAPTER
 from ptspec.model.base import Base
 from ptspec.model.handover import Policy
-from ptspec.run.artifact import ADAPTER_CONFIG, read_json, write_json
+from ptspec.store.files import read_json, write_json
+from ptspec.store.stage_folder import ADAPTER_CONFIG
 
 
 def save(model: Any, policy: Policy, base: Base, folder: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.hints import did_you_mean, listed
-from ptspec.recipe.text import join
+from ptspec.recipe.json_pointer import join
 
 
 def unknown_token(model: str, key: str, token: str, special: Iterable[str]) -> Diagnostic:

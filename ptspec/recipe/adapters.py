@@ -6,8 +6,8 @@ from typing import Any
 
 from ptspec.recipe.adapter_rules import check_adapter
 from ptspec.recipe.findings import Findings
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import AdapterSpec
-from ptspec.recipe.text import join
 
 Value = dict[str, Any]
 

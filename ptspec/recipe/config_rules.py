@@ -13,8 +13,8 @@ from typing import Any
 
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import AnySource, ComputeSpec, Source, Stage
-from ptspec.recipe.text import join
 from ptspec.shipped import schema
 
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from ptspec.recipe.places import is_data_file
+from ptspec.recipe.paths import is_data_file
 from ptspec.recipe.splits import TRAIN
 
 Splits = dict[str, tuple[Path, ...]]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.recipe.json_pointer import Lines, Span, ancestors, at
 from ptspec.recipe.scanner import Scanner
-from ptspec.recipe.text import Lines, Span, ancestors, at
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from pathlib import Path
 from ptspec.recipe.data_files import Splits
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
-from ptspec.recipe.places import ROWS_STAND_IN, Places, holds_rows
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.paths import ROWS_STAND_IN, Places, holds_rows
 from ptspec.recipe.source_files import Found, Paths, chosen, look, names_in, splits_of, without
 from ptspec.recipe.splits import ALL, EXAMPLES, TRAIN, parse
-from ptspec.recipe.text import join
 
 SHOWN = 3
 """Files named in a message."""

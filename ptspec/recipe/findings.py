@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.document import Document
-from ptspec.recipe.text import ancestors
+from ptspec.recipe.json_pointer import ancestors
 
 
 @dataclass

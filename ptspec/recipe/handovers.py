@@ -12,9 +12,9 @@ from ptspec.methods.types import Method, Yields
 from ptspec.recipe.adapter_settings import unlike, unlike_saved
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.names import Chain
 from ptspec.recipe.plan import BASE, AdapterSpec, Handover, ModelSpec, Stage
-from ptspec.recipe.text import join
 
 Value = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""What a person may have meant by a key or a name that is not there."""
+"""Words for messages: what a person may have meant by a name that is not there, names in a line, bytes."""
 
 from __future__ import annotations
 
@@ -59,6 +59,15 @@ def listed(names: Iterable[str], most: int = 16) -> str:
     """Names in a line, cut after `most`."""
     found = list(names)
     return ", ".join(found[:most]) + (", …" if len(found) > most else "")
+
+
+def bytes_in_words(count: float) -> str:
+    """ "58 MB", "11.3 GB" (decimal units, as disks and cards are sold)."""
+    for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            value = count / size
+            return f"{value:.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
+    return f"{count:.0f} B"
 
 
 def _shape(word: str) -> str:

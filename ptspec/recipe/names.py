@@ -10,9 +10,9 @@ from typing import Any
 
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import BASE, Stage
 from ptspec.recipe.shape import ModelShape, NoShape, read_shape
-from ptspec.recipe.text import join
 
 Value = dict[str, Any]
 

@@ -15,9 +15,9 @@ from typing import Any
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.document import Document
 from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.json_pointer import Span, join
 from ptspec.recipe.scanner import Scanner
 from ptspec.recipe.schema import check
-from ptspec.recipe.text import Span, join
 
 FILE = "--set"
 """What stands for the file in a fault of an override."""

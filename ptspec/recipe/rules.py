@@ -9,8 +9,10 @@ from typing import Any
 from ptspec.methods.types import Feedback, Yields
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.json_pointer import at as at_pointer
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.names import Names, check_known, each, named
-from ptspec.recipe.places import Places
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import (
     BASE,
     CheckSpec,
@@ -21,8 +23,6 @@ from ptspec.recipe.plan import (
     RewardSpec,
     Stage,
 )
-from ptspec.recipe.text import at as at_pointer
-from ptspec.recipe.text import join
 
 Value = dict[str, Any]
 

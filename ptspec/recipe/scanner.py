@@ -13,8 +13,8 @@ from math import isinf
 from typing import Any
 
 from ptspec.recipe import syntax
+from ptspec.recipe.json_pointer import Span, join
 from ptspec.recipe.syntax import NOT_FINITE, Cursor
-from ptspec.recipe.text import Span, join
 
 MAX_DEPTH = 64
 

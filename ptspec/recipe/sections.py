@@ -14,8 +14,9 @@ from ptspec.recipe.chat_templates import is_inline, named_template, template_nam
 from ptspec.recipe.find_files import check_split, find_files
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.names import check_known
-from ptspec.recipe.places import Places
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import (
     AnySource,
     ComputeSpec,
@@ -29,7 +30,6 @@ from ptspec.recipe.plan import (
     TrackingSpec,
     Until,
 )
-from ptspec.recipe.text import join
 
 Value = dict[str, Any]
 

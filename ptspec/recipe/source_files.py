@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ptspec.recipe.data_files import Splits, files_below, folder_splits, named_splits
-from ptspec.recipe.places import Expanded, Kind, Places
+from ptspec.recipe.paths import Expanded, Kind, Places
 from ptspec.recipe.splits import ALL, TRAIN, parse
 
 Paths = tuple[Path, ...]

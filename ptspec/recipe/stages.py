@@ -12,11 +12,10 @@ from ptspec.recipe.adapters import adapter_spec
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import handover
 from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.names import Chain, Names, check_known, check_slug, each, named
-from ptspec.recipe.places import Places
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import BASE, ModelSpec, Stage
-from ptspec.recipe.text import join
-from ptspec.run.pickles import pickled_weights, way_out
 
 Value = dict[str, Any]
 
@@ -109,12 +108,6 @@ def _outside(name: str, text: str, at: str, chain: Chain, places: Places, findin
     """A path to an adapter or model, or a hub id; a bare word that is no folder was meant for a stage."""
     found = places.find(text)
     if found is not None and found.is_dir():
-        if (pickle := pickled_weights(found)) is not None:
-            message = (
-                f'"{text}" holds its weights as a pickle ({pickle.name}), which can run code when loaded'
-            )
-            findings.error("pickled-weights", at, message, way_out(pickle))
-            return None
         if any((found / file).is_file() for file in ("config.json", "adapter_config.json")):
             return str(found)
         message = f'"{text}" holds neither a model nor an adapter'

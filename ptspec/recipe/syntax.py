@@ -10,7 +10,7 @@ from json.decoder import JSONDecodeError
 from typing import NoReturn
 
 from ptspec.diagnostics import Diagnostic, InputError
-from ptspec.recipe.text import NEWLINE, Lines, Span
+from ptspec.recipe.json_pointer import NEWLINE, Lines, Span
 
 NOT_FINITE = frozenset(("NaN", "nan", "Infinity", "-Infinity", "+Infinity", "inf", "-inf", "Inf"))
 

@@ -18,7 +18,7 @@ from ptspec.methods import METHODS
 from ptspec.methods.owned import OWNED
 from ptspec.recipe.document import Document
 from ptspec.recipe.hints import did_you_mean, elsewhere, listed, method_elsewhere
-from ptspec.recipe.text import at, join, split
+from ptspec.recipe.json_pointer import at, join, split
 from ptspec.shipped import schema as shipped
 
 

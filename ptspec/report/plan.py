@@ -9,13 +9,13 @@ from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
 
+from ptspec.estimate.forecast import Forecast, StageForecast
+from ptspec.estimate.memory import Memory
+from ptspec.estimate.rowcount import cut_words
 from ptspec.methods.types import Yields
-from ptspec.recipe.estimate.memory import Memory
+from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Stage
-from ptspec.recipe.sizes import bytes_in_words
-from ptspec.run.forecast import Forecast, StageForecast
-from ptspec.run.reuse import Truncation
-from ptspec.run.rowcount import cut_words
+from ptspec.store.reuse import ReuseState
 
 NOTHING = "–"
 _HEADER = (
@@ -89,12 +89,12 @@ def reference_in_words(stage: Stage) -> str:
 def note_of(one: StageForecast) -> str:
     """Whether the stage is reused, and if not, why it is trained."""
     words = {
-        Truncation.NEW: "",
-        Truncation.REUSED: "= reused (unchanged)",
-        Truncation.AGAIN: one.reuse.reason,
-        Truncation.GOES_ON: f"goes on from {one.reuse.reason}",
+        ReuseState.NEW: "",
+        ReuseState.REUSED: "= reused (unchanged)",
+        ReuseState.AGAIN: one.reuse.reason,
+        ReuseState.GOES_ON: f"goes on from {one.reuse.reason}",
     }
-    return words[one.reuse.fate]
+    return words[one.reuse.state]
 
 
 def _row(one: StageForecast) -> tuple[str, ...]:
@@ -199,7 +199,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "disk_bytes": asdict(one.disk) if one.disk else None,
         "fits": one.advice.fits and not one.advice.changes if one.advice else None,
         "changes": list(one.advice.changes) if one.advice else [],
-        "state": one.reuse.fate.value,
+        "state": one.reuse.state.value,
         "reason": one.reuse.reason or None,
         "fingerprint": one.reuse.fingerprint,
         "unknown": list(one.unknown),

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.hints import did_you_mean, listed
-from ptspec.recipe.text import join
+from ptspec.recipe.json_pointer import join
 from ptspec.rewards import scorers
 from ptspec.rewards.contract import visible_columns
 from ptspec.rewards.json_schemas import OptionFault, schema_fault

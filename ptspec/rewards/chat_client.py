@@ -16,7 +16,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic, InputError, StageError
-from ptspec.recipe.text import join
+from ptspec.recipe.json_pointer import join
 
 if TYPE_CHECKING:
     import httpx

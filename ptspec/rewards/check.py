@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ptspec.diagnostics import Diagnostic
-from ptspec.recipe.places import Places
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
-from ptspec.recipe.text import join
 from ptspec.rewards.builtin import BUILTIN, option_faults
 from ptspec.rewards.contract import Kind
 from ptspec.rewards.endpoint_checks import endpoint_faults

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError
-from ptspec.recipe.places import Places
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import JudgeSpec
-from ptspec.recipe.text import join
 from ptspec.rewards.chat_client import ChatClient
 from ptspec.rewards.endpoint_checks import endpoint_faults, template_text
 from ptspec.rewards.verdict import REMINDER, answer_text, filled, request_text, win_of

@@ -5,9 +5,9 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from ptspec.diagnostics import Diagnostic
-from ptspec.recipe.places import Places
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import JudgeSpec
-from ptspec.recipe.text import join
 from ptspec.rewards.verdict import PROMPT, missing_places
 
 

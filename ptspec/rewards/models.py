@@ -29,10 +29,11 @@ from ptspec.model.base import Base
 from ptspec.model.classifier import classifier_over
 from ptspec.model.device import Device
 from ptspec.model.hub import must_be_loadable
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Plan, RewardSpec
-from ptspec.recipe.text import join
-from ptspec.run.artifact import ADAPTER_WEIGHTS, adapter_weights, read_json
-from ptspec.run.pickles import refuse_pickles
+from ptspec.store.files import read_json
+from ptspec.store.safetensors_only import refuse_pickles
+from ptspec.store.stage_folder import ADAPTER_WEIGHTS, adapter_weights
 
 BATCH = 16
 HEADS = ("score", "classifier")

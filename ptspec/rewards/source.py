@@ -16,8 +16,8 @@ from typing import Any
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.hints import did_you_mean, listed
-from ptspec.recipe.places import Places
-from ptspec.recipe.text import join
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.paths import Places
 from ptspec.rewards.contract import Kind, signature_fault
 
 NOT_PYTHON = (SyntaxError, ValueError, OSError, RecursionError, MemoryError)

@@ -18,8 +18,8 @@ from typing import Any
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.recipe.places import Places
-from ptspec.recipe.text import join
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.paths import Places
 from ptspec.rewards.contract import Kind, signature_fault
 from ptspec.rewards.source import (
     NOT_PYTHON,

@@ -21,7 +21,7 @@ from ptspec.data.tokens.training_template import marks_answers
 from ptspec.data.tokens.truncation import Truncation, limit
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Yields
-from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import ModelSpec, Plan, Source, Stage
 from ptspec.run.chosen_rows import Item, items_of
 
@@ -65,7 +65,7 @@ class RowEncoder:
     """Encodes the rows of one stage of `plan`."""
 
     plan: Plan
-    settings: Settings
+    settings: EffectiveConfig
     tokenizer: ChatTokenizer
 
     @property
@@ -152,7 +152,7 @@ class RowEncoder:
         return Diagnostic("wrong-type", message, _location(item), source.at)
 
 
-def stage_notes(settings: Settings) -> Iterator[str]:
+def stage_notes(settings: EffectiveConfig) -> Iterator[str]:
     """What holds for every row of a stage and no row shows."""
     method = settings.stage.method
     if settings.value("packing"):

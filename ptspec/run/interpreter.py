@@ -28,33 +28,31 @@ from ptspec.events import (
     StageTrained,
     Warned,
 )
-from ptspec.model.bases import Bases
 from ptspec.model.device import Device, find_device
 from ptspec.model.handover import describe_adapter
+from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
-from ptspec.run.artifact import (
+from ptspec.run.disk_space import check_disk
+from ptspec.run.evaluate_stage import StageEvaluator
+from ptspec.run.options import LOG, Options
+from ptspec.run.train_stage import StageTrainer, reference_of
+from ptspec.store.files import read_json, sweep, write_json
+from ptspec.store.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
+from ptspec.store.manifest import now, write_manifest
+from ptspec.store.output_hashes import CHANGED, OutputHashes
+from ptspec.store.reuse import MARK, is_made_for, is_trained, renamed_from
+from ptspec.store.stage_folder import (
     FORMAT,
     RECORD,
     finished_record,
     partial_folder,
     publish,
-    read_json,
     recover,
     rename_finished,
     strip_pickles,
-    sweep,
-    write_json,
 )
-from ptspec.run.assess import Assessor
-from ptspec.run.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
-from ptspec.run.ledger import CHANGED, Ledger
-from ptspec.run.making import Maker, reference_of
-from ptspec.run.manifest import now, write_manifest
-from ptspec.run.options import LOG, Options
-from ptspec.run.reuse import MARK, is_made_for, is_trained, renamed_from
-from ptspec.run.room import check_disk
+from ptspec.training.stop_request import StopRequest
 from ptspec.training.train import CHECKPOINTS, Trained
-from ptspec.training.wish import Wish
 
 
 @dataclass(frozen=True)
@@ -68,18 +66,25 @@ class Outcomes:
 class Run:
     """One run of a plan in its output folder, which the caller has locked."""
 
-    def __init__(self, plan: Plan, listener: Listener, options: Options, wish: Wish) -> None:
-        self.wish = wish
+    def __init__(self, plan: Plan, listener: Listener, options: Options, stop_request: StopRequest) -> None:
+        self.stop_request = stop_request
         self.plan = plan
         self.listener = listener
         self.options = options
         self.device: Device = find_device()
         self.hashes = Hashes(plan)
-        self.ledger = Ledger(plan.output)
+        self.output_hashes = OutputHashes(plan.output)
         self.bases = Bases(plan.model, self.device)
-        self.maker = Maker(plan, self.bases, self.hashes, self.device, listener, options, wish)
-        self.assessor = Assessor(
-            plan, self.bases, self.hashes, listener, self.maker.open_reward_model_of, options.allow_code
+        self.stage_trainer = StageTrainer(
+            plan, self.bases, self.hashes, self.device, listener, options, stop_request
+        )
+        self.stage_evaluator = StageEvaluator(
+            plan,
+            self.bases,
+            self.hashes,
+            listener,
+            self.stage_trainer.open_reward_model_of,
+            options.allow_code,
         )
         self.fingerprints: dict[str, str] = {BASE: BASE}
         self.checks: list[Outcome] = []
@@ -91,17 +96,17 @@ class Run:
         check_disk(self.plan, stages)
         self._write_manifest()
         self._announce(stages)
-        if self.plan.evaluation is not None and self.wish.reason is None:
-            self.assessor.base()
+        if self.plan.evaluation is not None and self.stop_request.reason is None:
+            self.stage_evaluator.base()
             self._write_manifest()
         for stage in stages:
-            if self.wish.reason is not None:
-                raise Interrupted(_not_begun(stage, self.wish.reason))
+            if self.stop_request.reason is not None:
+                raise Interrupted(_not_begun(stage, self.stop_request.reason))
             self._stage(stage)
             self._write_manifest()
         names = tuple(stage.name for stage in stages)
         self.listener(RunFinished(str(self.plan.output), time.monotonic() - begun, names))
-        return Outcomes(self.assessor.measurements, tuple(self.checks))
+        return Outcomes(self.stage_evaluator.measurements, tuple(self.checks))
 
     def _wanted(self) -> tuple[Stage, ...]:
         if self.options.until is None:
@@ -133,23 +138,23 @@ class Run:
         fingerprint = self.fingerprints[stage.name] = digest(covered)
         record = finished_record(self.plan.output, stage.name) or self._renamed(stage, fingerprint)
         is_same = record is not None and record.get("fingerprint") == fingerprint and not self.options.fresh
-        is_sound = self.ledger.is_as_saved(stage.name)
+        is_sound = self.output_hashes.is_as_saved(stage.name)
         if record is not None and is_same and is_sound:
             self.listener(StageReused(stage.name, str(record.get("finished")), "unchanged"))
         else:
             self._train(
                 stage, covered, fingerprint, CHANGED if is_same else _why_again(stage, record, covered)
             )
-            self.ledger.written(stage.name)
+            self.output_hashes.written(stage.name)
         if self.plan.evaluation is not None:
-            self.assessor.stage(stage, final)
+            self.stage_evaluator.stage(stage, final)
             self._check(stage)
 
     def _renamed(self, stage: Stage, fingerprint: str) -> dict[str, Any] | None:
         """The record of a stage that is finished under a name which the recipe no longer has, after it was
         given its new one; its evaluation, which has the old name in it, is made anew."""
         before = None if self.options.fresh else renamed_from(self.plan, fingerprint)
-        if before is None or not self.ledger.is_as_saved(before):
+        if before is None or not self.output_hashes.is_as_saved(before):
             return None
         self.listener(
             Warned(f"{before} is called {stage.name} now; nothing else of it has changed", stage.name)
@@ -164,12 +169,12 @@ class Run:
             record = read_json(partial / RECORD)
             self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
         else:
-            trained, distance = self.maker.make(stage, partial, reason)
+            trained, distance = self.stage_trainer.make(stage, partial, reason)
             write_json(partial / RECORD, self._record(stage, covered, fingerprint, trained, distance))
         # From here on the record stands for a trained stage: no checkpoint is needed to go on.
         strip_pickles(partial / CHECKPOINTS)
         if self.plan.evaluation is not None:
-            self.assessor.stage(stage, partial)
+            self.stage_evaluator.stage(stage, partial)
         (partial / MARK).unlink(missing_ok=True)
         publish(partial, final)
         self.listener(StageFinished(stage.name, str(final)))
@@ -210,7 +215,7 @@ class Run:
         failed: list[Diagnostic] = []
         of_run = self._run_checks(stage)
         for check in (*stage.checks, *of_run):
-            result = outcome(check, stage.name, stage.parent, self.assessor.measurements)
+            result = outcome(check, stage.name, stage.parent, self.stage_evaluator.measurements)
             self.checks.append(result)
             on_fail = OnFail.WARN if self.options.ignore_checks else check.on_fail
             place = None if check in of_run else stage.name
@@ -235,9 +240,9 @@ class Run:
         )
 
     def _write_manifest(self) -> None:
-        for name in self.assessor.written:
-            self.ledger.written(name)
-        self.assessor.written.clear()
+        for name in self.stage_evaluator.written:
+            self.output_hashes.written(name)
+        self.stage_evaluator.written.clear()
         stages = {}
         for stage in self.plan.stages:
             if record := finished_record(self.plan.output, stage.name):
@@ -245,14 +250,14 @@ class Run:
                     "method": stage.method.name,
                     "parent": stage.parent,
                     "finished": record.get("finished"),
-                    **self.ledger.stage(stage.name, record.get("fingerprint")),
+                    **self.output_hashes.stage(stage.name, record.get("fingerprint")),
                 }
         write_manifest(
             self.plan,
             self.hashes,
             self.device.words,
             stages,
-            base=self.ledger.base(),
+            base=self.output_hashes.base(),
             chat_template=self.chat_template,
             command=self.options.command,
         )

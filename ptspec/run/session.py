@@ -9,19 +9,19 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ptspec.checks.code_permission import located
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Interrupted, Location, PtError, StageError
 from ptspec.events import Event, Listener, Preparing, Warned
+from ptspec.library_output import into_log, quiet_environment
 from ptspec.recipe.plan import Plan
-from ptspec.run.allowed import located
-from ptspec.run.artifact import sweep
-from ptspec.run.lock import lock
-from ptspec.run.manifest import EventLog
-from ptspec.run.noise import into_log, quiet_environment
 from ptspec.run.options import LOG, Options
-from ptspec.run.place import make_place
+from ptspec.run.output_folder import make_output_folder
+from ptspec.store.event_log import EventLog
+from ptspec.store.files import sweep
+from ptspec.store.lock import lock
 from ptspec.training.faults import diagnosed
-from ptspec.training.wish import Wish
+from ptspec.training.stop_request import StopRequest
 
 if TYPE_CHECKING:
     from ptspec.run.interpreter import Outcomes
@@ -33,10 +33,12 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     Raises a `PtError`: `InputError` where something is wrong before a stage starts, `StageError` where one
     fails, `CheckError` where a check does not hold, `Interrupted`.
     """
-    wish = Wish(None if options.max_seconds is None else time.monotonic() + options.max_seconds)
+    stop_request = StopRequest(
+        None if options.max_seconds is None else time.monotonic() + options.max_seconds
+    )
     quiet_environment()
-    with wish.listening(), _told(plan):
-        make_place(plan)
+    with stop_request.listening(), _told(plan):
+        make_output_folder(plan)
         with (
             lock(plan.output) as died,
             into_log(plan.output / LOG),
@@ -56,7 +58,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
             # Imported here, since these libraries have things to say when they are imported.
             from ptspec.run.interpreter import Run
 
-            return Run(plan, both, options, wish).go()
+            return Run(plan, both, options, stop_request).go()
 
 
 @contextmanager

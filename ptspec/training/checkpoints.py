@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-from ptspec.run.artifact import hash_file, write_json
+from ptspec.store.files import hash_file, write_json
 
 SEAL = "sealed.json"
 PREFIX = "checkpoint-"

@@ -10,9 +10,9 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device, training_defaults
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
-from ptspec.recipe.text import join
-from ptspec.training import batch
+from ptspec.training import batch_halving
 from ptspec.training.tracking import Watched
 
 DEFAULTS: Mapping[str, Any] = {
@@ -51,10 +51,10 @@ def trainer_arguments(
         "run_name": watched.name,
         "disable_tqdm": True,
         "eval_strategy": "no",
-        batch.FIELD: False,
+        batch_halving.FIELD: False,
     }
     config = resolved_config(stage, device, precision)
-    config |= batch.halved(config, _defaults(config_class), batch.halvings(checkpoints)) or {}
+    config |= batch_halving.halved(config, _defaults(config_class), batch_halving.halvings(checkpoints)) or {}
     if watched.spec.project is not None:
         owned["project"] = watched.spec.project
     try:
@@ -71,7 +71,7 @@ def can_be_halved(stage: Stage, times: int) -> bool:
     """Whether the rows a pass of `stage` may be, and can be, halved so often."""
     defaults = _defaults(resolve_name(stage.method.config))
     config = {**stage.method.defaults, **stage.config}
-    return bool(config.get(batch.FIELD)) and batch.halved(config, defaults, times) is not None
+    return bool(config.get(batch_halving.FIELD)) and batch_halving.halved(config, defaults, times) is not None
 
 
 def _defaults(config_class: type) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from enum import Enum
 
 from ptspec.diagnostics import Diagnostic, StageError
-from ptspec.recipe.sizes import bytes_in_words
+from ptspec.recipe.hints import bytes_in_words
 
 
 class Trouble(Enum):

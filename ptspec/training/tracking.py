@@ -17,7 +17,7 @@ from typing import Any
 from transformers.integrations import TensorBoardCallback, TrackioCallback
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
-from ptspec.recipe.places import from_home
+from ptspec.recipe.paths import from_home
 from ptspec.recipe.plan import TrackingSpec
 
 EVENTS = "tensorboard.logs"

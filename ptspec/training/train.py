@@ -23,19 +23,19 @@ from ptspec.model.save import save
 from ptspec.recipe.plan import Stage
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
-from ptspec.training.begin import Beginning, check_beginning
+from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
 from ptspec.training.checkpoints import last_sound, step_of
 from ptspec.training.config import trainer_arguments
 from ptspec.training.faults import failure
-from ptspec.training.finite import Finite, Placed
-from ptspec.training.listen import Frozen, Progress
+from ptspec.training.nonfinite_guard import Finite, Placed
+from ptspec.training.progress import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
 from ptspec.training.row_templates import rendered
-from ptspec.training.saving import AlreadyTrained, Saving
 from ptspec.training.signal import nothing_learned
-from ptspec.training.stop import Stopping
+from ptspec.training.start_checks import Beginning, check_beginning
+from ptspec.training.stop_callback import Stopping
+from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched, settle, tracked
-from ptspec.training.wish import Wish
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -88,17 +88,17 @@ class Trained:
     config: dict[str, Any]
 
 
-def train(job: Job, listener: Listener, wish: Wish) -> Trained:
+def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     """Trains `job.stage` and saves its policy in `job.folder`; goes on from a checkpoint there, if one is.
 
-    Raises `Interrupted` when `wish` ended it early, its progress saved, and `StageError` for whatever fails,
-    the steps before that saved where they can be; `OutOfMemory` is one.
+    Raises `Interrupted` when `stop_request` ended it early, its progress saved, and `StageError` for whatever
+    fails, the steps before that saved where they can be; `OutOfMemory` is one.
     """
     with tracked(job.watched):
-        return _train(job, listener, wish)
+        return _train(job, listener, stop_request)
 
 
-def _train(job: Job, listener: Listener, wish: Wish) -> Trained:
+def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     checkpoints = job.folder / CHECKPOINTS
     checkpoints.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(job, checkpoints)
@@ -107,7 +107,7 @@ def _train(job: Job, listener: Listener, wish: Wish) -> Trained:
     saving = Saving(trainer, checkpoints, resume, job.signals.judge)
     progress = Progress(_started(job), StageChecked(job.stage.name, beginning.words), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
-    _listen(trainer, job, (progress, Stopping(wish), finite, saving))
+    _listen(trainer, job, (progress, Stopping(stop_request), finite, saving))
     settle(trainer, job.watched, step_of(resume) if resume else None)
     begin_peak_memory(job.device)
     begun = time.monotonic()
@@ -118,8 +118,8 @@ def _train(job: Job, listener: Listener, wish: Wish) -> Trained:
     except Exception as error:
         raise _ended_by(error, job.stage, saving) from error
     seconds = time.monotonic() - begun
-    if trainer.state.global_step < trainer.state.max_steps and wish.reason is not None:
-        raise Interrupted(_interrupted(job.stage, trainer.state.global_step, wish.reason))
+    if trainer.state.global_step < trainer.state.max_steps and stop_request.reason is not None:
+        raise Interrupted(_interrupted(job.stage, trainer.state.global_step, stop_request.reason))
     model = trainer.accelerator.unwrap_model(trainer.model)
     trained = Trained(
         steps=trainer.state.global_step,

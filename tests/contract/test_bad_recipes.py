@@ -33,13 +33,13 @@ ELSEWHERE = {
     ),
     "code-not-allowed": "tests/unit/test_rewards_user.py",
     "damaged-file": "tests/e2e/test_verify.py",
-    "missing-file": "tests/unit/test_starter.py",
+    "missing-file": "tests/unit/starter/test_starter_recipe.py",
     "failing-import": "tests/unit/test_rewards_user.py",
     "missing-package": "tests/unit/test_data_check.py",
     "mixed-types": "tests/unit/test_exact_json.py",
     "no-such-dataset": "tests/unit/test_hub_reader.py",
     "not-writable": "tests/unit/test_cli.py",
-    "pickled-weights": "tests/unit/test_pickles.py",
+    "pickled-weights": "tests/unit/store/test_safetensors_only.py",
     "unreadable-dataset": "tests/unit/test_hub_reader.py",
     "wrong-judgement": "tests/unit/test_rewards_checked.py",
 }
@@ -110,7 +110,7 @@ def reached(module: str) -> set[str]:
 
 
 def test_each_code_that_validate_can_tell_has_a_case():
-    told_by = {code: name for name in reached("ptspec.run.preflight") for code in codes_of(MODULES[name])}
+    told_by = {code: name for name in reached("ptspec.checks.preflight") for code in codes_of(MODULES[name])}
     text = "".join((case / "expected.txt").read_text("utf-8") for case in CASES)
     shown = set(re.findall(r"(?:error|warning)\[([a-z0-9-]+)\]", text))
     assert told_by.keys() - shown - ELSEWHERE.keys() == set()

@@ -14,7 +14,7 @@ from ptspec.data.tokens.encode import encode, encode_all, encode_completions, en
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
 from ptspec.data.tokens.training_template import training_template
 from ptspec.data.tokens.transformers_tokenizer import TransformersTokenizer
-from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec, Stage
 
 ROOT = Path(__file__).parent.parent.parent
@@ -94,9 +94,9 @@ def files(template: Path | None) -> TokenizerFiles:
     return read_tokenizer(MODEL, None if template is None else template.read_text("utf-8"))
 
 
-def settings(method: str, **config: object) -> Settings:
+def settings(method: str, **config: object) -> EffectiveConfig:
     stage = Stage("s", methods.get(method), "base", None, "train", AdapterSpec(True), config=config)
-    return Settings(stage, ComputeSpec(), gpu=False)
+    return EffectiveConfig(stage, ComputeSpec(), gpu=False)
 
 
 def row_of(method: str, kind: str, form: str = "") -> dict:

@@ -16,12 +16,12 @@ from ptspec.data.readers.scan import read_rows
 from ptspec.data.tokens.cuts import cuts
 from ptspec.data.tokens.lengths import lengths
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
-from ptspec.recipe.estimate.adapters import new_adapter
-from ptspec.recipe.estimate.files import safetensors_bytes
-from ptspec.recipe.estimate.memory import layer_bytes
-from ptspec.recipe.estimate.optimizer import state_bytes
-from ptspec.recipe.estimate.settings import Settings
-from ptspec.recipe.estimate.steps import count
+from ptspec.estimate.adapters import new_adapter
+from ptspec.estimate.files import safetensors_bytes
+from ptspec.estimate.memory import layer_bytes
+from ptspec.estimate.optimizer import state_bytes
+from ptspec.estimate.steps import count
+from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec, ModelSpec, Source, Stage
 from ptspec.recipe.shape import ModelShape, Tensor, read_shape
 
@@ -61,8 +61,8 @@ def stage(method: str, **config: object) -> Stage:
     return Stage("s", methods.get(method), "base", None, "train", AdapterSpec(True), config=config)
 
 
-def settings(method: str, **config: object) -> Settings:
-    return Settings(stage(method, **config), ComputeSpec(), gpu=False)
+def settings(method: str, **config: object) -> EffectiveConfig:
+    return EffectiveConfig(stage(method, **config), ComputeSpec(), gpu=False)
 
 
 def source(limit: int = ROWS, chat: bool = True) -> Source:
@@ -309,8 +309,8 @@ def test_activations_are_what_autograd_keeps(libraries, lora, mixed):
     a_token = (totals[1] - totals[0]) / 2 / (2 * length)
     shape = shape_of(model, config, dtype)
     spec = AdapterSpec(lora, lora={"r": 8, "target_modules": "all-linear"} if lora else {})
-    one = Settings(replace(stage("sft", bf16=mixed), adapter=spec), ComputeSpec(), gpu=False)
-    from ptspec.recipe.estimate.adapters import stage_adapter
+    one = EffectiveConfig(replace(stage("sft", bf16=mixed), adapter=spec), ComputeSpec(), gpu=False)
+    from ptspec.estimate.adapters import stage_adapter
 
     model_spec = ModelSpec(str(MODEL), True, dtype=dtype)
     ours = layer_bytes(one, model_spec, shape, stage_adapter(one.stage, shape, None), length)

@@ -11,7 +11,7 @@ from jinja2.exceptions import SecurityError
 
 import ptspec
 from ptspec.data.tokens.jinja import compiled
-from ptspec.run.pickles import SUFFIXES
+from ptspec.store.safetensors_only import SUFFIXES
 
 PACKAGE = Path(ptspec.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))

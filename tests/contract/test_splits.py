@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ptspec.data.readers.scan import read_rows
 from ptspec.recipe.data_files import files_below, folder_splits
-from ptspec.recipe.places import Places
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import Source
 from ptspec.recipe.source_files import chosen, look
 from ptspec.recipe.splits import parse

@@ -9,7 +9,7 @@ from transformers import Trainer
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
 from trl.trainer.utils import RepeatSampler, add_fused_lm_head, disable_dropout_in_model
 
-from ptspec.training.order import catch_up
+from ptspec.training.data_order import catch_up
 
 PARAMETERS = {
     "RLOOTrainer._calculate_rewards": (
@@ -48,14 +48,14 @@ def test_who_takes_a_reference_model():
 
 
 def test_the_reference_of_an_adapter_that_is_trained_on_is_a_copy_called_ref():
-    """`ptspec.training.begin` looks for it by this name."""
+    """`ptspec.training.start_checks` looks for it by this name."""
     for trainer in (DPOTrainer, KTOTrainer, GRPOTrainer, RLOOTrainer):
         assert 'add_adapter("ref"' in inspect.getsource(trainer.__init__), trainer.__name__
 
 
 @pytest.mark.parametrize("trainer", [GRPOTrainer, RLOOTrainer])
 def test_half_used_completions_are_kept_where_we_look_for_them(trainer):
-    """`ptspec.training.online` saves them and puts them back."""
+    """`ptspec.training.resume_online` saves them and puts them back."""
     source = inspect.getsource(trainer._prepare_inputs)
     assert "generate_every = self.args.steps_per_generation * self.num_iterations" in source
     assert "if self._step % generate_every == 0 or self._buffered_inputs is None" in source
@@ -74,7 +74,7 @@ def test_prompts_are_shuffled_by_a_generator_that_goes_on_from_epoch_to_epoch():
 
 
 def test_what_is_hooked_into_in_the_trainer_of_transformers():
-    """`ptspec.training.saving` moves checkpoints, `ptspec.training.finite` hears losses and gradients."""
+    """`checkpoint_callback` moves checkpoints, `nonfinite_guard` hears losses and gradients."""
     save = inspect.getsource(Trainer._save_checkpoint)
     assert "run_dir = self._get_output_dir(trial=trial)" in save
     epoch = inspect.getsource(Trainer._run_epoch)

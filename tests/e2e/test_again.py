@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from small import ROOT, pt, run_small, write_recipe
 
-from ptspec.run.again import differences, read_again
-from ptspec.run.manifest import open_manifest
+from ptspec.checks.manifest import read_again
+from ptspec.store.manifest import open_manifest
+from ptspec.store.rerun import differences
 
 pytestmark = pytest.mark.slow
 

@@ -8,10 +8,10 @@ import torch
 from conftest import ROOT, run_here
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from ptspec.model.bases import Bases
 from ptspec.model.device import Device
+from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.run.artifact import open_artifact
+from ptspec.store.stage_folder import open_artifact
 
 BASE = ROOT / "data/base_model"
 TOWNS = ("Tarn", "Oslo", "Rome", "Ur")

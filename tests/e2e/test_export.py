@@ -96,7 +96,7 @@ def test_what_cannot_be_exported(tmp_path, arguments, code):
 
 def test_whole_weights_are_exported_too(tmp_path):
     from ptspec.model.export import export_adapter, export_model
-    from ptspec.run.artifact import open_artifact
+    from ptspec.store.stage_folder import open_artifact
 
     artifact = open_artifact(ROOT / "data" / "base_model")
     assert export_model(artifact, tmp_path / "m", "float32").distance < 1e-6
@@ -111,7 +111,7 @@ def test_a_merge_that_goes_wrong_is_caught_and_nothing_is_left(small_run, tmp_pa
 
     from ptspec.diagnostics import StageError
     from ptspec.model.export import export_model
-    from ptspec.run.artifact import open_artifact
+    from ptspec.store.stage_folder import open_artifact
 
     monkeypatch.setattr(LoraModel, "merge_and_unload", lambda model, **_: model.unload())
     with pytest.raises(StageError, match="not the policy"):

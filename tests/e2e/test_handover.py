@@ -19,16 +19,16 @@ from ptspec.data.dataset import load
 from ptspec.diagnostics import StageError
 from ptspec.methods.types import Rows
 from ptspec.model import handover, probes
-from ptspec.model.bases import Bases
 from ptspec.model.device import find_device
 from ptspec.model.handover import prepare
+from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Source, Stage, TrackingSpec
 from ptspec.rewards.builtin import builtin
-from ptspec.run.artifact import open_artifact
-from ptspec.training.begin import check_saved
+from ptspec.store.stage_folder import open_artifact
+from ptspec.training.start_checks import check_saved
+from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched
 from ptspec.training.train import Job, Signals, train
-from ptspec.training.wish import Wish
 
 pytestmark = pytest.mark.slow
 
@@ -99,7 +99,7 @@ class Bench:
             if rows is Rows.PROMPT_ONLY
             else Signals(),
         )
-        trained = train(job, lambda event: None, Wish())
+        trained = train(job, lambda event: None, StopRequest())
         artifact = open_artifact(job.folder)
         check_saved(stage, self.bases.open(adapter, artifact)[0], trained.probes)
         return artifact, trained

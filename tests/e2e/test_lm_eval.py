@@ -144,13 +144,13 @@ def test_its_results_stand_in_the_same_tables_with_intervals(run):
 def test_without_the_extra_the_run_does_not_start(tasks, tmp_path, monkeypatch, capsys):
     import importlib.util
 
+    from ptspec.checks import machine
     from ptspec.cli import main
-    from ptspec.run import machine_check
 
     def find_spec(name, *rest):
         return None if name == "lm_eval" else importlib.util.find_spec(name, *rest)
 
-    monkeypatch.setattr(machine_check, "find_spec", find_spec)
+    monkeypatch.setattr(machine, "find_spec", find_spec)
     recipe = write_recipe(tmp_path, asking(tasks))
     with pytest.raises(SystemExit) as ended:
         main(["run", str(recipe), "--output", str(tmp_path / "out")])

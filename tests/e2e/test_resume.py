@@ -12,17 +12,17 @@ from ptspec.data.dataset import load
 from ptspec.diagnostics import Interrupted, StageError
 from ptspec.events import StageStep
 from ptspec.model import probes
-from ptspec.model.bases import Bases
 from ptspec.model.device import find_device
 from ptspec.model.handover import prepare
+from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import AdapterSpec, ModelSpec, Source, Stage, TrackingSpec
 from ptspec.rewards.builtin import builtin
 from ptspec.training import train as training
-from ptspec.training.order import catch_up, rows_of_step
-from ptspec.training.saving import Saving
+from ptspec.training.checkpoint_callback import Saving
+from ptspec.training.data_order import catch_up, rows_of_step
+from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched
 from ptspec.training.train import Job, Signals, train
-from ptspec.training.wish import Wish
 
 pytestmark = pytest.mark.slow
 
@@ -87,14 +87,14 @@ class At:
 
     def __init__(self, step=None):
         self.step = step
-        self.wish = Wish()
+        self.stop_request = StopRequest()
         self.losses = {}
 
     def __call__(self, event):
         if isinstance(event, StageStep):
             self.losses[event.step] = event.metrics.get("loss")
             if event.step == self.step:
-                self.wish.by_signal = "SIGTERM was received"
+                self.stop_request.by_signal = "SIGTERM was received"
 
 
 def adapter(folder):
@@ -109,7 +109,7 @@ METHODS = {"grpo": {}, "nash_md": {"opponent": "ema", "num_opponents": 2, "probe
 def whole(request, bases, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     heard = At()
-    train(job_in(folder, bases, request.param, LENGTH, **METHODS[request.param]), heard, heard.wish)
+    train(job_in(folder, bases, request.param, LENGTH, **METHODS[request.param]), heard, heard.stop_request)
     return request.param, adapter(folder), heard.losses
 
 
@@ -118,9 +118,9 @@ def test_stopped_and_begun_again(whole, bases, tmp_path, step):
     method, expected, losses = whole
     first, second = At(step - 1), At()
     with pytest.raises(Interrupted):
-        train(job_in(tmp_path, bases, method, LENGTH, **METHODS[method]), first, first.wish)
+        train(job_in(tmp_path, bases, method, LENGTH, **METHODS[method]), first, first.stop_request)
     assert (tmp_path / "checkpoints" / f"checkpoint-{step}" / "sealed.json").is_file()
-    train(job_in(tmp_path, bases, method, LENGTH, **METHODS[method]), second, second.wish)
+    train(job_in(tmp_path, bases, method, LENGTH, **METHODS[method]), second, second.stop_request)
     assert first.losses | second.losses == losses
     assert min(second.losses) == step + 1
     assert adapter(tmp_path) == expected
@@ -134,7 +134,7 @@ def test_rows_keep_their_order_in_a_later_epoch(bases, tmp_path, strategy):
         for stop in stops:
             heard = At(stop)
             with contextlib.suppress(Interrupted):
-                train(job_in(folder, bases, "sft", Signals(), **config), heard, heard.wish)
+                train(job_in(folder, bases, "sft", Signals(), **config), heard, heard.stop_request)
     assert adapter(tmp_path / "stopped") == adapter(tmp_path / "whole")
 
 
@@ -188,27 +188,27 @@ def test_the_steps_before_one_that_fails_are_saved(bases, tmp_path):
 
     whole_folder, folder = tmp_path / "whole", tmp_path / "broken"
     heard = At()
-    train(job_in(whole_folder, bases, "grpo", Signals((strong,), (1.0,))), heard, heard.wish)
+    train(job_in(whole_folder, bases, "grpo", Signals((strong,), (1.0,))), heard, heard.stop_request)
     with pytest.raises(StageError) as error:
-        train(job_in(folder, bases, "grpo", Signals((weak,), (1.0,))), At(), Wish())
+        train(job_in(folder, bases, "grpo", Signals((weak,), (1.0,))), At(), StopRequest())
     assert "saved up to step 12" in error.value.diagnostics[0].notes[-1]
-    train(job_in(folder, bases, "grpo", Signals((weak,), (1.0,))), heard, heard.wish)
+    train(job_in(folder, bases, "grpo", Signals((weak,), (1.0,))), heard, heard.stop_request)
     assert adapter(folder) == adapter(whole_folder)
 
 
 def test_smaller_passes_in_the_middle_of_a_generation_buffer(bases, tmp_path):
     """`auto_find_batch_size` between two steps: what is half used is cut up with the rest."""
-    from ptspec.training.batch import write_halvings
+    from ptspec.training.batch_halving import write_halvings
 
     first, second = At(4), At()
     with pytest.raises(Interrupted):
-        train(job_in(tmp_path, bases, "grpo", LENGTH), first, first.wish)
+        train(job_in(tmp_path, bases, "grpo", LENGTH), first, first.stop_request)
     write_halvings(tmp_path / "checkpoints", 1)
-    trained = train(job_in(tmp_path, bases, "grpo", LENGTH), second, second.wish)
+    trained = train(job_in(tmp_path, bases, "grpo", LENGTH), second, second.stop_request)
     assert trained.config["per_device_train_batch_size"] == 2
     assert trained.config["gradient_accumulation_steps"] == 2
     assert trained.config["steps_per_generation"] == 4
     whole = At()
     job = job_in(tmp_path / "whole", bases, "grpo", LENGTH)
-    train(replace(job), whole, whole.wish)
+    train(replace(job), whole, whole.stop_request)
     assert second.losses[6] == pytest.approx(whole.losses[6], abs=1e-5)

@@ -377,7 +377,7 @@ def test_a_second_run_on_the_folder_is_refused(undisturbed, tmp_path):
 def test_a_writer_that_died_is_told_of(tmp_path):
     output = tmp_path / "out"
     holder = (
-        "import pathlib, os, signal; from ptspec.run.lock import lock\n"
+        "import pathlib, os, signal; from ptspec.store.lock import lock\n"
         f"output = pathlib.Path({str(output)!r}); output.mkdir()\n"
         "with lock(output): os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -11,9 +11,9 @@ from test_handover import FULL, LORA, OTHER, Bench, bench, quantised, sft  # noq
 
 from ptspec import methods
 from ptspec.model.adapters import lora_config
-from ptspec.model.bases import Bases
 from ptspec.model.device import find_device
 from ptspec.model.handover import changes_weights, prepare
+from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import Handover, ModelSpec, Stage
 
 pytestmark = pytest.mark.slow

@@ -147,7 +147,7 @@ def test_a_tracker_that_is_not_installed_is_a_fault_before_anything_starts(tmp_p
 def test_the_names_are_those_of_transformers():
     from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK
 
-    from ptspec.run.trackers import PACKAGES
+    from ptspec.checks.machine import PACKAGES
 
     schema = json.loads((ROOT / "schemas/recipe.schema.json").read_text())
     known = set(schema["$defs"]["tracker"]["enum"]) - {"all", "none"}

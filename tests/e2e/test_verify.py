@@ -10,7 +10,7 @@ import pytest
 from small import pt
 
 from ptspec.diagnostics import InputError
-from ptspec.run.verify import verify as verified
+from ptspec.store.verify import verify as verified
 
 pytestmark = pytest.mark.slow
 

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ptspec.checks.manifest import read_again
 from ptspec.diagnostics import PtError
+from ptspec.evaluation.request import held_out, make_request, stored_measurement
+from ptspec.evaluation.targets import last_of_each, targets
 from ptspec.model import probes
 from ptspec.report.html.write import write_run_report
-from ptspec.run.again import differences, open_run, read_again
-from ptspec.run.appraise import ask, held_out, stored_measurement
-from ptspec.run.reuse import reuses
-from ptspec.run.targets import last_of_each, targets
-from ptspec.run.verify import verify
+from ptspec.store.rerun import differences, open_run
+from ptspec.store.reuse import reuses
+from ptspec.store.verify import verify
 
 pytestmark = pytest.mark.slow
 
@@ -111,7 +112,7 @@ COMMANDS = {
     "run": again,
     "eval": evaluation,
     "eval --data": lambda run: held_out(run.parent / "rows.jsonl", None, None, targets([str(run)])[-1]),
-    "eval --compare": lambda run: ask([f"{run}/sft", f"{run}/dpo"], None, True, None, None),
+    "eval --compare": lambda run: make_request([f"{run}/sft", f"{run}/dpo"], None, True, None, None),
     "export, chat": lambda run: last_of_each([str(run)]),
     "hand-over": lambda run: probes.load(run / "dpo"),
 }

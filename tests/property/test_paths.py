@@ -14,11 +14,11 @@ from small import ROOT
 
 from ptspec import cli
 from ptspec.diagnostics import InputError
+from ptspec.evaluation.request import folder_names
 from ptspec.recipe.names import WINDOWS_DEVICES
 from ptspec.recipe.resolve import read_recipe
-from ptspec.run.appraise import folder_names
-from ptspec.run.artifact import partial_folder, publish, recover
-from ptspec.run.place import make_place
+from ptspec.run.output_folder import make_output_folder
+from ptspec.store.stage_folder import partial_folder, publish, recover
 
 NAMES = st.one_of(
     st.text(min_size=1, max_size=80),
@@ -95,14 +95,14 @@ def plan(tmp_path):
 
 def refused(plan) -> list[str]:
     with pytest.raises(InputError) as caught:
-        make_place(plan)
+        make_output_folder(plan)
     return [diagnostic.code for diagnostic in caught.value.diagnostics]
 
 
 def test_the_output_folder_itself_may_be_a_link(plan, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     plan.output.symlink_to(tmp_path / "elsewhere")
-    make_place(plan)
+    make_output_folder(plan)
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
@@ -117,13 +117,13 @@ def test_what_a_run_writes_may_be_no_link(plan, tmp_path, name):
 
 def test_a_stage_takes_no_place_of_somebody_elses_folder(plan):
     (plan.output / "sft").mkdir(parents=True)
-    make_place(plan)
+    make_output_folder(plan)
     (plan.output / "sft" / "thesis.tex").write_text("years of work")
     (plan.output / "dpo").write_text("a file")
     assert refused(plan) == ["folder-in-use", "folder-in-use"]
     (plan.output / "sft" / "stage.json").write_text("{}")
     (plan.output / "dpo").unlink()
-    make_place(plan)
+    make_output_folder(plan)
 
 
 @pytest.mark.parametrize("output", ["x" * 300, "file", "file/below", "a\0b"])

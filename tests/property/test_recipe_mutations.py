@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ptspec.diagnostics import Severity
+from ptspec.recipe.json_pointer import ancestors, at, join, split
 from ptspec.recipe.resolve import read_recipe
-from ptspec.recipe.text import ancestors, at, join, split
 from ptspec.rewards.check import check_functions
 
 ROOT = Path(__file__).parent.parent.parent

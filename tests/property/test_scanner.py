@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ptspec.diagnostics import InputError
+from ptspec.recipe.json_pointer import at, split
 from ptspec.recipe.scanner import MAX_DEPTH, Scanner
-from ptspec.recipe.text import at, split
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 LEAVES = st.one_of(

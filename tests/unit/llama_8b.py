@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ptspec import methods
-from ptspec.recipe.estimate.adapters import stage_adapter
-from ptspec.recipe.estimate.memory import Memory, Work, memory
-from ptspec.recipe.estimate.settings import Settings
-from ptspec.recipe.estimate.steps import count
+from ptspec.estimate.adapters import stage_adapter
+from ptspec.estimate.memory import Memory, Work, memory
+from ptspec.estimate.steps import count
+from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec, Handover, ModelSpec, Stage
 from ptspec.recipe.shape import ModelShape, Tensor
 
@@ -49,7 +49,7 @@ def needed(setup: str, method: str, *, rows: int = 1, length: int = 2048, dtype:
     if stage.has_reference and setup != "full":
         incoming = stage_adapter(stage, whole, None).saved
         stage = Stage("s", methods.get(method), "sft", Handover.CONTINUE, "train", spec, config=config)
-    settings = Settings(stage, ComputeSpec(), gpu=True)
+    settings = EffectiveConfig(stage, ComputeSpec(), gpu=True)
     adapter = stage_adapter(stage, whole, incoming)
     work = Work(length, count(settings, 0).generation) if stage.method.online else Work(length)
     found: Memory = memory(settings, ModelSpec("8b", True, dtype=dtype), whole, adapter, work)

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from ptspec.chat.generate import Answer, Settings, encode, room
 from ptspec.chat.lines import COMMANDS, HELP, converse
+from ptspec.chat.models import open_voices
 from ptspec.chat.piped import Pipe, lines_of
 from ptspec.chat.session import Session
-from ptspec.chat.speech import Answer, Settings, encode, room
 from ptspec.chat.terminal import Terminal
-from ptspec.chat.voices import open_voices
 from ptspec.diagnostics import InputError
 from ptspec.report.clean import CleanStream, clean
 

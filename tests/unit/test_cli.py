@@ -145,7 +145,7 @@ def broken(*_: object) -> None:
 
 
 def test_a_bug_says_so_and_shows_its_traceback_on_demand(pt, monkeypatch):
-    monkeypatch.setattr("ptspec.run.preflight.read_recipe", broken)
+    monkeypatch.setattr("ptspec.checks.preflight.read_recipe", broken)
     monkeypatch.delenv("PT_DEBUG", raising=False)
     code, _, err = pt("validate", "good.json")
     assert code == 1
@@ -159,7 +159,7 @@ def test_an_interrupt_gives_exit_code_130(pt, monkeypatch):
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ptspec.run.preflight.read_recipe", interrupted)
+    monkeypatch.setattr("ptspec.checks.preflight.read_recipe", interrupted)
     assert pt("validate", "good.json")[0] == 130
 
 

@@ -8,8 +8,8 @@ import pytest
 from llama_8b import TABLE, needed, row, shape
 
 from ptspec import methods
-from ptspec.recipe.estimate.advice import advise
-from ptspec.recipe.estimate.settings import Settings
+from ptspec.estimate.advice import advise
+from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec, Stage
 
 DOC = Path(__file__).parent.parent.parent / "docs" / "hardware.md"
@@ -52,7 +52,7 @@ def advice(limit: float, **config):
         rows = options.pop("per_device_train_batch_size", 8)
         return needed(setup, "sft", rows=rows, length=length, **options).total
 
-    return advise(Settings(stage, ComputeSpec(), gpu=True), need, int(limit * 1e9))
+    return advise(EffectiveConfig(stage, ComputeSpec(), gpu=True), need, int(limit * 1e9))
 
 
 def test_what_fits_is_left_alone():
@@ -87,5 +87,5 @@ def test_what_cannot_fit_says_so():
 
 def test_a_change_that_saves_nothing_is_not_proposed():
     stage = Stage("s", methods.get("sft"), "base", None, "train", AdapterSpec(True))
-    found = advise(Settings(stage, ComputeSpec(), gpu=True), lambda changed: 100, 50)
+    found = advise(EffectiveConfig(stage, ComputeSpec(), gpu=True), lambda changed: 100, 50)
     assert (found.fits, found.changes) == (False, ())

@@ -11,10 +11,10 @@ import pytest
 from hub_server import COMMIT, PAIR, PAIRS
 from huggingface_hub import constants
 
+from ptspec.checks.preflight import preflight
 from ptspec.data.readers import hub_rows
+from ptspec.estimate.forecast import forecast
 from ptspec.recipe.plan import Source
-from ptspec.run.forecast import forecast
-from ptspec.run.preflight import preflight
 
 BASE = Path(__file__).parents[2] / "data" / "base_model"
 
@@ -264,7 +264,7 @@ def test_the_data_of_a_stage_that_is_finished_is_not_asked_for(no_hub, look, tmp
 
 
 def test_a_server_that_does_not_answer_in_time(hub, look, monkeypatch):
-    monkeypatch.setattr("ptspec.run.hub_check.BUDGET", 1.0)
+    monkeypatch.setattr("ptspec.checks.hub.BUDGET", 1.0)
     hub.slow = 3.0
     begun = time.monotonic()
     reading = look()

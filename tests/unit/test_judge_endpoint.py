@@ -17,7 +17,7 @@ from itertools import pairwise
 import pytest
 
 from ptspec.diagnostics import InputError, StageError
-from ptspec.recipe.places import Places
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import JudgeSpec
 from ptspec.rewards.endpoint import endpoint_judge
 

@@ -8,15 +8,15 @@ import pytest
 from test_judge_endpoint import Server
 
 from ptspec.diagnostics import InputError, StageError
+from ptspec.evaluation.choose_judge import Chosen, choose, judgement
 from ptspec.evaluation.compare import compare
 from ptspec.evaluation.judging import Referee, judged
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
 from ptspec.evaluation.store import STATS, load_measurement, write
-from ptspec.recipe.places import Places
+from ptspec.evaluation.targets import Target
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import AdapterSpec, JudgeSpec
 from ptspec.rewards.endpoint import endpoint_judge
-from ptspec.run.referee import Chosen, choose, judgement
-from ptspec.run.targets import Target
 
 SETTINGS = Settings(seed=1, max_new_tokens=8, preference_reference=None, chat=True)
 

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from ptspec.diagnostics import InputError
-from ptspec.recipe.places import Places
+from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import JudgeSpec
 from ptspec.rewards.endpoint import endpoint_judge
 from ptspec.rewards.endpoint_checks import endpoint_faults

@@ -6,7 +6,7 @@ import errno
 import pytest
 import torch
 
-from ptspec.training.batch import halved
+from ptspec.training.batch_halving import halved
 from ptspec.training.faults import OutOfMemory, diagnosed, failure
 
 ON_A_GPU = (

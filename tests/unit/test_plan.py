@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptspec.cli import main
-from ptspec.recipe.sizes import bytes_in_words
+from ptspec.recipe.hints import bytes_in_words
 from ptspec.report.plan import count_in_words
 
 ROOT = Path(__file__).parent.parent.parent

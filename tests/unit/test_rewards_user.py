@@ -7,7 +7,7 @@ import textwrap
 import pytest
 
 from ptspec.diagnostics import InputError
-from ptspec.recipe.places import Places
+from ptspec.recipe.paths import Places
 from ptspec.rewards.contract import Kind
 from ptspec.rewards.source import check_user_function
 from ptspec.rewards.user import load_user_function

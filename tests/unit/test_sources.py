@@ -15,7 +15,7 @@ from ptspec.data.readers.compression import kind_of
 from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import READERS, notes, read_rows, rows_of, scan
 from ptspec.diagnostics import InputError, Severity
-from ptspec.recipe.places import DATA_FORMATS
+from ptspec.recipe.paths import DATA_FORMATS
 from ptspec.recipe.plan import Source
 
 ROWS = [{"prompt": "a", "completion": "1"}, {"prompt": "ü", "completion": "2"}]

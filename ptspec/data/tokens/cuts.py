@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from ptspec.data.tokens.lengths import Row
 from ptspec.data.tokens.truncation import Truncation, limit
-from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.effective_config import EffectiveConfig
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Cuts:
         return self.rows - self.count(Truncation.DROPPED)
 
 
-def cuts(rows: Iterable[Row], settings: Settings) -> Cuts:
+def cuts(rows: Iterable[Row], settings: EffectiveConfig) -> Cuts:
     """What the stage's trainer does to `rows`."""
     found = Cuts(limit(settings))
     for row in rows:

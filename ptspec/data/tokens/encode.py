@@ -21,7 +21,7 @@ from ptspec.data.tokens.orpo import orpo_sequences, orpo_texts
 from ptspec.data.tokens.training_template import training_template
 from ptspec.data.tokens.truncation import Truncation, truncated
 from ptspec.methods.types import Rows
-from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.effective_config import EffectiveConfig
 
 TrlRow = Mapping[str, Any]
 """A row in TRL's columns (`ptspec.data.layouts.to_trl`), `tools` and `chat_template_kwargs` beside them."""
@@ -48,7 +48,7 @@ class _Request:
     finish: Callable[[Sequence[Tokens]], Sequences]
 
 
-def encode(row: TrlRow, settings: Settings, tokenizer: ChatTokenizer) -> EncodedRow:
+def encode(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> EncodedRow:
     """The row as the stage's trainer holds it.
 
     Raises `CannotRender` where the chat template refuses it, `TrainerRefuses` where the trainer does, another
@@ -61,7 +61,7 @@ def encode(row: TrlRow, settings: Settings, tokenizer: ChatTokenizer) -> Encoded
 
 
 def encode_all(
-    rows: Sequence[TrlRow], settings: Settings, tokenizer: ChatTokenizer
+    rows: Sequence[TrlRow], settings: EffectiveConfig, tokenizer: ChatTokenizer
 ) -> list[EncodedRow | Exception]:
     """Each of `rows` as the stage's trainer holds it, or what `encode` raises of it; tokenised at once."""
     requests: list[_Request | Exception] = []
@@ -102,7 +102,7 @@ def encode_completions(
 
 
 def _finished(
-    request: _Request, tokens: Sequence[Tokens | CannotRender], settings: Settings
+    request: _Request, tokens: Sequence[Tokens | CannotRender], settings: EffectiveConfig
 ) -> EncodedRow | Exception:
     found = [one for one in tokens if isinstance(one, Tokens)]
     if len(found) < len(tokens):
@@ -123,7 +123,7 @@ def _tokens(parts: Sequence[Chat | Plain], tokenizer: ChatTokenizer) -> list[Tok
     return found
 
 
-def _request(row: TrlRow, settings: Settings, tokenizer: ChatTokenizer) -> _Request:
+def _request(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> _Request:
     method = settings.stage.method
     if method.name == "reward":
         return _reward(row, tokenizer)
@@ -140,7 +140,7 @@ def _request(row: TrlRow, settings: Settings, tokenizer: ChatTokenizer) -> _Requ
             return _prompt_only(row, settings)
 
 
-def _sft(row: TrlRow, settings: Settings, tokenizer: ChatTokenizer) -> _Request:
+def _sft(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> _Request:
     masked = bool(settings.value("assistant_only_loss"))
     template = _masking_template(row, tokenizer) if masked else None
     if "prompt" not in row:
@@ -225,7 +225,7 @@ def _orpo_finished(tokens: Sequence[Tokens], bos: int | None, eos: int | None) -
     return orpo_sequences([one.ids for one in tokens], bos, eos)
 
 
-def _prompt_only(row: TrlRow, settings: Settings) -> _Request:
+def _prompt_only(row: TrlRow, settings: EffectiveConfig) -> _Request:
     """What an online method goes on from; the row's template arguments win over the stage's."""
     given = settings.value("chat_template_kwargs") or {}
     stage = json.loads(given) if isinstance(given, str) else given

@@ -16,7 +16,7 @@ from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer
 from ptspec.data.tokens.encode import FAULTS, EncodedRow, TrlRow, encode_all
 from ptspec.data.tokens.truncation import Truncation
-from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import Source
 
 BATCH = 256
@@ -62,14 +62,14 @@ class Row:
 
 
 def lengths(
-    source: Source, settings: Settings, tokenizer: ChatTokenizer, *, most: int | None = None
+    source: Source, settings: EffectiveConfig, tokenizer: ChatTokenizer, *, most: int | None = None
 ) -> Iterator[Row]:
     """The first `most` rows of a local source in tokens, in file order."""
     return lengths_of(islice(scan(source), most), source, settings, tokenizer)
 
 
 def lengths_of(
-    items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer, *, at_least: int = 0
+    items: Items, source: Source, settings: EffectiveConfig, tokenizer: ChatTokenizer, *, at_least: int = 0
 ) -> Iterator[Row]:
     """Rows of `source` in tokens, in their order.
 
@@ -84,7 +84,7 @@ def lengths_of(
 
 
 def refused(
-    items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer
+    items: Items, source: Source, settings: EffectiveConfig, tokenizer: ChatTokenizer
 ) -> Iterator[tuple[PlacedRow, CannotRender]]:
     """The rows that the chat template or the trainer refuses, with what it says."""
     told: PlacedRow | None = None
@@ -95,7 +95,7 @@ def refused(
 
 
 def _encoded(
-    items: Items, source: Source, settings: Settings, tokenizer: ChatTokenizer, at_least: int
+    items: Items, source: Source, settings: EffectiveConfig, tokenizer: ChatTokenizer, at_least: int
 ) -> Iterator[tuple[PlacedRow, EncodedRow | Exception]]:
     for batch in _batches(_converted(items, source, settings, at_least)):
         rows = [row for _, row in batch]
@@ -103,7 +103,7 @@ def _encoded(
 
 
 def _converted(
-    items: Items, source: Source, settings: Settings, at_least: int
+    items: Items, source: Source, settings: EffectiveConfig, at_least: int
 ) -> Iterator[tuple[PlacedRow, TrlRow]]:
     layout, wanted = None, settings.stage.method.rows
     for placed in items:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 
 from ptspec.data.tokens.encoded import Sequences
-from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.effective_config import EffectiveConfig
 
 ORPO_LENGTH = 512
 """What ORPO's trainer takes where `max_length` is null."""
@@ -26,7 +26,7 @@ class Truncation(Enum):
     DROPPED = "dropped"
 
 
-def limit(settings: Settings) -> int | None:
+def limit(settings: EffectiveConfig) -> int | None:
     """The length at which the stage's trainer cuts; None where it cuts nothing."""
     if settings.stage.method.online or settings.value("packing"):
         return None
@@ -36,7 +36,7 @@ def limit(settings: Settings) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def truncated(whole: Sequences, settings: Settings) -> tuple[Sequences, Truncation]:
+def truncated(whole: Sequences, settings: EffectiveConfig) -> tuple[Sequences, Truncation]:
     """What the stage's trainer holds of a row (nothing of one that it drops), and what it did to it."""
     most = limit(settings)
     if most is None:

@@ -10,7 +10,7 @@ from typing import Any
 from ptspec import methods
 from ptspec.methods.types import Headline
 from ptspec.report import words
-from ptspec.report.html.story import StageStory, State
+from ptspec.report.html.model import StageStory, State
 
 LOSS = Headline("loss", "loss", ".4f")
 POINTS = 60_000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptspec.report.html.story import CheckStory, Ending
+from ptspec.report.html.model import CheckStory, Ending
 
 Said = Mapping[str, Any]
 

@@ -14,11 +14,12 @@ from ptspec.evaluation import store
 from ptspec.evaluation.measurement import Measurement
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.events import Log, read_lines, read_log
-from ptspec.report.html.said import number, text, whole
-from ptspec.report.html.story import Input, RunStory, StageStory, StartChecks, State, Training
-from ptspec.run.artifact import finished_record, partial_folder
-from ptspec.run.fingerprint import WITHOUT_EFFECT
-from ptspec.run.manifest import EVENTS, is_folder, read_manifest
+from ptspec.report.html.model import Input, RunStory, StageStory, StartChecks, State, Training
+from ptspec.report.html.untrusted import number, text, whole
+from ptspec.store.event_log import EVENTS
+from ptspec.store.fingerprint import WITHOUT_EFFECT
+from ptspec.store.manifest import is_folder, read_manifest
+from ptspec.store.stage_folder import finished_record, partial_folder
 
 METRICS = "metrics.jsonl"
 

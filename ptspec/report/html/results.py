@@ -12,7 +12,7 @@ from ptspec.evaluation.comparison import Comparison, Effect, Verdict
 from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement
 from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
-from ptspec.report.html.story import RunStory, StageStory
+from ptspec.report.html.model import RunStory, StageStory
 from ptspec.report.measures import LEFT_TO_THE_REPORT, Measure, measure, measures
 from ptspec.report.sentence import in_words
 

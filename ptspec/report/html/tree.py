@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ptspec.recipe.plan import BASE
-from ptspec.report.html.story import RunStory, StageStory
+from ptspec.report.html.model import RunStory, StageStory
 
 
 @dataclass(frozen=True)

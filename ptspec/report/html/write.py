@@ -13,10 +13,10 @@ from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import CheckError, Diagnostic, InputError, Location, StageError
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement
+from ptspec.evaluation.request import REPORT
 from ptspec.events import Event, Listener, RunFinished, Warned
-from ptspec.run.appraise import REPORT
-from ptspec.run.artifact import whole_file
-from ptspec.run.manifest import MANIFEST
+from ptspec.store.files import whole_file
+from ptspec.store.manifest import MANIFEST
 
 
 def write_run_report(output: Path) -> Path:
@@ -49,7 +49,7 @@ def write_comparison_report(
     found: Comparison, measured: Sequence[Measurement], output: Path, command: str
 ) -> Path:
     """The report of a comparison; `command` is what makes it again."""
-    from ptspec.report.html.against import pairs, slices
+    from ptspec.report.html.comparison_view import pairs, slices
     from ptspec.report.html.distributions import distributions
     from ptspec.report.html.samples import samples
 

@@ -10,11 +10,11 @@ from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 from trl.chat_template_utils import get_training_chat_template, has_generation_markers
 
+from ptspec.checks.preflight import preflight
+from ptspec.checks.template import can_mark
 from ptspec.data.tokens.template import TokenizerFiles
 from ptspec.recipe.chat_templates import CHATML, named_template, template_names
 from ptspec.recipe.resolve import read_recipe
-from ptspec.run.preflight import preflight
-from ptspec.run.template_check import can_mark
 
 ROOT = Path(__file__).parent.parent.parent.parent
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ptspec.recipe.places import Kind, Places
+from ptspec.recipe.paths import Kind, Places
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import pytest
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.document import parse
+from ptspec.recipe.json_pointer import at
 from ptspec.recipe.overrides import override
 from ptspec.recipe.schema import check
-from ptspec.recipe.text import at
 
 RECIPE = {
     "name": "x",

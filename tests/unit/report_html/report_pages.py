@@ -11,7 +11,7 @@ from ptspec.evaluation import store
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings, row_ids
 from ptspec.evaluation.metrics import aggregates
 from ptspec.events import Figure
-from ptspec.run.artifact import write_json
+from ptspec.store.files import write_json
 
 HOSTILE = (
     "<script>window.hacked = 1</script>",

@@ -9,12 +9,12 @@ import pytest
 from tokenizers_for import ENDS, family, model_for, tokenizer_for
 from transformers import AutoTokenizer
 
+from ptspec.checks.template import end_of_answer, stops
 from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.look import Finding, Kind, Look
 from ptspec.data.tokens.remedies import remedy
 from ptspec.data.tokens.template import read_tokenizer
 from ptspec.recipe.chat_templates import CHATML
-from ptspec.run.template_check import end_of_answer, stops
 
 WEATHER = {
     "type": "function",

@@ -13,12 +13,12 @@ from transformers import AutoTokenizer
 from ptspec.diagnostics import InputError
 from ptspec.evaluation.generation import end_tokens
 from ptspec.model.base import load_base, load_tokenizer
-from ptspec.model.bases import Bases
 from ptspec.model.device import Device
 from ptspec.model.export import export_model
+from ptspec.model.model_cache import Bases
 from ptspec.recipe.chat_templates import CHATML, named_template
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.run.artifact import open_artifact
+from ptspec.store.stage_folder import open_artifact
 
 CPU = Device("cpu", "cpu")
 LORA = AdapterSpec(True)

@@ -1,0 +1,112 @@
+"""One answer of one voice to a prompt, told piece by piece while it is made. Keeps no history."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import TextStreamer
+
+from ptspec.chat.models import Voice
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.evaluation.generation import end_tokens, generation_config
+
+Message = Mapping[str, str]
+Tell = Callable[[str], None]
+NO_LIMIT = 2**31
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`temperature` 0 is greedy, as in the evaluation; above it the policy's own distribution is sampled,
+    with no top-k and no top-p. `max_new_tokens` bounds an answer."""
+
+    max_new_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 42
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`tokens`: with the end token, if there is one. `finished`: it came to that. `stopped`: somebody
+    interrupted it."""
+
+    text: str
+    tokens: int
+    finished: bool
+    stopped: bool = False
+
+
+def speak(voice: Voice, ids: Sequence[int], settings: Settings, seed: int, tell: Tell) -> Answer:
+    """The voice's answer to the prompt `ids`.
+
+    `tell` gets the text in pieces as it comes. Ctrl-C while it comes ends the answer, which holds what was
+    said until then. Raises `InputError` where the prompt leaves no room in the voice's context.
+    """
+    left = room(voice, ids)
+    if left < 1:
+        message = f"{len(ids):,} tokens leave no room for an answer: {voice.name} takes {voice.context:,}"
+        raise InputError(Diagnostic("too-long", message))
+    ends = end_tokens(voice.model, voice.tokenizer)
+    longest = min(left, settings.max_new_tokens)
+    said = _Streamer(voice.tokenizer, tell)
+    stopped = False
+    torch.manual_seed(seed)
+    prompt = torch.tensor([ids], device=voice.model.device)
+    try:
+        with torch.no_grad():
+            voice.model.generate(
+                input_ids=prompt,
+                attention_mask=torch.ones_like(prompt),
+                generation_config=generation_config(voice.tokenizer, ends, longest, settings.temperature),
+                streamer=said,
+            )
+    except KeyboardInterrupt:
+        stopped = True
+    finished = bool(said.ids) and said.ids[-1] in ends
+    text = voice.tokenizer.decode(said.ids[:-1] if finished else said.ids, skip_special_tokens=True)
+    return Answer(text, len(said.ids), finished, stopped)
+
+
+def room(voice: Voice, ids: Sequence[int]) -> int:
+    """How many tokens the voice's context has left after `ids`."""
+    return NO_LIMIT if voice.context is None else voice.context - len(ids)
+
+
+def encode(voice: Voice, messages: Sequence[Message]) -> list[int]:
+    """The ids that the voice continues: the chat template's, or those of the last message's text. Raises
+    `InputError` where the template refuses the messages."""
+    if not voice.has_template:
+        plain: list[int] = voice.tokenizer(text=messages[-1]["content"])["input_ids"]
+        return plain
+    from jinja2 import TemplateError
+
+    try:
+        encoding = voice.tokenizer.apply_chat_template(
+            list(messages), add_generation_prompt=True, tokenize=True, return_dict=True
+        )
+    except (TemplateError, ValueError, TypeError) as error:
+        message = f"the chat template of {voice.name} refuses this: {error}"
+        raise InputError(Diagnostic("chat-template", message)) from error
+    chat: list[int] = encoding["input_ids"]
+    return chat
+
+
+class _Streamer(TextStreamer):  # type: ignore[misc]
+    """Keeps the new ids, and passes their text on word by word."""
+
+    def __init__(self, tokenizer: Any, tell: Tell) -> None:
+        super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)
+        self.ids: list[int] = []
+        self._tell = tell
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self.next_tokens_are_prompt:
+            self.ids += value.flatten().tolist()
+        super().put(value)
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        if text:
+            self._tell(text)

@@ -1,0 +1,92 @@
+"""The policies that a chat is with, opened from folders; voices over the same weights share them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ptspec.checks.code_permission import model_spec
+from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.evaluation.targets import Target, last_of_each
+from ptspec.model.device import Device, find_device
+from ptspec.model.model_cache import Bases
+from ptspec.recipe.plan import ModelSpec
+from ptspec.store.files import read_json
+from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG
+
+REWARD_HEAD = "SequenceClassification"
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A policy that answers. `context` is the most tokens that it takes, None where its config names none."""
+
+    name: str
+    model: Any
+    tokenizer: Any
+    context: int | None
+
+    @property
+    def has_template(self) -> bool:
+        """Whether it is spoken to through a chat template; else each prompt is continued as it stands."""
+        return bool(self.tokenizer.chat_template)
+
+
+def open_voices(paths: Sequence[str], *, allow_code: bool = False) -> list[Voice]:
+    """One policy a path: a run's last stage, a stage, an adapter or a model.
+
+    Raises `InputError` where a path holds no policy, or would run code without leave, before any weights are
+    loaded.
+    """
+    asked = last_of_each(paths)
+    for target in asked:
+        _must_speak(target)
+    specs = [model_spec(target.model, target.recipe, allow_code=allow_code) for target in asked]
+    device = find_device()
+    shelves: dict[str, Bases] = {}
+    return [_open(target, spec, shelves, device) for target, spec in zip(asked, specs, strict=True)]
+
+
+def _open(target: Target, spec: ModelSpec, shelves: dict[str, Bases], device: Device) -> Voice:
+    bases = shelves.setdefault(target.model, Bases(spec, device))
+    try:
+        model, base = bases.open(target.adapter, target.artifact)
+    except InputError:
+        raise
+    except Exception as error:  # files that somebody damaged make the libraries raise what they like
+        raise InputError(_cannot_open(target, error)) from error
+    return Voice(target.name, model, base.tokenizer, _context(model))
+
+
+def _context(model: Any) -> int | None:
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    return limit if isinstance(limit, int) else None
+
+
+def _must_speak(target: Target) -> None:
+    folder = target.artifact.folder if target.artifact else Path(target.model)
+    if _is_reward_model(folder):
+        hint = "pt eval tells how it scores; chat with a stage that yields a policy"
+        message = f"{target.name} is a reward model: it scores answers and gives none"
+        raise InputError(Diagnostic("not-a-policy", message, Location(str(folder)), hint=hint))
+
+
+def _is_reward_model(folder: Path) -> bool:
+    if (folder / ADAPTER_CONFIG).is_file():
+        return read_json(folder / ADAPTER_CONFIG).get("task_type") == "SEQ_CLS"
+    if (folder / MODEL_CONFIG).is_file():
+        return any(
+            REWARD_HEAD in name for name in read_json(folder / MODEL_CONFIG).get("architectures") or ()
+        )
+    return False
+
+
+def _cannot_open(target: Target, error: Exception) -> Diagnostic:
+    folder = target.artifact.folder if target.artifact else Path(target.model)
+    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    hint = "pt verify RUN says which of its files differ from what was written"
+    return Diagnostic(
+        "cannot-load-model", f"{folder} cannot be loaded: {first}", Location(str(folder)), hint=hint
+    )

@@ -1,0 +1,80 @@
+"""What a plan names on the hub: models, and the sources of its data."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.paths import Places
+from ptspec.recipe.plan import BASE, Plan, Source, parts_of
+from ptspec.store.stage_folder import ADAPTER_CONFIG, finished_record
+
+
+@dataclass(frozen=True)
+class HubName:
+    """A repository, and the pointer of its id in the recipe. `is_base`: the base model of the recipe."""
+
+    name: str
+    revision: str | None
+    at: str
+    is_base: bool = False
+
+
+def models(plan: Plan) -> list[HubName]:
+    """The base model, where stages start from, reward models, and what local adapters stand on."""
+    found: list[HubName] = []
+    if plan.model.path and not plan.model.local:
+        at = "/model" if isinstance(plan.document.get("model"), str) else "/model/path"
+        found.append(HubName(plan.model.path, plan.model.revision, at, is_base=True))
+    places = Places(Path.cwd(), plan.recipe.parent)
+    stages = {BASE, *(stage.name for stage in plan.stages)}
+    named = [(stage.parent, None, join(stage.at, "from")) for stage in plan.stages]
+    named += [
+        (reward.model, reward.options.get("revision"), join(reward.at, "model"))
+        for reward in plan.rewards.values()
+        if reward.model is not None
+    ]
+    for path, revision, at in named:
+        if path in stages:
+            continue
+        folder = places.find(path)
+        name = HubName(path, revision, at) if folder is None else _below(folder, at)
+        if name is not None and name.name != plan.model.path and places.hub_id(name.name):
+            found.append(name)
+    return found
+
+
+def _below(folder: Path, at: str) -> HubName | None:
+    """The model on the hub that the adapter in `folder` stands on."""
+    try:
+        config = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
+        base, revision = config["base_model_name_or_path"], config.get("revision")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    if not isinstance(base, str) or Path(base).exists():
+        return None
+    return HubName(base, revision if isinstance(revision, str) else None, at)
+
+
+def sources(plan: Plan) -> list[Source]:
+    """The sources on the hub that a stage or the evaluation reads."""
+    used = [stage.data for stage in plan.stages]
+    if plan.evaluation is not None:
+        used.append(plan.evaluation.data)
+    return list(_on_hub(plan, used))
+
+
+def unfinished_sources(plan: Plan) -> frozenset[str]:
+    """The names of those that stages read which are not finished in the run's folder."""
+    stages = [stage for stage in plan.stages if finished_record(plan.output, stage.name) is None]
+    return frozenset(source.name for source in _on_hub(plan, [stage.data for stage in stages]))
+
+
+def _on_hub(plan: Plan, names: list[str]) -> Iterator[Source]:
+    for name in dict.fromkeys(part for one in names for part in parts_of(plan.data, one)):
+        source = plan.data[name]
+        if isinstance(source, Source) and source.hub is not None:
+            yield source

@@ -1,0 +1,147 @@
+"""What a recipe asks of the machine and it does not have: a warning where it is checked, since the run may be
+elsewhere, an error where the run is to start. Asks no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from importlib.util import find_spec
+from pathlib import Path
+
+from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.estimate.accelerator import has_accelerator
+from ptspec.recipe.json_pointer import at, join
+from ptspec.recipe.paths import is_folder
+from ptspec.recipe.plan import ComputeSpec, Plan, Stage, TrackingSpec
+
+KERNELS: Mapping[str, str] = {
+    "flash_attention_2": "flash_attn",
+    "flash_attention_3": "flash_attn_interface",
+}
+"""`attn_implementation` -> the module that it takes, and a GPU."""
+
+OPTIMIZERS: Mapping[str, tuple[str, str]] = {
+    "adamw_torch_xla": ("torch_xla", "torch_xla"),
+    "adamw_torch_npu_fused": ("torch_npu", "torch-npu"),
+    "adamw_anyprecision": ("torchdistx", "torchdistx"),
+    "adamw_torch_4bit": ("torchao", "torchao"),
+    "adamw_torch_8bit": ("torchao", "torchao"),
+    "galore": ("galore_torch", "galore-torch"),
+    "lomo": ("lomo_optim", "lomo-optim"),
+    "adalomo": ("lomo_optim", "lomo-optim"),
+    "grokadamw": ("grokadamw", "grokadamw"),
+    "schedule_free": ("schedulefree", "schedulefree"),
+    "apollo": ("apollo_torch", "apollo-torch"),
+    "stable_adamw": ("optimi", "torch-optimi"),
+}
+"""How the name of an optimizer begins -> the module that it takes, and the package to install."""
+
+PACKAGES = {
+    "azure_ml": "azureml",
+    "clearml": "clearml",
+    "codecarbon": "codecarbon",
+    "comet_ml": "comet_ml",
+    "dagshub": "dagshub",
+    "dvclive": "dvclive",
+    "flyte": "flytekit",
+    "mlflow": "mlflow",
+    "neptune": "neptune",
+    "swanlab": "swanlab",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
+}
+"""The module that each tracker needs."""
+INSTALLED_AS = {"azureml": "azureml-core", "comet_ml": "comet-ml"}
+"""The distribution of a module, where its name is another."""
+
+
+@dataclass(frozen=True)
+class Lack:
+    """A value of the recipe that this machine cannot serve."""
+
+    pointer: str
+    message: str
+    hint: str
+
+
+def check_machine(plan: Plan, *, starts: bool) -> Iterator[Diagnostic]:
+    """What this machine lacks for `plan`; an error where the run `starts` here."""
+    severity = Severity.ERROR if starts else Severity.WARNING
+    everywhere = (*_model(plan), *_compute(plan), *_tracking(plan), *_evaluation(plan))
+    for lack in (*everywhere, *(lack for stage in plan.stages for lack in _stage(stage))):
+        yield Diagnostic("not-here", lack.message, None, lack.pointer, lack.hint, severity=severity)
+
+
+def _model(plan: Plan) -> Iterator[Lack]:
+    wanted = plan.model.attn_implementation or ""
+    if wanted not in KERNELS:
+        return
+    where = "/model/attn_implementation"
+    if not has_accelerator():
+        yield Lack(where, f'"{wanted}" needs a GPU, and this machine has none', '"sdpa" runs everywhere')
+    elif not _installed(KERNELS[wanted]):
+        hint = 'pip install flash-attn, or "sdpa"'
+        yield Lack(where, f'"{wanted}" needs the package flash-attn, which is not installed', hint)
+
+
+def _compute(plan: Plan) -> Iterator[Lack]:
+    if plan.compute.precision == "fp16" and not has_accelerator():
+        yield _no_fp16("/compute/precision")
+    given = at(plan.document, "/compute")
+    for field in fields(ComputeSpec):
+        is_default = getattr(plan.compute, field.name) == field.default
+        if field.name in ("precision", "at") or is_default or not isinstance(given, dict):
+            continue
+        message = f'"{field.name}" has no effect in this version: stages train in one process'
+        yield Lack(join("/compute", field.name), message, "leave it out")
+
+
+def _tracking(plan: Plan) -> Iterator[Lack]:
+    for tracker, package in packages_lacking(plan.tracking):
+        message = f'"{tracker}" needs the package {package}, which is not installed'
+        yield Lack(join(plan.tracking.at, "report_to"), message, f"pip install {package}, or leave it out")
+
+
+def packages_lacking(spec: TrackingSpec) -> Iterator[tuple[str, str]]:
+    """Each tracker that is not installed here, and the package that it takes."""
+    for tracker in spec.report_to:
+        module = PACKAGES.get(tracker)
+        if module is not None and find_spec(module) is None:
+            yield tracker, INSTALLED_AS.get(module, module)
+
+
+def _evaluation(plan: Plan) -> Iterator[Lack]:
+    asked = plan.evaluation.lm_eval if plan.evaluation else None
+    if asked is not None and not _installed("lm_eval"):
+        message = '"lm_eval" needs lm-evaluation-harness, which is not installed'
+        yield Lack(asked.at, message, "pip install 'ptspec[lm-eval]', or leave it out")
+    if asked is not None and asked.include_path and not is_folder(Path(asked.include_path)):
+        message = f"there is no folder {asked.include_path}"
+        yield Lack(join(asked.at, "include_path"), message, "a folder with task files (*.yaml)")
+
+
+def _no_fp16(where: str) -> Lack:
+    message = "fp16 training needs a GPU, and this machine has none"
+    return Lack(where, message, "bf16 and fp32 run on a CPU")
+
+
+def _stage(stage: Stage) -> Iterator[Lack]:
+    config, where = stage.config, join(stage.at, "config")
+    if config.get("fp16") and not has_accelerator():
+        yield _no_fp16(join(where, "fp16"))
+    if config.get("tf32") and not has_accelerator():
+        message = "tf32 is of NVIDIA GPUs, and this machine has no GPU"
+        yield Lack(join(where, "tf32"), message, "leave it out")
+    if config.get("use_liger_kernel") and not _installed("liger_kernel"):
+        message = '"use_liger_kernel" needs the package liger-kernel, which is not installed'
+        yield Lack(join(where, "use_liger_kernel"), message, "pip install liger-kernel, or leave it out")
+    name = str(config.get("optim", ""))
+    module, package = next((v for k, v in OPTIMIZERS.items() if name.startswith(k)), ("", ""))
+    if module and not _installed(module):
+        message = f'"{name}" needs the package {package}, which is not installed'
+        yield Lack(join(where, "optim"), message, f'pip install {package}, or "adamw_torch"')
+
+
+def _installed(module: str) -> bool:
+    return find_spec(module) is not None

@@ -1,0 +1,168 @@
+"""The base model, checked before it is loaded: what would fail, or be passed over without a word, only later.
+
+Reads its config, its tokenizer's files, and the headers of its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ptspec.checks.lengths import check_lengths, first_rows, local_sources
+from ptspec.checks.row_look import RENDERED, look_at_stages
+from ptspec.checks.template import at_model, check_given_template, check_special_tokens, check_stage_template
+from ptspec.data.checks.source_pass import Seen
+from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.tokens.chat_tokenizer import TrainerRefuses
+from ptspec.data.tokens.lengths import refused
+from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
+from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.model.hub import shape_of
+from ptspec.recipe import targets
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.json_pointer import at, join
+from ptspec.recipe.plan import Handover, Plan, Source, Stage
+from ptspec.recipe.shape import ModelShape, NoShape
+from ptspec.store.safetensors_only import pickled_weights, way_out
+
+
+def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """Every error of the plan's model, and of its stages and rows against it; none of a model on the hub
+    that was not looked at."""
+    yield from check_given_template(plan)
+    folder = plan.model.folder
+    if folder is None or not plan.stages:
+        return
+    shape: ModelShape | None = None
+    try:
+        shape = shape_of(plan.model)
+    except NoShape as error:
+        if plan.model.local:
+            yield _no_model(plan, folder, error)
+    tokenizer = tokenizer_files(plan.model)
+    if tokenizer is None:
+        yield _no_tokenizer(plan)
+    for stage in plan.stages:
+        yield from _check_stage(plan, stage, shape, tokenizer, seen)
+    unknown = list(check_special_tokens(plan))
+    yield from unknown
+    if tokenizer is not None and not unknown:
+        yield from look_at_stages(plan, tokenizer, shape, seen)
+
+
+def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
+    message, hint = f"this folder holds no model: {error}", None
+    if (pickle := pickled_weights(folder)) and "safetensors" in str(error):
+        message = f"the weights are a pickle ({pickle.name}), which can run code when it is loaded"
+        hint = way_out(Path(shown(pickle)))
+    return Diagnostic("no-weights", message, None, at_model(plan), hint)
+
+
+def _no_tokenizer(plan: Plan) -> Diagnostic:
+    hint = "put the tokenizer's files beside the weights: tokenizer.json, tokenizer_config.json"
+    return Diagnostic("no-tokenizer", "this folder holds no tokenizer", None, at_model(plan), hint)
+
+
+def _check_stage(
+    plan: Plan,
+    stage: Stage,
+    shape: ModelShape | None,
+    tokenizer: TokenizerFiles | None,
+    seen: Mapping[str, Seen],
+) -> Iterator[Diagnostic]:
+    settings = EffectiveConfig(stage, plan.compute, gpu=False)
+    if shape is not None:
+        if stage.adapter.use_lora and stage.handover is not Handover.CONTINUE:
+            yield from _modules(plan, stage, shape)
+        yield from _context(settings, shape)
+    if tokenizer is not None:
+        lacking = list(check_stage_template(plan, stage, tokenizer, seen))
+        yield from lacking
+        if stage.config.get("assistant_only_loss") and not lacking:
+            yield from _without_answer(plan, settings, tokenizer, seen)
+        yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen)
+
+
+def _without_answer(
+    plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
+) -> Iterator[Diagnostic]:
+    """Chats in which the template marks nothing as the assistant's, under `assistant_only_loss`."""
+    for source in local_sources(plan, settings.stage):
+        chats = [row for row in first_rows(seen, source)[:RENDERED] if isinstance(row, PlacedRow)]
+        found = refused(chats, source, settings, tokenizer)
+        refusals = [(row, error) for row, error in found if isinstance(error, TrainerRefuses)]
+        if refusals:
+            row, error = refusals[0]
+            message = f'stage "{settings.stage.name}": the trainer refuses this row: {error}'
+            note = f"{len(refusals)} of the first {len(chats)} rows are refused"
+            where = Location(shown(row.file), row.line)
+            yield Diagnostic("cannot-render", message, where, source.at, notes=(note,))
+
+
+def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
+    """`target_modules` and `modules_to_save` that name nothing in the model: PEFT passes over them."""
+    lora, where = stage.adapter.lora, _at_field(plan, stage, "target_modules")
+    given = lora.get("target_modules")
+    names = ", ".join(targets.suggestions(shape))
+    try:
+        found = bool(targets.targeted(lora, shape)) or "target_parameters" in lora
+    except targets.UnknownTargets as error:
+        if "target_parameters" not in lora:
+            yield Diagnostic("no-such-module", str(error), None, where, f'"all-linear", or of: {names}')
+        return
+    missing = targets.unmatched(given, shape)
+    if not found and not missing:
+        message = f"{_quoted(given)} means no module of this model: nothing would be trained"
+        yield Diagnostic("no-such-module", message, None, where, f"linear layers: {names}")
+    for name in missing:
+        severity = Severity.WARNING if found else Severity.ERROR
+        yield _no_module(name, f"{where}/{given.index(name)}" if given else where, shape, severity)
+    whole = lora.get("modules_to_save")
+    for name in targets.unmatched(list(whole) if isinstance(whole, list) else None, shape):
+        place = f"{_at_field(plan, stage, 'modules_to_save')}/{whole.index(name)}" if whole else where
+        yield _no_module(name, place, shape, Severity.WARNING)
+
+
+def _no_module(name: str, where: str, shape: ModelShape, severity: Severity) -> Diagnostic:
+    known = targets.suggestions(shape)
+    hint = did_you_mean(name, known) or f"linear layers: {listed(known, 24)}"
+    message = f'no module of this model is called "{name}"'
+    return Diagnostic("no-such-module", message, None, where, hint, severity=severity)
+
+
+def _at_field(plan: Plan, stage: Stage, field: str) -> str:
+    """Where an adapter's field stands: in the stage's own adapter, or in the recipe's."""
+    for adapter in (join(stage.at, "adapter"), "/adapter"):
+        value = at(plan.document, adapter)
+        if isinstance(value, dict) and field in value:
+            return join(adapter, field)
+    return stage.adapter.at
+
+
+def _quoted(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _context(settings: EffectiveConfig, shape: ModelShape) -> Iterator[Diagnostic]:
+    """A length of the recipe's own that is more than the model was made for."""
+    if shape.context is None:
+        return
+    for field in ("max_length", "max_completion_length"):
+        given = settings.stage.config.get(field)
+        if isinstance(given, int) and given > shape.context:
+            message = f'"{field}" is {given}, but the model was made for {shape.context} tokens'
+            where = join(settings.stage.at, "config", field)
+            hint = f"at most {shape.context} (max_position_embeddings)"
+            yield Diagnostic("beyond-context", message, None, where, hint, severity=Severity.WARNING)
+
+
+def with_plain_text(plan: Plan) -> Plan:
+    """`plan`, its strings left as they are where the tokenizer has no chat template to make turns with."""
+    tokenizer = tokenizer_files(plan.model)
+    if tokenizer is None or tokenizer.template is not None:
+        return plan
+    plain = {n: replace(s, chat=False) if isinstance(s, Source) else s for n, s in plan.data.items()}
+    return replace(plan, data=plain)

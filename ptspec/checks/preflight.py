@@ -1,0 +1,75 @@
+"""Every fault of a recipe that can be found without loading a model: what `pt validate` tells, and what
+stands before every run. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ptspec.checks.evaluation import check_metrics
+from ptspec.checks.hub import check_hub
+from ptspec.checks.machine import check_machine
+from ptspec.checks.model import check_model, with_plain_text
+from ptspec.checks.reward_columns import check_reward_columns
+from ptspec.checks.stages import check_stages
+from ptspec.checks.weights import check_weights
+from ptspec.data.checks.plan_data import Checked, check_plan
+from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.recipe.document import Document
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.resolve import Reading, read_recipe
+from ptspec.recipe.schema import in_file_order
+from ptspec.rewards.check import check_functions
+
+
+def preflight(
+    path: Path,
+    overrides: Sequence[str] = (),
+    output: Path | None = None,
+    manifest: Path | None = None,
+    *,
+    starts: bool = False,
+) -> Reading:
+    """The recipe read, from `path` or as `manifest` holds it, its rewards, its model and the rows of its data
+    checked; of a faulty one, what is not faulty. Where the run `starts` on this machine, what the machine
+    lacks is an error."""
+    reading = read_recipe(path, overrides, output, manifest)
+    plan = reading.plan or reading.partial
+    if plan is None or reading.document is None:
+        return reading
+    document = reading.document
+    checked, hub = check_plan(plan), check_hub(plan, starts=starts)
+    plan = hub.plan
+    told = [
+        *check_functions(plan),
+        *hub.diagnostics,
+        *_model(plan, checked, reading.errors),
+        *check_weights(plan),
+        *check_machine(plan, starts=starts),
+        *check_metrics(plan, checked.sources),
+        *check_reward_columns(plan, checked.sources),
+        *(check_stages(plan, checked.sources) if not reading.errors else ()),
+    ]
+    here = [_located(d, document) for d in told if d.location is None]
+    elsewhere = [d for d in told if d.location is not None]
+    rows = [_located(d, document) for d in checked.diagnostics]
+    unlooked = tuple(replace(one, location=document.locate(one.pointer)) for one in hub.unlooked)
+    found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
+    faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
+    sound = None if faulty or reading.plan is None else with_plain_text(plan)
+    return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked)
+
+
+def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:
+    """Faults of the model, unless what the recipe says of it is wrong already."""
+    if not any((error.pointer or "").startswith("/model") for error in errors):
+        found = check_model(plan, checked.sources)
+        yield from {(d.pointer, d.message): d for d in found}.values()
+
+
+def _located(diagnostic: Diagnostic, document: Document) -> Diagnostic:
+    """With the place in the recipe, if it has none in the data."""
+    if diagnostic.location is not None or diagnostic.pointer is None:
+        return diagnostic
+    return replace(diagnostic, location=document.locate(diagnostic.pointer))

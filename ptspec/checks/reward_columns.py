@@ -1,0 +1,66 @@
+"""Columns that rewards compare with or ask for, against those of the data; told before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ptspec.data.checks.source_pass import Seen
+from ptspec.data.dataset import WITHHELD
+from ptspec.data.readers.placed import PlacedRow
+from ptspec.diagnostics import Diagnostic
+from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.plan import Plan, RewardSpec, parts_of
+from ptspec.rewards.columns import columns_needed
+
+
+def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """Rewards of stages and of the evaluation whose columns the data that was looked at does not have."""
+    asked = [
+        (f'stage "{stage.name}"', stage.data, name)
+        for stage in plan.stages
+        for name in (*stage.rewards, *_of_judge(plan, stage.judge))
+    ]
+    if plan.evaluation is not None:
+        measured = [name for name, spec in plan.rewards.items() if spec.function is not None]
+        asked += [("eval", plan.evaluation.data, name) for name in measured]
+    for who, data, name in dict.fromkeys(asked):
+        if name in plan.rewards and data in plan.data:
+            yield from _missing(who, data, plan.rewards[name], _columns(plan, data, seen))
+
+
+def _of_judge(plan: Plan, judge: str | None) -> tuple[str, ...]:
+    spec = plan.judges.get(judge or "")
+    return (spec.reward,) if spec is not None and spec.reward is not None else ()
+
+
+def _columns(plan: Plan, data: str, seen: Mapping[str, Seen]) -> frozenset[str] | None:
+    """The columns of the first rows of every source of `data`; None where one was not looked at."""
+    names = parts_of(plan.data, data)
+    if any(name not in seen or not seen[name].rows for name in names):
+        return None
+    items = (item for name in names for item in seen[name].first if isinstance(item, PlacedRow))
+    return frozenset(column for item in items for column in item.values)
+
+
+def _missing(who: str, data: str, spec: RewardSpec, there: frozenset[str] | None) -> Iterator[Diagnostic]:
+    if there is None:
+        return
+    handed_on = there.difference(WITHHELD)
+    for group in columns_needed(spec) or ():
+        if not handed_on.isdisjoint(group):
+            continue
+        wanted = " or ".join(f'"{name}"' for name in group)
+        why = "which TRL withholds from rewards" if there.issuperset(group) else f'which "{data}" has not'
+        message = f'{who}: the reward "{spec.name}" asks for the column {wanted}, {why}'
+        where = join(spec.at, "column") if "column" in spec.options else spec.at
+        yield Diagnostic("missing-column", message, None, where, _hint(group, there))
+
+
+def _hint(group: tuple[str, ...], there: frozenset[str]) -> str:
+    """How to get there: a renaming, a name that is near, or what there is."""
+    if "completion" in there and ("completion" in group or not there.difference(WITHHELD)):
+        wanted = "answer" if "completion" in group else group[-1]
+        return f'give it another name: "columns": {{"{wanted}": "completion"}}'
+    near = did_you_mean(group[0], there)
+    return near or f"columns: {listed(sorted(there.difference(WITHHELD))) or 'none beside the prompt'}"

@@ -1,0 +1,178 @@
+"""A look at the first rows of each stage as its chat template renders them: what goes otherwise than the row
+says, told once a stage with the first line that it was met in."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ptspec.checks.lengths import first_rows, local_sources
+from ptspec.checks.look_messages import finding_message, user_turns_learned
+from ptspec.checks.template import check_answer_end, end_of_answer, stops
+from ptspec.data.checks.source_pass import Seen
+from ptspec.data.layouts.convert import to_trl
+from ptspec.data.layouts.table import layout_for
+from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.tokens.chat_tokenizer import CannotRender
+from ptspec.data.tokens.look import Finding, Kind, Look, render_row
+from ptspec.data.tokens.remedies import remedy
+from ptspec.data.tokens.template import TokenizerFiles
+from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.recipe.hints import listed
+from ptspec.recipe.plan import OnBadRow, Plan, Source, Stage
+from ptspec.recipe.shape import ModelShape
+
+RENDERED = 50
+"""Rows of a source that are looked at."""
+
+
+def look_at_stages(
+    plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None, seen: Mapping[str, Seen]
+) -> Iterator[Diagnostic]:
+    """What is found in the first rows of the local sources of each stage."""
+    embedding = _embedding(plan, tokenizer, shape)
+    if not tokenizer.is_template and embedding is None:
+        return
+    known = stops(tokenizer)
+    end = end_of_answer(tokenizer, known) if tokenizer.is_template else None
+    look = Look(tokenizer, known | {end.token} if end and end.token else known, embedding)
+    met = {stage.name: _met(plan, stage, look, seen) for stage in plan.stages}
+    if any(one.has_chats for one in met.values()):
+        yield from check_answer_end(plan, tokenizer, end)
+    for stage in plan.stages:
+        never_ends = end is not None and end.token is None  # reported above
+        yield from _reports(stage, met[stage.name], look, (Kind.NO_STOP,) if never_ends else ())
+
+
+def _met(plan: Plan, stage: Stage, look: Look, seen: Mapping[str, Seen]) -> _Met:
+    met = _Met()
+    for source in local_sources(plan, stage):
+        placed = [row for row in first_rows(seen, source) if isinstance(row, PlacedRow)]
+        wanted = stage.method.rows
+        layout = layout_for(wanted, seen[source.name].columns) if placed else None
+        if layout is None:
+            continue
+        chat = source.chat and look.tokenizer.is_template
+        looked_at = placed if look.embedding is not None else placed[:RENDERED]
+        last = looked_at[-1].line if len(source.paths) == 1 else 0
+        further = [row for row in seen[source.name].unusual if isinstance(row, PlacedRow) and row.line > last]
+        for row in (*looked_at, *further):
+            met.rows += 1
+            look_at_row = _look_at if met.rows <= len(looked_at) else _render
+            try:
+                made = list(to_trl(row.values, wanted, layout, chat, source.system))
+                look_at_row(_Row(row, source), made, look, met)
+            except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+                continue  # an error of the row, reported by who checks rows
+    return met
+
+
+def _embedding(plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None) -> int | None:
+    """The rows of the model's embedding, where the tokenizer has tokens beyond it and it is not to grow."""
+    if shape is None or not tokenizer.can_count or plan.model.additional_special_tokens:
+        return None
+    return shape.embedded if tokenizer.highest_id >= shape.embedded > 0 else None
+
+
+def _reports(stage: Stage, met: _Met, look: Look, without: Collection[Kind]) -> Iterator[Diagnostic]:
+    yield from _refusals(stage, met, look.tokenizer)
+    if met.conversation is not None and "assistant_only_loss" not in stage.config:
+        yield met.conversation.place(user_turns_learned(stage, look.tokenizer))
+    for finding, (first, count) in met.merged().items():
+        if finding.kind in without:
+            continue
+        note = f"{count:,} of the first {met.rows:,} rows" if met.rows > 1 else ""
+        yield replace(first.place(finding_message(stage, finding, look)), notes=(note,) if note else ())
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row and its source."""
+
+    placed: PlacedRow
+    source: Source
+
+    def place(self, diagnostic: Diagnostic) -> Diagnostic:
+        return replace(diagnostic, location=Location(shown(self.placed.file), self.placed.line))
+
+
+@dataclass(frozen=True)
+class _Refusal:
+    row: _Row
+    error: CannotRender
+    columns: Mapping[str, Any]
+
+
+@dataclass
+class _Met:
+    """What was met in the rows of a stage. `conversation` is the first row whose user turns are learned."""
+
+    rows: int = 0
+    has_chats: bool = False
+    findings: dict[Finding, tuple[_Row, int]] = field(default_factory=dict)
+    refusals: list[_Refusal] = field(default_factory=list)
+    conversation: _Row | None = None
+
+    def add(self, finding: Finding, row: _Row) -> None:
+        first, count = self.findings.get(finding, (row, 0))
+        self.findings[finding] = (first, count + 1)
+
+    def merged(self) -> dict[Finding, tuple[_Row, int]]:
+        """One finding for all tokens of a kind, and for each kind of which the first example is enough."""
+        found: dict[Kind | Finding, tuple[list[str], _Row, int]] = {}
+        for finding, (row, count) in self.findings.items():
+            key = finding if finding.kind is Kind.LEFT_OUT else finding.kind
+            whats, first, most = found.get(key, ([], row, 0))
+            found[key] = ([*whats, finding.what], first, max(most, count))
+        kinds = {key: key.kind if isinstance(key, Finding) else key for key in found}
+        joined = (Kind.SPLIT, Kind.BEYOND)
+        return {
+            Finding(kinds[key], listed(whats, 6) if kinds[key] in joined else whats[0]): (row, count)
+            for key, (whats, row, count) in found.items()
+        }
+
+
+def _look_at(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met) -> None:
+    """Looks at the rows in TRL's columns that were made of one."""
+    found: dict[Finding, None] = {}
+    for one in made:
+        met.has_chats = met.has_chats or look.is_chat(one)
+        try:
+            found |= dict.fromkeys(look.findings(one))
+        except CannotRender as error:
+            met.refusals.append(_Refusal(row, error, one))
+            return
+        if met.conversation is None and "messages" in one:
+            met.conversation = row
+    for finding in found:
+        met.add(finding, row)
+
+
+def _render(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met) -> None:
+    """Asks only whether the template takes a row: those of an unusual form, wherever they stand."""
+    for one in made:
+        try:
+            render_row(one, look.tokenizer)
+        except CannotRender as error:
+            met.refusals.append(_Refusal(row, error, one))
+            return
+
+
+def _refusals(stage: Stage, met: _Met, tokenizer: TokenizerFiles) -> Iterator[Diagnostic]:
+    """Chats that the template refuses: some know no system message, others no tools."""
+    by_source: dict[str, list[_Refusal]] = {}
+    for refusal in met.refusals:
+        by_source.setdefault(refusal.row.source.at, []).append(refusal)
+    for at, refusals in by_source.items():
+        first, source = refusals[0], refusals[0].row.source
+        does = "refuses" if first.error.own else "cannot render"
+        message = f'stage "{stage.name}": the chat template {does} this row: {first.error}'
+        left_out = source.on_bad_row is OnBadRow.LEAVE_OUT and len(refusals) < met.rows
+        known = None if first.error.own else remedy(first.columns, tokenizer)
+        hint = f'"on_bad_row": "leave_out" in {at} leaves such rows out'
+        note = f"{len(refusals)} of the first {met.rows} rows are refused"
+        found = Diagnostic("cannot-render", message, None, at, f"{known}; or {hint}" if known else hint)
+        if left_out:
+            found = replace(found, severity=Severity.WARNING, hint=known)
+        yield replace(first.row.place(found), notes=(note,))

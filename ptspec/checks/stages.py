@@ -1,0 +1,141 @@
+"""Stages whose config does not go with their rows: too few of them, or of another kind. Told before they
+start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ptspec.data.checks.source_pass import Seen
+from ptspec.data.layouts.table import layout_for
+from ptspec.data.readers.placed import PlacedRow
+from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.estimate.steps import Steps, count
+from ptspec.methods.types import Rows
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.hints import listed
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.plan import Concat, Mix, Plan, Source, Stage, Until, parts_of
+
+UNREAD = 0.1
+"""Share of a source's rows that a mix may leave unread without a word."""
+
+
+def check_stages(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """Faults of batch sizes, step counts and kinds of loss against the rows."""
+    for stage in plan.stages:
+        settings = EffectiveConfig(stage, plan.compute, gpu=False)
+        yield from _loss_of_a_part(plan, stage, seen)
+        yield from _unread(plan, stage, seen)
+        rows = _rows(plan, settings, seen)
+        if not rows or settings.value("packing"):
+            continue
+        steps = count(settings, rows)
+        fault = _no_step(settings, rows, steps) or _short(settings, steps)
+        if fault is not None:
+            yield fault
+
+
+def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """SFT's loss on answers alone, of rows that do not say which part is the answer."""
+    for name in parts_of(plan.data, stage.data):
+        part = plan.data[name]
+        items = seen[name].first if name in seen else ()
+        first = next((item for item in items if isinstance(item, PlacedRow)), None)
+        layout = layout_for(stage.method.rows, frozenset(first.values)) if first else None
+        if first is None or layout is None or not isinstance(part, Source):
+            continue
+        kind = layout.columns[0]
+        if stage.config.get("completion_only_loss") and kind in ("messages", "conversations", "text"):
+            message = (
+                f'"completion_only_loss" needs prompt and completion; the rows of "{name}" are of {kind}'
+            )
+            hint = "leave it out" if kind == "text" else '"assistant_only_loss" is for chats'
+            yield _contradiction(stage, "completion_only_loss", message, hint)
+        is_plain = kind == "text" or (not part.chat and not isinstance(first.values.get(kind), list))
+        if stage.config.get("assistant_only_loss") and is_plain:
+            message = f'"assistant_only_loss" needs chats; the rows of "{name}" are plain text'
+            yield _contradiction(stage, "assistant_only_loss", message, "leave it out")
+
+
+def _unread(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """Rows that a mix never comes to: an epoch ends where the first of its sources is used up."""
+    mix = plan.data[stage.data]
+    if not isinstance(mix, Mix) or mix.until is Until.ALL:
+        return
+    if any(name not in seen or not seen[name].rows for name in mix.weights):
+        return
+    counts = {name: seen[name].rows for name in mix.weights}
+    first = min(counts, key=lambda name: counts[name] / mix.weights[name])
+    drawn = counts[first] / mix.weights[first]
+    for name, there in counts.items():
+        unread = round(there - drawn * mix.weights[name])
+        if unread > UNREAD * there:
+            message = (
+                f'stage "{stage.name}": an epoch of "{mix.name}" ends when "{first}" is used up: some '
+                f'{unread:,} of {there:,} rows of "{name}" are never read'
+            )
+            hint = f"in proportion to their rows: {listed(f'{n} {c:,}' for n, c in counts.items())}"
+            yield Diagnostic("rows-unread", message, None, mix.at, hint, severity=Severity.WARNING)
+
+
+def _contradiction(stage: Stage, field: str, message: str, hint: str) -> Diagnostic:
+    return Diagnostic("contradiction", message, None, join(stage.at, "config", field), hint)
+
+
+def _rows(plan: Plan, settings: EffectiveConfig, seen: Mapping[str, Seen]) -> int | None:
+    """Rows as the trainer gets them (a pair is two for KTO); None where it is not known."""
+    source = plan.data[settings.stage.data]
+    names = parts_of(plan.data, settings.stage.data)
+    is_streamed = isinstance(source, Source) and source.streaming
+    if is_streamed or any(name not in seen for name in names):
+        return None
+    is_unpaired = settings.stage.method.rows is Rows.UNPAIRED_PREFERENCE
+    counts = {n: seen[n].rows * (2 if is_unpaired and seen[n].labels is None else 1) for n in names}
+    if isinstance(source, Concat):
+        return sum(round(counts[name] * fraction) for name, fraction in source.fractions.items())
+    if isinstance(source, Mix):
+        least = min if source.until is Until.FIRST else max
+        return least(round(counts[name] / weight) for name, weight in source.weights.items() if weight)
+    return counts[source.name]
+
+
+def _no_step(settings: EffectiveConfig, rows: int, steps: Steps) -> Diagnostic | None:
+    """Incomplete batches are dropped, and there is no complete one."""
+    stage, where = settings.stage, join(settings.stage.at, "config")
+    if stage.method.online:
+        group = max(1, settings.number("num_generations", 8))
+        prompts = max(1, steps.generation // group)
+        if rows >= prompts:
+            return None
+        message = (
+            f'stage "{stage.name}" would take no step: its generation batch of {steps.generation} '
+            f"completions takes {prompts} prompts, and the data has {rows:,}"
+        )
+        hint = f"at most {rows * group} completions: a smaller batch, or more num_generations"
+        fields = ("generation_batch_size", "steps_per_generation", "per_device_train_batch_size")
+    else:
+        at_once = settings.number("per_device_train_batch_size", 8) * settings.processes
+        if not settings.value("dataloader_drop_last") or rows >= at_once:
+            return None
+        message = (
+            f'stage "{stage.name}" would take no step: "dataloader_drop_last" drops its only batch, '
+            f"{rows:,} rows of {at_once}"
+        )
+        hint = f'"per_device_train_batch_size": at most {rows}'
+        fields = ("per_device_train_batch_size", "dataloader_drop_last", "")
+    place = next((join(where, name) for name in fields if name in stage.config), stage.at)
+    return Diagnostic("no-step", message, None, place, hint)
+
+
+def _short(settings: EffectiveConfig, steps: Steps) -> Diagnostic | None:
+    """A warm-up longer than the stage: the learning rate that the recipe gives is never reached."""
+    stage, warmup = settings.stage, settings.value("warmup_steps")
+    if not isinstance(warmup, int) or warmup < 2 or warmup < steps.total:
+        return None
+    message = (
+        f'"warmup_steps" is {warmup:,}, but stage "{stage.name}" takes {steps.total:,} steps: '
+        "it never gets to its learning rate"
+    )
+    hint = "below 1 it is a share of all steps: 0.1"
+    where = join(stage.at, "config", "warmup_steps")
+    return Diagnostic("long-warmup", message, None, where, hint, severity=Severity.WARNING)

@@ -1,0 +1,1 @@
+"""Arithmetic on a plan: rows, adapters, steps, memory, disk. Reads data and shapes; loads no model."""

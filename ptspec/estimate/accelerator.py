@@ -1,0 +1,16 @@
+"""Whether this machine has an accelerator. Asks no torch."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+
+def has_accelerator() -> bool:
+    """Whether this machine seems to have one, without asking torch."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return False
+    if platform.system() == "Darwin":
+        return platform.machine() == "arm64"
+    return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd"))

@@ -1,0 +1,156 @@
+"""The LoRA adapter of a stage as tensors: what is put on, what of it is trained, what is saved.
+
+A merged or stacked adapter is saved as one of the sum of both ranks over the bare base
+(`ptspec.model.low_rank`), so the tensors of a stage follow from those of its parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ptspec.methods.types import Yields
+from ptspec.recipe import targets
+from ptspec.recipe.plan import AdapterSpec, Handover, Stage
+from ptspec.recipe.shape import HEADS, ModelShape, NoShape, Tensor, read_header
+from ptspec.store.stage_folder import ADAPTER_WEIGHTS
+
+PREFIX = "base_model.model."
+REWARD_HEAD = "score"
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """`ranks`: module -> r; `sizes`: module -> (out, in) of its weight; `other`: tensors besides A and B
+    (magnitudes, biases, whole modules) by the name they are saved under."""
+
+    ranks: Mapping[str, int]
+    sizes: Mapping[str, tuple[int, int]]
+    other: Shapes = field(default_factory=dict)
+
+    @property
+    def shapes(self) -> Shapes:
+        """Every tensor by its name in `adapter_model.safetensors`."""
+        found: dict[str, tuple[int, ...]] = {}
+        for module, rank in self.ranks.items():
+            out, into = self.sizes[module]
+            found[f"{PREFIX}{module}.lora_A.weight"] = (rank, into)
+            found[f"{PREFIX}{module}.lora_B.weight"] = (out, rank)
+        return {**found, **self.other}
+
+    @property
+    def parameters(self) -> int:
+        """Σ r·(in + out) over the modules, and what else there is (Hu et al. 2021, arXiv 2106.09685 §4.1)."""
+        return sum(Tensor("F32", shape).elements for shape in self.shapes.values())
+
+    def tensors(self, dtype: str) -> Mapping[str, Tensor]:
+        return {name: Tensor(dtype, shape) for name, shape in self.shapes.items()}
+
+    @property
+    def is_plain(self) -> bool:
+        """Low-rank updates and nothing else: such adapters add up."""
+        return not self.other
+
+
+@dataclass(frozen=True)
+class StageAdapter:
+    """`attached`: the tensors in memory; `trained`: parameters that learn; `saved`: what the stage's folder
+    holds, None for whole weights."""
+
+    attached: Adapter | None
+    trained: int
+    saved: Adapter | None
+
+
+def new_adapter(spec: AdapterSpec, shape: ModelShape) -> Adapter:
+    """The adapter that the LoRA fields of `spec` make over `shape`. Raises `targets.UnknownTargets`."""
+    modules = targets.targeted(spec.lora, shape)
+    sizes = {module: _size(shape.matrices[module]) for module in modules}
+    ranks = {module: targets.rank_of(module, spec.lora) for module in modules}
+    return Adapter(ranks, sizes, {**_extras(spec, shape, sizes), **_whole(spec, shape)})
+
+
+def read_adapter(folder: Path) -> Adapter:
+    """The adapter that lies in `folder`. Raises `NoShape`."""
+    ranks: dict[str, int] = {}
+    sizes: dict[str, tuple[int, int]] = {}
+    other: dict[str, tuple[int, ...]] = {}
+    header = read_header(folder / ADAPTER_WEIGHTS)
+    for name, tensor in header.items():
+        module = name.removeprefix(PREFIX).removesuffix(".lora_A.weight")
+        if name.endswith(".lora_A.weight"):
+            b = header.get(f"{PREFIX}{module}.lora_B.weight")
+            if b is None or len(tensor.shape) != 2 or len(b.shape) != 2:
+                raise NoShape(f"{ADAPTER_WEIGHTS}: {name} has no lora_B")
+            ranks[module], sizes[module] = tensor.shape[0], (b.shape[0], tensor.shape[1])
+        elif not name.endswith(".lora_B.weight"):
+            other[name] = tensor.shape
+    return Adapter(ranks, sizes, other)
+
+
+def stage_adapter(stage: Stage, shape: ModelShape, incoming: Adapter | None) -> StageAdapter:
+    """The adapter of `stage` over a base of `shape`, given the one that comes in."""
+    if not stage.adapter.use_lora:
+        head = shape.hidden if stage.method.yields is Yields.REWARD_MODEL else 0
+        return StageAdapter(None, _backbone(stage, shape) + head, None)
+    if incoming is not None and stage.handover is Handover.CONTINUE:
+        return StageAdapter(incoming, incoming.parameters, incoming)
+    own = new_adapter(stage.adapter, shape)
+    if stage.method.yields is Yields.REWARD_MODEL:
+        scores = {f"{PREFIX}{REWARD_HEAD}.weight": (1, shape.hidden)}
+        own = Adapter(own.ranks, own.sizes, {**own.other, **scores})
+    if incoming is None or stage.handover is None:
+        return StageAdapter(own, own.parameters, own)
+    both = _total(incoming, own)
+    if stage.handover is Handover.STACK:
+        return StageAdapter(both, own.parameters, both)
+    return StageAdapter(own, own.parameters, both if incoming.is_plain and own.is_plain else None)
+
+
+def _backbone(stage: Stage, shape: ModelShape) -> int:
+    """Parameters of full fine-tuning; a reward model has no language-model head."""
+    if stage.method.yields is not Yields.REWARD_MODEL:
+        return shape.parameters
+    return sum(t.elements for name, t in shape.tensors.items() if not name.startswith("lm_head."))
+
+
+def _total(first: Adapter, second: Adapter) -> Adapter:
+    """Both as one: every module of either gets the sum of the two highest ranks."""
+    rank = sum(max(adapter.ranks.values(), default=0) for adapter in (first, second))
+    sizes = {**first.sizes, **second.sizes}
+    return Adapter(dict.fromkeys(sizes, rank), sizes)
+
+
+def _size(weight: Tensor) -> tuple[int, int]:
+    return weight.shape[0], weight.shape[1]
+
+
+def _extras(spec: AdapterSpec, shape: ModelShape, sizes: Mapping[str, tuple[int, int]]) -> Shapes:
+    """DoRA's magnitudes (Liu et al. 2024, arXiv 2402.09353), biases of B, biases of the model."""
+    found: dict[str, tuple[int, ...]] = {}
+    for module, (out, _) in sizes.items():
+        if spec.lora.get("use_dora"):
+            found[f"{PREFIX}{module}.lora_magnitude_vector"] = (out,)
+        if spec.lora.get("lora_bias"):
+            found[f"{PREFIX}{module}.lora_B.bias"] = (out,)
+    kind = spec.lora.get("bias", "none")
+    for name, tensor in shape.tensors.items():
+        module = name.removesuffix(".bias")
+        if name.endswith(".bias") and (kind == "all" or (kind == "lora_only" and module in sizes)):
+            found[PREFIX + name] = tensor.shape
+    return found
+
+
+def _whole(spec: AdapterSpec, shape: ModelShape) -> Shapes:
+    modules = targets.saved_whole(spec.lora, shape)
+    found = {
+        PREFIX + name: tensor.shape
+        for name, tensor in shape.tensors.items()
+        if name.rpartition(".")[0] in modules
+    }
+    if HEADS[0] in modules and HEADS[0] not in shape.matrices:
+        found[f"{PREFIX}{HEADS[0]}.weight"] = (shape.vocabulary, shape.hidden)
+    return found

@@ -1,0 +1,91 @@
+"""What to change so that a stage fits a device, cheapest change first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.plan import Stage
+
+OPTIMIZER = "paged_adamw_8bit"
+SHORTEST = 256
+"""Tokens; a `max_length` below this is not proposed."""
+
+
+@dataclass(frozen=True)
+class Advice:
+    """`bytes`: what the stage needs as it is; `changes`: what to set, in words, all of them together;
+    `after`: what it needs then; `fits`: whether that fits."""
+
+    bytes: int
+    changes: tuple[str, ...]
+    after: int
+    fits: bool
+
+
+def advise(settings: EffectiveConfig, need: Callable[[Stage], int], limit: int) -> Advice:
+    """Changes to `settings.stage` until `need` of it, in bytes, is at most `limit`, in the order: batch size
+    with accumulation, gradient checkpointing, an adapter (over 4-bit weights), 8-bit optimizer, `max_length`.
+    A change that saves nothing is left out."""
+    stage, begun = settings.stage, need(settings.stage)
+    now, words = begun, []
+    for change in (_smaller_batch, _checkpointing, _adapter, _optimizer, _shorter):
+        word = None
+        for tried, text in change(replace(settings, stage=stage)):
+            if now <= limit:
+                break
+            if (after := need(tried)) < now:
+                stage, now, word = tried, after, text
+        words += [word] if word else []
+    return Advice(begun, tuple(words), now, now <= limit)
+
+
+Tried = Iterator[tuple[Stage, str]]
+
+
+def _smaller_batch(settings: EffectiveConfig) -> Tried:
+    rows = settings.number("per_device_train_batch_size", 8)
+    steps = max(1, settings.number("gradient_accumulation_steps", 1))
+    while rows % 2 == 0:
+        rows, steps = rows // 2, steps * 2
+        yield _with(settings, rows, steps)
+
+
+def _with(settings: EffectiveConfig, rows: int, steps: int) -> tuple[Stage, str]:
+    changed = {"per_device_train_batch_size": rows, "gradient_accumulation_steps": steps}
+    return _configured(settings.stage, **changed), (
+        f'"per_device_train_batch_size": {rows}, "gradient_accumulation_steps": {steps}'
+    )
+
+
+def _checkpointing(settings: EffectiveConfig) -> Tried:
+    if not settings.value("gradient_checkpointing"):
+        changed = _configured(settings.stage, gradient_checkpointing=True)
+        yield changed, '"gradient_checkpointing": true'
+
+
+def _adapter(settings: EffectiveConfig) -> Tried:
+    adapter = settings.stage.adapter
+    if not adapter.use_lora:
+        yield replace(settings.stage, adapter=replace(adapter, use_lora=True)), '"use_lora": true'
+    if not adapter.use_qlora:
+        changed = replace(adapter, use_lora=True, use_qlora=True)
+        yield replace(settings.stage, adapter=changed), '"use_qlora": true'
+
+
+def _optimizer(settings: EffectiveConfig) -> Tried:
+    if "8bit" not in str(settings.value("optim")):
+        yield _configured(settings.stage, optim=OPTIMIZER), f'"optim": "{OPTIMIZER}"'
+
+
+def _shorter(settings: EffectiveConfig) -> Tried:
+    name = "max_completion_length" if settings.stage.method.online else "max_length"
+    length = settings.number(name) // 2
+    while length >= SHORTEST:
+        yield _configured(settings.stage, **{name: length}), f'"{name}": {length}'
+        length //= 2
+
+
+def _configured(stage: Stage, **fields: object) -> Stage:
+    return replace(stage, config={**stage.config, **fields})

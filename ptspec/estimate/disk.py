@@ -1,0 +1,94 @@
+"""Bytes on disk: what a stage's folder holds, and what its checkpoints take while it trains."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ptspec.estimate.adapters import REWARD_HEAD, Adapter, StageAdapter
+from ptspec.estimate.files import safetensors_bytes
+from ptspec.estimate.memory import WIDTHS, adapter_width, trained_width
+from ptspec.estimate.optimizer import state_bytes
+from ptspec.methods.types import Yields
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.plan import Handover, ModelSpec
+from ptspec.recipe.shape import ModelShape, Tensor
+
+
+@dataclass(frozen=True)
+class Disk:
+    """`weights`: the file of the finished stage; `checkpoint`: the weights of one checkpoint; `optimizer`:
+    its optimizer states, which a finished stage no longer has; `checkpoints`: how many are kept."""
+
+    weights: int
+    checkpoint: int
+    optimizer: int
+    checkpoints: int
+
+    @property
+    def kept(self) -> int:
+        """What stays when the stage is done."""
+        return self.weights + self.checkpoints * self.checkpoint
+
+    @property
+    def peak(self) -> int:
+        """The most there is while the stage trains: a new checkpoint is written before an old one goes."""
+        return self.weights + (self.checkpoints + 1) * (self.checkpoint + self.optimizer)
+
+
+def disk(
+    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, steps: int
+) -> Disk:
+    """The bytes that a stage of so many steps writes; tokenizer, config and figures come on top."""
+    stage = settings.stage
+    width = trained_width(settings, model, shape)
+    optim = str(settings.value("optim"))
+    count = _checkpoints(settings, steps)
+    if adapter.attached is None:
+        whole = safetensors_bytes(_whole(settings, model, shape))
+        states = state_bytes(optim, [t.shape for t in shape.tensors.values()], width)
+        return Disk(whole, whole, states, count)
+    one = _adapter_file(adapter.attached, width)
+    has_copy = stage.has_reference and stage.handover in (Handover.CONTINUE, Handover.STACK)
+    saved = _adapter_file(adapter.saved, _saved_width(settings)) if adapter.saved else _merged(model, shape)
+    states = state_bytes(optim, adapter.attached.shapes.values(), width)
+    return Disk(saved, one + (_adapter_file(adapter.attached, 4) if has_copy else 0), states, count)
+
+
+def _adapter_file(adapter: Adapter, width: int) -> int:
+    return safetensors_bytes(adapter.tensors("F32" if width == 4 else "BF16"))
+
+
+def _saved_width(settings: EffectiveConfig) -> int:
+    """A sum of ranks is made anew, in float32."""
+    return 4 if settings.stage.handover is Handover.MERGE else adapter_width(settings)
+
+
+def _whole(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> dict[str, Tensor]:
+    dtype = _stored(model) or "F32"
+    found = {name: Tensor(dtype, tensor.shape) for name, tensor in shape.tensors.items()}
+    if settings.stage.method.yields is Yields.REWARD_MODEL:
+        found = {name: tensor for name, tensor in found.items() if not name.startswith("lm_head.")}
+        found[f"{REWARD_HEAD}.weight"] = Tensor(dtype, (1, shape.hidden))
+    return found
+
+
+def _merged(model: ModelSpec, shape: ModelShape) -> int:
+    dtype = _stored(model)
+    return safetensors_bytes({n: Tensor(dtype or t.dtype, t.shape) for n, t in shape.tensors.items()})
+
+
+def _stored(model: ModelSpec) -> str | None:
+    names = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
+    return names[model.dtype] if model.dtype in WIDTHS and model.dtype else None
+
+
+def _checkpoints(settings: EffectiveConfig, steps: int) -> int:
+    """How many checkpoints stand at the end: one every `save_steps`, and one at the last step."""
+    if settings.value("save_strategy") == "no":
+        return 0
+    every = settings.value("save_steps")
+    every = steps * every if isinstance(every, float) and 0 < every < 1 else every
+    made = math.ceil(steps / every) if isinstance(every, int | float) and every > 0 else 1
+    limit = settings.value("save_total_limit")
+    return min(made, limit) if isinstance(limit, int) and limit > 0 else made

@@ -1,0 +1,181 @@
+"""What a run of a plan would do and need: reused stages and why, rows, steps, tokens, memory, disk.
+
+Reads data, the tokenizer's files and safetensors headers; loads no model, imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
+from ptspec.estimate.accelerator import has_accelerator
+from ptspec.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter
+from ptspec.estimate.advice import Advice, advise
+from ptspec.estimate.disk import Disk, disk
+from ptspec.estimate.memory import Memory, Work, memory
+from ptspec.estimate.rowcount import Counted, count_rows
+from ptspec.estimate.steps import Steps, count
+from ptspec.model.hub import shape_of
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.plan import BASE, Plan, Stage
+from ptspec.recipe.shape import ModelShape, NoShape
+from ptspec.recipe.targets import UnknownTargets
+from ptspec.store.reuse import Reuse, reuses
+from ptspec.store.stage_folder import ADAPTER_CONFIG
+
+
+@dataclass(frozen=True)
+class StageForecast:
+    """What is not known is None; `unknown` says why."""
+
+    stage: Stage
+    reuse: Reuse
+    counted: Counted | None
+    steps: Steps | None
+    tokens: int | None
+    adapter: StageAdapter | None
+    memory: Memory | None
+    disk: Disk | None
+    advice: Advice | None
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes, where they were asked about."""
+
+    plan: Plan
+    gpu: bool
+    device_memory: int | None
+    parameters: int | None
+    stages: tuple[StageForecast, ...]
+
+
+def forecast(
+    plan: Plan, *, device_memory: int | None = None, gpu: bool | None = None, fresh: bool = False
+) -> Forecast:
+    """What `pt run` would do with `plan`. `device_memory`, in bytes, asks of a device of that size: a GPU, or
+    what `gpu` says."""
+    if gpu is None:
+        gpu = device_memory is not None or has_accelerator()
+    shape, why = _shape(plan)
+    tokenizer = tokenizer_files(plan.model)
+    if shape is not None and tokenizer is not None and plan.model.additional_special_tokens:
+        shape = shape.grown(tokenizer.size)
+    reused = reuses(plan, fresh=fresh)
+    saved: dict[str, Adapter | None] = {}
+    found = []
+    for stage in plan.stages:
+        settings = EffectiveConfig(stage, plan.compute, gpu)
+        one = _stage(plan, settings, shape, tokenizer, saved, device_memory)
+        unknown = (*([why] if why else []), *one.unknown)
+        found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
+    return Forecast(plan, gpu, device_memory, shape.parameters if shape else None, tuple(found))
+
+
+def _shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
+    try:
+        return shape_of(plan.model), None
+    except NoShape as error:
+        return None, f"parameters and memory are not known: {error}"
+
+
+def _stage(
+    plan: Plan,
+    settings: EffectiveConfig,
+    shape: ModelShape | None,
+    tokenizer: TokenizerFiles | None,
+    saved: dict[str, Adapter | None],
+    device_memory: int | None,
+) -> StageForecast:
+    stage = settings.stage
+    counted = count_rows(plan, settings, tokenizer)
+    steps = count(settings, counted.trained) if counted.trained is not None else _given(settings)
+    unknown = [counted.why] if counted.why else []
+    adapter: StageAdapter | None = None
+    try:
+        incoming = _incoming(stage, saved)
+        adapter = stage_adapter(stage, shape, incoming) if shape is not None else None
+        saved[stage.name] = adapter.saved if adapter else None
+    except (UnknownTargets, NoShape) as error:
+        unknown.append(f"the adapter is not known: {error}")
+    needed = _needed(plan, settings, shape, adapter, counted)
+    advice = None
+    if needed is not None and device_memory is not None and shape is not None:
+        advice = advise(settings, _need(plan, settings, shape, saved, counted), device_memory)
+    written = None
+    if shape is not None and adapter is not None and steps is not None:
+        written = disk(settings, plan.model, shape, adapter, steps.total)
+    tokens = _tokens(settings, steps, counted)
+    return StageForecast(
+        stage, Reuse(), counted, steps, tokens, adapter, needed, written, advice, tuple(unknown)
+    )
+
+
+def _incoming(stage: Stage, saved: Mapping[str, Adapter | None]) -> Adapter | None:
+    if stage.parent == BASE or stage.parent in saved:
+        return saved.get(stage.parent)
+    folder = Path(stage.parent)
+    return read_adapter(folder) if (folder / ADAPTER_CONFIG).is_file() else None
+
+
+def _given(settings: EffectiveConfig) -> Steps | None:
+    """Steps where the number of rows is not known: `max_steps`, if there is one."""
+    return count(settings, 0) if settings.number("max_steps", -1) > 0 else None
+
+
+def _needed(
+    plan: Plan,
+    settings: EffectiveConfig,
+    shape: ModelShape | None,
+    adapter: StageAdapter | None,
+    counted: Counted,
+) -> Memory | None:
+    work = _work(settings, counted)
+    if shape is None or adapter is None or work is None or not (shape.hidden and shape.layers):
+        return None
+    return memory(settings, plan.model, shape, adapter, work)
+
+
+def _need(
+    plan: Plan,
+    settings: EffectiveConfig,
+    shape: ModelShape,
+    saved: Mapping[str, Adapter | None],
+    counted: Counted,
+) -> Callable[[Stage], int]:
+    def need(stage: Stage) -> int:
+        changed = replace(settings, stage=stage)
+        adapter = stage_adapter(stage, shape, _incoming(stage, saved))
+        found = _needed(plan, changed, shape, adapter, counted)
+        return found.total if found else 0
+
+    return need
+
+
+def _work(settings: EffectiveConfig, counted: Counted) -> Work | None:
+    """The longest sequence there is: batches are padded to theirs."""
+    longest = counted.longest
+    if settings.stage.method.online:
+        if longest is None:
+            return None
+        steps = count(settings, 0)
+        return Work(
+            longest + settings.number("max_completion_length", 256), steps.generation // settings.processes
+        )
+    most = settings.number("max_length") or None
+    if settings.value("packing") or longest is None:
+        return Work(most) if most else None
+    return Work(min(longest, most) if most else longest)
+
+
+def _tokens(settings: EffectiveConfig, steps: Steps | None, counted: Counted) -> int | None:
+    """Tokens that all steps together train on, without padding; of an online method the most there can be."""
+    if steps is None or counted.tokens_a_row is None or not counted.trained:
+        return None
+    if settings.stage.method.online:
+        answer = settings.number("max_completion_length", 256)
+        return round(steps.total * steps.batch * (counted.tokens_a_row + answer))
+    return round(steps.epochs * counted.trained * counted.tokens_a_row)

@@ -1,0 +1,272 @@
+"""Memory on the device, by part: formulas with their sources. `docs/hardware.md` works one example through.
+
+Weights, gradients, optimizer: bytes an element times elements (Rajbhandari et al. 2020, ZeRO, arXiv
+1910.02054 §3.1). 4-bit weights: half a byte, and 0.127 bits of scales with double quantisation (Dettmers et
+al. 2023, QLoRA, arXiv 2305.14314 §3). Activations: what autograd keeps of a decoder layer with fused
+attention, counted tensor by tensor as Korthikanti et al. 2022 (arXiv 2205.05198 §4) do; a test compares them
+with what torch saves. Head: TRL 1.16, `trl/kernels/chunked_logprob.py`.
+
+An estimate of a peak: what fragmentation and library workspaces take is not in it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ptspec.estimate.adapters import StageAdapter
+from ptspec.estimate.optimizer import is_paged, state_bytes
+from ptspec.methods.types import Yields
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.plan import Handover, ModelSpec
+from ptspec.recipe.shape import BYTES, HEADS, ModelShape
+
+TILE = (4096, 32768)
+"""Positions and vocabulary entries of a tile of logits in TRL (TOKEN_CHUNK_SIZE, chunk_size)."""
+CONTEXT = 500_000_000
+"""What a CUDA context and the libraries' handles take before the first tensor, in bytes."""
+QUANTISED = 0.5 + 1 / 64 + 4 / (64 * 256)
+"""Bytes of an NF4 element: 4 bits, an 8-bit scale a block of 64, a 32-bit one over 256 of these."""
+SINGLE_QUANTISED = 0.5 + 4 / 64
+WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
+PAIRS = ("dpo", "orpo", "reward")
+"""Methods whose forward pass takes both answers of a row."""
+CACHES = {"nash_md": 2}
+"""Key-value caches while sampling: the mixture of Nash-MD needs the reference's too."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The longest sequence of a stage, in tokens; of an online method, `sampled` of them at once."""
+
+    longest: int
+    sampled: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Memory:
+    """`held` is there all the while a stage trains; of `training` and `sampling` the larger counts."""
+
+    held: tuple[Part, ...]
+    training: tuple[Part, ...]
+    sampling: tuple[Part, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return _sum(self.held) + max(_sum(self.training), _sum(self.sampling))
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        return (*self.held, *self.training, *self.sampling)
+
+
+def memory(
+    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, work: Work
+) -> Memory:
+    """The parts that a stage needs on its device, per process; parts of no size are left out."""
+    held = _existing(_held(settings, model, shape, adapter))
+    training = _existing(_training(settings, model, shape, adapter, work))
+    sampling = _existing(_sampling(settings, shape, work)) if work.sampled else ()
+    return Memory(held, training, sampling)
+
+
+def _held(
+    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter
+) -> Iterator[Part]:
+    stage = settings.stage
+    weights = weight_bytes(settings, model, shape)
+    yield Part("weights", weights)
+    if not stage.adapter.use_lora and stage.has_reference:
+        yield Part("reference model", weights)
+    elif stage.adapter.use_qlora and stage.handover is Handover.MERGE:
+        linear = [t for name, t in shape.tensors.items() if name.removesuffix(".weight") in shape.linear]
+        yield Part(
+            "dequantised weights", sum(t.elements * weight_width(settings, model, t.dtype) for t in linear)
+        )
+    trained = _trained_shapes(shape, adapter)
+    width = trained_width(settings, model, shape)
+    if adapter.attached is not None:
+        yield Part("adapter", adapter.attached.parameters * width)
+        if stage.has_reference and stage.handover in (Handover.CONTINUE, Handover.STACK):
+            yield Part("reference adapter", adapter.attached.parameters * width)
+    elements = sum(math.prod(one) for one in trained)
+    yield Part("gradients", elements * width)
+    optim = str(settings.value("optim"))
+    name = f"optimizer states{' (paged)' if is_paged(optim) else ''}"
+    yield Part(name, state_bytes(optim, trained, width))
+    if settings.mixed and adapter.attached is None and width == 4:
+        # Autocast keeps a 16-bit copy of every 32-bit matrix while a forward pass lasts.
+        yield Part("16-bit copies", 2 * sum(shape.matrices[name].elements for name in shape.linear))
+    if settings.gpu:
+        yield Part("CUDA context", CONTEXT)
+
+
+def _trained_shapes(shape: ModelShape, adapter: StageAdapter) -> list[tuple[int, ...]]:
+    if adapter.attached is not None:
+        return list(adapter.attached.shapes.values())
+    return [tensor.shape for tensor in shape.tensors.values()]
+
+
+def weight_bytes(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
+    """Bytes of the base's weights as they are loaded (`ptspec.model.base.load_base`)."""
+    four_bit = settings.stage.adapter.use_qlora
+    total = 0.0
+    for name, tensor in shape.tensors.items():
+        if four_bit and name.removesuffix(".weight") in shape.linear:
+            total += tensor.elements * _quantised(settings)
+        else:
+            total += tensor.elements * weight_width(settings, model, tensor.dtype)
+    return round(total)
+
+
+def _quantised(settings: EffectiveConfig) -> float:
+    fields = settings.stage.adapter.quantization
+    if fields.get("load_in_8bit"):
+        return 1 + 4 / 4096
+    return QUANTISED if fields.get("bnb_4bit_use_double_quant", True) else SINGLE_QUANTISED
+
+
+def weight_width(settings: EffectiveConfig, model: ModelSpec, stored: str) -> int:
+    """Bytes of an element: float32 on a CPU and for full fine-tuning, else as the checkpoint has it."""
+    if model.dtype in WIDTHS:
+        return WIDTHS[model.dtype]
+    if model.dtype is None and (not settings.gpu or not settings.stage.adapter.use_lora):
+        return 4
+    return BYTES.get(stored, 4)
+
+
+def adapter_width(settings: EffectiveConfig) -> int:
+    """PEFT keeps adapters in float32; TRL casts those over a quantised base to bf16 (but not in ORPO, nor
+    after a merge, which leaves nothing quantised)."""
+    stage = settings.stage
+    over_quantised = stage.adapter.use_qlora and stage.handover is not Handover.MERGE
+    return 2 if over_quantised and stage.method.name != "orpo" else 4
+
+
+def trained_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
+    """Bytes of an element of what is trained; gradients and torch's optimizer states have its type."""
+    if settings.stage.adapter.use_lora:
+        return adapter_width(settings)
+    return _stored_width(settings, model, shape)
+
+
+def _training(
+    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, work: Work
+) -> Iterator[Part]:
+    tokens = sequences(settings) * work.longest
+    layer = layer_bytes(settings, model, shape, adapter, work.longest)
+    between = shape.hidden * _residual_width(settings, model, shape)
+    if settings.value("gradient_checkpointing"):
+        yield Part("activations", tokens * (shape.layers * between + layer))
+    else:
+        yield Part("activations", tokens * shape.layers * layer)
+    yield Part("logits", _head(settings, shape, tokens))
+
+
+def sequences(settings: EffectiveConfig) -> int:
+    """Sequences in one forward pass of one process."""
+    rows = settings.number("per_device_train_batch_size", 8)
+    return rows * (2 if settings.stage.method.name in PAIRS else 1)
+
+
+def layer_bytes(
+    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, length: int
+) -> int:
+    """Bytes a token that autograd keeps of one decoder layer, fused attention.
+
+    The MLP keeps gate, its activation, up and their product (without a gate: two of them); the two norms
+    their inputs and outputs; attention its output, q, k, v and a log-sum a head; LoRA r a module.
+    """
+    hidden, inner = shape.hidden, shape.intermediate
+    queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    width = _compute_width(settings, model, shape)
+    mlp = (4 if _is_gated(shape) else 2) * inner
+    ranks = _ranks(shape, adapter)
+    whole = adapter.attached is None
+    if width == 4:
+        kept = 4 * (mlp + (6 if whole else 4) * hidden + 2 * queries + 2 * keys + ranks)
+    elif whole:
+        kept = 2 * (mlp + 5 * hidden + 2 * queries + 2 * keys) + 4 * 4 * hidden
+    else:
+        kept = 2 * (mlp + 5 * hidden + 3 * queries + 2 * keys + ranks) + 2 * 4 * hidden
+    dropped = _dropout(settings, shape, adapter) * (width + 1)
+    scores = shape.heads * length * (2 * width + 4) if model.attn_implementation == "eager" else 0
+    return kept + dropped + scores + 4 * shape.heads + 8
+
+
+def _ranks(shape: ModelShape, adapter: StageAdapter) -> int:
+    """Σ r over the modules of a layer."""
+    if adapter.attached is None:
+        return 0
+    return sum(adapter.attached.ranks.values()) // max(shape.layers, 1)
+
+
+def _dropout(settings: EffectiveConfig, shape: ModelShape, adapter: StageAdapter) -> int:
+    """Elements of a layer's inputs that LoRA's dropout keeps a second time."""
+    if adapter.attached is None or not settings.stage.adapter.lora.get("lora_dropout"):
+        return 0
+    return sum(into for _, into in adapter.attached.sizes.values()) // max(shape.layers, 1)
+
+
+def _is_gated(shape: ModelShape) -> bool:
+    return any("gate" in name for name in shape.linear)
+
+
+def _compute_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
+    return 2 if settings.mixed else _stored_width(settings, model, shape)
+
+
+def _residual_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
+    """Of the stream between layers: that of the embeddings, which autocast leaves alone."""
+    return _stored_width(settings, model, shape)
+
+
+def _stored_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
+    first = next(iter(shape.tensors.values()), None)
+    return weight_width(settings, model, first.dtype if first else "F32")
+
+
+def _head(settings: EffectiveConfig, shape: ModelShape, tokens: int) -> int:
+    """TRL's tiles of logits with the gradient of the hidden states in 32 bits; ORPO's whole logits, their
+    log-softmax and their gradient; a reward model has none."""
+    width = 2 if settings.mixed else 4
+    method = settings.stage.method
+    if method.yields is Yields.REWARD_MODEL:
+        return 0
+    if method.name == "orpo":
+        return tokens * shape.vocabulary * (2 * width + 4)
+    positions, entries = TILE
+    # A tile is as wide as its buffer on a GPU; a CPU gives it the pages that are written.
+    entries = entries if settings.gpu else min(entries, shape.vocabulary)
+    weight = 0 if settings.stage.adapter.use_lora else 4 * _head_elements(shape)
+    return min(tokens, positions) * entries * width + tokens * shape.hidden * 4 + weight
+
+
+def _head_elements(shape: ModelShape) -> int:
+    own = [t.elements for name, t in shape.matrices.items() if name.rpartition(".")[2] in HEADS]
+    return own[0] if own else shape.vocabulary * shape.hidden
+
+
+def _sampling(settings: EffectiveConfig, shape: ModelShape, work: Work) -> Iterator[Part]:
+    """Keys and values of every layer and token (Pope et al. 2022, arXiv 2211.05102 §3.3), and the logits of
+    one position in 32 bits, with a copy that is sorted or scaled."""
+    width = 2 if settings.mixed else 4
+    caches = CACHES.get(settings.stage.method.name, 1)
+    token = 2 * shape.layers * shape.kv_heads * shape.head_dim * width
+    yield Part("KV cache", caches * work.sampled * work.longest * token)
+    yield Part("logits of a position", 2 * caches * work.sampled * shape.vocabulary * 4)
+
+
+def _existing(parts: Iterator[Part]) -> tuple[Part, ...]:
+    return tuple(part for part in parts if part.bytes)
+
+
+def _sum(parts: tuple[Part, ...]) -> int:
+    return sum(part.bytes for part in parts)

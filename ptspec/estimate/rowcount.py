@@ -1,0 +1,118 @@
+"""How many rows a stage trains on, how long they are, and what is cut of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ptspec.data.readers.placed import PlacedRow
+from ptspec.data.readers.scan import scan
+from ptspec.data.tokens.cuts import Cuts, cuts
+from ptspec.data.tokens.lengths import lengths
+from ptspec.data.tokens.template import FAST, TokenizerFiles
+from ptspec.data.tokens.truncation import Truncation
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.plan import Concat, Mix, Plan, Source, Until
+
+MOST = 5000
+"""Rows of a source that are tokenised; of a longer one the first so many stand for all."""
+
+
+@dataclass(frozen=True)
+class Counted:
+    """`rows`: in the source as the trainer gets them (a pair is two for KTO); `trained`: those left after
+    cutting; `tokens_a_row`: mean over these. `exact`: every row was looked at. What is None is not known;
+    `why` says."""
+
+    rows: int | None = None
+    trained: int | None = None
+    tokens_a_row: float | None = None
+    longest: int | None = None
+    cuts: tuple[Cuts, ...] = ()
+    exact: bool = True
+    why: str | None = None
+
+
+def count_rows(plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Counted:
+    """The rows of the stage's source, or of the sources that it mixes."""
+    source = plan.data[settings.stage.data]
+    if isinstance(source, Source):
+        return _packed(_source(source, settings, tokenizer), settings)
+    parts = {name: plan.data[name] for name in source.parts}
+    counted = {n: _source(p, settings, tokenizer) for n, p in parts.items() if isinstance(p, Source)}
+    joined = _mixed(source, counted) if isinstance(source, Mix) else _joined(source, counted)
+    return _packed(joined, settings)
+
+
+def _source(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Counted:
+    if source.hub is not None:
+        return Counted(why=f'data "{source.name}" is on the hub: its rows are counted when the run starts')
+    scanned = sum(isinstance(item, PlacedRow) for item in scan(source))
+    if tokenizer is None or not (tokenizer.folder / FAST).is_file():
+        return Counted(scanned, scanned, exact=False, why=f"tokens are not counted: the model has no {FAST}")
+    found = cuts(lengths(source, settings, tokenizer, most=MOST), settings)
+    if not found.rows:
+        return Counted(scanned, scanned, exact=False, why=f'no row of data "{source.name}" can be tokenised')
+    rows = round(scanned * found.rows / min(scanned, MOST))
+    trained = round(rows * found.left / found.rows)
+    longest = found.longest_prompt if settings.stage.method.online else found.longest
+    mean = found.tokens / found.left if found.left else 0.0
+    return Counted(rows, trained, mean, longest, (found,), scanned <= MOST)
+
+
+def _mixed(mix: Mix, parts: dict[str, Counted]) -> Counted:
+    """Rows are drawn until one source is used up: in the mean, so many as the first to go allows."""
+    known = {name: part for name, part in parts.items() if part.trained is not None}
+    why = next((part.why for part in parts.values() if part.why), None)
+    if len(known) < len(mix.weights):
+        return Counted(exact=False, why=why)
+    least = min if mix.until is Until.FIRST else max
+    rows = least(round((part.trained or 0) / mix.weights[name]) for name, part in known.items())
+    return _of_parts(known, mix.weights, rows, why)
+
+
+def _joined(concat: Concat, parts: dict[str, Counted]) -> Counted:
+    """So much of each source as its fraction says."""
+    known = {name: part for name, part in parts.items() if part.trained is not None}
+    why = next((part.why for part in parts.values() if part.why), None)
+    if len(known) < len(concat.parts):
+        return Counted(exact=False, why=why)
+    taken = {name: round((part.trained or 0) * concat.fractions[name]) for name, part in known.items()}
+    rows = sum(taken.values())
+    shares = {name: count / rows if rows else 0.0 for name, count in taken.items()}
+    return _of_parts(known, shares, rows, why)
+
+
+def _of_parts(known: dict[str, Counted], shares: Mapping[str, float], rows: int, why: str | None) -> Counted:
+    """`rows` rows, of each part its share."""
+    tokens = [(part.tokens_a_row, shares[name]) for name, part in known.items()]
+    mean = None if any(t is None for t, _ in tokens) else sum((t or 0) * weight for t, weight in tokens)
+    longest = max((part.longest for part in known.values() if part.longest is not None), default=None)
+    every = tuple(one for part in known.values() for one in part.cuts)
+    return Counted(rows, rows, mean, longest, every, exact=False, why=why)
+
+
+def _packed(counted: Counted, settings: EffectiveConfig) -> Counted:
+    """With packing, the rows that a trainer sees are sequences of `max_length` tokens, filled up."""
+    length = settings.number("max_length")
+    if not settings.value("packing") or not length or not counted.trained or counted.tokens_a_row is None:
+        return counted
+    tokens = counted.trained * counted.tokens_a_row
+    packed = max(1, math.ceil(tokens / length))
+    return Counted(packed, packed, tokens / packed, length, counted.cuts, exact=False, why=counted.why)
+
+
+def cut_words(counted: Counted) -> str | None:
+    """What is cut, in words; None where nothing is."""
+    touched = sum(one.rows - one.count(Truncation.WHOLE) for one in counted.cuts)
+    if not touched:
+        return None
+    rows = sum(one.rows for one in counted.cuts)
+    dropped = sum(one.count(Truncation.DROPPED) for one in counted.cuts)
+    lost = sum(one.count(Truncation.LOST) for one in counted.cuts)
+    limit = next(one.limit for one in counted.cuts)
+    words = f"{touched:,} of {rows:,} rows are longer than max_length {limit}"
+    if dropped:
+        words += f"; {dropped:,} of them are dropped"
+    return words + (f"; of {lost:,} no answer is left" if lost else "")

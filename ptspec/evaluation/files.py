@@ -1,0 +1,37 @@
+"""The files of an evaluation, beside the policy that was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from ptspec.evaluation import plots, store
+from ptspec.evaluation.measurement import Measurement
+from ptspec.methods.types import Headline
+from ptspec.store.stage_folder import METRICS
+
+
+def write_evaluation(
+    measured: Measurement,
+    earlier: Sequence[Measurement],
+    folder: Path,
+    headline: tuple[Headline, ...],
+    samples: int,
+) -> None:
+    """The files of an evaluation: pictures first, the aggregates last, which stand for a whole evaluation."""
+    everyone = [*earlier, measured]
+    steps = read_metrics(folder / METRICS)
+    if steps:
+        plots.training_curves(steps, headline, folder / "training_curves.png", title=measured.name)
+    plots.perplexity_distribution(everyone, folder / "perplexity_distribution.png")
+    plots.response_lengths(everyone, folder / "response_lengths.png")
+    plots.model_comparison(everyone, folder / "model_comparison.png")
+    store.write(folder, measured, samples=samples, previous=earlier)
+
+
+def read_metrics(path: Path) -> list[dict[str, float]]:
+    """The logged steps of a stage; empty where nothing was trained."""
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,260 @@
+"""`pt eval`: what to measure (runs, stages, adapters, models), and their measurements, stored or made now."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ptspec.checks.code_permission import model_spec
+from ptspec.data.dataset import load_evaluation
+from ptspec.data.layouts.evaluation import EvaluationRow
+from ptspec.data.readers.placed import shown
+from ptspec.data.readers.scan import content_hash
+from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.evaluation import store
+from ptspec.evaluation.choice import chosen
+from ptspec.evaluation.measurement import DataStamp, Measurement
+from ptspec.evaluation.targets import Target, last_of_each, targets
+from ptspec.events import EvaluationStarted, Listener, StageEvaluated
+from ptspec.recipe.plan import EvaluationSpec, Source
+from ptspec.rewards.build import no_model, reward_functions
+from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.store.rerun import recorded_plan
+
+
+@dataclass(frozen=True)
+class Held:
+    """The held-out rows to measure on (`prompts`: so many of them, by a seeded choice), and how."""
+
+    source: Source
+    spec: EvaluationSpec
+    seed: int
+    prompts: int | None = None
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """What `pt eval` was asked. `held` None: what lies beside the targets is told. `output`: where the
+    files of the evaluation go; None writes nothing."""
+
+    targets: tuple[Target, ...]
+    held: Held | None
+    output: Path | None
+    allow_code: bool = False
+
+
+def make_request(
+    paths: Sequence[str],
+    data: Path | None,
+    compare: bool,
+    output: Path | None,
+    max_new_tokens: int | None,
+    allow_code: bool = False,
+    prompts: int | None = None,
+) -> EvaluationRequest:
+    """What `pt eval`'s options ask for. Raises `InputError` before anything is loaded."""
+    asked = last_of_each(paths) if compare else targets(paths)
+    if data is not None:
+        _must_be_measurable(data)
+        asked = _policies(asked)
+    if compare and len(asked) < 2:
+        hint = "pt eval --compare outputs/a outputs/b"
+        raise InputError(Diagnostic("wrong-usage", "--compare takes two or more policies", hint=hint))
+    held = None if data is None else held_out(data, max_new_tokens, prompts, asked[0])
+    if held is None and (without := [target for target in asked if target.stored is None]):
+        raise InputError(_not_evaluated(without[0]))
+    if output is not None:
+        _must_be_ours(output)
+    if held is not None:
+        for target in asked:
+            model_spec(target.model, target.recipe, allow_code=allow_code)
+    return EvaluationRequest(tuple(asked), held, output, allow_code)
+
+
+def _policies(asked: Sequence[Target]) -> list[Target]:
+    """Those that answer prompts; raises `InputError` where none does."""
+    found = [target for target in asked if not target.is_reward_model]
+    if not found:
+        message = f"{asked[0].name} is a reward model: it answers no prompts"
+        raise InputError(
+            Diagnostic("not-a-policy", message, hint="without --data its own evaluation is told")
+        )
+    return found
+
+
+def _must_be_measurable(data: Path) -> None:
+    """Refuses a file without rows, or whose rows offer nothing to measure."""
+    if not data.is_file():
+        raise InputError(Diagnostic("missing-file", f"there is no file {data}", Location("--data")))
+    rows = load_evaluation({"data": Source("data", (data.absolute(),))}, "data")
+    if not rows:
+        raise InputError(Diagnostic("empty-data", f"{data} has no rows", Location(str(data))))
+    if not any(row.prompt or row.expected for row in rows):
+        message = f"no row of {data} can be measured; it has the columns {', '.join(rows[0].columns)}"
+        hint = "rows are messages, text, prompt with completion, chosen and rejected, or a prompt alone"
+        raise InputError(Diagnostic("missing-column", message, Location(str(data)), hint=hint))
+
+
+def judge_name(asked: Sequence[Target], name: str | None) -> str | None:
+    """The judge of the responses: `name`, else the `eval.judge` of the first run's recipe; None for none."""
+    if name is None:
+        recipe = next((target.recipe for target in asked if target.recipe), {})
+        name = (recipe.get("eval") or {}).get("judge")
+    return None if name == "none" else name
+
+
+def evaluate_targets(request: EvaluationRequest, listener: Listener) -> list[Measurement]:
+    """The measurements asked for, stored or made now, in the order of the targets. Writes nothing."""
+    if request.held is None:
+        return [stored_measurement(target) for target in request.targets]
+    return measure_all(request.targets, request.held, listener, request.allow_code)
+
+
+def write(request: EvaluationRequest, measured: Sequence[Measurement]) -> None:
+    """The files of the evaluations, where the request says; nowhere where it does not."""
+    if (output := request.output) is None:
+        return
+    from ptspec.evaluation.files import write_evaluation
+
+    samples = request.held.spec.samples if request.held else EvaluationSpec.samples
+    names = folder_names([measurement.name for measurement in measured])
+    for index, measurement in enumerate(measured):
+        folder = output if len(measured) == 1 else output / names[index]
+        folder.mkdir(parents=True, exist_ok=True)
+        write_evaluation(measurement, measured[:index], folder, (), samples)
+
+
+def folder_names(names: Sequence[str]) -> list[str]:
+    """A folder's name for each policy, whatever it is called: one step below, and no two the same."""
+    made: list[str] = []
+    for name in names:
+        safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.").lower()[-64:].lstrip("-.") or "policy"
+        numbered = (safe, *(f"{safe}-{number}" for number in range(2, len(names) + 2)))
+        made.append(next(candidate for candidate in numbered if candidate not in made))
+    return made
+
+
+def _must_be_ours(output: Path) -> None:
+    """Refuses to write among files that no evaluation left there."""
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise InputError(Diagnostic("not-a-folder", f"--output {output} is a file", Location(str(output))))
+    ours = {store.STATS, store.SAMPLES, store.ROWS, store.DOCUMENTS, REPORT, COMPARISON, *PICTURES}
+    strange = [p.name for p in output.iterdir() if p.name not in ours and not (p / store.STATS).is_file()]
+    if strange:
+        message = f"--output {output} holds something else: {strange[0]}"
+        hint = "give a new folder, or one that holds an evaluation"
+        raise InputError(Diagnostic("folder-in-use", message, Location(str(output)), hint=hint))
+
+
+REPORT = "report.html"
+COMPARISON = "comparison.json"
+PICTURES = (
+    "training_curves.png",
+    "perplexity_distribution.png",
+    "response_lengths.png",
+    "model_comparison.png",
+)
+
+
+def stored_measurement(target: Target) -> Measurement:
+    """The evaluation that lies beside `target`; raises `InputError` where there is none."""
+    if target.stored is None:
+        raise InputError(_not_evaluated(target))
+    return replace(store.load_measurement(target.stored), name=target.name)
+
+
+def _not_evaluated(target: Target) -> Diagnostic:
+    hint = "say what to measure it on: --data FILE"
+    return Diagnostic("not-evaluated", f"{target.name} has no evaluation of its own", hint=hint)
+
+
+def held_out(path: Path, max_new_tokens: int | None, prompts: int | None, first: Target) -> Held:
+    """The rows of the file at `path`; settings that are not given are those of the recipe of `first`."""
+    asked = first.recipe.get("eval") or {}
+    tokens = max_new_tokens or asked.get("max_new_tokens", EvaluationSpec.max_new_tokens)
+    refusals = asked.get("refusals") or ()
+    spec = EvaluationSpec(
+        "data",
+        max_new_tokens=tokens,
+        samples=asked.get("samples", EvaluationSpec.samples),
+        sampled=asked.get("sampled", EvaluationSpec.sampled),
+        refusals=(refusals,) if isinstance(refusals, str) else tuple(refusals),
+    )
+    return Held(Source("data", (path.absolute(),)), spec, int(first.recipe.get("seed", 42)), prompts)
+
+
+def measure_all(
+    asked: Sequence[Target], held: Held, listener: Listener, allow_code: bool
+) -> list[Measurement]:
+    """Each target measured on the same rows, the base weights loaded once for those that share them."""
+    from ptspec.evaluation.measure import measure
+    from ptspec.model.device import find_device
+    from ptspec.model.model_cache import Bases
+
+    rows_of: dict[bool, list[EvaluationRow]] = {}
+    stamp = DataStamp(shown(held.source.paths[0]), content_hash(held.source), 0)
+    device = find_device()
+    shelves: dict[str, Bases] = {}
+    done: list[Measurement] = []
+    by_stage: dict[tuple[Path | None, str], Measurement] = {}
+    for target in asked:
+        bases = shelves.setdefault(
+            target.model, Bases(model_spec(target.model, target.recipe, allow_code=allow_code), device)
+        )
+        model, base = bases.open(target.adapter, target.artifact)
+        chat = base.tokenizer.chat_template is not None
+        rows = rows_of[chat] = rows_of.get(chat) or _rows(held, chat)
+        listener(EvaluationStarted(target.name, len(rows)))
+        untrained = bases.open(target.adapter, None)[0] if target.artifact else None
+        measured = measure(
+            model,
+            base.tokenizer,
+            rows,
+            held.spec,
+            seed=held.seed,
+            name=target.name,
+            rewards=_rewards(target, allow_code),
+            reference=by_stage.get((target.run, target.parent or "")),
+            base=untrained,
+            base_name=shown(Path(target.model)) if Path(target.model).exists() else target.model,
+            data=replace(stamp, rows=len(rows)),
+        )
+        done.append(measured)
+        by_stage[target.run, target.name] = measured
+        listener(StageEvaluated(target.name, measured.shown, measured.seconds))
+        del model, untrained
+        bases.release()
+    return done
+
+
+def _rows(held: Held, chat: bool) -> list[EvaluationRow]:
+    """The held-out rows; strings are turns of a chat where the model has a template for them."""
+    from ptspec.evaluation.measure import keys_of
+
+    rows = load_evaluation({"data": replace(held.source, chat=chat)}, "data")
+    if held.prompts is None:
+        return rows
+    return [rows[i] for i in chosen(keys_of(rows), held.prompts, held.seed)]
+
+
+def _rewards(target: Target, allow_code: bool) -> dict[str, RewardFunction]:
+    """The reward functions of the target's run: built-in ones, and where that is allowed the user's own."""
+    if allow_code and target.run is not None:
+        plan = recorded_plan(target.run)
+        names = [name for name, spec in plan.rewards.items() if spec.function is not None]
+        made = reward_functions(plan, names, strings=False, allow_code=True, open_model=no_model)
+        return dict(zip(names, made, strict=True))
+    rewards = {}
+    for name, reward in (target.recipe.get("rewards") or {}).items():
+        function = reward.get("function", "")
+        if function and ":" not in function:
+            options = {key: value for key, value in reward.items() if key not in NOT_OPTIONS}
+            rewards[name] = builtin(function, options)
+    return rewards
+
+
+NOT_OPTIONS = ("function", "weight", "$comment")

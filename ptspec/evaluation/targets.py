@@ -1,0 +1,142 @@
+"""What a path on the command line stands for: a run, one of its stages, an adapter, a model. Loads none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.evaluation import store
+from ptspec.recipe.plan import BASE, AdapterSpec
+from ptspec.store.manifest import MANIFEST, open_manifest
+from ptspec.store.stage_folder import (
+    ADAPTER_CONFIG,
+    MODEL_CONFIG,
+    RECORD,
+    Artifact,
+    finished_record,
+    open_artifact,
+)
+
+
+@dataclass(frozen=True)
+class Target:
+    """A policy that `pt eval` was asked about. `stored` is the folder of its evaluation, if it has one;
+    `recipe` the recipe of the run it belongs to (empty outside a run), in that
+    run's folder `run`."""
+
+    name: str
+    model: str
+    artifact: Artifact | None
+    adapter: AdapterSpec
+    stored: Path | None = None
+    recipe: dict[str, Any] = field(default_factory=dict)
+    parent: str | None = None
+    run: Path | None = None
+    is_reward_model: bool = False
+
+
+def targets(paths: Sequence[str]) -> list[Target]:
+    """The policies in `paths`: a run stands for its base and all its finished stages, in order."""
+    return [target for path in paths for target in _targets(path)]
+
+
+def last_of_each(paths: Sequence[str]) -> list[Target]:
+    """One policy a path: of a run, its last stage."""
+    chosen = [_last(path) for path in paths]
+    names = [target.name for target in chosen]
+    if len(set(names)) == len(names):
+        return chosen
+    return [replace(target, name=path) for target, path in zip(chosen, paths, strict=True)]
+
+
+def _last(path: str) -> Target:
+    """What `path` stands for where one policy is wanted. A run that is unfinished stands for none."""
+    found = _targets(path)
+    asked = [stage.get("name") for stage in found[-1].recipe.get("stages") or ()]
+    missing = [name for name in asked if name not in [target.name for target in found]]
+    if len(found) == 1 or not missing:  # a stage, or a whole run
+        return found[-1]
+    there = ", ".join(str(Path(path) / target.name) for target in found[1:]) or "none"
+    message = (
+        f"the run {path} is unfinished: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing"
+    )
+    raise InputError(
+        Diagnostic("unfinished-run", message, Location(path), hint=f"name one of its stages: {there}")
+    )
+
+
+def _targets(path: str) -> list[Target]:
+    folder = Path(path)
+    if (folder / MANIFEST).is_file():
+        return _run_targets(folder)
+    if (folder.parent / MANIFEST).is_file() and folder.is_dir():
+        within = {target.name: target for target in _run_targets(folder.parent)}
+        if folder.name in within:
+            return [within[folder.name]]
+    if (folder / ADAPTER_CONFIG).is_file():
+        artifact = open_artifact(folder)
+        return [Target(folder.name, artifact.weights, artifact, AdapterSpec(True), _stored(folder))]
+    if (folder / MODEL_CONFIG).is_file() or (not folder.exists() and _is_hub_id(path)):
+        return [Target(folder.name, path, None, AdapterSpec(True), _stored(folder))]
+    raise InputError(_not_a_target(path, folder))
+
+
+def _is_hub_id(path: str) -> bool:
+    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
+
+
+def _not_a_target(path: str, folder: Path) -> Diagnostic:
+    if not folder.exists():
+        what = "there is no such folder"
+    elif any(folder.glob(f"*/{RECORD}")) or any(folder.glob(f"*/{RECORD}")):
+        what = f"its {MANIFEST} is missing, though it has finished stages: name one of them"
+    elif any(folder.glob(".*.partial")) or (folder / "events.jsonl").exists():
+        what = "the run has no finished stage yet"
+    else:
+        what = "it has no manifest.json (run), adapter_config.json (adapter) or config.json (model)"
+    hint = "give a run (outputs/NAME), one of its stages, an adapter or a model"
+    return Diagnostic("not-a-model", f"{path} cannot be opened: {what}", Location(path), hint=hint)
+
+
+def _run_targets(run: Path) -> list[Target]:
+    manifest = open_manifest(run)
+    model, recipe = manifest.model, dict(manifest.recipe)
+    base = Target(BASE, model, None, AdapterSpec(True), _stored(run / BASE), recipe, None, run)
+    stages = [name for name in manifest.folders if name != BASE]
+    return [base, *(replace(base, **_stage(run, name)) for name in stages)]
+
+
+def _stage(run: Path, name: str) -> dict[str, Any]:
+    """What is different of the target for a stage. Raises `InputError` where its folder is not whole."""
+    record = finished_record(run, name)
+    if record is None or not any((run / name).glob("*.safetensors")):
+        missing = RECORD if record is None else "*.safetensors"
+        message = f"the stage {name} of {run} is not whole: there is no {missing} in it"
+        hint = "pt run with the run's recipe makes it again"
+        raise InputError(Diagnostic("half-a-run", message, Location(str(run / name)), hint=hint))
+    return {
+        "name": name,
+        "artifact": open_artifact(run / name),
+        "adapter": _adapter(record),
+        "stored": _stored(run / name),
+        "parent": record.get("parent"),
+        "is_reward_model": record.get("method") == "reward",
+    }
+
+
+def _adapter(record: dict[str, Any]) -> AdapterSpec:
+    """The adapter setup a stage was trained with, as its record holds it."""
+    kept = record.get("ingredients")
+    adapter = kept.get("adapter") if isinstance(kept, dict) else None
+    match adapter:
+        case [bool() as use_lora, bool() as use_qlora, dict() as lora, dict() as quantization]:
+            return AdapterSpec(use_lora, use_qlora, lora, quantization)
+        case _:
+            return AdapterSpec(True)
+
+
+def _stored(folder: Path) -> Path | None:
+    return folder if (folder / store.STATS).is_file() else None

@@ -1,0 +1,57 @@
+"""The value that a config field of a stage will have: the recipe's, the method's, the device's, TRL's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ptspec.recipe.plan import ComputeSpec, Stage
+from ptspec.shipped import schema
+
+KEPT_CHECKPOINTS = 2
+"""`save_total_limit` where a recipe does not say."""
+
+CPU: Mapping[str, Any] = {"bf16": False, "gradient_checkpointing": False}
+"""What differs on a CPU (`ptspec.model.device.training_defaults`)."""
+
+
+@dataclass(frozen=True)
+class EffectiveConfig:
+    """A stage's config on a device, with the number of processes that share its batches."""
+
+    stage: Stage
+    compute: ComputeSpec
+    gpu: bool
+
+    @property
+    def processes(self) -> int:
+        return self.compute.processes * self.compute.nodes
+
+    def value(self, name: str) -> Any:
+        """The value of TRL's field `name`; None where the method has no such field."""
+        if name in self.stage.config:
+            return self.stage.config[name]
+        if name in ("bf16", "fp16") and self.compute.precision is not None:
+            return self.compute.precision == name
+        if name == "save_total_limit":
+            return KEPT_CHECKPOINTS
+        default = _fields(self.stage.method.name).get(name, {}).get("default")
+        device = {} if self.gpu else CPU
+        return {**device, **self.stage.method.defaults}.get(name, default)
+
+    def number(self, name: str, default: int = 0) -> int:
+        value = self.value(name)
+        return value if isinstance(value, int) and not isinstance(value, bool) else default
+
+    @property
+    def mixed(self) -> bool:
+        """Whether matrix products run in 16 bits, under autocast."""
+        given = self.value("bf16")
+        on_by_itself = given is None and self.gpu and not self.value("fp16")
+        return bool(given) or bool(self.value("fp16")) or on_by_itself
+
+
+def _fields(method: str) -> Mapping[str, Mapping[str, Any]]:
+    found: Mapping[str, Mapping[str, Any]] = schema(f"trl/{method}.schema.json")["properties"]
+    return found

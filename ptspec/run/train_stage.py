@@ -1,0 +1,167 @@
+"""From a stage of the plan to a trained folder: its parts resolved, trained, and what was saved looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptspec.data.checks.row_checks import Use
+from ptspec.data.dataset import LEFT_OUT, Loading, Refuses, load, places, strings_in, write_left_out
+from ptspec.estimate.out_of_memory import with_advice
+from ptspec.events import Listener, Warned
+from ptspec.methods.types import Yields
+from ptspec.model import probes
+from ptspec.model.base import load_tokenizer
+from ptspec.model.device import Device
+from ptspec.model.handover import changes_weights, prepare
+from ptspec.model.model_cache import Bases
+from ptspec.model.probes import Probes
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, parts_of
+from ptspec.rewards.build import judge as judge_named
+from ptspec.rewards.build import reward_functions, reward_weights
+from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
+from ptspec.run.options import Options
+from ptspec.store.fingerprint import Hashes
+from ptspec.store.stage_folder import Artifact, open_artifact
+from ptspec.training.batch_halving import halvings, write_halvings
+from ptspec.training.config import can_be_halved
+from ptspec.training.faults import OutOfMemory
+from ptspec.training.row_templates import refusal
+from ptspec.training.start_checks import check_saved
+from ptspec.training.stop_request import StopRequest
+from ptspec.training.tracking import Watched
+from ptspec.training.train import CHECKPOINTS, Job, Signals, Trained, train
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class StageTrainer:
+    """Makes the stages of `plan`, each from the folder of the one before."""
+
+    plan: Plan
+    bases: Bases
+    hashes: Hashes
+    device: Device
+    listener: Listener
+    options: Options
+    stop_request: StopRequest
+
+    def make(self, stage: Stage, folder: Path, reason: str | None) -> tuple[Trained, float]:
+        """Trains `stage` in `folder`; gives also how far what was saved is from what was trained."""
+        while (trained := self._attempt(stage, folder, reason)) is None:
+            self.bases.release()
+        self.bases.release()
+        return trained, check_saved(stage, self._saved(stage, folder), trained.probes)
+
+    def _attempt(self, stage: Stage, folder: Path, reason: str | None) -> Trained | None:
+        """One training; None where memory ran out and the next one takes smaller batches."""
+        try:
+            return train(self._job(stage, folder, reason), self.listener, self.stop_request)
+        except OutOfMemory as error:
+            checkpoints = folder / CHECKPOINTS
+            times = halvings(checkpoints) + 1
+            if not can_be_halved(stage, times):
+                error.diagnostics = tuple(with_advice(told, self.plan, stage) for told in error.diagnostics)
+                raise
+            write_halvings(checkpoints, times)
+        text = (
+            f"out of memory: the rows a pass are 1/{2**times} from here on, over {2**times} times the passes"
+        )
+        self.listener(Warned(f"{text}; a step learns from the same rows", stage.name))
+        return None
+
+    def _job(self, stage: Stage, folder: Path, reason: str | None) -> Job:
+        incoming = self._incoming(stage)
+        dataset = self._rows(stage, folder)
+        self.hashes.must_be_unchanged(stage.data)
+        handed_over = self._handed_over(stage, incoming, dataset)
+        bring = self.bases.give_away if changes_weights(stage, incoming) else self.bases.get
+        base = bring(stage.adapter, incoming)
+        self.hashes.model_must_be_unchanged()
+        return Job(
+            stage=stage,
+            base=base,
+            policy=prepare(base, incoming, stage, self.plan.seed),
+            dataset=dataset,
+            handed_over=handed_over,
+            signals=self._signals(stage),
+            folder=folder,
+            device=self.device,
+            precision=self.plan.compute.precision,
+            watched=Watched(self.plan.tracking, self.plan.name, stage.name, self.plan.output),
+            seed=self.plan.seed,
+            reference=reference_of(stage),
+            reason=reason,
+            placed=lambda rows: places(
+                self.plan.data, stage.data, stage.method.rows, [dataset[row] for row in rows]
+            ),
+        )
+
+    def _rows(self, stage: Stage, folder: Path) -> Dataset:
+        """The rows of `stage`; those that are left out are listed in `folder`."""
+        loading = Loading(Use(stage.method.name, stage.method.rows), self._refusal(stage))
+        rows = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
+        if loading.left_out:
+            write_left_out(loading.left_out, folder)
+            text = f"{len(loading.left_out):,} rows are left out, listed in {stage.name}/{LEFT_OUT}"
+            self.listener(Warned(text, stage.name))
+        return rows
+
+    def _refusal(self, stage: Stage) -> Refuses:
+        """What the chat template says against a row; asked only where such rows are left out."""
+        parts = [self.plan.data[name] for name in parts_of(self.plan.data, stage.data)]
+        if not any(isinstance(part, Source) and part.on_bad_row is OnBadRow.LEAVE_OUT for part in parts):
+            return lambda row: None
+        return refusal(load_tokenizer(self.plan.model))
+
+    def _incoming(self, stage: Stage) -> Artifact | None:
+        """The folder that comes into `stage`; None for the bare base."""
+        if stage.parent == BASE:
+            return None
+        named = any(other.name == stage.parent for other in self.plan.stages)
+        folder = self.plan.output / stage.parent if named else Path(stage.parent)
+        return open_artifact(folder, join(stage.at, "from"))
+
+    def _saved(self, stage: Stage, folder: Path) -> Any:
+        """What lies in `folder`, opened as anyone would."""
+        if stage.method.yields is Yields.REWARD_MODEL:
+            base = self.bases.get(stage.adapter)
+            return open_reward_model(str(folder), self.device, at=stage.at, base=base).model
+        return self.bases.open(stage.adapter, open_artifact(folder))[0]
+
+    def _signals(self, stage: Stage) -> Signals:
+        """What `stage` is told about its completions, made from the rewards or the judge that it names."""
+        source = self.plan.data[stage.data]
+        options: dict[str, Any] = {
+            "strings": strings_in(source, self.plan.data),
+            "allow_code": self.options.allow_code,
+            "open_model": self.open_reward_model_of,
+            "warn": lambda text: self.listener(Warned(text, stage.name)),
+        }
+        rewards = reward_functions(self.plan, stage.rewards, **options)
+        weights = reward_weights(self.plan, stage.rewards)
+        judge = judge_named(self.plan, stage.judge, **options) if stage.judge else None
+        return Signals(tuple(rewards), tuple(weights), judge)
+
+    def open_reward_model_of(self, spec: RewardSpec) -> RewardModel:
+        base = self.bases.get(self.plan.stages[0].adapter)
+        return open_reward_model_of(self.plan, spec, self.device, base)
+
+    def _handed_over(self, stage: Stage, incoming: Artifact | None, rows: Any) -> Probes:
+        """The probes that the stage's policy must reproduce: those its parent left, else taken anew from what
+        comes in, opened as anyone would."""
+        left = probes.load(incoming.folder) if incoming is not None else None
+        if left is not None:
+            return left
+        model, base = self.bases.open(stage.adapter, incoming)
+        taken: Probes = probes.measure(model, probes.sequences(base.tokenizer, rows))
+        return taken
+
+
+def reference_of(stage: Stage) -> str | None:
+    """The reference policy in words: "sft, frozen"; None for a method without one."""
+    return f"{stage.parent}, frozen" if stage.has_reference else None

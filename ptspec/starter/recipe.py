@@ -1,0 +1,180 @@
+"""`pt init`: a recipe to start from, made for a method, a model and the columns of a data file.
+
+Asks nothing and guesses only what it can see; what it writes validates (if the rows themselves are sound).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ptspec import methods
+from ptspec.data.layouts.table import wanted
+from ptspec.data.readers.placed import shown
+from ptspec.data.tokens.template import tokenizer_files
+from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.methods.types import Feedback, Method, Rows
+from ptspec.recipe.paths import is_folder
+from ptspec.recipe.plan import ModelSpec
+from ptspec.recipe.resolve import VERSION
+from ptspec.rewards.builtin import BUILTIN
+from ptspec.shipped import folder
+from ptspec.starter.first_row import CHATS, FirstRow, look_at
+from ptspec.store.files import whole_file
+
+AFTER_SFT = tuple(f"sft_{name}" for name in methods.METHODS if name not in ("sft", "reward"))
+CHAINS = (*methods.METHODS, *AFTER_SFT)
+"""What `--method` takes: a method, or SFT and a method after it."""
+
+HELD_OUT = ("eval", "test", "validation", "valid", "heldout", "dev")
+
+
+GOLD = ("answer", "output", "ground_truth", "solution", "final_answer", "correct_answer", "target")
+"""Columns that often hold the right answer, the likeliest first."""
+
+_NUMBER = re.compile(r"\s*[-+]?[$€£]?[\d,]*\.?\d+\s*%?\s*|.*####\s*[-+]?[\d,.]+\s*", re.DOTALL)
+"""A number alone, or GSM8K's answer, which ends with one."""
+
+
+def starter(chain: str | None, model: str | None, data: Path | None) -> dict[str, Any]:
+    """The recipe for `chain` (None: what the data is for).
+
+    Without `model` or `data` it goes over those that ship with the program. Raises `InputError` where the
+    file has no rows, or not what the method needs.
+    """
+    file = data or folder("data") / "train.jsonl"
+    row = look_at(file)
+    stages = _methods(chain or _for(row, file))
+    sources, names = _sources(file, row, stages)
+    marked = _marks_answers(model or str(folder("data") / "base_model"))
+    rewards = _rewards(row) if any(one.feedback is not Feedback.NONE for one in stages) else {}
+    held_out = _held_out(file, row, stages[0])
+    if held_out is not None:
+        sources["heldout"] = {"path": _place(held_out)}
+    return {
+        "$schema": _place(folder("schemas") / "recipe.schema.json"),
+        "version": VERSION,
+        "seed": 42,
+        "model": {"path": model or _place(folder("data") / "base_model")},
+        "adapter": {
+            "use_lora": True,
+            "use_qlora": False,
+            "r": 16,
+            "lora_alpha": 32,
+            "target_modules": "all-linear",
+        },
+        "data": sources,
+        **({"rewards": rewards} if rewards else {}),
+        "stages": [_stage(one, names[one.name], rewards, row, marked) for one in stages],
+        **({"eval": {"data": "heldout", "max_new_tokens": 64, "samples": 8}} if held_out else {}),
+    }
+
+
+def write(recipe: Mapping[str, Any], target: Path) -> None:
+    """Writes `recipe` to `target`. Raises `InputError` where something is there already."""
+    if target.exists() or target.is_symlink():
+        hint = "choose another name: -o FILE"
+        raise InputError(Diagnostic("file-exists", "is there already", Location(str(target)), hint=hint))
+    try:
+        with whole_file(target) as file:
+            json.dump(recipe, file, indent=2, ensure_ascii=False)
+            file.write("\n")
+    except OSError as error:
+        message = f"cannot be written: {error.strerror or error}"
+        raise InputError(Diagnostic("not-writable", message, Location(str(target)))) from None
+
+
+def _for(row: FirstRow, file: Path) -> str:
+    """What the data is for: preference pairs for DPO, after SFT where it can be; labelled answers for KTO."""
+    fits = [name for name in methods.METHODS if row.serves(methods.get(name))]
+    if "dpo" in fits:
+        return "sft_dpo" if "sft" in fits else "dpo"
+    for name in ("kto", "sft", "grpo"):
+        if name in fits:
+            return name
+    raise InputError(_unfit(methods.get("sft"), row, file))
+
+
+def _methods(chain: str) -> list[Method]:
+    if chain in methods.METHODS:
+        return [methods.get(chain)]
+    return [methods.get("sft"), methods.get(chain.removeprefix("sft_"))]
+
+
+def _sources(file: Path, row: FirstRow, stages: Sequence[Method]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The sources, and the name of the one that each method takes: one for both where no column is renamed
+    differently."""
+    sources: dict[str, Any] = {}
+    names: dict[str, str] = {}
+    for method in stages:
+        renamed = row.columns(method.rows)
+        if renamed is None:
+            raise InputError(_unfit(method, row, file))
+        source: dict[str, Any] = {"path": _place(file), **({"columns": dict(renamed)} if renamed else {})}
+        if row.is_labelled(method.rows):  # answers marked as bad are not to be learned
+            source |= {"on_bad_row": "leave_out", "max_bad_rows": 0.9}
+        same = next((name for name, other in sources.items() if other == source), None)
+        names[method.name] = same or ("train" if not sources else f"train_{method.name}")
+        sources.setdefault(names[method.name], source)
+    return sources, names
+
+
+def _unfit(method: Method, row: FirstRow, file: Path) -> Diagnostic:
+    names = ", ".join(sorted(row.names)) or "none"
+    message = f"{method.name} needs the columns {wanted(method.rows)}; this file has {names}"
+    hint = f"pt methods {method.name} shows an example row"
+    return Diagnostic("missing-column", message, Location(shown(file)), hint=hint)
+
+
+def _rewards(row: FirstRow) -> dict[str, Any]:
+    """A reward that compares with the right answer, where the row has one that is a text or a number."""
+    for column in GOLD:
+        value = row.values.get(column)
+        if isinstance(value, str | int | float) and not isinstance(value, bool) and str(value).strip():
+            function = "contains_answer" if column == "answer" else "exact_match"
+            function = "numeric_answer" if _NUMBER.fullmatch(str(value)) else function
+            option = {} if column in BUILTIN[function].columns[:1] else {"column": column}
+            return {"correct": {"function": function, **option}}
+    comment = "in place of a reward of your own: my_rewards.py:name, or a reward model"
+    return {"short": {"$comment": comment, "function": "length", "max": 100}}
+
+
+def _stage(
+    method: Method, source: str, rewards: Mapping[str, Any], row: FirstRow, marked: bool
+) -> dict[str, Any]:
+    asks = {} if method.feedback is Feedback.NONE else {"rewards": list(rewards)}
+    name = "reward_model" if method.name == "reward" else method.name
+    config = dict(method.starter)
+    if method.rows is Rows.PROMPT_COMPLETION and row.layout(method.rows) in CHATS and marked:
+        config["assistant_only_loss"] = True
+    return {"name": name, "method": method.name, "data": source, **asks, "config": config}
+
+
+def _marks_answers(model: str) -> bool:
+    """Whether the chat template of a local model says which tokens are the assistant's."""
+    found = Path(model)
+    tokenizer = tokenizer_files(ModelSpec(str(found.absolute()), local=True)) if is_folder(found) else None
+    return tokenizer is not None and tokenizer.has_generation_markers
+
+
+def _held_out(file: Path, row: FirstRow, method: Method) -> Path | None:
+    """A file beside `file` that is named like held-out data and has its columns."""
+    for name in HELD_OUT:
+        beside = file.with_name(name + "".join(file.suffixes))
+        try:
+            if beside != file and beside.is_file() and look_at(beside).names == row.names:
+                return beside if not row.columns(method.rows) else None
+        except InputError:
+            continue
+    return None
+
+
+def _place(path: Path) -> str:
+    """`path` as the recipe should name it: relative to the working directory where it lies below that, else
+    absolute."""
+    absolute, working = Path(os.path.normpath(path.absolute())), Path.cwd()
+    return absolute.relative_to(working).as_posix() if absolute.is_relative_to(working) else str(absolute)

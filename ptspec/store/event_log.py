@@ -1,0 +1,41 @@
+"""`events.jsonl`: what happened in a run, append-only."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from pathlib import Path
+
+from ptspec.events import Event, StageStep
+from ptspec.secrets import blotted
+from ptspec.store.manifest import now
+
+EVENTS = "events.jsonl"
+
+
+class EventLog:
+    """A listener that appends each event as one JSON object a line. Steps are in `metrics.jsonl` already."""
+
+    def __init__(self, output: Path) -> None:
+        path = output / EVENTS
+        whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
+        self._file = path.open("a", encoding="utf-8")
+        if not whole:
+            # A run that was killed while it wrote a line; the next one begins on a line of its own.
+            self._file.write("\n")
+
+    def __enter__(self) -> EventLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # A full disk has been told of already, by what could not be written.
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, StageStep):
+            return
+        record = {"time": now(), "event": type(event).__name__, **dataclasses.asdict(event)}
+        self._file.write(blotted(json.dumps(record, ensure_ascii=False)) + "\n")
+        self._file.flush()

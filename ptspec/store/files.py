@@ -1,0 +1,71 @@
+"""Files that are written whole or not at all, and their hashes."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from ptspec.diagnostics import Diagnostic, InputError, Location
+
+_BESIDE = re.compile(r"\..+\.(json|jsonl|html|png|parquet)\.[a-z0-9_]{8}")
+"""Names of the files beside, which `whole_file` renames."""
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file that appears whole or not at all: written beside its place, flushed to disk, then renamed."""
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(beside).chmod(0o644)
+        Path(beside).replace(path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file, read a block at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    with whole_file(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in `path`; raises `InputError` where the file is missing or damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(Diagnostic("missing-file", f"there is no {path}", Location(str(path)))) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(
+            Diagnostic("damaged-file", f"{path} cannot be read: {error}", Location(str(path)))
+        ) from error
+    if not isinstance(value, dict):
+        raise InputError(Diagnostic("damaged-file", f"{path} holds no JSON object", Location(str(path))))
+    return value
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a crash inside `whole_file` left in `folder`. Only for whoever writes there alone."""
+    for path in folder.glob(".*"):
+        if _BESIDE.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)

@@ -1,0 +1,298 @@
+"""What a stage's result depends on, as one hash: same fingerprint, same result, not trained again.
+
+Torch-free, so that `pt plan` can tell what would be reused. What changes nothing in the result (names of
+sources, `$comment`, logging, saving, tracking) stays out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ptspec.data.readers.scan import content_hash
+from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.hub.cache import commit
+from ptspec.recipe.plan import (
+    AnySource,
+    Concat,
+    EvaluationSpec,
+    JudgeSpec,
+    LmEvalSpec,
+    Mix,
+    ModelSpec,
+    Plan,
+    RewardSpec,
+    Stage,
+)
+from ptspec.store.files import hash_file
+
+VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+FORMAT = 2
+"""Raised when a change of ours alters what a stage of the same recipe learns."""
+
+EVALUATION = 4
+"""Raised when a change of ours alters what an evaluation measures: it is then measured again."""
+
+WITHOUT_EFFECT = (
+    "logging_",
+    "log_",
+    "save_",
+    "report_to",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "dataloader_prefetch_factor",
+    "dataloader_persistent_workers",
+    "dataset_num_proc",
+    "skip_memory_metrics",
+    "include_num_input_tokens_seen",
+)
+"""Prefixes of config fields that change what is written, not what is learned."""
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model")
+
+
+class Hashes:
+    """Content hashes of models and sources, each computed once a run."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._model: str | None = None
+        self._model_files: list[Any] = []
+        self._sources: dict[str, Any] = {}
+
+    def model(self) -> str:
+        if self._model is None:
+            self._model_files = _stamps(self._plan.model)
+            self._model = hash_model(self._plan.model)
+        return self._model
+
+    def source(self, name: str) -> Any:
+        if name not in self._sources:
+            self._sources[name] = self._hash_source(self._plan.data[name])
+        return self._sources[name]
+
+    def must_be_unchanged(self, name: str) -> None:
+        """Raises `StageError` where a source is not what it was when it was hashed. Asked after its rows were
+        read: what was read in between is then known to be what the fingerprints say."""
+        source = self._plan.data[name]
+        if self._hash_source(source) != self._sources.get(name):
+            raise StageError(_changed_data(source))
+
+    def model_must_be_unchanged(self) -> None:
+        """Raises `StageError` where a file of the base model was written to since it was hashed (by size and
+        time: hashing it again may take minutes)."""
+        if self._model is not None and _stamps(self._plan.model) != self._model_files:
+            raise StageError(
+                Diagnostic(
+                    "model-changed",
+                    f"the base model in {self._plan.model.path} changed after this run had begun",
+                    pointer="/model",
+                    hint="start the same command again when the model is as it should be",
+                )
+            )
+
+    def file(self, name: str) -> str:
+        """The hash of a file that a recipe names, found from the working directory or beside the recipe."""
+        places = (Path(name), self._plan.recipe.parent / name)
+        found = next((place for place in places if place.is_file()), None)
+        return hash_file(found) if found else "missing"
+
+    def reward_model(self, model: str) -> str:
+        """The hash of a reward model: a stage of this run, a folder, or a hub id, which stands for itself."""
+        for folder in (self._plan.output / model, Path(model)):
+            if folder.is_dir():
+                return hash_folder(folder)
+        return model
+
+    def _hash_source(self, source: AnySource) -> Any:
+        if isinstance(source, Concat):
+            parts = self._plan.data
+            joined = source.fractions.items()
+            return ["concat", *([self._hash_source(parts[part]), fraction] for part, fraction in joined)]
+        if isinstance(source, Mix):
+            parts = self._plan.data
+            drawn = [[self._hash_source(parts[part]), weight] for part, weight in source.weights.items()]
+            return [source.until.value, *drawn]
+        options = {
+            "columns": dict(source.columns),
+            "limit": source.limit,
+            "shuffle": source.shuffle,
+            "chat": source.chat,
+            "split": source.split,
+            "system": source.system,
+            "on_bad_row": source.on_bad_row.value,
+        }
+        where = [source.hub, source.config_name, source.revision] if source.hub else content_hash(source)
+        return [where, options]
+
+
+def _changed_data(source: AnySource) -> Diagnostic:
+    return Diagnostic(
+        "data-changed",
+        f'the data "{source.name}" changed after this run had begun',
+        pointer=source.at,
+        hint="start the same command again when the data is as it should be",
+        notes=("finished stages are kept; those that used this data are then trained again",),
+    )
+
+
+def parent_fingerprint(stage: Stage, fingerprints: Mapping[str, str]) -> str:
+    """The fingerprint of what comes into `stage`: of a stage among `fingerprints`, else of a folder."""
+    return fingerprints.get(stage.parent) or hash_folder(Path(stage.parent))
+
+
+def hash_model(spec: ModelSpec) -> str:
+    """SHA-256 over a model folder's weights, config and tokenizer; of a hub id, over it and its commit."""
+    if not spec.local:
+        return digest([spec.path, hub_commit(spec)])
+    return hash_folder(Path(spec.path))
+
+
+def hub_commit(spec: ModelSpec) -> str | None:
+    """The commit of a model on the hub, where it has been loaded; else its revision as the recipe says."""
+    return None if spec.local else commit(spec.path, spec.revision) or spec.revision
+
+
+def hash_folder(folder: Path) -> str:
+    """SHA-256 over the files of a model or adapter folder that decide what it computes."""
+    return digest([[file.name, hash_file(file)] for file in _deciding(folder)])
+
+
+def _deciding(folder: Path) -> list[Path]:
+    names = [*TOKENIZER_FILES, "config.json", "adapter_config.json"]
+    files = sorted([*folder.glob("*.safetensors"), *(folder / name for name in names)])
+    return [file for file in files if file.is_file()]
+
+
+def _stamps(spec: ModelSpec) -> list[Any]:
+    """Name, bytes and time of the last write of each file of a local model."""
+    files = [(file.name, file.stat()) for file in _deciding(Path(spec.path))] if spec.local else []
+    return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of a JSON value, whatever the order of its keys."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that decide what a stage learns."""
+    return {package: _version(package) for package in VERSIONED}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[str, Any]:
+    """What the fingerprint of `stage` covers, by name; `parent` is the fingerprint of what comes in."""
+    return {
+        "format": FORMAT,
+        "model": hashes.model(),
+        "model options": _model_options(plan.model),
+        "parent": parent,
+        "method": stage.method.name,
+        "handover": stage.handover.value if stage.handover else None,
+        "data": hashes.source(stage.data),
+        "adapter": [
+            stage.adapter.use_lora,
+            stage.adapter.use_qlora,
+            dict(stage.adapter.lora),
+            dict(stage.adapter.quantization),
+        ],
+        "config": effective_config(stage),
+        "signals": _signals(plan, stage, hashes),
+        "seed": plan.seed,
+        "precision": plan.compute.precision,
+        "versions": versions(),
+    }
+
+
+def _signals(plan: Plan, stage: Stage, hashes: Hashes) -> list[Any]:
+    """The rewards and the judge of `stage`: what they are, and what stands in the files that they name."""
+    judge = plan.judges[stage.judge] if stage.judge else None
+    named = [*stage.rewards, *([judge.reward] if judge and judge.reward else [])]
+    signals = [_signal(plan.rewards[name], hashes) for name in named]
+    return [*signals, *([_signal(judge, hashes)] if judge else [])]
+
+
+def _signal(spec: RewardSpec | JudgeSpec, hashes: Hashes) -> Any:
+    described = {name: value for name, value in asdict(spec).items() if name not in ("name", "at")}
+    file, _, function = (spec.function or "").rpartition(":")
+    if file:
+        described["function"] = [function, hashes.file(file)]
+    if isinstance(template := spec.options.get("template"), str):
+        described["options"] = {**spec.options, "template": hashes.file(template)}
+    if isinstance(spec, RewardSpec) and spec.model is not None:
+        described["model"] = hashes.reward_model(spec.model)
+    return described
+
+
+def effective_config(stage: Stage) -> Mapping[str, Any]:
+    """The recipe's config for the stage without what changes nothing in the result."""
+    merged = {**stage.method.defaults, **stage.config}
+    return {name: value for name, value in merged.items() if not name.startswith(WITHOUT_EFFECT)}
+
+
+def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> str:
+    """What an evaluation's numbers depend on beside the policy itself."""
+    rewards = {
+        name: _signal(replace(reward, weight=1.0), hashes)
+        for name, reward in plan.rewards.items()
+        if reward.function is not None
+    }
+    settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals]
+    judge = _judge_signal(plan, spec.judge, hashes)
+    covered = [EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards, judge]
+    return digest(covered if spec.lm_eval is None else [*covered, _tasks(spec.lm_eval)])
+
+
+def _tasks(spec: LmEvalSpec) -> list[Any]:
+    """What is asked of the harness, its version, and the task files of one's own. Their data may be anywhere,
+    so that it is not covered."""
+    own = sorted(Path(spec.include_path).rglob("*.yaml")) if spec.include_path else ()
+    return [asdict(spec), _version("lm_eval"), [hash_file(file) for file in own]]
+
+
+def _judge_signal(plan: Plan, name: str | None, hashes: Hashes) -> list[Any]:
+    """The judge called `name` and the reward that it goes by."""
+    if name is None:
+        return []
+    judge = plan.judges[name]
+    by = [_signal(plan.rewards[judge.reward], hashes)] if judge.reward else []
+    return [_signal(judge, hashes), *by]
+
+
+def _model_options(spec: ModelSpec) -> list[Any]:
+    template = digest(spec.chat_template) if spec.chat_template else None
+    own = [spec.eos_token, spec.pad_token]
+    return [spec.dtype, spec.attn_implementation, template, own, *spec.additional_special_tokens]
+
+
+def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """In words, what differs between two ingredient lists: "beta 0.1 → 0.2", "data changed"."""
+    words: list[str] = []
+    before = before if isinstance(before, Mapping) else {}
+    for name, value in after.items():
+        if (old := before.get(name)) == value:
+            continue
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            words += [
+                f"{key} {old.get(key, 'unset')} → {value.get(key, 'unset')}"
+                for key in sorted({*old, *value})
+                if old.get(key) != value.get(key)
+            ]
+        elif isinstance(value, str | int | float) and len(str(value)) < 20 and old is not None:
+            words.append(f"{name} {old} → {value}")
+        else:
+            words.append(f"{name} changed")
+    return words

@@ -1,0 +1,46 @@
+"""What a recipe names beside its model and its data, by content: files, other models, commits on the hub."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from ptspec.hub.cache import commit
+from ptspec.recipe.plan import BASE, JudgeSpec, Plan, RewardSpec, Source
+from ptspec.store.fingerprint import Hashes, hash_folder
+
+
+def named_files(plan: Plan, hashes: Hashes) -> dict[str, str]:
+    """The SHA-256 of each file that the recipe names: the chat template, functions of the user's, templates
+    of judges."""
+    return {text: hashes.file(text) for text in dict.fromkeys(_files(plan))}
+
+
+def _files(plan: Plan) -> Iterator[str]:
+    if plan.model.template_file is not None:
+        yield str(plan.model.template_file)
+    signals: list[RewardSpec | JudgeSpec] = [*plan.rewards.values(), *plan.judges.values()]
+    for signal in signals:
+        file = (signal.function or "").rpartition(":")[0]
+        if file:
+            yield file
+        if isinstance(template := signal.options.get("template"), str):
+            yield template
+
+
+def named_models(plan: Plan) -> dict[str, str]:
+    """The hash of each model that is none of this run: where a stage starts from, reward models; of one on
+    the hub its commit, as far as the local cache knows it."""
+    stages = {stage.name for stage in plan.stages}
+    named = [stage.parent for stage in plan.stages if stage.parent != BASE]
+    named += [reward.model for reward in plan.rewards.values() if reward.model is not None]
+    outside = [name for name in dict.fromkeys(named) if name not in stages]
+    found = {name: hash_folder(Path(name)) if Path(name).is_dir() else commit(name, None) for name in outside}
+    return {name: hash for name, hash in found.items() if hash is not None}
+
+
+def data_commits(plan: Plan) -> dict[str, str]:
+    """The commits of the sources that are repositories on the hub, as far as the local cache knows them."""
+    sources = [source for source in plan.data.values() if isinstance(source, Source) and source.hub]
+    found = {source.name: commit(str(source.hub), None, "dataset") for source in sources}
+    return {name: hash for name, hash in found.items() if hash is not None}

@@ -1,0 +1,81 @@
+"""The hashes of what a run wrote, folder by folder, taken when it was written and never again.
+
+A manifest that is written anew keeps what it said of folders that were not touched: damage that came later is
+not signed off by running the recipe once more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptspec.diagnostics import InputError
+from ptspec.recipe.plan import BASE
+from ptspec.store.files import hash_file
+from ptspec.store.fingerprint import hash_folder
+from ptspec.store.manifest import KeptFolder, peek_manifest
+from ptspec.store.stage_folder import AGGREGATES, finished_record
+
+CHANGED = "its files are no longer those that were saved"
+
+
+def kept_folders(output: Path) -> Mapping[str, KeptFolder]:
+    """What the manifest in `output` says of the run's folders; nothing where none can be read."""
+    try:
+        return peek_manifest(output).folders
+    except InputError:
+        return {}
+
+
+def is_as_saved(output: Path, stage: str, kept: Mapping[str, KeptFolder]) -> bool:
+    """Whether the finished `stage` computes what was saved, as far as the manifest tells: a stage that it
+    does not know, or knows with another fingerprint, was finished after it was written."""
+    told = kept.get(stage)
+    record = finished_record(output, stage) or {}
+    if told is None or told.sha256 is None or told.fingerprint != record.get("fingerprint"):
+        return True
+    return told.sha256 == hash_folder(output / stage)
+
+
+def files_in(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every file below `folder`, by its path there; of a link, where it leads."""
+    return {
+        path.relative_to(folder).as_posix(): f"link to {path.readlink()}"
+        if path.is_symlink()
+        else hash_file(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or path.is_file()
+    }
+
+
+class OutputHashes:
+    """What a manifest says of the folders of the run in `output`."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._kept = dict(kept_folders(output))
+
+    def is_as_saved(self, stage: str) -> bool:
+        return is_as_saved(self._output, stage, self._kept)
+
+    def written(self, name: str) -> None:
+        """The folder `name` has been written just now."""
+        self._kept.pop(name, None)
+
+    def base(self) -> dict[str, Any] | None:
+        """The entry of the base's evaluation; None where there is none, or half of one."""
+        folder = self._output / BASE
+        if not (folder / AGGREGATES).is_file():
+            return None
+        kept = self._kept.get(BASE)
+        if kept is None or kept.files is None:
+            kept = self._kept[BASE] = KeptFolder(None, None, files_in(folder))
+        return {"files": kept.files}
+
+    def stage(self, name: str, fingerprint: str | None) -> dict[str, Any]:
+        """The entry of a finished stage: as it was taken before, if it is still of the same fingerprint."""
+        folder, kept = self._output / name, self._kept.get(name)
+        if kept is None or kept.files is None or kept.fingerprint != fingerprint:
+            kept = self._kept[name] = KeptFolder(fingerprint, hash_folder(folder), files_in(folder))
+        return {"fingerprint": kept.fingerprint, "sha256": kept.sha256, "files": kept.files}

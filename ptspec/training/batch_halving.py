@@ -1,0 +1,42 @@
+"""`auto_find_batch_size`, kept to the recipe: fewer rows a pass and as many more passes, so that each
+optimizer step learns from the same rows. (transformers' own takes fewer rows a step.)
+
+How far it came is written beside the checkpoints: a resumed stage goes on with the batches it had.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ptspec.store.files import write_json
+
+ROWS, PASSES, GENERATED = "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"
+FIELD = "auto_find_batch_size"
+HALVED = "halved.json"
+
+
+def halvings(checkpoints: Path) -> int:
+    """How often the rows a pass were halved so far."""
+    try:
+        return int(json.loads((checkpoints / HALVED).read_text(encoding="utf-8"))["times"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
+
+
+def write_halvings(checkpoints: Path, times: int) -> None:
+    write_json(checkpoints / HALVED, {"times": times})
+
+
+def halved(config: Mapping[str, Any], defaults: Mapping[str, Any], times: int) -> dict[str, Any] | None:
+    """The fields of `config` that change when its rows a pass are halved so often; None where none can be."""
+    factor = 2**times
+    rows = int(config.get(ROWS, defaults[ROWS]))
+    if rows % factor:
+        return None
+    changed = {ROWS: rows // factor, PASSES: int(config.get(PASSES, defaults[PASSES])) * factor}
+    if config.get(GENERATED) is not None:
+        changed[GENERATED] = int(config[GENERATED]) * factor
+    return changed

@@ -1,0 +1,145 @@
+"""When and how a trainer's progress is saved: beside, sealed, then renamed; also when a step fails.
+
+A step that fails has drawn random numbers and may have made half of its completions. What stood when the last
+whole step ended is kept at hand, so that it can still be saved as if the run had stopped there.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ptspec.store.files import read_json, write_json
+from ptspec.training import resume_online
+from ptspec.training.checkpoints import PREFIX, WRITING, publish_checkpoint, rotate
+from ptspec.training.data_order import begin_epoch, catch_up
+from ptspec.training.resume_online import Position, Remembering
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The end of a whole step: random number generators, position in the completions, tokens counted."""
+
+    step: int
+    python: Any
+    numpy: Any
+    cpu: torch.Tensor
+    cuda: list[torch.Tensor]
+    position: Position | None
+    tokens_seen: int
+
+    @classmethod
+    def now(cls, trainer: Any, state: TrainerState) -> Moment:
+        return cls(
+            step=state.global_step,
+            python=random.getstate(),
+            numpy=np.random.get_state(),
+            cpu=torch.random.get_rng_state(),
+            cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            position=resume_online.position(trainer),
+            tokens_seen=state.num_input_tokens_seen,
+        )
+
+    def back(self, trainer: Any) -> None:
+        random.setstate(self.python)
+        np.random.set_state(self.numpy)
+        torch.random.set_rng_state(self.cpu)
+        if self.cuda:
+            torch.cuda.set_rng_state_all(self.cuda)
+        if self.position is not None:
+            resume_online.go_to(trainer, self.position)
+        trainer.state.num_input_tokens_seen = self.tokens_seen
+
+
+class AlreadyTrained(Exception):
+    """The checkpoint that training went on from is that of the last step."""
+
+
+class Saving(TrainerCallback):  # type: ignore[misc]
+    """Completes and seals every checkpoint of `trainer`, and takes up what transformers does not restore."""
+
+    def __init__(self, trainer: Any, checkpoints: Path, resumed_from: Path | None, judge: Any = None) -> None:
+        self.trainer = trainer
+        self.judge: Remembering | None = judge if hasattr(judge, "recall") else None
+        self.checkpoints = checkpoints
+        self.resumed_from = resumed_from
+        self.saved: int | None = None
+        self._moment: Moment | None = None
+        self._within_update = False
+        writing = checkpoints / WRITING
+        shutil.rmtree(writing, ignore_errors=True)
+        trainer._get_output_dir = lambda trial: str(writing)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if state.is_world_process_zero:
+            # A run that was killed while it removed an old checkpoint left part of it.
+            rotate(self.checkpoints, args.save_total_limit)
+        if self.resumed_from is None:
+            return
+        self.saved = state.global_step
+        process, device = self.trainer.accelerator.process_index, self.trainer.accelerator.device
+        parts = getattr(args, "steps_per_generation", 1)
+        if (place := resume_online.stored(self.resumed_from, process, device, parts)) is not None:
+            resume_online.go_to(self.trainer, place)
+        if self.judge is not None and (self.resumed_from / resume_online.JUDGE).exists():
+            self.judge.recall(read_json(self.resumed_from / resume_online.JUDGE))
+        if state.epoch is not None:
+            catch_up(kwargs["train_dataloader"], int(state.epoch))
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        begin_epoch(kwargs["train_dataloader"], args.seed, int(state.epoch or 0))
+
+    def on_step_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        # transformers looks at max_steps after a step only: from a last checkpoint it takes one too many.
+        if state.global_step >= state.max_steps:
+            raise AlreadyTrained
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._within_update = True
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._within_update = False
+        self._moment = Moment.now(self.trainer, state)
+
+    def on_save(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        written = self.checkpoints / WRITING / f"{PREFIX}{state.global_step}"
+        if (place := resume_online.position(self.trainer)) is not None:
+            resume_online.store(place, written, self.trainer.accelerator.process_index)
+        self.trainer.accelerator.wait_for_everyone()
+        if state.is_world_process_zero:
+            if self.judge is not None:
+                write_json(written / resume_online.JUDGE, self.judge.memory())
+            publish_checkpoint(written, self.checkpoints)
+            rotate(self.checkpoints, args.save_total_limit)
+        self.saved = state.global_step
+
+    def rescue(self) -> int | None:
+        """After a step that failed: saves the one before as it ended, if that is not saved already. The last
+        step that is saved; None where there is none."""
+        moment = self._moment
+        if moment is None or self._within_update or moment.step == self.saved:
+            return self.saved
+        trainer = self.trainer
+        moment.back(trainer)
+        trainer._save_checkpoint(trainer.model, trial=None)
+        self.on_save(trainer.args, trainer.state, trainer.control)
+        return self.saved

@@ -1,0 +1,86 @@
+"""A loss or gradient that is no number ends a stage before it reaches the weights, and its rows are named."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.plan import Stage
+from ptspec.training.data_order import rows_of_step
+
+SHOWN = 8
+"""Rows that are named; a batch may have hundreds."""
+
+Placed = Callable[[Sequence[int]], Sequence[str]]
+"""Numbers of rows of the training set -> where each comes from, in words."""
+
+
+class Finite(TrainerCallback):  # type: ignore[misc]
+    """Looks at every loss and gradient norm of `trainer` before the optimizer step that would use them.
+
+    One comparison, and on a GPU one wait for the device, a step. With float16 a gradient may overflow: its
+    scaler passes over such a step, and only the loss is looked at.
+    """
+
+    def __init__(self, stage: Stage, trainer: Any, placed: Placed) -> None:
+        self.stage = stage
+        self.trainer = trainer
+        self.placed = placed
+        self.before: float | None = None
+        self._losses: list[torch.Tensor] = []
+        self._norm: Any = None
+        self._training_step, self._get_grad_norm = trainer.training_step, trainer._get_grad_norm
+        trainer.training_step, trainer._get_grad_norm = self._with_loss, self._with_norm
+
+    def _with_loss(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        loss: torch.Tensor = self._training_step(*args, **kwargs)
+        self._losses.append(loss.detach())
+        return loss
+
+    def _with_norm(self, *args: Any, **kwargs: Any) -> Any:
+        self._norm = self._get_grad_norm(*args, **kwargs)
+        return self._norm
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        norm, losses = self._norm, torch.stack(self._losses)
+        self._norm, self._losses = None, []
+        if hasattr(norm, "full_tensor"):
+            norm = norm.full_tensor()  # a sharded model's
+        also = [] if norm is None else [torch.as_tensor(norm).reshape(1).to(losses)]
+        values = torch.cat([losses, *also]).tolist()
+        self._check(values[: len(losses)], values[len(losses)] if also else None, state, args)
+
+    def _check(
+        self, losses: list[float], norm: float | None, state: TrainerState, args: TrainingArguments
+    ) -> None:
+        broken = next((number for number, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        if broken is not None:
+            raise StageError(self._fault("loss", state, args, broken))
+        if norm is not None and not math.isfinite(norm) and self.trainer.accelerator.scaler is None:
+            raise StageError(self._fault("gradient norm", state, args, None))
+        self.before = norm
+
+    def _fault(
+        self, what: str, state: TrainerState, args: TrainingArguments, batch: int | None
+    ) -> Diagnostic:
+        before = "" if self.before is None else f"; gradient norm the step before: {self.before:.2g}"
+        limit = args.max_grad_norm or "unset"
+        places = self.placed(rows_of_step(self.trainer, state.global_step, batch))
+        more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+        rows = (f"rows of this step: {', '.join(places[:SHOWN])}{more}",) if places else ()
+        return Diagnostic(
+            "not-a-number",
+            f"{self.stage.name}, step {state.global_step + 1} of {state.max_steps}: "
+            f"the {what} is not a number{before}",
+            pointer=join(self.stage.at, "config"),
+            hint=f"a lower learning_rate (now {args.learning_rate:g}) or max_grad_norm (now {limit})",
+            notes=(*rows, "the weights are those of the step before"),
+        )

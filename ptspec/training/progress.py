@@ -1,0 +1,89 @@
+"""Between a transformers Trainer and the events of a run: every step and log, as it happens."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ptspec.events import Listener, StageChecked, StageStarted, StageStep
+from ptspec.store.stage_folder import METRICS
+
+SUMMARY = "train_runtime"
+"""TRL's last log is a summary of the run, told by this key; it is no step."""
+
+
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """Emits a `StageStep` each optimizer step and appends each logged step to `metrics.jsonl`.
+
+    A step that is logged is emitted once, with its metrics. On resume the file is first rewritten from the
+    history that the checkpoint holds, so that no step stands in it twice.
+    """
+
+    def __init__(
+        self, started: StageStarted, checked: StageChecked, folder: Path, listener: Listener
+    ) -> None:
+        self.stage = started.stage
+        self.announcement = started
+        self.checked = checked
+        self.metrics_file = folder / METRICS
+        self.listener = listener
+        self.started = time.monotonic()
+        self.last: dict[str, float] = {}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.started = time.monotonic()
+        with self.metrics_file.open("w", encoding="utf-8") as file:
+            file.writelines(_line(entry) for entry in state.log_history if SUMMARY not in entry)
+        self.listener(
+            replace(self.announcement, total_steps=state.max_steps, resumed_from_step=state.global_step)
+        )
+        self.listener(self.checked)
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        if not control.should_log:
+            self._emit(state, {})
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if not logs or SUMMARY in logs:
+            return
+        self.last = {name: value for name, value in logs.items() if isinstance(value, int | float)}
+        with self.metrics_file.open("a", encoding="utf-8") as file:
+            file.write(_line({**logs, "step": state.global_step}))
+        self._emit(state, self.last)
+
+    def _emit(self, state: TrainerState, metrics: dict[str, float]) -> None:
+        seconds = time.monotonic() - self.started
+        self.listener(StageStep(self.stage, state.global_step, state.max_steps, seconds, metrics))
+
+
+class Frozen(TrainerCallback):  # type: ignore[misc]
+    """Puts back, after each optimizer step, what a stage must not train."""
+
+    def __init__(self, restore: Callable[[], None]) -> None:
+        self.restore = restore
+
+    def on_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.restore()
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return json.dumps({"step": entry["step"], **entry}) + "\n"

@@ -1,0 +1,67 @@
+"""What a machine lacks is a warning where a recipe is checked, and an error where it is to run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ptspec.checks.preflight import preflight
+from ptspec.cli import main
+from ptspec.diagnostics import Severity
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.chdir(tmp_path)
+    value = json.loads((ROOT / "recipes/sft.json").read_text())
+    value["model"] = str(ROOT / "data/base_model")
+    value["data"] = {"train": {"path": str(ROOT / "data/train.jsonl"), "limit": 8}}
+    value.pop("eval", None)
+    value["stages"][0].pop("checks", None)
+
+    def recipe(**changes) -> Path:
+        value["stages"][0]["config"] = changes.pop("config", {})
+        Path("recipe.json").write_text(json.dumps(value | changes))
+        return Path("recipe.json")
+
+    return recipe
+
+
+LACKS = [
+    {"config": {"fp16": True}},
+    {"compute": {"precision": "fp16"}},
+    {"compute": {"launcher": "ray"}},
+    {"config": {"optim": "lomo"}},
+]
+
+
+@pytest.mark.parametrize("changes", LACKS, ids=str)
+def test_a_warning_here_an_error_where_it_starts(recipe, changes):
+    file = recipe(**changes)
+    (warning,) = preflight(file).diagnostics
+    (error,) = preflight(file, starts=True).diagnostics
+    assert (warning.code, error.code) == ("not-here", "not-here")
+    assert (warning.severity, error.severity) == (Severity.WARNING, Severity.ERROR)
+    assert warning.location.line is not None
+    assert preflight(file).plan is not None
+    assert preflight(file, starts=True).plan is None
+
+
+def test_a_run_that_lacks_something_writes_nothing(recipe, capsys):
+    file = recipe(config={"fp16": True})
+    with pytest.raises(SystemExit) as ended:
+        main(["run", str(file)])
+    assert ended.value.code == 2
+    assert "needs a GPU" in capsys.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == ["recipe.json"]
+
+
+def test_nothing_is_lacking_for_the_shipped_recipes(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for file in sorted(Path("recipes").glob("*.json")):
+        assert not preflight(file, starts=True).diagnostics

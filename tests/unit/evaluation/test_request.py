@@ -1,0 +1,57 @@
+"""What `pt eval` refuses before anything is loaded."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ptspec.diagnostics import InputError
+from ptspec.evaluation.request import make_request
+from ptspec.store.manifest import MANIFEST
+
+ROOT = Path(__file__).parents[3]
+STAGES = (("sft", "sft"), ("rm", "reward"))
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with a policy and a reward model, as far as their records go."""
+    out = tmp_path / "out"
+    stages = [{"name": name, "method": method, "data": "train"} for name, method in STAGES]
+    data = {"train": {"path": str(ROOT / "data/train.jsonl")}}
+    recipe = {"model": {"path": str(ROOT / "data/base_model")}, "data": data, "stages": stages}
+    for stage in stages:
+        folder = out / stage["name"]
+        folder.mkdir(parents=True)
+        (folder / "stage.json").write_text(json.dumps({"method": stage["method"], "parent": "base"}))
+        (folder / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "base"}))
+        (folder / "adapter_model.safetensors").write_bytes(b"")
+    kept = {"format": 1, "ptspec": "0", "written": "", "recipe_file": "r.json", "recipe": recipe, "data": {}}
+    model = {"path": "base", "sha256": ""}
+    rest = {"stages": {"sft": {}, "rm": {}}, "versions": {}, "environment": {}}
+    (out / MANIFEST).write_text(json.dumps({**kept, "model": model, **rest}))
+    (tmp_path / "held.jsonl").write_text('{"prompt": "q", "answer": "a"}\n')
+    return tmp_path
+
+
+def question(run, *paths, compare=False, output=None):
+    return make_request([str(run / path) for path in paths], run / "held.jsonl", compare, output, None)
+
+
+def test_a_reward_model_answers_no_prompts(run):
+    assert [target.name for target in question(run, "out").targets] == ["base", "sft"]
+    with pytest.raises(InputError, match="rm is a reward model"):
+        question(run, "out/rm")
+    with pytest.raises(InputError, match="two or more policies"):
+        question(run, "out/sft", "out/rm", compare=True)
+
+
+def test_what_was_not_evaluated_needs_data(run):
+    with pytest.raises(InputError, match="sft has no evaluation of its own"):
+        make_request([str(run / "out/sft")], None, False, None, None)
+
+
+def test_an_output_with_something_else_is_refused(run):
+    with pytest.raises(InputError, match="holds something else"):
+        question(run, "out/sft", output=run)
+    assert question(run, "out/sft", output=run / "new").output == run / "new"

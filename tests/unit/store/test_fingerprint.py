@@ -1,0 +1,106 @@
+"""A fingerprint covers what changes a stage's result, and nothing else."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ptspec import methods
+from ptspec.recipe.plan import (
+    AdapterSpec,
+    ComputeSpec,
+    Handover,
+    JudgeSpec,
+    ModelSpec,
+    Plan,
+    Source,
+    Stage,
+    TrackingSpec,
+)
+from ptspec.store.fingerprint import Hashes, changes, digest, ingredients
+
+
+@pytest.fixture
+def plan(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    rows = tmp_path / "train.jsonl"
+    rows.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    stage = Stage(
+        name="dpo",
+        method=methods.get("dpo"),
+        parent="sft",
+        handover=Handover.CONTINUE,
+        data="train",
+        adapter=AdapterSpec(True, lora={"r": 8}),
+        config={"beta": 0.1, "learning_rate": 1e-4},
+    )
+    return Plan(
+        name="x",
+        description="",
+        seed=1,
+        model=ModelSpec(str(tmp_path / "model"), local=True),
+        data={"train": Source("train", (rows,))},
+        rewards={},
+        judges={},
+        stages=(stage,),
+        evaluation=None,
+        checks=(),
+        compute=ComputeSpec(),
+        tracking=TrackingSpec(),
+        output=tmp_path / "out",
+        recipe=tmp_path / "r.json",
+        document={},
+    )
+
+
+def covered(plan, stage=None, parent="p"):
+    return ingredients(plan, stage or plan.stages[0], parent, Hashes(plan))
+
+
+def with_config(plan, **config):
+    stage = plan.stages[0]
+    return replace(stage, config={**stage.config, **config})
+
+
+def test_what_changes_nothing_in_the_result_changes_nothing_in_the_fingerprint(plan):
+    before = digest(covered(plan))
+    stage = plan.stages[0]
+    reordered = replace(stage, config=dict(reversed(stage.config.items())))
+    assert digest(covered(plan, reordered)) == before
+    assert digest(covered(plan, with_config(plan, logging_steps=7, save_steps=3, report_to="none"))) == before
+    assert digest(covered(plan, replace(stage, name="other", at="/stages/3"))) == before
+    renamed = replace(plan, name="y", description="z", output=Path("elsewhere"))
+    assert digest(covered(renamed)) == before
+
+
+def test_what_changes_the_result_changes_the_fingerprint(plan, tmp_path):
+    before = digest(covered(plan))
+    assert digest(covered(plan, with_config(plan, beta=0.2))) != before
+    assert digest(covered(plan, parent="q")) != before
+    assert digest(covered(replace(plan, seed=2))) != before
+    (tmp_path / "train.jsonl").write_text('{"prompt": "a", "chosen": "b", "rejected": "d"}\n')
+    assert digest(covered(plan)) != before
+
+
+def test_other_weights_are_another_fingerprint(plan, tmp_path):
+    before = digest(covered(plan))
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"other")
+    assert digest(covered(plan)) != before
+
+
+def test_changes_are_told_in_words(plan):
+    before, after = covered(plan), covered(plan, with_config(plan, beta=0.2))
+    assert changes(before, after) == ["beta 0.1 → 0.2"]
+    assert changes(before, covered(replace(plan, seed=3))) == ["seed 1 → 3"]
+
+
+def test_the_template_of_a_judge_counts_by_its_contents(plan, tmp_path):
+    template = tmp_path / "ask.txt"
+    template.write_text("{prompt} {a} {b}")
+    judge = JudgeSpec("j", endpoint="http://h", model="m", options={"template": str(template)})
+    judged = replace(plan, judges={"j": judge}, stages=(replace(plan.stages[0], judge="j"),))
+    before = digest(covered(judged))
+    assert digest(covered(judged)) == before
+    template.write_text("Which is better? {prompt} {a} {b}")
+    assert digest(covered(judged)) != before
