@@ -15,9 +15,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import InputError
 from ptspec.model.adapters import attach
-from ptspec.recipe.resolve import read_recipe
 from ptspec.store.safetensors_only import pickled_weights, refuse_pickles, way_out
 from ptspec.store.stage_folder import open_artifact
 
@@ -109,7 +109,7 @@ def test_an_adapter_as_a_pickle_is_refused_wherever_it_comes_in(adapter, tmp_pat
     }
     file = tmp_path / "recipe.json"
     file.write_text(json.dumps(recipe))
-    (fault,) = read_recipe(file).errors
+    (fault,) = preflight(file).errors
     assert (fault.code, fault.pointer) == ("pickled-weights", "/stages/0/from")
 
 
