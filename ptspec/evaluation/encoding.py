@@ -1,13 +1,17 @@
-"""Texts to token ids, exactly as TRL's trainers make them. Knows a tokenizer, no model."""
+"""Texts to token ids, by the encoder that says what trainers hold. Knows a tokenizer, no model."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ptspec.data.layouts.convert import Context
 from ptspec.data.layouts.turns import Text
+from ptspec.data.tokens import encode
+from ptspec.data.tokens.chat_tokenizer import CannotRender
+from ptspec.data.tokens.transformers_tokenizer import TransformersTokenizer
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.rewards.matching import content_of
 
@@ -49,10 +53,12 @@ def completion_text(text: Text) -> str:
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: Text, context: Context = Context()
 ) -> tuple[int, ...]:
-    """The ids a model continues: the chat template with its generation prompt, or the string as it is."""
-    if isinstance(prompt, str):
-        return tuple(tokenizer(text=prompt)["input_ids"])
-    return _chat(tokenizer, prompt, context, add_generation_prompt=True) if prompt else ()
+    """The ids a model continues: the chat template with its generation prompt, or the string as it is.
+
+    Raises `InputError` where the chat template refuses the prompt.
+    """
+    with _told():
+        return encode.encode_prompt(prompt, context.columns, TransformersTokenizer(tokenizer))
 
 
 def encode_completions(
@@ -61,55 +67,23 @@ def encode_completions(
     completions: tuple[Text, ...],
     context: Context = Context(),
 ) -> tuple[Encoded, ...]:
-    """Each completion after the prompt, end of turn included.
+    """Each completion after the prompt, end of turn included, in the tokens that a trainer holds.
 
-    As in TRL, a completion starts where the ids of the prompt alone and those of the whole diverge; of
-    several (chosen, rejected) all start where the first of them does.
+    Of several (chosen, rejected) all start where the first of them does. Raises `InputError` where the chat
+    template refuses one.
     """
-    begin = encode_prompt(tokenizer, prompt, context) if prompt else ()
-    whole = [_whole(tokenizer, prompt, completion, context) for completion in completions]
-    start = max(1, min(_shared(begin, ids) for ids in whole))
-    return tuple(Encoded(ids, start) for ids in whole)
-
-
-def _whole(
-    tokenizer: PreTrainedTokenizerBase, prompt: Text | None, completion: Text, context: Context = Context()
-) -> tuple[int, ...]:
-    if not isinstance(completion, str):
-        return _chat(tokenizer, [*(prompt or []), *completion], context)
-    end = tokenizer.eos_token or ""
-    text = (prompt or "") + completion
-    return tuple(tokenizer(text=text if text.endswith(end) else text + end)["input_ids"])
-
-
-def _chat(
-    tokenizer: PreTrainedTokenizerBase,
-    messages: list[Mapping[str, Any]],
-    context: Context,
-    add_generation_prompt: bool = False,
-) -> tuple[int, ...]:
-    from jinja2 import TemplateError
-
-    try:
-        encoding = tokenizer.apply_chat_template(
-            messages,
-            tools=context.tools,
-            add_generation_prompt=add_generation_prompt,
-            tokenize=True,
-            return_dict=True,
-            **context.template_kwargs,
+    with _told():
+        made = encode.encode_completions(
+            prompt or None, completions, context.columns, TransformersTokenizer(tokenizer)
         )
-    except (TemplateError, ValueError) as error:
-        raise InputError(
-            Diagnostic(
-                "chat-template",
-                f"the chat template cannot render a held-out row: {error}",
-                hint='a model.chat_template file, or "chat": false in the source for plain strings',
-            )
-        ) from error
-    return tuple(encoding["input_ids"])
+    return tuple(Encoded(one.ids, max(1, one.prompt)) for one in made)
 
 
-def _shared(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """How many leading ids two sequences share."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except CannotRender as error:
+        message = f"the chat template cannot render a held-out row: {error}"
+        hint = 'another "chat_template" in /model, or "chat": false in the source for plain strings'
+        raise InputError(Diagnostic("chat-template", message, hint=hint)) from error
