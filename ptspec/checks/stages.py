@@ -26,6 +26,7 @@ def check_stages(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
         settings = EffectiveConfig(stage, plan.compute, gpu=False)
         yield from _loss_of_a_part(plan, stage, seen)
         yield from _unread(plan, stage, seen)
+        yield from _mixed_forms(plan, stage, seen)
         rows = _rows(plan, settings, seen)
         if not rows or settings.value("packing"):
             continue
@@ -55,6 +56,31 @@ def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Itera
         if stage.config.get("assistant_only_loss") and is_plain:
             message = f'"assistant_only_loss" needs chats; the rows of "{name}" are plain text'
             yield _contradiction(stage, "assistant_only_loss", message, "leave it out")
+
+
+def _mixed_forms(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """Plain strings joined with chats, under a method whose trainer takes the one or the other."""
+    parts = [plan.data[name] for name in parts_of(plan.data, stage.data)]
+    if stage.method.rows is Rows.PROMPT_COMPLETION or len(parts) < 2:
+        return
+    forms = {part.name: _is_chat(part, stage, seen) for part in parts if isinstance(part, Source)}
+    chats, strings = ([name for name, is_chat in forms.items() if is_chat is kind] for kind in (True, False))
+    if chats and strings:
+        message = (
+            f'stage "{stage.name}": the rows of "{chats[0]}" are chats, those of "{strings[0]}" plain text'
+        )
+        hint = f'"chat": true in /data/{strings[0]} makes turns of strings'
+        yield Diagnostic("mixed-forms", message, None, join(stage.at, "data"), hint)
+
+
+def _is_chat(source: Source, stage: Stage, seen: Mapping[str, Seen]) -> bool | None:
+    """Whether the rows of `source` go through the chat template; None where that is not known."""
+    items = seen[source.name].first if source.name in seen else ()
+    first = next((item.values for item in items if isinstance(item, PlacedRow)), None)
+    layout = layout_for(stage.method.rows, seen[source.name].columns) if first is not None else None
+    if first is None or layout is None:
+        return None
+    return source.chat or any(isinstance(first.get(name), list | dict) for name in layout.columns)
 
 
 def _unread(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ptspec.data.checks.bad_rows import too_many
 from ptspec.data.checks.fault import Fault, Tally
@@ -23,7 +23,12 @@ from ptspec.recipe.plan import AnySource, Concat, Mix, OnBadRow, Source, Until
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from ptspec.data.exact_json import Table
+    from ptspec.data.exact_json import Kind, Table
+
+BATCH = 256
+"""Rows that are tokenised at once."""
+
+TEXTS = ("text", "messages", "prompt", "completion", "chosen", "rejected")
 
 WITHHELD = ("prompt", "completion", "completion_ids")
 """Columns that TRL does not hand to rewards: an online method's rewards get every other column of the row."""
@@ -33,6 +38,17 @@ Refuses = Callable[[Mapping[str, Any]], "str | None"]
 
 
 LEFT_OUT = "left_out_rows.jsonl"
+
+
+Encode = Callable[[Sequence[Mapping[str, Any]]], "Iterator[Tokenised]"]
+"""The tokens of rows in TRL's columns, as SFT's trainer would hold them before truncation."""
+
+
+class Tokenised(NamedTuple):
+    """`labels` is `ids` with -100 where no loss is taken."""
+
+    ids: Sequence[int]
+    labels: Sequence[int]
 
 
 @dataclass(frozen=True)
@@ -48,11 +64,12 @@ class LeftOut:
 @dataclass
 class Loading:
     """How rows are read for one use: `refuses` tells what the chat template does not take; `left_out` gets
-    the rows that `on_bad_row` leaves out."""
+    the rows that `on_bad_row` leaves out; `encode` makes tokens of rows whose sources differ in form."""
 
     use: Use
     refuses: Refuses = field(default=lambda row: None)
     left_out: list[LeftOut] = field(default_factory=list)
+    encode: Encode | None = None
 
 
 def load(
@@ -61,7 +78,8 @@ def load(
     """The rows of `data[name]` in the columns TRL wants for `rows`.
 
     A mix draws from its sources with their probabilities, by `seed`; a concat takes its fractions of each.
-    Raises `InputError` where a row cannot be used.
+    Of SFT, sources of different forms (chats, prompts with completions, plain text) become one as tokens,
+    each row learned as its own source alone would be. Raises `InputError` where a row cannot be used.
     """
     import datasets
 
@@ -71,10 +89,14 @@ def load(
     source = data[name]
     parts = [source] if isinstance(source, Source) else [data[part] for part in source.parts]
     tables = [_table(part, rows, loading) for part in parts if isinstance(part, Source)]
-    kinds = common_kinds(tables)
+    if len({form(table.kinds) for table in tables}) > 1 and loading.encode is not None:
+        datasets_of_parts = [_tokenised(table, loading.encode) for table in tables]
+    else:
+        kinds = common_kinds(tables)
+        datasets_of_parts = [table.dataset(kinds) for table in tables]
     made = [
-        _in_order(table.dataset(kinds), part, rows, seed)
-        for table, part in zip(tables, parts, strict=True)
+        _in_order(dataset, part, rows, seed)
+        for dataset, part in zip(datasets_of_parts, parts, strict=True)
         if isinstance(part, Source)
     ]
     if isinstance(source, Concat):
@@ -129,6 +151,26 @@ def _table(source: Source, rows: Rows, loading: Loading) -> Table:
         for row in made:
             table.add({**row, **extra})
     return table
+
+
+def form(kinds: Mapping[str, Kind]) -> tuple[str, ...]:
+    """The columns of texts that a trainer tells rows by, those of chats marked: ("prompt", "completion")."""
+    return tuple(
+        f"{name}*" if kind.value == "json" else name for name, kind in sorted(kinds.items()) if name in TEXTS
+    )
+
+
+def _tokenised(table: Table, encode: Encode) -> Dataset:
+    import datasets
+
+    columns: dict[str, list[Sequence[int]]] = {"input_ids": [], "labels": []}
+    rows = table.dataset(table.kinds)
+    for start in range(0, len(rows), BATCH):
+        batch = [rows[index] for index in range(start, min(start + BATCH, len(rows)))]
+        for one in encode([{n: v for n, v in row.items() if v is not None} for row in batch]):
+            columns["input_ids"].append(one.ids)
+            columns["labels"].append(one.labels)
+    return datasets.Dataset.from_dict(columns)
 
 
 def _in_order(rows: Dataset, source: Source, kind: Rows, seed: int) -> Dataset:

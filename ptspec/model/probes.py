@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ptspec.data.layouts.convert import context_of
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.store.files import read_json, write_json
 
@@ -55,10 +56,17 @@ def sequences(tokenizer: Any, rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[
 
 
 def _encoded(tokenizer: Any, row: Mapping[str, Any]) -> list[int]:
+    if row.get("input_ids"):
+        return list(row["input_ids"])
     parts = [row[name] for name in ("prompt", "completion", "chosen", "messages", "text") if row.get(name)]
     if parts and isinstance(parts[0], list):
-        turns = [turn for part in parts[:2] for turn in part]
-        return list(tokenizer.apply_chat_template(turns, tokenize=True, return_dict=False))
+        turns, context = [turn for part in parts[:2] for turn in part], context_of(row)
+        variables = context.template_kwargs
+        return list(
+            tokenizer.apply_chat_template(
+                turns, tools=context.tools, tokenize=True, return_dict=False, **variables
+            )
+        )
     return list(tokenizer("".join(parts[:2]))["input_ids"])
 
 

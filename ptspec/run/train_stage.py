@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.dataset import LEFT_OUT, Loading, Refuses, load, places, strings_in, write_left_out
+from ptspec.data.dataset import LEFT_OUT, Encode, Loading, Refuses, load, places, strings_in, write_left_out
 from ptspec.estimate.out_of_memory import with_advice
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Yields
@@ -17,6 +17,7 @@ from ptspec.model.device import Device
 from ptspec.model.handover import changes_weights, prepare
 from ptspec.model.model_cache import Bases
 from ptspec.model.probes import Probes
+from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, parts_of
 from ptspec.rewards.build import judge as judge_named
@@ -28,7 +29,7 @@ from ptspec.store.stage_folder import Artifact, open_artifact
 from ptspec.training.batch_halving import halvings, write_halvings
 from ptspec.training.config import can_be_halved
 from ptspec.training.faults import OutOfMemory
-from ptspec.training.row_templates import refusal
+from ptspec.training.row_templates import encoder, refusal
 from ptspec.training.start_checks import check_saved
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched
@@ -103,7 +104,8 @@ class StageTrainer:
 
     def _rows(self, stage: Stage, folder: Path) -> Dataset:
         """The rows of `stage`; those that are left out are listed in `folder`."""
-        loading = Loading(Use(stage.method.name, stage.method.rows), self._refusal(stage))
+        use = Use(stage.method.name, stage.method.rows)
+        loading = Loading(use, self._refusal(stage), encode=self._encoder(stage))
         rows = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
         if loading.left_out:
             write_left_out(loading.left_out, folder)
@@ -117,6 +119,12 @@ class StageTrainer:
         if not any(isinstance(part, Source) and part.on_bad_row is OnBadRow.LEAVE_OUT for part in parts):
             return lambda row: None
         return refusal(load_tokenizer(self.plan.model))
+
+    def _encoder(self, stage: Stage) -> Encode | None:
+        """Makes tokens of SFT's rows where their sources differ in form."""
+        if stage.method.name != "sft" or len(parts_of(self.plan.data, stage.data)) < 2:
+            return None
+        return encoder(EffectiveConfig(stage, self.plan.compute, gpu=False), load_tokenizer(self.plan.model))
 
     def _incoming(self, stage: Stage) -> Artifact | None:
         """The folder that comes into `stage`; None for the bare base."""

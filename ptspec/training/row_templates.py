@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import trl
 from trl.data_utils import apply_chat_template, is_conversational
 
+from ptspec.data.dataset import Encode, Tokenised
 from ptspec.data.layouts.convert import Context, context_of
+from ptspec.data.tokens.encode import encode_all
+from ptspec.data.tokens.transformers_tokenizer import TransformersTokenizer
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.recipe.effective_config import EffectiveConfig
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+
+IGNORED = -100
+"""The label of a token that no loss is taken over."""
 
 
 class RowTemplates:
@@ -65,6 +74,24 @@ def rendered(rows: Dataset, tokenizer: Any) -> Dataset:
         given = {**row, "chat_template_kwargs": template_kwargs}
         table.add(apply_chat_template(given, tokenizer, tools=row.get("tools")))
     return table.dataset(table.kinds)
+
+
+def encoder(config: EffectiveConfig, tokenizer: Any) -> Encode:
+    """Tokens and labels of rows under a stage's config. Raises `InputError` where one cannot be encoded."""
+
+    def encoded(rows: Sequence[Mapping[str, Any]]) -> Iterator[Tokenised]:
+        for row, found in zip(rows, encode_all(rows, config, TransformersTokenizer(tokenizer)), strict=True):
+            if isinstance(found, Exception):
+                beginning = str(dict(row))[:60]
+                message = f"a row cannot be put through the chat template: {found} ({beginning}…)"
+                raise InputError(Diagnostic("cannot-render", message, pointer=config.stage.at))
+            (whole,) = found.whole
+            labels = [
+                token if learned else IGNORED for token, learned in zip(whole.ids, whole.learned, strict=True)
+            ]
+            yield Tokenised(whole.ids, labels)
+
+    return encoded
 
 
 def refusal(tokenizer: Any) -> Callable[[Mapping[str, Any]], str | None]:

@@ -152,7 +152,8 @@ def _placed(trainer: Any, job: Job) -> Placed:
     left some out, which then are told by their text."""
 
     def placed(rows: Sequence[int]) -> Sequence[str]:
-        if len(trainer.train_dataset) == len(job.dataset):
+        is_text = "input_ids" not in job.dataset.column_names
+        if is_text and len(trainer.train_dataset) == len(job.dataset):
             return job.placed(rows)
         tokens = [trainer.train_dataset[row].get("input_ids", [])[:24] for row in rows]
         return [f'"{job.base.tokenizer.decode(some)}…"' for some in tokens]
@@ -198,6 +199,8 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
         else rendered(job.dataset, job.base.tokenizer),
         "processing_class": job.base.tokenizer,
     }
+    if "labels" in job.dataset.column_names:
+        arguments.assistant_only_loss = False  # the labels say already what is learned
     if job.policy.adapter is not None:
         parts["peft_config"] = job.policy.adapter
     if job.signals.judge is not None:
