@@ -14,7 +14,7 @@ from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.names import Chain
-from ptspec.recipe.plan import BASE, AdapterSpec, Handover, ModelSpec, Stage
+from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Stage
 
 Value = dict[str, Any]
 
@@ -71,10 +71,8 @@ def _default(own: AdapterSpec, differing: list[str]) -> Handover:
 
 
 def _may_bring_adapter(parent: str, chain: Chain) -> bool:
-    """Whether what comes from `parent` is not known here: a faulty stage, or a repository on the hub."""
-    if parent in chain.before:
-        return parent not in chain.done
-    return parent != BASE and not Path(parent).is_dir()
+    """Whether what comes from `parent` is not known here: a faulty stage."""
+    return parent in chain.before and parent not in chain.done
 
 
 def _check_handover(

@@ -105,7 +105,7 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
 
 
 def _outside(name: str, text: str, at: str, chain: Chain, places: Places, findings: Findings) -> str | None:
-    """A path to an adapter or model, or a hub id; a bare word that is no folder was meant for a stage."""
+    """A path to an adapter or model; a bare word that is no folder was meant for a stage."""
     found = places.find(text)
     if found is not None and found.is_dir():
         if any((found / file).is_file() for file in ("config.json", "adapter_config.json")):
@@ -113,17 +113,22 @@ def _outside(name: str, text: str, at: str, chain: Chain, places: Places, findin
         message = f'"{text}" holds neither a model nor an adapter'
         findings.error("not-a-model", at, message, "it has no config.json and no adapter_config.json")
         return None
-    if "/" in text and places.hub_id(text):
-        return text
     is_path = "/" in text or "\\" in text
     what = "neither a stage nor a folder" if is_path else "not a stage"
     message = f'stage "{name}" starts from "{text}", which is {what}'
-    hint = places.nearest(text) if is_path else did_you_mean(text, [*chain.before, BASE])
+    near = places.nearest(text) if is_path else did_you_mean(text, [*chain.before, BASE])
     there = (
         f"stages before it: {listed(chain.before)}" if chain.before else 'no stage is before it; "base" is'
     )
-    findings.error("unknown-stage", at, message, hint or there, places.looked(text) if is_path else ())
+    hint = near or (_download(text) if is_path and places.hub_id(text) else there)
+    findings.error("unknown-stage", at, message, hint, places.looked(text) if is_path else ())
     return None
+
+
+def _download(name: str) -> str:
+    """How the repository `name` of the hub becomes a folder that a stage can start from."""
+    folder = f"models/{name.rpartition('/')[2]}"
+    return f'one of the hub: hf download {name} --local-dir {folder}, and "from": "{folder}"'
 
 
 def _check_feedback(method: Method, name: str, given: Value, at: str, findings: Findings) -> None:

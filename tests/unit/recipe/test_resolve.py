@@ -140,11 +140,6 @@ def test_an_adapter_folder_comes_in(folder, saved, expected):
     assert (made.stages[0].parent, made.stages[0].handover) == (str(folder / "trained"), expected)
 
 
-def test_an_adapter_on_the_hub_may_come_in_and_is_left_to_the_run(folder):
-    made = plan([stage("dpo", **{"from": "someone/adapter"}, handover="merge")], adapter=LORA)
-    assert (made.stages[0].parent, made.stages[0].handover) == ("someone/adapter", Handover.MERGE)
-
-
 @pytest.mark.parametrize(
     ("path", "names"),
     [
