@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from pathlib import Path
 from typing import Any
 
-from ptspec.architecture.source import library_file, parsed, table
+from ptspec.architecture import classes
+from ptspec.architecture.source import library_file, table
 
 _MODELING = "models/auto/modeling_auto.py"
 _CONFIGURATIONS = "models/auto/auto_mappings.py"
@@ -44,6 +44,12 @@ def config_class(model_type: str) -> str | None:
     return _first(table("transformers", _CONFIGURATIONS, "CONFIG_MAPPING_NAMES").get(model_type))
 
 
+def config_fields(model_type: str) -> set[str]:
+    """The names of the fields that the configuration class of a model type has."""
+    found = classes.find(_module_file(model_type, "configuration"), config_class(model_type) or "")
+    return classes.fields(found) if found else set()
+
+
 def modeling_file(model_type: str) -> Path:
     """The file that defines the models of a type."""
     return _module_file(model_type, "modeling")
@@ -51,34 +57,14 @@ def modeling_file(model_type: str) -> Path:
 
 def config_default(model_type: str, field: str) -> Any:
     """The default of a field in the configuration class of a model type; None where it has none."""
-    tree = parsed(_module_file(model_type, "configuration"))
-    for node in tree.body if tree else ():
-        if isinstance(node, ast.ClassDef) and _constant(node, "model_type") == model_type:
-            return _constant(node, field)
-    return None
+    found = classes.find(_module_file(model_type, "configuration"), config_class(model_type) or "")
+    return classes.setting(found, field) if found else None
 
 
 def _module_file(model_type: str, kind: str) -> Path:
     special = table("transformers", _CONFIGURATIONS, "SPECIAL_MODEL_TYPE_TO_MODULE_NAME")
     module = str(special.get(model_type) or model_type.replace("-", "_"))
     return library_file("transformers", f"models/{module}/{kind}_{module}.py")
-
-
-def _constant(node: ast.ClassDef, name: str) -> Any:
-    for statement in node.body:
-        is_it = (
-            isinstance(statement, ast.Assign)
-            and isinstance(statement.targets[0], ast.Name)
-            and statement.targets[0].id == name
-        ) or (
-            isinstance(statement, ast.AnnAssign)
-            and isinstance(statement.target, ast.Name)
-            and statement.target.id == name
-        )
-        value = statement.value if is_it and isinstance(statement, ast.Assign | ast.AnnAssign) else None
-        if isinstance(value, ast.Constant):
-            return value.value
-    return None
 
 
 def _first(name: Any) -> str | None:

@@ -66,10 +66,32 @@ def attribute(owner: Own, name: str) -> frozenset[Node]:
     return NOTHING
 
 
+def attributes(owner: Own) -> list[str]:
+    """The names of what a class makes, its own first."""
+    return list(dict.fromkeys(name for one in _line(owner) for name in _made(one)))
+
+
 def opened(owner: Own) -> list[str]:
     """The attributes of a class that an auto class opens."""
-    every = dict.fromkeys(name for one in _line(owner) for name in _made(one))
-    return [name for name in every if any(isinstance(node, Auto) for node in attribute(owner, name))]
+    names = attributes(owner)
+    return [name for name in names if any(isinstance(node, Auto) for node in attribute(owner, name))]
+
+
+def fields(owner: Own) -> set[str]:
+    """The fields of a configuration class, by its own names and those of `attribute_map`."""
+    renamed = setting(owner, "attribute_map")
+    found = {str(name) for name in renamed} if isinstance(renamed, dict) else set()
+    for one in _line(owner):
+        found |= {_name(node.target) or "" for node in _class(one).body if isinstance(node, ast.AnnAssign)}
+    return found
+
+
+def returns_tuple(owner: Own) -> bool:
+    """Whether the `forward` of a class gives several values."""
+    for method in _class(owner).body:
+        if isinstance(method, ast.FunctionDef) and method.name == "forward":
+            return any(isinstance(n, ast.Return) and isinstance(n.value, ast.Tuple) for n in ast.walk(method))
+    return False
 
 
 def library_base(owner: Own) -> str | None:
@@ -122,7 +144,7 @@ def _names(file: Path) -> Mapping[str, ast.ClassDef | Own | ast.expr]:
             found[node.targets[0].id] = node.value
         elif isinstance(node, ast.ImportFrom) and node.level and node.module:
             other = file.parents[node.level - 1].joinpath(*node.module.split(".")).with_suffix(".py")
-            if other.stem.startswith("modeling_"):
+            if other.stem.startswith(("modeling_", "configuration_")):
                 found.update({alias.asname or alias.name: Own(other, alias.name) for alias in node.names})
     return found
 
@@ -171,9 +193,8 @@ class _Method:
                 for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                     if isinstance(target, ast.Attribute) and _name(target.value) == "self":
                         yield target.attr, self.made(node.value)
-            elif isinstance(node, ast.Call) and (kind := _REGISTERS.get(_name(node.func) or "")):
-                if node.args and isinstance(node.args[0], ast.Constant):
-                    yield str(node.args[0].value), frozenset({kind})
+            elif isinstance(node, ast.Call) and (registered := _registered(node)):
+                yield registered
 
     def made(self, node: ast.expr, depth: int = 0) -> frozenset[Node]:
         """What an expression makes: modules or tensors; nothing for numbers, texts and the like."""
@@ -241,6 +262,13 @@ class _Method:
         if not isinstance(table, ast.Dict):
             return UNKNOWN
         return frozenset().union(*(self.classes(value, depth) for value in table.values))
+
+
+def _registered(node: ast.Call) -> tuple[str, frozenset[Node]] | None:
+    """What `self.register_buffer("name", …)` makes."""
+    kind = _REGISTERS.get(_name(node.func) or "")
+    name = node.args[0] if node.args else None
+    return (str(name.value), frozenset({kind})) if kind and isinstance(name, ast.Constant) else None
 
 
 def _locals(function: ast.FunctionDef) -> dict[str, list[ast.expr]]:

@@ -125,7 +125,7 @@ def transforms(modules: Modules) -> Iterator[Transform]:
 def converted(shapes: Mapping[str, Shape], modules: Modules) -> Mapping[str, tuple[Shape, tuple[str, ...]]]:
     """The tensors as the model gets them: name -> shape, and the names in the checkpoint that it is made of.
 
-    Raises `NotConvertible`.
+    In the order of the checkpoint. Raises `NotConvertible`.
     """
     steps = list(transforms(modules))
     renamings = [step for step in steps if not step.operations]
@@ -147,7 +147,8 @@ def converted(shapes: Mapping[str, Shape], modules: Modules) -> Mapping[str, tup
     for name, (converter, sources) in collected.items():
         names = tuple(one for group in sources.values() for one in group)
         made.update({new: (shape, names) for new, shape in _shapes(name, converter, sources, shapes)})
-    return made
+    order = {name: place for place, name in enumerate(shapes)}
+    return dict(sorted(made.items(), key=lambda item: order[item[1][1][0]]))
 
 
 def _with_prefix(name: str, modules: Modules) -> str:

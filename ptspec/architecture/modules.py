@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cached_property
@@ -78,6 +78,18 @@ class Modules:
         is_tied = bool(self.default("tie_word_embeddings"))
         return pairs if is_tied and isinstance(pairs, dict) else {}
 
+    def gives_tuple(self, name: str) -> bool:
+        """Whether a module's output is a tuple, which LoRA over it could not take."""
+        owners = [place.node for place in self._places(name) if isinstance(place.node, Own)]
+        return any(classes.returns_tuple(owner) for owner in owners)
+
+    def sub_config(self, tensor: str) -> str:
+        """The part of the config that a tensor's module is built from ("vision_config"); "" for the model's
+        own."""
+        owners = self._places(tensor.rpartition(".")[0])
+        configs = [self._configs[place.config] for place in owners if place.config]
+        return next((key for key, value in self.config.items() for one in configs if value is one), "")
+
     def models(self) -> Iterator[tuple[str, str, str]]:
         """The model, its decoder, and what auto classes open inside: name, class, type ("": the model's)."""
         if self.root is None:
@@ -115,6 +127,25 @@ class Modules:
         """The class of a module, where there is one candidate."""
         names = {place.node.name for place in self._places(name) if isinstance(place.node, Own | Library)}
         return names.pop() if len(names) == 1 else None
+
+    def layers(self, stack: str) -> int | None:
+        """How many layers the config gives the decoder's list of layers; None where `stack` is not that list,
+        or the config does not say."""
+        owner = stack.rpartition(".")[0]
+        text = self.config.get("text_config")
+        is_text = [place.config == 0 or self._configs[place.config] is text for place in self._places(stack)]
+        if not all(is_text) or not is_text or (owner != self.prefix and not isinstance(text, dict)):
+            return None
+        config = {**self.config, **text} if isinstance(text, dict) else self.config
+        given = (config.get(name) for name in ("num_hidden_layers", "n_layer", "num_layers"))
+        return next((number for number in given if isinstance(number, int)), None)
+
+    def in_order(self, module: str, names: Sequence[str]) -> list[str]:
+        """Tensors of a module in the order in which its class makes them."""
+        owners = [place.node for place in self._places(module) if isinstance(place.node, Own)]
+        made = classes.attributes(owners[0]) if owners else []
+        order = {f"{module}.{name}": index for index, name in enumerate(made)}
+        return sorted(names, key=lambda name: order.get(name, 0))
 
     def _places(self, name: str) -> frozenset[Place]:
         if self.root is None:

@@ -43,9 +43,11 @@ def open_checkpoint(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> O
         made = {name: Made(*one) for name, one in converted(shapes, modules).items()}
     except (NotConvertible, IndexError):
         return None
-    found = {name: one for name, one in made.items() if modules.has_tensor(name)}
+    found = {n: one for n, one in made.items() if modules.has_tensor(n) and not _is_beyond(n, modules)}
     left_out = {name: one for name, one in made.items() if name not in found}
-    unexpected = [name for name in left_out if not _is_ignored(name, modules)]
+    unexpected = [
+        name for name in left_out if not modules.has_tensor(name) and not _is_ignored(name, modules)
+    ]
     if len(unexpected) > len(made) * UNKNOWN:
         return None
     buffers = {name: one for name, one in found.items() if modules.is_buffer(name)}
@@ -54,8 +56,17 @@ def open_checkpoint(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> O
     return Opened(modules, parameters, buffers, names)
 
 
+LAYER = re.compile(r"(?P<stack>(?:[^.]+\.)*?(?:layers|h|blocks))\.(?P<index>\d+)\.(?P<rest>.+)")
+"""The name of a tensor in one of a list of layers."""
 UNKNOWN = 0.1
 """The share of tensors without a place from which a class counts as not understood."""
+
+
+def _is_beyond(name: str, modules: Modules) -> bool:
+    """Whether a tensor is of a layer that the config does not count: one that predicts further tokens."""
+    layer = LAYER.match(name)
+    count = modules.layers(layer["stack"]) if layer else None
+    return layer is not None and count is not None and int(layer["index"]) >= count
 
 
 def _is_ignored(name: str, modules: Modules) -> bool:

@@ -42,6 +42,18 @@ def table(package: str, name: str, variable: str) -> Mapping[str, Any]:
     return {}
 
 
+@cache
+def local_constant(package: str, name: str, function: str, variable: str) -> Any:
+    """What a function of a module sets a local variable to, written as a literal; None where it does not."""
+    tree = parsed(library_file(package, name))
+    for node in ast.walk(tree) if tree else ():
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            for inner in ast.walk(node):
+                if isinstance(inner, ast.Assign) and _target(inner) == variable:
+                    return ast.literal_eval(inner.value)
+    return None
+
+
 def _target(node: ast.Assign | ast.AnnAssign) -> str | None:
     target = node.targets[0] if isinstance(node, ast.Assign) else node.target
     return target.id if isinstance(target, ast.Name) else None

@@ -23,8 +23,8 @@ from ptspec.model.base import DTYPES, load_base
 from ptspec.model.classifier import TASK
 from ptspec.model.device import Device
 from ptspec.model.probes import Probes
+from ptspec.recipe.headers import NoShape, read_header
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.recipe.shape import NoShape, read_header
 from ptspec.run.artifact import (
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.recipe.findings import Findings
+from ptspec.recipe.headers import NoShape
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import BASE, Stage
-from ptspec.recipe.shape import ModelShape, NoShape, read_shape
+from ptspec.recipe.shape import ModelShape, read_shape
 from ptspec.recipe.text import join
 
 Value = dict[str, Any]

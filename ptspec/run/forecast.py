@@ -16,8 +16,9 @@ from ptspec.recipe.estimate.disk import Disk, disk
 from ptspec.recipe.estimate.memory import Memory, Work, memory
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.estimate.steps import Steps, count
+from ptspec.recipe.headers import NoShape
 from ptspec.recipe.plan import BASE, Plan, Stage
-from ptspec.recipe.shape import ModelShape, NoShape, read_shape
+from ptspec.recipe.shape import ModelShape, read_shape
 from ptspec.recipe.targets import UnknownTargets
 from ptspec.run.artifact import ADAPTER_CONFIG
 from ptspec.run.machine_check import has_accelerator

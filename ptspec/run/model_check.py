@@ -10,18 +10,19 @@ from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+from ptspec.checks.adapter import check_adapter
+from ptspec.checks.architecture import check_architecture
+from ptspec.checks.checkpoint import check_checkpoint
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.data.tokens.lengths import refused
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
 from ptspec.diagnostics import Diagnostic, Location, Severity
-from ptspec.recipe import targets
 from ptspec.recipe.estimate.settings import Settings
-from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.headers import NoShape
 from ptspec.recipe.plan import Handover, Plan, Source, Stage
-from ptspec.recipe.shape import ModelShape, NoShape, read_shape
+from ptspec.recipe.shape import ModelShape, read_config, read_shape
 from ptspec.recipe.text import at, join
 from ptspec.run.length_check import check_lengths, first_rows, local_sources
 from ptspec.run.pickles import pickled_weights, way_out
@@ -37,7 +38,9 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     folder = Path(plan.model.path)
     shape: ModelShape | None = None
     try:
+        yield from check_architecture(plan, read_config(folder), _at_model(plan))
         shape = read_shape(folder)
+        yield from check_checkpoint(shape, _at_model(plan))
     except NoShape as error:
         yield _no_model(plan, folder, error)
     tokenizer = tokenizer_files(plan.model)
@@ -74,57 +77,13 @@ def _check_stage(
     settings = Settings(stage, plan.compute, gpu=False)
     if shape is not None:
         if stage.adapter.use_lora and stage.handover is not Handover.CONTINUE:
-            yield from _modules(plan, stage, shape)
+            yield from check_adapter(plan, stage, shape)
         yield from _context(settings, shape)
     if tokenizer is not None:
         yield from _template(plan, stage, tokenizer, seen)
         if tokenizer.template is not None:
             yield from _refused(plan, stage, tokenizer, seen)
         yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen)
-
-
-def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """`target_modules` and `modules_to_save` that name nothing in the model: PEFT passes over them."""
-    lora, where = stage.adapter.lora, _at_field(plan, stage, "target_modules")
-    given = lora.get("target_modules")
-    names = ", ".join(targets.suggestions(shape))
-    try:
-        found = bool(targets.targeted(lora, shape)) or "target_parameters" in lora
-    except targets.UnknownTargets as error:
-        if "target_parameters" not in lora:
-            yield Diagnostic("no-such-module", str(error), None, where, f'"all-linear", or of: {names}')
-        return
-    missing = targets.unmatched(given, shape)
-    if not found and not missing:
-        message = f"{_quoted(given)} means no module of this model: nothing would be trained"
-        yield Diagnostic("no-such-module", message, None, where, f"linear layers: {names}")
-    for name in missing:
-        severity = Severity.WARNING if found else Severity.ERROR
-        yield _no_module(name, join(where, given.index(name)) if given else where, shape, severity)
-    whole = lora.get("modules_to_save")
-    for name in targets.unmatched(list(whole) if isinstance(whole, list) else None, shape):
-        place = join(_at_field(plan, stage, "modules_to_save"), whole.index(name)) if whole else where
-        yield _no_module(name, place, shape, Severity.WARNING)
-
-
-def _no_module(name: str, where: str, shape: ModelShape, severity: Severity) -> Diagnostic:
-    known = targets.suggestions(shape)
-    hint = did_you_mean(name, known) or f"linear layers: {listed(known, 24)}"
-    message = f'no module of this model is called "{name}"'
-    return Diagnostic("no-such-module", message, None, where, hint, severity=severity)
-
-
-def _at_field(plan: Plan, stage: Stage, field: str) -> str:
-    """Where an adapter's field stands: in the stage's own adapter, or in the recipe's."""
-    for adapter in (join(stage.at, "adapter"), "/adapter"):
-        value = at(plan.document, adapter)
-        if isinstance(value, dict) and field in value:
-            return join(adapter, field)
-    return stage.adapter.at
-
-
-def _quoted(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _context(settings: Settings, shape: ModelShape) -> Iterator[Diagnostic]:

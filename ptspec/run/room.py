@@ -10,8 +10,9 @@ from pathlib import Path
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Location, StageError
 from ptspec.recipe.estimate.memory import Memory
+from ptspec.recipe.headers import NoShape
 from ptspec.recipe.plan import Plan, Stage
-from ptspec.recipe.shape import NoShape, read_shape
+from ptspec.recipe.shape import read_shape
 from ptspec.recipe.sizes import bytes_in_words
 from ptspec.run.forecast import StageForecast, forecast
 from ptspec.run.machine_check import has_accelerator

@@ -10,7 +10,8 @@ import pytest
 
 from ptspec.data.tokens.template import read_tokenizer
 from ptspec.recipe import targets
-from ptspec.recipe.shape import NoShape, read_header, read_shape
+from ptspec.recipe.headers import NoShape, read_header
+from ptspec.recipe.shape import read_shape
 from ptspec.run.preflight import preflight
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,8 +11,9 @@ from ptspec.recipe.estimate.files import safetensors_bytes
 from ptspec.recipe.estimate.memory import WIDTHS, adapter_width, trained_width
 from ptspec.recipe.estimate.optimizer import state_bytes
 from ptspec.recipe.estimate.settings import Settings
+from ptspec.recipe.headers import Tensor
 from ptspec.recipe.plan import Handover, ModelSpec
-from ptspec.recipe.shape import ModelShape, Tensor
+from ptspec.recipe.shape import ModelShape
 
 
 @dataclass(frozen=True)
