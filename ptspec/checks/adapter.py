@@ -11,7 +11,7 @@ from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe import targets
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import Handover, Plan, Stage
-from ptspec.recipe.shape import HEADS, ModelShape
+from ptspec.recipe.shape import ModelShape
 from ptspec.recipe.text import at, join
 
 NOT_OVER_PARAMETERS = ("lora_dropout", "fan_in_fan_out", "lora_bias", "use_dora")
@@ -90,7 +90,7 @@ def _head(stage: Stage, shape: ModelShape) -> Refusal | None:
     """TRL multiplies hidden states with the head's weight itself, so that LoRA on it would not be trained."""
     if stage.method.name in WITHOUT_HIDDEN_STATES:
         return None
-    head = next((name for name in targets.meant(stage.adapter.lora, shape) if name in HEADS), None)
+    head = next((name for name in targets.meant(stage.adapter.lora, shape) if shape.is_head(name)), None)
     if head is None:
         return None
     return (

@@ -76,13 +76,19 @@ class ModelShape:
         every = (".".join(names[:upto]) for names in parts for upto in range(1, len(names)))
         return tuple(dict.fromkeys([*every, HEADS[0]]))
 
+    def is_head(self, module: str) -> bool:
+        """Whether a module is the output head: where classes are known, a linear layer of the outermost."""
+        if self.modules is None:
+            return module in HEADS
+        return "." not in module and self.modules.kind(module) in (Kind.LINEAR, Kind.LINEAR_LIKE)
+
     def _is(self, module: str, *kinds: Kind) -> bool:
         return self.modules is None or self.modules.kind(module) in kinds
 
     def _is_linear(self, module: str) -> bool:
         if self.modules is None:
             return _last(module) not in (*_EMBEDDINGS, *HEADS)
-        return self.modules.kind(module) is not Kind.EMBEDDING and _last(module) not in HEADS
+        return self.modules.kind(module) is not Kind.EMBEDDING and not self.is_head(module)
 
     @property
     def model_type(self) -> str:
