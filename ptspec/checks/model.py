@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
+from ptspec.checks.adapter import check_adapter
+from ptspec.checks.architecture import check_architecture
+from ptspec.checks.checkpoint import check_checkpoint
 from ptspec.checks.lengths import check_lengths, first_rows, local_sources
 from ptspec.checks.row_look import RENDERED, look_at_stages
 from ptspec.checks.template import at_model, check_given_template, check_special_tokens, check_stage_template
@@ -20,12 +22,11 @@ from ptspec.data.tokens.lengths import refused
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.model.hub import shape_of
-from ptspec.recipe import targets
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.hints import did_you_mean, listed
-from ptspec.recipe.json_pointer import at, join
+from ptspec.recipe.headers import NoShape
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Handover, Plan, Source, Stage
-from ptspec.recipe.shape import ModelShape, NoShape
+from ptspec.recipe.shape import ModelShape, read_config
 from ptspec.store.safetensors_only import pickled_weights, way_out
 
 
@@ -38,7 +39,9 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
         return
     shape: ModelShape | None = None
     try:
+        yield from check_architecture(plan, read_config(folder), at_model(plan))
         shape = shape_of(plan.model)
+        yield from check_checkpoint(shape, at_model(plan))
     except NoShape as error:
         if plan.model.local:
             yield _no_model(plan, folder, error)
@@ -76,7 +79,7 @@ def _check_stage(
     settings = EffectiveConfig(stage, plan.compute, gpu=False)
     if shape is not None:
         if stage.adapter.use_lora and stage.handover is not Handover.CONTINUE:
-            yield from _modules(plan, stage, shape)
+            yield from check_adapter(plan, stage, shape)
         yield from _context(settings, shape)
     if tokenizer is not None:
         lacking = list(check_stage_template(plan, stage, tokenizer, seen))
@@ -100,50 +103,6 @@ def _without_answer(
             note = f"{len(refusals)} of the first {len(chats)} rows are refused"
             where = Location(shown(row.file), row.line)
             yield Diagnostic("cannot-render", message, where, source.at, notes=(note,))
-
-
-def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """`target_modules` and `modules_to_save` that name nothing in the model: PEFT passes over them."""
-    lora, where = stage.adapter.lora, _at_field(plan, stage, "target_modules")
-    given = lora.get("target_modules")
-    names = ", ".join(targets.suggestions(shape))
-    try:
-        found = bool(targets.targeted(lora, shape)) or "target_parameters" in lora
-    except targets.UnknownTargets as error:
-        if "target_parameters" not in lora:
-            yield Diagnostic("no-such-module", str(error), None, where, f'"all-linear", or of: {names}')
-        return
-    missing = targets.unmatched(given, shape)
-    if not found and not missing:
-        message = f"{_quoted(given)} means no module of this model: nothing would be trained"
-        yield Diagnostic("no-such-module", message, None, where, f"linear layers: {names}")
-    for name in missing:
-        severity = Severity.WARNING if found else Severity.ERROR
-        yield _no_module(name, f"{where}/{given.index(name)}" if given else where, shape, severity)
-    whole = lora.get("modules_to_save")
-    for name in targets.unmatched(list(whole) if isinstance(whole, list) else None, shape):
-        place = f"{_at_field(plan, stage, 'modules_to_save')}/{whole.index(name)}" if whole else where
-        yield _no_module(name, place, shape, Severity.WARNING)
-
-
-def _no_module(name: str, where: str, shape: ModelShape, severity: Severity) -> Diagnostic:
-    known = targets.suggestions(shape)
-    hint = did_you_mean(name, known) or f"linear layers: {listed(known, 24)}"
-    message = f'no module of this model is called "{name}"'
-    return Diagnostic("no-such-module", message, None, where, hint, severity=severity)
-
-
-def _at_field(plan: Plan, stage: Stage, field: str) -> str:
-    """Where an adapter's field stands: in the stage's own adapter, or in the recipe's."""
-    for adapter in (join(stage.at, "adapter"), "/adapter"):
-        value = at(plan.document, adapter)
-        if isinstance(value, dict) and field in value:
-            return join(adapter, field)
-    return stage.adapter.at
-
-
-def _quoted(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _context(settings: EffectiveConfig, shape: ModelShape) -> Iterator[Diagnostic]:

@@ -6,30 +6,36 @@ A merged or stacked adapter is saved as one of the sum of both ranks over the ba
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ptspec.architecture.modules import Kind
 from ptspec.methods.types import Yields
 from ptspec.recipe import targets
+from ptspec.recipe.headers import NoShape, Tensor, read_header
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
-from ptspec.recipe.shape import HEADS, ModelShape, NoShape, Tensor, read_header
-from ptspec.store.stage_folder import ADAPTER_WEIGHTS
+from ptspec.recipe.shape import HEADS, ModelShape
+from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
 PREFIX = "base_model.model."
 REWARD_HEAD = "score"
 
 Shapes = Mapping[str, tuple[int, ...]]
+Ranks = Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Adapter:
     """`ranks`: module -> r; `sizes`: module -> (out, in) of its weight; `other`: tensors besides A and B
-    (magnitudes, biases, whole modules) by the name they are saved under."""
+    (magnitudes, biases, whole modules) by the name they are saved under. `wraps_parameters`: some are no
+    modules but parameters that PEFT wraps; their r counts once for each expert."""
 
-    ranks: Mapping[str, int]
+    ranks: Ranks
     sizes: Mapping[str, tuple[int, int]]
     other: Shapes = field(default_factory=dict)
+    wraps_parameters: bool = False
 
     @property
     def shapes(self) -> Shapes:
@@ -51,8 +57,8 @@ class Adapter:
 
     @property
     def is_plain(self) -> bool:
-        """Low-rank updates and nothing else: such adapters add up."""
-        return not self.other
+        """Low-rank updates of linear layers and nothing else: such adapters add up."""
+        return not self.other and not self.wraps_parameters
 
 
 @dataclass(frozen=True)
@@ -67,10 +73,28 @@ class StageAdapter:
 
 def new_adapter(spec: AdapterSpec, shape: ModelShape) -> Adapter:
     """The adapter that the LoRA fields of `spec` make over `shape`. Raises `targets.UnknownTargets`."""
-    modules = targets.targeted(spec.lora, shape)
-    sizes = {module: _size(shape.matrices[module]) for module in modules}
-    ranks = {module: targets.rank_of(module, spec.lora) for module in modules}
-    return Adapter(ranks, sizes, {**_extras(spec, shape, sizes), **_whole(spec, shape)})
+    found = targets.resolve(spec.lora, shape)
+    sizes = {module: _size(module, shape) for module in found.modules}
+    other = {**_extras(spec, shape, sizes), **_whole(spec, shape)}
+    wrapped = list(_wrapped(found.parameters, shape))
+    ranks = {**found.modules, **{name: rank for name, rank, _ in wrapped}}
+    return Adapter(ranks, {**sizes, **{n: size for n, _, size in wrapped}}, other, bool(wrapped))
+
+
+def _wrapped(parameters: Ranks, shape: ModelShape) -> Iterator[tuple[str, int, tuple[int, int]]]:
+    """Name, r and (out, in) of each parameter that PEFT wraps: the last of a module goes by its name, those
+    before it are its `base_layer`. Of a tensor of experts r counts once for each."""
+    owners: dict[str, list[str]] = {}
+    for name in parameters:
+        owners.setdefault(name.rpartition(".")[0], []).append(name)
+    for owner, names in owners.items():
+        ordered = shape.modules.in_order(owner, names) if shape.modules else names
+        for before, name in enumerate(reversed(ordered)):
+            size = shape.tensors[name].shape
+            if len(size) not in (2, 3):
+                raise targets.UnknownTargets(f"{name} has {len(size)} dimensions, and PEFT wraps 2 or 3")
+            experts = size[0] if len(size) == 3 else 1
+            yield owner + ".base_layer" * before, parameters[name] * experts, (size[-2], size[-1])
 
 
 def read_adapter(folder: Path) -> Adapter:
@@ -88,7 +112,14 @@ def read_adapter(folder: Path) -> Adapter:
             ranks[module], sizes[module] = tensor.shape[0], (b.shape[0], tensor.shape[1])
         elif not name.endswith(".lora_B.weight"):
             other[name] = tensor.shape
-    return Adapter(ranks, sizes, other)
+    return Adapter(ranks, sizes, other, _wraps_parameters(folder))
+
+
+def _wraps_parameters(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / ADAPTER_CONFIG).read_text("utf-8")).get("target_parameters"))
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def stage_adapter(stage: Stage, shape: ModelShape, incoming: Adapter | None) -> StageAdapter:
@@ -124,8 +155,11 @@ def _total(first: Adapter, second: Adapter) -> Adapter:
     return Adapter(dict.fromkeys(sizes, rank), sizes)
 
 
-def _size(weight: Tensor) -> tuple[int, int]:
-    return weight.shape[0], weight.shape[1]
+def _size(module: str, shape: ModelShape) -> tuple[int, int]:
+    """(out, in) of a weight; GPT-2's Conv1D keeps it the other way round."""
+    first, second = shape.matrices[module].shape
+    is_conv = shape.modules is not None and shape.modules.kind(module) is Kind.CONV1D
+    return (second, first) if is_conv else (first, second)
 
 
 def _extras(spec: AdapterSpec, shape: ModelShape, sizes: Mapping[str, tuple[int, int]]) -> Shapes:

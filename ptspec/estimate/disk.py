@@ -11,8 +11,9 @@ from ptspec.estimate.memory import WIDTHS, adapter_width, trained_width
 from ptspec.estimate.optimizer import state_bytes
 from ptspec.methods.types import Yields
 from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.headers import Tensor
 from ptspec.recipe.plan import Handover, ModelSpec
-from ptspec.recipe.shape import ModelShape, Tensor
+from ptspec.recipe.shape import ModelShape
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 
-from ptspec.recipe.shape import BYTES, Tensor
+from ptspec.recipe.headers import BYTES, Tensor
 
 _METADATA = {"format": "pt"}
 """What PEFT and transformers write into every header."""

@@ -19,8 +19,9 @@ from ptspec.estimate.rowcount import Counted, count_rows
 from ptspec.estimate.steps import Steps, count
 from ptspec.model.hub import shape_of
 from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.headers import NoShape
 from ptspec.recipe.plan import BASE, Plan, Stage
-from ptspec.recipe.shape import ModelShape, NoShape
+from ptspec.recipe.shape import ModelShape
 from ptspec.recipe.targets import UnknownTargets
 from ptspec.store.reuse import Reuse, reuses
 from ptspec.store.stage_folder import ADAPTER_CONFIG

@@ -18,9 +18,11 @@ from dataclasses import dataclass
 from ptspec.estimate.adapters import StageAdapter
 from ptspec.estimate.optimizer import is_paged, state_bytes
 from ptspec.methods.types import Yields
+from ptspec.recipe import targets
 from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.headers import BYTES
 from ptspec.recipe.plan import Handover, ModelSpec
-from ptspec.recipe.shape import BYTES, HEADS, ModelShape
+from ptspec.recipe.shape import HEADS, ModelShape
 
 TILE = (4096, 32768)
 """Positions and vocabulary entries of a tile of logits in TRL (TOKEN_CHUNK_SIZE, chunk_size)."""
@@ -83,13 +85,12 @@ def _held(
     stage = settings.stage
     weights = weight_bytes(settings, model, shape)
     yield Part("weights", weights)
-    if not stage.adapter.use_lora and stage.has_reference:
+    if not stage.adapter.use_lora and stage.holds_reference:
         yield Part("reference model", weights)
     elif stage.adapter.use_qlora and stage.handover is Handover.MERGE:
-        linear = [t for name, t in shape.tensors.items() if name.removesuffix(".weight") in shape.linear]
-        yield Part(
-            "dequantised weights", sum(t.elements * weight_width(settings, model, t.dtype) for t in linear)
-        )
+        linear = [shape.matrices[name] for name in shape.quantisable]
+        width = weight_width(settings, model, shape, linear[0].dtype if linear else "F32")
+        yield Part("dequantised weights", width * sum(tensor.elements for tensor in linear))
     trained = _trained_shapes(shape, adapter)
     width = trained_width(settings, model, shape)
     if adapter.attached is not None:
@@ -116,13 +117,13 @@ def _trained_shapes(shape: ModelShape, adapter: StageAdapter) -> list[tuple[int,
 
 def weight_bytes(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
     """Bytes of the base's weights as they are loaded (`ptspec.model.base.load_base`)."""
-    four_bit = settings.stage.adapter.use_qlora
+    four_bit, quantised = settings.stage.adapter.use_qlora, set(shape.quantisable)
     total = 0.0
     for name, tensor in shape.tensors.items():
-        if four_bit and name.removesuffix(".weight") in shape.linear:
+        if four_bit and name.removesuffix(".weight") in quantised:
             total += tensor.elements * _quantised(settings)
         else:
-            total += tensor.elements * weight_width(settings, model, tensor.dtype)
+            total += tensor.elements * weight_width(settings, model, shape, tensor.dtype)
     return round(total)
 
 
@@ -133,11 +134,13 @@ def _quantised(settings: EffectiveConfig) -> float:
     return QUANTISED if fields.get("bnb_4bit_use_double_quant", True) else SINGLE_QUANTISED
 
 
-def weight_width(settings: EffectiveConfig, model: ModelSpec, stored: str) -> int:
-    """Bytes of an element: float32 on a CPU and for full fine-tuning, else as the checkpoint has it."""
+def weight_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, stored: str) -> int:
+    """Bytes of an element: float32 on a CPU and for full fine-tuning, else as the checkpoint has it; what was
+    quantised already always as the checkpoint has it."""
     if model.dtype in WIDTHS:
         return WIDTHS[model.dtype]
-    if model.dtype is None and (not settings.gpu or not settings.stage.adapter.use_lora):
+    in_float32 = not settings.gpu or not settings.stage.adapter.use_lora
+    if model.dtype is None and in_float32 and shape.quantised is None:
         return 4
     return BYTES.get(stored, 4)
 
@@ -167,7 +170,19 @@ def _training(
         yield Part("activations", tokens * (shape.layers * between + layer))
     else:
         yield Part("activations", tokens * shape.layers * layer)
+    yield Part("experts with their adapter", _adapted(settings, model, shape, adapter))
     yield Part("logits", _head(settings, shape, tokens))
+
+
+def _adapted(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter) -> int:
+    """PEFT adds LoRA over a tensor of experts to the tensor itself: a forward pass makes W + BA and keeps it,
+    a backward pass makes its gradient."""
+    if adapter.attached is None or not adapter.attached.wraps_parameters:
+        return 0
+    wrapped = targets.resolve(settings.stage.adapter.lora, shape).parameters
+    whole = sum(shape.tensors[name].elements for name in wrapped) * _stored_width(settings, model, shape)
+    layer = whole // max(shape.layers, 1)
+    return 2 * layer if settings.value("gradient_checkpointing") else whole + layer
 
 
 def sequences(settings: EffectiveConfig) -> int:
@@ -184,7 +199,7 @@ def layer_bytes(
     The MLP keeps gate, its activation, up and their product (without a gate: two of them); the two norms
     their inputs and outputs; attention its output, q, k, v and a log-sum a head; LoRA r a module.
     """
-    hidden, inner = shape.hidden, shape.intermediate
+    hidden, inner = shape.hidden, shape.active_intermediate
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     width = _compute_width(settings, model, shape)
     mlp = (4 if _is_gated(shape) else 2) * inner
@@ -216,7 +231,7 @@ def _dropout(settings: EffectiveConfig, shape: ModelShape, adapter: StageAdapter
 
 
 def _is_gated(shape: ModelShape) -> bool:
-    return any("gate" in name for name in shape.linear)
+    return any("gate" in name for name in shape.tensors)
 
 
 def _compute_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
@@ -230,7 +245,7 @@ def _residual_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelSha
 
 def _stored_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
     first = next(iter(shape.tensors.values()), None)
-    return weight_width(settings, model, first.dtype if first else "F32")
+    return weight_width(settings, model, shape, first.dtype if first else "F32")
 
 
 def _head(settings: EffectiveConfig, shape: ModelShape, tokens: int) -> int:

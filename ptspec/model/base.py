@@ -8,12 +8,20 @@ from __future__ import annotations
 
 import copy
 import weakref
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    FineGrainedFP8Config,
+    Mxfp4Config,
+    PretrainedConfig,
+)
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device
@@ -22,6 +30,7 @@ from ptspec.model.special_tokens import unknown_token
 from ptspec.model.stop_tokens import end_ids, stop_at_answer_end
 from ptspec.model.vocabulary import grow
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
+from ptspec.recipe.quantised import read_quantised
 from ptspec.store.safetensors_only import refuse_pickles
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "auto": "auto"}
@@ -30,6 +39,11 @@ NF4 = {
     "bnb_4bit_quant_type": "nf4",
     "bnb_4bit_use_double_quant": True,
 }
+
+NAMED = 3
+"""Faulty tensors that are told by name."""
+UNPACKED = {"mxfp4": Mxfp4Config, "fp8": FineGrainedFP8Config}
+"""Releases that are brought to bf16 when they are loaded: no gradient passes through their kernels."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +108,15 @@ def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str
     must_be_loadable(path, spec.revision, spec.at)
     try:
         tokenizer = load_tokenizer(spec, folder)
-        model = AutoModelForCausalLM.from_pretrained(path, **_loading_options(spec, adapter, device))
-    except (OSError, ValueError, SafetensorError) as error:
+        options = _loading_options(path, spec, adapter, device)
+        # Tensors of another size are told below, by name; transformers would only say that there are some.
+        model, report = AutoModelForCausalLM.from_pretrained(
+            path, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    except (OSError, ValueError, ImportError, SafetensorError) as error:
         raise InputError(_cannot_load(path, spec.at, error)) from error
+    if told := _incomplete(path, spec.at, report):
+        raise InputError(told)
     if adapter.use_qlora:
         _keep_unpacked(model)
     if spec.additional_special_tokens:
@@ -116,17 +136,22 @@ def _take_special_tokens(model: Any, tokenizer: Any, spec: ModelSpec) -> None:
     stop_at_answer_end(model.generation_config, tokenizer)
 
 
-def _loading_options(spec: ModelSpec, adapter: AdapterSpec, device: Device) -> dict[str, Any]:
+def _loading_options(path: str, spec: ModelSpec, adapter: AdapterSpec, device: Device) -> dict[str, Any]:
+    config, _ = PretrainedConfig.get_config_dict(path, revision=spec.revision)
+    quantised = read_quantised(config)
+    default = "auto" if quantised else default_dtype(adapter, device)
     options: dict[str, Any] = {
         "revision": spec.revision,
         "trust_remote_code": spec.trust_remote_code,
-        "dtype": DTYPES[spec.dtype or default_dtype(adapter, device)],
+        "dtype": DTYPES[spec.dtype or default],
         "device_map": {"": device.kind},
         "use_safetensors": True,
     }
     if spec.attn_implementation:
         options["attn_implementation"] = spec.attn_implementation
-    if adapter.use_qlora:
+    if quantised is not None and quantised.method in UNPACKED:
+        options["quantization_config"] = UNPACKED[quantised.method](dequantize=True)
+    elif adapter.use_qlora and quantised is None:
         options["quantization_config"] = quantization(adapter, device)
     return options
 
@@ -161,6 +186,25 @@ def count_parameters(model: torch.nn.Module) -> int:
         state = getattr(parameter, "quant_state", None)
         counted += state.shape.numel() if state is not None else parameter.numel()
     return counted
+
+
+def _incomplete(path: str, at: str, report: Mapping[str, Any]) -> Diagnostic | None:
+    """What transformers filled with random numbers, by its own report of the loading; None: nothing."""
+    code, words = "missing-tensors", "the checkpoint does not have"
+    names = sorted(report["missing_keys"])
+    if mismatched := sorted(report["mismatched_keys"]):
+        code, words = "shape-mismatch", "the config asks for another shape of"
+        names = [f"{name} ({list(stored)}, not {list(made)})" for name, stored, made in mismatched]
+    if not names:
+        return None
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return Diagnostic(
+        code,
+        f"the weights of {path} cannot be trained: {words} {', '.join(names[:NAMED])}{more}",
+        pointer=at,
+        hint="fetch the checkpoint again, or correct its config.json",
+        notes=("transformers would fill the gap with random numbers",),
+    )
 
 
 def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:

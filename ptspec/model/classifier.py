@@ -22,8 +22,11 @@ def classifier_over(base: Base, *, own_weights: bool = False) -> Any | None:
     """
     config = copy.deepcopy(base.model.config)
     config.num_labels = 1
-    with torch.device("meta"):
-        model = AutoModelForSequenceClassification.from_config(config)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(config)
+    except ValueError:  # transformers has none for this type of model
+        return None
     decoder = base.spawn(own_weights=own_weights).base_model
     if not isinstance(getattr(model, HEAD, None), torch.nn.Linear):
         return None

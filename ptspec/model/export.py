@@ -24,8 +24,8 @@ from ptspec.model.classifier import TASK
 from ptspec.model.device import Device
 from ptspec.model.probes import Probes
 from ptspec.model.stop_tokens import stop_at_answer_end
+from ptspec.recipe.headers import NoShape, read_header
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.recipe.shape import NoShape, read_header
 from ptspec.store.files import read_json, write_json
 from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, Artifact, publish
 

@@ -9,8 +9,9 @@ from ptspec.hub.cache import has_weights, is_whole, snapshot
 from ptspec.hub.connection import obstacle, reason, stay_offline
 from ptspec.hub.model_files import fetch, headers
 from ptspec.hub.repository import Repository
+from ptspec.recipe.headers import NoShape, Tensor
 from ptspec.recipe.plan import HubModel, ModelSpec
-from ptspec.recipe.shape import ModelShape, NoShape, Tensor, read_config, read_shape
+from ptspec.recipe.shape import ModelShape, make_shape, read_config, read_shape
 
 FILES, HEADERS = 4.5, 2.5
 """Seconds for the small files of a model, and for the headers of its weights."""
@@ -54,7 +55,7 @@ def fetched_model(repository: Repository) -> tuple[HubModel, str | None]:
         return HubModel(folder), reason(error)
     if not tensors:
         return HubModel(folder), "no safetensors"
-    return HubModel(folder, ModelShape(config, {name: Tensor(*one) for name, one in tensors.items()})), None
+    return HubModel(folder, make_shape(config, {name: Tensor(*one) for name, one in tensors.items()})), None
 
 
 def must_be_loadable(path: str, revision: str | None, at: str) -> None:

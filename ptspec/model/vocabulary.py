@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from ptspec.recipe.shape import NoShape, read_header
+from ptspec.recipe.headers import NoShape, read_header
 from ptspec.store.stage_folder import ADAPTER_WEIGHTS
 
 EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.recipe.findings import Findings
+from ptspec.recipe.headers import NoShape
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import BASE, Stage
-from ptspec.recipe.shape import ModelShape, NoShape, read_shape
+from ptspec.recipe.shape import ModelShape, read_shape
 
 Value = dict[str, Any]
 

@@ -238,6 +238,12 @@ class Stage:
         switch = self.method.reference_unless_zero
         return self.method.reference and (switch is None or bool(self.config.get(switch)))
 
+    @property
+    def holds_reference(self) -> bool:
+        """Whether the reference stays in memory while the stage trains: not where its log-probabilities are
+        taken from the policy itself before the first step."""
+        return self.has_reference and not self.config.get("precompute_ref_log_probs")
+
 
 @dataclass(frozen=True)
 class LmEvalSpec:

@@ -3,58 +3,39 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-BYTES = {
-    **dict.fromkeys(("F64", "I64", "U64"), 8),
-    **dict.fromkeys(("F32", "I32", "U32"), 4),
-    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
-    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "I8", "U8", "BOOL"), 1),
-}
-"""Bytes of one element, by the name of its type in a safetensors header."""
-
-_MOST_HEADER = 100_000_000
-"""The format's own limit on a header, in bytes."""
-
-_POINTER = int.from_bytes(b"version ", "little")
-"""What the first 8 bytes of a Git LFS pointer would mean."""
+from ptspec.architecture.modules import Kind, Modules
+from ptspec.architecture.opened import Opened, open_checkpoint
+from ptspec.recipe.headers import NoShape, Tensor, read_headers
+from ptspec.recipe.quantised import Quantised, dequantised, read_quantised
 
 _EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "embed_positions", "embeddings")
 _POSITIONS = ("wpe", "embed_positions")
 HEADS = ("lm_head", "embed_out", "output")
 
-
-@dataclass(frozen=True)
-class Tensor:
-    """`dtype` as safetensors names it."""
-
-    dtype: str
-    shape: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        return math.prod(self.shape)
-
-    @property
-    def bytes(self) -> int:
-        return self.elements * BYTES.get(self.dtype, 4)
-
-
-class NoShape(ValueError):
-    """A folder whose shape cannot be told, and why."""
+_ADAPTABLE = (Kind.LINEAR, Kind.LINEAR_LIKE, Kind.CONV1D, Kind.EMBEDDING)
 
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What a model is made of. `tensors` go by their names in the files; tied ones stand there once."""
+    """What a model is made of. `tensors`: its parameters by the model's own names, tied ones once.
+
+    `modules` tells what its modules are; None where its source does not say (code of the model's own, a type
+    that the installed transformers does not know): the names in the files then have to. `left_out`: tensors
+    of the files that are not opened (a vision tower beside a text model); `quantised`: how the files are.
+    """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
+    modules: Modules | None = None
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
+    left_out: Mapping[str, Tensor] = field(default_factory=dict)
+    quantised: Quantised | None = None
 
     @property
     def parameters(self) -> int:
@@ -71,18 +52,48 @@ class ModelShape:
             else tensor
             for name, tensor in self.tensors.items()
         }
-        return ModelShape({**self.config, "vocab_size": tokens}, grown)
+        return replace(self, config={**self.config, "vocab_size": tokens}, tensors=grown)
 
     @cached_property
     def matrices(self) -> Mapping[str, Tensor]:
-        """Modules with a weight of two dimensions: linear layers, embeddings, the head."""
-        names = ((name.removesuffix(".weight"), t) for name, t in self.tensors.items() if _is_matrix(name, t))
-        return dict(names)
+        """Modules with a weight of two dimensions that LoRA can go to: linear layers, embeddings, head."""
+        found = {name.removesuffix(".weight"): t for name, t in self.tensors.items() if _is_matrix(name, t)}
+        return {name: tensor for name, tensor in found.items() if self._is(name, *_ADAPTABLE)}
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
         """The linear layers, without the output head: PEFT's "all-linear"."""
-        return tuple(name for name in self.matrices if _last(name) not in (*_EMBEDDINGS, *HEADS))
+        return tuple(name for name in self.matrices if self._is_linear(name))
+
+    @cached_property
+    def quantisable(self) -> tuple[str, ...]:
+        """The linear layers that bitsandbytes takes: none that derives from `nn.Linear`, no fused experts."""
+        return tuple(name for name in self.linear if self._is(name, Kind.LINEAR, Kind.CONV1D))
+
+    @cached_property
+    def all_modules(self) -> tuple[str, ...]:
+        """Every module that holds a tensor, or a module that does; and the head, tied or not."""
+        parts = [name.split(".") for name in (*self.tensors, *self.buffers)]
+        every = (".".join(names[:upto]) for names in parts for upto in range(1, len(names)))
+        return tuple(dict.fromkeys([*every, HEADS[0]]))
+
+    def is_head(self, module: str) -> bool:
+        """Whether a module is the output head: where classes are known, a linear layer of the outermost."""
+        if self.modules is None:
+            return module in HEADS
+        return "." not in module and self.modules.kind(module) in (Kind.LINEAR, Kind.LINEAR_LIKE)
+
+    def _is(self, module: str, *kinds: Kind) -> bool:
+        return self.modules is None or self.modules.kind(module) in kinds
+
+    def _is_linear(self, module: str) -> bool:
+        if self.modules is None:
+            return _last(module) not in (*_EMBEDDINGS, *HEADS)
+        return self.modules.kind(module) is not Kind.EMBEDDING and not self.is_head(module)
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.get("model_type", ""))
 
     def number(self, *names: str, default: int = 0) -> int:
         """A whole number of the config under the first of `names` that it has."""
@@ -114,6 +125,16 @@ class ModelShape:
         return self.number("intermediate_size", "n_inner", default=4 * self.hidden)
 
     @property
+    def active_intermediate(self) -> int:
+        """The width of the MLPs that one token goes through: of a mixture of experts, those chosen for it."""
+        chosen = self.number("num_experts_per_tok", "num_experts_per_token", "top_k_experts")
+        if not chosen or all(len(tensor.shape) < 3 for tensor in self.tensors.values()):
+            return self.intermediate
+        each = self.number("moe_intermediate_size", default=self.intermediate)
+        shared = self.number("n_shared_experts") * each or self.number("shared_expert_intermediate_size")
+        return chosen * each + shared
+
+    @property
     def vocabulary(self) -> int:
         return self.number("vocab_size")
 
@@ -134,54 +155,34 @@ class ModelShape:
 def read_shape(folder: Path) -> ModelShape:
     """The shape of the model in `folder`. Raises `NoShape` where a file of it is missing or damaged."""
     config = read_config(folder)
-    files = weight_files(folder)
-    if not files:
-        raise NoShape("it has no *.safetensors")
-    tensors: dict[str, Tensor] = {}
-    for file in files:
-        tensors.update(read_header(file))
-    return ModelShape(config, tensors)
+    return make_shape(config, read_headers(folder))
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model: those its index lists, else all that are no adapter."""
-    try:
-        index = json.loads((folder / "model.safetensors.index.json").read_text("utf-8"))
-        return [folder / name for name in sorted(set(index["weight_map"].values()))]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        found = sorted(folder.glob("*.safetensors"))
-        return [file for file in found if not file.name.startswith(("adapter_", "consolidated"))]
+def make_shape(config: Mapping[str, Any], stored: Mapping[str, Tensor]) -> ModelShape:
+    """The shape of the model with the config `config`, whose files hold the tensors `stored`."""
+    quantised = read_quantised(config)
+    tensors = dequantised(stored, quantised) if quantised else stored
+    opened = open_checkpoint(config, {name: tensor.shape for name, tensor in tensors.items()})
+    if opened is None:
+        return ModelShape(_flat(config, config), tensors, quantised=quantised)
+    left_out = {name: tensors[name] for name in opened.left_out}
+    return ModelShape(
+        _flat(config, opened.modules.config),
+        _named(opened, tensors, buffers=False),
+        opened.modules,
+        _named(opened, tensors, buffers=True),
+        left_out,
+        quantised,
+    )
 
 
-def read_header(file: Path) -> Mapping[str, Tensor]:
-    """Names, types and shapes in a safetensors file. Raises `NoShape` where it is damaged.
-
-    Format: 8 bytes of little-endian length, then that many bytes of JSON
-    (https://github.com/huggingface/safetensors#format).
-    """
-    try:
-        with file.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            if length == _POINTER:
-                raise NoShape(f"{file.name} is a pointer of Git LFS: git lfs pull brings the file")
-            if not 2 <= length <= _MOST_HEADER:
-                raise NoShape(f"{file.name} is no safetensors file")
-            header = json.loads(stream.read(length))
-        return dict(_tensors(header))
-    except OSError as error:
-        raise NoShape(f"{file.name} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise NoShape(f"{file.name} is no safetensors file") from error
-
-
-def _tensors(header: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
-    for name, entry in header.items():
-        if name != "__metadata__":
-            yield name, Tensor(str(entry["dtype"]), tuple(int(size) for size in entry["shape"]))
+def _named(opened: Opened, tensors: Mapping[str, Tensor], *, buffers: bool) -> dict[str, Tensor]:
+    made = opened.buffers if buffers else opened.parameters
+    return {name: Tensor(tensors[one.sources[0]].dtype, one.shape) for name, one in made.items()}
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """The config of the model in `folder`. Raises `NoShape` where it is missing or damaged."""
+    """The config.json of a model. Raises `NoShape` where there is none, or it is damaged."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
     except OSError as error:
@@ -190,8 +191,14 @@ def read_config(folder: Path) -> Mapping[str, Any]:
         raise NoShape(f"its config.json is no JSON: {error}") from error
     if not isinstance(config, dict):
         raise NoShape("its config.json holds no object")
+    return config
+
+
+def _flat(config: Mapping[str, Any], opened: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A config with the fields of its text model beside its own; its type is that of the model as opened."""
     text = config.get("text_config")
-    return {**config, **text} if isinstance(text, dict) else config
+    kind = opened.get("model_type")
+    return {**config, **text, "model_type": kind} if isinstance(text, dict) else config
 
 
 def _is_matrix(name: str, tensor: Tensor) -> bool:

@@ -1,70 +1,68 @@
-"""Which modules a LoRA adapter goes to, by PEFT's own rules, told from the names in a safetensors header.
+"""Which modules and parameters a LoRA adapter goes to, by PEFT's own rules, from the names in a checkpoint.
 
-PEFT 0.21, `tuners/tuners_utils.py`: `check_target_module_exists`, `_maybe_include_all_linear_layers`;
-`utils/other.py`: `get_pattern_key`. A contract test compares the outcome with PEFT's.
+PEFT 0.21, `tuners/tuners_utils.py`: `check_target_module_exists`, `_maybe_include_all_linear_layers`,
+`_inject_parameters`; `utils/other.py`: `get_pattern_key`. Contract tests compare the outcome with PEFT's.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from ptspec.architecture.modules import Kind, Modules
+from ptspec.architecture.source import table
+from ptspec.recipe.moe_targets import CannotConvert, names_of_experts, rewritten
 from ptspec.recipe.shape import HEADS, ModelShape
 
 ALL_LINEAR = "all-linear"
 
-DEFAULTS: Mapping[str, str | Sequence[str]] = {
-    **dict.fromkeys(
-        (
-            *(
-                "llama",
-                "llama4",
-                "mistral",
-                "mixtral",
-                "stablelm",
-                "opt",
-                "gptj",
-                "gpt_neo",
-                "gemma",
-                "gemma2",
-            ),
-            *("gemma3_text", "qwen2", "qwen3"),
-        ),
-        ("q_proj", "v_proj"),
-    ),
-    **dict.fromkeys(("bloom", "gpt_neox", "falcon", "chatglm"), ("query_key_value",)),
-    **dict.fromkeys(("gpt2", "gpt_bigcode"), ("c_attn",)),
-    **dict.fromkeys(("RefinedWebModel", "RefinedWeb"), ("query_key_value",)),
-    "phi": ("q_proj", "v_proj", "fc1", "fc2"),
-    "mpt": ("Wqkv",),
-    "btlm": ("c_proj", "c_attn"),
-    "codegen": ("qkv_proj",),
-    "gemma4": r".*language_model\..*\.(q_proj|v_proj)",
-    "nemotron_h": ("q_proj", "k_proj", "v_proj", "o_proj"),
-    "rwkv": ("key", "value", "receptance", "output"),
-    "rwkv7": ("r_proj", "k_proj", "v_proj", "o_proj", "key", "value"),
-}
-"""What PEFT takes where `target_modules` is left out, by the type of the model (those that generate text)."""
-
 
 class UnknownTargets(ValueError):
-    """An adapter whose modules cannot be told from names alone, and why."""
+    """An adapter whose modules cannot be told, and why."""
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What an adapter is put on. `modules`: name -> r; `parameters`: tensors that are wrapped themselves, as
+    fused experts are: name -> r."""
+
+    modules: Mapping[str, int]
+    parameters: Mapping[str, int]
+
+
+def defaults() -> Mapping[str, str | Sequence[str]]:
+    """What PEFT takes where `target_modules` is left out, by the type of the model."""
+    return table("peft", "utils/constants.py", "TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING")
+
+
+def resolve(lora: Mapping[str, Any], shape: ModelShape) -> Targets:
+    """The modules and parameters that an adapter with the fields `lora` is put on.
+
+    Raises `UnknownTargets` where PEFT has no default for the model, or would refuse the settings, and for a
+    pattern that is no regular expression.
+    """
+    try:
+        lora = _applied(lora, shape)
+        names = _names(lora, shape)
+        modules = {m: _rank(m, lora) for m in known_modules(shape) if _matches(m, names, lora)}
+        wanted = lora.get("target_parameters") or ()
+        found = [name for name in shape.tensors if any(_ends(name, one) for one in wanted)]
+        return Targets(modules, {name: _rank(name, lora) for name in found})
+    except CannotConvert as error:
+        raise UnknownTargets(str(error)) from error
+    except re.error as error:
+        raise UnknownTargets(f"no regular expression: {error}") from error
 
 
 def targeted(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
-    """The modules that an adapter with the fields `lora` is put on, in the order of the model's files.
+    """The modules and parameters that an adapter is put on, in the order of the model's files.
 
-    Raises `UnknownTargets` for what needs the model itself (`target_parameters`), and for a pattern that is
-    no regular expression.
+    Raises `UnknownTargets`.
     """
-    if lora.get("target_parameters"):
-        raise UnknownTargets('"target_parameters" are not counted here')
-    names = _names(lora.get("target_modules"), shape)
-    try:
-        return [module for module in known_modules(shape) if _matches(module, names, lora)]
-    except re.error as error:
-        raise UnknownTargets(f"no regular expression: {error}") from error
+    found = resolve(lora, shape)
+    return [*found.modules, *found.parameters]
 
 
 def known_modules(shape: ModelShape) -> list[str]:
@@ -72,26 +70,42 @@ def known_modules(shape: ModelShape) -> list[str]:
     return list(shape.matrices)
 
 
+def not_adaptable(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
+    """The modules that the settings mean and PEFT cannot put LoRA on: blocks of layers, layers of the model's
+    own kind. Raises `UnknownTargets`."""
+    if shape.modules is None:
+        return []
+    others = [name for name in meant(lora, shape) if shape.modules.kind(name) is Kind.OTHER]
+    return [name for name in others if name not in HEADS and not _is_convolution(name, shape.modules)]
+
+
+def meant(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
+    """Every module whose name the settings mean, whatever it is. Raises `UnknownTargets`."""
+    try:
+        lora = _applied(lora, shape)
+    except CannotConvert as error:
+        raise UnknownTargets(str(error)) from error
+    names = _names(lora, shape)
+    return [name for name in shape.all_modules if _matches(name, names, lora)]
+
+
 def unmatched(names: Any, shape: ModelShape) -> list[str]:
     """Those of a list of module names that mean no module of the model."""
     if not isinstance(names, list):
         return []
-    modules = {*known_modules(shape), *_all_modules(shape)}
-    return [n for n in names if isinstance(n, str) and not any(_ends(module, n) for module in modules)]
+    experts = names_of_experts(shape.model_type) if shape.modules is not None else {}
+    return [
+        name
+        for name in names
+        if isinstance(name, str)
+        and name.rpartition(".")[2] not in experts
+        and not any(_ends(module, name) for module in shape.all_modules)
+    ]
 
 
 def suggestions(shape: ModelShape) -> list[str]:
     """Names a user may mean: the last step of every linear layer."""
     return list(dict.fromkeys(name.rpartition(".")[2] for name in shape.linear))
-
-
-def rank_of(module: str, lora: Mapping[str, Any]) -> int:
-    """r of `module`, `rank_pattern` included."""
-    patterns = lora.get("rank_pattern") or {}
-    for pattern, rank in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return int(rank)
-    return int(lora.get("r", 8))
 
 
 def saved_whole(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
@@ -101,13 +115,36 @@ def saved_whole(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
     return [module for module in modules if module.endswith(wanted)]
 
 
-def _names(given: Any, shape: ModelShape) -> Any:
-    if given is None:
-        kind = str(shape.config.get("model_type", ""))
-        if kind not in DEFAULTS:
+def _applied(lora: Mapping[str, Any], shape: ModelShape) -> Mapping[str, Any]:
+    """The settings after PEFT's rewriting for fused experts."""
+    given = lora.get("target_modules")
+    return rewritten(lora, shape, shape.linear, lambda name: _matches(name, given, lora))
+
+
+def _is_convolution(name: str, modules: Modules) -> bool:
+    return modules.class_name(name) in ("Conv1d", "Conv2d", "Conv3d", "MultiheadAttention")
+
+
+def _rank(name: str, lora: Mapping[str, Any]) -> int:
+    """r of a module or parameter, `rank_pattern` included."""
+    patterns = lora.get("rank_pattern") or {}
+    for pattern, rank in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return int(rank)
+    return int(lora.get("r", 8))
+
+
+def _names(lora: Mapping[str, Any], shape: ModelShape) -> Any:
+    given = lora.get("target_modules")
+    if given is None and lora.get("target_parameters"):
+        return []
+    if given is None or (given == [] and not lora.get("target_parameters")):
+        # PEFT rewrites settings for fused experts before it looks for a default, and then finds none.
+        default = None if names_of_experts(shape.model_type) else defaults().get(shape.model_type)
+        if default is None:
+            kind = shape.model_type
             raise UnknownTargets(f'PEFT has no "target_modules" of its own for a model of type "{kind}"')
-        default = DEFAULTS[kind]
-        return default if isinstance(default, str) else list(default)
+        return default
     if isinstance(given, str) and given.lower() == ALL_LINEAR:
         return list(shape.linear)
     return given
@@ -146,11 +183,3 @@ def _in_layers(module: str, lora: Mapping[str, Any]) -> bool:
 
 def _ends(module: str, name: str) -> bool:
     return module == name or module.endswith(f".{name}")
-
-
-def _all_modules(shape: ModelShape) -> Iterator[str]:
-    """Every module above a tensor, and the head, which a tied model has without a tensor."""
-    for name in shape.tensors:
-        parts = name.split(".")
-        yield from (".".join(parts[:upto]) for upto in range(1, len(parts)))
-    yield "lm_head"

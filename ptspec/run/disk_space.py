@@ -9,9 +9,10 @@ from pathlib import Path
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Location, StageError
 from ptspec.estimate.forecast import StageForecast, forecast
+from ptspec.recipe.headers import NoShape
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Plan, Stage
-from ptspec.recipe.shape import NoShape, read_shape
+from ptspec.recipe.shape import read_shape
 from ptspec.store.reuse import ReuseState
 
 PLENTY = 100

@@ -26,6 +26,7 @@ RANKS = {
     "ptspec.events": 0,
     "ptspec.secrets": 0,
     "ptspec.hub": 1,
+    "ptspec.architecture": 2,
     "ptspec.library_output": 1,
     "ptspec.methods": 1,
     "ptspec.shipped": 1,

@@ -22,8 +22,9 @@ from ptspec.estimate.memory import layer_bytes
 from ptspec.estimate.optimizer import state_bytes
 from ptspec.estimate.steps import count
 from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.headers import Tensor
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec, ModelSpec, Source, Stage
-from ptspec.recipe.shape import ModelShape, Tensor, read_shape
+from ptspec.recipe.shape import ModelShape, read_shape
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = ROOT / "data" / "base_model"
@@ -333,21 +334,6 @@ def _tensors(model, dtype: str) -> Iterator[tuple[str, Tensor]]:
 def test_default_targets_are_those_of_peft():
     from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as theirs
 
-    from ptspec.recipe.targets import DEFAULTS
+    from ptspec.recipe.targets import defaults
 
-    encoders = {
-        "t5",
-        "mt5",
-        "bart",
-        "blip-2",
-        "bert",
-        "roberta",
-        "xlm-roberta",
-        "electra",
-        "deberta-v2",
-        "deberta",
-        "layoutlm",
-    }
-    expected = {kind: value for kind, value in theirs.items() if kind not in encoders}
-    ours = {kind: value if isinstance(value, str) else list(value) for kind, value in DEFAULTS.items()}
-    assert ours == expected
+    assert defaults() == theirs

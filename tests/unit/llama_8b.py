@@ -7,8 +7,9 @@ from ptspec.estimate.adapters import stage_adapter
 from ptspec.estimate.memory import Memory, Work, memory
 from ptspec.estimate.steps import count
 from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.headers import Tensor
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec, Handover, ModelSpec, Stage
-from ptspec.recipe.shape import ModelShape, Tensor
+from ptspec.recipe.shape import ModelShape
 
 HIDDEN, INNER, LAYERS, VOCABULARY, KEYS = 4096, 14336, 32, 128256, 1024
 CONFIG = {

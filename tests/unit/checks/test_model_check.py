@@ -12,7 +12,8 @@ import pytest
 from ptspec.checks.preflight import preflight
 from ptspec.data.tokens.template import read_tokenizer
 from ptspec.recipe import targets
-from ptspec.recipe.shape import NoShape, read_header, read_shape
+from ptspec.recipe.headers import NoShape, read_header
+from ptspec.recipe.shape import read_shape
 
 ROOT = Path(__file__).parents[3]
 BASE = ROOT / "data" / "base_model"

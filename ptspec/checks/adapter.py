@@ -1,0 +1,160 @@
+"""The adapter of a stage against the model: names that mean nothing, and what PEFT or TRL refuse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ptspec.architecture.source import local_constant
+from ptspec.checks.architecture import WITHOUT_HIDDEN_STATES
+from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.recipe import targets
+from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.json_pointer import at, join
+from ptspec.recipe.plan import Handover, Plan, Stage
+from ptspec.recipe.shape import ModelShape
+
+NOT_OVER_PARAMETERS = ("lora_dropout", "fan_in_fan_out", "lora_bias", "use_dora")
+"""Fields of LoraConfig that PEFT refuses where it wraps a parameter: `lora.layer.ParamWrapper`."""
+
+Refusal = tuple[str, str]
+"""What is refused and why, and the way out."""
+
+
+def check_adapter(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
+    """Faults of the adapter that `stage` puts on a model of `shape`."""
+    told = list(_modules(plan, stage, shape))
+    yield from told
+    if any(one.severity is Severity.ERROR for one in told):
+        return
+    try:
+        found = targets.resolve(stage.adapter.lora, shape)
+    except targets.UnknownTargets:
+        return
+    where = _at_field(plan, stage, "target_modules")
+    refusals = (
+        _not_adaptable(stage, shape),
+        _mamba(stage, shape),
+        _tuples(found, shape),
+        _head(stage, shape),
+    )
+    for refusal in refusals:
+        if refusal is not None:
+            message, hint = refusal
+            yield Diagnostic("cannot-adapt", message, None, where, hint)
+    experts = [name for name in found.parameters if len(shape.tensors[name].shape) == 3]
+    if experts:
+        yield from _wrapped(plan, stage, experts[0])
+
+
+def _not_adaptable(stage: Stage, shape: ModelShape) -> Refusal | None:
+    """Modules that are none of torch's layers, meant along with others of the same name."""
+    others = targets.not_adaptable(stage.adapter.lora, shape)
+    if not others or shape.modules is None:
+        return None
+    kind = shape.modules.class_name(others[0]) or "a block of layers"
+    more = f" and {len(others) - 1} more" if len(others) > 1 else ""
+    message = f"the adapter would go on {others[0]} ({kind}){more}, and PEFT has no LoRA for it"
+    return message, f'"target_modules": "{targets.ALL_LINEAR}", or "exclude_modules" with what to leave out'
+
+
+def _mamba(stage: Stage, shape: ModelShape) -> Refusal | None:
+    """Layers of state-space models whose weights are read by a kernel, past LoRA."""
+    check = ("peft", "tuners/tuners_utils.py", "_check_lora_target_modules_mamba")
+    if shape.model_type not in (local_constant(*check, "mamba_model_types") or ()):
+        return None
+    last = {name.rpartition(".")[2] for name in targets.meant(stage.adapter.lora, shape)}
+    names = listed(f'"{name}"' for name in sorted(last & set(local_constant(*check, "incompatible_modules"))))
+    if not names:
+        return None
+    kind = shape.model_type
+    message = f'PEFT refuses LoRA on {names} of a model of type "{kind}": a kernel reads the weight itself'
+    return message, f'"exclude_modules": [{names}]'
+
+
+def _tuples(found: targets.Targets, shape: ModelShape) -> Refusal | None:
+    """Linear layers of a model's own whose output is a tuple (Llama 4's router)."""
+    if shape.modules is None:
+        return None
+    name = next((name for name in found.modules if shape.modules.gives_tuple(name)), None)
+    if name is None:
+        return None
+    kind, last = shape.modules.class_name(name), name.rpartition(".")[2]
+    return (
+        f"the adapter would go on {name} ({kind}), whose output is a tuple",
+        f'"exclude_modules": ["{last}"]',
+    )
+
+
+def _head(stage: Stage, shape: ModelShape) -> Refusal | None:
+    """TRL multiplies hidden states with the head's weight itself, so that LoRA on it would not be trained."""
+    if stage.method.name in WITHOUT_HIDDEN_STATES:
+        return None
+    head = next((name for name in targets.meant(stage.adapter.lora, shape) if shape.is_head(name)), None)
+    if head is None:
+        return None
+    return (
+        f'LoRA on "{head}" would learn nothing: TRL reads its weight itself',
+        "leave it out of target_modules",
+    )
+
+
+def _wrapped(plan: Plan, stage: Stage, name: str) -> Iterator[Diagnostic]:
+    """Settings and hand-overs that do not go with LoRA over fused experts."""
+    kind = f"the adapter goes on {name}, one tensor of all experts"
+    for field in NOT_OVER_PARAMETERS:
+        if stage.adapter.lora.get(field):
+            hint = f'leave "{field}" out, or name target_modules that are no experts'
+            message = f'{kind}, over which PEFT knows no "{field}"'
+            yield Diagnostic("cannot-adapt", message, None, _at_field(plan, stage, field), hint)
+    is_stack = stage.handover is Handover.STACK
+    if is_stack or (stage.handover is Handover.MERGE and stage.adapter.use_qlora):
+        given = join(stage.at, "handover")
+        where = stage.at if at(plan.document, given) is None else given
+        message = f"{kind}, and cannot be added up with the incoming one"
+        hint = '"continue" with the same settings, or target_modules that are no experts: q_proj, k_proj, …'
+        yield Diagnostic("cannot-adapt", message, None, where, hint)
+
+
+def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
+    """`target_modules` and `modules_to_save` that name nothing in the model: PEFT passes over them."""
+    lora, where = stage.adapter.lora, _at_field(plan, stage, "target_modules")
+    given = lora.get("target_modules")
+    names = ", ".join(targets.suggestions(shape))
+    try:
+        found = bool(targets.targeted(lora, shape)) or "target_parameters" in lora
+    except targets.UnknownTargets as error:
+        if "target_parameters" not in lora:
+            yield Diagnostic("no-such-module", str(error), None, where, f'"all-linear", or of: {names}')
+        return
+    missing = targets.unmatched(given, shape)
+    if not found and not missing:
+        message = f"{_quoted(given)} means no module of this model: nothing would be trained"
+        yield Diagnostic("no-such-module", message, None, where, f"linear layers: {names}")
+    for name in missing:
+        severity = Severity.WARNING if found else Severity.ERROR
+        yield _no_module(name, join(where, given.index(name)) if given else where, shape, severity)
+    whole = lora.get("modules_to_save")
+    for name in targets.unmatched(list(whole) if isinstance(whole, list) else None, shape):
+        place = join(_at_field(plan, stage, "modules_to_save"), whole.index(name)) if whole else where
+        yield _no_module(name, place, shape, Severity.WARNING)
+
+
+def _no_module(name: str, where: str, shape: ModelShape, severity: Severity) -> Diagnostic:
+    known = targets.suggestions(shape)
+    hint = did_you_mean(name, known) or f"linear layers: {listed(known, 24)}"
+    message = f'no module of this model is called "{name}"'
+    return Diagnostic("no-such-module", message, None, where, hint, severity=severity)
+
+
+def _at_field(plan: Plan, stage: Stage, field: str) -> str:
+    """Where an adapter's field stands: in the stage's own adapter, or in the recipe's."""
+    for adapter in (join(stage.at, "adapter"), "/adapter"):
+        value = at(plan.document, adapter)
+        if isinstance(value, dict) and field in value:
+            return join(adapter, field)
+    return stage.adapter.at
+
+
+def _quoted(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)

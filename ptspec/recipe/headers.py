@@ -1,0 +1,119 @@
+"""The headers of safetensors files: names, types and shapes of tensors, without their values."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BYTES = {
+    **dict.fromkeys(("F64", "I64", "U64"), 8),
+    **dict.fromkeys(("F32", "I32", "U32"), 4),
+    **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 1),
+}
+"""Bytes of one element, by the name of its type in a safetensors header."""
+
+INDEX = "model.safetensors.index.json"
+
+_MOST_HEADER = 100_000_000
+"""The format's own limit on a header, in bytes."""
+
+_POINTER = int.from_bytes(b"version ", "little")
+"""What the first 8 bytes of a Git LFS pointer would mean."""
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """`dtype` as safetensors names it."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+    @property
+    def bytes(self) -> int:
+        return self.elements * BYTES.get(self.dtype, 4)
+
+
+class NoShape(ValueError):
+    """A folder whose shape cannot be told, and why."""
+
+
+def read_headers(folder: Path) -> Mapping[str, Tensor]:
+    """The tensors of all weight files of a model. Raises `NoShape` where one is missing or damaged."""
+    files = weight_files(folder)
+    if not files:
+        raise NoShape("it has no *.safetensors")
+    if gone := [file.name for file in files if not file.is_file()]:
+        more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
+        raise NoShape(f"{INDEX} lists files that are not there: {', '.join(gone[:3])}{more}")
+    tensors: dict[str, Tensor] = {}
+    for file in files:
+        tensors.update(read_header(file))
+    if lost := [name for name in _index(folder) if name not in tensors]:
+        raise NoShape(f"{INDEX} lists {len(lost)} tensors that no file holds, among them {lost[0]}")
+    return tensors
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a model: those its index lists, else all that are no adapter."""
+    if index := _index(folder):
+        return [folder / name for name in sorted(set(index.values()))]
+    found = sorted(folder.glob("*.safetensors"))
+    return [file for file in found if not file.name.startswith(("adapter_", "consolidated"))]
+
+
+def _index(folder: Path) -> Mapping[str, str]:
+    """Tensor -> file, of a model in several files; {} where there is no index."""
+    try:
+        found = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
+        return {str(name): str(file) for name, file in found.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+
+
+def read_header(file: Path) -> Mapping[str, Tensor]:
+    """Names, types and shapes in a safetensors file. Raises `NoShape` where it is damaged or cut short.
+
+    Format: 8 bytes of little-endian length, then that many bytes of JSON, then the tensors
+    (https://github.com/huggingface/safetensors#format).
+    """
+    try:
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            if length == _POINTER:
+                raise NoShape(f"{file.name} is a pointer of Git LFS: git lfs pull brings the file")
+            if not 2 <= length <= _MOST_HEADER:
+                raise NoShape(f"{file.name} is no safetensors file")
+            header = json.loads(stream.read(length))
+        tensors = dict(_tensors(header))
+        _check_size(file, 8 + length + max((int(e["data_offsets"][1]) for e in _entries(header)), default=0))
+        return tensors
+    except OSError as error:
+        raise NoShape(f"{file.name} cannot be read: {error.strerror}") from error
+    except NoShape:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+        raise NoShape(f"{file.name} is no safetensors file") from error
+
+
+def _check_size(file: Path, expected: int) -> None:
+    if (size := file.stat().st_size) < expected:
+        raise NoShape(f"{file.name} is cut short: it has {size:,} bytes of {expected:,}")
+
+
+def _entries(header: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    return (entry for name, entry in header.items() if name != "__metadata__")
+
+
+def _tensors(header: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    for name, entry in header.items():
+        if name != "__metadata__":
+            yield name, Tensor(str(entry["dtype"]), tuple(int(size) for size in entry["shape"]))
