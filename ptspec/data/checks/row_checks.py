@@ -49,7 +49,7 @@ class LayoutChecker:
     """Millions of rows pass here: of a usual one nothing is made.
 
     `texts` and `chats` are the layout's columns of strings and of conversations; a row with one of the
-    columns `special` is looked at closely.
+    columns `special`, or one that `is_plain_beside` does not take, is looked at closely.
     """
 
     def __init__(self, use: Use, rows: Rows, layout: Layout, reading: Reading) -> None:
@@ -58,8 +58,9 @@ class LayoutChecker:
         self.chats = tuple(column for column in layout.columns if column in CHATS)
         self.texts = tuple(column for column in layout.columns if column not in (*CHATS, "label"))
         self.holds_prompt = layout.prompt is not None or layout.columns == ("text",)
-        beside = ("input",) if layout.prompt == "instruction" else ()
-        self.special = frozenset((*CONTEXT, *MEDIA, *beside, "label")).difference(layout.columns)
+        self.takes_input = layout.prompt == "instruction"
+        self.learns_labelled = rows is Rows.PROMPT_COMPLETION and layout.prompt in (*CHATS, "prompt")
+        self.special = frozenset((*CONTEXT, *MEDIA)).difference(layout.columns)
 
     def __call__(self, values: Mapping[str, Any]) -> Sequence[Fault]:
         return () if self.is_usual(values) else list(self._faults(values))
@@ -68,7 +69,7 @@ class LayoutChecker:
         """Whether the row is sound and of the plainest form, which nearly every chat template takes."""
         if not self.special.isdisjoint(values):
             return False
-        if not self.holds_prompt:
+        if not self.holds_prompt or not self.is_plain_beside(values):
             return False
         for column in self.texts:
             text = values.get(column)
@@ -79,6 +80,12 @@ class LayoutChecker:
         if self.layout.has_label and label_of(values.get("label")) is None:
             return False
         return not self.layout.is_pair or values["chosen"] != values["rejected"]
+
+    def is_plain_beside(self, values: Mapping[str, Any]) -> bool:
+        """Whether what the layout has no column for, and which matters all the same, is of the usual kind."""
+        if self.takes_input and type(values.get("input", "")) is not str:
+            return False
+        return not self.learns_labelled or values.get("label", True) is True
 
     def _faults(self, values: Mapping[str, Any]) -> Iterator[Fault]:
         found = [fault for column in self.layout.columns for fault in self._column(column, values)]
@@ -133,9 +140,7 @@ class LayoutChecker:
 
     def _label(self, values: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
         """A label that says that the answer is bad, for a method that learns every answer as a good one."""
-        is_demonstration = self.rows is Rows.PROMPT_COMPLETION and "text" not in made[0]
-        is_about_answer = self.layout.prompt in (*CHATS, "prompt")
-        if is_demonstration and is_about_answer and label_of(values.get("label")) is False:
+        if self.learns_labelled and "text" not in made[0] and label_of(values.get("label")) is False:
             message = f'"label" is false: the answer would be learned as a good one {self.needs}'
             hint = "kto learns from answers marked false"
             yield Fault("bad-answer", message, hint=hint)

@@ -222,7 +222,9 @@ class SourcePass:
         if len(checkers) < len(self.checkers) or len(columns) < 2 or not is_text:
             return lambda values: None
         texts = itemgetter(*columns)
-        special = frozenset().union(*(one.special for one in checkers))
+        beside = {"input"} if any(one.takes_input for one in checkers) else set()
+        special = frozenset(beside).difference(columns).union(*(one.special for one in checkers))
+        is_plain = [one.is_plain_beside for one in checkers]
         pair = any(one.layout.is_pair for one in checkers)
         chosen, rejected = (columns.index(name) if pair else 0 for name in ("chosen", "rejected"))
 
@@ -236,7 +238,7 @@ class SourcePass:
                     return None
             if not special.isdisjoint(values) or (pair and found[chosen] == found[rejected]):
                 return None
-            return hash(found)
+            return hash(found) if all(plain(values) for plain in is_plain) else None
 
         return quick
 
