@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ptspec.data.checks.fault import Tally
 from ptspec.data.checks.row_checks import LayoutChecker, Use, row_checker
+from ptspec.data.checks.unused_columns import unused_columns
 from ptspec.data.dataset import reading_of
 from ptspec.data.readers.columns import missing_columns
 from ptspec.data.readers.hub_rows import Preview
@@ -15,16 +16,17 @@ from ptspec.recipe.plan import Plan, Source, parts_of
 
 
 def check_rows(plan: Plan, source: Source, found: Preview) -> Iterator[Diagnostic]:
-    """Columns that are renamed and not there, and every fault of the first rows."""
+    """Columns that are renamed and not there, or not used, and every fault of the first rows."""
     if unknown := list(missing_columns(source, found.columns)):
         yield from unknown
         return
-    uses = {
+    found_uses = {
         Use(s.method.name, s.method.rows) for s in plan.stages if source.name in parts_of(plan.data, s.data)
     }
-    checkers = [
-        row_checker(use, found.columns, reading_of(source)) for use in sorted(uses, key=lambda use: use.who)
-    ]
+    uses = sorted(found_uses, key=lambda use: use.who)
+    checkers = [row_checker(use, found.columns, reading_of(source)) for use in uses]
+    if found.rows and uses:
+        yield from unused_columns(source, uses, found.rows[0].values, found.columns)
     tally = Tally(rows=len(found.rows))
     for row in found.rows:
         for check in checkers:

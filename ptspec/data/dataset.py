@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,6 +17,7 @@ from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
 from ptspec.data.layouts.table import CHATS, Layout, layout_for, wanted
 from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.readers.scan import items_of, rows_of
+from ptspec.data.readers.selection import drawn
 from ptspec.diagnostics import Diagnostic, InputError, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import AnySource, Concat, Mix, OnBadRow, Source, Until
@@ -115,13 +117,27 @@ def load(
 def load_evaluation(
     data: Mapping[str, AnySource], name: str, loading: Loading | None = None
 ) -> list[EvaluationRow]:
-    """The held-out rows of `data[name]`, in file order. Raises `InputError` for one that cannot be used."""
+    """The held-out rows of `data[name]`, in file order: of a concat the fraction of each source that the seed
+    draws, of a mix all rows. Raises `InputError` for one that cannot be used."""
     loading = loading or Loading(Use("eval", None))
     source = data[name]
-    if not isinstance(source, Source):
+    if isinstance(source, Concat):
+        shares = ((data[part], share) for part, share in source.fractions.items())
+        return [
+            row
+            for part, share in shares
+            if isinstance(part, Source)
+            for row in _drawn(load_evaluation(data, part.name, loading), share, part.seed)
+        ]
+    if isinstance(source, Mix):
         return [row for part in source.parts for row in load_evaluation(data, part, loading)]
     reading = reading_of(source)
     return [evaluation_row(row.values, reading) for row, _ in _sound(source, loading)]
+
+
+def _drawn(rows: Sequence[EvaluationRow], fraction: float, seed: int) -> Iterator[EvaluationRow]:
+    """So many of `rows`, in their order."""
+    return compress(rows, drawn(len(rows), round(len(rows) * fraction), seed))
 
 
 def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
@@ -139,7 +155,7 @@ def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
     if not isinstance(source, Source):
         return all(strings_in(data[part], data) for part in source.parts)
     first = next((row.values for row in rows_of(source)), {})
-    return not any(isinstance(first.get(name), list) for name in ("prompt", *CHATS))
+    return not any(isinstance(first.get(name), list | dict) for name in ("prompt", *CHATS))
 
 
 def _table(source: Source, rows: Rows, loading: Loading) -> Table:

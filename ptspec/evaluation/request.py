@@ -10,8 +10,8 @@ from pathlib import Path
 from ptspec.checks.code_permission import model_spec
 from ptspec.data.dataset import load_evaluation
 from ptspec.data.layouts.evaluation import EvaluationRow
-from ptspec.data.readers.placed import shown
-from ptspec.data.readers.scan import content_hash
+from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.readers.scan import content_hash, scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
 from ptspec.evaluation.choice import chosen
@@ -57,12 +57,15 @@ def make_request(
     """What `pt eval`'s options ask for. Raises `InputError` before anything is loaded."""
     asked = last_of_each(paths) if compare else targets(paths)
     if data is not None:
-        _must_be_measurable(data)
+        if not data.is_file():
+            raise InputError(Diagnostic("missing-file", f"there is no file {data}", Location("--data")))
         asked = _policies(asked)
     if compare and len(asked) < 2:
         hint = "pt eval --compare outputs/a outputs/b"
         raise InputError(Diagnostic("wrong-usage", "--compare takes two or more policies", hint=hint))
     held = None if data is None else held_out(data, max_new_tokens, prompts, asked[0])
+    if held is not None:
+        _must_be_measurable(held.source)
     if held is None and (without := [target for target in asked if target.stored is None]):
         raise InputError(_not_evaluated(without[0]))
     if output is not None:
@@ -84,17 +87,16 @@ def _policies(asked: Sequence[Target]) -> list[Target]:
     return found
 
 
-def _must_be_measurable(data: Path) -> None:
+def _must_be_measurable(source: Source) -> None:
     """Refuses a file without rows, or whose rows offer nothing to measure."""
-    if not data.is_file():
-        raise InputError(Diagnostic("missing-file", f"there is no file {data}", Location("--data")))
-    rows = load_evaluation({"data": Source("data", (data.absolute(),))}, "data")
+    data = shown(source.paths[0])
+    rows = load_evaluation({"data": source}, "data")
     if not rows:
-        raise InputError(Diagnostic("empty-data", f"{data} has no rows", Location(str(data))))
+        raise InputError(Diagnostic("empty-data", f"{data} has no rows", Location(data)))
     if not any(row.prompt or row.expected for row in rows):
         message = f"no row of {data} can be measured; it has the columns {', '.join(rows[0].columns)}"
         hint = "rows are messages, text, prompt with completion, chosen and rejected, or a prompt alone"
-        raise InputError(Diagnostic("missing-column", message, Location(str(data)), hint=hint))
+        raise InputError(Diagnostic("missing-column", message, Location(data), hint=hint))
 
 
 def judge_name(asked: Sequence[Target], name: str | None) -> str | None:
@@ -184,7 +186,18 @@ def held_out(path: Path, max_new_tokens: int | None, prompts: int | None, first:
         sampled=asked.get("sampled", EvaluationSpec.sampled),
         refusals=(refusals,) if isinstance(refusals, str) else tuple(refusals),
     )
-    return Held(Source("data", (path.absolute(),)), spec, int(first.recipe.get("seed", 42)), prompts)
+    return Held(_source(path, first), spec, int(first.recipe.get("seed", 42)), prompts)
+
+
+def _source(path: Path, first: Target) -> Source:
+    """The file at `path`, read as the recipe of `first` reads its held-out rows: `chat`, `system`, and
+    `columns` as far as the file has them under their old names."""
+    sources = first.recipe.get("data") or {}
+    asked = sources.get((first.recipe.get("eval") or {}).get("data")) or {}
+    source = Source("data", (path.absolute(),), chat=asked.get("chat", True), system=asked.get("system"))
+    row = next((item.values for item in scan(source) if isinstance(item, PlacedRow)), {})
+    columns = {new: old for new, old in (asked.get("columns") or {}).items() if old in row}
+    return replace(source, columns=columns)
 
 
 def measure_all(
@@ -235,7 +248,7 @@ def _rows(held: Held, chat: bool) -> list[EvaluationRow]:
     """The held-out rows; strings are turns of a chat where the model has a template for them."""
     from ptspec.evaluation.measure import keys_of
 
-    rows = load_evaluation({"data": replace(held.source, chat=chat)}, "data")
+    rows = load_evaluation({"data": replace(held.source, chat=chat and held.source.chat)}, "data")
     if held.prompts is None:
         return rows
     return [rows[i] for i in chosen(keys_of(rows), held.prompts, held.seed)]

@@ -49,7 +49,7 @@ def _arguments(rows: Sequence[EvaluationRow], responses: Sequence[Response]) -> 
 
 
 def is_conversation(row: EvaluationRow) -> bool:
-    return any(isinstance(row.columns.get(name), list) for name in CONVERSATIONS)
+    return any(isinstance(row.columns.get(name), list | dict) for name in CONVERSATIONS)
 
 
 def _prompt(row: EvaluationRow) -> Text:

@@ -159,6 +159,14 @@ def test_columns_are_renamed_first(hub, look):
     assert (error.pointer, error.hint) == ("/data/train/columns/prompt", 'did you mean "question"?')
 
 
+def test_columns_that_nothing_takes_are_told_as_those_of_files(hub, look):
+    hub.datasets["someone/pairs"].rows = [
+        {"prompt": "Where?", "completion": "There.", "system_prompt": "Be brief."}
+    ]
+    assert told(look(method="sft")) == [("unused-column", "/data/train")]
+    assert told(look(method="sft", columns={"system": "system_prompt"})) == []
+
+
 def test_the_columns_of_a_slice_further_down_are_looked_at(hub, look):
     hub.datasets["someone/pairs"].rows = [{"question": "Where?", "answer": "There."}]
     assert told(look(split="train[50%:]")) == [("missing-column", "/data/train")]

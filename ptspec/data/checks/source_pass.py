@@ -116,8 +116,9 @@ class SourcePass:
         yield from notes(self.source)
         if first is not None:
             placed = (item for item in self.seen.first if isinstance(item, PlacedRow))
-            yield from missing_columns(self.source, {name for item in placed for name in item.values})
-            yield from unused_columns(self.source, self.uses, self.seen.columns)
+            names = frozenset(name for item in placed for name in item.values)
+            yield from missing_columns(self.source, names)
+            yield from unused_columns(self.source, self.uses, first.values, names)
         for path, tally in tallies.items():
             yield from map(self._with_bound, tally.diagnostics(path, self.source.at))
         self.seen.bad += malformed

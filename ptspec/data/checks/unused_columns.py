@@ -1,13 +1,15 @@
-"""Columns with a meaning that no stage takes: what they hold would be lost without a word."""
+"""Columns with a meaning that a stage does not take: what they hold would be lost without a word."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.layouts.table import CONTEXT, layout_for
+from ptspec.data.layouts.table import CHATS, CONTEXT, layout_for
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.methods.types import Rows
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Source
 
 OTHER_NAMES: Mapping[str, str | None] = {
@@ -29,21 +31,54 @@ OTHER_NAMES: Mapping[str, str | None] = {
 """Names that others give to a part of the text -> our name for it; None: it has none."""
 
 
-def unused_columns(source: Source, uses: Sequence[Use], present: frozenset[str]) -> Iterator[Diagnostic]:
-    """Warnings about columns of `source` that read as a part of the text and are none in any layout."""
+_PROMPTS = ("prompt", "instruction", "chosen", *CHATS)
+"""Columns of which an evaluation makes prompts."""
+
+
+def unused_columns(
+    source: Source, uses: Sequence[Use], first: Mapping[str, Any], names: frozenset[str]
+) -> Iterator[Diagnostic]:
+    """Warnings about columns of `source` that read as a part of the text and are none. `first` is its first
+    row, which tells the layout, `names` are the columns of the first rows."""
+    yield from _without_chat(source, uses, first, names)
     if all(use.rows is Rows.PROMPT_ONLY for use in uses):
         return  # rewards are given every column
-    for name in sorted(present & OTHER_NAMES.keys()):
+    for name in sorted(names & OTHER_NAMES.keys()):
         ours = OTHER_NAMES[name]
-        if ours is not None and ours not in present:
+        if ours is not None and ours not in names:
             yield _warning(source, name, f'"columns": {{"{ours}": "{name}"}} puts it into the prompt')
         elif ours is None:
             yield _warning(source, name, "write it into the prompt or the answer, if it is to be learned")
-    if "input" in present and not any(_takes_input(use, present) for use in uses):
+    if "input" in names and not any(_takes_input(use, frozenset(first)) for use in uses):
         yield _warning(source, "input", "write it into the prompt, if it belongs there")
-    if not source.chat:
-        for name in (one for one in CONTEXT if one in present):
-            yield _warning(source, name, "it needs chat turns, and these rows stay plain strings")
+
+
+def _without_chat(
+    source: Source, uses: Sequence[Use], first: Mapping[str, Any], names: frozenset[str]
+) -> Iterator[Diagnostic]:
+    """What belongs to a chat, of rows that are none for one of those who read them."""
+    if all(_is_chat(source, use, first) for use in uses):
+        return
+    for name in (one for one in CONTEXT if one in names):
+        yield _warning(source, name, "it needs chat turns, and these rows stay plain strings")
+    if source.system is not None:
+        message = f'"system" has no effect: the rows of "{source.name}" stay plain strings'
+        where = join(source.at, "system")
+        yield Diagnostic("unused-key", message, None, where, "it needs chat turns", severity=Severity.WARNING)
+
+
+def _is_chat(source: Source, use: Use, first: Mapping[str, Any]) -> bool:
+    """Whether rows like `first` go through the chat template; True where they are of no layout at all."""
+    if use.rows is None:
+        columns: Sequence[str] = [name for name in _PROMPTS if first.get(name) is not None] or ["text"]
+    else:
+        layout = layout_for(use.rows, frozenset(first))
+        if layout is None:
+            return True
+        columns = layout.columns
+    if tuple(columns) == ("text",):
+        return False
+    return source.chat or any(isinstance(first.get(name), list | dict) for name in columns)
 
 
 def _takes_input(use: Use, present: frozenset[str]) -> bool:

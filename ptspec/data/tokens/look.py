@@ -157,12 +157,25 @@ def _masked(text: str, chat: _Chat) -> tuple[list[str], str]:
     """
     left_out: list[str] = []
     for what, piece in sorted(_pieces(chat), key=lambda part: -len(part[1])):
-        found = next((form for form in _forms(piece) if form in text), None)
-        if found is None:
+        place = next(filter(None, (_place(form, text) for form in _forms(piece))), None)
+        if place is None:
             left_out.append(what)
         else:
-            text = text.replace(found, MASK, 1)
+            text = text[: place[0]] + MASK + text[place[1] :]
     return list(dict.fromkeys(left_out)), text
+
+
+def _place(form: str, text: str) -> tuple[int, int] | None:
+    """Begin and end of the first place of `form` that is no part of a mark: the answer "b" is not that of
+    <|bos|>."""
+    marks = [mark.span() for mark in _MARK.finditer(text)]
+    begin = text.find(form)
+    while begin >= 0:
+        end = begin + len(form)
+        if not any(start <= begin and end <= stop and end - begin < stop - start for start, stop in marks):
+            return begin, end
+        begin = text.find(form, begin + 1)
+    return None
 
 
 def _forms(piece: str) -> tuple[str, ...]:

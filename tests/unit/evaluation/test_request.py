@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ptspec.data.dataset import load_evaluation
 from ptspec.diagnostics import InputError
 from ptspec.evaluation.request import make_request
 from ptspec.store.manifest import MANIFEST
@@ -55,3 +56,20 @@ def test_an_output_with_something_else_is_refused(run):
     with pytest.raises(InputError, match="holds something else"):
         question(run, "out/sft", output=run)
     assert question(run, "out/sft", output=run / "new").output == run / "new"
+
+
+@pytest.mark.parametrize(
+    ("row", "asked"), [({"question": "q", "answer": "a"}, "q"), ({"prompt": "p", "answer": "a"}, "p")]
+)
+def test_data_is_read_as_the_recipe_reads_its_held_out_rows(run, row, asked):
+    manifest = run / "out" / MANIFEST
+    kept = json.loads(manifest.read_text())
+    source = {"path": "eval.jsonl", "columns": {"prompt": "question"}, "system": "Be brief.", "split": "test"}
+    kept["recipe"]["data"]["heldout"], kept["recipe"]["eval"] = source, {"data": "heldout"}
+    manifest.write_text(json.dumps(kept))
+    (run / "held.jsonl").write_text(json.dumps(row) + "\n")
+    (held,) = load_evaluation({"data": question(run, "out/sft").held.source}, "data")
+    assert held.prompt == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": asked},
+    ]

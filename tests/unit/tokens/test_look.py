@@ -130,6 +130,16 @@ def test_a_text_counts_once_where_a_row_holds_it_twice(tmp_path):
     assert Look(tokenizer, stops(tokenizer)).findings(row) == [Finding(Kind.LEFT_OUT, "the system prompt")]
 
 
+def test_a_text_that_stands_in_a_mark_too_is_looked_for_outside_of_it(tmp_path):
+    """The words start and end are parts of <|im_start|> and <|im_end|>."""
+    tokenizer = read_tokenizer(model_for(tokenizer_for(CHATML, None, "<|im_end|>"), tmp_path))
+    row = {"prompt": [said("user", "start")], "completion": [said("assistant", "end")]}
+    assert Look(tokenizer, stops(tokenizer)).findings(row) == []
+    without = CHATML.replace("for message in messages", "for message in messages if message.role != 'user'")
+    tokenizer = read_tokenizer(model_for(tokenizer_for(without, None, "<|im_end|>"), tmp_path / "without"))
+    assert Look(tokenizer, stops(tokenizer)).findings(row) == [Finding(Kind.LEFT_OUT, "the user's words")]
+
+
 def test_tokens_that_merge_where_the_answer_begins(tmp_path):
     """A tokenizer with a token of two line breaks: the prompt ends with one, the answer begins with one."""
     template = CHATML.replace("<|im_start|>assistant\\n", "<|im_start|>assistant\\n<think>\\n")
