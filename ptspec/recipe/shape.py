@@ -145,8 +145,11 @@ class ModelShape:
 
 def read_shape(folder: Path) -> ModelShape:
     """The shape of the model in `folder`. Raises `NoShape` where a file of it is missing or damaged."""
-    config = read_config(folder)
-    stored = read_headers(folder)
+    return make_shape(read_config(folder), read_headers(folder))
+
+
+def make_shape(config: Mapping[str, Any], stored: Mapping[str, Tensor]) -> ModelShape:
+    """The shape of a model with this config.json and these tensors in its files."""
     quantised = read_quantised(config)
     tensors = dequantised(stored, quantised) if quantised else stored
     opened = open_checkpoint(config, {name: tensor.shape for name, tensor in tensors.items()})
