@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -189,6 +189,18 @@ def _flat(config: Mapping[str, Any], opened: Mapping[str, Any]) -> Mapping[str, 
     text = config.get("text_config")
     kind = opened.get("model_type")
     return {**config, **text, "model_type": kind} if isinstance(text, dict) else config
+
+
+def parts_of(names: Iterable[str]) -> list[str]:
+    """The components that tensors belong to: "model.visual", "model.layers.61", "mtp"."""
+    return list(dict.fromkeys(map(_part, names)))
+
+
+def _part(name: str) -> str:
+    steps = name.split(".")
+    if len(steps) > 3 and steps[2].isdigit():
+        return ".".join(steps[:3])
+    return ".".join(steps[: 2 if steps[0] == "model" else 1])
 
 
 def _is_matrix(name: str, tensor: Tensor) -> bool:

@@ -6,7 +6,7 @@ Reads data, the tokenizer's files and safetensors headers; loads no model, impor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
@@ -18,7 +18,7 @@ from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.estimate.steps import Steps, count
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.plan import BASE, Plan, Stage
-from ptspec.recipe.shape import ModelShape, read_shape
+from ptspec.recipe.shape import ModelShape, parts_of, read_shape
 from ptspec.recipe.targets import UnknownTargets
 from ptspec.run.artifact import ADAPTER_CONFIG
 from ptspec.run.machine_check import has_accelerator
@@ -44,13 +44,15 @@ class StageForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes, where they were asked about."""
+    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes, where they were asked about; `left_out`:
+    parameters of the checkpoint that are not opened, by the part that they belong to."""
 
     plan: Plan
     gpu: bool
     device_memory: int | None
     parameters: int | None
     stages: tuple[StageForecast, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def forecast(
@@ -72,7 +74,16 @@ def forecast(
         one = _stage(plan, settings, shape, tokenizer, saved, device_memory)
         unknown = (*([why] if why else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
-    return Forecast(plan, gpu, device_memory, shape.parameters if shape else None, tuple(found))
+    parameters = shape.parameters if shape else None
+    return Forecast(plan, gpu, device_memory, parameters, tuple(found), _left_out(shape) if shape else {})
+
+
+def _left_out(shape: ModelShape) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, tensor in shape.left_out.items():
+        (part,) = parts_of([name])
+        found[part] = found.get(part, 0) + tensor.elements
+    return found
 
 
 def _shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
@@ -82,7 +93,10 @@ def _shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
             f"{plan.model.path} is on the hub: parameters, tokens and memory are told of a local folder",
         )
     try:
-        return read_shape(Path(plan.model.path)), None
+        shape = read_shape(Path(plan.model.path))
+        if shape.quantised is None or shape.quantised.is_dequantised:
+            return shape, None
+        return None, f"parameters and memory of weights quantised by {shape.quantised.method} are not counted"
     except NoShape as error:
         return None, f"parameters and memory are not known: {error}"
 
