@@ -39,10 +39,13 @@ def open_checkpoint(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> O
     modules = Modules(config)
     if modules.root is None or "auto_map" in config:
         return None
-    try:
-        made = {name: Made(*one) for name, one in converted(shapes, modules).items()}
-    except (NotConvertible, IndexError):
-        return None
+    if all(map(modules.has_tensor, shapes)):
+        made = {name: Made(shape, (name,)) for name, shape in shapes.items()}
+    else:
+        try:
+            made = {name: Made(*one) for name, one in converted(shapes, modules).items()}
+        except (NotConvertible, IndexError):
+            return None
     found = {n: one for n, one in made.items() if modules.has_tensor(n) and not _is_beyond(n, modules)}
     left_out = {name: one for name, one in made.items() if name not in found}
     unexpected = [

@@ -12,7 +12,7 @@ from ptspec.architecture.modules import Kind, Modules
 from ptspec.architecture.opened import LAYER
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.hints import bytes_in_words
-from ptspec.recipe.shape import ModelShape
+from ptspec.recipe.shape import ModelShape, parts_of
 
 EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
 """Names of the embeddings of tokens."""
@@ -94,7 +94,7 @@ def _embeddings(shape: ModelShape, modules: Modules) -> Iterator[str]:
 
 def _left_out(shape: ModelShape, size: int, at: str) -> Diagnostic:
     """Tensors that are not opened."""
-    parts = ", ".join(list(dict.fromkeys(_part(name) for name in shape.left_out))[:3])
+    parts = ", ".join(parts_of(shape.left_out)[:3])
     message = (
         f"{len(shape.left_out)} tensors of the checkpoint ({bytes_in_words(size)}) are left out: {parts}"
     )
@@ -107,18 +107,10 @@ def _idle(shape: ModelShape, modules: Modules, at: str) -> Iterator[Diagnostic]:
     """Parts that are opened, and that no text passes through: towers for images and sound."""
     idle = {name: t for name, t in shape.tensors.items() if modules.sub_config(name) in OTHER_SENSES}
     if idle:
-        parts = list(dict.fromkeys(_part(name) for name in idle))
+        parts = parts_of(idle)
         count = sum(tensor.elements for tensor in idle.values())
         message = (
             f"no text passes through {', '.join(parts[:3])} ({count:,} parameters): nothing is learned there"
         )
         hint = f'"exclude_modules": ".*{parts[0].rpartition(".")[2]}.*" keeps an adapter off it'
         yield Diagnostic("left-out", message, None, at, hint, severity=Severity.WARNING)
-
-
-def _part(name: str) -> str:
-    """The component that a tensor belongs to: "model.visual", "model.layers.61", "mtp"."""
-    steps = name.split(".")
-    if len(steps) > 3 and steps[2].isdigit():
-        return ".".join(steps[:3])
-    return ".".join(steps[: 2 if steps[0] == "model" else 1])

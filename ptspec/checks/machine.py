@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from ptspec.recipe.paths import is_folder
 from ptspec.recipe.plan import ComputeSpec, Plan, Stage, TrackingSpec
 
 KERNELS: Mapping[str, str] = {
-    "flash_attention_2": "flash_attn",
-    "flash_attention_3": "flash_attn_interface",
+    "flash_attention_2": "flash-attn",
+    "flash_attention_3": "flash-attn-3",
+    "flash_attention_4": "flash-attn-4",
 }
-"""`attn_implementation` -> the module that it takes, and a GPU."""
+"""`attn_implementation` -> the package with its kernel; each takes a GPU."""
+FROM_THE_HUB = "kernels"
+"""The package by which transformers fetches such a kernel from the hub where its own package is missing."""
 
 OPTIMIZERS: Mapping[str, tuple[str, str]] = {
     "adamw_torch_xla": ("torch_xla", "torch_xla"),
@@ -80,9 +84,10 @@ def _model(plan: Plan) -> Iterator[Lack]:
     where = "/model/attn_implementation"
     if not has_accelerator():
         yield Lack(where, f'"{wanted}" needs a GPU, and this machine has none', '"sdpa" runs everywhere')
-    elif not _installed(KERNELS[wanted]):
-        hint = 'pip install flash-attn, or "sdpa"'
-        yield Lack(where, f'"{wanted}" needs the package flash-attn, which is not installed', hint)
+    elif not _has(KERNELS[wanted]) and not _has(FROM_THE_HUB):
+        package = KERNELS[wanted]
+        message = f'"{wanted}" needs the package {package}, or {FROM_THE_HUB}, which fetches it from the hub'
+        yield Lack(where, message, f'pip install {FROM_THE_HUB} (or {package}), or "sdpa"')
 
 
 def _compute(plan: Plan) -> Iterator[Lack]:
@@ -141,6 +146,14 @@ def _stage(stage: Stage) -> Iterator[Lack]:
     if module and not _installed(module):
         message = f'"{name}" needs the package {package}, which is not installed'
         yield Lack(join(where, "optim"), message, f'pip install {package}, or "adamw_torch"')
+
+
+def _has(package: str) -> bool:
+    """Whether a package is installed, by its own name."""
+    try:
+        return bool(version(package))
+    except PackageNotFoundError:
+        return False
 
 
 def _installed(module: str) -> bool:

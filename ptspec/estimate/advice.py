@@ -9,8 +9,13 @@ from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import Stage
 
 OPTIMIZER = "paged_adamw_8bit"
+PRECOMPUTE = "precompute_ref_log_probs"
 SHORTEST = 256
 """Tokens; a `max_length` below this is not proposed."""
+
+
+Tried = Iterator[tuple[Stage, str]]
+Change = Callable[[EffectiveConfig], Tried]
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,23 @@ class Advice:
 
 def advise(settings: EffectiveConfig, need: Callable[[Stage], int], limit: int) -> Advice:
     """Changes to `settings.stage` until `need` of it, in bytes, is at most `limit`, in the order: batch size
-    with accumulation, gradient checkpointing, an adapter (over 4-bit weights), 8-bit optimizer, `max_length`.
-    A change that saves nothing is left out."""
+    with accumulation, gradient checkpointing, 8-bit optimizer, a reference that does not stay. Where these do
+    not suffice: an adapter (over 4-bit weights) before the last two, and `max_length` after them. A change
+    that saves nothing is left out."""
+    first = (_smaller_batch, _checkpointing)
+    same_weights = _changed(settings, need, limit, (*first, _optimizer, _reference))
+    if same_weights.fits:
+        return same_weights
+    return _changed(settings, need, limit, (*first, _adapter, _optimizer, _reference, _shorter))
+
+
+def _changed(
+    settings: EffectiveConfig, need: Callable[[Stage], int], limit: int, changes: tuple[Change, ...]
+) -> Advice:
+    """What these changes, one after the other, come to."""
     stage, begun = settings.stage, need(settings.stage)
     now, words = begun, []
-    for change in (_smaller_batch, _checkpointing, _adapter, _optimizer, _shorter):
+    for change in changes:
         word = None
         for tried, text in change(replace(settings, stage=stage)):
             if now <= limit:
@@ -39,9 +56,6 @@ def advise(settings: EffectiveConfig, need: Callable[[Stage], int], limit: int) 
                 stage, now, word = tried, after, text
         words += [word] if word else []
     return Advice(begun, tuple(words), now, now <= limit)
-
-
-Tried = Iterator[tuple[Stage, str]]
 
 
 def _smaller_batch(settings: EffectiveConfig) -> Tried:
@@ -77,6 +91,13 @@ def _adapter(settings: EffectiveConfig) -> Tried:
 def _optimizer(settings: EffectiveConfig) -> Tried:
     if "8bit" not in str(settings.value("optim")):
         yield _configured(settings.stage, optim=OPTIMIZER), f'"optim": "{OPTIMIZER}"'
+
+
+def _reference(settings: EffectiveConfig) -> Tried:
+    """Of full fine-tuning: the reference is the policy before the first step, and need not stay in memory."""
+    stage = settings.stage
+    if not stage.adapter.use_lora and stage.holds_reference and settings.value(PRECOMPUTE) is not None:
+        yield _configured(stage, **{PRECOMPUTE: True}), f'"{PRECOMPUTE}": true'
 
 
 def _shorter(settings: EffectiveConfig) -> Tried:

@@ -6,7 +6,7 @@ Reads data, the tokenizer's files and safetensors headers; loads no model, impor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
@@ -21,7 +21,7 @@ from ptspec.model.hub import shape_of
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.plan import BASE, Plan, Stage
-from ptspec.recipe.shape import ModelShape
+from ptspec.recipe.shape import ModelShape, parts_of
 from ptspec.recipe.targets import UnknownTargets
 from ptspec.store.reuse import Reuse, reuses
 from ptspec.store.stage_folder import ADAPTER_CONFIG
@@ -45,13 +45,15 @@ class StageForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes, where they were asked about."""
+    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes, where they were asked about; `left_out`:
+    parameters of the checkpoint that are not opened, by the part that they belong to."""
 
     plan: Plan
     gpu: bool
     device_memory: int | None
     parameters: int | None
     stages: tuple[StageForecast, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def forecast(
@@ -73,12 +75,24 @@ def forecast(
         one = _stage(plan, settings, shape, tokenizer, saved, device_memory)
         unknown = (*([why] if why else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
-    return Forecast(plan, gpu, device_memory, shape.parameters if shape else None, tuple(found))
+    parameters = shape.parameters if shape else None
+    return Forecast(plan, gpu, device_memory, parameters, tuple(found), _left_out(shape) if shape else {})
+
+
+def _left_out(shape: ModelShape) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for name, tensor in shape.left_out.items():
+        (part,) = parts_of([name])
+        found[part] = found.get(part, 0) + tensor.elements
+    return found
 
 
 def _shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
     try:
-        return shape_of(plan.model), None
+        shape = shape_of(plan.model)
+        if shape.quantised is None or shape.quantised.is_dequantised:
+            return shape, None
+        return None, f"parameters and memory of weights quantised by {shape.quantised.method} are not counted"
     except NoShape as error:
         return None, f"parameters and memory are not known: {error}"
 

@@ -20,7 +20,7 @@ from ptspec.estimate.optimizer import is_paged, state_bytes
 from ptspec.methods.types import Yields
 from ptspec.recipe import targets
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.headers import BYTES
+from ptspec.recipe.headers import BYTES, Tensor
 from ptspec.recipe.plan import Handover, ModelSpec
 from ptspec.recipe.shape import HEADS, ModelShape
 
@@ -121,17 +121,19 @@ def weight_bytes(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape)
     total = 0.0
     for name, tensor in shape.tensors.items():
         if four_bit and name.removesuffix(".weight") in quantised:
-            total += tensor.elements * _quantised(settings)
+            total += _quantised(settings, tensor)
         else:
             total += tensor.elements * weight_width(settings, model, shape, tensor.dtype)
     return round(total)
 
 
-def _quantised(settings: EffectiveConfig) -> float:
+def _quantised(settings: EffectiveConfig, tensor: Tensor) -> float:
+    """Bytes of a linear layer in 4 bits, or in 8 with a 32-bit scale a row."""
     fields = settings.stage.adapter.quantization
     if fields.get("load_in_8bit"):
-        return 1 + 4 / 4096
-    return QUANTISED if fields.get("bnb_4bit_use_double_quant", True) else SINGLE_QUANTISED
+        return tensor.elements + 4 * tensor.shape[0]
+    each = QUANTISED if fields.get("bnb_4bit_use_double_quant", True) else SINGLE_QUANTISED
+    return tensor.elements * each
 
 
 def weight_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, stored: str) -> int:

@@ -51,7 +51,7 @@ def changes_weights(stage: Stage, incoming: Artifact | None) -> bool:
     """Whether `stage` trains or merges into the very weights that it stands on, and nothing else of it reads
     them as they were (the reference of full fine-tuning does)."""
     if not stage.adapter.use_lora:
-        return not stage.has_reference
+        return not stage.holds_reference
     merges = incoming is not None and incoming.is_adapter and stage.handover is Handover.MERGE
     return merges and not stage.adapter.use_qlora
 
@@ -99,7 +99,7 @@ def _full(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
     policy, reference = base.spawn(own_weights=True), None
     if incoming is not None and incoming.is_adapter:
         policy = attach(policy, incoming.folder, trainable=False).merge_and_unload().requires_grad_(True)
-    if stage.has_reference:
+    if stage.holds_reference:
         reference = base.spawn()
         if incoming is not None and incoming.is_adapter:
             # The model below the PEFT wrapper, its LoRA layers in place: TRL patches the one it is given.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -32,7 +32,7 @@ class ModelShape:
 
     config: Mapping[str, Any]
     tensors: Mapping[str, Tensor]
-    modules: Modules | None = None
+    modules: Modules | None = field(default=None, compare=False)  # follows from config
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
     left_out: Mapping[str, Tensor] = field(default_factory=dict)
     quantised: Quantised | None = None
@@ -154,12 +154,11 @@ class ModelShape:
 
 def read_shape(folder: Path) -> ModelShape:
     """The shape of the model in `folder`. Raises `NoShape` where a file of it is missing or damaged."""
-    config = read_config(folder)
-    return make_shape(config, read_headers(folder))
+    return make_shape(read_config(folder), read_headers(folder))
 
 
 def make_shape(config: Mapping[str, Any], stored: Mapping[str, Tensor]) -> ModelShape:
-    """The shape of the model with the config `config`, whose files hold the tensors `stored`."""
+    """The shape of a model with this config.json and these tensors in its files."""
     quantised = read_quantised(config)
     tensors = dequantised(stored, quantised) if quantised else stored
     opened = open_checkpoint(config, {name: tensor.shape for name, tensor in tensors.items()})
@@ -199,6 +198,18 @@ def _flat(config: Mapping[str, Any], opened: Mapping[str, Any]) -> Mapping[str, 
     text = config.get("text_config")
     kind = opened.get("model_type")
     return {**config, **text, "model_type": kind} if isinstance(text, dict) else config
+
+
+def parts_of(names: Iterable[str]) -> list[str]:
+    """The components that tensors belong to: "model.visual", "model.layers.61", "mtp"."""
+    return list(dict.fromkeys(map(_part, names)))
+
+
+def _part(name: str) -> str:
+    steps = name.split(".")
+    if len(steps) > 3 and steps[2].isdigit():
+        return ".".join(steps[:3])
+    return ".".join(steps[: 2 if steps[0] == "model" else 1])
 
 
 def _is_matrix(name: str, tensor: Tensor) -> bool:

@@ -54,6 +54,7 @@ def as_json(forecast: Forecast) -> str:
         "output": str(plan.output),
         "model": plan.model.path,
         "parameters": forecast.parameters,
+        "parameters_left_out": dict(forecast.left_out),
         "device": "gpu" if forecast.gpu else "cpu",
         "device_memory_bytes": forecast.device_memory,
         "stages": [_stage_json(one) for one in forecast.stages],
@@ -131,6 +132,8 @@ def _below(forecast: Forecast) -> Iterator[str]:
     for one in forecast.stages:
         if one.memory is not None:
             yield f"memory of {one.stage.name}: {_parts(one.memory)}"
+    for part, count in forecast.left_out.items():
+        yield f"left out of the checkpoint: {part}, {count_in_words(count)} parameters"
     yield from _disk(forecast)
     yield from _device(forecast)
     for one in forecast.stages:

@@ -53,7 +53,14 @@ WITHOUT_EFFECT = (
 )
 """Prefixes of config fields that change what is written, not what is learned."""
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "tokenizer.model")
+DECIDING = (
+    *("*.safetensors", "config.json", "generation_config.json", "adapter_config.json", "*.py"),
+    *("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "additional_chat_templates/*.jinja"),
+    *("vocab.json", "vocab.txt", "merges.txt", "added_tokens.json", "special_tokens_map.json", "*.model"),
+    *("tekken.json", "*.tiktoken"),
+)
+"""The files of a model or adapter folder that decide what it computes and generates: weights, configs, the
+model's own code, the tokenizer in each of its forms."""
 
 
 class Hashes:
@@ -147,7 +154,7 @@ def parent_fingerprint(stage: Stage, fingerprints: Mapping[str, str]) -> str:
 
 
 def hash_model(spec: ModelSpec) -> str:
-    """SHA-256 over a model folder's weights, config and tokenizer; of a hub id, over it and its commit."""
+    """SHA-256 over the files of a model folder that decide a result; of a hub id, over it and its commit."""
     if not spec.local:
         return digest([spec.path, hub_commit(spec)])
     return hash_folder(Path(spec.path))
@@ -160,18 +167,17 @@ def hub_commit(spec: ModelSpec) -> str | None:
 
 def hash_folder(folder: Path) -> str:
     """SHA-256 over the files of a model or adapter folder that decide what it computes."""
-    return digest([[file.name, hash_file(file)] for file in _deciding(folder)])
+    return digest([[file.relative_to(folder).as_posix(), hash_file(file)] for file in _deciding(folder)])
 
 
 def _deciding(folder: Path) -> list[Path]:
-    names = [*TOKENIZER_FILES, "config.json", "adapter_config.json"]
-    files = sorted([*folder.glob("*.safetensors"), *(folder / name for name in names)])
-    return [file for file in files if file.is_file()]
+    files = {file for pattern in DECIDING for file in folder.glob(pattern)}
+    return sorted(file for file in files if file.is_file())
 
 
 def _stamps(spec: ModelSpec) -> list[Any]:
     """Name, bytes and time of the last write of each file of a local model."""
-    files = [(file.name, file.stat()) for file in _deciding(Path(spec.path))] if spec.local else []
+    files = [(str(file), file.stat()) for file in _deciding(Path(spec.path))] if spec.local else []
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -27,6 +28,7 @@ from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
 from ptspec.training.checkpoints import last_sound, step_of
 from ptspec.training.config import trainer_arguments
 from ptspec.training.faults import failure
+from ptspec.training.library_patches import taken_off
 from ptspec.training.nonfinite_guard import Finite, Placed
 from ptspec.training.progress import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
@@ -94,7 +96,8 @@ def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     Raises `Interrupted` when `stop_request` ended it early, its progress saved, and `StageError` for whatever
     fails, the steps before that saved where they can be; `OutOfMemory` is one.
     """
-    with tracked(job.watched):
+    patched = taken_off(job.policy.model) if job.stage.config.get("use_liger_kernel") else nullcontext()
+    with tracked(job.watched), patched:
         return _train(job, listener, stop_request)
 
 

@@ -35,9 +35,8 @@ LATENT = {
     "n_group": 1, "topk_group": 1, "first_k_dense_replace": 1,
 }  # fmt: skip
 LINEAR_ATTENTION = {
-    "linear_key_head_dim": 8, "linear_num_key_heads": 2, "linear_value_head_dim": 8,
-    "linear_num_value_heads": 2,
-    "layer_types": ["linear_attention", "full_attention"],
+    "layer_types": ["linear_attention", "full_attention"], "linear_key_head_dim": 8,
+    "linear_num_key_heads": 2, "linear_value_head_dim": 8, "linear_num_value_heads": 2,
 }  # fmt: skip
 SSM = {"mamba_n_heads": 8, "mamba_d_head": 8, "mamba_d_state": 8, "mamba_n_groups": 1}
 VISION = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}

@@ -79,6 +79,7 @@ def link(file: Path) -> None:
         (lambda run: flip(run.parent / "train.jsonl"), "data train"),
         (lambda run: (run.parent / "heldout.jsonl").unlink(), "data heldout"),
         (lambda run: flip(run.parent / "model" / "model.safetensors"), "model "),
+        (lambda run: (run.parent / "model" / "generation_config.json").write_text("{}"), "model "),
         (lambda run: shutil.rmtree(run.parent / "model"), "model "),
     ],
 )

@@ -78,6 +78,36 @@ def test_then_checkpointing_then_4_bit():
     assert found.changes[-1] == '"use_qlora": true'
 
 
+def of_full(method: str, limit: float, **config):
+    stage = Stage("s", methods.get(method), "base", None, "train", AdapterSpec(False), config=config)
+
+    def need(changed: Stage) -> int:
+        setup = "qlora" if changed.adapter.use_qlora else "lora" if changed.adapter.use_lora else "full"
+        options = {name: value for name, value in changed.config.items() if name != "max_length"}
+        rows = options.pop("per_device_train_batch_size", 8)
+        return needed(setup, method, rows=rows, dtype="bfloat16", **options).total
+
+    return advise(EffectiveConfig(stage, ComputeSpec(), gpu=True), need, int(limit * 1e9))
+
+
+def test_full_fine_tuning_takes_an_8_bit_optimizer_before_it_is_given_up():
+    found = of_full("sft", 56, per_device_train_batch_size=1)
+    assert (found.fits, found.changes) == (True, ('"optim": "paged_adamw_8bit"',))
+    found = of_full("sft", 24, per_device_train_batch_size=1)
+    assert found.fits
+    assert '"use_lora": true' in found.changes
+    assert not any("optim" in change for change in found.changes)
+
+
+def test_a_reference_that_is_computed_beforehand_does_not_stay():
+    kept = needed("full", "dpo", rows=1, dtype="bfloat16").total
+    taken = needed("full", "dpo", rows=1, dtype="bfloat16", precompute_ref_log_probs=True).total
+    assert kept - taken == 2 * shape().parameters
+    found = of_full("dpo", 56, per_device_train_batch_size=1)
+    assert found.fits
+    assert found.changes == ('"optim": "paged_adamw_8bit"', '"precompute_ref_log_probs": true')
+
+
 def test_what_cannot_fit_says_so():
     found = advice(4)
     assert not found.fits

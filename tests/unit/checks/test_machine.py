@@ -65,3 +65,15 @@ def test_nothing_is_lacking_for_the_shipped_recipes(monkeypatch):
     monkeypatch.chdir(ROOT)
     for file in sorted(Path("recipes").glob("*.json")):
         assert not preflight(file, starts=True).diagnostics
+
+
+@pytest.mark.parametrize("wanted", ["flash_attention_2", "flash_attention_3", "flash_attention_4"])
+def test_a_kernel_needs_a_gpu_and_its_package_or_the_hubs(recipe, monkeypatch, wanted):
+    model = {"path": str(ROOT / "data/base_model"), "attn_implementation": wanted}
+    (told,) = preflight(recipe(model=model)).diagnostics
+    assert told.message == f'"{wanted}" needs a GPU, and this machine has none'
+    monkeypatch.setattr("ptspec.checks.machine.has_accelerator", lambda: True)
+    (told,) = preflight(recipe(model=model)).diagnostics
+    assert "kernels, which fetches it from the hub" in told.message
+    monkeypatch.setattr("ptspec.checks.machine.FROM_THE_HUB", "torch")
+    assert preflight(recipe(model=model)).diagnostics == ()

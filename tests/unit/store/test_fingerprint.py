@@ -17,7 +17,7 @@ from ptspec.recipe.plan import (
     Stage,
     TrackingSpec,
 )
-from ptspec.store.fingerprint import Hashes, changes, digest, ingredients
+from ptspec.store.fingerprint import Hashes, changes, digest, hash_folder, ingredients
 
 
 @pytest.fixture
@@ -104,3 +104,33 @@ def test_the_template_of_a_judge_counts_by_its_contents(plan, tmp_path):
     assert digest(covered(judged)) == before
     template.write_text("Which is better? {prompt} {a} {b}")
     assert digest(covered(judged)) != before
+
+
+FILES = [
+    *("generation_config.json", "modeling_own.py", "vocab.json", "merges.txt", "added_tokens.json"),
+    *(
+        "special_tokens_map.json",
+        "spiece.model",
+        "chat_template.jinja",
+        "additional_chat_templates/tool.jinja",
+    ),
+]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_file_that_decides_a_result_is_hashed(plan, name):
+    file = Path(plan.model.path) / name
+    file.parent.mkdir(exist_ok=True)
+    without = hash_folder(Path(plan.model.path))
+    file.write_text("a")
+    first, covered_first = hash_folder(Path(plan.model.path)), digest(covered(plan))
+    file.write_text("b")
+    assert len({without, first, hash_folder(Path(plan.model.path))}) == 3
+    assert digest(covered(plan)) != covered_first
+
+
+@pytest.mark.parametrize("name", ["README.md", "preprocessor.txt", "pytorch_model.bin.index.json"])
+def test_a_file_that_decides_nothing_is_not(plan, name):
+    before = digest(covered(plan))
+    (Path(plan.model.path) / name).write_text("a")
+    assert digest(covered(plan)) == before
