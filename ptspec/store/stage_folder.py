@@ -23,6 +23,7 @@ MODEL_CONFIG = "config.json"
 AGGREGATES = "evaluation_stats.json"
 """The file of an evaluation that is written last: where it stands, the evaluation is whole."""
 METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
 FORMAT = 1
 
 
