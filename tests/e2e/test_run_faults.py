@@ -282,11 +282,10 @@ def server():
     running.close()
 
 
-def judged(server):
+def judged(server, **waiting):
     def change(recipe):
-        recipe["judges"] = {
-            "fair": {"endpoint": server.address, "model": "tiny", "timeout": 0.5, "retries": 1}
-        }
+        options = {"timeout": 0.5, "retries": 1, **waiting}
+        recipe["judges"] = {"fair": {"endpoint": server.address, "model": "tiny", **options}}
         online(recipe, method="nash_md", judge="fair")
 
     return change
@@ -319,6 +318,19 @@ def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch, moo
     assert "online is saved up to step 3; the same command goes on from there" in ran.told
     assert "/judges/fair/endpoint" in ran.told
     assert run_here(recipe, output).weights == well_judged
+
+
+def test_a_longer_timeout_goes_on_where_a_slow_judge_stopped(well_judged, server, tmp_path):
+    recipe, output = write_recipe(tmp_path, judged(server)), tmp_path / "out"
+    ran = run_here(recipe, output, at_step(3, lambda: setattr(server, "mood", "slow")))
+    assert "did not answer in time" in ran.told
+    again = run_here(
+        write_recipe(tmp_path, judged(server, timeout=30, retries=7, max_concurrency=16)), output
+    )
+    server.mood = None
+    (started,) = [event for event in again.events if isinstance(event, StageStarted)]
+    assert started.resumed_from_step == 3
+    assert again.weights == well_judged
 
 
 def test_data_that_changes_under_the_run(tmp_path):
