@@ -7,7 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
-from ptspec.store.files import hash_file, read_json, write_json
+from ptspec.store.files import hash_file, open_to_umask, read_json, write_json
 
 SEAL = "sealed.json"
 PREFIX = "checkpoint-"
@@ -23,6 +23,7 @@ def publish_checkpoint(written: Path, checkpoints: Path) -> None:
     if final.exists():
         shutil.rmtree(written)
         return
+    open_to_umask(written)
     write_json(written / SEAL, _hashes(written))
     written.rename(final)
 

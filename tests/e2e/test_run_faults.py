@@ -399,3 +399,25 @@ def test_a_writer_that_died_is_told_of(tmp_path):
     (told,) = [event.text for event in ran.events if isinstance(event, Warned)]
     assert f"process {died.pid} on " in told and "was cut off" in told
     assert ran.error is None
+
+
+def test_a_file_system_without_locks_and_flushes(undisturbed, tmp_path):
+    """The kernel's own answers, for the whole run: it goes on, says so once, and is one writer all the same."""
+    recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
+    command = [sys.executable, str(ROOT / "tests" / "without_locks.py"), "ptspec.cli", "run", str(recipe)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*command, "--output", str(output)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        umask=0o022,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("has no locks") == done.stderr.count("cannot flush folders") == 1
+    weights = output / "sft" / WEIGHTS
+    assert weights.read_bytes() == undisturbed["sft"]
+    assert weights.stat().st_mode & 0o777 == 0o644
+    assert not (output / ".lock.soft").exists()
