@@ -47,7 +47,10 @@ CUT = (
 """Config fields that say how rows are cut into passes; covered is what comes of it: `_rows_at_once`."""
 
 WITHOUT_KL = "apo_zero_unpaired"
-"""KTO's loss that needs no estimate of the KL."""
+"""KTO's loss that takes no completions of other rows for an estimate of the KL."""
+
+RANKED = {"aot", "aot_unpaired"}
+"""DPO's losses that rank the rows of a pass."""
 
 
 def covered_config(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, Any]:
@@ -61,8 +64,8 @@ def covered_config(method: Method, config: Mapping[str, Any], processes: int) ->
 def _rows_at_once(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, int]:
     """The rows of an optimizer step and of a generation, over all passes and processes.
 
-    How many a pass has counts where a pass decides which rows are learned: the last one of an epoch is
-    dropped, or KTO takes the completions of its KL estimate from the other rows of the pass.
+    How many a pass has counts where a pass decides what is learned from its rows: the last one of an epoch is
+    dropped, or the loss of a row needs the others.
     """
     rows = _number(config, "per_device_train_batch_size") * processes
     passes = _number(config, "gradient_accumulation_steps")
@@ -70,10 +73,17 @@ def _rows_at_once(method: Method, config: Mapping[str, Any], processes: int) -> 
     if method.online:
         generated = rows * (_number(config, "steps_per_generation", 0) or passes)
         counted["rows of a generation"] = _number(config, "generation_batch_size", 0) or generated
-    estimates_kl = method.name == "kto" and config.get("loss_type") != WITHOUT_KL
-    if config.get("dataloader_drop_last") or estimates_kl:
+    if config.get("dataloader_drop_last") or _needs_other_rows(method, config.get("loss_type")):
         counted["rows of a pass"] = rows
     return counted
+
+
+def _needs_other_rows(method: Method, loss: Any) -> bool:
+    """Whether the loss of a row depends on the others of its pass."""
+    losses = set(loss) if isinstance(loss, list | tuple) else {loss}
+    return (method.name == "kto" and losses != {WITHOUT_KL}) or (
+        method.name == "dpo" and bool(losses & RANKED)
+    )
 
 
 def _number(config: Mapping[str, Any], name: str, otherwise: int = 1) -> int:

@@ -152,8 +152,18 @@ def test_the_host_s_memory_runs_out(tmp_path):
     assert '"per_device_train_batch_size": 32, "gradient_accumulation_steps": 2: it then needs' in ran.told
     assert "pt plan says that sft needs" in ran.told and "activations" in ran.told
     assert "sft is saved up to step 2" in ran.told
+    shutil.copytree(output, tmp_path / "advised")
     again = run_here(recipe, output)
     assert again.weights == run_here(recipe, tmp_path / "whole").weights
+
+    def advised(recipe):
+        wide(recipe)
+        changes = {"per_device_train_batch_size": 32, "gradient_accumulation_steps": 2}
+        recipe["stages"][0]["config"] |= {**changes, "gradient_checkpointing": True}
+
+    smaller = run_here(write_recipe(tmp_path, advised), tmp_path / "advised")
+    (started,) = [event for event in smaller.events if isinstance(event, StageStarted)]
+    assert started.resumed_from_step == 2 and smaller.error is None
 
 
 def test_auto_find_batch_size_keeps_the_effective_batch(tmp_path):
@@ -402,7 +412,7 @@ def test_a_writer_that_died_is_told_of(tmp_path):
 
 
 def test_a_file_system_without_locks_and_flushes(undisturbed, tmp_path):
-    """The kernel's own answers, for the whole run: it goes on, says so once, and is one writer all the same."""
+    """The kernel's own answers, for the whole run: it goes on, and says so once."""
     recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
     command = [sys.executable, str(ROOT / "tests" / "without_locks.py"), "ptspec.cli", "run", str(recipe)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
