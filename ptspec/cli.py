@@ -21,8 +21,8 @@ import typer
 
 from ptspec import __version__
 from ptspec.commands import about, chat, evaluate, recipes, results, rows
-from ptspec.commands.options import say, tell
-from ptspec.diagnostics import Diagnostic, Exit, Location, PtError
+from ptspec.commands.options import say, tell, tell_interrupted
+from ptspec.diagnostics import Diagnostic, Exit, Interrupted, Location, PtError
 
 COMMANDS = (
     recipes.validate,
@@ -51,12 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _run(arguments: Sequence[str] | None) -> int:
+    given = sys.argv[1:] if arguments is None else arguments
+    typed = shlex.join(["pt", *given])
     try:
-        given = sys.argv[1:] if arguments is None else arguments
-        typed = shlex.join(["pt", *given])
         command = typer.main.get_command(_app(given))
         code = command.main(arguments, prog_name="pt", standalone_mode=False, obj=typed)
         return code if isinstance(code, int) else Exit.DONE
+    except Interrupted as error:
+        tell_interrupted(error.diagnostics, typed)
+        return error.exit
     except PtError as error:
         tell(error.diagnostics)
         return error.exit

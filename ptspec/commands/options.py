@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -49,7 +50,7 @@ class WeightType(str, Enum):
 
 def say(text: str) -> None:
     """Text for people, on stderr: names of files and words of libraries among it."""
-    print(clean(blotted(text), keep_lines=True), file=sys.stderr)
+    _to_stderr(clean(blotted(text), keep_lines=True) + "\n")
 
 
 def show(text: str) -> None:
@@ -58,7 +59,22 @@ def show(text: str) -> None:
 
 
 def tell(diagnostics: Sequence[Diagnostic]) -> None:
-    print(render(diagnostics, Format.TEXT, wants_colour(sys.stderr)), end="", file=sys.stderr)
+    _to_stderr(render(diagnostics, Format.TEXT, wants_colour(sys.stderr)))
+
+
+def tell_interrupted(diagnostics: Sequence[Diagnostic], command: str) -> None:
+    """Says that a run was interrupted, which is no error, and the command that goes on."""
+    for diagnostic in diagnostics:
+        say(f"interrupted: {diagnostic.message}")
+    say(f"     {command}")
+
+
+def _to_stderr(text: str) -> None:
+    """Writes where a person may be looking; a terminal that hung up takes nothing more, and ends nothing."""
+    try:
+        print(text, end="", file=sys.stderr, flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def tell_unlooked(unlooked: Sequence[Unlooked]) -> None:

@@ -26,7 +26,7 @@ from ptspec.model.probes import Probes
 from ptspec.model.stop_tokens import stop_at_answer_end
 from ptspec.recipe.headers import NoShape, read_header
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.store.files import read_json, write_json
+from ptspec.store.files import UMASK, read_json, write_json
 from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, Artifact, publish
 
 ADAPTER_FILES = (
@@ -175,7 +175,7 @@ def _appearing(folder: Path) -> Iterator[Path]:
         raise InputError(_not_writable(folder, error)) from None
     try:
         yield made
-        made.chmod(0o755)
+        made.chmod(0o777 & ~UMASK)
         publish(made, folder)
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)

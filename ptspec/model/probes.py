@@ -60,7 +60,9 @@ def _encoded(tokenizer: Any, row: Mapping[str, Any]) -> list[int]:
         return list(row["input_ids"])
     parts = [row[name] for name in ("prompt", "completion", "chosen", "messages", "text") if row.get(name)]
     if parts and isinstance(parts[0], list):
-        turns, context = [turn for part in parts[:2] for turn in part], context_of(row)
+        # Of prompts that were made turns, the other columns may be plain strings still.
+        turns = [turn for part in parts[:2] if isinstance(part, list) for turn in part]
+        context = context_of(row)
         variables = context.template_kwargs
         return list(
             tokenizer.apply_chat_template(

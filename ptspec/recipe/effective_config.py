@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from ptspec.recipe.plan import ComputeSpec, Stage
@@ -36,7 +37,7 @@ class EffectiveConfig:
             return self.compute.precision == name
         if name == "save_total_limit":
             return KEPT_CHECKPOINTS
-        default = _fields(self.stage.method.name).get(name, {}).get("default")
+        default = trl_defaults(self.stage.method.name).get(name)
         device = {} if self.gpu else CPU
         return {**device, **self.stage.method.defaults}.get(name, default)
 
@@ -52,6 +53,9 @@ class EffectiveConfig:
         return bool(given) or bool(self.value("fp16")) or on_by_itself
 
 
-def _fields(method: str) -> Mapping[str, Mapping[str, Any]]:
-    found: Mapping[str, Mapping[str, Any]] = schema(f"trl/{method}.schema.json")["properties"]
-    return found
+@cache
+def trl_defaults(method: str) -> Mapping[str, Any]:
+    """TRL's own default of each config field of `method` that has one."""
+    fields: Mapping[str, Any] = schema(f"trl/{method}.schema.json")["properties"]
+    described = {name: field for name, field in fields.items() if isinstance(field, Mapping)}
+    return {name: field["default"] for name, field in described.items() if "default" in field}

@@ -90,7 +90,7 @@ def reference_in_words(stage: Stage) -> str:
 def note_of(one: StageForecast) -> str:
     """Whether the stage is reused, and if not, why it is trained."""
     words = {
-        ReuseState.NEW: "",
+        ReuseState.NEW: one.reuse.reason,
         ReuseState.REUSED: "= reused (unchanged)",
         ReuseState.AGAIN: one.reuse.reason,
         ReuseState.GOES_ON: f"goes on from {one.reuse.reason}",

@@ -18,7 +18,7 @@ from ptspec.rewards.builtin import BUILTIN
 
 def main() -> None:
     # An interrupt or a request to stop goes to the whole group; the process that asks decides what it means.
-    for request in (signal.SIGINT, signal.SIGTERM):
+    for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(request, signal.SIG_IGN)
     task = json.loads(sys.stdin.readline())
     score = BUILTIN[task["reward"]].make(task["options"])

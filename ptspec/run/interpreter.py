@@ -6,7 +6,6 @@ of that folder → the folder gets its name. Nothing else passes from one stage 
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,12 +35,22 @@ from ptspec.run.disk_space import check_disk
 from ptspec.run.evaluate_stage import StageEvaluator
 from ptspec.run.options import LOG, Options
 from ptspec.run.train_stage import StageTrainer, reference_of
-from ptspec.store.files import read_json, sweep, write_json
-from ptspec.store.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
+from ptspec.store.files import read_json, write_json
+from ptspec.store.fingerprint import Hashes, digest, ingredients, parent_fingerprint
+from ptspec.store.half_made import (
+    MARK,
+    is_made_for,
+    is_trained,
+    kept_aside,
+    make_partial,
+    read_mark,
+    set_aside,
+)
 from ptspec.store.manifest import now, write_manifest
 from ptspec.store.output_hashes import CHANGED, OutputHashes
-from ptspec.store.reuse import MARK, is_made_for, is_trained, renamed_from
+from ptspec.store.reuse import left_behind, renamed_from, what_changed
 from ptspec.store.stage_folder import (
+    CHECKPOINTS,
     FORMAT,
     RECORD,
     finished_record,
@@ -52,7 +61,7 @@ from ptspec.store.stage_folder import (
     strip_pickles,
 )
 from ptspec.training.stop_request import StopRequest
-from ptspec.training.train import CHECKPOINTS, Trained
+from ptspec.training.train import Trained
 
 
 @dataclass(frozen=True)
@@ -104,6 +113,9 @@ class Run:
                 raise Interrupted(_not_begun(stage, self.stop_request.reason))
             self._stage(stage)
             self._write_manifest()
+        if left := left_behind(self.plan):
+            names_left = ", ".join(shown(folder) for folder in left)
+            self.listener(Warned(f"stages that the recipe no longer has are left as they are: {names_left}"))
         names = tuple(stage.name for stage in stages)
         self.listener(RunFinished(str(self.plan.output), time.monotonic() - begun, names))
         return Outcomes(self.stage_evaluator.measurements, tuple(self.checks))
@@ -163,8 +175,7 @@ class Run:
 
     def _train(self, stage: Stage, covered: dict[str, Any], fingerprint: str, reason: str | None) -> None:
         """Makes the stage's folder, going on where a run before stopped: in training, or after it."""
-        partial, final = partial_folder(self.plan.output, stage.name), self.plan.output / stage.name
-        _clear_unless(partial, fingerprint)
+        partial, final = self._partial(stage, covered, fingerprint), self.plan.output / stage.name
         if is_trained(partial, fingerprint):
             record = read_json(partial / RECORD)
             self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
@@ -178,6 +189,20 @@ class Run:
         (partial / MARK).unlink(missing_ok=True)
         publish(partial, final)
         self.listener(StageFinished(stage.name, str(final)))
+
+    def _partial(self, stage: Stage, covered: dict[str, Any], fingerprint: str) -> Path:
+        """The folder to make the stage in, with what was made of this very stage before; what was made with
+        other settings is set aside."""
+        output, partial = self.plan.output, partial_folder(self.plan.output, stage.name)
+        if not is_made_for(partial, fingerprint):
+            why = ", ".join(what_changed(read_mark(partial), stage.parent, covered))
+            if (aside := set_aside(output, stage.name)) is not None:
+                text = f"what was half made is set aside in {shown(aside)}"
+                self.listener(Warned(f"{text}: {why or 'it does not say of which settings'}", stage.name))
+            if (kept := kept_aside(output, stage.name, fingerprint)) is not None:
+                kept.rename(partial)
+                self.listener(Warned(f"goes on with what was set aside in {shown(kept)}", stage.name))
+        return make_partial(output, stage.name, fingerprint, covered)
 
     def _record(
         self,
@@ -272,9 +297,7 @@ class Run:
 def _why_again(stage: Stage, record: dict[str, Any] | None, covered: dict[str, Any]) -> str | None:
     if record is None:
         return None
-    words = changes(record.get("ingredients", {}), covered)
-    words = [f"{stage.parent} changed" if word == "parent changed" else word for word in words]
-    return ", ".join(words) or "asked for with --fresh"
+    return ", ".join(what_changed(record, stage.parent, covered)) or "asked for with --fresh"
 
 
 def _not_begun(stage: Stage, reason: str) -> Diagnostic:
@@ -284,13 +307,3 @@ def _not_begun(stage: Stage, reason: str) -> Diagnostic:
 
 def _handover(stage: Stage) -> str | None:
     return stage.handover.value if stage.handover else None
-
-
-def _clear_unless(partial: Path, fingerprint: str) -> None:
-    """Keeps a half-made stage to go on from only if it was for this very stage."""
-    if not is_made_for(partial, fingerprint):
-        shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True, exist_ok=True)
-    sweep(partial)
-    if not (partial / RECORD).exists():
-        (partial / MARK).write_text(fingerprint)

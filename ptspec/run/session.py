@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptspec.checks.code_permission import located
@@ -18,8 +19,8 @@ from ptspec.recipe.plan import Plan
 from ptspec.run.options import LOG, Options
 from ptspec.run.output_folder import make_output_folder
 from ptspec.store.event_log import EventLog
-from ptspec.store.files import sweep
-from ptspec.store.lock import lock
+from ptspec.store.files import flush_folder, sweep
+from ptspec.store.lock import SOFT_LOCK, Lock, lock
 from ptspec.training.faults import diagnosed
 from ptspec.training.stop_request import StopRequest
 
@@ -40,7 +41,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     with stop_request.listening(), _told(plan):
         make_output_folder(plan)
         with (
-            lock(plan.output) as died,
+            lock(plan.output) as held,
             into_log(plan.output / LOG),
             EventLog(plan.output) as events,
             _logged(),
@@ -52,13 +53,29 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
 
             for folder in (plan.output, *(path for path in plan.output.iterdir() if path.is_dir())):
                 sweep(folder)
-            if died is not None:
-                both(Warned(f"the run before ({died.words}) was cut off; this one goes on from there"))
+            if held.died is not None:
+                both(Warned(f"the run before ({held.died.words}) was cut off; this one goes on from there"))
+            for text in _missing(plan.output, held):
+                both(Warned(text))
             listener(Preparing("loading torch, transformers, trl, peft"))
             # Imported here, since these libraries have things to say when they are imported.
             from ptspec.run.interpreter import Run
 
             return Run(plan, both, options, stop_request).go()
+
+
+def _missing(output: Path, held: Lock) -> Iterator[str]:
+    """What the file system of `output` cannot do."""
+    if held.is_soft:
+        yield (
+            f"the file system of {shown(output)} has no locks: {SOFT_LOCK} keeps a second run out; "
+            "after a crash on another host it has to be removed by hand"
+        )
+    if not flush_folder(output):
+        yield (
+            f"the file system of {shown(output)} cannot flush folders: what was finished last may be lost if "
+            "the machine loses power"
+        )
 
 
 @contextmanager
@@ -84,7 +101,7 @@ def _told(plan: Plan) -> Iterator[None]:
         error.diagnostics = tuple(located(diagnostic, plan) for diagnostic in error.diagnostics)
         raise
     except KeyboardInterrupt:
-        message = "interrupted; the same command goes on from the last finished stage or checkpoint"
+        message = "stopped at once; the same command goes on from the last finished stage or checkpoint"
         raise Interrupted(Diagnostic("interrupted", message, Location(str(plan.recipe)))) from None
     except Exception as error:
         log = plan.output / LOG

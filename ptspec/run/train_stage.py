@@ -25,7 +25,7 @@ from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
 from ptspec.run.options import Options
 from ptspec.store.fingerprint import Hashes
-from ptspec.store.stage_folder import Artifact, open_artifact
+from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
 from ptspec.training.batch_halving import halvings, write_halvings
 from ptspec.training.config import can_be_halved
 from ptspec.training.faults import OutOfMemory
@@ -33,7 +33,7 @@ from ptspec.training.row_templates import encoder, refusal
 from ptspec.training.start_checks import check_saved
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched
-from ptspec.training.train import CHECKPOINTS, Job, Signals, Trained, train
+from ptspec.training.train import Job, Signals, Trained, train
 
 if TYPE_CHECKING:
     from datasets import Dataset

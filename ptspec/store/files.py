@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,6 +19,19 @@ from ptspec.diagnostics import Diagnostic, InputError, Location
 _BESIDE = re.compile(r"\..+\.(json|jsonl|html|png|parquet)\.[a-z0-9_]{8}")
 """Names of the files beside, which `whole_file` renames."""
 
+NO_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
+"""What a file system says that cannot flush (of folders: many under FUSE)."""
+
+
+def _umask() -> int:
+    """The umask; it can be read only by setting it for a moment."""
+    before = os.umask(0o077)
+    os.umask(before)
+    return before
+
+
+UMASK = _umask()
+
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
@@ -26,12 +41,42 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
-        Path(beside).chmod(0o644)
+            flush_to_disk(file.fileno())
+        open_to_umask(Path(beside))
         Path(beside).replace(path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
+
+
+def flush_to_disk(handle: int) -> bool:
+    """Writes an open file or folder through to the disk; False where the file system has no such thing."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in NO_FLUSH:
+            raise
+        return False
+    return True
+
+
+def flush_folder(folder: Path) -> bool:
+    """Writes the names in `folder` through to the disk; False where the file system has no such thing."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        return flush_to_disk(handle)
+    finally:
+        os.close(handle)
+
+
+def open_to_umask(path: Path) -> None:
+    """Gives a file, or every file below a folder, the permissions that the umask grants: libraries that write
+    through a temporary file leave it to its owner alone."""
+    for file in path.rglob("*") if path.is_dir() else (path,):
+        if file.is_file() and not file.is_symlink():
+            # Where permissions are fixed by the mount, they are not ours to give.
+            with contextlib.suppress(PermissionError):
+                file.chmod(stat.S_IMODE(file.stat().st_mode) | (0o666 & ~UMASK))
 
 
 def hash_file(path: Path) -> str:

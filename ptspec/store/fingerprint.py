@@ -29,29 +29,18 @@ from ptspec.recipe.plan import (
     RewardSpec,
     Stage,
 )
+from ptspec.store.covered_config import covered_config
 from ptspec.store.files import hash_file
 
 VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
-FORMAT = 2
+FORMAT = 3
 """Raised when a change of ours alters what a stage of the same recipe learns."""
 
 EVALUATION = 4
 """Raised when a change of ours alters what an evaluation measures: it is then measured again."""
 
-WITHOUT_EFFECT = (
-    "logging_",
-    "log_",
-    "save_",
-    "report_to",
-    "dataloader_num_workers",
-    "dataloader_pin_memory",
-    "dataloader_prefetch_factor",
-    "dataloader_persistent_workers",
-    "dataset_num_proc",
-    "skip_memory_metrics",
-    "include_num_input_tokens_seen",
-)
-"""Prefixes of config fields that change what is written, not what is learned."""
+WAITING = ("timeout", "retries", "max_concurrency")
+"""Options of an endpoint that change how it is asked, not what."""
 
 DECIDING = (
     *("*.safetensors", "config.json", "generation_config.json", "adapter_config.json", "*.py"),
@@ -215,7 +204,7 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
             dict(stage.adapter.lora),
             dict(stage.adapter.quantization),
         ],
-        "config": effective_config(stage),
+        "config": covered_config(stage.method, stage.config, plan.compute.processes * plan.compute.nodes),
         "signals": _signals(plan, stage, hashes),
         "seed": plan.seed,
         "precision": plan.compute.precision,
@@ -233,20 +222,16 @@ def _signals(plan: Plan, stage: Stage, hashes: Hashes) -> list[Any]:
 
 def _signal(spec: RewardSpec | JudgeSpec, hashes: Hashes) -> Any:
     described = {name: value for name, value in asdict(spec).items() if name not in ("name", "at")}
+    if isinstance(spec, JudgeSpec) and spec.endpoint is not None:
+        described["options"] = {name: value for name, value in spec.options.items() if name not in WAITING}
     file, _, function = (spec.function or "").rpartition(":")
     if file:
         described["function"] = [function, hashes.file(file)]
     if isinstance(template := spec.options.get("template"), str):
-        described["options"] = {**spec.options, "template": hashes.file(template)}
+        described["options"] = {**described["options"], "template": hashes.file(template)}
     if isinstance(spec, RewardSpec) and spec.model is not None:
         described["model"] = hashes.reward_model(spec.model)
     return described
-
-
-def effective_config(stage: Stage) -> Mapping[str, Any]:
-    """The recipe's config for the stage without what changes nothing in the result."""
-    merged = {**stage.method.defaults, **stage.config}
-    return {name: value for name, value in merged.items() if not name.startswith(WITHOUT_EFFECT)}
 
 
 def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> str:

@@ -1,25 +1,34 @@
 """One writer a run folder. The kernel holds the lock for one process: a dead holder's is gone with it.
 
 A record lock, not flock: forked children do not inherit it (data loader workers may outlive a killed run by
-seconds), and network file systems have it too.
+seconds), and network file systems have it too, most of them: where there is none, a file stands for it.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
+import shlex
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO
 
+from filelock import SoftFileLock, Timeout
+
 from ptspec.diagnostics import Diagnostic, InputError, Location
 
 LOCK = ".lock"
+SOFT_LOCK = ".lock.soft"
+"""Where the file system has no locks: the file that stands for one."""
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
+"""What file systems without locks answer (Lustre without -o flock, NFS without lockd, much of FUSE)."""
 
 
 @dataclass(frozen=True)
@@ -35,27 +44,61 @@ class Holder:
         return f"process {self.pid} on {self.host}, since {self.since[:19].replace('T', ' ')} UTC"
 
 
-@contextmanager
-def lock(output: Path) -> Iterator[Holder | None]:
-    """Holds `output` for this process; yields who held it before and died, if somebody did.
+@dataclass(frozen=True)
+class Lock:
+    """A folder that this process holds. `died`: who held it before and did not give it back; `is_soft`: the
+    file system has no locks, and a file stands for one."""
 
-    Raises `InputError` naming the holder where another process has it.
-    """
+    died: Holder | None
+    is_soft: bool
+
+
+@contextmanager
+def lock(output: Path) -> Iterator[Lock]:
+    """Holds `output` for this process. Raises `InputError` naming the holder where another process has it."""
     path = output / LOCK
-    with path.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):
-            raise InputError(_held(output, path)) from None
+    with path.open("a+", encoding="utf-8") as file, ExitStack() as held:
+        is_soft = not _locked(file, output, path)
+        if is_soft:
+            held.enter_context(_soft_lock(output, path))
         file.seek(0)  # Reading it through another handle would give the lock up when that is closed.
         died = _read(file.read())
         holder = Holder(socket.gethostname(), os.getpid(), datetime.now(timezone.utc).isoformat())
         _write(file, json.dumps(asdict(holder)))
         try:
-            yield died
+            yield Lock(died, is_soft)
         finally:
             with suppress(OSError):
                 _write(file, "")
+
+
+def _locked(file: IO[str], output: Path, path: Path) -> bool:
+    """Locks `file`; False where the file system has no locks."""
+    try:
+        fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise InputError(_held(output, path)) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+        return False
+    return True
+
+
+@contextmanager
+def _soft_lock(output: Path, path: Path) -> Iterator[None]:
+    """Holds `output` by a file that stands while this process runs; that of a dead process on this host is
+    taken over."""
+    soft = SoftFileLock(str(output / SOFT_LOCK), timeout=0)
+    try:
+        soft.acquire()
+    except Timeout:
+        hint = f"if that process is gone: rm {shlex.quote(str(output / SOFT_LOCK))}"
+        raise InputError(replace(_held(output, path), hint=hint)) from None
+    try:
+        yield
+    finally:
+        soft.release()
 
 
 def _write(file: IO[str], text: str) -> None:

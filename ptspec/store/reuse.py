@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -12,11 +12,17 @@ from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.store.files import read_json
 from ptspec.store.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
+from ptspec.store.half_made import (
+    holds_work,
+    is_made_for,
+    is_set_aside,
+    is_trained,
+    kept_aside,
+    last_step,
+    read_mark,
+)
 from ptspec.store.output_hashes import CHANGED, is_as_saved, kept_folders
 from ptspec.store.stage_folder import ADAPTER_CONFIG, RECORD, finished_record, partial_folder
-
-MARK = ".fingerprint"
-"""In a half-made stage: the fingerprint of the stage that it is for."""
 
 
 class ReuseState(Enum):
@@ -65,7 +71,7 @@ def _reuse(
         before = None if fresh else renamed_from(plan, fingerprint)
         if before is not None and not again:
             return Reuse(ReuseState.REUSED, f"finished as {before}", fingerprint)
-        return _half_made(plan, stage, fingerprint)
+        return _half_made(plan, stage, covered, fingerprint)
     if fresh:
         return Reuse(ReuseState.AGAIN, "asked for with --fresh", fingerprint)
     if record.get("fingerprint") == fingerprint and not is_as_saved(
@@ -95,14 +101,27 @@ def _is_trained(reuse: Reuse | None) -> bool:
 def renamed_from(plan: Plan, fingerprint: str) -> str | None:
     """The finished stage in the plan's folder that has this fingerprint and a name which the plan no longer
     knows; None where there is none, or where other adapters stand on its weights under that name."""
-    known = {BASE, *(stage.name for stage in plan.stages)}
-    for folder in sorted(path.parent for path in plan.output.glob(f"*/{RECORD}")):
-        if folder.name in known or folder.name.startswith(".") or folder.is_symlink():
-            continue
+    for folder in _no_longer_known(plan):
         record = finished_record(plan.output, folder.name) or {}
         if record.get("fingerprint") == fingerprint and not _is_stood_on(folder):
             return folder.name
     return None
+
+
+def left_behind(plan: Plan) -> list[Path]:
+    """Folders of stages, finished or half made, that lie in the plan's folder and are none of the plan's."""
+    ours = {partial_folder(plan.output, stage.name) for stage in plan.stages}
+    halves = sorted(set(plan.output.glob(".*.partial")) - ours)
+    return [*_no_longer_known(plan), *(folder for folder in halves if holds_work(folder))]
+
+
+def _no_longer_known(plan: Plan) -> Iterator[Path]:
+    """Folders of finished stages whose name the plan does not have."""
+    known = {BASE, *(stage.name for stage in plan.stages)}
+    for folder in sorted(path.parent for path in plan.output.glob(f"*/{RECORD}")):
+        is_stage = not folder.name.startswith(".") and not folder.is_symlink() and not is_set_aside(folder)
+        if is_stage and folder.name not in known:
+            yield folder
 
 
 def _is_stood_on(folder: Path) -> bool:
@@ -116,28 +135,23 @@ def _is_stood_on(folder: Path) -> bool:
     return False
 
 
-def is_made_for(partial: Path, fingerprint: str) -> bool:
-    """Whether a half-made stage in `partial` is the one with this fingerprint, and may be gone on with."""
-    try:
-        return (partial / MARK).read_text("utf-8") == fingerprint or is_trained(partial, fingerprint)
-    except (OSError, ValueError):
-        return is_trained(partial, fingerprint)
-
-
-def is_trained(partial: Path, fingerprint: str) -> bool:
-    """Whether that stage lacks nothing but its evaluation and its name."""
-    try:
-        return read_json(partial / RECORD).get("fingerprint") == fingerprint
-    except InputError:
-        return False
-
-
-def _half_made(plan: Plan, stage: Stage, fingerprint: str) -> Reuse:
+def _half_made(plan: Plan, stage: Stage, covered: Mapping[str, Any], fingerprint: str) -> Reuse:
     partial = partial_folder(plan.output, stage.name)
-    if is_trained(partial, fingerprint):
-        return Reuse(ReuseState.GOES_ON, "its evaluation", fingerprint)
-    numbers = [name.rpartition("-")[2] for name in map(str, (partial / "checkpoints").glob("checkpoint-*"))]
-    steps = [int(number) for number in numbers if number.isdigit()]
-    if not steps or not is_made_for(partial, fingerprint):
+    is_ours = is_made_for(partial, fingerprint)
+    folder = partial if is_ours else kept_aside(plan.output, stage.name, fingerprint)
+    if folder is not None:
+        where = "" if is_ours else f", in {folder.name}"
+        if is_trained(folder, fingerprint):
+            return Reuse(ReuseState.GOES_ON, f"its evaluation{where}", fingerprint)
+        if (step := last_step(folder)) is not None:
+            return Reuse(ReuseState.GOES_ON, f"step {step}{where}", fingerprint)
+    if is_ours or not holds_work(partial):
         return Reuse(ReuseState.NEW, "", fingerprint)
-    return Reuse(ReuseState.GOES_ON, f"step {max(steps)}", fingerprint)
+    why = ", ".join(what_changed(read_mark(partial), stage.parent, covered))
+    return Reuse(ReuseState.NEW, f"what is half made is set aside{why and ': '}{why}", fingerprint)
+
+
+def what_changed(record: Mapping[str, Any], parent: str, covered: Mapping[str, Any]) -> list[str]:
+    """In words, what a stage's fingerprint covers now that it did not when `record` was written."""
+    words = changes(record.get("ingredients", {}), covered)
+    return [f"{parent} changed" if word == "parent changed" else word for word in words]

@@ -5,7 +5,6 @@ A stage is done or it is not there: it is made in `.<stage>.partial` and appears
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.store.files import read_json, write_json
+from ptspec.store.files import flush_folder, open_to_umask, read_json, write_json
 from ptspec.store.safetensors_only import SUFFIXES, refuse_pickles
 
 RECORD = "stage.json"
@@ -23,6 +22,7 @@ MODEL_CONFIG = "config.json"
 AGGREGATES = "evaluation_stats.json"
 """The file of an evaluation that is written last: where it stands, the evaluation is whole."""
 METRICS = "metrics.jsonl"
+CHECKPOINTS = "checkpoints"
 FORMAT = 1
 
 
@@ -55,10 +55,11 @@ def publish(partial: Path, final: Path) -> None:
     """Makes `partial` appear as `final`; an older `final` is moved aside first and removed after."""
     aside = final.parent / f".{final.name}.old"
     _remove(aside)
+    open_to_umask(partial)
     if final.exists():
         final.rename(aside)
     partial.rename(final)
-    _sync_folder(final.parent)
+    flush_folder(final.parent)
     _remove(aside)
 
 
@@ -87,14 +88,6 @@ def recover(final: Path) -> None:
     if aside.exists() and not final.exists():
         aside.rename(final)
     _remove(aside)
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def strip_pickles(folder: Path) -> None:

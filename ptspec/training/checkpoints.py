@@ -7,10 +7,11 @@ import json
 import shutil
 from pathlib import Path
 
-from ptspec.store.files import hash_file, write_json
+from ptspec.store.files import hash_file, open_to_umask, read_json, write_json
 
 SEAL = "sealed.json"
 PREFIX = "checkpoint-"
+TRAINER_STATE = "trainer_state.json"
 WRITING = ".writing"
 """The folder in which a checkpoint is made; what stands there when a run begins was cut off."""
 
@@ -22,6 +23,7 @@ def publish_checkpoint(written: Path, checkpoints: Path) -> None:
     if final.exists():
         shutil.rmtree(written)
         return
+    open_to_umask(written)
     write_json(written / SEAL, _hashes(written))
     written.rename(final)
 
@@ -79,6 +81,12 @@ def _hashes(checkpoint: Path) -> dict[str, str]:
         for path in sorted(checkpoint.rglob("*"))
         if path.is_file() and path.name != SEAL
     }
+
+
+def rows_a_pass(checkpoint: Path) -> int | None:
+    """How many rows a pass had on each device when `checkpoint` was written; None where it does not say."""
+    value = read_json(checkpoint / TRAINER_STATE).get("train_batch_size")
+    return value if isinstance(value, int) else None
 
 
 def step_of(checkpoint: Path) -> int:

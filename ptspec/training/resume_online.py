@@ -73,8 +73,8 @@ def store(place: Position, folder: Path, process: int) -> None:
 
 
 def stored(folder: Path, process: int, device: torch.device, parts_wanted: int) -> Position | None:
-    """The completions that a checkpoint holds half used, in so many parts (more than were stored where the
-    batches have been made smaller since); None where there are none."""
+    """The completions that a checkpoint holds half used, cut into `parts_wanted` (other than were stored
+    where the rows a pass have changed since); None where there are none."""
     file = folder / _file(process)
     if not file.is_file():
         return None
@@ -84,11 +84,23 @@ def stored(folder: Path, process: int, device: torch.device, parts_wanted: int) 
         for key in opened.keys():  # noqa: SIM118
             number, _, name = key.partition(".")
             parts[int(number)][name] = opened.get_tensor(key)
-    smaller = parts_wanted // len(parts)
-    return Position(
-        json.loads(written["step"]) * smaller,
-        [piece for part in parts for piece in split_tensor_dict(part, smaller)] if smaller > 1 else parts,
-    )
+    done = json.loads(written["step"]) * parts_wanted // len(parts)
+    if parts_wanted == len(parts):
+        return Position(done, parts)
+    return Position(done, split_tensor_dict(_joined(parts), parts_wanted))
+
+
+def _joined(parts: Completions) -> dict[str, Any]:
+    """The batch that was split into `parts`: what has a row for each completion, one after the other; any
+    other value is that of the whole batch in each part already."""
+    return {name: _whole([part[name] for part in parts]) for name in parts[0]}
+
+
+def _whole(pieces: list[Any]) -> Any:
+    first = pieces[0]
+    if isinstance(first, Tensor) and first.ndim > 0:
+        return torch.cat(pieces)
+    return [row for piece in pieces for row in piece] if isinstance(first, list) else first
 
 
 def _file(process: int) -> str:

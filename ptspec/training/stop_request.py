@@ -1,4 +1,4 @@
-"""Stop requests: SIGINT, SIGTERM, --max-time. Loads no torch: it listens from a run's first moment."""
+"""Stop requests: signals and --max-time. Loads no torch: it listens from a run's first moment."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+"""Ctrl-C, a system that shuts down, a terminal that went away, and what Slurm sends (--signal) before a job's
+time is over. Shells and session managers send a hang-up more than once, and with SIGTERM."""
+
+OF_A_PERSON = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether the run is to stop, and why. A second signal is not caught."""
+    """Whether the run is to stop, and why. A second SIGINT or SIGTERM is not caught."""
 
     def __init__(self, deadline: float | None = None) -> None:
         self.deadline = deadline
@@ -26,15 +30,19 @@ class StopRequest:
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catches SIGINT and SIGTERM while this lasts."""
-        before = {number: signal.signal(number, self._caught) for number in SIGNALS}
+        """Catches `SIGNALS` while this lasts; a hang-up that is ignored (nohup) stays ignored."""
+        before = {number: signal.getsignal(number) for number in SIGNALS}
+        caught = [number for number in SIGNALS if number != signal.SIGHUP or before[number] != signal.SIG_IGN]
+        for number in caught:
+            signal.signal(number, self._caught)
         try:
             yield
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+            for number in caught:
+                signal.signal(number, before[number])
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
         self.by_signal = f"{signal.Signals(number).name} was received"
-        for each in SIGNALS:
-            signal.signal(each, signal.SIG_DFL if each is not signal.SIGINT else signal.default_int_handler)
+        if number in OF_A_PERSON:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -24,8 +24,9 @@ from ptspec.model.save import save
 from ptspec.recipe.plan import Stage
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
+from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
-from ptspec.training.checkpoints import last_sound, step_of
+from ptspec.training.checkpoints import last_sound, rows_a_pass, step_of
 from ptspec.training.config import trainer_arguments
 from ptspec.training.faults import failure
 from ptspec.training.library_patches import taken_off
@@ -41,8 +42,6 @@ from ptspec.training.tracking import Watched, settle, tracked
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-CHECKPOINTS = "checkpoints"
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     checkpoints.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(job, checkpoints)
     beginning = check_beginning(trainer, job.stage, job.handed_over)
-    resume = _resume_from(checkpoints, job.stage, listener)
+    resume = _resume_from(checkpoints, job.stage, trainer.args.train_batch_size, listener)
     saving = Saving(trainer, checkpoints, resume, job.signals.judge)
     progress = Progress(_started(job), StageChecked(job.stage.name, beginning.words), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
@@ -214,8 +213,13 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
     return parts
 
 
-def _resume_from(checkpoints: Path, stage: Stage, listener: Listener) -> Path | None:
+def _resume_from(checkpoints: Path, stage: Stage, rows: int, listener: Listener) -> Path | None:
+    """The checkpoint to go on from; tells of damaged ones, and of passes that now have another number of
+    `rows`."""
     sound, told = last_sound(checkpoints)
+    if sound is not None and (before := rows_a_pass(sound)) not in (rows, None):
+        text = f"from step {step_of(sound) + 1} on a pass has {rows} rows, not {before}"
+        told.append(f"{text}; a step learns from the same rows")
     for text in told:
         listener(Warned(text, stage.name))
     return sound

@@ -5,6 +5,7 @@ import contextlib
 from dataclasses import replace
 
 import pytest
+import torch
 from conftest import ROOT
 
 from ptspec import methods
@@ -17,6 +18,7 @@ from ptspec.model.handover import prepare
 from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import AdapterSpec, ModelSpec, Source, Stage, TrackingSpec
 from ptspec.rewards.builtin import builtin
+from ptspec.training import resume_online
 from ptspec.training import train as training
 from ptspec.training.checkpoint_callback import Saving
 from ptspec.training.data_order import catch_up, rows_of_step
@@ -194,6 +196,33 @@ def test_the_steps_before_one_that_fails_are_saved(bases, tmp_path):
     assert "saved up to step 12" in error.value.diagnostics[0].notes[-1]
     train(job_in(folder, bases, "grpo", Signals((weak,), (1.0,))), heard, heard.stop_request)
     assert adapter(folder) == adapter(whole_folder)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 8])
+def test_half_used_completions_are_cut_anew(tmp_path, parts):
+    """Eight completions, stored in four parts of two."""
+    rows = [
+        {"ids": torch.arange(6).view(2, 3) + 6 * part, "total": torch.tensor(8), "none": None}
+        for part in range(4)
+    ]
+    resume_online.store(resume_online.Position(6, rows), tmp_path, 0)
+    place = resume_online.stored(tmp_path, 0, torch.device("cpu"), parts)
+    assert place.step == 6 * parts // 4 and len(place.completions) == parts
+    assert torch.equal(torch.cat([part["ids"] for part in place.completions]), torch.arange(24).view(8, 3))
+    assert all(part["total"] == 8 and part["none"] is None for part in place.completions)
+
+
+def test_larger_passes_in_the_middle_of_a_generation_buffer(bases, tmp_path):
+    """Four passes of four rows become two of eight: a step learns from the same completions."""
+    small = {"gradient_accumulation_steps": 2, "steps_per_generation": 4, "max_steps": 6}
+    large = {"per_device_train_batch_size": 8, "steps_per_generation": 2, "max_steps": 6}
+    first, second, whole = At(2), At(), At()
+    with pytest.raises(Interrupted):
+        train(job_in(tmp_path, bases, "grpo", LENGTH, **small), first, first.stop_request)
+    train(job_in(tmp_path, bases, "grpo", LENGTH, **large), second, second.stop_request)
+    train(job_in(tmp_path / "whole", bases, "grpo", LENGTH, **small), whole, whole.stop_request)
+    assert min(second.losses) == 4
+    assert first.losses | second.losses == pytest.approx(whole.losses, abs=1e-5)
 
 
 def test_smaller_passes_in_the_middle_of_a_generation_buffer(bases, tmp_path):

@@ -152,8 +152,18 @@ def test_the_host_s_memory_runs_out(tmp_path):
     assert '"per_device_train_batch_size": 32, "gradient_accumulation_steps": 2: it then needs' in ran.told
     assert "pt plan says that sft needs" in ran.told and "activations" in ran.told
     assert "sft is saved up to step 2" in ran.told
+    shutil.copytree(output, tmp_path / "advised")
     again = run_here(recipe, output)
     assert again.weights == run_here(recipe, tmp_path / "whole").weights
+
+    def advised(recipe):
+        wide(recipe)
+        changes = {"per_device_train_batch_size": 32, "gradient_accumulation_steps": 2}
+        recipe["stages"][0]["config"] |= {**changes, "gradient_checkpointing": True}
+
+    smaller = run_here(write_recipe(tmp_path, advised), tmp_path / "advised")
+    (started,) = [event for event in smaller.events if isinstance(event, StageStarted)]
+    assert started.resumed_from_step == 2 and smaller.error is None
 
 
 def test_auto_find_batch_size_keeps_the_effective_batch(tmp_path):
@@ -282,11 +292,10 @@ def server():
     running.close()
 
 
-def judged(server):
+def judged(server, **waiting):
     def change(recipe):
-        recipe["judges"] = {
-            "fair": {"endpoint": server.address, "model": "tiny", "timeout": 0.5, "retries": 1}
-        }
+        options = {"timeout": 0.5, "retries": 1, **waiting}
+        recipe["judges"] = {"fair": {"endpoint": server.address, "model": "tiny", **options}}
         online(recipe, method="nash_md", judge="fair")
 
     return change
@@ -319,6 +328,19 @@ def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch, moo
     assert "online is saved up to step 3; the same command goes on from there" in ran.told
     assert "/judges/fair/endpoint" in ran.told
     assert run_here(recipe, output).weights == well_judged
+
+
+def test_a_longer_timeout_goes_on_where_a_slow_judge_stopped(well_judged, server, tmp_path):
+    recipe, output = write_recipe(tmp_path, judged(server)), tmp_path / "out"
+    ran = run_here(recipe, output, at_step(3, lambda: setattr(server, "mood", "slow")))
+    assert "did not answer in time" in ran.told
+    again = run_here(
+        write_recipe(tmp_path, judged(server, timeout=30, retries=7, max_concurrency=16)), output
+    )
+    server.mood = None
+    (started,) = [event for event in again.events if isinstance(event, StageStarted)]
+    assert started.resumed_from_step == 3
+    assert again.weights == well_judged
 
 
 def test_data_that_changes_under_the_run(tmp_path):
@@ -387,3 +409,25 @@ def test_a_writer_that_died_is_told_of(tmp_path):
     (told,) = [event.text for event in ran.events if isinstance(event, Warned)]
     assert f"process {died.pid} on " in told and "was cut off" in told
     assert ran.error is None
+
+
+def test_a_file_system_without_locks_and_flushes(undisturbed, tmp_path):
+    """The kernel's own answers, for the whole run: it goes on, and says so once."""
+    recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
+    command = [sys.executable, str(ROOT / "tests" / "without_locks.py"), "ptspec.cli", "run", str(recipe)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [*command, "--output", str(output)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment,
+        umask=0o022,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("has no locks") == done.stderr.count("cannot flush folders") == 1
+    weights = output / "sft" / WEIGHTS
+    assert weights.read_bytes() == undisturbed["sft"]
+    assert weights.stat().st_mode & 0o777 == 0o644
+    assert not (output / ".lock.soft").exists()

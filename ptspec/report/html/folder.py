@@ -16,8 +16,8 @@ from ptspec.recipe.plan import BASE
 from ptspec.report.html.events import Log, read_lines, read_log
 from ptspec.report.html.model import Input, RunStory, StageStory, StartChecks, State, Training
 from ptspec.report.html.untrusted import number, text, whole
+from ptspec.store.covered_config import covered_config
 from ptspec.store.event_log import EVENTS
-from ptspec.store.fingerprint import WITHOUT_EFFECT
 from ptspec.store.manifest import is_folder, read_manifest
 from ptspec.store.stage_folder import finished_record, partial_folder
 
@@ -83,7 +83,7 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
         reference=told.get("reference"),
         data=_data(spec.get("data"), recipe),
         signals=_signals(spec),
-        state=_state(output, spec, record, log),
+        state=_state(output, spec, record, log, recipe),
         rows=whole(began.get("rows")),
         resumed_from_step=whole(began.get("resumed_from_step")) or 0,
         reason=text(began.get("reason")),
@@ -103,26 +103,25 @@ def _signals(spec: Json) -> str:
     return f"rewards: {', '.join(map(str, rewards))}" if isinstance(rewards, list) and rewards else ""
 
 
-def _state(output: Path, spec: Json, record: Json, log: Log) -> State:
+def _state(output: Path, spec: Json, record: Json, log: Log, recipe: Json) -> State:
     name = str(spec.get("name"))
     if log.said_now("StageReused", name):
         return State.REUSED
     if log.said_now("StageFinished", name):
         return State.DONE
     if record:
-        return State.EARLIER if _fits(output, spec, record) else State.OUTDATED
+        return State.EARLIER if _fits(output, spec, record, recipe) else State.OUTDATED
     return State.UNFINISHED if partial_folder(output, name).is_dir() else State.NOT_RUN
 
 
-def _fits(output: Path, spec: Json, record: Json) -> bool:
+def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
     """Whether a folder that the last session did not come to is of this recipe, as far as it tells."""
     kept, method, parent = _object(record.get("ingredients")), str(spec.get("method")), record.get("parent")
-    defaults = methods.get(method).defaults if method in methods.METHODS else {}
-    config = {
-        key: value
-        for key, value in {**defaults, **_object(spec.get("config"))}.items()
-        if not key.startswith(WITHOUT_EFFECT)
-    }
+    if method not in methods.METHODS:
+        return False
+    compute = _object(recipe.get("compute"))
+    processes = (whole(compute.get("processes")) or 1) * (whole(compute.get("nodes")) or 1)
+    config = covered_config(methods.get(method), _object(spec.get("config")), processes)
     before = finished_record(output, str(parent))
     on_the_same = before is None or before.get("fingerprint") == kept.get("parent")
     return on_the_same and kept.get("method") == method and kept.get("config") == config

@@ -74,6 +74,78 @@ def test_what_changes_nothing_in_the_result_changes_nothing_in_the_fingerprint(p
     assert digest(covered(renamed)) == before
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"per_device_train_batch_size": 8, "gradient_accumulation_steps": 1},  # TRL's defaults, said
+        {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4},
+        {"auto_find_batch_size": True},
+        {"gradient_checkpointing": True, "gradient_checkpointing_kwargs": {"use_reentrant": False}},
+        {"activation_offloading": True, "precompute_ref_batch_size": 2, "torch_empty_cache_steps": 1},
+        {"ddp_timeout": 60},
+    ],
+)
+def test_how_rows_are_cut_and_memory_is_saved_changes_nothing(plan, config):
+    assert digest(covered(plan, with_config(plan, **config))) == digest(covered(plan))
+
+
+def test_processes_share_the_rows_of_a_step(plan):
+    shared = replace(plan, compute=ComputeSpec(processes=2, nodes=2))
+    cut = replace(shared, stages=(with_config(plan, per_device_train_batch_size=2),))
+    assert digest(covered(cut)) == digest(covered(plan))
+    assert changes(covered(plan), covered(shared)) == ["rows of an optimizer step 8 → 32"]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"per_device_train_batch_size": 4},
+        {"gradient_accumulation_steps": 2},
+        {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "dataloader_drop_last": True},
+    ],
+)
+def test_other_rows_of_a_step_change_the_fingerprint(plan, config):
+    before = with_config(plan, dataloader_drop_last=config.get("dataloader_drop_last", False))
+    assert digest(covered(plan, with_config(plan, **config))) != digest(covered(plan, before))
+
+
+def cut(plan, method, rows, passes, **config):
+    config |= {"per_device_train_batch_size": rows, "gradient_accumulation_steps": passes}
+    return digest(covered(plan, replace(plan.stages[0], method=methods.get(method), config=config)))
+
+
+def test_a_generation_counts_by_its_rows(plan):
+    whole = cut(plan, "grpo", 8, 1, steps_per_generation=2)
+    assert cut(plan, "grpo", 4, 2, steps_per_generation=4) == whole
+    assert cut(plan, "grpo", 8, 1, generation_batch_size=16) == whole
+    assert cut(plan, "grpo", 4, 2, steps_per_generation=2) != whole
+    assert cut(plan, "grpo", 4, 2) == cut(plan, "grpo", 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("method", "loss", "counts"),
+    [
+        ("kto", "kto", True),
+        ("kto", "apo_zero_unpaired", False),
+        ("dpo", ["sigmoid", "aot"], True),
+        ("dpo", "aot_unpaired", True),
+        ("dpo", "ipo", False),
+    ],
+)
+def test_the_rows_of_a_pass_count_where_a_loss_needs_them(plan, method, loss, counts):
+    cuts = {cut(plan, method, rows, 8 // rows, loss_type=loss) for rows in (8, 4, 2)}
+    assert len(cuts) == (3 if counts else 1)
+
+
+def test_how_long_a_judge_is_waited_for_changes_nothing(plan):
+    def judged(**options):
+        judge = JudgeSpec("j", endpoint="http://h", model="m", options=options)
+        return covered(replace(plan, judges={"j": judge}, stages=(replace(plan.stages[0], judge="j"),)))
+
+    assert judged(timeout=5, retries=9, max_concurrency=2) == judged()
+    assert judged(temperature=0.5) != judged()
+
+
 def test_what_changes_the_result_changes_the_fingerprint(plan, tmp_path):
     before = digest(covered(plan))
     assert digest(covered(plan, with_config(plan, beta=0.2))) != before

@@ -4,11 +4,12 @@ import json
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
 from ptspec.diagnostics import InputError
-from ptspec.store.files import whole_file, write_json
+from ptspec.store.files import flush_folder, whole_file, write_json
 from ptspec.store.lock import lock
 from ptspec.store.stage_folder import open_artifact, publish, recover, strip_pickles
 
@@ -80,3 +81,28 @@ def test_a_folder_has_one_writer_and_a_dead_one_does_not_count(tmp_path):
     process.wait()
     with lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o002, 0o664)])
+def test_permissions_are_those_of_the_umask(tmp_path, umask, mode):
+    """Weights too: safetensors writes them for their owner alone."""
+    code = f"""
+        import os, pathlib
+        os.umask({umask})
+        import torch
+        from safetensors.torch import save_file
+        from ptspec.store.files import write_json
+        from ptspec.store.stage_folder import publish
+        output = pathlib.Path({str(tmp_path)!r})
+        (output / ".sft.partial").mkdir()
+        save_file({{"a": torch.ones(2)}}, output / ".sft.partial" / "model.safetensors")
+        write_json(output / ".sft.partial" / "stage.json", {{}})
+        publish(output / ".sft.partial", output / "sft")
+    """
+    subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "sft").iterdir()} == {mode}
+
+
+def test_a_folder_that_cannot_be_flushed_is_told_of():
+    assert flush_folder(Path("/proc/self")) is False
+    assert flush_folder(Path("/tmp")) is True

@@ -1,0 +1,91 @@
+"""What of a stage's config its fingerprint covers: what decides which rows a step learns from, and how.
+
+How rows are cut into passes and over devices, how much memory a step takes and what is written stay out, so
+that a stage that ran out of memory goes on from its last step with smaller batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ptspec.methods.types import Method
+from ptspec.recipe.effective_config import trl_defaults
+
+WITHOUT_EFFECT = (
+    "logging_",
+    "log_",
+    "save_",
+    "report_to",
+    "num_completions_to_print",
+    "skip_memory_metrics",
+    "include_num_input_tokens_seen",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "dataloader_prefetch_factor",
+    "dataloader_persistent_workers",
+    "dataset_num_proc",
+    "gradient_checkpointing",
+    "activation_",
+    "torch_empty_cache_steps",
+    "precompute_ref_batch_size",
+    "vllm_gpu_memory_utilization",
+    "vllm_server_timeout",
+    "ddp_timeout",
+)
+"""Prefixes of config fields that change what is written, the memory a step takes or how long is waited, not
+what is learned."""
+
+CUT = (
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "auto_find_batch_size",
+    "steps_per_generation",
+    "generation_batch_size",
+    "dataloader_drop_last",
+)
+"""Config fields that say how rows are cut into passes; covered is what comes of it: `_rows_at_once`."""
+
+WITHOUT_KL = "apo_zero_unpaired"
+"""KTO's loss that takes no completions of other rows for an estimate of the KL."""
+
+RANKED = {"aot", "aot_unpaired"}
+"""DPO's losses that rank the rows of a pass."""
+
+
+def covered_config(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, Any]:
+    """A stage's `config` in the recipe without what changes nothing in the result; `processes` share its
+    batches."""
+    given = {**method.defaults, **config}
+    kept = {name: value for name, value in given.items() if not name.startswith((*WITHOUT_EFFECT, *CUT))}
+    return kept | _rows_at_once(method, {**trl_defaults(method.name), **given}, processes)
+
+
+def _rows_at_once(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, int]:
+    """The rows of an optimizer step and of a generation, over all passes and processes.
+
+    How many a pass has counts where a pass decides what is learned from its rows: the last one of an epoch is
+    dropped, or the loss of a row needs the others.
+    """
+    rows = _number(config, "per_device_train_batch_size") * processes
+    passes = _number(config, "gradient_accumulation_steps")
+    counted = {"rows of an optimizer step": rows * passes}
+    if method.online:
+        generated = rows * (_number(config, "steps_per_generation", 0) or passes)
+        counted["rows of a generation"] = _number(config, "generation_batch_size", 0) or generated
+    if config.get("dataloader_drop_last") or _needs_other_rows(method, config.get("loss_type")):
+        counted["rows of a pass"] = rows
+    return counted
+
+
+def _needs_other_rows(method: Method, loss: Any) -> bool:
+    """Whether the loss of a row depends on the others of its pass."""
+    losses = set(loss) if isinstance(loss, list | tuple) else {loss}
+    return (method.name == "kto" and losses != {WITHOUT_KL}) or (
+        method.name == "dpo" and bool(losses & RANKED)
+    )
+
+
+def _number(config: Mapping[str, Any], name: str, otherwise: int = 1) -> int:
+    value = config.get(name)
+    return value if isinstance(value, int) else otherwise

@@ -1,0 +1,97 @@
+"""A stage under way: which stage its folder is for, how far it came, and what was set aside.
+
+Work for other settings is never deleted: it is renamed to `<stage>.set-aside-<n>`, and taken up again when
+the recipe asks for that stage once more.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ptspec.diagnostics import InputError
+from ptspec.store.files import read_json, sweep, write_json
+from ptspec.store.stage_folder import CHECKPOINTS, METRICS, RECORD, partial_folder
+
+MARK = ".fingerprint.json"
+"""In a half-made stage: the fingerprint of the stage that it is for, and what that covers."""
+
+_ASIDE = re.compile(r".+\.set-aside-\d+")
+
+
+def is_set_aside(folder: Path) -> bool:
+    return _ASIDE.fullmatch(folder.name) is not None
+
+
+def read_mark(folder: Path) -> Mapping[str, Any]:
+    """`fingerprint` and `ingredients` of the stage that a half-made one is for; nothing where it does not
+    say."""
+    for name in (RECORD, MARK):
+        try:
+            return read_json(folder / name)
+        except InputError:
+            continue
+    return {}
+
+
+def is_made_for(folder: Path, fingerprint: str) -> bool:
+    """Whether a half-made stage is the one with this fingerprint, and may be gone on with."""
+    return read_mark(folder).get("fingerprint") == fingerprint
+
+
+def is_trained(folder: Path, fingerprint: str) -> bool:
+    """Whether that stage lacks nothing but its evaluation and its name."""
+    try:
+        return read_json(folder / RECORD).get("fingerprint") == fingerprint
+    except InputError:
+        return False
+
+
+def last_step(folder: Path) -> int | None:
+    """The step of the newest checkpoint of a half-made stage; None where it has none."""
+    numbers = [path.name.rpartition("-")[2] for path in (folder / CHECKPOINTS).glob("checkpoint-*")]
+    return max((int(number) for number in numbers if number.isdigit()), default=None)
+
+
+def holds_work(folder: Path) -> bool:
+    """Whether a half-made stage came further than its first step."""
+    return last_step(folder) is not None or any((folder / name).exists() for name in (METRICS, RECORD))
+
+
+def set_aside(output: Path, stage: str) -> Path | None:
+    """Renames the half-made `stage`, and returns its new folder; None where no step of it was made, and what
+    there is was removed."""
+    partial = partial_folder(output, stage)
+    if not holds_work(partial):
+        shutil.rmtree(partial, ignore_errors=True)
+        return None
+    names = (output / f"{stage}.set-aside-{number}" for number in count(1))
+    return partial.rename(next(name for name in names if not name.exists()))
+
+
+def kept_aside(output: Path, stage: str, fingerprint: str) -> Path | None:
+    """What was set aside of `stage` with this fingerprint and came furthest; None where nothing was."""
+    kept = [folder for folder in _aside(output, stage) if is_made_for(folder, fingerprint)]
+    return max(
+        kept, key=lambda folder: (is_trained(folder, fingerprint), last_step(folder) or 0), default=None
+    )
+
+
+def _aside(output: Path, stage: str) -> Iterator[Path]:
+    for folder in sorted(output.glob(f"{stage}.set-aside-*")):
+        if is_set_aside(folder) and folder.is_dir() and not folder.is_symlink():
+            yield folder
+
+
+def make_partial(output: Path, stage: str, fingerprint: str, covered: Mapping[str, Any]) -> Path:
+    """The folder in which `stage` is made, marked as that of this fingerprint."""
+    partial = partial_folder(output, stage)
+    partial.mkdir(parents=True, exist_ok=True)
+    sweep(partial)
+    if not (partial / RECORD).exists():
+        write_json(partial / MARK, {"fingerprint": fingerprint, "ingredients": covered})
+    return partial

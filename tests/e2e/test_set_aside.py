@@ -1,0 +1,135 @@
+"""A recipe that changes while a stage is half made: what a step learns from decides whether it goes on."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import WEIGHTS, pt, run_here, write_recipe
+from safetensors.torch import load
+
+from ptspec.checks.preflight import preflight
+from ptspec.diagnostics import Exit
+from ptspec.events import StageStarted, StageStep, Warned
+from ptspec.recipe.plan import Plan
+from ptspec.store.reuse import reuses
+
+pytestmark = pytest.mark.slow
+
+STOP = 5
+
+
+def recipe_with(stages=1, **config):
+    def change(recipe):
+        recipe.pop("eval")
+        recipe["stages"] = recipe["stages"][:stages]
+        recipe["data"]["train"]["limit"] = 42  # five steps and a bit: the last of an epoch is a short one
+        for stage in recipe["stages"]:
+            stage["config"] |= {"max_steps": 13, "save_steps": 100, **config}
+
+    return change
+
+
+def stopping(event):
+    if isinstance(event, StageStep) and event.step == STOP - 1:
+        signal.raise_signal(signal.SIGTERM)
+
+
+def told(ran):
+    return [event.text for event in ran.events if isinstance(event, Warned)]
+
+
+def resumed(ran):
+    return {event.stage: event.resumed_from_step for event in ran.events if isinstance(event, StageStarted)}
+
+
+def plan_of(recipe: Path, output: Path) -> Plan:
+    plan = preflight(recipe, (), output).plan
+    assert plan is not None
+    return plan
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return run_here(write_recipe(folder, recipe_with()), folder / "out").weights
+
+
+@pytest.fixture
+def half_made(tmp_path):
+    """A run that was stopped in the middle of its stage: its folder."""
+    ran = run_here(write_recipe(tmp_path, recipe_with()), tmp_path / "out", stopping)
+    assert ran.error.exit is Exit.INTERRUPTED
+    return tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"gradient_checkpointing": True},
+        {"logging_steps": 3, "save_steps": 2, "save_total_limit": 5, "disable_tqdm": True},
+    ],
+    ids=["gradient checkpointing", "logging and saving"],
+)
+def test_what_changes_no_number_goes_on_to_the_same_bytes(half_made, undisturbed, config):
+    config.pop("disable_tqdm", None)
+    again = run_here(write_recipe(half_made.parent, recipe_with(**config)), half_made)
+    assert again.weights == undisturbed
+    assert resumed(again) == {"sft": STOP} and told(again) == []
+
+
+@pytest.mark.parametrize(("rows", "passes"), [(4, 2), (1, 8)])
+def test_another_cut_of_the_same_rows_goes_on(half_made, undisturbed, rows, passes):
+    """The numbers are those of the whole run but for the order in which they are summed up."""
+    cut = recipe_with(per_device_train_batch_size=rows, gradient_accumulation_steps=passes)
+    again = run_here(write_recipe(half_made.parent, cut), half_made)
+    assert resumed(again) == {"sft": STOP}
+    assert told(again) == [f"from step 6 on a pass has {rows} rows, not 8; a step learns from the same rows"]
+    expected, found = load(undisturbed["sft"]), load(again.weights["sft"])
+    farthest = max((expected[name] - found[name]).abs().max().item() for name in expected)
+    assert farthest < 1e-5, farthest  # another row in one step: 1e-3
+    whole = run_here(write_recipe(half_made.parent, cut), half_made.parent / "whole")
+    steps = half_made / "sft" / "metrics.jsonl", whole.output / "sft" / "metrics.jsonl"
+    losses = [[json.loads(line)["loss"] for line in path.read_text().splitlines()] for path in steps]
+    torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-4, atol=1e-5)
+
+
+def test_other_settings_set_what_is_half_made_aside_and_the_old_ones_take_it_up(half_made, undisturbed):
+    folder = half_made.parent
+    kept = {path.name: path.read_bytes() for path in (half_made / ".sft.partial").rglob("*.safetensors")}
+    assert kept
+    other = write_recipe(folder, recipe_with(learning_rate=1e-3))
+    (planned,) = reuses(plan_of(other, half_made)).values()
+    assert planned.reason == "what is half made is set aside: learning_rate 0.002 → 0.001"
+    again = run_here(other, half_made, stopping)
+    (text,) = told(again)
+    assert "out/sft.set-aside-1: learning_rate 0.002 → 0.001" in text
+    aside = half_made / "sft.set-aside-1"
+    assert {path.name: path.read_bytes() for path in aside.rglob("*.safetensors")} == kept
+    assert resumed(again) == {"sft": 0}
+
+    first = write_recipe(folder, recipe_with())
+    (planned,) = reuses(plan_of(first, half_made)).values()
+    assert planned.reason == f"step {STOP}, in sft.set-aside-1"
+    back = run_here(first, half_made)
+    assert resumed(back) == {"sft": STOP} and back.weights == undisturbed
+    assert [text.partition(" in ")[0] for text in told(back)] == [
+        "what was half made is set aside",
+        "goes on with what was set aside",
+    ]
+    assert not (half_made / "sft.set-aside-1").exists()
+    assert (half_made / "sft.set-aside-2" / "checkpoints").is_dir(), "the other settings' work"
+    assert pt("verify", half_made).code == 0
+
+
+def test_a_shorter_recipe_names_the_stages_that_it_leaves(tmp_path):
+    output = tmp_path / "out"
+    assert run_here(write_recipe(tmp_path, recipe_with(stages=2)), output).error is None
+    weights = (output / "dpo" / WEIGHTS).read_bytes()
+    shorter = run_here(write_recipe(tmp_path, recipe_with()), output)
+    (text,) = told(shorter)
+    assert text.startswith("stages that the recipe no longer has are left as they are: ")
+    assert text.endswith("out/dpo")
+    assert (output / "dpo" / WEIGHTS).read_bytes() == weights
+    assert told(run_here(write_recipe(tmp_path, recipe_with(stages=2)), output)) == []
