@@ -59,7 +59,7 @@ def test_they_are_listed_and_said_once(tmp_path):
 
 
 def test_more_than_max_bad_rows_stop_the_run(tmp_path):
-    recipe = write_recipe(tmp_path, over(ROWS, max_bad_rows=0.1)(tmp_path))
+    recipe = write_recipe(tmp_path, over(ROWS, max_bad_rows=0.05)(tmp_path))
     done = pt("run", recipe, "--output", tmp_path / "out")
     assert done.code == Exit.WRONG_INPUT, done.stderr
     assert "error[too-many-bad-rows]" in done.stderr and "max_bad_rows" in done.stderr

@@ -31,7 +31,6 @@ def test_equal_rewards_are_said_on_the_screen(tmp_path):
     run = run_small(tmp_path, lambda recipe: online(recipe, function="regex", pattern="never seen"))
     assert run.done.code == 0, run.done.stderr
     lines = run.done.stderr.splitlines()
-    print(run.done.stderr)
     (said,) = [
         number for number, line in enumerate(lines) if "nothing" in line or "anything to learn" in line
     ]
