@@ -5,10 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from small import pt, run_here, run_small, write_recipe
+from small import pt, run_small, write_recipe
 
 from ptspec.checks.preflight import preflight
-from ptspec.diagnostics import Exit
+from ptspec.data.checks.row_checks import Use
+from ptspec.data.checks.source_pass import SourcePass
+from ptspec.data.dataset import Loading, load
+from ptspec.diagnostics import Exit, InputError
+from ptspec.methods.types import Rows
+from ptspec.recipe.plan import OnBadRow, Source
 
 pytestmark = pytest.mark.slow
 
@@ -66,13 +71,26 @@ def test_more_than_max_bad_rows_stop_the_run(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_so_do_those_that_only_the_template_refuses(tmp_path):
-    """Their number is known when the stage reads them; it has not begun to train."""
-    recipe = write_recipe(tmp_path, over([*SOUND, REFUSED], max_bad_rows=0.01)(tmp_path))
-    ran = run_here(recipe, tmp_path / "out")
-    assert ran.error is not None and ran.error.exit is Exit.WRONG_INPUT
-    (told,) = ran.error.diagnostics
+def test_so_do_those_that_the_template_refuses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    reading = preflight(write_recipe(tmp_path, over([*SOUND, REFUSED], max_bad_rows=0.01)(tmp_path)))
+    (told,) = reading.errors
     assert told.code == "too-many-bad-rows" and "1 of 18 rows (5.6%)" in told.message
+    few = preflight(write_recipe(tmp_path, over([*SOUND, REFUSED], max_bad_rows=0.1)(tmp_path)))
+    assert few.errors == ()
+
+
+def test_the_stage_counts_what_it_leaves_out_itself(tmp_path):
+    """Rows that only the whole pass of a stage shows to be refused; lines that are no JSON are rows too."""
+    over([*SOUND[:4], BROKEN])(tmp_path)
+    source = Source("d", (tmp_path / "rows.jsonl",), on_bad_row=OnBadRow.LEAVE_OUT, max_bad_rows=1)
+    loading = Loading(Use("sft", Rows.PROMPT_COMPLETION), lambda row: "no")
+    with pytest.raises(InputError) as error:
+        load({"d": source}, "d", Rows.PROMPT_COMPLETION, 1, loading)
+    (told,) = error.value.diagnostics
+    assert told.code == "too-many-bad-rows" and told.message.startswith("5 of 5 rows")
+    told = [one.message for one in SourcePass(source, [loading.use], set(), is_held_out=False).faults()]
+    assert '1 of 5 rows of "d" are left out (on_bad_row)' in told
 
 
 @pytest.mark.parametrize(
