@@ -45,12 +45,12 @@ def open_voices(paths: Sequence[str], *, allow_code: bool = False) -> list[Voice
         _must_speak(target)
     specs = [model_spec(target.model, target.recipe, allow_code=allow_code) for target in asked]
     device = find_device()
-    shelves: dict[str, Bases] = {}
+    shelves: dict[ModelSpec, Bases] = {}
     return [_open(target, spec, shelves, device) for target, spec in zip(asked, specs, strict=True)]
 
 
-def _open(target: Target, spec: ModelSpec, shelves: dict[str, Bases], device: Device) -> Voice:
-    bases = shelves.setdefault(target.model, Bases(spec, device))
+def _open(target: Target, spec: ModelSpec, shelves: dict[ModelSpec, Bases], device: Device) -> Voice:
+    bases = shelves.setdefault(spec, Bases(spec, device))
     try:
         model, base = bases.open(target.adapter, target.artifact)
     except InputError:

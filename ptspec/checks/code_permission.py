@@ -9,11 +9,12 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.document import read_document
+from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import ModelSpec, Plan
 from ptspec.rewards.build import check_judge_is_up, check_ready
 
-FIELDS = ("revision", "dtype", "attn_implementation")
-"""What of a recipe's model says how its weights are loaded."""
+FIELDS = ("revision", "dtype", "attn_implementation", "chat_template", "eos_token", "pad_token")
+"""What of a recipe's model says how its weights and its tokenizer are loaded; each a text."""
 
 
 def check_allowed(plan: Plan, *, allow_code: bool) -> None:
@@ -53,13 +54,14 @@ def _not_allowed(message: str, pointer: str, what: str | None) -> Diagnostic:
 
 
 def model_spec(path: str, recipe: Mapping[str, Any], *, allow_code: bool) -> ModelSpec:
-    """How the model at `path` is loaded, by the recipe of the run it belongs to (empty: none). Raises
-    `InputError` where that would run code which was not allowed."""
+    """How the model at `path` is loaded, by the recipe of the run it belongs to (empty: none), in which the
+    chat template is the template's text. Raises `InputError` where that would run code which was not
+    allowed."""
     given = recipe.get("model")
     said = given if isinstance(given, dict) else {}
     fields = {name: said[name] for name in FIELDS if isinstance(said.get(name), str)}
     spec = ModelSpec(
-        path, Path(path).exists(), **fields, trust_remote_code=said.get("trust_remote_code") is True
+        path, exists(Path(path)), **fields, trust_remote_code=said.get("trust_remote_code") is True
     )
     if not allow_code and (faults := list(_of_model(spec))):
         raise InputError(*faults)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.paths import Places
+from ptspec.recipe.paths import Places, exists
 from ptspec.recipe.plan import BASE, Plan, Source, parts_of
 from ptspec.store.stage_folder import ADAPTER_CONFIG, finished_record
 
@@ -54,7 +54,7 @@ def _below(folder: Path, at: str) -> HubName | None:
         base, revision = config["base_model_name_or_path"], config.get("revision")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    if not isinstance(base, str) or Path(base).exists():
+    if not isinstance(base, str) or exists(Path(base)):
         return None
     return HubName(base, revision if isinstance(revision, str) else None, at)
 

@@ -69,7 +69,7 @@ def check_lengths(
         about = f"the first {len(items):,}" if len(items) < seen[source.name].rows else f"{len(items):,}"
         found = list(lengths_of(items, source, settings, tokenizer, at_least=floor))
         if most is not None and (long := [row for row in found if row.longest > most]):
-            yield _cut(settings, cuts(long, settings), long, len(items), about)
+            yield _cut(settings, cuts(long, settings), long, seen[source.name].rows, about)
         over = [row for row in found if room and _length(row, settings, most) > room]
         if over:
             yield _beyond(settings, over, about, context or 0)
@@ -107,7 +107,7 @@ def _length(row: Row, settings: EffectiveConfig, most: int | None) -> int:
     return length if most is None else min(length, most)
 
 
-def _cut(settings: EffectiveConfig, found: Cuts, long: list[Row], looked_at: int, about: str) -> Diagnostic:
+def _cut(settings: EffectiveConfig, found: Cuts, long: list[Row], rows: int, about: str) -> Diagnostic:
     dropped, lost = found.count(Truncation.DROPPED), found.count(Truncation.LOST)
     lines = len({(row.file, row.line) for row in long})
     parts = [f"{dropped:,} dropped" if dropped else "", f"{lost:,} left without an answer" if lost else ""]
@@ -116,7 +116,7 @@ def _cut(settings: EffectiveConfig, found: Cuts, long: list[Row], looked_at: int
         f'stage "{settings.stage.name}": {lines:,} of {about} rows are longer than max_length '
         f"{found.limit}: {', '.join(filter(None, parts))}"
     )
-    everything = dropped == found.rows and lines == looked_at
+    everything = dropped == found.rows and lines == rows
     longest = max(row.longest for row in long)
     config = join(settings.stage.at, "config", "max_length")
     given = "max_length" in settings.stage.config

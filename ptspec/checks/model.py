@@ -14,6 +14,7 @@ from ptspec.checks.architecture import check_architecture
 from ptspec.checks.checkpoint import check_checkpoint
 from ptspec.checks.lengths import check_lengths, first_rows, local_sources
 from ptspec.checks.row_look import RENDERED, look_at_stages
+from ptspec.checks.rows_left import check_rows_left
 from ptspec.checks.template import at_model, check_given_template, check_special_tokens, check_stage_template
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.readers.placed import PlacedRow, shown
@@ -86,7 +87,10 @@ def _check_stage(
         yield from lacking
         if stage.config.get("assistant_only_loss") and not lacking:
             yield from _without_answer(plan, settings, tokenizer, seen)
-        yield from check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen)
+        long = list(check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen))
+        yield from long
+        if not any(one.severity is Severity.ERROR for one in long):
+            yield from check_rows_left(plan, settings, tokenizer, seen)
 
 
 def _without_answer(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from ptspec.data.checks.source_pass import Seen
-from ptspec.data.dataset import WITHHELD
+from ptspec.data.layouts.table import WITHHELD
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.hints import did_you_mean, listed

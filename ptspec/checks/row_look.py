@@ -10,6 +10,7 @@ from typing import Any
 from ptspec.checks.lengths import first_rows, local_sources
 from ptspec.checks.look_messages import finding_message, user_turns_learned
 from ptspec.checks.template import check_answer_end, end_of_answer, stops
+from ptspec.data.checks.bad_rows import is_too_many, too_many
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.convert import to_trl
 from ptspec.data.layouts.table import layout_for
@@ -42,6 +43,7 @@ def look_at_stages(
         yield from check_answer_end(plan, tokenizer, end)
     for stage in plan.stages:
         never_ends = end is not None and end.token is None  # reported above
+        yield from _refusals(stage, met[stage.name], look.tokenizer, seen)
         yield from _reports(stage, met[stage.name], look, (Kind.NO_STOP,) if never_ends else ())
 
 
@@ -76,7 +78,6 @@ def _embedding(plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None) 
 
 
 def _reports(stage: Stage, met: _Met, look: Look, without: Collection[Kind]) -> Iterator[Diagnostic]:
-    yield from _refusals(stage, met, look.tokenizer)
     if met.conversation is not None and "assistant_only_loss" not in stage.config:
         yield met.conversation.place(user_turns_learned(stage, look.tokenizer))
     for finding, (first, count) in met.merged().items():
@@ -159,7 +160,9 @@ def _render(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met)
             return
 
 
-def _refusals(stage: Stage, met: _Met, tokenizer: TokenizerFiles) -> Iterator[Diagnostic]:
+def _refusals(
+    stage: Stage, met: _Met, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
+) -> Iterator[Diagnostic]:
     """Chats that the template refuses: some know no system message, others no tools."""
     by_source: dict[str, list[_Refusal]] = {}
     for refusal in met.refusals:
@@ -168,7 +171,8 @@ def _refusals(stage: Stage, met: _Met, tokenizer: TokenizerFiles) -> Iterator[Di
         first, source = refusals[0], refusals[0].row.source
         does = "refuses" if first.error.own else "cannot render"
         message = f'stage "{stage.name}": the chat template {does} this row: {first.error}'
-        left_out = source.on_bad_row is OnBadRow.LEAVE_OUT and len(refusals) < met.rows
+        rows = seen[source.name].rows
+        left_out = source.on_bad_row is OnBadRow.LEAVE_OUT and len(refusals) < rows
         known = None if first.error.own else remedy(first.columns, tokenizer)
         hint = f'"on_bad_row": "leave_out" in {at} leaves such rows out'
         note = f"{len(refusals)} of the first {met.rows} rows are refused"
@@ -176,3 +180,5 @@ def _refusals(stage: Stage, met: _Met, tokenizer: TokenizerFiles) -> Iterator[Di
         if left_out:
             found = replace(found, severity=Severity.WARNING, hint=known)
         yield replace(first.row.place(found), notes=(note,))
+        if left_out and is_too_many(source, len(refusals), rows):
+            yield too_many(source, len(refusals), rows)

@@ -9,12 +9,12 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ptspec.data.checks.bad_rows import too_many
+from ptspec.data.checks.bad_rows import is_too_many, too_many
 from ptspec.data.checks.fault import Fault, Tally
 from ptspec.data.checks.row_checks import RowChecker, Use, row_checker
 from ptspec.data.layouts.convert import Reading, to_trl
 from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
-from ptspec.data.layouts.table import CHATS, Layout, layout_for, wanted
+from ptspec.data.layouts.table import CHATS, WITHHELD, Layout, layout_for, wanted
 from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.readers.scan import items_of, rows_of
 from ptspec.data.readers.selection import drawn
@@ -31,9 +31,6 @@ BATCH = 256
 """Rows that are tokenised at once."""
 
 TEXTS = ("text", "messages", "prompt", "completion", "chosen", "rejected")
-
-WITHHELD = ("prompt", "completion", "completion_ids")
-"""Columns that TRL does not hand to rewards: an online method's rewards get every other column of the row."""
 
 Refuses = Callable[[Mapping[str, Any]], "str | None"]
 """Why the chat template refuses a row in TRL's columns; None where it takes it."""
@@ -233,7 +230,7 @@ def _sound(source: Source, loading: Loading) -> Iterator[tuple[PlacedRow, list[d
         for fault in faults:
             tally.add(fault, placed.line)
     bad = len(loading.left_out) - left_out_before
-    if bad > source.max_bad_rows * tally.rows:
+    if is_too_many(source, bad, tally.rows):
         raise InputError(too_many(source, bad, tally.rows))
     if tally.counts:
         raise InputError(

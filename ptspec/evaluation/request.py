@@ -18,7 +18,8 @@ from ptspec.evaluation.choice import chosen
 from ptspec.evaluation.measurement import DataStamp, Measurement
 from ptspec.evaluation.targets import Target, last_of_each, targets
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated
-from ptspec.recipe.plan import EvaluationSpec, Source
+from ptspec.recipe.paths import exists, is_file
+from ptspec.recipe.plan import EvaluationSpec, ModelSpec, Source
 from ptspec.rewards.build import no_model, reward_functions
 from ptspec.rewards.builtin import RewardFunction, builtin
 from ptspec.store.rerun import recorded_plan
@@ -57,7 +58,7 @@ def make_request(
     """What `pt eval`'s options ask for. Raises `InputError` before anything is loaded."""
     asked = last_of_each(paths) if compare else targets(paths)
     if data is not None:
-        if not data.is_file():
+        if not is_file(data):
             raise InputError(Diagnostic("missing-file", f"there is no file {data}", Location("--data")))
         asked = _policies(asked)
     if compare and len(asked) < 2:
@@ -140,7 +141,7 @@ def folder_names(names: Sequence[str]) -> list[str]:
 
 def _must_be_ours(output: Path) -> None:
     """Refuses to write among files that no evaluation left there."""
-    if not output.exists():
+    if not exists(output):
         return
     if not output.is_dir():
         raise InputError(Diagnostic("not-a-folder", f"--output {output} is a file", Location(str(output))))
@@ -211,13 +212,12 @@ def measure_all(
     rows_of: dict[bool, list[EvaluationRow]] = {}
     stamp = DataStamp(shown(held.source.paths[0]), content_hash(held.source), 0)
     device = find_device()
-    shelves: dict[str, Bases] = {}
+    shelves: dict[ModelSpec, Bases] = {}
     done: list[Measurement] = []
     by_stage: dict[tuple[Path | None, str], Measurement] = {}
     for target in asked:
-        bases = shelves.setdefault(
-            target.model, Bases(model_spec(target.model, target.recipe, allow_code=allow_code), device)
-        )
+        spec = model_spec(target.model, target.recipe, allow_code=allow_code)
+        bases = shelves.setdefault(spec, Bases(spec, device))
         model, base = bases.open(target.adapter, target.artifact)
         chat = base.tokenizer.chat_template is not None
         rows = rows_of[chat] = rows_of.get(chat) or _rows(held, chat)
@@ -233,7 +233,7 @@ def measure_all(
             rewards=_rewards(target, allow_code),
             reference=by_stage.get((target.run, target.parent or "")),
             base=untrained,
-            base_name=shown(Path(target.model)) if Path(target.model).exists() else target.model,
+            base_name=shown(Path(target.model)) if exists(Path(target.model)) else target.model,
             data=replace(stamp, rows=len(rows)),
         )
         done.append(measured)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ptspec.data.layouts.evaluation import EvaluationRow
+from ptspec.data.layouts.table import WITHHELD
 from ptspec.data.layouts.turns import Text
 from ptspec.evaluation.encoding import completion_text, plain
 from ptspec.evaluation.generation import Response
@@ -14,7 +15,7 @@ from ptspec.rewards.checked import checked_reward
 from ptspec.rewards.matching import contains_word, same_text
 
 CONVERSATIONS = ("prompt", "messages", "conversations")
-NO_COLUMN = ("prompt", "completion", "prompts", "completions", "completion_ids")
+NO_COLUMN = (*WITHHELD, "prompts", "completions")
 """What TRL does not pass on as a column, and what would collide with its own arguments."""
 
 

@@ -9,8 +9,12 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
+from ptspec.recipe.document import read_document
+from ptspec.recipe.findings import Findings
+from ptspec.recipe.paths import Places, exists, is_file, is_folder
 from ptspec.recipe.plan import BASE, AdapterSpec
-from ptspec.store.manifest import MANIFEST, open_manifest
+from ptspec.recipe.sections import chat_template
+from ptspec.store.manifest import MANIFEST, Manifest, open_manifest
 from ptspec.store.stage_folder import (
     ADAPTER_CONFIG,
     MODEL_CONFIG,
@@ -19,6 +23,8 @@ from ptspec.store.stage_folder import (
     finished_record,
     open_artifact,
 )
+
+CHAT_TEMPLATE = "chat_template.jinja"
 
 
 @dataclass(frozen=True)
@@ -70,16 +76,16 @@ def _last(path: str) -> Target:
 
 def _targets(path: str) -> list[Target]:
     folder = Path(path)
-    if (folder / MANIFEST).is_file():
+    if is_file(folder / MANIFEST):
         return _run_targets(folder)
-    if (folder.parent / MANIFEST).is_file() and folder.is_dir():
+    if is_file(folder.parent / MANIFEST) and is_folder(folder):
         within = {target.name: target for target in _run_targets(folder.parent)}
         if folder.name in within:
             return [within[folder.name]]
-    if (folder / ADAPTER_CONFIG).is_file():
+    if is_file(folder / ADAPTER_CONFIG):
         artifact = open_artifact(folder)
         return [Target(folder.name, artifact.weights, artifact, AdapterSpec(True), _stored(folder))]
-    if (folder / MODEL_CONFIG).is_file() or (not folder.exists() and _is_hub_id(path)):
+    if is_file(folder / MODEL_CONFIG) or (not exists(folder) and _is_hub_id(path)):
         return [Target(folder.name, path, None, AdapterSpec(True), _stored(folder))]
     raise InputError(_not_a_target(path, folder))
 
@@ -89,7 +95,7 @@ def _is_hub_id(path: str) -> bool:
 
 
 def _not_a_target(path: str, folder: Path) -> Diagnostic:
-    if not folder.exists():
+    if not exists(folder):
         what = "there is no such folder"
     elif any(folder.glob(f"*/{RECORD}")) or any(folder.glob(f"*/{RECORD}")):
         what = f"its {MANIFEST} is missing, though it has finished stages: name one of them"
@@ -103,10 +109,31 @@ def _not_a_target(path: str, folder: Path) -> Diagnostic:
 
 def _run_targets(run: Path) -> list[Target]:
     manifest = open_manifest(run)
-    model, recipe = manifest.model, dict(manifest.recipe)
+    model, recipe = manifest.model, _with_template(manifest)
     base = Target(BASE, model, None, AdapterSpec(True), _stored(run / BASE), recipe, None, run)
     stages = [name for name in manifest.folders if name != BASE]
     return [base, *(replace(base, **_stage(run, name)) for name in stages)]
+
+
+def _with_template(manifest: Manifest) -> dict[str, Any]:
+    """The run's recipe, its chat template as text: as the run's stages hold it, or else as its file does now.
+
+    Raises `InputError` where there is neither.
+    """
+    recipe = dict(manifest.recipe)
+    model = recipe.get("model")
+    if not isinstance(model, dict) or not isinstance(model.get("chat_template"), str):
+        return recipe
+    saved = (manifest.run / name / CHAT_TEMPLATE for name in manifest.folders if name != BASE)
+    kept = next((file for file in saved if file.is_file()), None)
+    if kept is not None:
+        return {**recipe, "model": {**model, "chat_template": kept.read_text("utf-8")}}
+    findings = Findings(read_document(manifest.file).within("/recipe"))
+    places = Places(manifest.working_directory, manifest.recipe_file.parent)
+    text, _ = chat_template(model["chat_template"], places, findings)
+    if findings.diagnostics:
+        raise InputError(*findings.diagnostics)
+    return {**recipe, "model": {**model, "chat_template": text}}
 
 
 def _stage(run: Path, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from ptspec.hub.connection import obstacle, reason, stay_offline
 from ptspec.hub.model_files import fetch, headers
 from ptspec.hub.repository import Repository
 from ptspec.recipe.headers import NoShape, Tensor
+from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import HubModel, ModelSpec
 from ptspec.recipe.shape import ModelShape, make_shape, read_config, read_shape
 
@@ -63,7 +64,7 @@ def must_be_loadable(path: str, revision: str | None, at: str) -> None:
 
     Libraries would find that out after more than a minute. Where the cache has it they are kept from trying.
     """
-    is_path = Path(path).is_absolute() or Path(path).exists() or path.count("/") > 1
+    is_path = Path(path).is_absolute() or exists(Path(path)) or path.count("/") > 1
     why = None if is_path else obstacle()
     if why is None:
         return

@@ -7,7 +7,7 @@ this tells.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,18 @@ class Probes:
         return float((ours - theirs).abs().mean())
 
 
-def sequences(tokenizer: Any, rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[int, ...], ...]:
-    """The first rows of a stage's data as token sequences, cut to 64 tokens."""
+TEXTS = ("prompt", "completion", "chosen", "messages", "text")
+
+
+def sequences(
+    tokenizer: Any, rows: Iterable[Mapping[str, Any]], *, prompts_only: bool = False
+) -> tuple[tuple[int, ...], ...]:
+    """The first rows of a stage's data as token sequences, cut to 64 tokens. `prompts_only`: the prompt alone
+    is text, every other column is for rewards."""
+    names = ("prompt",) if prompts_only else TEXTS
     found = []
     for row in rows:
-        ids = _encoded(tokenizer, row)[:TOKENS]
+        ids = _encoded(tokenizer, row, names)[:TOKENS]
         if len(ids) > 1:
             found.append(tuple(ids))
         if len(found) == SEQUENCES:
@@ -55,10 +62,10 @@ def sequences(tokenizer: Any, rows: Iterable[Mapping[str, Any]]) -> tuple[tuple[
     return tuple(found)
 
 
-def _encoded(tokenizer: Any, row: Mapping[str, Any]) -> list[int]:
+def _encoded(tokenizer: Any, row: Mapping[str, Any], names: Sequence[str]) -> list[int]:
     if row.get("input_ids"):
         return list(row["input_ids"])
-    parts = [row[name] for name in ("prompt", "completion", "chosen", "messages", "text") if row.get(name)]
+    parts = [row[name] for name in names if row.get(name)]
     if parts and isinstance(parts[0], list):
         # Of prompts that were made turns, the other columns may be plain strings still.
         turns = [turn for part in parts[:2] if isinstance(part, list) for turn in part]

@@ -58,7 +58,7 @@ class Places:
 
     def find(self, text: str) -> Path | None:
         """The file or folder called `text`, absolute, or None."""
-        return next((path for path in self.candidates(text) if _exists(path)), None)
+        return next((path for path in self.candidates(text) if exists(path)), None)
 
     def expand(self, text: str) -> tuple[Path, ...]:
         """The files that a file, folder or glob names, sorted; of a folder those that hold rows."""
@@ -71,9 +71,9 @@ class Places:
     def expanded(self, text: str) -> Expanded:
         """The files that `text` names, and what it is: a file, a folder or a glob."""
         for path in self.candidates(text):
-            if _exists(path) and path.is_dir():
+            if exists(path) and path.is_dir():
                 return Expanded(Kind.FOLDER, path, tuple(sorted(filter(is_data_file, path.iterdir()))))
-            if _exists(path):
+            if exists(path):
                 return Expanded(Kind.FILE, path.parent, (path,))
         for path in self.candidates(text) if _GLOB.search(text) else ():
             if found := tuple(sorted(match for match in _glob(path) if _is_listed(match))):
@@ -154,7 +154,16 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-def _exists(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Whether `path` is a file; False where its name is none that a file system takes."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something at `path`; False where its name is none that a file system takes."""
     try:
         return path.exists()
     except (OSError, ValueError):

@@ -9,14 +9,13 @@ from __future__ import annotations
 import inspect
 from enum import Enum
 
+from ptspec.data.layouts.table import WITHHELD
+
 TEXTS = ("prompts", "completions", "a", "b")
 """The arguments that hold texts."""
 
 HOOKS = ("trainer_state", "log_extra", "log_metric")
 """What TRL hands to a reward beside texts and columns."""
-
-NOT_COLUMNS = ("prompt", "completion", "completion_ids")
-"""Columns that TRL withholds from rewards."""
 
 Columns = tuple[tuple[str, ...], ...]
 """Columns that the data must have: one of each group."""
@@ -75,4 +74,4 @@ def columns_of(signature: inspect.Signature) -> tuple[str, ...]:
 
 def visible_columns(given: list[str]) -> list[str]:
     """Of the names that a reward was called with, those that are columns of the data."""
-    return [name for name in given if name not in (*TEXTS, *HOOKS, *NOT_COLUMNS)]
+    return [name for name in given if name not in (*TEXTS, *HOOKS, *WITHHELD)]

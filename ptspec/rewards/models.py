@@ -30,6 +30,7 @@ from ptspec.model.classifier import classifier_over
 from ptspec.model.device import Device
 from ptspec.model.hub import must_be_loadable
 from ptspec.recipe.json_pointer import join
+from ptspec.recipe.paths import exists, is_folder
 from ptspec.recipe.plan import Plan, RewardSpec
 from ptspec.store.files import read_json
 from ptspec.store.safetensors_only import refuse_pickles
@@ -96,7 +97,7 @@ def open_reward_model_of(
     """The model that the reward `spec` names: a reward stage of the run in `plan.output`, a folder, or a hub
     id at the revision that the recipe pins. Raises `InputError` as `open_reward_model` does."""
     model, folder = str(spec.model), plan.output / str(spec.model)
-    if folder.is_dir() or any(stage.name == model for stage in plan.stages):
+    if is_folder(folder) or any(stage.name == model for stage in plan.stages):
         return open_reward_model(str(folder), device, at=spec.at, base=base)
     return open_reward_model(model, device, at=spec.at, base=base, revision=spec.revision)
 
@@ -206,4 +207,4 @@ def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:
 
 
 def _words(path: str) -> str:
-    return shown(Path(path)) if Path(path).exists() else path
+    return shown(Path(path)) if exists(Path(path)) else path

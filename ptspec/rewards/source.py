@@ -17,7 +17,7 @@ from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.paths import Places
+from ptspec.recipe.paths import Places, is_file
 from ptspec.rewards.contract import Kind, signature_fault
 
 NOT_PYTHON = (SyntaxError, ValueError, OSError, RecursionError, MemoryError)
@@ -74,7 +74,7 @@ def locate(text: str, places: Places | None = None) -> tuple[Path, str]:
     """The file and the name that "file.py:name" stands for; where there is no such file, the first place."""
     file, _, name = text.rpartition(":")
     candidates = _places(places).candidates(file)
-    return next((path for path in candidates if path.is_file()), candidates[0]), name
+    return next((path for path in candidates if is_file(path)), candidates[0]), name
 
 
 def check_user_function(text: str, kind: Kind, at: str, places: Places | None = None) -> Diagnostic | None:
@@ -85,7 +85,7 @@ def check_user_function(text: str, kind: Kind, at: str, places: Places | None = 
     """
     path, name = locate(text, places)
     pointer = join(at, "function")
-    if not path.is_file():
+    if not is_file(path):
         return no_such_file(text, pointer, places)
     try:
         file = read_user_file(path, pointer)

@@ -19,7 +19,7 @@ from typing import Any
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.paths import Places
+from ptspec.recipe.paths import Places, is_file
 from ptspec.rewards.contract import Kind, signature_fault
 from ptspec.rewards.source import (
     NOT_PYTHON,
@@ -42,7 +42,7 @@ def load_user_function(
     """
     file, name = locate(text, places)
     pointer = join(at, "function")
-    if not file.is_file():
+    if not is_file(file):
         raise InputError(no_such_file(text, pointer, places))
     if not allow_code:
         raise InputError(_not_allowed(file, name, kind, pointer))

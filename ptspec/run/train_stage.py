@@ -10,7 +10,7 @@ from ptspec.data.checks.row_checks import Use
 from ptspec.data.dataset import LEFT_OUT, Encode, Loading, Refuses, load, places, strings_in, write_left_out
 from ptspec.estimate.out_of_memory import with_advice
 from ptspec.events import Listener, Warned
-from ptspec.methods.types import Yields
+from ptspec.methods.types import Rows, Yields
 from ptspec.model import probes
 from ptspec.model.base import load_tokenizer
 from ptspec.model.device import Device
@@ -166,7 +166,9 @@ class StageTrainer:
         if left is not None:
             return left
         model, base = self.bases.open(stage.adapter, incoming)
-        taken: Probes = probes.measure(model, probes.sequences(base.tokenizer, rows))
+        prompts_only = stage.method.rows is Rows.PROMPT_ONLY
+        ids = probes.sequences(base.tokenizer, rows, prompts_only=prompts_only)
+        taken: Probes = probes.measure(model, ids)
         return taken
 
 

@@ -16,7 +16,7 @@ from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.readers.scan import READERS, scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Method, Rows
-from ptspec.recipe.paths import ROWS_STAND_IN
+from ptspec.recipe.paths import ROWS_STAND_IN, is_file
 from ptspec.recipe.plan import Source
 
 CHATS = (("messages",), ("conversations",))
@@ -67,7 +67,7 @@ class FirstRow:
 def look_at(file: Path) -> FirstRow:
     """The first row of `file`. Raises `InputError` where it has none."""
     where = Location(shown(file))
-    if not file.is_file():
+    if not is_file(file):
         raise InputError(Diagnostic("missing-file", f"there is no file {file}", where))
     if kind_of(file) not in READERS:
         hint = f"{ROWS_STAND_IN}, optionally with .gz or .zst"

@@ -17,6 +17,7 @@ from typing import Any
 from ptspec.data.readers.scan import content_hash
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.hub.cache import commit
+from ptspec.recipe.paths import is_file, is_folder
 from ptspec.recipe.plan import (
     AnySource,
     Concat,
@@ -95,13 +96,13 @@ class Hashes:
     def file(self, name: str) -> str:
         """The hash of a file that a recipe names, found from the working directory or beside the recipe."""
         places = (Path(name), self._plan.recipe.parent / name)
-        found = next((place for place in places if place.is_file()), None)
+        found = next((place for place in places if is_file(place)), None)
         return hash_file(found) if found else "missing"
 
     def reward_model(self, model: str) -> str:
         """The hash of a reward model: a stage of this run, a folder, or a hub id, which stands for itself."""
         for folder in (self._plan.output / model, Path(model)):
-            if folder.is_dir():
+            if is_folder(folder):
                 return hash_folder(folder)
         return model
 

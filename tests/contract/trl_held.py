@@ -6,6 +6,8 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+from as_trained import sequences
+
 from ptspec import methods
 
 
@@ -36,7 +38,7 @@ def held(method: str, rows: list[dict], base: Any, tokenizer: Any, folder: Path,
     )
     if found.online:
         return [[(ids, [False] * len(ids))] for ids in online_prompts(trainer, rows, tokenizer)]
-    return [_sequences(trainer, dict(row)) for row in trainer.train_dataset]
+    return [sequences(trainer, dict(row)) for row in trainer.train_dataset]
 
 
 def rendered(row: dict, tokenizer: Any) -> dict:
@@ -63,25 +65,3 @@ def online_prompts(trainer: Any, rows: list[dict], tokenizer: Any) -> list[list[
         )
         for row in rows
     ]
-
-
-def _sequences(trainer: Any, row: dict) -> list[tuple[list[int], list[bool]]]:
-    batch = trainer.data_collator([row])
-    if "chosen_input_ids" in batch:  # ORPO's collator names each half
-        return [seq for half in ("chosen_", "rejected_") for seq in _parts(batch, half)]
-    return list(_parts(batch, ""))
-
-
-def _parts(batch: dict, half: str) -> list[tuple[list[int], list[bool]]]:
-    found = []
-    for n, ids in enumerate(batch[f"{half}input_ids"].tolist()):
-        real = [bool(one) for one in batch[f"{half}attention_mask"][n].tolist()]
-        if f"{half}labels" in batch:
-            learned = [label != -100 for label in batch[f"{half}labels"][n].tolist()]
-        elif "completion_mask" in batch:
-            learned = [bool(one) for one in batch["completion_mask"][n].tolist()]
-        else:
-            learned = [False] * len(ids)
-        kept = [(token, taken) for token, taken, there in zip(ids, learned, real, strict=True) if there]
-        found.append(([token for token, _ in kept], [taken for _, taken in kept]))
-    return found

@@ -8,36 +8,14 @@ from __future__ import annotations
 
 import json
 from itertools import compress
-from pathlib import Path
 from pkgutil import resolve_name
 
 import pytest
+from as_trained import MODEL, TOOLS_TEMPLATE, sequences, trainer_for
 
 from ptspec.checks.preflight import preflight
-from ptspec.data.checks.row_checks import Use
-from ptspec.data.dataset import Loading, load
-from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.training.row_templates import encoder, rendered
-
-ROOT = Path(__file__).parent.parent.parent
-MODEL = ROOT / "data" / "base_model"
 
 pytestmark = pytest.mark.slow
-
-# Says the role of every turn and writes tools and calls as they come.
-TOOLS_TEMPLATE = """{{- bos_token -}}
-{%- if tools -%}{{- 'TOOLS ' -}}{%- for tool in tools -%}{{- tool | tojson -}}{%- endfor -%}{%- endif -%}
-{%- if mode is defined -%}{{- 'MODE ' + mode -}}{%- endif -%}
-{%- for m in messages -%}
-{%- if m.role == 'assistant' -%}
-{{- '<|assistant|>' -}}{%- generation -%}{{- m.content or '' -}}
-{%- for call in m.tool_calls or [] -%}
-{{- 'CALL ' + call.function.name + ' ' + (call.function.arguments | tojson) -}}
-{%- endfor -%}{{- eos_token -}}{%- endgeneration -%}
-{%- else -%}{{- '<|user|>' + m.role + ': ' + m.content + eos_token -}}{%- endif -%}
-{%- endfor -%}
-{%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}
-"""
 
 USER, BOT = {"role": "user", "content": "Where?"}, {"role": "assistant", "content": "Here."}
 WORSE = {"role": "assistant", "content": "No idea."}
@@ -74,7 +52,7 @@ def base(libraries):
 
 
 @pytest.fixture
-def held(base, libraries, tmp_path):
+def held(base, tmp_path):
     """What the trainer of `method` holds of the sources in `files`: (text, learned text) of each sequence."""
 
     def look(method, files, source=None, data=None, **config):
@@ -93,42 +71,23 @@ def held(base, libraries, tmp_path):
         (tmp_path / "r.json").write_text(json.dumps(recipe))
         reading = preflight(tmp_path / "r.json")
         assert reading.plan is not None, reading.errors
-        return decoded(reading.plan, base, libraries, tmp_path)
+        return decoded(reading.plan, base, tmp_path)
 
     return look
 
 
-def decoded(plan, base, libraries, folder):
+def decoded(plan, base, folder):
     from ptspec.model.base import load_tokenizer
 
-    stage, tokenizer = plan.stages[0], load_tokenizer(plan.model)
-    config = EffectiveConfig(stage, plan.compute, gpu=False)
-    loading = Loading(Use("s", stage.method.rows), encode=encoder(config, tokenizer))
-    rows = load(plan.data, stage.data, stage.method.rows, 1, loading)
-    rows = rows if stage.method.renders_rows else rendered(rows, tokenizer)
-    given = dict(stage.config)
-    if "labels" in rows.column_names:
-        given.pop("assistant_only_loss", None)
-    arguments = resolve_name(stage.method.config)(
-        output_dir=str(folder), report_to=[], bf16=False, use_cpu=True, per_device_train_batch_size=2, **given
-    )
-    model = str(MODEL) if stage.method.name == "reward" else base  # it gets a head of its own
-    trainer = resolve_name(stage.method.trainer)(
-        model=model, args=arguments, train_dataset=rows, processing_class=tokenizer
-    )
-    return [read(trainer, dict(row), tokenizer) for row in trainer.train_dataset]
-
-
-def read(trainer, row, tokenizer):
-    """(text, learned text) of each sequence of a row, put through the collator alone."""
-    batch, found = trainer.data_collator([row]), []
-    for half in ("chosen_", "rejected_") if "chosen_input_ids" in batch else ("",):
-        for n, ids in enumerate(batch[f"{half}input_ids"].tolist()):
-            there = batch[f"{half}attention_mask"][n].tolist()
-            taken = batch.get(f"{half}labels", batch.get("completion_mask"))
-            learned = [] if taken is None else [one not in (-100, 0) for one in taken[n].tolist()]
-            found.append(tuple(tokenizer.decode(list(compress(ids, mask))) for mask in (there, learned)))
-    return found
+    tokenizer = load_tokenizer(plan.model)
+    trainer = trainer_for(plan, base, tokenizer, folder)
+    return [
+        [
+            (tokenizer.decode(ids), tokenizer.decode(list(compress(ids, learned))))
+            for ids, learned in sequences(trainer, dict(row))
+        ]
+        for row in trainer.train_dataset
+    ]
 
 
 ALPACA = {"instruction": "Where?", "input": "", "output": "Here."}
@@ -232,8 +191,8 @@ def test_system_and_tools_stand_before_both_answers(held, method):
         "tools": [WEATHER],
     }
     source = {"columns": {"prompt": "question"}}
-    for sequences in held(method, {"d": [row, row]}, source):
-        for text, learned in sequences:
+    for both in held(method, {"d": [row, row]}, source):
+        for text, learned in both:
             assert text.startswith(f"{BEGIN}TOOLS {WRAPPED}{SYSTEM}{ASKED}")
             assert learned.startswith(("Here.", "No idea."))
 

@@ -21,12 +21,17 @@ def left_out(source: Source, found: Sequence[Diagnostic], bad: int, rows: int) -
         is_of_row = diagnostic.severity is Severity.ERROR and diagnostic.code not in OF_THE_SOURCE
         is_of_row = is_of_row and (diagnostic.location is not None and diagnostic.location.line is not None)
         yield _as_warning(diagnostic) if is_of_row else diagnostic
-    if bad and (bad == rows or bad > source.max_bad_rows * rows):
+    if is_too_many(source, bad, rows):
         yield too_many(source, bad, rows)
     elif bad:
         message = f'{bad:,} of {rows:,} rows of "{source.name}" are left out (on_bad_row)'
         where = join(source.at, "on_bad_row")
         yield Diagnostic("rows-left-out", message, None, where, severity=Severity.WARNING)
+
+
+def is_too_many(source: Source, bad: int, rows: int) -> bool:
+    """Whether `bad` of `rows` is more than the source allows, or all of them."""
+    return bad > 0 and (bad == rows or bad > source.max_bad_rows * rows)
 
 
 def too_many(source: Source, bad: int, rows: int) -> Diagnostic:

@@ -25,6 +25,7 @@ from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.readers.scan import notes, row_of, scan
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Rows
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import OnBadRow, Source
 
 Items = list[PlacedRow | Unreadable]
@@ -89,6 +90,7 @@ class SourcePass:
         self.source, self.uses, self.prompts, self.is_held_out = source, uses, prompts, is_held_out
         self.seen = Seen()
         self.compares = bool(prompts) or is_held_out
+        self.malformed = 0
 
     def faults(self) -> Iterator[Diagnostic]:
         """Every error and warning of the source, in the order of its files; with `on_bad_row` "leave_out"
@@ -97,7 +99,7 @@ class SourcePass:
         if self.source.on_bad_row is OnBadRow.STOP:
             yield from found
             return
-        yield from left_out(self.source, found, self.seen.bad, self.seen.rows)
+        yield from left_out(self.source, found, self.seen.bad, self.seen.rows + self.malformed)
 
     def _faults(self) -> Iterator[Diagnostic]:
         first = next((item for item in scan(self.source) if isinstance(item, PlacedRow)), None)
@@ -113,6 +115,7 @@ class SourcePass:
             offsets[part.file] = offset + part.last
         if malformed > SHOWN_LINES:
             yield _and_more(self.source, malformed)
+        self.malformed = malformed
         yield from notes(self.source)
         if first is not None:
             placed = (item for item in self.seen.first if isinstance(item, PlacedRow))
@@ -304,4 +307,7 @@ def _and_more(source: Source, malformed: int) -> Diagnostic:
 
 def _no_rows(source: Source) -> Diagnostic:
     files = ", ".join(shown(path) for path in source.paths)
+    if source.split is not None and next(iter(scan(replace(source, split=None))), None) is not None:
+        message = f'data "{source.name}": "{source.split}" takes none of the rows that are there'
+        return Diagnostic("no-rows", message, None, join(source.at, "split"), "widen the slice")
     return Diagnostic("no-rows", f'data "{source.name}" has no rows', Location(files), source.at)

@@ -18,6 +18,9 @@ CONTEXT = ("system", "history", *TEMPLATE)
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 """Columns that a language model cannot take."""
 
+WITHHELD = ("prompt", "completion", "completion_ids")
+"""Columns that TRL does not hand to rewards: an online method's rewards get every other column of the row."""
+
 
 @dataclass(frozen=True)
 class Layout:

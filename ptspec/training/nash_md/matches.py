@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ptspec.data.layouts.table import WITHHELD
 from ptspec.rewards.checked import checked_judge, name_of
-from ptspec.rewards.contract import NOT_COLUMNS
 from ptspec.rewards.judges import BradleyTerry, Judge, Scores
 
 LOGS = {"log_extra", "log_metric"}
@@ -127,7 +127,7 @@ class Matches:
         )
 
     def _scores(self, preference: BradleyTerry, side: Side, hooks: Mapping[str, Any]) -> Scores:
-        names = [name for name in self.inputs[0] if name not in NOT_COLUMNS]
+        names = [name for name in self.inputs[0] if name not in WITHHELD]
         columns = {name: [self.inputs[row][name] for row in side.rows] for name in names}
         return preference.scores(
             side.prompts, side.completions, completion_ids=side.token_ids, **columns, **hooks

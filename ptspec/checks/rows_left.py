@@ -1,0 +1,87 @@
+"""Whether a stage has any row to learn from, once bad rows are left out and long ones dropped."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice, repeat
+
+from ptspec.checks.lengths import local_sources
+from ptspec.data.checks.fault import Fault
+from ptspec.data.checks.row_checks import Use, row_checker
+from ptspec.data.checks.source_pass import Items, Seen
+from ptspec.data.layouts.convert import Reading
+from ptspec.data.readers.placed import PlacedRow
+from ptspec.data.readers.scan import scan
+from ptspec.data.tokens.lengths import lengths_of
+from ptspec.data.tokens.template import TokenizerFiles
+from ptspec.data.tokens.truncation import Truncation, limit
+from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.plan import OnBadRow, Plan, Source, parts_of
+
+CHUNKS = (1, 15, 240)
+"""Rows that are tokenised at once, from the first on: nearly always the first row is one to learn from."""
+
+_BAD, _REFUSED, _DROPPED = "bad", "refused by the chat template", "too long and dropped"
+
+
+def check_rows_left(
+    plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
+) -> Iterator[Diagnostic]:
+    """An error for a stage whose every row is left out or dropped; none where that is not known.
+
+    Stops reading at the first row that is trained on.
+    """
+    stage = settings.stage
+    sources = local_sources(plan, stage)
+    if not tokenizer.can_count or not sources or len(sources) < len(parts_of(plan.data, stage.data)):
+        return
+    if any(source.name not in seen or not seen[source.name].rows for source in sources):
+        return
+    if limit(settings) is None and all(source.on_bad_row is OnBadRow.STOP for source in sources):
+        return
+    lost: Counter[str] = Counter()
+    longest = 0
+    for source in sources:
+        for found, length in _fates(source, settings, tokenizer, seen[source.name]):
+            if found is None:
+                return
+            lost[found] += 1
+            longest = max(longest, length)
+    if len(lost) > 1 or _DROPPED in lost:  # rows that are all bad, or all refused, are an error already
+        yield _nothing_left(settings, lost, longest)
+
+
+def _nothing_left(settings: EffectiveConfig, lost: Counter[str], longest: int) -> Diagnostic:
+    stage = settings.stage
+    why = ", ".join(f"{count:,} are {what}" for what, count in lost.items())
+    message = f'stage "{stage.name}": no row is left to learn from: of {lost.total():,} rows, {why}'
+    hint = f'"max_length": {longest} takes the long ones' if lost[_DROPPED] else "mend the data"
+    place = join(stage.at, "config", "max_length") if "max_length" in stage.config else stage.at
+    return Diagnostic("no-rows-left", message, None, place, hint)
+
+
+def _is_bad(faults: Sequence[Fault]) -> bool:
+    return any(fault.severity is Severity.ERROR for fault in faults)
+
+
+def _fates(
+    source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles, seen: Seen
+) -> Iterator[tuple[str | None, int]]:
+    """Why each row of `source` is not trained on (None: it is), and its length in tokens."""
+    use = Use(settings.stage.method.name, settings.stage.method.rows)
+    check = row_checker(use, seen.columns, Reading(source.chat, source.system))
+    items = scan(source)
+    for size in chain(CHUNKS, repeat(CHUNKS[-1])):
+        chunk = list(islice(items, size))
+        if not chunk:
+            return
+        sound: Items = [one for one in chunk if isinstance(one, PlacedRow) and not _is_bad(check(one.values))]
+        yield from ((_BAD, 0) for _ in range(len(chunk) - len(sound)))
+        lengths = list(lengths_of(sound, source, settings, tokenizer))
+        rows = len({(row.file, row.line) for row in lengths})
+        yield from ((_REFUSED, 0) for _ in range(len(sound) - rows))
+        for row in lengths:
+            yield (_DROPPED if row.truncation is Truncation.DROPPED else None), row.longest
