@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.model.precision import weights_precision
 from ptspec.run.artifact import read_json, write_json
 
 FILE = "probes.json"
@@ -64,11 +65,13 @@ def _encoded(tokenizer: Any, row: Mapping[str, Any]) -> list[int]:
 
 @torch.no_grad()
 def measure(model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
-    """The probes of `model` as it stands, in evaluation mode; its own mode is put back."""
+    """The probes of `model` in evaluation mode and at the precision of its weights, whether a trainer has
+    prepared it for another or not; its own mode is put back."""
     training = model.training
     model.eval()
     try:
-        return Probes(ids, tuple(_logps(model, row) for row in ids))
+        with weights_precision(model):
+            return Probes(ids, tuple(_logps(model, row) for row in ids))
     finally:
         model.train(training)
 

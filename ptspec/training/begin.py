@@ -46,7 +46,7 @@ def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
 
     Raises `StageError` with both numbers and the likely cause where one differs by more than rounding.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    model = unwrapped(trainer, trainer.model)
     if not _is_trained(model):
         raise StageError(_nothing_to_train(stage))
     if stage.method.yields is Yields.REWARD_MODEL:
@@ -59,6 +59,11 @@ def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
     if found.reference is not None and found.reference > bound:
         raise StageError(_another_reference(stage, found.reference, bound))
     return found
+
+
+def unwrapped(trainer: Any, model: Any) -> Any:
+    """`model` without what `trainer` has wrapped it in: compiled code, and what distributes it."""
+    return trainer.accelerator.unwrap_model(model, keep_torch_compile=False)
 
 
 def _is_trained(model: Any) -> bool:
@@ -81,7 +86,7 @@ def _to_reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> float 
         return None
     reference = getattr(trainer, "ref_model", None)
     if reference is not None:
-        return now.distance(probes.measure(trainer.accelerator.unwrap_model(reference), now.ids))
+        return now.distance(probes.measure(unwrapped(trainer, reference), now.ids))
     if not isinstance(model, PeftModel):
         return None
     with _as_reference(model):
@@ -112,7 +117,9 @@ def _another_policy(stage: Stage, distance: float, bound: float) -> Diagnostic:
         f'stage "{stage.name}" would not begin with the policy of {stage.parent}: log-probabilities of '
         f"the probes differ by {distance:.3g} nats a token, {bound:g} is what rounding explains",
         pointer=stage.at,
-        hint="the incoming adapter was dropped, changed, or laid over weights it was not trained on",
+        hint="the incoming adapter was dropped, changed, or laid over weights it was not trained on"
+        if stage.handover is not None
+        else "no adapter came in: the weights were changed, or the new adapter does not begin at zero",
     )
 
 

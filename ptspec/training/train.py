@@ -18,12 +18,13 @@ from ptspec.model import probes
 from ptspec.model.base import Base
 from ptspec.model.device import Device, begin_peak_memory, peak_memory
 from ptspec.model.handover import Policy
+from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
 from ptspec.recipe.plan import Stage
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
-from ptspec.training.begin import Beginning, check_beginning
+from ptspec.training.begin import Beginning, check_beginning, unwrapped
 from ptspec.training.checkpoints import last_sound, step_of
 from ptspec.training.config import trainer_arguments
 from ptspec.training.faults import failure
@@ -94,7 +95,7 @@ def train(job: Job, listener: Listener, wish: Wish) -> Trained:
     Raises `Interrupted` when `wish` ended it early, its progress saved, and `StageError` for whatever fails,
     the steps before that saved where they can be; `OutOfMemory` is one.
     """
-    with tracked(job.watched):
+    with tracked(job.watched), float32_settings_kept():
         return _train(job, listener, wish)
 
 
@@ -120,7 +121,7 @@ def _train(job: Job, listener: Listener, wish: Wish) -> Trained:
     seconds = time.monotonic() - begun
     if trainer.state.global_step < trainer.state.max_steps and wish.reason is not None:
         raise Interrupted(_interrupted(job.stage, trainer.state.global_step, wish.reason))
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    model = unwrapped(trainer, trainer.model)
     trained = Trained(
         steps=trainer.state.global_step,
         seconds=seconds,
@@ -130,7 +131,8 @@ def _train(job: Job, listener: Listener, wish: Wish) -> Trained:
         probes=probes.measure(model, job.handed_over.ids),
         config=_plain(trainer.args.to_dict()),
     )
-    save(model, job.policy, job.base, job.folder)
+    with weights_precision(model):
+        save(model, job.policy, job.base, job.folder)
     probes.store(trained.probes, job.folder)
     listener(StageTrained(job.stage.name, trained.steps, seconds, progress.last))
     if why := nothing_learned(trainer.state.log_history):
