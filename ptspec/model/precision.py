@@ -7,7 +7,7 @@ matrix product. Both are settings of a training, not of its policy.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,7 +29,9 @@ def weights_precision(model: Any) -> Iterator[None]:
             model.forward = prepared
 
 
-def float32_settings_kept() -> AbstractContextManager[None]:
+@contextmanager
+def float32_settings_kept() -> Iterator[None]:
     """How float32 is multiplied afterwards is how it was before: transformers switches TF32 on for the whole
     process, and the next stage may not want it."""
-    return torch.backends.flags(fp32_precision=torch.backends.fp32_precision)
+    with torch.backends.flags(fp32_precision=torch.backends.fp32_precision):
+        yield

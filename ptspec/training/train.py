@@ -125,7 +125,7 @@ def _train(job: Job, listener: Listener, wish: Wish) -> Trained:
     trained = Trained(
         steps=trainer.state.global_step,
         seconds=seconds,
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trainable_parameters=_trainable(model, job.policy),
         peak_memory_bytes=peak_memory(job.device),
         beginning=beginning,
         probes=probes.measure(model, job.handed_over.ids),
@@ -140,10 +140,17 @@ def _train(job: Job, listener: Listener, wish: Wish) -> Trained:
     return trained
 
 
+def _trainable(model: Any, policy: Policy) -> int:
+    """The parameters that learn: of an adapter with frozen ranks the others."""
+    frozen = policy.frozen.elements if policy.frozen is not None else 0
+    learn: int = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return learn - frozen
+
+
 def _listen(trainer: Any, job: Job, callbacks: Sequence[TrainerCallback]) -> None:
     """Gives `trainer` what hears and steers it. Progress comes first, saving after what asks for it."""
-    if job.policy.restore is not None:
-        trainer.add_callback(Frozen(job.policy.restore))
+    if job.policy.frozen is not None:
+        trainer.add_callback(Frozen(job.policy.frozen))
     trainer.remove_callback(PrinterCallback)
     for callback in callbacks:
         trainer.add_callback(callback)

@@ -47,7 +47,9 @@ def test_what_a_trainer_does_to_one_is_not_seen_by_the_next(base):
     "cast",
     [
         lambda model: model.to(torch.bfloat16),
-        lambda model: get_peft_model(model, LoraConfig(target_modules="all-linear", init_lora_weights="pissa")),
+        lambda model: get_peft_model(
+            model, LoraConfig(target_modules="all-linear", init_lora_weights="pissa")
+        ),
     ],
     ids=["cast", "pissa"],
 )
