@@ -123,7 +123,7 @@ def _loading_options(spec: ModelSpec, adapter: AdapterSpec, device: Device) -> d
         "revision": spec.revision,
         "trust_remote_code": spec.trust_remote_code,
         "dtype": DTYPES[spec.dtype or default_dtype(adapter, device)],
-        "device_map": {"": device.kind},
+        "device_map": {"": device.place},
         "use_safetensors": True,
     }
     if spec.attn_implementation:

@@ -29,7 +29,7 @@ from ptspec.events import (
     Warned,
 )
 from ptspec.model.bases import Bases
-from ptspec.model.device import Device, find_device
+from ptspec.model.device import Device, training_device
 from ptspec.model.handover import describe_adapter
 from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
 from ptspec.run.artifact import (
@@ -73,7 +73,7 @@ class Run:
         self.plan = plan
         self.listener = listener
         self.options = options
-        self.device: Device = find_device()
+        self.device: Device = training_device()
         self.hashes = Hashes(plan)
         self.ledger = Ledger(plan.output)
         self.bases = Bases(plan.model, self.device)

@@ -17,7 +17,8 @@ from ptspec.run.allowed import located
 from ptspec.run.artifact import sweep
 from ptspec.run.lock import lock
 from ptspec.run.manifest import EventLog
-from ptspec.run.noise import into_log, quiet_environment
+from ptspec.run.noise import into_log
+from ptspec.run.one_process import prepare_process
 from ptspec.run.options import LOG, Options
 from ptspec.run.place import make_place
 from ptspec.training.faults import diagnosed
@@ -34,7 +35,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     fails, `CheckError` where a check does not hold, `Interrupted`.
     """
     wish = Wish(None if options.max_seconds is None else time.monotonic() + options.max_seconds)
-    quiet_environment()
+    notice = prepare_process()
     with wish.listening(), _told(plan):
         make_place(plan)
         with (
@@ -52,6 +53,8 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
                 sweep(folder)
             if died is not None:
                 both(Warned(f"the run before ({died.words}) was cut off; this one goes on from there"))
+            if notice is not None:
+                both(Warned(notice))
             listener(Preparing("loading torch, transformers, trl, peft"))
             # Imported here, since these libraries have things to say when they are imported.
             from ptspec.run.interpreter import Run
