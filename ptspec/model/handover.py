@@ -73,11 +73,13 @@ def prepare(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> P
 
 
 def _new(model: Any, adapter: LoraConfig, stage: Stage, seed: int, **merging: Any) -> Policy:
-    """A new adapter over `model`; the trainer puts it on, unless its initialisation would change `model`."""
-    if not takes_from_base(vars(adapter)):
-        return Policy(model, adapter=adapter, **merging)
-    adapted, frozen = split_adapter(model, adapter, seed, stage.adapter.at)
-    return Policy(adapted, frozen=frozen, **merging)
+    """A new adapter over `model`: for the trainer to put on, unless that would change `model`."""
+    if takes_from_base(vars(adapter)):
+        adapted, frozen = split_adapter(model, adapter, seed, stage.adapter.at)
+        return Policy(adapted, frozen=frozen, **merging)
+    if stage.adapter.use_qlora and stage.method.recasts_quantised:
+        return Policy(get_peft_model(model, adapter, adapter_name=ADAPTER), **merging)
+    return Policy(model, adapter=adapter, **merging)
 
 
 def _continue(base: Base, incoming: Artifact, stage: Stage) -> Policy:
@@ -139,8 +141,10 @@ def _merge(base: Base, incoming: Artifact, stage: Stage, seed: int) -> Policy:
 
 def whole(base: Base) -> Any:
     """A quantised base with its weights as they compute, in the type of those that were never quantised."""
-    quantised = base.spawn()
-    return quantised.dequantize(dtype=base.model.dtype)
+    model = base.spawn().dequantize(dtype=base.model.dtype)
+    # transformers leaves these, and TRL would train a bf16 adapter over what is whole now.
+    model.is_loaded_in_4bit = model.is_loaded_in_8bit = False
+    return model
 
 
 def _stack(base: Base, incoming: Artifact, stage: Stage) -> Policy:

@@ -51,14 +51,15 @@ def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
         raise StageError(_nothing_to_train(stage))
     if stage.method.yields is Yields.REWARD_MODEL:
         return Beginning(None, None)
-    bound = probes.tolerance(model)
     now = probes.measure(model, expected.ids)
-    found = Beginning(now.distance(expected), _to_reference(trainer, model, now, stage))
-    if found.handed_over is not None and found.handed_over > bound:
-        raise StageError(_another_policy(stage, found.handed_over, bound))
-    if found.reference is not None and found.reference > bound:
-        raise StageError(_another_reference(stage, found.reference, bound))
-    return found
+    if not (distance := now.distance(expected)) <= (bound := now.bound(expected)):
+        raise StageError(_another_policy(stage, distance, bound))
+    reference = _reference(trainer, model, now, stage)
+    if reference is None:
+        return Beginning(distance, None)
+    if not (apart := now.distance(reference)) <= (bound := now.bound(reference)):
+        raise StageError(_another_reference(stage, apart, bound))
+    return Beginning(distance, apart)
 
 
 def unwrapped(trainer: Any, model: Any) -> Any:
@@ -81,16 +82,17 @@ def _nothing_to_train(stage: Stage) -> Diagnostic:
     )
 
 
-def _to_reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> float | None:
+def _reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> Probes | None:
+    """The probes of the reference as the trainer has it; None for a stage without one."""
     if not stage.has_reference:
         return None
     reference = getattr(trainer, "ref_model", None)
     if reference is not None:
-        return now.distance(probes.measure(unwrapped(trainer, reference), now.ids))
+        return probes.measure(unwrapped(trainer, reference), now.ids)
     if not isinstance(model, PeftModel):
         return None
     with _as_reference(model):
-        return now.distance(probes.measure(model, now.ids))
+        return probes.measure(model, now.ids)
 
 
 @contextlib.contextmanager
@@ -138,8 +140,8 @@ def check_saved(stage: Stage, model: Any, trained: Probes) -> float:
 
     Raises `StageError` where it is more than rounding.
     """
-    distance: float = probes.measure(model, trained.ids).distance(trained)
-    bound = probes.tolerance(model)
+    saved = probes.measure(model, trained.ids)
+    distance, bound = saved.distance(trained), saved.bound(trained)
     if distance > bound:
         raise StageError(
             Diagnostic(
