@@ -119,6 +119,13 @@ def stage_adapter(stage: Stage, shape: ModelShape, incoming: Adapter | None) -> 
     return StageAdapter(put_on, own.parameters, both if incoming.is_plain and own.is_plain else None)
 
 
+def copies_reference(stage: Stage) -> bool:
+    """Whether the reference of `stage` is a frozen copy of its adapter: TRL copies one that it did not put on
+    itself, and switches off one that it did."""
+    put_on_before = stage.handover in (Handover.CONTINUE, Handover.STACK)
+    return stage.has_reference and (put_on_before or takes_from_base(stage.adapter.lora))
+
+
 def _backbone(stage: Stage, shape: ModelShape) -> int:
     """Parameters of full fine-tuning; a reward model has no language-model head."""
     if stage.method.yields is not Yields.REWARD_MODEL:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from ptspec.methods.types import Yields
-from ptspec.recipe.estimate.adapters import REWARD_HEAD, Adapter, StageAdapter
+from ptspec.recipe.estimate.adapters import REWARD_HEAD, Adapter, StageAdapter, copies_reference
 from ptspec.recipe.estimate.files import safetensors_bytes
 from ptspec.recipe.estimate.memory import WIDTHS, adapter_width, trained_width
 from ptspec.recipe.estimate.optimizer import state_bytes
@@ -47,10 +47,11 @@ def disk(settings: Settings, model: ModelSpec, shape: ModelShape, adapter: Stage
         states = state_bytes(optim, [t.shape for t in shape.tensors.values()], width)
         return Disk(whole, whole, states, count)
     one = _adapter_file(adapter.attached, width)
-    has_copy = stage.has_reference and stage.handover in (Handover.CONTINUE, Handover.STACK)
     saved = _adapter_file(adapter.saved, _saved_width(settings)) if adapter.saved else _merged(model, shape)
     states = state_bytes(optim, adapter.attached.shapes.values(), width)
-    return Disk(saved, one + (_adapter_file(adapter.attached, 4) if has_copy else 0), states, count)
+    return Disk(
+        saved, one + (_adapter_file(adapter.attached, 4) if copies_reference(stage) else 0), states, count
+    )
 
 
 def _adapter_file(adapter: Adapter, width: int) -> int:

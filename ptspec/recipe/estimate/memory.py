@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ptspec.methods.types import Yields
-from ptspec.recipe.estimate.adapters import StageAdapter
+from ptspec.recipe.estimate.adapters import StageAdapter, copies_reference
 from ptspec.recipe.estimate.optimizer import is_paged, state_bytes
 from ptspec.recipe.estimate.settings import Settings
 from ptspec.recipe.plan import Handover, ModelSpec
@@ -92,7 +92,7 @@ def _held(settings: Settings, model: ModelSpec, shape: ModelShape, adapter: Stag
     width = trained_width(settings, model, shape)
     if adapter.attached is not None:
         yield Part("adapter", adapter.attached.parameters * width)
-        if stage.has_reference and stage.handover in (Handover.CONTINUE, Handover.STACK):
+        if copies_reference(stage):
             yield Part("reference adapter", adapter.attached.parameters * width)
     elements = sum(math.prod(one) for one in trained)
     yield Part("gradients", elements * width)
