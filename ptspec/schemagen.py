@@ -64,9 +64,15 @@ _CORRECTIONS: dict[str, Schema] = {
 
 _DATA_PASS = "needs a pass over data before the adapter is put on, which is not made here"
 
+_LOFTQ = "LoftQ puts quantised weights in place of the base's, and only over those is what it saves right"
+
 # Values that the annotation allows and that cannot work here, and why.
 _REFUSED: dict[str, dict[str, str]] = {
-    "LoraConfig.init_lora_weights": {"eva": f"EVA {_DATA_PASS}", "corda": f"CorDA {_DATA_PASS}"},
+    "LoraConfig.init_lora_weights": {
+        "eva": f"EVA {_DATA_PASS}",
+        "corda": f"CorDA {_DATA_PASS}",
+        "loftq": f"{_LOFTQ}: use_qlora with the default",
+    },
 }
 
 # Set by the interpreter or by PEFT itself, or not for training a causal language model.
@@ -80,6 +86,7 @@ _LORA_OWNED = {
     "inference_mode": "a stage trains its adapter; leave it out",
     "eva_config": f"EVA {_DATA_PASS}",
     "corda_config": f"CorDA {_DATA_PASS}",
+    "loftq_config": _LOFTQ,
     "lora_ga_config": f"LoRA-GA {_DATA_PASS}",
     "kasa_config": "KaSA needs terms in the loss that no trainer here has",
     "monteclora_config": "MonteCLoRA needs a term in the loss that no trainer here has",

@@ -49,9 +49,10 @@ def chat(
 def _opened(
     runs: Sequence[str], max_new_tokens: int, temperature: float, seed: int, allow_code: bool
 ) -> Session:
-    from ptspec.library_output import into_log, quiet_environment
+    from ptspec.library_output import into_log
+    from ptspec.run.one_process import prepare_process
 
-    quiet_environment()
+    prepare_process()
     # Libraries have things to say when they are imported and when they load a model.
     with into_log(Path(os.devnull)):
         from ptspec.chat.generate import Settings

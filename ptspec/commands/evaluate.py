@@ -160,9 +160,10 @@ def _quiet(heavy: bool) -> Iterator[None]:
     if not heavy:
         yield
         return
-    from ptspec.library_output import into_log, quiet_environment
+    from ptspec.library_output import into_log
+    from ptspec.run.one_process import prepare_process
 
-    quiet_environment()
+    prepare_process()
     with into_log(Path(os.devnull)):
         yield
 

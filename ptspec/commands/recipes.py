@@ -88,12 +88,14 @@ def run(
     from ptspec.library_output import into_log
     from ptspec.report.html.write import report_whatever_happens
     from ptspec.report.terminal import listener
+    from ptspec.run.one_process import prepare_process
     from ptspec.run.options import Options
     from ptspec.run.session import execute
 
     if dry_run:
         _show_plan(recipe, overrides or (), output, fresh=fresh)
         return
+    prepare_process()
     seconds = None if max_time is None else time_in_seconds(max_time)
     output = None if output is None else output.absolute()
     planned = _checked(recipe, overrides or (), output, starts=True)

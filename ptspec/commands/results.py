@@ -38,13 +38,14 @@ def export(
     allow_code: AllowCode = False,
 ) -> None:
     """Write a stage's policy as one model, merged and compared with its adapter; or the adapter alone."""
-    from ptspec.library_output import into_log, quiet_environment
+    from ptspec.library_output import into_log
+    from ptspec.run.one_process import prepare_process
 
     if base is not None and not adapter_only:
         raise InputError(Diagnostic("wrong-usage", "--base goes with --adapter-only"))
     if dtype is not None and adapter_only:
         raise InputError(Diagnostic("wrong-usage", "--dtype does not go with --adapter-only"))
-    quiet_environment()
+    prepare_process()
     # Libraries have things to say when they are imported and when they load a model.
     with into_log(Path(os.devnull)):
         told = _exported(run, folder, dtype.value if dtype else None, adapter_only, base, allow_code)

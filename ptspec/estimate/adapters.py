@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptspec.architecture.modules import Kind
 from ptspec.methods.types import Yields
 from ptspec.recipe import targets
+from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.headers import NoShape, Tensor, read_header
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
 from ptspec.recipe.shape import HEADS, ModelShape
@@ -54,6 +55,11 @@ class Adapter:
 
     def tensors(self, dtype: str) -> Mapping[str, Tensor]:
         return {name: Tensor(dtype, shape) for name, shape in self.shapes.items()}
+
+    @property
+    def doubled(self) -> Adapter:
+        """Twice the rank: what PiSSA and OLoRA train one half of (`ptspec.model.split_adapter`)."""
+        return replace(self, ranks={module: 2 * rank for module, rank in self.ranks.items()})
 
     @property
     def is_plain(self) -> bool:
@@ -127,18 +133,28 @@ def stage_adapter(stage: Stage, shape: ModelShape, incoming: Adapter | None) -> 
     if not stage.adapter.use_lora:
         head = shape.hidden if stage.method.yields is Yields.REWARD_MODEL else 0
         return StageAdapter(None, _backbone(stage, shape) + head, None)
+    splits = takes_from_base(stage.adapter.lora)
     if incoming is not None and stage.handover is Handover.CONTINUE:
-        return StageAdapter(incoming, incoming.parameters, incoming)
+        trained = new_adapter(stage.adapter, shape) if splits else incoming
+        return StageAdapter(incoming, trained.parameters, incoming)
     own = new_adapter(stage.adapter, shape)
     if stage.method.yields is Yields.REWARD_MODEL:
         scores = {f"{PREFIX}{REWARD_HEAD}.weight": (1, shape.hidden)}
         own = Adapter(own.ranks, own.sizes, {**own.other, **scores})
+    put_on = own.doubled if splits else own
     if incoming is None or stage.handover is None:
-        return StageAdapter(own, own.parameters, own)
-    both = _total(incoming, own)
+        return StageAdapter(put_on, own.parameters, put_on)
+    both = _total(incoming, put_on)
     if stage.handover is Handover.STACK:
         return StageAdapter(both, own.parameters, both)
-    return StageAdapter(own, own.parameters, both if incoming.is_plain and own.is_plain else None)
+    return StageAdapter(put_on, own.parameters, both if incoming.is_plain and own.is_plain else None)
+
+
+def copies_reference(stage: Stage) -> bool:
+    """Whether the reference of `stage` is a frozen copy of its adapter: TRL copies one that it did not put on
+    itself, and switches off one that it did."""
+    put_on_before = stage.handover in (Handover.CONTINUE, Handover.STACK)
+    return stage.has_reference and (put_on_before or takes_from_base(stage.adapter.lora))
 
 
 def _backbone(stage: Stage, shape: ModelShape) -> int:

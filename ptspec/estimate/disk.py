@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from ptspec.estimate.adapters import REWARD_HEAD, Adapter, StageAdapter
+from ptspec.estimate.adapters import REWARD_HEAD, Adapter, StageAdapter, copies_reference
 from ptspec.estimate.files import safetensors_bytes
 from ptspec.estimate.memory import WIDTHS, adapter_width, trained_width
 from ptspec.estimate.optimizer import state_bytes
@@ -50,10 +50,11 @@ def disk(
         states = state_bytes(optim, [t.shape for t in shape.tensors.values()], width)
         return Disk(whole, whole, states, count)
     one = _adapter_file(adapter.attached, width)
-    has_copy = stage.has_reference and stage.handover in (Handover.CONTINUE, Handover.STACK)
     saved = _adapter_file(adapter.saved, _saved_width(settings)) if adapter.saved else _merged(model, shape)
     states = state_bytes(optim, adapter.attached.shapes.values(), width)
-    return Disk(saved, one + (_adapter_file(adapter.attached, 4) if has_copy else 0), states, count)
+    return Disk(
+        saved, one + (_adapter_file(adapter.attached, 4) if copies_reference(stage) else 0), states, count
+    )
 
 
 def _adapter_file(adapter: Adapter, width: int) -> int:

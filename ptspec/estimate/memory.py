@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ptspec.estimate.adapters import StageAdapter
+from ptspec.estimate.adapters import StageAdapter, copies_reference
 from ptspec.estimate.optimizer import is_paged, state_bytes
 from ptspec.methods.types import Yields
 from ptspec.recipe import targets
@@ -95,7 +95,7 @@ def _held(
     width = trained_width(settings, model, shape)
     if adapter.attached is not None:
         yield Part("adapter", adapter.attached.parameters * width)
-        if stage.has_reference and stage.handover in (Handover.CONTINUE, Handover.STACK):
+        if copies_reference(stage):
             yield Part("reference adapter", adapter.attached.parameters * width)
     elements = sum(math.prod(one) for one in trained)
     yield Part("gradients", elements * width)

@@ -13,6 +13,7 @@ METHOD = Method(
     online=False,
     reference=False,
     renders_rows=False,
+    recasts_quantised=True,
     headline=(
         Headline("loss", "loss"),
         Headline("log_odds_chosen", "log odds"),

@@ -64,6 +64,8 @@ class Method:
     not fit; each needs its reason in a comment where it is set.
     `renders_rows`: whether TRL's trainer hands a row's tools and chat_template_kwargs to the chat template;
     of another we render the rows.
+    `recasts_quantised`: whether TRL's trainer casts parts of a quantised model that it puts an adapter on, so
+    that it computes under autocast only; such a trainer is given the model with its adapter on.
     `starter` is the config that `pt init` writes: for LoRA, so about ten times the learning rate of full
     fine-tuning.
     `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
@@ -86,3 +88,4 @@ class Method:
     owned: Mapping[str, str] = field(default_factory=dict)
     reference_unless_zero: str | None = None
     renders_rows: bool = True
+    recasts_quantised: bool = False

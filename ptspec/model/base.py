@@ -1,14 +1,15 @@
 """The base model: loaded once, its weights shared by every stage of a run.
 
-A trainer patches the model it is given (TRL replaces `forward`), so no trainer ever gets the model that was
-loaded: each stage gets a new tree of modules over the same tensors (`Base.spawn`).
+A trainer patches the model it is given (TRL replaces `forward`), casts its parameters, and lets an adapter
+change them, so no trainer ever gets the model that was loaded: each stage gets a new tree of modules and
+parameters over the same storage (`Base.spawn`).
 """
 
 from __future__ import annotations
 
 import copy
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -66,15 +67,36 @@ class Base:
         return len(self._spawned) > 0
 
     def spawn(self, *, own_weights: bool = False) -> Any:
-        """A new module tree over the same tensors; one that may change them (`own_weights`) gets copies,
-        unless they were given away."""
+        """A new module tree whose parameters share the storage of these: what casts or replaces its `.data`
+        is not seen here. One that may change the storage (`own_weights`) gets copies, or, of weights that
+        were given away, the parameters themselves."""
         if own_weights and not self.given_away:
             return copy.deepcopy(self.model).requires_grad_(True)
-        tensors = [*self.model.parameters(), *self.model.buffers()]
-        spawned = copy.deepcopy(self.model, memo={id(tensor): tensor for tensor in tensors})
+        parameters = list(self.model.parameters())
+        handed_out = parameters if own_weights else [_alias(parameter) for parameter in parameters]
+        memo = {id(ours): theirs for ours, theirs in zip(parameters, handed_out, strict=True)}
+        memo |= {id(tensor): tensor for tensor in (*self.model.buffers(), *_quantisation(self.model))}
+        spawned = copy.deepcopy(self.model, memo)
         spawned.requires_grad_(own_weights)
         self._spawned.add(spawned)
         return spawned
+
+
+def _alias(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
+    """Another parameter over the same storage, of the same class, with the same attributes (bitsandbytes
+    keeps the scales of a quantised one there)."""
+    alias = torch.Tensor._make_subclass(type(parameter), parameter.detach(), parameter.requires_grad)
+    vars(alias).update(vars(parameter))
+    return alias
+
+
+def _quantisation(model: torch.nn.Module) -> Iterator[Any]:
+    """What the layers of bitsandbytes keep beside their parameters: the state of 4-bit weights; the weights
+    and scales of 8-bit ones, which their first forward takes out of the parameter."""
+    for module in model.modules():
+        state = getattr(module, "state", None)
+        kept = getattr(module, "quant_state", None), getattr(state, "CB", None), getattr(state, "SCB", None)
+        yield from (one for one in kept if one is not None)
 
 
 def load_tokenizer(spec: ModelSpec, folder: str | None = None) -> Any:
@@ -144,7 +166,7 @@ def _loading_options(path: str, spec: ModelSpec, adapter: AdapterSpec, device: D
         "revision": spec.revision,
         "trust_remote_code": spec.trust_remote_code,
         "dtype": DTYPES[spec.dtype or default],
-        "device_map": {"": device.kind},
+        "device_map": {"": device.place},
         "use_safetensors": True,
     }
     if spec.attn_implementation:

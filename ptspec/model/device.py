@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from ptspec.diagnostics import Diagnostic, InputError
+
 
 @dataclass(frozen=True)
 class Device:
@@ -22,6 +24,11 @@ class Device:
     def is_cpu(self) -> bool:
         return self.kind == "cpu"
 
+    @property
+    def place(self) -> str:
+        """Where weights are put: of the GPUs that this process sees the first."""
+        return "cuda:0" if self.kind == "cuda" else self.kind
+
 
 def find_device() -> Device:
     """The accelerator if there is one, else the CPU."""
@@ -31,6 +38,17 @@ def find_device() -> Device:
         return Device("mps", "Apple GPU")
     threads = torch.get_num_threads()
     return Device("cpu", f"cpu, {threads} thread{'s' if threads != 1 else ''}")
+
+
+def training_device() -> Device:
+    """The device, for a command that trains. Raises `InputError` where this process sees several GPUs all the
+    same: CUDA was in use before the command could hide the others."""
+    device = find_device()
+    if device.kind == "cuda" and torch.cuda.device_count() > 1:
+        message = f"{torch.cuda.device_count()} GPUs are visible, and TRL trains on one a process"
+        hint = "set CUDA_VISIBLE_DEVICES to one of them before Python starts: CUDA_VISIBLE_DEVICES=0 pt run …"
+        raise InputError(Diagnostic("several-gpus", message, hint=hint))
+    return device
 
 
 def training_defaults(device: Device, precision: str | None) -> Mapping[str, Any]:

@@ -105,15 +105,15 @@ def export_model(
 def _verified(folder: Path, policy: Probes, **code: bool) -> float:
     """The distance of what lies in `folder` to `policy`. Raises `StageError` where that is too much."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True, **code)
-    distance = probes.measure(model, policy.ids).distance(policy)
-    bound = probes.tolerance(model)
+    written = probes.measure(model, policy.ids)
+    distance, bound = written.distance(policy), written.bound(policy)
     if not distance <= bound:
         message = (
             f"the merged weights are not the policy: log-probabilities differ by {distance:.3g} nats a "
             f"token, {bound:g} is what rounding explains; nothing was written"
         )
         raise StageError(Diagnostic("export-differs", message, hint="try --dtype float32"))
-    return float(distance)
+    return distance
 
 
 def _tokenizer(artifact: Artifact, base: Any, **code: bool) -> Any:

@@ -6,12 +6,10 @@ wherever an adapter can be switched instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, get_peft_model
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.methods.types import Yields
@@ -19,12 +17,13 @@ from ptspec.model import low_rank
 from ptspec.model.adapters import ADAPTER, attach, lora_config
 from ptspec.model.base import Base
 from ptspec.model.classifier import HEAD, TASK, classifier_over, draw_head
+from ptspec.model.frozen_ranks import FrozenRanks
+from ptspec.model.split_adapter import frozen_half, split_adapter
+from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.handovers import beyond_low_rank
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
 from ptspec.store.stage_folder import Artifact
-
-Restore = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -35,8 +34,7 @@ class Policy:
     None where `model` carries one already (its reference: a frozen copy beside it) or is trained in full.
     `reference_model` is set only where no adapter can be switched: full fine-tuning.
     `merged` is the adapter that was folded into the weights of `model`; `owns_weights` says that these are no
-    longer those of the base and must be saved. `restore` puts back, after an optimizer step, what a stage
-    must not train (weight decay moves even a weight without gradient).
+    longer those of the base and must be saved. `frozen` holds what acts in the adapter and is not trained.
     """
 
     model: Any
@@ -44,7 +42,7 @@ class Policy:
     reference_model: Any | None = None
     merged: low_rank.LowRank | None = None
     owns_weights: bool = False
-    restore: Restore | None = None
+    frozen: FrozenRanks | None = None
 
 
 def changes_weights(stage: Stage, incoming: Artifact | None) -> bool:
@@ -64,14 +62,29 @@ def prepare(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> P
     if not stage.adapter.use_lora:
         return _full(base, incoming, stage)
     if incoming is None or not incoming.is_adapter:
-        return Policy(base.spawn(), adapter=lora_config(stage.adapter))
+        return _new(base.spawn(), lora_config(stage.adapter), stage, seed)
     match stage.handover:
         case Handover.MERGE:
-            return _merge(base, incoming, stage)
+            return _merge(base, incoming, stage, seed)
         case Handover.STACK:
             return _stack(base, incoming, stage)
         case _:
-            return Policy(attach(base.spawn(), incoming.folder, trainable=True))
+            return _continue(base, incoming, stage)
+
+
+def _new(model: Any, adapter: LoraConfig, stage: Stage, seed: int, **merging: Any) -> Policy:
+    """A new adapter over `model`: for the trainer to put on, unless that would change `model`."""
+    if takes_from_base(vars(adapter)):
+        adapted, frozen = split_adapter(model, adapter, seed, stage.adapter.at)
+        return Policy(adapted, frozen=frozen, **merging)
+    if stage.adapter.use_qlora and stage.method.recasts_quantised:
+        return Policy(get_peft_model(model, adapter, adapter_name=ADAPTER), **merging)
+    return Policy(model, adapter=adapter, **merging)
+
+
+def _continue(base: Base, incoming: Artifact, stage: Stage) -> Policy:
+    model = attach(base.spawn(), incoming.folder, trainable=True)
+    return Policy(model, frozen=frozen_half(model) if takes_from_base(stage.adapter.lora) else None)
 
 
 def _reward_model(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> Policy:
@@ -85,7 +98,7 @@ def _reward_model(base: Base, incoming: Artifact | None, stage: Stage, seed: int
         return Policy(model)
     wanted = dict(stage.adapter.lora)
     wanted["modules_to_save"] = sorted({*(wanted.get("modules_to_save") or ()), HEAD})
-    return Policy(model, adapter=lora_config(replace(stage.adapter, lora=wanted), TASK))
+    return _new(model, lora_config(replace(stage.adapter, lora=wanted), TASK), stage, seed)
 
 
 def _no_classifier(base: Base, stage: Stage) -> Diagnostic:
@@ -107,7 +120,7 @@ def _full(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
     return Policy(policy, reference_model=reference)
 
 
-def _merge(base: Base, incoming: Artifact, stage: Stage) -> Policy:
+def _merge(base: Base, incoming: Artifact, stage: Stage, seed: int) -> Policy:
     """The incoming adapter folded into the weights, a new one over them. Weights in 4 bits cannot take it
     without changing the policy: they are brought to the precision of the others first."""
     plain, adapter = low_rank.read(incoming.folder), lora_config(stage.adapter)
@@ -116,9 +129,11 @@ def _merge(base: Base, incoming: Artifact, stage: Stage) -> Policy:
         raise InputError(_cannot_sum(stage))
     below = whole(base) if stage.adapter.use_qlora else base.spawn(own_weights=True)
     merged = attach(below, incoming.folder, trainable=False).merge_and_unload()
-    return Policy(
+    return _new(
         merged.requires_grad_(False),
-        adapter=adapter,
+        adapter,
+        stage,
+        seed,
         merged=plain if summable else None,
         owns_weights=not summable,
     )
@@ -126,8 +141,10 @@ def _merge(base: Base, incoming: Artifact, stage: Stage) -> Policy:
 
 def whole(base: Base) -> Any:
     """A quantised base with its weights as they compute, in the type of those that were never quantised."""
-    quantised = base.spawn()
-    return quantised.dequantize(dtype=base.model.dtype)
+    model = base.spawn().dequantize(dtype=base.model.dtype)
+    # transformers leaves these, and TRL would train a bf16 adapter over what is whole now.
+    model.is_loaded_in_4bit = model.is_loaded_in_8bit = False
+    return model
 
 
 def _stack(base: Base, incoming: Artifact, stage: Stage) -> Policy:
@@ -143,40 +160,9 @@ def _stack(base: Base, incoming: Artifact, stage: Stage) -> Policy:
     bare = base.spawn()
     model = get_peft_model(bare, low_rank.config_for(both, bare, scale, new), adapter_name=ADAPTER)
     low_rank.put(both, model)
-    return Policy(model, restore=_freeze(model, low_rank.max_rank(below), set(above)))
-
-
-def _freeze(model: PeftModel, rank: int, trained: set[str]) -> Restore:
-    """Keeps the first `rank` ranks of every layer, and all of a layer not in `trained`, from being trained.
-
-    Their gradient is masked, so that the gradient norm is that of the trained part; the returned function
-    puts them back after a step.
-    """
-    kept: list[tuple[torch.nn.Parameter, tuple[slice, ...], torch.Tensor]] = []
-    for module, layer in low_rank.lora_layers(model).items():
-        upto = slice(0, rank) if module in trained else slice(None)
-        for weight, place in (
-            (layer.lora_A[ADAPTER].weight, (upto, slice(None))),
-            (layer.lora_B[ADAPTER].weight, (slice(None), upto)),
-        ):
-            weight.register_hook(_masked(place))
-            kept.append((weight, place, weight.detach()[place].clone()))
-
-    def restore() -> None:
-        with torch.no_grad():
-            for weight, place, value in kept:
-                weight[place] = value.to(weight.dtype)
-
-    return restore
-
-
-def _masked(place: tuple[slice, ...]) -> Callable[[torch.Tensor], torch.Tensor]:
-    def mask(gradient: torch.Tensor) -> torch.Tensor:
-        masked = gradient.clone()
-        masked[place] = 0
-        return masked
-
-    return mask
+    # A layer that the new adapter leaves alone is frozen whole.
+    ranks = {module: low_rank.max_rank(below if module in above else both) for module in both}
+    return Policy(model, frozen=FrozenRanks(model, ranks))
 
 
 def _reward_from_adapter(stage: Stage) -> Diagnostic:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ class Bases:
             torch.cuda.empty_cache()
 
     def _key(self, adapter: AdapterSpec, incoming: Artifact | None) -> tuple[object, ...]:
-        quantization = tuple(sorted(adapter.quantization.items()))
+        quantization = json.dumps(dict(adapter.quantization), sort_keys=True)
         return (self._folder(incoming), adapter.use_qlora, adapter.use_lora or None, quantization)
 
     def _folder(self, incoming: Artifact | None) -> str | None:

@@ -8,7 +8,7 @@ this tells.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +16,37 @@ import torch
 
 from ptspec.data.layouts.convert import context_of
 from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.model.precision import weights_precision
 from ptspec.store.files import read_json, write_json
 
 FILE = "probes.json"
 SEQUENCES = 4
 TOKENS = 64
 
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-4}
+FINE = 1e-4
 COARSE = 0.05
-"""Mean difference of token log-probabilities, in nats, that rounding explains: float32, and anything below it
-(bf16, fp16, 4-bit weights or a bf16 adapter over them)."""
+"""Mean difference of token log-probabilities, in nats, that rounding explains: of weights in float32, and of
+any in less (bf16, fp16, 8 or 4 bits, a bf16 adapter over them)."""
 
 
 @dataclass(frozen=True)
 class Probes:
     """Token sequences and the log-probability, in nats, of each token but the first of each; of a reward
-    model the one score of each sequence."""
+    model the one score of each sequence. `tolerance`: the difference that rounding of weights explains."""
 
     ids: tuple[tuple[int, ...], ...]
     logps: tuple[tuple[float, ...], ...]
+    tolerance: float = FINE
 
     def distance(self, other: Probes) -> float:
         """Mean absolute difference of the log-probabilities of the same tokens."""
         ours = torch.tensor([value for row in self.logps for value in row], dtype=torch.float64)
         theirs = torch.tensor([value for row in other.logps for value in row], dtype=torch.float64)
         return float((ours - theirs).abs().mean())
+
+    def bound(self, other: Probes) -> float:
+        """The distance that rounding explains: one of the two policies may have coarser weights."""
+        return max(self.tolerance, other.tolerance)
 
 
 TEXTS = ("prompt", "completion", "chosen", "messages", "text")
@@ -79,13 +85,14 @@ def _encoded(tokenizer: Any, row: Mapping[str, Any], names: Sequence[str]) -> li
     return list(tokenizer("".join(parts[:2]))["input_ids"])
 
 
-@torch.no_grad()
 def measure(model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
-    """The probes of `model` as it stands, in evaluation mode; its own mode is put back."""
+    """The probes of `model` in evaluation mode and at the precision of its weights, whether a trainer has
+    prepared it for another or not; its own mode is put back."""
     training = model.training
     model.eval()
     try:
-        return Probes(ids, tuple(_logps(model, row) for row in ids))
+        with torch.no_grad(), weights_precision(model):
+            return Probes(ids, tuple(_logps(model, row) for row in ids), tolerance(model))
     finally:
         model.train(training)
 
@@ -103,13 +110,11 @@ def tolerance(model: torch.nn.Module) -> float:
     """The distance that rounding alone can make between two computations of this model's policy."""
     coarse = (getattr(model, "is_loaded_in_4bit", False), getattr(model, "is_loaded_in_8bit", False))
     dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
-    if any(coarse) or not dtypes <= set(TOLERANCE):
-        return COARSE
-    return max(TOLERANCE[dtype] for dtype in dtypes)
+    return COARSE if any(coarse) or not dtypes <= {torch.float32, torch.float64} else FINE
 
 
 def store(probes: Probes, folder: Path) -> None:
-    write_json(folder / FILE, {"ids": probes.ids, "logps": probes.logps})
+    write_json(folder / FILE, asdict(probes))
 
 
 def load(folder: Path) -> Probes | None:
@@ -122,7 +127,8 @@ def load(folder: Path) -> Probes | None:
     if ids is None or logps is None or len(ids) != len(logps):
         where = Location(str(folder / FILE))
         raise InputError(Diagnostic("damaged-file", "these probes lack numbers", where))
-    return Probes(ids, logps)
+    tolerance = found.get("tolerance")
+    return Probes(ids, logps, tolerance if tolerance in (FINE, COARSE) else FINE)
 
 
 def _rows(value: Any, kind: type) -> tuple[tuple[Any, ...], ...] | None:

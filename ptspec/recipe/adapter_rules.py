@@ -15,8 +15,20 @@ Lora = Mapping[str, Any]
 Place = Callable[[str], str]
 """Field of the adapter -> the pointer to it in the recipe."""
 
-WHOLE_WEIGHTS = ("pissa", "mica", "loftq", "orthogonal")
+WHOLE_WEIGHTS = ("pissa", "mica", "orthogonal")
 """Initialisations that PEFT computes on whole weights only."""
+
+FROM_BASE = ("pissa", "olora")
+"""Initialisations that start an adapter at a part of the base's weights, which PEFT takes out of them."""
+
+
+def takes_from_base(lora: Lora) -> bool:
+    """Whether the initialisation of an adapter takes a part out of the weights below it."""
+    return _kind(lora) in FROM_BASE
+
+
+def _kind(lora: Lora) -> str:
+    return str(lora.get("init_lora_weights", True)).partition("_niter_")[0]
 
 
 def check_adapter(lora: Lora, use_qlora: bool, place: Place, findings: Findings) -> None:
@@ -39,20 +51,21 @@ def _layers(lora: Lora, place: Place, findings: Findings) -> None:
 
 
 def _initialisation(lora: Lora, use_qlora: bool, place: Place, findings: Findings) -> None:
-    init, loftq = lora.get("init_lora_weights", True), lora.get("loftq_config")
-    kind = str(init).partition("_niter_")[0]
-    if init == "loftq" and not (loftq and {"loftq_bits", "loftq_iter"} <= loftq.keys()):
-        message = '"init_lora_weights": "loftq" needs "loftq_config" with "loftq_bits" and "loftq_iter"'
-        hint = '"loftq_config": {"loftq_bits": 4, "loftq_iter": 1}'
-        findings.error("missing-key", place("init_lora_weights"), message, hint)
-    elif loftq and init != "loftq":
-        message, hint = '"loftq_config" has no effect without LoftQ', '"init_lora_weights": "loftq"'
-        findings.warn("unused-key", place("loftq_config"), message, hint, key=True)
+    init, kind = lora.get("init_lora_weights", True), _kind(lora)
+    where = place("init_lora_weights")
+    if init is False:
+        message = '"init_lora_weights": false makes an adapter that changes the policy before it is trained'
+        findings.error("contradiction", where, message, "leave it out: the default begins at no change")
+    if takes_from_base(lora) and lora.get("target_parameters"):
+        message = (
+            f'"init_lora_weights": "{init}" is computed on linear layers, and "target_parameters" are none'
+        )
+        findings.error("contradiction", where, message, "keep one")
     if use_qlora and kind in WHOLE_WEIGHTS:
         message = (
             f'"init_lora_weights": "{init}" is computed on whole weights, and "use_qlora" brings 4-bit ones'
         )
-        findings.error("contradiction", place("init_lora_weights"), message, '"olora" and true take both')
+        findings.error("contradiction", where, message, '"olora" and true take both')
     if init == "orthogonal" and lora.get("r", 8) % 2:
         message = f'"init_lora_weights": "orthogonal" needs an even "r", not {lora["r"]}'
         findings.error("contradiction", place("r"), message, f"{lora['r'] + 1} would do")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.methods.types import Method, Yields
+from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.adapter_settings import unlike, unlike_saved
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
@@ -173,5 +174,11 @@ def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) 
     found = unlike(incoming.lora, own.lora, lambda: chain.shape)
     found += ["use_qlora"] if incoming.use_qlora != own.use_qlora else []
     found += ["quantization"] if incoming.quantization != own.quantization else []
-    # A stacked adapter has the rank of both its parts.
-    return found or (["r"] if chain.done[parent].handover is Handover.STACK else [])
+    return found or (["r"] if _has_both_ranks(chain.done[parent]) else [])
+
+
+def _has_both_ranks(parent: Stage) -> bool:
+    """Whether `parent` saved one adapter of the ranks of the incoming one and of its own."""
+    if parent.handover is Handover.MERGE:
+        return takes_from_base(parent.adapter.lora)
+    return parent.handover is Handover.STACK

@@ -151,7 +151,7 @@ def _loaded(path: str, device: Device, revision: str | None = None) -> Any:
         revision=revision,
         num_labels=1,
         dtype=torch.float32 if device.is_cpu else "auto",
-        device_map={"": device.kind},
+        device_map={"": device.place},
         use_safetensors=True,
         trust_remote_code=False,
     )

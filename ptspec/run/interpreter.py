@@ -27,7 +27,7 @@ from ptspec.events import (
     StageTrained,
     Warned,
 )
-from ptspec.model.device import Device, find_device
+from ptspec.model.device import Device, training_device
 from ptspec.model.handover import describe_adapter
 from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
@@ -80,7 +80,7 @@ class Run:
         self.plan = plan
         self.listener = listener
         self.options = options
-        self.device: Device = find_device()
+        self.device: Device = training_device()
         self.hashes = Hashes(plan)
         self.output_hashes = OutputHashes(plan.output)
         self.bases = Bases(plan.model, self.device)

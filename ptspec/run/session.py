@@ -14,8 +14,9 @@ from ptspec.checks.code_permission import located
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Interrupted, Location, PtError, StageError
 from ptspec.events import Event, Listener, Preparing, Warned
-from ptspec.library_output import into_log, quiet_environment
+from ptspec.library_output import into_log
 from ptspec.recipe.plan import Plan
+from ptspec.run.one_process import prepare_process
 from ptspec.run.options import LOG, Options
 from ptspec.run.output_folder import make_output_folder
 from ptspec.store.event_log import EventLog
@@ -37,7 +38,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     stop_request = StopRequest(
         None if options.max_seconds is None else time.monotonic() + options.max_seconds
     )
-    quiet_environment()
+    notice = prepare_process()
     with stop_request.listening(), _told(plan):
         make_output_folder(plan)
         with (
@@ -57,6 +58,8 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
                 both(Warned(f"the run before ({held.died.words}) was cut off; this one goes on from there"))
             for text in _missing(plan.output, held):
                 both(Warned(text))
+            if notice is not None:
+                both(Warned(notice))
             listener(Preparing("loading torch, transformers, trl, peft"))
             # Imported here, since these libraries have things to say when they are imported.
             from ptspec.run.interpreter import Run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ptspec.events import Listener, StageChecked, StageStarted, StageStep
+from ptspec.model.frozen_ranks import FrozenRanks
 from ptspec.store.stage_folder import METRICS
 
 SUMMARY = "train_runtime"
@@ -74,15 +74,20 @@ class Progress(TrainerCallback):  # type: ignore[misc]
 
 
 class Frozen(TrainerCallback):  # type: ignore[misc]
-    """Puts back, after each optimizer step, what a stage must not train."""
+    """Puts back, after each optimizer step, the ranks that a stage must not train."""
 
-    def __init__(self, restore: Callable[[], None]) -> None:
-        self.restore = restore
+    def __init__(self, ranks: FrozenRanks) -> None:
+        self.ranks = ranks
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self.ranks.remember()
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        self.restore()
+        self.ranks.restore()
 
 
 def _line(entry: dict[str, Any]) -> str:

@@ -46,19 +46,25 @@ def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
 
     Raises `StageError` with both numbers and the likely cause where one differs by more than rounding.
     """
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    model = unwrapped(trainer, trainer.model)
     if not _is_trained(model):
         raise StageError(_nothing_to_train(stage))
     if stage.method.yields is Yields.REWARD_MODEL:
         return Beginning(None, None)
-    bound = probes.tolerance(model)
     now = probes.measure(model, expected.ids)
-    found = Beginning(now.distance(expected), _to_reference(trainer, model, now, stage))
-    if found.handed_over is not None and found.handed_over > bound:
-        raise StageError(_another_policy(stage, found.handed_over, bound))
-    if found.reference is not None and found.reference > bound:
-        raise StageError(_another_reference(stage, found.reference, bound))
-    return found
+    if not (distance := now.distance(expected)) <= (bound := now.bound(expected)):
+        raise StageError(_another_policy(stage, distance, bound))
+    reference = _reference(trainer, model, now, stage)
+    if reference is None:
+        return Beginning(distance, None)
+    if not (apart := now.distance(reference)) <= (bound := now.bound(reference)):
+        raise StageError(_another_reference(stage, apart, bound))
+    return Beginning(distance, apart)
+
+
+def unwrapped(trainer: Any, model: Any) -> Any:
+    """`model` without what `trainer` has wrapped it in: compiled code, and what distributes it."""
+    return trainer.accelerator.unwrap_model(model, keep_torch_compile=False)
 
 
 def _is_trained(model: Any) -> bool:
@@ -76,16 +82,17 @@ def _nothing_to_train(stage: Stage) -> Diagnostic:
     )
 
 
-def _to_reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> float | None:
+def _reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> Probes | None:
+    """The probes of the reference as the trainer has it; None for a stage without one."""
     if not stage.has_reference:
         return None
     reference = getattr(trainer, "ref_model", None)
     if reference is not None:
-        return now.distance(probes.measure(trainer.accelerator.unwrap_model(reference), now.ids))
+        return probes.measure(unwrapped(trainer, reference), now.ids)
     if not isinstance(model, PeftModel):
         return None
     with _as_reference(model):
-        return now.distance(probes.measure(model, now.ids))
+        return probes.measure(model, now.ids)
 
 
 @contextlib.contextmanager
@@ -112,7 +119,9 @@ def _another_policy(stage: Stage, distance: float, bound: float) -> Diagnostic:
         f'stage "{stage.name}" would not begin with the policy of {stage.parent}: log-probabilities of '
         f"the probes differ by {distance:.3g} nats a token, {bound:g} is what rounding explains",
         pointer=stage.at,
-        hint="the incoming adapter was dropped, changed, or laid over weights it was not trained on",
+        hint="the incoming adapter was dropped, changed, or laid over weights it was not trained on"
+        if stage.handover is not None
+        else "no adapter came in: the weights were changed, or the new adapter does not begin at zero",
     )
 
 
@@ -131,8 +140,8 @@ def check_saved(stage: Stage, model: Any, trained: Probes) -> float:
 
     Raises `StageError` where it is more than rounding.
     """
-    distance: float = probes.measure(model, trained.ids).distance(trained)
-    bound = probes.tolerance(model)
+    saved = probes.measure(model, trained.ids)
+    distance, bound = saved.distance(trained), saved.bound(trained)
     if distance > bound:
         raise StageError(
             Diagnostic(

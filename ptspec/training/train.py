@@ -19,6 +19,7 @@ from ptspec.model import probes
 from ptspec.model.base import Base
 from ptspec.model.device import Device, begin_peak_memory, peak_memory
 from ptspec.model.handover import Policy
+from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
 from ptspec.recipe.plan import Stage
@@ -35,7 +36,7 @@ from ptspec.training.progress import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
 from ptspec.training.row_templates import rendered
 from ptspec.training.signal import nothing_learned
-from ptspec.training.start_checks import Beginning, check_beginning
+from ptspec.training.start_checks import Beginning, check_beginning, unwrapped
 from ptspec.training.stop_callback import Stopping
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched, settle, tracked
@@ -96,7 +97,7 @@ def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     fails, the steps before that saved where they can be; `OutOfMemory` is one.
     """
     patched = taken_off(job.policy.model) if job.stage.config.get("use_liger_kernel") else nullcontext()
-    with tracked(job.watched), patched:
+    with tracked(job.watched), float32_settings_kept(), patched:
         return _train(job, listener, stop_request)
 
 
@@ -122,17 +123,18 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     seconds = time.monotonic() - begun
     if trainer.state.global_step < trainer.state.max_steps and stop_request.reason is not None:
         raise Interrupted(_interrupted(job.stage, trainer.state.global_step, stop_request.reason))
-    model = trainer.accelerator.unwrap_model(trainer.model)
+    model = unwrapped(trainer, trainer.model)
     trained = Trained(
         steps=trainer.state.global_step,
         seconds=seconds,
-        trainable_parameters=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        trainable_parameters=_trainable(model, job.policy),
         peak_memory_bytes=peak_memory(job.device),
         beginning=beginning,
         probes=probes.measure(model, job.handed_over.ids),
         config=_plain(trainer.args.to_dict()),
     )
-    save(model, job.policy, job.base, job.folder)
+    with weights_precision(model):
+        save(model, job.policy, job.base, job.folder)
     probes.store(trained.probes, job.folder)
     listener(StageTrained(job.stage.name, trained.steps, seconds, progress.last))
     if why := nothing_learned(trainer.state.log_history):
@@ -140,10 +142,17 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     return trained
 
 
+def _trainable(model: Any, policy: Policy) -> int:
+    """The parameters that learn: of an adapter with frozen ranks the others."""
+    frozen = policy.frozen.elements if policy.frozen is not None else 0
+    learn: int = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    return learn - frozen
+
+
 def _listen(trainer: Any, job: Job, callbacks: Sequence[TrainerCallback]) -> None:
     """Gives `trainer` what hears and steers it. Progress comes first, saving after what asks for it."""
-    if job.policy.restore is not None:
-        trainer.add_callback(Frozen(job.policy.restore))
+    if job.policy.frozen is not None:
+        trainer.add_callback(Frozen(job.policy.frozen))
     trainer.remove_callback(PrinterCallback)
     for callback in callbacks:
         trainer.add_callback(callback)

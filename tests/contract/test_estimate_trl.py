@@ -16,14 +16,14 @@ from ptspec.data.readers.scan import read_rows
 from ptspec.data.tokens.cuts import cuts
 from ptspec.data.tokens.lengths import lengths
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
-from ptspec.estimate.adapters import new_adapter
+from ptspec.estimate.adapters import new_adapter, stage_adapter
 from ptspec.estimate.files import safetensors_bytes
 from ptspec.estimate.memory import layer_bytes
 from ptspec.estimate.optimizer import state_bytes
 from ptspec.estimate.steps import count
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.headers import Tensor
-from ptspec.recipe.plan import AdapterSpec, ComputeSpec, ModelSpec, Source, Stage
+from ptspec.recipe.plan import AdapterSpec, ComputeSpec, Handover, ModelSpec, Source, Stage
 from ptspec.recipe.shape import ModelShape, read_shape
 
 ROOT = Path(__file__).parent.parent.parent
@@ -227,6 +227,33 @@ def test_an_adapter_is_what_peft_makes(libraries, base, tmp_path, lora):
     assert ours.parameters == sum(p.numel() for p in model.parameters() if p.requires_grad)
     model.save_pretrained(tmp_path)
     assert safetensors_bytes(ours.tensors("F32")) == (tmp_path / "adapter_model.safetensors").stat().st_size
+
+
+def test_an_adapter_of_two_halves_is_what_is_trained_and_saved(libraries, base, tmp_path):
+    from ptspec.model.split_adapter import split_adapter
+
+    lora = {
+        "target_modules": "all-linear",
+        "r": 4,
+        "rank_pattern": {"q_proj": 2},
+        "init_lora_weights": "pissa",
+    }
+    spec = AdapterSpec(True, lora=lora)
+    config = libraries["peft"].LoraConfig(task_type="CAUSAL_LM", **lora)
+    model, _ = split_adapter(base, config, seed=1, at="/adapter")
+    first = stage_adapter(
+        Stage("a", methods.get("sft"), "base", None, "train", spec), read_shape(MODEL), None
+    )
+    assert first.attached == first.saved
+    model.save_pretrained(tmp_path)
+    assert (
+        safetensors_bytes(first.saved.tensors("F32"))
+        == (tmp_path / "adapter_model.safetensors").stat().st_size
+    )
+    learnt = sum(p.numel() for p in model.parameters() if p.requires_grad) / 2
+    assert first.trained == learnt
+    going_on = Stage("b", methods.get("dpo"), "a", Handover.CONTINUE, "train", spec)
+    assert stage_adapter(going_on, read_shape(MODEL), first.saved).trained == learnt
 
 
 def test_the_shipped_model_has_the_size_that_is_counted():

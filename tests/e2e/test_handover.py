@@ -7,7 +7,7 @@ folder computes what the SFT folder computes.
 
 import json
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -17,13 +17,14 @@ from conftest import ROOT
 from ptspec import methods
 from ptspec.data.dataset import load
 from ptspec.diagnostics import StageError
-from ptspec.methods.types import Rows
+from ptspec.methods.types import Rows, Yields
 from ptspec.model import handover, probes
 from ptspec.model.device import find_device
 from ptspec.model.handover import prepare
 from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Source, Stage, TrackingSpec
 from ptspec.rewards.builtin import builtin
+from ptspec.rewards.models import open_reward_model
 from ptspec.store.stage_folder import open_artifact
 from ptspec.training.start_checks import check_saved
 from ptspec.training.stop_request import StopRequest
@@ -61,6 +62,10 @@ class Bench:
 
     folder: Path
     bases: Bases
+    precision: str | None = None
+    rows: int = 32
+    distances: dict[str, float] = field(default_factory=dict)
+    """Of each stage, what was saved to what was trained."""
 
     def stage(self, name, method, adapter, hand_over=None, parent=None, **config):
         rows = methods.get(method).rows
@@ -81,7 +86,7 @@ class Bench:
             },
         )
         base = self.bases.get(adapter, parent)
-        dataset = load(SOURCE, "train", rows, seed=1)
+        dataset = load({"train": replace(SOURCE["train"], limit=self.rows)}, "train", rows, seed=1)
         job = Job(
             stage=stage,
             base=base,
@@ -89,7 +94,7 @@ class Bench:
             dataset=dataset,
             folder=self.folder / name,
             device=find_device(),
-            precision=None,
+            precision=self.precision,
             watched=Watched(TrackingSpec(), "x", name, self.folder),
             seed=1,
             reference=None,
@@ -101,8 +106,14 @@ class Bench:
         )
         trained = train(job, lambda event: None, StopRequest())
         artifact = open_artifact(job.folder)
-        check_saved(stage, self.bases.open(adapter, artifact)[0], trained.probes)
+        self.distances[name] = check_saved(stage, self.opened(stage, artifact), trained.probes)
         return artifact, trained
+
+    def opened(self, stage, artifact):
+        if stage.method.yields is Yields.REWARD_MODEL:
+            base = self.bases.get(stage.adapter)
+            return open_reward_model(str(artifact.folder), find_device(), at=stage.at, base=base).model
+        return self.bases.open(stage.adapter, artifact)[0]
 
     def handed_over(self, adapter, parent, dataset):
         if parent is not None and (left := probes.load(parent.folder)):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, pt
+from conftest import ROOT, pt, run_small
 
 pytestmark = pytest.mark.slow
 
@@ -17,9 +18,9 @@ def planned(small_run, *options) -> dict[str, dict]:
     return {stage["stage"]: stage for stage in json.loads(told.stdout)["stages"]}
 
 
-def test_parameters_steps_and_bytes_are_those_of_the_run(small_run):
-    for name, stage in planned(small_run).items():
-        record, folder = small_run.record(name), small_run.output / name
+def assert_as_planned(run):
+    for name, stage in planned(run).items():
+        record, folder = run.record(name), run.output / name
         assert stage["trainable_parameters"] == record["trainable_parameters"]
         assert stage["steps"] == record["steps"]
         assert stage["disk_bytes"]["weights"] == (folder / "adapter_model.safetensors").stat().st_size
@@ -27,6 +28,27 @@ def test_parameters_steps_and_bytes_are_those_of_the_run(small_run):
         assert stage["disk_bytes"]["checkpoints"] == len(checkpoints)
         weights = sum(file.stat().st_size for file in checkpoints[0].rglob("*.safetensors"))
         assert stage["disk_bytes"]["checkpoint"] == weights
+
+
+def test_parameters_steps_and_bytes_are_those_of_the_run(small_run):
+    assert_as_planned(small_run)
+
+
+def test_a_chain_of_pissa_ends_as_planned(tmp_path):
+    def pissa(recipe):
+        recipe.pop("eval")
+        recipe["adapter"]["init_lora_weights"] = "pissa"
+        del recipe["stages"][0]["config"]["learning_rate"]
+        third = {"name": "merged", "handover": "merge"}
+        recipe["stages"] += [{**recipe["stages"][1], **third}]
+
+    run = run_small(tmp_path, pissa)
+    assert run.done.code == 0, run.done.stderr
+    assert_as_planned(run)
+    for name in ("dpo", "merged"):
+        assert run.metrics(name)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
+    exported = pt("export", run.output / "merged", tmp_path / "exported")
+    assert exported.code == 0, exported.stderr
 
 
 def test_tokens_of_whole_epochs_are_those_that_trl_counts(tmp_path):

@@ -51,6 +51,9 @@ def test_an_evaluation_pass_does_not_change_the_gradients_through_4_bit_weights(
     [
         ("dora", {"use_dora": True}),
         ("rslora", {"use_rslora": True}),
+        ("pissa", {"init_lora_weights": "pissa"}),
+        ("fast pissa", {"init_lora_weights": "pissa_niter_4", "use_rslora": True}),
+        ("olora", {"init_lora_weights": "olora"}),
         ("whole modules", {"target_modules": ["q_proj"], "modules_to_save": ["embed_tokens"]}),
     ],
 )

@@ -22,10 +22,11 @@ def base():
     return Base("base", model, None, count_parameters(model))
 
 
-def test_a_spawned_model_shares_every_tensor_and_no_module(base):
+def test_a_spawned_model_shares_all_storage_and_no_module(base):
     spawned = base.spawn()
     for ours, theirs in zip(spawned.parameters(), base.model.parameters(), strict=True):
-        assert ours is theirs
+        assert ours.data_ptr() == theirs.data_ptr()
+        assert ours is not theirs
     assert not set(map(id, spawned.modules())) & set(map(id, base.model.modules()))
     assert spawned.lm_head.weight is spawned.model.embed_tokens.weight
 
@@ -40,6 +41,24 @@ def test_what_a_trainer_does_to_one_is_not_seen_by_the_next(base):
         assert torch.equal(base.spawn()(ids).logits, untouched)
     assert any("lora" in name for name, _ in adapted.named_parameters())
     assert not any("lora" in name for name, _ in base.spawn().named_parameters())
+
+
+@pytest.mark.parametrize(
+    "cast",
+    [
+        lambda model: model.to(torch.bfloat16),
+        lambda model: get_peft_model(
+            model, LoraConfig(target_modules="all-linear", init_lora_weights="pissa")
+        ),
+    ],
+    ids=["cast", "pissa"],
+)
+def test_weights_that_are_replaced_in_one_stay_as_they_are_in_the_base(base, cast):
+    before = {name: tensor.clone() for name, tensor in base.model.state_dict().items()}
+    cast(base.spawn())
+    after = base.model.state_dict()
+    assert all(tensor.dtype == torch.float32 for tensor in after.values())
+    assert all(torch.equal(after[name], tensor) for name, tensor in before.items())
 
 
 def test_full_fine_tuning_gets_trainable_weights_of_its_own(base):

@@ -99,11 +99,19 @@ def test_the_stages_adapter_overrides_the_recipes(folder):
         ({"use_qlora": True}, {"use_qlora": True}, Handover.CONTINUE),
         ({"use_qlora": True}, {"use_qlora": True, "r": 16}, Handover.STACK),
         ({}, {"use_qlora": True}, Handover.STACK),
+        ({"init_lora_weights": "pissa"}, {"init_lora_weights": "pissa"}, Handover.CONTINUE),
+        ({"init_lora_weights": "pissa"}, {}, Handover.MERGE),
     ],
 )
 def test_the_default_handover(folder, first, second, expected):
     made = plan([stage("sft", adapter=first), stage("dpo", adapter=second)], adapter=LORA)
     assert [s.handover for s in made.stages] == [None, expected]
+
+
+def test_an_adapter_of_both_ranks_is_not_one_that_pissa_would_make(folder):
+    stages = [stage("sft"), stage("dpo", handover="merge"), stage("kto")]
+    made = plan(stages, adapter={**LORA, "init_lora_weights": "pissa"})
+    assert [s.handover for s in made.stages] == [None, Handover.MERGE, Handover.MERGE]
 
 
 @pytest.mark.parametrize(
