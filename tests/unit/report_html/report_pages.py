@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
 
+from ptspec import methods
 from ptspec.evaluation import store
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings, row_ids
 from ptspec.evaluation.metrics import aggregates
 from ptspec.events import Figure
+from ptspec.store.covered_config import covered_config
 from ptspec.store.files import write_json
 
 HOSTILE = (
@@ -126,7 +128,7 @@ class MadeRun:
         record = {
             "format": 1, "stage": name, "method": method, "parent": parent, "handover": "continue",
             "reference": f"{parent}, frozen", "adapter": "LoRA r16", "fingerprint": f"print of {name}",
-            "ingredients": {"method": method, "config": {"beta": 0.1},
+            "ingredients": {"method": method, "config": covered_config(methods.get(method), {"beta": 0.1}, 1),
                             "parent": "base" if parent == "base" else f"print of {parent}"},
             "steps": 30, "trainable_parameters": 163840, "seconds": 9.393, "peak_memory_bytes": 745390080,
             "checks": {"policy_to_handed_over": 2.5e-7, "policy_to_reference": None, "saved_to_trained": 0.0},
