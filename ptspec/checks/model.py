@@ -12,6 +12,7 @@ from pathlib import Path
 from ptspec.checks.adapter import check_adapter
 from ptspec.checks.architecture import check_architecture
 from ptspec.checks.checkpoint import check_checkpoint
+from ptspec.checks.held_out import check_held_out
 from ptspec.checks.lengths import check_lengths, first_rows, local_sources
 from ptspec.checks.row_look import RENDERED, look_at_stages
 from ptspec.checks.rows_left import check_rows_left
@@ -55,6 +56,7 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     yield from unknown
     if tokenizer is not None and not unknown:
         yield from look_at_stages(plan, tokenizer, shape, seen)
+        yield from check_held_out(plan, tokenizer, seen)
 
 
 def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:

@@ -199,7 +199,7 @@ def _fraction(rows: Dataset, fraction: float, seed: int) -> Dataset:
 
 
 def _sound(source: Source, loading: Loading) -> Iterator[tuple[PlacedRow, list[dict[str, Any]]]]:
-    """The rows that can be used, with what they are in TRL's columns (nothing, for an evaluation).
+    """The rows that can be used, with what they are in TRL's columns.
 
     Raises `InputError` with every error of the others, unless they are to be left out.
     """
@@ -248,12 +248,13 @@ def _converted(
 ) -> tuple[list[dict[str, Any]], list[Fault]]:
     """A row in TRL's columns, or the errors for which it cannot be used."""
     faults = [fault for fault in checker(placed.values) if fault.severity is Severity.ERROR]
-    if faults or layout is None or kind is None:
+    if faults:
         return [], faults
-    made = list(to_trl(placed.values, kind, layout, source.chat, source.system))
-    if source.on_bad_row is OnBadRow.LEAVE_OUT and (
-        why := next(filter(None, map(loading.refuses, made)), None)
-    ):
+    if layout is None or kind is None:
+        made = list(evaluation_row(placed.values, reading_of(source)).in_trl_columns())
+    else:
+        made = list(to_trl(placed.values, kind, layout, source.chat, source.system))
+    if why := next(filter(None, map(loading.refuses, made)), None):
         return [], [Fault("cannot-render", f"the chat template refuses this row: {why}")]
     return made, []
 

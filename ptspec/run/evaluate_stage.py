@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.dataset import Loading, load_evaluation, strings_in, write_left_out
+from ptspec.data.dataset import LEFT_OUT, Loading, load_evaluation, strings_in, write_left_out
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
@@ -21,6 +21,7 @@ from ptspec.evaluation.measurement import DataStamp, Measurement
 from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
 from ptspec.methods.types import Headline, Yields
+from ptspec.model.base import load_tokenizer
 from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Source, Stage
 from ptspec.recipe.rules import JUDGED
@@ -30,6 +31,7 @@ from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.models import open_reward_model
 from ptspec.store.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
 from ptspec.store.stage_folder import Artifact, open_artifact
+from ptspec.training.row_templates import refusal
 
 
 @dataclass(frozen=True)
@@ -205,10 +207,12 @@ class StageEvaluator:
 
     def rows(self) -> list[EvaluationRow]:
         if self._rows is None:
-            loading = Loading(Use("eval", None))
+            loading = Loading(Use("eval", None), refusal(load_tokenizer(self.plan.model)))
             self._rows = load_evaluation(self.plan.data, self._spec.data, loading)
             if loading.left_out:
                 write_left_out(loading.left_out, self.plan.output)
+                text = f"{len(loading.left_out):,} held-out rows are left out, listed in {LEFT_OUT}"
+                self.listener(Warned(text))
             self.hashes.must_be_unchanged(self._spec.data)
         return self._rows
 

@@ -117,5 +117,5 @@ def _chats(row: Mapping[str, Any]) -> Sequence[list[Any]]:
     prompt = row.get("prompt")
     if not isinstance(prompt, list):
         return []
-    answers = [row[name] for name in ("completion", "chosen", "rejected") if name in row]
+    answers = [row[name] for name in ("completion", "chosen", "rejected") if row.get(name)]
     return [[*prompt, *answer] for answer in answers] or [prompt]

@@ -246,12 +246,14 @@ def test_evaluation_scores_what_is_trained_on(loaded, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_evaluation_as_it_is_scores_the_same(loaded, kind):
+    from ptspec.data.layouts.convert import context_of
     from ptspec.evaluation import encoding
 
     tokenizer = loaded(None)
     prompt, answer, worse, more = KINDS[kind]
     adapted = TransformersTokenizer(tokenizer)
-    theirs = encoding.encode_completions(tokenizer, prompt, (answer, worse), more)
+    context = context_of(more)
+    theirs = encoding.encode_completions(tokenizer, prompt, (answer, worse), context)
     ours = encode_completions(prompt, (answer, worse), more, adapted)
     assert [(one.ids, one.start) for one in theirs] == [(one.ids, one.prompt) for one in ours]
-    assert encoding.encode_prompt(tokenizer, prompt, more) == encode_prompt(prompt, more, adapted)
+    assert encoding.encode_prompt(tokenizer, prompt, context) == encode_prompt(prompt, more, adapted)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from ptspec.data.layouts.convert import (
     Context,
@@ -35,6 +37,15 @@ class EvaluationRow:
     answer: str | None
     context: Context
     columns: Row
+
+    def in_trl_columns(self) -> Iterator[dict[str, Any]]:
+        """What of the row goes through the chat template: the prompt with its answer, and the pair."""
+        if self.prompt is not None or self.expected is not None:
+            answer = {} if self.expected is None else {"completion": self.expected}
+            yield {"prompt": self.prompt, **answer, **self.context.columns}
+        if self.pair is not None:
+            given = {"prompt": self.pair.prompt, "chosen": self.pair.chosen, "rejected": self.pair.rejected}
+            yield {**given, **self.context.columns}
 
 
 def evaluation_row(row: Row, reading: Reading = Reading()) -> EvaluationRow:

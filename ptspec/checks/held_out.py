@@ -1,0 +1,78 @@
+"""Held-out rows that the chat template refuses: the evaluation could not read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ptspec.data.checks.row_checks import EvaluationChecker
+from ptspec.data.checks.source_pass import Seen
+from ptspec.data.dataset import reading_of
+from ptspec.data.layouts.evaluation import evaluation_row
+from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.tokens.chat_tokenizer import CannotRender
+from ptspec.data.tokens.look import render_row
+from ptspec.data.tokens.template import TokenizerFiles
+from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.recipe.plan import OnBadRow, Plan, Source, parts_of
+
+Form = tuple[object, ...]
+"""What templates tell rows by: the roles of their turns, and what stands beside these."""
+
+
+def check_held_out(plan: Plan, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """One report for each source of the evaluation of which rows are refused: an error, unless they are to be
+    left out. The first row of each form is rendered."""
+    evaluation = plan.evaluation
+    if evaluation is None or evaluation.data not in plan.data or not tokenizer.is_template:
+        return
+    for name in parts_of(plan.data, evaluation.data):
+        source = plan.data[name]
+        if isinstance(source, Source) and source.hub is None and source.chat and name in seen:
+            yield from _refused(source, seen[name], tokenizer)
+
+
+def _refused(source: Source, seen: Seen, tokenizer: TokenizerFiles) -> Iterator[Diagnostic]:
+    refusals: dict[Form, CannotRender | None] = {}
+    found: list[tuple[PlacedRow, CannotRender]] = []
+    rows = {row.line: row for row in (*seen.first, *seen.unusual) if isinstance(row, PlacedRow)}
+    check = EvaluationChecker("eval", reading_of(source))
+    for row in rows.values():
+        if any(fault.severity is Severity.ERROR for fault in check(row.values)):
+            continue  # told by who checks rows
+        for columns in evaluation_row(row.values, reading_of(source)).in_trl_columns():
+            form = _form(columns)
+            if form not in refusals:
+                refusals[form] = _refusal(columns, tokenizer)
+            if (error := refusals[form]) is not None:
+                found.append((row, error))
+                break
+    if not found:
+        return
+    row, error = found[0]
+    leaves_out = source.on_bad_row is OnBadRow.LEAVE_OUT
+    does = "refuses" if error.own else "cannot render"
+    message = f"the chat template {does} this held-out row: {error}"
+    hint = None if leaves_out else f'"on_bad_row": "leave_out" in {source.at} leaves such rows out'
+    notes = (f"{len(found):,} of {len(rows):,} rows are refused",) if len(rows) > 1 else ()
+    severity = Severity.WARNING if leaves_out else Severity.ERROR
+    where = Location(shown(row.file), row.line)
+    yield Diagnostic("cannot-render", message, where, source.at, hint, notes, severity=severity)
+
+
+def _form(columns: Mapping[str, Any]) -> Form:
+    turns = (turn for value in columns.values() if isinstance(value, list) for turn in value)
+    roles = tuple(
+        (turn.get("role"), bool(turn.get("content")), bool(turn.get("tool_calls")))
+        for turn in turns
+        if isinstance(turn, dict)
+    )
+    return (roles, "tools" in columns, str(columns.get("chat_template_kwargs")))
+
+
+def _refusal(columns: Mapping[str, Any], tokenizer: TokenizerFiles) -> CannotRender | None:
+    try:
+        render_row(columns, tokenizer)
+    except CannotRender as error:
+        return error
+    return None
