@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ptspec.data.checks.row_checks import EvaluationChecker
+from ptspec.checks.refused_rows import Refused, refused_rows
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.dataset import reading_of
 from ptspec.data.layouts.evaluation import evaluation_row
-from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.readers.placed import PlacedRow
 from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.look import render_row
 from ptspec.data.tokens.template import TokenizerFiles
-from ptspec.diagnostics import Diagnostic, Location, Severity
-from ptspec.recipe.plan import OnBadRow, Plan, Source, parts_of
+from ptspec.diagnostics import Diagnostic
+from ptspec.recipe.plan import Plan, Source, parts_of
 
 Form = tuple[object, ...]
 """What templates tell rows by: the roles of their turns, and what stands beside these."""
@@ -33,31 +33,20 @@ def check_held_out(plan: Plan, tokenizer: TokenizerFiles, seen: Mapping[str, See
 
 
 def _refused(source: Source, seen: Seen, tokenizer: TokenizerFiles) -> Iterator[Diagnostic]:
-    refusals: dict[Form, CannotRender | None] = {}
-    found: list[tuple[PlacedRow, CannotRender]] = []
-    rows = {row.line: row for row in (*seen.first, *seen.unusual) if isinstance(row, PlacedRow)}
-    check = EvaluationChecker("eval", reading_of(source))
-    for row in rows.values():
-        if any(fault.severity is Severity.ERROR for fault in check(row.values)):
-            continue  # told by who checks rows
+    errors: dict[Form, CannotRender | None] = {}
+    found: list[Refused] = []
+    for row in seen.unusual:  # every sound row of a source that an evaluation reads
+        if not isinstance(row, PlacedRow):
+            continue
         for columns in evaluation_row(row.values, reading_of(source)).in_trl_columns():
             form = _form(columns)
-            if form not in refusals:
-                refusals[form] = _refusal(columns, tokenizer)
-            if (error := refusals[form]) is not None:
-                found.append((row, error))
+            if form not in errors:
+                errors[form] = _refusal(columns, tokenizer)
+            if (error := errors[form]) is not None:
+                found.append(Refused(row, error, columns))
                 break
-    if not found:
-        return
-    row, error = found[0]
-    leaves_out = source.on_bad_row is OnBadRow.LEAVE_OUT
-    does = "refuses" if error.own else "cannot render"
-    message = f"the chat template {does} this held-out row: {error}"
-    hint = None if leaves_out else f'"on_bad_row": "leave_out" in {source.at} leaves such rows out'
-    notes = (f"{len(found):,} of {len(rows):,} rows are refused",) if len(rows) > 1 else ()
-    severity = Severity.WARNING if leaves_out else Severity.ERROR
-    where = Location(shown(row.file), row.line)
-    yield Diagnostic("cannot-render", message, where, source.at, hint, notes, severity=severity)
+    note = f"{len(found):,} of {seen.rows:,} rows are refused" if seen.rows > 1 else ""
+    yield from refused_rows(source, found, seen.rows, note, tokenizer, kind="held-out row")
 
 
 def _form(columns: Mapping[str, Any]) -> Form:

@@ -5,23 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, repeat
 from typing import Any
 
 from ptspec.checks.lengths import first_rows, local_sources
 from ptspec.checks.look_messages import finding_message, user_turns_learned
+from ptspec.checks.refused_rows import Refused, refused_rows
 from ptspec.checks.template import check_answer_end, end_of_answer, stops
-from ptspec.data.checks.bad_rows import is_too_many, too_many
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.convert import to_trl
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.look import Finding, Kind, Look, render_row
-from ptspec.data.tokens.remedies import remedy
 from ptspec.data.tokens.template import TokenizerFiles
-from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.diagnostics import Diagnostic, Location
 from ptspec.recipe.hints import listed
-from ptspec.recipe.plan import OnBadRow, Plan, Source, Stage
+from ptspec.recipe.plan import Plan, Source, Stage
 from ptspec.recipe.shape import ModelShape
 
 RENDERED = 50
@@ -43,7 +43,7 @@ def look_at_stages(
         yield from check_answer_end(plan, tokenizer, end)
     for stage in plan.stages:
         never_ends = end is not None and end.token is None  # reported above
-        yield from _refusals(stage, met[stage.name], look.tokenizer, seen)
+        yield from _refusals(stage, met[stage.name], look, seen)
         yield from _reports(stage, met[stage.name], look, (Kind.NO_STOP,) if never_ends else ())
 
 
@@ -56,12 +56,13 @@ def _met(plan: Plan, stage: Stage, look: Look, seen: Mapping[str, Seen]) -> _Met
         if layout is None:
             continue
         chat = source.chat and look.tokenizer.is_template
-        looked_at = placed if look.embedding is not None else placed[:RENDERED]
-        last = looked_at[-1].line if len(source.paths) == 1 else 0
-        further = [row for row in seen[source.name].unusual if isinstance(row, PlacedRow) and row.line > last]
-        for row in (*looked_at, *further):
+        first = placed if look.embedding is not None else placed[:RENDERED]
+        places = {(row.file, row.line) for row in first}
+        unusual = (row for row in seen[source.name].unusual if isinstance(row, PlacedRow))
+        further = [row for row in unusual if (row.file, row.line) not in places]
+        looks = chain(zip(repeat(_look_at), first), zip(repeat(_render), further))
+        for look_at_row, row in looks:
             met.rows += 1
-            look_at_row = _look_at if met.rows <= len(looked_at) else _render
             try:
                 made = list(to_trl(row.values, wanted, layout, chat, source.system))
                 look_at_row(_Row(row, source), made, look, met)
@@ -98,13 +99,6 @@ class _Row:
         return replace(diagnostic, location=Location(shown(self.placed.file), self.placed.line))
 
 
-@dataclass(frozen=True)
-class _Refusal:
-    row: _Row
-    error: CannotRender
-    columns: Mapping[str, Any]
-
-
 @dataclass
 class _Met:
     """What was met in the rows of a stage. `conversation` is the first row whose user turns are learned."""
@@ -112,12 +106,16 @@ class _Met:
     rows: int = 0
     has_chats: bool = False
     findings: dict[Finding, tuple[_Row, int]] = field(default_factory=dict)
-    refusals: list[_Refusal] = field(default_factory=list)
+    refused: dict[str, tuple[Source, list[Refused]]] = field(default_factory=dict)
     conversation: _Row | None = None
 
     def add(self, finding: Finding, row: _Row) -> None:
         first, count = self.findings.get(finding, (row, 0))
         self.findings[finding] = (first, count + 1)
+
+    def refuse(self, row: _Row, error: CannotRender, columns: Mapping[str, Any]) -> None:
+        _, refused = self.refused.setdefault(row.source.name, (row.source, []))
+        refused.append(Refused(row.placed, error, columns))
 
     def merged(self) -> dict[Finding, tuple[_Row, int]]:
         """One finding for all tokens of a kind, and for each kind of which the first example is enough."""
@@ -142,7 +140,7 @@ def _look_at(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met
         try:
             found |= dict.fromkeys(look.findings(one))
         except CannotRender as error:
-            met.refusals.append(_Refusal(row, error, one))
+            met.refuse(row, error, one)
             return
         if met.conversation is None and "messages" in one:
             met.conversation = row
@@ -156,29 +154,13 @@ def _render(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met)
         try:
             render_row(one, look.tokenizer)
         except CannotRender as error:
-            met.refusals.append(_Refusal(row, error, one))
+            met.refuse(row, error, one)
             return
 
 
-def _refusals(
-    stage: Stage, met: _Met, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
-) -> Iterator[Diagnostic]:
+def _refusals(stage: Stage, met: _Met, look: Look, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Chats that the template refuses: some know no system message, others no tools."""
-    by_source: dict[str, list[_Refusal]] = {}
-    for refusal in met.refusals:
-        by_source.setdefault(refusal.row.source.at, []).append(refusal)
-    for at, refusals in by_source.items():
-        first, source = refusals[0], refusals[0].row.source
-        does = "refuses" if first.error.own else "cannot render"
-        message = f'stage "{stage.name}": the chat template {does} this row: {first.error}'
-        rows = seen[source.name].rows
-        left_out = source.on_bad_row is OnBadRow.LEAVE_OUT and len(refusals) < rows
-        known = None if first.error.own else remedy(first.columns, tokenizer)
-        hint = f'"on_bad_row": "leave_out" in {at} leaves such rows out'
-        note = f"{len(refusals)} of the first {met.rows} rows are refused"
-        found = Diagnostic("cannot-render", message, None, at, f"{known}; or {hint}" if known else hint)
-        if left_out:
-            found = replace(found, severity=Severity.WARNING, hint=known)
-        yield replace(first.row.place(found), notes=(note,))
-        if left_out and is_too_many(source, len(refusals), rows):
-            yield too_many(source, len(refusals), rows)
+    for source, refused in met.refused.values():
+        note = f"{len(refused)} of the first {met.rows} rows are refused"
+        rows, who = seen[source.name].rows, f'stage "{stage.name}": '
+        yield from refused_rows(source, refused, rows, note, look.tokenizer, who=who)

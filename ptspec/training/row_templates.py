@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import trl
 from trl.data_utils import apply_chat_template, is_conversational
 
-from ptspec.data.dataset import Encode, Tokenised
+from ptspec.data.dataset import Encode, Refuses, Tokenised
 from ptspec.data.layouts.convert import Context, context_of
+from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.encode import encode_all
+from ptspec.data.tokens.look import render_row
 from ptspec.data.tokens.transformers_tokenizer import TransformersTokenizer
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.effective_config import EffectiveConfig
@@ -94,28 +96,14 @@ def encoder(config: EffectiveConfig, tokenizer: Any) -> Encode:
     return encoded
 
 
-def refusal(tokenizer: Any) -> Callable[[Mapping[str, Any]], str | None]:
-    """What tells why the tokenizer's chat template refuses a row in TRL's columns; None where it takes it."""
+def refusal(tokenizer: Any) -> Refuses:
+    """What tells why the tokenizer's chat template refuses a row in TRL's columns, as `pt validate` does."""
 
     def why(row: Mapping[str, Any]) -> str | None:
-        context = context_of(row)
-        for chat in _chats(row):
-            try:
-                tokenizer.apply_chat_template(
-                    chat, tools=context.tools, tokenize=False, **context.template_kwargs
-                )
-            except Exception as error:  # a template may fail in any way
-                return str(error)
+        try:
+            render_row(row, TransformersTokenizer(tokenizer))
+        except CannotRender as error:
+            return str(error)
         return None
 
     return why
-
-
-def _chats(row: Mapping[str, Any]) -> Sequence[list[Any]]:
-    if isinstance(row.get("messages"), list):
-        return [row["messages"]]
-    prompt = row.get("prompt")
-    if not isinstance(prompt, list):
-        return []
-    answers = [row[name] for name in ("completion", "chosen", "rejected") if row.get(name)]
-    return [[*prompt, *answer] for answer in answers] or [prompt]

@@ -49,7 +49,8 @@ _HELD_OUT = Fault(
 class Seen:
     """What was seen of a source: how many rows, how many of each of KTO's labels (None: nobody reads them),
     the first rows themselves, the bytes of text in the largest of these, the columns of the first row, and
-    rows of an unusual form, which not every chat template takes; and how many cannot be used."""
+    rows of an unusual form, which not every chat template takes (of held-out rows all that can be used); and
+    how many cannot be used."""
 
     rows: int = 0
     labels: dict[bool, int] | None = None

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from ptspec.data.tokens.chat_tokenizer import CannotRender, Messages
+from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, ChatTokenizer, Messages
 from ptspec.data.tokens.template import TokenizerFiles
 
 ANSWERS = ("completion", "chosen", "rejected")
@@ -112,18 +112,18 @@ def marks_in(text: str) -> list[str]:
     return list(dict.fromkeys(_MARK.findall(text)))
 
 
-def render_row(row: Mapping[str, Any], tokenizer: TokenizerFiles) -> None:
+def render_row(row: Mapping[str, Any], tokenizer: ChatTokenizer) -> None:
     """Renders the chats of a row in TRL's columns. Raises `CannotRender`."""
     for chat in _chats(row):
         _rendered(chat, tokenizer)
 
 
-def _rendered(chat: _Chat, tokenizer: TokenizerFiles) -> tuple[str, str]:
+def _rendered(chat: _Chat, tokenizer: ChatTokenizer) -> tuple[str, str]:
     """What generation of the answer begins with, and the whole text."""
-    given: dict[str, Any] = {"tools": chat.tools, "kwargs": chat.kwargs}
-    head = tokenizer.render(chat.prompt, prompt=True, **given) if chat.prompt else ""
+    given: dict[str, Any] = {"tools": chat.tools, "variables": chat.kwargs or {}}
+    head = tokenizer.rendered(Chat(chat.prompt, prompt=True, **given)) if chat.prompt else ""
     messages = [*chat.prompt, *chat.answer]
-    whole = tokenizer.render(messages, **given) if chat.answer else head
+    whole = tokenizer.rendered(Chat(messages, **given)) if chat.answer else head
     if any(isinstance(m.get("content"), list) and str(m["content"]) in whole for m in messages):
         raise CannotRender('a "content" that is a list of parts gets into the text as Python', own=False)
     return head, whole

@@ -1,0 +1,58 @@
+"""Rows that the chat template refuses, told once a source: an error, unless they are to be left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ptspec.data.checks.bad_rows import is_too_many, too_many
+from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.tokens.chat_tokenizer import CannotRender
+from ptspec.data.tokens.remedies import remedy
+from ptspec.data.tokens.template import TokenizerFiles
+from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.recipe.plan import OnBadRow, Source
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A row, what the template says against it, and the row in TRL's columns."""
+
+    row: PlacedRow
+    error: CannotRender
+    columns: Mapping[str, Any]
+
+
+def refused_rows(
+    source: Source,
+    refused: Sequence[Refused],
+    rows: int,
+    note: str,
+    tokenizer: TokenizerFiles,
+    *,
+    who: str = "",
+    kind: str = "row",
+) -> Iterator[Diagnostic]:
+    """The report of those of the `rows` of `source` that are `refused`; nothing where none is.
+
+    `note` says of how many that were looked at, `who` whose rows they are, `kind` what a row is called.
+    """
+    if not refused:
+        return
+    first = refused[0]
+    is_left_out = source.on_bad_row is OnBadRow.LEAVE_OUT and len(refused) < rows
+    known = None if first.error.own else remedy(first.columns, tokenizer)
+    way_out = f'"on_bad_row": "leave_out" in {source.at} leaves such rows out'
+    does = "refuses" if first.error.own else "cannot render"
+    yield Diagnostic(
+        "cannot-render",
+        f"{who}the chat template {does} this {kind}: {first.error}",
+        Location(shown(first.row.file), first.row.line),
+        source.at,
+        known if is_left_out else "; or ".join(filter(None, (known, way_out))),
+        (note,) if note else (),
+        Severity.WARNING if is_left_out else Severity.ERROR,
+    )
+    if is_left_out and is_too_many(source, len(refused), rows):
+        yield too_many(source, len(refused), rows)
