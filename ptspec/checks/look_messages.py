@@ -11,22 +11,24 @@ from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.hints import listed
 from ptspec.recipe.plan import Stage
 
+WARNING = Severity.WARNING
+
 
 def finding_message(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
     """The warning or error of a finding in a row of `stage`, without the row's place."""
-    what, who = finding.what, f'stage "{stage.name}"'
+    what, who, at = finding.what, f'stage "{stage.name}"', stage.at
     match finding.kind:
         case Kind.LEFT_OUT:
             message = f"{who}: the chat template leaves out {what} of this row: the model never sees that"
             hint = _left_out_hint(what)
-            code = "template-drops-text"
+            return Diagnostic("template-drops-text", message, None, at, hint, severity=WARNING)
         case Kind.NOT_PREFIX:
             message = (
                 f"{who}: generation begins the answer of this row after {what!r}, and what is trained on "
                 "does not: the chat template renders a prompt otherwise where the answer follows"
             )
             hint = "the answer is learned from where the two differ; another template may render both alike"
-            code = "prompt-not-prefix"
+            return Diagnostic("prompt-not-prefix", message, None, at, hint, severity=WARNING)
         case Kind.EMPTY_THOUGHT:
             message = (
                 f"{who}: the chat template puts an empty thought ({what!r}) before the answer of this row"
@@ -35,19 +37,19 @@ def finding_message(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
                 "the model learns to answer without a thought; rows with thoughts keep them, and "
                 '"chat_template_kwargs": {"enable_thinking": false} in the rows makes generation begin so too'
             )
-            code = "empty-thought-learned"
+            return Diagnostic("empty-thought-learned", message, None, at, hint, severity=WARNING)
         case Kind.NO_STOP:
             after = f"{what!r} follows it" if what.strip() else "nothing follows it"
             message = f"{who}: the answer of this row ends with no token that generation stops at ({after})"
             hint = f"generation stops at {listed(sorted(look.stops)) or 'no token at all'}"
-            code = "no-stop-token"
+            return Diagnostic("no-stop-token", message, None, at, hint, severity=WARNING)
         case Kind.SPLIT:
             message = (
                 f"{who}: the chat template marks turns with {what}, which the tokenizer does not know: "
                 "each is split into pieces"
             )
             hint = '"additional_special_tokens" in /model adds them, or a template made for this tokenizer'
-            code = "split-special-token"
+            return Diagnostic("split-special-token", message, None, at, hint, severity=WARNING)
         case Kind.BEYOND:
             message = (
                 f"{who}: the model's embedding has {look.embedding:,} rows, and none for what the tokenizer "
@@ -55,9 +57,7 @@ def finding_message(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
             )
             tokens = json.dumps(what.split(", "), ensure_ascii=False)
             hint = f'"additional_special_tokens": {tokens} in /model makes the embedding larger'
-            code = "token-beyond-embedding"
-    severity = Severity.ERROR if finding.kind is Kind.BEYOND else Severity.WARNING
-    return Diagnostic(code, message, None, stage.at, hint, severity=severity)
+            return Diagnostic("token-beyond-embedding", message, None, at, hint)
 
 
 def _left_out_hint(what: str) -> str:
@@ -75,4 +75,4 @@ def user_turns_learned(stage: Stage, tokenizer: TokenizerFiles) -> Diagnostic:
     hint = f'"assistant_only_loss": true learns the answers alone, false says that this is meant; {answers}'
     if not can_mark(tokenizer):
         hint = f"{answers}; this chat template marks no answers for assistant_only_loss ({{% generation %}})"
-    return Diagnostic("user-turns-learned", message, None, stage.at, hint, severity=Severity.WARNING)
+    return Diagnostic("user-turns-learned", message, None, stage.at, hint, severity=WARNING)
