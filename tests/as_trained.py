@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -27,6 +28,20 @@ TOOLS_TEMPLATE = """{{- bos_token -}}
 {%- endfor -%}
 {%- if add_generation_prompt -%}{{- '<|assistant|>' -}}{%- endif -%}
 """
+
+
+def quiet_transformers() -> Any:
+    """transformers, on one thread and without its messages and bars."""
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    import datasets
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    return transformers
 
 
 def trainer_for(plan: Plan, model: Any, tokenizer: Any, folder: Path, **more: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import GenerationConfig
 from ptspec.model.adapters import attach
 from ptspec.model.base import Base, load_base, load_tokenizer
 from ptspec.model.device import Device
+from ptspec.model.hub import must_be_loadable
 from ptspec.model.stop_tokens import GENERATION_CONFIG, stop_at_answer_end
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.store.files import read_json
@@ -30,6 +32,12 @@ class Bases:
         self._spec = spec
         self.device = device
         self._loaded: dict[tuple[object, ...], Base] = {}
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The tokenizer that stages are trained with; loads no weights. Raises `InputError`."""
+        must_be_loadable(self._spec.path, self._spec.revision, self._spec.at)
+        return load_tokenizer(self._spec)
 
     def get(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Base:
         """The weights that `incoming` (None: nothing) stands on, in the precision that `adapter` asks for."""

@@ -21,7 +21,6 @@ from ptspec.evaluation.measurement import DataStamp, Measurement
 from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
 from ptspec.methods.types import Headline, Yields
-from ptspec.model.base import load_tokenizer
 from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Source, Stage
 from ptspec.recipe.rules import JUDGED
@@ -207,7 +206,7 @@ class StageEvaluator:
 
     def rows(self) -> list[EvaluationRow]:
         if self._rows is None:
-            loading = Loading(Use("eval", None), refusal(load_tokenizer(self.plan.model)))
+            loading = Loading(Use("eval", None), refusal(self.bases.tokenizer))
             self._rows = load_evaluation(self.plan.data, self._spec.data, loading)
             if loading.left_out:
                 write_left_out(loading.left_out, self.plan.output)

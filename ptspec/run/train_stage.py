@@ -12,7 +12,6 @@ from ptspec.estimate.out_of_memory import with_advice
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Rows, Yields
 from ptspec.model import probes
-from ptspec.model.base import load_tokenizer
 from ptspec.model.device import Device
 from ptspec.model.handover import changes_weights, prepare
 from ptspec.model.model_cache import Bases
@@ -118,13 +117,13 @@ class StageTrainer:
         parts = [self.plan.data[name] for name in parts_of(self.plan.data, stage.data)]
         if not any(isinstance(part, Source) and part.on_bad_row is OnBadRow.LEAVE_OUT for part in parts):
             return lambda row: None
-        return refusal(load_tokenizer(self.plan.model))
+        return refusal(self.bases.tokenizer)
 
     def _encoder(self, stage: Stage) -> Encode | None:
         """Makes tokens of SFT's rows where their sources differ in form."""
         if stage.method.name != "sft" or len(parts_of(self.plan.data, stage.data)) < 2:
             return None
-        return encoder(EffectiveConfig(stage, self.plan.compute, gpu=False), load_tokenizer(self.plan.model))
+        return encoder(EffectiveConfig(stage, self.plan.compute, gpu=False), self.bases.tokenizer)
 
     def _incoming(self, stage: Stage) -> Artifact | None:
         """The folder that comes into `stage`; None for the bare base."""

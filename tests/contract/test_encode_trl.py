@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
+from as_trained import quiet_transformers
 from trl_held import held
 
 from ptspec import methods
@@ -63,15 +64,7 @@ CASES = [
 
 @pytest.fixture(scope="module")
 def libraries():
-    import os
-
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    import torch
-    import transformers
-
-    torch.set_num_threads(1)
-    transformers.utils.logging.set_verbosity_error()
-    return transformers
+    return quiet_transformers()
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from itertools import compress
 from pkgutil import resolve_name
 
 import pytest
-from as_trained import MODEL, TOOLS_TEMPLATE, sequences, trainer_for
+from as_trained import MODEL, TOOLS_TEMPLATE, quiet_transformers, sequences, trainer_for
 
 from ptspec.checks.preflight import preflight
 
@@ -35,15 +35,7 @@ def call(name, **arguments):
 
 @pytest.fixture(scope="module")
 def libraries():
-    import os
-
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-    import torch
-    import transformers
-
-    torch.set_num_threads(1)
-    transformers.utils.logging.set_verbosity_error()
-    return transformers
+    return quiet_transformers()
 
 
 @pytest.fixture(scope="module")

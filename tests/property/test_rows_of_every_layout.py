@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from as_trained import MODEL, TOOLS_TEMPLATE, sequences, trainer_for
+from as_trained import MODEL, TOOLS_TEMPLATE, quiet_transformers, sequences, trainer_for
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -262,16 +262,7 @@ def rows_of(draw, method, layout):
 
 @pytest.fixture(scope="module")
 def libraries():
-    import torch
-    import transformers
-
-    torch.set_num_threads(1)
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    import datasets
-
-    datasets.disable_progress_bars()
-    return transformers
+    return quiet_transformers()
 
 
 @dataclass(frozen=True)
