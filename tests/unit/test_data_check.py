@@ -50,6 +50,36 @@ def told(found) -> list[tuple[str, str | None, int | None]]:
     return [(d.code, d.location.file, d.location.line) for d in found.diagnostics]
 
 
+def test_an_input_that_is_no_text_is_told_wherever_it_stands(checked):
+    rows = [{"instruction": f"q{n}", "output": f"a{n}"} for n in range(700)]
+    rows[601]["input"] = {"a": 1}
+    (fault,) = checked({"a": rows}, ("sft", "sft", "a")).diagnostics
+    assert (fault.code, fault.location.line) == ("wrong-type", 602)
+    assert '"input" must be a string' in fault.message
+
+
+def test_rows_with_other_inputs_are_no_repeated_rows(checked):
+    rows = [
+        {"instruction": "Sort.", "output": "a"},
+        *({"instruction": "Sort.", "output": "a", "input": n} for n in "bc"),
+    ]
+    assert checked({"a": rows}, ("sft", "sft", "a")).diagnostics == []
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"messages": [{"role": "user", "content": "Where?"}, {"role": "assistant", "content": "There."}]},
+        {"instruction": "Where?", "output": "There."},
+        {"conversations": [{"from": "human", "value": "Where?"}, {"from": "gpt", "value": "There."}]},
+    ],
+)
+def test_a_held_out_prompt_is_found_in_every_layout(checked, row):
+    rows = {"a": [row], "b": [{"prompt": "Where?", "completion": "Here."}]}
+    found = checked(rows, ("sft", "sft", "a"), eval={"data": "b"})
+    assert "held-out-row" in {diagnostic.code for diagnostic in found.diagnostics}
+
+
 def test_a_row_with_another_id_is_the_same_row_to_sft_and_another_to_a_reward(checked):
     rows = [{**ROW, "id": 1}, {**ROW, "id": 2}]
     assert told(checked({"a": rows}, ("sft", "sft", "a"))) == [("repeated-row", "a.jsonl", 2)]

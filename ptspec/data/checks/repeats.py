@@ -88,9 +88,9 @@ def prompt_key(values: Mapping[str, Any]) -> int | None:
     prompt = values.get("prompt")
     if isinstance(prompt, str):
         return hash(prompt)
-    if values.get("instruction"):
-        return hash(instruction_prompt(values))
     try:
+        if values.get("instruction"):
+            return hash(instruction_prompt(values))
         turns = _prompt_turns(values)
     except LayoutError:
         return None
