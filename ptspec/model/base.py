@@ -24,7 +24,7 @@ from transformers import (
     PretrainedConfig,
 )
 
-from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.diagnostics import Diagnostic, InputError, first_line
 from ptspec.model.device import Device
 from ptspec.model.hub import must_be_loadable
 from ptspec.model.special_tokens import unknown_token
@@ -232,7 +232,7 @@ def _incomplete(path: str, at: str, report: Mapping[str, Any]) -> Diagnostic | N
 def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:
     return Diagnostic(
         "cannot-load-model",
-        f"the model {path} cannot be loaded: {str(error).splitlines()[0]}",
+        f"the model {path} cannot be loaded: {first_line(error)}",
         pointer=at,
         hint='the model brings its own code: "trust_remote_code": true in the recipe, and --allow-code'
         if "trust_remote_code" in str(error)
