@@ -95,3 +95,8 @@ class Interrupted(PtError):
     """The user or the system asked the run to stop; the same command goes on from there."""
 
     exit = Exit.INTERRUPTED
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library's error says; the name of its class where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()

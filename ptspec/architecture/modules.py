@@ -57,7 +57,7 @@ class Modules:
         """The config of the model as it is opened."""
         return self._configs[0]
 
-    @property
+    @cached_property
     def prefix(self) -> str:
         """`base_model_prefix`: what a checkpoint of the bare decoder leaves out."""
         return str(self.setting("base_model_prefix") or "")

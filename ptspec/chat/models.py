@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.checks.code_permission import model_spec
-from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.diagnostics import Diagnostic, InputError, Location, first_line
 from ptspec.evaluation.targets import Target, last_of_each
 from ptspec.model.device import Device, find_device
 from ptspec.model.model_cache import Bases
@@ -85,8 +85,10 @@ def _is_reward_model(folder: Path) -> bool:
 
 def _cannot_open(target: Target, error: Exception) -> Diagnostic:
     folder = target.artifact.folder if target.artifact else Path(target.model)
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     hint = "pt verify RUN says which of its files differ from what was written"
     return Diagnostic(
-        "cannot-load-model", f"{folder} cannot be loaded: {first}", Location(str(folder)), hint=hint
+        "cannot-load-model",
+        f"{folder} cannot be loaded: {first_line(error)}",
+        Location(str(folder)),
+        hint=hint,
     )

@@ -140,7 +140,7 @@ def stage_adapter(stage: Stage, shape: ModelShape, incoming: Adapter | None) -> 
     own = new_adapter(stage.adapter, shape)
     if stage.method.yields is Yields.REWARD_MODEL:
         scores = {f"{PREFIX}{REWARD_HEAD}.weight": (1, shape.hidden)}
-        own = Adapter(own.ranks, own.sizes, {**own.other, **scores})
+        own = replace(own, other={**own.other, **scores})
     put_on = own.doubled if splits else own
     if incoming is None or stage.handover is None:
         return StageAdapter(put_on, own.parameters, put_on)

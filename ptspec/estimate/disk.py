@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ptspec.estimate.adapters import REWARD_HEAD, Adapter, StageAdapter, copies_reference
 from ptspec.estimate.files import safetensors_bytes
-from ptspec.estimate.memory import WIDTHS, adapter_width, trained_width
+from ptspec.estimate.memory import adapter_width, trained_width
 from ptspec.estimate.optimizer import state_bytes
 from ptspec.methods.types import Yields
 from ptspec.recipe.effective_config import EffectiveConfig
@@ -81,8 +81,8 @@ def _merged(model: ModelSpec, shape: ModelShape) -> int:
 
 
 def _stored(model: ModelSpec) -> str | None:
-    names = {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}
-    return names[model.dtype] if model.dtype in WIDTHS and model.dtype else None
+    """The type that the recipe gives the weights, as safetensors names it; None where it gives none."""
+    return {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}.get(model.dtype or "")
 
 
 def _checkpoints(settings: EffectiveConfig, steps: int) -> int:

@@ -37,7 +37,7 @@ def _of_tensor(optim: str, shape: tuple[int, ...], width: int) -> int:
     if "adafactor" in optim:
         rest = elements // (shape[-1] * shape[-2]) if len(shape) > 1 else 0
         return 4 * rest * (shape[-1] + shape[-2]) if len(shape) > 1 else 4 * elements
-    if "8bit" in optim or optim == "adamw_bnb_8bit":
+    if "8bit" in optim:
         small = elements < SMALL
         return states(optim) * (4 * elements if small else elements + 4 * math.ceil(elements / BLOCK))
     if "4bit" in optim:

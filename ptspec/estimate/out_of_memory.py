@@ -33,5 +33,5 @@ def with_advice(told: Diagnostic, plan: Plan, stage: Stage) -> Diagnostic:
 
 
 def _parts(memory: Memory) -> str:
-    parts = sorted((*memory.held, *memory.training, *memory.sampling), key=lambda part: -part.bytes)
-    return ", ".join(f"{part.name} {bytes_in_words(part.bytes)}" for part in parts if part.bytes)
+    parts = sorted(memory.parts, key=lambda part: -part.bytes)
+    return ", ".join(f"{part.name} {bytes_in_words(part.bytes)}" for part in parts)

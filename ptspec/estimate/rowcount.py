@@ -41,8 +41,12 @@ def count_rows(plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles 
         return _packed(_source(source, settings, tokenizer), settings)
     parts = {name: plan.data[name] for name in source.parts}
     counted = {n: _source(p, settings, tokenizer) for n, p in parts.items() if isinstance(p, Source)}
-    joined = _mixed(source, counted) if isinstance(source, Mix) else _joined(source, counted)
-    return _packed(joined, settings)
+    why = next((part.why for part in counted.values() if part.why), None)
+    trained = {name: part.trained for name, part in counted.items() if part.trained is not None}
+    if len(trained) < len(parts):
+        return Counted(exact=False, why=why)
+    shares, rows = _mixed(source, trained) if isinstance(source, Mix) else _joined(source, trained)
+    return _packed(_of_parts(counted, shares, rows, why), settings)
 
 
 def _source(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Counted:
@@ -61,27 +65,18 @@ def _source(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles
     return Counted(rows, trained, mean, longest, (found,), scanned <= MOST)
 
 
-def _mixed(mix: Mix, parts: dict[str, Counted]) -> Counted:
-    """Rows are drawn until one source is used up: in the mean, so many as the first to go allows."""
-    known = {name: part for name, part in parts.items() if part.trained is not None}
-    why = next((part.why for part in parts.values() if part.why), None)
-    if len(known) < len(mix.weights):
-        return Counted(exact=False, why=why)
+def _mixed(mix: Mix, trained: Mapping[str, int]) -> tuple[Mapping[str, float], int]:
+    """The share of each source, and the rows of all. Rows are drawn until one source is used up: in the mean,
+    so many as the first to go allows."""
     least = min if mix.until is Until.FIRST else max
-    rows = least(round((part.trained or 0) / mix.weights[name]) for name, part in known.items())
-    return _of_parts(known, mix.weights, rows, why)
+    return mix.weights, least(round(rows / mix.weights[name]) for name, rows in trained.items())
 
 
-def _joined(concat: Concat, parts: dict[str, Counted]) -> Counted:
-    """So much of each source as its fraction says."""
-    known = {name: part for name, part in parts.items() if part.trained is not None}
-    why = next((part.why for part in parts.values() if part.why), None)
-    if len(known) < len(concat.parts):
-        return Counted(exact=False, why=why)
-    taken = {name: round((part.trained or 0) * concat.fractions[name]) for name, part in known.items()}
+def _joined(concat: Concat, trained: Mapping[str, int]) -> tuple[Mapping[str, float], int]:
+    """The share of each source, and the rows of all: of each source so many as its fraction says."""
+    taken = {name: round(rows * concat.fractions[name]) for name, rows in trained.items()}
     rows = sum(taken.values())
-    shares = {name: count / rows if rows else 0.0 for name, count in taken.items()}
-    return _of_parts(known, shares, rows, why)
+    return {name: count / rows if rows else 0.0 for name, count in taken.items()}, rows
 
 
 def _of_parts(known: dict[str, Counted], shares: Mapping[str, float], rows: int, why: str | None) -> Counted:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from typing import TypeVar
 
+from ptspec.diagnostics import first_line
 from ptspec.hub.cache import DATASET, MODEL
 
 PROBE = 2.0
@@ -90,7 +91,7 @@ def reason(error: Exception) -> str:
         return f"the cache cannot be written: {error.filename}"
     if isinstance(error, ConnectionError) or "Connect" in type(error).__name__:
         return "no network"
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:100]
+    return first_line(error)[:100]
 
 
 @functools.lru_cache(maxsize=4)

@@ -8,7 +8,7 @@ from typing import Any
 from peft import LoraConfig, PeftModel
 from safetensors import SafetensorError
 
-from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.diagnostics import Diagnostic, InputError, Location, first_line
 from ptspec.model.vocabulary import grow, rows_saved
 from ptspec.recipe.plan import AdapterSpec
 from ptspec.store.safetensors_only import refuse_pickles
@@ -40,7 +40,6 @@ def attach(model: Any, folder: Path, *, trainable: bool) -> PeftModel:
 
 
 def _cannot_attach(folder: Path, error: Exception) -> Diagnostic:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    message = f"the adapter in {folder} cannot be loaded: {first}"
+    message = f"the adapter in {folder} cannot be loaded: {first_line(error)}"
     hint = "pt verify RUN says which files differ from what was written"
     return Diagnostic("cannot-load-adapter", message, Location(str(folder)), hint=hint)

@@ -24,12 +24,13 @@ from transformers import (
     PretrainedConfig,
 )
 
-from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.diagnostics import Diagnostic, InputError, first_line
 from ptspec.model.device import Device
 from ptspec.model.hub import must_be_loadable
 from ptspec.model.special_tokens import unknown_token
 from ptspec.model.stop_tokens import end_ids, stop_at_answer_end
 from ptspec.model.vocabulary import grow
+from ptspec.recipe.hints import first_of
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.recipe.quantised import read_quantised
 from ptspec.store.safetensors_only import refuse_pickles
@@ -219,10 +220,9 @@ def _incomplete(path: str, at: str, report: Mapping[str, Any]) -> Diagnostic | N
         names = [f"{name} ({list(stored)}, not {list(made)})" for name, stored, made in mismatched]
     if not names:
         return None
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return Diagnostic(
         code,
-        f"the weights of {path} cannot be trained: {words} {', '.join(names[:NAMED])}{more}",
+        f"the weights of {path} cannot be trained: {words} {first_of(names, NAMED)}",
         pointer=at,
         hint="fetch the checkpoint again, or correct its config.json",
         notes=("transformers would fill the gap with random numbers",),
@@ -232,7 +232,7 @@ def _incomplete(path: str, at: str, report: Mapping[str, Any]) -> Diagnostic | N
 def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:
     return Diagnostic(
         "cannot-load-model",
-        f"the model {path} cannot be loaded: {str(error).splitlines()[0]}",
+        f"the model {path} cannot be loaded: {first_line(error)}",
         pointer=at,
         hint='the model brings its own code: "trust_remote_code": true in the recipe, and --allow-code'
         if "trust_remote_code" in str(error)

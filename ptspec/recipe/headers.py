@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptspec.recipe.hints import first_of
+
 BYTES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
     **dict.fromkeys(("F32", "I32", "U32"), 4),
@@ -52,8 +54,7 @@ def read_headers(folder: Path) -> Mapping[str, Tensor]:
     if not files:
         raise NoShape("it has no *.safetensors")
     if gone := [file.name for file in files if not file.is_file()]:
-        more = f" and {len(gone) - 3} more" if len(gone) > 3 else ""
-        raise NoShape(f"{INDEX} lists files that are not there: {', '.join(gone[:3])}{more}")
+        raise NoShape(f"{INDEX} lists files that are not there: {first_of(gone, 3)}")
     tensors: dict[str, Tensor] = {}
     for file in files:
         tensors.update(read_header(file))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -59,6 +59,12 @@ def listed(names: Iterable[str], most: int = 16) -> str:
     """Names in a line, cut after `most`."""
     found = list(names)
     return ", ".join(found[:most]) + (", …" if len(found) > most else "")
+
+
+def first_of(names: Sequence[str], most: int) -> str:
+    """ "a, b, c and 2 more": names in a line, those after `most` counted."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def bytes_in_words(count: float) -> str:

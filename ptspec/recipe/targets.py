@@ -50,8 +50,6 @@ def resolve(lora: Mapping[str, Any], shape: ModelShape) -> Targets:
         wanted = lora.get("target_parameters") or ()
         found = [name for name in shape.tensors if any(_ends(name, one) for one in wanted)]
         return Targets(modules, {name: _rank(name, lora) for name in found})
-    except CannotConvert as error:
-        raise UnknownTargets(str(error)) from error
     except re.error as error:
         raise UnknownTargets(f"no regular expression: {error}") from error
 
@@ -81,10 +79,7 @@ def not_adaptable(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
 
 def meant(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
     """Every module whose name the settings mean, whatever it is. Raises `UnknownTargets`."""
-    try:
-        lora = _applied(lora, shape)
-    except CannotConvert as error:
-        raise UnknownTargets(str(error)) from error
+    lora = _applied(lora, shape)
     names = _names(lora, shape)
     return [name for name in shape.all_modules if _matches(name, names, lora)]
 
@@ -116,9 +111,12 @@ def saved_whole(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
 
 
 def _applied(lora: Mapping[str, Any], shape: ModelShape) -> Mapping[str, Any]:
-    """The settings after PEFT's rewriting for fused experts."""
+    """The settings after PEFT's rewriting for fused experts. Raises `UnknownTargets`."""
     given = lora.get("target_modules")
-    return rewritten(lora, shape, shape.linear, lambda name: _matches(name, given, lora))
+    try:
+        return rewritten(lora, shape, shape.linear, lambda name: _matches(name, given, lora))
+    except CannotConvert as error:
+        raise UnknownTargets(str(error)) from error
 
 
 def _is_convolution(name: str, modules: Modules) -> bool:

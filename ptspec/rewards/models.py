@@ -24,7 +24,7 @@ from transformers.utils import cached_file, find_adapter_config_file
 from ptspec.data.layouts.convert import Context, assistant_turn, context_of, user_turn
 from ptspec.data.layouts.table import TEMPLATE
 from ptspec.data.readers.placed import shown
-from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.diagnostics import Diagnostic, InputError, first_line
 from ptspec.model.base import Base
 from ptspec.model.classifier import classifier_over
 from ptspec.model.device import Device
@@ -197,10 +197,9 @@ def _no_reward_model(path: str, at: str, why: str) -> Diagnostic:
 
 
 def _cannot_load(path: str, at: str, error: Exception) -> Diagnostic:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
     return Diagnostic(
         "cannot-load-model",
-        f"the reward model {_words(path)} cannot be loaded: {first}",
+        f"the reward model {_words(path)} cannot be loaded: {first_line(error)}",
         pointer=join(at, "model"),
         hint="a folder with config.json or adapter_config.json, tokenizer and *.safetensors, or a hub id",
     )

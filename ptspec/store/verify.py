@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.readers.scan import content_hash
+from ptspec.recipe.hints import first_of
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import Source
 from ptspec.recipe.source_files import chosen, look
@@ -128,8 +129,7 @@ def _folder(run: Path, name: str, kept: KeptFolder) -> Line:
 
 def _listed(files: Sequence[str], word: str) -> str:
     """ "a, b, c and 2 more changed" """
-    more = f" and {len(files) - MOST} more" if len(files) > MOST else ""
-    return f"{', '.join(files[:MOST])}{more} {word}" if files else ""
+    return f"{first_of(files, MOST)} {word}" if files else ""
 
 
 def _compared(what: str, kept: str, found: str) -> Line:

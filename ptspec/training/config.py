@@ -10,6 +10,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device, training_defaults
+from ptspec.recipe.effective_config import KEPT_CHECKPOINTS
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.training import batch_halving
@@ -19,7 +20,7 @@ DEFAULTS: Mapping[str, Any] = {
     # A curve of a short stage needs every step; the cost is one scalar read a step.
     "logging_steps": 1,
     # Disk is finite: a resumed run needs the last checkpoint, and the one before in case that is damaged.
-    "save_total_limit": 2,
+    "save_total_limit": KEPT_CHECKPOINTS,
     # The trainer would hide a loss that is not a number behind the mean of the others.
     "logging_nan_inf_filter": False,
 }

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from enum import Enum
 
-from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.diagnostics import Diagnostic, StageError, first_line
 from ptspec.recipe.hints import bytes_in_words
 
 
@@ -62,7 +62,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 def diagnosed(error: BaseException, pointer: str | None = None) -> Diagnostic:
     """`error` as a person is told: what there is too little of, or the library's own words."""
-    said = _first_line(error)
+    said = first_line(error)
     match trouble_of(error):
         case Trouble.MEMORY:
             return Diagnostic("out-of-memory", _short_of_memory(error), None, pointer)
@@ -90,9 +90,4 @@ def _short_of_memory(error: BaseException) -> str:
             return f"out of memory: the host has not the {asked} more that were asked for"
         if on_device := re.search(r"Tried to allocate ([\d.]+ \w+)", str(one)):
             return f"out of memory: the device has not the {on_device[1]} more that were asked for"
-    return f"out of memory: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].strip() if lines else type(error).__name__
+    return f"out of memory: {first_line(error)}"

@@ -10,6 +10,7 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.recipe.hints import first_of
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.training.data_order import rows_of_step
@@ -74,8 +75,7 @@ class Finite(TrainerCallback):  # type: ignore[misc]
         before = "" if self.before is None else f"; gradient norm the step before: {self.before:.2g}"
         limit = args.max_grad_norm or "unset"
         places = self.placed(rows_of_step(self.trainer, state.global_step, batch))
-        more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-        rows = (f"rows of this step: {', '.join(places[:SHOWN])}{more}",) if places else ()
+        rows = (f"rows of this step: {first_of(places, SHOWN)}",) if places else ()
         return Diagnostic(
             "not-a-number",
             f"{self.stage.name}, step {state.global_step + 1} of {state.max_steps}: "

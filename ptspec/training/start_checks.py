@@ -113,11 +113,17 @@ def _as_reference(model: PeftModel) -> Any:
             parameter.requires_grad_(name in trained)
 
 
+def _differ(distance: float, bound: float) -> str:
+    return (
+        f"log-probabilities of the probes differ by {distance:.3g} nats a token, "
+        f"{bound:g} is what rounding explains"
+    )
+
+
 def _another_policy(stage: Stage, distance: float, bound: float) -> Diagnostic:
     return Diagnostic(
         "another-policy",
-        f'stage "{stage.name}" would not begin with the policy of {stage.parent}: log-probabilities of '
-        f"the probes differ by {distance:.3g} nats a token, {bound:g} is what rounding explains",
+        f'stage "{stage.name}" would not begin with the policy of {stage.parent}: {_differ(distance, bound)}',
         pointer=stage.at,
         hint="the incoming adapter was dropped, changed, or laid over weights it was not trained on"
         if stage.handover is not None
@@ -128,8 +134,8 @@ def _another_policy(stage: Stage, distance: float, bound: float) -> Diagnostic:
 def _another_reference(stage: Stage, distance: float, bound: float) -> Diagnostic:
     return Diagnostic(
         "another-reference",
-        f'stage "{stage.name}" would begin with a reference that is not its policy: log-probabilities of '
-        f"the probes differ by {distance:.3g} nats a token, {bound:g} is what rounding explains",
+        f'stage "{stage.name}" would begin with a reference that is not its policy: '
+        f"{_differ(distance, bound)}",
         pointer=stage.at,
         hint=f"the reference must be {stage.parent} as it came in, not the bare base or an adapter of it",
     )
@@ -142,12 +148,11 @@ def check_saved(stage: Stage, model: Any, trained: Probes) -> float:
     """
     saved = probes.measure(model, trained.ids)
     distance, bound = saved.distance(trained), saved.bound(trained)
-    if distance > bound:
+    if not distance <= bound:
         raise StageError(
             Diagnostic(
                 "saved-differs",
-                f'what stage "{stage.name}" saved is not what it trained: log-probabilities of the probes '
-                f"differ by {distance:.3g} nats a token, {bound:g} is what rounding explains",
+                f'what stage "{stage.name}" saved is not what it trained: {_differ(distance, bound)}',
                 pointer=stage.at,
                 hint="this is a fault of ptspec or of a library below it: please report it",
             )

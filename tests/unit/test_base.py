@@ -3,23 +3,12 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
-
-from ptspec.model.base import Base, count_parameters
+from tiny_base import tiny_base
 
 
 @pytest.fixture
 def base():
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        tie_word_embeddings=True,
-    )
-    model = LlamaForCausalLM(config)
-    return Base("base", model, None, count_parameters(model))
+    return tiny_base(tie_word_embeddings=True)
 
 
 def test_a_spawned_model_shares_all_storage_and_no_module(base):

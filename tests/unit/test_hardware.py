@@ -8,9 +8,12 @@ import pytest
 from llama_8b import TABLE, needed, row, shape
 
 from ptspec import methods
+from ptspec.estimate.adapters import stage_adapter
 from ptspec.estimate.advice import advise
 from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.headers import Tensor
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec, Stage
+from ptspec.recipe.shape import ModelShape
 
 DOC = Path(__file__).parent.parent.parent / "docs" / "hardware.md"
 
@@ -119,3 +122,12 @@ def test_a_change_that_saves_nothing_is_not_proposed():
     stage = Stage("s", methods.get("sft"), "base", None, "train", AdapterSpec(True))
     found = advise(EffectiveConfig(stage, ComputeSpec(), gpu=True), lambda changed: 100, 50)
     assert (found.fits, found.changes) == (False, ())
+
+
+@pytest.mark.parametrize("method", ["sft", "reward"])
+def test_an_adapter_over_experts_is_known_as_one_whatever_the_stage_trains(method):
+    experts = {"model.layers.0.mlp.experts.down_proj": Tensor("BF16", (8, 16, 32))}
+    lora = {"r": 4, "target_modules": [], "target_parameters": ["experts.down_proj"]}
+    stage = Stage("s", methods.get(method), "base", None, "train", AdapterSpec(True, lora=lora))
+    attached = stage_adapter(stage, ModelShape({"hidden_size": 16}, experts), None).attached
+    assert attached is not None and attached.wraps_parameters

@@ -6,6 +6,7 @@ import errno
 import pytest
 import torch
 
+from ptspec.diagnostics import first_line
 from ptspec.training.batch_halving import halved
 from ptspec.training.faults import OutOfMemory, diagnosed, failure
 
@@ -72,3 +73,12 @@ def test_rows_a_pass_are_halved_and_the_effective_batch_stays():
         "steps_per_generation": 4,
     }
     assert halved(config, defaults, 2) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [(OSError("\n no such file \nmore"), "no such file"), (ImportError(), "ImportError")],
+    ids=["several lines", "no words"],
+)
+def test_the_words_of_an_error(error, words):
+    assert first_line(error) == words

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from peft import LoraConfig, get_peft_model
-from transformers import LlamaConfig, LlamaForCausalLM
+from tiny_base import tiny_llama
 
 from ptspec.model import probes
 from ptspec.model.precision import float32_settings_kept, weights_precision
@@ -18,11 +18,7 @@ IDS = (tuple(range(12)), tuple(range(5, 30)))
 
 @pytest.fixture
 def model():
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=32, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2
-    )
-    return LlamaForCausalLM(config)
+    return tiny_llama(seed=3)
 
 
 @pytest.fixture

@@ -7,12 +7,11 @@ import copy
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from tiny_base import tiny_base
 from torch.nn.functional import cosine_similarity
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from ptspec.diagnostics import InputError
 from ptspec.model import low_rank
-from ptspec.model.base import Base, count_parameters
 from ptspec.model.split_adapter import split_adapter
 
 IDS = torch.arange(24).reshape(2, 12)
@@ -28,16 +27,7 @@ SETTINGS = [
 
 @pytest.fixture
 def base():
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-    )
-    model = LlamaForCausalLM(config)
-    return Base("base", model, None, count_parameters(model))
+    return tiny_base(seed=3)
 
 
 def config(**fields):

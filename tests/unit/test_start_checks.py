@@ -1,0 +1,28 @@
+"""What a stage saved is compared with what it trained."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_base import tiny_llama
+
+from ptspec import methods
+from ptspec.diagnostics import StageError
+from ptspec.model import probes
+from ptspec.recipe.plan import AdapterSpec, Stage
+from ptspec.training.start_checks import check_saved
+
+STAGE = Stage("s", methods.get("sft"), "base", None, "train", AdapterSpec(False))
+IDS = ((1, 2, 3, 4),)
+
+
+@pytest.mark.parametrize("change", [1.0, float("nan")])
+def test_what_was_saved_is_another_policy(change):
+    model = tiny_llama()
+    trained = probes.measure(model, IDS)
+    assert check_saved(STAGE, model, trained) == 0
+    with torch.no_grad():
+        model.lm_head.weight[0] += change
+    with pytest.raises(StageError, match=r"nats a token, 0\.0001 is what rounding explains") as caught:
+        check_saved(STAGE, model, trained)
+    assert caught.value.diagnostics[0].code == "saved-differs"
