@@ -159,11 +159,16 @@ def _table(source: Source, rows: Rows, loading: Loading) -> Table:
     from ptspec.data.exact_json import Table
 
     table = Table()
+    for _, row in _trl_rows(source, rows, loading):
+        table.add(row)
+    return table
+
+
+def _trl_rows(source: Source, rows: Rows, loading: Loading) -> Iterator[tuple[PlacedRow, dict[str, Any]]]:
+    """The rows in TRL's columns, those that rewards are given beside them. Raises as `_sound` does."""
     for placed, made in _sound(source, loading):
         extra = other_columns(placed.values) if rows is Rows.PROMPT_ONLY else {}
-        for row in made:
-            table.add({**row, **extra})
-    return table
+        yield from ((placed, {**row, **extra}) for row in made)
 
 
 def form(kinds: Mapping[str, Kind]) -> tuple[str, ...]:
@@ -279,11 +284,8 @@ def places(
     its text where it comes from the hub."""
     found: dict[str, str] = {}
     for source in local_parts(data, name):
-        loading = Loading(Use("this stage", rows))
-        for placed, made in _sound(source, loading):
-            extra = other_columns(placed.values) if rows is Rows.PROMPT_ONLY else {}
-            for new in made:
-                found.setdefault(_key({**new, **extra}), f"{shown(placed.file)}:{placed.line}")
+        for placed, row in _trl_rows(source, rows, Loading(Use("this stage", rows))):
+            found.setdefault(_key(row), f"{shown(placed.file)}:{placed.line}")
     return [found.get(_key(row)) or _beginning(row) for row in wanted_rows]
 
 
