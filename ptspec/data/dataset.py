@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import compress
+from itertools import chain, compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -208,39 +208,41 @@ def _sound(source: Source, loading: Loading) -> Iterator[tuple[PlacedRow, list[d
 
     Raises `InputError` with every error of the others, unless they are to be left out.
     """
-    tally, checker, layout = Tally(), None, None
+    tallies: dict[Path, Tally] = {}
+    checker, layout, read, is_sound = None, None, 0, True
     left_out_before = len(loading.left_out)
     kind = loading.use.rows
     for placed in items_of(source):
+        read += 1
         if isinstance(placed, Unreadable):
             if source.on_bad_row is OnBadRow.STOP:
                 raise InputError(unreadable(placed, source.at))
-            tally.rows += 1
             loading.left_out.append(LeftOut(shown(placed.file), placed.line, "malformed-row", placed.reason))
             continue
         if checker is None:
             present = frozenset(placed.values)
             checker = row_checker(loading.use, present, reading_of(source))
             layout = None if kind is None else _layout(source, kind, present)
+        tally = tallies.setdefault(placed.file, Tally())
         tally.rows += 1
         made, faults = _converted(placed, layout, kind, source, checker, loading)
         if not faults:
-            if not tally.counts:
+            if is_sound:
                 yield placed, made
             continue
         if source.on_bad_row is OnBadRow.LEAVE_OUT:
             file = shown(placed.file)
             loading.left_out.append(LeftOut(file, placed.line, faults[0].code, faults[0].message))
             continue
+        is_sound = False
         for fault in faults:
             tally.add(fault, placed.line)
     bad = len(loading.left_out) - left_out_before
-    if is_too_many(source, bad, tally.rows):
-        raise InputError(too_many(source, bad, tally.rows))
-    if tally.counts:
-        raise InputError(
-            *tally.diagnostics(Path(source.hub or "") if source.hub else source.paths[0], source.at)
-        )
+    if is_too_many(source, bad, read):
+        raise InputError(too_many(source, bad, read))
+    if not is_sound:
+        found = (tally.diagnostics(file, source.at) for file, tally in tallies.items())
+        raise InputError(*chain.from_iterable(found))
 
 
 def _converted(

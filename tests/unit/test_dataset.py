@@ -7,6 +7,7 @@ import json
 import pytest
 
 from ptspec.data.dataset import load_evaluation, strings_in
+from ptspec.diagnostics import InputError, Location
 from ptspec.recipe.plan import Concat, Mix, Source
 
 
@@ -44,3 +45,13 @@ def test_rewards_get_strings_where_the_file_has_strings(tmp_path, prompt, are_st
     path.write_text(json.dumps({"prompt": prompt}) + "\n")
     source = Source("rows", (path,))
     assert strings_in(source, {"rows": source}) is are_strings
+
+
+def test_an_error_of_a_later_file_is_told_of_that_file(tmp_path):
+    good, bad = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    good.write_text('{"prompt": "q"}\n' * 3)
+    bad.write_text('{"prompt": "q"}\n{"prompt": ""}\n')
+    with pytest.raises(InputError) as found:
+        load_evaluation({"rows": Source("rows", (good, bad))}, "rows")
+    (diagnostic,) = found.value.diagnostics
+    assert diagnostic.location == Location(str(bad), 2)
