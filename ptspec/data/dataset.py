@@ -16,7 +16,7 @@ from ptspec.data.layouts.convert import Reading, to_trl
 from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
 from ptspec.data.layouts.table import CHATS, WITHHELD, Layout, layout_for, wanted
 from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
-from ptspec.data.readers.scan import items_of, rows_of
+from ptspec.data.readers.scan import items_of
 from ptspec.data.readers.selection import drawn
 from ptspec.diagnostics import Diagnostic, InputError, Severity
 from ptspec.methods.types import Rows
@@ -151,7 +151,7 @@ def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
     """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
     if not isinstance(source, Source):
         return all(strings_in(data[part], data) for part in source.parts)
-    first = next((row.values for row in rows_of(source)), {})
+    first = next((item.values for item in items_of(source) if isinstance(item, PlacedRow)), {})
     return not any(isinstance(first.get(name), list | dict) for name in ("prompt", *CHATS))
 
 

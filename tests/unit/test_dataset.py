@@ -8,7 +8,7 @@ import pytest
 
 from ptspec.data.dataset import load_evaluation, strings_in
 from ptspec.diagnostics import InputError, Location
-from ptspec.recipe.plan import Concat, Mix, Source
+from ptspec.recipe.plan import Concat, Mix, OnBadRow, Source
 
 
 @pytest.fixture
@@ -55,3 +55,10 @@ def test_an_error_of_a_later_file_is_told_of_that_file(tmp_path):
         load_evaluation({"rows": Source("rows", (good, bad))}, "rows")
     (diagnostic,) = found.value.diagnostics
     assert diagnostic.location == Location(str(bad), 2)
+
+
+def test_a_bad_first_line_that_is_left_out_does_not_hide_the_form_of_the_rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": \n{"prompt": [{"role": "user", "content": "q"}]}\n')
+    source = Source("rows", (path,), on_bad_row=OnBadRow.LEAVE_OUT)
+    assert strings_in(source, {"rows": source}) is False
