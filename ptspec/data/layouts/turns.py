@@ -33,6 +33,9 @@ ROLES: Mapping[str, str] = {
 }
 """What others call a role -> its name in chat templates."""
 
+HEADS = frozenset(("system", "developer"))
+"""Roles of a turn that stands before the conversation."""
+
 
 class LayoutError(ValueError):
     """A row that cannot be read as its layout: `code` and the message of the diagnostic, and what to do."""
