@@ -287,6 +287,8 @@ def test_a_source_gives_a_system_prompt_to_rows_without_one():
         ({"conversations": [{"from": "function_call", "value": "f(x)"}]}, "no JSON of a call"),
         ({"messages": user("q") + assistant("a"), "tools": "[{"}, '"tools" is no JSON'),
         ({"prompt": "q", "completion": "a", "history": ["x"]}, "pairs"),
+        ({"prompt": "q", "completion": "a", "history": "before"}, '"history" is no JSON'),
+        ({"messages": user("q") + assistant("a"), "chat_template_kwargs": "{"}, 'kwargs" is no JSON'),
     ],
 )
 def test_what_cannot_be_read_is_an_error_with_words(row, words):
