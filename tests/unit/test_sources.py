@@ -13,7 +13,7 @@ import pytest
 from ptspec.data.checks import ranges
 from ptspec.data.readers.compression import kind_of
 from ptspec.data.readers.placed import PlacedRow, Unreadable
-from ptspec.data.readers.scan import READERS, notes, read_rows, rows_of, scan
+from ptspec.data.readers.scan import COUNTERS, READERS, notes, read_rows, rows_of, scan
 from ptspec.diagnostics import InputError, Severity
 from ptspec.recipe.paths import DATA_FORMATS
 from ptspec.recipe.plan import Source
@@ -330,6 +330,17 @@ def test_the_limit_draws_from_the_part(numbered):
     assert len(found) == 50
     assert {n for n in found if n < 900} <= set(range(10))
     assert numbers(numbered, split="train[990:]", limit=3) == [990, 991, 992]
+
+
+def test_a_file_is_counted_once_for_all_passes_until_it_changes(numbered, monkeypatch):
+    counted = []
+    count = COUNTERS[".jsonl"]
+    monkeypatch.setitem(COUNTERS, ".jsonl", lambda path: counted.append(path) or count(path))
+    for split in ("train[:90%]", "train[90%:]"):
+        assert numbers(numbered, split=split, limit=2, shuffle=True)
+    assert counted == [numbered]
+    write(numbered, jsonl([{"n": i} for i in range(10)]))
+    assert numbers(numbered, split="train[90%:]") == [9] and len(counted) == 2
 
 
 def test_lines_that_are_no_rows_count_in_a_part(tmp_path):

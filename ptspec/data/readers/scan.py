@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 
@@ -161,10 +161,21 @@ def _total(taken: Iterable[Stretch]) -> int:
 
 def _count(paths: Iterable[Path]) -> int:
     """How many items `_items` yields of these files."""
-    return sum(map(_count_file, paths))
+    return sum(_count_file(path, _state(path)) for path in paths)
 
 
-def _count_file(path: Path) -> int:
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change, by which a changed file is known; None of one that is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=1024)
+def _count_file(path: Path, state: tuple[int, int] | None) -> int:
+    """How many items a file is while its `state` stays: every pass over a drawn part of it asks."""
     counter = COUNTERS.get(kind_of(path))
     if counter is not None:
         with suppress(ValueError, *read_errors()):  # of a damaged file what can be read is counted
