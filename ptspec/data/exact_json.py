@@ -28,7 +28,7 @@ DEFAULTS: Mapping[str, Any] = {"chat_template_kwargs": {}}
 
 
 @dataclass
-class ExactJson(datasets.Json):  # type: ignore[misc]
+class ExactJson(datasets.Json):  # type: ignore[misc]  # datasets has no types
     """`datasets.Json`, read by Python's parser: that of `datasets` rounds numbers and refuses large ones."""
 
     _type: str = field(default="ExactJson", init=False, repr=False)
