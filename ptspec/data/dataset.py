@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import compress
+from itertools import chain, compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +16,7 @@ from ptspec.data.layouts.convert import Reading, to_trl
 from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
 from ptspec.data.layouts.table import CHATS, WITHHELD, Layout, layout_for, wanted
 from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
-from ptspec.data.readers.scan import items_of, rows_of
+from ptspec.data.readers.scan import items_of
 from ptspec.data.readers.selection import drawn
 from ptspec.diagnostics import Diagnostic, InputError, Severity
 from ptspec.methods.types import Rows
@@ -151,7 +151,7 @@ def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
     """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
     if not isinstance(source, Source):
         return all(strings_in(data[part], data) for part in source.parts)
-    first = next((row.values for row in rows_of(source)), {})
+    first = next((item.values for item in items_of(source) if isinstance(item, PlacedRow)), {})
     return not any(isinstance(first.get(name), list | dict) for name in ("prompt", *CHATS))
 
 
@@ -159,11 +159,16 @@ def _table(source: Source, rows: Rows, loading: Loading) -> Table:
     from ptspec.data.exact_json import Table
 
     table = Table()
+    for _, row in _trl_rows(source, rows, loading):
+        table.add(row)
+    return table
+
+
+def _trl_rows(source: Source, rows: Rows, loading: Loading) -> Iterator[tuple[PlacedRow, dict[str, Any]]]:
+    """The rows in TRL's columns, those that rewards are given beside them. Raises as `_sound` does."""
     for placed, made in _sound(source, loading):
         extra = other_columns(placed.values) if rows is Rows.PROMPT_ONLY else {}
-        for row in made:
-            table.add({**row, **extra})
-    return table
+        yield from ((placed, {**row, **extra}) for row in made)
 
 
 def form(kinds: Mapping[str, Kind]) -> tuple[str, ...]:
@@ -203,39 +208,41 @@ def _sound(source: Source, loading: Loading) -> Iterator[tuple[PlacedRow, list[d
 
     Raises `InputError` with every error of the others, unless they are to be left out.
     """
-    tally, checker, layout = Tally(), None, None
+    tallies: dict[Path, Tally] = {}
+    checker, layout, read, is_sound = None, None, 0, True
     left_out_before = len(loading.left_out)
     kind = loading.use.rows
     for placed in items_of(source):
+        read += 1
         if isinstance(placed, Unreadable):
             if source.on_bad_row is OnBadRow.STOP:
                 raise InputError(unreadable(placed, source.at))
-            tally.rows += 1
             loading.left_out.append(LeftOut(shown(placed.file), placed.line, "malformed-row", placed.reason))
             continue
         if checker is None:
             present = frozenset(placed.values)
             checker = row_checker(loading.use, present, reading_of(source))
             layout = None if kind is None else _layout(source, kind, present)
+        tally = tallies.setdefault(placed.file, Tally())
         tally.rows += 1
         made, faults = _converted(placed, layout, kind, source, checker, loading)
         if not faults:
-            if not tally.counts:
+            if is_sound:
                 yield placed, made
             continue
         if source.on_bad_row is OnBadRow.LEAVE_OUT:
             file = shown(placed.file)
             loading.left_out.append(LeftOut(file, placed.line, faults[0].code, faults[0].message))
             continue
+        is_sound = False
         for fault in faults:
             tally.add(fault, placed.line)
     bad = len(loading.left_out) - left_out_before
-    if is_too_many(source, bad, tally.rows):
-        raise InputError(too_many(source, bad, tally.rows))
-    if tally.counts:
-        raise InputError(
-            *tally.diagnostics(Path(source.hub or "") if source.hub else source.paths[0], source.at)
-        )
+    if is_too_many(source, bad, read):
+        raise InputError(too_many(source, bad, read))
+    if not is_sound:
+        found = (tally.diagnostics(file, source.at) for file, tally in tallies.items())
+        raise InputError(*chain.from_iterable(found))
 
 
 def _converted(
@@ -279,11 +286,8 @@ def places(
     its text where it comes from the hub."""
     found: dict[str, str] = {}
     for source in local_parts(data, name):
-        loading = Loading(Use("this stage", rows))
-        for placed, made in _sound(source, loading):
-            extra = other_columns(placed.values) if rows is Rows.PROMPT_ONLY else {}
-            for new in made:
-                found.setdefault(_key({**new, **extra}), f"{shown(placed.file)}:{placed.line}")
+        for placed, row in _trl_rows(source, rows, Loading(Use("this stage", rows))):
+            found.setdefault(_key(row), f"{shown(placed.file)}:{placed.line}")
     return [found.get(_key(row)) or _beginning(row) for row in wanted_rows]
 
 

@@ -28,7 +28,7 @@ DEFAULTS: Mapping[str, Any] = {"chat_template_kwargs": {}}
 
 
 @dataclass
-class ExactJson(datasets.Json):  # type: ignore[misc]
+class ExactJson(datasets.Json):  # type: ignore[misc]  # datasets has no types
     """`datasets.Json`, read by Python's parser: that of `datasets` rounds numbers and refuses large ones."""
 
     _type: str = field(default="ExactJson", init=False, repr=False)
@@ -65,10 +65,12 @@ class _Column:
         kind = _kind(batch)
         if kind is not self.kind and not all(value is None for value in batch):
             self.become(_common(self.kind, kind))
-        if self.kind is Kind.NATIVE:
-            self.values += batch
-        else:
-            self.chunks.append(_array(batch, self.kind))
+        if self.kind is not Kind.NATIVE:
+            if (array := _array(batch, self.kind)) is not None:
+                self.chunks.append(array)
+                return
+            self.become(Kind.NATIVE)
+        self.values += batch
 
     def become(self, kind: Kind) -> None:
         """The same values, kept otherwise."""
@@ -166,16 +168,11 @@ def common_kinds(tables: Iterable[Table]) -> dict[str, Kind]:
 
 
 def _kind(values: Sequence[Any]) -> Kind:
+    """The simplest kind for values of these types; whether JSON knows them is found when they are written."""
     types = {type(value) for value in values if value is not None}
     if types <= {str}:
         return Kind.STRING
-    if types == {bool}:
-        return Kind.BOOL
-    try:
-        json.dumps([value for value in values if type(value) not in (str, bool)])
-    except (TypeError, ValueError):
-        return Kind.NATIVE
-    return Kind.JSON
+    return Kind.BOOL if types == {bool} else Kind.JSON
 
 
 def _common(one: Kind, other: Kind) -> Kind:
@@ -184,10 +181,15 @@ def _common(one: Kind, other: Kind) -> Kind:
     return Kind.NATIVE if Kind.NATIVE in (one, other) else Kind.JSON
 
 
-def _array(values: Sequence[Any], kind: Kind) -> pa.Array:
-    if kind is Kind.JSON:
-        return pa.array([None if value is None else json.dumps(value) for value in values], pa.string())
-    return pa.array(values, pa.bool_() if kind is Kind.BOOL else pa.string())
+def _array(values: Sequence[Any], kind: Kind) -> pa.Array | None:
+    """The values as Arrow keeps those of `kind`; None of a kind JSON where JSON does not know them."""
+    if kind is not Kind.JSON:
+        return pa.array(values, pa.bool_() if kind is Kind.BOOL else pa.string())
+    try:
+        texts = [None if value is None else json.dumps(value) for value in values]
+    except (TypeError, ValueError):
+        return None
+    return pa.array(texts, pa.string())
 
 
 def _values(chunk: pa.Array, kind: Kind) -> list[Any]:

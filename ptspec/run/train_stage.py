@@ -142,6 +142,8 @@ class StageTrainer:
 
     def _signals(self, stage: Stage) -> Signals:
         """What `stage` is told about its completions, made from the rewards or the judge that it names."""
+        if not stage.rewards and stage.judge is None:
+            return Signals()  # without opening its data once more
         source = self.plan.data[stage.data]
         options: dict[str, Any] = {
             "strings": strings_in(source, self.plan.data),

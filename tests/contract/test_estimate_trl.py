@@ -12,7 +12,7 @@ import pytest
 from ptspec import methods
 from ptspec.data.layouts.convert import to_trl
 from ptspec.data.layouts.table import layout_for
-from ptspec.data.readers.scan import read_rows
+from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.cuts import cuts
 from ptspec.data.tokens.lengths import lengths
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
@@ -74,7 +74,7 @@ def dataset(method: str, limit: int = ROWS, chat: bool = True):
     import datasets
 
     rows = methods.get(method).rows
-    raw = [row.values for row in read_rows(source(limit, chat))]
+    raw = [row.values for row in scan(source(limit, chat))]
     shape = layout_for(rows, frozenset(raw[0]))
     return datasets.Dataset.from_list([one for row in raw for one in to_trl(row, rows, shape, chat)])
 

@@ -11,7 +11,7 @@ from datasets.data_files import DataFilesList, EmptyDatasetError, get_data_patte
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ptspec.data.readers.scan import read_rows
+from ptspec.data.readers.scan import scan
 from ptspec.recipe.data_files import files_below, folder_splits
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import Source
@@ -138,7 +138,7 @@ def test_rows_are_those_that_datasets_loads(tmp_path, monkeypatch, tree, split):
     if expected is None:
         assert paths == ()
         return
-    rows = read_rows(Source("train", paths, split=split, splits=splits))
+    rows = scan(Source("train", paths, split=split, splits=splits))
     assert [row.values["text"] for row in rows] == list(expected["text"])
 
 
@@ -149,10 +149,10 @@ def test_what_save_to_disk_wrote_is_read(tmp_path):
     }
     datasets.DatasetDict(rows).save_to_disk(str(tmp_path / "saved"))
     paths, splits = chosen([look("saved", Places(tmp_path, tmp_path))], "train_gen[1:]")
-    found = read_rows(Source("train", paths, split="train_gen[1:]", splits=splits))
+    found = scan(Source("train", paths, split="train_gen[1:]", splits=splits))
     assert [row.values["text"] for row in found] == [f"train_gen {i}" for i in range(1, 5)]
 
     rows["train_sft"].save_to_disk(str(tmp_path / "alone"))
     paths, _ = chosen([look("alone", Places(tmp_path, tmp_path))], None)
     assert [path.suffix for path in paths] == [".arrow"]
-    assert sum(1 for _ in read_rows(Source("train", paths))) == 5
+    assert sum(1 for _ in scan(Source("train", paths))) == 5

@@ -7,7 +7,8 @@ import json
 import pytest
 
 from ptspec.data.dataset import load_evaluation, strings_in
-from ptspec.recipe.plan import Concat, Mix, Source
+from ptspec.diagnostics import InputError, Location
+from ptspec.recipe.plan import Concat, Mix, OnBadRow, Source
 
 
 @pytest.fixture
@@ -44,3 +45,20 @@ def test_rewards_get_strings_where_the_file_has_strings(tmp_path, prompt, are_st
     path.write_text(json.dumps({"prompt": prompt}) + "\n")
     source = Source("rows", (path,))
     assert strings_in(source, {"rows": source}) is are_strings
+
+
+def test_an_error_of_a_later_file_is_told_of_that_file(tmp_path):
+    good, bad = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    good.write_text('{"prompt": "q"}\n' * 3)
+    bad.write_text('{"prompt": "q"}\n{"prompt": ""}\n')
+    with pytest.raises(InputError) as found:
+        load_evaluation({"rows": Source("rows", (good, bad))}, "rows")
+    (diagnostic,) = found.value.diagnostics
+    assert diagnostic.location == Location(str(bad), 2)
+
+
+def test_a_bad_first_line_that_is_left_out_does_not_hide_the_form_of_the_rows(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": \n{"prompt": [{"role": "user", "content": "q"}]}\n')
+    source = Source("rows", (path,), on_bad_row=OnBadRow.LEAVE_OUT)
+    assert strings_in(source, {"rows": source}) is False

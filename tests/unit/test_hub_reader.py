@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ptspec.data.readers.scan import rows_of
+from ptspec.data.readers.scan import items_of
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import Source
 
@@ -43,7 +43,7 @@ def folder(tmp_path) -> Path:
 
 
 def read(folder, **fields):
-    return list(rows_of(Source("train", (), hub=str(folder), at="/data/train", **fields)))
+    return list(items_of(Source("train", (), hub=str(folder), at="/data/train", **fields)))
 
 
 def told(folder, **fields) -> tuple[str, str | None, str, str | None]:
@@ -80,7 +80,7 @@ def test_a_missing_column_is_told(folder, streaming):
 
 def test_the_draw_is_that_of_local_files(folder):
     fields = {"limit": 5, "shuffle": True, "seed": 3}
-    local = rows_of(Source("train", (folder / "train.jsonl",), **fields))
+    local = items_of(Source("train", (folder / "train.jsonl",), **fields))
     assert [(row.line, row.values) for row in read(folder, **fields)] == [
         (row.line, row.values) for row in local
     ]
@@ -143,12 +143,12 @@ class Hub(BaseHTTPRequestHandler):
 
 ASK = """
 import sys
-from ptspec.data.readers.scan import rows_of
+from ptspec.data.readers.scan import items_of
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import Source
 for name in sys.argv[1:]:
     try:
-        list(rows_of(Source("train", (), hub=name, revision="v9", at="/data/train")))
+        list(items_of(Source("train", (), hub=name, revision="v9", at="/data/train")))
     except InputError as error:
         print(*((one.code, one.pointer) for one in error.diagnostics))
 """

@@ -288,6 +288,8 @@ def test_a_source_gives_a_system_prompt_to_rows_without_one():
         ({"messages": user("q") + assistant("a"), "tools": "[{"}, '"tools" is no JSON'),
         ({"prompt": "q", "completion": "a", "history": ["x"]}, "pairs"),
         ({"instruction": "q", "input": {"a": 1}, "output": "a"}, '"input" must be a string'),
+        ({"prompt": "q", "completion": "a", "history": "before"}, '"history" is no JSON'),
+        ({"messages": user("q") + assistant("a"), "chat_template_kwargs": "{"}, 'kwargs" is no JSON'),
     ],
 )
 def test_what_cannot_be_read_is_an_error_with_words(row, words):

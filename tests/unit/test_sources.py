@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ptspec.data.checks import ranges
+from ptspec.data.checks.source_pass import SourcePass
+from ptspec.data.dataset import load_evaluation
 from ptspec.data.readers.compression import kind_of
 from ptspec.data.readers.placed import PlacedRow, Unreadable
-from ptspec.data.readers.scan import READERS, notes, read_rows, rows_of, scan
+from ptspec.data.readers.scan import COUNTERS, READERS, notes, scan
 from ptspec.diagnostics import InputError, Severity
 from ptspec.recipe.paths import DATA_FORMATS
 from ptspec.recipe.plan import Source
@@ -83,7 +85,7 @@ def told(caught) -> list[tuple[str, str | None]]:
 
 @pytest.mark.parametrize("name", FILES)
 def test_every_format_gives_the_same_rows(tmp_path, name):
-    assert [row.values for row in read_rows(source(write(tmp_path / name)))] == ROWS
+    assert [row.values for row in scan(source(write(tmp_path / name)))] == ROWS
 
 
 def test_every_format_that_a_recipe_may_name_is_read():
@@ -93,7 +95,7 @@ def test_every_format_that_a_recipe_may_name_is_read():
 def test_lines_are_those_of_the_file(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_text('\ufeff{"prompt": "a"}\n\n{"prompt": "b"}\n', encoding="utf-8")
-    assert [row.line for row in read_rows(source(path))] == [1, 3]
+    assert [row.line for row in scan(source(path))] == [1, 3]
 
 
 def test_a_broken_line_is_named_with_its_place(tmp_path):
@@ -104,7 +106,7 @@ def test_a_broken_line_is_named_with_its_place(tmp_path):
     assert isinstance(broken, Unreadable) and (broken.line, broken.column) == (2, 16)
     assert isinstance(no_object, Unreadable) and "a list" in no_object.reason
     with pytest.raises(InputError) as error:
-        list(read_rows(source(path)))
+        load_evaluation({"train": source(path)}, "train")
     assert error.value.diagnostics[0].location.line == 2
 
 
@@ -146,13 +148,13 @@ def test_what_holds_for_many_files_is_told_once(tmp_path):
     ],
 )
 def test_the_separator_is_the_one_that_cuts_all_records_alike(tmp_path, text, expected):
-    assert next(read_rows(source(write(tmp_path / "d.csv", text.encode())))).values == expected
+    assert next(scan(source(write(tmp_path / "d.csv", text.encode())))).values == expected
 
 
 def test_a_long_field_is_read(tmp_path):
     rows = [{"prompt": "a", "completion": "x" * 300_000}]
     assert [
-        row.values for row in read_rows(source(write(tmp_path / "d.csv", delimited(",", rows).encode())))
+        row.values for row in scan(source(write(tmp_path / "d.csv", delimited(",", rows).encode())))
     ] == rows
 
 
@@ -253,14 +255,14 @@ def test_what_arrow_adds_to_the_structs_of_chats_goes(tmp_path):
 def test_columns_are_renamed_and_the_limit_counts_over_files(tmp_path):
     one, two = write(tmp_path / "1.jsonl", jsonl()), write(tmp_path / "2.jsonl", jsonl())
     found = Source("train", (one, two), columns={"question": "prompt"}, limit=3)
-    rows = list(read_rows(found))
+    rows = list(scan(found))
     assert [row.values["question"] for row in rows] == ["a", "ü", "a"]
     assert "prompt" not in rows[0].values
 
 
 def test_one_column_serves_several_names(tmp_path):
     path = write(tmp_path / "d.jsonl")
-    rows = rows_of(source(path, columns={"prompt": "prompt", "completion": "prompt"}))
+    rows = scan(source(path, columns={"prompt": "prompt", "completion": "prompt"}))
     assert [row.values for row in rows] == [
         {"prompt": "a", "completion": "a"},
         {"prompt": "ü", "completion": "ü"},
@@ -269,22 +271,24 @@ def test_one_column_serves_several_names(tmp_path):
 
 def test_a_column_renamed_onto_another_replaces_it(tmp_path):
     rows = [{"question": "new", "prompt": "old"}, {"prompt": "old"}]
-    found = read_rows(source(write(tmp_path / "d.jsonl", jsonl(rows)), columns={"prompt": "question"}))
+    found = scan(source(write(tmp_path / "d.jsonl", jsonl(rows)), columns={"prompt": "question"}))
     assert [row.values for row in found] == [{"prompt": "new"}, {}]
 
 
 def test_a_column_that_no_row_has_is_told(tmp_path):
     path = write(tmp_path / "d.jsonl", jsonl([{"a": 1}, {"a": 2, "late": 3}]))
-    assert len(list(read_rows(source(path, columns={"new": "late"})))) == 2
-    with pytest.raises(InputError) as caught:
-        list(read_rows(source(path, columns={"x/y": "laet"})))
-    assert told(caught) == [("missing-column", "/data/train/columns/x~1y")]
-    assert 'no column "laet"' in str(caught.value)
-    assert caught.value.diagnostics[0].hint == 'did you mean "late"?'
+    renamed = source(path, columns={"new": "late"})
+    assert len(list(scan(renamed))) == 2
+    assert not list(SourcePass(renamed, [], set(), is_held_out=False).faults())
+    renamed = source(path, columns={"x/y": "laet"})
+    (missing,) = SourcePass(renamed, [], set(), is_held_out=False).faults()
+    assert (missing.code, missing.pointer) == ("missing-column", "/data/train/columns/x~1y")
+    assert 'no column "laet"' in missing.message
+    assert missing.hint == 'did you mean "late"?'
 
 
 def numbers(path, **fields) -> list[int]:
-    return [row.values["n"] for row in read_rows(source(path, **fields))]
+    return [row.values["n"] for row in scan(source(path, **fields))]
 
 
 @pytest.fixture
@@ -321,7 +325,7 @@ def test_a_limit_beyond_all_numbers_is_no_limit(numbered):
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize(("split", "expected"), [("train[50%:]", ROWS[1:]), ("train[:-1]+train[-1:]", ROWS)])
 def test_parts_of_a_split_are_read_of_every_format(tmp_path, name, split, expected):
-    found = read_rows(source(write(tmp_path / name), split=split))
+    found = scan(source(write(tmp_path / name), split=split))
     assert [row.values for row in found] == expected
 
 
@@ -330,6 +334,17 @@ def test_the_limit_draws_from_the_part(numbered):
     assert len(found) == 50
     assert {n for n in found if n < 900} <= set(range(10))
     assert numbers(numbered, split="train[990:]", limit=3) == [990, 991, 992]
+
+
+def test_a_file_is_counted_once_for_all_passes_until_it_changes(numbered, monkeypatch):
+    counted = []
+    count = COUNTERS[".jsonl"]
+    monkeypatch.setitem(COUNTERS, ".jsonl", lambda path: counted.append(path) or count(path))
+    for split in ("train[:90%]", "train[90%:]"):
+        assert numbers(numbered, split=split, limit=2, shuffle=True)
+    assert counted == [numbered]
+    write(numbered, jsonl([{"n": i} for i in range(10)]))
+    assert numbers(numbered, split="train[90%:]") == [9] and len(counted) == 2
 
 
 def test_lines_that_are_no_rows_count_in_a_part(tmp_path):
@@ -347,7 +362,7 @@ def test_lines_that_are_no_rows_count_in_a_part(tmp_path):
 )
 def test_a_split_that_is_not_there_is_told(tmp_path, split, code):
     with pytest.raises(InputError) as caught:
-        list(read_rows(source(write(tmp_path / "d.jsonl"), split=split)))
+        list(scan(source(write(tmp_path / "d.jsonl"), split=split)))
     assert told(caught) == [(code, "/data/train/split")]
 
 

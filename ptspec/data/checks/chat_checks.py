@@ -10,9 +10,8 @@ from enum import Enum
 from typing import Any
 
 from ptspec.data.checks.fault import Fault
-from ptspec.data.layouts.turns import Message
+from ptspec.data.layouts.turns import HEADS, Message
 
-HEADS = frozenset(("system", "developer"))
 TOOLS = frozenset(("tool", "function", "ipython"))
 ROLES = HEADS | TOOLS | {"user", "assistant"}
 

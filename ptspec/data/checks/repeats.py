@@ -15,7 +15,7 @@ from ptspec.data.checks.row_checks import Use
 from ptspec.data.layouts.convert import instruction_prompt, split_messages
 from ptspec.data.layouts.pairs import is_dialogue, split_conversations, turns_of_dialogue
 from ptspec.data.layouts.table import CHATS, CONTEXT, layout_for
-from ptspec.data.layouts.turns import LayoutError, Message, messages_of
+from ptspec.data.layouts.turns import HEADS, LayoutError, Message, messages_of
 from ptspec.diagnostics import Severity
 from ptspec.methods.types import Rows
 
@@ -94,7 +94,7 @@ def prompt_key(values: Mapping[str, Any]) -> int | None:
         turns = _prompt_turns(values)
     except LayoutError:
         return None
-    asked = [turn for turn in turns if turn["role"] not in ("system", "developer")]
+    asked = [turn for turn in turns if turn["role"] not in HEADS]
     if len(asked) == 1:
         return hash(asked[0]["content"])
     return hash(tuple((turn["role"], str(turn["content"])) for turn in asked)) if asked else None

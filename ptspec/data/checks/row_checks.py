@@ -108,15 +108,10 @@ class LayoutChecker:
         elif column == "label":
             if label_of(value) is None:
                 yield Fault("wrong-type", f'"label" must be true or false {self.needs}')
-        elif isinstance(value, str):
-            if column in CHATS:
-                yield Fault("wrong-type", f'"{column}" must be a list of messages {self.needs}')
-            elif not value.strip() and column != "completion":
-                yield Fault("empty-text", f'"{column}" is empty {self.needs}')
-        elif column in _STRINGS or not isinstance(value, list | dict):
-            kinds = "a string" if column in _STRINGS else "a string or a list of messages"
-            kinds = "a list of messages" if column in CHATS else kinds
-            yield Fault("wrong-type", f'"{column}" must be {kinds} {self.needs}')
+        elif fault := _wrong_type(column, value, self.needs):
+            yield fault
+        elif isinstance(value, str) and not value.strip() and column != "completion":
+            yield Fault("empty-text", f'"{column}" is empty {self.needs}')
 
     def _absent(self, column: str, values: Mapping[str, Any]) -> Fault:
         if column in values:
@@ -188,13 +183,19 @@ def _wrong_types(values: Mapping[str, Any], needs: str) -> Iterator[Fault]:
     names = dict.fromkeys(name for layouts in LAYOUTS.values() for one in layouts for name in one.columns)
     for name in names:
         value = values.get(name)
-        if value is None or name == "label":
-            continue
-        if not isinstance(value, str if name in _STRINGS else str | list | dict):
-            kinds = "a string" if name in _STRINGS else "a string or a list of messages"
-            yield Fault("wrong-type", f'"{name}" must be {kinds} {needs}')
-        elif name in CHATS and isinstance(value, str):
-            yield Fault("wrong-type", f'"{name}" must be a list of messages {needs}')
+        if value is not None and name != "label" and (fault := _wrong_type(name, value, needs)):
+            yield fault
+
+
+def _wrong_type(column: str, value: Any, needs: str) -> Fault | None:
+    """The error of a column of texts that holds neither of what it may hold: a text or messages."""
+    if column in _STRINGS:
+        is_right, kinds = isinstance(value, str), "a string"
+    elif column in CHATS:
+        is_right, kinds = isinstance(value, list | dict), "a list of messages"
+    else:
+        is_right, kinds = isinstance(value, str | list | dict), "a string or a list of messages"
+    return None if is_right else Fault("wrong-type", f'"{column}" must be {kinds} {needs}')
 
 
 def _media_faults(values: Mapping[str, Any]) -> Iterator[Fault]:

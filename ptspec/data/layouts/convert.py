@@ -19,6 +19,7 @@ from ptspec.data.layouts.pairs import (
 )
 from ptspec.data.layouts.table import CHATS, CONTEXT, Layout
 from ptspec.data.layouts.turns import (
+    HEADS,
     LayoutError,
     Message,
     Text,
@@ -248,7 +249,7 @@ def _is_whole(answer: Text) -> bool:
 
 def _before(row: Row, messages: list[Message], reading: Reading) -> list[Message]:
     """`messages` with the row's history and system prompt before them."""
-    has_head = bool(messages) and messages[0]["role"] in ("system", "developer")
+    has_head = bool(messages) and messages[0]["role"] in HEADS
     if history := history_of(row.get("history")):
         messages = [*messages[:has_head], *history, *messages[has_head:]]
     own = row.get("system")

@@ -33,6 +33,9 @@ ROLES: Mapping[str, str] = {
 }
 """What others call a role -> its name in chat templates."""
 
+HEADS = frozenset(("system", "developer"))
+"""Roles of a turn that stands before the conversation."""
+
 
 class LayoutError(ValueError):
     """A row that cannot be read as its layout: `code` and the message of the diagnostic, and what to do."""
@@ -130,13 +133,21 @@ def _json(text: str) -> Any:
         return None
 
 
+def _decoded(column: str, value: Any) -> Any:
+    """What a column of a row holds, be it as JSON text. Raises `LayoutError` for a text that is no JSON."""
+    if not isinstance(value, str) or not value.strip():
+        return value
+    found = _json(value)
+    if found is None and value.strip() != "null":
+        raise LayoutError("wrong-type", f'"{column}" is no JSON')
+    return found
+
+
 def tools_of(value: Any) -> list[Any] | None:
     """The tools of a row, as JSON schemas of functions: a list, one, or either as JSON text; None where there
     are none. A bare function ({"name", "parameters"}) is put into {"type": "function", "function": …}, the
     form that chat templates read. Raises `LayoutError`."""
-    found = _json(value) if isinstance(value, str) and value.strip() else value
-    if isinstance(value, str) and value.strip() and found is None and value.strip() != "null":
-        raise LayoutError("wrong-type", '"tools" is no JSON')
+    found = _decoded("tools", value)
     if not found:
         return None
     tools = [found] if isinstance(found, Mapping) else found
@@ -155,7 +166,7 @@ def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 def history_of(value: Any) -> list[Message]:
     """Earlier turns: [[question, answer], …] as in LLaMA-Factory and ms-swift, or messages; also as JSON
     text. Raises `LayoutError`."""
-    found = _json(value) if isinstance(value, str) and value.strip() else value
+    found = _decoded("history", value)
     if not found:
         return []
     if not isinstance(found, list):
@@ -173,7 +184,7 @@ def history_of(value: Any) -> list[Message]:
 
 def template_kwargs_of(value: Any) -> dict[str, Any]:
     """The row's `chat_template_kwargs`: an object, or one as JSON text. Raises `LayoutError`."""
-    found = _json(value) if isinstance(value, str) and value.strip() else value
+    found = _decoded("chat_template_kwargs", value)
     if not found:
         return {}
     if not isinstance(found, Mapping):

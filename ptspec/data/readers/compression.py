@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
@@ -31,7 +31,7 @@ def open_binary(path: Path) -> Iterator[IO[bytes]]:
     suffix = path.suffix.lower()
     if suffix == ".gz":
         with gzip.open(path) as file:
-            yield file  # type: ignore[misc]
+            yield cast("IO[bytes]", file)
     elif suffix == ".zst":
         with path.open("rb") as raw, _zstandard(path).ZstdDecompressor().stream_reader(raw) as file:
             yield io.BufferedReader(file)

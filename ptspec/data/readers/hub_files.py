@@ -14,9 +14,9 @@ from typing import IO, Any
 from ptspec.data.readers.json_list import NotAList, elements
 from ptspec.hub.repository import Repository
 from ptspec.hub.viewer import Rows, Splits
+from ptspec.recipe.splits import TRAIN
 
 DEFAULT = "default"
-TRAIN = "train"
 
 _DATA = (".parquet", ".jsonl", ".ndjson", ".json", ".csv")
 _NAMES = {

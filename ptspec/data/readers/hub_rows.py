@@ -6,7 +6,6 @@ The caches are looked at first, then, where it can be reached, the hub.
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +21,10 @@ from ptspec.hub.repository import Refused, Repository, look
 from ptspec.hub.viewer import Rows, Splits
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import Source
+from ptspec.recipe.splits import ALL, TRAIN, parse
 
 MOST = 100
 """Rows that are looked at."""
-
-DEFAULT_SPLIT = "train"
-_EVERYTHING = "all"
-_SLICE = re.compile(r"[^\[]*(\[(0%?)?:((?P<end>\d+)(?P<percent>%)?)?\])?")
-"""A split, or a slice of one from its first row."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ Outcome = Preview | Wrong | Refused | NotLooked
 
 def preview(source: Source) -> Outcome:
     """What the caches or the hub have of `source`. What was found is kept for the life of the process."""
-    split = source.split or DEFAULT_SPLIT
+    split = source.split or TRAIN
     try:
         found = _look(source.hub or "", source.config_name, source.revision, split)
     except NotLooked as error:
@@ -90,16 +85,17 @@ def is_cached(source: Source) -> bool:
 
 def split_names(text: str) -> list[str]:
     """The splits that an expression as `datasets` takes it names: "train[:10%]+test"."""
-    return [part.partition("[")[0].strip() for part in text.split("+")]
+    return [one.split for one in parse(text)]
 
 
 def _read_of(text: str, rows: int) -> int:
     """How many of the first `rows` rows of a split are certain to be read by the expression `text`."""
-    part = _SLICE.fullmatch(text.partition("+")[0].strip())
-    if part is None:
+    first = parse(text)[0]
+    if first.start or (first.stop or 0) < 0:
         return 0
-    end, percent = part["end"], part["percent"]
-    return rows if end is None else rows * int(end) // 100 if percent else int(end)
+    if first.stop is None:
+        return rows
+    return rows * first.stop // 100 if first.rounding is not None else first.stop
 
 
 def _cached(dataset: str, config: str | None, revision: str | None) -> CachedConfig | None:
@@ -147,7 +143,7 @@ def _ask(repository: Repository, config: str | None, names: list[str]) -> Rows |
         if from_viewer or hub_files.described(repository):
             return wrong
         raise NotLooked("neither its card nor the names of its files tell its splits")
-    split = known[chosen][0] if names[0] == _EVERYTHING else names[0]
+    split = known[chosen][0] if names[0] == ALL else names[0]
     rows = viewer.first_rows(repository.name, repository.commit, chosen, split) if from_viewer else None
     if rows is None or not rows.rows:
         rows = hub_files.first_rows(repository, chosen, split, MOST) or rows
@@ -174,7 +170,7 @@ def _unknown_config(dataset: str, given: str | None, known: Splits) -> Wrong | N
 
 def _unknown_split(dataset: str, names: list[str], known: tuple[str, ...]) -> Wrong | None:
     for name in names:
-        if name not in known and name != _EVERYTHING:
+        if name not in known and name != ALL:
             hint = did_you_mean(name, known) or f"splits: {listed(known)}"
             return Wrong("unknown-split", "split", f'"{dataset}" has no split "{name}"', hint)
     return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from ptspec.data.readers.jsonl import HALF, encodable, half_escape
+from ptspec.data.readers.jsonl import HALF, encodable, half_escape, scan_once
 
 PIECE = 1 << 18
 """Characters read at a time; twice as many each time an element does not end within them."""
@@ -17,7 +17,6 @@ _CUT = 16
 
 _comma = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=[^ \t\r\n])").match
 _after_space = re.compile(r"[ \t\r\n]*").match
-_scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 class NotAList(ValueError):
@@ -66,7 +65,7 @@ class _Window:
     def skip(self) -> str:
         """The next character that is no space, "" at the end of the file."""
         while True:
-            self.at = _after_space(self.text, self.at).end()  # type: ignore[union-attr]
+            self.at = _after_space(self.text, self.at).end()  # type: ignore[union-attr]  # it always matches
             if self.at < len(self.text):
                 return self.text[self.at]
             if self.ended:
@@ -80,7 +79,7 @@ class _Window:
         """The JSON value that begins here; what follows it stands next."""
         while True:
             try:
-                value, end = _scan(self.text, self.at)
+                value, end = scan_once(self.text, self.at)
             except StopIteration as error:
                 if self.ended or error.value < len(self.text) - _CUT:
                     raise self.wrong("not valid JSON: Expecting value", error.value) from None
@@ -103,7 +102,7 @@ class _Window:
         text, at, line, counted = self.text, self.at, self.line, self.counted
         while True:
             try:
-                value, end = _scan(text, at)
+                value, end = scan_once(text, at)
             except (ValueError, StopIteration, RecursionError):
                 break
             comma = _comma(text, end)

@@ -43,7 +43,8 @@ def of_encoding(path: Path, encoding: str) -> Unreadable:
 
 
 _DECODER = json.JSONDecoder()
-_scan = _DECODER.scan_once  # type: ignore[attr-defined]
+scan_once = _DECODER.scan_once  # type: ignore[attr-defined]  # the library's type stubs leave it out
+"""The JSON value that begins at a place of a text, and where it ends."""
 
 
 half_escape = re.compile(r"\\u[dD]").search
@@ -54,7 +55,7 @@ def plain_object(line: bytes) -> dict[str, Any] | None:
     """The object of a line that is one and a line break, as nearly every line is; None of another."""
     try:
         text = line.decode()
-        value, end = _scan(text, 0)
+        value, end = scan_once(text, 0)
         if type(value) is not dict or text[end:] != "\n":
             return None
         if half_escape(text):

@@ -10,22 +10,22 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from itertools import chain, islice
 from pathlib import Path
 
 from ptspec.data.layouts.convert import unpadded
 from ptspec.data.readers.columnar import count_parquet, read_arrow, read_parquet
-from ptspec.data.readers.columns import missing_columns, renamer
+from ptspec.data.readers.columns import renamer
 from ptspec.data.readers.compression import kind_of, read_errors
 from ptspec.data.readers.delimited import notes as delimited_notes
 from ptspec.data.readers.delimited import read_delimited
 from ptspec.data.readers.hub import hub_rows
 from ptspec.data.readers.json_rows import read_json
 from ptspec.data.readers.jsonl import count_lines, json_row, read_jsonl
-from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, shown
 from ptspec.data.readers.selection import Stretch, limited, stretches
-from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.diagnostics import Diagnostic, Location
 from ptspec.recipe.plan import Source
 
 READERS: dict[str, Callable[[Path], Iterator[Item]]] = {
@@ -80,28 +80,9 @@ def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
     return item
 
 
-def rows_of(source: Source) -> Iterator[PlacedRow]:
-    """The rows of a source, local or of the hub. Raises `InputError` as `read_rows` and `hub_rows` do."""
-    return read_rows(source) if source.hub is None else hub_rows(source)
-
-
 def items_of(source: Source) -> Iterator[Item]:
-    """As `rows_of`, lines that are no row among them."""
+    """The rows of a source, lines that are none among them. Raises what `scan` and `hub_rows` raise."""
     return scan(source) if source.hub is None else hub_rows(source)
-
-
-def read_rows(source: Source) -> Iterator[PlacedRow]:
-    """The rows of a local source. Raises `InputError` for the first line that is no row, and, after the last
-    row, for a column to rename that no row has."""
-    present: set[str] = set()
-    for item in scan(source):
-        if isinstance(item, Unreadable):
-            raise InputError(unreadable(item, source.at))
-        if source.columns:
-            present.update(item.values)
-        yield item
-    if present and (missing := list(missing_columns(source, present))):
-        raise InputError(*missing)
 
 
 def notes(source: Source) -> Iterator[Diagnostic]:
@@ -161,10 +142,21 @@ def _total(taken: Iterable[Stretch]) -> int:
 
 def _count(paths: Iterable[Path]) -> int:
     """How many items `_items` yields of these files."""
-    return sum(map(_count_file, paths))
+    return sum(_count_file(path, _state(path)) for path in paths)
 
 
-def _count_file(path: Path) -> int:
+def _state(path: Path) -> tuple[int, int] | None:
+    """Size and time of the last change, by which a changed file is known; None of one that is gone."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns
+
+
+@lru_cache(maxsize=1024)
+def _count_file(path: Path, state: tuple[int, int] | None) -> int:
+    """How many items a file is while its `state` stays: every pass over a drawn part of it asks."""
     counter = COUNTERS.get(kind_of(path))
     if counter is not None:
         with suppress(ValueError, *read_errors()):  # of a damaged file what can be read is counted

@@ -15,8 +15,7 @@ from functools import partial
 from typing import Any
 
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, ChatTokenizer, Plain, Tokens, TrainerRefuses
-from ptspec.data.tokens.encoded import Encoded as Encoded
-from ptspec.data.tokens.encoded import Sequences
+from ptspec.data.tokens.encoded import Encoded, Sequences
 from ptspec.data.tokens.orpo import orpo_sequences, orpo_texts
 from ptspec.data.tokens.training_template import training_template
 from ptspec.data.tokens.truncation import Truncation, truncated

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,10 +20,6 @@ from ptspec.recipe.plan import Source
 
 BATCH = 256
 """Rows tokenised at once."""
-
-_TAG = re.compile(r"\{#.*?#\}|\{%.*?%\}|\{\{.*?\}\}", re.DOTALL)
-_SET = re.compile(r"\{%-?\s*set\b")
-_QUOTED = re.compile(r"""(?<!\[)(?:'[^']*'|"[^"]*")(?!\])""")
 
 Items = Iterable[PlacedRow | Unreadable]
 

@@ -125,14 +125,13 @@ def _rendered(chat: _Chat, tokenizer: ChatTokenizer) -> tuple[str, str]:
     messages = [*chat.prompt, *chat.answer]
     whole = tokenizer.rendered(Chat(messages, **given)) if chat.answer else head
     if any(isinstance(m.get("content"), list) and str(m["content"]) in whole for m in messages):
-        raise CannotRender('a "content" that is a list of parts gets into the text as Python', own=False)
+        raise CannotRender('a "content" that is a list of parts gets into the text as Python')
     return head, whole
 
 
 def _chats(row: Mapping[str, Any]) -> Iterator[_Chat]:
     """The chats of a row; of a conversation the answer is its last turn."""
-    tools = row.get("tools")
-    tools, kwargs = json.loads(tools) if isinstance(tools, str) else tools, row.get("chat_template_kwargs")
+    tools, kwargs = row.get("tools"), row.get("chat_template_kwargs")
     messages = row.get("messages")
     if isinstance(messages, list) and messages:
         learned = len(messages) - (messages[-1].get("role") == "assistant")
