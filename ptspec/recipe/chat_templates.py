@@ -48,14 +48,6 @@ def is_inline(text: str) -> bool:
     return _CODE.search(text) is not None
 
 
-def has_training_twin(template: str) -> bool:
-    """Whether TRL replaces `template` by one with {% generation %} where a config asks for
-    `assistant_only_loss`."""
-    files = _shipped()
-    twins = (files[name] for name in files if name + TRAINING in files)
-    return any(file.read_text("utf-8") == template for file in twins)
-
-
 @cache
 def _shipped() -> dict[str, Path]:
     spec = find_spec("trl")
