@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import Places, exists
 from ptspec.recipe.plan import BASE, Plan, Source, parts_of
@@ -49,11 +49,8 @@ def models(plan: Plan) -> list[HubName]:
 
 def _below(folder: Path, at: str) -> HubName | None:
     """The model on the hub that the adapter in `folder` stands on."""
-    try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
-        base, revision = config["base_model_name_or_path"], config.get("revision")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    config = read_object(folder / ADAPTER_CONFIG)
+    base, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(base, str) or exists(Path(base)):
         return None
     return HubName(base, revision if isinstance(revision, str) else None, at)
