@@ -94,10 +94,9 @@ class Hashes:
             )
 
     def file(self, name: str) -> str:
-        """The hash of a file that a recipe names, found from the working directory or beside the recipe."""
-        places = (Path(name), self._plan.recipe.parent / name)
-        found = next((place for place in places if is_file(place)), None)
-        return hash_file(found) if found else "missing"
+        """The hash of a file that the recipe names."""
+        found = self._plan.places.find(name)
+        return hash_file(found) if found is not None and is_file(found) else "missing"
 
     def reward_model(self, model: str) -> str:
         """The hash of a reward model: a stage of this run, a folder, or a hub id, which stands for itself."""

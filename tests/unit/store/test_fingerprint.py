@@ -178,6 +178,18 @@ def test_the_template_of_a_judge_counts_by_its_contents(plan, tmp_path):
     assert digest(covered(judged)) != before
 
 
+def test_a_template_in_the_home_folder_counts_by_its_contents(plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    template = tmp_path / "ask.txt"
+    template.write_text("{prompt} {a} {b}")
+    judge = JudgeSpec("j", endpoint="http://h", model="m", options={"template": "~/ask.txt"})
+    nash = replace(plan.stages[0], method=methods.get("nash_md"), judge="j")
+    plan = replace(plan, judges={"j": judge}, stages=(nash,))
+    before = covered(plan)
+    template.write_text("Which is better? {prompt} {a} {b}")
+    assert changes(before, covered(plan)) == ["signals changed"]
+
+
 FILES = [
     *("generation_config.json", "modeling_own.py", "vocab.json", "merges.txt", "added_tokens.json"),
     *(
