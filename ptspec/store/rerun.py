@@ -74,7 +74,7 @@ def _differences(manifest: Manifest, plan: Plan, device: str) -> Iterator[str]:
         if json.loads(json.dumps(hashes.source(name))) != manifest.data.get(name):
             yield f"data {name}: not the same contents"
     yield from _changed("file", named_files(plan, hashes), manifest.files)
-    yield from _changed("model", named_models(plan), manifest.models)
+    yield from _changed("model", named_models(plan, hashes), manifest.models)
 
 
 def _changed(kind: str, now: Mapping[str, str], before: Mapping[str, str]) -> Iterator[str]:

@@ -218,3 +218,15 @@ def test_a_file_that_decides_nothing_is_not(plan, name):
     before = digest(covered(plan))
     (Path(plan.model.path) / name).write_text("a")
     assert digest(covered(plan)) == before
+
+
+def test_a_folder_is_hashed_once_a_run_unless_the_run_may_write_it(plan, tmp_path):
+    hashes, outside, own = Hashes(plan), tmp_path / "adapter", plan.output / "reward"
+    for folder in (outside, own):
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").write_bytes(b"before")
+    before = hashes.folder(outside), hashes.folder(own)
+    for folder in (outside, own):
+        (folder / "adapter_model.safetensors").write_bytes(b"after")
+    assert hashes.folder(outside) == before[0]
+    assert hashes.folder(own) == hash_folder(own) != before[1]
