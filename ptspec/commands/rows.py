@@ -87,11 +87,11 @@ def _chosen(plan: Plan, stages: Sequence[Stage], count: int | None, place: Place
 
 def _tokenizer(plan: Plan, allow_code: bool) -> ChatTokenizer:
     """The model's tokenizer from its files; that of transformers where there is no tokenizer.json."""
-    from ptspec.data.tokens.template import FAST, tokenizer_files
+    from ptspec.data.tokens.template import tokenizer_files
 
     spec = plan.model
     files = tokenizer_files(spec) if spec.local else None
-    if files is not None and (files.folder / FAST).is_file():
+    if files is not None and files.can_count:
         return files
     if spec.local and files is None:
         message = f"{spec.path} holds no tokenizer"
