@@ -110,7 +110,7 @@ def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]
         rewards |= set(plan.rewards)
     for reward in plan.rewards.values():
         if reward.name in rewards and reward.model is None:
-            yield partial(_reward, reward, False, allow_code, _unopened, warnings.warn)
+            yield partial(_reward, reward, False, allow_code, no_model, warnings.warn)
     for spec in judges:
         if spec.endpoint is not None:
             yield partial(endpoint_judge, spec, plan.places)
@@ -121,10 +121,6 @@ def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]
 def no_model(spec: RewardSpec) -> NoReturn:
     """For whoever asks for functions only."""
     raise AssertionError(f"reward {spec.name} is a model, and only functions were asked for")
-
-
-def _unopened(spec: RewardSpec) -> RewardModel:
-    raise AssertionError(f"{spec.name} is not a reward model")
 
 
 def _reward(
