@@ -184,5 +184,5 @@ def _as_json(value: object) -> str:
     return json.dumps(value, indent=2, default=_plain)
 
 
-def _plain(value: object) -> object:
-    return value.value if isinstance(value, Enum) else asdict(value)  # type: ignore[call-overload]
+def _plain(value: Any) -> object:
+    return value.value if isinstance(value, Enum) else asdict(value)
