@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from small import RECIPE, ROOT, WEIGHTS, Finished, Ran, SmallRun, pt, run_here, run_small, write_recipe
+from small import (
+    RECIPE,
+    ROOT,
+    WEIGHTS,
+    Finished,
+    Ran,
+    SmallRun,
+    pt,
+    run_here,
+    run_small,
+    undisturbed_weights,
+    write_recipe,
+)
 
 __all__ = [
     "RECIPE",
@@ -15,6 +27,7 @@ __all__ = [
     "pt",
     "run_here",
     "run_small",
+    "undisturbed_weights",
     "write_recipe",
 ]
 

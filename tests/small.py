@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit, PtError
-from ptspec.events import Event
+from ptspec.events import Event, StageStarted
 from ptspec.run.options import Options
 from ptspec.run.session import execute
 
@@ -125,6 +125,17 @@ class Ran:
         assert self.error is None, self.error.diagnostics
         stages = sorted(self.output.glob(f"*/{WEIGHTS}"))
         return {path.parent.name: path.read_bytes() for path in stages}
+
+    @property
+    def resumed(self):
+        """The step from which each stage that was begun went on."""
+        return {e.stage: e.resumed_from_step for e in self.events if isinstance(e, StageStarted)}
+
+
+def undisturbed_weights(folders, change) -> dict[str, bytes]:
+    """The weights of the small recipe after `change`, run undisturbed. `folders`: `tmp_path_factory`."""
+    folder = folders.mktemp("undisturbed")
+    return run_here(write_recipe(folder, change), folder / "out").weights
 
 
 def run_here(recipe: Path, output: Path, hear=None, options: Options | None = None) -> Ran:

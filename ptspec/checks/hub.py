@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from ptspec.checks.hub_names import HubName, models, sources, unfinished_sources
 from ptspec.checks.hub_rows import check_rows
@@ -21,7 +20,6 @@ from ptspec.hub.repository import Refusal, Refused, look
 from ptspec.library_output import quiet_environment
 from ptspec.model.hub import cached_config, cached_model, fetched_model, unreachable
 from ptspec.recipe.json_pointer import at, join
-from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import HubModel, Plan, Source
 
 BUDGET = 8.0
@@ -111,7 +109,7 @@ def _unreached(name: HubName, why: str, *told: Diagnostic) -> _Found:
 
 def _nearest(plan: Plan, name: HubName) -> list[Diagnostic]:
     """A name on the hub that may have been meant for something on this machine."""
-    nearest = Places(Path.cwd(), plan.recipe.parent).nearest(name.name)
+    nearest = plan.places.nearest(name.name)
     if nearest is None:
         return []
     message = f'"{name.name}" is no file or folder here: it is taken for a name on the hub'
@@ -125,7 +123,7 @@ def _refused(plan: Plan, name: HubName, kind: str, refused: Refused, *, starts: 
         where = name.at if at(plan.document, pointer) is None else pointer
         return _Found(diagnostics=(Diagnostic("no-such-revision", message, None, where),))
     if refused.refusal is Refusal.NO_REPOSITORY:
-        nearest = Places(Path.cwd(), plan.recipe.parent).nearest(name.name)
+        nearest = plan.places.nearest(name.name)
         message = f'the hub has no {kind} "{name.name}", or does not show it to you'
         hint = nearest or "check the id; what is private needs a login: hf auth login"
         return _Found(diagnostics=(Diagnostic("not-on-hub", message, None, name.at, hint),))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.paths import Places, exists
+from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import BASE, Plan, Source, parts_of
 from ptspec.store.stage_folder import ADAPTER_CONFIG, finished_record
 
@@ -29,31 +29,28 @@ def models(plan: Plan) -> list[HubName]:
     if plan.model.path and not plan.model.local:
         at = "/model" if isinstance(plan.document.get("model"), str) else "/model/path"
         found.append(HubName(plan.model.path, plan.model.revision, at, is_base=True))
-    places = Places(Path.cwd(), plan.recipe.parent)
     stages = {BASE, *(stage.name for stage in plan.stages)}
+    named: list[tuple[str, str | None, str]]
     named = [(stage.parent, None, join(stage.at, "from")) for stage in plan.stages]
     named += [
-        (reward.model, reward.options.get("revision"), join(reward.at, "model"))
+        (reward.model, reward.revision, join(reward.at, "model"))
         for reward in plan.rewards.values()
         if reward.model is not None
     ]
     for path, revision, at in named:
         if path in stages:
             continue
-        folder = places.find(path)
+        folder = plan.places.find(path)
         name = HubName(path, revision, at) if folder is None else _below(folder, at)
-        if name is not None and name.name != plan.model.path and places.hub_id(name.name):
+        if name is not None and name.name != plan.model.path and plan.places.hub_id(name.name):
             found.append(name)
     return found
 
 
 def _below(folder: Path, at: str) -> HubName | None:
     """The model on the hub that the adapter in `folder` stands on."""
-    try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text("utf-8"))
-        base, revision = config["base_model_name_or_path"], config.get("revision")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+    config = read_object(folder / ADAPTER_CONFIG)
+    base, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(base, str) or exists(Path(base)):
         return None
     return HubName(base, revision if isinstance(revision, str) else None, at)

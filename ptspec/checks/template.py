@@ -12,11 +12,12 @@ from ptspec.data.checks.source_pass import Seen
 from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.data.tokens.chat_tokenizer import NoTemplate
 from ptspec.data.tokens.look import marks_in
-from ptspec.data.tokens.template import TokenizerFiles, read_object, read_tokenizer
+from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
 from ptspec.data.tokens.training_template import training_template
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.model.special_tokens import unknown_token
 from ptspec.model.stop_tokens import GENERATION_CONFIG, AnswerEnd, answer_end
+from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.plan import Plan, Stage
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptspec.commands.options import AllowCode, say
+from ptspec.commands.options import AllowCode, quiet_libraries, say
 from ptspec.diagnostics import Diagnostic, Exit, InputError
 
 if TYPE_CHECKING:
@@ -49,12 +47,7 @@ def chat(
 def _opened(
     runs: Sequence[str], max_new_tokens: int, temperature: float, seed: int, allow_code: bool
 ) -> Session:
-    from ptspec.library_output import into_log
-    from ptspec.run.one_process import prepare_process
-
-    prepare_process()
-    # Libraries have things to say when they are imported and when they load a model.
-    with into_log(Path(os.devnull)):
+    with quiet_libraries():
         from ptspec.chat.generate import Settings
         from ptspec.chat.models import open_voices
         from ptspec.chat.session import Session

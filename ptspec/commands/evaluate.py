@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from enum import Enum
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptspec.commands.options import AllowCode, say
+from ptspec.commands.options import AllowCode, quiet_libraries, say
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.report.clean import clean
 
@@ -86,7 +85,7 @@ def eval(
     if compare:
         _compare(request, listen, Asked(prompts, by, judge, show, context.obj), format)
         return
-    with _quiet(request.held is not None):
+    with quiet_libraries() if request.held is not None else nullcontext():
         measured = evaluate_targets(request, listen)
         write(request, measured)
     if format is EvalFormat.JSON:
@@ -144,7 +143,8 @@ def _measured(
     from ptspec.evaluation.request import evaluate_targets, judge_name
 
     name = judge_name(request.targets, judge)
-    with _quiet(name is not None or request.held is not None):
+    is_heavy = name is not None or request.held is not None
+    with quiet_libraries() if is_heavy else nullcontext():
         if name is None:
             return evaluate_targets(request, listen), None
         from ptspec.evaluation.choose_judge import choose, judgement
@@ -152,20 +152,6 @@ def _measured(
         chosen = choose(request.targets, name, request.allow_code)
         measured = evaluate_targets(request, listen)
         return measured, judgement(chosen, measured)
-
-
-@contextmanager
-def _quiet(heavy: bool) -> Iterator[None]:
-    """Libraries have things to say when they are imported and when they load a model."""
-    if not heavy:
-        yield
-        return
-    from ptspec.library_output import into_log
-    from ptspec.run.one_process import prepare_process
-
-    prepare_process()
-    with into_log(Path(os.devnull)):
-        yield
 
 
 def _text(found: Comparison, measured: Sequence[Measurement]) -> str:
@@ -198,5 +184,5 @@ def _as_json(value: object) -> str:
     return json.dumps(value, indent=2, default=_plain)
 
 
-def _plain(value: object) -> object:
-    return value.value if isinstance(value, Enum) else asdict(value)  # type: ignore[call-overload]
+def _plain(value: Any) -> object:
+    return value.value if isinstance(value, Enum) else asdict(value)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -80,6 +81,18 @@ def _to_stderr(text: str) -> None:
 def tell_unlooked(unlooked: Sequence[Unlooked]) -> None:
     for line in unlooked_lines(unlooked):
         say(line)
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Makes the process ready for torch; what libraries write when they are imported and when they load a
+    model is not shown."""
+    from ptspec.library_output import into_log
+    from ptspec.run.one_process import prepare_process
+
+    prepare_process()
+    with into_log(Path(os.devnull)):
+        yield
 
 
 def size_in_bytes(text: str) -> int:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ptspec.commands.options import AllowCode, WeightType, say, show
+from ptspec.commands.options import AllowCode, WeightType, quiet_libraries, say, show
 from ptspec.diagnostics import Diagnostic, Exit, InputError
 
 
@@ -38,16 +37,11 @@ def export(
     allow_code: AllowCode = False,
 ) -> None:
     """Write a stage's policy as one model, merged and compared with its adapter; or the adapter alone."""
-    from ptspec.library_output import into_log
-    from ptspec.run.one_process import prepare_process
-
     if base is not None and not adapter_only:
         raise InputError(Diagnostic("wrong-usage", "--base goes with --adapter-only"))
     if dtype is not None and adapter_only:
         raise InputError(Diagnostic("wrong-usage", "--dtype does not go with --adapter-only"))
-    prepare_process()
-    # Libraries have things to say when they are imported and when they load a model.
-    with into_log(Path(os.devnull)):
+    with quiet_libraries():
         told = _exported(run, folder, dtype.value if dtype else None, adapter_only, base, allow_code)
     say(told)
 

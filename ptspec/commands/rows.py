@@ -16,9 +16,10 @@ from ptspec.diagnostics import Diagnostic, Exit, InputError, Severity
 from ptspec.report.faults import summary, wants_colour
 
 if TYPE_CHECKING:
+    from ptspec.data.chosen_rows import Place
+    from ptspec.data.readers.placed import Item
     from ptspec.data.tokens.chat_tokenizer import ChatTokenizer
     from ptspec.recipe.plan import Plan, Source, Stage
-    from ptspec.run.chosen_rows import Item, Place
 
 Chosen = list[tuple["Source", "Item"]]
 
@@ -39,7 +40,7 @@ def rows(
     allow_code: AllowCode = False,
 ) -> None:
     """Show what each stage learns from: rows as the model gets them, the learned part between ▐ and ▌."""
-    from ptspec.run.chosen_rows import place_of
+    from ptspec.data.chosen_rows import place_of
 
     place = None if line is None else place_of(line)
     plan = _plan(recipe, overrides or ())
@@ -69,8 +70,8 @@ def _plan(recipe: Path, overrides: Sequence[str]) -> Plan:
 
 def _chosen(plan: Plan, stages: Sequence[Stage], count: int | None, place: Place | None) -> dict[str, Chosen]:
     """The rows to show of each stage; stages that do not read the named file are left out."""
+    from ptspec.data.chosen_rows import first_rows, no_such_line, rows_from, sources_of
     from ptspec.data.readers import hub_rows
-    from ptspec.run.chosen_rows import first_rows, no_such_line, rows_from, sources_of
 
     sources = {stage.name: sources_of(plan, stage) for stage in stages}
     for source in {one.name: one for one in chain(*sources.values()) if one.hub is not None}.values():
@@ -86,11 +87,11 @@ def _chosen(plan: Plan, stages: Sequence[Stage], count: int | None, place: Place
 
 def _tokenizer(plan: Plan, allow_code: bool) -> ChatTokenizer:
     """The model's tokenizer from its files; that of transformers where there is no tokenizer.json."""
-    from ptspec.data.tokens.template import FAST, tokenizer_files
+    from ptspec.data.tokens.template import tokenizer_files
 
     spec = plan.model
     files = tokenizer_files(spec) if spec.local else None
-    if files is not None and (files.folder / FAST).is_file():
+    if files is not None and files.can_count:
         return files
     if spec.local and files is None:
         message = f"{spec.path} holds no tokenizer"
@@ -114,9 +115,9 @@ def _show(
     plan: Plan, stage: Stage, tokenizer: ChatTokenizer, chosen: Chosen, format: PlanFormat
 ) -> list[Diagnostic]:
     """Shows the rows of a stage; what is wrong with them goes to stderr, and back."""
+    from ptspec.data.encoded_rows import RowEncoder, stage_notes
     from ptspec.recipe.effective_config import EffectiveConfig
     from ptspec.report.encoded_rows import as_json, as_text, note
-    from ptspec.run.encoded_rows import RowEncoder, stage_notes
 
     encoder = RowEncoder(plan, EffectiveConfig(stage, plan.compute, gpu=False), tokenizer)
     found = []

@@ -6,7 +6,6 @@ A merged or stacked adapter is saved as one of the sum of both ranks over the ba
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from ptspec.methods.types import Yields
 from ptspec.recipe import targets
 from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.headers import NoShape, Tensor, read_header
+from ptspec.recipe.json_object import read_object
 from ptspec.recipe.plan import AdapterSpec, Handover, Stage
 from ptspec.recipe.shape import HEADS, ModelShape
 from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS
@@ -118,14 +118,7 @@ def read_adapter(folder: Path) -> Adapter:
             ranks[module], sizes[module] = tensor.shape[0], (b.shape[0], tensor.shape[1])
         elif not name.endswith(".lora_B.weight"):
             other[name] = tensor.shape
-    return Adapter(ranks, sizes, other, _wraps_parameters(folder))
-
-
-def _wraps_parameters(folder: Path) -> bool:
-    try:
-        return bool(json.loads((folder / ADAPTER_CONFIG).read_text("utf-8")).get("target_parameters"))
-    except (OSError, ValueError, AttributeError):
-        return False
+    return Adapter(ranks, sizes, other, bool(read_object(folder / ADAPTER_CONFIG).get("target_parameters")))
 
 
 def stage_adapter(stage: Stage, shape: ModelShape, incoming: Adapter | None) -> StageAdapter:

@@ -53,7 +53,7 @@ def _source(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles
     if source.hub is not None:
         return Counted(why=f'data "{source.name}" is on the hub: its rows are counted when the run starts')
     scanned = sum(isinstance(item, PlacedRow) for item in scan(source))
-    if tokenizer is None or not (tokenizer.folder / FAST).is_file():
+    if tokenizer is None or not tokenizer.can_count:
         return Counted(scanned, scanned, exact=False, why=f"tokens are not counted: the model has no {FAST}")
     found = cuts(lengths(source, settings, tokenizer, most=MOST), settings)
     if not found.rows:

@@ -32,14 +32,14 @@ CHATML = """\
 
 def template_names() -> list[str]:
     """The names that a recipe may give for a template."""
-    return ["chatml", *sorted(name for name in _shipped() if not name.endswith(TRAINING))]
+    return ["chatml", *sorted(name for name in shipped() if not name.endswith(TRAINING))]
 
 
 def named_template(name: str) -> str | None:
     """The text of the template called `name`, or None where there is none of that name."""
     if name == "chatml":
         return CHATML
-    file = None if name.endswith(TRAINING) else _shipped().get(name)
+    file = None if name.endswith(TRAINING) else shipped().get(name)
     return None if file is None else file.read_text("utf-8")
 
 
@@ -48,16 +48,9 @@ def is_inline(text: str) -> bool:
     return _CODE.search(text) is not None
 
 
-def has_training_twin(template: str) -> bool:
-    """Whether TRL replaces `template` by one with {% generation %} where a config asks for
-    `assistant_only_loss`."""
-    files = _shipped()
-    twins = (files[name] for name in files if name + TRAINING in files)
-    return any(file.read_text("utf-8") == template for file in twins)
-
-
 @cache
-def _shipped() -> dict[str, Path]:
+def shipped() -> dict[str, Path]:
+    """The templates that TRL ships, by name; none where it is not installed."""
     spec = find_spec("trl")
     folders = list(spec.submodule_search_locations or ()) if spec else []
     found = (file for folder in folders for file in (Path(folder) / "chat_templates").glob("*.jinja"))

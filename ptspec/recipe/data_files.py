@@ -5,12 +5,12 @@ tests/contract/test_splits.py compares this with the library. Reads no rows.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from ptspec.recipe.json_object import read_object
 from ptspec.recipe.paths import is_data_file
 from ptspec.recipe.splits import TRAIN
 
@@ -61,13 +61,11 @@ def folder_splits(folder: Path, files: Sequence[Path]) -> Splits:
 
 def _saved(folder: Path, files: Named) -> Splits:
     """The splits of a folder that `DatasetDict.save_to_disk` wrote: a sub-folder each."""
-    try:
-        saved = json.loads((folder / _SAVED_SPLITS).read_text("utf-8"))
-        splits = [name for name in saved["splits"] if isinstance(name, str)]
-    except (OSError, ValueError, KeyError, TypeError):
-        return {}
+    splits = read_object(folder / _SAVED_SPLITS).get("splits")
     return _filled(
-        (split, [file for name, file in files if name.startswith(f"{split}/")]) for split in splits
+        (split, [file for name, file in files if name.startswith(f"{split}/")])
+        for split in (splits if isinstance(splits, list | dict) else ())
+        if isinstance(split, str)
     )
 
 

@@ -3,7 +3,6 @@ not weights."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,10 @@ from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.adapter_settings import unlike, unlike_saved
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
+from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.names import Chain
+from ptspec.recipe.paths import is_file
 from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Stage
 
 Value = dict[str, Any]
@@ -158,11 +159,7 @@ def _incoming(parent: str, chain: Chain) -> AdapterSpec | None:
         before = chain.done[parent].adapter
         return before if before.use_lora else None
     config = Path(parent) / "adapter_config.json"
-    try:
-        loaded = json.loads(config.read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
-    return AdapterSpec(True, lora=loaded if isinstance(loaded, dict) else {})
+    return AdapterSpec(True, lora=read_object(config)) if is_file(config) else None
 
 
 def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) -> list[str]:

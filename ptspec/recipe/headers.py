@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.recipe.hints import first_of
+from ptspec.recipe.json_object import read_object
 
 BYTES = {
     **dict.fromkeys(("F64", "I64", "U64"), 8),
@@ -73,11 +74,8 @@ def weight_files(folder: Path) -> list[Path]:
 
 def _index(folder: Path) -> Mapping[str, str]:
     """Tensor -> file, of a model in several files; {} where there is no index."""
-    try:
-        found = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"]
-        return {str(name): str(file) for name, file in found.items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
+    found = read_object(folder / INDEX).get("weight_map")
+    return {str(name): str(file) for name, file in found.items()} if isinstance(found, dict) else {}
 
 
 def read_header(file: Path) -> Mapping[str, Tensor]:
@@ -101,7 +99,7 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
         raise NoShape(f"{file.name} cannot be read: {error.strerror}") from error
     except NoShape:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise NoShape(f"{file.name} is no safetensors file") from error
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptspec.methods.types import Method
+from ptspec.recipe.paths import Places
 
 if TYPE_CHECKING:
     from ptspec.recipe.shape import ModelShape
@@ -313,3 +314,8 @@ class Plan:
     recipe: Path
     document: Mapping[str, Any]
     manifest: Path | None = None
+
+    @property
+    def places(self) -> Places:
+        """Where relative paths of the recipe count from."""
+        return Places(Path.cwd(), self.recipe.absolute().parent)

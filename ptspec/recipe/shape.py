@@ -186,7 +186,7 @@ def read_config(folder: Path) -> Mapping[str, Any]:
         config = json.loads((folder / "config.json").read_text("utf-8"))
     except OSError as error:
         raise NoShape("it has no config.json") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise NoShape(f"its config.json is no JSON: {error}") from error
     if not isinstance(config, dict):
         raise NoShape("its config.json holds no object")

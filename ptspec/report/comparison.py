@@ -169,7 +169,7 @@ def _effect(effect: Effect, shown: Measure) -> Line:
         _with_unit(shown, effect.value_a),
         _with_unit(shown, effect.value_b),
         shown.delta(effect.difference.value, shown.decimals),
-        _bounds(effect.difference, shown),
+        shown.delta_interval(effect.difference),
         effect.words,
         STYLES.get(effect.verdict, ""),
         _needed(effect, shown) if not_shown else "",
@@ -178,13 +178,6 @@ def _effect(effect: Effect, shown: Measure) -> Line:
 
 def _with_unit(shown: Measure, value: float) -> str:
     return shown.number(value, shown.decimals) + (" %" if shown.share else "")
-
-
-def _bounds(difference: Figure, shown: Measure) -> str:
-    if difference.low is None or difference.high is None:
-        return ""
-    low, high = (shown.delta(bound, shown.decimals) for bound in (difference.low, difference.high))
-    return f"[{low}, {high}]"
 
 
 def _needed(effect: Effect, shown: Measure) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ptspec.data.encoded_rows import EncodedSequence, StageRow
 from ptspec.data.readers.placed import shown
 from ptspec.data.tokens.pieces import Piece, learned_texts
 from ptspec.data.tokens.truncation import Truncation
@@ -14,7 +15,6 @@ from ptspec.methods.types import Yields
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
 from ptspec.report import words
 from ptspec.report.clean import clean, escaped
-from ptspec.run.encoded_rows import EncodedSequence, StageRow
 from ptspec.secrets import blotted
 
 OPEN, CLOSE = "▐", "▌"

@@ -55,6 +55,12 @@ class Measure:
             return ""
         return f"[{self.number(figure.low, self.decimals)}, {self.number(figure.high, self.decimals)}]"
 
+    def delta_interval(self, difference: Figure) -> str:
+        """ "[−3.5, +2.5]", or nothing where no interval is known."""
+        if difference.low is None or difference.high is None:
+            return ""
+        return f"[{self.delta(difference.low, self.decimals)}, {self.delta(difference.high, self.decimals)}]"
+
     @property
     def brief(self) -> int:
         return self.decimals if self.share else self.decimals - 1

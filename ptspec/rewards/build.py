@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
 from ptspec.rewards.builtin import RewardFunction, builtin
-from ptspec.rewards.check import no_builtin_judge, places_of
+from ptspec.rewards.check import no_builtin_judge
 from ptspec.rewards.checked import CheckedJudge, CheckedReward, in_data_form
 from ptspec.rewards.contract import Kind
 from ptspec.rewards.endpoint import endpoint_judge
@@ -64,7 +64,7 @@ def judge(
     """The judge `name`. Raises `InputError` as `reward_functions` does, and for wrong options."""
     spec = plan.judges[name]
     if spec.endpoint is not None:
-        return endpoint_judge(spec, places_of(plan))
+        return endpoint_judge(spec, plan.places)
     if spec.reward is not None:
         rewards = reward_functions(
             plan,
@@ -99,7 +99,7 @@ def check_judge_is_up(plan: Plan) -> None:
     first stage than after it."""
     name = plan.evaluation.judge if plan.evaluation else None
     if name is not None and plan.judges[name].endpoint is not None:
-        endpoint_judge(plan.judges[name], places_of(plan)).client.must_be_up()
+        endpoint_judge(plan.judges[name], plan.places).client.must_be_up()
 
 
 def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]]:
@@ -110,10 +110,10 @@ def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]
         rewards |= set(plan.rewards)
     for reward in plan.rewards.values():
         if reward.name in rewards and reward.model is None:
-            yield partial(_reward, reward, False, allow_code, _unopened, warnings.warn)
+            yield partial(_reward, reward, False, allow_code, no_model, warnings.warn)
     for spec in judges:
         if spec.endpoint is not None:
-            yield partial(endpoint_judge, spec, places_of(plan))
+            yield partial(endpoint_judge, spec, plan.places)
         elif spec.function is not None:
             yield partial(_user_judge, spec, False, allow_code)
 
@@ -121,10 +121,6 @@ def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]
 def no_model(spec: RewardSpec) -> NoReturn:
     """For whoever asks for functions only."""
     raise AssertionError(f"reward {spec.name} is a model, and only functions were asked for")
-
-
-def _unopened(spec: RewardSpec) -> RewardModel:
-    raise AssertionError(f"{spec.name} is not a reward model")
 
 
 def _reward(

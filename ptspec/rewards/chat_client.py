@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     import httpx
 
 PATH = "/chat/completions"
+FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
 LONGEST_WAIT = 600.0
-"""Seconds: a server that asks for a longer wait than this is taken at its word, and not asked again."""
+"""All in seconds. A server that asks for a longer wait than this is taken at its word, not asked again."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,15 @@ class ChatClient:
         endpoint: str,
         *,
         at: str,
-        key: str | None = None,
-        timeout: float = 60.0,
-        retries: int = 5,
-        first_backoff: float = 0.5,
+        key: str | None,
+        timeout: float,
+        retries: int,
     ) -> None:
-        """`timeout` and `first_backoff` are seconds. Raises `InputError` where httpx is not installed."""
+        """`timeout` is in seconds. Raises `InputError` where httpx is not installed."""
         self.endpoint = endpoint.rstrip("/").removesuffix(PATH)
         self.at = at
         self.retries = retries
-        self.first_backoff = first_backoff
+        self.first_backoff = FIRST_BACKOFF
         self._key = key
         self._random = random.Random()
         self._stopped = threading.Event()

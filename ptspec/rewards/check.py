@@ -7,7 +7,6 @@ What a schema can see of them is checked with the rest of the recipe (`schemas/r
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.json_pointer import join
@@ -21,23 +20,17 @@ from ptspec.rewards.source import check_user_function, is_user_function
 
 def check_functions(plan: Plan) -> Iterator[Diagnostic]:
     """Faults of the plan's rewards and judges; located by pointer or file."""
-    places = places_of(plan)
     for reward in plan.rewards.values():
         if reward.function is not None and reward.model is None:
             yield from _check_reward(reward.function, reward)
     for judge in plan.judges.values():
         if _is_one(judge.function, judge.reward, judge.endpoint):
-            yield from _check_judge(judge, places)
+            yield from _check_judge(judge, plan.places)
 
 
 def _is_one(*kinds: str | None) -> bool:
     """Several at once are told where the recipe is read, and it is not known which was meant."""
     return sum(kind is not None for kind in kinds) == 1
-
-
-def places_of(plan: Plan) -> Places:
-    """Where relative paths of the plan's options count from."""
-    return Places(Path.cwd(), plan.recipe.absolute().parent)
 
 
 def no_builtin_judge(judge: JudgeSpec) -> Diagnostic | None:

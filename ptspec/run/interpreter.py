@@ -146,7 +146,8 @@ class Run:
     def _stage(self, stage: Stage) -> None:
         final = self.plan.output / stage.name
         recover(final)
-        covered = ingredients(self.plan, stage, parent_fingerprint(stage, self.fingerprints), self.hashes)
+        parent = parent_fingerprint(stage, self.fingerprints, self.hashes)
+        covered = ingredients(self.plan, stage, parent, self.hashes)
         fingerprint = self.fingerprints[stage.name] = digest(covered)
         record = finished_record(self.plan.output, stage.name) or self._renamed(stage, fingerprint)
         is_same = record is not None and record.get("fingerprint") == fingerprint and not self.options.fresh

@@ -5,7 +5,6 @@ Asks nothing and guesses only what it can see; what it writes validates (if the 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from ptspec.recipe.resolve import VERSION
 from ptspec.rewards.builtin import BUILTIN
 from ptspec.shipped import folder
 from ptspec.starter.first_row import CHATS, FirstRow, look_at
-from ptspec.store.files import whole_file
+from ptspec.store.files import write_json
 
 AFTER_SFT = tuple(f"sft_{name}" for name in methods.METHODS if name not in ("sft", "reward"))
 CHAINS = (*methods.METHODS, *AFTER_SFT)
@@ -80,9 +79,7 @@ def write(recipe: Mapping[str, Any], target: Path) -> None:
         hint = "choose another name: -o FILE"
         raise InputError(Diagnostic("file-exists", "is there already", Location(str(target)), hint=hint))
     try:
-        with whole_file(target) as file:
-            json.dump(recipe, file, indent=2, ensure_ascii=False)
-            file.write("\n")
+        write_json(target, recipe)
     except OSError as error:
         message = f"cannot be written: {error.strerror or error}"
         raise InputError(Diagnostic("not-writable", message, Location(str(target)))) from None

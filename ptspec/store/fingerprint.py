@@ -61,6 +61,7 @@ class Hashes:
         self._model: str | None = None
         self._model_files: list[Any] = []
         self._sources: dict[str, Any] = {}
+        self._folders: dict[Path, str] = {}
 
     def model(self) -> str:
         if self._model is None:
@@ -94,17 +95,22 @@ class Hashes:
             )
 
     def file(self, name: str) -> str:
-        """The hash of a file that a recipe names, found from the working directory or beside the recipe."""
-        places = (Path(name), self._plan.recipe.parent / name)
-        found = next((place for place in places if is_file(place)), None)
-        return hash_file(found) if found else "missing"
+        """The hash of a file that the recipe names."""
+        found = self._plan.places.find(name)
+        return hash_file(found) if found is not None and is_file(found) else "missing"
+
+    def folder(self, folder: Path) -> str:
+        """The hash of the model or adapter in `folder`; computed anew of one that this run may write."""
+        if folder.resolve().is_relative_to(self._plan.output.resolve()):
+            return hash_folder(folder)
+        if folder not in self._folders:
+            self._folders[folder] = hash_folder(folder)
+        return self._folders[folder]
 
     def reward_model(self, model: str) -> str:
         """The hash of a reward model: a stage of this run, a folder, or a hub id, which stands for itself."""
-        for folder in (self._plan.output / model, Path(model)):
-            if is_folder(folder):
-                return hash_folder(folder)
-        return model
+        folders = (self._plan.output / model, Path(model))
+        return next((self.folder(folder) for folder in folders if is_folder(folder)), model)
 
     def _hash_source(self, source: AnySource) -> Any:
         if isinstance(source, Concat):
@@ -138,9 +144,9 @@ def _changed_data(source: AnySource) -> Diagnostic:
     )
 
 
-def parent_fingerprint(stage: Stage, fingerprints: Mapping[str, str]) -> str:
+def parent_fingerprint(stage: Stage, fingerprints: Mapping[str, str], hashes: Hashes) -> str:
     """The fingerprint of what comes into `stage`: of a stage among `fingerprints`, else of a folder."""
-    return fingerprints.get(stage.parent) or hash_folder(Path(stage.parent))
+    return fingerprints.get(stage.parent) or hashes.folder(Path(stage.parent))
 
 
 def hash_model(spec: ModelSpec) -> str:

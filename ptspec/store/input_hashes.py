@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ptspec.hub.cache import commit
 from ptspec.recipe.plan import BASE, JudgeSpec, Plan, RewardSpec, Source
-from ptspec.store.fingerprint import Hashes, hash_folder
+from ptspec.store.fingerprint import Hashes
 
 
 def named_files(plan: Plan, hashes: Hashes) -> dict[str, str]:
@@ -28,14 +28,16 @@ def _files(plan: Plan) -> Iterator[str]:
             yield template
 
 
-def named_models(plan: Plan) -> dict[str, str]:
+def named_models(plan: Plan, hashes: Hashes) -> dict[str, str]:
     """The hash of each model that is none of this run: where a stage starts from, reward models; of one on
     the hub its commit, as far as the local cache knows it."""
     stages = {stage.name for stage in plan.stages}
     named = [stage.parent for stage in plan.stages if stage.parent != BASE]
     named += [reward.model for reward in plan.rewards.values() if reward.model is not None]
     outside = [name for name in dict.fromkeys(named) if name not in stages]
-    found = {name: hash_folder(Path(name)) if Path(name).is_dir() else commit(name, None) for name in outside}
+    found = {
+        name: hashes.folder(Path(name)) if Path(name).is_dir() else commit(name, None) for name in outside
+    }
     return {name: hash for name, hash in found.items() if hash is not None}
 
 

@@ -108,7 +108,7 @@ def write_manifest(
             "data": {name: hashes.source(name) for name in plan.data},
             "data_commits": data_commits(plan),
             "files": named_files(plan, hashes),
-            "models": named_models(plan),
+            "models": named_models(plan, hashes),
             "base": base,
             "stages": stages,
             "versions": versions(),

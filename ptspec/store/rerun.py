@@ -11,6 +11,7 @@ from ptspec import __version__
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.plan import Plan
 from ptspec.recipe.resolve import read_recipe
+from ptspec.store.files import read_json
 from ptspec.store.fingerprint import Hashes, versions
 from ptspec.store.input_hashes import named_files, named_models
 from ptspec.store.manifest import MANIFEST, Manifest, environment, open_manifest
@@ -19,10 +20,10 @@ from ptspec.store.manifest import MANIFEST, Manifest, environment, open_manifest
 def open_run(file: Path) -> Manifest | None:
     """The manifest in `file`; None where that is something else. Raises `InputError` for a damaged one."""
     try:
-        value = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = read_json(file)
+    except InputError:
         return None
-    if not isinstance(value, dict) or isinstance(value.get("stages"), list):
+    if isinstance(value.get("stages"), list):
         return None
     if file.name == MANIFEST:
         return open_manifest(file.parent)
@@ -73,7 +74,7 @@ def _differences(manifest: Manifest, plan: Plan, device: str) -> Iterator[str]:
         if json.loads(json.dumps(hashes.source(name))) != manifest.data.get(name):
             yield f"data {name}: not the same contents"
     yield from _changed("file", named_files(plan, hashes), manifest.files)
-    yield from _changed("model", named_models(plan), manifest.models)
+    yield from _changed("model", named_models(plan, hashes), manifest.models)
 
 
 def _changed(kind: str, now: Mapping[str, str], before: Mapping[str, str]) -> Iterator[str]:

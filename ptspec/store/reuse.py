@@ -50,7 +50,7 @@ def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
     fingerprints = {BASE: BASE}
     found: dict[str, Reuse] = {}
     for stage in plan.stages:
-        covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints), hashes)
+        covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
         fingerprints[stage.name] = digest(covered)
         reuse = _reuse(plan, stage, covered, fingerprints[stage.name], found, fresh)
         found[stage.name] = replace(reuse, covered=covered)

@@ -11,7 +11,7 @@ from typing import Any
 from ptspec import __version__
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.plan import Plan
-from ptspec.store.files import write_json
+from ptspec.store.files import read_json, write_json
 from ptspec.store.fingerprint import changes
 from ptspec.store.manifest import now
 from ptspec.store.reuse import reuses
@@ -63,10 +63,10 @@ def keep(plan: Plan, overrides: Sequence[str], file: Path) -> None:
 def open_plan(file: Path) -> PlanFile | None:
     """The plan in `file`; None where that is something else. Raises `InputError` for a damaged one."""
     try:
-        value = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        value = read_json(file)
+    except InputError:
         return None
-    if not isinstance(value, dict) or value.get("kind") != KIND:
+    if value.get("kind") != KIND:
         return None
     try:
         overrides, stages = value["overrides"], value["stages"]

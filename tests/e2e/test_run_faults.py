@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, WEIGHTS, pt, run_here, write_recipe
+from conftest import ROOT, WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageFinished, StageStarted, StageStep, Warned
@@ -44,8 +44,7 @@ def at_step(step, act):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return run_here(write_recipe(folder, short), folder / "out").weights
+    return undisturbed_weights(tmp_path_factory, short)
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import WEIGHTS, pt, run_here, write_recipe
+from conftest import WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
 from safetensors.torch import load
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit
-from ptspec.events import StageStarted, StageStep, Warned
+from ptspec.events import StageStep, Warned
 from ptspec.recipe.plan import Plan
 from ptspec.store.reuse import reuses
 
@@ -40,10 +40,6 @@ def told(ran):
     return [event.text for event in ran.events if isinstance(event, Warned)]
 
 
-def resumed(ran):
-    return {event.stage: event.resumed_from_step for event in ran.events if isinstance(event, StageStarted)}
-
-
 def plan_of(recipe: Path, output: Path) -> Plan:
     plan = preflight(recipe, (), output).plan
     assert plan is not None
@@ -52,8 +48,7 @@ def plan_of(recipe: Path, output: Path) -> Plan:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return run_here(write_recipe(folder, recipe_with()), folder / "out").weights
+    return undisturbed_weights(tmp_path_factory, recipe_with())
 
 
 @pytest.fixture
@@ -76,7 +71,7 @@ def test_what_changes_no_number_goes_on_to_the_same_bytes(half_made, undisturbed
     config.pop("disable_tqdm", None)
     again = run_here(write_recipe(half_made.parent, recipe_with(**config)), half_made)
     assert again.weights == undisturbed
-    assert resumed(again) == {"sft": STOP} and told(again) == []
+    assert again.resumed == {"sft": STOP} and told(again) == []
 
 
 @pytest.mark.parametrize(("rows", "passes"), [(4, 2), (1, 8)])
@@ -84,7 +79,7 @@ def test_another_cut_of_the_same_rows_goes_on(half_made, undisturbed, rows, pass
     """The numbers are those of the whole run but for the order in which they are summed up."""
     cut = recipe_with(per_device_train_batch_size=rows, gradient_accumulation_steps=passes)
     again = run_here(write_recipe(half_made.parent, cut), half_made)
-    assert resumed(again) == {"sft": STOP}
+    assert again.resumed == {"sft": STOP}
     assert told(again) == [f"from step 6 on a pass has {rows} rows, not 8; a step learns from the same rows"]
     expected, found = load(undisturbed["sft"]), load(again.weights["sft"])
     farthest = max((expected[name] - found[name]).abs().max().item() for name in expected)
@@ -107,13 +102,13 @@ def test_other_settings_set_what_is_half_made_aside_and_the_old_ones_take_it_up(
     assert "out/sft.set-aside-1: learning_rate 0.002 → 0.001" in text
     aside = half_made / "sft.set-aside-1"
     assert {path.name: path.read_bytes() for path in aside.rglob("*.safetensors")} == kept
-    assert resumed(again) == {"sft": 0}
+    assert again.resumed == {"sft": 0}
 
     first = write_recipe(folder, recipe_with())
     (planned,) = reuses(plan_of(first, half_made)).values()
     assert planned.reason == f"step {STOP}, in sft.set-aside-1"
     back = run_here(first, half_made)
-    assert resumed(back) == {"sft": STOP} and back.weights == undisturbed
+    assert back.resumed == {"sft": STOP} and back.weights == undisturbed
     assert [text.partition(" in ")[0] for text in told(back)] == [
         "what was half made is set aside",
         "goes on with what was set aside",

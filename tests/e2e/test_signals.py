@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, run_here, write_recipe
+from conftest import ROOT, run_here, undisturbed_weights, write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -26,8 +26,7 @@ def one_stage(recipe):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return run_here(write_recipe(folder, one_stage), folder / "out").weights
+    return undisturbed_weights(tmp_path_factory, one_stage)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, run_here, write_recipe
+from conftest import ROOT, run_here, undisturbed_weights, write_recipe
 
 from ptspec.diagnostics import Exit
-from ptspec.events import StageStarted, StageStep, Warned
+from ptspec.events import StageStep, Warned
 from ptspec.run.options import Options
 
 pytestmark = pytest.mark.slow
@@ -50,14 +50,9 @@ def at(stage, step, number):
     return hear
 
 
-def resumed(ran):
-    return {event.stage: event.resumed_from_step for event in ran.events if isinstance(event, StageStarted)}
-
-
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("undisturbed")
-    return run_here(write_recipe(folder, slow), folder / "out").weights
+    return undisturbed_weights(tmp_path_factory, slow)
 
 
 def test_killed_at_random_moments(tmp_path):
@@ -93,7 +88,7 @@ def test_a_signal_ends_the_step_and_saves_it(undisturbed, tmp_path):
     assert ran.error.exit is Exit.INTERRUPTED
     assert str(ran.error).startswith("SIGTERM was received: dpo is saved up to step 5")
     again = run_here(recipe, output)
-    assert resumed(again) == {"dpo": 5}
+    assert again.resumed == {"dpo": 5}
     assert again.weights == undisturbed
 
 
@@ -107,7 +102,7 @@ def test_a_second_signal_stops_at_once(undisturbed, tmp_path):
     ran = run_here(recipe, output, twice)
     assert ran.error.exit is Exit.INTERRUPTED and "the last finished stage or checkpoint" in str(ran.error)
     again = run_here(recipe, output)
-    assert resumed(again) == {"dpo": 3}
+    assert again.resumed == {"dpo": 3}
     assert again.weights == undisturbed
 
 
@@ -135,7 +130,7 @@ def test_a_damaged_checkpoint_is_set_aside(undisturbed, tmp_path, damage):
     (told,) = [event.text for event in ran.events if isinstance(event, Warned)]
     fault = "was not finished" if damage == "unsealed" else "is damaged (optimizer.pt)"
     assert told == f"checkpoint-7 {fault}; it was set aside as damaged-checkpoint-7"
-    assert resumed(ran)["sft"] == 6
+    assert ran.resumed["sft"] == 6
     assert ran.weights == undisturbed
 
 

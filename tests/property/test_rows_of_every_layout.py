@@ -16,15 +16,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ptspec.checks.preflight import preflight
+from ptspec.data.chosen_rows import first_rows, sources_of
 from ptspec.data.dataset import load_evaluation, strings_in
+from ptspec.data.encoded_rows import RowEncoder, StageRow
 from ptspec.data.layouts.convert import context_of
 from ptspec.data.tokens.template import tokenizer_files
 from ptspec.methods.types import Rows
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.report.encoded_rows import as_json
 from ptspec.rewards.build import no_model, reward_functions
-from ptspec.run.chosen_rows import first_rows, sources_of
-from ptspec.run.encoded_rows import RowEncoder, StageRow
 
 pytestmark = pytest.mark.slow
 

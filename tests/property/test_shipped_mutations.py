@@ -20,6 +20,7 @@ import pytest
 import typer
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
+from test_any_recipe import places
 
 from ptspec.commands.recipes import validate
 
@@ -51,14 +52,6 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 EITHER = st.booleans()
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container of `value` with each of its keys."""
-    if not isinstance(value, dict | list):
-        return []
-    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
 
 
 class Twice(str):

@@ -6,7 +6,6 @@ both render. Imports jinja2 and tokenizers, and both only when something is rend
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, Messages, NoTemplate, Plain, Tokens
 from ptspec.data.tokens.training_template import marks_answers
+from ptspec.recipe.json_object import read_object
 from ptspec.recipe.plan import ModelSpec
 
 if TYPE_CHECKING:
@@ -322,12 +322,3 @@ def _special_tokens(folder: Path, config: Mapping[str, Any]) -> Mapping[str, str
         if isinstance(text, str):
             found[name] = text
     return found
-
-
-def read_object(file: Path) -> Mapping[str, Any]:
-    """The object in a JSON file; an empty one where the file is missing or damaged."""
-    try:
-        value = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

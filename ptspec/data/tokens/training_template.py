@@ -9,11 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+
+from ptspec.recipe.chat_templates import TRAINING, shipped
 
 _MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
-_TWIN = "_training"
 
 
 def marks_answers(template: str) -> bool:
@@ -29,11 +28,6 @@ def training_template(template: str) -> str | None:
 @cache
 def _twins() -> Mapping[str, str]:
     """The text of each template of TRL's that has a twin, and the twin's."""
-    spec = find_spec("trl")
-    found = {}
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        for file in sorted((Path(folder) / "chat_templates").glob(f"*{_TWIN}.jinja")):
-            original = file.with_name(file.name.replace(f"{_TWIN}.jinja", ".jinja"))
-            if original.is_file():
-                found[original.read_text("utf-8")] = file.read_text("utf-8")
-    return found
+    files = shipped()
+    pairs = ((files[name], files[name + TRAINING]) for name in files if name + TRAINING in files)
+    return {original.read_text("utf-8"): twin.read_text("utf-8") for original, twin in pairs}

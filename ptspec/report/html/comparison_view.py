@@ -9,7 +9,7 @@ from ptspec.evaluation.measurement import metric
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.comparison import not_shown
-from ptspec.report.html.results import TONES, bounds
+from ptspec.report.html.results import TONES
 from ptspec.report.measures import Measure, measure
 from ptspec.report.sentence import in_words
 
@@ -123,7 +123,7 @@ def _line(effect: Effect, found: Comparison) -> Line:
         a=shown.number(effect.value_a, shown.decimals),
         b=shown.number(effect.value_b, shown.decimals),
         difference=shown.delta(effect.difference.value, shown.decimals),
-        interval=bounds(effect.difference, shown),
+        interval=shown.delta_interval(effect.difference),
         whisker=_whisker(effect.difference, 0.0),
         words=effect.words,
         tone=TONES.get(effect.verdict, ""),

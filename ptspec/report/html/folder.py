@@ -19,9 +19,7 @@ from ptspec.report.html.untrusted import number, text, whole
 from ptspec.store.covered_config import covered_config
 from ptspec.store.event_log import EVENTS
 from ptspec.store.manifest import is_folder, read_manifest
-from ptspec.store.stage_folder import finished_record, partial_folder
-
-METRICS = "metrics.jsonl"
+from ptspec.store.stage_folder import METRICS, finished_record, partial_folder
 
 Json = Mapping[str, Any]
 

@@ -183,7 +183,7 @@ def _cell(
     return replace(
         plain,
         change=shown.delta(effect.difference.value, shown.decimals),
-        bounds=bounds(effect.difference, shown),
+        bounds=shown.delta_interval(effect.difference),
         words=effect.words,
         tone=TONES.get(effect.verdict, ""),
     )
@@ -192,14 +192,6 @@ def _cell(
 def _effect(compared: Comparison | None, name: str) -> Effect | None:
     effects = compared.effects if compared else ()
     return next((effect for effect in effects if effect.metric == name), None)
-
-
-def bounds(difference: Figure, shown: Measure) -> str:
-    """ "[−3.5, +2.5]" """
-    if difference.low is None or difference.high is None:
-        return ""
-    low, high = (shown.delta(bound, shown.decimals) for bound in (difference.low, difference.high))
-    return f"[{low}, {high}]"
 
 
 def _span(shown: Measure, figures: Sequence[Figure]) -> tuple[float, float]:

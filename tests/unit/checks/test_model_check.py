@@ -155,3 +155,31 @@ def test_the_length_of_the_template_itself_counts(recipe):
     model = json.dumps({"path": str(BASE), "chat_template": "the town " * 220 + template})
     reading = preflight(recipe, [f"model={model}", "stages.sft.config.max_length=400"])
     assert [(d.code, d.severity.value) for d in reading.diagnostics] == [("rows-cut", "error")]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model/config.json", "model/generation_config.json", "model/model.safetensors.index.json"),
+        *("model/tokenizer_config.json", "model/special_tokens_map.json"),
+        *("adapter/adapter_config.json", "rows/dataset_dict.json"),
+    ],
+)
+def test_json_that_is_nested_too_deep_is_damaged_like_any_other(recipe, name):
+    """Every file that `pt validate` opens beside the recipe; the decoder raises no ValueError there."""
+    for folder in ("adapter", "rows"):
+        (recipe.parent / folder).mkdir()
+    (recipe.parent / "adapter/adapter_config.json").write_text('{"peft_type": "LORA"}')
+    shutil.copy(ROOT / "data/train.jsonl", recipe.parent / "rows")
+    given = json.loads(recipe.read_text())
+    given["data"] = {"train": {"path": str(recipe.parent / "rows"), "limit": 20}}
+    given["adapter"] = {"use_lora": True}
+    given["stages"][0]["from"] = str(recipe.parent / "adapter")
+    recipe.write_text(json.dumps(given))
+    (recipe.parent / name).write_text("{}")
+    expected = codes(recipe)
+    (recipe.parent / name).write_text('{"a":' * 100_000)
+    nested = codes(recipe)
+    (recipe.parent / name).write_text("{")
+    assert nested == codes(recipe)
+    assert name == "model/config.json" or nested == expected

@@ -178,6 +178,18 @@ def test_the_template_of_a_judge_counts_by_its_contents(plan, tmp_path):
     assert digest(covered(judged)) != before
 
 
+def test_a_template_in_the_home_folder_counts_by_its_contents(plan, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    template = tmp_path / "ask.txt"
+    template.write_text("{prompt} {a} {b}")
+    judge = JudgeSpec("j", endpoint="http://h", model="m", options={"template": "~/ask.txt"})
+    nash = replace(plan.stages[0], method=methods.get("nash_md"), judge="j")
+    plan = replace(plan, judges={"j": judge}, stages=(nash,))
+    before = covered(plan)
+    template.write_text("Which is better? {prompt} {a} {b}")
+    assert changes(before, covered(plan)) == ["signals changed"]
+
+
 FILES = [
     *("generation_config.json", "modeling_own.py", "vocab.json", "merges.txt", "added_tokens.json"),
     *(
@@ -206,3 +218,15 @@ def test_a_file_that_decides_nothing_is_not(plan, name):
     before = digest(covered(plan))
     (Path(plan.model.path) / name).write_text("a")
     assert digest(covered(plan)) == before
+
+
+def test_a_folder_is_hashed_once_a_run_unless_the_run_may_write_it(plan, tmp_path):
+    hashes, outside, own = Hashes(plan), tmp_path / "adapter", plan.output / "reward"
+    for folder in (outside, own):
+        folder.mkdir(parents=True)
+        (folder / "adapter_model.safetensors").write_bytes(b"before")
+    before = hashes.folder(outside), hashes.folder(own)
+    for folder in (outside, own):
+        (folder / "adapter_model.safetensors").write_bytes(b"after")
+    assert hashes.folder(outside) == before[0]
+    assert hashes.folder(own) == hash_folder(own) != before[1]

@@ -8,13 +8,11 @@ from itertools import chain, dropwhile, islice, repeat, zip_longest
 from pathlib import Path
 
 from ptspec.data.readers import hub_rows
-from ptspec.data.readers.placed import PlacedRow, Unreadable, shown
+from ptspec.data.readers.placed import Item, shown
 from ptspec.data.readers.scan import scan
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.hints import listed
 from ptspec.recipe.plan import Plan, Source, Stage, parts_of
-
-Item = PlacedRow | Unreadable
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.checks.row_checks import Use, row_checker
+from ptspec.data.chosen_rows import items_of
 from ptspec.data.dataset import other_columns, reading_of
 from ptspec.data.layouts.convert import to_trl
 from ptspec.data.layouts.table import layout_for
-from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer, TrainerRefuses
 from ptspec.data.tokens.encode import FAULTS, EncodedRow, TrlRow, encode
 from ptspec.data.tokens.encoded import Encoded
@@ -23,7 +24,6 @@ from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Yields
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import ModelSpec, Plan, Source, Stage
-from ptspec.run.chosen_rows import Item, items_of
 
 SIDES = ("chosen", "rejected")
 TEXTS = ("messages", "prompt", "completion", *SIDES)
