@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 
 from ptspec.data.checks.source_pass import Seen
-from ptspec.data.dataset import reading_of
+from ptspec.data.layouts.convert import reading_of
 from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
 from ptspec.data.layouts.turns import LayoutError
 from ptspec.data.readers.placed import PlacedRow

@@ -7,7 +7,7 @@ from typing import Any
 
 from ptspec.checks.refused_rows import Refused, refused_rows
 from ptspec.data.checks.source_pass import Seen
-from ptspec.data.dataset import reading_of
+from ptspec.data.layouts.convert import reading_of
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.data.tokens.chat_tokenizer import CannotRender

@@ -8,7 +8,7 @@ from pathlib import Path
 from ptspec.data.checks.fault import Tally
 from ptspec.data.checks.row_checks import LayoutChecker, Use, row_checker
 from ptspec.data.checks.unused_columns import unused_columns
-from ptspec.data.dataset import reading_of
+from ptspec.data.layouts.convert import reading_of
 from ptspec.data.readers.columns import missing_columns
 from ptspec.data.readers.hub_rows import Preview
 from ptspec.diagnostics import Diagnostic

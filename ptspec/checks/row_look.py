@@ -13,7 +13,7 @@ from ptspec.checks.look_messages import finding_message, user_turns_learned
 from ptspec.checks.refused_rows import Refused, refused_rows
 from ptspec.checks.template import check_answer_end, end_of_answer, stops
 from ptspec.data.checks.source_pass import Seen
-from ptspec.data.layouts.convert import to_trl
+from ptspec.data.layouts.convert import Reading, to_trl
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.data.tokens.chat_tokenizer import CannotRender
@@ -55,7 +55,7 @@ def _met(plan: Plan, stage: Stage, look: Look, seen: Mapping[str, Seen]) -> _Met
         layout = layout_for(wanted, seen[source.name].columns) if placed else None
         if layout is None:
             continue
-        chat = source.chat and look.tokenizer.is_template
+        reading = Reading(source.chat and look.tokenizer.is_template, source.system)
         first = placed if look.embedding is not None else placed[:RENDERED]
         places = {(row.file, row.line) for row in first}
         unusual = (row for row in seen[source.name].unusual if isinstance(row, PlacedRow))
@@ -64,7 +64,7 @@ def _met(plan: Plan, stage: Stage, look: Look, seen: Mapping[str, Seen]) -> _Met
         for look_at_row, row in looks:
             met.rows += 1
             try:
-                made = list(to_trl(row.values, wanted, layout, chat, source.system))
+                made = list(to_trl(row.values, wanted, layout, reading))
                 look_at_row(_Row(row, source), made, look, met)
             except (KeyError, TypeError, ValueError, AttributeError, IndexError):
                 continue  # an error of the row, reported by who checks rows

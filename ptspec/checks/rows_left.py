@@ -10,7 +10,7 @@ from ptspec.checks.lengths import local_sources
 from ptspec.data.checks.fault import Fault
 from ptspec.data.checks.row_checks import Use, row_checker
 from ptspec.data.checks.source_pass import Items, Seen
-from ptspec.data.layouts.convert import Reading
+from ptspec.data.layouts.convert import reading_of
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.lengths import lengths_of
@@ -72,7 +72,7 @@ def _fates(
 ) -> Iterator[tuple[str | None, int]]:
     """Why each row of `source` is not trained on (None: it is), and its length in tokens."""
     use = Use(settings.stage.method.name, settings.stage.method.rows)
-    check = row_checker(use, seen.columns, Reading(source.chat, source.system))
+    check = row_checker(use, seen.columns, reading_of(source))
     items = scan(source)
     for size in chain(CHUNKS, repeat(CHUNKS[-1])):
         chunk = list(islice(items, size))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ptspec.data.checks.bad_rows import is_too_many, too_many
 from ptspec.data.checks.fault import Fault, Tally
 from ptspec.data.checks.row_checks import RowChecker, Use, row_checker
-from ptspec.data.layouts.convert import Reading, to_trl
+from ptspec.data.layouts.convert import reading_of, to_trl
 from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
 from ptspec.data.layouts.table import CHATS, WITHHELD, Layout, layout_for, wanted
 from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
@@ -143,10 +143,6 @@ def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
     (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
-def reading_of(source: Source) -> Reading:
-    return Reading(source.chat, source.system)
-
-
 def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
     """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
     if not isinstance(source, Source):
@@ -260,7 +256,7 @@ def _converted(
     if layout is None or kind is None:
         made = list(evaluation_row(placed.values, reading_of(source)).in_trl_columns())
     else:
-        made = list(to_trl(placed.values, kind, layout, source.chat, source.system))
+        made = list(to_trl(placed.values, kind, layout, reading_of(source)))
     if why := next(filter(None, map(loading.refuses, made)), None):
         return [], [Fault("cannot-render", f"the chat template refuses this row: {why}")]
     return made, []

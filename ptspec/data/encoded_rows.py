@@ -10,8 +10,8 @@ from typing import Any
 
 from ptspec.data.checks.row_checks import Use, row_checker
 from ptspec.data.chosen_rows import items_of
-from ptspec.data.dataset import other_columns, reading_of
-from ptspec.data.layouts.convert import to_trl
+from ptspec.data.dataset import other_columns
+from ptspec.data.layouts.convert import reading_of, to_trl
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, shown, unreadable
 from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer, TrainerRefuses
@@ -102,7 +102,7 @@ class RowEncoder:
         if layout is None:
             return
         try:
-            for row in to_trl(item.values, wanted, layout, source.chat, source.system):
+            for row in to_trl(item.values, wanted, layout, reading_of(source)):
                 yield self._row(row, item, source)
         except FAULTS as error:
             yield self._unusable(item, source, str(error))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ptspec import methods
-from ptspec.data.layouts.convert import to_trl
+from ptspec.data.layouts.convert import Reading, to_trl
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.cuts import cuts
@@ -76,7 +76,7 @@ def dataset(method: str, limit: int = ROWS, chat: bool = True):
     rows = methods.get(method).rows
     raw = [row.values for row in scan(source(limit, chat))]
     shape = layout_for(rows, frozenset(raw[0]))
-    return datasets.Dataset.from_list([one for row in raw for one in to_trl(row, rows, shape, chat)])
+    return datasets.Dataset.from_list([one for row in raw for one in to_trl(row, rows, shape, Reading(chat))])
 
 
 def trainer(method: str, base, tokenizer, tmp_path, *, limit: int = ROWS, chat: bool = True, **config):

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from ptspec.data.layouts.convert import to_trl, unpadded
+from ptspec.data.layouts.convert import Reading, to_trl, unpadded
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.layouts.turns import LayoutError
@@ -21,7 +21,7 @@ def assistant(text):
 
 
 def converted(row, rows, chat=True):
-    return list(to_trl(row, rows, layout_for(rows, frozenset(row)), chat))
+    return list(to_trl(row, rows, layout_for(rows, frozenset(row)), Reading(chat)))
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,9 @@ def test_labelled_conversations(label):
 
 def test_a_source_gives_a_system_prompt_to_rows_without_one():
     def read(row):
-        return list(to_trl(row, Rows.PROMPT_ONLY, layout_for(Rows.PROMPT_ONLY, frozenset(row)), True, "s"))
+        return list(
+            to_trl(row, Rows.PROMPT_ONLY, layout_for(Rows.PROMPT_ONLY, frozenset(row)), Reading(system="s"))
+        )
 
     assert read({"prompt": "q"}) == [{"prompt": SYSTEM + user("q")}]
     own = [{"role": "system", "content": "own"}, *user("q")]

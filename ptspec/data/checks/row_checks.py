@@ -94,7 +94,7 @@ class LayoutChecker:
         if found:
             return
         try:
-            made = list(to_trl(values, self.rows, self.layout, self.reading.chat, self.reading.system))
+            made = list(to_trl(values, self.rows, self.layout, self.reading))
         except LayoutError as error:
             yield Fault(error.code, f"{error.message} {self.needs}", error.severity, error.hint)
             return

@@ -17,7 +17,7 @@ from ptspec.data.checks.ranges import Range, ranges, shared_out
 from ptspec.data.checks.repeats import BOUND, Repeats, prompt_key
 from ptspec.data.checks.row_checks import LayoutChecker, RowChecker, Use, row_checker
 from ptspec.data.checks.unused_columns import unused_columns
-from ptspec.data.layouts.convert import Reading, label_of
+from ptspec.data.layouts.convert import label_of, reading_of
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.columns import missing_columns
 from ptspec.data.readers.jsonl import plain_object
@@ -132,7 +132,7 @@ class SourcePass:
     def _begin(self, columns: frozenset[str]) -> None:
         """The columns of the first row are those of the source."""
         self.seen.columns = columns
-        reading = Reading(self.source.chat, self.source.system)
+        reading = reading_of(self.source)
         self.checkers: list[RowChecker] = [row_checker(use, columns, reading) for use in self.uses]
         self.repeats = Repeats(self.uses, columns)
         wanted = Rows.UNPAIRED_PREFERENCE

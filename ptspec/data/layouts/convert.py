@@ -31,6 +31,7 @@ from ptspec.data.layouts.turns import (
     without_padding,
 )
 from ptspec.methods.types import Rows
+from ptspec.recipe.plan import Source
 
 Row = Mapping[str, Any]
 
@@ -45,6 +46,10 @@ class Reading:
 
     chat: bool = True
     system: str | None = None
+
+
+def reading_of(source: Source) -> Reading:
+    return Reading(source.chat, source.system)
 
 
 @dataclass(frozen=True)
@@ -81,16 +86,13 @@ def context_of(row: Row) -> Context:
     return Context(tools_of(row.get("tools")), template_kwargs_of(row.get("chat_template_kwargs")))
 
 
-def to_trl(
-    row: Row, rows: Rows, layout: Layout, chat: bool = True, system: str | None = None
-) -> Iterator[dict[str, Any]]:
+def to_trl(row: Row, rows: Rows, layout: Layout, reading: Reading = Reading()) -> Iterator[dict[str, Any]]:
     """The TRL row or rows (a pair gives two unpaired ones) that `row` stands for.
 
     `layout` is that of the whole source (`layout_for` on its columns): a row that lacks a column of it is
     an error of the data (`KeyError`), never a reason to read the row in another way. Raises `LayoutError`
     for a row that cannot be read so.
     """
-    reading = Reading(chat, system)
     for made in _rows(row, rows, layout, reading):
         is_chat = any(isinstance(text, list) for text in made.values())
         yield {**made, **context_of(row).columns} if is_chat else made

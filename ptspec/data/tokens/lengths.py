@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.layouts.convert import to_trl
+from ptspec.data.layouts.convert import reading_of, to_trl
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import scan
@@ -108,7 +108,7 @@ def _converted(
         if layout is None:
             return
         try:
-            rows = list(to_trl(placed.values, wanted, layout, source.chat, source.system))
+            rows = list(to_trl(placed.values, wanted, layout, reading_of(source)))
         except FAULTS:
             continue  # told by who checks rows
         if at_least and max(map(_bytes, rows), default=0) < at_least:
