@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from ptspec.data.readers.jsonl import HALF, encodable, half_escape, scan_once
+from ptspec.data.readers.jsonl import HALF, RepeatedKey, encodable, half_escape, scan_once
 
 PIECE = 1 << 18
 """Characters read at a time; twice as many each time an element does not end within them."""
@@ -87,6 +87,8 @@ class _Window:
                 is_cut = error.msg.startswith("Unterminated string") or error.pos >= len(self.text) - _CUT
                 if self.ended or not is_cut:
                     raise self.wrong(f"not valid JSON: {error.msg}", error.pos) from None
+            except RepeatedKey as error:
+                raise self.wrong(str(error)) from None
             except (RecursionError, ValueError) as error:
                 raise self.wrong(f"not valid JSON: {error or 'nested too deeply'}") from None
             else:

@@ -42,7 +42,20 @@ def of_encoding(path: Path, encoding: str) -> Unreadable:
     return Unreadable(path, 1, None, reason, conversion(path, encoding))
 
 
-_DECODER = json.JSONDecoder()
+class RepeatedKey(ValueError):
+    """A key that stands twice in an object, which JSON leaves open and most readers take the last of."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RepeatedKey(f'the key "{twice}" stands twice in an object: which value is meant is unknown')
+    return found
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_object)
 scan_once = _DECODER.scan_once  # type: ignore[attr-defined]  # the library's type stubs leave it out
 """The JSON value that begins at a place of a text, and where it ends."""
 
@@ -79,6 +92,8 @@ def json_row(path: Path, number: int, line: bytes) -> Item:
         return Unreadable(path, number, None, "nested too deeply")
     except UnicodeEncodeError:
         return Unreadable(path, number, None, HALF)
+    except RepeatedKey as error:
+        return Unreadable(path, number, None, str(error))
     except ValueError as error:  # a number of thousands of digits
         return Unreadable(path, number, None, f"not valid JSON: {error}")
     return row(path, number, value)
