@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable, Iterator
 
 from rich.console import Console
@@ -16,8 +17,14 @@ from ptspec.chat.lines import Asking
 from ptspec.chat.session import Session, Turn
 from ptspec.diagnostics import InputError
 from ptspec.report.clean import CleanStream, clean
+from ptspec.report.lines import hanging
 
 PROMPT = "> "
+BESIDE = 3
+"""Lines of the window that an answer under way leaves free: its name, a blank line and the cursor's."""
+COLUMN_GAP = 2
+_FIRST_COLUMN = re.compile(r"\S+(?: [A-Z]+)?\s{2,}")
+"""What a line begins with and its other lines stand behind: "/system TEXT   ", of the list of commands."""
 NARROWEST = 30
 """Columns that an answer needs to stand beside another; on a narrower terminal it stands below."""
 
@@ -54,12 +61,20 @@ class Terminal:
             self.remark(f"({turns} left out: no room in the context; /reset starts anew)")
 
     def remark(self, text: str) -> None:
-        self._console.print(Text(clean(text, keep_lines=True), style="dim"))
+        for line in clean(text, keep_lines=True).splitlines():
+            self._print(line, "dim")
 
     def fault(self, error: InputError) -> None:
         for diagnostic in error.diagnostics:
             hint = f" ({diagnostic.hint})" if diagnostic.hint else ""
-            self._console.print(Text(clean(diagnostic.message + hint), style="yellow"))
+            self._print(clean(diagnostic.message + hint), "yellow")
+
+    def _print(self, line: str, style: str) -> None:
+        """`line` broken between words, what follows its first column indented as far as that."""
+        head = _FIRST_COLUMN.match(line)
+        first = head[0] if head else ""
+        for part in hanging(first, line[len(first) :], self._console.width) or [first]:
+            self._console.print(Text(part, style=style))
 
     def _one_by_one(self, session: Session, ask: Asking) -> Turn:
         words = _Words()
@@ -95,17 +110,25 @@ class Terminal:
         streams = [_Words() for _ in session.voices]
         texts = [""] * len(session.voices)
         names = [voice.name for voice in session.voices]
-        with Live(console=self._console, auto_refresh=False, vertical_overflow="visible") as live:
+        width = self._console.width // len(names) - COLUMN_GAP
+        height = max(self._console.height - BESIDE, 1)
+        with Live(console=self._console, auto_refresh=False, transient=True) as live:
 
             def tell(voice: int, piece: str) -> None:
                 texts[voice] += streams[voice].add(piece)
-                live.update(_columns(names, texts), refresh=True)
+                ends = [self._last_lines(text, width, height) for text in texts]
+                live.update(_columns(names, ends), refresh=True)
 
             turn = ask(tell)
-            notes = [how_it_ended(answer) for answer in turn.answers]
-            texts = [text + stream.end() for text, stream in zip(texts, streams, strict=True)]
-            live.update(_columns(names, texts, notes), refresh=True)
+        whole = [text + stream.end() for text, stream in zip(texts, streams, strict=True)]
+        self._console.print(_columns(names, whole, [how_it_ended(answer) for answer in turn.answers]))
         return turn
+
+    def _last_lines(self, text: str, width: int, height: int) -> str:
+        """As much of the end of `text` as a column has room for: what is drawn again and again must fit the
+        window, or each drawing leaves a copy in the scrollback."""
+        lines = Text(text).wrap(self._console, width, overflow="fold")
+        return "\n".join(line.plain for line in lines[-height:])
 
 
 class _Words:
@@ -135,7 +158,7 @@ def how_it_ended(answer: Answer) -> str:
 
 
 def _columns(names: list[str], texts: list[str], notes: list[str] | None = None) -> Padding:
-    table = Table(box=None, expand=True, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, expand=True, padding=(0, COLUMN_GAP, 0, 0), header_style="bold")
     for name in names:
         table.add_column(Text(clean(name)), ratio=1, overflow="fold")
     table.add_row(*(Text(text.rstrip()) for text in texts))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -37,8 +38,10 @@ def chat(
         raise InputError(Diagnostic("wrong-usage", "--compare goes with two or more policies", hint=hint))
     if not math.isfinite(temperature):
         raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is no number"))
-    session = _opened(runs, max_new_tokens, temperature, seed, allow_code)
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    live = sys.stdin.isatty() and sys.stdout.isatty()
+    with _loading(runs) if live else nullcontext():
+        session = _opened(runs, max_new_tokens, temperature, seed, allow_code)
+    if live:
         _talk(session)
     elif not _piped(session):
         raise typer.Exit(Exit.WRONG_INPUT)
@@ -53,6 +56,20 @@ def _opened(
         from ptspec.chat.session import Session
 
         return Session(open_voices(runs, allow_code=allow_code), Settings(max_new_tokens, temperature, seed))
+
+
+@contextmanager
+def _loading(runs: Sequence[str]) -> Iterator[None]:
+    """Says that the policies are being loaded, as long as that takes."""
+    from ptspec.report.clean import clean
+    from ptspec.report.lines import columns
+
+    said = clean(f"loading {', '.join(runs)} …")[: columns() - 1]
+    print(said, end="\r", flush=True)
+    try:
+        yield
+    finally:
+        print(" " * len(said), end="\r", flush=True)
 
 
 def _talk(session: Session) -> None:

@@ -71,7 +71,10 @@ class Person:
 
 def test_a_conversation_on_a_terminal(small_run, tmp_path):
     person = Person(small_run.output, "--max-new-tokens", "100", "--temperature", "1.5")
-    assert "dpo · sampled at temperature 1.5, seed 42" in person.waits_for("\n> ")
+    begun = person.waits_for("\n> ")
+    assert begun.index(f"loading {small_run.output} …"[:119]) < begun.index(
+        "dpo · sampled at temperature 1.5, seed 42"
+    )
     person.types("\x03")
     person.waits_for("/quit or Ctrl-D leaves.*\n> ")
     person.types(f"{QUESTION}\n")

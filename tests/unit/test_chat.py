@@ -20,7 +20,7 @@ from ptspec.chat.models import open_voices
 from ptspec.chat.piped import Pipe, lines_of
 from ptspec.chat.session import Session
 from ptspec.chat.terminal import Terminal
-from ptspec.diagnostics import InputError
+from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.report.clean import CleanStream, clean
 
 ROOT = Path(__file__).parent.parent.parent
@@ -255,6 +255,36 @@ def test_no_escape_sequence_of_an_answer_reaches_the_terminal(session, voice, wi
     assert "red text gnp" in both
     together = any("end" not in line and "red text" in line and "other" in line for line in both.split("\n"))
     assert together == (width == 120)
+
+
+def test_answers_taller_than_the_window_leave_no_copies_in_the_scrollback(session, voice):
+    height, lines = 24, [f"line {number}" for number in range(40)]
+    console = Console(file=io.StringIO(), width=80, height=height, force_terminal=True, color_system=None)
+    session.voices = [replace(voice, name=name) for name in ("one", "two")]
+    Terminal(console).answer(session, Saying(session, *["\n".join(lines)] * 2))
+    drawn = console.file.getvalue()
+    moves = [len(found) // len("\x1b[1A\x1b[2K") for found in re.findall(r"(?:\x1b\[1A\x1b\[2K)+", drawn)]
+    assert max(moves) < height  # a real terminal moves no higher than its first line
+    last = drawn[drawn.rindex("\x1b[1A") :]
+    rows = [row.split() for row in last.splitlines() if "line" in row]
+    assert rows == [[*line.split()] * 2 for line in lines]
+
+
+def test_remarks_and_errors_break_between_words():
+    console = Console(file=io.StringIO(), width=50, soft_wrap=True)
+    screen = Terminal(console)
+    screen.remark(HELP)
+    screen.fault(
+        InputError(Diagnostic("x", "a message of several words that goes on " * 3, hint="and a hint"))
+    )
+    rows = console.file.getvalue().splitlines()
+    assert max(map(len, rows)) <= 50
+    assert {word for row in rows for word in row.split()} <= {
+        *HELP.split(),
+        *["a", "message", "of", "several", "words", "that", "goes", "on", "(and", "a", "hint)"],
+    }
+    assert rows[0] == "/system TEXT   a system message, and a new"
+    assert rows[1] == "               conversation under it; without TEXT"
 
 
 @given(st.lists(st.text("\x1b\x9b\x9d\x90\x07\x9c[]P\\;0m \r\nab?\u202e\t!", max_size=6), max_size=8))
