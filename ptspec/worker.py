@@ -14,7 +14,7 @@ from pathlib import Path
 from threading import Lock as Mutex
 from threading import Thread
 
-from ptspec.diagnostics import Exit, PtError
+from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError
 from ptspec.launch.job import StageJob, read_job
 from ptspec.launch.protocol import Done, Failed, Happened, Stop, failed, line, read
 from ptspec.library_output import into_log
@@ -49,10 +49,14 @@ def main(arguments: Sequence[str]) -> int:
     controlled = CONTROLLED in arguments
     if controlled:
         Thread(target=_obey, args=(stop_request,), name="ptspec-control", daemon=True).start()
+    files = [Path(text) for text in arguments if text != CONTROLLED]
     try:
+        if len(files) != 1:
+            raise InputError(
+                Diagnostic("wrong-usage", "a worker takes one file: python -m ptspec.worker JOB")
+            )
         prepare_process()
-        (file,) = (text for text in arguments if text != CONTROLLED)
-        job = read_job(Path(file))
+        job = read_job(files[0])
         with stop_request.listening(), told(job.plan):
             held = contextlib.nullcontext() if controlled else lock(job.plan.output)
             with held, into_log(job.plan.output / LOG), logged():

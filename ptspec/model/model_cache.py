@@ -127,6 +127,8 @@ class Bases:
 
     def moved(self, before: Path, after: Path) -> None:
         """Follows a folder that was renamed: what was opened from it is what lies there now."""
+        for key in [key for key in self._loaded if key.folder == str(after)]:
+            del self._loaded[key]
         for key in [key for key in self._loaded if key.folder == str(before)]:
             self._loaded[replace(key, folder=str(after))] = self._loaded.pop(key).renamed(str(after))
 

@@ -38,7 +38,7 @@ from ptspec.run.options import LOG, Options
 from ptspec.run.stage_work import StageWork, handover_of, slim
 from ptspec.run.train_stage import reference_of
 from ptspec.store.files import read_json
-from ptspec.store.fingerprint import Hashes, digest, ingredients, parent_fingerprint
+from ptspec.store.fingerprint import Hashes, digest, hub_commit, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
     MARK,
     is_made_for,
@@ -175,7 +175,7 @@ class Run:
 
     def _job(self, stage: Stage | None, folder: Path, *, trains: bool) -> StageJob:
         return StageJob(
-            plan=self.plan,
+            plan=self._pinned,
             stage=stage.name if stage is not None else BASE,
             folder=folder,
             trains=trains,
@@ -275,6 +275,14 @@ class Run:
             base=self.output_hashes.base(),
             chat_template=self.chat_template,
             command=self.options.command,
+        )
+
+    @cached_property
+    def _pinned(self) -> Plan:
+        """The plan over the very commit of its model: another process may ask the hub at another time."""
+        revision = hub_commit(self.plan.model)
+        return replace(
+            self.plan, model=replace(self.plan.model, revision=revision or self.plan.model.revision)
         )
 
     @cached_property
