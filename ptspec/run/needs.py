@@ -39,7 +39,7 @@ class Needs:
             evaluated, later = [self.base], self.stages
         else:
             evaluated = list(self._evaluation(stage))
-            later = self.stages[self.stages.index(stage) + 1 :]
+            later = self.stages[[other.name for other in self.stages].index(stage.name) + 1 :]
         return [*evaluated, *(one for other in later for one in self._whole(other))]
 
     @property
