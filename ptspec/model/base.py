@@ -75,7 +75,7 @@ class Base:
 
     def bring(self, device: Device) -> None:
         """Moves weights that were parked back to `device`."""
-        if not _is_quantised(self.model):
+        if str(self.model.device) != device.place and not _is_quantised(self.model):
             self.model.to(device.place)
 
     def renamed(self, path: str) -> Base:
