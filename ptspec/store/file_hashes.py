@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 
 from ptspec.diagnostics import InputError
+from ptspec.recipe.paths import from_home
 from ptspec.store.files import hash_file, read_json
 
 LARGE = 16 << 20
@@ -83,10 +84,11 @@ def _settled(status: os.stat_result) -> bool:
 
 def _remembered(path: Path, status: os.stat_result) -> str | None:
     """What a process of this machine has read of a large file since the machine was started."""
-    if status.st_size < LARGE or _boot() is None:
+    file = _entry(path, status)
+    if file is None:
         return None
     try:
-        entry = read_json(_entry(path))
+        entry = read_json(file)
     except InputError:
         return None
     sha256 = entry.pop("sha256", None)
@@ -95,10 +97,9 @@ def _remembered(path: Path, status: os.stat_result) -> str | None:
 
 def _remember(path: Path, status: os.stat_result, sha256: str) -> None:
     """Keeps the hash of a large file for other processes. Where no cache can be written, none is."""
-    if status.st_size < LARGE or _boot() is None:
+    described, entry = _described(path, status), _entry(path, status)
+    if entry is None:
         return
-    described = _described(path, status)
-    entry = _entry(path)
     with contextlib.suppress(OSError, InputError):
         if entry.exists() and read_json(entry) == {**described, "sha256": sha256}:
             return
@@ -120,13 +121,18 @@ def _described(path: Path, status: os.stat_result) -> dict[str, object]:
     }
 
 
-def _entry(path: Path) -> Path:
-    return cache_folder() / f"{hashlib.sha256(os.path.realpath(path).encode()).hexdigest()[:32]}.json"
+def _entry(path: Path, status: os.stat_result) -> Path | None:
+    """The file that tells other processes of `path`; None where they are told nothing: of small files, and
+    where there is no home folder."""
+    folder = cache_folder()
+    if status.st_size < LARGE or _boot() is None or not folder.is_absolute():
+        return None
+    return folder / f"{hashlib.sha256(os.fsencode(os.path.realpath(path))).hexdigest()[:32]}.json"
 
 
 def cache_folder() -> Path:
     """Where the hashes of large files are kept for other processes."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "ptspec" / "hashes"
+    return from_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ptspec" / "hashes"
 
 
 @cache

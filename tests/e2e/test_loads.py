@@ -21,7 +21,7 @@ OPENED = (transformers.AutoModelForCausalLM, transformers.AutoModelForSequenceCl
 
 @dataclass
 class Counts:
-    """What was opened, by the name of its folder; what was hashed, by its path; and which folders were held for
+    """What was opened, by the name of its folder; what was hashed, by its path; which folders were held for
     later while each stage trained."""
 
     loads: list[str] = field(default_factory=list)

@@ -115,6 +115,15 @@ def test_without_a_cache_folder_everything_works(tmp_path, reads, monkeypatch):
     assert reads == ["file"]
 
 
+def test_without_a_home_folder_nothing_is_kept(tmp_path, reads, monkeypatch):
+    monkeypatch.setattr(file_hashes, "cache_folder", lambda: file_hashes.Path("~/.cache"))
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "file"
+    path.write_bytes(b"a" * 1000)
+    assert known_hash(path) == of(b"a" * 1000)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
 def test_two_real_processes(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"a" * (17 << 20))
