@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from hashlib import sha256
 
 import pytest
@@ -58,6 +59,29 @@ def test_what_is_written_in_place_is_read_again_at_once(tmp_path, reads):
         path.write_bytes(b"%04d" % round)
         assert known_hash(path) == of(b"%04d" % round)
     assert len(reads) == 20
+
+
+def test_a_fresh_file_is_read_when_a_later_write_would_show(tmp_path, monkeypatch):
+    """Two writes within one step of the kernel's clock leave the same time."""
+    monkeypatch.setattr(file_hashes, "CLOCK_STEP", 500_000_000)
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    known_hash(path)
+    assert time.time_ns() - path.stat().st_mtime_ns >= 500_000_000
+
+
+@pytest.mark.parametrize("seconds", [0, 3600], ids=["whole-seconds", "clock-ahead"])
+def test_a_time_that_tells_nothing_is_not_trusted(tmp_path, reads, seconds):
+    """Of file systems that keep whole seconds, and of servers whose clock is ahead."""
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    now = int(time.time()) + seconds
+    os.utime(path, ns=(0, now * 10**9 + (7 if seconds else 0)))
+    known_hash(path), known_hash(path)
+    assert len(reads) == 2
+    os.utime(path, ns=(0, (now - 7200) * 10**9))
+    known_hash(path), known_hash(path)
+    assert len(reads) == 3, "an old one is"
 
 
 def test_whoever_looks_for_damage_reads(tmp_path, reads):
