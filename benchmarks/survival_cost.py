@@ -28,7 +28,7 @@ from transformers import PrinterCallback
 from ptspec.checks.preflight import preflight
 from ptspec.library_output import into_log, quiet_environment
 from ptspec.recipe.plan import Plan, Stage
-from ptspec.run.options import Options
+from ptspec.run.needs import Needs
 from ptspec.run.train_stage import StageTrainer
 from ptspec.store.event_log import EventLog
 from ptspec.store.fingerprint import Hashes, hash_folder
@@ -156,10 +156,9 @@ class Bench:
         from ptspec.model.device import find_device
         from ptspec.model.model_cache import Bases
 
-        device = find_device()
-        return StageTrainer(
-            plan, Bases(plan.model, device), hashes, device, listener, Options(), StopRequest()
-        )
+        device, needs = find_device(), Needs(plan, plan.stages)
+        bases = Bases(plan.model, device)
+        return StageTrainer(plan, bases, needs, hashes, device, listener, False, StopRequest())
 
 
 def _unsaved(stage: Stage) -> Stage:

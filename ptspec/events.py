@@ -39,11 +39,12 @@ class Preparing:
 
 @dataclass(frozen=True)
 class RunStarted:
-    """`setup` is the adapter setup in words ("LoRA r16"), `device` the hardware ("cpu, 2 threads")."""
+    """`setup` is the adapter setup in words ("LoRA r16"), `device` the hardware ("cpu, 2 threads");
+    `parameters` None: not known before the model is loaded."""
 
     name: str
     model: str
-    parameters: int
+    parameters: int | None
     setup: str
     device: str
     output: str

@@ -80,6 +80,9 @@ def run(
     ignore_checks: Annotated[
         bool, typer.Option("--ignore-checks", help="Go on where a check does not hold.")
     ] = False,
+    isolate: Annotated[
+        bool, typer.Option("--isolate", help="Make each stage in a process of its own: the same result.")
+    ] = False,
     allow_code: AllowCode = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
 ) -> None:
@@ -105,7 +108,7 @@ def run(
         check_allowed(planned, allow_code=allow_code)
     if planned.manifest is not None:
         _tell_differences(planned)
-    options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks)
+    options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate)
     with report_whatever_happens(planned.output, say) as reporting, listener() as listen:
         execute(planned, reporting(listen), options)
 

@@ -10,7 +10,7 @@ from ptspec.estimate.files import safetensors_bytes
 from ptspec.estimate.memory import adapter_width, trained_width
 from ptspec.estimate.optimizer import state_bytes
 from ptspec.methods.types import Yields
-from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.effective_config import EffectiveConfig, leaves_checkpoints
 from ptspec.recipe.headers import Tensor
 from ptspec.recipe.plan import Handover, ModelSpec
 from ptspec.recipe.shape import ModelShape
@@ -19,17 +19,19 @@ from ptspec.recipe.shape import ModelShape
 @dataclass(frozen=True)
 class Disk:
     """`weights`: the file of the finished stage; `checkpoint`: the weights of one checkpoint; `optimizer`:
-    its optimizer states, which a finished stage no longer has; `checkpoints`: how many are kept."""
+    its optimizer states, which a finished stage no longer has; `checkpoints`: how many are kept while it
+    trains; `left`: how many when it is done."""
 
     weights: int
     checkpoint: int
     optimizer: int
     checkpoints: int
+    left: int
 
     @property
     def kept(self) -> int:
         """What stays when the stage is done."""
-        return self.weights + self.checkpoints * self.checkpoint
+        return self.weights + self.left * self.checkpoint
 
     @property
     def peak(self) -> int:
@@ -45,16 +47,16 @@ def disk(
     width = trained_width(settings, model, shape)
     optim = str(settings.value("optim"))
     count = _checkpoints(settings, steps)
+    left = count if leaves_checkpoints(stage) else 0
     if adapter.attached is None:
         whole = safetensors_bytes(_whole(settings, model, shape))
         states = state_bytes(optim, [t.shape for t in shape.tensors.values()], width)
-        return Disk(whole, whole, states, count)
+        return Disk(whole, whole, states, count, left)
     one = _adapter_file(adapter.attached, width)
     saved = _adapter_file(adapter.saved, _saved_width(settings)) if adapter.saved else _merged(model, shape)
     states = state_bytes(optim, adapter.attached.shapes.values(), width)
-    return Disk(
-        saved, one + (_adapter_file(adapter.attached, 4) if copies_reference(stage) else 0), states, count
-    )
+    reference = _adapter_file(adapter.attached, 4) if copies_reference(stage) else 0
+    return Disk(saved, one + reference, states, count, left)
 
 
 def _adapter_file(adapter: Adapter, width: int) -> int:

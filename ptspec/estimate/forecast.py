@@ -63,10 +63,8 @@ def forecast(
     what `gpu` says."""
     if gpu is None:
         gpu = device_memory is not None or has_accelerator()
-    shape, why = _shape(plan)
+    shape, why = _opened_shape(plan)
     tokenizer = tokenizer_files(plan.model)
-    if shape is not None and tokenizer is not None and plan.model.additional_special_tokens:
-        shape = shape.grown(tokenizer.size)
     reused = reuses(plan, fresh=fresh)
     saved: dict[str, Adapter | None] = {}
     found = []
@@ -75,8 +73,15 @@ def forecast(
         one = _stage(plan, settings, shape, tokenizer, saved, device_memory)
         unknown = (*([why] if why else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
-    parameters = shape.parameters if shape else None
-    return Forecast(plan, gpu, device_memory, parameters, tuple(found), _left_out(shape) if shape else {})
+    count = shape.parameters if shape else None
+    return Forecast(plan, gpu, device_memory, count, tuple(found), _left_out(shape) if shape else {})
+
+
+def parameters(plan: Plan) -> int | None:
+    """The parameters of the recipe's model, with those of the tokens that it adds; None where they are not
+    known before it is loaded."""
+    shape = _opened_shape(plan)[0]
+    return shape.parameters if shape is not None else None
 
 
 def _left_out(shape: ModelShape) -> dict[str, int]:
@@ -85,6 +90,16 @@ def _left_out(shape: ModelShape) -> dict[str, int]:
         (part,) = parts_of([name])
         found[part] = found.get(part, 0) + tensor.elements
     return found
+
+
+def _opened_shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
+    """The shape of the model with embeddings for the tokens that the recipe adds; None, and why, where it is
+    not known."""
+    shape, why = _shape(plan)
+    if shape is None or not plan.model.additional_special_tokens:
+        return shape, why
+    tokenizer = tokenizer_files(plan.model)
+    return (shape.grown(tokenizer.size) if tokenizer is not None else shape), why
 
 
 def _shape(plan: Plan) -> tuple[ModelShape | None, str | None]:

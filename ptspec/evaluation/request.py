@@ -215,9 +215,13 @@ def measure_all(
     shelves: dict[ModelSpec, Bases] = {}
     done: list[Measurement] = []
     by_stage: dict[tuple[Path | None, str], Measurement] = {}
-    for target in asked:
-        spec = model_spec(target.model, target.recipe, allow_code=allow_code)
+    specs = [model_spec(target.model, target.recipe, allow_code=allow_code) for target in asked]
+    for index, (target, spec) in enumerate(zip(asked, specs, strict=True)):
         bases = shelves.setdefault(spec, Bases(spec, device))
+        left = list(zip(asked, specs, strict=True))[index:]
+        for model_of, held_by in shelves.items():
+            opened = [other for other, its_model in left if its_model == model_of]
+            held_by.keep([held_by.weights(o.adapter, a) for o in opened for a in (None, o.artifact)])
         model, base = bases.open(target.adapter, target.artifact)
         chat = base.tokenizer.chat_template is not None
         rows = rows_of[chat] = rows_of.get(chat) or _rows(held, chat)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import weakref
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -67,6 +67,22 @@ class Base:
         """Whether a tree over these tensors is still alive."""
         return len(self._spawned) > 0
 
+    def park(self) -> None:
+        """Moves the weights to the host's memory, unless a tree over them is alive. Quantised ones stay: they
+        are small, and made for the device."""
+        if not self.in_use and not _is_quantised(self.model):
+            self.model.to("cpu")
+
+    def bring(self, device: Device) -> None:
+        """Moves weights that were parked back to `device`."""
+        if str(self.model.device) != device.place and not _is_quantised(self.model):
+            self.model.to(device.place)
+
+    def renamed(self, path: str) -> Base:
+        """These weights, whose folder is called `path` now."""
+        self.model.config.name_or_path = self.model.name_or_path = self.tokenizer.name_or_path = path
+        return replace(self, path=path)
+
     def spawn(self, *, own_weights: bool = False) -> Any:
         """A new module tree whose parameters share the storage of these: what casts or replaces its `.data`
         is not seen here. One that may change the storage (`own_weights`) gets copies, or, of weights that
@@ -81,6 +97,10 @@ class Base:
         spawned.requires_grad_(own_weights)
         self._spawned.add(spawned)
         return spawned
+
+
+def _is_quantised(model: Any) -> bool:
+    return getattr(model, "hf_quantizer", None) is not None
 
 
 def _alias(parameter: torch.nn.Parameter) -> torch.nn.Parameter:

@@ -1,10 +1,11 @@
-"""The base models of a run, each loaded once, and policies opened from folders over them."""
+"""The models of a run, each loaded once, and policies opened from folders over them."""
 
 from __future__ import annotations
 
 import gc
 import json
-from dataclasses import replace
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,26 +13,44 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
+from ptspec.diagnostics import InputError
 from ptspec.model.adapters import attach
-from ptspec.model.base import Base, load_base, load_tokenizer
+from ptspec.model.base import Base, default_dtype, load_base, load_tokenizer
 from ptspec.model.device import Device
 from ptspec.model.hub import must_be_loadable
 from ptspec.model.stop_tokens import GENERATION_CONFIG, stop_at_answer_end
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.store.files import read_json
-from ptspec.store.stage_folder import Artifact
+from ptspec.store.stage_folder import MODEL_CONFIG, Artifact
 
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
+@dataclass(frozen=True)
+class Weights:
+    """Weights as a stage opens them. `folder`: where they lie (None: the recipe's model); `adapter` says in
+    what precision they are loaded."""
+
+    folder: str | None
+    adapter: AdapterSpec
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What two loads have in common that give the same tensors."""
+
+    folder: str | None
+    dtype: str
+    quantization: str | None
+
+
 class Bases:
-    """Loads weights when they are first asked for. Full-weights stages are kept one at a time: each is as
-    large as the base, and a chain needs only the last."""
+    """Loads weights when they are first asked for, and holds them until `keep` lets them go."""
 
     def __init__(self, spec: ModelSpec, device: Device) -> None:
         self._spec = spec
         self.device = device
-        self._loaded: dict[tuple[object, ...], Base] = {}
+        self._loaded: dict[_Key, Base] = {}
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -41,22 +60,27 @@ class Bases:
 
     def get(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Base:
         """The weights that `incoming` (None: nothing) stands on, in the precision that `adapter` asks for."""
-        key = self._key(adapter, incoming)
+        weights = self.weights(adapter, incoming)
+        key = self._key(weights)
         if key not in self._loaded:
-            self._forget_stages()
-            self._loaded[key] = load_base(self._spec, adapter, self.device, self._folder(incoming))
+            self._loaded[key] = load_base(self._spec, adapter, self.device, weights.folder)
+        self._loaded[key].bring(self.device)
         return self._loaded[key]
 
-    def give_away(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Base:
+    def give_away(
+        self, adapter: AdapterSpec, incoming: Artifact | None = None, needed: Collection[Weights] = ()
+    ) -> Base:
         """Those weights for a stage that changes them in place; whoever wants them next loads them anew.
 
-        While a policy over them is alive they are lent only, and the stage has to copy them.
+        Where they are among those that are `needed` after it, or a policy over them is alive, they are lent
+        only, and the stage has to copy them.
         """
         base = self.get(adapter, incoming)
+        key = self._key(self.weights(adapter, incoming))
         gc.collect()
-        if base.in_use:
+        if base.in_use or key in {self._key(one) for one in needed}:
             return base
-        del self._loaded[self._key(adapter, incoming)]
+        del self._loaded[key]
         return replace(base, given_away=True)
 
     def open(self, adapter: AdapterSpec, artifact: Artifact | None) -> tuple[Any, Base]:
@@ -72,25 +96,59 @@ class Bases:
                 stop_at_answer_end(model.generation_config, base.tokenizer)
         return model.eval(), base
 
+    def below(self, adapter: AdapterSpec) -> Callable[[str], Base | None]:
+        """Opens the base, as `adapter` asks for it, for what stands on it; for whatever else gives None."""
+        return lambda weights: self.get(adapter) if weights == self._spec.path else None
+
     def release(self) -> None:
         """Gives back what stages left behind; called between stages, when their objects are gone."""
         gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _key(self, adapter: AdapterSpec, incoming: Artifact | None) -> tuple[object, ...]:
-        quantization = json.dumps(dict(adapter.quantization), sort_keys=True)
-        return (self._folder(incoming), adapter.use_qlora, adapter.use_lora or None, quantization)
+    def weights(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Weights:
+        """The weights that `incoming` (None: nothing) stands on, as `adapter` asks for them."""
+        is_base = incoming is None or incoming.weights == self._spec.path
+        return Weights(None if is_base or incoming is None else incoming.weights, adapter)
 
-    def _folder(self, incoming: Artifact | None) -> str | None:
-        if incoming is None or incoming.weights == self._spec.path:
-            return None
-        return incoming.weights
-
-    def _forget_stages(self) -> None:
-        for key in [key for key in self._loaded if key[0] is not None]:
+    def keep(self, needed: Collection[Weights]) -> None:
+        """Lets go of all weights but these."""
+        keys = {self._key(one) for one in needed}
+        for key in [key for key in self._loaded if key not in keys]:
             del self._loaded[key]
+        self.release()
+
+    def park(self) -> None:
+        """Moves what nothing stands on at the moment to the host's memory, until it is asked for."""
         gc.collect()
+        for base in self._loaded.values():
+            base.park()
+        self.release()
+
+    def moved(self, before: Path, after: Path) -> None:
+        """Follows a folder that was renamed: what was opened from it is what lies there now."""
+        for key in [key for key in self._loaded if key.folder == str(after)]:
+            del self._loaded[key]
+        for key in [key for key in self._loaded if key.folder == str(before)]:
+            self._loaded[replace(key, folder=str(after))] = self._loaded.pop(key).renamed(str(after))
+
+    def _key(self, weights: Weights) -> _Key:
+        adapter = weights.adapter
+        quantization = json.dumps(dict(adapter.quantization), sort_keys=True) if adapter.use_qlora else None
+        dtype = self._spec.dtype or default_dtype(adapter, self.device)
+        if dtype == "auto":
+            dtype = _stored_dtype(Path(weights.folder or self._spec.path)) or dtype
+        return _Key(weights.folder, dtype, quantization)
+
+
+def _stored_dtype(folder: Path) -> str | None:
+    """The type of the weights in a folder, as its config tells it; None where that does not."""
+    try:
+        config = read_json(folder / MODEL_CONFIG)
+    except InputError:
+        return None
+    found = config.get("dtype", config.get("torch_dtype"))
+    return found if isinstance(found, str) else None
 
 
 def _stop_as_in(folder: Path, generation: GenerationConfig) -> None:

@@ -13,6 +13,14 @@ from ptspec.shipped import schema
 KEPT_CHECKPOINTS = 2
 """`save_total_limit` where a recipe does not say."""
 
+
+def leaves_checkpoints(stage: Stage) -> bool:
+    """Whether a finished stage keeps its checkpoints, which nothing can go on from any more. Those of an
+    adapter are small; those of whole weights, each as large as what was saved, stay where the recipe says how
+    many."""
+    return stage.adapter.use_lora or "save_total_limit" in stage.config
+
+
 CPU: Mapping[str, Any] = {"bf16": False, "gradient_checkpointing": False}
 """What differs on a CPU (`ptspec.model.device.training_defaults`)."""
 

@@ -152,9 +152,10 @@ class Plain:
 
 
 def _run_started(event: RunStarted) -> str:
+    size = "" if event.parameters is None else f" ({words.parameters(event.parameters)} parameters)"
     facts = (
         words.plural(len(event.stages), "stage"),
-        f"{event.model} ({words.parameters(event.parameters)} parameters)",
+        f"{event.model}{size}",
         event.setup,
         event.device,
         event.output,

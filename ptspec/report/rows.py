@@ -49,8 +49,9 @@ class View:
 
 def header(run: RunStarted, width: int) -> Text:
     """Name, stages, model, setup, device, output on one line; what the rows below tell too goes first."""
-    path, size = clean(run.model).rstrip("/"), words.parameters(run.parameters)
-    model, short = f"{path} ({size})", f"{path.rsplit('/', 1)[-1]} ({size})"
+    path = clean(run.model).rstrip("/")
+    size = "" if run.parameters is None else f" ({words.parameters(run.parameters)})"
+    model, short = f"{path}{size}", f"{path.rsplit('/', 1)[-1]}{size}"
     stages = words.plural(len(run.stages), "stage")
     setup, device, output = clean(run.setup), clean(run.device), clean(run.output)
     choices = (

@@ -8,7 +8,7 @@ token out; a model that was trained with it and scored without answers another q
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +39,9 @@ from ptspec.store.stage_folder import ADAPTER_WEIGHTS, adapter_weights
 BATCH = 16
 HEADS = ("score", "classifier")
 """What transformers call the layer that a sequence classifier adds to a language model."""
+
+Below = Callable[[str], Base | None]
+"""The opened weights of a folder or hub id, where they may be shared; None: they are to be loaded."""
 
 
 @dataclass(frozen=True)
@@ -92,23 +95,23 @@ class RewardModel:
 
 
 def open_reward_model_of(
-    plan: Plan, spec: RewardSpec, device: Device, base: Base | None = None
+    plan: Plan, spec: RewardSpec, device: Device, below: Below | None = None
 ) -> RewardModel:
     """The model that the reward `spec` names: a reward stage of the run in `plan.output`, a folder, or a hub
     id at the revision that the recipe pins. Raises `InputError` as `open_reward_model` does."""
     model, folder = str(spec.model), plan.output / str(spec.model)
     if is_folder(folder) or any(stage.name == model for stage in plan.stages):
-        return open_reward_model(str(folder), device, at=spec.at, base=base)
-    return open_reward_model(model, device, at=spec.at, base=base, revision=spec.revision)
+        return open_reward_model(str(folder), device, at=spec.at, below=below)
+    return open_reward_model(model, device, at=spec.at, below=below, revision=spec.revision)
 
 
 def open_reward_model(
-    path: str, device: Device, *, at: str, base: Base | None = None, revision: str | None = None
+    path: str, device: Device, *, at: str, below: Below | None = None, revision: str | None = None
 ) -> RewardModel:
     """The reward model in the folder `path`, or of the hub id: full weights, or an adapter with a head.
 
-    An adapter that stands on the weights of `base` shares them. Random numbers are left as they were. Raises
-    `InputError` for what cannot be loaded, is no reward model, or would have to be unpickled.
+    An adapter shares the weights that `below` gives for what it stands on. Random numbers are left as they
+    were. Raises `InputError` for what cannot be loaded, is no reward model, or would have to be unpickled.
     """
     refuse_pickles(path, at)
     must_be_loadable(path, revision, f"{at}/model")
@@ -120,8 +123,8 @@ def open_reward_model(
             else:
                 if not Path(path).is_dir():  # beside its config, in the hub's cache
                     cached_file(path, ADAPTER_WEIGHTS, revision=revision)
-                model = _adapted(Path(found).parent, device, base, at)
-            tokenizer = _tokenizer(path, revision, model, base)
+                model = _adapted(Path(found).parent, device, below, at)
+            tokenizer = _tokenizer(path, revision, model, below)
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(_cannot_load(path, at, error)) from error
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
@@ -157,7 +160,7 @@ def _loaded(path: str, device: Device, revision: str | None = None) -> Any:
     )
 
 
-def _adapted(folder: Path, device: Device, base: Base | None, at: str) -> Any:
+def _adapted(folder: Path, device: Device, below: Below | None, at: str) -> Any:
     """The adapter of `folder`, with its head, over the weights that its config names."""
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise InputError(_no_reward_model(str(folder), at, f"there is no {ADAPTER_WEIGHTS}"))
@@ -166,22 +169,24 @@ def _adapted(folder: Path, device: Device, base: Base | None, at: str) -> Any:
             raise InputError(_no_reward_model(str(folder), at, "the adapter has no score head"))
     weights = adapter_weights(folder, read_json(folder / "adapter_config.json"))
     refuse_pickles(weights, at)
+    base = below(weights) if below is not None else None
     model = classifier_over(base) if base is not None and base.path == weights else None
     return PeftModel.from_pretrained(model or _loaded(weights, device), folder)
 
 
-def _tokenizer(path: str, revision: str | None, model: Any, base: Base | None) -> Any:
+def _tokenizer(path: str, revision: str | None, model: Any, below: Below | None) -> Any:
     """The tokenizer beside the weights; of an adapter without one, that of what it stands on."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError):
         if not isinstance(model, PeftModel):
             raise
-        below = model.active_peft_config.base_model_name_or_path
-        if base is not None and base.path == below:
+        weights = model.active_peft_config.base_model_name_or_path
+        base = below(weights) if below is not None else None
+        if base is not None and base.path == weights:
             tokenizer = copy.deepcopy(base.tokenizer)
         else:
-            tokenizer = AutoTokenizer.from_pretrained(below, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(weights, trust_remote_code=False)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

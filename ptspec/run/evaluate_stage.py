@@ -20,17 +20,23 @@ from ptspec.evaluation.measure import keys_of, measure
 from ptspec.evaluation.measurement import DataStamp, Measurement
 from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
+from ptspec.launch.job import Made
 from ptspec.methods.types import Headline, Yields
 from ptspec.model.model_cache import Bases
+from ptspec.recipe.paths import is_file
 from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Source, Stage
 from ptspec.recipe.rules import JUDGED
 from ptspec.rewards.build import OpenModel, no_model, reward_functions
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.models import open_reward_model
+from ptspec.run.needs import Needs, needs_base
 from ptspec.store.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
 from ptspec.store.stage_folder import Artifact, open_artifact
 from ptspec.training.row_templates import refusal
+
+REFERENCE = "reference"
+"""Below a stage's folder: the evaluation of what it started from, where that is none of the run."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +53,13 @@ class Subject:
 
 class StageEvaluator:
     """The evaluations of a run. `measurements` holds them by policy name, in the order they were made;
-    `written` the names of those that were written to a folder, for whoever keeps book of that."""
+    `written` the names of those that were written to a folder since the manifest was."""
 
     def __init__(
         self,
         plan: Plan,
         bases: Bases,
+        needs: Needs,
         hashes: Hashes,
         listener: Listener,
         open_model: OpenModel,
@@ -61,6 +68,7 @@ class StageEvaluator:
         self.plan = plan
         self.allow_code = allow_code
         self.bases = bases
+        self.needs = needs
         self.hashes = hashes
         self.listener = listener
         self.open_model = open_model
@@ -69,45 +77,81 @@ class StageEvaluator:
         self._judge: Referee | None = None
         self._rows: list[EvaluationRow] | None = None
 
-    def base(self) -> None:
-        """Measures the base model into `base/`, unless that stands there already."""
-        folder = self.plan.output / BASE
-        folder.mkdir(exist_ok=True)
-        self._evaluate(Subject(BASE, None, self.plan.stages[0].adapter), folder)
+    def take(self, stage: Stage | None, folder: Path) -> bool:
+        """Takes the evaluation that stands in `folder`, if it is of that stage (None: the base) on these
+        rows, with these settings, and against this reference; loads no model."""
+        name = stage.name if stage is not None else BASE
+        if name in self.measurements:
+            return True
+        if stage is not None and (outside := self._outside(stage)) is not None:
+            known = self._kept(outside, folder / REFERENCE)
+            if known is None:
+                return False
+            self.measurements[outside.name] = known
+        kept = self._kept(self._subject(stage, folder), folder)
+        if kept is None:
+            return False
+        self.measurements[name] = kept
+        self.listener(StageEvaluated(name, kept.shown, kept.seconds, reused=True))
+        return True
 
-    def stage(self, stage: Stage, folder: Path) -> None:
-        """Measures the policy in `folder` and leaves the six files there, unless they stand there already."""
-        if stage.name in self.measurements:
+    def adopt(self, name: str, folder: Path) -> None:
+        """Takes the evaluation that another process of this run wrote to `folder`."""
+        if name in self.measurements:
             return
+        if is_file(folder / REFERENCE / store.STATS):
+            parent = store.load_measurement(folder / REFERENCE)
+            self.measurements.setdefault(parent.name, parent)
+        self.measurements[name] = store.load_measurement(folder)
+        self.written.add(name)
+
+    def made(self) -> tuple[Made, ...]:
+        """The evaluations so far, and where they lie."""
+        return tuple(Made(name, self._folder_of(name)) for name in self.measurements)
+
+    def evaluate(self, stage: Stage | None, folder: Path) -> None:
+        """Measures the policy of `stage` (None: the base) in `folder` and leaves its files there, unless it
+        is measured already."""
+        if (stage.name if stage is not None else BASE) in self.measurements:
+            return
+        self.bases.keep(self.needs.from_evaluation(stage))
+        if stage is not None and (outside := self._outside(stage)) is not None:
+            measured = self.measurements[outside.name] = self._measure(outside, self._spec)
+            (folder / REFERENCE).mkdir(exist_ok=True)
+            store.write(folder / REFERENCE, measured, samples=self._spec.samples)
+        subject = self._subject(stage, folder)
+        measured = self.measurements[subject.name] = self._measure(subject, self._spec)
+        headline = stage.method.headline if stage is not None and not subject.is_reward_model else ()
+        self._write(measured, folder, headline)
+        self.written.add(subject.name)
+        self.listener(StageEvaluated(subject.name, measured.shown, measured.seconds))
+
+    def _subject(self, stage: Stage | None, folder: Path) -> Subject:
+        if stage is None:
+            return Subject(BASE, None, self.plan.stages[0].adapter)
+        artifact = open_artifact(folder)
         if stage.method.yields is Yields.REWARD_MODEL:
-            self._evaluate(
-                Subject(stage.name, open_artifact(folder), stage.adapter, is_reward_model=True), folder
-            )
-            return
-        subject = Subject(stage.name, open_artifact(folder), stage.adapter, self._reference(stage))
-        self._evaluate(subject, folder, headline=stage.method.headline)
+            return Subject(stage.name, artifact, stage.adapter, is_reward_model=True)
+        return Subject(stage.name, artifact, stage.adapter, self.measurements[stage.parent])
 
-    def _reference(self, stage: Stage) -> Measurement | None:
-        if stage.parent in self.measurements:
-            return self.measurements[stage.parent]
-        outside = Subject(stage.parent, open_artifact(Path(stage.parent)), stage.adapter)
-        self.measurements[stage.parent] = self._measure(outside, self._spec)
-        return self.measurements[stage.parent]
+    def _outside(self, stage: Stage) -> Subject | None:
+        """What `stage` starts from, where that is none of this run and not measured yet."""
+        is_measured = stage.parent in self.measurements
+        if is_measured or stage.method.yields is Yields.REWARD_MODEL:
+            return None
+        return Subject(stage.parent, open_artifact(Path(stage.parent)), stage.adapter)
+
+    def _folder_of(self, name: str) -> Path:
+        """Where the evaluation `name` lies: of what is none of this run, beside the first stage from it."""
+        for stage in self.plan.stages:
+            if stage.parent == name and (self.plan.output / stage.name / REFERENCE).is_dir():
+                return self.plan.output / stage.name / REFERENCE
+        return self.plan.output / name
 
     @property
     def _spec(self) -> EvaluationSpec:
         assert self.plan.evaluation is not None
         return self.plan.evaluation
-
-    def _evaluate(self, subject: Subject, folder: Path, headline: tuple[Headline, ...] = ()) -> None:
-        kept = self._kept(subject, folder)
-        measured = kept or self._measure(subject, self._spec)
-        self.measurements[subject.name] = measured
-        if kept is None:
-            self._write(measured, folder, headline)
-            self.written.add(subject.name)
-        event = StageEvaluated(subject.name, measured.shown, measured.seconds, reused=kept is not None)
-        self.listener(event)
 
     def _kept(self, subject: Subject, folder: Path) -> Measurement | None:
         """The measurement in `folder` if it is of these very rows, settings and reference."""
@@ -129,7 +173,8 @@ class StageEvaluator:
         if subject.is_reward_model:
             return self._measure_pairs(subject, rows)
         model, base = self.bases.open(subject.adapter, subject.artifact)
-        untrained = self.bases.open(subject.adapter, None)[0] if subject.artifact else None
+        is_compared = subject.artifact is not None and needs_base(spec)
+        untrained = self.bases.open(subject.adapter, None)[0] if is_compared else None
         measured = measure(
             model,
             base.tokenizer,
@@ -179,9 +224,8 @@ class StageEvaluator:
 
     def _measure_pairs(self, subject: Subject, rows: list[EvaluationRow]) -> Measurement:
         assert subject.artifact is not None
-        base = self.bases.get(subject.adapter)
-        path = str(subject.artifact.folder)
-        model = open_reward_model(path, self.bases.device, at=self._spec.at, base=base)
+        path, below = str(subject.artifact.folder), self.bases.below(subject.adapter)
+        model = open_reward_model(path, self.bases.device, at=self._spec.at, below=below)
         stamp = self._stamp(len(rows))
         # The rows are in the form that the model sees already.
         measured = measure_pairs(

@@ -7,13 +7,14 @@ of that folder → the folder gets its name. Nothing else passes from one stage 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, Location
+from ptspec.estimate.forecast import parameters
 from ptspec.evaluation.checks import Outcome, outcome
 from ptspec.evaluation.measurement import Measurement
 from ptspec.events import (
@@ -27,16 +28,17 @@ from ptspec.events import (
     StageTrained,
     Warned,
 )
+from ptspec.launch.job import Launch, StageJob
+from ptspec.launch.local import OwnProcess
 from ptspec.model.device import Device, training_device
 from ptspec.model.handover import describe_adapter
-from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
 from ptspec.run.disk_space import check_disk
-from ptspec.run.evaluate_stage import StageEvaluator
 from ptspec.run.options import LOG, Options
-from ptspec.run.train_stage import StageTrainer, reference_of
-from ptspec.store.files import read_json, write_json
-from ptspec.store.fingerprint import Hashes, digest, ingredients, parent_fingerprint
+from ptspec.run.stage_work import StageWork, handover_of, slim
+from ptspec.run.train_stage import reference_of
+from ptspec.store.files import read_json
+from ptspec.store.fingerprint import Hashes, digest, hub_commit, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
     MARK,
     is_made_for,
@@ -46,22 +48,18 @@ from ptspec.store.half_made import (
     read_mark,
     set_aside,
 )
-from ptspec.store.manifest import now, write_manifest
+from ptspec.store.manifest import write_manifest
 from ptspec.store.output_hashes import CHANGED, OutputHashes
 from ptspec.store.reuse import left_behind, renamed_from, what_changed
 from ptspec.store.stage_folder import (
-    CHECKPOINTS,
-    FORMAT,
     RECORD,
     finished_record,
     partial_folder,
     publish,
     recover,
     rename_finished,
-    strip_pickles,
 )
 from ptspec.training.stop_request import StopRequest
-from ptspec.training.train import Trained
 
 
 @dataclass(frozen=True)
@@ -83,18 +81,18 @@ class Run:
         self.device: Device = training_device()
         self.hashes = Hashes(plan)
         self.output_hashes = OutputHashes(plan.output)
-        self.bases = Bases(plan.model, self.device)
-        self.stage_trainer = StageTrainer(
-            plan, self.bases, self.hashes, self.device, listener, options, stop_request
-        )
-        self.stage_evaluator = StageEvaluator(
+        self.work = StageWork(
             plan,
-            self.bases,
+            self._wanted(),
             self.hashes,
+            self.device,
             listener,
-            self.stage_trainer.open_reward_model_of,
-            options.allow_code,
+            stop_request,
+            allow_code=options.allow_code,
         )
+        self.evaluator = self.work.evaluator
+        own_process = OwnProcess(listener, stop_request, plan.output / LOG)
+        self.launch: Launch = own_process if options.isolate else self.work.do
         self.fingerprints: dict[str, str] = {BASE: BASE}
         self.checks: list[Outcome] = []
 
@@ -106,7 +104,8 @@ class Run:
         self._write_manifest()
         self._announce(stages)
         if self.plan.evaluation is not None and self.stop_request.reason is None:
-            self.stage_evaluator.base()
+            (self.plan.output / BASE).mkdir(exist_ok=True)
+            self._evaluate(None, self.plan.output / BASE)
             self._write_manifest()
         for stage in stages:
             if self.stop_request.reason is not None:
@@ -118,7 +117,7 @@ class Run:
             self.listener(Warned(f"stages that the recipe no longer has are left as they are: {names_left}"))
         names = tuple(stage.name for stage in stages)
         self.listener(RunFinished(str(self.plan.output), time.monotonic() - begun, names))
-        return Outcomes(self.stage_evaluator.measurements, tuple(self.checks))
+        return Outcomes(self.evaluator.measurements, tuple(self.checks))
 
     def _wanted(self) -> tuple[Stage, ...]:
         if self.options.until is None:
@@ -132,12 +131,13 @@ class Run:
             RunStarted(
                 name=self.plan.name,
                 model=shown(Path(self.plan.model.path)) if self.plan.model.local else self.plan.model.path,
-                parameters=self.bases.get(stages[0].adapter).parameters,
+                parameters=parameters(self.plan),
                 setup=", ".join(setups),
                 device=self.device.words,
                 output=shown(self.plan.output),
                 stages=tuple(
-                    StageLine(s.name, s.method.name, s.parent, _handover(s), reference_of(s)) for s in stages
+                    StageLine(s.name, s.method.name, s.parent, handover_of(s), reference_of(s))
+                    for s in stages
                 ),
                 log=shown(self.plan.output / LOG),
             )
@@ -160,8 +160,29 @@ class Run:
             )
             self.output_hashes.written(stage.name)
         if self.plan.evaluation is not None:
-            self.stage_evaluator.stage(stage, final)
+            self._evaluate(stage, final)
             self._check(stage)
+
+    def _evaluate(self, stage: Stage | None, folder: Path) -> None:
+        """Evaluates the policy in `folder` (of no stage: the base), unless that stands there already."""
+        if not self.evaluator.take(stage, folder):
+            self._do(self._job(stage, folder, trains=False))
+
+    def _do(self, job: StageJob) -> None:
+        self.launch(job)
+        if self.plan.evaluation is not None:
+            self.evaluator.adopt(job.stage, job.folder)
+
+    def _job(self, stage: Stage | None, folder: Path, *, trains: bool) -> StageJob:
+        return StageJob(
+            plan=self._pinned,
+            stage=stage.name if stage is not None else BASE,
+            folder=folder,
+            trains=trains,
+            allow_code=self.options.allow_code,
+            hashed=self.hashes.hashed(),
+            measured=self.evaluator.made(),
+        )
 
     def _renamed(self, stage: Stage, fingerprint: str) -> dict[str, Any] | None:
         """The record of a stage that is finished under a name which the recipe no longer has, after it was
@@ -181,14 +202,14 @@ class Run:
             record = read_json(partial / RECORD)
             self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
         else:
-            trained, distance = self.stage_trainer.make(stage, partial, reason)
-            write_json(partial / RECORD, self._record(stage, covered, fingerprint, trained, distance))
-        # From here on the record stands for a trained stage: no checkpoint is needed to go on.
-        strip_pickles(partial / CHECKPOINTS)
+            job = self._job(stage, partial, trains=True)
+            self._do(replace(job, fingerprint=fingerprint, covered=covered, reason=reason))
+        slim(stage, partial)
         if self.plan.evaluation is not None:
-            self.stage_evaluator.stage(stage, partial)
+            self._evaluate(stage, partial)
         (partial / MARK).unlink(missing_ok=True)
         publish(partial, final)
+        self.work.bases.moved(partial, final)
         self.listener(StageFinished(stage.name, str(final)))
 
     def _partial(self, stage: Stage, covered: dict[str, Any], fingerprint: str) -> Path:
@@ -205,43 +226,11 @@ class Run:
                 self.listener(Warned(f"goes on with what was set aside in {shown(kept)}", stage.name))
         return make_partial(output, stage.name, fingerprint, covered)
 
-    def _record(
-        self,
-        stage: Stage,
-        covered: dict[str, Any],
-        fingerprint: str,
-        trained: Trained,
-        saved_distance: float,
-    ) -> dict[str, Any]:
-        return {
-            "format": FORMAT,
-            "stage": stage.name,
-            "method": stage.method.name,
-            "parent": stage.parent,
-            "handover": _handover(stage),
-            "reference": reference_of(stage),
-            "adapter": describe_adapter(stage.adapter),
-            "fingerprint": fingerprint,
-            "ingredients": covered,
-            "config": trained.config,
-            "steps": trained.steps,
-            "trainable_parameters": trained.trainable_parameters,
-            "seconds": round(trained.seconds, 3),
-            "peak_memory_bytes": trained.peak_memory_bytes,
-            "checks": {
-                "policy_to_handed_over": trained.beginning.handed_over,
-                "policy_to_reference": trained.beginning.reference,
-                "saved_to_trained": saved_distance,
-                "unit": "mean |difference| of token log-probabilities of the probes, nats",
-            },
-            "finished": now(),
-        }
-
     def _check(self, stage: Stage) -> None:
         failed: list[Diagnostic] = []
         of_run = self._run_checks(stage)
         for check in (*stage.checks, *of_run):
-            result = outcome(check, stage.name, stage.parent, self.stage_evaluator.measurements)
+            result = outcome(check, stage.name, stage.parent, self.evaluator.measurements)
             self.checks.append(result)
             on_fail = OnFail.WARN if self.options.ignore_checks else check.on_fail
             place = None if check in of_run else stage.name
@@ -266,9 +255,9 @@ class Run:
         )
 
     def _write_manifest(self) -> None:
-        for name in self.stage_evaluator.written:
+        for name in self.evaluator.written:
             self.output_hashes.written(name)
-        self.stage_evaluator.written.clear()
+        self.evaluator.written.clear()
         stages = {}
         for stage in self.plan.stages:
             if record := finished_record(self.plan.output, stage.name):
@@ -289,9 +278,17 @@ class Run:
         )
 
     @cached_property
+    def _pinned(self) -> Plan:
+        """The plan over the very commit of its model: another process may ask the hub at another time."""
+        revision = hub_commit(self.plan.model)
+        return replace(
+            self.plan, model=replace(self.plan.model, revision=revision or self.plan.model.revision)
+        )
+
+    @cached_property
     def chat_template(self) -> str | None:
         """The hash of the chat template in use."""
-        template = self.bases.get(self.plan.stages[0].adapter).tokenizer.chat_template
+        template = self.work.bases.tokenizer.chat_template
         return None if template is None else digest(template)
 
 
@@ -304,7 +301,3 @@ def _why_again(stage: Stage, record: dict[str, Any] | None, covered: dict[str, A
 def _not_begun(stage: Stage, reason: str) -> Diagnostic:
     message = f"{reason}: {stage.name} was not begun; the same command goes on with it"
     return Diagnostic("interrupted", message, pointer=stage.at)
-
-
-def _handover(stage: Stage) -> str | None:
-    return stage.handover.value if stage.handover else None

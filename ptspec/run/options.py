@@ -12,7 +12,7 @@ class Options:
     """`until`: the last stage to run. `fresh`: train again what is finished.
     `max_seconds`: save and stop after so long. `allow_code`: the recipe may
     name Python functions and remote code, which are then run. `ignore_checks`: a check that does not hold
-    is told, and the run goes on. `command`: what was typed."""
+    is told, and the run goes on. `command`: what was typed. `isolate`: each stage in a process of its own."""
 
     until: str | None = None
     fresh: bool = False
@@ -20,3 +20,4 @@ class Options:
     allow_code: bool = False
     command: str | None = None
     ignore_checks: bool = False
+    isolate: bool = False

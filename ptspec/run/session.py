@@ -1,28 +1,23 @@
-"""Around a run: the folder's lock, the log, the events file, and errors turned into what a user is told."""
+"""Around a run: the folder's lock, the log, the events file, and what a user is told of errors."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptspec.checks.code_permission import located
 from ptspec.data.readers.placed import shown
-from ptspec.diagnostics import Diagnostic, Interrupted, Location, PtError, StageError
 from ptspec.events import Event, Listener, Preparing, Warned
 from ptspec.library_output import into_log
 from ptspec.recipe.plan import Plan
+from ptspec.run.errors import logged, told
 from ptspec.run.one_process import prepare_process
 from ptspec.run.options import LOG, Options
 from ptspec.run.output_folder import make_output_folder
 from ptspec.store.event_log import EventLog
 from ptspec.store.files import flush_folder, sweep
 from ptspec.store.lock import SOFT_LOCK, Lock, lock
-from ptspec.training.faults import diagnosed
 from ptspec.training.stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -39,13 +34,13 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
         None if options.max_seconds is None else time.monotonic() + options.max_seconds
     )
     notice = prepare_process()
-    with stop_request.listening(), _told(plan):
+    with stop_request.listening(), told(plan):
         make_output_folder(plan)
         with (
             lock(plan.output) as held,
             into_log(plan.output / LOG),
             EventLog(plan.output) as events,
-            _logged(),
+            logged(),
         ):
 
             def both(event: Event) -> None:
@@ -79,35 +74,3 @@ def _missing(output: Path, held: Lock) -> Iterator[str]:
             f"the file system of {shown(output)} cannot flush folders: what was finished last may be lost if "
             "the machine loses power"
         )
-
-
-@contextmanager
-def _logged() -> Iterator[None]:
-    """Where an error came from goes into the log; a person is told what it means."""
-    try:
-        yield
-    except PtError as error:
-        if error.__cause__ is not None:
-            logging.getLogger("ptspec").exception("the run failed")
-        raise
-    except Exception:
-        logging.getLogger("ptspec").exception("the run failed")
-        raise
-
-
-@contextmanager
-def _told(plan: Plan) -> Iterator[None]:
-    """Errors of the libraries below, as what happened, where the details are, and how to go on."""
-    try:
-        yield
-    except PtError as error:
-        error.diagnostics = tuple(located(diagnostic, plan) for diagnostic in error.diagnostics)
-        raise
-    except KeyboardInterrupt:
-        message = "stopped at once; the same command goes on from the last finished stage or checkpoint"
-        raise Interrupted(Diagnostic("interrupted", message, Location(str(plan.recipe)))) from None
-    except Exception as error:
-        log = plan.output / LOG
-        story = (f"the whole story is in {shown(log)}",) if log.exists() else ()
-        where, notes = Location(str(plan.recipe)), (*story, "finished stages are kept")
-        raise StageError(replace(diagnosed(error), location=where, notes=notes)) from error

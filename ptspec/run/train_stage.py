@@ -12,6 +12,7 @@ from ptspec.estimate.out_of_memory import with_advice
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Rows, Yields
 from ptspec.model import probes
+from ptspec.model.base import Base
 from ptspec.model.device import Device
 from ptspec.model.handover import changes_weights, prepare
 from ptspec.model.model_cache import Bases
@@ -22,7 +23,7 @@ from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, 
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
-from ptspec.run.options import Options
+from ptspec.run.needs import Needs
 from ptspec.store.fingerprint import Hashes
 from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
 from ptspec.training.batch_halving import halvings, write_halvings
@@ -40,14 +41,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageTrainer:
-    """Makes the stages of `plan`, each from the folder of the one before."""
+    """Makes the stages of `plan`, each from the folder of the one before. `needs` says which weights are
+    still asked for."""
 
     plan: Plan
     bases: Bases
+    needs: Needs
     hashes: Hashes
     device: Device
     listener: Listener
-    options: Options
+    allow_code: bool
     stop_request: StopRequest
 
     def make(self, stage: Stage, folder: Path, reason: str | None) -> tuple[Trained, float]:
@@ -75,14 +78,14 @@ class StageTrainer:
         return None
 
     def _job(self, stage: Stage, folder: Path, reason: str | None) -> Job:
+        self.bases.keep(self.needs.of(stage))
         incoming = self._incoming(stage)
         dataset = self._rows(stage, folder)
         self.hashes.must_be_unchanged(stage.data)
         handed_over = self._handed_over(stage, incoming, dataset)
-        bring = self.bases.give_away if changes_weights(stage, incoming) else self.bases.get
-        base = bring(stage.adapter, incoming)
+        base = self._base(stage, incoming)
         self.hashes.model_must_be_unchanged()
-        return Job(
+        job = Job(
             stage=stage,
             base=base,
             policy=prepare(base, incoming, stage, self.plan.seed),
@@ -100,6 +103,15 @@ class StageTrainer:
                 self.plan.data, stage.data, stage.method.rows, [dataset[row] for row in rows]
             ),
         )
+        self.bases.keep(self.needs.after_training(stage))
+        self.bases.park()
+        return job
+
+    def _base(self, stage: Stage, incoming: Artifact | None) -> Base:
+        """The weights that `stage` stands on; its own to change where nothing else asks for them any more."""
+        if changes_weights(stage, incoming):
+            return self.bases.give_away(stage.adapter, incoming, self.needs.after_training(stage))
+        return self.bases.get(stage.adapter, incoming)
 
     def _rows(self, stage: Stage, folder: Path) -> Dataset:
         """The rows of `stage`; those that are left out are listed in `folder`."""
@@ -136,8 +148,8 @@ class StageTrainer:
     def _saved(self, stage: Stage, folder: Path) -> Any:
         """What lies in `folder`, opened as anyone would."""
         if stage.method.yields is Yields.REWARD_MODEL:
-            base = self.bases.get(stage.adapter)
-            return open_reward_model(str(folder), self.device, at=stage.at, base=base).model
+            below = self.bases.below(stage.adapter)
+            return open_reward_model(str(folder), self.device, at=stage.at, below=below).model
         return self.bases.open(stage.adapter, open_artifact(folder))[0]
 
     def _signals(self, stage: Stage) -> Signals:
@@ -147,7 +159,7 @@ class StageTrainer:
         source = self.plan.data[stage.data]
         options: dict[str, Any] = {
             "strings": strings_in(source, self.plan.data),
-            "allow_code": self.options.allow_code,
+            "allow_code": self.allow_code,
             "open_model": self.open_reward_model_of,
             "warn": lambda text: self.listener(Warned(text, stage.name)),
         }
@@ -157,8 +169,8 @@ class StageTrainer:
         return Signals(tuple(rewards), tuple(weights), judge)
 
     def open_reward_model_of(self, spec: RewardSpec) -> RewardModel:
-        base = self.bases.get(self.plan.stages[0].adapter)
-        return open_reward_model_of(self.plan, spec, self.device, base)
+        below = self.bases.below(self.needs.base.adapter)
+        return open_reward_model_of(self.plan, spec, self.device, below)
 
     def _handed_over(self, stage: Stage, incoming: Artifact | None, rows: Any) -> Probes:
         """The probes that the stage's policy must reproduce: those its parent left, else taken anew from what

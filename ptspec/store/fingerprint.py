@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from ptspec.recipe.plan import (
     Stage,
 )
 from ptspec.store.covered_config import covered_config
-from ptspec.store.files import hash_file
+from ptspec.store.file_hashes import known_hash
 
 VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 FORMAT = 3
@@ -53,14 +53,24 @@ DECIDING = (
 model's own code, the tokenizer in each of its forms."""
 
 
+@dataclass(frozen=True)
+class Hashed:
+    """What the base model and the sources of a run were when they were hashed: for another process."""
+
+    model: str | None
+    model_files: tuple[Any, ...]
+    sources: Mapping[str, Any]
+
+
 class Hashes:
     """Content hashes of models and sources, each computed once a run."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, before: Hashed | None = None) -> None:
+        """`before`: what another process of the same run has hashed."""
         self._plan = plan
-        self._model: str | None = None
-        self._model_files: list[Any] = []
-        self._sources: dict[str, Any] = {}
+        self._model = before.model if before else None
+        self._model_files = list(before.model_files) if before else []
+        self._sources: dict[str, Any] = dict(before.sources) if before else {}
         self._folders: dict[Path, str] = {}
 
     def model(self) -> str:
@@ -68,6 +78,10 @@ class Hashes:
             self._model_files = _stamps(self._plan.model)
             self._model = hash_model(self._plan.model)
         return self._model
+
+    def hashed(self) -> Hashed:
+        """What was hashed so far."""
+        return Hashed(self._model, tuple(self._model_files), dict(self._sources))
 
     def source(self, name: str) -> Any:
         if name not in self._sources:
@@ -97,7 +111,7 @@ class Hashes:
     def file(self, name: str) -> str:
         """The hash of a file that the recipe names."""
         found = self._plan.places.find(name)
-        return hash_file(found) if found is not None and is_file(found) else "missing"
+        return known_hash(found) if found is not None and is_file(found) else "missing"
 
     def folder(self, folder: Path) -> str:
         """The hash of the model or adapter in `folder`; computed anew of one that this run may write."""
@@ -161,9 +175,10 @@ def hub_commit(spec: ModelSpec) -> str | None:
     return None if spec.local else commit(spec.path, spec.revision) or spec.revision
 
 
-def hash_folder(folder: Path) -> str:
-    """SHA-256 over the files of a model or adapter folder that decide what it computes."""
-    return digest([[file.relative_to(folder).as_posix(), hash_file(file)] for file in _deciding(folder)])
+def hash_folder(folder: Path, hash_of: Callable[[Path], str] = known_hash) -> str:
+    """SHA-256 over the files of a model or adapter folder that decide what it computes; `hash_of` hashes one
+    of them."""
+    return digest([[file.relative_to(folder).as_posix(), hash_of(file)] for file in _deciding(folder)])
 
 
 def _deciding(folder: Path) -> list[Path]:
@@ -258,7 +273,7 @@ def _tasks(spec: LmEvalSpec) -> list[Any]:
     """What is asked of the harness, its version, and the task files of one's own. Their data may be anywhere,
     so that it is not covered."""
     own = sorted(Path(spec.include_path).rglob("*.yaml")) if spec.include_path else ()
-    return [asdict(spec), _version("lm_eval"), [hash_file(file) for file in own]]
+    return [asdict(spec), _version("lm_eval"), [known_hash(file) for file in own]]
 
 
 def _judge_signal(plan: Plan, name: str | None, hashes: Hashes) -> list[Any]:

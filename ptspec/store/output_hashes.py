@@ -6,13 +6,13 @@ not signed off by running the recipe once more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import BASE
-from ptspec.store.files import hash_file
+from ptspec.store.file_hashes import known_hash
 from ptspec.store.fingerprint import hash_folder
 from ptspec.store.manifest import KeptFolder, peek_manifest
 from ptspec.store.stage_folder import AGGREGATES, finished_record
@@ -38,12 +38,13 @@ def is_as_saved(output: Path, stage: str, kept: Mapping[str, KeptFolder]) -> boo
     return told.sha256 == hash_folder(output / stage)
 
 
-def files_in(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every file below `folder`, by its path there; of a link, where it leads."""
+def files_in(folder: Path, hash_of: Callable[[Path], str] = known_hash) -> dict[str, str]:
+    """The SHA-256 of every file below `folder`, by its path there; of a link, where it leads. `hash_of`
+    hashes one of them."""
     return {
         path.relative_to(folder).as_posix(): f"link to {path.readlink()}"
         if path.is_symlink()
-        else hash_file(path)
+        else hash_of(path)
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or path.is_file()
     }

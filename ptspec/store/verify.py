@@ -1,4 +1,5 @@
-"""`pt verify`: the hashes that a run's manifest holds, computed again. Reads everything, writes nothing."""
+"""`pt verify`: the hashes that a run's manifest holds, computed again. Reads every file, whatever is
+known of it, and writes nothing to the run."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from ptspec.recipe.hints import first_of
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import Source
 from ptspec.recipe.source_files import chosen, look
-from ptspec.store.files import hash_file
+from ptspec.store.file_hashes import read_hash
 from ptspec.store.fingerprint import hash_folder
 from ptspec.store.manifest import KeptFolder, Manifest, open_manifest
 from ptspec.store.output_hashes import files_in
@@ -62,14 +63,14 @@ def _model(name: str, kept: str) -> Line:
         return Line(f"model {name}: {NOT_LOOKED_AT}")
     if not Path(name).is_dir():
         return Line(f"model {name}: is not there", True)
-    return _compared(f"model {name}", kept, hash_folder(Path(name)))
+    return _compared(f"model {name}", kept, hash_folder(Path(name), read_hash))
 
 
 def _file(text: str, kept: str, places: Places) -> Line:
     found = places.find(text)
     if found is None or not found.is_file():
         return Line(f"file {text}: is not there", True)
-    return _compared(f"file {text}", kept, hash_file(found))
+    return _compared(f"file {text}", kept, read_hash(found))
 
 
 def _sources(manifest: Manifest, places: Places) -> Iterator[Line]:
@@ -118,8 +119,8 @@ def _folder(run: Path, name: str, kept: KeptFolder) -> Line:
         if record.get("fingerprint") != kept.fingerprint:
             return Line(f"{what}: was made by another run than this manifest tells of", True)
     if kept.files is None:
-        return _compared(what, str(kept.sha256), hash_folder(run / name))
-    found = files_in(run / name)
+        return _compared(what, str(kept.sha256), hash_folder(run / name, read_hash))
+    found = files_in(run / name, read_hash)
     changed = [file for file in kept.files if file in found and found[file] != kept.files[file]]
     gone, added = [f for f in kept.files if f not in found], [f for f in found if f not in kept.files]
     told = [_listed(files, word) for files, word in ((changed, "changed"), (gone, "gone"), (added, "added"))]

@@ -6,6 +6,7 @@ whole step ended is kept at hand, so that it can still be saved as if the run ha
 
 from __future__ import annotations
 
+import contextlib
 import random
 import shutil
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ptspec.store.files import read_json, write_json
 from ptspec.training import resume_online
-from ptspec.training.checkpoints import PREFIX, WRITING, publish_checkpoint, rotate
+from ptspec.training.checkpoints import PREFIX, WRITING, rotate
 from ptspec.training.data_order import begin_epoch, catch_up
 from ptspec.training.resume_online import Position, Remembering
+from ptspec.training.sealing import Sealing
 
 
 @dataclass(frozen=True)
@@ -73,9 +75,15 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         self.saved: int | None = None
         self._moment: Moment | None = None
         self._within_update = False
-        writing = checkpoints / WRITING
-        shutil.rmtree(writing, ignore_errors=True)
-        trainer._get_output_dir = lambda trial: str(writing)
+        self._sealing = Sealing(checkpoints)
+        shutil.rmtree(checkpoints / WRITING, ignore_errors=True)
+        trainer._get_output_dir = self._output_dir
+
+    def _output_dir(self, trial: object) -> str:
+        """Where a checkpoint is written; asked for when that begins. The one before is finished first: there
+        is no more than one at a time that has no name yet."""
+        self._sealing.wait()
+        return str(self.checkpoints / WRITING)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -128,13 +136,25 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         if state.is_world_process_zero:
             if self.judge is not None:
                 write_json(written / resume_online.JUDGE, self.judge.memory())
-            publish_checkpoint(written, self.checkpoints)
-            rotate(self.checkpoints, args.save_total_limit)
-        self.saved = state.global_step
+            step = state.global_step
+            self._sealing.begin(written, args.save_total_limit, lambda: setattr(self, "saved", step))
+        else:
+            self.saved = state.global_step
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._sealing.wait()
+
+    def close(self) -> None:
+        """Lets what is being sealed be finished, whatever ended the training."""
+        self._sealing.finish()
 
     def rescue(self) -> int | None:
         """After a step that failed: saves the one before as it ended, if that is not saved already. The last
         step that is saved; None where there is none."""
+        with contextlib.suppress(Exception):  # what went wrong before is no reason not to save now
+            self._sealing.wait()
         moment = self._moment
         if moment is None or self._within_update or moment.step == self.saved:
             return self.saved
@@ -142,4 +162,5 @@ class Saving(TrainerCallback):  # type: ignore[misc]
         moment.back(trainer)
         trainer._save_checkpoint(trainer.model, trial=None)
         self.on_save(trainer.args, trainer.state, trainer.control)
+        self._sealing.wait()
         return self.saved

@@ -7,7 +7,8 @@ import json
 import shutil
 from pathlib import Path
 
-from ptspec.store.files import hash_file, open_to_umask, read_json, write_json
+from ptspec.store.file_hashes import read_hash
+from ptspec.store.files import open_to_umask, read_json, write_json
 
 SEAL = "sealed.json"
 PREFIX = "checkpoint-"
@@ -33,6 +34,12 @@ def rotate(checkpoints: Path, keep: int | None) -> None:
     if keep is not None and keep > 0:
         for old in _newest_first(checkpoints)[keep:]:
             shutil.rmtree(old)
+
+
+def remove_checkpoints(checkpoints: Path) -> None:
+    """Removes every checkpoint: of a stage that is trained, whose weights stand beside them."""
+    for checkpoint in _newest_first(checkpoints):
+        shutil.rmtree(checkpoint)
 
 
 def last_sound(checkpoints: Path) -> tuple[Path | None, list[str]]:
@@ -77,7 +84,7 @@ def _fault(checkpoint: Path) -> str | None:
 
 def _hashes(checkpoint: Path) -> dict[str, str]:
     return {
-        str(path.relative_to(checkpoint)): hash_file(path)
+        str(path.relative_to(checkpoint)): read_hash(path)
         for path in sorted(checkpoint.rglob("*"))
         if path.is_file() and path.name != SEAL
     }

@@ -41,6 +41,10 @@ class StopRequest:
             for number in caught:
                 signal.signal(number, before[number])
 
+    def ask(self, reason: str) -> None:
+        """Asks the run to stop because of what another process heard."""
+        self.by_signal = reason
+
     def _caught(self, number: int, frame: FrameType | None) -> None:
         self.by_signal = f"{signal.Signals(number).name} was received"
         if number in OF_A_PERSON:

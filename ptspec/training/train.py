@@ -120,6 +120,8 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
         pass
     except Exception as error:
         raise _ended_by(error, job.stage, saving) from error
+    finally:
+        saving.close()
     seconds = time.monotonic() - begun
     if trainer.state.global_step < trainer.state.max_steps and stop_request.reason is not None:
         raise Interrupted(_interrupted(job.stage, trainer.state.global_step, stop_request.reason))

@@ -112,7 +112,9 @@ class Bench:
     def opened(self, stage, artifact):
         if stage.method.yields is Yields.REWARD_MODEL:
             base = self.bases.get(stage.adapter)
-            return open_reward_model(str(artifact.folder), find_device(), at=stage.at, base=base).model
+            return open_reward_model(
+                str(artifact.folder), find_device(), at=stage.at, below=lambda path: base
+            ).model
         return self.bases.open(stage.adapter, artifact)[0]
 
     def handed_over(self, adapter, parent, dataset):

@@ -126,7 +126,7 @@ def test_opening_and_scoring_leave_random_numbers_and_gradients_alone(whole, ada
     torch.manual_seed(5)
     before = torch.get_rng_state()
     for path, over in ((whole, None), (adapter[0], None), (adapter[0], base)):
-        reward = open_reward_model(path, CPU, at="", base=over)
+        reward = open_reward_model(path, CPU, at="", below=lambda path, over=over: over)
         reward(["a"], ["b"])
         assert torch.equal(torch.get_rng_state(), before)
         assert not reward.model.training
@@ -136,7 +136,7 @@ def test_opening_and_scoring_leave_random_numbers_and_gradients_alone(whole, ada
 @pytest.mark.parametrize("shared", [True, False])
 def test_an_adapter_scores_as_it_did_when_it_was_saved(adapter, base, shared):
     folder, model = adapter
-    reward = open_reward_model(folder, CPU, at="", base=base if shared else None)
+    reward = open_reward_model(folder, CPU, at="", below=(lambda path: base) if shared else None)
     prompts, texts = [p for p, _, _ in PAIRS], [r for _, _, r in PAIRS]
     ids = [torch.tensor([reward.tokens(p, t)]) for p, t in zip(prompts, texts, strict=True)]
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_sharing_leaves_the_base_as_it_was(adapter, base):
     ids = torch.arange(8)[None]
     with torch.no_grad():
         before = base.model(ids).logits
-        open_reward_model(adapter[0], CPU, at="", base=base)(["a"], ["b"])
+        open_reward_model(adapter[0], CPU, at="", below=lambda path: base)(["a"], ["b"])
         assert torch.equal(base.model(ids).logits, before)
     assert base.model.config.num_labels == 2
     assert not [name for name, _ in base.model.named_parameters() if "lora" in name]

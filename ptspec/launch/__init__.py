@@ -1,0 +1,1 @@
+"""From a stage's job to its folder: in this process, or in one of its own."""

@@ -1,0 +1,66 @@
+"""A stage's job: all that a worker has to know to make one stage's folder, as a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.launch.typed_json import from_json, to_json
+from ptspec.recipe.plan import Plan
+from ptspec.store.files import read_json, write_json
+from ptspec.store.fingerprint import Hashed
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Made:
+    """The evaluation of a policy that was measured before: its name, and the folder that it lies in."""
+
+    name: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class StageJob:
+    """Train a stage of `plan` in `folder` and evaluate it there, or evaluate alone.
+
+    `stage` is its name, "base" for the recipe's model. `fingerprint` and `covered` go into its record;
+    `reason`: why it is trained again. `hashed`: what the inputs were when the run began. `measured`: the
+    policies that it is compared with, in order.
+    """
+
+    plan: Plan
+    stage: str
+    folder: Path
+    trains: bool
+    allow_code: bool
+    hashed: Hashed
+    fingerprint: str = ""
+    covered: Mapping[str, Any] = field(default_factory=dict)
+    reason: str | None = None
+    measured: tuple[Made, ...] = ()
+
+
+Launch = Callable[[StageJob], None]
+"""Does a job: returns when the folder is made. Raises a `PtError` as the work itself does."""
+
+
+def write_job(job: StageJob, file: Path) -> None:
+    write_json(file, {"format": FORMAT, "job": to_json(job)})
+
+
+def read_job(file: Path) -> StageJob:
+    """The job in `file`. Raises `InputError` where it holds none, or one of another version."""
+    value = read_json(file)
+    try:
+        if value.get("format") != FORMAT:
+            raise ValueError(f"a job of format {value.get('format')!r}; this program knows {FORMAT}")
+        return from_json(StageJob, value["job"])
+    except (KeyError, TypeError, ValueError) as error:
+        message = f"this is no stage's job: {error}"
+        hint = "jobs are written by pt run --isolate, for itself"
+        raise InputError(Diagnostic("damaged-file", message, Location(str(file)), hint=hint)) from None

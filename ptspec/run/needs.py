@@ -1,0 +1,123 @@
+"""Which weights the stages of a run open, in order, so that none is held longer than it is needed.
+
+Derived from the plan alone. What is wrong here costs a load or memory, never a result: weights that are asked
+for and not there are loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptspec.diagnostics import PtError
+from ptspec.methods.types import Yields
+from ptspec.model.model_cache import Weights
+from ptspec.recipe.plan import BASE, EvaluationSpec, Handover, Plan, Stage
+from ptspec.store.stage_folder import ADAPTER_CONFIG, open_artifact, partial_folder
+
+
+@dataclass(frozen=True)
+class Needs:
+    """The weights that `stages` of `plan`, done one after the other in this process, open."""
+
+    plan: Plan
+    stages: tuple[Stage, ...]
+
+    def of(self, stage: Stage) -> list[Weights]:
+        """From the moment that `stage` opens what comes in."""
+        return [*self._training(stage), *self.after_training(stage)]
+
+    def after_training(self, stage: Stage) -> list[Weights]:
+        """From the moment that `stage` is trained: to check what was saved, to evaluate it, and for later
+        stages."""
+        return [*self._folder(stage), *self.from_evaluation(stage)]
+
+    def from_evaluation(self, stage: Stage | None) -> list[Weights]:
+        """From the moment that `stage` (None: the base) is evaluated."""
+        if stage is None:
+            evaluated, later = [self.base], self.stages
+        else:
+            evaluated = list(self._evaluation(stage))
+            later = self.stages[[other.name for other in self.stages].index(stage.name) + 1 :]
+        return [*evaluated, *(one for other in later for one in self._whole(other))]
+
+    @property
+    def base(self) -> Weights:
+        """The base as it is evaluated, and as adapters of reward models go over it."""
+        return Weights(None, self.plan.stages[0].adapter)
+
+    def _whole(self, stage: Stage) -> Iterator[Weights]:
+        yield from self._training(stage)
+        yield from self._folder(stage)
+        yield from self._evaluation(stage)
+
+    def _training(self, stage: Stage) -> Iterator[Weights]:
+        for folder in self._below(stage.parent):
+            yield Weights(folder, stage.adapter)
+        if any(self._goes_over_base(name) for name in self._reward_models(stage)):
+            yield self.base
+
+    def _folder(self, stage: Stage) -> Iterator[Weights]:
+        """What is under the policy that `stage` saves."""
+        if not _is_whole_reward_model(stage):
+            for folder in self._below(stage.name):
+                yield Weights(folder, stage.adapter)
+
+    def _evaluation(self, stage: Stage) -> Iterator[Weights]:
+        spec = self.plan.evaluation
+        if spec is None or _is_whole_reward_model(stage):
+            return
+        yield from self._folder(stage)
+        if needs_base(spec):
+            yield Weights(None, stage.adapter)
+        if stage.parent != BASE and self._stage(stage.parent) is None:
+            for folder in self._below(stage.parent):
+                yield Weights(folder, stage.adapter)
+
+    def _below(self, name: str) -> tuple[str | None, ...]:
+        """The folders whose weights the policy `name` (a stage, the base, a folder) may stand on: the stage's
+        own under both of its names; where a merge may end as an adapter or as whole weights, both."""
+        if name == BASE:
+            return (None,)
+        stage = self._stage(name)
+        if stage is None:
+            return (self._outside(name),)
+        output = self.plan.output
+        own = (str(output / stage.name), str(partial_folder(output, stage.name)))
+        if not stage.adapter.use_lora:
+            return own
+        below = self._below(stage.parent)
+        return (*below, *own) if stage.handover is Handover.MERGE else below
+
+    def _outside(self, folder: str) -> str | None:
+        try:
+            weights = open_artifact(Path(folder)).weights
+        except PtError:
+            return folder
+        return None if weights == self.plan.model.path else weights
+
+    def _stage(self, name: str) -> Stage | None:
+        return next((stage for stage in self.plan.stages if stage.name == name), None)
+
+    def _reward_models(self, stage: Stage) -> list[str]:
+        judge = self.plan.judges.get(stage.judge or "")
+        names = [*stage.rewards, *([judge.reward] if judge is not None and judge.reward else [])]
+        return [model for name in names if (model := self.plan.rewards[name].model) is not None]
+
+    def _goes_over_base(self, model: str) -> bool:
+        """Whether the reward model `model` (a stage, or a folder) is an adapter, which may share the base."""
+        stage = self._stage(model)
+        if stage is not None:
+            return stage.adapter.use_lora
+        return (Path(model) / ADAPTER_CONFIG).is_file()
+
+
+def needs_base(spec: EvaluationSpec) -> bool:
+    """Whether an evaluation computes the KL to the base, on responses that are drawn."""
+    return spec.sampled > 0 and (spec.metrics is None or "kl" in spec.metrics)
+
+
+def _is_whole_reward_model(stage: Stage) -> bool:
+    """Whether `stage` saves a whole classifier, which is opened by itself."""
+    return stage.method.yields is Yields.REWARD_MODEL and not stage.adapter.use_lora

@@ -1,0 +1,100 @@
+"""A stage's job done: trained, checked, recorded, evaluated; in the controller's process or in a worker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ptspec.events import Listener
+from ptspec.launch.job import StageJob
+from ptspec.model.device import Device
+from ptspec.model.handover import describe_adapter
+from ptspec.model.model_cache import Bases
+from ptspec.recipe.effective_config import leaves_checkpoints
+from ptspec.recipe.plan import Plan, Stage
+from ptspec.run.evaluate_stage import StageEvaluator
+from ptspec.run.needs import Needs
+from ptspec.run.train_stage import StageTrainer, reference_of
+from ptspec.store.files import write_json
+from ptspec.store.fingerprint import Hashes
+from ptspec.store.manifest import now
+from ptspec.store.stage_folder import CHECKPOINTS, FORMAT, RECORD, strip_pickles
+from ptspec.training.checkpoints import remove_checkpoints
+from ptspec.training.stop_request import StopRequest
+from ptspec.training.train import Trained
+
+
+class StageWork:
+    """Does jobs one after the other, those of `stages` alone, over models that are loaded once."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        stages: tuple[Stage, ...],
+        hashes: Hashes,
+        device: Device,
+        listener: Listener,
+        stop_request: StopRequest,
+        *,
+        allow_code: bool,
+    ) -> None:
+        self.plan = plan
+        self.bases = Bases(plan.model, device)
+        needs = Needs(plan, stages)
+        self.trainer = StageTrainer(
+            plan, self.bases, needs, hashes, device, listener, allow_code, stop_request
+        )
+        self.evaluator = StageEvaluator(
+            plan, self.bases, needs, hashes, listener, self.trainer.open_reward_model_of, allow_code
+        )
+
+    def do(self, job: StageJob) -> None:
+        """Makes the folder of `job`. Raises what training and evaluation raise."""
+        stage = next((stage for stage in self.plan.stages if stage.name == job.stage), None)
+        for made in job.measured:
+            self.evaluator.adopt(made.name, made.folder)
+        if job.trains and stage is not None:
+            trained, distance = self.trainer.make(stage, job.folder, job.reason)
+            write_json(job.folder / RECORD, _record(stage, job, trained, distance))
+            # From here on the record stands for a trained stage: no checkpoint is needed to go on.
+            slim(stage, job.folder)
+        if self.plan.evaluation is not None:
+            self.evaluator.evaluate(stage, job.folder)
+
+
+def slim(stage: Stage, folder: Path) -> None:
+    """Removes what is of no use once `stage` is trained: of its checkpoints what only going on from them
+    needs, and those of whole weights, unless the recipe says how many to keep."""
+    strip_pickles(folder / CHECKPOINTS)
+    if not leaves_checkpoints(stage):
+        remove_checkpoints(folder / CHECKPOINTS)
+
+
+def handover_of(stage: Stage) -> str | None:
+    return stage.handover.value if stage.handover else None
+
+
+def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "stage": stage.name,
+        "method": stage.method.name,
+        "parent": stage.parent,
+        "handover": handover_of(stage),
+        "reference": reference_of(stage),
+        "adapter": describe_adapter(stage.adapter),
+        "fingerprint": job.fingerprint,
+        "ingredients": job.covered,
+        "config": trained.config,
+        "steps": trained.steps,
+        "trainable_parameters": trained.trainable_parameters,
+        "seconds": round(trained.seconds, 3),
+        "peak_memory_bytes": trained.peak_memory_bytes,
+        "checks": {
+            "policy_to_handed_over": trained.beginning.handed_over,
+            "policy_to_reference": trained.beginning.reference,
+            "saved_to_trained": saved_distance,
+            "unit": "mean |difference| of token log-probabilities of the probes, nats",
+        },
+        "finished": now(),
+    }

@@ -1,0 +1,81 @@
+"""What a run holds in memory: a chain of full fine-tuning takes what its largest stage takes."""
+
+import copy
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT, write_recipe
+
+pytestmark = pytest.mark.slow
+
+HIDDEN, LAYERS = 768, 4
+"""About 20 million parameters: 80 MB in float32."""
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from small import run_here
+ran = run_here(Path(sys.argv[1]), Path(sys.argv[2]))
+assert ran.error is None, ran.error.diagnostics
+(peak,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print("PEAK", peak)
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A random Llama whose weights outweigh what else a process holds."""
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    folder = tmp_path_factory.mktemp("model")
+    config = json.loads((ROOT / "data/base_model/config.json").read_text())
+    wide = {"hidden_size": HIDDEN, "num_hidden_layers": LAYERS, "intermediate_size": 3 * HIDDEN}
+    heads = {"num_attention_heads": 12, "num_key_value_heads": 4, "head_dim": 64}
+    made = LlamaForCausalLM(LlamaConfig(**{**config, **wide, **heads}))
+    made.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(ROOT / "data/base_model").save_pretrained(folder)
+    return folder
+
+
+def peak(folder, model, *methods):
+    """The most that a process held, in bytes, which trained these stages one after the other."""
+
+    def chain(recipe):
+        recipe["model"]["path"] = str(model)
+        recipe["adapter"] = {"use_lora": False}
+        recipe["data"]["train"]["limit"] = 8
+        recipe.pop("eval")
+        first = recipe["stages"][0]
+        config = {"max_steps": 1, "per_device_train_batch_size": 1, "save_strategy": "no", "max_length": 64}
+        made = {"name": "", "method": "", "data": first["data"], "config": config}
+        recipe["stages"] = [{**copy.deepcopy(made), "name": name, "method": name} for name in methods]
+
+    folder.mkdir()
+    recipe = write_recipe(folder, chain)
+    # Freed memory is given back, so that what is held is what is seen.
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+        "OMP_NUM_THREADS": "1",
+        "MALLOC_MMAP_THRESHOLD_": "65536",
+    }
+    command = [sys.executable, "-c", PROGRAM, str(recipe), str(folder / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.split("PEAK ")[1]) * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_chain_holds_no_more_than_its_largest_stage(model, tmp_path):
+    weights = (model / "model.safetensors").stat().st_size
+    assert weights > 60e6
+    alone, chain = (
+        peak(tmp_path / "alone", model, "dpo"),
+        peak(tmp_path / "chain", model, "sft", "orpo", "dpo"),
+    )
+    print(f"alone {alone / 1e6:.0f} MB, chain {chain / 1e6:.0f} MB, weights {weights / 1e6:.0f} MB")
+    assert chain <= 1.15 * alone
+    assert chain - alone < 0.5 * weights, "something of the size of a model is held that nothing needs"
