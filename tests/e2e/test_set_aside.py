@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
 from safetensors.torch import load
+from small import WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit
