@@ -202,6 +202,11 @@ def _keep_unpacked(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
+def is_quantised(parameter: torch.nn.Parameter) -> bool:
+    """Whether bitsandbytes holds a parameter in 4 or 8 bits."""
+    return type(parameter).__name__ in ("Params4bit", "Int8Params")
+
+
 def count_parameters(model: torch.nn.Module) -> int:
     """Parameters before quantisation: a 4-bit tensor holds two of them in a byte."""
     counted = 0
