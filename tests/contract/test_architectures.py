@@ -15,6 +15,7 @@ from ptspec.estimate.adapters import new_adapter
 from ptspec.estimate.files import safetensors_bytes
 from ptspec.estimate.memory import weight_bytes
 from ptspec.recipe import targets
+from ptspec.recipe.adapter_settings import unlike_saved
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec, ModelSpec, Stage
 from ptspec.recipe.shape import ModelShape, read_shape
@@ -169,6 +170,18 @@ def refuses(lora: dict, shape: ModelShape) -> bool:
     is_mamba = shape.model_type in local_constant(*check, "mamba_model_types")
     in_kernel = is_mamba and last & local_constant(*check, "incompatible_modules")
     return bool(in_kernel or targets.not_adaptable(lora, shape) or not (found.modules or found.parameters))
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "llama"])
+def test_an_adapter_that_peft_saved_is_the_setup_that_made_it(libraries, folder, tmp_path, kind):
+    lora = {"r": 4, "target_modules": "all-linear"}
+    config = libraries["peft"].LoraConfig(task_type="CAUSAL_LM", **lora)
+    libraries["peft"].get_peft_model(load(libraries, folder(kind)), config).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert unlike_saved(saved, lora, lambda: read_shape(folder(kind))) == []
+    assert unlike_saved(saved, lora, lambda: None) == []
+    attention = {"r": 4, "target_modules": SEVEN[:4]}
+    assert unlike_saved(saved, attention, lambda: read_shape(folder(kind))) != []
 
 
 SKIPPED = [None, ["lm_head", "q_proj"], ["lm_head", "model.layers.1", "up.*"], ["embed_tokens"]]
