@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,12 @@ import torch
 from transformers import GenerationConfig
 
 from ptspec.model.adapters import attach
-from ptspec.model.base import Base, load_base, load_tokenizer
+from ptspec.model.base import NAMED, Base, load_base, load_tokenizer
 from ptspec.model.device import Device
-from ptspec.model.hub import must_be_loadable
+from ptspec.model.hub import must_be_loadable, shape_of
 from ptspec.model.stop_tokens import GENERATION_CONFIG, stop_at_answer_end
+from ptspec.recipe.headers import NoShape
+from ptspec.recipe.hints import first_of
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.store.files import read_json
 from ptspec.store.stage_folder import Artifact
@@ -28,8 +31,10 @@ class Bases:
     """Loads weights when they are first asked for. Full-weights stages are kept one at a time: each is as
     large as the base, and a chain needs only the last."""
 
-    def __init__(self, spec: ModelSpec, device: Device) -> None:
+    def __init__(self, spec: ModelSpec, device: Device, warn: Callable[[str], None] | None = None) -> None:
+        """`warn` is told, once, of tensors that are left out and that `pt validate` does not tell of."""
         self._spec = spec
+        self._warn = warn
         self.device = device
         self._loaded: dict[tuple[object, ...], Base] = {}
 
@@ -45,6 +50,8 @@ class Bases:
         if key not in self._loaded:
             self._forget_stages()
             self._loaded[key] = load_base(self._spec, adapter, self.device, self._folder(incoming))
+            if self._folder(incoming) is None:
+                self._tell_left_out(self._loaded[key].left_out)
         return self._loaded[key]
 
     def give_away(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Base:
@@ -78,6 +85,12 @@ class Bases:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
+    def _tell_left_out(self, names: tuple[str, ...]) -> None:
+        if names and self._warn is not None and not _is_understood(self._spec):
+            what = "tensors of the checkpoint that are no part of the model are left out"
+            self._warn(f"{what}: {first_of(names, NAMED)}")
+            self._warn = None
+
     def _key(self, adapter: AdapterSpec, incoming: Artifact | None) -> tuple[object, ...]:
         quantization = json.dumps(dict(adapter.quantization), sort_keys=True)
         return (self._folder(incoming), adapter.use_qlora, adapter.use_lora or None, quantization)
@@ -91,6 +104,14 @@ class Bases:
         for key in [key for key in self._loaded if key[0] is not None]:
             del self._loaded[key]
         gc.collect()
+
+
+def _is_understood(spec: ModelSpec) -> bool:
+    """Whether `pt validate` knows what of the checkpoint is opened."""
+    try:
+        return shape_of(spec).modules is not None
+    except NoShape:
+        return False
 
 
 def _stop_as_in(folder: Path, generation: GenerationConfig) -> None:
