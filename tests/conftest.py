@@ -3,33 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small import (
-    RECIPE,
-    ROOT,
-    WEIGHTS,
-    Finished,
-    Ran,
-    SmallRun,
-    pt,
-    run_here,
-    run_small,
-    undisturbed_weights,
-    write_recipe,
-)
-
-__all__ = [
-    "RECIPE",
-    "ROOT",
-    "WEIGHTS",
-    "Finished",
-    "Ran",
-    "SmallRun",
-    "pt",
-    "run_here",
-    "run_small",
-    "undisturbed_weights",
-    "write_recipe",
-]
+from small import Finished, SmallRun, run_small
 
 
 @pytest.fixture(scope="session")

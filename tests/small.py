@@ -15,6 +15,7 @@ from ptspec.diagnostics import Exit, PtError
 from ptspec.events import Event, StageStarted
 from ptspec.run.options import Options
 from ptspec.run.session import execute
+from ptspec.store.half_made import is_set_aside
 
 # Tiny models run as fast on one thread, and tests may run beside one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -123,8 +124,8 @@ class Ran:
     @property
     def weights(self):
         assert self.error is None, self.error.diagnostics
-        stages = sorted(self.output.glob(f"*/{WEIGHTS}"))
-        return {path.parent.name: path.read_bytes() for path in stages}
+        stages = [path.parent for path in sorted(self.output.glob(f"*/{WEIGHTS}"))]
+        return {folder.name: (folder / WEIGHTS).read_bytes() for folder in stages if not is_set_aside(folder)}
 
     @property
     def resumed(self):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 from ptspec.architecture.source import local_constant
 from ptspec.checks.architecture import WITHOUT_HIDDEN_STATES
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe import targets
+from ptspec.recipe.handovers import leaves_a_sum
 from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import at, join
-from ptspec.recipe.plan import Handover, Plan, Stage
-from ptspec.recipe.shape import ModelShape
+from ptspec.recipe.plan import Plan, Stage
+from ptspec.recipe.shape import ModelShape, is_skipped
+from ptspec.store.stage_folder import ADAPTER_CONFIG
 
 NOT_OVER_PARAMETERS = ("lora_dropout", "fan_in_fan_out", "lora_bias", "use_dora")
 """Fields of LoraConfig that PEFT refuses where it wraps a parameter: `lora.layer.ParamWrapper`."""
@@ -42,9 +46,11 @@ def check_adapter(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagn
         if refusal is not None:
             message, hint = refusal
             yield Diagnostic("cannot-adapt", message, None, where, hint)
+    yield from _quantised(plan, stage, shape)
     experts = [name for name in found.parameters if len(shape.tensors[name].shape) == 3]
     if experts:
         yield from _wrapped(plan, stage, experts[0])
+    yield from _no_sum(plan, stage, shape)
 
 
 def _not_adaptable(stage: Stage, shape: ModelShape) -> Refusal | None:
@@ -99,21 +105,62 @@ def _head(stage: Stage, shape: ModelShape) -> Refusal | None:
     )
 
 
+def _quantised(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
+    """Layers that would be quantised and must not be, or none where all should be."""
+    if not stage.adapter.use_qlora or shape.quantised is not None or shape.modules is None:
+        return
+    skip = stage.adapter.quantization.get("llm_int8_skip_modules")
+    heads = list(filter(shape.is_head, shape.all_modules))
+    whole = [head for head in heads if is_skipped(head, skip or ())]
+    if skip is not None and heads and not whole and stage.method.name not in WITHOUT_HIDDEN_STATES:
+        where = join(_at_field(plan, stage, "quantization"), "llm_int8_skip_modules")
+        message = f'"{heads[0]}" would be quantised, and TRL reads its weight itself: the list has to name it'
+        yield Diagnostic("contradiction", message, None, where, f'add "{heads[0]}" to the list')
+    elif not shape.quantised_layers(skip):
+        kind = next((shape.modules.class_name(name) for name in shape.linear), None) or "none"
+        message = (
+            f"bitsandbytes quantises no layer of this model (its linear layers are {kind}): it stays whole"
+        )
+        hint = '"use_qlora": false says the same; pt plan counts whole weights'
+        where = _at_field(plan, stage, "use_qlora")
+        yield Diagnostic("not-quantised", message, None, where, hint, severity=Severity.WARNING)
+
+
 def _wrapped(plan: Plan, stage: Stage, name: str) -> Iterator[Diagnostic]:
-    """Settings and hand-overs that do not go with LoRA over fused experts."""
+    """Settings that do not go with LoRA over fused experts."""
     kind = f"the adapter goes on {name}, one tensor of all experts"
     for field in NOT_OVER_PARAMETERS:
         if stage.adapter.lora.get(field):
             hint = f'leave "{field}" out, or name target_modules that are no experts'
             message = f'{kind}, over which PEFT knows no "{field}"'
             yield Diagnostic("cannot-adapt", message, None, _at_field(plan, stage, field), hint)
-    is_stack = stage.handover is Handover.STACK
-    if is_stack or (stage.handover is Handover.MERGE and stage.adapter.use_qlora):
-        given = join(stage.at, "handover")
-        where = stage.at if at(plan.document, given) is None else given
-        message = f"{kind}, and cannot be added up with the incoming one"
-        hint = '"continue" with the same settings, or target_modules that are no experts: q_proj, k_proj, …'
-        yield Diagnostic("cannot-adapt", message, None, where, hint)
+
+
+def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
+    """Adapters that `stage` is to leave as one, and that are more than updates of linear layers."""
+    if not leaves_a_sum(stage.handover, stage.adapter):
+        return
+    given = join(stage.at, "handover")
+    where = stage.at if at(plan.document, given) is None else given
+    adapters = (("the adapter", "the incoming one", stage.adapter.lora),)
+    adapters += (("the incoming adapter", "another", _incoming(plan, stage)),)
+    for name, other, lora in adapters:
+        try:
+            part = targets.beyond_linear(lora, shape)
+        except targets.UnknownTargets:
+            continue
+        if part is not None:
+            what = "an embedding" if targets.is_embedding(part, shape) else "a tensor that is no linear layer"
+            message = f"{name} goes on {part}, {what}, and cannot be added up with {other}"
+            hint = '"continue" with the same settings, or target_modules that are linear layers: q_proj, …'
+            yield Diagnostic("cannot-adapt", message, None, where, hint)
+            return
+
+
+def _incoming(plan: Plan, stage: Stage) -> Mapping[str, Any]:
+    """The LoRA fields of the adapter that comes into `stage`."""
+    before = next((other for other in plan.stages if other.name == stage.parent), None)
+    return before.adapter.lora if before is not None else read_object(Path(stage.parent) / ADAPTER_CONFIG)
 
 
 def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:

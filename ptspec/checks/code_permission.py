@@ -60,8 +60,13 @@ def model_spec(path: str, recipe: Mapping[str, Any], *, allow_code: bool) -> Mod
     given = recipe.get("model")
     said = given if isinstance(given, dict) else {}
     fields = {name: said[name] for name in FIELDS if isinstance(said.get(name), str)}
+    new = said.get("additional_special_tokens")
     spec = ModelSpec(
-        path, exists(Path(path)), **fields, trust_remote_code=said.get("trust_remote_code") is True
+        path,
+        exists(Path(path)),
+        **fields,
+        additional_special_tokens=tuple(map(str, new)) if isinstance(new, list) else (),
+        trust_remote_code=said.get("trust_remote_code") is True,
     )
     if not allow_code and (faults := list(_of_model(spec))):
         raise InputError(*faults)

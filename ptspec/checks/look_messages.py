@@ -35,7 +35,7 @@ def finding_message(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
             )
             hint = (
                 "the model learns to answer without a thought; rows with thoughts keep them, and "
-                '"chat_template_kwargs": {"enable_thinking": false} in the rows makes generation begin so too'
+                '"chat_template_kwargs" with "enable_thinking": false in the rows begins generation so too'
             )
             return Diagnostic("empty-thought-learned", message, None, at, hint, severity=WARNING)
         case Kind.NO_STOP:

@@ -9,8 +9,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from ptspec.accelerator import has_accelerator
 from ptspec.diagnostics import Diagnostic, Severity
-from ptspec.estimate.accelerator import has_accelerator
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.paths import is_folder
 from ptspec.recipe.plan import ComputeSpec, Plan, Stage, TrackingSpec

@@ -50,6 +50,9 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     tokenizer = tokenizer_files(plan.model)
     if tokenizer is None:
         yield _no_tokenizer(plan)
+    elif tokenizer.damage is not None:
+        yield _damaged_tokenizer(plan, tokenizer.damage)
+        tokenizer = None
     for stage in plan.stages:
         yield from _check_stage(plan, stage, shape, tokenizer, seen)
     unknown = list(check_special_tokens(plan))
@@ -70,6 +73,11 @@ def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
 def _no_tokenizer(plan: Plan) -> Diagnostic:
     hint = "put the tokenizer's files beside the weights: tokenizer.json, tokenizer_config.json"
     return Diagnostic("no-tokenizer", "this folder holds no tokenizer", None, at_model(plan), hint)
+
+
+def _damaged_tokenizer(plan: Plan, damage: str) -> Diagnostic:
+    message = f"the model's tokenizer.json cannot be read: {damage}"
+    return Diagnostic("no-tokenizer", message, None, at_model(plan), "fetch the file again")
 
 
 def _check_stage(

@@ -112,7 +112,7 @@ def _rows(plan: Plan, settings: EffectiveConfig, seen: Mapping[str, Seen]) -> in
     """Rows as the trainer gets them (a pair is two for KTO); None where it is not known."""
     source = plan.data[settings.stage.data]
     names = parts_of(plan.data, settings.stage.data)
-    is_streamed = isinstance(source, Source) and source.streaming
+    is_streamed = isinstance(source, Source) and source.streaming and source.hub is not None
     if is_streamed or any(name not in seen for name in names):
         return None
     is_unpaired = settings.stage.method.rows is Rows.UNPAIRED_PREFERENCE

@@ -31,12 +31,14 @@ Ranks = Mapping[str, int]
 class Adapter:
     """`ranks`: module -> r; `sizes`: module -> (out, in) of its weight; `other`: tensors besides A and B
     (magnitudes, biases, whole modules) by the name they are saved under. `wraps_parameters`: some are no
-    modules but parameters that PEFT wraps; their r counts once for each expert."""
+    modules but parameters that PEFT wraps; their r counts once for each expert. `adapts_embeddings`: some are
+    no linear layers but embeddings."""
 
     ranks: Ranks
     sizes: Mapping[str, tuple[int, int]]
     other: Shapes = field(default_factory=dict)
     wraps_parameters: bool = False
+    adapts_embeddings: bool = False
 
     @property
     def shapes(self) -> Shapes:
@@ -64,7 +66,7 @@ class Adapter:
     @property
     def is_plain(self) -> bool:
         """Low-rank updates of linear layers and nothing else: such adapters add up."""
-        return not self.other and not self.wraps_parameters
+        return not self.other and not self.wraps_parameters and not self.adapts_embeddings
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,9 @@ def new_adapter(spec: AdapterSpec, shape: ModelShape) -> Adapter:
     other = {**_extras(spec, shape, sizes), **_whole(spec, shape)}
     wrapped = list(_wrapped(found.parameters, shape))
     ranks = {**found.modules, **{name: rank for name, rank, _ in wrapped}}
-    return Adapter(ranks, {**sizes, **{n: size for n, _, size in wrapped}}, other, bool(wrapped))
+    sizes |= {name: size for name, _, size in wrapped}
+    embeddings = any(targets.is_embedding(module, shape) for module in found.modules)
+    return Adapter(ranks, sizes, other, bool(wrapped), embeddings)
 
 
 def _wrapped(parameters: Ranks, shape: ModelShape) -> Iterator[tuple[str, int, tuple[int, int]]]:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from ptspec.accelerator import has_accelerator
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
-from ptspec.estimate.accelerator import has_accelerator
 from ptspec.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter
 from ptspec.estimate.advice import Advice, advise
 from ptspec.estimate.disk import Disk, disk
@@ -25,6 +25,9 @@ from ptspec.recipe.shape import ModelShape, parts_of
 from ptspec.recipe.targets import UnknownTargets
 from ptspec.store.reuse import Reuse, reuses
 from ptspec.store.stage_folder import ADAPTER_CONFIG
+
+MANY_STEPS = 10**9
+"""More than any stage has."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,25 @@ def parameters(plan: Plan) -> int | None:
     known before it is loaded."""
     shape = _opened_shape(plan)[0]
     return shape.parameters if shape is not None else None
+
+
+def most_written(plan: Plan) -> int | None:
+    """Bytes that no run of `plan` exceeds on the disk, without looking at its rows: each stage as if it had
+    steps enough for every checkpoint that it may keep. None where the model is not known."""
+    shape, _ = _shape(plan)
+    if shape is None:
+        return None
+    saved: dict[str, Adapter | None] = {}
+    total = 0
+    for stage in plan.stages:
+        try:
+            adapter = stage_adapter(stage, shape, _incoming(stage, saved))
+        except (UnknownTargets, NoShape):
+            return None
+        saved[stage.name] = adapter.saved
+        settings = EffectiveConfig(stage, plan.compute, gpu=False)
+        total += disk(settings, plan.model, shape, adapter, MANY_STEPS).peak
+    return total
 
 
 def _left_out(shape: ModelShape) -> dict[str, int]:

@@ -88,7 +88,7 @@ def _held(
     if not stage.adapter.use_lora and stage.holds_reference:
         yield Part("reference model", weights)
     elif stage.adapter.use_qlora and stage.handover is Handover.MERGE:
-        linear = [shape.matrices[name] for name in shape.quantisable]
+        linear = [shape.matrices[name] for name in _quantised_layers(settings, shape)]
         width = weight_width(settings, model, shape, linear[0].dtype if linear else "F32")
         yield Part("dequantised weights", width * sum(tensor.elements for tensor in linear))
     trained = _trained_shapes(shape, adapter)
@@ -117,14 +117,18 @@ def _trained_shapes(shape: ModelShape, adapter: StageAdapter) -> list[tuple[int,
 
 def weight_bytes(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
     """Bytes of the base's weights as they are loaded (`ptspec.model.base.load_base`)."""
-    four_bit, quantised = settings.stage.adapter.use_qlora, set(shape.quantisable)
+    quantised = set(_quantised_layers(settings, shape) if settings.stage.adapter.use_qlora else ())
     total = 0.0
     for name, tensor in shape.tensors.items():
-        if four_bit and name.removesuffix(".weight") in quantised:
+        if name.removesuffix(".weight") in quantised:
             total += _quantised(settings, tensor)
         else:
             total += tensor.elements * weight_width(settings, model, shape, tensor.dtype)
     return round(total)
+
+
+def _quantised_layers(settings: EffectiveConfig, shape: ModelShape) -> tuple[str, ...]:
+    return shape.quantised_layers(settings.stage.adapter.quantization.get("llm_int8_skip_modules"))
 
 
 def _quantised(settings: EffectiveConfig, tensor: Tensor) -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from ptspec.accelerator import has_accelerator
 from ptspec.diagnostics import Diagnostic
-from ptspec.estimate.accelerator import has_accelerator
 from ptspec.estimate.forecast import forecast
 from ptspec.estimate.memory import Memory
 from ptspec.recipe.hints import bytes_in_words

@@ -97,7 +97,7 @@ def _is_hub_id(path: str) -> bool:
 def _not_a_target(path: str, folder: Path) -> Diagnostic:
     if not exists(folder):
         what = "there is no such folder"
-    elif any(folder.glob(f"*/{RECORD}")) or any(folder.glob(f"*/{RECORD}")):
+    elif any(folder.glob(f"*/{RECORD}")):
         what = f"its {MANIFEST} is missing, though it has finished stages: name one of them"
     elif any(folder.glob(".*.partial")) or (folder / "events.jsonl").exists():
         what = "the run has no finished stage yet"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptspec.hub.cache import DATASET, commit
+from ptspec.hub.cache import DATASET, commit, is_commit
 from ptspec.hub.viewer import Rows
 
 INFO = "dataset_info.json"
@@ -39,6 +39,16 @@ def cached(dataset: str, revision: str | None) -> Mapping[str, CachedConfig]:
         if (one := _read(folder)) is not None:
             found[folder.parts[-3]] = one
     return found
+
+
+def cached_commit(dataset: str) -> str | None:
+    """The commit of `dataset` that was loaded last and is here: what `datasets` reads without a network; else
+    that which its main branch stood for when a file of it was fetched last. None where neither is known."""
+    folders = [one.folder for one in cached(dataset, None).values()]
+    latest = max(folders, key=lambda folder: folder.stat().st_mtime, default=None)
+    if latest is not None and is_commit(latest.name):
+        return latest.name
+    return commit(dataset, None, DATASET)
 
 
 def first_rows(config: CachedConfig, split: str, most: int) -> Rows | None:

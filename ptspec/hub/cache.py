@@ -10,21 +10,27 @@ MODEL, DATASET = "model", "dataset"
 """Kinds of repository, in the hub's own words."""
 
 INDEX = "model.safetensors.index.json"
+"""Of weights in several files: which tensor stands in which."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
+
+
+def is_commit(name: str) -> bool:
+    """Whether a revision is the hash of a commit."""
+    return _COMMIT.fullmatch(name) is not None
 
 
 def commit(repository: str, revision: str | None, kind: str = MODEL) -> str | None:
     """The commit hash that `revision` (None: main) of `repository` stood for when it was last loaded; None
     where it never was."""
     wanted = revision or "main"
-    if _COMMIT.fullmatch(wanted):
+    if is_commit(wanted):
         return wanted
     try:
         found = (_folder(repository, kind) / "refs" / wanted).read_text("utf-8").strip()
     except (OSError, ValueError):
         return None
-    return found if _COMMIT.fullmatch(found) else None
+    return found if is_commit(found) else None
 
 
 def snapshot(repository: str, revision: str | None, kind: str = MODEL) -> Path | None:
@@ -46,7 +52,7 @@ def has_weights(folder: Path) -> bool:
         return True
     try:
         listed = json.loads((folder / INDEX).read_text("utf-8"))["weight_map"].values()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
     return all((folder / name).is_file() for name in set(listed))
 

@@ -53,6 +53,7 @@ class Base:
     """`model` stays as it was loaded; `path` is the folder or hub id an adapter's config should name.
 
     `given_away`: nobody else needs these weights, so the stage that has them may change them in place.
+    `left_out`: tensors of the files that are no part of the model.
     """
 
     path: str
@@ -60,6 +61,7 @@ class Base:
     tokenizer: Any
     parameters: int
     given_away: bool = False
+    left_out: tuple[str, ...] = ()
     _spawned: weakref.WeakSet[Any] = field(default_factory=weakref.WeakSet, repr=False, compare=False)
 
     @property
@@ -166,7 +168,8 @@ def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str
         grow(model, max(tokenizer.get_vocab().values()) + 1)
     model.eval()
     _take_special_tokens(model, tokenizer, spec)
-    return Base(path, model, tokenizer, count_parameters(model))
+    left_out = tuple(sorted(report["unexpected_keys"]))
+    return Base(path, model, tokenizer, count_parameters(model), left_out=left_out)
 
 
 def _take_special_tokens(model: Any, tokenizer: Any, spec: ModelSpec) -> None:
@@ -220,6 +223,11 @@ def _keep_unpacked(model: torch.nn.Module) -> None:
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
             module.support_avx512bf16_for_cpu = False
+
+
+def is_quantised(parameter: torch.nn.Parameter) -> bool:
+    """Whether bitsandbytes holds a parameter in 4 or 8 bits."""
+    return type(parameter).__name__ in ("Params4bit", "Int8Params")
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from peft import LoraConfig, get_peft_model
+import torch
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.methods.types import Yields
 from ptspec.model import low_rank
 from ptspec.model.adapters import ADAPTER, attach, lora_config
-from ptspec.model.base import Base
+from ptspec.model.base import Base, is_quantised
 from ptspec.model.classifier import HEAD, TASK, classifier_over, draw_head
 from ptspec.model.frozen_ranks import FrozenRanks
 from ptspec.model.split_adapter import frozen_half, split_adapter
@@ -124,7 +125,7 @@ def _merge(base: Base, incoming: Artifact, stage: Stage, seed: int) -> Policy:
     """The incoming adapter folded into the weights, a new one over them. Weights in 4 bits cannot take it
     without changing the policy: they are brought to the precision of the others first."""
     plain, adapter = low_rank.read(incoming.folder), lora_config(stage.adapter)
-    summable = plain is not None and beyond_low_rank(vars(adapter)) is None
+    summable = plain is not None and _is_plain(base, stage.adapter)
     if stage.adapter.use_qlora and not summable:
         raise InputError(_cannot_sum(stage))
     below = whole(base) if stage.adapter.use_qlora else base.spawn(own_weights=True)
@@ -139,9 +140,25 @@ def _merge(base: Base, incoming: Artifact, stage: Stage, seed: int) -> Policy:
     )
 
 
+def _is_plain(base: Base, adapter: AdapterSpec) -> bool:
+    """Whether a new adapter over `base` is low-rank updates of linear layers alone: PEFT has others for
+    embeddings and for tensors of experts, which `target_modules` may mean."""
+    config = lora_config(adapter)
+    if beyond_low_rank(vars(config)) is not None:
+        return False
+    config.init_lora_weights = True
+    with torch.random.fork_rng([]):
+        fresh = get_peft_model(base.spawn(), config, adapter_name=ADAPTER)
+    return low_rank.is_plain(
+        fresh.peft_config[ADAPTER], get_peft_model_state_dict(fresh, save_embedding_layers=False)
+    )
+
+
 def whole(base: Base) -> Any:
     """A quantised base with its weights as they compute, in the type of those that were never quantised."""
-    model = base.spawn().dequantize(dtype=base.model.dtype)
+    model = base.spawn()
+    if any(map(is_quantised, model.parameters())):
+        model = model.dequantize(dtype=base.model.dtype)
     # transformers leaves these, and TRL would train a bf16 adapter over what is whole now.
     model.is_loaded_in_4bit = model.is_loaded_in_8bit = False
     return model
@@ -151,7 +168,7 @@ def _stack(base: Base, incoming: Artifact, stage: Stage) -> Policy:
     """One adapter of both ranks: the incoming part frozen, the new part over it, so that TRL sees one adapter
     and its frozen copy is the right reference."""
     below, new = low_rank.read(incoming.folder), lora_config(stage.adapter)
-    if below is None or beyond_low_rank(vars(new)) or new.init_lora_weights is not True:
+    if below is None or not _is_plain(base, stage.adapter) or new.init_lora_weights is not True:
         raise InputError(_cannot_stack(stage))
     fresh = get_peft_model(base.spawn(), new, adapter_name=ADAPTER)
     scale = low_rank.scaling(new)
@@ -195,8 +212,11 @@ def _cannot_stack(stage: Stage) -> Diagnostic:
 
 
 def describe_adapter(adapter: AdapterSpec) -> str:
-    """The adapter setup in words: "LoRA r16", "QLoRA r16", "full fine-tuning"."""
+    """The adapter setup in words: "LoRA r16", "QLoRA r16", "LoRA r16 over 8-bit weights", "full
+    fine-tuning"."""
     if not adapter.use_lora:
         return "full fine-tuning"
     rank = adapter.lora.get("r", LoraConfig.r)
+    if adapter.quantization.get("load_in_8bit"):
+        return f"LoRA r{rank} over 8-bit weights"
     return f"{'QLoRA' if adapter.use_qlora else 'LoRA'} r{rank}"

@@ -15,10 +15,12 @@ from transformers import GenerationConfig
 
 from ptspec.diagnostics import InputError
 from ptspec.model.adapters import attach
-from ptspec.model.base import Base, default_dtype, load_base, load_tokenizer
+from ptspec.model.base import NAMED, Base, default_dtype, load_base, load_tokenizer
 from ptspec.model.device import Device
-from ptspec.model.hub import must_be_loadable
+from ptspec.model.hub import must_be_loadable, shape_of
 from ptspec.model.stop_tokens import GENERATION_CONFIG, stop_at_answer_end
+from ptspec.recipe.headers import NoShape
+from ptspec.recipe.hints import first_of
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.store.files import read_json
 from ptspec.store.stage_folder import MODEL_CONFIG, Artifact
@@ -47,8 +49,10 @@ class _Key:
 class Bases:
     """Loads weights when they are first asked for, and holds them until `keep` lets them go."""
 
-    def __init__(self, spec: ModelSpec, device: Device) -> None:
+    def __init__(self, spec: ModelSpec, device: Device, warn: Callable[[str], None] | None = None) -> None:
+        """`warn` is told, once, of tensors that are left out and that `pt validate` does not tell of."""
         self._spec = spec
+        self._warn = warn
         self.device = device
         self._loaded: dict[_Key, Base] = {}
 
@@ -64,6 +68,8 @@ class Bases:
         key = self._key(weights)
         if key not in self._loaded:
             self._loaded[key] = load_base(self._spec, adapter, self.device, weights.folder)
+            if weights.folder is None:
+                self._tell_left_out(self._loaded[key].left_out)
         self._loaded[key].bring(self.device)
         return self._loaded[key]
 
@@ -111,6 +117,12 @@ class Bases:
         is_base = incoming is None or incoming.weights == self._spec.path
         return Weights(None if is_base or incoming is None else incoming.weights, adapter)
 
+    def _tell_left_out(self, names: tuple[str, ...]) -> None:
+        if names and self._warn is not None and not _is_understood(self._spec):
+            what = "tensors of the checkpoint that are no part of the model are left out"
+            self._warn(f"{what}: {first_of(names, NAMED)}")
+            self._warn = None
+
     def keep(self, needed: Collection[Weights]) -> None:
         """Lets go of all weights but these."""
         keys = {self._key(one) for one in needed}
@@ -149,6 +161,14 @@ def _stored_dtype(folder: Path) -> str | None:
         return None
     found = config.get("dtype", config.get("torch_dtype"))
     return found if isinstance(found, str) else None
+
+
+def _is_understood(spec: ModelSpec) -> bool:
+    """Whether `pt validate` knows what of the checkpoint is opened."""
+    try:
+        return shape_of(spec).modules is not None
+    except NoShape:
+        return False
 
 
 def _stop_as_in(folder: Path, generation: GenerationConfig) -> None:

@@ -23,8 +23,9 @@ UNORDERED = (
 )
 """Fields of LoraConfig that take a list whose order PEFT does not look at."""
 
-TARGETS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern")
-"""Fields that together say which linear layers the adapter is put on."""
+EXPERTS = "target_parameters"
+TARGETS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", EXPERTS)
+"""Fields that together say which modules and parameters the adapter is put on."""
 
 _EMPTY_IS_NONE = (*UNORDERED[1:], "layers_pattern", "rank_pattern", "alpha_pattern")
 
@@ -45,15 +46,19 @@ def unlike(incoming: Lora, own: Lora, shape: GetShape) -> list[str]:
 def unlike_saved(saved: Lora, own: Lora, shape: GetShape) -> list[str]:
     """The fields that `own` gives and in which it differs from a config that PEFT saved.
 
-    PEFT saves the names of modules where a recipe says "all-linear"; where the model's shape is not known,
-    that list is taken to be the same.
+    PEFT saves the names of modules where a recipe says "all-linear", and of fused experts those of their
+    parameters beside them; where the model's shape is not known, these are taken to be the same.
     """
     if "r" not in saved or saved.get("peft_type", "LORA") != "LORA":
         return ["r"]
     given = {name: saved[name] for name in (*own, *TARGETS) if name in saved}
-    mine = {**{name: saved[name] for name in TARGETS if name in saved}, **own}
+    left_out = [
+        name for name in TARGETS if name in saved and not (name == EXPERTS and "target_modules" in own)
+    ]
+    mine = {**{name: saved[name] for name in left_out}, **own}
     if str(own.get("target_modules")).lower() == targets.ALL_LINEAR and shape() is None:
         given["target_modules"] = own["target_modules"]
+        given.pop(EXPERTS, None)
     return unlike(given, mine, shape)
 
 

@@ -25,12 +25,9 @@ def adapter_spec(common: Value, own: Value | None, at: str, findings: Findings) 
         findings.error("contradiction", place, message, 'set "use_lora": true')
     quantization = merged.get("quantization", {})
     if quantization and not use_qlora and "quantization" in (own or common):
-        findings.warn(
-            "unused-key",
-            join(where, "quantization"),
-            '"quantization" has no effect without use_qlora',
-            key=True,
-        )
+        message = '"quantization" is given, and "use_qlora" is not: the weights would stay whole'
+        hint = 'set "use_qlora": true (of 8-bit weights too), or leave "quantization" out'
+        findings.error("contradiction", join(where, "quantization"), message, hint, key=True)
     lora = {key: value for key, value in merged.items() if key not in _SWITCHES}
     if use_lora:
         mine = own or {}

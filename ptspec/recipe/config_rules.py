@@ -22,6 +22,11 @@ SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 DIVERGENT = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
 """Losses of DPO that stand over another divergence than reverse KL."""
 
+WITHOUT_KL = "apo_zero_unpaired"
+"""KTO's loss that takes no completions of other rows for an estimate of the KL."""
+RANKED = {"aot", "aot_unpaired"}
+"""DPO's losses that rank the rows of a pass."""
+
 # A field that has an effect only where another one has one of these values.
 NEEDS: Mapping[str, Mapping[str, tuple[str, tuple[object, ...]]]] = {
     "sft": {"packing_strategy": ("packing", (True,))},
@@ -45,6 +50,12 @@ NEEDS: Mapping[str, Mapping[str, tuple[str, tuple[object, ...]]]] = {
         "sapo_temperature_pos": ("loss_type", ("sapo",)),
     },
 }
+
+
+def needs_other_rows(method: str, loss: Any) -> bool:
+    """Whether the loss of a row depends on the others of its pass."""
+    losses = set(loss) if isinstance(loss, list | tuple) else {loss}
+    return (method == "kto" and losses != {WITHOUT_KL}) or (method == "dpo" and bool(losses & RANKED))
 
 
 class _Config:
@@ -87,7 +98,7 @@ def stage_rules(
     _precision(config, compute)
     _reference(config)
     source = data.get(stage.data)
-    if isinstance(source, Source) and source.streaming and config["max_steps"] <= 0:
+    if isinstance(source, Source) and source.streaming and source.hub and config["max_steps"] <= 0:
         message = f'stage "{stage.name}" needs "max_steps": its data is streamed, its length is not known'
         where = config.at if stage.config else stage.at
         findings.error("missing-key", where, message, '"config": {"max_steps": …}')
@@ -101,6 +112,13 @@ def _training(config: _Config) -> None:
         config.findings.warn("contradiction", place, message, "keep one", key=True)
     if config.given.get("bf16") and config.given.get("fp16"):
         config.contradiction('"bf16" and "fp16" cannot both be true', "keep one", "fp16")
+    halves = config.given.get("auto_find_batch_size")
+    if halves and needs_other_rows(config.stage.method.name, config["loss_type"]):
+        message = (
+            '"auto_find_batch_size" would change the loss, by which a row learns from the others of its pass'
+        )
+        hint = "leave it out; after memory ran out, lower per_device_train_batch_size"
+        config.contradiction(message, hint, "auto_find_batch_size")
     if config["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy"):
         message = (
             f'"{config["lr_scheduler_type"]}" follows an evaluation inside the training, and there is none'

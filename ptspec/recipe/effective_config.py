@@ -60,6 +60,17 @@ class EffectiveConfig:
         on_by_itself = given is None and self.gpu and not self.value("fp16")
         return bool(given) or bool(self.value("fp16")) or on_by_itself
 
+    def numbers(self, dtype: str | None) -> Mapping[str, str]:
+        """In what types of number the stage computes: the weights of its base (`dtype`: what the recipe gives
+        the model; `ptspec.model.base`), what layers in 4 bits are brought to, matrix products in training."""
+        adapter = self.stage.adapter
+        found = {"weights": dtype or ("as stored" if self.gpu and adapter.use_lora else "float32")}
+        found["training"] = ("fp16" if self.value("fp16") else "bf16") if self.mixed else "fp32"
+        if adapter.use_qlora and not adapter.quantization.get("load_in_8bit"):
+            default = "bfloat16" if self.gpu else "float32"
+            found["4-bit weights"] = str(adapter.quantization.get("bnb_4bit_compute_dtype", default))
+        return found
+
 
 @cache
 def trl_defaults(method: str) -> Mapping[str, Any]:

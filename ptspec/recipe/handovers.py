@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.methods.types import Method, Yields
-from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.adapter_settings import unlike, unlike_saved
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
@@ -96,7 +95,7 @@ def _check_sum(
     extra = beyond_low_rank(incoming.lora) or beyond_low_rank(own.lora)
     if extra is None and chosen is Handover.STACK and own.lora.get("init_lora_weights", True) is not True:
         extra = "init_lora_weights"
-    if extra is None or not _leaves_a_sum(chosen, own):
+    if extra is None or not leaves_a_sum(chosen, own):
         return
     verb = "stack its adapter" if chosen is Handover.STACK else "merge over 4-bit weights"
     message = f'stage "{name}" cannot {verb}: "{extra}" makes an adapter more than a low-rank sum'
@@ -131,7 +130,7 @@ def check_new_tokens(model: ModelSpec | None, stages: Sequence[Stage], findings:
     if model is None or not model.additional_special_tokens:
         return
     for stage in stages:
-        if not _leaves_a_sum(stage.handover, stage.adapter):
+        if not leaves_a_sum(stage.handover, stage.adapter):
             continue
         asked = stage.handover.value if stage.handover else ""
         message = f'stage "{stage.name}" cannot {asked}: embeddings that grew are no low-rank sum'
@@ -143,7 +142,7 @@ def check_new_tokens(model: ModelSpec | None, stages: Sequence[Stage], findings:
         findings.warn("new-tokens-untrained", "/model/additional_special_tokens", message, hint)
 
 
-def _leaves_a_sum(chosen: Handover | None, own: AdapterSpec) -> bool:
+def leaves_a_sum(chosen: Handover | None, own: AdapterSpec) -> bool:
     """`stack`, and `merge` over 4-bit weights, leave one adapter that is the sum of both."""
     return chosen is Handover.STACK or (chosen is Handover.MERGE and own.use_qlora)
 
@@ -156,10 +155,17 @@ def _trains_embeddings(adapter: AdapterSpec) -> bool:
 def _incoming(parent: str, chain: Chain) -> AdapterSpec | None:
     """The adapter that comes in, as far as it is known without a model."""
     if parent in chain.done:
-        before = chain.done[parent].adapter
-        return before if before.use_lora else None
+        before = chain.done[parent]
+        return before.adapter if before.adapter.use_lora and not _saves_weights(before, chain) else None
     config = Path(parent) / "adapter_config.json"
     return AdapterSpec(True, lora=read_object(config)) if is_file(config) else None
+
+
+def _saves_weights(stage: Stage, chain: Chain) -> bool:
+    """Whether `stage` merged an adapter that is no low-rank sum with its own, and saved full weights."""
+    incoming = _incoming(stage.parent, chain) if stage.handover is Handover.MERGE else None
+    adapters = () if incoming is None else (incoming, stage.adapter)
+    return any(beyond_low_rank(adapter.lora) for adapter in adapters)
 
 
 def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) -> list[str]:
@@ -171,11 +177,5 @@ def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) 
     found = unlike(incoming.lora, own.lora, lambda: chain.shape)
     found += ["use_qlora"] if incoming.use_qlora != own.use_qlora else []
     found += ["quantization"] if incoming.quantization != own.quantization else []
-    return found or (["r"] if _has_both_ranks(chain.done[parent]) else [])
-
-
-def _has_both_ranks(parent: Stage) -> bool:
-    """Whether `parent` saved one adapter of the ranks of the incoming one and of its own."""
-    if parent.handover is Handover.MERGE:
-        return takes_from_base(parent.adapter.lora)
-    return parent.handover is Handover.STACK
+    # What a merge or a stack saved has the ranks of the incoming adapter and its own.
+    return found or (["r"] if chain.done[parent].handover in (Handover.MERGE, Handover.STACK) else [])

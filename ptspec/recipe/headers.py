@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptspec.hub.cache import INDEX
 from ptspec.recipe.hints import first_of
 from ptspec.recipe.json_object import read_object
 
@@ -19,8 +20,6 @@ BYTES = {
     **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 1),
 }
 """Bytes of one element, by the name of its type in a safetensors header."""
-
-INDEX = "model.safetensors.index.json"
 
 _MOST_HEADER = 100_000_000
 """The format's own limit on a header, in bytes."""

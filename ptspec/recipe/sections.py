@@ -164,8 +164,8 @@ def _source(name: str, given: Value, seed: int, at: str, places: Places, finding
             return None
         return Source(name, (), hub=texts[0][0], config_name=given.get("name"), at=at, **rest)
     files, splits = find_files(texts, given.get("split"), at, places, findings)
-    for hub_key in ("name", "revision"):
-        if hub_key in given and files:
+    for hub_key in ("name", "revision", "streaming"):
+        if given.get(hub_key, False) is not False and files:
             message = f'"{hub_key}" is of hub datasets only; these are files'
             findings.warn("unused-key", join(at, hub_key), message, key=True)
     if "max_bad_rows" in given and given.get("on_bad_row", "stop") == "stop":

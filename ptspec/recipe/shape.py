@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -65,10 +66,14 @@ class ModelShape:
         """The linear layers, without the output head: PEFT's "all-linear"."""
         return tuple(name for name in self.matrices if self._is_linear(name))
 
-    @cached_property
-    def quantisable(self) -> tuple[str, ...]:
-        """The linear layers that bitsandbytes takes: none that derives from `nn.Linear`, no fused experts."""
-        return tuple(name for name in self.linear if self._is(name, Kind.LINEAR, Kind.CONV1D))
+    def quantised_layers(self, skip: Sequence[str] | None) -> tuple[str, ...]:
+        """The linear layers that bitsandbytes takes: none that derives from `nn.Linear`, no fused experts.
+
+        `skip` (`llm_int8_skip_modules`) stands in place of the head, which transformers leaves out by itself.
+        """
+        names = self.linear if skip is None else (*self.linear, *filter(self.is_head, self.matrices))
+        taken = (name for name in names if self._is(name, Kind.LINEAR, Kind.CONV1D))
+        return tuple(name for name in taken if not is_skipped(name, skip or ()))
 
     @cached_property
     def all_modules(self) -> tuple[str, ...]:
@@ -150,6 +155,13 @@ class ModelShape:
     def context(self) -> int | None:
         """The longest sequence that the model was made for, in tokens; None where it does not say."""
         return self.number("max_position_embeddings", "n_positions") or None
+
+
+def is_skipped(module: str, skip: Iterable[str]) -> bool:
+    """Whether `llm_int8_skip_modules` means a module: the beginning of its name, a pattern, or its end (as
+    transformers has it, `quantizers_utils.should_convert_module`)."""
+    patterns = [(one, rf"(?:{one})(?:(?<=\.)|(?=\.|$))") for one in skip]
+    return any(re.match(pattern, module) or module.endswith(one) for one, pattern in patterns)
 
 
 def read_shape(folder: Path) -> ModelShape:

@@ -77,6 +77,19 @@ def not_adaptable(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
     return [name for name in others if name not in HEADS and not _is_convolution(name, shape.modules)]
 
 
+def beyond_linear(lora: Mapping[str, Any], shape: ModelShape) -> str | None:
+    """The first part of the model that an adapter is put on and that is no linear layer: an embedding, a
+    tensor of experts; None where there is none. Raises `UnknownTargets`."""
+    found = resolve(lora, shape)
+    embeddings = [name for name in found.modules if is_embedding(name, shape)]
+    parameters = sorted(found.parameters, key=lambda name: -len(shape.tensors[name].shape))  # experts first
+    return next(iter([*embeddings, *parameters]), None)
+
+
+def is_embedding(module: str, shape: ModelShape) -> bool:
+    return shape.modules is not None and shape.modules.kind(module) is Kind.EMBEDDING
+
+
 def meant(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
     """Every module whose name the settings mean, whatever it is. Raises `UnknownTargets`."""
     lora = _applied(lora, shape)

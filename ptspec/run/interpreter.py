@@ -6,6 +6,7 @@ of that folder → the folder gets its name. Nothing else passes from one stage 
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -32,21 +33,24 @@ from ptspec.launch.job import Launch, StageJob
 from ptspec.launch.local import OwnProcess
 from ptspec.model.device import Device, training_device
 from ptspec.model.handover import describe_adapter
+from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
 from ptspec.run.disk_space import check_disk
 from ptspec.run.options import LOG, Options
 from ptspec.run.stage_work import StageWork, handover_of, slim
 from ptspec.run.train_stage import reference_of
 from ptspec.store.files import read_json
-from ptspec.store.fingerprint import Hashes, digest, hub_commit, ingredients, parent_fingerprint
+from ptspec.store.fingerprint import Hashes, digest, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
     MARK,
+    SAVED,
     is_made_for,
     is_trained,
     kept_aside,
     make_partial,
     read_mark,
     set_aside,
+    set_finished_aside,
 )
 from ptspec.store.manifest import write_manifest
 from ptspec.store.output_hashes import CHANGED, OutputHashes
@@ -175,7 +179,7 @@ class Run:
 
     def _job(self, stage: Stage | None, folder: Path, *, trains: bool) -> StageJob:
         return StageJob(
-            plan=self._pinned,
+            plan=self.plan,
             stage=stage.name if stage is not None else BASE,
             folder=folder,
             trains=trains,
@@ -207,10 +211,22 @@ class Run:
         slim(stage, partial)
         if self.plan.evaluation is not None:
             self._evaluate(stage, partial)
-        (partial / MARK).unlink(missing_ok=True)
+        for mark in (MARK, SAVED):
+            (partial / mark).unlink(missing_ok=True)
+        self._set_aside(stage, fingerprint)
         publish(partial, final)
         self.work.bases.moved(partial, final)
         self.listener(StageFinished(stage.name, str(final)))
+
+    def _set_aside(self, stage: Stage, fingerprint: str) -> None:
+        """Moves what was finished under the name of `stage` with other settings out of the way of what is."""
+        before = finished_record(self.plan.output, stage.name) or {}
+        if not (self.plan.output / stage.name).exists() or before.get("fingerprint") == fingerprint:
+            return
+        aside = set_finished_aside(self.plan.output, stage.name, self.output_hashes.saved(stage.name))
+        size = bytes_in_words(sum(f.stat().st_size for f in aside.rglob("*") if f.is_file()))
+        text = f"what was finished with other settings is set aside in {shown(aside)}"
+        self.listener(Warned(f"{text} ({size}; rm -r {shlex.quote(shown(aside))} deletes it)", stage.name))
 
     def _partial(self, stage: Stage, covered: dict[str, Any], fingerprint: str) -> Path:
         """The folder to make the stage in, with what was made of this very stage before; what was made with
@@ -221,7 +237,8 @@ class Run:
             if (aside := set_aside(output, stage.name)) is not None:
                 text = f"what was half made is set aside in {shown(aside)}"
                 self.listener(Warned(f"{text}: {why or 'it does not say of which settings'}", stage.name))
-            if (kept := kept_aside(output, stage.name, fingerprint)) is not None:
+            kept = None if self.options.fresh else kept_aside(output, stage.name, fingerprint)
+            if kept is not None:
                 kept.rename(partial)
                 self.listener(Warned(f"goes on with what was set aside in {shown(kept)}", stage.name))
         return make_partial(output, stage.name, fingerprint, covered)
@@ -275,14 +292,6 @@ class Run:
             base=self.output_hashes.base(),
             chat_template=self.chat_template,
             command=self.options.command,
-        )
-
-    @cached_property
-    def _pinned(self) -> Plan:
-        """The plan over the very commit of its model: another process may ask the hub at another time."""
-        revision = hub_commit(self.plan.model)
-        return replace(
-            self.plan, model=replace(self.plan.model, revision=revision or self.plan.model.revision)
         )
 
     @cached_property

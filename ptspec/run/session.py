@@ -58,8 +58,9 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
             listener(Preparing("loading torch, transformers, trl, peft"))
             # Imported here, since these libraries have things to say when they are imported.
             from ptspec.run.interpreter import Run
+            from ptspec.run.pinned import pinned
 
-            return Run(plan, both, options, stop_request).go()
+            return Run(pinned(plan), both, options, stop_request).go()
 
 
 def _missing(output: Path, held: Lock) -> Iterator[str]:

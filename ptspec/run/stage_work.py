@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ptspec.events import Listener
+from ptspec.events import Listener, Warned
 from ptspec.launch.job import StageJob
 from ptspec.model.device import Device
 from ptspec.model.handover import describe_adapter
@@ -39,7 +39,7 @@ class StageWork:
         allow_code: bool,
     ) -> None:
         self.plan = plan
-        self.bases = Bases(plan.model, device)
+        self.bases = Bases(plan.model, device, lambda text: listener(Warned(text)))
         needs = Needs(plan, stages)
         self.trainer = StageTrainer(
             plan, self.bases, needs, hashes, device, listener, allow_code, stop_request

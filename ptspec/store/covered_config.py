@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptspec.methods.types import Method
+from ptspec.recipe.config_rules import needs_other_rows
 from ptspec.recipe.effective_config import trl_defaults
 
 WITHOUT_EFFECT = (
@@ -46,12 +47,6 @@ CUT = (
 )
 """Config fields that say how rows are cut into passes; covered is what comes of it: `_rows_at_once`."""
 
-WITHOUT_KL = "apo_zero_unpaired"
-"""KTO's loss that takes no completions of other rows for an estimate of the KL."""
-
-RANKED = {"aot", "aot_unpaired"}
-"""DPO's losses that rank the rows of a pass."""
-
 
 def covered_config(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, Any]:
     """A stage's `config` in the recipe without what changes nothing in the result; `processes` share its
@@ -73,17 +68,9 @@ def _rows_at_once(method: Method, config: Mapping[str, Any], processes: int) -> 
     if method.online:
         generated = rows * (_number(config, "steps_per_generation", 0) or passes)
         counted["rows of a generation"] = _number(config, "generation_batch_size", 0) or generated
-    if config.get("dataloader_drop_last") or _needs_other_rows(method, config.get("loss_type")):
+    if config.get("dataloader_drop_last") or needs_other_rows(method.name, config.get("loss_type")):
         counted["rows of a pass"] = rows
     return counted
-
-
-def _needs_other_rows(method: Method, loss: Any) -> bool:
-    """Whether the loss of a row depends on the others of its pass."""
-    losses = set(loss) if isinstance(loss, list | tuple) else {loss}
-    return (method.name == "kto" and losses != {WITHOUT_KL}) or (
-        method.name == "dpo" and bool(losses & RANKED)
-    )
 
 
 def _number(config: Mapping[str, Any], name: str, otherwise: int = 1) -> int:

@@ -14,9 +14,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ptspec.accelerator import has_accelerator
 from ptspec.data.readers.scan import content_hash
 from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.hub.arrow_cache import cached_commit
 from ptspec.hub.cache import commit
+from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.paths import is_file, is_folder
 from ptspec.recipe.plan import (
     AnySource,
@@ -28,6 +31,7 @@ from ptspec.recipe.plan import (
     ModelSpec,
     Plan,
     RewardSpec,
+    Source,
     Stage,
 )
 from ptspec.store.covered_config import covered_config
@@ -144,7 +148,7 @@ class Hashes:
             "system": source.system,
             "on_bad_row": source.on_bad_row.value,
         }
-        where = [source.hub, source.config_name, source.revision] if source.hub else content_hash(source)
+        where = [source.hub, source.config_name, data_commit(source)] if source.hub else content_hash(source)
         return [where, options]
 
 
@@ -173,6 +177,11 @@ def hash_model(spec: ModelSpec) -> str:
 def hub_commit(spec: ModelSpec) -> str | None:
     """The commit of a model on the hub, where it has been loaded; else its revision as the recipe says."""
     return None if spec.local else commit(spec.path, spec.revision) or spec.revision
+
+
+def data_commit(source: Source) -> str | None:
+    """The commit of a dataset on the hub, as the caches know it; its revision where the recipe gives one."""
+    return source.revision or cached_commit(source.hub or "")
 
 
 def hash_folder(folder: Path, hash_of: Callable[[Path], str] = known_hash) -> str:
@@ -229,7 +238,7 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
         "config": covered_config(stage.method, stage.config, plan.compute.processes * plan.compute.nodes),
         "signals": _signals(plan, stage, hashes),
         "seed": plan.seed,
-        "precision": plan.compute.precision,
+        "numbers": EffectiveConfig(stage, plan.compute, has_accelerator()).numbers(plan.model.dtype),
         "versions": versions(),
     }
 

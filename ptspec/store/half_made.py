@@ -1,7 +1,7 @@
 """A stage under way: which stage its folder is for, how far it came, and what was set aside.
 
-Work for other settings is never deleted: it is renamed to `<stage>.set-aside-<n>`, and taken up again when
-the recipe asks for that stage once more.
+Work for other settings, half made or finished, is never deleted: it is renamed to `<stage>.set-aside-<n>`,
+and taken up again when the recipe asks for that stage once more.
 """
 
 from __future__ import annotations
@@ -14,11 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import InputError
+from ptspec.recipe.json_object import read_object
 from ptspec.store.files import read_json, sweep, write_json
+from ptspec.store.fingerprint import hash_folder
 from ptspec.store.stage_folder import CHECKPOINTS, METRICS, RECORD, partial_folder
 
 MARK = ".fingerprint.json"
 """In a half-made stage: the fingerprint of the stage that it is for, and what that covers."""
+
+SAVED = ".saved.json"
+"""In a finished stage that was set aside: the hash of what was saved, where it is known."""
 
 _ASIDE = re.compile(r".+\.set-aside-\d+")
 
@@ -69,16 +74,37 @@ def set_aside(output: Path, stage: str) -> Path | None:
     if not holds_work(partial):
         shutil.rmtree(partial, ignore_errors=True)
         return None
+    return _move_aside(partial, output, stage)
+
+
+def set_finished_aside(output: Path, stage: str, sha256: str | None) -> Path:
+    """Renames the finished `stage`, whose model or adapter has the hash `sha256` (None: not known), and
+    returns its new folder."""
+    write_json(output / stage / SAVED, {"sha256": sha256})
+    return _move_aside(output / stage, output, stage)
+
+
+def _move_aside(folder: Path, output: Path, stage: str) -> Path:
     names = (output / f"{stage}.set-aside-{number}" for number in count(1))
-    return partial.rename(next(name for name in names if not name.exists()))
+    return folder.rename(next(name for name in names if not name.exists()))
 
 
 def kept_aside(output: Path, stage: str, fingerprint: str) -> Path | None:
-    """What was set aside of `stage` with this fingerprint and came furthest; None where nothing was."""
-    kept = [folder for folder in _aside(output, stage) if is_made_for(folder, fingerprint)]
+    """What was set aside of `stage` with this fingerprint, is as it was saved, and came furthest; None where
+    nothing was."""
+    kept = [
+        folder
+        for folder in _aside(output, stage)
+        if is_made_for(folder, fingerprint) and _is_as_saved(folder)
+    ]
     return max(
         kept, key=lambda folder: (is_trained(folder, fingerprint), last_step(folder) or 0), default=None
     )
+
+
+def _is_as_saved(folder: Path) -> bool:
+    saved = read_object(folder / SAVED).get("sha256")
+    return saved is None or saved == hash_folder(folder)
 
 
 def _aside(output: Path, stage: str) -> Iterator[Path]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ptspec.hub.cache import commit
 from ptspec.recipe.plan import BASE, JudgeSpec, Plan, RewardSpec, Source
-from ptspec.store.fingerprint import Hashes
+from ptspec.store.fingerprint import Hashes, data_commit
 
 
 def named_files(plan: Plan, hashes: Hashes) -> dict[str, str]:
@@ -44,5 +44,5 @@ def named_models(plan: Plan, hashes: Hashes) -> dict[str, str]:
 def data_commits(plan: Plan) -> dict[str, str]:
     """The commits of the sources that are repositories on the hub, as far as the local cache knows them."""
     sources = [source for source in plan.data.values() if isinstance(source, Source) and source.hub]
-    found = {source.name: commit(str(source.hub), None, "dataset") for source in sources}
+    found = {source.name: data_commit(source) for source in sources}
     return {name: hash for name, hash in found.items() if hash is not None}

@@ -60,6 +60,11 @@ class OutputHashes:
     def is_as_saved(self, stage: str) -> bool:
         return is_as_saved(self._output, stage, self._kept)
 
+    def saved(self, stage: str) -> str | None:
+        """The hash of the model or adapter that was saved as `stage`, where the manifest tells it."""
+        kept = self._kept.get(stage)
+        return kept.sha256 if kept is not None else None
+
     def written(self, name: str) -> None:
         """The folder `name` has been written just now."""
         self._kept.pop(name, None)

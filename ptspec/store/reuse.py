@@ -80,6 +80,9 @@ def _reuse(
         return Reuse(ReuseState.AGAIN, CHANGED, fingerprint)
     if record.get("fingerprint") == fingerprint and not again:
         return Reuse(ReuseState.REUSED, f"finished {record.get('finished', '')}", fingerprint)
+    going_on = _half_made(plan, stage, covered, fingerprint)
+    if going_on.state is ReuseState.GOES_ON and not again:
+        return going_on
     words = changes(record.get("ingredients", {}), covered)
     words = [f"{stage.parent} changes" if word == "parent changed" else word for word in words]
     words += [f"reward model {name} changes" for name in again]

@@ -90,7 +90,7 @@ def _reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> Probes | 
     if reference is not None:
         return probes.measure(unwrapped(trainer, reference), now.ids)
     if not isinstance(model, PeftModel):
-        return None
+        raise StageError(_no_reference(stage))
     with _as_reference(model):
         return probes.measure(model, now.ids)
 
@@ -128,6 +128,15 @@ def _another_policy(stage: Stage, distance: float, bound: float) -> Diagnostic:
         hint="the incoming adapter was dropped, changed, or laid over weights it was not trained on"
         if stage.handover is not None
         else "no adapter came in: the weights were changed, or the new adapter does not begin at zero",
+    )
+
+
+def _no_reference(stage: Stage) -> Diagnostic:
+    return Diagnostic(
+        "another-reference",
+        f'stage "{stage.name}" would train without a reference: the trainer has dropped the one it was given',
+        pointer=stage.at,
+        hint=f"the reference must be {stage.parent} as it came in",
     )
 
 

@@ -22,6 +22,7 @@ HEAVY = (
 # A package, or a module that stands outside of one.
 RANKS = {
     "ptspec": 0,
+    "ptspec.accelerator": 0,
     "ptspec.diagnostics": 0,
     "ptspec.events": 0,
     "ptspec.secrets": 0,

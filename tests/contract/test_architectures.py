@@ -15,6 +15,7 @@ from ptspec.estimate.adapters import new_adapter
 from ptspec.estimate.files import safetensors_bytes
 from ptspec.estimate.memory import weight_bytes
 from ptspec.recipe import targets
+from ptspec.recipe.adapter_settings import unlike_saved
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec, ModelSpec, Stage
 from ptspec.recipe.shape import ModelShape, read_shape
@@ -171,13 +172,30 @@ def refuses(lora: dict, shape: ModelShape) -> bool:
     return bool(in_kernel or targets.not_adaptable(lora, shape) or not (found.modules or found.parameters))
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_weights_in_4_bits_take_the_bytes_that_are_counted(libraries, folder, kind):
-    four_bits = libraries["transformers"].BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True
-    )
+@pytest.mark.parametrize("kind", ["mixtral", "qwen3_moe", "llama"])
+def test_an_adapter_that_peft_saved_is_the_setup_that_made_it(libraries, folder, tmp_path, kind):
+    lora = {"r": 4, "target_modules": "all-linear"}
+    config = libraries["peft"].LoraConfig(task_type="CAUSAL_LM", **lora)
+    libraries["peft"].get_peft_model(load(libraries, folder(kind)), config).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "adapter_config.json").read_text())
+    assert unlike_saved(saved, lora, lambda: read_shape(folder(kind))) == []
+    assert unlike_saved(saved, lora, lambda: None) == []
+    attention = {"r": 4, "target_modules": SEVEN[:4]}
+    assert unlike_saved(saved, attention, lambda: read_shape(folder(kind))) != []
+
+
+SKIPPED = [None, ["lm_head", "q_proj"], ["lm_head", "model.layers.1", "up.*"], ["embed_tokens"]]
+
+
+@pytest.mark.parametrize(
+    ("kind", "skip"), [*((kind, None) for kind in KINDS), *(("llama", s) for s in SKIPPED[1:])]
+)
+def test_weights_in_4_bits_take_the_bytes_that_are_counted(libraries, folder, kind, skip):
+    fields = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_use_double_quant": True}
+    four_bits = libraries["transformers"].BitsAndBytesConfig(**fields, llm_int8_skip_modules=skip)
     model = load(libraries, folder(kind), quantization_config=four_bits)
-    stage = Stage("s", methods.get("sft"), "base", None, "train", AdapterSpec(True, use_qlora=True))
+    adapter = AdapterSpec(True, use_qlora=True, quantization={"llm_int8_skip_modules": skip})
+    stage = Stage("s", methods.get("sft"), "base", None, "train", adapter)
     settings = EffectiveConfig(stage, ComputeSpec(), gpu=False)
     ours = weight_bytes(settings, ModelSpec(str(folder(kind)), True), read_shape(folder(kind)))
     assert ours == pytest.approx(sum(map(stored, model.parameters())), rel=0.02)

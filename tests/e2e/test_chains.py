@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from conftest import ROOT, pt, run_small, write_recipe
+from small import ROOT, pt, run_small, write_recipe
 
 pytestmark = pytest.mark.slow
 

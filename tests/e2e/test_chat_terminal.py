@@ -14,7 +14,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
+from small import ROOT
 
 from ptspec.cli import main
 

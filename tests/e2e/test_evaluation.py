@@ -6,7 +6,7 @@ import shutil
 import socket
 
 import pytest
-from conftest import ROOT, pt, write_recipe
+from small import ROOT, pt, write_recipe
 
 pytestmark = pytest.mark.slow
 JUDGE = """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from conftest import ROOT, pt
+from small import ROOT, pt
 
 pytestmark = pytest.mark.slow
 

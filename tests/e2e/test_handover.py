@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
+from small import ROOT
 
 from ptspec import methods
 from ptspec.data.dataset import load

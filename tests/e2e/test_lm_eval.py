@@ -8,7 +8,7 @@ import math
 import re
 
 import pytest
-from conftest import ROOT, pt, write_recipe
+from small import ROOT, pt, write_recipe
 
 from ptspec.evaluation.measurement import metric
 from ptspec.report.measures import Better

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import pytest
-from conftest import ROOT, run_here, write_recipe
+from small import ROOT, run_here, write_recipe
 from test_handover import FULL, LORA, OTHER, Bench, quantised
 
 from ptspec.diagnostics import StageError

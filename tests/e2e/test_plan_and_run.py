@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, pt, run_small
+from small import ROOT, pt, run_small
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
+from small import ROOT, WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageFinished, StageStarted, StageStep, Warned

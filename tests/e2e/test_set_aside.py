@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
 from safetensors.torch import load
+from small import WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit
 from ptspec.events import StageStep, Warned
 from ptspec.recipe.plan import Plan
+from ptspec.run.options import Options
 from ptspec.store.reuse import reuses
 
 pytestmark = pytest.mark.slow
@@ -116,6 +117,34 @@ def test_other_settings_set_what_is_half_made_aside_and_the_old_ones_take_it_up(
     assert not (half_made / "sft.set-aside-1").exists()
     assert (half_made / "sft.set-aside-2" / "checkpoints").is_dir(), "the other settings' work"
     assert pt("verify", half_made).code == 0
+
+
+def test_a_finished_stage_is_set_aside_by_other_settings_and_taken_up_by_the_old_ones(tmp_path, undisturbed):
+    output, first, other = tmp_path / "out", recipe_with(), recipe_with(learning_rate=1e-3)
+    assert run_here(write_recipe(tmp_path, first), output).weights == undisturbed
+    changed = run_here(write_recipe(tmp_path, other), output)
+    (text,) = told(changed)
+    aside = output / "sft.set-aside-1"
+    assert text.startswith("what was finished with other settings is set aside in ")
+    assert text.endswith("sft.set-aside-1 deletes it)") and "rm -r " in text
+    assert (aside / WEIGHTS).read_bytes() == undisturbed["sft"]
+    assert (output / "sft" / WEIGHTS).read_bytes() != undisturbed["sft"]
+    assert pt("verify", output).code == 0
+
+    recipe = write_recipe(tmp_path, first)
+    (planned,) = reuses(plan_of(recipe, output)).values()
+    assert planned.reason == "its evaluation, in sft.set-aside-1"
+    back = run_here(recipe, output)
+    assert back.weights == undisturbed and back.resumed == {}
+    assert not {".saved.json", ".fingerprint.json"} & {path.name for path in (output / "sft").iterdir()}
+    assert (aside / WEIGHTS).is_file(), "the other settings' work"
+
+    damaged = aside / WEIGHTS
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"x")
+    assert run_here(write_recipe(tmp_path, other), output).resumed == {"sft": 0}, "trained anew"
+    anew = Options(allow_code=True, fresh=True)
+    fresh = run_here(write_recipe(tmp_path, first), output, options=anew)
+    assert fresh.weights == undisturbed and fresh.resumed == {"sft": 0}
 
 
 def test_a_shorter_recipe_names_the_stages_that_it_leaves(tmp_path):

@@ -5,11 +5,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT, run_small
 from peft import AutoPeftModelForCausalLM
+from small import ROOT, run_small
 from test_handover import FULL, LORA, OTHER, Bench, bench, quantised, sft  # noqa: F401
 
 from ptspec import methods
+from ptspec.diagnostics import InputError
 from ptspec.model.adapters import lora_config
 from ptspec.model.device import find_device
 from ptspec.model.handover import changes_weights, prepare
@@ -69,6 +70,16 @@ def test_other_adapters_are_carried_across_stages(bench, name, fields, hand_over
     assert rows[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
     moved = bench.logits(to, second) - bench.logits(adapter, first)
     assert moved.abs().max() < 1e-3
+
+
+def test_an_adapter_on_the_embeddings_is_merged_into_whole_weights(bench, sft):  # noqa: F811
+    adapter = replace(OTHER, lora={**OTHER.lora, "target_modules": ["q_proj", "embed_tokens"]})
+    merged, trained = bench.stage("embeddings", "dpo", adapter, Handover.MERGE, sft)
+    assert not merged.is_adapter
+    assert trained.beginning.handed_over < 1e-5
+    assert bench.distances["embeddings"] < 1e-5
+    with pytest.raises(InputError, match="cannot stack its adapter"):
+        bench.stage("stacked embeddings", "dpo", adapter, Handover.STACK, sft)
 
 
 @pytest.mark.parametrize(

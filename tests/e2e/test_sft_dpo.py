@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from conftest import ROOT, pt, run_small, write_recipe
+from small import ROOT, pt, run_small, write_recipe
 
 pytestmark = pytest.mark.slow
 

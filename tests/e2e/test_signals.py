@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT, run_here, undisturbed_weights, write_recipe
+from small import ROOT, run_here, undisturbed_weights, write_recipe
 
 pytestmark = pytest.mark.slow
 

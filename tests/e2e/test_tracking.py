@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, pt, run_small
+from small import ROOT, pt, run_small
 
 pytestmark = pytest.mark.slow
 SECRET = "s3cret-of-a-tracker"

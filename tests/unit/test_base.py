@@ -4,6 +4,10 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from tiny_base import tiny_base
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, FalconConfig, FalconForCausalLM
+
+from ptspec.model.base import NF4, Base
+from ptspec.model.handover import whole
 
 
 @pytest.fixture
@@ -58,3 +62,13 @@ def test_full_fine_tuning_gets_trainable_weights_of_its_own(base):
     with torch.no_grad():
         own.lm_head.weight.add_(1)
     assert torch.equal(base.model.lm_head.weight, before)
+
+
+def test_of_a_model_that_bitsandbytes_leaves_alone_nothing_is_dequantised(tmp_path):
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 32}
+    FalconForCausalLM(FalconConfig(**sizes, bos_token_id=0, eos_token_id=0)).save_pretrained(tmp_path)
+    options = {"quantization_config": BitsAndBytesConfig(**NF4), "dtype": torch.float32}
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, **options).eval()
+    ids = torch.arange(8)[None]
+    with torch.no_grad():
+        assert torch.equal(whole(Base(str(tmp_path), model, None, 0))(ids).logits, model(ids).logits)

@@ -15,6 +15,7 @@ from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import InputError
 from ptspec.model.base import load_base
 from ptspec.model.device import Device
+from ptspec.model.model_cache import Bases
 from ptspec.recipe.headers import NoShape, read_headers
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.recipe.shape import read_shape
@@ -201,3 +202,28 @@ def test_what_does_not_go_over_a_quantised_release(quantised):
         "already-quantised: the weights are quantised"
     )
     assert "full fine-tuning would train them" in told(folder)[0]
+
+
+def test_what_is_left_out_of_a_model_with_code_of_its_own_is_told_once_it_is_loaded(model, monkeypatch):
+    """Nothing but transformers' own loading can tell."""
+    cache = str(model.parent / "modules")
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", cache)
+    change(model, lambda tensors: {**tensors, "visual.weight": torch.zeros(4, 4)})
+    (model / "configuration_own.py").write_text(
+        "from transformers import LlamaConfig\nclass OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+    )
+    (model / "modeling_own.py").write_text(
+        "from transformers import LlamaForCausalLM\nfrom .configuration_own import OwnConfig\n"
+        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    names = {
+        "AutoConfig": "configuration_own.OwnConfig",
+        "AutoModelForCausalLM": "modeling_own.OwnForCausalLM",
+    }
+    configure(model, model_type="own", architectures=["OwnForCausalLM"], auto_map=names)
+    heard: list[str] = []
+    spec = ModelSpec(str(model), True, trust_remote_code=True)
+    bases = Bases(spec, Device("cpu", "CPU"), heard.append)
+    bases.get(LORA)
+    bases.get(AdapterSpec(False))
+    assert heard == ["tensors of the checkpoint that are no part of the model are left out: visual.weight"]

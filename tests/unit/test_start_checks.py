@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import pytest
 import torch
+from accelerate import Accelerator
 from tiny_base import tiny_llama
 
 from ptspec import methods
 from ptspec.diagnostics import StageError
 from ptspec.model import probes
 from ptspec.recipe.plan import AdapterSpec, Stage
-from ptspec.training.start_checks import check_saved
+from ptspec.training.start_checks import check_beginning, check_saved
 
 STAGE = Stage("s", methods.get("sft"), "base", None, "train", AdapterSpec(False))
 IDS = ((1, 2, 3, 4),)
@@ -26,3 +30,16 @@ def test_what_was_saved_is_another_policy(change):
     with pytest.raises(StageError, match=r"nats a token, 0\.0001 is what rounding explains") as caught:
         check_saved(STAGE, model, trained)
     assert caught.value.diagnostics[0].code == "saved-differs"
+
+
+def test_full_fine_tuning_whose_trainer_has_no_reference_is_refused():
+    model, stage = tiny_llama(), replace(STAGE, method=methods.get("dpo"))
+    expected = probes.measure(model, IDS)
+
+    def begins_with(reference):
+        trainer = SimpleNamespace(model=model, ref_model=reference, accelerator=Accelerator(cpu=True))
+        return check_beginning(trainer, stage, expected)
+
+    assert begins_with(model).reference == 0
+    with pytest.raises(StageError, match="would train without a reference"):
+        begins_with(None)

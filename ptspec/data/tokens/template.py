@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, Messages, NoTemplate, Plain, Tokens
 from ptspec.data.tokens.training_template import marks_answers
+from ptspec.diagnostics import first_line
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.plan import ModelSpec
 
@@ -59,8 +60,20 @@ class TokenizerFiles:
 
     @property
     def can_count(self) -> bool:
-        """Whether texts can be turned into tokens without transformers: there is a tokenizer.json."""
-        return (self.folder / FAST).is_file()
+        """Whether texts can be turned into tokens without transformers: there is a sound tokenizer.json."""
+        return (self.folder / FAST).is_file() and self.damage is None
+
+    @cached_property
+    def damage(self) -> str | None:
+        """What is wrong with tokenizer.json, in the words of the tokenizers library; None: nothing, or there
+        is none."""
+        if not (self.folder / FAST).is_file():
+            return None
+        try:
+            _ = self._tokenizer
+        except Exception as error:  # the library raises nothing more exact
+            return first_line(error)
+        return None
 
     @cached_property
     def tokens(self) -> frozenset[str]:

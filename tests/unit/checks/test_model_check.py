@@ -66,6 +66,7 @@ def test_a_template_in_the_tokenizers_config_counts(recipe):
         (lambda model: (model / "config.json").write_text("[]"), "no-weights"),
         (lambda model: (model / "config.json").write_text("{"), "no-weights"),
         (lambda model: (model / "tokenizer.json").unlink(), "no-tokenizer"),
+        (lambda model: (model / "tokenizer.json").write_text('{"version": '), "no-tokenizer"),
     ],
 )
 def test_a_damaged_model_is_told_before_it_is_loaded(recipe, damage, code):

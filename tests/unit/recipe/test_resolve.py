@@ -115,6 +115,25 @@ def test_an_adapter_of_both_ranks_is_not_one_that_pissa_would_make(folder):
 
 
 @pytest.mark.parametrize(
+    ("adapter", "asked", "expected"),
+    [
+        ({}, "merge", Handover.MERGE),
+        ({}, "stack", Handover.MERGE),
+        ({"use_qlora": True}, "merge", Handover.STACK),
+        # Saved as whole weights, since no adapter is the sum of both.
+        ({"use_dora": True}, "merge", None),
+    ],
+)
+def test_an_adapter_of_both_ranks_is_not_one_of_the_stages_own_rank(folder, adapter, asked, expected):
+    stages = [stage("sft"), stage("dpo", handover=asked), stage("kto")]
+    made = plan(stages, adapter={**LORA, **adapter})
+    assert made.stages[-1].handover is expected
+    if expected is not None:
+        stages[-1]["handover"] = "continue"
+        assert codes(stages, adapter={**LORA, **adapter}) == ["handover-mismatch"]
+
+
+@pytest.mark.parametrize(
     ("first", "second", "expected"),
     [
         ({"use_qlora": True}, {}, ["another-precision"]),

@@ -167,6 +167,20 @@ def test_changes_are_told_in_words(plan):
     assert changes(before, covered(replace(plan, seed=3))) == ["seed 1 → 3"]
 
 
+def test_a_gpu_computes_in_other_numbers_unless_the_recipe_says_in_which(plan, monkeypatch):
+    def on(gpu, plan):
+        monkeypatch.setattr("ptspec.store.fingerprint.has_accelerator", lambda: gpu)
+        return covered(plan)
+
+    assert changes(on(False, plan), on(True, plan)) == [
+        "training fp32 → bf16",
+        "weights float32 → as stored",
+    ]
+    said = replace(plan, model=replace(plan.model, dtype="bfloat16"), compute=ComputeSpec(precision="bf16"))
+    assert digest(on(False, said)) == digest(on(True, said))
+    assert digest(on(True, said)) != digest(on(True, replace(said, compute=ComputeSpec(precision="fp32"))))
+
+
 def test_the_template_of_a_judge_counts_by_its_contents(plan, tmp_path):
     template = tmp_path / "ask.txt"
     template.write_text("{prompt} {a} {b}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 def has_accelerator() -> bool:
     """Whether this machine seems to have one, without asking torch."""
-    if os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"

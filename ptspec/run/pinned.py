@@ -1,0 +1,47 @@
+"""What a recipe names on the hub, taken at one commit for the whole run: what is loaded anew in a later stage
+is then what the fingerprints tell."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from ptspec.hub.arrow_cache import cached_commit
+from ptspec.hub.cache import DATASET
+from ptspec.hub.connection import obstacle
+from ptspec.hub.repository import look
+from ptspec.model.hub import must_be_loadable
+from ptspec.recipe.plan import ModelSpec, Plan, Source
+
+
+def pinned(plan: Plan) -> Plan:
+    """`plan`, its model and its sources on the hub at the commit that they stand for now: as the hub says, or
+    where it cannot be reached, as the caches have it. Raises `InputError` for a model that is nowhere."""
+    data = {name: _source(one) if isinstance(one, Source) else one for name, one in plan.data.items()}
+    return replace(plan, model=_model(plan.model), data=data)
+
+
+def _model(spec: ModelSpec) -> ModelSpec:
+    if spec.local:
+        return spec
+    from huggingface_hub import hf_hub_download
+
+    must_be_loadable(spec.path, spec.revision, spec.at)
+    try:
+        # Asked for by its branch: the cache then knows the commit as the branch's, without a network too.
+        file = hf_hub_download(spec.path, "config.json", revision=spec.revision)
+    except Exception:  # of networks and servers, as many as there are libraries below: loading it tells
+        return spec
+    return replace(spec, revision=Path(file).parent.name)
+
+
+def _source(source: Source) -> Source:
+    if source.hub is None:
+        return source
+    commit = None
+    if obstacle(DATASET) is None:
+        try:
+            commit = look(source.hub, source.revision, DATASET).commit
+        except Exception:  # as above: loading it tells
+            commit = None
+    return replace(source, revision=commit or source.revision or cached_commit(source.hub))
