@@ -142,8 +142,10 @@ def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]
         return
     given = join(stage.at, "handover")
     where = stage.at if at(plan.document, given) is None else given
-    adapters = (("the adapter", "the incoming one", stage.adapter.lora),)
-    adapters += (("the incoming adapter", "another", _incoming(plan, stage)),)
+    adapters = (
+        ("the adapter", "the incoming one", stage.adapter.lora),
+        ("the incoming adapter", "another", _incoming(plan, stage)),
+    )
     for name, other, lora in adapters:
         try:
             part = targets.beyond_linear(lora, shape)

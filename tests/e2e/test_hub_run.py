@@ -37,14 +37,17 @@ def test_a_moved_dataset_is_trained_on_anew_and_without_a_network_all_is_known(t
 
     def run(**environment: str) -> str:
         own = {"HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0"}
-        done = subprocess.run(
-            [sys.executable, "-m", "ptspec.cli", "run", "r.json"],
-            cwd=tmp_path,
-            env={**os.environ, **own, **environment, "NO_COLOR": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        for _ in range(3):  # on a busy machine the server may not answer within the two seconds of the probe
+            done = subprocess.run(
+                [sys.executable, "-m", "ptspec.cli", "run", "r.json"],
+                cwd=tmp_path,
+                env={**os.environ, **own, **environment, "NO_COLOR": "1"},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            if "no answer in time" not in done.stderr:
+                break
         assert done.returncode == 0, done.stderr
         return done.stdout + done.stderr
 
