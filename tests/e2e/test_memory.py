@@ -47,7 +47,9 @@ def peak(folder, model, *methods):
         recipe["model"]["path"] = str(model)
         recipe["adapter"] = {"use_lora": False}
         recipe["data"]["train"]["limit"] = 8
-        recipe.pop("eval")
+        recipe["data"]["heldout"]["limit"] = 4
+        # No KL, which the base would wait for.
+        recipe["eval"] = {"data": "heldout", "metrics": ["loss"]}
         first = recipe["stages"][0]
         config = {"max_steps": 1, "per_device_train_batch_size": 1, "save_strategy": "no", "max_length": 64}
         made = {"name": "", "method": "", "data": first["data"], "config": config}
