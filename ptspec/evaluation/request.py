@@ -15,7 +15,8 @@ from ptspec.data.readers.scan import content_hash, scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
 from ptspec.evaluation.choice import chosen
-from ptspec.evaluation.measurement import DataStamp, Measurement
+from ptspec.evaluation.comparison_store import COMPARISON
+from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.targets import Target, last_of_each, targets
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated
 from ptspec.recipe.paths import exists, is_file
@@ -154,7 +155,6 @@ def _must_be_ours(output: Path) -> None:
 
 
 REPORT = "report.html"
-COMPARISON = "comparison.json"
 PICTURES = (
     "training_curves.png",
     "perplexity_distribution.png",
@@ -167,7 +167,7 @@ def stored_measurement(target: Target) -> Measurement:
     """The evaluation that lies beside `target`; raises `InputError` where there is none."""
     if target.stored is None:
         raise InputError(_not_evaluated(target))
-    return replace(store.load_measurement(target.stored), name=target.name)
+    return trained_by(replace(store.load_measurement(target.stored), name=target.name), target.method)
 
 
 def _not_evaluated(target: Target) -> Diagnostic:
@@ -236,6 +236,7 @@ def measure_all(
             base_name=shown(Path(target.model)) if exists(Path(target.model)) else target.model,
             data=replace(stamp, rows=len(rows)),
         )
+        measured = trained_by(measured, target.method)
         done.append(measured)
         by_stage[target.run, target.name] = measured
         listener(StageEvaluated(target.name, measured.shown, measured.seconds))

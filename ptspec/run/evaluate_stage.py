@@ -14,10 +14,12 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
+from ptspec.evaluation.comparison import Comparison
+from ptspec.evaluation.comparison_store import comparison_of, load_comparison, save_comparison
 from ptspec.evaluation.files import write_evaluation
 from ptspec.evaluation.judging import Referee, judged
 from ptspec.evaluation.measure import keys_of, measure
-from ptspec.evaluation.measurement import DataStamp, Measurement
+from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
 from ptspec.methods.types import Headline, Yields
@@ -36,13 +38,14 @@ from ptspec.training.row_templates import refusal
 @dataclass(frozen=True)
 class Subject:
     """A policy to measure: its name, the folder to open (None: the bare base), the adapter setup it is opened
-    with, and the policy that its preference is relative to."""
+    with, and the policy that its preference is relative to: its parent. `method`: what it was trained by."""
 
     name: str
     artifact: Artifact | None
     adapter: AdapterSpec
     reference: Measurement | None = None
     is_reward_model: bool = False
+    method: str | None = None
 
 
 class StageEvaluator:
@@ -84,7 +87,8 @@ class StageEvaluator:
                 Subject(stage.name, open_artifact(folder), stage.adapter, is_reward_model=True), folder
             )
             return
-        subject = Subject(stage.name, open_artifact(folder), stage.adapter, self._reference(stage))
+        reference, method = self._reference(stage), stage.method.name
+        subject = Subject(stage.name, open_artifact(folder), stage.adapter, reference, method=method)
         self._evaluate(subject, folder, headline=stage.method.headline)
 
     def _reference(self, stage: Stage) -> Measurement | None:
@@ -101,13 +105,26 @@ class StageEvaluator:
 
     def _evaluate(self, subject: Subject, folder: Path, headline: tuple[Headline, ...] = ()) -> None:
         kept = self._kept(subject, folder)
-        measured = kept or self._measure(subject, self._spec)
+        measured = trained_by(kept or self._measure(subject, self._spec), subject.method)
         self.measurements[subject.name] = measured
         if kept is None:
             self._write(measured, folder, headline)
             self.written.add(subject.name)
-        event = StageEvaluated(subject.name, measured.shown, measured.seconds, reused=kept is not None)
-        self.listener(event)
+        compared = self._compared(subject, measured, folder)
+        verdicts = compared.verdicts() if compared else {}
+        is_kept = kept is not None
+        self.listener(StageEvaluated(subject.name, measured.shown, measured.seconds, is_kept, verdicts))
+
+    def _compared(self, subject: Subject, measured: Measurement, folder: Path) -> Comparison | None:
+        """The paired comparison with the parent, made once and kept beside the evaluation."""
+        if subject.reference is None:
+            return None
+        stored = load_comparison(folder)
+        compared = comparison_of(subject.reference, measured, stored)
+        if compared is not None and compared is not stored:
+            save_comparison(folder, compared)
+            self.written.add(subject.name)
+        return compared
 
     def _kept(self, subject: Subject, folder: Path) -> Measurement | None:
         """The measurement in `folder` if it is of these very rows, settings and reference."""

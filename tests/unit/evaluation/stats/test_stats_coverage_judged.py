@@ -6,12 +6,12 @@ to about two points.
 
 import numpy as np
 import pytest
+from ptspec.evaluation.effects import find
+from ptspec.evaluation.statistics import paired_test, proportion_interval
 
 from ptspec.evaluation.controlled import length_controlled
 from ptspec.evaluation.diversity import distinct_difference
-from ptspec.evaluation.effects import find
 from ptspec.evaluation.measurement import RowMeasurement
-from ptspec.evaluation.statistics import paired_test, proportion_interval
 
 SIZES = [50, 200, 1000]
 pytestmark = pytest.mark.slow

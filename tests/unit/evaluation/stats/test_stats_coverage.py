@@ -9,7 +9,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-
 from ptspec.evaluation.statistics import (
     paired_interval,
     proportion_interval,
