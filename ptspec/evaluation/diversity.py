@@ -58,7 +58,8 @@ class Words:
         unit = text if groups is None else groups[text]
         count = self.texts if groups is None else units(self.texts, groups)
         different, gram = np.unique(grams, return_inverse=True)
-        holds = np.unique(gram * np.int64(count) + unit)  # each n-gram once for each unit that has it
+        holds = np.sort(gram * np.int64(count) + unit)
+        holds = holds[np.append(True, holds[1:] != holds[:-1])]  # each n-gram once a unit that has it
         holder = holds % count
         alone = np.bincount(holds // count, minlength=len(different))[holds // count] == 1
         own = np.bincount(holder[alone], minlength=count)

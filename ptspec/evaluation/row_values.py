@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ptspec.evaluation.diversity import Words
 from ptspec.evaluation.measurement import DRAWN, RowMeasurement
 
 PER_TOKEN = ("loss", "perplexity", "kl")
@@ -28,6 +30,12 @@ class Columns:
             found = (row_value(name, row) for row in self.rows)
             self._values[name] = np.array([math.nan if v is None else v for v in found], dtype=np.float64)
         return self._values[name]
+
+    @cached_property
+    def responses(self) -> Words | None:
+        """The responses' words; None where a row has none."""
+        texts = [row.response for row in self.rows if row.response is not None]
+        return Words(texts) if len(texts) == len(self.rows) else None
 
     def weights(self, name: str) -> NDArray[np.float64]:
         """What each row counts in the metric's denominator."""

@@ -80,8 +80,9 @@ def _facts(comparison: Comparison, data: str, width: int) -> list[Text]:
     prompts = words.plural(comparison.shared, "prompt") + (f" of {clean(data)}" if data else "")
     if comparison.of is not None and comparison.of > comparison.shared:
         prompts += f" (of {words.count(comparison.of)}, by the seed)"
-    tests = f"verdicts corrected for {words.plural(comparison.tests, 'test')} ({comparison.correction})"
-    facts = [prompts, "paired", "95 % intervals", f"seed {comparison.seed}", tests]
+    tests = f"{words.plural(comparison.tests, 'test')} ({comparison.correction})"
+    intervals = f"95 % intervals, where there is a verdict corrected for {tests}"
+    facts = [prompts, "paired", intervals, f"seed {comparison.seed}"]
     lines = hanging("", " · ".join(facts), width)
     left_out = [
         f"{clean(name)} {words.count(rows)}"

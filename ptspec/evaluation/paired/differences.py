@@ -65,16 +65,22 @@ class Pair:
         return _difference(name, float(y.mean()), float(z.mean()), asked, z - y, groups)
 
     def _distinct(self, name: str, among: NDArray[np.intp] | None) -> Difference | None:
+        if among is None and (one := self.a.responses) and (other := self.b.responses):
+            return _of_distinct(name, one, other, self.groups)
         rows = range(len(self.a.rows)) if among is None else among
         said = [(i, self.a.rows[i].response, self.b.rows[i].response) for i in rows]
         texts = [(i, x, y) for i, x, y in said if x is not None and y is not None]
         there = np.array([i for i, _, _ in texts], dtype=np.intp)
         one, other = Words([x for _, x, _ in texts]), Words([y for _, _, y in texts])
-        found = distinct_difference(one, other, DISTINCT[name], some_of(self.groups, there))
-        if found is None:
-            return None
-        (before, after), asked = found
-        return Difference(name, before, after, asked, len(texts), asked.units, name)
+        return _of_distinct(name, one, other, some_of(self.groups, there))
+
+
+def _of_distinct(name: str, a: Words, b: Words, groups: Groups | None) -> Difference | None:
+    found = distinct_difference(a, b, DISTINCT[name], groups)
+    if found is None:
+        return None
+    (before, after), asked = found
+    return Difference(name, before, after, asked, a.texts, asked.units, name)
 
 
 def _difference(

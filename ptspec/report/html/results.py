@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ptspec.evaluation.comparison import Comparison, Effect, Verdict
 from ptspec.evaluation.comparison_store import comparison_of
-from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement
+from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement, metric
 from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.model import RunStory, StageStory
@@ -176,6 +176,8 @@ def _cell(
     if before is None:
         return plain
     effect = _effect(compared, shown.name)
+    if effect is None and metric(shown.name).relative:
+        return plain  # relative to different policies: their difference means nothing
     if effect is None:
         change = shown.delta(figure.value - before.value, shown.decimals)
         return replace(plain, change=change)
