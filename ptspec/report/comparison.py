@@ -80,6 +80,8 @@ def _facts(comparison: Comparison, data: str, width: int) -> list[Text]:
     prompts = words.plural(comparison.shared, "prompt") + (f" of {clean(data)}" if data else "")
     if comparison.of is not None and comparison.of > comparison.shared:
         prompts += f" (of {words.count(comparison.of)}, by the seed)"
+    if clusters := _clusters(comparison):
+        prompts += f", {clusters}"
     tests = f"{words.plural(comparison.tests, 'test')} ({comparison.correction})"
     intervals = f"95 % intervals, where there is a verdict corrected for {tests}"
     facts = [prompts, "paired", intervals, f"seed {comparison.seed}"]
@@ -93,6 +95,15 @@ def _facts(comparison: Comparison, data: str, width: int) -> list[Text]:
         lines += hanging("", f"left out, as not all have them: {', '.join(left_out)}", width)
     notes = [line for note in comparison.notes for line in hanging("note: ", clean(note), width)]
     return [*map(Text, lines), *(Text(note, style="yellow") for note in notes)]
+
+
+def _clusters(comparison: Comparison) -> str:
+    """How many independent units the prompts are, where they are fewer."""
+    whole = [effect for effect in comparison.effects if effect.rows == comparison.shared]
+    if not any(effect.clusters < effect.rows for effect in whole):
+        return ""
+    by = f"by {clean(comparison.cluster)}" if comparison.cluster else "rows of one prompt"
+    return f"in {words.plural(max(effect.clusters for effect in whole), 'cluster')} ({by})"
 
 
 def _pair(comparison: Comparison, b: int, width: int) -> list[Text]:

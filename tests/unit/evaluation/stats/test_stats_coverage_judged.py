@@ -6,6 +6,7 @@ to about two points.
 
 import numpy as np
 import pytest
+
 from ptspec.evaluation.controlled import length_controlled
 from ptspec.evaluation.diversity import Words, distinct_difference
 from ptspec.evaluation.measurement import RowMeasurement
