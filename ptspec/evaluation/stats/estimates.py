@@ -149,8 +149,8 @@ K = TypeVar("K", bound=Hashable)
 
 
 def mean(values: Sequence[float] | Values, groups: Groups | None = None) -> Asked:
-    """The mean of one sample: a share where each value is 0 or 1, or of twenty rows one of two others (a third
-    one may not have been seen among fewer); else by the bootstrap."""
+    """The mean of one sample: a share where each value is 0 or 1, or of twenty rows one of two others
+    (among fewer a third may not have been seen); else by the bootstrap."""
     v = np.asarray(values, dtype=np.float64)
     if (number := units(len(v), groups)) < FEWEST:
         return Few(float(v.mean()), number)
