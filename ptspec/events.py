@@ -113,10 +113,14 @@ class EvaluationStarted:
 
 @dataclass(frozen=True)
 class StageEvaluated:
+    """`verdicts`: by metric, what the paired comparison with the stage's parent says ("better", "worse",
+    "no difference shown", "described", "too few prompts"); empty where there is none."""
+
     stage: str
     metrics: Mapping[str, Figure]
     seconds: float
     reused: bool = False
+    verdicts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

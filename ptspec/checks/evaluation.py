@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
 from ptspec.data.checks.source_pass import Seen
@@ -33,14 +33,17 @@ NEEDS: Mapping[str, Offer] = {
 
 
 def check_metrics(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Checks and metrics of the recipe that no held-out row can serve; of sources that were looked at."""
+    """Checks, metrics, clusters that no held-out row can serve; of sources that were looked at."""
     evaluation = plan.evaluation
     if evaluation is None or evaluation.data not in plan.data:
         return
     names = parts_of(plan.data, evaluation.data)
     if any(name not in seen for name in names):
         return
-    offered = {offer for name in names for offer in _offers(plan.data[name], seen[name])}
+    read = [row for name in names for row in _rows(plan.data[name], seen[name])]
+    if read and evaluation.cluster is not None and not any(evaluation.cluster in row.columns for row in read):
+        yield _no_cluster(evaluation.cluster, read)
+    offered = {offer for row in read for offer in _of_row(row)}
     asked = [(name, join("/eval/metrics", index)) for index, name in enumerate(evaluation.metrics or ())]
     checks = [check for stage in plan.stages for check in stage.checks] + list(plan.checks)
     asked += [(check.metric, join(check.at, "metric")) for check in checks]
@@ -50,17 +53,22 @@ def check_metrics(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
             yield _unmeasurable(plan, metric, need, where)
 
 
-def _offers(source: object, seen: Seen) -> set[Offer]:
+def _rows(source: object, seen: Seen) -> Iterator[EvaluationRow]:
+    """The first rows of a source as the evaluation reads them."""
     assert isinstance(source, Source)
-    found: set[Offer] = set()
     for item in seen.first:
         if not isinstance(item, PlacedRow):
             continue
         try:
-            found |= _of_row(evaluation_row(item.values, reading_of(source)))
+            yield evaluation_row(item.values, reading_of(source))
         except (LayoutError, KeyError, TypeError, ValueError, AttributeError):
             continue  # an error of the row, told by who checks rows
-    return found
+
+
+def _no_cluster(cluster: str, rows: Sequence[EvaluationRow]) -> Diagnostic:
+    columns = dict.fromkeys(name for row in rows for name in row.columns)
+    message = f'no held-out row has a column "{cluster}" to cluster by'
+    return Diagnostic("missing-column", message, None, "/eval/cluster", f"columns: {', '.join(columns)}")
 
 
 def _of_row(row: EvaluationRow) -> set[Offer]:

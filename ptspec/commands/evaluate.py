@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from enum import Enum
@@ -18,9 +18,9 @@ from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.report.clean import clean
 
 if TYPE_CHECKING:
-    from ptspec.evaluation.compare import Judgement
     from ptspec.evaluation.comparison import Comparison
     from ptspec.evaluation.measurement import Measurement
+    from ptspec.evaluation.paired.pairing import Judgement
     from ptspec.evaluation.request import EvaluationRequest
     from ptspec.evaluation.targets import Target
     from ptspec.events import Listener
@@ -91,14 +91,34 @@ def eval(
     if format is EvalFormat.JSON:
         print(_as_json({one.name: one.metrics for one in measured}))
     else:
+        evaluations = [(one.name, one.shown) for one in measured]
         parents = _parents(request.targets)
-        print(progress_text([(one.name, one.shown) for one in measured], parents=parents), end="")
+        verdicts = _verdicts(measured, request.targets, parents)
+        print(progress_text(evaluations, parents=parents, verdicts=verdicts), end="")
 
 
 def _parents(targets: Sequence[Target]) -> dict[str, str | None]:
     """Each policy's parent; none where several runs have stages of one name."""
     names = [target.name for target in targets]
     return {target.name: target.parent for target in targets if names.count(target.name) == 1}
+
+
+def _verdicts(
+    measured: Sequence[Measurement], targets: Sequence[Target], parents: Mapping[str, str | None]
+) -> dict[str, dict[str, str]]:
+    """What the comparison of each policy with its parent says, stored or made now."""
+    from ptspec.evaluation.comparison_store import comparison_of, load_comparison
+
+    by_name = {one.name: one for one in measured}
+    found = {}
+    for one, target in zip(measured, targets, strict=True):
+        parent = by_name.get(parents.get(one.name) or "")
+        if parent is None or target.is_reward_model:
+            continue
+        stored = load_comparison(target.stored) if target.stored else None
+        if (compared := comparison_of(parent, one, stored)) is not None:
+            found[one.name] = compared.verdicts()
+    return found
 
 
 def _must_go_together(
@@ -114,7 +134,7 @@ def _must_go_together(
 
 def _compare(request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat) -> None:
     """All is computed before the first file is written."""
-    from ptspec.evaluation.compare import biggest_changes, compare, prompts_of
+    from ptspec.evaluation.paired.compare import biggest_changes, compare, prompts_of
     from ptspec.evaluation.request import write
     from ptspec.report.changes import telling_metric
 
@@ -161,7 +181,7 @@ def _text(found: Comparison, measured: Sequence[Measurement]) -> str:
 
 
 def _write(found: Comparison, measured: Sequence[Measurement], output: Path, command: str) -> None:
-    from ptspec.evaluation.request import COMPARISON
+    from ptspec.evaluation.comparison_store import COMPARISON
     from ptspec.report.html.write import write_comparison_report
     from ptspec.store.files import whole_file
 
@@ -173,10 +193,11 @@ def _write(found: Comparison, measured: Sequence[Measurement], output: Path, com
 
 def as_json(found: Comparison) -> dict[str, Any]:
     """The comparison as a JSON value; each model's sentence in words stands beside it."""
+    from ptspec.evaluation import comparison_store
     from ptspec.report.sentence import in_words
 
     sentences = [in_words(found, b) for b in range(1, len(found.names))]
-    return {"format": 1, **asdict(found), "in_words": sentences}
+    return {**comparison_store.as_json(found), "in_words": sentences}
 
 
 def _as_json(value: object) -> str:

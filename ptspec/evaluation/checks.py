@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ptspec.evaluation.effects import find
 from ptspec.evaluation.judging import BASE, PARENT, win_rates
 from ptspec.evaluation.measurement import Better, Measurement, metric
-from ptspec.evaluation.metrics import aggregates
+from ptspec.evaluation.metrics import aggregates, figure
+from ptspec.evaluation.paired import differences
 from ptspec.evaluation.reward_model import PAIR_METRICS
 from ptspec.events import Figure
 from ptspec.recipe.plan import CheckSpec
@@ -106,10 +106,10 @@ def _win_rate(check: CheckSpec, found: Figure, of: Measurement, measured: Measur
     assert check.confidence is not None
     for name in dict.fromkeys(name for row in of.rows for name in row.judged):
         wins = {row.id: row.judged[name] for row in of.rows if name in row.judged}
-        rates = win_rates(wins, measured[name], of, seed=of.settings.seed, confidence=check.confidence)
-        tested = rates[1] if check.metric.endswith("_lc") else rates[0]
-        if tested is not None and abs(tested.interval.value - found.value) < 1e-12:
-            return Figure(tested.interval.value, tested.interval.low, tested.interval.high)
+        rates = win_rates(wins, measured[name], of, seed=of.settings.seed)
+        rate = rates[1] if check.metric.endswith("_lc") else rates[0]
+        if rate is not None and abs(rate.value - found.value) < 1e-12:
+            return figure(rate, check.confidence)
     return found
 
 
@@ -139,10 +139,8 @@ def _change(check: CheckSpec, before: Measurement, after: Measurement) -> Figure
     rows = before.by_id()
     pairs = [(rows[row.id], row) for row in after.rows if row.id in rows]
     a, b = [one for one, _ in pairs], [other for _, other in pairs]
-    found = find(check.metric, a, b, after.settings.seed, check.confidence)
-    if found is None:
-        return Figure(plain)
-    return Figure(plain, found.tested.interval.low, found.tested.interval.high)
+    found = differences.change(check.metric, a, b, seed=after.settings.seed, confidence=check.confidence)
+    return Figure(plain) if found is None else Figure(plain, found.low, found.high)
 
 
 def _turned(figure: Figure) -> Figure:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, StageError
-from ptspec.evaluation.compare import Judgement
 from ptspec.evaluation.judging import Referee, counted, preferences, stamp_of
 from ptspec.evaluation.measurement import Measurement
+from ptspec.evaluation.paired.pairing import Judgement
 from ptspec.evaluation.targets import Target
 from ptspec.model.device import find_device
 from ptspec.recipe.hints import did_you_mean, listed

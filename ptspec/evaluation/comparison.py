@@ -3,37 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
-from ptspec.evaluation.measurement import RowMeasurement, metric
+from ptspec.evaluation.measurement import RowMeasurement
 from ptspec.events import Figure
 
 
 class Verdict(Enum):
+    """`DESCRIBED`: the metric has no better, or was not asked for; nothing was tested. `TOO_FEW`: fewer than
+    five prompts, or clusters of them."""
+
     BETTER = "better"
     WORSE = "worse"
-    MORE = "more"
-    LESS = "less"
     NOT_SHOWN = "no difference shown"
-
-
-_LENGTH = {Verdict.MORE: "longer", Verdict.LESS: "shorter"}
-DESCRIBED: Mapping[str, Mapping[Verdict, str]] = {
-    "response_length": _LENGTH,
-    "response_characters": _LENGTH,
-    "kl": {Verdict.MORE: "farther", Verdict.LESS: "closer"},
-    "refusals": {Verdict.LESS: "fewer"},
-}
+    DESCRIBED = "described"
+    TOO_FEW = "too few prompts"
 
 
 @dataclass(frozen=True)
 class Effect:
     """Model `b` against model `a` (indices into `Comparison.names`) in one metric.
 
-    `difference` is b − a over the `rows` that both have, with its 95 % interval; `p` tests "there is none",
-    `p_holm` is the same after Holm's correction for all tests of the comparison. A verdict needs both the
-    interval without 0 and p_holm ≤ 0.05. `needed` is about how many rows would show half of what these show.
+    `difference` is b − a over the `rows` that both have, in `clusters` independent ones, with the interval
+    that decides: of the level that the correction for the number of tests leaves. `plain` is the same with
+    its 95 % interval. `p` tests "there is none", `p_corrected` is p after the correction. Interval, p and
+    verdict agree: better or worse exactly where `difference` leaves out 0 and where p_corrected ≤ 0.05.
+    `is_tested`: it counts among the tests; one in which nothing varies does not. `mde`: the difference that
+    this test shows four times in five (80 % power).
     """
 
     metric: str
@@ -42,45 +39,56 @@ class Effect:
     value_a: float
     value_b: float
     difference: Figure
+    plain: Figure
     rows: int
-    p: float
-    p_holm: float
+    clusters: int
+    p: float | None
+    p_corrected: float | None
     verdict: Verdict
-    needed: int
+    is_tested: bool
+    mde: float | None
+
+    @property
+    def is_described(self) -> bool:
+        return self.verdict is Verdict.DESCRIBED
 
     @property
     def words(self) -> str:
-        """The verdict in words: "better", "shorter", "no difference shown"."""
-        described = DESCRIBED.get(self.metric, {})
-        return described.get(self.verdict) or str(self.verdict.value)
+        """The verdict in words; nothing of what is only described."""
+        return "" if self.is_described else str(self.verdict.value)
 
 
 @dataclass(frozen=True)
 class WinRate:
-    """How often `b`'s response has the higher `reward` of the two, ties half; tested against one half.
+    """How often `judge` prefers b's response of the two, ties half; tested against one half.
 
-    With `judge`, `reward` is the name of the judge that prefers it; `controlled`: were both equally long.
+    `controlled`: were both equally long. The rest is as in `Effect`, `rate` with the interval that decides.
     """
 
-    reward: str
+    judge: str
     a: int
     b: int
     rate: Figure
+    plain: Figure
     wins: int
     ties: int
     losses: int
-    p: float
-    p_holm: float
+    clusters: int
+    p: float | None
+    p_corrected: float | None
     verdict: Verdict
-    judge: bool = False
+    is_tested: bool
+    mde: float | None
     controlled: bool = False
 
     @property
     def label(self) -> str:
-        """What decides: "style", "judge fair", "judge fair, length-controlled"."""
-        if not self.judge:
-            return metric(self.reward).label
-        return f"judge {self.reward}" + (", length-controlled" if self.controlled else "")
+        """What decides: "judge fair", "judge fair, length-controlled"."""
+        return f"judge {self.judge}" + (", length-controlled" if self.controlled else "")
+
+    @property
+    def rows(self) -> int:
+        return self.wins + self.ties + self.losses
 
 
 @dataclass(frozen=True)
@@ -97,7 +105,12 @@ class Slice:
 class Comparison:
     """`shared` rows are compared, of the `of` that all have; `left_out` per model are not: another model
     lacks the prompt or its data expects another answer. `values` are each model's aggregates on the
-    shared rows."""
+    shared rows.
+
+    `tests` is how many were corrected for, by `correction`; `slice_tests` those of all slices together, by
+    `slice_correction`. `fingerprints`: of the measurements that were compared. `cluster`: the column by which
+    rows belong together, beside those of one prompt.
+    """
 
     names: tuple[str, ...]
     shared: int
@@ -110,6 +123,17 @@ class Comparison:
     of: int | None = None
     slices: tuple[Slice, ...] = ()
     by: str | None = None
+    tests: int = 0
+    correction: str = "Holm"
+    slice_tests: int = 0
+    slice_correction: str = "Benjamini-Hochberg"
+    confidence: float = 0.95
+    cluster: str | None = None
+    fingerprints: tuple[str | None, ...] = field(default_factory=tuple)
+
+    def verdicts(self, b: int = 1) -> dict[str, str]:
+        """The verdict of model `b` in each metric, by the metric's name."""
+        return {effect.metric: effect.verdict.value for effect in self.effects if effect.b == b}
 
 
 @dataclass(frozen=True)

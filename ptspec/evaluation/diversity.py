@@ -7,12 +7,15 @@ with different tokenizers can be compared.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ptspec.evaluation.statistics import CONFIDENCE, Tested, Values, jackknife_test
+from ptspec.evaluation.stats.clusters import FEWEST, Groups, Values, units
+from ptspec.evaluation.stats.estimates import Estimate, Few
+from ptspec.evaluation.stats.tests import jackknife
 
 _SIGNS = r"\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _WORD = re.compile(rf"[{_SIGNS}]|[^\W{_SIGNS}]+|[^\w\s]")
@@ -22,39 +25,68 @@ def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())
 
 
-def distinct(texts: Sequence[str], n: int, confidence: float = CONFIDENCE) -> Tested | None:
-    """Different n-grams over all n-grams, of all `texts` together (Li et al. 2016), by the jackknife.
+class Words:
+    """The words of texts as numbers: read once, for n-grams of every n."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        words = [words_of(text) for text in texts]
+        number: dict[str, int] = {}
+        codes = (number.setdefault(word, len(number)) for word in chain.from_iterable(words))
+        self.codes = np.fromiter(codes, dtype=np.int64, count=sum(map(len, words)))
+        self.vocabulary = len(number)
+        self.texts = len(texts)
+        self.text_of = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in words])
+
+    def _grams(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
+        """A number for each n-gram, equal for equal ones, and the text that it stands in."""
+        if len(self.codes) < n:
+            return np.empty(0, np.int64), np.empty(0, np.intp)
+        last = len(self.codes) - n + 1
+        grams = self.codes[:last]
+        for k in range(1, n):
+            _, grams = np.unique(grams * self.vocabulary + self.codes[k : last + k], return_inverse=True)
+        whole = self.text_of[:last] == self.text_of[n - 1 :]
+        return grams[whole], self.text_of[:last][whole]
+
+    def left_out(self, n: int, groups: Groups | None = None) -> tuple[float, Values] | None:
+        """Different n-grams over all n-grams, and the same without each text (with `groups`: without each
+        cluster of texts); None where no text has n words."""
+        grams, text = self._grams(n)
+        total = len(grams)
+        if not total:
+            return None
+        unit = text if groups is None else groups[text]
+        count = self.texts if groups is None else units(self.texts, groups)
+        different, gram = np.unique(grams, return_inverse=True)
+        holds = np.sort(gram * np.int64(count) + unit)
+        holds = holds[np.append(True, holds[1:] != holds[:-1])]  # each n-gram once a unit that has it
+        holder = holds % count
+        alone = np.bincount(holds // count, minlength=len(different))[holds // count] == 1
+        own = np.bincount(holder[alone], minlength=count)
+        rest = total - np.bincount(unit, minlength=count)
+        share = len(different) / total
+        return share, np.where(rest > 0, (len(different) - own) / np.maximum(rest, 1), share)
+
+
+def distinct(words: Words, n: int, groups: Groups | None = None) -> Estimate | None:
+    """Different n-grams over all n-grams, of all texts together (Li et al. 2016), by the jackknife.
 
     A bootstrap would repeat rows, and so n-grams, and measure less than the sample has. None where no text
     has n words.
     """
-    found = _left_out(texts, n)
-    return None if found is None else jackknife_test(*found, confidence)
+    found = words.left_out(n, groups)
+    return None if found is None else _jackknife(*found)
 
 
 def distinct_difference(
-    a: Sequence[str], b: Sequence[str], n: int, confidence: float = CONFIDENCE
-) -> Tested | None:
-    """The distinct n-grams of `b` less those of `a`, which answer the same prompts in the same order."""
-    one, other = _left_out(a, n), _left_out(b, n)
+    a: Words, b: Words, n: int, groups: Groups | None = None
+) -> tuple[tuple[float, float], Estimate] | None:
+    """The distinct n-grams of `a` and of `b`, which answer the same prompts in the same order, and b − a."""
+    one, other = a.left_out(n, groups), b.left_out(n, groups)
     if one is None or other is None:
         return None
-    return jackknife_test(other[0] - one[0], other[1] - one[1], confidence)
+    return (one[0], other[0]), _jackknife(other[0] - one[0], other[1] - one[1])
 
 
-def _left_out(texts: Sequence[str], n: int) -> tuple[float, Values] | None:
-    """The share over all texts, and without each of them."""
-    grams = [_grams(words_of(text), n) for text in texts]
-    total = sum(map(len, grams))
-    if not total:
-        return None
-    holders = Counter(gram for of_text in grams for gram in set(of_text))
-    own = np.array([sum(holders[gram] == 1 for gram in set(of_text)) for of_text in grams], dtype=np.float64)
-    sizes = np.array([len(of_text) for of_text in grams], dtype=np.float64)
-    rest = total - sizes
-    share = len(holders) / total
-    return share, np.where(rest > 0, (len(holders) - own) / np.maximum(rest, 1), share)
-
-
-def _grams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
-    return [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+def _jackknife(value: float, left_out: Values) -> Estimate:
+    return Few(value, len(left_out)) if len(left_out) < FEWEST else jackknife(value, left_out)

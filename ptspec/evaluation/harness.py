@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.evaluation.isolation import undisturbed
-from ptspec.evaluation.statistics import mean_interval, proportion_interval
+from ptspec.evaluation.metrics import figure
+from ptspec.evaluation.stats.estimates import mean, resolve_one
 from ptspec.events import Figure
 
 if TYPE_CHECKING:
@@ -120,17 +121,16 @@ def _scores(
 
 
 def _figure(value: float, scores: Sequence[float], seed: int) -> Figure:
-    mean = _mean(scores)
-    if set(scores) <= {0.0, 1.0} and _same(mean, value):
-        interval = proportion_interval(int(sum(scores)), len(scores))
-        return Figure(value, interval.low, interval.high)
-    if _same(mean, value):
-        interval = mean_interval(scores, seed=seed)
-        return Figure(value, interval.low, interval.high)
-    if _same(-mean, math.log(value) if value > 0 else math.nan):  # a perplexity of log-likelihoods
-        interval = mean_interval(scores, seed=seed)
-        return Figure(value, math.exp(-interval.high), math.exp(-interval.low))
-    return Figure(value)
+    average = _mean(scores)
+    is_mean = _same(average, value)
+    # A perplexity of log-likelihoods.
+    of_logarithms = not is_mean and value > 0 and _same(-average, math.log(value))
+    if not (is_mean or of_logarithms):
+        return Figure(value)
+    found = figure(resolve_one(mean(scores), seed=seed))
+    if not of_logarithms or found.low is None or found.high is None:
+        return Figure(value, found.low, found.high)
+    return Figure(value, math.exp(-found.high), math.exp(-found.low))
 
 
 def _mean(scores: Collection[float]) -> float:

@@ -9,7 +9,10 @@ from typing import Any
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.evaluation.controlled import length_controlled
 from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement
-from ptspec.evaluation.statistics import CONFIDENCE, Tested, paired_test
+from ptspec.evaluation.metrics import figure
+from ptspec.evaluation.stats.clusters import groups_of
+from ptspec.evaluation.stats.estimates import Estimate, Scaled, paired, resolve_one
+from ptspec.evaluation.stats.intervals import CONFIDENCE
 from ptspec.events import Figure
 from ptspec.rewards.checked import checked_judge
 from ptspec.rewards.endpoint import Counters, EndpointJudge
@@ -86,19 +89,17 @@ TEXTS = ("prompt", "completion", "prompts", "completions", "completion_ids")
 
 
 def win_rates(
-    wins: Mapping[str, float], a: Measurement, b: Measurement, *, seed: int, confidence: float = CONFIDENCE
-) -> tuple[Tested, Tested | None]:
+    wins: Mapping[str, float], a: Measurement, b: Measurement, *, seed: int
+) -> tuple[Estimate, Estimate | None]:
     """The win rate of `b` with ties half, and were its responses as long as those of `a`.
 
-    Tango's interval and the sign test where each pair is won, lost or tied; else (probabilities) the
-    bootstrap of their mean.
+    Paired shares where each pair is won, lost or tied; else (probabilities) the bootstrap of their mean.
     """
-    raw = paired_test([_centred(p) for p in wins.values()], seed=seed, unit=1.0, confidence=confidence)
     before, after = a.by_id(), b.by_id()
+    groups = groups_of([before[key].unit for key in wins])
+    raw = resolve_one(paired([_centred(p) for p in wins.values()], groups, unit=1.0), seed=seed)
     longer = [len(after[key].response or "") - len(before[key].response or "") for key in wins]
-    return Tested(raw.interval.scaled(0.5, 0.5), raw.p), length_controlled(
-        list(wins.values()), longer, confidence
-    )
+    return Scaled(raw, 0.5, 0.5), length_controlled(list(wins.values()), longer, groups)
 
 
 def _centred(p: float) -> float:
@@ -134,11 +135,7 @@ def _metrics(
         return {}
     raw, controlled = win_rates(wins, opponent, measured, seed=measured.settings.seed)
     found = {name: raw, f"{name}_lc": controlled}
-    return {
-        key: Figure(tested.interval.value, tested.interval.low, tested.interval.high)
-        for key, tested in found.items()
-        if tested is not None
-    }
+    return {key: figure(estimate, CONFIDENCE) for key, estimate in found.items() if estimate is not None}
 
 
 def counted(judge: Judge) -> Counters:

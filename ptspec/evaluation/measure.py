@@ -69,6 +69,7 @@ def measure(
     begun = time.perf_counter()
     rewards = dict(rewards or {})
     wanted = _wanted(spec, rewards)
+    _must_have(spec.cluster, rows)
     ids = keys_of(rows)
     base = base if "kl" in wanted else None
     with undisturbed(model, seed):
@@ -84,7 +85,7 @@ def measure(
         scores = reward_scores(chosen_rewards, rows, said.greedy)
         drawn_scores = reward_scores(drawn_rewards, rows, said.drawn)
     _check_finite(logp.values())
-    measured = _measured(rows, ids, work, logp, said, (scores, drawn_scores), reference, spec.refusals)
+    measured = _measured(rows, ids, work, logp, said, (scores, drawn_scores), reference, spec)
     figures = aggregates(measured, seed=seed)
     return Measurement(
         name=name,
@@ -101,6 +102,7 @@ def measure(
             kl_base=base_name if said.kl else None,
             conversational=any(is_conversation(row) for row in rows),
             refusals=patterns_name(spec.refusals),
+            cluster=spec.cluster,
         ),
         data=data,
         seconds=time.perf_counter() - begun,
@@ -125,6 +127,15 @@ def _wanted(spec: EvaluationSpec, rewards: Mapping[str, RewardFunction]) -> froz
         return frozenset(METRICS) | frozenset(rewards) | {DRAWN + name for name in rewards}
     asked = frozenset(spec.metrics)
     return asked | {"accuracy"} if "preference_accuracy" in asked else asked
+
+
+def _must_have(cluster: str | None, rows: Sequence[EvaluationRow]) -> None:
+    """Refuses a column to cluster by that no row has."""
+    if cluster is None or any(row.columns.get(cluster) is not None for row in rows):
+        return
+    columns = dict.fromkeys(name for row in rows for name in row.columns)
+    message = f'no held-out row has a column "{cluster}" to cluster by'
+    raise InputError(Diagnostic("missing-column", message, hint=f"columns: {', '.join(columns)}"))
 
 
 def _context(model: PreTrainedModel) -> int | None:
@@ -173,19 +184,19 @@ def _measured(
     said: Answers,
     scores: tuple[Scores, Scores],
     reference: Measurement | None,
-    refusals: Sequence[str],
+    spec: EvaluationSpec,
 ) -> tuple[RowMeasurement, ...]:
     earlier = None if reference is None else reference.by_id()
     measured = []
     for i, (row, key) in enumerate(zip(rows, ids, strict=True)):
-        one = _blank(row, key, scores[0].get(i, {}))
+        one = _blank(row, key, scores[0].get(i, {}), spec.cluster)
         if encoded := work.expected.get(i):
             one = _with_likelihood(one, row, encoded, logp[encoded])
         if pair := work.pairs.get(i):
             one = _with_preference(one, pair, logp)
             one = replace(one, margin=_margin(one, earlier))
         if response := said.greedy.get(i):
-            one = _with_response(one, row, response, refusals)
+            one = _with_response(one, row, response, spec.refusals)
         if drawn := said.drawn.get(i):
             one = _with_sample(one, row, drawn, said.kl.get(i))
             one = replace(one, sample_rewards=scores[1].get(i, {}))
@@ -202,7 +213,10 @@ def _key_text(row: EvaluationRow) -> str:
     return plain(row.prompt) or plain(row.expected)
 
 
-def _blank(row: EvaluationRow, key: str, rewards: Mapping[str, float | None]) -> RowMeasurement:
+def _blank(
+    row: EvaluationRow, key: str, rewards: Mapping[str, float | None], cluster: str | None
+) -> RowMeasurement:
+    value = None if cluster is None else row.columns.get(cluster)
     expected = None if row.expected is None else completion_text(row.expected)
     return RowMeasurement(
         key,
@@ -211,6 +225,7 @@ def _blank(row: EvaluationRow, key: str, rewards: Mapping[str, float | None]) ->
         answer=row.answer,
         rewards=rewards,
         slices=_slices(row.columns),
+        cluster=None if value is None else str(value),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ptspec.events import Figure
@@ -28,7 +28,7 @@ class RowMeasurement:
     response, drawn at temperature 1, with its own tokens, correctness and rewards; `kl` is Σ_t KL(π‖base)
     over its tokens, in nats. `judged`: by the name of another policy, the probability that a judge
     prefers this response to that one's. `slices` holds the row's further columns (a topic, a
-    difficulty) by name, those with a short value.
+    difficulty) by name, those with a short value; `cluster` the value of the recipe's `eval.cluster`.
     """
 
     id: str
@@ -57,6 +57,14 @@ class RowMeasurement:
     sample_rewards: Mapping[str, float | None] = field(default_factory=dict)
     kl: float | None = None
     judged: Mapping[str, float] = field(default_factory=dict)
+    cluster: str | None = None
+
+    @property
+    def unit(self) -> tuple[str, str]:
+        """What the row belongs to: rows of one cluster, else of one prompt, are not independent."""
+        if self.cluster is not None:
+            return ("cluster", self.cluster)
+        return ("prompt", self.prompt) if self.prompt.strip() else ("row", self.id)
 
     @property
     def preference(self) -> float | None:
@@ -70,7 +78,9 @@ class RowMeasurement:
 class Settings:
     """How it was measured. `preference_reference` names the policy that preference is relative to, `kl_base`
     the model that KL is to, `tokenizer` tells tokenizers apart; `conversational`: the data holds lists of
-    messages; `refusals`: the patterns that tell a refusal, "built in" or a hash of the recipe's own."""
+    messages; `refusals`: the patterns that tell a refusal, "built in" or a hash of the recipe's own.
+    `cluster`: the column by which rows belong together, beside those of one prompt; `method`: what the policy
+    was last trained by, where that is known."""
 
     seed: int
     max_new_tokens: int
@@ -82,6 +92,8 @@ class Settings:
     tokenizer: str | None = None
     conversational: bool = False
     refusals: str = "built in"
+    cluster: str | None = None
+    method: str | None = None
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,13 @@ class Measurement:
         return {row.id: row for row in self.rows}
 
 
+def trained_by(measurement: Measurement, method: str | None) -> Measurement:
+    """The measurement with what its policy was last trained by, where that is known."""
+    if method is None or measurement.settings.method == method:
+        return measurement
+    return replace(measurement, settings=replace(measurement.settings, method=method))
+
+
 class Better(Enum):
     """Which direction of a metric is better; `NEITHER` for those that only describe."""
 
@@ -147,7 +166,8 @@ class Better(Enum):
 @dataclass(frozen=True)
 class Metric:
     """How a metric is spoken of. `share`: a number in [0, 1], shown in percent. `relative`: each policy's is
-    held against its own reference, so that two policies' are not to be subtracted."""
+    held against its own reference, so that two policies' are not to be subtracted. `describes`: no comparison
+    calls a difference in it better or worse."""
 
     name: str
     label: str
@@ -155,6 +175,7 @@ class Metric:
     share: bool = False
     unit: str = ""
     relative: bool = False
+    describes: bool = False
 
 
 METRICS: Mapping[str, Metric] = {
@@ -166,25 +187,35 @@ METRICS: Mapping[str, Metric] = {
         Metric("accuracy", "accuracy", Better.HIGHER, share=True),
         Metric("sampled_accuracy", "accuracy of samples", Better.HIGHER, share=True),
         Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True, relative=True),
-        Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", relative=True),
+        Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", relative=True, describes=True),
         Metric("pair_accuracy", "pair accuracy", Better.HIGHER, share=True),
         Metric("pair_margin", "pair margin", Better.HIGHER),
         Metric("win_rate", "win rate over its parent", Better.HIGHER, share=True, relative=True),
         Metric("win_rate_lc", "length-controlled win rate", Better.HIGHER, share=True, relative=True),
         Metric("win_rate_base", "win rate over the base", Better.HIGHER, share=True),
         Metric("win_rate_base_lc", "length-controlled over the base", Better.HIGHER, share=True),
-        Metric("kl", "KL to the base", Better.NEITHER, unit="nats/token"),
-        Metric("response_length", "response length", Better.NEITHER, unit="tokens"),
-        Metric("response_characters", "response length", Better.NEITHER, unit="characters"),
-        Metric("finished", "finished responses", Better.HIGHER, share=True),
-        Metric("distinct_1", "distinct 1-grams", Better.NEITHER, share=True),
-        Metric("distinct_2", "distinct 2-grams", Better.NEITHER, share=True),
-        Metric("repetition", "repetition", Better.LOWER, share=True),
-        Metric("empty", "empty responses", Better.LOWER, share=True),
-        Metric("refusals", "refusals", Better.NEITHER, share=True),
+        Metric("kl", "KL to the base", Better.NEITHER, unit="nats/token", describes=True),
+        Metric("response_length", "response length", Better.NEITHER, unit="tokens", describes=True),
+        Metric("response_characters", "response length", Better.NEITHER, unit="characters", describes=True),
+        Metric("finished", "finished responses", Better.HIGHER, share=True, describes=True),
+        Metric("distinct_1", "distinct 1-grams", Better.NEITHER, share=True, describes=True),
+        Metric("distinct_2", "distinct 2-grams", Better.NEITHER, share=True, describes=True),
+        Metric("repetition", "repetition", Better.LOWER, share=True, describes=True),
+        Metric("empty", "empty responses", Better.LOWER, share=True, describes=True),
+        Metric("refusals", "refusals", Better.NEITHER, share=True, describes=True),
     )
 }
 """The metrics of our own, in the order they are shown. Each reward adds one under its own name."""
+
+RAW_METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("raw_preference", "raw preference", Better.HIGHER, share=True, describes=True),
+        Metric("raw_margin", "raw margin", Better.NEITHER, unit="nats", describes=True),
+    )
+}
+"""Preference by the likelihoods alone, relative to no policy: of comparisons only, where the policies' own
+preferences are relative to different ones."""
 
 
 DRAWN = "sampled_"
@@ -194,8 +225,8 @@ DRAWN = "sampled_"
 def metric(name: str) -> Metric:
     """The metric called `name`; task/metric is one of lm-evaluation-harness, any other name is a reward's, of
     which more is better."""
-    if name in METRICS:
-        return METRICS[name]
+    if (known := METRICS.get(name) or RAW_METRICS.get(name)) is not None:
+        return known
     task, slash, rest = name.rpartition("/")
     if not slash:
         label = name.removeprefix(DRAWN).replace("_", " ") + (" of samples" if is_drawn(name) else "")

@@ -3,63 +3,70 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from ptspec.evaluation.diversity import distinct
+import numpy as np
+from numpy.typing import NDArray
+
+from ptspec.evaluation.diversity import Words, distinct
 from ptspec.evaluation.measurement import DRAWN, RowMeasurement
-from ptspec.evaluation.statistics import (
-    CONFIDENCE,
-    Interval,
-    mean_interval,
-    proportion_interval,
-    ratio_test,
-    win_rate,
-)
+from ptspec.evaluation.row_values import TIE, Columns
+from ptspec.evaluation.stats.clusters import Groups, groups_of, some_of
+from ptspec.evaluation.stats.estimates import Asked, Estimate, mean, ratio, resolve, win_rate
+from ptspec.evaluation.stats.intervals import CONFIDENCE
 from ptspec.events import Figure
 
-TIE = 1e-4
-"""Margins within this many nats of 0 are ties: float32 noise of a policy that equals its reference."""
-
-T = TypeVar("T")
+DISTINCT = {"distinct_1": 1, "distinct_2": 2}
 
 
 @dataclass(frozen=True)
-class _How:
-    """How intervals are made."""
+class _Rows:
+    """The rows by columns, and which of them belong together."""
 
-    seed: int
-    confidence: float
+    columns: Columns
+    groups: Groups | None
 
-    @property
-    def given(self) -> dict[str, Any]:
-        return {"seed": self.seed, "confidence": self.confidence}
+    def known(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """The values of the rows that have them, and which rows these are."""
+        values = self.columns.values(name)
+        there = np.flatnonzero(~np.isnan(values))
+        return values[there], there
 
 
 def aggregates(
     rows: Sequence[RowMeasurement], *, seed: int, confidence: float = CONFIDENCE
 ) -> dict[str, Figure]:
-    """Every metric that the rows allow, each with its interval of this `confidence`."""
-    how = _How(seed, confidence)
-    texts = [row.response for row in rows if row.response is not None]
-    figures: dict[str, Figure | None] = {
-        **_likelihood(rows, how),
-        "accuracy": _share([row.correct for row in rows], how),
-        "sampled_accuracy": _share([row.sample_correct for row in rows], how),
-        **_preference(rows, how),
-        "kl": _divergence(rows, how),
-        "response_length": _mean([row.response_tokens for row in rows], how),
-        "response_characters": _mean([None if r.response is None else len(r.response) for r in rows], how),
-        "finished": _share([row.finished for row in rows], how),
-        "distinct_1": _distinct(texts, 1, how),
-        "distinct_2": _distinct(texts, 2, how),
-        "repetition": _mean([row.repetition for row in rows], how),
-        "empty": _share([None if row.response is None else not row.response.strip() for row in rows], how),
-        "refusals": _share([row.refused for row in rows], how),
-        **_rewards(rows, how),
+    """Every metric that the rows allow, each with its interval of this `confidence`: none where there are
+    fewer than five rows, or clusters of rows (of one prompt, or of the recipe's `eval.cluster`)."""
+    table = _Rows(Columns(rows), groups_of([row.unit for row in rows]))
+    names = dict.fromkeys(name for row in rows for name in row.rewards)
+    asked: dict[str, Asked | None] = {
+        "loss": _ratio(table, "loss"),
+        "bits_per_byte": _ratio(table, "bits_per_byte"),
+        **{name: _mean(table, name) for name in ("accuracy", "sampled_accuracy")},
+        "preference_accuracy": _preference(table),
+        "reward_margin": _mean(table, "reward_margin"),
+        "kl": _ratio(table, "kl"),
+        **{name: _mean(table, name) for name in ("response_length", "response_characters", "finished")},
+        **_distinct(rows, table),
+        **{name: _mean(table, name) for name in ("repetition", "empty", "refusals")},
+        **{name: _mean(table, name) for name in names},
+        **{DRAWN + name: _mean(table, DRAWN + name) for name in names},
     }
-    return {name: figure for name, figure in figures.items() if figure is not None}
+    found = resolve({name: one for name, one in asked.items() if one is not None}, seed=seed)
+    figures: dict[str, Figure] = {}
+    for name, estimate in found.items():
+        figures[name] = figure(estimate, confidence)
+        if name == "loss":
+            figures["perplexity"] = _exponential(figures[name])
+    return figures
+
+
+def figure(estimate: Estimate, confidence: float = CONFIDENCE) -> Figure:
+    """The value with its interval of this confidence, where there is one."""
+    found = estimate.at(confidence)
+    return Figure(estimate.value) if found is None else Figure(estimate.value, found.low, found.high)
 
 
 def repetition(ids: Sequence[int], n: int = 4) -> float:
@@ -68,78 +75,38 @@ def repetition(ids: Sequence[int], n: int = 4) -> float:
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
 
-def _likelihood(rows: Sequence[RowMeasurement], how: _How) -> dict[str, Figure]:
-    measured = [(row.nll, row.tokens, row.bytes) for row in rows if row.nll is not None]
-    nll = [nll for nll, _, _ in measured]
-    tokens = [float(tokens or 0) for _, tokens, _ in measured]
-    size = [float(size or 0) for _, _, size in measured]
-    if not sum(tokens):
-        return {}
-    loss = ratio_test(nll, tokens, **how.given).interval
-    figures = {
-        "loss": _figure(loss),
-        "perplexity": Figure(*(_exp(bound) for bound in (loss.value, loss.low, loss.high))),
-    }
-    if sum(size):
-        figures["bits_per_byte"] = _figure(
-            ratio_test(nll, size, **how.given).interval.scaled(1 / math.log(2))
-        )
-    return figures
-
-
-def _preference(rows: Sequence[RowMeasurement], how: _How) -> dict[str, Figure]:
-    margins = _present([row.margin for row in rows])
-    if not margins:
-        return {}
-    return {
-        "preference_accuracy": _figure(win_rate(margins, TIE, how.confidence).interval),
-        "reward_margin": _figure(mean_interval(margins, **how.given)),
-    }
-
-
-def _rewards(rows: Sequence[RowMeasurement], how: _How) -> Mapping[str, Figure | None]:
-    names = dict.fromkeys(name for row in rows for name in row.rewards)
-    greedy = {name: _mean([row.rewards.get(name) for row in rows], how) for name in names}
-    drawn = {DRAWN + name: _mean([row.sample_rewards.get(name) for row in rows], how) for name in names}
-    return {**greedy, **drawn}
-
-
-def _share(values: Sequence[bool | None], how: _How) -> Figure | None:
-    known = _present(values)
-    return _figure(proportion_interval(sum(known), len(known), how.confidence)) if known else None
-
-
-def _mean(values: Sequence[float | None], how: _How) -> Figure | None:
-    known = [float(value) for value in _present(values)]
-    return _figure(mean_interval(known, **how.given)) if known else None
-
-
-def _divergence(rows: Sequence[RowMeasurement], how: _How) -> Figure | None:
-    """Σ KL of the drawn responses over Σ of their tokens."""
-    drawn = [(row.kl, float(row.sample_tokens or 0)) for row in rows if row.kl is not None]
-    if not sum(tokens for _, tokens in drawn):
+def _ratio(table: _Rows, name: str) -> Asked | None:
+    values, there = table.known(name)
+    weights = table.columns.weights(name)[there]
+    if not weights.sum():
         return None
-    return _figure(ratio_test([kl for kl, _ in drawn], [tokens for _, tokens in drawn], **how.given).interval)
+    return ratio(values, weights, some_of(table.groups, there))
 
 
-def _distinct(texts: Sequence[str], n: int, how: _How) -> Figure | None:
-    found = distinct(texts, n, how.confidence)
-    if found is None:
-        return None
-    interval = found.interval
-    return Figure(interval.value, max(0.0, interval.low), min(1.0, interval.high))
+def _mean(table: _Rows, name: str) -> Asked | None:
+    values, there = table.known(name)
+    return mean(values, some_of(table.groups, there)) if len(values) else None
+
+
+def _preference(table: _Rows) -> Asked | None:
+    margins, there = table.known("reward_margin")
+    return win_rate(margins, some_of(table.groups, there), TIE) if len(margins) else None
+
+
+def _distinct(rows: Sequence[RowMeasurement], table: _Rows) -> dict[str, Estimate | None]:
+    there = [index for index, row in enumerate(rows) if row.response is not None]
+    words = Words([rows[index].response or "" for index in there])
+    groups = some_of(table.groups, np.array(there, dtype=np.intp))
+    return {name: distinct(words, n, groups) for name, n in DISTINCT.items()}
 
 
 def _grams(ids: Sequence[int], n: int) -> list[tuple[int, ...]]:
     return [tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)]
 
 
-def _present(values: Sequence[T | None]) -> list[T]:
-    return [value for value in values if value is not None]
-
-
-def _figure(interval: Interval) -> Figure:
-    return Figure(interval.value, interval.low, interval.high)
+def _exponential(figure: Figure) -> Figure:
+    low, high = (None if bound is None else _exp(bound) for bound in (figure.low, figure.high))
+    return Figure(_exp(figure.value), low, high)
 
 
 def _exp(value: float) -> float:

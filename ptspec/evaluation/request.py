@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ptspec.checks.code_permission import model_spec
 from ptspec.data.dataset import load_evaluation
@@ -15,7 +16,8 @@ from ptspec.data.readers.scan import content_hash, scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
 from ptspec.evaluation.choice import chosen
-from ptspec.evaluation.measurement import DataStamp, Measurement
+from ptspec.evaluation.comparison_store import COMPARISON
+from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.targets import Target, last_of_each, targets
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated
 from ptspec.recipe.paths import exists, is_file
@@ -154,7 +156,6 @@ def _must_be_ours(output: Path) -> None:
 
 
 REPORT = "report.html"
-COMPARISON = "comparison.json"
 PICTURES = (
     "training_curves.png",
     "perplexity_distribution.png",
@@ -167,7 +168,7 @@ def stored_measurement(target: Target) -> Measurement:
     """The evaluation that lies beside `target`; raises `InputError` where there is none."""
     if target.stored is None:
         raise InputError(_not_evaluated(target))
-    return replace(store.load_measurement(target.stored), name=target.name)
+    return trained_by(replace(store.load_measurement(target.stored), name=target.name), target.method)
 
 
 def _not_evaluated(target: Target) -> Diagnostic:
@@ -180,14 +181,16 @@ def held_out(path: Path, max_new_tokens: int | None, prompts: int | None, first:
     asked = first.recipe.get("eval") or {}
     tokens = max_new_tokens or asked.get("max_new_tokens", EvaluationSpec.max_new_tokens)
     refusals = asked.get("refusals") or ()
+    source = _source(path, first)
     spec = EvaluationSpec(
         "data",
         max_new_tokens=tokens,
         samples=asked.get("samples", EvaluationSpec.samples),
         sampled=asked.get("sampled", EvaluationSpec.sampled),
         refusals=(refusals,) if isinstance(refusals, str) else tuple(refusals),
+        cluster=asked.get("cluster") if asked.get("cluster") in _first_row(source) else None,
     )
-    return Held(_source(path, first), spec, int(first.recipe.get("seed", 42)), prompts)
+    return Held(source, spec, int(first.recipe.get("seed", 42)), prompts)
 
 
 def _source(path: Path, first: Target) -> Source:
@@ -196,9 +199,13 @@ def _source(path: Path, first: Target) -> Source:
     sources = first.recipe.get("data") or {}
     asked = sources.get((first.recipe.get("eval") or {}).get("data")) or {}
     source = Source("data", (path.absolute(),), chat=asked.get("chat", True), system=asked.get("system"))
-    row = next((item.values for item in scan(source) if isinstance(item, PlacedRow)), {})
+    row = _first_row(source)
     columns = {new: old for new, old in (asked.get("columns") or {}).items() if old in row}
     return replace(source, columns=columns)
+
+
+def _first_row(source: Source) -> Mapping[str, Any]:
+    return next((item.values for item in scan(source) if isinstance(item, PlacedRow)), {})
 
 
 def measure_all(
@@ -240,6 +247,7 @@ def measure_all(
             base_name=shown(Path(target.model)) if exists(Path(target.model)) else target.model,
             data=replace(stamp, rows=len(rows)),
         )
+        measured = trained_by(measured, target.method)
         done.append(measured)
         by_stage[target.run, target.name] = measured
         listener(StageEvaluated(target.name, measured.shown, measured.seconds))

@@ -13,7 +13,7 @@ from dataclasses import asdict, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
@@ -32,6 +32,7 @@ LATER = frozenset(
     (
         *("slices", "refused", "sample", "sample_tokens", "sample_correct", "sample_rewards", "kl", "judged"),
         *("kl_base", "conversational", "refusals", "reference_fingerprint", "tokenizer"),
+        *("cluster", "method"),
     )
 )
 """Fields that evaluations of this format did not have at first: what was not measured then is None."""
@@ -198,7 +199,8 @@ def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
     if strange := (set(given) - set(names)) | (set(names) - set(given) - LATER):
         odd = ", ".join(sorted(strange))
         raise _fault(path, line, f"damaged, or of another version: {odd}", AGAIN)
-    wrong = next((name for name in given if not _fits(given[name], hints[name])), None)
+    plain = _plain_types(kind)  # type: ignore[arg-type]
+    wrong = next((n for n, v in given.items() if type(v) not in plain[n] and not _fits(v, hints[n])), None)
     if wrong:
         raise _fault(path, line, f"damaged: {wrong} is {json.dumps(given[wrong])[:60]}", AGAIN)
     return kind(**given)
@@ -208,6 +210,15 @@ def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
 def _hints(kind: type) -> dict[str, Any]:
     """Kept: they are asked for once a row."""
     return get_type_hints(kind)
+
+
+@cache
+def _plain_types(kind: type) -> dict[str, frozenset[type]]:
+    """By field, the types whose every value fits: most values need no further look."""
+    return {
+        name: frozenset({str, float, bool, NoneType} & set(get_args(hint) or (hint,)))
+        for name, hint in _hints(kind).items()
+    }
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -31,7 +31,7 @@ CHAT_TEMPLATE = "chat_template.jinja"
 class Target:
     """A policy that `pt eval` was asked about. `stored` is the folder of its evaluation, if it has one;
     `recipe` the recipe of the run it belongs to (empty outside a run), in that
-    run's folder `run`."""
+    run's folder `run`, whose stage of the method `method` it is."""
 
     name: str
     model: str
@@ -42,6 +42,7 @@ class Target:
     parent: str | None = None
     run: Path | None = None
     is_reward_model: bool = False
+    method: str | None = None
 
 
 def targets(paths: Sequence[str]) -> list[Target]:
@@ -151,6 +152,7 @@ def _stage(run: Path, name: str) -> dict[str, Any]:
         "stored": _stored(run / name),
         "parent": record.get("parent"),
         "is_reward_model": record.get("method") == "reward",
+        "method": record.get("method"),
     }
 
 

@@ -11,6 +11,7 @@ METHOD = Method(
     yields=Yields.POLICY,
     feedback=Feedback.NONE,
     online=False,
+    learns_references=True,
     reference=False,
     renders_rows=False,
     recasts_quantised=True,

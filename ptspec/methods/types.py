@@ -68,6 +68,8 @@ class Method:
     that it computes under autocast only; such a trainer is given the model with its adapter on.
     `starter` is the config that `pt init` writes: for LoRA, so about ten times the learning rate of full
     fine-tuning.
+    `learns_references`: whether the loss holds the likelihood of the reference answers; after another method
+    that likelihood is described, not judged.
     `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
     """
 
@@ -89,3 +91,4 @@ class Method:
     reference_unless_zero: str | None = None
     renders_rows: bool = True
     recasts_quantised: bool = False
+    learns_references: bool = False

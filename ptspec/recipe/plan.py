@@ -262,7 +262,8 @@ class LmEvalSpec:
 class EvaluationSpec:
     """What is measured after every stage. `metrics` None: all that the data's columns allow. `sampled`: on
     how many prompts a second response is drawn at temperature 1; `refusals`: regular expressions that tell
-    a refusal by its opening (none: the built-in ones)."""
+    a refusal by its opening (none: the built-in ones); `cluster`: a column whose equal values
+    make rows belong together."""
 
     data: str
     metrics: tuple[str, ...] | None = None
@@ -271,6 +272,7 @@ class EvaluationSpec:
     judge: str | None = None
     sampled: int = 64
     refusals: tuple[str, ...] = ()
+    cluster: str | None = None
     lm_eval: LmEvalSpec | None = None
     at: str = "/eval"
 

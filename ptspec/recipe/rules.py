@@ -157,7 +157,7 @@ def judge_rules(
         findings.error("later-stage", "/eval/judge", message, hint)
 
 
-PASSED = ("data", "max_new_tokens", "samples", "judge", "sampled")
+PASSED = ("data", "max_new_tokens", "samples", "judge", "sampled", "cluster")
 JUDGED = ("win_rate", "win_rate_lc", "win_rate_base", "win_rate_base_lc")
 
 

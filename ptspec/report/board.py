@@ -73,6 +73,7 @@ class Row:
     evaluating: int = 0
     evaluating_since: float = 0.0
     evaluation: Mapping[str, Figure] | None = None
+    verdicts: Mapping[str, str] = field(default_factory=dict)
     finished: bool = False
     reused: bool = False
     reused_from: str = ""
@@ -155,6 +156,11 @@ class Board:
         return [(row.name, row.evaluation) for row in self.rows.values() if row.evaluation]
 
     @property
+    def verdicts(self) -> dict[str, Mapping[str, str]]:
+        """By stage and metric, what the comparison with the stage's parent says."""
+        return {row.name: row.verdicts for row in self.rows.values()}
+
+    @property
     def parents(self) -> dict[str, str | None]:
         return {row.name: row.parent for row in self.rows.values()}
 
@@ -205,7 +211,7 @@ class Board:
 
     def _evaluated(self, event: StageEvaluated) -> None:
         row = self.row(event.stage)
-        row.evaluation = dict(event.metrics)
+        row.evaluation, row.verdicts = dict(event.metrics), dict(event.verdicts)
         row.finished = row.finished or event.stage == BASE
         row.reused = row.reused or (event.reused and event.stage == BASE)
         _settle(row)

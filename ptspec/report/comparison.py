@@ -15,15 +15,14 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from ptspec.evaluation.comparison import Comparison, Effect, Slice, Verdict, WinRate
-from ptspec.evaluation.measurement import Better, metric
+from ptspec.evaluation.measurement import metric
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
 from ptspec.report.measures import FAULTS, Measure, measure
-from ptspec.report.sentence import in_words
+from ptspec.report.sentence import in_words, rate_interval
 
-NOT_THAT = "no difference that"
 STYLES = {Verdict.WORSE: "yellow", Verdict.NOT_SHOWN: "dim"}
 
 
@@ -78,13 +77,14 @@ def comparison_text(comparison: Comparison, data: str = "", width: int | None = 
 
 def _facts(comparison: Comparison, data: str, width: int) -> list[Text]:
     """What was compared and how, what was left out, and what to mind."""
-    from ptspec.evaluation.statistics import RESAMPLES  # NumPy, which the rest of a screen does without
-
     prompts = words.plural(comparison.shared, "prompt") + (f" of {clean(data)}" if data else "")
     if comparison.of is not None and comparison.of > comparison.shared:
         prompts += f" (of {words.count(comparison.of)}, by the seed)"
-    resamples = f"{words.count(RESAMPLES)} resamples, seed {comparison.seed}"
-    facts = [prompts, "paired", "95 % intervals", resamples, "verdicts corrected for their number (Holm)"]
+    if clusters := _clusters(comparison):
+        prompts += f", {clusters}"
+    tests = f"{words.plural(comparison.tests, 'test')} ({comparison.correction})"
+    intervals = f"95 % intervals, where there is a verdict corrected for {tests}"
+    facts = [prompts, "paired", intervals, f"seed {comparison.seed}"]
     lines = hanging("", " · ".join(facts), width)
     left_out = [
         f"{clean(name)} {words.count(rows)}"
@@ -95,6 +95,15 @@ def _facts(comparison: Comparison, data: str, width: int) -> list[Text]:
         lines += hanging("", f"left out, as not all have them: {', '.join(left_out)}", width)
     notes = [line for note in comparison.notes for line in hanging("note: ", clean(note), width)]
     return [*map(Text, lines), *(Text(note, style="yellow") for note in notes)]
+
+
+def _clusters(comparison: Comparison) -> str:
+    """How many independent units the prompts are, where they are fewer."""
+    whole = [effect for effect in comparison.effects if effect.rows == comparison.shared]
+    if not any(effect.clusters < effect.rows for effect in whole):
+        return ""
+    by = f"by {clean(comparison.cluster)}" if comparison.cluster else "rows of one prompt"
+    return f"in {words.plural(max(effect.clusters for effect in whole), 'cluster')} ({by})"
 
 
 def _pair(comparison: Comparison, b: int, width: int) -> list[Text]:
@@ -118,8 +127,6 @@ def _head(comparison: Comparison, b: int) -> Line:
 
 
 def _joined(verdict: str, needed: str) -> str:
-    if needed.startswith(NOT_THAT):
-        return needed
     return f"{verdict}; {needed}" if needed else verdict
 
 
@@ -140,13 +147,13 @@ def _rows(comparison: Comparison, b: int) -> tuple[list[Line], list[str]]:
             lines.append(Line("accuracy", words.NOTHING, words.NOTHING, "", "", "not measured", "dim"))
         if shown[effect.metric].label not in zero:
             lines.append(_effect(effect, shown[effect.metric]))
-        if effect.metric == "bits_per_byte" and any(e.metric == "response_length" for e in effects):
+        if effect.metric == "loss":
             lines += _perplexity(comparison, b)
-    return lines + [_win_rate(rate, b, comparison) for rate in comparison.win_rates if rate.b == b], zero
+    return lines + [_win_rate(rate, b) for rate in comparison.win_rates if rate.b == b], zero
 
 
 def _perplexity(comparison: Comparison, b: int) -> list[Line]:
-    """Bits per byte in other units, where both count in the same tokens: told, not tested once more."""
+    """The loss in other units: told, not tested once more."""
     values = [comparison.values[i].get("perplexity") for i in (0, b)]
     figures = [figure for figure in values if figure is not None]
     if len(figures) < 2:
@@ -163,7 +170,6 @@ def _seen(effect: Effect) -> bool:
 
 
 def _effect(effect: Effect, shown: Measure) -> Line:
-    not_shown = effect.verdict is Verdict.NOT_SHOWN
     return Line(
         f"{shown.label} ({shown.unit})" if shown.unit else shown.label,
         _with_unit(shown, effect.value_a),
@@ -172,7 +178,7 @@ def _effect(effect: Effect, shown: Measure) -> Line:
         shown.delta_interval(effect.difference),
         effect.words,
         STYLES.get(effect.verdict, ""),
-        _needed(effect, shown) if not_shown else "",
+        not_shown(effect, shown),
     )
 
 
@@ -180,22 +186,12 @@ def _with_unit(shown: Measure, value: float) -> str:
     return shown.number(value, shown.decimals) + (" %" if shown.share else "")
 
 
-def _needed(effect: Effect, shown: Measure) -> str:
-    """Why no difference is shown: it does not outlast the correction, or more prompts would be needed."""
-    low, high = effect.difference.low, effect.difference.high
-    if low is not None and high is not None and not low <= 0 <= high:
-        return f"p = {words.number(effect.p_holm, '.2f')} after the correction"
-    return not_shown(effect, shown)
-
-
 def not_shown(effect: Effect, shown: Measure) -> str:
-    """How large a difference these prompts can show, and what it would take to show half of that."""
-    low, high = effect.difference.low, effect.difference.high
-    if low is None or high is None or effect.needed <= effect.rows:
+    """How large a difference these prompts would show, where none is."""
+    if effect.verdict is not Verdict.NOT_SHOWN or effect.mde is None:
         return ""
-    size = shown.number((high - low) / 2, shown.decimals)
-    needed = f"{words.count(effect.needed)} would be needed for half of it"
-    return f"{NOT_THAT} {words.plural(effect.rows, 'prompt')} can show (±{size}); {needed}"
+    size = shown.number(effect.mde, shown.decimals)
+    return f"{words.plural(effect.rows, 'prompt')} show ≥ {size} (80 % power)"
 
 
 def _by_slice(comparison: Comparison, b: int, width: int) -> list[Text]:
@@ -204,7 +200,7 @@ def _by_slice(comparison: Comparison, b: int, width: int) -> list[Text]:
     same: list[str] = []
     for name in dict.fromkeys(e.metric for one in comparison.slices for e in one.effects):
         found = [(one, e) for one in comparison.slices for e in one.effects if (e.metric, e.b) == (name, b)]
-        if metric(name).better is Better.NEITHER or not any(_seen(effect) for _, effect in found):
+        if all(effect.is_described for _, effect in found) or not any(_seen(effect) for _, effect in found):
             continue
         if not any(effect.difference.value for _, effect in found):
             same.append(metric(name).label)
@@ -238,16 +234,14 @@ def _brief(label: str) -> str:
     return re.sub(r"^win rate of \w, ", "win rate, ", re.sub(r"(?<=\w) \([^()]*\)$", "", label))
 
 
-def _win_rate(rate: WinRate, b: int, comparison: Comparison) -> Line:
-    several = len({other.label for other in comparison.win_rates}) > 1
-    by = f", {clean(rate.label)}" if several or rate.judge else ""
-    low, high = (words.fixed(100 * (bound or 0.0), 1) for bound in (rate.rate.low, rate.rate.high))
+def _win_rate(rate: WinRate, b: int) -> Line:
+    label = f"win rate of {ascii_lowercase[b % 26]}, {clean(rate.label)}"
     return Line(
-        "  at equal length" if rate.controlled else f"win rate of {ascii_lowercase[b % 26]}{by}",
+        "  at equal length" if rate.controlled else label,
         "",
         "",
         words.percent(rate.rate.value),
-        f"[{low}, {high}]",
+        rate_interval(rate),
         rate.verdict.value,
         STYLES.get(rate.verdict, ""),
     )

@@ -136,14 +136,6 @@ def before(
     return None
 
 
-def clearly_worse(shown: Measure, now: Figure, earlier: Figure) -> bool:
-    """Worse than `earlier`, and the two 95 % intervals do not touch."""
-    if shown.better is Better.NEITHER:
-        return False
-    upper, lower = (earlier, now) if shown.better is Better.HIGHER else (now, earlier)
-    return upper.low is not None and lower.high is not None and upper.low > lower.high
-
-
 def is_zero_throughout(shown: Measure, evaluations: Sequence[Metrics]) -> bool:
     """A fault (repetition, empty responses, refusals) that no evaluation found: a word about it is enough."""
     figures = [metrics[shown.name] for metrics in evaluations if shown.name in metrics]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate
-from ptspec.evaluation.measurement import Better, metric
 from ptspec.report import words
-from ptspec.report.measures import FAULTS, measure
+from ptspec.report.measures import measure
 
 
 def in_words(comparison: Comparison, b: int = 1) -> str:
@@ -15,7 +14,7 @@ def in_words(comparison: Comparison, b: int = 1) -> str:
     "dpo is better at style (+52.5 [+45.0, +60.0]); no difference shown in accuracy."
     """
     effects = [effect for effect in comparison.effects if effect.b == b]
-    rates = [rate for rate in comparison.win_rates if rate.b == b and rate.judge]
+    rates = [rate for rate in comparison.win_rates if rate.b == b]
     name = comparison.names[b]
     parts = [
         f"{verdict.value} at {_listed(found)}"
@@ -38,8 +37,15 @@ def _by_metric(effects: Sequence[Effect], verdict: Verdict, comparison: Comparis
 def _by_judge(rates: Sequence[WinRate], verdict: Verdict) -> Iterator[str]:
     for rate in rates:
         if rate.verdict is verdict:
-            low, high = (words.fixed(100 * (bound or 0.0), 1) for bound in (rate.rate.low, rate.rate.high))
-            yield f"win rate by {rate.label} ({words.percent(rate.rate.value)} [{low}, {high}])"
+            yield f"win rate by {rate.label} ({words.percent(rate.rate.value)} {rate_interval(rate)})"
+
+
+def rate_interval(rate: WinRate) -> str:
+    """ "[52.0, 71.3]", in percent; nothing where there are too few prompts for one."""
+    if rate.rate.low is None or rate.rate.high is None:
+        return ""
+    low, high = (words.fixed(100 * bound, 1) for bound in (rate.rate.low, rate.rate.high))
+    return f"[{low}, {high}]"
 
 
 def difference(effect: Effect, comparison: Comparison) -> str:
@@ -56,10 +62,8 @@ def _label(effect: Effect, comparison: Comparison) -> str:
 
 
 def _is_alike(effect: Effect) -> bool:
-    """Not shown to differ, and worth a word: not what only describes, no fault that neither model has."""
-    if effect.verdict is not Verdict.NOT_SHOWN or metric(effect.metric).better is Better.NEITHER:
-        return False
-    return effect.metric not in FAULTS or bool(effect.value_a or effect.value_b)
+    """Tested and not shown to differ."""
+    return effect.verdict is Verdict.NOT_SHOWN
 
 
 def _listed(texts: Sequence[str]) -> str:

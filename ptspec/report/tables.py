@@ -7,11 +7,12 @@ round, in as many blocks of metrics as the width asks for. Made of lines, so tha
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import is_drawn
 from ptspec.events import Figure
 from ptspec.report import words
@@ -21,16 +22,17 @@ from ptspec.report.measures import (
     Measure,
     Metrics,
     before,
-    clearly_worse,
     is_zero_throughout,
     measures,
     parent_indices,
 )
 
 GAP = "   "
-WORSE = "! worse than the stage it came from, and their 95 % intervals do not touch"
+WORSE = "! worse than the stage it came from: paired, corrected for the number of tests"
 
 Evaluations = Sequence[tuple[str, Metrics]]
+Verdicts = Mapping[str, Mapping[str, str]]
+"""By policy and metric, what the comparison with the policy's parent says."""
 
 
 @dataclass(frozen=True)
@@ -63,10 +65,11 @@ class Grid:
 @dataclass(frozen=True)
 class ProgressTable:
     """The table base → stage → stage: a rich renderable, and plain text by `plain`. Changes are against each
-    one's parent (`parents`, by name; None: the one before)."""
+    one's parent (`parents`, by name; None: the one before), and marked where `verdicts` says so."""
 
     evaluations: Evaluations
     parents: Mapping[str, str | None] | None = None
+    verdicts: Verdicts = field(default_factory=dict)
 
     def lines(self, width: int) -> list[Text]:
         """The table in lines of at most `width` cells (a single metric may still be wider)."""
@@ -75,7 +78,9 @@ class ProgressTable:
         zero = [m.label for m in shown if is_zero_throughout(m, metrics)]
         rows = [m for m in shown if m.label not in zero]
         parents = parent_indices([name for name, _ in self.evaluations], self.parents)
-        grid = Grid(self._heads(parents), rows, [_cells(measure, metrics, parents) for measure in rows])
+        verdicts = [self.verdicts.get(name, {}) for name, _ in self.evaluations]
+        cells = [_cells(measure, metrics, parents, verdicts) for measure in rows]
+        grid = Grid(self._heads(parents), rows, cells)
         return [*_laid_out(grid, width), *_footnotes(grid, zero)]
 
     def _heads(self, parents: Sequence[int | None]) -> list[str]:
@@ -94,35 +99,49 @@ class ProgressTable:
 
 
 def progress_table(
-    evaluations: Evaluations, parents: Mapping[str, str | None] | None = None
+    evaluations: Evaluations,
+    parents: Mapping[str, str | None] | None = None,
+    verdicts: Verdicts | None = None,
 ) -> ProgressTable:
     """The evaluations of the base model and the stages, in order, with intervals and changes."""
-    return ProgressTable(evaluations, parents)
+    return ProgressTable(evaluations, parents, verdicts or {})
 
 
 def progress_text(
-    evaluations: Evaluations, width: int | None = None, parents: Mapping[str, str | None] | None = None
+    evaluations: Evaluations,
+    width: int | None = None,
+    parents: Mapping[str, str | None] | None = None,
+    verdicts: Verdicts | None = None,
 ) -> str:
     """The same table as plain text, as wide as the terminal on stdout where no width is given."""
-    return ProgressTable(evaluations, parents).plain(width)
+    return ProgressTable(evaluations, parents, verdicts or {}).plain(width)
 
 
-def _cells(shown: Measure, evaluations: Sequence[Metrics], parents: Sequence[int | None]) -> list[Cell]:
+def _cells(
+    shown: Measure,
+    evaluations: Sequence[Metrics],
+    parents: Sequence[int | None],
+    verdicts: Sequence[Mapping[str, str]],
+) -> list[Cell]:
     return [
-        _cell(shown, metrics.get(shown.name), before(evaluations, index, shown.name, parents))
+        _cell(
+            shown,
+            metrics.get(shown.name),
+            before(evaluations, index, shown.name, parents),
+            verdicts[index].get(shown.name),
+        )
         for index, metrics in enumerate(evaluations)
     ]
 
 
-def _cell(shown: Measure, figure: Figure | None, earlier: Figure | None) -> Cell:
+def _cell(shown: Measure, figure: Figure | None, earlier: Figure | None, verdict: str | None) -> Cell:
     if figure is None:
         return Cell()
     value, interval = shown.number(figure.value, shown.decimals), shown.interval(figure)
     if earlier is None:
         return Cell(value, interval=interval)
-    worse = clearly_worse(shown, figure, earlier)
     change = shown.delta(figure.value - earlier.value, shown.decimals)
-    return Cell(value, change, interval, worse)
+    return Cell(value, change, interval, verdict == Verdict.WORSE.value)
 
 
 def _footnotes(grid: Grid, zero: Sequence[str]) -> list[Text]:

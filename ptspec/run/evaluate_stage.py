@@ -14,10 +14,12 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
+from ptspec.evaluation.comparison import Comparison
+from ptspec.evaluation.comparison_store import comparison_of, load_comparison, save_comparison
 from ptspec.evaluation.files import write_evaluation
 from ptspec.evaluation.judging import Referee, judged
 from ptspec.evaluation.measure import keys_of, measure
-from ptspec.evaluation.measurement import DataStamp, Measurement
+from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
 from ptspec.launch.job import Made
@@ -42,13 +44,14 @@ REFERENCE = "reference"
 @dataclass(frozen=True)
 class Subject:
     """A policy to measure: its name, the folder to open (None: the bare base), the adapter setup it is opened
-    with, and the policy that its preference is relative to."""
+    with, and the policy that its preference is relative to: its parent. `method`: what it was trained by."""
 
     name: str
     artifact: Artifact | None
     adapter: AdapterSpec
     reference: Measurement | None = None
     is_reward_model: bool = False
+    method: str | None = None
 
 
 class StageEvaluator:
@@ -88,11 +91,11 @@ class StageEvaluator:
             if known is None:
                 return False
             self.measurements[outside.name] = known
-        kept = self._kept(self._subject(stage, folder), folder)
+        subject = self._subject(stage, folder)
+        kept = self._kept(subject, folder)
         if kept is None:
             return False
-        self.measurements[name] = kept
-        self.listener(StageEvaluated(name, kept.shown, kept.seconds, reused=True))
+        self._take(subject, kept, folder, reused=True)
         return True
 
     def adopt(self, name: str, folder: Path) -> None:
@@ -120,11 +123,11 @@ class StageEvaluator:
             (folder / REFERENCE).mkdir(exist_ok=True)
             store.write(folder / REFERENCE, measured, samples=self._spec.samples)
         subject = self._subject(stage, folder)
-        measured = self.measurements[subject.name] = self._measure(subject, self._spec)
+        measured = trained_by(self._measure(subject, self._spec), subject.method)
         headline = stage.method.headline if stage is not None and not subject.is_reward_model else ()
         self._write(measured, folder, headline)
         self.written.add(subject.name)
-        self.listener(StageEvaluated(subject.name, measured.shown, measured.seconds))
+        self._take(subject, measured, folder)
 
     def _subject(self, stage: Stage | None, folder: Path) -> Subject:
         if stage is None:
@@ -132,7 +135,8 @@ class StageEvaluator:
         artifact = open_artifact(folder)
         if stage.method.yields is Yields.REWARD_MODEL:
             return Subject(stage.name, artifact, stage.adapter, is_reward_model=True)
-        return Subject(stage.name, artifact, stage.adapter, self.measurements[stage.parent])
+        reference, method = self.measurements[stage.parent], stage.method.name
+        return Subject(stage.name, artifact, stage.adapter, reference, method=method)
 
     def _outside(self, stage: Stage) -> Subject | None:
         """What `stage` starts from, where that is none of this run and not measured yet."""
@@ -152,6 +156,25 @@ class StageEvaluator:
     def _spec(self) -> EvaluationSpec:
         assert self.plan.evaluation is not None
         return self.plan.evaluation
+
+    def _take(self, subject: Subject, measured: Measurement, folder: Path, *, reused: bool = False) -> None:
+        """Takes a measurement that lies in `folder` among those of the run, with what it is against its
+        parent."""
+        measured = self.measurements[subject.name] = trained_by(measured, subject.method)
+        compared = self._compared(subject, measured, folder)
+        verdicts = compared.verdicts() if compared else {}
+        self.listener(StageEvaluated(subject.name, measured.shown, measured.seconds, reused, verdicts))
+
+    def _compared(self, subject: Subject, measured: Measurement, folder: Path) -> Comparison | None:
+        """The paired comparison with the parent, made once and kept beside the evaluation."""
+        if subject.reference is None:
+            return None
+        stored = load_comparison(folder)
+        compared = comparison_of(subject.reference, measured, stored)
+        if compared is not None and compared is not stored:
+            save_comparison(folder, compared)
+            self.written.add(subject.name)
+        return compared
 
     def _kept(self, subject: Subject, folder: Path) -> Measurement | None:
         """The measurement in `folder` if it is of these very rows, settings and reference."""

@@ -275,6 +275,10 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
     settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals]
     judge = _judge_signal(plan, spec.judge, hashes)
     covered = [EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards, judge]
+    if (
+        spec.cluster is not None
+    ):  # not covered where it is not given: evaluations from before stay what they are
+        covered.append({"cluster": spec.cluster})
     return digest(covered if spec.lm_eval is None else [*covered, _tasks(spec.lm_eval)])
 
 

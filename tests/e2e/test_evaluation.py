@@ -79,8 +79,32 @@ def test_checks_ignored_and_a_judge_of_each_stage_against_its_parent_and_the_bas
     both = [copied / "out/sft", copied / "out/dpo"]
     compared = pt("eval", "--compare", *both, "--allow-code", "--format", "json")
     assert compared.code == 0, compared.stderr
-    rates = [rate for rate in json.loads(compared.stdout)["win_rates"] if rate["judge"]]
-    assert rates[0]["rate"]["value"] == pytest.approx(mean) and rates[0]["reward"] == "brief"
+    rates = json.loads(compared.stdout)["win_rates"]
+    assert rates[0]["rate"]["value"] == pytest.approx(mean) and rates[0]["judge"] == "brief"
+
+
+def test_a_stage_is_compared_with_its_parent_once_and_all_read_that(copied):
+    from ptspec.evaluation.comparison_store import load_comparison
+    from ptspec.evaluation.paired.compare import compare
+    from ptspec.evaluation.store import load_measurement
+
+    out = copied / "out"
+    base, sft, dpo = (load_measurement(out / name) for name in ("base", "sft", "dpo"))
+    kept = load_comparison(out / "dpo")
+    assert kept == compare([sft, dpo]) and load_comparison(out / "sft") == compare([base, sft])
+    assert kept.names == ("sft", "dpo") and not (out / "base/comparison.json").exists()
+    loss = next(e for e in kept.effects if e.metric == "loss")
+    assert loss.is_described, "of references, after DPO"
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    told = {e["stage"]: e["verdicts"] for e in events if e["event"] == "StageEvaluated"}
+    assert told["dpo"] == kept.verdicts() and told["base"] == {}
+    text = (out / "dpo/comparison.json").read_text()
+    (out / "dpo/comparison.json").unlink()
+    recipe = write_recipe(copied, lambda recipe: None)
+    done = pt("run", recipe, "--output", out)
+    assert done.code == 0, done.stderr
+    assert (out / "dpo/comparison.json").read_text() == text, "made again from what was measured"
+    assert pt("verify", out).code == 0
 
 
 def test_a_judge_that_is_down_is_told_before_anything_is_touched(copied):
@@ -118,7 +142,8 @@ def test_the_same_comparison_twice_both_ways_and_with_itself(small_run, tmp_path
     shutil.copytree(small_run.output, tmp_path / "copy")
     same = json.loads(compared(small_run.output, tmp_path / "copy"))
     for effect in same["effects"]:
-        assert effect["difference"]["value"] == 0 and effect["verdict"] == "no difference shown"
+        assert effect["difference"]["value"] == 0 and not effect["is_tested"]
+        assert effect["verdict"] in ("no difference shown", "described", "too few prompts")
     assert same["in_words"][0].endswith(
         f"not shown to be better or worse than {small_run.output} at anything."
     )

@@ -178,14 +178,14 @@ def test_a_task_that_there_is_not_ends_the_run_before_anything_is_trained(tasks,
 def test_intervals():
     """A share and a mean as our own; exp of minus a mean by the mean's ends; else none."""
     from ptspec.evaluation.harness import _figure
-    from ptspec.evaluation.statistics import mean_interval
+    from ptspec.evaluation.stats.estimates import mean, resolve_one
 
-    share = _figure(0.75, [1.0, 1.0, 0.0, 1.0], 1)
+    share = _figure(0.75, [1.0, 1.0, 0.0, 1.0] * 2, 1)
     assert 0 < share.low < 0.75 < share.high < 1
-    scores = [-1.0, -2.0, -4.0, -1.5]
-    mean = mean_interval(scores, seed=1)
+    scores = [-1.0, -2.0, -4.0, -1.5] * 2
+    found = resolve_one(mean(scores), seed=1).at(0.95)
     perplexity = _figure(math.exp(2.125), scores, 1)
-    assert (perplexity.low, perplexity.high) == (math.exp(-mean.high), math.exp(-mean.low))
+    assert (perplexity.low, perplexity.high) == (math.exp(-found.high), math.exp(-found.low))
     assert _figure(0.4, [], 1).low is None
 
 

@@ -9,9 +9,9 @@ from test_judge_endpoint import Server
 
 from ptspec.diagnostics import InputError, StageError
 from ptspec.evaluation.choose_judge import Chosen, choose, judgement
-from ptspec.evaluation.compare import compare
 from ptspec.evaluation.judging import Referee, judged
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
+from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.store import STATS, load_measurement, write
 from ptspec.evaluation.targets import Target
 from ptspec.recipe.paths import Places

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate
+from ptspec.evaluation.comparison import Comparison, Effect, WinRate
 from ptspec.evaluation.measurement import metric
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.comparison import not_shown
 from ptspec.report.html.results import TONES
-from ptspec.report.measures import Measure, measure
-from ptspec.report.sentence import in_words
+from ptspec.report.measures import measure
+from ptspec.report.sentence import in_words, rate_interval
 
 
 @dataclass(frozen=True)
@@ -127,8 +127,8 @@ def _line(effect: Effect, found: Comparison) -> Line:
         whisker=_whisker(effect.difference, 0.0),
         words=effect.words,
         tone=TONES.get(effect.verdict, ""),
-        p=_p(effect.p_holm),
-        further=_further(effect, shown),
+        p=_p(effect.p_corrected),
+        further=not_shown(effect, shown),
         figure=effect.difference,
         value_a=effect.value_a,
         value_b=effect.value_b,
@@ -136,19 +136,18 @@ def _line(effect: Effect, found: Comparison) -> Line:
 
 
 def _rate(rate: WinRate) -> Line:
-    low, high = (words.fixed(100 * (bound or 0.0), 1) for bound in (rate.rate.low, rate.rate.high))
     return Line(
-        metric=rate.reward,
+        metric=rate.judge,
         label=rate.label,
         note="",
         a=words.count(rate.losses),
         b=words.count(rate.wins),
         difference=words.percent(rate.rate.value),
-        interval=f"[{low}, {high}]",
+        interval=rate_interval(rate),
         whisker=_whisker(rate.rate, 0.5),
         words=rate.verdict.value,
         tone=TONES.get(rate.verdict, ""),
-        p=_p(rate.p_holm),
+        p=_p(rate.p_corrected),
         further=f"{words.plural(rate.ties, 'tie')}, counted half",
         figure=rate.rate,
         value_a=None,
@@ -156,18 +155,10 @@ def _rate(rate: WinRate) -> Line:
     )
 
 
-def _p(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"= {words.fixed(value, 3)}"
-
-
-def _further(effect: Effect, shown: Measure) -> str:
-    """Why no difference is shown."""
-    low, high = effect.difference.low, effect.difference.high
-    if effect.verdict is not Verdict.NOT_SHOWN or low is None or high is None:
+def _p(value: float | None) -> str:
+    if value is None:
         return ""
-    if not low <= 0 <= high:
-        return "shown by this metric alone, not with all that were tested"
-    return not_shown(effect, shown)
+    return "< 0.001" if value < 0.001 else f"= {words.fixed(value, 3)}"
 
 
 def _whisker(difference: Figure, none: float) -> Whisker | None:

@@ -11,7 +11,8 @@ from ptspec import methods
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
-from ptspec.evaluation.measurement import Measurement
+from ptspec.evaluation.comparison_store import load_comparison
+from ptspec.evaluation.measurement import Measurement, trained_by
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.events import Log, read_lines, read_log
 from ptspec.report.html.model import Input, RunStory, StageStory, StartChecks, State, Training
@@ -88,8 +89,9 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
         checked=text(log.last("StageChecked", name).get("summary")),
         training=_training(record) if record else None,
         logged=_logged(output, name, bool(record)),
-        measurement=measurement,
+        measurement=None if measurement is None else trained_by(measurement, text(record.get("method"))),
         fault=fault,
+        comparison=load_comparison(output / name) if record else None,
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement
 
 
@@ -56,7 +57,8 @@ class Training:
 @dataclass(frozen=True)
 class StageStory:
     """`logged` are the rows of `metrics.jsonl`, `signals` the rewards or the judge that it learns from;
-    `fault` says why an evaluation could not be read."""
+    `fault` says why an evaluation could not be read; `comparison` is the stored one with its
+    parent."""
 
     name: str
     method: str
@@ -74,6 +76,7 @@ class StageStory:
     logged: tuple[Mapping[str, float], ...] = ()
     measurement: Measurement | None = None
     fault: str | None = None
+    comparison: Comparison | None = None
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ptspec.evaluation.comparison import Comparison, Effect, Verdict
-from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement
+from ptspec.evaluation.comparison_store import comparison_of
+from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement, metric
 from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.model import RunStory, StageStory
 from ptspec.report.measures import LEFT_TO_THE_REPORT, Measure, measure, measures
 from ptspec.report.sentence import in_words
 
-TONES = {Verdict.BETTER: "good", Verdict.WORSE: "bad", Verdict.NOT_SHOWN: "none"}
+TONES = {
+    Verdict.BETTER: "good",
+    Verdict.WORSE: "bad",
+    Verdict.NOT_SHOWN: "none",
+    Verdict.TOO_FEW: "none",
+}
 SAME = 1e-9
 
 
@@ -77,7 +83,8 @@ def results(story: RunStory) -> tuple[Results | None, Results | None]:
     """The table of the policies, and that of the reward models; None where there is nothing in it."""
     policies = [m for m in story.measured if not is_reward_model(m)]
     models = [m for m in story.measured if is_reward_model(m)]
-    return _table(policies, _came_from(story, policies)), _table(models, {})
+    stored = {stage.name: stage.comparison for stage in story.stages}
+    return _table(policies, _came_from(story, policies), stored), _table(models, {}, {})
 
 
 def is_reward_model(measurement: Measurement) -> bool:
@@ -96,14 +103,18 @@ def _came_from(story: RunStory, measured: Sequence[Measurement]) -> dict[str, st
     }
 
 
-def _table(measured: Sequence[Measurement], came_from: Mapping[str, str]) -> Results | None:
+def _table(
+    measured: Sequence[Measurement],
+    came_from: Mapping[str, str],
+    stored: Mapping[str, Comparison | None],
+) -> Results | None:
     if not measured:
         return None
     by_name = {measurement.name: measurement for measurement in measured}
     pairs = {
         name: compared
         for name, parent in came_from.items()
-        if (compared := _compare(by_name[parent], by_name[name])) is not None
+        if (compared := comparison_of(by_name[parent], by_name[name], stored.get(name))) is not None
     }
     evaluations = [measurement.metrics for measurement in measured]
     last = [
@@ -121,16 +132,6 @@ def _table(measured: Sequence[Measurement], came_from: Mapping[str, str]) -> Res
         sentences=tuple(_sentence(came_from[name], compared) for name, compared in pairs.items()),
         notes=tuple(dict.fromkeys(note for compared in pairs.values() for note in compared.notes)),
     )
-
-
-def _compare(before: Measurement, after: Measurement) -> Comparison | None:
-    from ptspec.diagnostics import InputError
-    from ptspec.evaluation.compare import compare
-
-    try:
-        return compare([before, after])
-    except InputError:
-        return None
 
 
 def _sentence(parent: str, compared: Comparison) -> str:
@@ -175,6 +176,8 @@ def _cell(
     if before is None:
         return plain
     effect = _effect(compared, shown.name)
+    if effect is None and metric(shown.name).relative:
+        return plain  # relative to different policies: their difference means nothing
     if effect is None:
         change = shown.delta(figure.value - before.value, shown.decimals)
         return replace(plain, change=change)

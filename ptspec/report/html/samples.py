@@ -63,7 +63,7 @@ class Samples:
 
 def samples(measured: Sequence[Measurement]) -> Samples | None:
     """The prompts that every policy with responses was given; None where nobody was asked anything."""
-    from ptspec.evaluation.effects import row_value
+    from ptspec.evaluation.row_values import row_value
 
     speaking = [m for m in measured if any(row.response is not None for row in m.rows)]
     if not speaking:

@@ -9,13 +9,8 @@ from test_compare import made
 from ptspec.evaluation.checks import outcome
 from ptspec.evaluation.judging import Referee, judged
 from ptspec.evaluation.metrics import aggregates
-from ptspec.evaluation.statistics import (
-    paired_interval,
-    proportion_interval,
-    ratio_test,
-    wilson_interval,
-    win_rate,
-)
+from ptspec.evaluation.stats.estimates import mean, resolve_one, win_rate
+from ptspec.evaluation.stats.intervals import paired_interval, proportion_interval, wilson_interval
 from ptspec.recipe.plan import CheckSpec
 
 
@@ -100,7 +95,7 @@ def test_a_win_rate_is_bounded_by_the_judges_answers():
     dpo = judged(Referee("longer", longer), dpo, sft, None)
     both = {"sft": sft, "dpo": dpo}
     wins = [2 * row.judged["sft"] - 1 for row in dpo.rows]
-    low = win_rate(wins, confidence=0.8).interval.low
+    low = win_rate(wins).at(0.8).low
     for margin, held in ((-1e-9, True), (1e-9, False)):
         spec = CheckSpec("win_rate", min=low + margin, confidence=0.8)
         assert outcome(spec, "dpo", "sft", both).held is held
@@ -116,7 +111,7 @@ def test_other_confidences_widen_the_interval():
     for interval in (
         lambda c: wilson_interval(30, 100, c),
         lambda c: proportion_interval(2, 100, c),
-        lambda c: ratio_test(list(range(50)), seed=1, confidence=c).interval,
+        resolve_one(mean(list(range(50))), seed=1).at,
     ):
         widths = [interval(c).high - interval(c).low for c in (0.5, 0.8, 0.95, 0.99)]
         assert widths == sorted(widths) and widths[0] < widths[-1]

@@ -1,11 +1,13 @@
 """The same comparison by hand, with scipy and statsmodels: the same numbers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from test_compare import effect, made
 
-from ptspec.evaluation.compare import compare
-from ptspec.evaluation.statistics import RESAMPLES
+from ptspec.evaluation.paired.compare import compare
+from ptspec.evaluation.stats.bootstrap import RESAMPLES
 
 stats = pytest.importorskip("scipy.stats")
 tables = pytest.importorskip("statsmodels.stats.contingency_tables")
@@ -31,13 +33,16 @@ def found(pair):
     return compare(pair)
 
 
-def test_accuracy_is_mcnemars_exact_test(pair, found):
+def test_accuracy_is_mcnemars_mid_p(pair, found):
     right = np.array([[row.correct for row in m.rows] for m in pair])
     table = [[np.sum((right[0] == x) & (right[1] == y)) for y in (True, False)] for x in (True, False)]
     accuracy = effect(found, "accuracy")
-    assert accuracy.p == pytest.approx(tables.mcnemar(table, exact=True).pvalue, rel=1e-12)
-    wins, losses = table[1][0], table[0][1]
-    assert accuracy.p == pytest.approx(stats.binomtest(int(wins), int(wins + losses)).pvalue, rel=1e-12)
+    wins, losses = int(table[1][0]), int(table[0][1])
+    exact = tables.mcnemar(table, exact=True).pvalue
+    mid_p = exact - stats.binom.pmf(min(wins, losses), wins + losses, 0.5)
+    score = tables.mcnemar(table, exact=False, correction=False).pvalue
+    assert accuracy.p == pytest.approx(max(mid_p, score), rel=1e-9)
+    assert accuracy.p < exact
     assert accuracy.difference.value == pytest.approx(right[1].mean() - right[0].mean())
 
 
@@ -60,7 +65,7 @@ def test_the_interval_of_accuracy_is_where_tangos_score_test_turns(pair, found):
         ).x
         return (wins - losses - n * delta) / np.sqrt(n * (2 * loss + delta - delta**2))
 
-    accuracy, z = effect(found, "accuracy").difference, stats.norm.ppf(0.975)
+    accuracy, z = effect(found, "accuracy").plain, stats.norm.ppf(0.975)
     assert score(accuracy.low) == pytest.approx(z, abs=1e-4)
     assert score(accuracy.high) == pytest.approx(-z, abs=1e-4)
 
@@ -82,16 +87,16 @@ def test_length_is_the_studentised_bootstrap(pair, found):
     assert [length.difference.low, length.difference.high] == pytest.approx(list(scipys), abs=0.2 * error)
 
 
-def test_bits_per_byte_are_a_ratio_of_sums(pair, found):
-    bits = effect(found, "bits_per_byte")
-    nll, size = (np.array([[getattr(row, k) for row in m.rows] for m in pair]) for k in ("nll", "bytes"))
-    assert bits.difference.value == pytest.approx((nll[1] - nll[0]).sum() / np.log(2) / size[0].sum())
+def test_loss_is_a_ratio_of_sums(pair, found):
+    loss = effect(found, "loss")
+    nll, size = (np.array([[getattr(row, k) for row in m.rows] for m in pair]) for k in ("nll", "tokens"))
+    assert loss.difference.value == pytest.approx((nll[1] - nll[0]).sum() / size[0].sum())
 
     def ratio(change, over, axis=-1):
         return change.sum(axis) / over.sum(axis)
 
     scipys = stats.bootstrap(
-        ((nll[1] - nll[0]) / np.log(2), size[0]),
+        ((nll[1] - nll[0]), size[0]),
         ratio,
         paired=True,
         vectorized=True,
@@ -99,14 +104,27 @@ def test_bits_per_byte_are_a_ratio_of_sums(pair, found):
         rng=3,
         method="BCa",
     ).confidence_interval
-    width = bits.difference.high - bits.difference.low
-    assert [bits.difference.low, bits.difference.high] == pytest.approx(list(scipys), abs=0.05 * width)
+    width = loss.plain.high - loss.plain.low
+    assert [loss.plain.low, loss.plain.high] == pytest.approx(list(scipys), abs=0.05 * width)
 
 
 def test_holm_is_statsmodels_holm(found):
-    tests = [*found.effects, *found.win_rates]
+    tests = [one for one in found.effects if one.is_tested]
+    assert [one.metric for one in tests] == ["accuracy", "loss"]
+    assert found.tests == 2  # every preference is won in both: nothing varies
     adjusted = multitest.multipletests([one.p for one in tests], method="holm")[1]
-    assert [one.p_holm for one in tests] == pytest.approx(list(adjusted), rel=1e-12)
+    assert [one.p_corrected for one in tests] == pytest.approx(list(adjusted), rel=1e-12)
+
+
+def test_slices_are_statsmodels_false_discovery_rate(pair):
+    sliced = [
+        replace(m, rows=tuple(replace(r, slices={"t": str(i % 6)}) for i, r in enumerate(m.rows)))
+        for m in pair
+    ]
+    tests = [e for one in compare(sliced, by="t").slices for e in one.effects if e.is_tested]
+    adjusted = multitest.multipletests([one.p for one in tests], method="fdr_bh")[1]
+    assert len(tests) >= 12
+    assert [one.p_corrected for one in tests] == pytest.approx(list(adjusted), rel=1e-12)
 
 
 def test_wilsons_interval_of_a_share(found):

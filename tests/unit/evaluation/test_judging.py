@@ -134,7 +134,7 @@ def test_probabilities_are_averaged():
     wins = {str(i): p for i, p in enumerate([0.9, 0.8, 0.5, 0.7])}
     both = said("a", *"abcd"), said("b", *"efgh")
     raw, fixed = win_rates(wins, *both, seed=1)
-    assert raw.interval.value == pytest.approx(0.725) and fixed is None  # all as long as each other
+    assert raw.value == pytest.approx(0.725) and fixed is None  # all as long as each other
 
 
 def made(n, theta, phi, seed=0):
@@ -149,7 +149,7 @@ def test_a_judge_that_likes_length_alone_gives_no_win_at_equal_length():
     longer = np.round(rng.normal(40, 40, 400))
     raw = (longer > 0).astype(float)
     found = length_controlled(raw, longer)
-    assert raw.mean() > 0.8 and found.interval.low < 0.5 < found.interval.high
+    assert raw.mean() > 0.8 and found.at(0.95).low < 0.5 < found.at(0.95).high
 
 
 def test_length_controlled_is_a_logistic_regression(monkeypatch):
@@ -170,18 +170,18 @@ def test_length_controlled_is_a_logistic_regression(monkeypatch):
     squares = (np.append(y, [0, 1]) - p) ** 2
     meat = np.where(weights == 1, squares / (1 - lever), weights * squares)
     error = np.sqrt((bread @ (design * meat[:, None]).T @ design @ bread)[0, 0])
-    assert controlled._error(y, x[:150], theta, phi) == pytest.approx(error, rel=1e-6)
+    assert controlled._error(y, x[:150], theta, phi, None) == pytest.approx(error, rel=1e-6)
 
 
 def test_both_ways_round_add_up_to_one():
     y, longer = made(80, 0.4, -0.8)
     there, back = length_controlled(y, longer), length_controlled(1 - y, -longer)
-    assert there.interval.value == pytest.approx(1 - back.interval.value, abs=1e-12)
-    assert there.interval.low == pytest.approx(1 - back.interval.high, abs=1e-12)
+    assert there.value == pytest.approx(1 - back.value, abs=1e-12)
+    assert there.at(0.95).low == pytest.approx(1 - back.at(0.95).high, abs=1e-12)
     assert there.p == pytest.approx(back.p, abs=1e-12)
 
 
 def test_one_side_that_always_wins_still_has_an_interval():
     rng = np.random.default_rng(2)
     found = length_controlled(np.ones(100), rng.normal(0, 10, 100))
-    assert 0.8 < found.interval.low < found.interval.value < found.interval.high < 1
+    assert 0.8 < found.at(0.95).low < found.value < found.at(0.95).high < 1

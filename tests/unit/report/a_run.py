@@ -62,6 +62,8 @@ DPO = {
     "empty": Figure(0.0, 0.0, 0.02),
 }
 
+VERDICTS = {"dpo": {"accuracy": "worse", "style": "better", "loss": "described"}}
+
 
 @dataclass
 class Clock:
@@ -103,7 +105,7 @@ def run() -> Iterator[tuple[float, Event]]:
         yield 23.0 + step * 0.3, StageStep("dpo", step, 30, step * 0.3, logged if step % 2 == 0 else {})
     yield 32.1, StageTrained("dpo", 30, 8.9, {})
     yield 32.2, EvaluationStarted("dpo", 200)
-    yield 34.9, StageEvaluated("dpo", DPO, 2.7)
+    yield 34.9, StageEvaluated("dpo", DPO, 2.7, verdicts=VERDICTS["dpo"])
     yield 35.0, StageFinished("dpo", "outputs/sft_dpo/dpo")
     yield 35.1, CheckEvaluated("dpo", "preference_accuracy 0.91 ≥ 0.7", True, "stop")
     yield 35.1, CheckEvaluated("dpo", "accuracy increase -0.35 ≥ -0.05: 0.95 (sft) → 0.6", False, "warn")

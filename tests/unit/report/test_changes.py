@@ -43,6 +43,6 @@ def test_nothing_changed():
 
 
 def test_what_got_worse_is_looked_into_first():
-    assert telling_metric(comparison()) == "bits_per_byte"
+    assert telling_metric(comparison()) == "loss"
     assert telling_metric(comparison(effects=EFFECTS[3:])) == "style"
     assert telling_metric(comparison(effects=EFFECTS[1:2])) == "accuracy"

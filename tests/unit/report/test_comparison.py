@@ -13,43 +13,54 @@ from ptspec.events import Figure
 from ptspec.report.comparison import comparison_table, comparison_text
 
 A = {
-    "bits_per_byte": Figure(0.155),
+    "loss": Figure(0.155),
     "accuracy": Figure(0.6125),
     "preference_accuracy": Figure(0.95),
     "style": Figure(0.3125),
     "response_length": Figure(18.93),
 }
 B = {
-    "bits_per_byte": Figure(0.1817),
+    "loss": Figure(0.1817),
     "accuracy": Figure(0.6),
     "preference_accuracy": Figure(0.99375),
     "style": Figure(1.0),
     "response_length": Figure(7.15),
 }
-RATE = WinRate("style", 0, 1, Figure(0.844, 0.806, 0.877), 110, 50, 0, 0.0, 0.0, Verdict.BETTER)
 
 
-def effect(name, difference, verdict, needed=160, b=1, value_a=None, value_b=None, p_holm=0.001):
+def win_rate(figure, counts=(90, 20, 50), controlled=False):
+    return WinRate(
+        "fair", 0, 1, figure, figure, *counts, 160, 0.001, 0.01, Verdict.BETTER, True, None, controlled
+    )
+
+
+RATE = win_rate(Figure(0.844, 0.806, 0.877), (110, 50, 0))
+
+
+def effect(name, difference, verdict, mde=None, b=1, value_a=None, value_b=None, p=0.001):
     a = A.get(name, Figure(0.0)).value if value_a is None else value_a
     other = B.get(name, Figure(0.0)).value if value_b is None else value_b
-    return Effect(name, 0, b, a, other, difference, 160, p_holm, p_holm, verdict, needed)
+    tested = verdict is not Verdict.DESCRIBED
+    return Effect(
+        name, 0, b, a, other, difference, difference, 160, 160, p, p if tested else None, verdict, tested, mde
+    )
 
 
 EFFECTS = (
-    effect("bits_per_byte", Figure(0.0267, 0.021, 0.033), Verdict.WORSE),
-    effect("accuracy", Figure(-0.0125, -0.071, 0.045), Verdict.NOT_SHOWN, 640, p_holm=1.0),
-    effect("preference_accuracy", Figure(0.04375, 0.019, 0.088), Verdict.NOT_SHOWN, 640, p_holm=0.063),
+    effect("loss", Figure(0.0267, 0.021, 0.033), Verdict.WORSE),
+    effect("accuracy", Figure(-0.0125, -0.071, 0.045), Verdict.NOT_SHOWN, 0.083, p=1.0),
+    effect("preference_accuracy", Figure(0.04375, -0.003, 0.095), Verdict.NOT_SHOWN, 0.07, p=0.063),
     effect("style", Figure(0.6875, 0.612, 0.754), Verdict.BETTER),
-    effect("response_length", Figure(-11.78, -13.5, -10.0), Verdict.LESS),
-    effect("repetition", Figure(0.0, -0.01, 0.01), Verdict.NOT_SHOWN),
-    effect("empty", Figure(0.0, -0.02, 0.02), Verdict.NOT_SHOWN, 640),
+    effect("response_length", Figure(-11.78, -13.5, -10.0), Verdict.DESCRIBED),
+    effect("repetition", Figure(0.0, -0.01, 0.01), Verdict.DESCRIBED),
+    effect("empty", Figure(0.0, -0.02, 0.02), Verdict.DESCRIBED),
 )
 
 
 def comparison(
     effects=EFFECTS, rates=(RATE,), names=("sft", "dpo"), values=(A, B), left_out=(0, 0), notes=()
 ):
-    return Comparison(names, 160, left_out, values, effects, rates, notes, 42)
+    return Comparison(names, 160, left_out, values, effects, rates, notes, 42, tests=5)
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])
@@ -68,14 +79,16 @@ def test_the_rich_screen_says_the_same():
 
 def test_every_later_model_has_a_block_of_its_own():
     third = tuple(effect(e.metric, e.difference, e.verdict, b=2) for e in EFFECTS)
-    three = comparison((*EFFECTS, *third), names=("base", "sft", "dpo"), values=(A, B, B), left_out=(0, 3, 0))
+    three = comparison(
+        (*EFFECTS, *third), (), names=("base", "sft", "dpo"), values=(A, B, B), left_out=(0, 3, 0)
+    )
     text = comparison_text(three, width=120)
     assert [line.split() for line in text.splitlines() if "a: base" in line] == [
         ["a:", "base", "b:", "sft", "b", "−", "a"],
         ["a:", "base", "c:", "dpo", "c", "−", "a"],
     ]
     assert "left out, as not all have them: sft 3" in text
-    assert text.count(" is better at style (+68.8 [+61.2, +75.4]) and worse at bits per byte (+0.027") == 2
+    assert text.count(" is better at style (+68.8 [+61.2, +75.4]) and worse at loss (+0.027") == 2
 
 
 def test_preference_accuracy_is_never_alone():
@@ -93,14 +106,14 @@ def test_notes_and_names_are_cleaned():
 
 
 JUDGED = tuple(
-    WinRate("fair", 0, 1, figure, 90, 20, 50, 0.001, 0.01, Verdict.BETTER, judge=True, controlled=controlled)
+    win_rate(figure, controlled=controlled)
     for figure, controlled in ((Figure(0.625, 0.55, 0.69), False), (Figure(0.58, 0.51, 0.65), True))
 )
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_a_judges_win_rates_stand_below_raw_then_at_equal_length(width):
-    text = comparison_text(comparison(rates=(RATE, *JUDGED)), width=width)
+    text = comparison_text(comparison(rates=JUDGED), width=width)
     lines = text.splitlines()
     assert max(map(len, lines)) <= width
     at = next(i for i, line in enumerate(lines) if "judge fair" in line and "[55.0, 69.0]" in line)
@@ -117,6 +130,16 @@ def test_slices_follow_metric_by_metric():
     at = next(i for i, line in enumerate(lines) if line.startswith("accuracy by topic"))
     assert [line.split()[0] for line in lines[at + 1 : at + 3]] == ["pets", "towns"]
     assert not any(line.startswith("response length by") for line in lines), "it only describes"
+
+
+def test_clusters_are_told_where_prompts_are_not_independent():
+    few = tuple(replace(e, clusters=20) for e in EFFECTS)
+    assert "160 prompts of x.jsonl, in 20 clusters (rows of one prompt)" in comparison_text(
+        comparison(few), "x.jsonl", 160
+    )
+    named = replace(comparison(few), cluster="passage")
+    assert "in 20 clusters (by passage)" in comparison_text(named, "x.jsonl", 160)
+    assert "cluster" not in comparison_text(comparison(), "x.jsonl", 160)
 
 
 def test_where_nobody_looks_on_one_line_says_it():

@@ -3,7 +3,7 @@
 import pytest
 from report_pages import Page, measurement
 
-from ptspec.evaluation.compare import compare
+from ptspec.evaluation.paired.compare import compare
 from ptspec.report.html.write import write_comparison_report
 
 

@@ -9,7 +9,7 @@ import pytest
 from report_pages import HOSTILE, Page, finished_run, measurement, reward_model
 
 from ptspec.diagnostics import InputError
-from ptspec.evaluation.compare import compare
+from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.store import load_measurement
 from ptspec.events import Figure, RunFinished, Warned
 from ptspec.report.html.samples import samples

@@ -1,0 +1,105 @@
+"""From an estimate to a verdict. The only place that makes one: p, interval and verdict cannot disagree."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+
+from ptspec.evaluation.comparison import Verdict
+from ptspec.evaluation.measurement import Better
+from ptspec.evaluation.metrics import figure
+from ptspec.evaluation.stats.clusters import FEWEST
+from ptspec.evaluation.stats.estimates import Estimate
+from ptspec.evaluation.stats.intervals import Interval
+from ptspec.evaluation.stats.tests import Corrected, detectable
+from ptspec.events import Figure
+
+LEVEL = 0.05
+Correction = Callable[[Sequence[float], float], list[Corrected]]
+
+
+@dataclass(frozen=True)
+class Question:
+    """An estimate to decide on. `better` None: it is described. Equal `quantity`: the same numbers under two
+    names, which are one test."""
+
+    estimate: Estimate
+    better: Better | None
+    quantity: Hashable
+
+
+@dataclass(frozen=True)
+class Decision:
+    """`figure` has the interval that decides, `plain` the 95 % one; the rest is as in `Effect`."""
+
+    figure: Figure
+    plain: Figure
+    p: float | None
+    p_corrected: float | None
+    verdict: Verdict
+    is_tested: bool
+    mde: float | None
+
+
+def decide(questions: Sequence[Question], correction: Correction) -> tuple[list[Decision], int]:
+    """A decision on each question, with one correction over all that are tested, and how many tests that is.
+
+    Not tested: what is described, what has too few prompts, and what does not vary, which could never be
+    shown (Tarone 1990) and would only cost the others.
+    """
+    tested: dict[Hashable, float] = {}
+    for question in questions:
+        if _is_test(question):
+            tested.setdefault(question.quantity, question.estimate.p)
+    corrected = dict(zip(tested, correction(list(tested.values()), LEVEL), strict=True))
+    return [_decision(q, corrected.get(q.quantity)) for q in questions], len(tested)
+
+
+def _is_test(question: Question) -> bool:
+    estimate = question.estimate
+    return question.better is not None and estimate.units >= FEWEST and not estimate.is_constant
+
+
+def _decision(question: Question, corrected: Corrected | None) -> Decision:
+    estimate, better = question.estimate, question.better
+    plain = figure(estimate)
+    if estimate.units < FEWEST:
+        verdict = Verdict.DESCRIBED if better is None else Verdict.TOO_FEW
+        return Decision(plain, plain, None, None, verdict, False, None)
+    if better is None:
+        return Decision(plain, plain, estimate.p, None, Verdict.DESCRIBED, False, None)
+    if corrected is None or not _is_test(question):
+        mde = _detectable(estimate, LEVEL)
+        return Decision(plain, plain, estimate.p, 1.0, Verdict.NOT_SHOWN, False, mde)
+    return replace(settled(estimate, corrected, better), plain=plain)
+
+
+def settled(estimate: Estimate, corrected: Corrected, better: Better) -> Decision:
+    """The verdict of one test: interval at the corrected level, p and verdict of one mind.
+
+    An estimate's p and interval agree but for rounding. What is shown is what both show: an interval is
+    widened to the edge, a p raised to just above the level, never the other way.
+    """
+    found, none = estimate.at(1 - corrected.level), estimate.none
+    assert found is not None  # too few are not tested
+    p = corrected.p
+    if p <= LEVEL and found.low <= none <= found.high:
+        p = math.nextafter(LEVEL, 1.0)
+    is_shown = p <= LEVEL
+    if not is_shown:
+        found = Interval(found.value, min(found.low, none), max(found.high, none))
+    shown = Figure(estimate.value, found.low, found.high)
+    mde = _detectable(estimate, corrected.level)
+    verdict = _direction(estimate, better) if is_shown else Verdict.NOT_SHOWN
+    return Decision(shown, shown, estimate.p, p, verdict, True, mde)
+
+
+def _direction(estimate: Estimate, better: Better) -> Verdict:
+    is_more = estimate.value > estimate.none
+    return Verdict.BETTER if is_more == (better is Better.HIGHER) else Verdict.WORSE
+
+
+def _detectable(estimate: Estimate, level: float) -> float | None:
+    found = estimate.at(1 - level)
+    return None if found is None or found.high <= found.low else detectable(found, level)

@@ -1,0 +1,110 @@
+"""What each measured row adds to a metric: its number, and what it counts in the denominator."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptspec.evaluation.diversity import Words
+from ptspec.evaluation.measurement import DRAWN, RowMeasurement
+
+PER_TOKEN = ("loss", "perplexity", "kl")
+TIE = 1e-4
+"""Margins within this many nats of 0 are ties: float32 noise of a policy that equals its reference."""
+
+
+class Columns:
+    """Rows as arrays, a column a metric, each made once."""
+
+    def __init__(self, rows: Sequence[RowMeasurement]) -> None:
+        self.rows = rows
+        self._values: dict[str, NDArray[np.float64]] = {}
+        self._weights: dict[str, NDArray[np.float64]] = {}
+
+    def values(self, name: str) -> NDArray[np.float64]:
+        """What each row adds; not a number where it lacks the metric."""
+        if name not in self._values:
+            found = (row_value(name, row) for row in self.rows)
+            self._values[name] = np.array([math.nan if v is None else v for v in found], dtype=np.float64)
+        return self._values[name]
+
+    @cached_property
+    def responses(self) -> Words | None:
+        """The responses' words; None where a row has none."""
+        texts = [row.response for row in self.rows if row.response is not None]
+        return Words(texts) if len(texts) == len(self.rows) else None
+
+    def weights(self, name: str) -> NDArray[np.float64]:
+        """What each row counts in the metric's denominator."""
+        if name not in self._weights:
+            self._weights[name] = np.array([_weight(name, row) for row in self.rows], dtype=np.float64)
+        return self._weights[name]
+
+
+def is_ratio(name: str) -> bool:
+    """Whether the metric is a ratio of two sums rather than a mean over rows."""
+    return name in PER_TOKEN or name == "bits_per_byte"
+
+
+def reward_names(a: Sequence[RowMeasurement], b: Sequence[RowMeasurement]) -> list[str]:
+    """The rewards that rows of both have."""
+    other = {name for row in b for name in row.rewards}
+    return [name for name in dict.fromkeys(name for row in a for name in row.rewards) if name in other]
+
+
+def row_value(name: str, row: RowMeasurement) -> float | None:
+    """What the row adds to the metric's sum (of bits per byte: its bits; of KL: its nats); None if it lacks
+    the metric."""
+    match name:
+        case "bits_per_byte":
+            return None if row.nll is None or not row.bytes else row.nll / math.log(2)
+        case "loss" | "perplexity":
+            return row.nll
+        case "accuracy":
+            return _number(row.correct)
+        case "sampled_accuracy":
+            return _number(row.sample_correct)
+        case "preference_accuracy" | "pair_accuracy":
+            return None if row.margin is None else 0.5 + 0.5 * _sign(row.margin)
+        case "reward_margin" | "pair_margin":
+            return row.margin
+        case "raw_preference":
+            return None if row.preference is None else 0.5 + 0.5 * _sign(row.preference)
+        case "raw_margin":
+            return row.preference
+        case "kl":
+            return row.kl
+        case "response_length":
+            return _number(row.response_tokens)
+        case "response_characters":
+            return None if row.response is None else float(len(row.response))
+        case "finished":
+            return _number(row.finished)
+        case "repetition":
+            return row.repetition
+        case "empty":
+            return None if row.response is None else float(not row.response.strip())
+        case "refusals":
+            return _number(row.refused)
+    if name.startswith(DRAWN):
+        return row.sample_rewards.get(name.removeprefix(DRAWN))
+    return row.rewards.get(name)
+
+
+def _weight(name: str, row: RowMeasurement) -> float:
+    """What the row counts in the metric's denominator."""
+    if name in PER_TOKEN:
+        return float((row.sample_tokens if name == "kl" else row.tokens) or 0)
+    return float(row.bytes or 0) if name == "bits_per_byte" else 1.0
+
+
+def _number(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _sign(margin: float) -> int:
+    return (margin > TIE) - (margin < -TIE)
