@@ -19,12 +19,13 @@ class RowMeasurement:
     """One held-out row, measured. What the row's columns do not offer, or was not asked for, is None.
 
     `nll` is −Σ log p over the tokens of the expected completion, end of turn included, in nats; `tokens`
-    counts them and `bytes` the UTF-8 bytes of its text. `logp_chosen`, `logp_rejected` are Σ log p over
+    counts them and `bytes` the UTF-8 bytes of its text, None where the answer is not its text alone (tool
+    calls, thoughts). `logp_chosen`, `logp_rejected` are Σ log p over
     the completion tokens. `margin` is (log π/π_ref)(chosen) − (log π/π_ref)(rejected), or without a
     reference log π(chosen) − log π(rejected). `response_tokens` counts the end token, as TRL does;
     `finished` says whether it came. `repetition` is the share of 4-grams of the response that repeat an
-    earlier one. `correct`: the answer stands in the response as a whole word, or, in a row without
-    `answer`, the response is the expected text; `refused`: it opens like a refusal. `sample` is a second
+    earlier one. `correct`: by `Settings.accuracy`; None where nothing says what is right. `refused`: it
+    opens like a refusal. `sample` is a second
     response, drawn at temperature 1, with its own tokens, correctness and rewards; `kl` is Σ_t KL(π‖base)
     over its tokens, in nats. `judged`: by the name of another policy, the probability that a judge
     prefers this response to that one's. `slices` holds the row's further columns (a topic, a
@@ -70,7 +71,9 @@ class RowMeasurement:
 class Settings:
     """How it was measured. `preference_reference` names the policy that preference is relative to, `kl_base`
     the model that KL is to, `tokenizer` tells tokenizers apart; `conversational`: the data holds lists of
-    messages; `refusals`: the patterns that tell a refusal, "built in" or a hash of the recipe's own."""
+    messages; `refusals`: the patterns that tell a refusal, "built in" or a hash of the recipe's own.
+    `accuracy`: the built-in reward that says what is right, "tool calls" where calls are compared, and
+    `accuracy_why` why that one; None where nothing says it."""
 
     seed: int
     max_new_tokens: int
@@ -82,6 +85,8 @@ class Settings:
     tokenizer: str | None = None
     conversational: bool = False
     refusals: str = "built in"
+    accuracy: str | None = None
+    accuracy_why: str | None = None
 
 
 @dataclass(frozen=True)

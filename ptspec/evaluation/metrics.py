@@ -72,7 +72,7 @@ def _likelihood(rows: Sequence[RowMeasurement], how: _How) -> dict[str, Figure]:
     measured = [(row.nll, row.tokens, row.bytes) for row in rows if row.nll is not None]
     nll = [nll for nll, _, _ in measured]
     tokens = [float(tokens or 0) for _, tokens, _ in measured]
-    size = [float(size or 0) for _, _, size in measured]
+    texts = [(nll, float(size)) for nll, _, size in measured if size]
     if not sum(tokens):
         return {}
     loss = ratio_test(nll, tokens, **how.given).interval
@@ -80,9 +80,10 @@ def _likelihood(rows: Sequence[RowMeasurement], how: _How) -> dict[str, Figure]:
         "loss": _figure(loss),
         "perplexity": Figure(*(_exp(bound) for bound in (loss.value, loss.low, loss.high))),
     }
-    if sum(size):
+    if texts:
+        of_texts, size = [nll for nll, _ in texts], [size for _, size in texts]
         figures["bits_per_byte"] = _figure(
-            ratio_test(nll, size, **how.given).interval.scaled(1 / math.log(2))
+            ratio_test(of_texts, size, **how.given).interval.scaled(1 / math.log(2))
         )
     return figures
 

@@ -262,7 +262,8 @@ class LmEvalSpec:
 class EvaluationSpec:
     """What is measured after every stage. `metrics` None: all that the data's columns allow. `sampled`: on
     how many prompts a second response is drawn at temperature 1; `refusals`: regular expressions that tell
-    a refusal by its opening (none: the built-in ones)."""
+    a refusal by its opening (none: the built-in ones); `accuracy`: the built-in reward that says what is
+    right (None: by the look of the right answers); `batch_tokens`: of a batch (None: what memory allows)."""
 
     data: str
     metrics: tuple[str, ...] | None = None
@@ -272,6 +273,8 @@ class EvaluationSpec:
     sampled: int = 64
     refusals: tuple[str, ...] = ()
     lm_eval: LmEvalSpec | None = None
+    accuracy: RewardSpec | None = None
+    batch_tokens: int | None = None
     at: str = "/eval"
 
 

@@ -49,7 +49,8 @@ class BuiltinReward:
     Where there are columns, thoughts (`<think>…</think>`) are left out of the completion. `timed`: its
     options hold patterns, so that it is scored with a time limit. `silent` says why it has no say on a right
     answer, or None. `module` is a package that it cannot do without. `is_graded`: its values are not 0 and 1
-    alone. `takes_json`: its right answers are JSON values, lists too.
+    alone. `takes_json`: its right answers are JSON values, lists too. `reads_thoughts`: it looks at the
+    thoughts of a completion.
     """
 
     name: str
@@ -62,6 +63,7 @@ class BuiltinReward:
     module: str | None = None
     is_graded: bool = False
     takes_json: bool = False
+    reads_thoughts: bool = False
 
 
 def option_faults(name: str, options: Mapping[str, Any], at: str = "") -> list[Diagnostic]:
@@ -275,6 +277,7 @@ BUILTIN: Mapping[str, BuiltinReward] = {
             "format",
             "1 where the completion is the given tags in order, each once, with nothing between",
             scorers.tags,
+            reads_thoughts=True,
         ),
     )
 }
