@@ -112,10 +112,14 @@ class EvaluationStarted:
 
 @dataclass(frozen=True)
 class StageEvaluated:
+    """`accuracy` says by what a response counts as right, and why ("choice_letter: all 160 right answers are
+    single letters"); None where nothing says what is right."""
+
     stage: str
     metrics: Mapping[str, Figure]
     seconds: float
     reused: bool = False
+    accuracy: str | None = None
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,10 @@ def eval(
         print(_as_json({one.name: one.metrics for one in measured}))
     else:
         parents = _parents(request.targets)
-        print(progress_text([(one.name, one.shown) for one in measured], parents=parents), end="")
+        said = {words for one in measured if (words := one.settings.accuracy_in_words)}
+        accuracy = said.pop() if len(said) == 1 else None
+        shown = [(one.name, one.shown) for one in measured]
+        print(progress_text(shown, parents=parents, accuracy=accuracy), end="")
 
 
 def _parents(targets: Sequence[Target]) -> dict[str, str | None]:

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ptspec.data.layouts.evaluation import EvaluationRow
-from ptspec.evaluation.encoding import completion_text, encode_completions
+from ptspec.evaluation.encoding import encode_completions
 from ptspec.evaluation.generation import Response
-from ptspec.evaluation.tool_calls import calls_of, same_calls
 from ptspec.recipe.plan import RewardSpec
 from ptspec.rewards.builtin import RewardFunction, builtin, compared_columns, known_reward
 from ptspec.rewards.checked import checked_reward
 from ptspec.rewards.choose_scorer import choose
+from ptspec.rewards.gold_of_row import gold_of
 from ptspec.rewards.time_limit import Warn
+from ptspec.rewards.tool_calls import calls_of, same_calls
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -82,8 +83,8 @@ def scorer_of(
     """
     calls = any(calls_of(row.expected) for row in rows)
     if asked is not None and asked.function is not None:
-        return _made(asked.function, asked.options, ASKED, golds_of(rows, asked), warn)
-    golds = golds_of(rows, None)
+        return _made(asked.function, asked.options, ASKED, [gold_of(row, asked) for row in rows], warn)
+    golds = tuple(gold_of(row) for row in rows)
     choice = choose([gold for gold in golds if gold is not None])
     if choice is not None:
         return _made(choice.function, choice.options, choice.why, golds, warn)
@@ -107,23 +108,3 @@ def readable_calls(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Evaluation
             text = tokenizer.decode(list(encoded.ids[encoded.start :]), skip_special_tokens=True)
             found |= {i} if same_calls(text, calls) else set()
     return frozenset(found)
-
-
-def golds_of(rows: Sequence[EvaluationRow], asked: RewardSpec | None) -> tuple[Any, ...]:
-    """The right answer of each row: its column `answer`, or where a reward is `asked` for the column that its
-    option names, else `answer`, else the reward's own column, else the text of the expected answer."""
-    return tuple(gold_of(row, asked) for row in rows)
-
-
-def gold_of(row: EvaluationRow, asked: RewardSpec | None) -> Any:
-    answer = row.columns.get("answer")
-    if asked is None or asked.function is None:
-        return answer
-    if "column" in asked.options:
-        return row.columns.get(asked.options["column"])
-    if answer is not None:
-        return answer
-    if "solution" in known_reward(asked.function).columns and row.columns.get("solution") is not None:
-        return row.columns["solution"]
-    text = None if row.expected is None else completion_text(row.expected)
-    return text or None

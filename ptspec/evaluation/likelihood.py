@@ -52,8 +52,8 @@ def log_likelihoods(
 
 
 def completion_logits(sequences: Sequence[Encoded], model: PreTrainedModel) -> list[Iterator[torch.Tensor]]:
-    """For each sequence the logits that predict its completion, in the model's dtype, by pieces of (positions,
-    vocabulary). Of one sequence with more of them than `LOGIT_BYTES` they are computed as they are asked for.
+    """For each sequence the logits that predict its completion, in the model's dtype, in pieces of
+    (positions, vocabulary). A sequence alone whose logits exceed `LOGIT_BYTES` is read as they are asked for.
     """
     if len(sequences) == 1 and (piece := _piece(sequences[0], model)) is not None:
         return [_by_pieces(sequences[0], model, piece)]

@@ -19,7 +19,7 @@ from ptspec.data.layouts.table import CONTEXT, LAYOUTS
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.accuracy import ACCURACY, readable_calls, scorer_of
 from ptspec.evaluation.answers import SAMPLED, Answers, answers, numbers_to_draw_with
-from ptspec.evaluation.encoding import Encoded, completion_text, plain
+from ptspec.evaluation.encoding import Encoded, plain
 from ptspec.evaluation.generation import Response
 from ptspec.evaluation.isolation import undisturbed
 from ptspec.evaluation.likelihood import at_most, log_likelihoods
@@ -36,10 +36,11 @@ from ptspec.evaluation.measurement import (
 from ptspec.evaluation.metrics import aggregates, repetition
 from ptspec.evaluation.refusals import is_refusal, patterns_name
 from ptspec.evaluation.scoring import is_conversation, reward_scores
-from ptspec.evaluation.tool_calls import is_text_alone
 from ptspec.evaluation.work import Work, prepare
 from ptspec.recipe.plan import EvaluationSpec
 from ptspec.rewards.builtin import RewardFunction
+from ptspec.rewards.matching import completion_text
+from ptspec.rewards.tool_calls import is_text_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -194,7 +195,7 @@ Scores = Mapping[int, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class _Given:
-    """What was computed of the rows, by row index; of `scores` and `correct` those of the greedy responses and
+    """What was computed of the rows, by row index; `scores` and `correct` first of the greedy responses, then
     of the drawn ones."""
 
     work: Work

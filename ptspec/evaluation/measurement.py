@@ -88,6 +88,11 @@ class Settings:
     accuracy: str | None = None
     accuracy_why: str | None = None
 
+    @property
+    def accuracy_in_words(self) -> str | None:
+        """What says which responses are right, and why: "choice_letter: named in eval.accuracy"."""
+        return None if self.accuracy is None else f"{self.accuracy}: {self.accuracy_why}"
+
 
 @dataclass(frozen=True)
 class DataStamp:
@@ -211,6 +216,12 @@ def metric(name: str) -> Metric:
 
 
 LOWER_IN_HARNESS = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter")
+
+
+def accuracy_label(label: str, settings: Iterable[Settings]) -> str:
+    """`label` of an accuracy with what says it: "accuracy (exact match)"; as it is where several do."""
+    named = {one.accuracy for one in settings if one.accuracy is not None}
+    return f"{label} ({named.pop().replace('_', ' ')})" if len(named) == 1 else label
 
 
 def is_drawn(name: str) -> bool:

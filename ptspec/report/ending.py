@@ -23,7 +23,9 @@ def ending(board: Board, width: int) -> list[Text]:
     if board.finished is None and board.ending is not Ending.CHECK:
         return []
     blocks = [
-        progress_table(board.evaluations, board.parents).lines(width) if board.evaluations else [],
+        progress_table(board.evaluations, board.parents, board.accuracy).lines(width)
+        if board.evaluations
+        else [],
         _checks(board.checks, width),
         _finished(board, board.finished) if board.finished else [],
     ]

@@ -16,7 +16,7 @@ from ptspec.evaluation.measurement import is_drawn
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
-from ptspec.report.lines import as_text, columns
+from ptspec.report.lines import as_text, columns, hanging
 from ptspec.report.measures import (
     Measure,
     Metrics,
@@ -63,10 +63,11 @@ class Grid:
 @dataclass(frozen=True)
 class ProgressTable:
     """The table base → stage → stage: a rich renderable, and plain text by `plain`. Changes are against each
-    one's parent (`parents`, by name; None: the one before)."""
+    one's parent (`parents`, by name; None: the one before). `accuracy` says by what a response is right."""
 
     evaluations: Evaluations
     parents: Mapping[str, str | None] | None = None
+    accuracy: str | None = None
 
     def lines(self, width: int) -> list[Text]:
         """The table in lines of at most `width` cells (a single metric may still be wider)."""
@@ -76,7 +77,8 @@ class ProgressTable:
         rows = [m for m in shown if m.label not in zero]
         parents = parent_indices([name for name, _ in self.evaluations], self.parents)
         grid = Grid(self._heads(parents), rows, [_cells(measure, metrics, parents) for measure in rows])
-        return [*_laid_out(grid, width), *_footnotes(grid, zero)]
+        by = hanging("", f"accuracy by {clean(self.accuracy)}", width) if self.accuracy else []
+        return [*_laid_out(grid, width), *_footnotes(grid, zero), *(Text(line, style="dim") for line in by)]
 
     def _heads(self, parents: Sequence[int | None]) -> list[str]:
         """The names, with the parent where that is not the one before."""
@@ -94,17 +96,22 @@ class ProgressTable:
 
 
 def progress_table(
-    evaluations: Evaluations, parents: Mapping[str, str | None] | None = None
+    evaluations: Evaluations,
+    parents: Mapping[str, str | None] | None = None,
+    accuracy: str | None = None,
 ) -> ProgressTable:
     """The evaluations of the base model and the stages, in order, with intervals and changes."""
-    return ProgressTable(evaluations, parents)
+    return ProgressTable(evaluations, parents, accuracy)
 
 
 def progress_text(
-    evaluations: Evaluations, width: int | None = None, parents: Mapping[str, str | None] | None = None
+    evaluations: Evaluations,
+    width: int | None = None,
+    parents: Mapping[str, str | None] | None = None,
+    accuracy: str | None = None,
 ) -> str:
     """The same table as plain text, as wide as the terminal on stdout where no width is given."""
-    return ProgressTable(evaluations, parents).plain(width)
+    return ProgressTable(evaluations, parents, accuracy).plain(width)
 
 
 def _cells(shown: Measure, evaluations: Sequence[Metrics], parents: Sequence[int | None]) -> list[Cell]:

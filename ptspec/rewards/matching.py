@@ -31,6 +31,11 @@ def content_of(message: Mapping[str, Any]) -> str:
     return "" if content is None else str(content)
 
 
+def completion_text(text: Any) -> str:
+    """What a model has to say for `text`, a string or messages: the contents, without role names."""
+    return text if isinstance(text, str) else "".join(content_of(message) for message in text)
+
+
 def _fold(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")
     return " ".join(folded.split())

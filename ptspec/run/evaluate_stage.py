@@ -67,6 +67,7 @@ class StageEvaluator:
         self.measurements: dict[str, Measurement] = {}
         self.written: set[str] = set()
         self._judge: Referee | None = None
+        self._told: set[str] = set()
         self._rows: list[EvaluationRow] | None = None
 
     def base(self) -> None:
@@ -106,8 +107,15 @@ class StageEvaluator:
         if kept is None:
             self._write(measured, folder, headline)
             self.written.add(subject.name)
-        event = StageEvaluated(subject.name, measured.shown, measured.seconds, reused=kept is not None)
-        self.listener(event)
+        self.listener(
+            StageEvaluated(
+                subject.name,
+                measured.shown,
+                measured.seconds,
+                reused=kept is not None,
+                accuracy=measured.settings.accuracy_in_words,
+            )
+        )
 
     def _kept(self, subject: Subject, folder: Path) -> Measurement | None:
         """The measurement in `folder` if it is of these very rows, settings and reference."""
@@ -142,6 +150,7 @@ class StageEvaluator:
             base=untrained,
             base_name=shown(Path(self.plan.model.path)) if self.plan.model.local else self.plan.model.path,
             data=self._stamp(len(rows)),
+            warn=self._warn,
         )
         if spec.lm_eval is not None:
             # Imported here: an optional extra.
@@ -200,9 +209,15 @@ class StageEvaluator:
             strings=False,
             allow_code=self.allow_code,
             open_model=no_model,
-            warn=lambda text: self.listener(Warned(text)),
+            warn=self._warn,
         )
         return dict(zip(names, made, strict=True))
+
+    def _warn(self, text: str) -> None:
+        """Once in a run: each policy is measured on the same rows."""
+        if text not in self._told:
+            self._told.add(text)
+            self.listener(Warned(text))
 
     def rows(self) -> list[EvaluationRow]:
         if self._rows is None:
