@@ -59,7 +59,7 @@ def test_rows_that_end_leave_the_batch_and_each_is_as_if_alone(name, tokenizer):
     prompts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in texts]
     numbers = [draws(str(n), LENGTH, 1) if n % 2 else None for n in range(20)]
     alone = one_by_one(model, tokenizer, prompts, numbers)
-    assert len({len(ids) for ids in alone}) > 3
+    assert len({len(ids) for ids in alone}) > 2
     widths = []
     model.register_forward_pre_hook(
         lambda _, args, given: widths.append(len(given["input_ids"])), with_kwargs=True
@@ -151,7 +151,8 @@ def test_a_long_completion_is_read_in_pieces(name, tokenizer, monkeypatch):
 
 THINKING = (
     "{% for m in messages %}<|{{ m['role'] }}|>"
-    "{% if m.reasoning_content %}<|hm|>{{ m.reasoning_content }}<|/hm|>{% endif %}{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<|assistant|><|hm|>{% endif %}"
+    "{% if m.reasoning_content %}<|hm|>{{ m.reasoning_content }}<|/hm|>{% endif %}"
+    "{{ m['content'] }}{% endfor %}{% if add_generation_prompt %}<|assistant|><|hm|>{% endif %}"
 )
 
 
