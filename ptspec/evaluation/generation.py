@@ -117,7 +117,7 @@ class HalfEnded:
     def __init__(self, ends: Iterable[int], start: int, device: torch.device) -> None:
         """`start`: the width of what the rows begin with."""
         self.start = start
-        self.ends = torch.tensor(sorted(ends), device=device)
+        self.ends = torch.tensor(sorted(ends), dtype=torch.long, device=device)
         self.ended: torch.Tensor | None = None
 
     def __call__(self, ids: torch.Tensor, scores: object, **more: object) -> torch.Tensor:
