@@ -12,9 +12,12 @@
     build/peers/lm-eval/bin/pip install torch==2.13.0
     build/peers/lm-eval/bin/pip install lm_eval transformers accelerate
 
-2 and 3 count CPU seconds of one thread, so that a busy machine does not decide.
+4. 160 prompts answered with at most 256 new tokens, ours against plain `generate` at the best of several
+   batch sizes: where responses end by themselves, and where none ends. Wanted: at most 1 of its time.
 
-    python benchmarks/evaluate.py ADAPTER ADAPTER ADAPTER [--rounds 3]
+2 to 4 count CPU seconds of one thread, so that a busy machine does not decide.
+
+    python benchmarks/evaluate.py ADAPTER ADAPTER ADAPTER [--rounds 3] [--generation-only]
 
 ADAPTER is a stage's folder, such as outputs/sft_dpo/sft.
 """
@@ -35,6 +38,8 @@ ROOT = Path(__file__).parent.parent
 DATA = ROOT / "data/test.jsonl"
 PEER = ROOT / "build/peers/lm-eval/bin/python"
 BATCH_SIZES = (8, 32, 64, 128)
+PROMPTS, NEW_TOKENS = 160, 256
+GENERATION_SIZES = (32, 80, 160)
 
 SEPARATE = "from ptspec.cli import main; main(['eval', '{target}', '--data', '{data}'])"
 TOGETHER = "from ptspec.cli import main; main(['eval', {targets}, '--data', '{data}'])"
@@ -86,7 +91,7 @@ def whole_commands(targets: list[str], rounds: int) -> None:
 
 def in_one_process(targets: list[str], rounds: int) -> None:
     """Imports apart: the base loaded once, and the batches."""
-    from ptspec.evaluation import batching, generation, likelihood
+    from ptspec.evaluation import batching
     from ptspec.evaluation.request import held_out, measure_all
     from ptspec.evaluation.targets import targets as resolve
     from ptspec.model.model_cache import Bases
@@ -114,16 +119,16 @@ def in_one_process(targets: list[str], rounds: int) -> None:
     together, separate, unsorted = [], [], []
     by_length = batching.batches
 
-    def in_file_order(lengths: Any, tokens: int, extra: int = 0) -> Any:
+    def in_file_order(lengths: Any, tokens: int, extra: int = 0, rank: Any = None) -> Any:
         size = max(1, tokens // (max(lengths, default=1) + extra))
         return (list(range(i, min(i + size, len(lengths)))) for i in range(0, len(lengths), size))
 
     for _ in range(rounds):
         together.append(run(found))
         separate.append(sum(run([one]) for one in found))
-        likelihood.batches = generation.batches = in_file_order  # type: ignore[attr-defined]
+        batching.batches = in_file_order
         unsorted.append(run(found))
-        likelihood.batches = generation.batches = by_length  # type: ignore[attr-defined]
+        batching.batches = by_length
     print(
         f"in one process: together {min(together):.2f} s, separately {min(separate):.2f} s; "
         f"batches in file order {min(unsorted):.2f} s"
@@ -177,6 +182,54 @@ def loss_against_lm_eval(rounds: int) -> None:
     print(f"ratio: {peer['seconds'][best] / min(ours):.2f} times lm-eval's tokens/s (wanted: ≥ 1)")
 
 
+def generation_against_generate(rounds: int) -> None:
+    """Ours and plain `generate` at each batch size in turn, so that a busy machine slows all of them."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from ptspec.evaluation.generation import respond
+
+    torch.set_num_threads(1)
+    path = str(ROOT / "data/base_model")
+    rows = [json.loads(line) for line in (ROOT / "data/eval.jsonl").read_text("utf-8").splitlines()]
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    prompts = [tokenizer(row["prompt"])["input_ids"] for row in rows[:PROMPTS]]
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    for ends in (True, False):
+        if not ends:
+            model.generation_config.eos_token_id = tokenizer.eos_token = None
+        taken: dict[int, list[float]] = {size: [] for size in (0, *GENERATION_SIZES)}
+        for _ in range(rounds):
+            for size, seconds in taken.items():
+                begun = time.process_time()
+                if size:
+                    plainly(model, tokenizer, prompts, size)
+                else:
+                    said = respond(model, tokenizer, prompts, NEW_TOKENS)
+                seconds.append(time.process_time() - begun)
+        best = min(GENERATION_SIZES, key=lambda size: min(taken[size]))
+        print(
+            f"{PROMPTS} prompts, {sum(len(one.ids) for one in said):,} new tokens: "
+            f"ours {min(taken[0]):.2f} s, generate at its best batch size, {best}, {min(taken[best]):.2f} s: "
+            f"{min(taken[0]) / min(taken[best]):.2f} of its time (wanted: ≤ 1)"
+        )
+
+
+def plainly(model: Any, tokenizer: Any, prompts: list[list[int]], size: int) -> None:
+    """`generate` over the prompts in their order, `size` at a time."""
+    import torch
+
+    from ptspec.evaluation.batching import pad
+    from ptspec.evaluation.generation import end_tokens, generation_config
+
+    config = generation_config(tokenizer, end_tokens(model, tokenizer), NEW_TOKENS)
+    for begin in range(0, len(prompts), size):
+        ids, mask = pad(prompts[begin : begin + size], config.pad_token_id, model.device, left=True)
+        with torch.no_grad():
+            new = model.generate(input_ids=ids, attention_mask=mask, generation_config=config)
+        tokenizer.batch_decode(new[:, ids.shape[1] :], skip_special_tokens=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -184,13 +237,18 @@ def main() -> None:
     parser.add_argument("adapters", nargs="*", help="stages' folders")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-commands", action="store_true", help="leave out 1, which takes minutes")
+    parser.add_argument("--generation-only", action="store_true", help="4 alone")
     asked = parser.parse_args()
+    if asked.generation_only:
+        generation_against_generate(asked.rounds)
+        return
     if asked.adapters:
         targets = [str(Path(folder).absolute()) for folder in asked.adapters]
         if not asked.no_commands:
             whole_commands(targets, asked.rounds)
         in_one_process(targets, asked.rounds)
     loss_against_lm_eval(asked.rounds)
+    generation_against_generate(asked.rounds)
 
 
 if __name__ == "__main__":

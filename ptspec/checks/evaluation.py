@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
+from ptspec.checks.accuracy import held_out_rows
 from ptspec.data.checks.source_pass import Seen
-from ptspec.data.layouts.convert import reading_of
-from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
-from ptspec.data.layouts.turns import LayoutError
-from ptspec.data.readers.placed import PlacedRow
+from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Plan, Source, parts_of
+from ptspec.recipe.plan import Plan, RewardSpec, parts_of
+from ptspec.rewards.builtin import compared_columns
+from ptspec.rewards.gold_of_row import gold_of
+from ptspec.rewards.tool_calls import calls_of
 
 
 class Offer(Enum):
@@ -20,7 +21,7 @@ class Offer(Enum):
 
     PROMPT = "a prompt"
     EXPECTED = "an answer to compare with (completion, output, messages, text)"
-    RIGHT = 'a right answer ("answer", or an answer to compare with)'
+    RIGHT = 'a right answer: a column "answer", or "accuracy" in eval to say by what'
     PAIR = "chosen and rejected"
 
 
@@ -37,13 +38,12 @@ def check_metrics(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     evaluation = plan.evaluation
     if evaluation is None or evaluation.data not in plan.data:
         return
-    names = parts_of(plan.data, evaluation.data)
-    if any(name not in seen for name in names):
+    rows = held_out_rows(plan, seen)
+    if any(name not in seen for name in parts_of(plan.data, evaluation.data)):
         return
-    read = [row for name in names for row in _rows(plan.data[name], seen[name])]
-    if read and evaluation.cluster is not None and not any(evaluation.cluster in row.columns for row in read):
-        yield _no_cluster(evaluation.cluster, read)
-    offered = {offer for row in read for offer in _of_row(row)}
+    if rows and evaluation.cluster is not None and not any(evaluation.cluster in row.columns for row in rows):
+        yield _no_cluster(evaluation.cluster, rows)
+    offered = {offer for row in rows for offer in _offers(row, evaluation.accuracy)}
     asked = [(name, join("/eval/metrics", index)) for index, name in enumerate(evaluation.metrics or ())]
     checks = [check for stage in plan.stages for check in stage.checks] + list(plan.checks)
     asked += [(check.metric, join(check.at, "metric")) for check in checks]
@@ -53,32 +53,30 @@ def check_metrics(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
             yield _unmeasurable(plan, metric, need, where)
 
 
-def _rows(source: object, seen: Seen) -> Iterator[EvaluationRow]:
-    """The first rows of a source as the evaluation reads them."""
-    assert isinstance(source, Source)
-    for item in seen.first:
-        if not isinstance(item, PlacedRow):
-            continue
-        try:
-            yield evaluation_row(item.values, reading_of(source))
-        except (LayoutError, KeyError, TypeError, ValueError, AttributeError):
-            continue  # an error of the row, told by who checks rows
-
-
 def _no_cluster(cluster: str, rows: Sequence[EvaluationRow]) -> Diagnostic:
     columns = dict.fromkeys(name for row in rows for name in row.columns)
     message = f'no held-out row has a column "{cluster}" to cluster by'
     return Diagnostic("missing-column", message, None, "/eval/cluster", f"columns: {', '.join(columns)}")
 
 
-def _of_row(row: EvaluationRow) -> set[Offer]:
-    given = {
-        Offer.PROMPT: bool(row.prompt),
-        Offer.EXPECTED: row.expected is not None,
-        Offer.RIGHT: bool(row.prompt) and (row.answer is not None or row.expected is not None),
-        Offer.PAIR: row.pair is not None,
-    }
-    return {offer for offer, is_given in given.items() if is_given}
+def _offers(row: EvaluationRow, accuracy: RewardSpec | None) -> Iterator[Offer]:
+    if row.prompt:
+        yield Offer.PROMPT
+    if row.expected is not None:
+        yield Offer.EXPECTED
+    if row.prompt and (
+        _needs_no_gold(accuracy) or gold_of(row, accuracy) is not None or calls_of(row.expected)
+    ):
+        yield Offer.RIGHT
+    if row.pair is not None:
+        yield Offer.PAIR
+
+
+def _needs_no_gold(accuracy: RewardSpec | None) -> bool:
+    """Whether the reward that says what is right looks at the response alone."""
+    if accuracy is None or accuracy.function is None:
+        return False
+    return not compared_columns(accuracy.function, accuracy.options)
 
 
 def _is_task(plan: Plan, metric: str) -> bool:

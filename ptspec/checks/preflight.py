@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ptspec.checks.accuracy import accuracy_in_words, check_accuracy
 from ptspec.checks.evaluation import check_metrics
 from ptspec.checks.hub import check_hub
 from ptspec.checks.machine import check_machine
 from ptspec.checks.model import check_model, with_plain_text
-from ptspec.checks.reward_columns import check_reward_columns
+from ptspec.checks.reward_columns import check_reward_columns, check_right_answers
 from ptspec.checks.stages import check_stages
 from ptspec.checks.weights import check_weights
 from ptspec.data.checks.plan_data import Checked, check_plan
@@ -48,7 +49,9 @@ def preflight(
         *check_weights(plan),
         *check_machine(plan, starts=starts),
         *check_metrics(plan, checked.sources),
+        *check_accuracy(plan, checked.sources),
         *check_reward_columns(plan, checked.sources),
+        *check_right_answers(plan, checked.sources),
         *(check_stages(plan, checked.sources) if not reading.errors else ()),
     ]
     here = [_located(d, document) for d in told if d.location is None]
@@ -58,7 +61,8 @@ def preflight(
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     sound = None if faulty or reading.plan is None else with_plain_text(plan)
-    return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked)
+    notes = () if sound is None else tuple(accuracy_in_words(plan, checked.sources))
+    return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked, notes=notes)
 
 
 def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:

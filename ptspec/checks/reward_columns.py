@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.table import WITHHELD
 from ptspec.data.readers.placed import PlacedRow
-from ptspec.diagnostics import Diagnostic
+from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Plan, RewardSpec, parts_of
+from ptspec.rewards.builtin import BUILTIN, compared_columns, not_compared_with
 from ptspec.rewards.columns import columns_needed
+from ptspec.rewards.right_answers import right_answers
 
 
 def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
@@ -27,6 +29,28 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
     for who, data, name in dict.fromkeys(asked):
         if name in plan.rewards and data in plan.data:
             yield from _missing(who, data, plan.rewards[name], _columns(plan, data, seen))
+
+
+def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
+    """Right answers of the data that stages train on, of which a built-in reward has no say."""
+    asked = {(stage.data, name): None for stage in plan.stages for name in stage.rewards}
+    for data, name in asked:
+        spec = plan.rewards.get(name)
+        reward = BUILTIN.get(spec.function or "") if spec is not None else None
+        if spec is None or reward is None or data not in plan.data:
+            continue
+        rows = [item.values for item in _first(plan, data, seen)]
+        columns = compared_columns(reward.name, spec.options)
+        column = next((one for one in columns if any(one in row for row in rows)), None)
+        golds = [right_answers(row.get(column), reward.takes_json) for row in rows] if column else []
+        if words := not_compared_with(reward, spec.options, golds):
+            message = f'the reward "{name}" has no say on {words}, in "{data}"'
+            yield Diagnostic("not-compared", message, None, spec.at, None, (), Severity.WARNING)
+
+
+def _first(plan: Plan, data: str, seen: Mapping[str, Seen]) -> list[PlacedRow]:
+    names = [name for name in parts_of(plan.data, data) if name in seen]
+    return [item for name in names for item in seen[name].first if isinstance(item, PlacedRow)]
 
 
 def _of_judge(plan: Plan, judge: str | None) -> tuple[str, ...]:

@@ -93,8 +93,10 @@ def eval(
     else:
         evaluations = [(one.name, one.shown) for one in measured]
         parents = _parents(request.targets)
+        said = {words for one in measured if (words := one.settings.accuracy_in_words)}
+        accuracy = said.pop() if len(said) == 1 else None
         verdicts = _verdicts(measured, request.targets, parents)
-        print(progress_text(evaluations, parents=parents, verdicts=verdicts), end="")
+        print(progress_text(evaluations, parents=parents, verdicts=verdicts, accuracy=accuracy), end="")
 
 
 def _parents(targets: Sequence[Target]) -> dict[str, str | None]:

@@ -57,6 +57,8 @@ def validate(
             count = f"{len(stages)} stage{'s' if len(stages) != 1 else ''} ({chain})"
             parts = [f"{path}: valid", count, *filter(None, [summary(reading.diagnostics)])]
             say(" · ".join(parts))
+            for note in reading.notes:
+                say(note)
     if format is Format.TEXT:
         if faulty:
             say(f"{summary(found)}. Nothing was started.")
@@ -138,6 +140,8 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
     if reading.plan is None:
         say(f"{summary(reading.diagnostics)}. Nothing was started.")
     tell_unlooked(reading.unlooked)
+    for note in reading.notes:
+        say(note)
     if reading.plan is None:
         raise typer.Exit(Exit.WRONG_INPUT)
     if kept is not None:

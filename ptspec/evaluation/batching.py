@@ -2,26 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
+from ptspec.evaluation.memory import release
+from ptspec.training.faults import Trouble, trouble_of
 
-def batches(lengths: Sequence[int], tokens: int, extra: int = 0) -> Iterator[list[int]]:
+Told = Callable[[str], None]
+
+
+def batches(
+    lengths: Sequence[int], tokens: int, extra: int = 0, rank: Sequence[int] | None = None
+) -> Iterator[list[int]]:
     """Indices of `lengths`, longest first, in batches of at most `tokens` tokens, padding included.
 
-    `extra` tokens are reserved in every sequence (what is to be generated). A sequence longer than
-    the budget is a batch by itself. Longest first, so that memory runs out at once or not at all.
+    `extra` tokens are reserved in every sequence (what is to be generated). `rank`, where given, is what
+    they are sorted by in place of the lengths. A sequence longer than the budget is a batch by itself.
+    Longest first, so that memory runs out at once or not at all.
     """
+    by = lengths if rank is None else rank
     batch: list[int] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        widest = lengths[batch[0] if batch else index] + extra
-        if batch and (len(batch) + 1) * widest > tokens:
+    widest = 0
+    for index in sorted(range(len(lengths)), key=lambda i: (-by[i], i)):
+        wider = max(widest, lengths[index] + extra)
+        if batch and (len(batch) + 1) * wider > tokens:
             yield batch
-            batch = []
+            batch, wider = [], lengths[index] + extra
         batch.append(index)
+        widest = wider
     if batch:
         yield batch
+
+
+def in_batches(
+    lengths: Sequence[int],
+    tokens: int,
+    run: Callable[[list[int]], None],
+    *,
+    extra: int = 0,
+    rank: Sequence[int] | None = None,
+    warn: Told = lambda text: None,
+) -> None:
+    """Call `run` with the indices of each batch. Where memory runs out, `tokens` is halved and the batch is
+    made again of fewer sequences, until it holds only one; `warn` is told of the size that was found.
+
+    Raises what `run` raises: out of memory where a single sequence is too much.
+    """
+    todo, given = list(range(len(lengths))), tokens
+    while todo:
+        sizes = [lengths[i] for i in todo]
+        ranks = None if rank is None else [rank[i] for i in todo]
+        batch = [todo[i] for i in next(batches(sizes, tokens, extra, ranks))]
+        try:
+            run(batch)
+        except (RuntimeError, MemoryError) as error:
+            if len(batch) < 2 or trouble_of(error) is not Trouble.MEMORY:
+                raise
+            tokens = max(1, min(tokens, len(batch) * (max(lengths[i] for i in batch) + extra)) // 2)
+        else:
+            done = set(batch)
+            todo = [i for i in todo if i not in done]
+            continue
+        release()  # after the traceback, which holds the batch's tensors, is gone
+    if tokens < given:
+        warn(
+            f"the device ran out of memory with batches of {given:,} tokens, and went on with {tokens:,}: "
+            f'"eval": {{"batch_tokens": {tokens}}} begins with these'
+        )
 
 
 def pad(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 
-from ptspec.evaluation.batching import batches
+from ptspec.evaluation.batching import in_batches
 from ptspec.evaluation.encoding import Encoded
-from ptspec.evaluation.likelihood import SOFTMAX_POSITIONS, completion_logits, token_budget
+from ptspec.evaluation.likelihood import completion_logits, token_budget
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,6 +22,7 @@ def divergences(
     *,
     tokens: int | None = None,
     done: Callable[[int], None] = lambda count: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> list[float] | None:
     """Σ_t KL(π(·|x, y_<t) ‖ base(·|x, y_<t)) over each sequence's completion, in nats.
 
@@ -33,13 +34,16 @@ def divergences(
     if _vocabulary(model) != _vocabulary(base):
         return None
     sums = [0.0] * len(sequences)
-    budget = tokens or max(1, token_budget(model) // 2)
-    for batch in batches([len(s.ids) for s in sequences], budget):
+
+    def run(batch: list[int]) -> None:
         asked = [sequences[i] for i in batch]
         pairs = zip(completion_logits(asked, model), completion_logits(asked, base), strict=True)
         for index, (policy, other) in zip(batch, pairs, strict=True):
             sums[index] = _divergence(policy, other)
         done(len(batch))
+
+    budget = tokens or max(1, token_budget(model) // 2)
+    in_batches([len(s.ids) for s in sequences], budget, run, warn=warn)
     return sums
 
 
@@ -47,10 +51,9 @@ def _vocabulary(model: PreTrainedModel) -> int:
     return int(model.get_output_embeddings().weight.shape[0])
 
 
-def _divergence(policy: torch.Tensor, other: torch.Tensor) -> float:
-    parts = zip(policy.split(SOFTMAX_POSITIONS), other.split(SOFTMAX_POSITIONS), strict=True)
+def _divergence(policy: Iterable[torch.Tensor], other: Iterable[torch.Tensor]) -> float:
     total = 0.0
-    for p, q in parts:
+    for p, q in zip(policy, other, strict=True):
         log_p, log_q = p.float().log_softmax(-1), q.float().log_softmax(-1)
         total += float((log_p.exp() * (log_p - log_q)).sum(-1).double().sum())
     return max(0.0, total)

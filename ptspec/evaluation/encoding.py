@@ -45,11 +45,6 @@ def plain(text: Text | None) -> str:
     return "\n".join(f"{message['role']}: {content_of(message)}" for message in text)
 
 
-def completion_text(text: Text) -> str:
-    """What a model has to say for `text`: the contents, without role names."""
-    return text if isinstance(text, str) else "".join(content_of(message) for message in text)
-
-
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: Text, context: Context = Context()
 ) -> tuple[int, ...]:

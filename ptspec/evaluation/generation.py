@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ptspec.evaluation.batching import batches, pad
+from ptspec.evaluation.batching import in_batches, pad
+from ptspec.evaluation.memory import generation_tokens
+from ptspec.evaluation.thought_tags import Thoughts, thoughts_of
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-TOKENS = 8192
-
 
 @dataclass(frozen=True)
 class Response:
-    """`ids` up to the end token, which is among them where `finished`; `text` has no special tokens."""
+    """`ids` up to the end token, which is among them where `finished`; `text` has no special tokens, and
+    `answer` is `text` without the model's thoughts."""
 
     text: str
     ids: tuple[int, ...]
     finished: bool
+    answer: str
 
 
 def respond(
@@ -32,26 +34,37 @@ def respond(
     max_new_tokens: int,
     *,
     draws: Sequence[Sequence[float] | None] = (),
-    tokens: int = TOKENS,
+    expected: Sequence[int] = (),
+    tokens: int | None = None,
     done: Callable[[int], None] = lambda count: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> list[Response]:
     """The continuation of each prompt, at most `max_new_tokens` long, with a KV cache.
 
     Greedy, or, where `draws` holds `max_new_tokens` uniform numbers for the prompt, drawn from the model's
     own distribution (temperature 1, no top-k or top-p): both kinds go in the same batches.
 
-    The end tokens are the tokenizer's and those of the model's generation config. `tokens` bounds a
-    batch, the new tokens included; `done` is told the number of prompts after each.
+    The end tokens are the tokenizer's and those of the model's generation config. `tokens` bounds a batch,
+    the new tokens included (None: what the free memory holds; halved where it runs out, which `warn` is told
+    of). `expected`: how long each response may be, in tokens; prompts whose responses end at much the same
+    time go together. `done` is told the number of prompts after each batch.
     """
     ends = end_tokens(model, tokenizer)
-    config = generation_config(tokenizer, ends, max_new_tokens)
+    thoughts = thoughts_of(tokenizer)
     responses: dict[int, Response] = {}
-    for batch in batches([len(p) for p in prompts], tokens, extra=max_new_tokens):
+
+    def run(batch: list[int]) -> None:
         drawn = [draws[i] if draws else None for i in batch]
-        new = _generate(model, [prompts[i] for i in batch], drawn, config)
+        config = generation_config(tokenizer, ends, max_new_tokens)
+        new = _generate(model, [prompts[i] for i in batch], drawn, config, ends)
         for index, ids in zip(batch, new, strict=True):
-            responses[index] = _response(tokenizer, ids, ends)
+            responses[index] = _response(tokenizer, prompts[index], ids, ends, thoughts)
         done(len(batch))
+
+    lengths = [len(prompt) for prompt in prompts]
+    rank = [a + b for a, b in zip(lengths, expected, strict=True)] if expected else None
+    budget = tokens or generation_tokens(model, max_new_tokens + min(lengths, default=0))
+    in_batches(lengths, budget, run, extra=max_new_tokens, rank=rank, warn=warn)
     return [responses[i] for i in range(len(prompts))]
 
 
@@ -60,15 +73,57 @@ def _generate(
     prompts: Sequence[Sequence[int]],
     draws: Sequence[Sequence[float] | None],
     config: GenerationConfig,
+    ends: Iterable[int],
 ) -> list[list[int]]:
+    """The new ids of each prompt. Whenever half of the rows have ended, those leave the batch."""
+    config.return_dict_in_generate = True
     ids, mask = pad(prompts, config.pad_token_id, model.device, left=True)
-    drawing = [Draws(draws, ids.shape[1], model.device)] if any(draws) else None
-    with torch.no_grad():
-        output = model.generate(
-            input_ids=ids, attention_mask=mask, generation_config=config, logits_processor=drawing
-        )
-    new: list[list[int]] = output[:, ids.shape[1] :].tolist()
-    return new
+    width, most = ids.shape[1], config.max_new_tokens
+    new: dict[int, list[int]] = {}
+    rows, cache = list(range(len(prompts))), None
+    while rows:
+        left = [draws[row] for row in rows]
+        config.max_new_tokens = most - (ids.shape[1] - width)
+        halfway = HalfEnded(ends, ids.shape[1], model.device)
+        with torch.no_grad():
+            output: Any = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                generation_config=config,
+                logits_processor=[Draws(left, width, model.device)] if any(left) else None,
+                stopping_criteria=[halfway] if len(rows) > 1 else None,
+                past_key_values=cache,
+            )
+        ids, said = output.sequences, output.sequences[:, width:].tolist()
+        last = ids.shape[1] - width >= most
+        going = [n for n, one in enumerate(said) if not last and not set(ends).intersection(one)]
+        new |= {rows[n]: one for n, one in enumerate(said) if n not in set(going)}
+        rows = [rows[n] for n in going]
+        if rows:
+            kept = torch.tensor(going, device=ids.device)
+            ids, mask = (
+                ids[kept],
+                torch.cat([mask, mask.new_ones(len(mask), ids.shape[1] - mask.shape[1])], 1)[kept],
+            )
+            cache = output.past_key_values
+            if cache is not None:
+                cache.reorder_cache(kept)
+    return [new[row] for row in range(len(prompts))]
+
+
+class HalfEnded:
+    """A stopping criterion: each row that ended, and all of them as soon as half have."""
+
+    def __init__(self, ends: Iterable[int], start: int, device: torch.device) -> None:
+        """`start`: the width of what the rows begin with."""
+        self.start = start
+        self.ends = torch.tensor(sorted(ends), dtype=torch.long, device=device)
+        self.ended: torch.Tensor | None = None
+
+    def __call__(self, ids: torch.Tensor, scores: object, **more: object) -> torch.Tensor:
+        now = torch.isin(ids[:, -1], self.ends)
+        self.ended = now if self.ended is None else self.ended | now
+        return self.ended | (self.ended.sum() * 2 >= len(ids))
 
 
 class Draws:
@@ -123,8 +178,15 @@ def generation_config(
     )
 
 
-def _response(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], ends: frozenset[int]) -> Response:
+def _response(
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Sequence[int],
+    ids: Sequence[int],
+    ends: frozenset[int],
+    thoughts: Thoughts,
+) -> Response:
     end = next((i for i, token in enumerate(ids) if token in ends), None)
     kept = tuple(ids if end is None else ids[: end + 1])
     said = kept if end is None else kept[:-1]
-    return Response(tokenizer.decode(said, skip_special_tokens=True), kept, end is not None)
+    text = tokenizer.decode(said, skip_special_tokens=True)
+    return Response(text, kept, end is not None, thoughts.left_out(tokenizer, prompt, said, text))

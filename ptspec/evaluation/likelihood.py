@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ptspec.evaluation.batching import batches, pad
+from ptspec.evaluation.batching import in_batches, pad
 from ptspec.evaluation.encoding import Encoded
 
 if TYPE_CHECKING:
@@ -31,26 +31,67 @@ def log_likelihoods(
     *,
     tokens: int | None = None,
     done: Callable[[int], None] = lambda count: None,
+    warn: Callable[[str], None] = lambda text: None,
 ) -> list[float]:
     """Σ_t log p(y_t | x, y_<t) over each sequence's completion tokens, in nats.
 
     The forward pass runs in the model's dtype, the log-softmax in float32. `tokens` bounds a batch (left
-    out: what suits the device); `done` is told the number of sequences after each.
+    out: what suits the device; halved where memory runs out, which `warn` is told of); `done` is told the
+    number of sequences after each.
     """
     sums = [0.0] * len(sequences)
-    for batch in batches([len(s.ids) for s in sequences], tokens or token_budget(model)):
-        values = _batch([sequences[i] for i in batch], model)
-        for index, value in zip(batch, values.tolist(), strict=True):
+
+    def run(batch: list[int]) -> None:
+        asked = [sequences[i] for i in batch]
+        for index, value in zip(batch, _sums(asked, model), strict=True):
             sums[index] = value
         done(len(batch))
+
+    in_batches([len(s.ids) for s in sequences], tokens or token_budget(model), run, warn=warn)
     return sums
 
 
-def completion_logits(sequences: Sequence[Encoded], model: PreTrainedModel) -> list[torch.Tensor]:
-    """For each sequence the logits that predict its completion, (completion tokens, vocabulary), in the
-    model's dtype."""
+def completion_logits(sequences: Sequence[Encoded], model: PreTrainedModel) -> list[Iterator[torch.Tensor]]:
+    """For each sequence the logits that predict its completion, in the model's dtype, in pieces of
+    (positions, vocabulary). A sequence alone whose logits exceed `LOGIT_BYTES` is read as they are asked for.
+    """
+    if len(sequences) == 1 and (piece := _piece(sequences[0], model)) is not None:
+        return [_by_pieces(sequences[0], model, piece)]
     logits, begin = _forward(sequences, model)
-    return [logits[i, s.start - 1 - begin : len(s.ids) - 1 - begin] for i, s in enumerate(sequences)]
+    whole = [logits[i, s.start - 1 - begin : len(s.ids) - 1 - begin] for i, s in enumerate(sequences)]
+    return [iter(of_one.split(SOFTMAX_POSITIONS)) for of_one in whole]
+
+
+def _piece(sequence: Encoded, model: PreTrainedModel) -> int | None:
+    """Positions of a piece of a sequence whose logits are more than `LOGIT_BYTES`; None where they are fewer,
+    or where the model cannot go on from a cache with several tokens at once (state-space models)."""
+    most = max(SOFTMAX_POSITIONS, LOGIT_BYTES // _logit_bytes(model)) // SOFTMAX_POSITIONS * SOFTMAX_POSITIONS
+    if sequence.completion_tokens <= most or not _takes_logits_to_keep(model):
+        return None
+    return None if getattr(_inner(model), "_is_stateful", False) else most
+
+
+def _by_pieces(sequence: Encoded, model: PreTrainedModel, piece: int) -> Iterator[torch.Tensor]:
+    """The logits of a long completion: the sequence is read piece by piece, with the keys and values of what
+    came before kept, so that no more than a piece's logits are there at once."""
+    ids = torch.tensor([sequence.ids[:-1]], device=model.device)
+    cache = None
+    for begin, end in _ends(sequence.start, ids.shape[1], piece):
+        keep = min(end - begin, end - sequence.start + 1)
+        with torch.no_grad():
+            output = model(
+                input_ids=ids[:, begin:end], past_key_values=cache, use_cache=True, logits_to_keep=keep
+            )
+        cache = output.past_key_values
+        yield from output.logits[0].split(SOFTMAX_POSITIONS)
+
+
+def _ends(start: int, length: int, piece: int) -> Iterator[tuple[int, int]]:
+    """Where the pieces of a sequence begin and end: the prompt goes with the first."""
+    begin, end = 0, min(length, start - 1 + piece)
+    while begin < length:
+        yield begin, end
+        begin, end = end, min(length, end + piece)
 
 
 def _forward(sequences: Sequence[Encoded], model: PreTrainedModel) -> tuple[torch.Tensor, int]:
@@ -66,6 +107,22 @@ def _forward(sequences: Sequence[Encoded], model: PreTrainedModel) -> tuple[torc
     with torch.no_grad():
         logits = model(input_ids=ids, use_cache=False, **keep).logits
     return logits, ids.shape[1] - logits.shape[1]
+
+
+def _sums(sequences: Sequence[Encoded], model: PreTrainedModel) -> list[float]:
+    if len(sequences) == 1 and (piece := _piece(sequences[0], model)) is not None:
+        return [_long(sequences[0], model, piece)]
+    values: list[float] = _batch(sequences, model).tolist()
+    return values
+
+
+def _long(sequence: Encoded, model: PreTrainedModel, piece: int) -> float:
+    """Σ log-softmax of one long completion."""
+    targets, at, total = torch.tensor(sequence.ids[sequence.start :], device=model.device), 0, 0.0
+    for logits in _by_pieces(sequence, model, piece):
+        total += float(_log_softmax(logits, targets[at : at + len(logits)]).double().sum())
+        at += len(logits)
+    return total
 
 
 def _batch(sequences: Sequence[Encoded], model: PreTrainedModel) -> torch.Tensor:
@@ -95,10 +152,24 @@ def _log_softmax(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 def token_budget(model: PreTrainedModel) -> int:
     """Tokens of a batch: what suits the device, and whose logits fit in `LOGIT_BYTES`."""
     most = CPU_TOKENS if model.device.type == "cpu" else TOKENS
-    width = model.get_output_embeddings().weight.shape[0] * model.dtype.itemsize
-    return max(1, min(most, LOGIT_BYTES // int(width)))
+    return max(1, min(most, LOGIT_BYTES // _logit_bytes(model)))
+
+
+def at_most(tokens: int | None, model: PreTrainedModel) -> int:
+    """`token_budget`, or `tokens` where that is less."""
+    budget = token_budget(model)
+    return budget if tokens is None else min(tokens, budget)
+
+
+def _logit_bytes(model: PreTrainedModel) -> int:
+    """Bytes of one position's logits."""
+    return int(model.get_output_embeddings().weight.shape[0]) * int(model.dtype.itemsize)
+
+
+def _inner(model: PreTrainedModel) -> Any:
+    """The model that an adapter is around."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _takes_logits_to_keep(model: PreTrainedModel) -> bool:
-    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return "logits_to_keep" in inspect.signature(inner.forward).parameters
+    return "logits_to_keep" in inspect.signature(_inner(model).forward).parameters

@@ -9,18 +9,20 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.layouts.table import CONTEXT, LAYOUTS
 from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.evaluation.accuracy import ACCURACY, readable_calls, scorer_of
 from ptspec.evaluation.answers import SAMPLED, Answers, answers, numbers_to_draw_with
-from ptspec.evaluation.encoding import Encoded, completion_text, plain
+from ptspec.evaluation.encoding import Encoded, plain
 from ptspec.evaluation.generation import Response
 from ptspec.evaluation.isolation import undisturbed
-from ptspec.evaluation.likelihood import log_likelihoods
+from ptspec.evaluation.likelihood import at_most, log_likelihoods
 from ptspec.evaluation.measurement import (
     DRAWN,
     METRICS,
@@ -33,10 +35,12 @@ from ptspec.evaluation.measurement import (
 )
 from ptspec.evaluation.metrics import aggregates, repetition
 from ptspec.evaluation.refusals import is_refusal, patterns_name
-from ptspec.evaluation.scoring import is_conversation, is_correct, reward_scores
+from ptspec.evaluation.scoring import is_conversation, reward_scores
 from ptspec.evaluation.work import Work, prepare
 from ptspec.recipe.plan import EvaluationSpec
 from ptspec.rewards.builtin import RewardFunction
+from ptspec.rewards.matching import completion_text
+from ptspec.rewards.tool_calls import is_text_alone
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,13 +60,15 @@ def measure(
     base_name: str | None = None,
     data: DataStamp | None = None,
     progress: Callable[[int, int], None] | None = None,
+    warn: Callable[[str], None] = warnings.warn,
 ) -> Measurement:
     """Measure `model` on `rows`: what their columns allow and `spec.metrics` (None: all) asks for.
 
     `reference` is the measurement of the policy that came in, on the same rows: preference is then
     implicit, (log π/π_ref)(chosen) against (log π/π_ref)(rejected), else by the raw likelihoods. `base`,
     called `base_name`, is the model that KL is to; without one there is no KL.
-    Preference accuracy asked for brings task accuracy along. `progress` hears (sequences done, of all).
+    Preference accuracy asked for brings task accuracy along. `progress` hears (sequences done, of all);
+    `warn` of right answers that cannot be compared with, and of memory that ran out.
     Raises `InputError` for rows the chat template cannot render or a reward named like a metric,
     `StageError` where the model's likelihoods are no numbers or a reward function fails.
     """
@@ -72,6 +78,7 @@ def measure(
     _must_have(spec.cluster, rows)
     ids = keys_of(rows)
     base = base if "kl" in wanted else None
+    scorer = scorer_of(spec.accuracy, rows, warn=warn) if wanted & ACCURACY else None
     with undisturbed(model, seed):
         work = prepare(tokenizer, rows, wanted, _context(model), spec.max_new_tokens)
         drawn_rewards = {key: function for key, function in rewards.items() if DRAWN + key in wanted}
@@ -79,13 +86,32 @@ def measure(
         numbers = numbers_to_draw_with(ids, work.prompts, sampled, spec.max_new_tokens, seed)
         steps = len(work.texts) + len(work.prompts) + len(numbers) * (2 if base is not None else 1)
         tick = _ticker(progress, steps)
-        logp = dict(zip(work.texts, log_likelihoods(model, work.texts, done=tick), strict=True))
-        said = answers(model, base, tokenizer, work.prompts, numbers, spec.max_new_tokens, tick)
+        budget = at_most(spec.batch_tokens, model)
+        found = log_likelihoods(model, work.texts, tokens=budget, done=tick, warn=warn)
+        logp = dict(zip(work.texts, found, strict=True))
+        lengths = {i: encoded.completion_tokens for i, encoded in work.expected.items()}
+        said = answers(
+            model,
+            base,
+            tokenizer,
+            work.prompts,
+            numbers,
+            spec.max_new_tokens,
+            expected=lengths,
+            tokens=spec.batch_tokens,
+            done=tick,
+            warn=warn,
+        )
         chosen_rewards = {key: function for key, function in rewards.items() if key in wanted}
         scores = reward_scores(chosen_rewards, rows, said.greedy)
         drawn_scores = reward_scores(drawn_rewards, rows, said.drawn)
+        right: list[Mapping[int, bool | None]] = [{}, {}]
+        if scorer is not None:
+            readable = readable_calls(tokenizer, rows)
+            right = [scorer.correct(rows, each, readable) for each in (said.greedy, said.drawn)]
     _check_finite(logp.values())
-    measured = _measured(rows, ids, work, logp, said, (scores, drawn_scores), reference, spec)
+    given = _Given(work, logp, said, (scores, drawn_scores), (right[0], right[1]))
+    measured = _measured(rows, ids, given, reference, spec)
     figures = aggregates(measured, seed=seed)
     return Measurement(
         name=name,
@@ -103,6 +129,8 @@ def measure(
             conversational=any(is_conversation(row) for row in rows),
             refusals=patterns_name(spec.refusals),
             cluster=spec.cluster,
+            accuracy=None if scorer is None else scorer.name,
+            accuracy_why=None if scorer is None else scorer.why,
         ),
         data=data,
         seconds=time.perf_counter() - begun,
@@ -176,16 +204,26 @@ def _reference_name(work: Work, reference: Measurement | None) -> str | None:
 Scores = Mapping[int, Mapping[str, float | None]]
 
 
+@dataclass(frozen=True)
+class _Given:
+    """What was computed of the rows, by row index; `scores` and `correct` first of the greedy responses, then
+    of the drawn ones."""
+
+    work: Work
+    logp: Mapping[Encoded, float]
+    said: Answers
+    scores: tuple[Scores, Scores]
+    correct: tuple[Mapping[int, bool | None], Mapping[int, bool | None]]
+
+
 def _measured(
     rows: Sequence[EvaluationRow],
     ids: Sequence[str],
-    work: Work,
-    logp: Mapping[Encoded, float],
-    said: Answers,
-    scores: tuple[Scores, Scores],
+    given: _Given,
     reference: Measurement | None,
     spec: EvaluationSpec,
 ) -> tuple[RowMeasurement, ...]:
+    work, logp, said, scores = given.work, given.logp, given.said, given.scores
     earlier = None if reference is None else reference.by_id()
     measured = []
     for i, (row, key) in enumerate(zip(rows, ids, strict=True)):
@@ -196,10 +234,10 @@ def _measured(
             one = _with_preference(one, pair, logp)
             one = replace(one, margin=_margin(one, earlier))
         if response := said.greedy.get(i):
-            one = _with_response(one, row, response, spec.refusals)
+            one = replace(_with_response(one, response, spec.refusals), correct=given.correct[0].get(i))
         if drawn := said.drawn.get(i):
-            one = _with_sample(one, row, drawn, said.kl.get(i))
-            one = replace(one, sample_rewards=scores[1].get(i, {}))
+            one = _with_sample(one, drawn, said.kl.get(i))
+            one = replace(one, sample_rewards=scores[1].get(i, {}), sample_correct=given.correct[1].get(i))
         measured.append(one)
     return tuple(measured)
 
@@ -248,8 +286,10 @@ def _slices(columns: Mapping[str, object]) -> dict[str, str]:
 def _with_likelihood(
     one: RowMeasurement, row: EvaluationRow, encoded: Encoded, logp: float
 ) -> RowMeasurement:
+    """Without bytes where the answer is not its text alone: bits per byte are of texts."""
     size = len(completion_text(row.expected or "").encode("utf-8", "surrogatepass"))
-    return replace(one, nll=-logp, tokens=encoded.completion_tokens, bytes=size)
+    alone = is_text_alone(row.expected)
+    return replace(one, nll=-logp, tokens=encoded.completion_tokens, bytes=size if alone else None)
 
 
 def _with_preference(
@@ -274,27 +314,21 @@ def _margin(one: RowMeasurement, earlier: Mapping[str, RowMeasurement] | None) -
     return None if before is None or one.preference is None else one.preference - before
 
 
-def _with_response(
-    one: RowMeasurement, row: EvaluationRow, response: Response, refusals: Sequence[str]
-) -> RowMeasurement:
+def _with_response(one: RowMeasurement, response: Response, refusals: Sequence[str]) -> RowMeasurement:
     return replace(
         one,
         response=response.text,
         response_tokens=len(response.ids),
         finished=response.finished,
         repetition=repetition(response.ids),
-        correct=is_correct(row, response.text),
         refused=is_refusal(response.text, refusals),
     )
 
 
-def _with_sample(
-    one: RowMeasurement, row: EvaluationRow, drawn: Response, kl: float | None
-) -> RowMeasurement:
+def _with_sample(one: RowMeasurement, drawn: Response, kl: float | None) -> RowMeasurement:
     return replace(
         one,
         sample=drawn.text,
         sample_tokens=len(drawn.ids),
-        sample_correct=is_correct(row, drawn.text),
         kl=kl,
     )

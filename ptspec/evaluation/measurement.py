@@ -19,12 +19,13 @@ class RowMeasurement:
     """One held-out row, measured. What the row's columns do not offer, or was not asked for, is None.
 
     `nll` is −Σ log p over the tokens of the expected completion, end of turn included, in nats; `tokens`
-    counts them and `bytes` the UTF-8 bytes of its text. `logp_chosen`, `logp_rejected` are Σ log p over
+    counts them and `bytes` the UTF-8 bytes of its text, None where the answer is not its text alone (tool
+    calls, thoughts). `logp_chosen`, `logp_rejected` are Σ log p over
     the completion tokens. `margin` is (log π/π_ref)(chosen) − (log π/π_ref)(rejected), or without a
     reference log π(chosen) − log π(rejected). `response_tokens` counts the end token, as TRL does;
     `finished` says whether it came. `repetition` is the share of 4-grams of the response that repeat an
-    earlier one. `correct`: the answer stands in the response as a whole word, or, in a row without
-    `answer`, the response is the expected text; `refused`: it opens like a refusal. `sample` is a second
+    earlier one. `correct`: by `Settings.accuracy`; None where nothing says what is right. `refused`: it
+    opens like a refusal. `sample` is a second
     response, drawn at temperature 1, with its own tokens, correctness and rewards; `kl` is Σ_t KL(π‖base)
     over its tokens, in nats. `judged`: by the name of another policy, the probability that a judge
     prefers this response to that one's. `slices` holds the row's further columns (a topic, a
@@ -80,7 +81,8 @@ class Settings:
     the model that KL is to, `tokenizer` tells tokenizers apart; `conversational`: the data holds lists of
     messages; `refusals`: the patterns that tell a refusal, "built in" or a hash of the recipe's own.
     `cluster`: the column by which rows belong together, beside those of one prompt; `method`: what the policy
-    was last trained by, where that is known."""
+    was last trained by, where that is known. `accuracy`: the built-in reward that says what is right, "tool
+    calls" where calls are compared, and `accuracy_why` why that one; None where nothing says it."""
 
     seed: int
     max_new_tokens: int
@@ -94,6 +96,13 @@ class Settings:
     refusals: str = "built in"
     cluster: str | None = None
     method: str | None = None
+    accuracy: str | None = None
+    accuracy_why: str | None = None
+
+    @property
+    def accuracy_in_words(self) -> str | None:
+        """What says which responses are right, and why: "choice_letter: named in eval.accuracy"."""
+        return None if self.accuracy is None else f"{self.accuracy}: {self.accuracy_why}"
 
 
 @dataclass(frozen=True)
@@ -237,6 +246,12 @@ def metric(name: str) -> Metric:
 
 
 LOWER_IN_HARNESS = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter")
+
+
+def accuracy_label(label: str, settings: Iterable[Settings]) -> str:
+    """`label` of an accuracy with what says it: "accuracy (exact match)"; as it is where several do."""
+    named = {one.accuracy for one in settings if one.accuracy is not None}
+    return f"{label} ({named.pop().replace('_', ' ')})" if len(named) == 1 else label
 
 
 def is_drawn(name: str) -> bool:

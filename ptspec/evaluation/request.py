@@ -19,9 +19,10 @@ from ptspec.evaluation.choice import chosen
 from ptspec.evaluation.comparison_store import COMPARISON
 from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.targets import Target, last_of_each, targets
-from ptspec.events import EvaluationStarted, Listener, StageEvaluated
+from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
 from ptspec.recipe.paths import exists, is_file
 from ptspec.recipe.plan import EvaluationSpec, ModelSpec, Source
+from ptspec.recipe.rules import accuracy
 from ptspec.rewards.build import no_model, reward_functions
 from ptspec.rewards.builtin import RewardFunction, builtin
 from ptspec.store.rerun import recorded_plan
@@ -189,6 +190,8 @@ def held_out(path: Path, max_new_tokens: int | None, prompts: int | None, first:
         sampled=asked.get("sampled", EvaluationSpec.sampled),
         refusals=(refusals,) if isinstance(refusals, str) else tuple(refusals),
         cluster=asked.get("cluster") if asked.get("cluster") in _first_row(source) else None,
+        accuracy=accuracy(asked.get("accuracy")),
+        batch_tokens=asked.get("batch_tokens"),
     )
     return Held(source, spec, int(first.recipe.get("seed", 42)), prompts)
 
@@ -246,11 +249,13 @@ def measure_all(
             base=untrained,
             base_name=shown(Path(target.model)) if exists(Path(target.model)) else target.model,
             data=replace(stamp, rows=len(rows)),
+            warn=lambda text: listener(Warned(text)),
         )
         measured = trained_by(measured, target.method)
         done.append(measured)
         by_stage[target.run, target.name] = measured
-        listener(StageEvaluated(target.name, measured.shown, measured.seconds))
+        words = measured.settings.accuracy_in_words
+        listener(StageEvaluated(target.name, measured.shown, measured.seconds, accuracy=words))
         del model, untrained
         bases.release()
     return done

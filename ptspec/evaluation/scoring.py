@@ -1,4 +1,4 @@
-"""Whether responses are right, and what the reward functions give for them. Knows texts, no model."""
+"""What the reward functions give for responses. Knows texts, no model."""
 
 from __future__ import annotations
 
@@ -8,22 +8,14 @@ from typing import Any
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.layouts.table import WITHHELD
 from ptspec.data.layouts.turns import Text
-from ptspec.evaluation.encoding import completion_text, plain
+from ptspec.evaluation.encoding import plain
 from ptspec.evaluation.generation import Response
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.checked import checked_reward
-from ptspec.rewards.matching import contains_word, same_text
 
 CONVERSATIONS = ("prompt", "messages", "conversations")
 NO_COLUMN = (*WITHHELD, "prompts", "completions")
 """What TRL does not pass on as a column, and what would collide with its own arguments."""
-
-
-def is_correct(row: EvaluationRow, text: str) -> bool | None:
-    """Whether the answer stands in `text`; without an answer, whether `text` is the expected one."""
-    if row.answer is not None:
-        return contains_word(text, row.answer)
-    return None if row.expected is None else same_text(text, completion_text(row.expected))
 
 
 def reward_scores(

@@ -262,8 +262,9 @@ class LmEvalSpec:
 class EvaluationSpec:
     """What is measured after every stage. `metrics` None: all that the data's columns allow. `sampled`: on
     how many prompts a second response is drawn at temperature 1; `refusals`: regular expressions that tell
-    a refusal by its opening (none: the built-in ones); `cluster`: a column whose equal values
-    make rows belong together."""
+    a refusal by its opening (none: the built-in ones); `cluster`: a column whose equal values make rows
+    belong together; `accuracy`: the built-in reward that says what is right (None: by the look of the right
+    answers); `batch_tokens`: of a batch (None: what memory allows)."""
 
     data: str
     metrics: tuple[str, ...] | None = None
@@ -274,6 +275,8 @@ class EvaluationSpec:
     refusals: tuple[str, ...] = ()
     cluster: str | None = None
     lm_eval: LmEvalSpec | None = None
+    accuracy: RewardSpec | None = None
+    batch_tokens: int | None = None
     at: str = "/eval"
 
 

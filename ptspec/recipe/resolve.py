@@ -38,7 +38,7 @@ class Reading:
 
     `plan` is None if any diagnostic is an error. `partial` is the plan without its faulty parts (None if the
     recipe is no JSON or of a newer version), good for finding more faults and for nothing else. `unlooked`:
-    what it names on the hub that could not be checked.
+    what it names on the hub that could not be checked; `notes`: what was decided that it does not say.
     """
 
     plan: Plan | None
@@ -46,6 +46,7 @@ class Reading:
     document: Document | None = None
     partial: Plan | None = None
     unlooked: tuple[Unlooked, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:

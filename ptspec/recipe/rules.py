@@ -115,8 +115,17 @@ def evaluation(
         metrics=tuple(n for _, n in each(metrics, "")) if metrics else None,
         refusals=tuple(pattern for _, pattern in each(value.get("refusals"), "")),
         lm_eval=lm_eval(value.get("lm_eval"), places),
+        accuracy=accuracy(value.get("accuracy")),
         **rest,
     )
+
+
+def accuracy(value: Value | None) -> RewardSpec | None:
+    """What says which responses are right: a built-in reward with its options."""
+    if value is None or "function" not in value:
+        return None
+    options = {key: given for key, given in value.items() if key not in ("function", "$comment")}
+    return RewardSpec("accuracy", value["function"], options=options, at="/eval/accuracy")
 
 
 def lm_eval(value: Value | None, places: Places) -> LmEvalSpec | None:
@@ -157,7 +166,7 @@ def judge_rules(
         findings.error("later-stage", "/eval/judge", message, hint)
 
 
-PASSED = ("data", "max_new_tokens", "samples", "judge", "sampled", "cluster")
+PASSED = ("data", "max_new_tokens", "samples", "judge", "sampled", "cluster", "batch_tokens")
 JUDGED = ("win_rate", "win_rate_lc", "win_rate_base", "win_rate_base_lc")
 
 

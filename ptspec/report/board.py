@@ -103,13 +103,14 @@ class Row:
 
 @dataclass
 class Board:
-    """The whole run. `run_checks` belong to no stage."""
+    """The whole run. `run_checks` belong to no stage; `accuracy` says by what a response is right."""
 
     run: RunStarted | None = None
     rows: dict[str, Row] = field(default_factory=dict)
     run_checks: list[CheckEvaluated] = field(default_factory=list)
     finished: RunFinished | None = None
     ending: Ending | None = None
+    accuracy: str | None = None
     _outside: str = ""
 
     def apply(self, event: Event, at: float) -> None:
@@ -212,6 +213,7 @@ class Board:
     def _evaluated(self, event: StageEvaluated) -> None:
         row = self.row(event.stage)
         row.evaluation, row.verdicts = dict(event.metrics), dict(event.verdicts)
+        self.accuracy = event.accuracy or self.accuracy
         row.finished = row.finished or event.stage == BASE
         row.reused = row.reused or (event.reused and event.stage == BASE)
         _settle(row)

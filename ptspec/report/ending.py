@@ -23,7 +23,7 @@ def ending(board: Board, width: int) -> list[Text]:
     if board.finished is None and board.ending is not Ending.CHECK:
         return []
     blocks = [
-        progress_table(board.evaluations, board.parents, board.verdicts).lines(width)
+        progress_table(board.evaluations, board.parents, board.verdicts, board.accuracy).lines(width)
         if board.evaluations
         else [],
         _checks(board.checks, width),

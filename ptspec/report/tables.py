@@ -17,7 +17,7 @@ from ptspec.evaluation.measurement import is_drawn
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
-from ptspec.report.lines import as_text, columns
+from ptspec.report.lines import as_text, columns, hanging
 from ptspec.report.measures import (
     Measure,
     Metrics,
@@ -65,11 +65,13 @@ class Grid:
 @dataclass(frozen=True)
 class ProgressTable:
     """The table base → stage → stage: a rich renderable, and plain text by `plain`. Changes are against each
-    one's parent (`parents`, by name; None: the one before), and marked where `verdicts` says so."""
+    one's parent (`parents`, by name; None: the one before), and marked where `verdicts` says so. `accuracy`
+    says by what a response is right."""
 
     evaluations: Evaluations
     parents: Mapping[str, str | None] | None = None
     verdicts: Verdicts = field(default_factory=dict)
+    accuracy: str | None = None
 
     def lines(self, width: int) -> list[Text]:
         """The table in lines of at most `width` cells (a single metric may still be wider)."""
@@ -81,7 +83,8 @@ class ProgressTable:
         verdicts = [self.verdicts.get(name, {}) for name, _ in self.evaluations]
         cells = [_cells(measure, metrics, parents, verdicts) for measure in rows]
         grid = Grid(self._heads(parents), rows, cells)
-        return [*_laid_out(grid, width), *_footnotes(grid, zero)]
+        by = hanging("", f"accuracy by {clean(self.accuracy)}", width) if self.accuracy else []
+        return [*_laid_out(grid, width), *_footnotes(grid, zero), *(Text(line, style="dim") for line in by)]
 
     def _heads(self, parents: Sequence[int | None]) -> list[str]:
         """The names, with the parent where that is not the one before."""
@@ -102,9 +105,10 @@ def progress_table(
     evaluations: Evaluations,
     parents: Mapping[str, str | None] | None = None,
     verdicts: Verdicts | None = None,
+    accuracy: str | None = None,
 ) -> ProgressTable:
     """The evaluations of the base model and the stages, in order, with intervals and changes."""
-    return ProgressTable(evaluations, parents, verdicts or {})
+    return ProgressTable(evaluations, parents, verdicts or {}, accuracy)
 
 
 def progress_text(
@@ -112,9 +116,10 @@ def progress_text(
     width: int | None = None,
     parents: Mapping[str, str | None] | None = None,
     verdicts: Verdicts | None = None,
+    accuracy: str | None = None,
 ) -> str:
     """The same table as plain text, as wide as the terminal on stdout where no width is given."""
-    return ProgressTable(evaluations, parents, verdicts or {}).plain(width)
+    return ProgressTable(evaluations, parents, verdicts or {}, accuracy).plain(width)
 
 
 def _cells(

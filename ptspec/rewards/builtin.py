@@ -12,16 +12,20 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.rewards import scorers
+from ptspec.rewards import scorers, trl_rewards
 from ptspec.rewards.contract import visible_columns
 from ptspec.rewards.json_schemas import OptionFault, schema_fault
 from ptspec.rewards.matching import text_of
+from ptspec.rewards.right_answers import Golds, not_compared, right_answers
+from ptspec.rewards.thoughts import without_thoughts
 from ptspec.rewards.time_limit import TimedScore, Warn
+from ptspec.rewards.trl_rewards import TRL, TrlReward
 
 RewardFunction = Callable[..., Sequence[float | None]]
 """`reward(prompts, completions, **columns)`: one number a completion; None where the row has no say."""
@@ -42,7 +46,11 @@ class BuiltinReward:
     """A built-in reward: what it pays, and which column of the row it compares with.
 
     `columns` are tried in order unless the option `column` names one; empty: the completion alone counts.
-    `timed`: its options hold patterns, so that it is scored with a time limit.
+    Where there are columns, thoughts (`<think>…</think>`) are left out of the completion. `timed`: its
+    options hold patterns, so that it is scored with a time limit. `silent` says why it has no say on a right
+    answer, or None. `module` is a package that it cannot do without. `is_graded`: its values are not 0 and 1
+    alone. `takes_json`: its right answers are JSON values, lists too. `reads_thoughts`: it looks at the
+    thoughts of a completion.
     """
 
     name: str
@@ -51,15 +59,35 @@ class BuiltinReward:
     columns: tuple[str, ...] = ()
     timed: bool = False
     check: Check | None = None
+    silent: Callable[[str, scorers.Options], str | None] | None = None
+    module: str | None = None
+    is_graded: bool = False
+    takes_json: bool = False
+    reads_thoughts: bool = False
 
 
 def option_faults(name: str, options: Mapping[str, Any], at: str = "") -> list[Diagnostic]:
-    """What the schema cannot see in the `options` of the built-in reward `name`, which stand at the pointer
-    `at`: a pattern that does not compile, a JSON Schema that is none."""
-    check = BUILTIN[name].check
-    if check is None or check.option not in options or (fault := check.fault(options[check.option])) is None:
-        return []
-    return [Diagnostic("wrong-reward", fault.message, None, join(at, check.option, *fault.steps), check.hint)]
+    """What the schema cannot see of the built-in reward `name` with `options`, which stand at the pointer
+    `at`: a pattern that does not compile, a JSON Schema that is none, a package that is not installed."""
+    found = []
+    reward = known_reward(name)
+    if reward.module is not None and find_spec(reward.module) is None:
+        message = f"{name} needs {reward.module.replace('_', '-')}, which is not installed"
+        found.append(Diagnostic("missing-package", message, None, join(at, "function"), scorers.EXTRA))
+    check = reward.check if isinstance(reward, BuiltinReward) else None
+    if check is not None and check.option in options and (fault := check.fault(options[check.option])):
+        where = join(at, check.option, *fault.steps)
+        found.append(Diagnostic("wrong-reward", fault.message, None, where, check.hint))
+    return found
+
+
+def known_reward(name: str) -> BuiltinReward | TrlReward:
+    """The built-in reward, or TRL's, called `name`. Raises `InputError` if there is none."""
+    if (found := BUILTIN.get(name) or TRL.get(name)) is not None:
+        return found
+    names = (*BUILTIN, *TRL)
+    hint = did_you_mean(name, names) or f"built in: {listed(names, len(names))}"
+    raise InputError(Diagnostic("wrong-reward", f'"{name}" is no built-in reward', hint=hint))
 
 
 def _pattern_fault(pattern: str) -> OptionFault | None:
@@ -73,34 +101,35 @@ def _pattern_fault(pattern: str) -> OptionFault | None:
 def builtin(
     name: str, options: Mapping[str, Any] | None = None, *, warn: Warn = warnings.warn
 ) -> RewardFunction:
-    """The built-in reward `name` with `options`, in TRL's signature.
+    """The built-in reward `name`, or TRL's, with `options`, in TRL's signature.
 
-    `warn` is told, once, of completions that take too long to score. Raises `InputError` if there is no such
-    reward, or if `option_faults` finds any.
+    `warn` is told, once, of completions that take too long to score, and of right answers that the reward
+    cannot compare with. Raises `InputError` if there is no such reward, or if `option_faults` finds any.
     """
     options = options or {}
-    if name not in BUILTIN:
-        message = f'"{name}" is no built-in reward'
-        hint = did_you_mean(name, BUILTIN) or f"built in: {listed(BUILTIN)}"
-        raise InputError(Diagnostic("wrong-reward", message, hint=hint))
+    reward = known_reward(name)
     if faults := option_faults(name, options):
         raise InputError(*faults)
-    reward = BUILTIN[name]
-    score = TimedScore(name, options, warn) if reward.timed else reward.make(options)
-    function = partial(_reward, score, compared_columns(name, options), name)
+    columns = compared_columns(name, options)
+    if isinstance(reward, TrlReward):
+        function = partial(_of_trl, trl_rewards.made(name, options), columns, name)
+    else:
+        score = TimedScore(name, options, warn) if reward.timed else reward.make(options)
+        function = partial(_reward, score, columns, reward, _Silence(reward, options, warn))
     function.__name__ = name  # type: ignore[attr-defined]  # TRL logs a reward function under its __name__
     return function
 
 
 def compared_columns(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
     """The columns that the built-in reward `name` compares with: the first of them that the data has."""
-    return (options["column"],) if "column" in options else BUILTIN[name].columns
+    return (options["column"],) if "column" in options else known_reward(name).columns
 
 
 def _reward(
     score: scorers.Score,
     columns: tuple[str, ...],
-    name: str,
+    reward: BuiltinReward,
+    silence: _Silence,
     prompts: Sequence[Any],
     completions: Sequence[Any],
     **given: Any,
@@ -108,16 +137,59 @@ def _reward(
     texts = [text_of(completion) for completion in completions]
     if not columns:
         return [score(text, "") for text in texts]
-    golds = _golds(columns, name, given)
-    return [None if gold is None else score(text, gold) for text, gold in zip(texts, golds, strict=True)]
+    golds = _golds(columns, reward.name, given, reward.takes_json)
+    silence.tell(golds)
+    answers = [without_thoughts(text) for text in texts]
+    return [
+        None if gold is None else _best(score, text, gold) for text, gold in zip(answers, golds, strict=True)
+    ]
 
 
-def _golds(columns: tuple[str, ...], name: str, given: Mapping[str, Any]) -> list[str | None]:
-    """The first of `columns` that the batch has, as text; None in rows where it is empty."""
+def _best(score: scorers.Score, text: str, golds: tuple[str, ...]) -> float | None:
+    """The score by the right answer that it fits best."""
+    found = [value for gold in golds if (value := score(text, gold)) is not None]
+    return max(found, default=None)
+
+
+def _of_trl(
+    score: Callable[..., list[float | None]],
+    columns: tuple[str, ...],
+    name: str,
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    **given: Any,
+) -> list[float | None]:
+    golds = [gold and gold[0] for gold in _golds(columns, name, given, True)] if columns else None
+    return score(completions, golds, completion_ids=given.get("completion_ids"))
+
+
+class _Silence:
+    """Tells, once, that a reward has no say on rows because of their right answers."""
+
+    def __init__(self, reward: BuiltinReward, options: scorers.Options, warn: Warn) -> None:
+        self.reward, self.options, self.warn = reward, options, warn
+        self.told = False
+
+    def tell(self, golds: Golds) -> None:
+        if self.told or (words := not_compared_with(self.reward, self.options, golds)) is None:
+            return
+        self.told = True
+        self.warn(f"the reward {self.reward.name} has no say on {words}")
+
+
+def not_compared_with(reward: BuiltinReward, options: scorers.Options, golds: Golds) -> str | None:
+    """In words, of which of `golds` the `reward` has no say; None where it has one of all."""
+    if (silent := reward.silent) is None:
+        return None
+    return not_compared(lambda gold: silent(gold, options), golds)
+
+
+def _golds(columns: tuple[str, ...], name: str, given: Mapping[str, Any], takes_json: bool) -> Golds:
+    """The first of `columns` that the batch has, as texts; None in rows where it is empty."""
     column = next((column for column in columns if column in given), None)
     if column is None:
         raise InputError(_missing_column(columns, name, visible_columns(list(given))))
-    return [None if gold is None else _gold_text(gold) for gold in given[column]]
+    return [right_answers(gold, takes_json) for gold in given[column]]
 
 
 def _missing_column(columns: tuple[str, ...], name: str, there: list[str]) -> Diagnostic:
@@ -128,10 +200,6 @@ def _missing_column(columns: tuple[str, ...], name: str, there: list[str]) -> Di
         hint='name another with the option "column"; the column "completion" is reached when the source '
         f'renames it: "columns": {{"{columns[-1]}": "completion"}}',
     )
-
-
-def _gold_text(gold: object) -> str:
-    return text_of(gold) if isinstance(gold, list) else str(gold)
 
 
 BUILTIN: Mapping[str, BuiltinReward] = {
@@ -150,6 +218,20 @@ BUILTIN: Mapping[str, BuiltinReward] = {
             columns=("answer",),
         ),
         BuiltinReward(
+            "choice_letter",
+            '1 where the completion chooses the right letter: (B), **B**, "The answer is B", "B. Because …"',
+            scorers.choice_letter,
+            columns=("answer", "output"),
+            silent=scorers.no_letter,
+        ),
+        BuiltinReward(
+            "choice_word",
+            "1 where the completion chooses the right one of a few words, yes and no unless others are given",
+            scorers.choice_word,
+            columns=("answer", "output"),
+            silent=scorers.no_word,
+        ),
+        BuiltinReward(
             "regex",
             "1 where the whole completion matches a pattern",
             scorers.regex,
@@ -160,6 +242,7 @@ BUILTIN: Mapping[str, BuiltinReward] = {
             "length",
             "1 up to max words, then falling; or 1 at target words, falling on both sides",
             scorers.length,
+            is_graded=True,
         ),
         BuiltinReward(
             "json_schema",
@@ -169,15 +252,32 @@ BUILTIN: Mapping[str, BuiltinReward] = {
             check=Check("schema", schema_fault, "see json-schema.org"),
         ),
         BuiltinReward(
+            "json_answer",
+            "1 where the completion is, or ends in, JSON that equals the right answer",
+            scorers.json_answer,
+            columns=("answer", "output"),
+            silent=scorers.no_json,
+            takes_json=True,
+        ),
+        BuiltinReward(
             "numeric_answer",
             "1 where the last number is the right one; expressions too where math-verify is installed",
             scorers.numeric_answer,
             columns=("answer", "output"),
+            silent=scorers.no_number,
+        ),
+        BuiltinReward(
+            "math_answer",
+            "1 where the completion's expression equals the right answer, by math-verify",
+            scorers.math_answer,
+            columns=("answer", "output"),
+            module=scorers.MATH_VERIFY,
         ),
         BuiltinReward(
             "format",
             "1 where the completion is the given tags in order, each once, with nothing between",
             scorers.tags,
+            reads_thoughts=True,
         ),
     )
 }

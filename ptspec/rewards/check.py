@@ -23,6 +23,9 @@ def check_functions(plan: Plan) -> Iterator[Diagnostic]:
     for reward in plan.rewards.values():
         if reward.function is not None and reward.model is None:
             yield from _check_reward(reward.function, reward)
+    right = plan.evaluation.accuracy if plan.evaluation is not None else None
+    if right is not None and right.function is not None:
+        yield from _check_reward(right.function, right)
     for judge in plan.judges.values():
         if _is_one(judge.function, judge.reward, judge.endpoint):
             yield from _check_judge(judge, plan.places)

@@ -7,6 +7,7 @@ from ptspec.recipe.plan import RewardSpec
 from ptspec.rewards.builtin import BUILTIN, compared_columns
 from ptspec.rewards.contract import Columns, columns_of, takes_everything
 from ptspec.rewards.source import is_user_function, locate, read_user_file
+from ptspec.rewards.trl_rewards import TRL
 
 
 def columns_needed(spec: RewardSpec) -> Columns | None:
@@ -19,7 +20,7 @@ def columns_needed(spec: RewardSpec) -> Columns | None:
     if spec.function is None:
         return ()
     if not is_user_function(spec.function):
-        compared = compared_columns(spec.function, spec.options) if spec.function in BUILTIN else ()
+        compared = compared_columns(spec.function, spec.options) if spec.function in (*BUILTIN, *TRL) else ()
         return (compared,) if compared else ()
     return _of_user_function(spec.function)
 

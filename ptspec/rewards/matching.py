@@ -1,4 +1,4 @@
-"""When two short texts say the same: normalising, whole words, numbers.
+"""When two short texts say the same: normalising, whole words.
 
 Knows text only. The built-in rewards and the evaluation's accuracy share it, so that what training
 rewards and what evaluation counts as right never drift apart.
@@ -10,10 +10,7 @@ import re
 import string
 import unicodedata
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from typing import Any
-
-NUMBER = re.compile(r"(?<![\w.])[-+−]?(?:\d{1,3}(?:,\d{3})+|\d+)?(?:\.\d+)?(?:[eE][-+]?\d+)?(?:/\d+)?")
 
 
 def text_of(text: Any) -> str:
@@ -32,6 +29,11 @@ def content_of(message: Mapping[str, Any]) -> str:
     if isinstance(content, Sequence) and not isinstance(content, str):
         return "".join(str(part.get("text", "")) for part in content)
     return "" if content is None else str(content)
+
+
+def completion_text(text: Any) -> str:
+    """What a model has to say for `text`, a string or messages: the contents, without role names."""
+    return text if isinstance(text, str) else "".join(content_of(message) for message in text)
 
 
 def _fold(text: str) -> str:
@@ -62,25 +64,3 @@ def same_text(text: str, gold: str) -> bool:
     """Whether the two are equal once normalised. Two empty texts are not."""
     wanted = normalise(gold)
     return bool(wanted) and normalise(text) == wanted
-
-
-def last_number(text: str) -> Decimal | None:
-    """The last number of `text` ("1,200", "-3.5", "2e3", "3/4"), or None."""
-    found = [match.group() for match in NUMBER.finditer(text) if any(c.isdigit() for c in match.group())]
-    return _value(found[-1]) if found else None
-
-
-def _value(number: str) -> Decimal | None:
-    above, _, below = number.replace(",", "").replace("−", "-").partition("/")
-    try:
-        return Decimal(above) / Decimal(below) if below else Decimal(above)
-    except ArithmeticError:
-        return None
-
-
-def within(said: Decimal, wanted: Decimal, tolerance: Decimal) -> bool:
-    """Whether the two differ by at most `tolerance`. A difference too large for a Decimal does not."""
-    try:
-        return said == wanted or abs(said - wanted) <= tolerance
-    except ArithmeticError:
-        return False

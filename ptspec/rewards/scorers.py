@@ -15,15 +15,19 @@ from importlib.util import find_spec
 from typing import Any
 
 from ptspec.rewards.json_schemas import fits, validator_of
-from ptspec.rewards.matching import contains_word, last_number, same_text, within
+from ptspec.rewards.json_text import json_of, json_values, same_json
+from ptspec.rewards.letters import LETTERS, chosen_letter, chosen_word, letter_of_gold
+from ptspec.rewards.matching import contains_word, normalise, same_text
+from ptspec.rewards.numbers import is_expression, last_number, same_number
 
 Options = Mapping[str, Any]
 Score = Callable[[str, str], float | None]
 """`score(completion, gold)`; `gold` is "" for a reward that compares with no column."""
 
 MATH_SECONDS = 3
-EXPRESSION_SIGNS = "$\\"
-"""What tells that a right answer is an expression: its last number alone says nothing."""
+MATH_VERIFY = "math_verify"
+SHORT = 60
+"""A completion of so many characters may be an expression as a whole."""
 
 
 def exact_match(options: Options) -> Score:
@@ -63,17 +67,37 @@ def json_schema(options: Options) -> Score:
 
 def numeric_answer(options: Options) -> Score:
     tolerance = Decimal(str(options.get("tolerance", 0)))
-    symbolic = _math_verify() if find_spec("math_verify") else None
+    symbolic = _math_verify() if find_spec(MATH_VERIFY) else None
 
     def score(text: str, gold: str) -> float | None:
         if symbolic and symbolic(text, gold):
             return 1.0
-        if any(sign in gold for sign in EXPRESSION_SIGNS):
+        if is_expression(gold):
             return 0.0 if symbolic else None
-        said, wanted = last_number(text), last_number(gold)
-        if wanted is None:
-            return None
-        return float(said is not None and within(said, wanted, tolerance))
+        right = same_number(text, gold, tolerance)
+        return None if right is None else float(right)
+
+    return score
+
+
+def no_number(gold: str, options: Options) -> str | None:
+    if is_expression(gold):
+        return (
+            None if find_spec(MATH_VERIFY) else f"are expressions, and math-verify is not installed: {EXTRA}"
+        )
+    return "hold no number" if last_number(gold) is None else None
+
+
+EXTRA = "pip install 'ptspec[math]'"
+
+
+def math_answer(options: Options) -> Score:
+    equal = _math_verify()
+
+    def score(text: str, gold: str) -> float:
+        if not any(sign.isdigit() or sign in "\\$^" for sign in gold) and len(gold.strip()) > 1:
+            return float(same_text(text, gold) or contains_word(text, gold))
+        return float(equal(text, gold))
 
     return score
 
@@ -87,10 +111,68 @@ def _math_verify() -> Callable[[str, str], bool]:
 
     def equal(text: str, gold: str) -> bool:
         seconds = MATH_SECONDS if threading.current_thread() is threading.main_thread() else None
-        wanted, said = (parse(one, parsing_timeout=seconds) for one in (gold, text))
+        given = _as_latex(gold) if is_expression(gold) else gold
+        wanted, said = (parse(one, parsing_timeout=seconds) for one in (given, text))
+        if wanted and not said and len(text) <= SHORT:
+            said = parse(_as_latex(text), parsing_timeout=seconds)
         return bool(wanted and said and verify(wanted, said, timeout_seconds=seconds))
 
     return equal
+
+
+def _as_latex(text: str) -> str:
+    """`text` as a formula, unless there is one in it."""
+    return text if any(sign in text for sign in ("$", "\\boxed", "\\(", "\\[")) else f"${text.strip()}$"
+
+
+def choice_letter(options: Options) -> Score:
+    letters = options.get("letters", LETTERS)
+
+    def score(text: str, gold: str) -> float | None:
+        wanted = letter_of_gold(gold)
+        return None if wanted is None else float(chosen_letter(text, letters) == wanted)
+
+    return score
+
+
+def no_letter(gold: str, options: Options) -> str | None:
+    return "name no letter" if letter_of_gold(gold) is None else None
+
+
+def choice_word(options: Options) -> Score:
+    words = _words(options)
+
+    def score(text: str, gold: str) -> float | None:
+        wanted = normalise(gold)
+        return float(chosen_word(text, words) == wanted) if wanted in words else None
+
+    return score
+
+
+def no_word(gold: str, options: Options) -> str | None:
+    words = _words(options)
+    return None if normalise(gold) in words else f"are none of the words {', '.join(words)}"
+
+
+def _words(options: Options) -> list[str]:
+    return [normalise(word) for word in options.get("words", ("yes", "no"))]
+
+
+def json_answer(options: Options) -> Score:
+    def score(text: str, gold: str) -> float | None:
+        wanted = json_of(gold)
+        if wanted is None:
+            return None
+        try:
+            return float(any(same_json(said, wanted[0]) for said in json_values(text)))
+        except RecursionError:
+            return 0.0
+
+    return score
+
+
+def no_json(gold: str, options: Options) -> str | None:
+    return "are not JSON" if json_of(gold) is None else None
 
 
 def tags(options: Options) -> Score:

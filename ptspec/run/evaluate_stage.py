@@ -78,6 +78,7 @@ class StageEvaluator:
         self.measurements: dict[str, Measurement] = {}
         self.written: set[str] = set()
         self._judge: Referee | None = None
+        self._told: set[str] = set()
         self._rows: list[EvaluationRow] | None = None
 
     def take(self, stage: Stage | None, folder: Path) -> bool:
@@ -163,7 +164,8 @@ class StageEvaluator:
         measured = self.measurements[subject.name] = trained_by(measured, subject.method)
         compared = self._compared(subject, measured, folder)
         verdicts = compared.verdicts() if compared else {}
-        self.listener(StageEvaluated(subject.name, measured.shown, measured.seconds, reused, verdicts))
+        words = measured.settings.accuracy_in_words
+        self.listener(StageEvaluated(subject.name, measured.shown, measured.seconds, reused, verdicts, words))
 
     def _compared(self, subject: Subject, measured: Measurement, folder: Path) -> Comparison | None:
         """The paired comparison with the parent, made once and kept beside the evaluation."""
@@ -210,6 +212,7 @@ class StageEvaluator:
             base=untrained,
             base_name=shown(Path(self.plan.model.path)) if self.plan.model.local else self.plan.model.path,
             data=self._stamp(len(rows)),
+            warn=self._warn,
         )
         if spec.lm_eval is not None:
             # Imported here: an optional extra.
@@ -267,9 +270,15 @@ class StageEvaluator:
             strings=False,
             allow_code=self.allow_code,
             open_model=no_model,
-            warn=lambda text: self.listener(Warned(text)),
+            warn=self._warn,
         )
         return dict(zip(names, made, strict=True))
+
+    def _warn(self, text: str) -> None:
+        """Once in a run: each policy is measured on the same rows."""
+        if text not in self._told:
+            self._told.add(text)
+            self.listener(Warned(text))
 
     def rows(self) -> list[EvaluationRow]:
         if self._rows is None:

@@ -41,7 +41,7 @@ VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate
 FORMAT = 3
 """Raised when a change of ours alters what a stage of the same recipe learns."""
 
-EVALUATION = 4
+EVALUATION = 5
 """Raised when a change of ours alters what an evaluation measures: it is then measured again."""
 
 WAITING = ("timeout", "retries", "max_concurrency")
@@ -272,7 +272,8 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
         for name, reward in plan.rewards.items()
         if reward.function is not None
     }
-    settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals]
+    accuracy = None if spec.accuracy is None else _signal(spec.accuracy, hashes)
+    settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals, accuracy]
     judge = _judge_signal(plan, spec.judge, hashes)
     covered = [EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards, judge]
     if (

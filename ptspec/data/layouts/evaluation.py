@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,13 @@ class EvaluationRow:
             yield {**given, **self.context.columns}
 
 
+def _answer_text(answer: object) -> str:
+    """A right answer as text: lists and objects as JSON."""
+    if isinstance(answer, list | dict):
+        return json.dumps(answer, ensure_ascii=False, default=str)
+    return str(answer)
+
+
 def evaluation_row(row: Row, reading: Reading = Reading()) -> EvaluationRow:
     """What `row` offers to an evaluation. Raises `LayoutError`."""
     present = frozenset(name for name, value in row.items() if value is not None)
@@ -70,7 +78,7 @@ def evaluation_row(row: Row, reading: Reading = Reading()) -> EvaluationRow:
         prompt=prompt,
         expected=expected or None,
         pair=pair,
-        answer=None if answer is None else str(answer),
+        answer=None if answer is None else _answer_text(answer),
         context=context_of(row),
         columns=row,
     )

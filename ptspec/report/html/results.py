@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from ptspec.evaluation.comparison import Comparison, Effect, Verdict
 from ptspec.evaluation.comparison_store import comparison_of
-from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement, metric
+from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement, accuracy_label, metric
 from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.model import RunStory, StageStory
@@ -123,15 +123,30 @@ def _table(
         if (figures := [m[name] for m in evaluations if name in m])
     ]
     rows = [
-        Row(shown.label, shown.note, _cells(shown, measured, came_from, pairs))
+        Row(_label(shown, measured), shown.note, _cells(shown, measured, came_from, pairs))
         for shown in (*measures(evaluations), *last)
     ]
     return Results(
         columns=tuple(Column(m.name, came_from.get(m.name)) for m in measured),
         rows=tuple(rows),
         sentences=tuple(_sentence(came_from[name], compared) for name, compared in pairs.items()),
-        notes=tuple(dict.fromkeys(note for compared in pairs.values() for note in compared.notes)),
+        notes=tuple(
+            dict.fromkeys([*_accuracy(measured), *(n for found in pairs.values() for n in found.notes)])
+        ),
     )
+
+
+def _label(shown: Measure, measured: Sequence[Measurement]) -> str:
+    """What the metric is called; of accuracy with the reward that says what is right."""
+    if shown.name not in ("accuracy", "sampled_accuracy"):
+        return shown.label
+    return accuracy_label(shown.label, [one.settings for one in measured])
+
+
+def _accuracy(measured: Sequence[Measurement]) -> list[str]:
+    """By what responses count as right."""
+    words = (one.settings.accuracy_in_words for one in measured)
+    return [f"accuracy by {text}" for text in dict.fromkeys(words) if text]
 
 
 def _sentence(parent: str, compared: Comparison) -> str:

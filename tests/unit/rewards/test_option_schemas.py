@@ -12,6 +12,7 @@ from ptspec.recipe.overrides import override
 from ptspec.recipe.schema import check
 from ptspec.rewards.builtin import BUILTIN
 from ptspec.rewards.endpoint import EndpointOptions
+from ptspec.rewards.trl_rewards import TRL
 from ptspec.shipped import schema
 
 ENDPOINT = {"endpoint": "http://localhost:8000/v1", "model": "m"}
@@ -49,6 +50,13 @@ SOUND = [
     {"function": "json_schema", "schema": {"type": "object"}},
     {"function": "numeric_answer", "tolerance": 0.01, "$comment": "near enough"},
     {"function": "format", "tags": ["a"]},
+    {"function": "choice_letter", "letters": "ABCD"},
+    {"function": "choice_word", "words": ["up", "down"]},
+    {"function": "json_answer", "column": "a"},
+    {"function": "math_answer"},
+    {"function": "accuracy_reward", "column": "answer"},
+    {"function": "get_soft_overlong_punishment", "max_completion_len": 100, "soft_punish_cache": 20},
+    {"function": "get_repetition_penalty_reward", "max_penalty": -0.5},
     {"function": "mine.py:f", "weight": 0},
     {"model": "owner/model", "revision": "v1"},
 ]
@@ -103,9 +111,9 @@ def test_a_wrong_option_is_told_at_its_place(given, code, place, message, hint):
 
 def test_each_builtin_reward_has_its_options_in_the_schema():
     shipped = schema("rewards.schema.json")
-    assert shipped["properties"]["function"]["then"]["enum"] == list(BUILTIN)
+    assert shipped["properties"]["function"]["then"]["enum"] == [*BUILTIN, *TRL]
     referred = {part["then"]["$ref"].rpartition("/")[2] for part in shipped["allOf"]}
-    assert referred == set(BUILTIN) | {"user_function", "model"}
+    assert referred == {*BUILTIN, *TRL} | {"user_function", "model"}
     for name, reward in BUILTIN.items():
         options = shipped["$defs"][name]["properties"].keys() - {"$comment", "function", "weight"}
         assert ("column" in options) == bool(reward.columns)

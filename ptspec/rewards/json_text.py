@@ -1,0 +1,65 @@
+"""JSON in what a model writes, and when two JSON values are equal."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+_FENCED = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)```", re.DOTALL)
+_MOST = 100
+"""Places at which JSON may begin that are tried in one text."""
+
+
+def json_of(text: str) -> tuple[Any] | None:
+    """The value that all of `text` is, in a tuple of one; None where it is not JSON."""
+    try:
+        return (json.loads(text, parse_constant=_refuse),)
+    except (ValueError, RecursionError):
+        return None
+
+
+def json_values(text: str) -> Iterator[Any]:
+    """The one value that a model's answer holds: all of it, else its last fenced block, else its last object
+    or list."""
+    fenced = _FENCED.findall(text)
+    for candidate in (text, *fenced[-1:]):
+        if (found := json_of(candidate)) is not None:
+            yield found[0]
+            return
+    inside = objects_in(text)
+    yield from inside[-1:]
+
+
+def objects_in(text: str) -> list[Any]:
+    """The objects and lists of JSON in `text` that are in no other, in their order."""
+    decoder = json.JSONDecoder(parse_constant=_refuse)
+    found, at, tried = [], 0, 0
+    while (match := re.compile(r"[\[{]").search(text, at)) is not None and tried < _MOST:
+        tried += 1
+        try:
+            value, at = decoder.raw_decode(text, match.start())
+            found.append(value)
+        except (ValueError, RecursionError):
+            at = match.end()
+    return found
+
+
+def same_json(one: Any, other: Any) -> bool:
+    """Whether two JSON values are equal: 1 is 1.0 and is not true; the order of keys aside."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same_json(one[key], other[key]) for key in one)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(same_json, one, other))
+    return (type(one) is type(other) or _numbers(one, other)) and bool(one == other)
+
+
+def _numbers(one: Any, other: Any) -> bool:
+    return isinstance(one, int | float) and isinstance(other, int | float)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
