@@ -105,9 +105,9 @@ def test_tests_are_wrong_at_most_one_time_in_twenty(name, n):
 
 
 def test_small_p_values_are_as_rare_as_they_say():
-    """Beyond the resamples' reach: of 4,000 null tests about 4 are below 0.001, none far below."""
-    p = np.array([one.p for one in drawn(NULL["normal"], 40, 4000)])
-    assert np.sum(p <= 0.001) <= 13 and p.min() > 1e-6
+    """Beyond the resamples' reach: of 1,500 null tests one or two are below 0.001, none far below."""
+    p = np.array([one.p for one in drawn(NULL["normal"], 40, 1500)])
+    assert np.sum(p <= 0.001) <= 8 and p.min() > 1e-7
 
 
 @pytest.mark.parametrize("correction", [holm, benjamini_hochberg])
