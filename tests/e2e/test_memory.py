@@ -48,7 +48,7 @@ def peak(folder, model, *methods):
         recipe["adapter"] = {"use_lora": False}
         recipe["data"]["train"]["limit"] = 8
         recipe["data"]["heldout"]["limit"] = 4
-        # No KL, which the base would wait for.
+        # No KL, for which the base would wait.
         recipe["eval"] = {"data": "heldout", "metrics": ["loss"]}
         first = recipe["stages"][0]
         config = {"max_steps": 1, "per_device_train_batch_size": 1, "save_strategy": "no", "max_length": 64}
