@@ -115,8 +115,8 @@ class EvaluationStarted:
 class StageEvaluated:
     """`verdicts`: by metric, what the paired comparison with the stage's parent says ("better", "worse",
     "no difference shown", "described", "too few prompts"); empty where there is none. `accuracy` says by what
-    a response counts as right, and why ("choice_letter: all 160 right answers are single letters"); None where
-    nothing says what is right."""
+    a response counts as right, and why ("choice_letter: all 160 right answers are single letters"); None
+    where nothing says what is right."""
 
     stage: str
     metrics: Mapping[str, Figure]

@@ -131,6 +131,7 @@ def _notes(measurements: Sequence[Measurement], pairing: Pairing) -> tuple[str, 
         "different tokenizers: lengths are compared in characters, likelihood by bytes": not pairing.tokens,
         "KL is to different bases: not compared": not pairing.kl,
         "responses were generated with different max_new_tokens": len(limits) > 1,
+        "accuracy goes by different rewards": len({s.accuracy for s in settings}) > 1,
         "refusals were told by different patterns": len({s.refusals for s in settings}) > 1,
         "some were prompted through the chat template, some were not": len({s.chat for s in settings}) > 1,
     }

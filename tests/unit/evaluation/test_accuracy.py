@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-from ptspec.evaluation.effects import find
 
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.diagnostics import InputError
@@ -12,6 +11,7 @@ from ptspec.evaluation.generation import Response
 from ptspec.evaluation.measure import measure
 from ptspec.evaluation.measurement import accuracy_label
 from ptspec.evaluation.metrics import aggregates
+from ptspec.evaluation.paired.differences import Pair
 from ptspec.recipe.plan import RewardSpec
 from ptspec.rewards.choose_scorer import choose
 from ptspec.rewards.thoughts import without_thoughts
@@ -170,7 +170,8 @@ def test_tool_calls_are_out_of_bits_per_byte(model, calling, spec):
     assert [row.bytes for row in result.rows] == [None, 8, None]
     alone = aggregates([result.rows[1]], seed=1)["bits_per_byte"].value
     assert result.metrics["bits_per_byte"].value == alone
-    assert find("bits_per_byte", result.rows, result.rows, 1).value_a == pytest.approx(alone)
+    pair = Pair.of(result.rows, result.rows)
+    assert pair.difference("bits_per_byte").value_a == pytest.approx(alone)
     assert result.metrics["loss"].value == pytest.approx(
         sum(row.nll for row in result.rows) / sum(row.tokens for row in result.rows)
     )
