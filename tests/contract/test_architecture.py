@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -143,3 +144,10 @@ def test_a_light_command_loads_nothing_heavy(arguments):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "LOADED"
+
+
+def test_no_test_imports_from_conftest():
+    """pytest gives that name to another file where a folder with a conftest of its own comes first."""
+    imports = re.compile(r"^(from|import) conftest\b", re.MULTILINE)
+    files = (ROOT / "tests").rglob("*.py")
+    assert not [path.name for path in files if imports.search(path.read_text("utf-8"))]
