@@ -1,5 +1,5 @@
-"""Which settings let Nash-MD end at the fixed point: exact policies in numpy, with Adam and the sampling noise
-of training. Fast enough to try many; `nash_md_defaults.py` measures with the trainer what is chosen here.
+"""Which settings let Nash-MD end at the fixed point: exact policies in numpy, Adam and the sampling noise of
+training. Fast enough to try many; `nash_md_defaults.py` measures with the trainer what is chosen here.
 
     python benchmarks/nash_md_simulated.py       # about two minutes of one core
 

@@ -57,7 +57,7 @@ METHOD = Method(
         ),
         cons=(
             "samples and judges more than GRPO: a step takes up to 1.6 times as long",
-            "mixture_coef moves the end point away from the equilibrium: keep it at .125 or below",
+            "mixture_coef moves the end away from the equilibrium: keep it small",
             "a learning rate that does not fall stays on its way round the equilibrium",
         ),
         fields=(

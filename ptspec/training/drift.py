@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from statistics import fmean
+from statistics import median
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -18,7 +18,7 @@ KL = "kl"
 """TRL's GRPO and RLOO: means over the completions' tokens, in nats a token. The KL needs a beta above 0."""
 
 WINDOW = 5
-"""Logs whose mean is compared: one log of few prompts is noisy."""
+"""Logs whose median is compared: one log of few prompts is noisy, and one token can make a KL of hundreds."""
 LEAST_ENTROPY = 0.1
 """Share of the entropy at the beginning below which a policy says nearly always the same."""
 MOST_KL = 2.0
@@ -45,7 +45,7 @@ def drifts(history: Sequence[Mapping[str, Any]]) -> Iterator[Drift]:
 
 @dataclass(frozen=True)
 class _Windows:
-    """Means over the first logs, over the last, and over those before the last."""
+    """Medians of the first logs, of the last, and of those before the last."""
 
     first: float
     before: float
@@ -58,7 +58,7 @@ def _windows(history: Sequence[Mapping[str, Any]], key: str) -> _Windows | None:
     if len(latest) < 2 * WINDOW:
         return None
     first = list(islice(_values(history, key), WINDOW))
-    return _Windows(fmean(first), fmean(latest[WINDOW:]), fmean(latest[:WINDOW]))
+    return _Windows(median(first), median(latest[WINDOW:]), median(latest[:WINDOW]))
 
 
 def _values(history: Iterable[Mapping[str, Any]], key: str) -> Iterator[float]:

@@ -1,5 +1,5 @@
-"""Nash-MD as a recipe gets it: its own defaults, which are told, end at the fixed point, and a policy that runs
-away is told while it trains."""
+"""Nash-MD as a recipe gets it: its own defaults, which are told, end at the fixed point, and a policy that
+runs away is told while it trains."""
 
 from __future__ import annotations
 
@@ -113,6 +113,12 @@ def test_a_collapse_is_told_once_while_it_trains(tmp_path: Path):
     )
     said = next(n for n, event in enumerate(ran.events) if isinstance(event, Warned) and event.text == told)
     assert any(isinstance(event, StageStep) for event in ran.events[said:])
+
+
+def test_a_policy_that_leaves_its_reference_is_told(tmp_path: Path):
+    policy = games.policy_of(MOVES, games.starts(MOVES)["sft"], seed=0)
+    ran = run_game(tmp_path, MOVES, policy, NASH_MD, learning_rate=0.2, max_steps=40)
+    assert any("KL to the reference is" in text for text in runaways(ran))
 
 
 def test_grpo_that_ends_on_one_answer_is_told(tmp_path: Path):

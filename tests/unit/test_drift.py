@@ -25,6 +25,7 @@ FULL, GONE = [0.8] * WINDOW, [0.02] * WINDOW
         ({"entropy": (FULL + GONE)[:-1]}, []),
         ({"entropy": [0.02] * 40}, []),
         ({"kl": [0.0] * WINDOW + [3.0] * WINDOW}, ["KL to the reference is 3 nats a token and growing"]),
+        ({"kl": [0.0] * (2 * WINDOW - 2) + [400.0] * 2}, []),
         ({"kl": [4.0] * WINDOW + [3.0] * WINDOW}, []),
         ({"kl": [0.0] * WINDOW + [0.9] * WINDOW}, []),
         ({"kl": [None] * (2 * WINDOW), "entropy": FULL + FULL}, []),

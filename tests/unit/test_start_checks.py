@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import games
 import pytest
 import torch
 from tiny_base import tiny_llama
@@ -26,3 +27,12 @@ def test_what_was_saved_is_another_policy(change):
     with pytest.raises(StageError, match=r"nats a token, 0\.0001 is what rounding explains") as caught:
         check_saved(STAGE, model, trained)
     assert caught.value.diagnostics[0].code == "saved-differs"
+
+
+def test_a_prompt_of_one_token_can_be_compared():
+    """The first token of a sequence has no log-probability: alone it would leave nothing, and no distance."""
+    tokenizer = games.tokenizer_of(["<pad>", "<end>", "<unk>", "play"])
+    ids = probes.sequences(tokenizer, [{"prompt": "play"}, {"prompt": ""}], prompts_only=True)
+    assert ids == ((3, 3),)
+    model = tiny_llama()
+    assert check_saved(STAGE, model, probes.measure(model, ids)) == 0
