@@ -14,6 +14,8 @@ def history(**curves: list[float]) -> list[dict]:
 
 
 FULL, GONE = [0.8] * WINDOW, [0.02] * WINDOW
+HEALTHY = [0.256, 0.213, 0.143, 0.138, 0.075, 0.066, 0.057, 0.066, 0.069, 0.038, 0.045, 0.048, 0.03, 0.039]
+"""GRPO of recipes/all_methods.json, whose rewards are met."""
 
 
 @pytest.mark.parametrize(
@@ -21,6 +23,7 @@ FULL, GONE = [0.8] * WINDOW, [0.02] * WINDOW
     [
         ({"entropy": FULL + GONE}, ["entropy fell to 0.02 of the 0.8 nats a token it began with"]),
         ({"entropy": FULL + [0.3] * 20}, []),
+        ({"entropy": [*HEALTHY, *([0.03] * 20)]}, []),
         ({"entropy": FULL + GONE + FULL}, []),
         ({"entropy": (FULL + GONE)[:-1]}, []),
         ({"entropy": [0.02] * 40}, []),

@@ -196,11 +196,11 @@ def test_what_is_logged(base: Any, tmp_path: Path):
     assert len(trainer._logs["extra"]["opponent"]) == len(trainer._logs["completion"]) == 16
 
 
-@pytest.mark.parametrize(("probe_steps", "probes"), [(1, 3), (4, 2), (5, 2), (10, 1), (0, 0)])
+@pytest.mark.parametrize(("probe_steps", "probes"), [(1, 3), (5, 2), (7, 2), (10, 1), (0, 0)])
 def test_a_probe_that_is_due_between_two_generations_is_taken(
     probe_steps: int, probes: int, base: Any, tmp_path: Path
 ):
-    """Generations at steps 0, 3 and 6: the first multiple of 4, or of 5, is in the steps of the second."""
+    """Generations at steps 0, 3 and 6: step 5 learns from the second, 7 from the third."""
     parts = {"judge": games.judge_of(GAME), "peft_config": lora()}
     trainer = trainer_of(
         copy.deepcopy(base),
