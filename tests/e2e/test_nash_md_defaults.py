@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,11 @@ def end_of(ran: Ran, game: Game, policy: Any) -> torch.Tensor:
     return games.distribution(trained.eval(), game)
 
 
+@cache
+def start(kind: str) -> Any:
+    return games.policy_of(MOVES, games.starts(MOVES)[kind], seed=0)
+
+
 def runaways(ran: Ran) -> list[str]:
     return [event.text for event in ran.events if isinstance(event, Warned) and "nats a token" in event.text]
 
@@ -93,7 +99,7 @@ NASH_MD = {"method": "nash_md", "judge": "game"}
 
 @pytest.mark.parametrize("kind", ["sft", "one answer"])
 def test_the_defaults_end_at_the_fixed_point_and_are_told(kind: str, tmp_path: Path):
-    policy = games.policy_of(MOVES, games.starts(MOVES)[kind], seed=0)
+    policy = start(kind)
     target = games.fixed_point(MOVES, games.distribution(policy, MOVES), TAU, COEF)
     ran = run_game(tmp_path, MOVES, policy, NASH_MD)
     assert (end_of(ran, MOVES, policy) - target).abs().max() <= WITHIN
@@ -104,8 +110,8 @@ def test_the_defaults_end_at_the_fixed_point_and_are_told(kind: str, tmp_path: P
 
 
 def test_a_collapse_is_told_once_while_it_trains(tmp_path: Path):
-    policy = games.policy_of(MOVES, games.starts(MOVES)["sft"], seed=0)
-    ran = run_game(tmp_path, MOVES, policy, NASH_MD, adam_beta1=0.9, learning_rate=1e-2, max_steps=60)
+    policy = start("sft")
+    ran = run_game(tmp_path, MOVES, policy, NASH_MD, adam_beta1=0.9, learning_rate=1e-2, max_steps=30)
     assert end_of(ran, MOVES, policy).max() > 0.95
     (told,) = runaways(ran)
     assert (
@@ -116,16 +122,16 @@ def test_a_collapse_is_told_once_while_it_trains(tmp_path: Path):
 
 
 def test_a_policy_that_leaves_its_reference_is_told(tmp_path: Path):
-    policy = games.policy_of(MOVES, games.starts(MOVES)["sft"], seed=0)
-    ran = run_game(tmp_path, MOVES, policy, NASH_MD, learning_rate=0.2, max_steps=40)
+    policy = start("sft")
+    ran = run_game(tmp_path, MOVES, policy, NASH_MD, learning_rate=0.2, max_steps=25)
     assert any("KL to the reference is" in text for text in runaways(ran))
 
 
 def test_grpo_that_ends_on_one_answer_is_told(tmp_path: Path):
-    policy = games.policy_of(MOVES, games.starts(MOVES)["sft"], seed=0)
+    policy = start("sft")
     stage = {"method": "grpo", "rewards": ["last"]}
     ran = run_game(
-        tmp_path, MOVES, policy, stage, beta=0.0, num_generations=8, learning_rate=5e-3, max_steps=60
+        tmp_path, MOVES, policy, stage, beta=0.0, num_generations=8, learning_rate=5e-3, max_steps=20
     )
     (told,) = runaways(ran)
     assert "entropy fell to" in told and "adam_beta1" not in told
