@@ -53,7 +53,7 @@ METHOD = Method(
         pros=(
             "aims at the policy that no other beats, even where preferences are not transitive",
             "takes judges and rewards alike; learns from what it says itself",
-            "the regularised equilibrium is unique, and games of known equilibrium end within .08 of it",
+            "the regularised equilibrium is unique; test games end within .08 of the fixed point",
         ),
         cons=(
             "samples and judges more than GRPO: a step takes up to 1.6 times as long",
