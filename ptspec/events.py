@@ -76,6 +76,14 @@ class StageChecked:
 
 
 @dataclass(frozen=True)
+class StageDefault:
+    """A setting of a stage whose default is the method's own, not TRL's: both values and why, in words."""
+
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True)
 class StageStep:
     """One optimizer step. `metrics` are TRL's logged numbers under TRL's names, empty between logs."""
 
@@ -161,6 +169,7 @@ Event = (
     | RunStarted
     | StageStarted
     | StageChecked
+    | StageDefault
     | StageStep
     | StageTrained
     | StageReused

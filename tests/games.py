@@ -7,7 +7,7 @@ given probabilities; any other output loses to every answer.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from datasets import Dataset
 from peft import LoraConfig
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from ptspec.methods.nash_md import METHOD
 
 PROMPT = "play"
 PAD, END, UNKNOWN = 0, 1, 2
@@ -61,6 +63,16 @@ def cyclic(paper_rock: float, scissors_paper: float, rock_scissors: float) -> to
     return 0.5 + torch.tensor([[0, -a, c], [a, 0, -b], [-c, b, 0]], dtype=torch.double)
 
 
+def around(*chances: float, across: tuple[float, float]) -> torch.Tensor:
+    """Four answers in a circle, each beating the next with its chance; `across`: the first the third, the
+    second the fourth."""
+    wins = torch.full((4, 4), 0.5, dtype=torch.double)
+    pairs = {(row, (row + 1) % 4): chance for row, chance in enumerate(chances)}
+    for (row, other), chance in {**pairs, (0, 2): across[0], (1, 3): across[1]}.items():
+        wins[row, other], wins[other, row] = chance, 1 - chance
+    return wins
+
+
 def with_dominated(preference: torch.Tensor, chance: float) -> torch.Tensor:
     """One more answer, which beats each of the others with probability `chance` < 1/2."""
     size = len(preference)
@@ -79,6 +91,29 @@ PHRASES = Game(
     (0.4, 0.4, 0.2, 0.0),
 )
 GAMES = (RPS, STAKES, PHRASES)
+
+SPOKEN = ("I pick rock", "I pick paper now", "scissors it is now")
+MOVES = Game("moves", SPOKEN, cyclic(1, 1, 1), (1 / 3, 1 / 3, 1 / 3))
+UNEVEN = Game("uneven moves", SPOKEN, cyclic(0.9, 0.3, 0.6), (1 / 6, 1 / 3, 1 / 2))
+WINDS = Game(
+    "winds",
+    ("north", "east then go", "south it is now", "west now"),
+    around(0.9, 0.8, 0.9, 0.85, across=(0.6, 0.4)),
+    (8 / 17, 0.0, 7 / 17, 2 / 17),
+)
+SPOKEN_GAMES = (MOVES, UNEVEN, WINDS)
+"""Games played in answers of several tokens, two of which may begin alike."""
+
+
+def starts(game: Game) -> dict[str, list[float]]:
+    """Where a policy may begin: nearly even, as an SFT left it, and all but collapsed on the first answer."""
+    if len(game.answers) == 4:
+        return {
+            "even": [0.26, 0.25, 0.25, 0.24],
+            "sft": [0.5, 0.25, 0.15, 0.1],
+            "one answer": [0.85] + [0.05] * 3,
+        }
+    return {"even": [0.34, 0.33, 0.33], "sft": [0.58, 0.27, 0.15], "one answer": [0.9, 0.05, 0.05]}
 
 
 def fixed_point(game: Game, reference: torch.Tensor, tau: float, coef: float) -> torch.Tensor:
@@ -214,9 +249,17 @@ def play(game: Game, policy: Any, folder: Path, **options: Any) -> Any:
 
 
 def trainer_for(
-    game: Game, policy: Any, folder: Path, *, reference: Any = None, watch: Any = None, **config: Any
+    game: Game,
+    policy: Any,
+    folder: Path,
+    *,
+    reference: Any = None,
+    watch: Any = None,
+    settings: Mapping[str, Any] | None = None,
+    **config: Any,
 ) -> Any:
-    """Nash-MD on the game: of a new LoRA adapter, or with `reference`, a second model, of all weights."""
+    """Nash-MD on the game: of a new LoRA adapter, or with `reference`, a second model, of all weights.
+    `config` above `settings` (else `SETTINGS`)."""
     from transformers import PrinterCallback
 
     from ptspec.training.nash_md.config import NashMDConfig
@@ -226,7 +269,7 @@ def trainer_for(
     parts = {"ref_model": reference} if reference is not None else {"peft_config": lora()}
     trainer = NashMDTrainer(
         policy,
-        NashMDConfig(output_dir=str(folder), **{**SETTINGS, **config}),
+        NashMDConfig(output_dir=str(folder), **{**(settings or SETTINGS), **config}),
         judge=judge_of(game),
         train_dataset=Dataset.from_dict({"prompt": [PROMPT] * 256}),
         processing_class=tokenizer_of(game.vocabulary),
@@ -241,6 +284,11 @@ def lora() -> LoraConfig:
     return LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
+OF_A_TEST = (
+    *("logging_steps", "bf16", "gradient_checkpointing", "report_to", "save_strategy", "disable_tqdm"),
+    "use_cpu",
+)
+"""Settings that have no part in what is learned."""
 TAU = 0.1
 COEF = 0.125
 SETTINGS: dict[str, Any] = {
@@ -264,3 +312,11 @@ SETTINGS: dict[str, Any] = {
     "disable_tqdm": True,
     "use_cpu": True,
 }
+AS_IT_COMES: dict[str, Any] = {
+    **{name: SETTINGS[name] for name in ("beta", "mixture_coef", *OF_A_TEST)},
+    "max_steps": 300,
+    "per_device_train_batch_size": 64,
+    "learning_rate": 5e-4,
+    **METHOD.defaults,
+}
+"""What a recipe must say for a game, over the method's own defaults."""

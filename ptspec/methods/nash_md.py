@@ -1,6 +1,6 @@
 """Nash learning from human feedback, by mirror descent."""
 
-from ptspec.methods.types import Feedback, Guide, Headline, Method, Rows, Yields
+from ptspec.methods.types import Default, Feedback, Guide, Headline, Method, Rows, Yields
 
 METHOD = Method(
     name="nash_md",
@@ -18,8 +18,18 @@ METHOD = Method(
         Headline("kl", "KL", ".3f"),
         Headline("completions/mean_length", "length", ".1f"),
     ),
-    # With RLOO's two generations the baseline is one other completion, and its noise is the reward's own.
-    defaults={"num_generations": 8},
+    own_defaults=(
+        Default(
+            "num_generations",
+            8,
+            "of two generations the baseline is one other completion, and its noise is the reward's own",
+        ),
+        Default(
+            "adam_beta1",
+            0.0,
+            "momentum turns the play around the equilibrium into a spiral outwards, to one answer",
+        ),
+    ),
     owned={
         "reward_weights": "goes to the reward itself: /rewards/<name>/weight",
         "use_vllm": "the opponent mixes two models token by token, which vLLM cannot do",
@@ -43,12 +53,12 @@ METHOD = Method(
         pros=(
             "aims at the policy that no other beats, even where preferences are not transitive",
             "takes judges and rewards alike; learns from what it says itself",
-            "the regularised equilibrium is unique: no collapse on one answer",
+            "the regularised equilibrium is unique; test games end within .08 of the fixed point",
         ),
         cons=(
             "samples and judges more than GRPO: a step takes up to 1.6 times as long",
-            "mixture_coef moves the end point away from the equilibrium: keep it at .125 or below",
-            "too high a learning rate goes round in circles; adam_beta1 of 0 helps",
+            "mixture_coef moves the end away from the equilibrium: keep it small",
+            "a learning rate that does not fall stays on its way round the equilibrium",
         ),
         fields=(
             "mixture_coef",

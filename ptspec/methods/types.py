@@ -39,6 +39,16 @@ class Headline:
 
 
 @dataclass(frozen=True)
+class Default:
+    """A config value that a method takes where the recipe is silent and TRL's default does not fit; `reason`
+    says why, in one clause."""
+
+    name: str
+    value: object
+    reason: str
+
+
+@dataclass(frozen=True)
 class Guide:
     """What `pt methods METHOD` tells: one screen for someone who chooses. `after`: what it usually starts
     from."""
@@ -60,8 +70,7 @@ class Method:
     `trainer` and `config` are "module:Class" strings, resolved only when a stage is about to train.
     `reference` says whether the method compares the policy with a frozen reference policy;
     `reference_unless_zero` names the config field that switches it off at 0 (and at TRL's default).
-    `defaults` are config values this method takes where the recipe is silent and TRL's default does
-    not fit; each needs its reason in a comment where it is set.
+    `own_defaults` are the config values where the method's default is not TRL's.
     `renders_rows`: whether TRL's trainer hands a row's tools and chat_template_kwargs to the chat template;
     of another we render the rows.
     `recasts_quantised`: whether TRL's trainer casts parts of a quantised model that it puts an adapter on, so
@@ -86,9 +95,14 @@ class Method:
     paper: str
     starter: Mapping[str, object]
     guide: Guide
-    defaults: Mapping[str, object] = field(default_factory=dict)
+    own_defaults: tuple[Default, ...] = ()
     owned: Mapping[str, str] = field(default_factory=dict)
     reference_unless_zero: str | None = None
     renders_rows: bool = True
     recasts_quantised: bool = False
     learns_references: bool = False
+
+    @property
+    def defaults(self) -> Mapping[str, object]:
+        """`own_defaults` as config: name -> value."""
+        return {default.name: default.value for default in self.own_defaults}

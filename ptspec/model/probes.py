@@ -55,14 +55,15 @@ TEXTS = ("prompt", "completion", "chosen", "messages", "text")
 def sequences(
     tokenizer: Any, rows: Iterable[Mapping[str, Any]], *, prompts_only: bool = False
 ) -> tuple[tuple[int, ...], ...]:
-    """The first rows of a stage's data as token sequences, cut to 64 tokens. `prompts_only`: the prompt alone
-    is text, every other column is for rewards."""
+    """The first rows of a stage's data as token sequences, cut to 64 tokens; a row of one token stands twice,
+    since the first token of a sequence has no log-probability. `prompts_only`: the prompt alone is text,
+    every other column is for rewards."""
     names = ("prompt",) if prompts_only else TEXTS
     found = []
     for row in rows:
         ids = _encoded(tokenizer, row, names)[:TOKENS]
-        if len(ids) > 1:
-            found.append(tuple(ids))
+        if ids:
+            found.append(tuple(ids if len(ids) > 1 else ids * 2))
         if len(found) == SEQUENCES:
             break
     return tuple(found)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ptspec.methods.types import Method
 from ptspec.recipe.plan import ComputeSpec, Stage
 from ptspec.shipped import schema
 
@@ -78,3 +80,26 @@ def trl_defaults(method: str) -> Mapping[str, Any]:
     fields: Mapping[str, Any] = schema(f"trl/{method}.schema.json")["properties"]
     described = {name: field for name, field in fields.items() if isinstance(field, Mapping)}
     return {name: field["default"] for name, field in described.items() if "default" in field}
+
+
+@dataclass(frozen=True)
+class OwnDefault:
+    """A default of a method in place of TRL's."""
+
+    name: str
+    value: object
+    trl: object
+    reason: str
+
+    @property
+    def words(self) -> str:
+        """ "adam_beta1 0.0 (TRL: 0.9): why"."""
+        return f"{self.name} {json.dumps(self.value)} (TRL: {json.dumps(self.trl)}): {self.reason}"
+
+
+def own_defaults(method: Method, config: Mapping[str, Any]) -> Iterator[OwnDefault]:
+    """The defaults of `method` in place of TRL's that hold where a recipe gives `config`."""
+    trl = trl_defaults(method.name)
+    for default in method.own_defaults:
+        if default.name not in config:
+            yield OwnDefault(default.name, default.value, trl.get(default.name), default.reason)

@@ -8,6 +8,7 @@ from textwrap import fill
 
 from ptspec import methods
 from ptspec.methods.types import Feedback, Method, Rows, Yields
+from ptspec.recipe.effective_config import own_defaults
 from ptspec.shipped import schema
 
 _ROWS = {
@@ -48,7 +49,8 @@ def _row(method: Method) -> tuple[str, ...]:
 
 
 def screen(method: Method, width: int) -> str:
-    """What, when, how, data, pros and cons, the fields people change, a stage to paste; `width` columns."""
+    """What, when, how, data, pros, cons, fields people change, defaults that are not TRL's, a stage to paste;
+    `width` columns."""
     guide = method.guide
     parts = [
         f"{method.name}: {method.title}\n{method.paper}",
@@ -59,6 +61,7 @@ def screen(method: Method, width: int) -> str:
         f"data: {_ROWS[method.rows]}\n{_json(guide.example_row, width)}",
         _paragraph("needs and yields", f"{_needs(method)}; yields {_YIELDS[method.yields]}.", width),
         "fields people change\n" + "\n".join(_fields(method, width)),
+        _own_defaults(method, width),
         f"a stage to paste\n{_json(guide.example_stage, width)}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -99,6 +102,11 @@ def _bullets(title: str, lines: Iterable[str], width: int) -> str:
     return "\n".join(
         (title, *(fill(line, width, initial_indent="  - ", subsequent_indent="    ") for line in lines))
     )
+
+
+def _own_defaults(method: Method, width: int) -> str:
+    lines = [default.words for default in own_defaults(method, {})]
+    return _bullets("defaults that are not TRL's", lines, width) if lines else ""
 
 
 def _fields(method: Method, width: int) -> Iterable[str]:

@@ -15,6 +15,7 @@ from ptspec.events import (
     RunFinished,
     RunStarted,
     StageChecked,
+    StageDefault,
     StageEvaluated,
     StageFinished,
     StageReused,
@@ -103,6 +104,8 @@ class Plain:
                 return f"{event.stage}: training ({event.method}): {', '.join(facts)}"
             case StageChecked():
                 return f"{event.stage}: checked: {event.summary}"
+            case StageDefault():
+                return f"{event.stage}: {event.text}"
             case StageTrained():
                 pace = words.rate(self._board.row(event.stage).own_steps, event.seconds)
                 took = f"in {words.duration(event.seconds)} ({pace})"

@@ -13,6 +13,7 @@ from ptspec.estimate.forecast import Forecast, StageForecast
 from ptspec.estimate.memory import Memory
 from ptspec.estimate.rowcount import cut_words
 from ptspec.methods.types import Yields
+from ptspec.recipe.effective_config import own_defaults
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Stage
 from ptspec.store.reuse import ReuseState
@@ -139,6 +140,9 @@ def _below(forecast: Forecast) -> Iterator[str]:
     for one in forecast.stages:
         if one.counted is not None and (words := cut_words(one.counted)):
             yield f"{one.stage.name}: {words}"
+    for one in forecast.stages:
+        for default in own_defaults(one.stage.method, one.stage.config):
+            yield f"{one.stage.name}: {default.words}"
     yield from dict.fromkeys(f"not known: {why}" for one in forecast.stages for why in one.unknown)
 
 
@@ -197,6 +201,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "effective_batch": one.steps.batch if one.steps else None,
         "generation_batch": (one.steps.generation or None) if one.steps else None,
         "tokens": one.tokens,
+        "own_defaults": [asdict(default) for default in own_defaults(stage.method, stage.config)],
         "trainable_parameters": one.adapter.trained if one.adapter else None,
         "memory_bytes": _memory_json(one.memory),
         "disk_bytes": asdict(one.disk) if one.disk else None,

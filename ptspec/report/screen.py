@@ -18,7 +18,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from ptspec.diagnostics import CheckError, Interrupted
-from ptspec.events import Event, Preparing, RunFinished, RunStarted, Warned
+from ptspec.events import Event, Preparing, RunFinished, RunStarted, StageDefault, Warned
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.ending import ending
@@ -76,6 +76,8 @@ class Screen:
                 self._area.start(refresh=True)
             case Warned():
                 self._warn(event)
+            case StageDefault():
+                self._console.print(Text(f"{clean(event.stage)}: {clean(event.text)}", style="dim"))
             case RunFinished():
                 self._close()
 

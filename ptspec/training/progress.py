@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ptspec.events import Listener, StageChecked, StageStarted, StageStep
+from ptspec.events import Event, Listener, StageStarted, StageStep
 from ptspec.model.frozen_ranks import FrozenRanks
 from ptspec.store.stage_folder import METRICS
 
@@ -22,15 +23,16 @@ class Progress(TrainerCallback):  # type: ignore[misc]
     """Emits a `StageStep` each optimizer step and appends each logged step to `metrics.jsonl`.
 
     A step that is logged is emitted once, with its metrics. On resume the file is first rewritten from the
-    history that the checkpoint holds, so that no step stands in it twice.
+    history that the checkpoint holds, so that no step stands in it twice. `about` is told of the stage after
+    `started`.
     """
 
     def __init__(
-        self, started: StageStarted, checked: StageChecked, folder: Path, listener: Listener
+        self, started: StageStarted, about: Sequence[Event], folder: Path, listener: Listener
     ) -> None:
         self.stage = started.stage
         self.announcement = started
-        self.checked = checked
+        self.about = about
         self.metrics_file = folder / METRICS
         self.listener = listener
         self.started = time.monotonic()
@@ -45,7 +47,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.listener(
             replace(self.announcement, total_steps=state.max_steps, resumed_from_step=state.global_step)
         )
-        self.listener(self.checked)
+        for event in self.about:
+            self.listener(event)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import PrinterCallback, TrainerCallback
 
 from ptspec.diagnostics import Diagnostic, Interrupted, PtError, StageError
-from ptspec.events import Listener, StageChecked, StageStarted, StageTrained, Warned
+from ptspec.events import Listener, StageChecked, StageDefault, StageStarted, StageTrained, Warned
 from ptspec.model import probes
 from ptspec.model.base import Base
 from ptspec.model.device import Device, begin_peak_memory, peak_memory
@@ -22,6 +22,7 @@ from ptspec.model.handover import Policy
 from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
+from ptspec.recipe.effective_config import own_defaults
 from ptspec.recipe.plan import Stage
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
@@ -29,6 +30,7 @@ from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
 from ptspec.training.checkpoints import last_sound, rows_a_pass, step_of
 from ptspec.training.config import trainer_arguments
+from ptspec.training.drift import Watch
 from ptspec.training.faults import failure
 from ptspec.training.library_patches import taken_off
 from ptspec.training.nonfinite_guard import Finite, Placed
@@ -108,9 +110,10 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     beginning = check_beginning(trainer, job.stage, job.handed_over)
     resume = _resume_from(checkpoints, job.stage, trainer.args.train_batch_size, listener)
     saving = Saving(trainer, checkpoints, resume, job.signals.judge)
-    progress = Progress(_started(job), StageChecked(job.stage.name, beginning.words), job.folder, listener)
+    progress = Progress(_started(job), _about(job.stage, beginning), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
-    _listen(trainer, job, (progress, Stopping(stop_request), finite, saving))
+    drift = (Watch(job.stage, listener),) if job.stage.method.online else ()
+    _listen(trainer, job, (progress, *drift, Stopping(stop_request), finite, saving))
     settle(trainer, job.watched, step_of(resume) if resume else None)
     begin_peak_memory(job.device)
     begun = time.monotonic()
@@ -253,6 +256,12 @@ def _started(job: Job) -> StageStarted:
         total_steps=0,
         reason=job.reason,
     )
+
+
+def _about(stage: Stage, beginning: Beginning) -> tuple[StageDefault | StageChecked, ...]:
+    """What is told of a stage as it begins: the defaults that are not TRL's, and what was checked."""
+    defaults = [StageDefault(stage.name, own.words) for own in own_defaults(stage.method, stage.config)]
+    return (*defaults, StageChecked(stage.name, beginning.words))
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

@@ -196,6 +196,25 @@ def test_what_is_logged(base: Any, tmp_path: Path):
     assert len(trainer._logs["extra"]["opponent"]) == len(trainer._logs["completion"]) == 16
 
 
+@pytest.mark.parametrize(("probe_steps", "probes"), [(1, 3), (5, 2), (7, 2), (10, 1), (0, 0)])
+def test_a_probe_that_is_due_between_two_generations_is_taken(
+    probe_steps: int, probes: int, base: Any, tmp_path: Path
+):
+    """Generations at steps 0, 3 and 6: step 5 learns from the second, 7 from the third."""
+    parts = {"judge": games.judge_of(GAME), "peft_config": lora()}
+    trainer = trainer_of(
+        copy.deepcopy(base),
+        tmp_path,
+        parts=parts,
+        per_device_train_batch_size=8,
+        max_steps=8,
+        steps_per_generation=3,
+        probe_steps=probe_steps,
+    )
+    trainer.train()
+    assert len(logged(trainer, "win_rate/reference")) == probes
+
+
 def test_a_judge_that_favours_a_side_is_told(base: Any, tmp_path: Path):
     parts = {"judge": lambda prompts, a, b: [0.9] * len(a), "peft_config": lora()}
     trainer = trainer_of(copy.deepcopy(base), tmp_path, parts=parts, probe_steps=1)

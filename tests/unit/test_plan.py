@@ -161,3 +161,16 @@ def test_what_stands_below_the_table_fits_the_terminal(pt, recipe, monkeypatch):
     below = out.split("\n\n")[1].splitlines()
     assert max(map(len, below)) <= 80
     assert not any(re.search(r"\d$|^\s*[kM]?B\b", line) for line in below), "a number apart from its unit"
+
+
+def test_defaults_that_are_not_trls_are_told_where_the_recipe_is_silent(pt, recipe):
+    rewards = {"r": {"function": "regex", "pattern": "x"}}
+    nash = stage("nash", "nash_md", rewards=["r"], config={"num_generations": 4})
+    _, out, _ = pt("plan", recipe(stage("sft"), nash, rewards=rewards))
+    words = " ".join(out.split())
+    assert "nash: adam_beta1 0.0 (TRL: 0.9): momentum turns" in words
+    assert "num_generations" not in words
+    _, out, _ = pt("plan", recipe(stage("sft"), nash, rewards=rewards), "--format", "json")
+    sft, nash = (told["own_defaults"] for told in json.loads(out)["stages"])
+    assert sft == []
+    assert [(told["name"], told["value"], told["trl"]) for told in nash] == [("adam_beta1", 0.0, 0.9)]

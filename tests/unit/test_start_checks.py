@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import SimpleNamespace
 
+import games
 import pytest
 import torch
 from accelerate import Accelerator
@@ -43,3 +44,12 @@ def test_full_fine_tuning_whose_trainer_has_no_reference_is_refused():
     assert begins_with(model).reference == 0
     with pytest.raises(StageError, match="would train without a reference"):
         begins_with(None)
+
+
+def test_a_prompt_of_one_token_can_be_compared():
+    """The first token of a sequence has no log-probability: alone it would leave nothing, and no distance."""
+    tokenizer = games.tokenizer_of(["<pad>", "<end>", "<unk>", "play"])
+    ids = probes.sequences(tokenizer, [{"prompt": "play"}, {"prompt": ""}], prompts_only=True)
+    assert ids == ((3, 3),)
+    model = tiny_llama()
+    assert check_saved(STAGE, model, probes.measure(model, ids)) == 0

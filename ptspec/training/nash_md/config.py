@@ -67,8 +67,9 @@ class NashMDConfig(RLOOConfig):  # type: ignore[misc]
         default=10,
         metadata={
             "help": "Every so many steps the policy is also judged against the reference "
-            "(win_rate/reference), and a judge is asked again with the sides swapped (judge/asymmetry). 0 "
-            "turns both off."
+            "(win_rate/reference), and a judge is asked again with the sides swapped (judge/asymmetry). "
+            "Where several steps learn from one generation, it is the one whose steps hold the step that is "
+            "due. 0 turns both off."
         },
     )
 

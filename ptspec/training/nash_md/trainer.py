@@ -24,6 +24,7 @@ larger c damps the play. Hence the default of .125.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -171,7 +172,7 @@ class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]
         matches = Matches(self.preference, inputs, policy, self._hooks())
         wins = matches.against(opponents, self.groups)
         self._log_matches(matches, wins, opponents)
-        if self.args.probe_steps and self.state.global_step % self.args.probe_steps == 0:
+        if self._probe_is_due():
             self._log_metric("judge/asymmetry", matches.asymmetry(opponents, self.groups))
             reference = self._side(prompts, self._sampled(prompts, of_reference=True))
             self._log_metric("win_rate/reference", matches.against(reference, self.groups).nanmean().item())
@@ -180,6 +181,15 @@ class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]
     def _generations(self) -> int:
         generations: int = self.num_generations if self.model.training else self.num_generations_eval
         return generations
+
+    def _probe_is_due(self) -> bool:
+        """Whether a multiple of `probe_steps` falls among the steps that learn from this generation."""
+        if not self.args.probe_steps:
+            return False
+        passes = self.args.steps_per_generation * self.num_iterations
+        steps = math.ceil(passes / self.args.gradient_accumulation_steps)
+        due: bool = -self.state.global_step % self.args.probe_steps < steps
+        return due
 
     def _mixture_coef(self) -> float:
         coef: float = self.args.mixture_coef_at(self.state.global_step / max(1, self.state.max_steps))

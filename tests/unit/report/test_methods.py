@@ -38,3 +38,10 @@ def test_the_examples_are_what_the_method_takes(name):
     row, stage = json.loads(method.guide.example_row), json.loads(method.guide.example_stage)
     assert layout_for(method.rows, frozenset(row)) is not None
     assert stage["method"] == name
+
+
+def test_defaults_that_are_not_trls_stand_with_both_values_and_why():
+    text = " ".join(screen(methods.get("nash_md"), 80).split())
+    assert "defaults that are not TRL's - num_generations 8 (TRL: 2): of two generations" in text
+    assert "- adam_beta1 0.0 (TRL: 0.9): momentum turns the play" in text
+    assert "not TRL's" not in screen(methods.get("dpo"), 80)

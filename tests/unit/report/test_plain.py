@@ -8,7 +8,15 @@ import pytest
 from a_run import STARTED, Clock, before, run
 
 from ptspec.diagnostics import CheckError, Diagnostic, StageError
-from ptspec.events import CheckEvaluated, StageReused, StageStarted, StageStep, StageTrained, Warned
+from ptspec.events import (
+    CheckEvaluated,
+    StageDefault,
+    StageReused,
+    StageStarted,
+    StageStep,
+    StageTrained,
+    Warned,
+)
 from ptspec.report import terminal
 
 
@@ -84,6 +92,13 @@ def test_the_rate_of_a_resumed_stage_counts_its_own_steps():
         "14:02:01 sft: training (sft): 1,600 rows, 120 steps, from base, resumed from step 100",
         "14:02:03 sft: trained 120 steps in 2.0 s (10.0 step/s)",
     ]
+
+
+def test_a_default_that_is_not_trls_is_a_line():
+    replay = Replay()
+    with replay.listener:
+        replay.tell([(0, STARTED), (1, StageDefault("nash", "adam_beta1 0.0 (TRL: 0.9): why"))])
+    assert replay.out.getvalue().splitlines()[-1] == "14:02:01 nash: adam_beta1 0.0 (TRL: 0.9): why"
 
 
 def test_no_control_character_gets_through():

@@ -13,6 +13,7 @@ from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, StageError
 from ptspec.events import (
     CheckEvaluated,
     EvaluationStarted,
+    StageDefault,
     StageEvaluated,
     StageReused,
     StageStarted,
@@ -165,6 +166,14 @@ def test_more_stages_than_lines_keeps_the_running_one_in_sight():
     assert len(lines) <= 12 - 1
     assert any("last" in line.plain for line in lines)
     assert any("stages above" in line.plain for line in lines)
+
+
+def test_a_default_that_is_not_trls_stands_above_the_stages():
+    replay = Replay(80)
+    with replay.screen:
+        replay.tell([(0, STARTED), (1, StageDefault("nash", "adam_beta1 0.0 (TRL: 0.9): why"))])
+        replay.look()
+    assert replay.vt.text.splitlines()[0] == "nash: adam_beta1 0.0 (TRL: 0.9): why"
 
 
 def test_escape_sequences_from_data_do_not_reach_the_terminal():

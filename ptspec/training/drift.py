@@ -1,0 +1,95 @@
+"""A policy that runs away while it trains: its entropy falls to nothing, or it leaves its reference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from statistics import median
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from ptspec.events import Listener, Warned
+from ptspec.recipe.plan import Stage
+
+ENTROPY = "entropy"
+KL = "kl"
+"""TRL's GRPO and RLOO: means over the completions' tokens, in nats a token. The KL needs a beta above 0."""
+
+WINDOW = 5
+"""Logs whose median is compared: one log of few prompts is noisy, and one token can make a KL of hundreds."""
+LEAST_ENTROPY = 0.05
+"""Share of the entropy at the beginning; healthy stages end at .2 and more (docs/decisions/0050)."""
+MOST_KL = 2.0
+"""Nats a token; a token that the policy writes is then e² ≈ 7 times as probable as by its reference."""
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What has run away, by TRL's key of it, and the measure of it in words."""
+
+    key: str
+    words: str
+
+
+def drifts(history: Sequence[Mapping[str, Any]]) -> Iterator[Drift]:
+    """What has run away in the last logs of a history, against its first."""
+    entropy, kl = _windows(history, ENTROPY), _windows(history, KL)
+    if entropy and entropy.last < LEAST_ENTROPY * entropy.first:
+        fall = f"entropy fell to {entropy.last:.2g} of the {entropy.first:.2g} nats a token it began with"
+        yield Drift(ENTROPY, fall)
+    if kl and kl.last > MOST_KL and kl.last > kl.before:
+        yield Drift(KL, f"KL to the reference is {kl.last:.2g} nats a token and growing")
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Medians of the first logs, of the last, and of those before the last."""
+
+    first: float
+    before: float
+    last: float
+
+
+def _windows(history: Sequence[Mapping[str, Any]], key: str) -> _Windows | None:
+    """None before there are two windows of logs."""
+    latest = list(islice(_values(reversed(history), key), 2 * WINDOW))
+    if len(latest) < 2 * WINDOW:
+        return None
+    first = list(islice(_values(history, key), WINDOW))
+    return _Windows(median(first), median(latest[WINDOW:]), median(latest[:WINDOW]))
+
+
+def _values(history: Iterable[Mapping[str, Any]], key: str) -> Iterator[float]:
+    return (entry[key] for entry in history if isinstance(entry.get(key), int | float))
+
+
+class Watch(TrainerCallback):  # type: ignore[misc]
+    """Warns once of each kind of drift, in the step in which it is first seen, with what to change."""
+
+    def __init__(self, stage: Stage, listener: Listener) -> None:
+        self.stage = stage
+        self.listener = listener
+        self.told: set[str] = set()
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        for drift in drifts(state.log_history):
+            if drift.key not in self.told:
+                self.told.add(drift.key)
+                text = f"step {state.global_step}: {drift.words}; {self._advice(args)}"
+                self.listener(Warned(text, self.stage.name))
+
+    def _advice(self, args: TrainingArguments) -> str:
+        """What holds a policy, with the values that are set."""
+        beta = getattr(args, "beta", 0.0)
+        changes = [
+            f"a lower learning_rate (now {args.learning_rate:g})",
+            f"a higher beta (now {beta:g})",
+        ]
+        own = self.stage.method.defaults.get("adam_beta1", args.adam_beta1)
+        if own != args.adam_beta1:
+            changes.append(f"adam_beta1 {own:g} (now {args.adam_beta1:g})")
+        return f"look at its completions; what holds it: {', '.join(changes)}"
