@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.launch.typed_json import from_json, to_json
 from ptspec.recipe.plan import Plan
 from ptspec.store.files import read_json, write_json
 from ptspec.store.fingerprint import Hashed
+from ptspec.store.typed_json import from_json, to_json
 
 FORMAT = 1
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ptspec.diagnostics import CheckError, Diagnostic, Exit, InputError, Interrupted, PtError, StageError
 from ptspec.events import Event
-from ptspec.launch.typed_json import from_json, to_json
+from ptspec.store.typed_json import from_json, to_json
 
 
 @dataclass(frozen=True)

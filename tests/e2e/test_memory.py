@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT, write_recipe
+from small import ROOT, write_recipe
 
 pytestmark = pytest.mark.slow
 

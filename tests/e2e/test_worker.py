@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, run_here, undisturbed_weights, write_recipe
+from small import ROOT, run_here, undisturbed_weights, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageStep

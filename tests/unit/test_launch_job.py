@@ -20,10 +20,10 @@ from ptspec.diagnostics import (
 from ptspec.events import Event, Figure
 from ptspec.launch.job import Made, StageJob, read_job, write_job
 from ptspec.launch.protocol import Done, Failed, Happened, Stop, error_of, failed, line, read
-from ptspec.launch.typed_json import from_json, to_json
 from ptspec.recipe.plan import HubModel, Plan
 from ptspec.recipe.resolve import load_plan
 from ptspec.store.fingerprint import Hashed
+from ptspec.store.typed_json import from_json, to_json
 
 RECIPES = sorted((ROOT / "recipes").glob("*.json"))
 
@@ -60,6 +60,7 @@ def test_a_job_is_a_file(tmp_path):
 
 EVENTS = {
     events.Preparing: events.Preparing("loading"),
+    events.StageDefault: events.StageDefault("s", "adam_beta1 0.0 (TRL: 0.9): why"),
     events.RunStarted: events.RunStarted(
         "n", "m", None, "LoRA r8", "cpu", "out", (events.StageLine("s", "sft", None, None, None),), "run.log"
     ),

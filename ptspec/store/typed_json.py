@@ -1,6 +1,7 @@
-"""Frozen dataclasses as JSON and back: jobs, events and diagnostics on their way to another process.
+"""Frozen dataclasses as JSON and back: jobs, events and diagnostics for another process, and files.
 
-An object tells its class under "kind", so that a union is read as what was written. Facts of a method are
+`to_json` writes an object's class under "kind", so that a union is read as what was written; where there is
+none, an object needs no "kind". Facts of a method are
 written as its name, a model on the hub as its folder: both are known where they are read.
 """
 
@@ -96,8 +97,8 @@ def _tuple(members: Sequence[Any], value: Any) -> tuple[Any, ...]:
 
 def _dataclass(kind: type, value: Any) -> Any:
     given = _checked(dict, value)
-    if given.get(KIND) != kind.__name__:
-        raise TypeError(f"{given.get(KIND)} is no {kind.__name__}")
+    if (written := given.get(KIND, kind.__name__)) != kind.__name__:
+        raise TypeError(f"{written} is no {kind.__name__}")
     hints = _hints(kind)
     return kind(**{name: _read(hints[name], given[name]) for name in hints if name in given})
 
