@@ -20,7 +20,7 @@ KL = "kl"
 WINDOW = 5
 """Logs whose median is compared: one log of few prompts is noisy, and one token can make a KL of hundreds."""
 LEAST_ENTROPY = 0.05
-"""Share of the entropy at the beginning; healthy stages end at .2 and more (docs/decisions/0050)."""
+"""Share of the entropy at the beginning; healthy stages end at .2 and more (docs/decisions/0054)."""
 MOST_KL = 2.0
 """Nats a token; a token that the policy writes is then e² ≈ 7 times as probable as by its reference."""
 
