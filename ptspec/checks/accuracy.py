@@ -40,7 +40,7 @@ def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[str]:
     if choice is not None:
         whole = sum(seen[name].rows for name in parts_of(plan.data, evaluation.data)) <= len(rows)
         of = "" if whole else f" (of the first {len(rows):,} rows; all of them decide)"
-        yield f"accuracy by {choice.function}: {choice.why}{of}; another is named by eval.accuracy"
+        yield f"accuracy by {choice.function}: {choice.why}{of} (to change it: eval.accuracy)"
     elif any(calls_of(row.expected) for row in rows):
         yield "accuracy by tool calls: those of the expected answer, in any order of arguments"
     else:
