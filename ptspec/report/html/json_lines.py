@@ -21,10 +21,10 @@ def read_lines(path: Path) -> Iterator[Said]:
     it) is left out, and a file that cannot be read holds none."""
     with suppress(OSError), path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         while lines := list(islice(file, BLOCK)):
-            yield from (row for row in _parsed(lines) if isinstance(row, dict))
+            yield from (row for row in parsed(lines) if isinstance(row, dict))
 
 
-def _parsed(lines: Sequence[str]) -> Iterable[Any]:
+def parsed(lines: Sequence[str]) -> Iterable[Any]:
     """As one array, which is twice as fast as line by line; line by line where some line is no JSON."""
     try:
         rows = json.loads(f"[{','.join(lines)}]")

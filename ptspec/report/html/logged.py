@@ -4,19 +4,19 @@ that no spike is lost. What is kept does not grow with the number of logged step
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
-from ptspec.report.html.json_lines import Said, read_lines
-from ptspec.report.html.untrusted import number
+import numpy as np
+from numpy.typing import NDArray
+
+from ptspec.report.html.columns import read_columns
 
 POINTS = 600
 """Of a series, at most about."""
 NO_SERIES = ("step", "epoch")
-LARGEST = 2**63
-READ_AT_ONCE = 1 << 20
 
 Point = tuple[int, float]
 MaybePoint = tuple[int, float | None]
@@ -46,8 +46,9 @@ class Logged:
 
 @dataclass
 class _Growing:
-    """A series while it is read."""
+    """A series while it is read: about two points of each `width` logged values are kept."""
 
+    width: int
     points: list[MaybePoint] = field(default_factory=list)
     lost: int = 0
     first: Point | None = None
@@ -55,34 +56,40 @@ class _Growing:
     lowest: Point | None = None
     highest: Point | None = None
 
-    def add(self, steps: Sequence[int], values: Sequence[float | None]) -> None:
-        """A stretch of the log, of which two points are kept at most."""
-        known = [value for value in values if value is not None]
-        self.lost += len(values) - len(known)
-        if not known:
-            self.points += [(steps[0], None)] if values else []
+    def add(self, steps: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+        known = np.isfinite(values)
+        self.lost += int((~known).sum())
+        low = _extremes(np.where(known, values, np.inf), self.width, np.argmin, np.inf)
+        high = _extremes(np.where(known, values, -np.inf), self.width, np.argmax, -np.inf)
+        kept = sorted({*low, *high})
+        self.points += [(int(steps[i]), float(values[i]) if known[i] else None) for i in kept]
+        found = [(int(steps[i]), float(values[i])) for i in kept if known[i]]
+        if not found:
             return
-        low, high = values.index(min(known)), values.index(max(known))
-        lowest, highest = (steps[low], min(known)), (steps[high], max(known))
-        if self.first is None:
-            self.first = next((s, v) for s, v in zip(steps, values, strict=True) if v is not None)
-        self.last = next((s, v) for s, v in zip(reversed(steps), reversed(values), strict=True) if v is not None)
-        self.lowest = lowest if self.lowest is None or lowest[1] < self.lowest[1] else self.lowest
-        self.highest = highest if self.highest is None or highest[1] > self.highest[1] else self.highest
-        self.points += [lowest] if low == high else sorted({lowest, highest})
+        ends = np.flatnonzero(known)[[0, -1]].tolist()
+        first, self.last = ((int(steps[i]), float(values[i])) for i in ends)
+        self.first = self.first or first
+        self.lowest = min([*found, *([self.lowest] if self.lowest else [])], key=lambda point: point[1])
+        self.highest = max([*found, *([self.highest] if self.highest else [])], key=lambda point: point[1])
 
 
 def read_logged(path: Path) -> Logged:
     """The logged steps in `path`; none where there is no such file."""
-    width = stretch_width(_count_lines(path), POINTS)
-    rows, lines = 0, read_lines(path)
     growing: dict[str, _Growing] = {}
-    while block := list(islice(lines, width)):
-        stretch = [row for row in block if type(step := row.get("step")) is int and abs(step) < LARGEST]
-        rows += len(stretch)
-        for key in dict.fromkeys(chain.from_iterable(stretch)):
-            if key not in NO_SERIES:
-                _add(growing, key, stretch)
+    rows = 0
+    for lines, block in read_columns(path):
+        steps = block.get("step")
+        if steps is None:
+            continue
+        is_step = steps.is_there
+        rows += int(is_step.sum())
+        for key, column in block.items():
+            if key in NO_SERIES:
+                continue
+            there = is_step & column.is_there
+            if there.any():
+                one = growing.setdefault(key, _Growing(stretch_width(lines, POINTS)))
+                one.add(steps.values[there].astype(np.int64), column.values[there])
     return Logged(rows, tuple(_series(key, one) for key, one in growing.items()))
 
 
@@ -101,25 +108,15 @@ def stretch_width(count: int, most: int) -> int:
     return 1 if count <= most else math.ceil(2 * count / most)
 
 
-def _count_lines(path: Path) -> int:
-    try:
-        with path.open("rb") as file:
-            return sum(block.count(b"\n") for block in iter(lambda: file.read(READ_AT_ONCE), b""))
-    except OSError:
-        return 0
-
-
-def _add(growing: dict[str, _Growing], key: str, stretch: Sequence[Said]) -> None:
-    logged = [row for row in stretch if key in row]
-    values = [row[key] for row in logged]
-    steps = [row["step"] for row in logged]
-    if set(map(type, values)) != {float} or not math.isfinite(sum(values)):
-        is_number = [isinstance(value, float) or number(value) is not None for value in values]
-        steps = [step for step, fits in zip(steps, is_number, strict=True) if fits]
-        values = [number(value) for value, fits in zip(values, is_number, strict=True) if fits]
-    if values:
-        growing.setdefault(key, _Growing()).add(steps, values)
+def _extremes(values: NDArray[np.float64], width: int, best: Callable[..., Any], none: float) -> list[int]:
+    """The index of the `best` value of each stretch; `none` stands where there is no value."""
+    stretches = -(-len(values) // width)
+    padded = np.full(stretches * width, none)
+    padded[: len(values)] = values
+    found: list[int] = (best(padded.reshape(stretches, width), axis=1) + np.arange(stretches) * width).tolist()
+    return found
 
 
 def _series(key: str, one: _Growing) -> Series:
-    return Series(key, tuple(one.points), one.lost, one.first, one.last, one.lowest, one.highest)
+    points = tuple(thinned(one.points, POINTS))
+    return Series(key, points, one.lost, one.first, one.last, one.lowest, one.highest)

@@ -14,7 +14,7 @@ from markupsafe import escape
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, metric
 from ptspec.report.html.text import LONGEST, visible
 
-BUDGET = 1_400_000
+BUDGET = 1_200_000
 """Bytes of escaped text that the samples of a page may take."""
 MOST_SLICES = 40
 MARKUP = 420
