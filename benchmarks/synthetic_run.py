@@ -69,9 +69,7 @@ def many_rows(run: Path, output: Path, rows: int) -> Path:
     for name in ("base", "sft", "dpo"):
         measured = store.load_measurement(run / name)
         dice = random.Random(name)
-        made = [
-            _numbered(measured.rows[index % len(measured.rows)], index, dice) for index in range(rows)
-        ]
+        made = [_numbered(measured.rows[index % len(measured.rows)], index, dice) for index in range(rows)]
         before = _measured(output / name, measured, made, before, method=None if name == "base" else name)
     return output
 

@@ -25,6 +25,7 @@ from ptspec.evaluation.canvas import (
     short,
 )
 from ptspec.evaluation.measurement import METRICS, Measurement, RowMeasurement, metric
+from ptspec.evaluation.row_values import row_value
 from ptspec.events import Figure as Measured
 from ptspec.methods.types import Headline
 
@@ -248,8 +249,8 @@ def _histogram(axes: Axes, values: Values, most: int, shade: str) -> None:
 
 
 def model_comparison(measurements: Sequence[Measurement], path: Path) -> None:
-    """The models so far: accuracies, rewards, bits per byte or loss, each with its 95 % interval. Of many, the
-    first and the last ones."""
+    """The models so far: accuracies, rewards, bits per byte or loss, each with its 95 % interval. Of many,
+    the first and the last ones."""
     shown = [(i, m) for i, m in enumerate(measurements) if i == 0 or i > len(measurements) - MOST_MODELS]
     names = _compared([m for _, m in shown])
     rows = max(1, math.ceil(len(names) / 3))
@@ -284,23 +285,30 @@ def _compared(measurements: Sequence[Measurement]) -> list[str]:
 
 def _draw_metric(axes: Axes, name: str, shown: Sequence[tuple[int, Measurement]], labelled: bool) -> None:
     kind = metric(name)
-    scale = 100.0 if kind.share else 1.0
+    is_share = kind.share or _is_yes_or_no(name, [m for _, m in shown])
+    scale = 100.0 if is_share else 1.0
     for place, (index, m) in enumerate(shown):
         if (figure := m.shown.get(name)) is not None:
-            text = f" over {short(m.settings.preference_reference or '', 14)}" if kind.relative else ""
-            _whisker(axes, place, figure, scale, colour(index, m.name), text)
-    unit = "%" if kind.share else kind.unit
+            remark = f" over {short(m.settings.preference_reference or '', 14)}" if kind.relative else ""
+            _whisker(axes, place, figure, scale, colour(index, m.name), remark)
+    unit = "%" if is_share else kind.unit
     axes.set_title(short(kind.label, 26) + (f" ({unit})" if unit else ""))
     axes.set_ylim(len(shown) - 0.4, -0.75)
     axes.set_yticks(range(len(shown)), [short(m.name) for _, m in shown] if labelled else [])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    if kind.share:
+    if is_share:
         axes.set_xlim(-4, 104)
     else:
         axes.margins(x=0.14)
     axes.locator_params(axis="x", nbins=4)
+
+
+def _is_yes_or_no(name: str, measurements: Sequence[Measurement]) -> bool:
+    """Whether each row's value is 0 or 1, so that the mean is a share."""
+    values = {row_value(name, row) for m in measurements for row in m.rows} - {None}
+    return bool(values) and values <= {0.0, 1.0}
 
 
 def _whisker(axes: Axes, y: float, figure: Measured, scale: float, shade: str, remark: str) -> None:
@@ -309,6 +317,6 @@ def _whisker(axes: Axes, y: float, figure: Measured, scale: float, shade: str, r
     x = figure.value * scale
     axes.plot(x, y, "o", color=shade, markersize=6)
     text = (f"{x:,.0f}" if scale == 100 or abs(x) >= 100 else f"{x:.3g}") + remark
-    low, high = axes.get_xlim() if scale != 100 else (-4, 104)
-    side = "center" if not remark else "right" if x > (low + high) / 2 else "left"
+    # A remark leads away from the nearer edge of the shares' axis.
+    side = "center" if not remark else "right" if x > 50 else "left"
     axes.annotate(text, (x, y), (0, 5), textcoords="offset points", ha=side, color=INK, fontsize=8)

@@ -13,7 +13,6 @@ from ptspec.report.comparison import not_shown
 from ptspec.report.measures import Measure, measure
 from ptspec.report.sentence import in_words, rate_interval
 
-
 TONES = {
     Verdict.BETTER: "good",
     Verdict.WORSE: "bad",

@@ -8,6 +8,7 @@ from pathlib import Path
 from ptspec.report.html.json_lines import Said, read_lines
 from ptspec.report.html.model import CheckStory, Ending
 
+
 @dataclass(frozen=True)
 class Log:
     """All events of a run, and from `begin` on those of its last session."""

@@ -40,8 +40,11 @@ class Series:
 class Logged:
     """What a stage logged in `rows` steps."""
 
-    rows: int = 0
-    series: tuple[Series, ...] = ()
+    rows: int
+    series: tuple[Series, ...]
+
+
+NOTHING_LOGGED = Logged(0, ())
 
 
 @dataclass
@@ -113,7 +116,9 @@ def _extremes(values: NDArray[np.float64], width: int, best: Callable[..., Any],
     stretches = -(-len(values) // width)
     padded = np.full(stretches * width, none)
     padded[: len(values)] = values
-    found: list[int] = (best(padded.reshape(stretches, width), axis=1) + np.arange(stretches) * width).tolist()
+    found: list[int] = (
+        best(padded.reshape(stretches, width), axis=1) + np.arange(stretches) * width
+    ).tolist()
     return found
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement
-from ptspec.report.html.logged import Logged
+from ptspec.report.html.logged import NOTHING_LOGGED, Logged
 
 
 class State(Enum):
@@ -78,7 +78,7 @@ class StageStory:
     reason: str | None = None
     checked: str | None = None
     training: Training | None = None
-    logged: Logged = Logged()
+    logged: Logged = NOTHING_LOGGED
     measurement: Measurement | None = None
     error: str | None = None
     comparison: Comparison | None = None

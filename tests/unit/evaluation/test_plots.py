@@ -142,7 +142,9 @@ def texts_of(draw, path, monkeypatch):
 def test_preference_by_raw_likelihood_is_not_drawn_beside_preference_over_a_policy(tmp_path, monkeypatch):
     """B17: the base's 70 % is of another quantity; each of the others says what it is over."""
     over = [replace(m, settings=replace(SETTINGS, preference_reference="base")) for m in MODELS[1:]]
-    written = texts_of(lambda p: plots.model_comparison([MODELS[0], *over], p), tmp_path / "a.png", monkeypatch)
+    written = texts_of(
+        lambda p: plots.model_comparison([MODELS[0], *over], p), tmp_path / "a.png", monkeypatch
+    )
     assert written.count("70 over base") == 2 and "70" not in written
     written = texts_of(lambda p: plots.model_comparison(MODELS, p), tmp_path / "b.png", monkeypatch)
     assert not [text for text in written if "preference" in text]
@@ -161,3 +163,15 @@ def test_of_many_models_the_first_and_the_last_are_drawn(tmp_path, monkeypatch):
         "m0", *(f"m{i}" for i in range(89, 100))
     ]  # fmt: skip
     assert any("the first and the last 11 of 100 models" in text for text in written)
+
+
+def test_a_reward_is_in_percent_only_where_each_value_is_0_or_1(tmp_path, monkeypatch):
+    def of(values):
+        rows = [replace(row, rewards={"style": v}) for row, v in zip(MODELS[0].rows, values, strict=False)]
+        return replace(MODELS[0], rows=tuple(rows))
+
+    for values, title in (((0.0, 1.0) * 30, "style (%)"), ((0.25, 0.75) * 30, "style")):
+        written = texts_of(
+            lambda p, v=values: plots.model_comparison([of(v)], p), tmp_path / "a.png", monkeypatch
+        )
+        assert title in written

@@ -18,7 +18,9 @@ def write(path, rows):
 
 
 def test_every_point_of_a_short_log(tmp_path):
-    logged = read_logged(write(tmp_path / "m", [{"step": i, "loss": 1 / i, "epoch": i} for i in range(1, 50)]))
+    logged = read_logged(
+        write(tmp_path / "m", [{"step": i, "loss": 1 / i, "epoch": i} for i in range(1, 50)])
+    )
     (loss,) = logged.series
     assert logged.rows == 49 and loss.key == "loss"
     assert loss.points == tuple((i, 1 / i) for i in range(1, 50))
@@ -45,7 +47,9 @@ def test_what_is_no_number_is_left_out(tmp_path):
     assert [(one.key, one.points) for one in logged.series] == [("n", ((1, 3),))]
 
 
-@pytest.mark.parametrize("torn", ['{"step": 7', "", "[1", "1] [2", '{"a": 1}, {"b": 2}', '"\\ud800', "nul", "\x00"])
+@pytest.mark.parametrize(
+    "torn", ['{"step": 7', "", "[1", "1] [2", '{"a": 1}, {"b": 2}', '"\\ud800', "nul", "\x00"]
+)
 def test_a_damaged_line_takes_no_other_with_it(tmp_path, torn):
     before, after = [{"step": i} for i in range(BLOCK - 1)], [{"step": i} for i in range(BLOCK, BLOCK + 9)]
     text = "".join(json.dumps(row) + "\n" for row in before) + torn + "\n"
@@ -74,7 +78,9 @@ def test_memory_does_not_grow_with_the_log(tmp_path, monkeypatch):
     assert peaks[1] < 1.3 * peaks[0]
 
 
-@pytest.mark.parametrize("odd", ["", "[1]", '{"step": 3', '{"step": "3", "x": 1}', '{"step": 3, "x": "high"}'])
+@pytest.mark.parametrize(
+    "odd", ["", "[1]", '{"step": 3', '{"step": "3", "x": 1}', '{"step": 3, "x": "high"}']
+)
 def test_long_logs_are_read_as_short_ones(tmp_path, monkeypatch, odd):
     """By pyarrow or by json, whatever line is among them."""
     rows = [{"step": i, "x": i * 1.5 - 9, "whole": i, "some": None if i % 3 else i / 7} for i in range(2000)]

@@ -1,4 +1,4 @@
-"""More policies than fit side by side: they are the rows, the table scrolls in its box, words are for changes."""
+"""More policies than fit side by side: they are rows, tables scroll in their box, words are for changes."""
 
 import json
 import re
@@ -21,11 +21,18 @@ def run(tmp_path_factory):
     made.stage("sft", "sft", measurement("sft", 20, better=0.3, reference="base"))
     for index in range(1, STAGES):
         better = 0.9 if index <= 2 else 0.3
-        made.stage(f"dpo_{index}", "dpo", measurement(f"dpo_{index}", 20, better=better, reference="sft"), parent="sft")
+        made.stage(
+            f"dpo_{index}",
+            "dpo",
+            measurement(f"dpo_{index}", 20, better=better, reference="sft"),
+            parent="sft",
+        )
     made.start()
     for index in range(1, STAGES):
         for limit in (0.1, 0.2):
-            made.say("CheckEvaluated", stage=f"dpo_{index}", text=f"style 0.3 ≥ {limit}", held=True, on_fail="stop")
+            made.say(
+                "CheckEvaluated", stage=f"dpo_{index}", text=f"style 0.3 ≥ {limit}", held=True, on_fail="stop"
+            )
     made.say("CheckEvaluated", stage="dpo_3", text="accuracy 0.3 ≥ 0.9", held=False, on_fail="warn")
     return made.write()
 
@@ -49,7 +56,9 @@ def test_policies_are_rows_and_metrics_columns_in_a_box_that_scrolls(page):
     assert rows == re.findall(r'<tr><th scope="row">(\w+)', further)
     for table in (first, further):
         before = page.source.split(table)[0]
-        assert re.search(r'<div class="scroll tall" role="region" tabindex="0" aria-label="[^"]+">\s*$', before)
+        assert re.search(
+            r'<div class="scroll tall" role="region" tabindex="0" aria-label="[^"]+">\s*$', before
+        )
         assert 'class="lines sortable"' in table
 
 
@@ -103,7 +112,9 @@ def test_the_curves_of_many_stages_share_their_points(tmp_path):
         made.stage(f"s{index}", "sft", None, steps=steps)
     made.start()
     page = Page(write_run_report(made.write()))
-    drawn = sum(len(c["steps"]) for s in page.data["curves"] for kind in ("headline", "further") for c in s[kind])
+    drawn = sum(
+        len(c["steps"]) for s in page.data["curves"] for kind in ("headline", "further") for c in s[kind]
+    )
     assert 0 < drawn <= POINTS
 
 

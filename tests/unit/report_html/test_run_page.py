@@ -78,7 +78,11 @@ def test_changes_are_those_of_the_paired_comparison(run, page):
 def row_of(page, label):
     """The row of the table of all metrics that begins with `label`, as markup."""
     table = page.source.split("All metrics of every policy")[1].split("</table>")[0]
-    return next(row for row in table.split("<tr ") if row.split("</th>")[0].endswith(label + " </small>") or f">{label} <" in row)
+    return next(
+        row
+        for row in table.split("<tr ")
+        if row.split("</th>")[0].endswith(label + " </small>") or f">{label} <" in row
+    )
 
 
 def test_preferences_relative_to_different_policies_are_not_subtracted(page):
