@@ -19,14 +19,15 @@ BLOCK = 4 << 20
 """Bytes that are read at once."""
 LONG = 1 << 20
 """From so many bytes on, importing pyarrow pays."""
-LARGEST = 2**63
+LARGEST = 2**53
+"""A float tells whole numbers apart up to here."""
 
 
 @dataclass(frozen=True)
 class Column:
     """`values` of rows; `is_there`: the row has a number under this name, which may be no finite one."""
 
-    values: NDArray[np.float64] | NDArray[np.int64]
+    values: NDArray[np.float64]
     is_there: NDArray[np.bool_]
 
 
@@ -75,8 +76,7 @@ def _by_arrow(text: bytes) -> dict[str, Column] | None:
         if pyarrow.types.is_integer(kind) or pyarrow.types.is_floating(kind):
             column = table.column(name)
             is_there = column.is_valid().to_numpy()
-            dtype = np.int64 if name == "step" else np.float64
-            found[name] = Column(column.fill_null(0).to_numpy().astype(dtype), is_there)
+            found[name] = Column(column.fill_null(0).to_numpy().astype(np.float64), is_there)
     return found
 
 
@@ -87,8 +87,8 @@ def _by_json(text: bytes) -> dict[str, Column]:
     for key in dict.fromkeys(key for row in rows for key in row):
         values = [_step(row.get(key)) if key == "step" else _number(row.get(key)) for row in rows]
         is_there = np.array([value is not None for value in values], dtype=np.bool_)
-        numbers = np.array([0 if value is None else value for value in values])
-        found[key] = Column(numbers.astype(np.int64 if key == "step" else np.float64), is_there)
+        numbers = np.array([0 if value is None else value for value in values], dtype=np.float64)
+        found[key] = Column(numbers, is_there)
     return found
 
 

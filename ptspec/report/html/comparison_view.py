@@ -19,6 +19,8 @@ TONES = {
     Verdict.NOT_SHOWN: "none",
     Verdict.TOO_FEW: "none",
 }
+FEW = 6
+"""With more policies than this they are the rows of every table."""
 CHANGED = (Verdict.BETTER, Verdict.WORSE)
 
 
@@ -80,6 +82,28 @@ class SliceTables:
     pairs: tuple[Pair, ...]
 
 
+@dataclass(frozen=True)
+class Overview:
+    """Every policy a row: `heads` are the tested metrics against the `first`, `rows` hold each pair with its
+    lines in that order."""
+
+    first: str
+    heads: tuple[Line, ...]
+    rows: tuple[tuple[Pair, tuple[Line | None, ...]], ...]
+
+
+def overview(found: Sequence[Pair]) -> Overview | None:
+    """None of few policies, which stand side by side."""
+    if len(found) < FEW:
+        return None
+    heads = {line.metric: line for pair in found for line in pair.tested if line.value_a is not None}
+    rows = []
+    for pair in found:
+        lines = {line.metric: line for line in pair.tested}
+        rows.append((pair, tuple(lines.get(name) for name in heads)))
+    return Overview(found[0].a, tuple(heads.values()), tuple(rows))
+
+
 def slices(found: Comparison) -> tuple[SliceTables, ...]:
     """The tables of each slice, where the comparison was asked for them."""
     return tuple(
@@ -101,6 +125,7 @@ def _pair(found: Comparison, b: int) -> Pair:
     rates = [rate for rate in found.win_rates if rate.b == b]
     none = [effect for effect in effects if is_none(effect.metric, [effect.value_a, effect.value_b])]
     lines = [_line(effect, found) for effect in effects if effect not in none]
+    verdicts = [*(effect.verdict for effect in effects), *(rate.verdict for rate in rates)]
     places = [line.metric for line in lines]
     if "preference_accuracy" in places and "accuracy" not in places:
         lines.insert(places.index("preference_accuracy"), _not_measured("accuracy"))
@@ -112,7 +137,7 @@ def _pair(found: Comparison, b: int) -> Pair:
         described=tuple(line for line in lines if not line.is_told),
         none=tuple(_shown(effect, found).label for effect in none),
         rates=tuple(_rate(rate) for rate in rates),
-        is_changed=any(one.verdict in CHANGED for one in (*effects, *rates)),
+        is_changed=any(verdict in CHANGED for verdict in verdicts),
     )
 
 

@@ -9,9 +9,9 @@ from statistics import median
 
 from ptspec.evaluation.measurement import Measurement, RowMeasurement
 from ptspec.report import words
+from ptspec.report.html.comparison_view import FEW
 
 BINS = 36
-FEW = 6
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def _histogram(
         f"median {words.number(middle, '.3g')}, nine of ten from {words.number(low, '.3g')} "
         f"to {words.number(high, '.3g')}, {words.plural(len(values), 'row')}"
     )
-    return Histogram(name, tuple(bars), *map(scale.place, (middle, low, high)), said)
+    return Histogram(name, tuple(bars), scale.place(middle), scale.place(low), scale.place(high), said)
 
 
 def _ticks(scale: Scale) -> tuple[Tick, ...]:

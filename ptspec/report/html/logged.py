@@ -59,7 +59,7 @@ class _Growing:
     lowest: Point | None = None
     highest: Point | None = None
 
-    def add(self, steps: NDArray[np.int64], values: NDArray[np.float64]) -> None:
+    def add(self, steps: NDArray[np.float64], values: NDArray[np.float64]) -> None:
         known = np.isfinite(values)
         self.lost += int((~known).sum())
         low = _extremes(np.where(known, values, np.inf), self.width, np.argmin, np.inf)
@@ -92,7 +92,7 @@ def read_logged(path: Path) -> Logged:
             there = is_step & column.is_there
             if there.any():
                 one = growing.setdefault(key, _Growing(stretch_width(lines, POINTS)))
-                one.add(steps.values[there].astype(np.int64), column.values[there])
+                one.add(steps.values[there], column.values[there])
     return Logged(rows, tuple(_series(key, one) for key, one in growing.items()))
 
 

@@ -14,13 +14,11 @@ from ptspec.evaluation.measurement import RAW_METRICS, RAW_PREFERENCE, Measureme
 from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
 from ptspec.report import words
-from ptspec.report.html.comparison_view import TONES, Pair, is_none, pairs
+from ptspec.report.html.comparison_view import FEW, TONES, Pair, is_none, pairs
 from ptspec.report.html.model import RunStory, StageStory
 from ptspec.report.measures import LEFT_TO_THE_REPORT, LIKELIHOOD, Measure, key_measures, measure, measures
 
 SAME = 1e-9
-FEW = 6
-"""With more policies than this they are the rows of every table."""
 RAW_NAMES = {"preference_accuracy": "raw_preference", "reward_margin": "raw_margin"}
 """What preference is called where it is relative to no policy: another quantity, in a row of its own."""
 

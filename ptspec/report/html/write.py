@@ -50,15 +50,16 @@ def write_comparison_report(
     found: Comparison, measured: Sequence[Measurement], output: Path, command: str
 ) -> Path:
     """The report of a comparison; `command` is what makes it again."""
-    from ptspec.report.html.comparison_view import pairs, slices
+    from ptspec.report.html.comparison_view import overview, pairs, slices
     from ptspec.report.html.distributions import distributions
     from ptspec.report.html.samples import samples
 
-    said = samples(measured)
+    said, compared = samples(measured), pairs(found)
     view = {
         "found": found,
         "measured": measured,
-        "pairs": pairs(found),
+        "pairs": compared,
+        "overview": overview(compared),
         "slices": slices(found),
         "distributions": distributions(measured),
         "samples": said,

@@ -106,6 +106,7 @@ def test_curves_are_drawn_and_answer_to_pointer_keys_smoothing_and_log(opened):
     opened.run(press % "ArrowRight")
     assert opened.run(f"{svg}.getAttribute('aria-valuetext')") == "step 2, 1"
     opened.run("document.querySelector('.chart').scrollIntoView({block: 'start', behavior: 'instant'})")
+    opened.run(SETTLE)
     x, y = opened.run(f"(r => [r.left + r.width * 0.6, r.top + 60])({svg}.getBoundingClientRect())")
     opened.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     assert opened.run(readout).split(" · ")[0] in ("step 16", "step 17", "step 18")

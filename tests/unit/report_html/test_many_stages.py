@@ -2,11 +2,14 @@
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from report_pages import MadeRun, Page, measurement
 
-from ptspec.evaluation.comparison_store import load_comparison
+from ptspec.evaluation.comparison_store import save_comparison
+from ptspec.evaluation.paired.compare import compare
+from ptspec.evaluation.store import load_measurement
 from ptspec.report.html.curves import POINTS
 from ptspec.report.html.write import write_run_report
 
@@ -63,8 +66,6 @@ def test_policies_are_rows_and_metrics_columns_in_a_box_that_scrolls(page):
 
 
 def test_every_figure_is_there_with_its_interval(run, page):
-    from ptspec.evaluation.store import load_measurement
-
     shown = {(cell.policy, cell.metric): cell for cell in page.cells}
     for stage in ("sft", *(f"dpo_{index}" for index in range(1, STAGES))):
         for name, figure in load_measurement(run / stage).metrics.items():
@@ -118,6 +119,17 @@ def test_the_curves_of_many_stages_share_their_points(tmp_path):
     assert 0 < drawn <= POINTS
 
 
-def test_a_stored_comparison_is_told_as_it_is(run, page):
-    assert load_comparison(run / "dpo_1") is None  # made now from the measurements, as none is stored
-    assert "Tested metrics with p values" in page.text
+def test_a_stored_comparison_is_told_as_it_is(tmp_path):
+    """Nothing is resampled for what is stored: the page shows the file's own figure, which no data gives."""
+    made = MadeRun(tmp_path / "made")
+    before = replace(measurement("base", 20), fingerprint="b")
+    after = replace(measurement("sft", 20, better=0.3, reference="base"), fingerprint="s")
+    made.base(before)
+    folder = made.stage("sft", "sft", after)
+    found = compare([before, after])
+    effects = tuple(replace(e, difference=replace(e.difference, value=0.12345)) for e in found.effects)
+    save_comparison(folder, replace(found, effects=effects))
+    made.start()
+    source = Page(write_run_report(made.write())).source
+    told = len([e for e in effects if e.value_a or e.value_b])
+    assert source.count('<data value="0.12345">') == told
