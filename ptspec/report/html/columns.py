@@ -50,7 +50,7 @@ def read_columns(path: Path) -> Iterator[tuple[int, dict[str, Column]]]:
 
 def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
-        return 1 + sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK), b""))
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(BLOCK), b""))
 
 
 def _columns(text: bytes) -> dict[str, Column]:
