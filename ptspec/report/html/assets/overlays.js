@@ -46,7 +46,7 @@
       }
       const span = (values) => values.reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [Infinity, -Infinity]);
       scale = axes(svg, width, span(lines.flatMap((line) => line.steps)), span(known), logarithmic);
-      drawn = lines.map((line, index) => element("path", { class: "line " + (lines.length > 8 ? "many" : "c" + index), d: path(line.steps, line.shown, scale) }));
+      drawn = lines.map((line, index) => element("path", { class: "line " + (lines.length > 30 ? "many crowd" : lines.length > 8 ? "many" : "c" + index), d: path(line.steps, line.shown, scale) }));
       svg.append(...drawn);
       if (chosen >= 0) choose(chosen);
     };
