@@ -24,7 +24,8 @@ from ptspec.evaluation.canvas import (
     say,
     short,
 )
-from ptspec.evaluation.measurement import METRICS, RAW_PREFERENCE, Measurement, RowMeasurement, metric
+from ptspec.evaluation.measurement import METRICS, Measurement, RowMeasurement, metric
+from ptspec.evaluation.row_values import row_value
 from ptspec.events import Figure as Measured
 from ptspec.methods.types import Headline
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 Values = NDArray[np.float64]
 
 LOSS = Headline("loss", "loss")
+MOST_MODELS = 12
 SMOOTH_FROM = 12
 """With fewer logged steps than this the steps themselves are drawn, as points."""
 
@@ -247,60 +249,74 @@ def _histogram(axes: Axes, values: Values, most: int, shade: str) -> None:
 
 
 def model_comparison(measurements: Sequence[Measurement], path: Path) -> None:
-    """Every model so far: accuracies, bits per byte or loss, rewards, each with its 95 % interval."""
-    names = _compared(measurements)
+    """The models so far: accuracies, rewards, bits per byte or loss, each with its 95 % interval. Of many,
+    the first and the last ones."""
+    shown = [(i, m) for i, m in enumerate(measurements) if i == 0 or i > len(measurements) - MOST_MODELS]
+    names = _compared([m for _, m in shown])
     rows = max(1, math.ceil(len(names) / 3))
     columns = max(1, math.ceil(len(names) / rows))
-    height = 0.8 + rows * (0.8 + 0.3 * len(measurements))
+    height = 0.8 + rows * (0.8 + 0.3 * len(shown))
     note = "held-out rows, with 95 % intervals"
-    if any(m.settings.preference_reference == RAW_PREFERENCE for m in measurements):
-        note += " · preference against the policy before; hollow: by raw likelihood"
+    if len(shown) < len(measurements):
+        note += f" · the first and the last {len(shown) - 1} of {len(measurements)} models"
     with picture(path, "Models compared", note, 9, height) as figure:
         if not names:
             say(figure, "nothing was measured")
             return
-        labels = [m.name for m in measurements]
-        gap = 0.7 / (0.3 * len(measurements) + 0.25)
+        labels = [m.name for _, m in shown]
+        gap = 0.7 / (0.3 * len(shown) + 0.25)
         axes = grid(figure, rows, columns, left=label_width(labels), gap=gap, wspace=0.12, bottom=0.45)
         flat = [one for row in axes for one in row]
         for place, name in enumerate(names):
-            _draw_metric(flat[place], name, measurements, labelled=place % columns == 0)
+            _draw_metric(flat[place], name, shown, labelled=place % columns == 0)
         for unused in flat[len(names) :]:
             unused.remove()
 
 
 def _compared(measurements: Sequence[Measurement]) -> list[str]:
-    there = dict.fromkeys(name for m in measurements for name in m.metrics)
+    """What was asked for first, likelihood last. Preference only where it is relative to a policy: by raw
+    likelihood it is another quantity."""
+    there = dict.fromkeys(name for m in measurements for name in m.shown)
     size = "bits_per_byte" if "bits_per_byte" in there else "loss"
-    ours = [name for name in ("accuracy", "preference_accuracy", size) if name in there]
-    return ours + [name for name in there if name not in METRICS]
+    ours = [name for name in ("accuracy", "preference_accuracy") if name in there]
+    rewards = [name for name in there if name not in METRICS]
+    return [*ours, *rewards, *([size] if size in there else [])]
 
 
-def _draw_metric(axes: Axes, name: str, measurements: Sequence[Measurement], labelled: bool) -> None:
+def _draw_metric(axes: Axes, name: str, shown: Sequence[tuple[int, Measurement]], labelled: bool) -> None:
     kind = metric(name)
-    scale = 100.0 if kind.share else 1.0
-    for index, m in enumerate(measurements):
-        if (figure := m.metrics.get(name)) is not None:
-            raw = name == "preference_accuracy" and m.settings.preference_reference == RAW_PREFERENCE
-            _whisker(axes, index, figure, scale, colour(index, m.name), hollow=raw)
-    unit = "%" if kind.share else kind.unit
+    is_share = kind.share or _is_yes_or_no(name, [m for _, m in shown])
+    scale = 100.0 if is_share else 1.0
+    for place, (index, m) in enumerate(shown):
+        if (figure := m.shown.get(name)) is not None:
+            remark = f" over {short(m.settings.preference_reference or '', 14)}" if kind.relative else ""
+            _whisker(axes, place, figure, scale, colour(index, m.name), remark)
+    unit = "%" if is_share else kind.unit
     axes.set_title(short(kind.label, 26) + (f" ({unit})" if unit else ""))
-    axes.set_ylim(len(measurements) - 0.4, -0.75)
-    axes.set_yticks(range(len(measurements)), [short(m.name) for m in measurements] if labelled else [])
+    axes.set_ylim(len(shown) - 0.4, -0.75)
+    axes.set_yticks(range(len(shown)), [short(m.name) for _, m in shown] if labelled else [])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    if kind.share:
+    if is_share:
         axes.set_xlim(-4, 104)
     else:
         axes.margins(x=0.14)
     axes.locator_params(axis="x", nbins=4)
 
 
-def _whisker(axes: Axes, y: float, figure: Measured, scale: float, shade: str, hollow: bool) -> None:
+def _is_yes_or_no(name: str, measurements: Sequence[Measurement]) -> bool:
+    """Whether each row's value is 0 or 1, so that the mean is a share."""
+    values = {row_value(name, row) for m in measurements for row in m.rows} - {None}
+    return bool(values) and values <= {0.0, 1.0}
+
+
+def _whisker(axes: Axes, y: float, figure: Measured, scale: float, shade: str, remark: str) -> None:
     if figure.low is not None and figure.high is not None:
         axes.hlines(y, figure.low * scale, figure.high * scale, color=shade, linewidth=2, alpha=0.55)
     x = figure.value * scale
-    axes.plot(x, y, "o", color=shade, markersize=6, markerfacecolor="white" if hollow else shade)
-    text = f"{x:,.0f}" if scale == 100 or abs(x) >= 100 else f"{x:.3g}"
-    axes.annotate(text, (x, y), (0, 5), textcoords="offset points", ha="center", color=INK, fontsize=8)
+    axes.plot(x, y, "o", color=shade, markersize=6)
+    text = (f"{x:,.0f}" if scale == 100 or abs(x) >= 100 else f"{x:.3g}") + remark
+    # A remark leads away from the nearer edge of the shares' axis.
+    side = "center" if not remark else "right" if x > 50 else "left"
+    axes.annotate(text, (x, y), (0, 5), textcoords="offset points", ha=side, color=INK, fontsize=8)

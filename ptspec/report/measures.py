@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ptspec.evaluation.measurement import METRICS, Better, is_drawn, metric
+from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Better, is_drawn, metric
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
@@ -79,7 +79,11 @@ class Measure:
 def measure(name: str, figures: Iterable[Figure]) -> Measure:
     """How `name` is written. A reward is a share where all its means lie in [0, 1]."""
     known = metric(name)
-    share = known.share if name in METRICS else all(0 <= figure.value <= 1 for figure in figures)
+    share = (
+        known.share
+        if name in METRICS or name in RAW_METRICS
+        else all(0 <= figure.value <= 1 for figure in figures)
+    )
     decimals = 1 if share else DECIMALS.get(name, 3)
     return Measure(name, clean(known.label), known.better, decimals, share, known.unit)
 

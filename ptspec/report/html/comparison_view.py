@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ptspec.evaluation.comparison import Comparison, Effect, WinRate
-from ptspec.evaluation.measurement import metric
+from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate
+from ptspec.evaluation.measurement import Better, metric
 from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.comparison import not_shown
-from ptspec.report.html.results import TONES
-from ptspec.report.measures import measure
+from ptspec.report.measures import Measure, measure
 from ptspec.report.sentence import in_words, rate_interval
+
+TONES = {
+    Verdict.BETTER: "good",
+    Verdict.WORSE: "bad",
+    Verdict.NOT_SHOWN: "none",
+    Verdict.TOO_FEW: "none",
+}
+FEW = 6
+"""With more policies than this they are the rows of every table."""
+CHANGED = (Verdict.BETTER, Verdict.WORSE)
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,8 @@ class Whisker:
 
 @dataclass(frozen=True)
 class Line:
-    """One metric of a pair; `note` says unit and direction, `further` why nothing is shown."""
+    """One metric of a pair; `note` says unit and direction, `further` why nothing is shown. `is_told`: it was
+    tested, or would have been with more prompts; else it is described. `plain`: the 95 % interval."""
 
     metric: str
     label: str
@@ -42,17 +53,24 @@ class Line:
     figure: Figure
     value_a: float | None
     value_b: float | None
+    is_told: bool = True
+    plain: str = ""
+    prompts: str = ""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Model `b` against `a`; `rates` are how often the response of `b` wins, by a reward or by the judge."""
+    """Model `b` against `a`: what was tested, what is described, how often the response of `b` wins by the
+    judge. `none`: labels of what neither has any of. `is_changed`: some verdict is better or worse."""
 
     a: str
     b: str
     sentence: str
-    lines: tuple[Line, ...]
+    tested: tuple[Line, ...]
+    described: tuple[Line, ...]
+    none: tuple[str, ...]
     rates: tuple[Line, ...]
+    is_changed: bool
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,28 @@ class SliceTables:
     value: str
     rows: int
     pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """Every policy a row: `heads` are the tested metrics against the `first`, `rows` hold each pair with its
+    lines in that order."""
+
+    first: str
+    heads: tuple[Line, ...]
+    rows: tuple[tuple[Pair, tuple[Line | None, ...]], ...]
+
+
+def overview(found: Sequence[Pair]) -> Overview | None:
+    """None of few policies, which stand side by side."""
+    if len(found) < FEW:
+        return None
+    heads = {line.metric: line for pair in found for line in pair.tested if line.value_a is not None}
+    rows = []
+    for pair in found:
+        lines = {line.metric: line for line in pair.tested}
+        rows.append((pair, tuple(lines.get(name) for name in heads)))
+    return Overview(found[0].a, tuple(heads.values()), tuple(rows))
 
 
 def slices(found: Comparison) -> tuple[SliceTables, ...]:
@@ -82,40 +122,59 @@ def pairs(found: Comparison) -> tuple[Pair, ...]:
 
 def _pair(found: Comparison, b: int) -> Pair:
     effects = [effect for effect in found.effects if effect.b == b]
-    lines = []
-    for effect in effects:
-        if effect.metric == "preference_accuracy" and not any(e.metric == "accuracy" for e in effects):
-            lines.append(_not_measured("accuracy"))
-        lines.append(_line(effect, found))
-    rates = tuple(_rate(rate) for rate in found.win_rates if rate.b == b)
-    return Pair(found.names[0], found.names[b], in_words(found, b), tuple(lines), rates)
+    rates = [rate for rate in found.win_rates if rate.b == b]
+    none = [effect for effect in effects if is_none(effect.metric, [effect.value_a, effect.value_b])]
+    lines = [_line(effect, found) for effect in effects if effect not in none]
+    verdicts = [*(effect.verdict for effect in effects), *(rate.verdict for rate in rates)]
+    places = [line.metric for line in lines]
+    if "preference_accuracy" in places and "accuracy" not in places:
+        lines.insert(places.index("preference_accuracy"), _not_measured("accuracy"))
+    return Pair(
+        a=found.names[0],
+        b=found.names[b],
+        sentence=in_words(found, b),
+        tested=tuple(line for line in lines if line.is_told),
+        described=tuple(line for line in lines if not line.is_told),
+        none=tuple(_shown(effect, found).label for effect in none),
+        rates=tuple(_rate(rate) for rate in rates),
+        is_changed=any(verdict in CHANGED for verdict in verdicts),
+    )
+
+
+def is_none(name: str, values: Sequence[float]) -> bool:
+    """Whether no policy has any of what the metric counts, such as empty responses: a word says that."""
+    known = metric(name)
+    counts = known.share and known.describes and known.better is not Better.HIGHER
+    return counts and not any(values)
 
 
 def _not_measured(name: str) -> Line:
     """Preference accuracy is never shown without task accuracy, even if that was not measured."""
-    none = words.NOTHING
-    nowhere = Figure(0.0)
     return Line(
-        name,
-        metric(name).label,
-        "",
-        none,
-        none,
-        none,
-        "",
-        None,
-        "not measured",
-        "none",
-        "",
-        "",
-        nowhere,
-        None,
-        None,
+        metric=name,
+        label=metric(name).label,
+        note="",
+        a=words.NOTHING,
+        b=words.NOTHING,
+        difference=words.NOTHING,
+        interval="",
+        whisker=None,
+        words="not measured",
+        tone="none",
+        p="",
+        further="",
+        figure=Figure(0.0),
+        value_a=None,
+        value_b=None,
     )
 
 
+def _shown(effect: Effect, found: Comparison) -> Measure:
+    return measure(effect.metric, [v[effect.metric] for v in found.values if effect.metric in v])
+
+
 def _line(effect: Effect, found: Comparison) -> Line:
-    shown = measure(effect.metric, [v[effect.metric] for v in found.values if effect.metric in v])
+    shown = _shown(effect, found)
     return Line(
         metric=effect.metric,
         label=shown.label,
@@ -132,6 +191,9 @@ def _line(effect: Effect, found: Comparison) -> Line:
         figure=effect.difference,
         value_a=effect.value_a,
         value_b=effect.value_b,
+        is_told=not effect.is_described,
+        plain=shown.delta_interval(effect.plain),
+        prompts=_prompts(effect.rows, effect.clusters),
     )
 
 
@@ -152,7 +214,13 @@ def _rate(rate: WinRate) -> Line:
         figure=rate.rate,
         value_a=None,
         value_b=None,
+        prompts=_prompts(rate.rows, rate.clusters),
     )
+
+
+def _prompts(rows: int, clusters: int) -> str:
+    """How many prompts, and in how many independent groups where that is fewer."""
+    return words.count(rows) if rows == clusters else f"{words.count(rows)} in {words.count(clusters)} groups"
 
 
 def _p(value: float | None) -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ptspec import methods
 from ptspec.methods.types import Headline
 from ptspec.report import words
+from ptspec.report.html.logged import Point, Series, thinned
 from ptspec.report.html.model import StageStory, State
 
 LOSS = Headline("loss", "loss", ".4f")
 POINTS = 60_000
-"""Of all curves of a page together; a curve gets 100 to 600 of them."""
-NO_CURVE = ("step", "epoch")
+"""Of all curves of a page together, two thirds of them the headlines'; a curve gets 12 to 600 of them."""
+FEWEST, MOST = 12, 600
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Curves:
     """Of one stage. `further` are the metrics that are no headline; `thinned`: not every step is drawn."""
 
     stage: str
+    method: str
     headline: tuple[Curve, ...]
     further: tuple[Curve, ...]
     logged: int
@@ -45,63 +46,79 @@ class Curves:
         return {"stage": self.stage, **drawn}
 
 
+@dataclass(frozen=True)
+class Overlay:
+    """One headline metric of the stages of one method in one chart. `lines`: for each stage its place among
+    the page's curves and that of the metric among its headlines."""
+
+    label: str
+    method: str
+    stages: tuple[str, ...]
+    lines: tuple[tuple[int, int], ...]
+
+
+def overlays(drawn: Sequence[Curves]) -> list[Overlay]:
+    """What several stages of one method logged. A loss of another method is another quantity."""
+    found: dict[tuple[str, str, str], list[tuple[str, int, int]]] = {}
+    for place, stage in enumerate(drawn):
+        for index, curve in enumerate(stage.headline):
+            key = (stage.method, curve.key, curve.label)
+            found.setdefault(key, []).append((stage.stage, place, index))
+    return [
+        Overlay(label, method, tuple(name for name, _, _ in lines), tuple((p, i) for _, p, i in lines))
+        for (method, _, label), lines in found.items()
+        if len(lines) > 1
+    ]
+
+
 def curves(stages: Sequence[StageStory]) -> list[Curves]:
     """One for every stage that logged something."""
-    trained = [stage for stage in stages if stage.logged and stage.state is not State.OUTDATED]
-    series = sum(len(_keys(stage.logged)) for stage in trained)
-    points = max(100, min(600, POINTS // max(1, series)))
-    return [_curves(stage, points) for stage in trained]
+    trained = [stage for stage in stages if stage.logged.series and stage.state is not State.OUTDATED]
+    headlines = sum(len(_headlines(stage)) for stage in trained)
+    further = sum(len(stage.logged.series) for stage in trained) - headlines
+    points = _share(2 * POINTS // 3, headlines), _share(POINTS // 3, further)
+    return [_curves(stage, *points) for stage in trained]
 
 
-def _curves(stage: StageStory, points: int) -> Curves:
+def _share(points: int, series: int) -> int:
+    return max(FEWEST, min(MOST, points // max(1, series)))
+
+
+def _headlines(stage: StageStory) -> list[tuple[Headline, Series]]:
     known = methods.get(stage.method).headline if stage.method in methods.METHODS else ()
-    first = [LOSS, *(one for one in known if one.key != LOSS.key)]
-    keys = _keys(stage.logged)
-    headline = [_curve(stage.logged, one.key, one.label, points) for one in first if one.key in keys]
-    shown = {one.key for one in first}
-    further = [_curve(stage.logged, key, key, points) for key in keys if key not in shown]
-    thinned = len(stage.logged) > points
-    return Curves(stage.name, tuple(headline), tuple(further), len(stage.logged), thinned)
+    series = {one.key: one for one in stage.logged.series}
+    wanted = [LOSS, *(one for one in known if one.key != LOSS.key)]
+    return [(one, series[one.key]) for one in wanted if one.key in series]
 
 
-def _keys(logged: Sequence[Mapping[str, float]]) -> list[str]:
-    return [key for key in dict.fromkeys(key for row in logged for key in row) if key not in NO_CURVE]
-
-
-def _curve(logged: Sequence[Mapping[str, float]], key: str, label: str, points: int) -> Curve:
-    found = [(int(row["step"]), _finite(row[key])) for row in logged if key in row]
-    kept = list(_thinned(found, points))
-    return Curve(key, label, tuple(s for s, _ in kept), tuple(v for _, v in kept), _summary(found))
-
-
-def _finite(value: float) -> float | None:
-    return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
-def _thinned(found: Sequence[tuple[int, float | None]], points: int) -> Iterator[tuple[int, float | None]]:
-    """About `points` at most: of each stretch the lowest and the highest, so that no spike is lost."""
-    if len(found) <= points:
-        yield from found
-        return
-    width = math.ceil(2 * len(found) / points)
-    for start in range(0, len(found), width):
-        stretch = found[start : start + width]
-        low = min(stretch, key=lambda point: math.inf if point[1] is None else point[1])
-        high = max(stretch, key=lambda point: -math.inf if point[1] is None else point[1])
-        yield from sorted({low, high}, key=lambda point: point[0])
-
-
-def _summary(found: Sequence[tuple[int, float | None]]) -> str:
-    """The curve in words, for those who do not see it."""
-    known = [(step, value) for step, value in found if value is not None]
-    if not known:
-        return "never a number"
-    (first, begin), (last, end) = known[0], known[-1]
-    low, high = min(known, key=lambda p: p[1]), max(known, key=lambda p: p[1])
-    lost = len(found) - len(known)
-    return (
-        f"{words.number(begin)} at step {first:,}, {words.number(end)} at step {last:,}; "
-        f"lowest {words.number(low[1])} at step {low[0]:,}, "
-        f"highest {words.number(high[1])} at step {high[0]:,}"
-        + (f"; no number at {words.plural(lost, 'step')}" if lost else "")
+def _curves(stage: StageStory, of_headline: int, of_further: int) -> Curves:
+    headlines = _headlines(stage)
+    shown = {one.key for one, _ in headlines}
+    return Curves(
+        stage=stage.name,
+        method=stage.method,
+        headline=tuple(_curve(series, one.label, of_headline) for one, series in headlines),
+        further=tuple(_curve(s, s.key, of_further) for s in stage.logged.series if s.key not in shown),
+        logged=stage.logged.rows,
+        thinned=stage.logged.rows > of_headline,
     )
+
+
+def _curve(series: Series, label: str, points: int) -> Curve:
+    kept = list(thinned(series.points, points))
+    values = tuple(None if value is None else float(f"{value:.6g}") for _, value in kept)
+    return Curve(series.key, label, tuple(step for step, _ in kept), values, _summary(series))
+
+
+def _summary(series: Series) -> str:
+    """The curve in words, for those who do not see it."""
+    if not (series.first and series.last and series.lowest and series.highest):
+        return "never a number"
+    lost = f"; no number at {words.plural(series.lost, 'step')}" if series.lost else ""
+    return (
+        f"{_at(series.first)}, {_at(series.last)}; lowest {_at(series.lowest)}, highest {_at(series.highest)}"
+    ) + lost
+
+
+def _at(point: Point) -> str:
+    return f"{words.number(point[1])} at step {point[0]:,}"

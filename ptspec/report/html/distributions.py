@@ -9,6 +9,7 @@ from statistics import median
 
 from ptspec.evaluation.measurement import Measurement, RowMeasurement
 from ptspec.report import words
+from ptspec.report.html.comparison_view import FEW
 
 BINS = 36
 
@@ -25,11 +26,14 @@ class Bar:
 
 @dataclass(frozen=True)
 class Histogram:
-    """One policy. `middle` is the place of the median in percent; `words` says the picture."""
+    """One policy. `middle`, `low`, `high` are the places of the median and of the ends of nine tenths of the
+    rows, in percent; `words` says the picture."""
 
     policy: str
     bars: tuple[Bar, ...]
     middle: float
+    low: float
+    high: float
     words: str
 
 
@@ -47,6 +51,11 @@ class Distribution:
     axis: str
     histograms: tuple[Histogram, ...]
     ticks: tuple[Tick, ...]
+
+    @property
+    def is_wide(self) -> bool:
+        """Too many policies for bars: a strip each."""
+        return len(self.histograms) > FEW
 
 
 @dataclass(frozen=True)
@@ -145,7 +154,7 @@ def _histogram(
         f"median {words.number(middle, '.3g')}, nine of ten from {words.number(low, '.3g')} "
         f"to {words.number(high, '.3g')}, {words.plural(len(values), 'row')}"
     )
-    return Histogram(name, tuple(bars), scale.place(middle), said)
+    return Histogram(name, tuple(bars), scale.place(middle), scale.place(low), scale.place(high), said)
 
 
 def _ticks(scale: Scale) -> tuple[Tick, ...]:

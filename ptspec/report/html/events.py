@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ptspec.report.html.json_lines import Said, read_lines
 from ptspec.report.html.model import CheckStory, Ending
-
-Said = Mapping[str, Any]
-
-
-def read_lines(path: Path) -> list[Said]:
-    """The JSON objects in `path`, one a line; a line that is none (the run was cut off in it) is left out."""
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    rows: list[Said] = []
-    for line in text.split("\n"):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict):
-            rows.append(row)
-    return rows
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from ptspec.evaluation import store
 from ptspec.evaluation.comparison_store import load_comparison
 from ptspec.evaluation.measurement import Measurement, trained_by
 from ptspec.recipe.plan import BASE
-from ptspec.report.html.events import Log, read_lines, read_log
+from ptspec.report.html.events import Log, read_log
+from ptspec.report.html.logged import Logged, read_logged
 from ptspec.report.html.model import Input, RunStory, StageStory, StartChecks, State, Training
 from ptspec.report.html.untrusted import number, text, whole
 from ptspec.store.covered_config import covered_config
@@ -30,7 +31,7 @@ def read_run(output: Path) -> RunStory:
     manifest = read_manifest(output)
     log = read_log(output / EVENTS)
     recipe, started = _object(manifest.get("recipe")), log.started
-    base, base_fault = _measurement(output / BASE, BASE)
+    base, base_error = _measurement(output / BASE, BASE)
     model = _object(manifest.get("model"))
     return RunStory(
         name=str(manifest.get("name") or output.name),
@@ -51,7 +52,7 @@ def read_run(output: Path) -> RunStory:
             if is_folder(spec.get("name"))
         ),
         base=base,
-        base_fault=base_fault,
+        base_error=base_error,
         checks=log.checks,
         warnings=log.warnings,
         inputs=(
@@ -72,7 +73,7 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
     record = finished_record(output, name) or {}
     announced = next((line for line in _objects(log.started.get("stages")) if line.get("name") == name), {})
     told = {key: text(record.get(key, announced.get(key))) for key in ("parent", "handover", "reference")}
-    measurement, fault = _measurement(output / name, name) if record else (None, None)
+    measurement, error = _measurement(output / name, name) if record else (None, None)
     began = log.last("StageStarted", name)
     return StageStory(
         name=name,
@@ -90,7 +91,7 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
         training=_training(record) if record else None,
         logged=_logged(output, name, bool(record)),
         measurement=None if measurement is None else trained_by(measurement, text(record.get("method"))),
-        fault=fault,
+        error=error,
         comparison=load_comparison(output / name) if record else None,
     )
 
@@ -145,15 +146,10 @@ def _training(record: Json) -> Training:
     )
 
 
-def _logged(output: Path, name: str, finished: bool) -> tuple[Mapping[str, float], ...]:
-    """The logged steps, of a stage under way too; only what is a number."""
+def _logged(output: Path, name: str, finished: bool) -> Logged:
+    """The logged steps, of a stage under way too."""
     folder = output / name if finished else partial_folder(output, name)
-    rows = read_lines(folder / METRICS)
-    return tuple(
-        {k: v for k, v in row.items() if isinstance(v, float) or number(v) is not None}
-        for row in rows
-        if whole(row.get("step")) is not None
-    )
+    return read_logged(folder / METRICS)
 
 
 def _measurement(folder: Path, name: str) -> tuple[Measurement | None, str | None]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement
+from ptspec.report.html.logged import NOTHING_LOGGED, Logged
 
 
 class State(Enum):
@@ -39,6 +40,10 @@ class StartChecks:
     reference: float | None
     saved: float | None
 
+    @property
+    def is_exact(self) -> bool:
+        return not any((self.handed_over, self.reference, self.saved))
+
 
 @dataclass(frozen=True)
 class Training:
@@ -56,8 +61,8 @@ class Training:
 
 @dataclass(frozen=True)
 class StageStory:
-    """`logged` are the rows of `metrics.jsonl`, `signals` the rewards or the judge that it learns from;
-    `fault` says why an evaluation could not be read; `comparison` is the stored one with its
+    """`logged` is what `metrics.jsonl` holds, `signals` the rewards or the judge that it learns from;
+    `error` says why an evaluation could not be read; `comparison` is the stored one with its
     parent."""
 
     name: str
@@ -73,9 +78,9 @@ class StageStory:
     reason: str | None = None
     checked: str | None = None
     training: Training | None = None
-    logged: tuple[Mapping[str, float], ...] = ()
+    logged: Logged = NOTHING_LOGGED
     measurement: Measurement | None = None
-    fault: str | None = None
+    error: str | None = None
     comparison: Comparison | None = None
 
 
@@ -116,7 +121,7 @@ class RunStory:
     model: str
     stages: tuple[StageStory, ...]
     base: Measurement | None
-    base_fault: str | None
+    base_error: str | None
     checks: tuple[CheckStory, ...]
     warnings: tuple[str, ...]
     inputs: tuple[Input, ...]

@@ -17,7 +17,7 @@ from ptspec.report.clean import clean
 from ptspec.report.html.text import highlighted, script_data, source_hash, visible
 
 HERE = Path(__file__).parent
-SCRIPTS = ("theme.js", "curves.js", "samples.js")
+SCRIPTS = ("theme.js", "tables.js", "plot.js", "curves.js", "overlays.js", "samples.js")
 
 
 @cache

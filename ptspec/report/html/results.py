@@ -8,22 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ptspec.evaluation.comparison import Comparison, Effect, Verdict
+from ptspec.evaluation.comparison import Comparison, Effect
 from ptspec.evaluation.comparison_store import comparison_of
-from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement, accuracy_label, metric
+from ptspec.evaluation.measurement import RAW_METRICS, RAW_PREFERENCE, Measurement, accuracy_label, metric
 from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
+from ptspec.report import words
+from ptspec.report.html.comparison_view import FEW, TONES, Pair, is_none, pairs
 from ptspec.report.html.model import RunStory, StageStory
-from ptspec.report.measures import LEFT_TO_THE_REPORT, Measure, measure, measures
-from ptspec.report.sentence import in_words
+from ptspec.report.measures import LEFT_TO_THE_REPORT, LIKELIHOOD, Measure, key_measures, measure, measures
 
-TONES = {
-    Verdict.BETTER: "good",
-    Verdict.WORSE: "bad",
-    Verdict.NOT_SHOWN: "none",
-    Verdict.TOO_FEW: "none",
-}
 SAME = 1e-9
+RAW_NAMES = {"preference_accuracy": "raw_preference", "reward_margin": "raw_margin"}
+"""What preference is called where it is relative to no policy: another quantity, in a row of its own."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,8 @@ class Track:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one policy. `change` is against the policy it came from, `bounds` its interval."""
+    """One figure of one policy. `change` is against the policy it came from, `bounds` its interval; `further`
+    names the policy that the figure is relative to."""
 
     metric: str
     policy: str
@@ -54,37 +52,62 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """`cells` are in the order of the table's policies; None where it was not measured."""
+    """`cells` are in the order of the table's policies; None where it was not measured. `is_key`: it is among
+    the few that say what came out."""
 
     label: str
     note: str
     cells: tuple[Cell | None, ...]
+    is_key: bool
 
 
 @dataclass(frozen=True)
 class Column:
-    """A policy. `against` is what its changes are counted from; None for the first."""
+    """A policy. `against` is what its changes are counted from, None for the first; `about` what it is."""
 
     name: str
     against: str | None
+    about: str
 
 
 @dataclass(frozen=True)
 class Results:
-    """`sentences` say in words what each stage changed; `notes` what to mind about them."""
+    """`pairs` are each stage against the policy it came from, `notes` what to mind about them. `none`: labels
+    of what no policy has any of."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
-    sentences: tuple[str, ...]
+    none: tuple[str, ...]
+    pairs: tuple[Pair, ...]
     notes: tuple[str, ...]
+
+    @property
+    def is_wide(self) -> bool:
+        return len(self.columns) > FEW
+
+    @property
+    def key_rows(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if row.is_key)
+
+    @property
+    def further_rows(self) -> tuple[Row, ...]:
+        return tuple(row for row in self.rows if not row.is_key)
+
+    @property
+    def changed(self) -> tuple[Pair, ...]:
+        return tuple(pair for pair in self.pairs if pair.is_changed)
+
+    @property
+    def unchanged(self) -> tuple[Pair, ...]:
+        return tuple(pair for pair in self.pairs if not pair.is_changed)
 
 
 def results(story: RunStory) -> tuple[Results | None, Results | None]:
     """The table of the policies, and that of the reward models; None where there is nothing in it."""
     policies = [m for m in story.measured if not is_reward_model(m)]
     models = [m for m in story.measured if is_reward_model(m)]
-    stored = {stage.name: stage.comparison for stage in story.stages}
-    return _table(policies, _came_from(story, policies), stored), _table(models, {}, {})
+    stages = {stage.name: stage for stage in story.stages}
+    return _table(policies, _came_from(stages, policies), stages), _table(models, {}, stages)
 
 
 def is_reward_model(measurement: Measurement) -> bool:
@@ -92,46 +115,49 @@ def is_reward_model(measurement: Measurement) -> bool:
     return bool(measurement.metrics) and set(measurement.metrics) <= {"pair_accuracy", "pair_margin"}
 
 
-def _came_from(story: RunStory, measured: Sequence[Measurement]) -> dict[str, str]:
+def _came_from(stages: Mapping[str, StageStory], measured: Sequence[Measurement]) -> dict[str, str]:
     """The policy each stage's change is counted from: its parent, where that was measured."""
     names = {measurement.name for measurement in measured}
-    found: dict[str, StageStory] = {stage.name: stage for stage in story.stages}
     return {
         name: str(stage.parent)
-        for name, stage in found.items()
+        for name, stage in stages.items()
         if name in names and stage.parent in names and name != BASE
     }
 
 
 def _table(
-    measured: Sequence[Measurement],
-    came_from: Mapping[str, str],
-    stored: Mapping[str, Comparison | None],
+    measured: Sequence[Measurement], came_from: Mapping[str, str], stages: Mapping[str, StageStory]
 ) -> Results | None:
     if not measured:
         return None
     by_name = {measurement.name: measurement for measurement in measured}
-    pairs = {
+    found = {
         name: compared
         for name, parent in came_from.items()
-        if (compared := comparison_of(by_name[parent], by_name[name], stored.get(name))) is not None
+        if (compared := comparison_of(by_name[parent], by_name[name], stages[name].comparison)) is not None
     }
-    evaluations = [measurement.metrics for measurement in measured]
-    last = [
-        measure(name, figures)
-        for name in LEFT_TO_THE_REPORT
-        if (figures := [m[name] for m in evaluations if name in m])
-    ]
+    figures = _figures(measured, came_from, found)
+    told = list(figures.values())
+    usual = [{name: f for name, f in one.items() if name not in RAW_METRICS} for one in told]
+    key = {one.name for one in key_measures(usual)} or set(told[0])
+    shown = sorted([*measures(usual), *_left_to_the_report(told)], key=lambda one: one.name in LIKELIHOOD)
+    none = [one for one in shown if is_none(one.name, [m[one.name].value for m in told if one.name in m])]
     rows = [
-        Row(_label(shown, measured), shown.note, _cells(shown, measured, came_from, pairs))
-        for shown in (*measures(evaluations), *last)
+        Row(
+            _label(one, measured), one.note, _cells(one, measured, figures, came_from, found), one.name in key
+        )
+        for one in shown
+        if one not in none
     ]
     return Results(
-        columns=tuple(Column(m.name, came_from.get(m.name)) for m in measured),
+        columns=tuple(
+            Column(m.name, came_from.get(m.name), _about(stages.get(m.name), m.name)) for m in measured
+        ),
         rows=tuple(rows),
-        sentences=tuple(_sentence(came_from[name], compared) for name, compared in pairs.items()),
+        none=tuple(one.label for one in none),
+        pairs=tuple(pairs(compared)[0] for compared in found.values()),
         notes=tuple(
-            dict.fromkeys([*_accuracy(measured), *(n for found in pairs.values() for n in found.notes)])
+            dict.fromkeys([*_accuracy(measured), *(n for compared in found.values() for n in compared.notes)])
         ),
     )
 
@@ -149,31 +175,68 @@ def _accuracy(measured: Sequence[Measurement]) -> list[str]:
     return [f"accuracy by {text}" for text in dict.fromkeys(words) if text]
 
 
-def _sentence(parent: str, compared: Comparison) -> str:
-    return f"{parent} → {compared.names[1]}: {in_words(compared)}"
+def _about(stage: StageStory | None, name: str) -> str:
+    """ "dpo from sft, 30 steps, 8.8 s" """
+    if stage is None:
+        return "" if name == BASE else "from outside this run"
+    parts = [f"{stage.method} from {stage.parent or BASE}"]
+    if stage.training:
+        parts += [words.plural(stage.training.steps, "step"), words.duration(stage.training.seconds)]
+    return ", ".join(parts)
+
+
+def _figures(
+    measured: Sequence[Measurement], came_from: Mapping[str, str], found: Mapping[str, Comparison]
+) -> dict[str, dict[str, Figure]]:
+    """Each policy's figures by the names they are told under. Preference by raw likelihood is of all policies
+    that were compared by it, with an interval where it was measured alone."""
+    figures: dict[str, dict[str, Figure]] = {
+        m.name: {_told_name(name, m): figure for name, figure in m.metrics.items()} for m in measured
+    }
+    for name, compared in found.items():
+        for effect in compared.effects:
+            if effect.metric in RAW_METRICS:
+                figures[came_from[name]].setdefault(effect.metric, Figure(effect.value_a))
+                figures[name].setdefault(effect.metric, Figure(effect.value_b))
+    return figures
+
+
+def _told_name(name: str, measurement: Measurement) -> str:
+    is_raw = measurement.settings.preference_reference == RAW_PREFERENCE
+    return RAW_NAMES.get(name, name) if is_raw else name
+
+
+def _left_to_the_report(told: Sequence[Mapping[str, Figure]]) -> list[Measure]:
+    """What no other screen shows, and raw preference."""
+    return [
+        measure(name, figures)
+        for name in (*LEFT_TO_THE_REPORT, *RAW_METRICS)
+        if (figures := [one[name] for one in told if name in one])
+    ]
 
 
 def _cells(
     shown: Measure,
     measured: Sequence[Measurement],
+    figures: Mapping[str, Mapping[str, Figure]],
     came_from: Mapping[str, str],
-    pairs: Mapping[str, Comparison],
+    found: Mapping[str, Comparison],
 ) -> tuple[Cell | None, ...]:
-    figures = {m.name: m.metrics[shown.name] for m in measured if shown.name in m.metrics}
-    span = _span(shown, list(figures.values()))
+    there = {name: of[shown.name] for name, of in figures.items() if shown.name in of}
+    is_relative = metric(shown.name).relative
+    references = {m.settings.preference_reference for m in measured if m.name in there}
+    span = None if is_relative and len(references) > 1 else _span(shown, list(there.values()))
     cells: list[Cell | None] = []
     for measurement in measured:
-        figure = figures.get(measurement.name)
-        if figure is None:
+        name = measurement.name
+        if name not in there:
             cells.append(None)
             continue
-        before = figures.get(came_from.get(measurement.name, ""))
-        cell = _cell(shown, measurement.name, figure, before, pairs.get(measurement.name), span)
+        before = there.get(came_from.get(name, ""))
+        cell = _cell(shown, name, there[name], before, found.get(name), span)
         relative = measurement.settings.preference_reference
-        if shown.name in ("preference_accuracy", "reward_margin") and relative:
-            cell = replace(
-                cell, further=f"by {relative}" if relative == RAW_PREFERENCE else f"relative to {relative}"
-            )
+        if shown.name in RAW_NAMES and relative:
+            cell = replace(cell, further=f"over {relative}")
         cells.append(cell)
     return tuple(cells)
 
@@ -184,20 +247,17 @@ def _cell(
     figure: Figure,
     before: Figure | None,
     compared: Comparison | None,
-    span: tuple[float, float],
+    span: tuple[float, float] | None,
 ) -> Cell:
     value = shown.number(figure.value, shown.decimals)
     plain = Cell(shown.name, name, figure, value, shown.interval(figure), _track(figure, span))
-    if before is None:
-        return plain
     effect = _effect(compared, shown.name)
-    if effect is None and metric(shown.name).relative:
+    if before is None or (effect is None and metric(shown.name).relative):
         return plain  # relative to different policies: their difference means nothing
     if effect is None:
-        change = shown.delta(figure.value - before.value, shown.decimals)
-        return replace(plain, change=change)
+        return replace(plain, change=shown.delta(figure.value - before.value, shown.decimals))
     if abs(effect.value_a - before.value) > SAME or abs(effect.value_b - figure.value) > SAME:
-        return plain  # the two were measured against different policies: their difference means nothing
+        return plain  # of other rows than the two figures, which would not add up with it
     return replace(
         plain,
         change=shown.delta(effect.difference.value, shown.decimals),
@@ -217,12 +277,13 @@ def _span(shown: Measure, figures: Sequence[Figure]) -> tuple[float, float]:
     if shown.share:
         return 0.0, 1.0
     ends = [v for f in figures for v in (f.low, f.value, f.high) if v is not None]
-    return min(ends), max(ends)
+    return (min(ends), max(ends)) if ends else (0.0, 0.0)
 
 
-def _track(figure: Figure, span: tuple[float, float]) -> Track | None:
-    low, high = span
-    if figure.low is None or figure.high is None or high <= low:
+def _track(figure: Figure, span: tuple[float, float] | None) -> Track | None:
+    """None too where the policies' figures share no scale."""
+    if span is None or figure.low is None or figure.high is None or span[1] <= span[0]:
         return None
+    low, high = span
     place = [round(2 + 96 * (v - low) / (high - low), 2) for v in (figure.value, figure.low, figure.high)]
     return Track(*place)

@@ -14,7 +14,7 @@ from markupsafe import escape
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, metric
 from ptspec.report.html.text import LONGEST, visible
 
-BUDGET = 1_600_000
+BUDGET = 1_200_000
 """Bytes of escaped text that the samples of a page may take."""
 MOST_SLICES = 40
 MARKUP = 420
@@ -45,20 +45,30 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """`metrics` are (name, label) of what one can order by, `scores[metric][sample][policy]` their values."""
+    """`metrics` are (name, label) of what one can order by, `scores[metric][sample][policy]` their values.
+    `texts[sample][policy]` is the same number for the same answer. `before`: the place of the policy that the
+    last one is held against at first."""
 
     policies: tuple[str, ...]
+    before: int
     samples: tuple[Sample, ...]
     rows: int
     metrics: tuple[tuple[str, str], ...]
     scores: tuple[list[list[float | None]], ...]
+    texts: tuple[list[int], ...]
     slices: tuple[str, ...]
 
     def data(self) -> dict[str, Any]:
         """For the script that orders and filters."""
         correct = [[reply.correct for reply in sample.replies] for sample in self.samples]
         slices = [list(sample.slices) for sample in self.samples]
-        return {"policies": self.policies, "scores": self.scores, "correct": correct, "slices": slices}
+        return {
+            "policies": self.policies,
+            "scores": self.scores,
+            "correct": correct,
+            "texts": self.texts,
+            "slices": slices,
+        }
 
 
 def samples(measured: Sequence[Measurement]) -> Samples | None:
@@ -71,23 +81,32 @@ def samples(measured: Sequence[Measurement]) -> Samples | None:
     tables = [m.by_id() for m in speaking]
     shared = [key for key in tables[0] if all(key in table for table in tables)]
     names = _metrics(speaking)
-    values = {
-        key: {name: [row_value(name, table[key]) for table in tables] for name in names} for key in shared
-    }
+    told = [name for name in names if name not in ("bits_per_byte", "response_length")]
     columns = _slicing([tables[0][key] for key in shared])
-    made = {
-        key: _sample(index, [table[key] for table in tables], speaking, columns)
-        for index, key in enumerate(shared, start=1)
-    }
-    kept = _fitting(made, shared, sorted(shared, key=lambda key: -_change(values[key])))
-    used = [name for name in names if any(v is not None for key in kept for v in values[key][name])]
+    before = _before_the_last(speaking)
+    changes = {key: _change(told, tables[before][key], tables[-1][key]) for key in shared}
+    numbers = {key: number for number, key in enumerate(shared, start=1)}
+    kept: dict[str, Sample] = {}
+    left = BUDGET
+    for key in dict.fromkeys(_in_turn(shared, sorted(shared, key=lambda key: changes[key], reverse=True))):
+        made = _sample(numbers[key], [table[key] for table in tables], speaking, columns)
+        left -= _size(made)
+        if left < 0:
+            break
+        kept[key] = made
+    keys = sorted(kept, key=lambda key: numbers[key])
+    rows = [[table[key] for table in tables] for key in keys]
+    scores = {name: [[_short(row_value(name, row)) for row in of] for of in rows] for name in names}
+    used = [name for name in names if any(v is not None for of in scores[name] for v in of)]
     return Samples(
         policies=tuple(m.name for m in speaking),
-        samples=tuple(made[key] for key in kept),
+        before=before,
+        samples=tuple(kept[key] for key in keys),
         rows=len(shared),
         metrics=tuple((name, _label(name)) for name in used),
-        scores=tuple([[_short(v) for v in values[key][name]] for key in kept] for name in used),
-        slices=tuple(sorted({part for key in kept for part in made[key].slices})),
+        scores=tuple(scores[name] for name in used),
+        texts=tuple(_same([row.response for row in of]) for of in rows),
+        slices=tuple(sorted({part for sample in kept.values() for part in sample.slices})),
     )
 
 
@@ -100,23 +119,27 @@ def _label(name: str) -> str:
     return "bits of the expected answer" if name == "bits_per_byte" else metric(name).label
 
 
-def _change(values: dict[str, list[float | None]]) -> float:
-    """How much the last two policies differ on a row, over the metrics that are about what was said."""
-    pairs = [of[-2:] for name, of in values.items() if name not in ("bits_per_byte", "response_length")]
-    return sum(abs(b - a) for a, b in (p for p in pairs if len(p) == 2) if a is not None and b is not None)
+def _before_the_last(measured: Sequence[Measurement]) -> int:
+    """The policy that the last one came from, where it is there; else the one before it."""
+    names = [m.name for m in measured]
+    parent = measured[-1].settings.preference_reference
+    return names.index(parent) if parent in names[:-1] else max(0, len(names) - 2)
 
 
-def _fitting(made: dict[str, Sample], first: Sequence[str], changed: Sequence[str]) -> list[str]:
-    """The samples that fit the budget, in the order of `first`."""
-    left, kept = BUDGET, set()
-    for key in _in_turn(first, changed):
-        if key in kept:
-            continue
-        left -= _size(made[key])
-        if left < 0:
-            break
-        kept.add(key)
-    return [key for key in first if key in kept]
+def _change(names: Sequence[str], a: RowMeasurement, b: RowMeasurement) -> tuple[float, bool]:
+    """How much two policies differ on a row: over the metrics that are about what was said, and whether they
+    said something else."""
+    from ptspec.evaluation.row_values import row_value
+
+    pairs = [(row_value(name, a), row_value(name, b)) for name in names]
+    change = sum(abs(after - before) for before, after in pairs if before is not None and after is not None)
+    return change, a.response != b.response
+
+
+def _same(texts: Sequence[str | None]) -> list[int]:
+    """A number for each text, the same for the same."""
+    numbers: dict[str | None, int] = {}
+    return [numbers.setdefault(text, len(numbers)) for text in texts]
 
 
 def _in_turn(first: Sequence[str], second: Sequence[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ptspec.recipe.plan import BASE
@@ -14,14 +15,24 @@ class Node:
 
     name: str
     stage: StageStory | None
-    children: tuple[Node, ...]
 
 
-def tree(story: RunStory) -> tuple[Node, ...]:
+@dataclass(frozen=True)
+class Branch:
+    """Policies of which each is the only one that came from the one before; then what came from the last."""
+
+    nodes: tuple[Node, ...]
+    branches: tuple[Branch, ...]
+
+
+def tree(story: RunStory) -> tuple[Branch, ...]:
     """The base and every other root, with the stages below them in the order of the recipe."""
     names = {stage.name for stage in story.stages}
     roots = dict.fromkeys([BASE, *(_root(stage, names) for stage in story.stages)])
-    return tuple(Node(root, None, _below(story, root, names, frozenset())) for root in roots)
+    below: dict[str, list[StageStory]] = {}
+    for stage in story.stages:
+        below.setdefault(_parent(stage), []).append(stage)
+    return tuple(_branch(Node(root, None), below, set()) for root in roots)
 
 
 def _parent(stage: StageStory) -> str:
@@ -32,9 +43,15 @@ def _root(stage: StageStory, names: set[str]) -> str:
     return BASE if _parent(stage) in names else _parent(stage)
 
 
-def _below(story: RunStory, parent: str, names: set[str], above: frozenset[str]) -> tuple[Node, ...]:
-    return tuple(
-        Node(stage.name, stage, _below(story, stage.name, names, above | {stage.name}))
-        for stage in story.stages
-        if _parent(stage) == parent and stage.name not in above
-    )
+def _branch(first: Node, below: Mapping[str, Sequence[StageStory]], seen: set[str]) -> Branch:
+    nodes = [first]
+    while len(children := _new(below.get(nodes[-1].name, ()), seen)) == 1:
+        nodes.append(children[0])
+    return Branch(tuple(nodes), tuple(_branch(child, below, seen) for child in children))
+
+
+def _new(stages: Sequence[StageStory], seen: set[str]) -> list[Node]:
+    """Those that are in the tree nowhere yet: a damaged record may call a stage its own parent."""
+    found = [Node(stage.name, stage) for stage in stages if stage.name not in seen]
+    seen.update(node.name for node in found)
+    return found

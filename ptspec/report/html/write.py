@@ -21,7 +21,7 @@ from ptspec.store.manifest import MANIFEST
 
 def write_run_report(output: Path) -> Path:
     """The report of the run in `output`, from its folder alone. `InputError` where that holds no run."""
-    from ptspec.report.html.curves import curves
+    from ptspec.report.html.curves import curves, overlays
     from ptspec.report.html.distributions import distributions
     from ptspec.report.html.folder import read_run
     from ptspec.report.html.results import results
@@ -38,6 +38,7 @@ def write_run_report(output: Path) -> Path:
         "policies": policies,
         "reward_models": reward_models,
         "curves": drawn,
+        "overlays": overlays(drawn),
         "distributions": distributions(story.measured),
         "samples": said,
         "titles": {name: methods.get(name).title for name in methods.METHODS},
@@ -49,15 +50,16 @@ def write_comparison_report(
     found: Comparison, measured: Sequence[Measurement], output: Path, command: str
 ) -> Path:
     """The report of a comparison; `command` is what makes it again."""
-    from ptspec.report.html.comparison_view import pairs, slices
+    from ptspec.report.html.comparison_view import overview, pairs, slices
     from ptspec.report.html.distributions import distributions
     from ptspec.report.html.samples import samples
 
-    said = samples(measured)
+    said, compared = samples(measured), pairs(found)
     view = {
         "found": found,
         "measured": measured,
-        "pairs": pairs(found),
+        "pairs": compared,
+        "overview": overview(compared),
         "slices": slices(found),
         "distributions": distributions(measured),
         "samples": said,

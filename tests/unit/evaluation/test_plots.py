@@ -123,3 +123,55 @@ def test_names_with_dollars_and_underscores_are_taken_literally(tmp_path):
 def test_importing_the_plots_imports_no_matplotlib():
     code = "import ptspec.evaluation.plots, sys; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def texts_of(draw, path, monkeypatch):
+    written = []
+    write = Text.draw
+
+    def spy(text, renderer):
+        write(text, renderer)
+        if text.get_text() and text.get_visible():
+            written.append(text.get_text())
+
+    monkeypatch.setattr(Text, "draw", spy)
+    draw(path)
+    return written
+
+
+def test_preference_by_raw_likelihood_is_not_drawn_beside_preference_over_a_policy(tmp_path, monkeypatch):
+    """B17: the base's 70 % is of another quantity; each of the others says what it is over."""
+    over = [replace(m, settings=replace(SETTINGS, preference_reference="base")) for m in MODELS[1:]]
+    written = texts_of(
+        lambda p: plots.model_comparison([MODELS[0], *over], p), tmp_path / "a.png", monkeypatch
+    )
+    assert written.count("70 over base") == 2 and "70" not in written
+    written = texts_of(lambda p: plots.model_comparison(MODELS, p), tmp_path / "b.png", monkeypatch)
+    assert not [text for text in written if "preference" in text]
+
+
+def test_what_was_trained_for_comes_first_and_likelihood_last(tmp_path, monkeypatch):
+    written = texts_of(comparison, tmp_path / "a.png", monkeypatch)
+    titles = [text for text in written if text.split(" (")[0] in ("accuracy", "style", "bits per byte")]
+    assert [title.split(" (")[0] for title in titles] == ["accuracy", "style", "bits per byte"]
+
+
+def test_of_many_models_the_first_and_the_last_are_drawn(tmp_path, monkeypatch):
+    many = [replace(MODELS[0], name=f"m{i}") for i in range(100)]
+    written = texts_of(lambda p: plots.model_comparison(many, p), tmp_path / "a.png", monkeypatch)
+    assert [text for text in written if text.startswith("m") and text[1:].isdigit()] == [
+        "m0", *(f"m{i}" for i in range(89, 100))
+    ]  # fmt: skip
+    assert any("the first and the last 11 of 100 models" in text for text in written)
+
+
+def test_a_reward_is_in_percent_only_where_each_value_is_0_or_1(tmp_path, monkeypatch):
+    def of(values):
+        rows = [replace(row, rewards={"style": v}) for row, v in zip(MODELS[0].rows, values, strict=False)]
+        return replace(MODELS[0], rows=tuple(rows))
+
+    for values, title in (((0.0, 1.0) * 30, "style (%)"), ((0.25, 0.75) * 30, "style")):
+        written = texts_of(
+            lambda p, v=values: plots.model_comparison([of(v)], p), tmp_path / "a.png", monkeypatch
+        )
+        assert title in written

@@ -205,6 +205,7 @@ class Page(HTMLParser):
         self.cells: list[Cell] = []
         self.texts: list[str] = []
         self._open: list[str] = []
+        self._in_cell = False
         self.data = None
         self.feed(self.source)
 
@@ -212,11 +213,13 @@ class Page(HTMLParser):
         attributes = dict(attrs)
         self.tags.append((tag, attributes))
         self._open.append(tag)
-        if tag == "td" and "data-metric" in attributes:
+        if tag == "td":
+            self._in_cell = "data-metric" in attributes
+        if tag == "td" and self._in_cell:
             self.cells.append(Cell(attributes["data-policy"], attributes["data-metric"]))
-        if tag == "data":
-            self.cells[-1].value = float(attributes["value"]) if self.cells else float("nan")
-        if "data-low" in attributes and self.cells:
+        if tag == "data" and self._in_cell:
+            self.cells[-1].value = float(attributes["value"])
+        if "data-low" in attributes and self._in_cell:
             self.cells[-1].low, self.cells[-1].high = (
                 float(attributes["data-low"]),
                 float(attributes["data-high"]),
@@ -233,9 +236,9 @@ class Page(HTMLParser):
         within = self._open[-1] if self._open else ""
         if within == "script" and data.startswith("{"):
             self.data = json.loads(data)
-        elif within == "data" and self.cells:
+        elif within == "data" and self._in_cell:
             self.cells[-1].text = data
-        elif within == "interval" and self.cells:
+        elif within == "interval" and self._in_cell:
             self.cells[-1].interval = data
         if within not in ("script", "style"):
             self.texts.append(data)

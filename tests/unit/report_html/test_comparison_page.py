@@ -1,5 +1,7 @@
 """The report of a comparison: its numbers are those of the comparison."""
 
+import re
+
 import pytest
 from report_pages import Page, measurement
 
@@ -69,3 +71,25 @@ def test_slices_have_tables_of_their_own_with_the_comparisons_numbers(measured, 
 
 def test_without_slices_there_is_no_section_of_them(page):
     assert 'id="slices"' not in page.source
+
+
+def test_many_policies_are_rows_and_words_are_folded(tmp_path):
+    many = [measurement("a", 20, reference="base")]
+    many += [measurement(f"b{i}", 20, better=0.9 * (i < 3), reference="base") for i in range(1, 9)]
+    found = compare(many)
+    page = Page(write_comparison_report(found, many, tmp_path, "pt eval --compare"))
+    outcome = page.source.split('id="outcome"')[1].split('id="sides"')[0]
+    first = outcome.split("</table>")[0]
+    assert re.findall(r'<th scope="row">(\w+)', first) == ["a", *(f"b{i}" for i in range(1, 9))]
+    assert '<div class="scroll tall"' in first and 'class="lines sortable"' in first
+    open_part = re.sub(r"<details.*</details>", "", outcome, flags=re.DOTALL)
+    assert "is better at" not in open_part and "b1 is better at" in outcome
+    assert "Not shown to be better or worse than a: b3, b4, b5, b6, b7, b8." in page.text
+    tested = {e.metric: e for e in found.effects if e.b == 1 and not e.is_described}
+    for effect in tested.values():
+        assert f'<data value="{effect.value_b}">' in first
+
+
+def test_answers_are_near_the_top(page):
+    sections = [a["id"] for t, a in page.tags if t == "section" and "id" in a]
+    assert sections == ["outcome", "sides", "distributions", "settings", "again"]

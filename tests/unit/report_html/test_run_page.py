@@ -4,11 +4,14 @@ import itertools
 import json
 import re
 from dataclasses import replace
+from html import escape, unescape
 
 import pytest
 from report_pages import HOSTILE, Page, finished_run, measurement, reward_model
 
 from ptspec.diagnostics import InputError
+from ptspec.evaluation.measurement import trained_by
+from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.store import load_measurement
 from ptspec.events import Figure, RunFinished, Warned
@@ -17,6 +20,7 @@ from ptspec.report.html.write import report_whatever_happens, write_run_report
 from ptspec.report.measures import measure
 
 LIMIT = 3_000_000
+RAW = {"preference_accuracy": "raw_preference", "reward_margin": "raw_margin"}
 
 
 @pytest.fixture(scope="module")
@@ -38,17 +42,19 @@ def test_every_number_equals_evaluation_stats(run, page):
     shown = {(cell.policy, cell.metric): cell for cell in page.cells}
     for stage in ("base", "sft", "dpo"):
         for name, figure in stats(run, stage).items():
-            cell = shown.pop((stage, name))
+            name_told = RAW.get(name, name) if stage == "base" else name
+            cell = shown.pop((stage, name_told))
             assert (cell.value, cell.low, cell.high) == (figure["value"], figure["low"], figure["high"])
             of_all = [measurement_figure(run, other, name) for other in ("base", "sft", "dpo")]
-            words = measure(name, of_all)
+            words = measure(name_told, of_all)
             scale = 100 if words.share else 1
             half = 0.5 * 10.0**-words.decimals + 1e-9
             assert number(cell.text) == pytest.approx(figure["value"] * scale, abs=half)
             if figure["low"] is not None:
                 low, high = map(number, cell.interval.strip("[]").split(", "))
                 assert (low, high) == pytest.approx((figure["low"] * scale, figure["high"] * scale), abs=half)
-    assert shown == {}
+    # Of the comparisons, which is where the other policies' raw preference is from.
+    assert set(shown) == {(stage, name) for stage in ("sft", "dpo") for name in RAW.values()}
 
 
 def measurement_figure(run, stage, name):
@@ -69,10 +75,30 @@ def test_changes_are_those_of_the_paired_comparison(run, page):
     assert re.search(r"accuracy %, higher is better .*? better", page.text)
 
 
-def test_preferences_relative_to_different_policies_are_not_subtracted(run, page):
-    row = page.text.split("preference accuracy %")[1].split("reward margin")[0]
-    assert "relative to sft" in row and "by raw likelihood" in row
-    assert "+" not in row and "no difference" not in row
+def row_of(page, label):
+    """The row of the table of all metrics that begins with `label`, as markup."""
+    table = page.source.split("All metrics of every policy")[1].split("</table>")[0]
+    return next(
+        row
+        for row in table.split("<tr ")
+        if row.split("</th>")[0].endswith(label + " </small>") or f">{label} <" in row
+    )
+
+
+def test_preferences_relative_to_different_policies_are_not_subtracted(page):
+    row = row_of(page, "preference accuracy")
+    assert "over base" in row and "over sft" in row
+    assert 'class="change good"' not in row and "no difference" not in row and "+" not in row
+
+
+def test_raw_and_relative_preference_share_no_row_no_axis_and_no_name(page):
+    """B17: the base's is by likelihood alone, 98.8 % of another quantity than the stages'."""
+    relative, raw = row_of(page, "preference accuracy"), row_of(page, "raw preference")
+    assert 'data-policy="base"' not in relative and "not measured" in relative
+    assert "<svg" not in relative  # over different policies: no scale that all would be on
+    for policy in ("base", "sft", "dpo"):
+        assert f'data-policy="{policy}" data-metric="raw_preference"' in raw
+    assert "over base</span>" not in raw and "over sft</span>" not in raw
 
 
 def test_preference_accuracy_stands_behind_task_accuracy(page):
@@ -122,10 +148,57 @@ def test_what_was_run_is_told(page):
     for said in (
         "Supervised fine-tuning", "sft, by continue", "sft, frozen", "train: data/train.jsonl, 96 rows",
         "9.4 s", "745 MB", "torch", "2.13.0", "pt run recipes/made.json --set 'x=<1>'", "/somewhere",
-        "cd" * 32, "ef" * 32, "✓ held", "! did not hold", "style 0.2 ≥ 0.5", "1 of 2 checks held", "2e-7",
+        "cd" * 32, "ef" * 32, "PASS dpo", "FAIL dpo style 0.2 ≥ 0.5", "1 of 2 checks passed", "2e-7",
         "LoRA r16, 164 k parameters", "rewards: style",
     ):  # fmt: skip
         assert said in page.text, said
+
+
+def test_sections_are_in_the_order_a_reader_asks_for_them(page):
+    order = [a["href"][1:] for t, a in page.tags if t == "a" and a["href"] not in ("#main",)]
+    wanted = ["outcome", "sides", "checks", "stages", "curves", "distributions"]
+    wanted += ["cost", "environment", "recipe", "again"]
+    assert order == wanted
+    sections = [a["id"] for t, a in page.tags if t == "section" and "id" in a]
+    assert sections == wanted
+
+
+def test_errors_are_called_errors_and_checks_pass_or_fail(page):
+    for word in ("✓ held", "did not hold", "checks held", "fault"):
+        assert word not in page.text.lower()
+    assert page.text.index("FAIL dpo") < page.text.index("PASS dpo")  # what failed is read first
+
+
+def test_p_and_further_metrics_are_behind_a_fold(page):
+    outcome = page.source.split('id="outcome"')[1].split('id="sides"')[0]
+    open_part = re.sub(r"<details.*?</details>", "", outcome, flags=re.DOTALL)
+    assert ">p = " not in open_part and ">p < " not in open_part and ">p &lt; " not in open_part
+    assert "p, corrected" in outcome
+    assert "distinct" not in open_part and "distinct" in outcome
+
+
+def test_a_stage_is_told_by_its_tested_metrics(run, page):
+    """Tested first, the rest folded; verdicts are those of the comparison."""
+    found = compare([trained_by(load_measurement(run / name), name) for name in ("sft", "dpo")])
+    open_part = page.source.split("dpo against sft</h3>")[1].split("<details")[0]
+    tested = [unescape(name) for name in re.findall(r'<tr role="row" data-metric="([^"]+)"', open_part)]
+    assert tested == [e.metric for e in found.effects if not e.is_described]
+    for effect in found.effects:
+        if not effect.is_described:
+            row = open_part.split(f'data-metric="{escape(effect.metric)}"', 1)[1].split("</tr>")[0]
+            assert f">{effect.words}</span>" in row
+
+
+def test_what_no_policy_has_any_of_is_one_line(made):
+    """All-zero rows: a word is enough."""
+    none = [replace(row, response="said", refused=False, repetition=0.0) for row in measurement("x").rows]
+    for name in ("base", "sft"):
+        one = replace(measurement(name), rows=tuple(none), metrics=aggregates(none, seed=1))
+        made.base(one) if name == "base" else made.stage(name, "sft", one)
+    made.start()
+    page = Page(write_run_report(made.write()))
+    assert "None of any policy: repetition, empty responses, refusals." in page.text
+    assert not [cell for cell in page.cells if cell.metric in ("repetition", "empty", "refusals")]
 
 
 def test_headline_curves_are_embedded(page):
@@ -184,7 +257,7 @@ def test_stopped_by_a_check(made):
     made.say("StageFinished", stage="sft")
     made.say("CheckEvaluated", stage="sft", text="accuracy 0.3 ≥ 0.9", held=False, on_fail="stop")
     page = Page(write_run_report(made.write()))
-    assert "stopped by a check" in page.text and "✗ stopped the run" in page.text
+    assert "stopped by a check" in page.text and "FAIL sft accuracy 0.3 ≥ 0.9 stopped the run" in page.text
 
 
 def test_a_reward_stage_has_a_table_of_its_own(made):

@@ -4,54 +4,7 @@
   const figures = [...document.querySelectorAll(".chart")];
   if (!figures.length) return;
   const smooth = document.getElementById("smooth"), log = document.getElementById("log");
-  const HEIGHT = 170, LEFT = 50, RIGHT = 8, TOP = 8, BOTTOM = 20;
-
-  const element = (name, attributes, text) => {
-    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    if (text !== undefined) made.textContent = text;
-    return made;
-  };
-
-  const worded = (value) => {
-    if (value === 0) return "0";
-    const size = Math.abs(value);
-    const text = size >= 1e5 || size < 1e-3 ? value.toExponential(2) : String(Number(value.toPrecision(4)));
-    return text.replace("-", "−").replace("e-", "e−").replace("e+", "e");
-  };
-
-  // TensorBoard's smoothing: an exponential moving average without the pull to zero at its start.
-  const smoothed = (values, weight) => {
-    let sum = 0, total = 0;
-    return values.map((value) => {
-      if (value === null) return null;
-      sum = sum * weight + value * (1 - weight);
-      total = total * weight + (1 - weight);
-      return sum / total;
-    });
-  };
-
-  const roundUnit = (rough) => {
-    const power = 10 ** Math.floor(Math.log10(rough));
-    return [1, 2, 5, 10].map((step) => step * power).find((unit) => unit >= rough * 0.999);
-  };
-
-  const linearTicks = (low, high, count, whole) => {
-    let unit = roundUnit((high - low) / count || 1);
-    if (whole) unit = Math.max(1, Math.round(unit));
-    const ticks = [];
-    for (let at = Math.ceil(low / unit - 1e-9); at * unit <= high + unit * 1e-9; at++) ticks.push(at * unit);
-    return ticks;
-  };
-
-  const logTicks = (low, high) => {
-    const ticks = [];
-    for (let e = Math.floor(Math.log10(low)); e <= Math.ceil(Math.log10(high)); e++)
-      for (const step of [1, 2, 5]) ticks.push(step * 10 ** e);
-    const inside = ticks.filter((tick) => tick >= low && tick <= high);
-    return inside.filter((_, index) => index % Math.ceil(inside.length / 6 || 1) === 0);
-  };
-
+  const { HEIGHT, TOP, BOTTOM, element, worded, smoothed, axes, path, nearest } = plotting;
   const chart = (figure) => {
     const [stage, kind, index] = figure.dataset.at.split(" ");
     const { label, steps, values, summary } = data[stage][kind][index];
@@ -63,16 +16,6 @@
     svg.setAttribute("aria-valuemin", steps[0]);
     svg.setAttribute("aria-valuemax", steps[steps.length - 1]);
     plot.append(svg);
-
-    const path = (points, x, y) => {
-      let text = "", pen = "M";
-      points.forEach((value, i) => {
-        if (value === null) { pen = "M"; return; }
-        text += pen + x(steps[i]).toFixed(1) + " " + y(value).toFixed(1);
-        pen = "L";
-      });
-      return text;
-    };
 
     const choose = (at) => {
       if (!scale) return;
@@ -107,31 +50,18 @@
       // Of a few points every one counts.
       weight = raw.length < 12 ? 0 : Number(smooth.value);
       line = smoothed(raw, weight);
-      svg.replaceChildren();
-      svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
       const known = raw.filter((value) => value !== null);
       scale = null;
       if (!known.length) {
-        svg.append(element("text", { x: 0, y: HEIGHT / 2 }, logarithmic ? "no positive values" : "no numbers"));
+        svg.replaceChildren(element("text", { x: 0, y: HEIGHT / 2 }, logarithmic ? "no positive values" : "no numbers"));
+        svg.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
         return;
       }
-      const on = logarithmic ? Math.log10 : (value) => value;
-      let low = known.reduce((a, b) => Math.min(a, b)), high = known.reduce((a, b) => Math.max(a, b));
-      if (low === high) {
-        if (logarithmic) { low /= 2; high *= 2; } else { const room = Math.abs(low) * 0.1 || 1; low -= room; high += room; }
-      } else if (!logarithmic) { const room = (high - low) * 0.05; low -= room; high += room; }
-      const first = steps[0], last = steps[steps.length - 1] === first ? first + 1 : steps[steps.length - 1];
-      const x = (step) => LEFT + ((step - first) / (last - first)) * (width - LEFT - RIGHT);
-      const y = (value) => TOP + (1 - (on(value) - on(low)) / (on(high) - on(low))) * (HEIGHT - TOP - BOTTOM);
+      const low = known.reduce((a, b) => Math.min(a, b)), high = known.reduce((a, b) => Math.max(a, b));
+      const { x, y } = axes(svg, width, [steps[0], steps[steps.length - 1]], [low, high], logarithmic);
       scale = { x, y, fits };
-      for (const tick of logarithmic ? logTicks(low, high) : linearTicks(low, high, 4, false)) {
-        svg.append(element("line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: y(tick), y2: y(tick) }));
-        svg.append(element("text", { x: LEFT - 6, y: y(tick) + 4, "text-anchor": "end" }, worded(Number(tick.toPrecision(8)))));
-      }
-      for (const tick of linearTicks(first, last, width < 260 ? 3 : 5, true))
-        svg.append(element("text", { x: x(tick), y: HEIGHT - 4, "text-anchor": x(tick) > width - 20 ? "end" : "middle" }, tick.toLocaleString("en")));
-      svg.append(element("path", { class: "raw", d: path(raw, x, y) }));
-      svg.append(element("path", { class: "line", d: path(line, x, y) }));
+      svg.append(element("path", { class: "raw", d: path(steps, raw, scale) }));
+      svg.append(element("path", { class: "line", d: path(steps, line, scale) }));
       if (known.length < 12)
         raw.forEach((value, i) => { if (value !== null) svg.append(element("circle", { class: "dot", cx: x(steps[i]), cy: y(value), r: 2 })); });
       cross = element("line", { class: "cross", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
@@ -143,9 +73,7 @@
     svg.addEventListener("pointermove", (event) => {
       if (!scale) return;
       const at = event.clientX - svg.getBoundingClientRect().left;
-      let best = 0;
-      steps.forEach((step, i) => { if (Math.abs(scale.x(step) - at) < Math.abs(scale.x(steps[best]) - at)) best = i; });
-      choose(best);
+      choose(nearest(steps.map(scale.x), at));
     });
     svg.addEventListener("pointerleave", leave);
     svg.addEventListener("blur", leave);

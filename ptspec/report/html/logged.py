@@ -1,0 +1,127 @@
+"""`metrics.jsonl` thinned to a screen while it is read: of each stretch the lowest and the highest value, so
+that no spike is lost. What is kept does not grow with the number of logged steps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ptspec.report.html.columns import read_columns
+
+POINTS = 600
+"""Of a series, at most about."""
+NO_SERIES = ("step", "epoch")
+
+Point = tuple[int, float]
+MaybePoint = tuple[int, float | None]
+
+
+@dataclass(frozen=True)
+class Series:
+    """One logged metric: `points` are (step, value), None where it was no finite number. The rest is of all
+    logged values: how many were none (`lost`), the first and the last, the lowest and the highest."""
+
+    key: str
+    points: tuple[MaybePoint, ...]
+    lost: int
+    first: Point | None
+    last: Point | None
+    lowest: Point | None
+    highest: Point | None
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What a stage logged in `rows` steps."""
+
+    rows: int
+    series: tuple[Series, ...]
+
+
+NOTHING_LOGGED = Logged(0, ())
+
+
+@dataclass
+class _Growing:
+    """A series while it is read: about two points of each `width` logged values are kept."""
+
+    width: int
+    points: list[MaybePoint] = field(default_factory=list)
+    lost: int = 0
+    first: Point | None = None
+    last: Point | None = None
+    lowest: Point | None = None
+    highest: Point | None = None
+
+    def add(self, steps: NDArray[np.float64], values: NDArray[np.float64]) -> None:
+        known = np.isfinite(values)
+        self.lost += int((~known).sum())
+        low = _extremes(np.where(known, values, np.inf), self.width, np.argmin, np.inf)
+        high = _extremes(np.where(known, values, -np.inf), self.width, np.argmax, -np.inf)
+        kept = sorted({*low, *high})
+        self.points += [(int(steps[i]), float(values[i]) if known[i] else None) for i in kept]
+        found = [(int(steps[i]), float(values[i])) for i in kept if known[i]]
+        if not found:
+            return
+        ends = np.flatnonzero(known)[[0, -1]].tolist()
+        first, self.last = ((int(steps[i]), float(values[i])) for i in ends)
+        self.first = self.first or first
+        self.lowest = min([*found, *([self.lowest] if self.lowest else [])], key=lambda point: point[1])
+        self.highest = max([*found, *([self.highest] if self.highest else [])], key=lambda point: point[1])
+
+
+def read_logged(path: Path) -> Logged:
+    """The logged steps in `path`; none where there is no such file."""
+    growing: dict[str, _Growing] = {}
+    rows = 0
+    for lines, block in read_columns(path):
+        steps = block.get("step")
+        if steps is None:
+            continue
+        is_step = steps.is_there
+        rows += int(is_step.sum())
+        for key, column in block.items():
+            if key in NO_SERIES:
+                continue
+            there = is_step & column.is_there
+            if there.any():
+                one = growing.setdefault(key, _Growing(stretch_width(lines, POINTS)))
+                one.add(steps.values[there], column.values[there])
+    return Logged(rows, tuple(_series(key, one) for key, one in growing.items()))
+
+
+def thinned(points: Sequence[MaybePoint], most: int) -> Iterator[MaybePoint]:
+    """About `most` of the points: of each stretch the lowest and the highest."""
+    width = stretch_width(len(points), most)
+    for start in range(0, len(points), width):
+        stretch = points[start : start + width]
+        low = min(stretch, key=lambda point: math.inf if point[1] is None else point[1])
+        high = max(stretch, key=lambda point: -math.inf if point[1] is None else point[1])
+        yield from sorted({low, high}, key=lambda point: point[0])
+
+
+def stretch_width(count: int, most: int) -> int:
+    """How many of `count` points become two, so that about `most` are left."""
+    return 1 if count <= most else math.ceil(2 * count / most)
+
+
+def _extremes(values: NDArray[np.float64], width: int, best: Callable[..., Any], none: float) -> list[int]:
+    """The index of the `best` value of each stretch; `none` stands where there is no value."""
+    stretches = -(-len(values) // width)
+    padded = np.full(stretches * width, none)
+    padded[: len(values)] = values
+    found: list[int] = (
+        best(padded.reshape(stretches, width), axis=1) + np.arange(stretches) * width
+    ).tolist()
+    return found
+
+
+def _series(key: str, one: _Growing) -> Series:
+    points = tuple(thinned(one.points, POINTS))
+    return Series(key, points, one.lost, one.first, one.last, one.lowest, one.highest)
