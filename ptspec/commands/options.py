@@ -15,7 +15,7 @@ import typer
 
 from ptspec.diagnostics import Diagnostic, InputError, Unlooked
 from ptspec.report.clean import clean
-from ptspec.report.faults import Format, render, unlooked_lines, wants_colour
+from ptspec.report.diagnostics import Format, render, unlooked_lines, wants_colour
 from ptspec.secrets import blotted
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]

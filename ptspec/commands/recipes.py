@@ -24,7 +24,7 @@ from ptspec.commands.options import (
     time_in_seconds,
 )
 from ptspec.diagnostics import Diagnostic, Exit, InputError, Unlooked
-from ptspec.report.faults import Format, as_note, render, summary
+from ptspec.report.diagnostics import Format, as_note, render, summary
 
 if TYPE_CHECKING:
     from ptspec.recipe.plan import Plan

@@ -13,7 +13,7 @@ import typer
 
 from ptspec.commands.options import AllowCode, Overrides, PlanFormat, Recipe, must_be_stage, say, tell
 from ptspec.diagnostics import Diagnostic, Exit, InputError, Severity
-from ptspec.report.faults import summary, wants_colour
+from ptspec.report.diagnostics import summary, wants_colour
 
 if TYPE_CHECKING:
     from ptspec.data.chosen_rows import Place

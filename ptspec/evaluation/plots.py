@@ -24,7 +24,7 @@ from ptspec.evaluation.canvas import (
     say,
     short,
 )
-from ptspec.evaluation.measurement import METRICS, RAW_PREFERENCE, Measurement, RowMeasurement, metric
+from ptspec.evaluation.measurement import METRICS, Measurement, RowMeasurement, metric
 from ptspec.events import Figure as Measured
 from ptspec.methods.types import Headline
 
@@ -253,8 +253,8 @@ def model_comparison(measurements: Sequence[Measurement], path: Path) -> None:
     columns = max(1, math.ceil(len(names) / rows))
     height = 0.8 + rows * (0.8 + 0.3 * len(measurements))
     note = "held-out rows, with 95 % intervals"
-    if any(m.settings.preference_reference == RAW_PREFERENCE for m in measurements):
-        note += " · preference against the policy before; hollow: by raw likelihood"
+    if any("preference_accuracy" in m.shown for m in measurements):
+        note += " · preference accuracy is over the policy before"
     with picture(path, "Models compared", note, 9, height) as figure:
         if not names:
             say(figure, "nothing was measured")
@@ -270,7 +270,7 @@ def model_comparison(measurements: Sequence[Measurement], path: Path) -> None:
 
 
 def _compared(measurements: Sequence[Measurement]) -> list[str]:
-    there = dict.fromkeys(name for m in measurements for name in m.metrics)
+    there = dict.fromkeys(name for m in measurements for name in m.shown if name != "raw_margin")
     size = "bits_per_byte" if "bits_per_byte" in there else "loss"
     ours = [name for name in ("accuracy", "preference_accuracy", size) if name in there]
     return ours + [name for name in there if name not in METRICS]
@@ -278,29 +278,29 @@ def _compared(measurements: Sequence[Measurement]) -> list[str]:
 
 def _draw_metric(axes: Axes, name: str, measurements: Sequence[Measurement], labelled: bool) -> None:
     kind = metric(name)
-    scale = 100.0 if kind.share else 1.0
-    for index, m in enumerate(measurements):
-        if (figure := m.metrics.get(name)) is not None:
-            raw = name == "preference_accuracy" and m.settings.preference_reference == RAW_PREFERENCE
-            _whisker(axes, index, figure, scale, colour(index, m.name), hollow=raw)
-    unit = "%" if kind.share else kind.unit
+    figures = {i: figure for i, m in enumerate(measurements) if (figure := m.shown.get(name)) is not None}
+    is_share = kind.share or all(figure.is_share for figure in figures.values())
+    scale = 100.0 if is_share else 1.0
+    for index, figure in figures.items():
+        _whisker(axes, index, figure, scale, colour(index, measurements[index].name))
+    unit = "%" if is_share else kind.unit
     axes.set_title(short(kind.label, 26) + (f" ({unit})" if unit else ""))
     axes.set_ylim(len(measurements) - 0.4, -0.75)
     axes.set_yticks(range(len(measurements)), [short(m.name) for m in measurements] if labelled else [])
     axes.tick_params(axis="y", length=0, labelcolor=INK)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
-    if kind.share:
+    if is_share:
         axes.set_xlim(-4, 104)
     else:
         axes.margins(x=0.14)
     axes.locator_params(axis="x", nbins=4)
 
 
-def _whisker(axes: Axes, y: float, figure: Measured, scale: float, shade: str, hollow: bool) -> None:
+def _whisker(axes: Axes, y: float, figure: Measured, scale: float, shade: str) -> None:
     if figure.low is not None and figure.high is not None:
         axes.hlines(y, figure.low * scale, figure.high * scale, color=shade, linewidth=2, alpha=0.55)
     x = figure.value * scale
-    axes.plot(x, y, "o", color=shade, markersize=6, markerfacecolor="white" if hollow else shade)
+    axes.plot(x, y, "o", color=shade, markersize=6, markerfacecolor=shade)
     text = f"{x:,.0f}" if scale == 100 or abs(x) >= 100 else f"{x:.3g}"
     axes.annotate(text, (x, y), (0, 5), textcoords="offset points", ha="center", color=INK, fontsize=8)

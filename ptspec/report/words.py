@@ -80,9 +80,12 @@ def rate(steps: int, seconds: float) -> str:
 
 
 def number(value: float, spec: str = ".4f") -> str:
-    """`value` in the format `spec`; too small or too large for it, in powers of ten: "2e-7", "4.1e4"."""
+    """`value` in the format `spec` (".1%": "95.0 %"); too small or too large for it, in powers of ten:
+    "2e-7", "4.1e4"."""
     if not math.isfinite(value):
         return signed(f"{value}")
+    if spec.endswith("%"):
+        return percent(value, int(spec[1:-1]))
     text = format(value, spec)
     if "e+" in text and abs(value) < 1e5:
         text = f"{float(text):,.0f}"

@@ -111,9 +111,16 @@ class StageEvaluator:
             self._write(measured, folder, headline)
             self.written.add(subject.name)
         compared = self._compared(subject, measured, folder)
-        verdicts = compared.verdicts() if compared else {}
-        is_kept = kept is not None
-        self.listener(StageEvaluated(subject.name, measured.shown, measured.seconds, is_kept, verdicts))
+        self.listener(
+            StageEvaluated(
+                subject.name,
+                measured.shown,
+                measured.seconds,
+                reused=kept is not None,
+                comparison=compared.of_stage() if compared else None,
+                preference_over=measured.preference_over,
+            )
+        )
 
     def _compared(self, subject: Subject, measured: Measurement, folder: Path) -> Comparison | None:
         """The paired comparison with the parent, made once and kept beside the evaluation."""

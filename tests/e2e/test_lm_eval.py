@@ -11,7 +11,7 @@ import pytest
 from conftest import ROOT, pt, write_recipe
 
 from ptspec.evaluation.measurement import metric
-from ptspec.report.measures import Better
+from ptspec.evaluation.measurement import Better
 
 TASK = """\
 task: quiz

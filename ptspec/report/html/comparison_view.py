@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from ptspec.evaluation.comparison import Comparison, Effect, WinRate
-from ptspec.evaluation.measurement import metric
+from ptspec.evaluation.comparison import Comparison, WinRate
 from ptspec.events import Figure
 from ptspec.report import words
-from ptspec.report.comparison import not_shown
-from ptspec.report.html.results import TONES
-from ptspec.report.measures import measure
-from ptspec.report.sentence import in_words, rate_interval
+from ptspec.report.view.comparison import EffectLine, of_slice, pair_view, rate_line
+
+RATES = ("win_rate", "win_rate_lc")
 
 
 @dataclass(frozen=True)
@@ -70,7 +68,7 @@ def slices(found: Comparison) -> tuple[SliceTables, ...]:
         SliceTables(
             one.value,
             one.rows,
-            pairs(replace(found, effects=one.effects, win_rates=one.win_rates, slices=())),
+            pairs(of_slice(found, one)),
         )
         for one in found.slices
     )
@@ -81,84 +79,42 @@ def pairs(found: Comparison) -> tuple[Pair, ...]:
 
 
 def _pair(found: Comparison, b: int) -> Pair:
-    effects = [effect for effect in found.effects if effect.b == b]
-    lines = []
-    for effect in effects:
-        if effect.metric == "preference_accuracy" and not any(e.metric == "accuracy" for e in effects):
-            lines.append(_not_measured("accuracy"))
-        lines.append(_line(effect, found))
+    pair = pair_view(found, b)
+    lines = [_line(line, 0.0) for line in (*pair.tested, *pair.described) if line.metric not in RATES]
     rates = tuple(_rate(rate) for rate in found.win_rates if rate.b == b)
-    return Pair(found.names[0], found.names[b], in_words(found, b), tuple(lines), rates)
+    return Pair(found.names[0], found.names[b], pair.sentence, tuple(lines), rates)
 
 
-def _not_measured(name: str) -> Line:
-    """Preference accuracy is never shown without task accuracy, even if that was not measured."""
-    none = words.NOTHING
-    nowhere = Figure(0.0)
+def _line(line: EffectLine, none: float) -> Line:
     return Line(
-        name,
-        metric(name).label,
-        "",
-        none,
-        none,
-        none,
-        "",
-        None,
-        "not measured",
-        "none",
-        "",
-        "",
-        nowhere,
-        None,
-        None,
-    )
-
-
-def _line(effect: Effect, found: Comparison) -> Line:
-    shown = measure(effect.metric, [v[effect.metric] for v in found.values if effect.metric in v])
-    return Line(
-        metric=effect.metric,
-        label=shown.label,
-        note=shown.note,
-        a=shown.number(effect.value_a, shown.decimals),
-        b=shown.number(effect.value_b, shown.decimals),
-        difference=shown.delta(effect.difference.value, shown.decimals),
-        interval=shown.delta_interval(effect.difference),
-        whisker=_whisker(effect.difference, 0.0),
-        words=effect.words,
-        tone=TONES.get(effect.verdict, ""),
-        p=_p(effect.p_corrected),
-        further=not_shown(effect, shown),
-        figure=effect.difference,
-        value_a=effect.value_a,
-        value_b=effect.value_b,
+        metric=line.metric,
+        label=line.label,
+        note=line.note,
+        a=line.a,
+        b=line.b,
+        difference=line.change,
+        interval=line.interval,
+        whisker=_whisker(line.figure, none),
+        words=line.word,
+        tone=line.tone,
+        p=line.p,
+        further=line.reason,
+        figure=line.figure,
+        value_a=line.value_a,
+        value_b=line.value_b,
     )
 
 
 def _rate(rate: WinRate) -> Line:
-    return Line(
-        metric=rate.judge,
-        label=rate.label,
+    line = rate_line(rate)
+    return replace(
+        _line(line, 0.5),
         note="",
         a=words.count(rate.losses),
         b=words.count(rate.wins),
-        difference=words.percent(rate.rate.value),
-        interval=rate_interval(rate),
-        whisker=_whisker(rate.rate, 0.5),
-        words=rate.verdict.value,
-        tone=TONES.get(rate.verdict, ""),
-        p=_p(rate.p_corrected),
-        further=f"{words.plural(rate.ties, 'tie')}, counted half",
-        figure=rate.rate,
-        value_a=None,
-        value_b=None,
+        difference=line.b,
+        further=line.note,
     )
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "< 0.001" if value < 0.001 else f"= {words.fixed(value, 3)}"
 
 
 def _whisker(difference: Figure, none: float) -> Whisker | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.report.html.model import CheckStory, Ending
+from ptspec.report.view.checks import check_view, read_check
 
 Said = Mapping[str, Any]
 
@@ -64,12 +65,10 @@ class Log:
 
     @property
     def checks(self) -> tuple[CheckStory, ...]:
+        found = [read_check(e) for e in self.session if e.get("event") == "CheckEvaluated"]
         return tuple(
-            CheckStory(
-                str(e.get("stage") or "run"), str(e.get("text")), bool(e.get("held")), str(e.get("on_fail"))
-            )
-            for e in self.session
-            if e.get("event") == "CheckEvaluated"
+            CheckStory(view.where, view.text, check.held, check.on_fail)
+            for check, view in zip(found, map(check_view, found), strict=True)
         )
 
     @property

@@ -8,21 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from ptspec.evaluation.comparison import Comparison, Effect, Verdict
+from ptspec.evaluation.comparison import Comparison, Effect
 from ptspec.evaluation.comparison_store import comparison_of
-from ptspec.evaluation.measurement import RAW_PREFERENCE, Measurement, metric
+from ptspec.evaluation.measurement import Measurement, metric
 from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.model import RunStory, StageStory
-from ptspec.report.measures import LEFT_TO_THE_REPORT, Measure, measure, measures
-from ptspec.report.sentence import in_words
+from ptspec.report.view.measure import Measure
+from ptspec.report.view.order import measures
+from ptspec.report.view.sentence import in_words
+from ptspec.report.view.verdicts import TONES, WORDS
 
-TONES = {
-    Verdict.BETTER: "good",
-    Verdict.WORSE: "bad",
-    Verdict.NOT_SHOWN: "none",
-    Verdict.TOO_FEW: "none",
-}
 SAME = 1e-9
 
 
@@ -116,15 +112,10 @@ def _table(
         for name, parent in came_from.items()
         if (compared := comparison_of(by_name[parent], by_name[name], stored.get(name))) is not None
     }
-    evaluations = [measurement.metrics for measurement in measured]
-    last = [
-        measure(name, figures)
-        for name in LEFT_TO_THE_REPORT
-        if (figures := [m[name] for m in evaluations if name in m])
-    ]
+    evaluations = [measurement.shown for measurement in measured]
     rows = [
         Row(shown.label, shown.note, _cells(shown, measured, came_from, pairs))
-        for shown in (*measures(evaluations), *last)
+        for shown in measures(evaluations)
     ]
     return Results(
         columns=tuple(Column(m.name, came_from.get(m.name)) for m in measured),
@@ -144,7 +135,7 @@ def _cells(
     came_from: Mapping[str, str],
     pairs: Mapping[str, Comparison],
 ) -> tuple[Cell | None, ...]:
-    figures = {m.name: m.metrics[shown.name] for m in measured if shown.name in m.metrics}
+    figures = {m.name: m.shown[shown.name] for m in measured if shown.name in m.shown}
     span = _span(shown, list(figures.values()))
     cells: list[Cell | None] = []
     for measurement in measured:
@@ -154,11 +145,9 @@ def _cells(
             continue
         before = figures.get(came_from.get(measurement.name, ""))
         cell = _cell(shown, measurement.name, figure, before, pairs.get(measurement.name), span)
-        relative = measurement.settings.preference_reference
-        if shown.name in ("preference_accuracy", "reward_margin") and relative:
-            cell = replace(
-                cell, further=f"by {relative}" if relative == RAW_PREFERENCE else f"relative to {relative}"
-            )
+        over = measurement.preference_over
+        if shown.name in ("preference_accuracy", "reward_margin") and over:
+            cell = replace(cell, further=f"over {over}")
         cells.append(cell)
     return tuple(cells)
 
@@ -171,7 +160,7 @@ def _cell(
     compared: Comparison | None,
     span: tuple[float, float],
 ) -> Cell:
-    value = shown.number(figure.value, shown.decimals)
+    value = shown.number(figure.value)
     plain = Cell(shown.name, name, figure, value, shown.interval(figure), _track(figure, span))
     if before is None:
         return plain
@@ -179,16 +168,16 @@ def _cell(
     if effect is None and metric(shown.name).relative:
         return plain  # relative to different policies: their difference means nothing
     if effect is None:
-        change = shown.delta(figure.value - before.value, shown.decimals)
+        change = shown.delta(figure.value - before.value)
         return replace(plain, change=change)
     if abs(effect.value_a - before.value) > SAME or abs(effect.value_b - figure.value) > SAME:
         return plain  # the two were measured against different policies: their difference means nothing
     return replace(
         plain,
-        change=shown.delta(effect.difference.value, shown.decimals),
+        change=shown.delta(effect.difference.value),
         bounds=shown.delta_interval(effect.difference),
-        words=effect.words,
-        tone=TONES.get(effect.verdict, ""),
+        words=WORDS[effect.verdict],
+        tone=TONES[effect.verdict],
     )
 
 

@@ -11,7 +11,7 @@ from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measure import measure
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
 from ptspec.evaluation.paired.compare import biggest_changes, compare
-from ptspec.report.sentence import in_words
+from ptspec.report.view.sentence import in_words
 from ptspec.rewards.builtin import builtin
 
 SETTINGS = Settings(seed=1, max_new_tokens=48, preference_reference="raw likelihood", chat=True)

@@ -14,7 +14,7 @@ from ptspec.evaluation.store import load_measurement
 from ptspec.events import Figure, RunFinished, Warned
 from ptspec.report.html.samples import samples
 from ptspec.report.html.write import report_whatever_happens, write_run_report
-from ptspec.report.measures import measure
+from ptspec.report.view.measure import measure
 
 LIMIT = 3_000_000
 

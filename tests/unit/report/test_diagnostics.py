@@ -8,7 +8,7 @@ import json
 import pytest
 
 from ptspec.diagnostics import Diagnostic, Location, Severity
-from ptspec.report.faults import WIDTH, Format, as_github, as_text, render, summary, wants_colour
+from ptspec.report.diagnostics import WIDTH, Format, as_github, as_text, render, summary, wants_colour
 
 LINE = '        "learning_rte": 5e-4,'
 FAULT = Diagnostic(
