@@ -192,10 +192,10 @@ def not_measured(name: str) -> EffectLine:
 
 def rate_line(rate: WinRate) -> EffectLine:
     """A judge's win rate: how often the response of b is preferred, against one half."""
-    judge = clean(rate.judge) + (", equal length" if rate.controlled else "")
+    how = ", equal length" if rate.controlled else ""
     return EffectLine(
         metric=rate.metric,
-        label=f"win rate, judge {judge}",
+        label=f"win rate, judge {clean(rate.judge)}{how}",
         note=f"{words.plural(rate.ties, 'tie')}, counted half",
         a="",
         b=words.percent(rate.rate.value),
@@ -207,7 +207,7 @@ def rate_line(rate: WinRate) -> EffectLine:
         figure=rate.rate,
         value_a=None,
         value_b=None,
-        brief=f"win rate, {judge}",
+        brief=f"win rate{how}",
     )
 
 
