@@ -54,12 +54,12 @@ class Terminal:
             self.remark(f"({turns} left out: no room in the context; /reset starts anew)")
 
     def remark(self, text: str) -> None:
-        self._console.print(Text(clean(text, keep_lines=True), style="dim"))
+        self._console.print(Text(clean(text, keep_lines=True), style="dim"), soft_wrap=False)
 
     def fault(self, error: InputError) -> None:
         for diagnostic in error.diagnostics:
             hint = f" ({diagnostic.hint})" if diagnostic.hint else ""
-            self._console.print(Text(clean(diagnostic.message + hint), style="yellow"))
+            self._console.print(Text(clean(diagnostic.message + hint), style="yellow"), soft_wrap=False)
 
     def _one_by_one(self, session: Session, ask: Asking) -> Turn:
         words = _Words()

@@ -31,14 +31,20 @@ def chat(
     seed: Annotated[int, typer.Option(min=0, max=2**32, metavar="N", help="Of sampled answers.")] = 42,
     allow_code: AllowCode = False,
 ) -> None:
-    """Talk to a stage, a prompt a line; /help lists the commands. Through a pipe each line is asked alone."""
+    """Talk to a stage, or to several at once.
+
+    A prompt a line; /help lists the commands. Through a pipe each line is asked alone.
+    """
     if compare != (len(runs) > 1):
         hint = "pt chat RUN, or pt chat --compare A B"
         raise InputError(Diagnostic("wrong-usage", "--compare goes with two or more policies", hint=hint))
     if not math.isfinite(temperature):
         raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is no number"))
+    is_talk = sys.stdin.isatty() and sys.stdout.isatty()
+    if is_talk:
+        say(f"loading {' · '.join(runs)} …")
     session = _opened(runs, max_new_tokens, temperature, seed, allow_code)
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if is_talk:
         _talk(session)
     elif not _piped(session):
         raise typer.Exit(Exit.WRONG_INPUT)

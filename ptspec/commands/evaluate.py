@@ -72,7 +72,10 @@ def eval(
     format: Annotated[EvalFormat, typer.Option(help="Tables, or one JSON object.")] = EvalFormat.TEXT,
     allow_code: AllowCode = False,
 ) -> None:
-    """Measure runs, stages, adapters or models, or compare them."""
+    """Measure runs, stages, adapters or models; compare them.
+
+    Without --data it tells what was measured before: the key figures, or with --all every metric.
+    """
     from ptspec.evaluation.request import evaluate_targets, make_request, write
     from ptspec.events import EvaluationStarted, Event
 

@@ -39,7 +39,10 @@ def rows(
     ] = PlanFormat.TEXT,
     allow_code: AllowCode = False,
 ) -> None:
-    """Show what each stage learns from: rows as the model gets them, the learned part between ▐ and ▌."""
+    """Show what each stage learns from.
+
+    Rows as the model gets them, the learned part between ▐ and ▌.
+    """
     from ptspec.data.chosen_rows import place_of
 
     place = None if line is None else place_of(line)

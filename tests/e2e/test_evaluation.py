@@ -50,9 +50,12 @@ def test_a_check_on_the_intervals_bound_stops_and_says_by_how_much(copied):
     before = adapters(copied)
     done = pt("run", write_recipe(copied, strict(copied)), "--output", copied / "out")
     assert done.code == 3 and "not started: dpo" in done.stderr
-    bound = r"bits_per_byte [\d.]+, at most [\d.]+ with 95 % confidence, ≤ [\d.]+ \(by [\d.]+\) does not hold"
+    bound = (
+        r"FAIL sft   bits per byte [\d.]+ \(at most [\d.]+ with 95 % confidence\) ≤ [\d.]+, missed by [\d.]+"
+    )
     assert re.search(bound, done.stderr)
-    assert "sft: check held: bits_per_byte" in done.stderr
+    assert 'stage "sft": the check on bits_per_byte failed' in done.stderr
+    assert "sft: PASS bits per byte" in done.stderr
     assert adapters(copied) == before
 
 
@@ -65,8 +68,8 @@ def test_checks_ignored_and_a_judge_of_each_stage_against_its_parent_and_the_bas
     (copied / "judge.py").write_text(JUDGE)
     recipe, before = write_recipe(copied, change), adapters(copied)
     done = pt("run", recipe, "--output", copied / "out", "--allow-code", "--ignore-checks")
-    assert done.code == 0 and "did not hold, warning only" in done.stderr, done.stderr
-    assert "run: check held: bits_per_byte gain" in done.stderr
+    assert done.code == 0 and "sft: WARN bits per byte" in done.stderr, done.stderr
+    assert "run: PASS bits per byte over base" in done.stderr
     assert adapters(copied) == before, "neither a check nor a judge trains anything again"
     sft, dpo = stats(copied, "sft"), stats(copied, "dpo")
     assert sft["metrics"]["win_rate"] == sft["metrics"]["win_rate_base"]

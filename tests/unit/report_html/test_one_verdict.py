@@ -188,8 +188,7 @@ def test_raw_preference_and_preference_over_a_reference_are_two_rows_of_the_page
 
 
 def test_few_prompts_have_no_verdict_anywhere():
-    found = compare([shaken(1, "a", 3), shaken(2, "b", 3)])
+    a, b = shaken(1, "a", 3), shaken(3, "b", 3)
+    found = compare([a, b])
     assert {line.verdict for line in pair_view(found, 1).tested} == {Verdict.TOO_FEW}
-    assert not ASCII_TRIANGLES.search(
-        policies_text(policies(shaken(1, "a", 3), shaken(2, "b", 3), found), 200)
-    )
+    assert not ASCII_TRIANGLES.search(policies_text(policies(a, b, found), 200))
