@@ -37,8 +37,8 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
 
 
 def parameters(value: int) -> str:
-    """A number of parameters or tokens: "512", "61 k", "1.0 M", "7.6 B"."""
-    return count(value) if value < 1000 else _scaled(value / 1000, ("k", "M", "B", "T"))
+    """A number of parameters or tokens: "512", "61 k", "1.0 M", "7.6 bn": a B stands for bytes."""
+    return count(value) if value < 1000 else _scaled(value / 1000, ("k", "M", "bn", "T"))
 
 
 def size(value: int) -> str:
