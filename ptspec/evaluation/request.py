@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from ptspec.checks.code_permission import model_spec
 from ptspec.data.dataset import load_evaluation
@@ -180,14 +181,16 @@ def held_out(path: Path, max_new_tokens: int | None, prompts: int | None, first:
     asked = first.recipe.get("eval") or {}
     tokens = max_new_tokens or asked.get("max_new_tokens", EvaluationSpec.max_new_tokens)
     refusals = asked.get("refusals") or ()
+    source = _source(path, first)
     spec = EvaluationSpec(
         "data",
         max_new_tokens=tokens,
         samples=asked.get("samples", EvaluationSpec.samples),
         sampled=asked.get("sampled", EvaluationSpec.sampled),
         refusals=(refusals,) if isinstance(refusals, str) else tuple(refusals),
+        cluster=asked.get("cluster") if asked.get("cluster") in _first_row(source) else None,
     )
-    return Held(_source(path, first), spec, int(first.recipe.get("seed", 42)), prompts)
+    return Held(source, spec, int(first.recipe.get("seed", 42)), prompts)
 
 
 def _source(path: Path, first: Target) -> Source:
@@ -196,9 +199,13 @@ def _source(path: Path, first: Target) -> Source:
     sources = first.recipe.get("data") or {}
     asked = sources.get((first.recipe.get("eval") or {}).get("data")) or {}
     source = Source("data", (path.absolute(),), chat=asked.get("chat", True), system=asked.get("system"))
-    row = next((item.values for item in scan(source) if isinstance(item, PlacedRow)), {})
+    row = _first_row(source)
     columns = {new: old for new, old in (asked.get("columns") or {}).items() if old in row}
     return replace(source, columns=columns)
+
+
+def _first_row(source: Source) -> Mapping[str, Any]:
+    return next((item.values for item in scan(source) if isinstance(item, PlacedRow)), {})
 
 
 def measure_all(

@@ -23,6 +23,7 @@ class Columns:
     def __init__(self, rows: Sequence[RowMeasurement]) -> None:
         self.rows = rows
         self._values: dict[str, NDArray[np.float64]] = {}
+        self._weights: dict[str, NDArray[np.float64]] = {}
 
     def values(self, name: str) -> NDArray[np.float64]:
         """What each row adds; not a number where it lacks the metric."""
@@ -39,7 +40,9 @@ class Columns:
 
     def weights(self, name: str) -> NDArray[np.float64]:
         """What each row counts in the metric's denominator."""
-        return np.array([_weight(name, row) for row in self.rows], dtype=np.float64)
+        if name not in self._weights:
+            self._weights[name] = np.array([_weight(name, row) for row in self.rows], dtype=np.float64)
+        return self._weights[name]
 
 
 def is_ratio(name: str) -> bool:

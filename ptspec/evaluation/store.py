@@ -206,7 +206,7 @@ def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
     if strange := (set(given) - set(names)) | (set(names) - set(given) - LATER):
         odd = ", ".join(sorted(strange))
         raise _fault(path, line, f"damaged, or of another version: {odd}", AGAIN)
-    plain = _plain_types(kind)
+    plain = _plain_types(kind)  # type: ignore[arg-type]
     wrong = next((n for n, v in given.items() if type(v) not in plain[n] and not _fits(v, hints[n])), None)
     if wrong:
         raise _fault(path, line, f"damaged: {wrong} is {json.dumps(given[wrong])[:60]}", AGAIN)

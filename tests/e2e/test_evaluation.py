@@ -86,6 +86,30 @@ def test_checks_ignored_and_a_judge_of_each_stage_against_its_parent_and_the_bas
     assert rates[0]["rate"]["value"] == pytest.approx(mean) and rates[0]["judge"] == "brief"
 
 
+def test_a_stage_is_compared_with_its_parent_once_and_all_read_that(copied):
+    from ptspec.evaluation.comparison_store import load_comparison
+    from ptspec.evaluation.paired.compare import compare
+    from ptspec.evaluation.store import load_measurement
+
+    out = copied / "out"
+    base, sft, dpo = (load_measurement(out / name) for name in ("base", "sft", "dpo"))
+    kept = load_comparison(out / "dpo")
+    assert kept == compare([sft, dpo]) and load_comparison(out / "sft") == compare([base, sft])
+    assert kept.names == ("sft", "dpo") and not (out / "base/comparison.json").exists()
+    loss = next(e for e in kept.effects if e.metric == "loss")
+    assert loss.is_described, "of references, after DPO"
+    events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
+    told = {e["stage"]: e["verdicts"] for e in events if e["event"] == "StageEvaluated"}
+    assert told["dpo"] == kept.verdicts() and told["base"] == {}
+    text = (out / "dpo/comparison.json").read_text()
+    (out / "dpo/comparison.json").unlink()
+    recipe = write_recipe(copied, lambda recipe: None)
+    done = pt("run", recipe, "--output", out)
+    assert done.code == 0, done.stderr
+    assert (out / "dpo/comparison.json").read_text() == text, "made again from what was measured"
+    assert pt("verify", out).code == 0
+
+
 def test_a_judge_that_is_down_is_told_before_anything_is_touched(copied):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import Better
 from ptspec.evaluation.metrics import figure
+from ptspec.evaluation.stats.clusters import FEWEST
 from ptspec.evaluation.stats.estimates import Estimate
-from ptspec.evaluation.stats.intervals import CONFIDENCE, Interval
+from ptspec.evaluation.stats.intervals import Interval
 from ptspec.evaluation.stats.tests import Corrected, detectable
 from ptspec.events import Figure
 
@@ -57,14 +58,13 @@ def decide(questions: Sequence[Question], correction: Correction) -> tuple[list[
 
 def _is_test(question: Question) -> bool:
     estimate = question.estimate
-    has_interval = estimate.at(CONFIDENCE) is not None
-    return question.better is not None and has_interval and not estimate.is_constant
+    return question.better is not None and estimate.units >= FEWEST and not estimate.is_constant
 
 
 def _decision(question: Question, corrected: Corrected | None) -> Decision:
     estimate, better = question.estimate, question.better
     plain = figure(estimate)
-    if estimate.at(CONFIDENCE) is None:
+    if estimate.units < FEWEST:
         verdict = Verdict.DESCRIBED if better is None else Verdict.TOO_FEW
         return Decision(plain, plain, None, None, verdict, False, None)
     if better is None:

@@ -143,19 +143,22 @@ class Scaled:
         return None if found is None else found.scaled(self.factor, self.shift)
 
 
+ENOUGH_FOR_TWO = 20
 Asked = Estimate | Ratio
 K = TypeVar("K", bound=Hashable)
 
 
 def mean(values: Sequence[float] | Values, groups: Groups | None = None) -> Asked:
-    """The mean of one sample: a share where each value is one of two (0 and 1), else by the bootstrap."""
+    """The mean of one sample: a share where each value is 0 or 1, or of twenty rows one of two others
+    (among fewer a third may not have been seen); else by the bootstrap."""
     v = np.asarray(values, dtype=np.float64)
     if (number := units(len(v), groups)) < FEWEST:
         return Few(float(v.mean()), number)
     low, high = float(v.min()), float(v.max())
     if low in (0.0, 1.0) and high in (0.0, 1.0):
         low, high = 0.0, 1.0
-    if low != high and bool(((v == low) | (v == high)).all()):
+    are_enough = number >= ENOUGH_FOR_TWO or (low, high) == (0.0, 1.0)
+    if are_enough and low != high and bool(((v == low) | (v == high)).all()):
         return Share(int((v == high).sum()), len(v), number, low, high, effective_share(v, groups))
     return Ratio(v, None, groups)
 

@@ -267,10 +267,11 @@ def test_the_jackknifes_p_and_interval_are_of_one_distribution(n):
 def test_the_detectable_difference_is_shown_four_times_in_five():
     """At 80 % power: 2.8 standard errors, not the 1.96 that half of all samples show."""
     rng = np.random.default_rng(1)
-    sizes = [detectable(of_ratio(rng.normal(0, 1, 100)).at(0.95), 0.05) for _ in range(20)]
-    assert np.mean(sizes) == pytest.approx(2.8 / math.sqrt(100), rel=0.05)
-    shown = [of_ratio(rng.normal(np.mean(sizes), 1, 100)).p <= 0.05 for _ in range(150)]
-    assert 0.7 <= np.mean(shown) <= 0.9
+    none = resolve({k: paired(rng.normal(0, 1, 100)) for k in range(20)}, seed=1, resamples=2000)
+    size = np.mean([detectable(one.at(0.95), 0.05) for one in none.values()])
+    assert size == pytest.approx(2.8 / math.sqrt(100), rel=0.05)
+    some = resolve({k: paired(rng.normal(size, 1, 100)) for k in range(300)}, seed=1, resamples=2000)
+    assert 0.73 <= np.mean([one.p <= 0.05 for one in some.values()]) <= 0.87
 
 
 def test_distributions_are_scipys():

@@ -6,12 +6,13 @@ to about two points.
 
 import numpy as np
 import pytest
-from ptspec.evaluation.effects import find
-from ptspec.evaluation.statistics import paired_test, proportion_interval
 
 from ptspec.evaluation.controlled import length_controlled
-from ptspec.evaluation.diversity import distinct_difference
+from ptspec.evaluation.diversity import Words, distinct_difference
 from ptspec.evaluation.measurement import RowMeasurement
+from ptspec.evaluation.paired import differences
+from ptspec.evaluation.stats.estimates import Scaled, paired, resolve, resolve_one
+from ptspec.evaluation.stats.intervals import proportion_interval
 
 SIZES = [50, 200, 1000]
 pytestmark = pytest.mark.slow
@@ -42,7 +43,7 @@ def test_length_controlled_win_rates(n, theta, phi, ties, longer):
         difference = np.round(40 * rng.normal(longer, 1, n))
         p = sigmoid(theta + phi * np.tanh(difference / difference.std()))
         won = np.where(rng.random(n) < ties, 0.5, rng.random(n) < p)
-        interval = length_controlled(won, difference).interval
+        interval = length_controlled(won, difference).at(0.95)
         held += interval.low <= truth <= interval.high
     assert 0.93 <= held / times <= 0.98, held / times
 
@@ -54,10 +55,10 @@ def test_win_rates_of_two_orders(n):
     quality = 0.65
     times = 1500
     orders = rng.random((2, times, n)) < quality
-    differences = orders.sum(0) - 1.0  # −1 lost in both orders, 0 in one, 1 in none
+    outcomes = orders.sum(0) - 1.0  # −1 lost in both orders, 0 in one, 1 in none
     held = 0
-    for row in differences:
-        interval = paired_test(row.tolist(), seed=1, unit=1.0).interval.scaled(0.5, 0.5)
+    for row in outcomes:
+        interval = Scaled(resolve_one(paired(row, unit=1.0), seed=1), 0.5, 0.5).at(0.95)
         held += interval.low <= quality <= interval.high
     assert 0.93 <= held / times <= 0.97, held / times
 
@@ -68,11 +69,9 @@ def test_probabilities_of_a_judge(n):
     rng = np.random.default_rng(n)
     times = {50: 500, 200: 250, 1000: 100}[n]
     wide = sigmoid(rng.normal(0.5, 2.0, 2_000_000)).mean()
-    held = 0
-    for _ in range(times):
-        differences = 2 * sigmoid(rng.normal(0.5, 2.0, n)) - 1
-        interval = paired_test(differences.tolist(), seed=1, unit=1.0).interval.scaled(0.5, 0.5)
-        held += interval.low <= wide <= interval.high
+    asked = {k: paired(2 * sigmoid(rng.normal(0.5, 2.0, n)) - 1, unit=1.0) for k in range(times)}
+    intervals = [Scaled(one, 0.5, 0.5).at(0.95) for one in resolve(asked, seed=1).values()]
+    held = sum(i.low <= wide <= i.high for i in intervals)
     assert 0.92 <= held / times <= 0.98, held / times  # of 100, twice the error of the count itself
 
 
@@ -92,14 +91,14 @@ def test_differences_of_kl(n):
         return tokens, kl
 
     def one(index, tokens, kl):
-        return RowMeasurement(id=str(index), prompt="q", kl=float(kl), sample_tokens=int(tokens))
+        return RowMeasurement(id=str(index), prompt=f"q{index}", kl=float(kl), sample_tokens=int(tokens))
 
     held = 0
     truth = 0.5 - 0.3
     for _ in range(times):
         hard = rng.gamma(4, 0.25, n)
         a, b = ([one(i, *x) for i, x in enumerate(zip(*rows(s, hard, n), strict=True))] for s in (0.3, 0.5))
-        interval = find("kl", a, b, 1).tested.interval
+        interval = differences.change("kl", a, b, seed=1)
         held += interval.low <= truth <= interval.high
     assert (0.9 if n == 50 else 0.92) <= held / times <= 0.98, held / times
 
@@ -116,9 +115,9 @@ def test_differences_of_distinct_n_grams(n):
     few, many = weights[:80] / weights[:80].sum(), weights / weights.sum()
 
     def texts(p):
-        return [" ".join(map(str, row)) for row in rng.choice(len(p), (n, 8), p=p)]
+        return Words([" ".join(map(str, row)) for row in rng.choice(len(p), (n, 8), p=p)])
 
-    found = [distinct_difference(texts(few), texts(many), 1).interval for _ in range(200)]
+    found = [distinct_difference(texts(few), texts(many), 1)[1].at(0.95) for _ in range(200)]
     truth = np.mean([interval.value for interval in found])
     held = np.mean([interval.low <= truth <= interval.high for interval in found])
     assert held >= 0.93, held
@@ -127,7 +126,7 @@ def test_differences_of_distinct_n_grams(n):
 def test_shares_at_other_confidences():
     """Exactly, over all counts. Counts are discrete: with few of the rarer outcome one p is covered less, the
     next one more, so it is the mean over many p that has to be right, and no p may be far off."""
-    from test_statistics_coverage import binomial
+    from test_stats_coverage import binomial
 
     for confidence in (0.8, 0.9, 0.99):
         for n in (50, 200):
