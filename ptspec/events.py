@@ -138,7 +138,8 @@ class StageComparison:
 @dataclass(frozen=True)
 class StageEvaluated:
     """`comparison`: with the stage's parent, None where there is none. `preference_over`: the policy that the
-    stage's preference for chosen answers is relative to."""
+    stage's preference for chosen answers is relative to. `accuracy` says by what a response counts as right,
+    and why ("choice_letter: all 160 right answers are single letters"); None where nothing says it."""
 
     stage: str
     metrics: Mapping[str, Figure]
@@ -146,6 +147,7 @@ class StageEvaluated:
     reused: bool = False
     comparison: StageComparison | None = None
     preference_over: str | None = None
+    accuracy: str | None = None
 
 
 @dataclass(frozen=True)

@@ -77,6 +77,7 @@ class Row:
     evaluation: Mapping[str, Figure] | None = None
     comparison: StageComparison | None = None
     preference_over: str | None = None
+    accuracy: str | None = None
     finished: bool = False
     reused: bool = False
     reused_from: str = ""
@@ -100,7 +101,12 @@ class Row:
     def policy(self) -> Policy:
         """What is shown of its evaluation."""
         return Policy(
-            self.name, self.evaluation or {}, self.comparison, self.preference_over, method=self.method
+            self.name,
+            self.evaluation or {},
+            self.comparison,
+            self.preference_over,
+            self.method,
+            self.accuracy,
         )
 
     @property
@@ -218,7 +224,7 @@ class Board:
     def _evaluated(self, event: StageEvaluated) -> None:
         row = self.row(event.stage)
         row.evaluation, row.comparison = dict(event.metrics), event.comparison
-        row.preference_over = event.preference_over
+        row.preference_over, row.accuracy = event.preference_over, event.accuracy
         row.finished = row.finished or event.stage == BASE
         row.reused = row.reused or (event.reused and event.stage == BASE)
         _settle(row)

@@ -18,7 +18,7 @@ from ptspec.report.done import GAP
 from ptspec.report.lines import hanging
 from ptspec.report.view.checks import CheckView, check_view, passed
 from ptspec.report.view.measure import Measure
-from ptspec.report.view.policies import LEGEND, Policy, also
+from ptspec.report.view.policies import LEGEND, Policy, accuracy_by, also
 
 COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
 
@@ -46,6 +46,7 @@ def below_stages(
     lines = hanging("  ", LEGEND, width) if is_marked else []
     parts = also(policies, left_out)
     lines += parts_in_lines("  also: ", parts, width) if parts else []
+    lines += [line for text in accuracy_by(policies) for line in hanging("  ", text, width)]
     return [Text(line, style="dim") for line in lines]
 
 

@@ -17,7 +17,7 @@ from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.order import measures
-from ptspec.report.view.policies import LEGEND, Cell, Policy, cell
+from ptspec.report.view.policies import LEGEND, Cell, Policy, accuracy_by, cell
 
 GAP = "   "
 COLOURS = {"good": "green", "bad": "red"}
@@ -56,7 +56,9 @@ class ProgressTable:
         rows = [one for one in shown if one not in zero]
         cells = [[cell(one, policy) or EMPTY for policy in self.policies] for one in rows]
         grid = Grid(self._heads(), rows, cells)
-        return [*_laid_out(grid, width), *_footnotes(grid, zero, width)]
+        notes = [*_footnotes(grid, zero), *accuracy_by(self.policies)]
+        below = [Text(line, style="dim") for note in notes for line in hanging("", note, width)]
+        return [*_laid_out(grid, width), *below]
 
     def _heads(self) -> list[str]:
         """The names, with the parent where that is not the one before."""
@@ -81,11 +83,9 @@ def _is_zero_throughout(shown: Measure, policies: Sequence[Policy]) -> bool:
     return shown.share and bool(figures) and all(shown.is_zero(figure.value) for figure in figures)
 
 
-def _footnotes(grid: Grid, zero: Sequence[Measure], width: int) -> list[Text]:
+def _footnotes(grid: Grid, zero: Sequence[Measure]) -> list[str]:
     notes = [f"0 % throughout: {', '.join(shown.label for shown in zero)}"] if zero else []
-    if any(one.mark for row in grid.cells for one in row):
-        notes.append(LEGEND)
-    return [Text(line, style="dim") for note in notes for line in hanging("", note, width)]
+    return [*notes, LEGEND] if any(one.mark for row in grid.cells for one in row) else notes
 
 
 def _laid_out(grid: Grid, width: int) -> list[Text]:

@@ -97,8 +97,19 @@ def _facts(found: Comparison, data: str) -> tuple[str, ...]:
     prompts = words.plural(found.shared, "prompt") + (f" of {clean(data)}" if data else "")
     if found.of is not None and found.of > found.shared:
         prompts += f" (of {words.count(found.of)}, by the seed)"
+    if clusters := _clusters(found):
+        prompts += f", {clusters}"
     title = f"{names[1]} vs {names[0]}" if len(names) == 2 else f"{', '.join(names[1:])} vs {names[0]}"
     return title, f"{prompts}, paired, 95 % intervals"
+
+
+def _clusters(found: Comparison) -> str:
+    """How many independent units the prompts are, where they are fewer."""
+    whole = [effect for effect in found.effects if effect.rows == found.shared]
+    if not any(effect.clusters < effect.rows for effect in whole):
+        return ""
+    by = f"by {clean(found.cluster)}" if found.cluster else "rows of one prompt"
+    return f"in {words.plural(max(effect.clusters for effect in whole), 'cluster')} ({by})"
 
 
 def _notes(found: Comparison) -> tuple[str, ...]:

@@ -23,13 +23,15 @@ JUDGED_ALONE = ("win_rate", "win_rate_lc")
 
 @dataclass(frozen=True)
 class Policy:
-    """The base model or a stage, evaluated. `method`: what it was last trained by."""
+    """The base model or a stage, evaluated. `method`: what it was last trained by; `accuracy`: by what a
+    response counts as right."""
 
     name: str
     metrics: Mapping[str, Figure]
     comparison: StageComparison | None = None
     preference_over: str | None = None
     method: str = ""
+    accuracy: str | None = None
 
     @property
     def learns_preferences(self) -> bool:
@@ -158,6 +160,12 @@ def also(policies: Sequence[Policy], further: Sequence[Measure] = ()) -> list[st
     if zero:
         parts.append(f"{', '.join(shown.brief for shown in zero)}: 0 %")
     return parts
+
+
+def accuracy_by(policies: Sequence[Policy]) -> list[str]:
+    """By what responses count as right: "accuracy by choice_letter: …"."""
+    found = dict.fromkeys(policy.accuracy for policy in policies if policy.accuracy)
+    return [f"accuracy by {clean(text)}" for text in found]
 
 
 def _parent(policies: Sequence[Policy]) -> Policy | None:

@@ -155,3 +155,11 @@ def test_a_tree_says_what_each_change_is_from():
     assert "kto ← sft" in text and "dpo ←" not in text
     row = next(line for line in text.splitlines() if line.startswith("loss"))
     assert row.split()[-1] == "−0.100"
+
+
+def test_what_counts_as_right_is_said_once():
+    """First-hour 12: "accuracy 0.0 %" of free-text answers was exact match, and nothing said so."""
+    by = "exact_match: named in eval.accuracy"
+    stages = [Policy(p.name, p.metrics, p.comparison, accuracy=by) for p in THREE]
+    for text in (policies_text(stages, 100), ProgressTable(stages).plain(100)):
+        assert text.count(f"accuracy by {by}") == 1
