@@ -15,10 +15,13 @@ from ptspec.events import (
     CheckedBound,
     CheckEvaluated,
     EvaluationStarted,
+    RunFinished,
     StageEvaluated,
+    StageFinished,
     StageReused,
     StageStarted,
     StageStep,
+    StageTrained,
 )
 from ptspec.report import terminal
 from ptspec.report.screen import Screen
@@ -197,3 +200,32 @@ def test_a_step_costs_little():
                 replay.screen(StageStep("sft", step, 5000, 0.1, {"loss": 1.0} if step % 10 == 0 else {}))
             best = min(best, (time.perf_counter() - begun) / 5000)
     assert best < 50e-6
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_without_eval_the_training_has_the_last_word(width):
+    """First-hour 2: not even the loss stayed, and the command recommended next failed."""
+    replay = Replay(width)
+    with replay.screen:
+        logged = {"loss": 7.7, "mean_token_accuracy": 0.02}
+        replay.tell(
+            [
+                (0, STARTED),
+                (1, StageStarted("sft", "sft", "base", None, None, 50, 50)),
+                (2, StageStep("sft", 50, 50, 1.0, logged)),
+                (8, StageTrained("sft", 50, 6.1, logged)),
+                (8, StageFinished("sft", "outputs/sft_dpo/sft")),
+                (9, RunFinished("outputs/sft_dpo", 9.0, ("sft",))),
+            ]
+        )
+    lines = replay.look().splitlines()
+    assert "✓ sft   50 steps  6.1 s   loss 7.70   token accuracy 2.0 %" in lines
+    assert lines[-1] == "next     pt chat outputs/sft_dpo"
+
+
+def test_a_run_of_two_stages_ends_in_about_fifteen_lines():
+    """It was a screen of 41."""
+    replay = Replay(100)
+    with replay.screen:
+        replay.tell(run())
+    assert len([line for line in replay.look().splitlines() if "warning" not in line]) <= 16
