@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import socket
+from dataclasses import asdict
 
 import pytest
 from conftest import ROOT, pt, write_recipe
@@ -99,8 +100,8 @@ def test_a_stage_is_compared_with_its_parent_once_and_all_read_that(copied):
     loss = next(e for e in kept.effects if e.metric == "loss")
     assert loss.is_described, "of references, after DPO"
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
-    told = {e["stage"]: e["verdicts"] for e in events if e["event"] == "StageEvaluated"}
-    assert told["dpo"] == kept.verdicts() and told["base"] == {}
+    told = {e["stage"]: e["comparison"] for e in events if e["event"] == "StageEvaluated"}
+    assert told["dpo"] == asdict(kept.of_stage()) and told["base"] is None
     text = (out / "dpo/comparison.json").read_text()
     (out / "dpo/comparison.json").unlink()
     recipe = write_recipe(copied, lambda recipe: None)
