@@ -17,7 +17,7 @@ from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.order import measures
-from ptspec.report.view.policies import LEGEND, Cell, Policy, accuracy_by, cell
+from ptspec.report.view.policies import LEGEND, Cell, Policy, accuracy_by, cell, relative_to
 
 GAP = "   "
 COLOURS = {"good": "green", "bad": "red"}
@@ -56,7 +56,7 @@ class ProgressTable:
         rows = [one for one in shown if one not in zero]
         cells = [[cell(one, policy) or EMPTY for policy in self.policies] for one in rows]
         grid = Grid(self._heads(), rows, cells)
-        notes = [*_footnotes(grid, zero), *accuracy_by(self.policies)]
+        notes = [*_footnotes(grid, zero), *relative_to(self.policies), *accuracy_by(self.policies)]
         below = [Text(line, style="dim") for note in notes for line in hanging("", note, width)]
         return [*_laid_out(grid, width), *below]
 

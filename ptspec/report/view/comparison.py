@@ -255,4 +255,4 @@ def slice_lines(found: Comparison, b: int) -> tuple[tuple[SliceLines, ...], tupl
 
 def _slice_line(one: Slice, effect: Effect, found: Comparison) -> EffectLine:
     line = effect_line(effect, found)
-    return replace(line, label=f"  {clean(one.value)} ({words.count(effect.rows)})")
+    return replace(line, label=f"  {clean(one.value)} ({words.count(effect.rows)})", reason="")

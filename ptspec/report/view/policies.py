@@ -168,6 +168,16 @@ def accuracy_by(policies: Sequence[Policy]) -> list[str]:
     return [f"accuracy by {clean(text)}" for text in found]
 
 
+def relative_to(policies: Sequence[Policy]) -> list[str]:
+    """Whose preference is relative to whom: "preference accuracy and margin: sft over base, dpo over sft"."""
+    pairs = [
+        f"{clean(policy.name)} over {clean(policy.preference_over)}"
+        for policy in policies
+        if policy.preference_over and "preference_accuracy" in policy.metrics
+    ]
+    return [f"preference accuracy and margin: {', '.join(pairs)}"] if pairs else []
+
+
 def _parent(policies: Sequence[Policy]) -> Policy | None:
     compared = policies[-1].comparison
     return next((p for p in policies if compared is not None and p.name == compared.parent), None)

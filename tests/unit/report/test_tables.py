@@ -126,6 +126,7 @@ def test_raw_and_relative_preference_never_share_a_row():
     relative = next(line for line in lines if line.startswith("preference accuracy")).split()
     raw = next(line for line in lines if line.startswith("raw preference")).split()
     assert "51.0" in raw and "51.0" not in relative and "–" in relative
+    assert "preference accuracy and margin: sft over base, dpo over sft" in lines
 
 
 def test_a_policy_that_did_not_move_has_no_preference():
