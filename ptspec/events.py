@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number. `low` and `high` bound its 95 % interval where one is known."""
+    """A measured number. `low` and `high` bound its 95 % interval where one is known. `is_share`: of a
+    reward, that each row's value is 0 or 1, so that the mean is shown in percent."""
 
     value: float
     low: float | None = None
     high: float | None = None
+    is_share: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Preparing:
 @dataclass(frozen=True)
 class RunStarted:
     """`setup` is the adapter setup in words ("LoRA r16"), `device` the hardware ("cpu, 2 threads");
-    `parameters` None: not known before the model is loaded."""
+    `parameters` None: not known before the model is loaded. `trained_for`: the metrics that the recipe's
+    stages are rewarded by and its checks name, in order."""
 
     name: str
     model: str
@@ -50,6 +53,7 @@ class RunStarted:
     output: str
     stages: tuple[StageLine, ...]
     log: str
+    trained_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -120,17 +124,38 @@ class EvaluationStarted:
 
 
 @dataclass(frozen=True)
+class MetricChange:
+    """A stage less its parent in one metric, paired. `difference` has the interval that decides, `verdict` is
+    in the words of `comparison.json` ("better", "worse", "no difference shown", "described", …)."""
+
+    difference: Figure
+    verdict: str
+
+
+@dataclass(frozen=True)
+class StageComparison:
+    """The comparison of a stage with its `parent`, as `comparison.json` has it: `changes` by metric, a win
+    rate under its metric's name. `tests` is how many were corrected for, by `correction`."""
+
+    parent: str
+    prompts: int
+    tests: int
+    correction: str
+    changes: Mapping[str, MetricChange]
+
+
+@dataclass(frozen=True)
 class StageEvaluated:
-    """`verdicts`: by metric, what the paired comparison with the stage's parent says ("better", "worse",
-    "no difference shown", "described", "too few prompts"); empty where there is none. `accuracy` says by what
-    a response counts as right, and why ("choice_letter: all 160 right answers are single letters"); None
-    where nothing says what is right."""
+    """`comparison`: with the stage's parent, None where there is none. `preference_over`: the policy that the
+    stage's preference for chosen answers is relative to. `accuracy` says by what a response counts as right,
+    and why ("choice_letter: all 160 right answers are single letters"); None where nothing says it."""
 
     stage: str
     metrics: Mapping[str, Figure]
     seconds: float
     reused: bool = False
-    verdicts: Mapping[str, str] = field(default_factory=dict)
+    comparison: StageComparison | None = None
+    preference_over: str | None = None
     accuracy: str | None = None
 
 
@@ -141,13 +166,34 @@ class StageFinished:
 
 
 @dataclass(frozen=True)
+class CheckedBound:
+    """One bound of a check, in the metric's own unit: `value` `relation` ("≥", "≤") `bound`.
+
+    `over`: the policy that `value` is the difference to; None where it is the metric itself. `end`: the end
+    of the interval at `confidence` that the bound is asked of, in place of the value.
+    """
+
+    metric: str
+    value: float
+    relation: str
+    bound: float
+    held: bool
+    over: str | None = None
+    end: float | None = None
+    confidence: float | None = None
+    is_share: bool = False
+
+
+@dataclass(frozen=True)
 class CheckEvaluated:
-    """A check of the recipe: `text` says it in words with the numbers."""
+    """A check of the recipe. `text` says why there is nothing to check; in the files of earlier versions it
+    says the whole check, and there are no `bounds`."""
 
     stage: str | None
     text: str
     held: bool
     on_fail: str
+    bounds: tuple[CheckedBound, ...] = ()
 
 
 @dataclass(frozen=True)

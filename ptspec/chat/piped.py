@@ -13,7 +13,7 @@ from ptspec.chat.lines import Asking
 from ptspec.chat.session import Session
 from ptspec.diagnostics import InputError
 from ptspec.report.clean import clean
-from ptspec.report.faults import Format, render
+from ptspec.report.diagnostics import Format, render
 
 
 def lines_of(stream: BinaryIO) -> Iterator[str]:

@@ -22,7 +22,10 @@ def init(
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where the recipe goes.")
     ] = Path("recipe.json"),
 ) -> None:
-    """Write a recipe to start from; without options, over the model and the data that ship with pt."""
+    """Write a recipe to start from.
+
+    Without options it is over the model and the data that ship with pt.
+    """
     from ptspec.recipe.hints import did_you_mean, listed
     from ptspec.starter.recipe import CHAINS, starter, write
 
@@ -57,7 +60,10 @@ def schema(
         Path | None, typer.Option("--output", metavar="DIR", help="Copy the schema files here instead.")
     ] = None,
 ) -> None:
-    """Print the JSON Schema of a recipe, in one piece, for editors and other programs."""
+    """Print the JSON Schema of a recipe.
+
+    In one piece, for editors and other programs.
+    """
     import json
 
     from ptspec.shipped import bundle, copy

@@ -32,7 +32,10 @@ def chat(
     seed: Annotated[int, typer.Option(min=0, max=2**32, metavar="N", help="Of sampled answers.")] = 42,
     allow_code: AllowCode = False,
 ) -> None:
-    """Talk to a stage, a prompt a line; /help lists the commands. Through a pipe each line is asked alone."""
+    """Talk to a stage, or to several at once.
+
+    A prompt a line; /help lists the commands. Through a pipe each line is asked alone.
+    """
     if compare != (len(runs) > 1):
         hint = "pt chat RUN, or pt chat --compare A B"
         raise InputError(Diagnostic("wrong-usage", "--compare goes with two or more policies", hint=hint))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptspec.commands.options import AllowCode, quiet_libraries, say
+from ptspec.commands.options import AllowCode, quiet_libraries, say, show
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.report.clean import clean
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ptspec.evaluation.request import EvaluationRequest
     from ptspec.evaluation.targets import Target
     from ptspec.events import Listener
+    from ptspec.report.view.policies import Policy
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Asked:
     by: str | None
     judge: str | None
     show: int
+    everything: bool
     command: str
 
 
@@ -63,16 +65,19 @@ def eval(
         str | None,
         typer.Option(metavar="NAME", help="Of the runs' recipe, or file.py:name; none: no judge."),
     ] = None,
-    show: Annotated[int, typer.Option(min=0, metavar="N", help="Show the N biggest changes.")] = 0,
+    show: Annotated[int, typer.Option(min=0, metavar="N", help="Show N prompts whose answers differ.")] = 0,
+    everything: Annotated[bool, typer.Option("--all", help="Tell every metric, with its interval.")] = False,
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the evaluation files go.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of each response.")] = None,
     format: Annotated[EvalFormat, typer.Option(help="Tables, or one JSON object.")] = EvalFormat.TEXT,
     allow_code: AllowCode = False,
 ) -> None:
-    """Measure runs, stages, adapters or models, or compare them."""
+    """Measure runs, stages, adapters or models; compare them.
+
+    Without --data it tells what was measured before: the key figures, or with --all every metric.
+    """
     from ptspec.evaluation.request import evaluate_targets, make_request, write
     from ptspec.events import EvaluationStarted, Event
-    from ptspec.report.tables import progress_text
 
     screen = sys.stderr  # what libraries write there while models are loaded is not shown
 
@@ -83,7 +88,7 @@ def eval(
     _must_go_together(compare, data, prompts, by, judge)
     request = make_request(runs, data, compare, output, max_new_tokens, allow_code, prompts)
     if compare:
-        _compare(request, listen, Asked(prompts, by, judge, show, context.obj), format)
+        _compare(request, listen, Asked(prompts, by, judge, show, everything, context.obj), format)
         return
     with quiet_libraries() if request.held is not None else nullcontext():
         measured = evaluate_targets(request, listen)
@@ -91,35 +96,35 @@ def eval(
     if format is EvalFormat.JSON:
         print(_as_json({one.name: one.metrics for one in measured}))
     else:
-        evaluations = [(one.name, one.shown) for one in measured]
-        parents = _parents(request.targets)
-        said = {words for one in measured if (words := one.settings.accuracy_in_words)}
-        accuracy = said.pop() if len(said) == 1 else None
-        verdicts = _verdicts(measured, request.targets, parents)
-        print(progress_text(evaluations, parents=parents, verdicts=verdicts, accuracy=accuracy), end="")
+        print(_told(_policies(measured, request.targets), whole=everything), end="")
 
 
-def _parents(targets: Sequence[Target]) -> dict[str, str | None]:
-    """Each policy's parent; none where several runs have stages of one name."""
-    names = [target.name for target in targets]
-    return {target.name: target.parent for target in targets if names.count(target.name) == 1}
+def _told(policies: Sequence[Policy], *, whole: bool) -> str:
+    """The key figures, a line a policy, or the table of all."""
+    from ptspec.report.policies import policies_text
+    from ptspec.report.tables import ProgressTable
+
+    return ProgressTable(policies).plain() if whole else policies_text(policies)
 
 
-def _verdicts(
-    measured: Sequence[Measurement], targets: Sequence[Target], parents: Mapping[str, str | None]
-) -> dict[str, dict[str, str]]:
-    """What the comparison of each policy with its parent says, stored or made now."""
+def _policies(measured: Sequence[Measurement], targets: Sequence[Target]) -> list[Policy]:
+    """What is shown of each: with its comparison with its parent, stored or made now, unless several runs
+    have stages of one name."""
     from ptspec.evaluation.comparison_store import comparison_of, load_comparison
+    from ptspec.report.view.policies import Policy
 
+    names = [target.name for target in targets]
     by_name = {one.name: one for one in measured}
-    found = {}
+    found = []
     for one, target in zip(measured, targets, strict=True):
-        parent = by_name.get(parents.get(one.name) or "")
-        if parent is None or target.is_reward_model:
-            continue
-        stored = load_comparison(target.stored) if target.stored else None
-        if (compared := comparison_of(parent, one, stored)) is not None:
-            found[one.name] = compared.verdicts()
+        parent = by_name.get(target.parent or "") if names.count(target.name) == 1 else None
+        compared = None
+        if parent is not None and not target.is_reward_model:
+            stored = load_comparison(target.stored) if target.stored else None
+            compared = comparison_of(parent, one, stored)
+        told = compared.of_stage() if compared else None
+        by = one.settings.accuracy_in_words
+        found.append(Policy(one.name, one.shown, told, one.preference_over, target.method or "", by))
     return found
 
 
@@ -136,26 +141,28 @@ def _must_go_together(
 
 def _compare(request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat) -> None:
     """All is computed before the first file is written."""
-    from ptspec.evaluation.paired.compare import biggest_changes, compare, prompts_of
+    from ptspec.evaluation.paired.answers import answers_differ, telling_changes
+    from ptspec.evaluation.paired.compare import compare, prompts_of
     from ptspec.evaluation.request import write
-    from ptspec.report.changes import telling_metric
+    from ptspec.report.changes import changes_text, telling_metric
 
     measured, said = _measured(request, listen, asked.judge)
     found = compare(measured, judgement=said, prompts=asked.prompts, by=asked.by)
-    metric = telling_metric(found)
     among = prompts_of(measured, asked.prompts)
-    changes = biggest_changes(measured[0], measured[-1], metric, asked.show, among) if asked.show else []
+    first, last = measured[0], len(measured) - 1
+    answers = {b: answers_differ(first, measured[b], among) for b in range(1, len(measured))}
+    metric, changes = telling_changes(first, measured[last], telling_metric(found, last), asked.show, among)
     write(request, measured)
     if request.output is not None:
         _write(found, measured, request.output, asked.command)
     if format is EvalFormat.JSON:
         print(_as_json({**as_json(found), "changes": {"metric": metric, "prompts": changes}}))
         return
-    print(_text(found, measured), end="")
+    print(_text(found, measured, answers, whole=asked.everything), end="")
     if asked.show:
-        from ptspec.report.changes import changes_text
-
-        print("\n" + changes_text(changes, metric, (measured[0].name, measured[-1].name)), end="")
+        print("\n" + changes_text(changes, found, metric, answers[last]), end="")
+    elif any(differ for differ, _ in answers.values()):
+        show(f"next     {asked.command} --show 5")
 
 
 def _measured(
@@ -176,10 +183,17 @@ def _measured(
         return measured, judgement(chosen, measured)
 
 
-def _text(found: Comparison, measured: Sequence[Measurement]) -> str:
+def _text(
+    found: Comparison,
+    measured: Sequence[Measurement],
+    answers: Mapping[int, tuple[int, int]],
+    *,
+    whole: bool,
+) -> str:
     from ptspec.report.comparison import comparison_text
 
-    return comparison_text(found, measured[0].data.file if measured[0].data else "")
+    data = measured[0].data.file if measured[0].data else ""
+    return comparison_text(found, data, answers=answers, whole=whole)
 
 
 def _write(found: Comparison, measured: Sequence[Measurement], output: Path, command: str) -> None:
@@ -196,7 +210,7 @@ def _write(found: Comparison, measured: Sequence[Measurement], output: Path, com
 def as_json(found: Comparison) -> dict[str, Any]:
     """The comparison as a JSON value; each model's sentence in words stands beside it."""
     from ptspec.evaluation import comparison_store
-    from ptspec.report.sentence import in_words
+    from ptspec.report.view.sentence import in_words
 
     sentences = [in_words(found, b) for b in range(1, len(found.names))]
     return {**comparison_store.as_json(found), "in_words": sentences}

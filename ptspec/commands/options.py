@@ -15,7 +15,7 @@ import typer
 
 from ptspec.diagnostics import Diagnostic, InputError, Unlooked
 from ptspec.report.clean import clean
-from ptspec.report.faults import Format, render, unlooked_lines, wants_colour
+from ptspec.report.diagnostics import Format, columns_of, render, unlooked_lines, wants_colour
 from ptspec.secrets import blotted
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
@@ -60,7 +60,8 @@ def show(text: str) -> None:
 
 
 def tell(diagnostics: Sequence[Diagnostic]) -> None:
-    _to_stderr(render(diagnostics, Format.TEXT, wants_colour(sys.stderr)))
+    stream = sys.stderr
+    _to_stderr(render(diagnostics, Format.TEXT, wants_colour(stream), columns_of(stream)))
 
 
 def tell_interrupted(diagnostics: Sequence[Diagnostic], command: str) -> None:

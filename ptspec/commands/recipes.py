@@ -24,7 +24,7 @@ from ptspec.commands.options import (
     time_in_seconds,
 )
 from ptspec.diagnostics import Diagnostic, Exit, InputError, Unlooked
-from ptspec.report.faults import Format, as_note, render, summary
+from ptspec.report.diagnostics import Format, as_note, render, summary
 
 if TYPE_CHECKING:
     from ptspec.recipe.plan import Plan
@@ -33,9 +33,12 @@ if TYPE_CHECKING:
 def validate(
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.")],
     overrides: Overrides = None,
-    format: Annotated[Format, typer.Option(help="How faults are told.")] = Format.TEXT,
+    format: Annotated[Format, typer.Option(help="How errors are told.")] = Format.TEXT,
 ) -> None:
-    """Find every fault of a recipe and its data that can be found without loading a model."""
+    """Find the errors of a recipe and its data.
+
+    All that can be found without loading a model, in one go.
+    """
     from ptspec.checks.preflight import preflight
 
     found: list[Diagnostic] = []
@@ -61,7 +64,7 @@ def validate(
                 say(note)
     if format is Format.TEXT:
         if faulty:
-            say(f"{summary(found)}. Nothing was started.")
+            say(f"{summary(found)}.")
         tell_unlooked(unlooked)
     if faulty:
         raise typer.Exit(Exit.WRONG_INPUT)
@@ -80,7 +83,7 @@ def run(
         str | None, typer.Option(metavar="TIME", help="Save and stop after this long: 90s, 30m, 2h.")
     ] = None,
     ignore_checks: Annotated[
-        bool, typer.Option("--ignore-checks", help="Go on where a check does not hold.")
+        bool, typer.Option("--ignore-checks", help="Go on where a check fails.")
     ] = False,
     isolate: Annotated[
         bool, typer.Option("--isolate", help="Make each stage in a process of its own: the same result.")
@@ -88,7 +91,10 @@ def run(
     allow_code: AllowCode = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and start nothing.")] = False,
 ) -> None:
-    """Check a recipe, then train its stages in order, evaluating after each."""
+    """Train the stages of a recipe.
+
+    Checks the recipe first, trains its stages in order, and evaluates after each.
+    """
     from ptspec.checks.code_permission import check_allowed
     from ptspec.library_output import into_log
     from ptspec.report.html.write import report_whatever_happens
@@ -138,7 +144,7 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
         reading = preflight(recipe, overrides, output, starts=starts)
     tell(reading.diagnostics)
     if reading.plan is None:
-        say(f"{summary(reading.diagnostics)}. Nothing was started.")
+        say(f"{summary(reading.diagnostics)}." + (" Nothing was started." if starts else ""))
     tell_unlooked(reading.unlooked)
     for note in reading.notes:
         say(note)
@@ -177,7 +183,10 @@ def plan(
     ] = None,
     format: Annotated[PlanFormat, typer.Option(help="A table, or one JSON object.")] = PlanFormat.TEXT,
 ) -> None:
-    """Show the stages as they would run: reference, rows, tokens, steps, memory, disk, what is reused."""
+    """Show the stages as they would run.
+
+    Reference, rows, tokens, steps, memory, disk, and what is reused.
+    """
     size = None if device_memory is None else size_in_bytes(device_memory)
     planned = _show_plan(recipe, overrides or (), output, device_memory=size, format=format)
     if keep is not None:

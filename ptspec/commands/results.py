@@ -14,7 +14,10 @@ from ptspec.diagnostics import Diagnostic, Exit, InputError
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run, finished or not.")],
 ) -> None:
-    """Write the HTML report of a run again, from what lies in its folder."""
+    """Write the HTML report of a run again.
+
+    From what lies in its folder.
+    """
     from ptspec.report.html.write import write_run_report
 
     show(str(write_run_report(run)))
@@ -36,7 +39,10 @@ def export(
     ] = None,
     allow_code: AllowCode = False,
 ) -> None:
-    """Write a stage's policy as one model, merged and compared with its adapter; or the adapter alone."""
+    """Write a stage's policy as one model.
+
+    Merged and compared with its adapter, or the adapter alone.
+    """
     if base is not None and not adapter_only:
         raise InputError(Diagnostic("wrong-usage", "--base goes with --adapter-only"))
     if dtype is not None and adapter_only:
@@ -73,7 +79,10 @@ def _exported(
 def verify(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
 ) -> None:
-    """Compute the hashes of a run's inputs and outputs again, and say what differs from its manifest."""
+    """Say which inputs and outputs of a run have changed.
+
+    Computes their hashes again and compares them with the run's manifest.
+    """
     from ptspec.store.verify import verify as verified
 
     found = verified(run)

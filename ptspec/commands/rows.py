@@ -13,7 +13,7 @@ import typer
 
 from ptspec.commands.options import AllowCode, Overrides, PlanFormat, Recipe, must_be_stage, say, tell
 from ptspec.diagnostics import Diagnostic, Exit, InputError, Severity
-from ptspec.report.faults import summary, wants_colour
+from ptspec.report.diagnostics import summary, wants_colour
 
 if TYPE_CHECKING:
     from ptspec.data.chosen_rows import Place
@@ -39,7 +39,10 @@ def rows(
     ] = PlanFormat.TEXT,
     allow_code: AllowCode = False,
 ) -> None:
-    """Show what each stage learns from: rows as the model gets them, the learned part between ▐ and ▌."""
+    """Show what each stage learns from.
+
+    Rows as the model gets them, the learned part between ▐ and ▌.
+    """
     from ptspec.data.chosen_rows import place_of
 
     place = None if line is None else place_of(line)

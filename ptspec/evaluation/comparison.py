@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ptspec.evaluation.measurement import RowMeasurement
-from ptspec.events import Figure
+from ptspec.events import Figure, MetricChange, StageComparison
 
 
 class Verdict(Enum):
@@ -52,11 +52,6 @@ class Effect:
     def is_described(self) -> bool:
         return self.verdict is Verdict.DESCRIBED
 
-    @property
-    def words(self) -> str:
-        """The verdict in words; nothing of what is only described."""
-        return "" if self.is_described else str(self.verdict.value)
-
 
 @dataclass(frozen=True)
 class WinRate:
@@ -80,6 +75,11 @@ class WinRate:
     is_tested: bool
     mde: float | None
     controlled: bool = False
+
+    @property
+    def metric(self) -> str:
+        """The name of the policy's own metric of this kind."""
+        return "win_rate_lc" if self.controlled else "win_rate"
 
     @property
     def label(self) -> str:
@@ -131,9 +131,11 @@ class Comparison:
     cluster: str | None = None
     fingerprints: tuple[str | None, ...] = field(default_factory=tuple)
 
-    def verdicts(self, b: int = 1) -> dict[str, str]:
-        """The verdict of model `b` in each metric, by the metric's name."""
-        return {effect.metric: effect.verdict.value for effect in self.effects if effect.b == b}
+    def of_stage(self, b: int = 1) -> StageComparison:
+        """What is told of model `b`, a stage, against the first, its parent."""
+        effects = {e.metric: MetricChange(e.difference, e.verdict.value) for e in self.effects if e.b == b}
+        rates = {r.metric: MetricChange(r.rate, r.verdict.value) for r in self.win_rates if r.b == b}
+        return StageComparison(self.names[0], self.shared, self.tests, self.correction, {**effects, **rates})
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic, InputError
@@ -127,9 +127,10 @@ def _figure(value: float, scores: Sequence[float], seed: int) -> Figure:
     of_logarithms = not is_mean and value > 0 and _same(-average, math.log(value))
     if not (is_mean or of_logarithms):
         return Figure(value)
-    found = figure(resolve_one(mean(scores), seed=seed))
+    is_share = is_mean and all(score in (0, 1) for score in scores)
+    found = replace(figure(resolve_one(mean(scores), seed=seed)), is_share=is_share)
     if not of_logarithms or found.low is None or found.high is None:
-        return Figure(value, found.low, found.high)
+        return replace(found, value=value)
     return Figure(value, math.exp(-found.high), math.exp(-found.low))
 
 

@@ -26,6 +26,8 @@ from ptspec.evaluation.likelihood import at_most, log_likelihoods
 from ptspec.evaluation.measurement import (
     DRAWN,
     METRICS,
+    RAW_METRICS,
+    RAW_NAMES,
     RAW_PREFERENCE,
     DataStamp,
     Measurement,
@@ -147,13 +149,19 @@ TEXT = "Was 3,75 € für 2 Kilo Äpfel zu teuer?\n\tdef is_prime(n): return n >
 
 
 def _wanted(spec: EvaluationSpec, rewards: Mapping[str, RewardFunction]) -> frozenset[str]:
-    if taken := [name for name in rewards if name in METRICS]:
+    if taken := [name for name in rewards if name in METRICS or name in RAW_METRICS]:
         raise InputError(
             Diagnostic("reward-name", f'"{taken[0]}" is the name of a metric', hint="rename the reward")
         )
     if spec.metrics is None:
-        return frozenset(METRICS) | frozenset(rewards) | {DRAWN + name for name in rewards}
+        return (
+            frozenset(METRICS)
+            | frozenset(RAW_METRICS)
+            | frozenset(rewards)
+            | {DRAWN + name for name in rewards}
+        )
     asked = frozenset(spec.metrics)
+    asked |= {RAW_NAMES[name] for name in asked if name in RAW_NAMES}
     return asked | {"accuracy"} if "preference_accuracy" in asked else asked
 
 

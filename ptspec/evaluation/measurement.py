@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -149,9 +149,17 @@ class Measurement:
 
     @property
     def shown(self) -> dict[str, Figure]:
-        """The metrics as they are told side by side: preference only where it is relative to a policy."""
-        raw = self.settings.preference_reference == RAW_PREFERENCE
-        return {name: figure for name, figure in self.metrics.items() if not (raw and metric(name).relative)}
+        """The metrics as they are told side by side: preference relative to a policy under its own names, and
+        by the raw likelihoods, which policies share, under `raw_preference` and `raw_margin`."""
+        if self.settings.preference_reference != RAW_PREFERENCE:
+            return dict(self.metrics)
+        return {RAW_NAMES.get(name, name): figure for name, figure in self.metrics.items()}
+
+    @property
+    def preference_over(self) -> str | None:
+        """The policy that preference is relative to; None where it is raw, or there is none."""
+        reference = self.settings.preference_reference
+        return None if reference == RAW_PREFERENCE else reference
 
     def by_id(self) -> dict[str, RowMeasurement]:
         return {row.id: row for row in self.rows}
@@ -176,7 +184,8 @@ class Better(Enum):
 class Metric:
     """How a metric is spoken of. `share`: a number in [0, 1], shown in percent. `relative`: each policy's is
     held against its own reference, so that two policies' are not to be subtracted. `describes`: no comparison
-    calls a difference in it better or worse."""
+    calls a difference in it better or worse. `complement`: 1 − value is what is shown, under `label`;
+    `better` is of the stored value."""
 
     name: str
     label: str
@@ -185,6 +194,7 @@ class Metric:
     unit: str = ""
     relative: bool = False
     describes: bool = False
+    complement: bool = False
 
 
 METRICS: Mapping[str, Metric] = {
@@ -194,28 +204,36 @@ METRICS: Mapping[str, Metric] = {
         Metric("perplexity", "perplexity", Better.LOWER),
         Metric("bits_per_byte", "bits per byte", Better.LOWER),
         Metric("accuracy", "accuracy", Better.HIGHER, share=True),
-        Metric("sampled_accuracy", "accuracy of samples", Better.HIGHER, share=True),
+        Metric("sampled_accuracy", "accuracy at T=1", Better.HIGHER, share=True),
         Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True, relative=True),
-        Metric("reward_margin", "reward margin", Better.NEITHER, unit="nats", relative=True, describes=True),
+        Metric(
+            "reward_margin",
+            "implicit reward margin",
+            Better.NEITHER,
+            unit="nats",
+            relative=True,
+            describes=True,
+        ),
         Metric("pair_accuracy", "pair accuracy", Better.HIGHER, share=True),
         Metric("pair_margin", "pair margin", Better.HIGHER),
-        Metric("win_rate", "win rate over its parent", Better.HIGHER, share=True, relative=True),
-        Metric("win_rate_lc", "length-controlled win rate", Better.HIGHER, share=True, relative=True),
+        Metric("win_rate", "win rate", Better.HIGHER, share=True, relative=True),
+        Metric("win_rate_lc", "win rate at equal length", Better.HIGHER, share=True, relative=True),
         Metric("win_rate_base", "win rate over the base", Better.HIGHER, share=True),
-        Metric("win_rate_base_lc", "length-controlled over the base", Better.HIGHER, share=True),
-        Metric("kl", "KL to the base", Better.NEITHER, unit="nats/token", describes=True),
-        Metric("response_length", "response length", Better.NEITHER, unit="tokens", describes=True),
-        Metric("response_characters", "response length", Better.NEITHER, unit="characters", describes=True),
-        Metric("finished", "finished responses", Better.HIGHER, share=True, describes=True),
-        Metric("distinct_1", "distinct 1-grams", Better.NEITHER, share=True, describes=True),
-        Metric("distinct_2", "distinct 2-grams", Better.NEITHER, share=True, describes=True),
+        Metric("win_rate_base_lc", "win rate over the base at equal length", Better.HIGHER, share=True),
+        Metric("kl", "KL to base", Better.NEITHER, unit="nats/token", describes=True),
+        Metric("response_length", "completion length", Better.NEITHER, unit="tokens", describes=True),
+        Metric("response_characters", "completion length", Better.NEITHER, unit="characters", describes=True),
+        Metric("finished", "truncated", Better.HIGHER, share=True, complement=True, describes=True),
+        Metric("distinct_1", "distinct-1", Better.NEITHER, share=True, describes=True),
+        Metric("distinct_2", "distinct-2", Better.NEITHER, share=True, describes=True),
         Metric("repetition", "repetition", Better.LOWER, share=True, describes=True),
-        Metric("empty", "empty responses", Better.LOWER, share=True, describes=True),
+        Metric("empty", "empty", Better.LOWER, share=True, describes=True),
         Metric("refusals", "refusals", Better.NEITHER, share=True, describes=True),
     )
 }
 """The metrics of our own, in the order they are shown. Each reward adds one under its own name."""
 
+RAW_NAMES = {"preference_accuracy": "raw_preference", "reward_margin": "raw_margin"}
 RAW_METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
@@ -223,8 +241,8 @@ RAW_METRICS: Mapping[str, Metric] = {
         Metric("raw_margin", "raw margin", Better.NEITHER, unit="nats", describes=True),
     )
 }
-"""Preference by the likelihoods alone, relative to no policy: of comparisons only, where the policies' own
-preferences are relative to different ones."""
+"""Preference by the likelihoods alone, relative to no policy: what two policies can be compared in where
+their own preferences are relative to different ones. `RAW_NAMES`: the relative metric's name of each."""
 
 
 DRAWN = "sampled_"
@@ -238,7 +256,7 @@ def metric(name: str) -> Metric:
         return known
     task, slash, rest = name.rpartition("/")
     if not slash:
-        label = name.removeprefix(DRAWN).replace("_", " ") + (" of samples" if is_drawn(name) else "")
+        label = name.removeprefix(DRAWN).replace("_", " ") + (" at T=1" if is_drawn(name) else "")
         return Metric(name, label, Better.HIGHER)
     of_harness = rest.partition(":")[0]
     better = Better.LOWER if of_harness in LOWER_IN_HARNESS else Better.HIGHER
@@ -257,6 +275,23 @@ def accuracy_label(label: str, settings: Iterable[Settings]) -> str:
 def is_drawn(name: str) -> bool:
     """Whether `name` is a reward's over the drawn responses."""
     return name.startswith(DRAWN) and name not in METRICS
+
+
+def is_share(name: str, rows: Iterable[RowMeasurement]) -> bool:
+    """Whether the reward called `name` gave 0 or 1 to each of `rows` that it scored, and scored one. False of
+    the metrics of our own, of which the table says it."""
+    is_of_samples, key = is_drawn(name), name.removeprefix(DRAWN)
+    values = [(row.sample_rewards if is_of_samples else row.rewards).get(key) for row in rows]
+    scored = [value for value in values if value is not None]
+    return bool(scored) and all(value in (0, 1) for value in scored)
+
+
+def with_shares(metrics: Mapping[str, Figure], rows: Sequence[RowMeasurement]) -> dict[str, Figure]:
+    """`metrics` of `rows`, with the figures of those rewards marked that are shares."""
+    return {
+        name: replace(found, is_share=True) if is_share(name, rows) else found
+        for name, found in metrics.items()
+    }
 
 
 def row_ids(prompts: Iterable[str]) -> list[str]:

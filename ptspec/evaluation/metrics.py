@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptspec.evaluation.diversity import Words, distinct
-from ptspec.evaluation.measurement import DRAWN, RowMeasurement
+from ptspec.evaluation.measurement import DRAWN, RowMeasurement, with_shares
 from ptspec.evaluation.row_values import TIE, Columns
 from ptspec.evaluation.stats.clusters import Groups, groups_of, some_of
 from ptspec.evaluation.stats.estimates import Asked, Estimate, mean, ratio, resolve, win_rate
@@ -45,8 +45,10 @@ def aggregates(
         "loss": _ratio(table, "loss"),
         "bits_per_byte": _ratio(table, "bits_per_byte"),
         **{name: _mean(table, name) for name in ("accuracy", "sampled_accuracy")},
-        "preference_accuracy": _preference(table),
+        "preference_accuracy": _preference(table, "reward_margin"),
         "reward_margin": _mean(table, "reward_margin"),
+        "raw_preference": _preference(table, "raw_margin"),
+        "raw_margin": _mean(table, "raw_margin"),
         "kl": _ratio(table, "kl"),
         **{name: _mean(table, name) for name in ("response_length", "response_characters", "finished")},
         **_distinct(rows, table),
@@ -60,7 +62,7 @@ def aggregates(
         figures[name] = figure(estimate, confidence)
         if name == "loss":
             figures["perplexity"] = _exponential(figures[name])
-    return figures
+    return with_shares(figures, rows)
 
 
 def figure(estimate: Estimate, confidence: float = CONFIDENCE) -> Figure:
@@ -88,8 +90,8 @@ def _mean(table: _Rows, name: str) -> Asked | None:
     return mean(values, some_of(table.groups, there)) if len(values) else None
 
 
-def _preference(table: _Rows) -> Asked | None:
-    margins, there = table.known("reward_margin")
+def _preference(table: _Rows, margin: str) -> Asked | None:
+    margins, there = table.known(margin)
     return win_rate(margins, some_of(table.groups, there), TIE) if len(margins) else None
 
 

@@ -24,8 +24,7 @@ from ptspec.evaluation.canvas import (
     say,
     short,
 )
-from ptspec.evaluation.measurement import METRICS, Measurement, RowMeasurement, metric
-from ptspec.evaluation.row_values import row_value
+from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Measurement, RowMeasurement, metric
 from ptspec.events import Figure as Measured
 from ptspec.methods.types import Headline
 
@@ -276,7 +275,7 @@ def model_comparison(measurements: Sequence[Measurement], path: Path) -> None:
 def _compared(measurements: Sequence[Measurement]) -> list[str]:
     """What was asked for first, likelihood last. Preference only where it is relative to a policy: by raw
     likelihood it is another quantity."""
-    there = dict.fromkeys(name for m in measurements for name in m.shown)
+    there = dict.fromkeys(name for m in measurements for name in m.shown if name not in RAW_METRICS)
     size = "bits_per_byte" if "bits_per_byte" in there else "loss"
     ours = [name for name in ("accuracy", "preference_accuracy") if name in there]
     rewards = [name for name in there if name not in METRICS]
@@ -285,12 +284,13 @@ def _compared(measurements: Sequence[Measurement]) -> list[str]:
 
 def _draw_metric(axes: Axes, name: str, shown: Sequence[tuple[int, Measurement]], labelled: bool) -> None:
     kind = metric(name)
-    is_share = kind.share or _is_yes_or_no(name, [m for _, m in shown])
+    figures = {at: figure for at, (_, m) in enumerate(shown) if (figure := m.shown.get(name)) is not None}
+    is_share = kind.share or all(figure.is_share for figure in figures.values())
     scale = 100.0 if is_share else 1.0
-    for place, (index, m) in enumerate(shown):
-        if (figure := m.shown.get(name)) is not None:
-            remark = f" over {short(m.settings.preference_reference or '', 14)}" if kind.relative else ""
-            _whisker(axes, place, figure, scale, colour(index, m.name), remark)
+    for place, figure in figures.items():
+        index, m = shown[place]
+        remark = f" over {short(m.preference_over or '', 14)}" if kind.relative else ""
+        _whisker(axes, place, figure, scale, colour(index, m.name), remark)
     unit = "%" if is_share else kind.unit
     axes.set_title(short(kind.label, 26) + (f" ({unit})" if unit else ""))
     axes.set_ylim(len(shown) - 0.4, -0.75)
@@ -303,12 +303,6 @@ def _draw_metric(axes: Axes, name: str, shown: Sequence[tuple[int, Measurement]]
     else:
         axes.margins(x=0.14)
     axes.locator_params(axis="x", nbins=4)
-
-
-def _is_yes_or_no(name: str, measurements: Sequence[Measurement]) -> bool:
-    """Whether each row's value is 0 or 1, so that the mean is a share."""
-    values = {row_value(name, row) for m in measurements for row in m.rows} - {None}
-    return bool(values) and values <= {0.0, 1.0}
 
 
 def _whisker(axes: Axes, y: float, figure: Measured, scale: float, shade: str, remark: str) -> None:

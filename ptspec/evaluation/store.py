@@ -17,7 +17,14 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.evaluation.measurement import DataStamp, JudgeStamp, Measurement, RowMeasurement, Settings
+from ptspec.evaluation.measurement import (
+    DataStamp,
+    JudgeStamp,
+    Measurement,
+    RowMeasurement,
+    Settings,
+    with_shares,
+)
 from ptspec.events import Figure
 from ptspec.store.files import whole_file, write_json
 
@@ -32,8 +39,7 @@ LATER = frozenset(
     (
         *("slices", "refused", "sample", "sample_tokens", "sample_correct", "sample_rewards", "kl", "judged"),
         *("kl_base", "conversational", "refusals", "reference_fingerprint", "tokenizer"),
-        *("cluster", "method"),
-        *("accuracy", "accuracy_why"),
+        *("cluster", "method", "accuracy", "accuracy_why", "is_share"),
     )
 )
 """Fields that evaluations of this format did not have at first: what was not measured then is None."""
@@ -134,7 +140,7 @@ def load_measurement(folder: Path) -> Measurement:
     return Measurement(
         name=_checked(path, stats.get("name"), str),
         rows=rows,
-        metrics={name: _build(Figure, figure, path, None) for name, figure in metrics.items()},
+        metrics=with_shares({n: _build(Figure, figure, path, None) for n, figure in metrics.items()}, rows),
         settings=_build(Settings, stats.get("settings"), path, None),
         data=None if data is None else _build(DataStamp, data, path, None),
         seconds=_checked(path, stats.get("seconds"), float),

@@ -18,7 +18,7 @@ METHOD = Method(
     headline=(
         Headline("loss", "loss"),
         Headline("log_odds_chosen", "log odds"),
-        Headline("rewards/accuracies", "reward accuracy"),
+        Headline("rewards/accuracies", "preference accuracy", ".1%"),
     ),
     paper="Hong et al. 2024, arXiv 2403.07691",
     starter={"learning_rate": 5e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},

@@ -15,7 +15,7 @@ METHOD = Method(
     reference=False,
     headline=(
         Headline("loss", "loss"),
-        Headline("mean_token_accuracy", "token accuracy"),
+        Headline("mean_token_accuracy", "token accuracy", ".1%"),
     ),
     paper="Ouyang et al. 2022, arXiv 2203.02155 §3.1",
     starter={"learning_rate": 2e-4, "num_train_epochs": 2, "per_device_train_batch_size": 8},

@@ -14,6 +14,7 @@ from ptspec.events import (
     RunFinished,
     RunStarted,
     StageChecked,
+    StageComparison,
     StageEvaluated,
     StageFinished,
     StageLine,
@@ -23,6 +24,7 @@ from ptspec.events import (
     StageTrained,
 )
 from ptspec.report.clean import clean
+from ptspec.report.view.policies import Policy
 
 BASE = "base"
 
@@ -34,8 +36,8 @@ class State(Enum):
     TRAINED = "trained"
     DONE = "done"
     REUSED = "reused"
-    CHECK_FAILED = "check did not hold"
-    FAILED = "stopped by a fault"
+    CHECK_FAILED = "failed its check"
+    FAILED = "stopped by an error"
     INTERRUPTED = "interrupted"
     NOT_STARTED = "not started"
 
@@ -47,7 +49,7 @@ class Ending(Enum):
     """How a run that did not reach its end came to stop."""
 
     CHECK = "check"
-    FAULT = "fault"
+    ERROR = "error"
     INTERRUPT = "interrupt"
 
 
@@ -73,7 +75,9 @@ class Row:
     evaluating: int = 0
     evaluating_since: float = 0.0
     evaluation: Mapping[str, Figure] | None = None
-    verdicts: Mapping[str, str] = field(default_factory=dict)
+    comparison: StageComparison | None = None
+    preference_over: str | None = None
+    accuracy: str | None = None
     finished: bool = False
     reused: bool = False
     reused_from: str = ""
@@ -94,6 +98,18 @@ class Row:
         return self.trained_steps - self.resumed_from_step
 
     @property
+    def policy(self) -> Policy:
+        """What is shown of its evaluation."""
+        return Policy(
+            self.name,
+            self.evaluation or {},
+            self.comparison,
+            self.preference_over,
+            self.method,
+            self.accuracy,
+        )
+
+    @property
     def seconds_left(self) -> float | None:
         if self.pace is None or not self.total_steps:
             return None
@@ -103,14 +119,13 @@ class Row:
 
 @dataclass
 class Board:
-    """The whole run. `run_checks` belong to no stage; `accuracy` says by what a response is right."""
+    """The whole run. `run_checks` belong to no stage."""
 
     run: RunStarted | None = None
     rows: dict[str, Row] = field(default_factory=dict)
     run_checks: list[CheckEvaluated] = field(default_factory=list)
     finished: RunFinished | None = None
     ending: Ending | None = None
-    accuracy: str | None = None
     _outside: str = ""
 
     def apply(self, event: Event, at: float) -> None:
@@ -152,18 +167,13 @@ class Board:
         return self.rows[name]
 
     @property
-    def evaluations(self) -> list[tuple[str, Mapping[str, Figure]]]:
-        """Name and figures of every evaluated stage, in order."""
-        return [(row.name, row.evaluation) for row in self.rows.values() if row.evaluation]
+    def policies(self) -> list[Policy]:
+        """The base model and the stages that were evaluated, in order."""
+        return [row.policy for row in self.rows.values() if row.evaluation]
 
     @property
-    def verdicts(self) -> dict[str, Mapping[str, str]]:
-        """By stage and metric, what the comparison with the stage's parent says."""
-        return {row.name: row.verdicts for row in self.rows.values()}
-
-    @property
-    def parents(self) -> dict[str, str | None]:
-        return {row.name: row.parent for row in self.rows.values()}
+    def trained_for(self) -> tuple[str, ...]:
+        return self.run.trained_for if self.run else ()
 
     @property
     def checks(self) -> list[CheckEvaluated]:
@@ -201,6 +211,7 @@ class Board:
         row = self.row(event.stage)
         row.state, row.step = State.TRAINED, event.steps
         row.trained_steps, row.trained_seconds = event.steps, event.seconds
+        row.latest = {**row.latest, **event.metrics}
 
     def _evaluating(self, event: EvaluationStarted, at: float) -> None:
         """A policy from outside the run, measured only to compare with, has a row as long as that takes."""
@@ -212,8 +223,8 @@ class Board:
 
     def _evaluated(self, event: StageEvaluated) -> None:
         row = self.row(event.stage)
-        row.evaluation, row.verdicts = dict(event.metrics), dict(event.verdicts)
-        self.accuracy = event.accuracy or self.accuracy
+        row.evaluation, row.comparison = dict(event.metrics), event.comparison
+        row.preference_over, row.accuracy = event.preference_over, event.accuracy
         row.finished = row.finished or event.stage == BASE
         row.reused = row.reused or (event.reused and event.stage == BASE)
         _settle(row)

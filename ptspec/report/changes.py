@@ -1,4 +1,4 @@
-"""`pt eval --compare … --show N`: the prompts on which two models differ most, with both responses."""
+"""`pt eval --compare … --show N`: the prompts whose answers differ most, with both of them."""
 
 from __future__ import annotations
 
@@ -6,59 +6,98 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
-from ptspec.evaluation.comparison import Change, Comparison, Verdict
-from ptspec.evaluation.measurement import metric
+from ptspec.evaluation.comparison import Change, Comparison
+from ptspec.evaluation.measurement import RowMeasurement
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
+from ptspec.report.view.comparison import SHOWN, pair_view
+from ptspec.report.view.measure import Measure
+from ptspec.report.view.order import LIKELIHOOD
+from ptspec.report.view.sentence import measure_in
 
 LONGEST = 400
 INDENT = "   "
 
 
 def telling_metric(comparison: Comparison, b: int = 1) -> str:
-    """The metric to look into: the first that got worse, else the first that got better, else accuracy."""
-    effects = [effect for effect in comparison.effects if effect.b == b]
-    for verdict in (Verdict.WORSE, Verdict.BETTER):
-        for effect in effects:
-            if effect.verdict is verdict:
-                return effect.metric
-    return "accuracy"
+    """The metric to look into: the first that is shown to differ, else the first tested, else accuracy."""
+    tested = pair_view(comparison, b).tested
+    of_rows = [line for line in tested if line.value_a is not None]
+    shown = [line for line in of_rows if line.verdict in SHOWN]
+    return (shown or of_rows)[0].metric if of_rows else "accuracy"
 
 
 def changes_text(
-    changes: Sequence[Change], name: str, models: tuple[str, str], width: int | None = None
+    changes: Sequence[Change],
+    comparison: Comparison,
+    name: str,
+    answers: tuple[int, int],
+    width: int | None = None,
 ) -> str:
-    """The changes in the metric `name` between two models as plain text."""
-    return as_text(changes_lines(changes, name, models, width or columns()))
+    """The changes in the metric `name` between the first model and the last as plain text; `answers`: how
+    many of how many of their answers differ."""
+    shown = measure_in(comparison, name)
+    models = comparison.names[0], comparison.names[-1]
+    return as_text(
+        changes_lines(changes, shown, (clean(models[0]), clean(models[1])), answers, width or columns())
+    )
 
 
-def changes_lines(changes: Sequence[Change], name: str, models: tuple[str, str], width: int) -> list[Text]:
-    """The changes in lines of at most `width` cells; responses are cut at 400 characters."""
-    a, b = map(clean, models)
-    label = clean(metric(name).label)
+def changes_lines(
+    changes: Sequence[Change], shown: Measure, models: tuple[str, str], answers: tuple[int, int], width: int
+) -> list[Text]:
+    """The changes in lines of at most `width` cells; answers are cut at 400 characters."""
+    a, b = models
+    differ, of = answers
+    same = f"{a} and {b} give the same answer to {words.count(of - differ)} of {words.plural(of, 'prompt')}"
     if not changes:
-        return [Text(f"no prompt on which {a} and {b} differ in {label}")]
-    lines = [Text(f"biggest changes in {label}, {a} → {b}", style="bold")]
+        return [Text(line) for line in hanging("", same, width)]
+    lines = [Text(line) for line in hanging("", same, width)] if differ == 0 else []
+    what = (
+        f"answers that differ, biggest changes in {shown.label} first"
+        if differ
+        else f"biggest changes in {shown.label}"
+    )
+    lines += [Text(line, style="bold") for line in hanging("", f"{what}, {a} → {b}", width)]
     for number, change in enumerate(changes, start=1):
-        lines += [Text(), *_change(number, change, (a, b), width)]
+        lines += [Text(), *_change(number, change, shown, models, width)]
     return lines
 
 
-def _change(number: int, change: Change, models: tuple[str, str], width: int) -> list[Text]:
-    """Number, difference and prompt, then what was expected and what each model said."""
-    difference = words.delta(change.difference, 2)
-    lines = hanging(f"{number}. ", f"{difference}   {_cut(change.a.prompt)}", width)
+def _change(number: int, change: Change, shown: Measure, models: tuple[str, str], width: int) -> list[Text]:
+    """Number, difference and prompt, then what was expected and what each model answered."""
+    lines = hanging(f"{number}. ", f"{_difference(change, shown)}   {_cut(change.a.prompt)}", width)
+    is_likelihood = shown.name in LIKELIHOOD
     said = [
         ("expected", change.a.expected),
-        (models[0], change.a.response),
-        (models[1], change.b.response),
+        (models[0], _answer(change.a, is_likelihood)),
+        (models[1], _answer(change.b, is_likelihood)),
     ]
-    column = max(len(name) for name, text in said if text is not None) if any(t for _, t in said) else 0
+    column = max(len(name) for name, _ in said)
     for name, text in said:
         if text is not None:
-            lines += hanging(f"{INDENT}{name.ljust(column)}   ", _cut(text) or "(empty)", width)
+            lines += hanging(f"{INDENT}{name.ljust(column)}   ", text, width)
     return [Text(line) for line in lines]
+
+
+def _difference(change: Change, shown: Measure) -> str:
+    if shown.name in LIKELIHOOD and change.a.nll is not None and change.b.nll is not None:
+        return f"log p(expected) {words.delta(change.a.nll - change.b.nll, 2)} nats"
+    if not change.difference:
+        return f"{shown.label} the same"
+    # Of one prompt a share is 0, 1 or between: percent of it would say nothing.
+    one = f"{shown.label} {words.delta(change.difference, 0)}" if shown.share else ""
+    return one or f"{shown.label} {shown.points(change.difference)}"
+
+
+def _answer(row: RowMeasurement, is_likelihood: bool) -> str | None:
+    """What the model answered, and where likelihoods are looked at that of the expected answer."""
+    answer = None if row.response is None else _cut(row.response) or "(empty)"
+    if not is_likelihood or row.nll is None:
+        return answer
+    likelihood = f"log p(expected) {words.fixed(-row.nll, 2)} nats"
+    return likelihood if answer is None else f"{likelihood}   {answer}"
 
 
 def _cut(text: str) -> str:

@@ -1,63 +1,106 @@
-"""The lines of stages with something done: work, time, rate and key figures, in columns that fit.
+"""The lines of stages with something done: work, time and key figures, in columns that fit.
 
-Columns are aligned over all such stages. Where the width is short, the rate goes first, then the figures
-after the third, then the time; a figure is shown whole or not at all.
+Columns are aligned over all such stages. Where the width is short, the last figures go first, then the time;
+a figure is shown whole or not at all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
+
+from rich.text import Text
 
 from ptspec.report import words
 from ptspec.report.board import BASE, Row, State
-from ptspec.report.measures import Measure, Metrics, before, key_measures, parent_indices
+from ptspec.report.view.measure import Measure
+from ptspec.report.view.policies import Cell, Policy, StageLines, stage_lines, training_figures
 
 GAP = "   "
 ROOMY = 90
 SHOWN = (State.DONE, State.REUSED, State.CHECK_FAILED, State.TRAINED, State.EVALUATING)
+COLOURS = {"good": "green", "bad": "red"}
+FEWEST = 3
+"""So many figures stay while there is time to leave out."""
 
-Figures = list[list[str]]
+
+@dataclass(frozen=True)
+class Tails:
+    """What follows the name on each line, and the measures that found no room."""
+
+    lines: dict[str, Text]
+    left_out: tuple[Measure, ...]
+    is_marked: bool
 
 
-def tails(rows: Sequence[Row], room: int, timer: float, today: date) -> dict[str, str]:
-    """What follows the name on each line, at most `room` characters; `timer` is the time now."""
+def tails(
+    rows: Sequence[Row], room: int, timer: float, today: date, trained_for: Sequence[str] = ()
+) -> Tails:
+    """The lines of `rows`, at most `room` cells each; `timer` is the time now."""
     done = [row for row in rows if row.state in SHOWN]
-    figures = _figures(done)
+    found = stage_lines([row.policy for row in done], trained_for)
+    columns = figure_columns(found)
     gap = GAP if room >= ROOMY else "  "
-    lines = [""] * len(done)
-    for detail, metrics in _choices(len(figures)):
+    lines = [Text() for _ in done]
+    shown = len(columns)
+    for detail, shown in _choices(len(columns)):
         work = _work(done, detail, today)
         lines = [
-            _line(row, timer, gap.join([work[i], *(f[i] for f in figures[:metrics])]))
+            _line(row, timer, joined([Text(work[i]), *(c[i] for c in columns[:shown])], gap))
             for i, row in enumerate(done)
         ]
-        if all(len(line) <= room for line in lines):
+        if all(line.cell_len <= room for line in lines):
             break
-    return {row.name: line for row, line in zip(done, lines, strict=True)}
+    kept = StageLines(found.shown[:shown], found.columns[:shown])
+    by_name = {row.name: line for row, line in zip(done, lines, strict=True)}
+    return Tails(by_name, found.shown[shown:], kept.is_marked)
+
+
+def policy_lines(policies: Sequence[Policy], room: int) -> tuple[list[Text], tuple[Measure, ...], bool]:
+    """The figures alone, a line a policy, then the measures that found no room, and whether one is marked."""
+    found = stage_lines(policies)
+    columns = figure_columns(found)
+    gap = GAP if room >= ROOMY else "  "
+    lines = [Text() for _ in policies]
+    shown = 0
+    for shown in range(len(columns), -1, -1):
+        lines = [joined([column[i] for column in columns[:shown]], gap) for i in range(len(policies))]
+        if all(line.cell_len <= room for line in lines):
+            break
+    kept = StageLines(found.shown[:shown], found.columns[:shown])
+    return lines, found.shown[shown:], kept.is_marked
 
 
 def _choices(figures: int) -> list[tuple[int, int]]:
     """How much of the work and how many figures to show, the fullest first."""
-    wide = [(detail, n) for n in range(figures, 3, -1) for detail in (3, 2)]
-    return wide + [(detail, n) for n in range(min(figures, 3), -1, -1) for detail in (3, 2, 1)]
+    wide = [(2, n) for n in range(figures, FEWEST, -1)]
+    return wide + [(detail, n) for n in range(min(figures, FEWEST), -1, -1) for detail in (2, 1)]
 
 
-def _line(row: Row, timer: float, text: str) -> str:
-    """`text`, and behind it what goes on."""
-    if row.state is not State.EVALUATING:
-        return text.rstrip()
-    since = words.remaining(timer - row.evaluating_since)
-    doing = f"evaluating {words.plural(row.evaluating, 'row')}, {since}"
-    return doing if row.trained_seconds is None else f"{text.rstrip()}{GAP}{doing}"
+def joined(parts: Sequence[Text], gap: str) -> Text:
+    line = Text(gap).join(parts)
+    line.rstrip()
+    return line
+
+
+def _line(row: Row, timer: float, text: Text) -> Text:
+    """`text`, and behind it what goes on, or what the training itself said where nothing was evaluated."""
+    if row.state is State.EVALUATING:
+        since = words.remaining(timer - row.evaluating_since)
+        doing = Text(f"evaluating {words.plural(row.evaluating, 'row')} for {since}")
+        return doing if row.trained_seconds is None else joined([text, doing], GAP)
+    if row.evaluation or not row.latest:
+        return text
+    return joined([text, *map(Text, training_figures(row.latest, row.method))], GAP)
 
 
 def _work(rows: Sequence[Row], detail: int, today: date) -> list[str]:
-    """Steps, time and rate (the first `detail` of them), each right-aligned; else why nothing was trained."""
+    """Steps and time (the first `detail` of them), each right-aligned; else why nothing was trained."""
     cells = [_trained(row)[:detail] for row in rows]
     widths = [max((len(cell[i]) for cell in cells if cell), default=0) for i in range(detail)]
     trained = [
-        GAP.join(part.rjust(width) for part, width in zip(cell, widths, strict=False)) for cell in cells
+        "  ".join(part.rjust(width) for part, width in zip(cell, widths, strict=False)) for cell in cells
     ]
     texts = [text or _untrained(row, detail, today) for row, text in zip(rows, trained, strict=True)]
     width = max(map(len, texts), default=0)
@@ -67,18 +110,15 @@ def _work(rows: Sequence[Row], detail: int, today: date) -> list[str]:
 def _trained(row: Row) -> list[str]:
     if row.trained_seconds is None:
         return []
-    pace = words.rate(row.own_steps, row.trained_seconds)
-    return [words.plural(row.trained_steps, "step"), words.duration(row.trained_seconds), pace]
+    return [words.plural(row.trained_steps, "step"), words.duration(row.trained_seconds)]
 
 
 def _untrained(row: Row, detail: int, today: date) -> str:
-    if row.state is State.EVALUATING:
+    if row.state is State.EVALUATING or not row.reused:
         return ""
-    if row.name == BASE:
-        return "evaluated before, reused" if row.reused else "evaluated"
-    if not row.reused:
-        return ""
-    return f"unchanged since {moment(row.reused_from, today)}, reused" if detail == 3 else "reused"
+    if row.name == BASE or detail < 2:
+        return "reused"
+    return f"unchanged since {moment(row.reused_from, today)}, reused"
 
 
 def moment(when: str, today: date) -> str:
@@ -90,31 +130,29 @@ def moment(when: str, today: date) -> str:
     return f"{then:%H:%M}" if then.date() == today else f"{then:%Y-%m-%d}"
 
 
-def _figures(rows: Sequence[Row]) -> Figures:
-    """One column a key metric, one text a row."""
-    evaluations: list[Metrics] = [row.evaluation or {} for row in rows]
-    parents = parent_indices([row.name for row in rows], {row.name: row.parent for row in rows})
-    return [_figure(shown, evaluations, parents) for shown in key_measures(evaluations)]
+def figure_columns(found: StageLines) -> list[list[Text]]:
+    """One column a key metric, one text a policy: label, value, mark and change, each aligned."""
+    return [_column(shown, cells) for shown, cells in zip(found.shown, found.columns, strict=True)]
 
 
-def _figure(shown: Measure, evaluations: Sequence[Metrics], parents: Sequence[int | None]) -> list[str]:
-    """Label, value and change against the parent, aligned over the stages."""
-    cells = [value_and_change(shown, evaluations, index, parents) for index in range(len(evaluations))]
-    value, change = (max(len(cell[part]) for cell in cells) for part in (0, 1))
-    room = change + 1 if change else 0
-    texts = [f"{shown.label} {v.rjust(value)}{c.rjust(room)}" if v else "" for v, c in cells]
-    width = max(map(len, texts))
-    return [text.ljust(width) for text in texts]
-
-
-def value_and_change(
-    shown: Measure, evaluations: Sequence[Metrics], index: int, parents: Sequence[int | None]
-) -> tuple[str, str]:
-    """ "95 %" and "+89" for one stage; empty where it was not measured or nothing stands before it."""
-    figure = evaluations[index].get(shown.name)
-    if figure is None:
-        return "", ""
-    earlier = before(evaluations, index, shown.name, parents)
-    if earlier is None:
-        return shown.value(figure.value), ""
-    return shown.value(figure.value), shown.delta(figure.value - earlier.value, shown.brief)
+def _column(shown: Measure, cells: Sequence[Cell | None]) -> list[Text]:
+    there = [cell for cell in cells if cell]
+    value, change, note = (max(len(getattr(c, part)) for c in there) for part in ("value", "change", "note"))
+    marked = 2 if any(cell.mark for cell in there) else 0
+    texts = []
+    for cell in cells:
+        if cell is None:
+            texts.append(Text())
+            continue
+        text = Text(f"{shown.brief} {cell.value.rjust(value)}")
+        if marked:
+            text.append(f" {cell.mark or ' '}", style=COLOURS.get(cell.tone, ""))
+        if change:
+            text.append(f" {cell.change.rjust(change)}", style=COLOURS.get(cell.tone, ""))
+        if note:
+            text.append(f" {cell.note}", style="dim")
+        texts.append(text)
+    width = max(text.cell_len for text in texts)
+    for text in texts:
+        text.pad_right(width - text.cell_len)
+    return texts

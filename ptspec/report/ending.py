@@ -1,67 +1,103 @@
-"""What stands below the stages when a run is over: the table, the checks, where things are, what next."""
+"""What stands below the stages when a run is over: marks explained, checks, where things are, what next."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import PurePath
 
 from rich.text import Text
 
 from ptspec import methods
-from ptspec.events import CheckEvaluated, RunFinished
+from ptspec.events import RunFinished
 from ptspec.methods.types import Yields
 from ptspec.report import words
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
-from ptspec.report.rows import check_lines
-from ptspec.report.tables import progress_table
+from ptspec.report.lines import hanging
+from ptspec.report.view.checks import CheckView, check_view, passed
+from ptspec.report.view.measure import Measure
+from ptspec.report.view.policies import LEGEND, Policy, accuracy_by, also
+
+COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
 
 
-def ending(board: Board, width: int) -> list[Text]:
-    """The lines to show after the last event; none for a run that a fault or the user stopped."""
+def ending(
+    board: Board, width: int, left_out: Sequence[Measure] = (), *, is_marked: bool = True
+) -> list[Text]:
+    """The lines to show after the last event; none for a run that an error or the user stopped. `left_out`:
+    measures that found no room on the stages' lines; `is_marked`: these have marks to explain."""
     if board.finished is None and board.ending is not Ending.CHECK:
         return []
+    checks = list(map(check_view, board.checks))
     blocks = [
-        progress_table(board.evaluations, board.parents, board.verdicts, board.accuracy).lines(width)
-        if board.evaluations
-        else [],
-        _checks(board.checks, width),
-        _finished(board, board.finished) if board.finished else [],
+        [Text(), *check_lines(checks, width)] if checks else [],
+        [Text(), *_finished(board, board.finished, width)] if board.finished else [],
     ]
-    return [line for block in blocks if block for line in (Text(), *block)]
+    below = below_stages(board.policies, width, left_out, is_marked=is_marked)
+    return [*below, *(line for block in blocks for line in block)]
 
 
-def _checks(checks: list[CheckEvaluated], width: int) -> list[Text]:
-    names = [clean(check.stage or "run") for check in checks]
-    column = max(map(len, names), default=0)
-    return [
-        line
-        for check, name in zip(checks, names, strict=True)
-        for line in check_lines(check, width, after=name.ljust(column) + GAP)
-    ]
+def below_stages(
+    policies: Sequence[Policy], width: int, left_out: Sequence[Measure] = (), *, is_marked: bool
+) -> list[Text]:
+    """What the marks mean, and what the stages' lines do not say of the last policy."""
+    lines = hanging("  ", LEGEND, width) if is_marked else []
+    parts = also(policies, left_out)
+    lines += parts_in_lines("  also: ", parts, width) if parts else []
+    by = accuracy_by(policy.accuracy for policy in policies)
+    lines += [line for text in by for line in hanging("  ", text, width)]
+    return [Text(line, style="dim") for line in lines]
 
 
-def _finished(board: Board, finished: RunFinished) -> list[Text]:
+def parts_in_lines(head: str, parts: Sequence[str], width: int) -> list[str]:
+    """The parts behind `head`, a dot between, on as many lines as they need; none is broken."""
+    lines: list[str] = []
+    room = max(width - len(head), 20)
+    for part in parts:
+        if lines and len(lines[-1]) + 3 + len(part) <= room:
+            lines[-1] += f" · {part}"
+        else:
+            lines.append(part)
+    return [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]
+
+
+def check_lines(checks: Sequence[CheckView], width: int) -> list[Text]:
+    """ "PASS dpo   preference accuracy 95.6 % ≥ 75 %", the stages' names aligned."""
+    column = max((len(check.where) for check in checks), default=0)
+    lines = []
+    for check in checks:
+        first, *rest = hanging(f"{check.state} {check.where.ljust(column)}{GAP}", check.text, width)
+        text = Text(first)
+        text.stylize(f"bold {COLOURS[check.tone]}", 0, len(check.state))
+        lines += [text, *map(Text, rest)]
+    return lines
+
+
+def _finished(board: Board, finished: RunFinished, width: int) -> list[Text]:
     held = sum(check.held for check in board.checks)
-    checks = f", {held} of {words.plural(len(board.checks), 'check')} held" if board.checks else ""
+    checks = f", {passed(held, len(board.checks))}" if board.checks else ""
+    where = f"report   {finished.report}" if finished.report else f"folder   {_output(board, finished)}"
     return [
-        Text(f"done in {words.duration(finished.seconds)}{checks}"),
-        *([Text(f"report   {clean(finished.report)}")] if finished.report else []),
-        Text(f"folder   {clean(_output(board, finished))}"),
+        Text(f"{words.plural(len(finished.stages), 'stage')} in {words.duration(finished.seconds)}{checks}"),
+        Text(clean(where)),
         Text.assemble("next     ", (clean(next_command(board, finished)), "bold")),
     ]
 
 
 def next_command(board: Board, finished: RunFinished) -> str:
-    """The one command to try next: the last two policies side by side, else the one there is."""
+    """The one command to try next: the last two policies side by side where they were evaluated, else a talk
+    with the last."""
     policies = [
         name for name in finished.stages if _is_policy(board.rows[name].method if name in board.rows else "")
     ]
     output = _output(board, finished)
     folders = [shlex.quote(str(PurePath(output, name))) for name in policies]
+    if not board.policies:
+        return f"pt chat {shlex.quote(output)}" if policies else f"pt report {shlex.quote(output)}"
     if len(folders) < 2:
-        return f"pt eval {shlex.quote(output)}"
+        return f"pt eval {shlex.quote(output)} --all"
     return f"pt eval --compare {folders[-2]} {folders[-1]} --show 5"
 
 

@@ -7,6 +7,8 @@ from datetime import datetime
 from types import TracebackType
 from typing import TextIO
 
+from rich.text import Text
+
 from ptspec.events import (
     CheckEvaluated,
     EvaluationStarted,
@@ -25,14 +27,16 @@ from ptspec.events import (
     Warned,
 )
 from ptspec.report import words
-from ptspec.report.board import Board
+from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
-from ptspec.report.done import moment, value_and_change
+from ptspec.report.done import moment
 from ptspec.report.ending import ending
 from ptspec.report.lines import PIPE
-from ptspec.report.measures import key_measures, parent_indices
-from ptspec.report.rows import Headlines, origin
+from ptspec.report.rows import Headlines, View, groups, origin, tails_of
 from ptspec.report.screen import how_it_ended
+from ptspec.report.view.checks import check_view
+from ptspec.report.view.measure import Measure
+from ptspec.report.view.policies import Cell, stage_lines
 
 SECONDS_BETWEEN_STEPS = 5.0
 
@@ -128,22 +132,26 @@ class Plain:
                 return ""
 
     def _figures(self, stage: str) -> str:
-        """Key figures of a stage, each with the change against the one it came from."""
-        names = [name for name, _ in self._board.evaluations]
+        """Key figures of a stage, each with the change from its parent and the verdict."""
+        policies = self._board.policies
+        names = [policy.name for policy in policies]
         if stage not in names:
             return "nothing measured"
-        evaluations = [metrics for _, metrics in self._board.evaluations]
-        parents = parent_indices(names, self._board.parents)
-        index = names.index(stage)
-        cells = [
-            (m.label, *value_and_change(m, evaluations, index, parents)) for m in key_measures(evaluations)
-        ]
-        return ", ".join(
-            f"{label} {value}" + (f" ({change})" if change else "") for label, value, change in cells if value
-        )
+        found = stage_lines(policies, self._board.trained_for)
+        at = names.index(stage)
+        cells = [(shown, column[at]) for shown, column in zip(found.shown, found.columns, strict=True)]
+        return ", ".join(_figure(shown, cell) for shown, cell in cells if cell)
 
     def _end(self) -> None:
-        for line in ending(self._board, PIPE):
+        """The stages once more as they stand, and what a terminal gets below them."""
+        board = self._board
+        if board.finished is None and board.ending is not Ending.CHECK:
+            return
+        view = View(PIPE, self._timer(), self._now().date(), self._headlines)
+        tails = tails_of(board, view)
+        below = ending(board, PIPE, tails.left_out, is_marked=tails.is_marked)
+        stages = [line for group in groups(board, view) for line in group]
+        for line in [Text(), *stages, *below]:
             self._write(line.plain.rstrip())
 
     def _line(self, text: str) -> None:
@@ -167,5 +175,12 @@ def _run_started(event: RunStarted) -> str:
 
 
 def _check(event: CheckEvaluated) -> str:
-    verdict = "held" if event.held else "did not hold" + (", warning only" if event.on_fail != "stop" else "")
-    return f"{event.stage or 'run'}: check {verdict}: {event.text}"
+    check = check_view(event)
+    return f"{check.where}: {check.state} {check.text}"
+
+
+def _figure(shown: Measure, cell: Cell) -> str:
+    unit = " %" if shown.share else ""
+    change = ", ".join(part for part in (cell.change, cell.word if cell.mark else "") if part)
+    parts = (f"{shown.brief} {cell.value}{unit}", cell.note, f"({change})" if change else "")
+    return " ".join(part for part in parts if part)

@@ -16,6 +16,7 @@ from ptspec.methods.types import Yields
 from ptspec.recipe.effective_config import own_defaults
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Stage
+from ptspec.report import words
 from ptspec.store.reuse import ReuseState
 
 NOTHING = "–"
@@ -63,25 +64,16 @@ def as_json(forecast: Forecast) -> str:
     return json.dumps(value, indent=2)
 
 
-def count_in_words(count: int) -> str:
-    """ "160", "61 k", "0.16 M", "8.03 bn": a B stands for bytes in the column beside it."""
-    for unit, size in (("bn", 1e9), ("M", 1e5), ("k", 1e3)):
-        if count >= size:
-            value = count / (1e6 if unit == "M" else size)
-            return f"{value:,.0f} {unit}" if value >= 100 else f"{value:.3g} {unit}"
-    return f"{count:,}"
-
-
 def handover_in_words(stage: Stage) -> str:
     """ "new LoRA", "continue", "merge, new LoRA", "stack", "full"."""
     if not stage.adapter.use_lora:
-        words = "full" if stage.handover is None else "merge, full"
+        text = "full" if stage.handover is None else "merge, full"
     else:
         kind = "QLoRA" if stage.adapter.use_qlora else "LoRA"
         new = f"new {kind}"
-        words = new if stage.handover is None else stage.handover.value
-        words = f"merge, {new}" if words == "merge" else words
-    return f"{words}, new head" if stage.method.yields is Yields.REWARD_MODEL else words
+        text = new if stage.handover is None else stage.handover.value
+        text = f"merge, {new}" if text == "merge" else text
+    return f"{text}, new head" if stage.method.yields is Yields.REWARD_MODEL else text
 
 
 def reference_in_words(stage: Stage) -> str:
@@ -90,13 +82,13 @@ def reference_in_words(stage: Stage) -> str:
 
 def note_of(one: StageForecast) -> str:
     """Whether the stage is reused, and if not, why it is trained."""
-    words = {
+    texts = {
         ReuseState.NEW: one.reuse.reason,
         ReuseState.REUSED: "= reused (unchanged)",
         ReuseState.AGAIN: one.reuse.reason,
         ReuseState.GOES_ON: f"goes on from {one.reuse.reason}",
     }
-    return words[one.reuse.state]
+    return texts[one.reuse.state]
 
 
 def _row(one: StageForecast) -> tuple[str, ...]:
@@ -112,8 +104,8 @@ def _row(one: StageForecast) -> tuple[str, ...]:
         reference_in_words(stage),
         f"{stage.data} {about}{rows:,}" if rows is not None else stage.data,
         f"{one.steps.total:,}" if one.steps else "?",
-        f"{most}{count_in_words(one.tokens)}" if one.tokens is not None else "?",
-        count_in_words(one.adapter.trained) if one.adapter else "?",
+        f"{most}{words.parameters(one.tokens)}" if one.tokens is not None else "?",
+        words.parameters(one.adapter.trained) if one.adapter else "?",
         bytes_in_words(one.memory.total) if one.memory else "?",
         note_of(one),
     )
@@ -134,12 +126,12 @@ def _below(forecast: Forecast) -> Iterator[str]:
         if one.memory is not None:
             yield f"memory of {one.stage.name}: {_parts(one.memory)}"
     for part, count in forecast.left_out.items():
-        yield f"left out of the checkpoint: {part}, {count_in_words(count)} parameters"
+        yield f"left out of the checkpoint: {part}, {words.parameters(count)} parameters"
     yield from _disk(forecast)
     yield from _device(forecast)
     for one in forecast.stages:
-        if one.counted is not None and (words := cut_words(one.counted)):
-            yield f"{one.stage.name}: {words}"
+        if one.counted is not None and (cut := cut_words(one.counted)):
+            yield f"{one.stage.name}: {cut}"
     for one in forecast.stages:
         for default in own_defaults(one.stage.method, one.stage.config):
             yield f"{one.stage.name}: {default.words}"
@@ -147,11 +139,11 @@ def _below(forecast: Forecast) -> Iterator[str]:
 
 
 def _parts(memory: Memory) -> str:
-    words = [f"{part.name} {bytes_in_words(part.bytes)}" for part in (*memory.held, *memory.training)]
+    parts = [f"{part.name} {bytes_in_words(part.bytes)}" for part in (*memory.held, *memory.training)]
     if memory.sampling:
         sampled = " · ".join(f"{part.name} {bytes_in_words(part.bytes)}" for part in memory.sampling)
-        words.append(f"or, while it samples, {sampled}")
-    return " · ".join(words)
+        parts.append(f"or, while it samples, {sampled}")
+    return " · ".join(parts)
 
 
 def _disk(forecast: Forecast) -> Iterator[str]:

@@ -12,13 +12,14 @@ from datetime import date
 
 from rich.text import Text
 
-from ptspec.events import CheckEvaluated, RunStarted
+from ptspec.events import RunStarted
 from ptspec.methods.types import Headline
 from ptspec.report import done, words
 from ptspec.report.board import BASE, RUNNING, Board, Row, State
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
 from ptspec.report.lines import hanging
+from ptspec.report.view.checks import CheckView, check_view
 
 Headlines = Callable[[str], tuple[Headline, ...]]
 Group = list[Text]
@@ -71,8 +72,8 @@ def header(run: RunStarted, width: int) -> Text:
 def groups(board: Board, view: View) -> list[Group]:
     """The lines of each stage: its own, and below it what belongs to it while the run goes on."""
     rows = list(board.rows.values())
-    names = min(max((len(row.name) for row in rows), default=0), max(8, view.width // 4))
-    tails = done.tails(rows, view.width - names - len(GAP) - 2, view.timer, view.today)
+    names = _name_width(board, view.width)
+    tails = tails_of(board, view).lines
     running = board.finished is None and board.ending is None
     result = []
     for row in rows:
@@ -80,13 +81,23 @@ def groups(board: Board, view: View) -> list[Group]:
         if row.state is State.TRAINING:
             lines = _training(row, head, view)
         else:
-            lines = [head + (Text(tails[row.name]) if row.name in tails else _other(row))]
+            lines = [head + (tails[row.name] if row.name in tails else _other(row))]
         if running:
             lines += _origin(row, view.width)
-            failed = [check for check in row.checks if not check.held]
-            lines += [line for check in failed for line in check_lines(check, view.width, INDENT)]
+            failed = [check_view(check) for check in row.checks if not check.held]
+            lines += [line for check in failed for line in _failed_check(check, view.width)]
         result.append([_fitted(line, view.width) for line in lines])
     return result
+
+
+def tails_of(board: Board, view: View) -> done.Tails:
+    """What follows the names of the stages that have something done."""
+    room = view.width - _name_width(board, view.width) - len(GAP) - 2
+    return done.tails(list(board.rows.values()), room, view.timer, view.today, board.trained_for)
+
+
+def _name_width(board: Board, width: int) -> int:
+    return min(max((len(name) for name in board.rows), default=0), max(8, width // 4))
 
 
 def window(stages: Sequence[Group], height: int) -> list[Text]:
@@ -185,13 +196,10 @@ def origin(row: Row) -> list[str]:
     return [fact for fact in facts if fact]
 
 
-def check_lines(check: CheckEvaluated, width: int, before: str = "", after: str = "") -> list[Text]:
-    """A check with its mark between `before` and `after`: held, stops the run, or only warns."""
-    failed = ("✗", "red") if check.on_fail == "stop" else ("!", "yellow")
-    mark, style = ("✓", "green") if check.held else failed
-    first, *rest = hanging(f"{before}{mark} {after}", clean(check.text), width)
+def _failed_check(check: CheckView, width: int) -> list[Text]:
+    first, *rest = hanging(f"{INDENT}{check.state} ", check.text, width)
     head = Text(first)
-    head.stylize(style, len(before), len(before) + 1)
+    head.stylize("red" if check.tone == "bad" else "yellow", len(INDENT), len(INDENT) + len(check.state))
     return [head, *map(Text, rest)]
 
 
@@ -199,7 +207,8 @@ def _other(row: Row) -> Text:
     """The rest of the line of a stage that has not started, or has stopped."""
     if row.state is State.PENDING:
         steps = words.plural(row.total_steps, "step") if row.total_steps else ""
-        return Text(GAP.join(part for part in (clean(row.method), steps) if part), style="dim")
+        method = clean(row.method) if row.method != row.name else ""
+        return Text(GAP.join(part for part in (method, steps) if part) or "waiting", style="dim")
     if row.state is State.NOT_STARTED:
         return Text(row.state.value, style="dim")
     at = f"step {words.count(row.step)} of {words.count(row.total_steps or 0)}{GAP}" if row.step else ""

@@ -1,7 +1,7 @@
 """A run on a terminal: one line a stage, redrawn in place a few times a second.
 
 An event only changes the board; drawing happens on rich's refresh thread, so that a step costs
-microseconds however often it comes. Whoever runs keeps what others print off the terminal (run/noise.py).
+microseconds however often it comes. What libraries print is kept off the terminal (library_output.py).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ptspec.events import Event, Preparing, RunFinished, RunStarted, StageDefaul
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.ending import ending
-from ptspec.report.rows import Headlines, View, groups, header, window
+from ptspec.report.rows import Headlines, View, groups, header, tails_of, window
 
 REFRESHES_PER_SECOND = 5
 ERASE_LINE = Control((ControlType.ERASE_IN_LINE, 2), ControlType.CARRIAGE_RETURN)
@@ -102,10 +102,13 @@ class Screen:
         with self._lock:
             if self._board.run is None:
                 return []
-            stages = groups(self._board, View(width, self._timer(), self._today(), self._headlines))
+            stages = groups(self._board, self._view(width))
             over = self._board.finished is not None or self._board.ending is not None
             room = sum(map(len, stages)) if over else height - 3
             return [header(self._board.run, width), Text(), *window(stages, room)]
+
+    def _view(self, width: int) -> View:
+        return View(width, self._timer(), self._today(), self._headlines)
 
     def _warn(self, event: Warned) -> None:
         where = f"{clean(event.stage)}: " if event.stage else ""
@@ -114,7 +117,9 @@ class Screen:
     def _close(self) -> None:
         """Draws the last state for good and, below it, what the run came to."""
         self._area.stop()
-        for line in ending(self._board, self._console.width):
+        width = self._console.width
+        tails = tails_of(self._board, self._view(width))
+        for line in ending(self._board, width, tails.left_out, is_marked=tails.is_marked):
             self._console.print(line, soft_wrap=True)
 
 
@@ -128,4 +133,4 @@ def how_it_ended(error: BaseException | None) -> Ending | None:
         case Interrupted() | KeyboardInterrupt():
             return Ending.INTERRUPT
         case _:
-            return Ending.FAULT
+            return Ending.ERROR

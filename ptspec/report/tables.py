@@ -6,43 +6,22 @@ round, in as many blocks of metrics as the width asks for. Made of lines, so tha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import is_drawn
-from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
-from ptspec.report.measures import (
-    Measure,
-    Metrics,
-    before,
-    is_zero_throughout,
-    measures,
-    parent_indices,
-)
+from ptspec.report.view.measure import Measure
+from ptspec.report.view.order import measures
+from ptspec.report.view.policies import LEGEND, Cell, Policy, accuracy_by, cell, relative_to
 
 GAP = "   "
-WORSE = "! worse than the stage it came from: paired, corrected for the number of tests"
-
-Evaluations = Sequence[tuple[str, Metrics]]
-Verdicts = Mapping[str, Mapping[str, str]]
-"""By policy and metric, what the comparison with the policy's parent says."""
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One figure of one stage, in words; a dash where it was not measured."""
-
-    value: str = words.NOTHING
-    change: str = ""
-    interval: str = ""
-    worse: bool = False
+COLOURS = {"good": "green", "bad": "red"}
+EMPTY = Cell("", words.NOTHING)
 
 
 @dataclass(frozen=True)
@@ -55,7 +34,7 @@ class Grid:
 
     def note(self, index: int) -> str:
         """Unit and direction of a measure, or that no stage has it."""
-        measured = any(cell != Cell() for cell in self.cells[index])
+        measured = any(one is not EMPTY for one in self.cells[index])
         return self.shown[index].note if measured else "not measured"
 
     def of_stage(self, index: int) -> list[Cell]:
@@ -64,35 +43,33 @@ class Grid:
 
 @dataclass(frozen=True)
 class ProgressTable:
-    """The table base → stage → stage: a rich renderable, and plain text by `plain`. Changes are against each
-    one's parent (`parents`, by name; None: the one before), and marked where `verdicts` says so. `accuracy`
-    says by what a response is right."""
+    """Every metric of the base model and the stages: a rich renderable, and plain text by `plain`. A change
+    is the paired difference from the policy's parent, marked as its comparison says."""
 
-    evaluations: Evaluations
-    parents: Mapping[str, str | None] | None = None
-    verdicts: Verdicts = field(default_factory=dict)
-    accuracy: str | None = None
+    policies: Sequence[Policy]
 
     def lines(self, width: int) -> list[Text]:
         """The table in lines of at most `width` cells (a single metric may still be wider)."""
-        metrics = [of_stage for _, of_stage in self.evaluations]
-        shown = [shown for shown in measures(metrics) if not is_drawn(shown.name)]  # the report has them
-        zero = [m.label for m in shown if is_zero_throughout(m, metrics)]
-        rows = [m for m in shown if m.label not in zero]
-        parents = parent_indices([name for name, _ in self.evaluations], self.parents)
-        verdicts = [self.verdicts.get(name, {}) for name, _ in self.evaluations]
-        cells = [_cells(measure, metrics, parents, verdicts) for measure in rows]
-        grid = Grid(self._heads(parents), rows, cells)
-        by = hanging("", f"accuracy by {clean(self.accuracy)}", width) if self.accuracy else []
-        return [*_laid_out(grid, width), *_footnotes(grid, zero), *(Text(line, style="dim") for line in by)]
+        metrics = [policy.metrics for policy in self.policies]
+        shown = measures(metrics)
+        zero = [one for one in shown if _is_zero_throughout(one, self.policies)]
+        rows = [one for one in shown if one not in zero]
+        cells = [[cell(one, policy) or EMPTY for policy in self.policies] for one in rows]
+        grid = Grid(self._heads(), rows, cells)
+        notes = [*_footnotes(grid, zero), *relative_to(self.policies)]
+        notes += accuracy_by(policy.accuracy for policy in self.policies)
+        below = [Text(line, style="dim") for note in notes for line in hanging("", note, width)]
+        return [*_laid_out(grid, width), *below]
 
-    def _heads(self, parents: Sequence[int | None]) -> list[str]:
+    def _heads(self) -> list[str]:
         """The names, with the parent where that is not the one before."""
-        names = [clean(name) for name, _ in self.evaluations]
-        return [
-            name if above is None or above == i - 1 else f"{name} ← {names[above]}"
-            for i, (name, above) in enumerate(zip(names, parents, strict=True))
-        ]
+        names = [clean(policy.name) for policy in self.policies]
+        heads = []
+        for index, (name, policy) in enumerate(zip(names, self.policies, strict=True)):
+            parent = clean(policy.comparison.parent) if policy.comparison else None
+            is_next = parent is None or (index > 0 and names[index - 1] == parent)
+            heads.append(name if is_next else f"{name} ← {parent}")
+        return heads
 
     def plain(self, width: int | None = None) -> str:
         return as_text(self.lines(width or columns()))
@@ -101,59 +78,15 @@ class ProgressTable:
         yield from self.lines(options.max_width)
 
 
-def progress_table(
-    evaluations: Evaluations,
-    parents: Mapping[str, str | None] | None = None,
-    verdicts: Verdicts | None = None,
-    accuracy: str | None = None,
-) -> ProgressTable:
-    """The evaluations of the base model and the stages, in order, with intervals and changes."""
-    return ProgressTable(evaluations, parents, verdicts or {}, accuracy)
+def _is_zero_throughout(shown: Measure, policies: Sequence[Policy]) -> bool:
+    """A metric in percent that is 0 of every policy: a word about it is enough."""
+    figures = [policy.metrics[shown.name] for policy in policies if shown.name in policy.metrics]
+    return shown.share and bool(figures) and all(shown.is_zero(figure.value) for figure in figures)
 
 
-def progress_text(
-    evaluations: Evaluations,
-    width: int | None = None,
-    parents: Mapping[str, str | None] | None = None,
-    verdicts: Verdicts | None = None,
-    accuracy: str | None = None,
-) -> str:
-    """The same table as plain text, as wide as the terminal on stdout where no width is given."""
-    return ProgressTable(evaluations, parents, verdicts or {}, accuracy).plain(width)
-
-
-def _cells(
-    shown: Measure,
-    evaluations: Sequence[Metrics],
-    parents: Sequence[int | None],
-    verdicts: Sequence[Mapping[str, str]],
-) -> list[Cell]:
-    return [
-        _cell(
-            shown,
-            metrics.get(shown.name),
-            before(evaluations, index, shown.name, parents),
-            verdicts[index].get(shown.name),
-        )
-        for index, metrics in enumerate(evaluations)
-    ]
-
-
-def _cell(shown: Measure, figure: Figure | None, earlier: Figure | None, verdict: str | None) -> Cell:
-    if figure is None:
-        return Cell()
-    value, interval = shown.number(figure.value, shown.decimals), shown.interval(figure)
-    if earlier is None:
-        return Cell(value, interval=interval)
-    change = shown.delta(figure.value - earlier.value, shown.decimals)
-    return Cell(value, change, interval, verdict == Verdict.WORSE.value)
-
-
-def _footnotes(grid: Grid, zero: Sequence[str]) -> list[Text]:
-    notes = [Text(f"none at any stage: {', '.join(zero)}", style="dim")] if zero else []
-    if any(cell.worse for row in grid.cells for cell in row):
-        notes.append(Text(WORSE, style="yellow"))
-    return notes
+def _footnotes(grid: Grid, zero: Sequence[Measure]) -> list[str]:
+    notes = [f"0 % throughout: {', '.join(shown.label for shown in zero)}"] if zero else []
+    return [*notes, LEGEND] if any(one.mark for row in grid.cells for one in row) else notes
 
 
 def _laid_out(grid: Grid, width: int) -> list[Text]:
@@ -183,8 +116,8 @@ def _two_lines_a_metric(grid: Grid) -> list[Text]:
     for i, name in enumerate(grid.names):
         cells = grid.of_stage(i)
         column = [_bold(name)]
-        for cell, text in zip(cells, _aligned(cells, intervals=False), strict=True):
-            column += [text, Text(cell.interval, style="dim")]
+        for one, text in zip(cells, _aligned(cells, intervals=False), strict=True):
+            column += [text, Text(one.interval, style="dim")]
         columns.append(column)
     return _table(labels, columns)
 
@@ -216,18 +149,19 @@ def _blocks(columns: Sequence[list[Text]], room: int) -> list[list[list[Text]]]:
 
 
 def _aligned(cells: Sequence[Cell], *, intervals: bool = True) -> list[Text]:
-    """Value, change and interval of each cell, each right-aligned over all of them."""
+    """Value, mark, change and interval of each cell, each right-aligned over all of them."""
     value, change = _width(c.value for c in cells), _width(c.change for c in cells)
-    marked = any(c.worse for c in cells)
+    marked = 2 if any(c.mark for c in cells) else 0
     interval = _width(c.interval for c in cells) if intervals else 0
     texts = []
-    for cell in cells:
-        text = Text(cell.value.rjust(value))
+    for one in cells:
+        text = Text(one.value.rjust(value))
+        if marked:
+            text.append(f" {one.mark or ' '}", style=COLOURS.get(one.tone, ""))
         if change:
-            mark = "!" if cell.worse else " " * marked
-            text.append(f" {cell.change.rjust(change)}{mark}", style="yellow" if cell.worse else "")
+            text.append(f" {one.change.rjust(change)}", style=COLOURS.get(one.tone, ""))
         if interval:
-            text.append("  " + cell.interval.rjust(interval), style="dim")
+            text.append("  " + one.interval.rjust(interval), style="dim")
         texts.append(text)
     return texts
 

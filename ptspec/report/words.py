@@ -37,8 +37,8 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
 
 
 def parameters(value: int) -> str:
-    """A number of parameters or tokens: "512", "61 k", "1.0 M", "7.6 B"."""
-    return count(value) if value < 1000 else _scaled(value / 1000, ("k", "M", "B", "T"))
+    """A number of parameters or tokens: "512", "61 k", "1.0 M", "7.6 bn": a B stands for bytes."""
+    return count(value) if value < 1000 else _scaled(value / 1000, ("k", "M", "bn", "T"))
 
 
 def size(value: int) -> str:
@@ -80,9 +80,12 @@ def rate(steps: int, seconds: float) -> str:
 
 
 def number(value: float, spec: str = ".4f") -> str:
-    """`value` in the format `spec`; too small or too large for it, in powers of ten: "2e-7", "4.1e4"."""
+    """`value` in the format `spec` (".1%": "95.0 %"); too small or too large for it, in powers of ten:
+    "2e-7", "4.1e4"."""
     if not math.isfinite(value):
         return signed(f"{value}")
+    if spec.endswith("%"):
+        return percent(value, int(spec[1:-1]))
     text = format(value, spec)
     if "e+" in text and abs(value) < 1e5:
         text = f"{float(text):,.0f}"

@@ -163,9 +163,17 @@ class StageEvaluator:
         parent."""
         measured = self.measurements[subject.name] = trained_by(measured, subject.method)
         compared = self._compared(subject, measured, folder)
-        verdicts = compared.verdicts() if compared else {}
-        words = measured.settings.accuracy_in_words
-        self.listener(StageEvaluated(subject.name, measured.shown, measured.seconds, reused, verdicts, words))
+        self.listener(
+            StageEvaluated(
+                subject.name,
+                measured.shown,
+                measured.seconds,
+                reused=reused,
+                comparison=compared.of_stage() if compared else None,
+                preference_over=measured.preference_over,
+                accuracy=measured.settings.accuracy_in_words,
+            )
+        )
 
     def _compared(self, subject: Subject, measured: Measurement, folder: Path) -> Comparison | None:
         """The paired comparison with the parent, made once and kept beside the evaluation."""

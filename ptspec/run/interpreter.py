@@ -144,6 +144,7 @@ class Run:
                     for s in stages
                 ),
                 log=shown(self.plan.output / LOG),
+                trained_for=_trained_for(self.plan, stages),
             )
         )
 
@@ -251,7 +252,7 @@ class Run:
             self.checks.append(result)
             on_fail = OnFail.WARN if self.options.ignore_checks else check.on_fail
             place = None if check in of_run else stage.name
-            self.listener(CheckEvaluated(place, result.text, result.held, on_fail.value))
+            self.listener(CheckEvaluated(place, result.reason, result.held, on_fail.value, result.bounds))
             if not result.held and on_fail is OnFail.STOP:
                 failed.append(self._check_failed(stage, result))
         if failed:
@@ -265,7 +266,8 @@ class Run:
         skipped = f"not started: {', '.join(later)}" if later else "it was the last stage"
         return Diagnostic(
             "check-failed",
-            f'stage "{stage.name}": {result.text}' + (" does not hold" if result.is_measured else ""),
+            f'stage "{stage.name}": the check on {result.check.metric} failed'
+            + (f": {result.reason}" if result.reason else ""),
             Location(str(self.plan.recipe)),
             result.check.at,
             notes=(f"{stage.name} is kept in {self.plan.output / stage.name}; {skipped}",),
@@ -299,6 +301,13 @@ class Run:
         """The hash of the chat template in use."""
         template = self.work.bases.tokenizer.chat_template
         return None if template is None else digest(template)
+
+
+def _trained_for(plan: Plan, stages: tuple[Stage, ...]) -> tuple[str, ...]:
+    """The rewards that the stages learn from, and the metrics that their checks and the run's name."""
+    rewards = [name for stage in stages for name in stage.rewards]
+    checks = [check.metric for stage in stages for check in stage.checks]
+    return tuple(dict.fromkeys([*rewards, *checks, *(check.metric for check in plan.checks)]))
 
 
 def _why_again(stage: Stage, record: dict[str, Any] | None, covered: dict[str, Any]) -> str | None:

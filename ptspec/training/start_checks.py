@@ -163,7 +163,7 @@ def check_saved(stage: Stage, model: Any, trained: Probes) -> float:
                 "saved-differs",
                 f'what stage "{stage.name}" saved is not what it trained: {_differ(distance, bound)}',
                 pointer=stage.at,
-                hint="this is a fault of ptspec or of a library below it: please report it",
+                hint="this is an error of ptspec or of a library below it: please report it",
             )
         )
     return distance

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import socket
+from dataclasses import asdict
 
 import pytest
 from small import ROOT, pt, write_recipe
@@ -50,9 +51,12 @@ def test_a_check_on_the_intervals_bound_stops_and_says_by_how_much(copied):
     before = adapters(copied)
     done = pt("run", write_recipe(copied, strict(copied)), "--output", copied / "out")
     assert done.code == 3 and "not started: dpo" in done.stderr
-    bound = r"bits_per_byte [\d.]+, at most [\d.]+ with 95 % confidence, ≤ [\d.]+ \(by [\d.]+\) does not hold"
+    bound = (
+        r"FAIL sft   bits per byte [\d.]+ \(at most [\d.]+ with 95 % confidence\) ≤ [\d.]+, missed by [\d.]+"
+    )
     assert re.search(bound, done.stderr)
-    assert "sft: check held: bits_per_byte" in done.stderr
+    assert 'stage "sft": the check on bits_per_byte failed' in done.stderr
+    assert "sft: PASS bits per byte" in done.stderr
     assert adapters(copied) == before
 
 
@@ -65,8 +69,8 @@ def test_checks_ignored_and_a_judge_of_each_stage_against_its_parent_and_the_bas
     (copied / "judge.py").write_text(JUDGE)
     recipe, before = write_recipe(copied, change), adapters(copied)
     done = pt("run", recipe, "--output", copied / "out", "--allow-code", "--ignore-checks")
-    assert done.code == 0 and "did not hold, warning only" in done.stderr, done.stderr
-    assert "run: check held: bits_per_byte gain" in done.stderr
+    assert done.code == 0 and "sft: WARN bits per byte" in done.stderr, done.stderr
+    assert "run: PASS bits per byte over base" in done.stderr
     assert adapters(copied) == before, "neither a check nor a judge trains anything again"
     sft, dpo = stats(copied, "sft"), stats(copied, "dpo")
     assert sft["metrics"]["win_rate"] == sft["metrics"]["win_rate_base"]
@@ -96,8 +100,8 @@ def test_a_stage_is_compared_with_its_parent_once_and_all_read_that(copied):
     loss = next(e for e in kept.effects if e.metric == "loss")
     assert loss.is_described, "of references, after DPO"
     events = [json.loads(line) for line in (out / "events.jsonl").read_text().splitlines()]
-    told = {e["stage"]: e["verdicts"] for e in events if e["event"] == "StageEvaluated"}
-    assert told["dpo"] == kept.verdicts() and told["base"] == {}
+    told = {e["stage"]: e["comparison"] for e in events if e["event"] == "StageEvaluated"}
+    assert told["dpo"] == asdict(kept.of_stage()) and told["base"] is None
     text = (out / "dpo/comparison.json").read_text()
     (out / "dpo/comparison.json").unlink()
     recipe = write_recipe(copied, lambda recipe: None)

@@ -10,8 +10,7 @@ import re
 import pytest
 from small import ROOT, pt, write_recipe
 
-from ptspec.evaluation.measurement import metric
-from ptspec.report.measures import Better
+from ptspec.evaluation.measurement import Better, metric
 
 TASK = """\
 task: quiz

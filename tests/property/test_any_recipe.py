@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from ptspec.diagnostics import Severity
 from ptspec.recipe.resolve import read_recipe
-from ptspec.report.faults import Format, render
+from ptspec.report.diagnostics import Format, render
 from ptspec.rewards.check import check_functions
 
 WORDS = [

@@ -10,7 +10,7 @@ from small import ROOT, write_recipe
 
 from ptspec import cli
 from ptspec.diagnostics import Diagnostic
-from ptspec.report.faults import Format, render
+from ptspec.report.diagnostics import Format, render
 from ptspec.secrets import blotted, blotted_source, secret_in
 
 HUB = "hf_" + "a1B2" * 9

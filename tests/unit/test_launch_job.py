@@ -58,6 +58,9 @@ def test_a_job_is_a_file(tmp_path):
     assert read_job(tmp_path / "job.json") == job
 
 
+COMPARED = events.StageComparison(
+    "base", 160, 4, "Holm", {"loss": events.MetricChange(Figure(-0.5, -1.0, None), "better")}
+)
 EVENTS = {
     events.Preparing: events.Preparing("loading"),
     events.StageDefault: events.StageDefault("s", "adam_beta1 0.0 (TRL: 0.9): why"),
@@ -70,9 +73,18 @@ EVENTS = {
     events.StageTrained: events.StageTrained("s", 2, 0.5, {"loss": 1.5}),
     events.StageReused: events.StageReused("s", "now", "unchanged"),
     events.EvaluationStarted: events.EvaluationStarted("s", 3),
-    events.StageEvaluated: events.StageEvaluated("s", {"loss": Figure(1.0, None, 2.0)}, 0.5),
+    events.StageEvaluated: events.StageEvaluated(
+        "s",
+        {"loss": Figure(1.0, None, 2.0)},
+        0.5,
+        comparison=COMPARED,
+        preference_over="base",
+        accuracy="choice_letter: all 160 right answers are single letters",
+    ),
     events.StageFinished: events.StageFinished("s", "out/s"),
-    events.CheckEvaluated: events.CheckEvaluated(None, "held", True, "stop"),
+    events.CheckEvaluated: events.CheckEvaluated(
+        None, "", True, "stop", (events.CheckedBound("loss", 1.0, "≤", 2.0, True, "base", 1.5, 0.95),)
+    ),
     events.Warned: events.Warned("ü", None),
     events.RunFinished: events.RunFinished("out", 1.0, ("s",)),
 }
@@ -83,6 +95,12 @@ def test_every_event(kind):
     text = line(Happened(EVENTS[kind]))
     assert text.count(b"\n") == 1
     assert read(text) == Happened(EVENTS[kind])
+
+
+def test_a_share_stays_one():
+    """Figures are equal without it, so that the test above does not see it."""
+    event = events.StageEvaluated("s", {"style": Figure(0.5, is_share=True)}, 0.5)
+    assert read(line(Happened(event))).event.metrics["style"].is_share
 
 
 @pytest.mark.parametrize("kind", [StageError, InputError, CheckError, Interrupted])

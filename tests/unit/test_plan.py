@@ -10,7 +10,6 @@ import pytest
 
 from ptspec.cli import main
 from ptspec.recipe.hints import bytes_in_words
-from ptspec.report.plan import count_in_words
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -150,9 +149,12 @@ def test_numbers_in_words():
     assert [bytes_in_words(n) for n in (12, 1500, 58e6, 11.3e9, 160e9)] == [
         *("12 B", "1.5 kB", "58 MB", "11.3 GB", "160 GB")
     ]
-    assert [count_in_words(n) for n in (160, 61_000, 163_840, 8_030_261_248, 10**13)] == [
-        *("160", "61 k", "0.164 M", "8.03 bn", "10,000 bn")
-    ]
+
+
+def test_parameters_are_written_as_on_the_other_screens(pt, recipe):
+    """B21: the plan said 0.16 M where the run said 160 k."""
+    _, out, _ = pt("plan", recipe(stage("sft")))
+    assert " 0.1" not in out and re.search(r" \d+ k ", out)
 
 
 def test_what_stands_below_the_table_fits_the_terminal(pt, recipe, monkeypatch):

@@ -127,7 +127,6 @@ def _notes(measurements: Sequence[Measurement], pairing: Pairing) -> tuple[str, 
     told = {
         f"measured on different held-out data ({', '.join(dict.fromkeys(stamps.values()))}): "
         "compared on the prompts that all have": len(stamps) > 1,
-        "preference by raw likelihood: the models' preference is relative to different policies": pairing.raw,
         "different tokenizers: lengths are compared in characters, likelihood by bytes": not pairing.tokens,
         "KL is to different bases: not compared": not pairing.kl,
         "responses were generated with different max_new_tokens": len(limits) > 1,

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate
-from ptspec.evaluation.measurement import Better, metric
+from ptspec.evaluation.comparison import Comparison, WinRate
+from ptspec.evaluation.measurement import metric
 from ptspec.events import Figure
 from ptspec.report import words
-from ptspec.report.comparison import not_shown
-from ptspec.report.measures import Measure, measure
-from ptspec.report.sentence import in_words, rate_interval
+from ptspec.report.clean import clean
+from ptspec.report.view.comparison import SHOWN, EffectLine, of_slice, pair_view, rate_line
+from ptspec.report.view.sentence import measure_in
 
-TONES = {
-    Verdict.BETTER: "good",
-    Verdict.WORSE: "bad",
-    Verdict.NOT_SHOWN: "none",
-    Verdict.TOO_FEW: "none",
-}
+RATES = ("win_rate", "win_rate_lc")
 FEW = 6
 """With more policies than this they are the rows of every table."""
-CHANGED = (Verdict.BETTER, Verdict.WORSE)
 
 
 @dataclass(frozen=True)
@@ -48,6 +42,7 @@ class Line:
     whisker: Whisker | None
     words: str
     tone: str
+    mark: str
     p: str
     further: str
     figure: Figure
@@ -96,7 +91,12 @@ def overview(found: Sequence[Pair]) -> Overview | None:
     """None of few policies, which stand side by side."""
     if len(found) < FEW:
         return None
-    heads = {line.metric: line for pair in found for line in pair.tested if line.value_a is not None}
+    heads = {
+        line.metric: replace(line, label=clean(metric(line.metric).label))
+        for pair in found
+        for line in pair.tested
+        if line.value_a is not None
+    }
     rows = []
     for pair in found:
         lines = {line.metric: line for line in pair.tested}
@@ -106,14 +106,7 @@ def overview(found: Sequence[Pair]) -> Overview | None:
 
 def slices(found: Comparison) -> tuple[SliceTables, ...]:
     """The tables of each slice, where the comparison was asked for them."""
-    return tuple(
-        SliceTables(
-            one.value,
-            one.rows,
-            pairs(replace(found, effects=one.effects, win_rates=one.win_rates, slices=())),
-        )
-        for one in found.slices
-    )
+    return tuple(SliceTables(one.value, one.rows, pairs(of_slice(found, one))) for one in found.slices)
 
 
 def pairs(found: Comparison) -> tuple[Pair, ...]:
@@ -121,112 +114,61 @@ def pairs(found: Comparison) -> tuple[Pair, ...]:
 
 
 def _pair(found: Comparison, b: int) -> Pair:
-    effects = [effect for effect in found.effects if effect.b == b]
-    rates = [rate for rate in found.win_rates if rate.b == b]
-    none = [effect for effect in effects if is_none(effect.metric, [effect.value_a, effect.value_b])]
-    lines = [_line(effect, found) for effect in effects if effect not in none]
-    verdicts = [*(effect.verdict for effect in effects), *(rate.verdict for rate in rates)]
-    places = [line.metric for line in lines]
-    if "preference_accuracy" in places and "accuracy" not in places:
-        lines.insert(places.index("preference_accuracy"), _not_measured("accuracy"))
+    view = pair_view(found, b)
+    none = {
+        effect.metric: shown.label
+        for effect in found.effects
+        if effect.b == b
+        and (shown := measure_in(found, effect.metric)).is_none([effect.value_a, effect.value_b])
+    }
+    apart = {*RATES, *none}
     return Pair(
         a=found.names[0],
         b=found.names[b],
-        sentence=in_words(found, b),
-        tested=tuple(line for line in lines if line.is_told),
-        described=tuple(line for line in lines if not line.is_told),
-        none=tuple(_shown(effect, found).label for effect in none),
-        rates=tuple(_rate(rate) for rate in rates),
-        is_changed=any(verdict in CHANGED for verdict in verdicts),
+        sentence=view.sentence,
+        tested=tuple(_line(line, 0.0) for line in view.tested if line.metric not in apart),
+        described=tuple(_line(line, 0.0) for line in view.described if line.metric not in apart),
+        none=tuple(none.values()),
+        rates=tuple(_rate(rate) for rate in found.win_rates if rate.b == b),
+        is_changed=any(line.verdict in SHOWN for line in view.tested),
     )
 
 
-def is_none(name: str, values: Sequence[float]) -> bool:
-    """Whether no policy has any of what the metric counts, such as empty responses: a word says that."""
-    known = metric(name)
-    counts = known.share and known.describes and known.better is not Better.HIGHER
-    return counts and not any(values)
-
-
-def _not_measured(name: str) -> Line:
-    """Preference accuracy is never shown without task accuracy, even if that was not measured."""
+def _line(line: EffectLine, none: float) -> Line:
     return Line(
-        metric=name,
-        label=metric(name).label,
-        note="",
-        a=words.NOTHING,
-        b=words.NOTHING,
-        difference=words.NOTHING,
-        interval="",
-        whisker=None,
-        words="not measured",
-        tone="none",
-        p="",
-        further="",
-        figure=Figure(0.0),
-        value_a=None,
-        value_b=None,
-    )
-
-
-def _shown(effect: Effect, found: Comparison) -> Measure:
-    return measure(effect.metric, [v[effect.metric] for v in found.values if effect.metric in v])
-
-
-def _line(effect: Effect, found: Comparison) -> Line:
-    shown = _shown(effect, found)
-    return Line(
-        metric=effect.metric,
-        label=shown.label,
-        note=shown.note,
-        a=shown.number(effect.value_a, shown.decimals),
-        b=shown.number(effect.value_b, shown.decimals),
-        difference=shown.delta(effect.difference.value, shown.decimals),
-        interval=shown.delta_interval(effect.difference),
-        whisker=_whisker(effect.difference, 0.0),
-        words=effect.words,
-        tone=TONES.get(effect.verdict, ""),
-        p=_p(effect.p_corrected),
-        further=not_shown(effect, shown),
-        figure=effect.difference,
-        value_a=effect.value_a,
-        value_b=effect.value_b,
-        is_told=not effect.is_described,
-        plain=shown.delta_interval(effect.plain),
-        prompts=_prompts(effect.rows, effect.clusters),
+        metric=line.metric,
+        label=line.label,
+        note=line.note,
+        a=line.a,
+        b=line.b,
+        difference=line.change,
+        interval=line.interval,
+        whisker=_whisker(line.figure, none),
+        words=line.word,
+        tone=line.tone,
+        mark=line.mark,
+        p=line.p,
+        further=line.reason,
+        figure=line.figure,
+        value_a=line.value_a,
+        value_b=line.value_b,
+        is_told=line.is_tested,
+        plain=line.plain,
+        prompts=line.prompts,
     )
 
 
 def _rate(rate: WinRate) -> Line:
-    return Line(
-        metric=rate.judge,
-        label=rate.label,
+    line = rate_line(rate)
+    return replace(
+        _line(line, 0.5),
         note="",
         a=words.count(rate.losses),
         b=words.count(rate.wins),
-        difference=words.percent(rate.rate.value),
-        interval=rate_interval(rate),
-        whisker=_whisker(rate.rate, 0.5),
-        words=rate.verdict.value,
-        tone=TONES.get(rate.verdict, ""),
-        p=_p(rate.p_corrected),
-        further=f"{words.plural(rate.ties, 'tie')}, counted half",
-        figure=rate.rate,
-        value_a=None,
-        value_b=None,
-        prompts=_prompts(rate.rows, rate.clusters),
+        difference=line.b,
+        further=line.note,
+        is_told=True,
     )
-
-
-def _prompts(rows: int, clusters: int) -> str:
-    """How many prompts, and in how many independent groups where that is fewer."""
-    return words.count(rows) if rows == clusters else f"{words.count(rows)} in {words.count(clusters)} groups"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return ""
-    return "< 0.001" if value < 0.001 else f"= {words.fixed(value, 3)}"
 
 
 def _whisker(difference: Figure, none: float) -> Whisker | None:

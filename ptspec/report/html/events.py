@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ptspec.report.html.json_lines import Said, read_lines
 from ptspec.report.html.model import CheckStory, Ending
+from ptspec.report.view.checks import check_view, read_check
 
 
 @dataclass(frozen=True)
@@ -38,17 +39,15 @@ class Log:
     def ending(self) -> Ending:
         if self.finished:
             return Ending.FINISHED
-        stopped = any(not check.held and check.on_fail == "stop" for check in self.checks)
+        stopped = any(check.stops for check in self.checks)
         return Ending.CHECK if stopped else Ending.OPEN
 
     @property
     def checks(self) -> tuple[CheckStory, ...]:
+        found = [read_check(e) for e in self.session if e.get("event") == "CheckEvaluated"]
         return tuple(
-            CheckStory(
-                str(e.get("stage") or "run"), str(e.get("text")), bool(e.get("held")), str(e.get("on_fail"))
-            )
-            for e in self.session
-            if e.get("event") == "CheckEvaluated"
+            CheckStory(check_view(check), check.held, not check.held and check.on_fail == "stop")
+            for check in found
         )
 
     @property

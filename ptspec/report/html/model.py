@@ -10,6 +10,7 @@ from typing import Any
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement
 from ptspec.report.html.logged import NOTHING_LOGGED, Logged
+from ptspec.report.view.checks import CheckView
 
 
 class State(Enum):
@@ -86,12 +87,11 @@ class StageStory:
 
 @dataclass(frozen=True)
 class CheckStory:
-    """A check of the recipe: `text` says it in words with the numbers."""
+    """A check of the recipe, as every screen says it; `stops`: it failed and ended the run."""
 
-    stage: str
-    text: str
+    view: CheckView
     held: bool
-    on_fail: str
+    stops: bool
 
 
 @dataclass(frozen=True)

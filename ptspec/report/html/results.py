@@ -6,21 +6,19 @@ Computes no statistics of its own.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from ptspec.evaluation.comparison import Comparison, Effect
+from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.comparison_store import comparison_of
-from ptspec.evaluation.measurement import RAW_METRICS, RAW_PREFERENCE, Measurement, accuracy_label, metric
+from ptspec.evaluation.measurement import RAW_METRICS, Measurement, accuracy_label, metric
 from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
 from ptspec.report import words
-from ptspec.report.html.comparison_view import FEW, TONES, Pair, is_none, pairs
+from ptspec.report.html.comparison_view import FEW, Pair, pairs
 from ptspec.report.html.model import RunStory, StageStory
-from ptspec.report.measures import LEFT_TO_THE_REPORT, LIKELIHOOD, Measure, key_measures, measure, measures
-
-SAME = 1e-9
-RAW_NAMES = {"preference_accuracy": "raw_preference", "reward_margin": "raw_margin"}
-"""What preference is called where it is relative to no policy: another quantity, in a row of its own."""
+from ptspec.report.view.measure import Measure
+from ptspec.report.view.order import ACCURACY, key_measures, measures
+from ptspec.report.view.policies import Policy, accuracy_by, cell
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class Cell:
     bounds: str = ""
     words: str = ""
     tone: str = ""
+    mark: str = ""
     further: str = ""
 
 
@@ -138,17 +137,15 @@ def _table(
     }
     figures = _figures(measured, came_from, found)
     told = list(figures.values())
-    usual = [{name: f for name, f in one.items() if name not in RAW_METRICS} for one in told]
-    key = {one.name for one in key_measures(usual)} or set(told[0])
-    shown = sorted([*measures(usual), *_left_to_the_report(told)], key=lambda one: one.name in LIKELIHOOD)
-    none = [one for one in shown if is_none(one.name, [m[one.name].value for m in told if one.name in m])]
+    key = {one.name for one in key_measures(told)} or set(told[0])
+    shown = measures(told)
+    none = [one for one in shown if one.is_none([of[one.name].value for of in told if one.name in of])]
     rows = [
-        Row(
-            _label(one, measured), one.note, _cells(one, measured, figures, came_from, found), one.name in key
-        )
+        Row(_label(one, measured), one.note, _cells(one, measured, figures, found), one.name in key)
         for one in shown
         if one not in none
     ]
+    by = accuracy_by(m.settings.accuracy_in_words for m in measured)
     return Results(
         columns=tuple(
             Column(m.name, came_from.get(m.name), _about(stages.get(m.name), m.name)) for m in measured
@@ -156,23 +153,15 @@ def _table(
         rows=tuple(rows),
         none=tuple(one.label for one in none),
         pairs=tuple(pairs(compared)[0] for compared in found.values()),
-        notes=tuple(
-            dict.fromkeys([*_accuracy(measured), *(n for compared in found.values() for n in compared.notes)])
-        ),
+        notes=tuple(dict.fromkeys([*by, *(note for compared in found.values() for note in compared.notes)])),
     )
 
 
 def _label(shown: Measure, measured: Sequence[Measurement]) -> str:
     """What the metric is called; of accuracy with the reward that says what is right."""
-    if shown.name not in ("accuracy", "sampled_accuracy"):
+    if shown.name not in ACCURACY:
         return shown.label
     return accuracy_label(shown.label, [one.settings for one in measured])
-
-
-def _accuracy(measured: Sequence[Measurement]) -> list[str]:
-    """By what responses count as right."""
-    words = (one.settings.accuracy_in_words for one in measured)
-    return [f"accuracy by {text}" for text in dict.fromkeys(words) if text]
 
 
 def _about(stage: StageStory | None, name: str) -> str:
@@ -190,9 +179,7 @@ def _figures(
 ) -> dict[str, dict[str, Figure]]:
     """Each policy's figures by the names they are told under. Preference by raw likelihood is of all policies
     that were compared by it, with an interval where it was measured alone."""
-    figures: dict[str, dict[str, Figure]] = {
-        m.name: {_told_name(name, m): figure for name, figure in m.metrics.items()} for m in measured
-    }
+    figures = {m.name: m.shown for m in measured}
     for name, compared in found.items():
         for effect in compared.effects:
             if effect.metric in RAW_METRICS:
@@ -201,75 +188,47 @@ def _figures(
     return figures
 
 
-def _told_name(name: str, measurement: Measurement) -> str:
-    is_raw = measurement.settings.preference_reference == RAW_PREFERENCE
-    return RAW_NAMES.get(name, name) if is_raw else name
-
-
-def _left_to_the_report(told: Sequence[Mapping[str, Figure]]) -> list[Measure]:
-    """What no other screen shows, and raw preference."""
-    return [
-        measure(name, figures)
-        for name in (*LEFT_TO_THE_REPORT, *RAW_METRICS)
-        if (figures := [one[name] for one in told if name in one])
-    ]
-
-
 def _cells(
     shown: Measure,
     measured: Sequence[Measurement],
     figures: Mapping[str, Mapping[str, Figure]],
-    came_from: Mapping[str, str],
     found: Mapping[str, Comparison],
 ) -> tuple[Cell | None, ...]:
     there = {name: of[shown.name] for name, of in figures.items() if shown.name in of}
-    is_relative = metric(shown.name).relative
-    references = {m.settings.preference_reference for m in measured if m.name in there}
-    span = None if is_relative and len(references) > 1 else _span(shown, list(there.values()))
-    cells: list[Cell | None] = []
-    for measurement in measured:
-        name = measurement.name
-        if name not in there:
-            cells.append(None)
-            continue
-        before = there.get(came_from.get(name, ""))
-        cell = _cell(shown, name, there[name], before, found.get(name), span)
-        relative = measurement.settings.preference_reference
-        if shown.name in RAW_NAMES and relative:
-            cell = replace(cell, further=f"over {relative}")
-        cells.append(cell)
-    return tuple(cells)
-
-
-def _cell(
-    shown: Measure,
-    name: str,
-    figure: Figure,
-    before: Figure | None,
-    compared: Comparison | None,
-    span: tuple[float, float] | None,
-) -> Cell:
-    value = shown.number(figure.value, shown.decimals)
-    plain = Cell(shown.name, name, figure, value, shown.interval(figure), _track(figure, span))
-    effect = _effect(compared, shown.name)
-    if before is None or (effect is None and metric(shown.name).relative):
-        return plain  # relative to different policies: their difference means nothing
-    if effect is None:
-        return replace(plain, change=shown.delta(figure.value - before.value, shown.decimals))
-    if abs(effect.value_a - before.value) > SAME or abs(effect.value_b - figure.value) > SAME:
-        return plain  # of other rows than the two figures, which would not add up with it
-    return replace(
-        plain,
-        change=shown.delta(effect.difference.value, shown.decimals),
-        bounds=shown.delta_interval(effect.difference),
-        words=effect.words,
-        tone=TONES.get(effect.verdict, ""),
+    references = {m.preference_over for m in measured if m.name in there}
+    is_apart = metric(shown.name).relative and len(references) > 1
+    span = None if is_apart else _span(shown, list(there.values()))
+    return tuple(
+        _cell(shown, _policy(one, there[one.name], shown, found.get(one.name)), span)
+        if one.name in there
+        else None
+        for one in measured
     )
 
 
-def _effect(compared: Comparison | None, name: str) -> Effect | None:
-    effects = compared.effects if compared else ()
-    return next((effect for effect in effects if effect.metric == name), None)
+def _policy(measured: Measurement, figure: Figure, shown: Measure, compared: Comparison | None) -> Policy:
+    told = compared.of_stage() if compared else None
+    return Policy(measured.name, {shown.name: figure}, told, measured.preference_over)
+
+
+def _cell(shown: Measure, policy: Policy, span: tuple[float, float] | None) -> Cell | None:
+    told, figure = cell(shown, policy), policy.metrics[shown.name]
+    if told is None:
+        return None
+    return Cell(
+        shown.name,
+        policy.name,
+        figure,
+        told.value,
+        told.interval,
+        _track(shown, figure, span),
+        told.change,
+        told.bounds,
+        told.word,
+        told.tone,
+        told.mark,
+        told.note,
+    )
 
 
 def _span(shown: Measure, figures: Sequence[Figure]) -> tuple[float, float]:
@@ -280,10 +239,11 @@ def _span(shown: Measure, figures: Sequence[Figure]) -> tuple[float, float]:
     return (min(ends), max(ends)) if ends else (0.0, 0.0)
 
 
-def _track(figure: Figure, span: tuple[float, float] | None) -> Track | None:
+def _track(shown: Measure, figure: Figure, span: tuple[float, float] | None) -> Track | None:
     """None too where the policies' figures share no scale."""
     if span is None or figure.low is None or figure.high is None or span[1] <= span[0]:
         return None
     low, high = span
-    place = [round(2 + 96 * (v - low) / (high - low), 2) for v in (figure.value, figure.low, figure.high)]
-    return Track(*place)
+    ends = (figure.high, figure.low) if shown.complement else (figure.low, figure.high)
+    share = [(value - low) / (high - low) for value in (figure.value, *ends)]
+    return Track(*(round(2 + 96 * (1 - one if shown.complement else one), 2) for one in share))

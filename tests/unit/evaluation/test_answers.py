@@ -231,6 +231,6 @@ def test_rewards_of_drawn_responses_stand_beside_those_of_greedy_ones(model, tok
     assert all(not row.sample_rewards for row in result.rows if row.sample is None)
     mean = sum(len(row.sample) for row in drawn) / 4
     assert result.metrics["sampled_long"].value == pytest.approx(mean)
-    assert metric("sampled_long").label == "long of samples"
+    assert metric("sampled_long").label == "long at T=1"
     only = measure(model, tokenizer, rows, replace(spec, metrics=("long",)), seed=1, rewards={"long": long})
     assert "sampled_long" not in only.metrics and all(row.sample is None for row in only.rows)

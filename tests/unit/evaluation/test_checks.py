@@ -31,26 +31,35 @@ def check(metric, name="dpo", over="sft", **bounds):
 
 
 @pytest.mark.parametrize(
-    ("bounds", "held", "text"),
+    ("bounds", "held", "numbers"),
     [
-        ({"min": 0.75}, True, "accuracy 0.79 ≥ 0.75"),
-        ({"min": 0.8}, False, "accuracy 0.79 ≥ 0.8 (by 0.01)"),
-        ({"max": 0.75}, False, "accuracy 0.79 ≤ 0.75 (by 0.04)"),
-        ({"min_gain": 0.02}, True, "accuracy gain +0.04 ≥ 0.02: 0.75 (sft) → 0.79"),
-        ({"min_gain": 0.1}, False, "accuracy gain +0.04 ≥ 0.1: 0.75 (sft) → 0.79 (by 0.06)"),
-        ({"min_gain": 0.3, "over": "base"}, True, "accuracy gain +0.34 ≥ 0.3: 0.45 (base) → 0.79"),
-        ({"max_increase": 0.03}, False, "accuracy increase +0.04 ≤ 0.03: 0.75 (sft) → 0.79 (by 0.01)"),
-        ({"min": 0.7, "max": 0.78}, False, "accuracy 0.79 ≤ 0.78 (by 0.01)"),
+        ({"min": 0.75}, True, (0.79, "≥", 0.75, None)),
+        ({"min": 0.8}, False, (0.79, "≥", 0.8, None)),
+        ({"max": 0.75}, False, (0.79, "≤", 0.75, None)),
+        ({"min_gain": 0.02}, True, (0.04, "≥", 0.02, "sft")),
+        ({"min_gain": 0.1}, False, (0.04, "≥", 0.1, "sft")),
+        ({"min_gain": 0.3, "over": "base"}, True, (0.34, "≥", 0.3, "base")),
+        ({"max_increase": 0.03}, False, (0.04, "≤", 0.03, "sft")),
     ],
 )
-def test_on_the_measured_value(bounds, held, text):
+def test_on_the_measured_value(bounds, held, numbers):
     found = check("accuracy", **bounds)
-    assert (found.held, found.text) == (held, text)
+    (bound,) = found.bounds
+    assert found.held is bound.held is held
+    assert bound.value == pytest.approx(numbers[0])
+    assert (bound.metric, bound.relation, bound.bound, bound.over) == ("accuracy", *numbers[1:])
+
+
+def test_each_bound_of_a_check_is_told():
+    found = check("accuracy", min=0.7, max=0.78)
+    assert not found.held and [bound.held for bound in found.bounds] == [True, False]
 
 
 def test_gain_is_downwards_where_less_is_better():
     assert check("loss", min_gain=-0.02).held
-    assert check("loss", min_gain=0.001).text.startswith("loss gain -0.01 ≥ 0.001")
+    (bound,) = check("loss", min_gain=0.001).bounds
+    assert not bound.held and (bound.relation, bound.bound) == ("≤", -0.001)
+    assert bound.value == pytest.approx(0.01, rel=1e-3)
     assert not check("perplexity", max_increase=0.0).held
 
 
@@ -59,10 +68,9 @@ def test_noise_does_not_pass():
     assert check("accuracy", min=0.75).held
     found = check("accuracy", min=0.75, confidence=0.95)
     low = proportion_interval(158, 200).low
-    assert not found.held
-    assert (
-        found.text == f"accuracy 0.79, at least {low:.4g} with 95 % confidence, ≥ 0.75 (by {0.75 - low:.3g})"
-    )
+    (bound,) = found.bounds
+    assert not found.held and not bound.held
+    assert (bound.value, bound.end, bound.confidence) == (0.79, low, 0.95)
     assert check("accuracy", min=0.75, confidence=0.6).held
     assert check("accuracy", min=0.72, confidence=0.95).held
 
@@ -102,9 +110,9 @@ def test_a_win_rate_is_bounded_by_the_judges_answers():
 
 
 def test_what_was_not_measured_does_not_hold():
-    assert check("style", min=0).text == "style was not measured: the evaluation data has no columns for it"
+    assert check("style", min=0).reason == "style was not measured: the evaluation data has no columns for it"
     found = outcome(CheckSpec("accuracy", min_gain=0.0, over="elsewhere"), "dpo", "sft", ALL)
-    assert not found.held and found.text == "accuracy of elsewhere was not measured"
+    assert not found.held and found.reason == "accuracy of elsewhere was not measured"
 
 
 def test_other_confidences_widen_the_interval():

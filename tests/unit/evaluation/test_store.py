@@ -53,7 +53,7 @@ def test_samples_stand_beside_those_of_earlier_models(tmp_path, measurement):
 def test_the_statistics_say_how_they_came_about(tmp_path, measurement):
     write(tmp_path, measurement, samples=1)
     stats = json.loads((tmp_path / STATS).read_text())
-    assert stats["metrics"]["loss"].keys() == {"value", "low", "high"}
+    assert stats["metrics"]["loss"].keys() == {"value", "low", "high", "is_share"}
     assert stats["settings"]["seed"] == 5
     assert stats["settings"]["preference_reference"] == "raw likelihood"
     assert stats["data"] == {"file": "data/eval.jsonl", "sha256": "0" * 64, "rows": 10}

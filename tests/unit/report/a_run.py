@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from ptspec.events import (
+    CheckedBound,
     CheckEvaluated,
     EvaluationStarted,
     Event,
     Figure,
+    MetricChange,
     RunFinished,
     RunStarted,
     StageChecked,
+    StageComparison,
     StageEvaluated,
     StageFinished,
     StageLine,
@@ -35,13 +38,14 @@ STARTED = RunStarted(
         StageLine("dpo", "dpo", "sft", "continue", "sft, frozen", 30),
     ),
     "outputs/sft_dpo/run.log",
+    ("preference_accuracy", "accuracy"),
 )
 
 BASE = {
     "loss": Figure(1.851, 1.793, 1.912),
     "accuracy": Figure(0.06, 0.034, 0.103),
-    "preference_accuracy": Figure(0.51, 0.44, 0.58),
-    "style": Figure(0.0, 0.0, 0.019),
+    "raw_preference": Figure(0.51, 0.44, 0.58),
+    "style": Figure(0.0, 0.0, 0.019, is_share=True),
     "response_length": Figure(41.2, 39.0, 43.0),
     "empty": Figure(0.0, 0.0, 0.02),
 }
@@ -49,7 +53,7 @@ SFT = {
     "loss": Figure(0.412, 0.38, 0.447),
     "accuracy": Figure(0.95, 0.91, 0.973),
     "preference_accuracy": Figure(0.55, 0.48, 0.62),
-    "style": Figure(0.35, 0.287, 0.418),
+    "style": Figure(0.35, 0.287, 0.418, is_share=True),
     "response_length": Figure(14.2, 13.0, 15.3),
     "empty": Figure(0.0, 0.0, 0.02),
 }
@@ -57,12 +61,27 @@ DPO = {
     "loss": Figure(0.398, 0.37, 0.43),
     "accuracy": Figure(0.6, 0.531, 0.665),
     "preference_accuracy": Figure(0.91, 0.86, 0.943),
-    "style": Figure(0.875, 0.822, 0.914),
+    "style": Figure(0.875, 0.822, 0.914, is_share=True),
     "response_length": Figure(9.8, 9.0, 10.5),
     "empty": Figure(0.0, 0.0, 0.02),
 }
 
-VERDICTS = {"dpo": {"accuracy": "worse", "style": "better", "loss": "described"}}
+
+def compared(parent, before, after, **verdicts):
+    """The comparison of a stage with its parent: differences of the figures, with the verdicts given."""
+    differences = {name: after[name].value - before[name].value for name in after if name in before}
+    changes = {
+        name: MetricChange(Figure(d, d - 0.02, d + 0.02), verdicts.get(name, "described"))
+        for name, d in differences.items()
+        if name != "preference_accuracy"
+    }
+    return StageComparison(parent, 200, 3, "Holm", changes)
+
+
+SFT_TO_BASE = compared("base", BASE, SFT, accuracy="better", style="better", loss="better")
+DPO_TO_SFT = compared("sft", SFT, DPO, accuracy="worse", style="better")
+PREFERENCE = CheckedBound("preference_accuracy", 0.91, "≥", 0.7, True)
+ACCURACY = CheckedBound("accuracy", -0.35, "≥", -0.05, False, over="sft")
 
 
 @dataclass
@@ -92,7 +111,7 @@ def run() -> Iterator[tuple[float, Event]]:
             yield 12.0, Warned("3 of 1,600 rows are longer than max_length 64", "sft")
     yield 18.4, StageTrained("sft", 120, 12.4, {})
     yield 18.5, EvaluationStarted("sft", 200)
-    yield 21.4, StageEvaluated("sft", SFT, 2.9)
+    yield 21.4, StageEvaluated("sft", SFT, 2.9, False, SFT_TO_BASE, "base")
     yield 21.5, StageFinished("sft", "outputs/sft_dpo/sft")
     yield 22.0, StageStarted("dpo", "dpo", "sft", "continue", "sft, frozen", 1600, 30)
     yield 22.1, StageChecked("dpo", "margin 0.0000, probes agree to 2e-7")
@@ -105,10 +124,10 @@ def run() -> Iterator[tuple[float, Event]]:
         yield 23.0 + step * 0.3, StageStep("dpo", step, 30, step * 0.3, logged if step % 2 == 0 else {})
     yield 32.1, StageTrained("dpo", 30, 8.9, {})
     yield 32.2, EvaluationStarted("dpo", 200)
-    yield 34.9, StageEvaluated("dpo", DPO, 2.7, verdicts=VERDICTS["dpo"])
+    yield 34.9, StageEvaluated("dpo", DPO, 2.7, False, DPO_TO_SFT, "sft")
     yield 35.0, StageFinished("dpo", "outputs/sft_dpo/dpo")
-    yield 35.1, CheckEvaluated("dpo", "preference_accuracy 0.91 ≥ 0.7", True, "stop")
-    yield 35.1, CheckEvaluated("dpo", "accuracy increase -0.35 ≥ -0.05: 0.95 (sft) → 0.6", False, "warn")
+    yield 35.1, CheckEvaluated("dpo", "", True, "stop", (PREFERENCE,))
+    yield 35.1, CheckEvaluated("dpo", "", False, "warn", (ACCURACY,))
     yield 35.2, RunFinished("outputs/sft_dpo", 35.2, ("sft", "dpo"), "outputs/sft_dpo/report.html")
 
 

@@ -9,6 +9,7 @@ from a_run import STARTED, Clock, before, run
 
 from ptspec.diagnostics import CheckError, Diagnostic, StageError
 from ptspec.events import (
+    CheckedBound,
     CheckEvaluated,
     StageDefault,
     StageReused,
@@ -18,6 +19,9 @@ from ptspec.events import (
     Warned,
 )
 from ptspec.report import terminal
+
+FAILED = (CheckedBound("accuracy", 0.95, "≥", 0.99, False),)
+TOLD = "accuracy 95.0 % ≥ 99 %, missed by 4 points"
 
 
 class Replay:
@@ -35,7 +39,8 @@ def test_a_whole_run(expected):
     replay = Replay()
     with replay.listener:
         replay.tell(run())
-    assert replay.out.getvalue() == expected("plain")
+    shown = replay.out.getvalue()
+    assert shown == expected("plain", shown)
 
 
 def test_a_run_that_stops_tells_the_last_step_and_nothing_more():
@@ -44,19 +49,19 @@ def test_a_run_that_stops_tells_the_last_step_and_nothing_more():
         replay.tell(before(28.5))
         raise StageError(Diagnostic("nan", "the loss is not a number"))
     assert replay.out.getvalue().splitlines()[-1] == (
-        "14:02:28 dpo: step 18 of 30, 4 s left: loss 0.51, margin 2.00, reward accuracy 0.74"
+        "14:02:28 dpo: step 18 of 30, 4 s left: loss 0.51, margin 2.00, preference accuracy 74.0 %"
     )
 
 
-def test_a_check_that_stops_the_run_leaves_the_table():
+def test_a_check_that_stops_the_run_says_its_numbers():
     replay = Replay()
     with pytest.raises(CheckError), replay.listener:
         replay.tell(before(21.5))
-        replay.tell([(21.6, CheckEvaluated("sft", "accuracy 0.95 ≥ 0.99", False, "stop"))])
+        replay.tell([(21.6, CheckEvaluated("sft", "", False, "stop", FAILED))])
         raise CheckError(Diagnostic("check-failed", ""))
     lines = replay.out.getvalue().splitlines()
-    assert "14:02:21 sft: check did not hold: accuracy 0.95 ≥ 0.99" in lines
-    assert lines[-1] == "✗ sft   accuracy 0.95 ≥ 0.99"
+    assert f"14:02:21 sft: FAIL {TOLD}" in lines
+    assert lines[-1] == f"FAIL sft   {TOLD}"
 
 
 def test_steps_are_told_at_most_every_five_seconds():
@@ -114,8 +119,9 @@ def test_an_encoding_without_our_signs_gets_ascii():
     with replay.listener:
         replay.tell(run())
     text = raw.getvalue().decode("ascii")
-    assert "loss 0.40 (-0.01)" in text
-    assert "+ dpo   preference_accuracy 0.91 >= 0.7" in text
+    assert "loss 0.398 (-0.014)" in text
+    assert "PASS dpo   preference accuracy 91.0 % >= 70 %" in text
+    assert "?" not in text
 
 
 def test_a_closed_pipe_does_not_stop_the_run():

@@ -5,23 +5,30 @@ from __future__ import annotations
 import io
 
 import pytest
-from a_run import STARTED, Clock, before, run
+from a_run import SFT_TO_BASE, STARTED, Clock, before, run
+from conftest import FOLDER
 from rich.console import Console
 from vt import Terminal
 
 from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, StageError
 from ptspec.events import (
+    CheckedBound,
     CheckEvaluated,
     EvaluationStarted,
+    RunFinished,
     StageDefault,
     StageEvaluated,
+    StageFinished,
     StageReused,
     StageStarted,
     StageStep,
+    StageTrained,
 )
 from ptspec.report import terminal
 from ptspec.report.screen import Screen
 
+FAILED = (CheckedBound("accuracy", 0.95, "≥", 0.99, False),)
+TOLD = "accuracy 95.0 % ≥ 99 %, missed by 4 points"
 MOMENTS = {"evaluating_base": 2.0, "training_sft": 11.9, "evaluating_sft": 20.0, "training_dpo": 28.5}
 
 
@@ -58,7 +65,8 @@ def test_what_stands_on_the_screen_while_it_runs(width, moment, expected):
     replay = Replay(width)
     with replay.screen:
         replay.tell(before(MOMENTS[moment]))
-        assert replay.look() == expected(f"{moment}_{width}")
+        shown = replay.look()
+        assert shown == expected(f"{moment}_{width}", shown)
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])
@@ -66,7 +74,8 @@ def test_the_end(width, expected):
     replay = Replay(width)
     with replay.screen:
         replay.tell(run())
-    assert replay.look() == expected(f"end_{width}")
+    shown = replay.look()
+    assert shown == expected(f"end_{width}", shown)
     assert replay.vt.cursor_shown
 
 
@@ -79,7 +88,7 @@ def test_no_line_is_wider_than_the_terminal(width):
             assert all(line.cell_len <= width for line in replay.screen.lines(width, 40))
 
 
-def test_narrower_window_leaves_no_rest_of_the_old_area(expected):
+def test_narrower_window_leaves_no_rest_of_the_old_area():
     replay = Replay(160)
     with replay.screen:
         replay.tell(before(MOMENTS["training_dpo"]))
@@ -89,7 +98,7 @@ def test_narrower_window_leaves_no_rest_of_the_old_area(expected):
         shown = replay.look()
     warning, _, area = shown.partition("\n")
     assert "warning" in warning
-    assert area == expected("training_dpo_80").partition("\n")[2]
+    assert area == (FOLDER / "training_dpo_80.txt").read_text().partition("\n")[2]
 
 
 @pytest.mark.parametrize(
@@ -97,7 +106,7 @@ def test_narrower_window_leaves_no_rest_of_the_old_area(expected):
     [
         (
             StageError(Diagnostic("nan", "the loss is not a number")),
-            "✗ dpo    step 18 of 30   stopped by a fault",
+            "✗ dpo    step 18 of 30   stopped by an error",
         ),
         (Interrupted(Diagnostic("interrupted", "")), "‖ dpo    step 18 of 30   interrupted"),
         (KeyboardInterrupt(), "‖ dpo    step 18 of 30   interrupted"),
@@ -112,18 +121,17 @@ def test_a_run_that_is_stopped(error, last_line):
     assert replay.vt.cursor_shown
 
 
-def test_a_check_that_stops_the_run_shows_the_table_and_what_did_not_start():
+def test_a_check_that_stops_the_run_shows_its_numbers_and_what_did_not_start():
     replay = Replay(100)
     with pytest.raises(CheckError), replay.screen:
         replay.tell(before(21.5))
-        replay.tell([(21.6, CheckEvaluated("sft", "accuracy 0.95 ≥ 0.99", False, "stop"))])
-        assert "        ✗ accuracy 0.95 ≥ 0.99" in replay.look().splitlines()
-        raise CheckError(Diagnostic("check-failed", "accuracy 0.95 ≥ 0.99 does not hold"))
+        replay.tell([(21.6, CheckEvaluated("sft", "", False, "stop", FAILED))])
+        assert f"        FAIL {TOLD}" in replay.look().splitlines()
+        raise CheckError(Diagnostic("check-failed", "the check on accuracy failed"))
     lines = replay.look().splitlines()
     assert lines[4].startswith("✗ sft    120 steps")
     assert lines[5] == "· dpo    not started"
-    assert lines[-1] == "✗ sft   accuracy 0.95 ≥ 0.99"
-    assert any(line.startswith("accuracy") for line in lines)
+    assert lines[-1] == f"FAIL sft   {TOLD}"
 
 
 def test_reused_stages_say_since_when(expected):
@@ -136,14 +144,15 @@ def test_reused_stages_say_since_when(expected):
                 (0, STARTED),
                 (1, StageEvaluated("base", base.metrics, 2.9, reused=True)),
                 (2, StageReused("sft", "2026-11-24T13:58:00", "unchanged")),
-                (3, StageEvaluated("sft", sft.metrics, 2.9, reused=True)),
+                (3, StageEvaluated("sft", sft.metrics, 2.9, True, SFT_TO_BASE)),
                 (
                     4,
                     StageStarted("dpo", "dpo", "sft", "merge", "sft, frozen", 1600, 30, 20, "beta 0.1 → 0.2"),
                 ),
             ]
         )
-        assert replay.look() == expected("reused_120")
+        shown = replay.look()
+        assert shown == expected("reused_120", shown)
 
 
 def test_a_policy_from_outside_has_a_row_only_while_it_is_measured():
@@ -200,3 +209,32 @@ def test_a_step_costs_little():
                 replay.screen(StageStep("sft", step, 5000, 0.1, {"loss": 1.0} if step % 10 == 0 else {}))
             best = min(best, (time.perf_counter() - begun) / 5000)
     assert best < 50e-6
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_without_eval_the_training_has_the_last_word(width):
+    """First-hour 2: not even the loss stayed, and the command recommended next failed."""
+    replay = Replay(width)
+    with replay.screen:
+        logged = {"loss": 7.7, "mean_token_accuracy": 0.02}
+        replay.tell(
+            [
+                (0, STARTED),
+                (1, StageStarted("sft", "sft", "base", None, None, 50, 50)),
+                (2, StageStep("sft", 50, 50, 1.0, logged)),
+                (8, StageTrained("sft", 50, 6.1, logged)),
+                (8, StageFinished("sft", "outputs/sft_dpo/sft")),
+                (9, RunFinished("outputs/sft_dpo", 9.0, ("sft",))),
+            ]
+        )
+    lines = replay.look().splitlines()
+    assert "✓ sft   50 steps  6.1 s   loss 7.70   token accuracy 2.0 %" in lines
+    assert lines[-1] == "next     pt chat outputs/sft_dpo"
+
+
+def test_a_run_of_two_stages_ends_in_about_fifteen_lines():
+    """It was a screen of 41."""
+    replay = Replay(100)
+    with replay.screen:
+        replay.tell(run())
+    assert len([line for line in replay.look().splitlines() if "warning" not in line]) <= 16

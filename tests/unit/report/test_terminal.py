@@ -78,7 +78,7 @@ def test_no_color_is_respected(monkeypatch, no_color):
         for _, event in run():
             listener(event)
     text = b"".join(arrived).decode()
-    assert "done in 35.2 s" in text
+    assert "2 stages in 35.2 s, 1 of 2 checks passed" in text
     assert bool(COLOUR.search(text)) is not no_color
 
 

@@ -7,6 +7,7 @@ from report_pages import Page, measurement
 
 from ptspec.evaluation.paired.compare import compare
 from ptspec.report.html.write import write_comparison_report
+from ptspec.report.view.verdicts import WORDS
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_differences_intervals_and_words(measured, page):
         assert f'<data value="{effect.difference.value}">' in page.source
         assert f'<data value="{effect.value_a}">' in page.source
         assert f'data-low="{effect.difference.low}" data-high="{effect.difference.high}"' in page.source
-        assert effect.words in page.text
+        assert WORDS[effect.verdict] in page.text
     for rate in found.win_rates:
         assert f'<data value="{rate.rate.value}">' in page.source
 

@@ -10,17 +10,18 @@ import pytest
 from report_pages import HOSTILE, Page, finished_run, measurement, reward_model
 
 from ptspec.diagnostics import InputError
-from ptspec.evaluation.measurement import trained_by
+from ptspec.evaluation.comparison import Verdict
+from ptspec.evaluation.measurement import RAW_NAMES, trained_by
 from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.store import load_measurement
 from ptspec.events import Figure, RunFinished, Warned
 from ptspec.report.html.samples import samples
 from ptspec.report.html.write import report_whatever_happens, write_run_report
-from ptspec.report.measures import measure
+from ptspec.report.view.comparison import pair_view
+from ptspec.report.view.measure import measure
 
 LIMIT = 3_000_000
-RAW = {"preference_accuracy": "raw_preference", "reward_margin": "raw_margin"}
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +42,31 @@ def test_every_number_equals_evaluation_stats(run, page):
     """Exactly in the markup, rounded as the page rounds in what is read; and none is left out."""
     shown = {(cell.policy, cell.metric): cell for cell in page.cells}
     for stage in ("base", "sft", "dpo"):
-        for name, figure in stats(run, stage).items():
-            name_told = RAW.get(name, name) if stage == "base" else name
-            cell = shown.pop((stage, name_told))
+        for name, figure in shown_stats(run, stage).items():
+            cell = shown.pop((stage, name))
             assert (cell.value, cell.low, cell.high) == (figure["value"], figure["low"], figure["high"])
-            of_all = [measurement_figure(run, other, name) for other in ("base", "sft", "dpo")]
-            words = measure(name_told, of_all)
+            of_all = [
+                Figure(**found)
+                for other in ("base", "sft", "dpo")
+                if (found := shown_stats(run, other).get(name))
+            ]
+            words = measure(name, of_all)
             scale = 100 if words.share else 1
             half = 0.5 * 10.0**-words.decimals + 1e-9
-            assert number(cell.text) == pytest.approx(figure["value"] * scale, abs=half)
+            turned = (lambda value: 1 - value) if words.complement else (lambda value: value)
+            assert number(cell.text) == pytest.approx(turned(figure["value"]) * scale, abs=half)
             if figure["low"] is not None:
                 low, high = map(number, cell.interval.strip("[]").split(", "))
-                assert (low, high) == pytest.approx((figure["low"] * scale, figure["high"] * scale), abs=half)
+                ends = sorted(turned(figure[end]) * scale for end in ("low", "high"))
+                assert [low, high] == pytest.approx(ends, abs=half)
     # Of the comparisons, which is where the other policies' raw preference is from.
-    assert set(shown) == {(stage, name) for stage in ("sft", "dpo") for name in RAW.values()}
+    assert set(shown) == {(stage, name) for stage in ("sft", "dpo") for name in RAW_NAMES.values()}
 
 
-def measurement_figure(run, stage, name):
-    return Figure(**stats(run, stage)[name])
+def shown_stats(run, stage):
+    """The figures under the names that they are shown by: preference without a reference is raw."""
+    names = RAW_NAMES if load_measurement(run / stage).preference_over is None else {}
+    return {names.get(name, name): figure for name, figure in stats(run, stage).items()}
 
 
 def number(text):
@@ -71,7 +79,7 @@ def test_changes_are_those_of_the_paired_comparison(run, page):
     }
     accuracy = effects["accuracy"]
     assert f"{accuracy.difference.value * 100:+.1f}" in page.text
-    assert accuracy.words == "better"
+    assert accuracy.verdict is Verdict.BETTER
     assert re.search(r"accuracy %, higher is better .*? better", page.text)
 
 
@@ -87,8 +95,8 @@ def row_of(page, label):
 
 def test_preferences_relative_to_different_policies_are_not_subtracted(page):
     row = row_of(page, "preference accuracy")
-    assert "over base" in row and "over sft" in row
-    assert 'class="change good"' not in row and "no difference" not in row and "+" not in row
+    assert "(over base)" in row and "(over sft)" in row
+    assert 'class="change good"' not in row and "not shown" not in row and "+" not in row
 
 
 def test_raw_and_relative_preference_share_no_row_no_axis_and_no_name(page):
@@ -98,12 +106,12 @@ def test_raw_and_relative_preference_share_no_row_no_axis_and_no_name(page):
     assert "<svg" not in relative  # over different policies: no scale that all would be on
     for policy in ("base", "sft", "dpo"):
         assert f'data-policy="{policy}" data-metric="raw_preference"' in raw
-    assert "over base</span>" not in raw and "over sft</span>" not in raw
+    assert "(over base)" not in raw and "(over sft)" not in raw
 
 
 def test_preference_accuracy_stands_behind_task_accuracy(page):
     metrics = [cell.metric for cell in page.cells if cell.policy == "dpo"]
-    assert metrics.index("preference_accuracy") == metrics.index("accuracy") + 1
+    assert metrics.index("preference_accuracy") > metrics.index("accuracy")
 
 
 def test_nothing_that_was_said_is_markup(page):
@@ -172,8 +180,7 @@ def test_errors_are_called_errors_and_checks_pass_or_fail(page):
 def test_p_and_further_metrics_are_behind_a_fold(page):
     outcome = page.source.split('id="outcome"')[1].split('id="sides"')[0]
     open_part = re.sub(r"<details.*?</details>", "", outcome, flags=re.DOTALL)
-    assert ">p = " not in open_part and ">p < " not in open_part and ">p &lt; " not in open_part
-    assert "p, corrected" in outcome
+    assert "p, corrected" in outcome and "p, corrected" not in open_part
     assert "distinct" not in open_part and "distinct" in outcome
 
 
@@ -182,11 +189,12 @@ def test_a_stage_is_told_by_its_tested_metrics(run, page):
     found = compare([trained_by(load_measurement(run / name), name) for name in ("sft", "dpo")])
     open_part = page.source.split("dpo against sft</h3>")[1].split("<details")[0]
     tested = [unescape(name) for name in re.findall(r'<tr role="row" data-metric="([^"]+)"', open_part)]
-    assert tested == [e.metric for e in found.effects if not e.is_described]
-    for effect in found.effects:
-        if not effect.is_described:
-            row = open_part.split(f'data-metric="{escape(effect.metric)}"', 1)[1].split("</tr>")[0]
-            assert f">{effect.words}</span>" in row
+    told = pair_view(found, 1).tested
+    assert tested == [line.metric for line in told]
+    assert sorted(tested) == sorted(e.metric for e in found.effects if not e.is_described)
+    for line in told:
+        row = open_part.split(f'data-metric="{escape(line.metric)}"', 1)[1].split("</tr>")[0]
+        assert f">{line.word}</span>" in row
 
 
 def test_what_no_policy_has_any_of_is_one_line(made):

@@ -4,11 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import re
 
 import pytest
 
 from ptspec.diagnostics import Diagnostic, Location, Severity
-from ptspec.report.faults import WIDTH, Format, as_github, as_text, render, summary, wants_colour
+from ptspec.report.diagnostics import (
+    WIDTH,
+    Format,
+    as_github,
+    as_text,
+    columns_of,
+    render,
+    summary,
+    wants_colour,
+)
 
 LINE = '        "learning_rte": 5e-4,'
 FAULT = Diagnostic(
@@ -110,7 +120,7 @@ def test_files_below_the_working_directory_are_shown_as_typed(tmp_path, monkeypa
 
 @pytest.mark.parametrize(
     ("errors", "warnings", "text"),
-    [(0, 0, ""), (1, 0, "1 fault"), (3, 1, "3 faults, 1 warning"), (0, 2, "2 warnings")],
+    [(0, 0, ""), (1, 0, "1 error"), (3, 1, "3 errors, 1 warning"), (0, 2, "2 warnings")],
 )
 def test_summary(errors, warnings, text):
     warning = Diagnostic("x", "m", severity=Severity.WARNING)
@@ -132,3 +142,31 @@ def test_colour_only_on_a_terminal_and_never_against_no_color(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
     assert not wants_colour(Terminal())
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+@pytest.mark.parametrize("colour", [True, False])
+def test_on_a_terminal_text_breaks_between_words(width, colour):
+    """At 80 columns a terminal broke "further up in the data to|o" by itself."""
+    line = '  "model": {"path": "outputs/one/two/three"}, "seed": "forty-two", "adapter": {"use_lora": true}'
+    one = Diagnostic(
+        "wrong-type",
+        "the seed is a whole number that everything random is drawn from, in training and evaluation alike",
+        Location("recipe.json", 7, 53, 11, line),
+        "/seed",
+        hint="a whole number from 0 to 4,294,967,295, such as 42; leave the key out for the default of 42",
+        notes=("the same seed gives the same numbers on the same kind of device, and only on the same kind",),
+    )
+    told = re.sub("\x1b\\[[0-9;]*m", "", as_text(one, colour, width))
+    assert all(len(text) <= width for text in told.splitlines()), told
+    whole = " ".join(told.split())
+    for text in (one.message, one.hint, one.notes[0]):
+        assert " ".join(text.split()) in whole
+    assert told.startswith("recipe.json:7:53: error[wrong-type]:")
+    assert "^" * 5 in told and "at /seed" in told
+    assert (as_text(one, colour, width) == told) is not colour
+
+
+def test_through_a_pipe_a_line_stays_a_line():
+    assert columns_of(io.StringIO()) is None
+    assert len(as_text(Diagnostic("x", "word " * 60)).splitlines()) == 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +17,10 @@ from ptspec.diagnostics import Diagnostic, Location, Severity, Unlooked
 from ptspec.secrets import blotted, blotted_source
 
 WIDTH = 100
-"""Characters of a quoted line that are shown; a longer line is cut to the part around the fault."""
+"""Characters of a quoted line that are shown; a longer line is cut to the part around the error."""
+
+NARROWEST = 40
+INDENT = " " * 5
 
 _COLOURS = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m", Severity.NOTE: "\x1b[1m"}
 _COMMANDS = {Severity.NOTE: "notice"}
@@ -24,21 +29,24 @@ _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
 class Format(str, Enum):
-    """How `pt validate` tells faults."""
+    """How `pt validate` tells errors."""
 
     TEXT = "text"
     JSON = "json"
     GITHUB = "github"
 
 
-def render(diagnostics: Sequence[Diagnostic], format: Format, colour: bool = False) -> str:
-    """All of `diagnostics`, one or more lines each, without a summary."""
+def render(
+    diagnostics: Sequence[Diagnostic], format: Format, colour: bool = False, width: int | None = None
+) -> str:
+    """All of `diagnostics`, one or more lines each, without a summary; text breaks between words at `width`
+    columns, where that is given."""
     shown = [_without_secrets(_relative(diagnostic)) for diagnostic in diagnostics]
     if format is Format.JSON:
         return "".join(f"{as_json(diagnostic)}\n" for diagnostic in shown)
     if format is Format.GITHUB:
         return "".join(f"{as_github(diagnostic)}\n" for diagnostic in shown)
-    return "".join(as_text(diagnostic, colour) for diagnostic in shown)
+    return "".join(as_text(diagnostic, colour, width) for diagnostic in shown)
 
 
 def unlooked_lines(unlooked: Sequence[Unlooked]) -> list[str]:
@@ -55,43 +63,68 @@ def as_note(unlooked: Unlooked) -> Diagnostic:
     return Diagnostic("not-looked-at", message, unlooked.location, unlooked.pointer, severity=Severity.NOTE)
 
 
+def columns_of(stream: TextIO) -> int | None:
+    """The width of the terminal that `stream` is; None through a pipe, where a line stays a line."""
+    return max(shutil.get_terminal_size().columns, NARROWEST) if stream.isatty() else None
+
+
 def wants_colour(stream: TextIO) -> bool:
     """Whether `stream` is a terminal that shows colour, and nobody asked for none (NO_COLOR)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def summary(diagnostics: Sequence[Diagnostic]) -> str:
-    """ "2 faults, 1 warning"; "" if there is none."""
+    """ "2 errors, 1 warning"; "" if there is none."""
     errors, warnings = (
         sum(diagnostic.severity is severity for diagnostic in diagnostics)
         for severity in (Severity.ERROR, Severity.WARNING)
     )
-    counts = ((errors, "fault"), (warnings, "warning"))
+    counts = ((errors, "error"), (warnings, "warning"))
     return ", ".join(f"{count:,} {noun}{'s' if count != 1 else ''}" for count, noun in counts if count)
 
 
-def as_text(diagnostic: Diagnostic, colour: bool = False) -> str:
-    """The place, the fault, the quoted line underlined with the hint beside, the pointer, the notes."""
+def as_text(diagnostic: Diagnostic, colour: bool = False, width: int | None = None) -> str:
+    """The place, the error, the quoted line underlined with the hint beside, the pointer, the notes."""
     paint = (lambda code, text: f"{code}{text}{_PLAIN}") if colour else (lambda code, text: text)
     where, tint = diagnostic.location, _COLOURS[diagnostic.severity]
-    head = paint(tint, f"{diagnostic.severity.value}[{diagnostic.code}]")
-    place = f"{paint(_BOLD, _place(where))}: " if where else ""
-    lines = [f"{place}{head}: {_visible(_short(diagnostic.message))}"]
+    head = f"{diagnostic.severity.value}[{diagnostic.code}]"
+    place = f"{_place(where)}: " if where else ""
+    first, *further = _wrapped(f"{place}{head}: {_visible(_short(diagnostic.message))}", width, first="")
+    if first.startswith(place + head):
+        rest = first[len(place + head) :]
+        first = (f"{paint(_BOLD, place[:-2])}: " if place else "") + paint(tint, head) + rest
+    lines = [first, *further]
     hint = _visible(_short(diagnostic.hint or ""))
-    gutter = 5
     if where and where.text is not None and where.column is not None:
         number = str(where.line) if where.line else ""
-        gutter = max(5, len(number) + 2)
-        quoted, before, marked = _window(where.text, where.column - 1, where.length)
-        marks = paint(tint, "^" * marked)
+        gutter = max(len(INDENT), len(number) + 2)
+        room = WIDTH if width is None else min(WIDTH, width - gutter - 4)
+        quoted, before, marked = _window(where.text, where.column - 1, where.length, room)
         lines.append(f"{paint(_DIM, number.rjust(gutter - 1) + ' |')} {quoted}")
-        lines.append(f"{paint(_DIM, ' ' * gutter + '|')} {' ' * before}{marks} {hint}".rstrip())
-    elif hint:
-        lines.append(" " * gutter + hint)
-    lines += [" " * gutter + _visible(note) for note in diagnostic.notes]
+        below = f"{paint(_DIM, ' ' * gutter + '|')} {' ' * before}{paint(tint, '^' * marked)}"
+        is_beside = width is None or gutter + 3 + before + marked + _columns(hint) <= width
+        lines.append(f"{below} {hint if is_beside else ''}".rstrip())
+        hint = "" if is_beside else hint
+    for text in (hint, *map(_visible, diagnostic.notes)):
+        lines += _wrapped(text, width) if text else []
     if diagnostic.pointer and where and where.text is not None:
-        lines.append(" " * gutter + paint(_DIM, f"at {_visible(_short(diagnostic.pointer))}"))
+        lines.append(INDENT + paint(_DIM, f"at {_visible(_short(diagnostic.pointer))}"))
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(text: str, width: int | None, first: str | None = None) -> list[str]:
+    """`text` indented (the first line by `first`), in lines of at most `width`, broken between words."""
+    head = INDENT if first is None else first
+    if width is None:
+        return [head + text]
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=head,
+        subsequent_indent=INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def as_json(diagnostic: Diagnostic) -> str:
@@ -163,12 +196,12 @@ def _place(where: Location) -> str:
     return ":".join(str(part) for part in parts if part is not None)
 
 
-def _window(text: str, start: int, length: int) -> tuple[str, int, int]:
-    """The part of a line to show, the columns before the fault, and the columns to underline."""
-    first = 0 if len(text) <= WIDTH else max(0, min(start - WIDTH // 3, len(text) - WIDTH))
-    shown = text[first : first + WIDTH]
-    head, tail = "…" if first else "", "…" if first + WIDTH < len(text) else ""
-    marked = _visible(text[start : min(start + length, first + WIDTH)])
+def _window(text: str, start: int, length: int, room: int) -> tuple[str, int, int]:
+    """The part of a line to show, the columns before the error, and the columns to underline."""
+    first = 0 if len(text) <= room else max(0, min(start - room // 3, len(text) - room))
+    shown = text[first : first + room]
+    head, tail = "…" if first else "", "…" if first + room < len(text) else ""
+    marked = _visible(text[start : min(start + length, first + room)])
     return (
         f"{head}{_visible(shown)}{tail}",
         len(head) + _columns(_visible(text[first:start])),

@@ -1,0 +1,46 @@
+"""Whose answers differ: how many of two models' greedy responses, and on which prompts most."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ptspec.evaluation.comparison import Change
+from ptspec.evaluation.measurement import Measurement
+from ptspec.evaluation.paired.compare import biggest_changes
+from ptspec.evaluation.row_values import row_value
+
+LIKELIHOOD = "loss"
+
+
+def answers_differ(a: Measurement, b: Measurement, among: Sequence[str]) -> tuple[int, int]:
+    """On how many of the prompts `among` that both answered their answers differ, and how many these are."""
+    there = _answered(a, b, among)
+    return len(_differing(a, b, there)), len(there)
+
+
+def telling_changes(
+    a: Measurement, b: Measurement, name: str, count: int, among: Sequence[str]
+) -> tuple[str, list[Change]]:
+    """The metric looked into, and `count` of the prompts `among` on which the answers differ, those first on
+    which `name` changed most. Where no answer differs: the prompts on which the likelihood of the expected
+    answer changed most."""
+    before, after = a.by_id(), b.by_id()
+    keys = _differing(a, b, _answered(a, b, among))
+    if not keys:
+        return LIKELIHOOD, biggest_changes(a, b, LIKELIHOOD, count, among) if count else []
+    changes = []
+    for key in keys:
+        one, other = row_value(name, before[key]), row_value(name, after[key])
+        difference = 0.0 if one is None or other is None else other - one
+        changes.append(Change(before[key], after[key], difference))
+    return name, sorted(changes, key=lambda change: -abs(change.difference))[:count]
+
+
+def _answered(a: Measurement, b: Measurement, among: Sequence[str]) -> list[str]:
+    before, after = a.by_id(), b.by_id()
+    return [key for key in among if before[key].response is not None and after[key].response is not None]
+
+
+def _differing(a: Measurement, b: Measurement, keys: Sequence[str]) -> list[str]:
+    before, after = a.by_id(), b.by_id()
+    return [key for key in keys if before[key].response != after[key].response]

@@ -1,0 +1,125 @@
+"""How a metric's numbers are written: scale, decimals, unit, sign. One unit a metric, on every screen.
+
+What a metric is called and which direction is better comes from ptspec/evaluation/measurement.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from ptspec.evaluation.measurement import METRICS, Better, metric
+from ptspec.events import Figure
+from ptspec.report import words
+from ptspec.report.clean import clean
+
+DECIMALS = {
+    "perplexity": 2,
+    "reward_margin": 2,
+    "raw_margin": 2,
+    "pair_margin": 2,
+    "response_length": 1,
+    "response_characters": 1,
+}
+BRIEF = {
+    "response_length": "length",
+    "response_characters": "length",
+    "preference_accuracy": "preference",
+    "reward_margin": "margin",
+    "win_rate_base": "win rate over base",
+}
+TURNED = {Better.HIGHER: Better.LOWER, Better.LOWER: Better.HIGHER, Better.NEITHER: Better.NEITHER}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """`label` is the whole name, `brief` that of a line. `share`: of one, shown in percent, differences in
+    points. `complement`: 1 − the stored value is what is shown. `better` is of what is shown."""
+
+    name: str
+    label: str
+    brief: str
+    better: Better
+    decimals: int
+    share: bool
+    unit: str
+    complement: bool = False
+
+    def number(self, value: float) -> str:
+        """The value without its unit, as in a table whose head names the unit."""
+        return words.fixed((1 - value if self.complement else value) * self._scale, self.decimals)
+
+    def value(self, value: float) -> str:
+        """The value where no head names its unit: "0.410", "95.0 %"."""
+        return f"{self.number(value)} %" if self.share else self.number(value)
+
+    def with_unit(self, value: float) -> str:
+        """The value with its unit: "95.0 %", "12.7 tokens"."""
+        return " ".join(filter(None, (self.value(value), "" if self.share else self.unit)))
+
+    def delta(self, change: float) -> str:
+        """A change with its sign; of a share, in points."""
+        return words.delta(change * self._turn * self._scale, self.decimals)
+
+    def points(self, change: float) -> str:
+        """A change with sign and unit: "+3.1 points", "−3.0 tokens"."""
+        return " ".join(filter(None, (self.delta(change), self.difference_unit)))
+
+    @property
+    def difference_unit(self) -> str:
+        return "points" if self.share else self.unit
+
+    def interval(self, figure: Figure) -> str:
+        """ "[91.0, 97.3]", or nothing where no interval is known."""
+        if figure.low is None or figure.high is None:
+            return ""
+        ends = (figure.high, figure.low) if self.complement else (figure.low, figure.high)
+        return f"[{self.number(ends[0])}, {self.number(ends[1])}]"
+
+    def delta_interval(self, difference: Figure) -> str:
+        """ "[−3.5, 2.5]", or nothing where no interval is known."""
+        if difference.low is None or difference.high is None:
+            return ""
+        low, high = sorted((difference.low * self._turn, difference.high * self._turn))
+        return f"[{self._plain(low)}, {self._plain(high)}]"
+
+    def is_zero(self, value: float) -> bool:
+        """Whether what is shown of `value` is 0 at its decimals."""
+        return self.number(value) == words.fixed(0, self.decimals)
+
+    def is_none(self, values: Iterable[float]) -> bool:
+        """Whether what it counts, such as empty responses, is in none of `values`: a word says that."""
+        counts = self.share and metric(self.name).describes and self.better is not Better.HIGHER
+        return counts and not any(1 - value if self.complement else value for value in values)
+
+    @property
+    def note(self) -> str:
+        """Unit and direction: "%, higher is better"."""
+        direction = "" if self.better is Better.NEITHER else f"{self.better.value} is better"
+        return ", ".join(part for part in ("%" if self.share else self.unit, direction) if part)
+
+    def _plain(self, change: float) -> str:
+        return words.fixed(change * self._scale, self.decimals)
+
+    @property
+    def _scale(self) -> int:
+        return 100 if self.share else 1
+
+    @property
+    def _turn(self) -> int:
+        return -1 if self.complement else 1
+
+
+def measure(name: str, figures: Iterable[Figure]) -> Measure:
+    """How `name` is written. A reward is a share where each row's value is 0 or 1 in all of `figures`."""
+    known = metric(name)
+    share = known.share or (name not in METRICS and _all_shares(figures))
+    label = clean(known.label)
+    better = TURNED[known.better] if known.complement else known.better
+    decimals = 1 if share else DECIMALS.get(name, 3)
+    return Measure(name, label, BRIEF.get(name, label), better, decimals, share, known.unit, known.complement)
+
+
+def _all_shares(figures: Iterable[Figure]) -> bool:
+    flags = [figure.is_share for figure in figures]
+    return bool(flags) and all(flags)

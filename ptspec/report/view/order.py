@@ -1,0 +1,75 @@
+"""Which metrics are shown, and in which order: what the recipe trains and checks for comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ptspec.evaluation.measurement import DRAWN, METRICS, RAW_METRICS, is_drawn
+from ptspec.events import Figure
+from ptspec.report.view.measure import Measure, measure
+
+Metrics = Mapping[str, Figure]
+
+ACCURACY = ("accuracy", "sampled_accuracy")
+JUDGED = ("win_rate", "win_rate_lc", "win_rate_base", "win_rate_base_lc")
+PAIRS = ("pair_accuracy", "pair_margin")
+LIKELIHOOD = ("loss", "perplexity", "bits_per_byte")
+PREFERENCE = ("preference_accuracy", "reward_margin", "raw_preference", "raw_margin")
+DESCRIBED = (
+    *("response_length", "response_characters", "kl", "finished"),
+    *("repetition", "refusals", "empty", "distinct_1", "distinct_2"),
+)
+ONE_LINE = ("response_length", "kl", "finished", "repetition", "refusals", "empty")
+"""What the line below the stages tells of the last one."""
+OURS = (*ACCURACY, *JUDGED, *PAIRS, *LIKELIHOOD, *PREFERENCE, *DESCRIBED)
+
+
+def measures(evaluations: Sequence[Metrics], trained_for: Sequence[str] = ()) -> list[Measure]:
+    """The measures of all `evaluations` in the order to show them; `trained_for` first among rewards and
+    tasks.
+
+    Preference accuracy says little alone (it can rise while the task is unlearned), so accuracy stands
+    before it even where it was not measured.
+    """
+    names = dict.fromkeys(name for metrics in evaluations for name in metrics)
+    if "preference_accuracy" in names:
+        names["accuracy"] = None
+    return [_measure(name, evaluations) for name in in_order(names, trained_for)]
+
+
+def key_measures(evaluations: Sequence[Metrics], trained_for: Sequence[str] = ()) -> list[Measure]:
+    """What a stage's line shows: accuracy, rewards, tasks, win rates, the likelihood, preference, and
+    whatever else a check names. Preference only where accuracy was measured, or a check asks for it."""
+    names = dict.fromkeys(name for metrics in evaluations for name in metrics)
+    likelihood = next((name for name in LIKELIHOOD if name in names), "")
+    others = [name for name in names if name not in OURS and not is_drawn(name)]
+    wanted = {"accuracy", *others, "win_rate", "pair_accuracy", likelihood, *trained_for}
+    if "accuracy" in names:
+        wanted.add("preference_accuracy")
+    shown = [name for name in in_order(names, trained_for) if name in wanted]
+    at_end = [name for name in shown if name in (*LIKELIHOOD, *PREFERENCE)]
+    return [_measure(name, evaluations) for name in [n for n in shown if n not in at_end] + at_end]
+
+
+def one_line_measures(evaluations: Sequence[Metrics]) -> list[Measure]:
+    """What is described on one line below the stages."""
+    return [_measure(name, evaluations) for name in ONE_LINE if any(name in m for m in evaluations)]
+
+
+def in_order(names: Iterable[str], trained_for: Sequence[str] = ()) -> list[str]:
+    """Accuracy, rewards and tasks, win rates, reward models, likelihood, preference, what only describes."""
+    places = {name: place for place, name in enumerate(names)}
+    first = {name: place for place, name in enumerate(trained_for)}
+    return sorted(places, key=lambda name: (*_rank(name, first), places[name]))
+
+
+def _rank(name: str, first: Mapping[str, int]) -> tuple[int, int, int]:
+    if name in ACCURACY:
+        return (0, ACCURACY.index(name), 0)
+    if name not in METRICS and name not in RAW_METRICS:
+        return (1, first.get(name.removeprefix(DRAWN), len(first)), 0)
+    return (2, OURS.index(name), 0)
+
+
+def _measure(name: str, evaluations: Sequence[Metrics]) -> Measure:
+    return measure(name, [metrics[name] for metrics in evaluations if name in metrics])

@@ -1,0 +1,210 @@
+"""The figures of a run's policies: each with its change from its parent as `comparison.json` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ptspec import methods
+from ptspec.evaluation.comparison import Verdict
+from ptspec.evaluation.measurement import METRICS
+from ptspec.events import Figure, MetricChange, StageComparison
+from ptspec.methods.types import Rows
+from ptspec.report import words
+from ptspec.report.clean import clean
+from ptspec.report.view.measure import Measure
+from ptspec.report.view.order import key_measures, one_line_measures
+from ptspec.report.view.verdicts import MARKS, TONES, WORDS, verdict_of
+
+LEGEND = "▲▼ better, worse: paired 95 % interval, corrected for the number of tests"
+JUDGED_ALONE = ("win_rate", "win_rate_lc")
+"""Metrics that are a comparison with the parent in themselves: their own figure is what was tested."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """The base model or a stage, evaluated. `method`: what it was last trained by; `accuracy`: by what a
+    response counts as right."""
+
+    name: str
+    metrics: Mapping[str, Figure]
+    comparison: StageComparison | None = None
+    preference_over: str | None = None
+    method: str = ""
+    accuracy: str | None = None
+
+    @property
+    def learns_preferences(self) -> bool:
+        """Whether it was trained on pairs or labels, so that its preference accuracy is what it is for."""
+        known = methods.METHODS
+        rows = methods.get(self.method).rows if self.method in known else None
+        return rows in (Rows.PREFERENCE, Rows.UNPAIRED_PREFERENCE)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of one policy. `value` is without unit, `interval` its own, `change` from the parent with
+    `bounds`, the interval that decides; `note` what it is relative to: "(over sft)"."""
+
+    metric: str
+    value: str
+    interval: str = ""
+    change: str = ""
+    bounds: str = ""
+    verdict: Verdict = Verdict.DESCRIBED
+    note: str = ""
+
+    @property
+    def mark(self) -> str:
+        return MARKS.get(self.verdict, "")
+
+    @property
+    def word(self) -> str:
+        return WORDS[self.verdict]
+
+    @property
+    def tone(self) -> str:
+        return TONES[self.verdict]
+
+
+@dataclass(frozen=True)
+class StageLines:
+    """The key figures of all policies: a column a metric, in it a cell a policy, None where there is none."""
+
+    shown: tuple[Measure, ...]
+    columns: tuple[tuple[Cell | None, ...], ...] = field(default_factory=tuple)
+
+    @property
+    def is_marked(self) -> bool:
+        return any(cell and cell.mark for column in self.columns for cell in column)
+
+
+def cell(shown: Measure, policy: Policy) -> Cell | None:
+    """The figure of `policy` in a metric; None where it was not measured."""
+    figure = policy.metrics.get(shown.name)
+    if figure is None:
+        return None
+    plain = Cell(shown.name, shown.number(figure.value), shown.interval(figure), note=_note(shown, policy))
+    found = policy.comparison.changes.get(shown.name) if policy.comparison else None
+    if found is None:
+        return plain
+    return _changed(plain, shown, found)
+
+
+def _changed(plain: Cell, shown: Measure, found: MetricChange) -> Cell:
+    verdict = verdict_of(found.verdict)
+    if shown.name in JUDGED_ALONE:
+        return Cell(plain.metric, plain.value, plain.interval, verdict=verdict, note=plain.note)
+    return Cell(
+        plain.metric,
+        plain.value,
+        plain.interval,
+        shown.delta(found.difference.value),
+        shown.delta_interval(found.difference),
+        verdict,
+        plain.note,
+    )
+
+
+def _note(shown: Measure, policy: Policy) -> str:
+    """What a relative metric is relative to."""
+    if not (shown.name in METRICS and METRICS[shown.name].relative):
+        return ""
+    over = policy.preference_over
+    if shown.name in JUDGED_ALONE:
+        over = policy.comparison.parent if policy.comparison else None
+    return f"(over {clean(over)})" if over else ""
+
+
+def stage_lines(policies: Sequence[Policy], trained_for: Sequence[str] = ()) -> StageLines:
+    """The key figures of `policies`. Preference accuracy is shown of those that were trained for it, and that
+    moved from their reference at all."""
+    evaluations = [policy.metrics for policy in policies]
+    found = [
+        (shown, tuple(_key_cell(shown, policy) for policy in policies))
+        for shown in key_measures(evaluations, trained_for)
+    ]
+    kept = [(shown, column) for shown, column in found if any(column)]
+    return StageLines(tuple(shown for shown, _ in kept), tuple(column for _, column in kept))
+
+
+def _key_cell(shown: Measure, policy: Policy) -> Cell | None:
+    if shown.name == "preference_accuracy" and not (policy.learns_preferences and _has_moved(policy)):
+        return None
+    return cell(shown, policy)
+
+
+def _has_moved(policy: Policy) -> bool:
+    """Whether the policy differs from its reference: where every margin is 0, half the pairs say nothing."""
+    margin = policy.metrics.get("reward_margin")
+    if margin is None:
+        return True
+    ends = (margin.value, margin.low, margin.high)
+    return any(end is not None and round(abs(end), 2) > 0 for end in ends)
+
+
+def also(policies: Sequence[Policy], further: Sequence[Measure] = ()) -> list[str]:
+    """What the last policy's line does not say: `further` measures, then what only describes, from its parent
+    to it; all that is 0 in both in one part at the end."""
+    if not policies:
+        return []
+    last = policies[-1]
+    parent = _parent(policies)
+    pair = [policy for policy in (parent, last) if policy is not None]
+    described = one_line_measures([policy.metrics for policy in pair])
+    parts = [_from_to(shown, pair) for shown in further if shown.name in last.metrics]
+    zero = [shown for shown in described if _is_zero(shown, pair)]
+    parts += [
+        _from_to(shown, pair) for shown in described if shown not in zero and shown.name in last.metrics
+    ]
+    if zero:
+        parts.append(f"{', '.join(shown.brief for shown in zero)}: 0 %")
+    return parts
+
+
+def accuracy_by(said: Iterable[str | None]) -> list[str]:
+    """By what responses count as right, of what the evaluations say: "accuracy by choice_letter: …"."""
+    return [f"accuracy by {clean(text)}" for text in dict.fromkeys(said) if text]
+
+
+def relative_to(policies: Sequence[Policy]) -> list[str]:
+    """Whose preference is relative to whom: "preference accuracy and margin: sft over base, dpo over sft"."""
+    pairs = [
+        f"{clean(policy.name)} over {clean(policy.preference_over)}"
+        for policy in policies
+        if policy.preference_over and "preference_accuracy" in policy.metrics
+    ]
+    return [f"preference accuracy and margin: {', '.join(pairs)}"] if pairs else []
+
+
+def _parent(policies: Sequence[Policy]) -> Policy | None:
+    compared = policies[-1].comparison
+    return next((p for p in policies if compared is not None and p.name == compared.parent), None)
+
+
+def _is_zero(shown: Measure, pair: Sequence[Policy]) -> bool:
+    figures = [policy.metrics[shown.name] for policy in pair if shown.name in policy.metrics]
+    return shown.share and bool(figures) and all(shown.is_zero(figure.value) for figure in figures)
+
+
+def _from_to(shown: Measure, pair: Sequence[Policy]) -> str:
+    """ "length 12.7 → 9.7 tokens"; of what is relative to another policy, the value and which."""
+    note = _note(shown, pair[-1])
+    figures = [
+        policy.metrics[shown.name] for policy in (pair[-1:] if note else pair) if shown.name in policy.metrics
+    ]
+    return from_to(shown, [figure.value for figure in figures]) + (f" {note}" if note else "")
+
+
+def from_to(shown: Measure, values: Sequence[float]) -> str:
+    """ "length 12.7 → 9.7 tokens", "distinct-2 27.2 → 34.1 %"."""
+    unit = "%" if shown.share else ("" if shown.unit == "nats/token" else shown.unit)
+    text = " → ".join(shown.number(value) for value in values)
+    return " ".join(filter(None, (shown.brief, text, unit)))
+
+
+def training_figures(latest: Mapping[str, float], method: str, most: int = 2) -> list[str]:
+    """What the method itself logged last, of a stage that was not evaluated: "loss 0.58", …"""
+    headlines = methods.get(method).headline if method in methods.METHODS else ()
+    found = [f"{h.label} {words.number(latest[h.key], h.format)}" for h in headlines if h.key in latest]
+    return found[:most]

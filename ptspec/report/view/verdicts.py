@@ -1,0 +1,57 @@
+"""Verdicts, p values and their reasons in words, and the marks and tones that stand for them."""
+
+from __future__ import annotations
+
+from ptspec.evaluation.comparison import Effect, Verdict, WinRate
+from ptspec.report import words
+from ptspec.report.view.measure import Measure
+
+MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼"}
+TONES = {
+    Verdict.BETTER: "good",
+    Verdict.WORSE: "bad",
+    Verdict.NOT_SHOWN: "none",
+    Verdict.TOO_FEW: "none",
+    Verdict.DESCRIBED: "",
+}
+WORDS = {
+    Verdict.BETTER: "better",
+    Verdict.WORSE: "worse",
+    Verdict.NOT_SHOWN: "not shown",
+    Verdict.TOO_FEW: "too few prompts",
+    Verdict.DESCRIBED: "",
+}
+LEVEL = 0.05
+
+
+def verdict_of(text: str) -> Verdict:
+    """The verdict that a file calls `text`; what a later version may say is described."""
+    return next((verdict for verdict in Verdict if verdict.value == text), Verdict.DESCRIBED)
+
+
+def p_value(p: float | None) -> str:
+    """ "<.001", ".03", ".051": with as many decimals as it takes to stand on its side of .05."""
+    if p is None:
+        return ""
+    if p < 0.001:
+        return "<.001"
+    if p >= 0.995:
+        return "1"
+    for decimals in (2, 3) if p >= 0.01 else (3,):
+        text = f"{p:.{decimals}f}"
+        if float(text) != LEVEL or p == LEVEL:
+            return text.removeprefix("0")
+    return "≤.05" if p <= LEVEL else ">.05"
+
+
+def reason(effect: Effect | WinRate, shown: Measure) -> str:
+    """How large a difference these prompts show, where none is shown: "160 prompts show ≥ 4.1 points"."""
+    if effect.verdict is not Verdict.NOT_SHOWN or effect.mde is None:
+        return ""
+    return f"{words.plural(effect.rows, 'prompt')} show ≥ {detectable(effect.mde, shown)}"
+
+
+def detectable(mde: float, shown: Measure) -> str:
+    """The minimal detectable effect, to two digits, in the unit of differences."""
+    size = words.number(mde * (100 if shown.share else 1), ".2g")
+    return " ".join(filter(None, (size, shown.difference_unit)))
