@@ -5,7 +5,7 @@ import math
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ptspec.report.html.json_lines import BLOCK, read_lines
@@ -27,6 +27,7 @@ def test_every_point_of_a_short_log(tmp_path):
     assert (loss.first, loss.last) == ((1, 1.0), (49, 1 / 49))
 
 
+@settings(deadline=None)  # it writes files
 @given(st.lists(st.floats(-1e6, 1e6) | st.sampled_from([math.nan, math.inf]), min_size=1, max_size=3000))
 def test_what_is_kept_holds_the_extremes_and_is_few(tmp_path_factory, values):
     path = write(tmp_path_factory.mktemp("log") / "m", [{"step": i, "x": v} for i, v in enumerate(values)])
