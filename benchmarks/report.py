@@ -26,14 +26,16 @@ from synthetic_run import many_rows, many_stages, many_steps
 ROOT = Path(__file__).parent.parent
 
 PROGRAM = """
-import json, resource, sys, time
+import json, re, resource, sys, time
 begun = time.perf_counter()
 from pathlib import Path
 from ptspec.report.html.write import write_run_report
 path = write_run_report(Path(sys.argv[1]))
 used = resource.getrusage(resource.RUSAGE_SELF)
+# Not ru_maxrss, which begins with that of the process that started this one.
+peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 print(json.dumps({"seconds": time.perf_counter() - begun, "cpu": used.ru_utime + used.ru_stime,
-                  "memory": used.ru_maxrss * 1024, "size": path.stat().st_size}))
+                  "memory": peak, "size": path.stat().st_size}))
 """
 
 SIZES: dict[str, Callable[[Path, Path], Path]] = {
