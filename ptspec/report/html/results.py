@@ -177,8 +177,8 @@ def _about(stage: StageStory | None, name: str) -> str:
 def _figures(
     measured: Sequence[Measurement], came_from: Mapping[str, str], found: Mapping[str, Comparison]
 ) -> dict[str, dict[str, Figure]]:
-    """Each policy's figures by the names they are told under. Preference by raw likelihood is of all policies
-    that were compared by it, with an interval where it was measured alone."""
+    """Each policy's figures by the names they are told under. Preference by raw likelihood that an earlier
+    version did not measure is the comparison's, without an interval."""
     figures = {m.name: m.shown for m in measured}
     for name, compared in found.items():
         for effect in compared.effects:

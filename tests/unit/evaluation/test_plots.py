@@ -10,7 +10,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from ptspec.evaluation import plots
-from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
+from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings, with_shares
 from ptspec.events import Figure
 from ptspec.methods import get
 
@@ -168,7 +168,7 @@ def test_of_many_models_the_first_and_the_last_are_drawn(tmp_path, monkeypatch):
 def test_a_reward_is_in_percent_only_where_each_value_is_0_or_1(tmp_path, monkeypatch):
     def of(values):
         rows = [replace(row, rewards={"style": v}) for row, v in zip(MODELS[0].rows, values, strict=False)]
-        return replace(MODELS[0], rows=tuple(rows))
+        return replace(MODELS[0], rows=tuple(rows), metrics=with_shares(MODELS[0].metrics, rows))
 
     for values, title in (((0.0, 1.0) * 30, "style (%)"), ((0.25, 0.75) * 30, "style")):
         written = texts_of(

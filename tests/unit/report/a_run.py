@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from ptspec.events import (
     CheckedBound,
@@ -25,6 +26,9 @@ from ptspec.events import (
     StageTrained,
     Warned,
 )
+
+FOLDER = Path(__file__).parent / "expected"
+"""The expected screens."""
 
 STARTED = RunStarted(
     "sft_dpo",

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-
-FOLDER = Path(__file__).parent / "expected"
+from a_run import FOLDER
 
 
 @pytest.fixture

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from a_run import SFT_TO_BASE, STARTED, Clock, before, run
-from conftest import FOLDER
+from a_run import FOLDER, SFT_TO_BASE, STARTED, Clock, before, run
 from rich.console import Console
 from vt import Terminal
 
