@@ -1,6 +1,5 @@
 """The HTML report of real runs and comparisons, by the commands that write it."""
 
-import json
 import re
 import shutil
 import subprocess
@@ -8,6 +7,8 @@ import sys
 
 import pytest
 from conftest import ROOT, pt, write_recipe
+
+from ptspec.evaluation.store import load_measurement
 
 pytestmark = pytest.mark.slow
 
@@ -26,10 +27,10 @@ def shown_numbers(path):
 
 def stored_numbers(output):
     return {
-        (folder.name, name): (figure["value"], figure["low"], figure["high"])
+        (folder.name, name): (figure.value, figure.low, figure.high)
         for folder in output.iterdir()
         if (folder / "evaluation_stats.json").is_file()
-        for name, figure in json.loads((folder / "evaluation_stats.json").read_text())["metrics"].items()
+        for name, figure in load_measurement(folder).shown.items()
     }
 
 
