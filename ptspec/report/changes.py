@@ -17,13 +17,14 @@ INDENT = "   "
 
 
 def telling_metric(comparison: Comparison, b: int = 1) -> str:
-    """The metric to look into: the first that got worse, else the first that got better, else accuracy."""
+    """The metric to look into: the first that got worse, else the first that got better, else the first that
+    differs at all, else accuracy."""
     effects = [effect for effect in comparison.effects if effect.b == b]
     for verdict in (Verdict.WORSE, Verdict.BETTER):
         for effect in effects:
             if effect.verdict is verdict:
                 return effect.metric
-    return "accuracy"
+    return next((effect.metric for effect in effects if effect.difference.value), "accuracy")
 
 
 def changes_text(
