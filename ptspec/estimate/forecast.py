@@ -46,9 +46,9 @@ class StageForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes where they were asked about, for a CPU those
-    of this machine; `left_out`: parameters of the checkpoint that are not opened, by the part that they belong
-    to."""
+    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes where they were asked about, of a CPU
+    those of this machine; `left_out`: parameters of the checkpoint that are not opened, by the part that they
+    belong to."""
 
     plan: Plan
     gpu: bool

@@ -10,7 +10,7 @@ CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def host_memory(limit: Path = CGROUP) -> int | None:
-    """Return the machine's memory in bytes, or less where a container has a limit; None where it is not known."""
+    """Return the machine's memory, or the container's limit, in bytes; None where it is not known."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf, other systems not these names

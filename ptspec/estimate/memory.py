@@ -27,13 +27,14 @@ from ptspec.recipe.shape import HEADS, ModelShape
 TILE = (4096, 32768)
 """Positions and vocabulary entries of a tile of logits in TRL (TOKEN_CHUNK_SIZE, chunk_size)."""
 FOLDS = 7.25
-"""Float32 tensors of a tile's size that TRL holds beside it on a CPU, which has no Triton kernel: `_backward_tile`
-has logits, scaled logits, log-probabilities, probabilities, gradient, the target's mask as bool and as float32,
-and their difference at once."""
+"""Float32 tensors of a tile's size that TRL holds beside it on a CPU, which has no Triton kernel. In
+`_backward_tile` these stand at once: logits, scaled logits, log-probabilities, probabilities, gradient, the
+target's mask as bool and as float32, and the mask less the probabilities."""
 LIBRARIES = 550_000_000
-"""What Python, torch, transformers, TRL, PEFT and datasets take on a CPU before the model is there, in bytes."""
+"""What Python, torch, transformers, TRL, PEFT and datasets take before the model is there, in bytes."""
 CONTEXT = 500_000_000
 """What a CUDA context and the libraries' handles take before the first tensor, in bytes."""
+CUDA_CONTEXT, LIBRARIES_OF_A_CPU = "CUDA context", "libraries"
 QUANTISED = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of an NF4 element: 4 bits, an 8-bit scale a block of 64, a 32-bit one over 256 of these."""
 SINGLE_QUANTISED = 0.5 + 4 / 64
@@ -69,6 +70,11 @@ class Memory:
     @property
     def total(self) -> int:
         return _sum(self.held) + max(_sum(self.training), _sum(self.sampling))
+
+    @property
+    def process(self) -> int:
+        """What is there before the model, whatever the stage is: no setting makes it less."""
+        return _sum(tuple(part for part in self.held if part.name in (CUDA_CONTEXT, LIBRARIES_OF_A_CPU)))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -111,7 +117,7 @@ def _held(
     if settings.mixed and adapter.attached is None and width == 4:
         # Autocast keeps a 16-bit copy of every 32-bit matrix while a forward pass lasts.
         yield Part("16-bit copies", 2 * sum(shape.matrices[name].elements for name in shape.linear))
-    yield Part("CUDA context", CONTEXT) if settings.gpu else Part("libraries", LIBRARIES)
+    yield Part(CUDA_CONTEXT, CONTEXT) if settings.gpu else Part(LIBRARIES_OF_A_CPU, LIBRARIES)
 
 
 def _trained_shapes(shape: ModelShape, adapter: StageAdapter) -> list[tuple[int, ...]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.evaluation.choice import chosen
 from ptspec.evaluation.comparison import Change, Comparison, Effect, Slice, Verdict, WinRate
-from ptspec.evaluation.effects import effect_names, find, reward_names, row_value
+from ptspec.evaluation.effects import effect_names, find, reward_names, row_metric
 from ptspec.evaluation.judging import win_rates
 from ptspec.evaluation.measurement import Better, JudgeStamp, Measurement, RowMeasurement, metric
 from ptspec.evaluation.metrics import aggregates
@@ -296,7 +296,7 @@ def biggest_changes(
     keys, before, after = among or _shared([a, b]), a.by_id(), b.by_id()
     changes = []
     for key in keys:
-        one, other = row_value(name, before[key]), row_value(name, after[key])
+        one, other = row_metric(name, before[key]), row_metric(name, after[key])
         if one is not None and other is not None and one != other:
             changes.append(Change(before[key], after[key], other - one))
     return sorted(changes, key=lambda change: (-abs(change.difference), change.a.id))[:count]

@@ -80,8 +80,8 @@ def begin_peak_memory(device: Device) -> None:
 
 
 def peak_memory(device: Device) -> int:
-    """Return bytes: on a GPU the most that was allocated since `begin_peak_memory`, on a CPU the largest resident
-    set of the process since then (on other systems than Linux since it began)."""
+    """Return bytes: on a GPU the most that was allocated since `begin_peak_memory`, on a CPU the process's
+    largest resident set since then (on other systems than Linux since it began)."""
     if device.kind == "cuda":
         return int(torch.cuda.max_memory_allocated())
     kibibytes = 1 if sys.platform == "darwin" else 1024

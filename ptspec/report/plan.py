@@ -176,8 +176,9 @@ def _device(forecast: Forecast) -> Iterator[str]:
 
 
 def _cpu(memory: int | None, asked: str) -> Iterator[str]:
-    has = f", of which this machine has {bytes_in_words(memory)}" if memory else ""
-    yield f"estimated for the CPU: the memory of the process{has}; {asked}"
+    has = f"; this machine has {bytes_in_words(memory)}" if memory else ""
+    kept = "the C library may keep half as much again of what is freed"
+    yield f"estimated for the CPU, the whole process: {kept}{has}; {asked}"
 
 
 def _fits(stage: str, advice: Advice, size: str) -> str:

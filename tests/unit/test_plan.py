@@ -121,7 +121,7 @@ def test_a_device_that_is_too_small(pt, recipe):
 def test_a_cpu_has_the_memory_of_this_machine(pt, recipe):
     small, huge = stage("sft"), stage("huge", "sft", config={"per_device_train_batch_size": 2**18})
     _, out, _ = pt("plan", recipe(small, huge))
-    assert "estimated for the CPU" in out and "of which this machine has" in out
+    assert "estimated for the CPU" in out and "this machine has" in " ".join(out.split())
     assert "huge: does not fit" in out and '"per_device_train_batch_size": ' in out
     assert "sft: " not in out.replace("memory of sft: ", "")
     _, out, _ = pt("plan", recipe(small, huge), "--format", "json")
