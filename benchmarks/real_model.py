@@ -41,12 +41,11 @@ OPERATOR = re.compile(r"(?<=[\d)%])([-+*/=])")
 GAINS = (
     ("sft", "base", ("bits_per_byte", "final_line")),
     ("dpo", "sft", ("preference_accuracy", "equations")),
-    ("grpo", "sft", ("terse", "equations")),
-    ("nash_md", "sft", ("win_rate", "response_length")),
+    ("grpo", "sft", ("equations", "final_line")),
+    ("nash_md", "sft", ("win rate", "equations")),
 )
-"""A stage, the one it came from, and the metrics of what it is for."""
-AGAINST_PARENT = {"preference_accuracy", "win_rate"}
-"""Metrics that compare a stage with its parent as they stand; by chance they are one half."""
+"""A stage, the one it came from, and the metrics of what it is for; the win rate is that of JUDGED."""
+JUDGED = "equations"
 
 
 @dataclass(frozen=True)
@@ -126,10 +125,16 @@ def gains() -> list[str]:
         compared = ask("eval", "--compare", str(RUN / parent), str(RUN / stage), "--judge", "none")
         effects = {effect["metric"]: effect for effect in compared["effects"]}
         stats = json.loads((RUN / stage / "evaluation_stats.json").read_text(encoding="utf-8"))["metrics"]
+        rates = {rate["reward"]: rate["rate"] for rate in compared["win_rates"] if not rate["judge"]}
+        against_parent = {**stats, "win rate": rates[JUDGED]}
         for metric in metrics:
-            if metric in AGAINST_PARENT:
-                found, before, chance = stats[metric], 0.5, 0.5
-                after = found["value"]
+            if metric in ("preference_accuracy", "win rate"):  # of the two policies; one half by chance
+                found, before, after, chance = (
+                    against_parent[metric],
+                    0.5,
+                    against_parent[metric]["value"],
+                    0.5,
+                )
             else:
                 effect = effects[metric]
                 found, before, after, chance = effect["difference"], effect["value_a"], effect["value_b"], 0.0
