@@ -66,10 +66,11 @@ def check_lengths(
         if seen[source.name].widest < floor:
             continue
         items = _enough(first_rows(seen, source))
-        about = f"the first {len(items):,}" if len(items) < seen[source.name].rows else f"{len(items):,}"
+        rows = seen[source.name].rows
+        about = f"the first {len(items):,}" if len(items) < rows else f"{len(items):,}"
         found = list(lengths_of(items, source, settings, tokenizer, at_least=floor))
         if most is not None and (long := [row for row in found if row.longest > most]):
-            yield _cut(settings, cuts(long, settings), long, seen[source.name].rows, about)
+            yield _cut(settings, cuts(long, settings), long, rows, about)
         over = [row for row in found if room and _length(row, settings, most) > room]
         if over:
             yield _beyond(settings, over, about, context or 0)
@@ -117,7 +118,8 @@ def _cut(settings: EffectiveConfig, found: Cuts, long: list[Row], rows: int, abo
         f"{found.limit}: {', '.join(filter(None, parts))}"
     )
     everything = dropped == found.rows and lines == rows
-    longest = max(row.longest for row in long)
+    takes = f'"max_length": {max(row.longest for row in long)} takes'
+    all_seen = about == f"{rows:,}"
     config = join(settings.stage.at, "config", "max_length")
     given = "max_length" in settings.stage.config
     return Diagnostic(
@@ -125,7 +127,7 @@ def _cut(settings: EffectiveConfig, found: Cuts, long: list[Row], rows: int, abo
         message,
         Location(shown(long[0].file), long[0].line),
         config if given else settings.stage.at,
-        f'"max_length": {longest} takes them all',
+        f"{takes} them all" if all_seen else f"{takes} these; pt plan looks at more rows",
         severity=Severity.ERROR if everything else Severity.WARNING,
     )
 

@@ -14,6 +14,7 @@ from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
 from ptspec.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter
 from ptspec.estimate.advice import Advice, advise
 from ptspec.estimate.disk import Disk, disk
+from ptspec.estimate.host import host_memory
 from ptspec.estimate.memory import Memory, Work, memory
 from ptspec.estimate.rowcount import Counted, count_rows
 from ptspec.estimate.steps import Steps, count
@@ -48,8 +49,9 @@ class StageForecast:
 
 @dataclass(frozen=True)
 class Forecast:
-    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes, where they were asked about; `left_out`:
-    parameters of the checkpoint that are not opened, by the part that they belong to."""
+    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes where they were asked about, of a CPU
+    those of this machine; `left_out`: parameters of the checkpoint that are not opened, by the part that they
+    belong to."""
 
     plan: Plan
     gpu: bool
@@ -63,9 +65,11 @@ def forecast(
     plan: Plan, *, device_memory: int | None = None, gpu: bool | None = None, fresh: bool = False
 ) -> Forecast:
     """What `pt run` would do with `plan`. `device_memory`, in bytes, asks of a device of that size: a GPU, or
-    what `gpu` says."""
+    what `gpu` says. Without it a CPU has the memory of this machine."""
     if gpu is None:
         gpu = device_memory is not None or has_accelerator()
+    if device_memory is None and not gpu:
+        device_memory = host_memory()
     shape, why = _opened_shape(plan)
     tokenizer = tokenizer_files(plan.model)
     reused = reuses(plan, fresh=fresh)

@@ -26,8 +26,15 @@ from ptspec.recipe.shape import HEADS, ModelShape
 
 TILE = (4096, 32768)
 """Positions and vocabulary entries of a tile of logits in TRL (TOKEN_CHUNK_SIZE, chunk_size)."""
+FOLDS = 7.25
+"""Float32 tensors of a tile's size that TRL holds beside it on a CPU, which has no Triton kernel. In
+`_backward_tile` these stand at once: logits, scaled logits, log-probabilities, probabilities, gradient, the
+target's mask as bool and as float32, and the mask less the probabilities."""
+LIBRARIES = 550_000_000
+"""What Python, torch, transformers, TRL, PEFT and datasets take before the model is there, in bytes."""
 CONTEXT = 500_000_000
 """What a CUDA context and the libraries' handles take before the first tensor, in bytes."""
+CUDA_CONTEXT, LIBRARIES_OF_A_CPU = "CUDA context", "libraries"
 QUANTISED = 0.5 + 1 / 64 + 4 / (64 * 256)
 """Bytes of an NF4 element: 4 bits, an 8-bit scale a block of 64, a 32-bit one over 256 of these."""
 SINGLE_QUANTISED = 0.5 + 4 / 64
@@ -63,6 +70,11 @@ class Memory:
     @property
     def total(self) -> int:
         return _sum(self.held) + max(_sum(self.training), _sum(self.sampling))
+
+    @property
+    def process(self) -> int:
+        """What is there before the model, whatever the stage is: no setting makes it less."""
+        return _sum(tuple(part for part in self.held if part.name in (CUDA_CONTEXT, LIBRARIES_OF_A_CPU)))
 
     @property
     def parts(self) -> tuple[Part, ...]:
@@ -105,8 +117,7 @@ def _held(
     if settings.mixed and adapter.attached is None and width == 4:
         # Autocast keeps a 16-bit copy of every 32-bit matrix while a forward pass lasts.
         yield Part("16-bit copies", 2 * sum(shape.matrices[name].elements for name in shape.linear))
-    if settings.gpu:
-        yield Part("CUDA context", CONTEXT)
+    yield Part(CUDA_CONTEXT, CONTEXT) if settings.gpu else Part(LIBRARIES_OF_A_CPU, LIBRARIES)
 
 
 def _trained_shapes(shape: ModelShape, adapter: StageAdapter) -> list[tuple[int, ...]]:
@@ -177,7 +188,7 @@ def _training(
     else:
         yield Part("activations", tokens * shape.layers * layer)
     yield Part("experts with their adapter", _adapted(settings, model, shape, adapter))
-    yield Part("logits", _head(settings, shape, tokens))
+    yield Part("logits", head_bytes(settings, shape, tokens))
 
 
 def _adapted(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter) -> int:
@@ -254,20 +265,21 @@ def _stored_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape
     return weight_width(settings, model, shape, first.dtype if first else "F32")
 
 
-def _head(settings: EffectiveConfig, shape: ModelShape, tokens: int) -> int:
-    """TRL's tiles of logits with the gradient of the hidden states in 32 bits; ORPO's whole logits, their
-    log-softmax and their gradient; a reward model has none."""
-    width = 2 if settings.mixed else 4
+def head_bytes(settings: EffectiveConfig, shape: ModelShape, tokens: int) -> int:
+    """Bytes of TRL's tiles of logits with the gradient of the hidden states in 32 bits; ORPO's whole logits,
+    their log-softmax and their gradient; a reward model has none."""
+    width: float = 2 if settings.mixed else 4
     method = settings.stage.method
     if method.yields is Yields.REWARD_MODEL:
         return 0
     if method.name == "orpo":
-        return tokens * shape.vocabulary * (2 * width + 4)
+        return round(tokens * shape.vocabulary * (2 * width + 4))
     positions, entries = TILE
-    # A tile is as wide as its buffer on a GPU; a CPU gives it the pages that are written.
-    entries = entries if settings.gpu else min(entries, shape.vocabulary)
+    if not settings.gpu:
+        # A tile is as wide as its buffer on a GPU; a CPU gives it the pages that are written.
+        entries, width = min(entries, shape.vocabulary), width + 4 * FOLDS
     weight = 0 if settings.stage.adapter.use_lora else 4 * _head_elements(shape)
-    return min(tokens, positions) * entries * width + tokens * shape.hidden * 4 + weight
+    return round(min(tokens, positions) * entries * width) + tokens * shape.hidden * 4 + weight
 
 
 def _head_elements(shape: ModelShape) -> int:

@@ -12,7 +12,8 @@ from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Plan, Stage
 
 SMALLER = 0.7
-"""What is advised after memory ran out should need at most this share of what it was estimated to need."""
+"""What is advised after memory ran out should need at most this share of what the stage's own parts were
+estimated to need."""
 
 
 def with_advice(told: Diagnostic, plan: Plan, stage: Stage) -> Diagnostic:
@@ -23,7 +24,8 @@ def with_advice(told: Diagnostic, plan: Plan, stage: Stage) -> Diagnostic:
         return replace(told, hint=hint)
     size = bytes_in_words(known.memory.total)
     figures = f"pt plan says that {stage.name} needs {size}: {_parts(known.memory)}"
-    limit = int(known.memory.total * SMALLER)
+    process = known.memory.process
+    limit = process + int((known.memory.total - process) * SMALLER)
     again = forecast(plan, device_memory=limit, gpu=has_accelerator())
     advice = next(one.advice for one in again.stages if one.stage.name == stage.name)
     hint = "a smaller model, or a machine with more memory"

@@ -95,6 +95,14 @@ def row_value(name: str, row: RowMeasurement) -> float | None:
     return row.rewards.get(name)
 
 
+def row_metric(name: str, row: RowMeasurement) -> float | None:
+    """The metric of this row alone, in the metric's own unit; None if the row lacks it."""
+    value, weight = row_value(name, row), _weight(name, row)
+    if value is None or not weight:
+        return None
+    return math.exp(value / weight) if name == "perplexity" else value / weight
+
+
 def _weight(name: str, row: RowMeasurement) -> float:
     """What the row counts in the metric's denominator."""
     if name in PER_TOKEN:

@@ -6,6 +6,7 @@ import contextlib
 import resource
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,15 +69,22 @@ def training_defaults(device: Device, precision: str | None) -> Mapping[str, Any
     return off | mixed
 
 
+PEAK_RESET = Path("/proc/self/clear_refs")
+"""Linux: a 5 written here makes the largest resident set begin anew (proc_pid_clear_refs(5))."""
+
+
 def begin_peak_memory(device: Device) -> None:
-    """Starts a measurement of `peak_memory` where the device can."""
+    """Start a measurement of `peak_memory`; where a system other than Linux has no way to, it goes on."""
     if device.kind == "cuda":
         torch.cuda.reset_peak_memory_stats()
+    elif device.is_cpu:
+        with suppress(OSError):
+            PEAK_RESET.write_text("5")
 
 
 def peak_memory(device: Device) -> int:
-    """Bytes: on a GPU the most that was allocated since `begin_peak_memory`, on a CPU the most that the
-    process has held so far."""
+    """Return bytes: on a GPU the most that was allocated since `begin_peak_memory`, on a CPU the process's
+    largest resident set since then (on other systems than Linux since it began)."""
     if device.kind == "cuda":
         return int(torch.cuda.max_memory_allocated())
     with contextlib.suppress(OSError, StopIteration):

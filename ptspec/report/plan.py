@@ -9,6 +9,7 @@ from dataclasses import asdict
 from textwrap import wrap
 from typing import Any
 
+from ptspec.estimate.advice import Advice
 from ptspec.estimate.forecast import Forecast, StageForecast
 from ptspec.estimate.memory import Memory
 from ptspec.estimate.rowcount import cut_words
@@ -155,22 +156,34 @@ def _disk(forecast: Forecast) -> Iterator[str]:
 
 
 def _device(forecast: Forecast) -> Iterator[str]:
-    where = "a GPU" if forecast.gpu else "the CPU"
+    asked = "--device-memory 24GB asks about a GPU of that size"
+    if not forecast.gpu:
+        yield from _cpu(forecast.device_memory, asked)
+    elif forecast.device_memory is None:
+        yield f"estimated for a GPU; {asked}"
     if forecast.device_memory is None:
-        yield f"estimated for {where}; --device-memory 24GB asks about a GPU of that size"
         return
     size = bytes_in_words(forecast.device_memory)
     for one in forecast.stages:
         if one.advice is None:
             yield f"{one.stage.name}: whether {size} will do is not known"
-        elif not one.advice.changes:
-            fits = "fits" if one.advice.fits else "does not fit"
-            yield f"{one.stage.name}: {fits} {size} ({bytes_in_words(one.advice.bytes)})"
-        else:
-            after = bytes_in_words(one.advice.after)
-            then = f"then it needs {after}" if one.advice.fits else f"and it would still need {after}"
-            head = f"{one.stage.name}: does not fit {size} ({bytes_in_words(one.advice.bytes)})"
-            yield f"{head}; set {', '.join(one.advice.changes)}: {then}"
+        elif not one.advice.fits or one.advice.changes or forecast.gpu:
+            yield _fits(one.stage.name, one.advice, size)
+
+
+def _cpu(memory: int | None, asked: str) -> Iterator[str]:
+    has = f"; this machine has {bytes_in_words(memory)}" if memory else ""
+    kept = "the C library may keep half as much again of what is freed"
+    yield f"estimated for the CPU, the whole process: {kept}{has}; {asked}"
+
+
+def _fits(stage: str, advice: Advice, size: str) -> str:
+    needs = f"({bytes_in_words(advice.bytes)})"
+    if not advice.changes:
+        return f"{stage}: {'fits' if advice.fits else 'does not fit'} {size} {needs}"
+    after = bytes_in_words(advice.after)
+    then = f"then it needs {after}" if advice.fits else f"and it would still need {after}"
+    return f"{stage}: does not fit {size} {needs}; set {', '.join(advice.changes)}: {then}"
 
 
 def _stage_json(one: StageForecast) -> dict[str, Any]:

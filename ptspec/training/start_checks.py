@@ -83,14 +83,17 @@ def _nothing_to_train(stage: Stage) -> Diagnostic:
 
 
 def _reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> Probes | None:
-    """The probes of the reference as the trainer has it; None for a stage without one."""
+    """The probes of the reference as the trainer has it; None for a stage without one, or whose reference was
+    the policy itself before the first step."""
     if not stage.has_reference:
         return None
     reference = getattr(trainer, "ref_model", None)
     if reference is not None:
         return probes.measure(unwrapped(trainer, reference), now.ids)
     if not isinstance(model, PeftModel):
-        raise StageError(_no_reference(stage))
+        if stage.holds_reference:
+            raise StageError(_no_reference(stage))
+        return None
     with _as_reference(model):
         return probes.measure(model, now.ids)
 

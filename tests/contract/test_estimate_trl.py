@@ -18,7 +18,7 @@ from ptspec.data.tokens.lengths import lengths
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
 from ptspec.estimate.adapters import new_adapter, stage_adapter
 from ptspec.estimate.files import safetensors_bytes
-from ptspec.estimate.memory import layer_bytes
+from ptspec.estimate.memory import head_bytes, layer_bytes
 from ptspec.estimate.optimizer import state_bytes
 from ptspec.estimate.steps import count
 from ptspec.recipe.effective_config import EffectiveConfig
@@ -343,6 +343,30 @@ def test_activations_are_what_autograd_keeps(libraries, lora, mixed):
     model_spec = ModelSpec(str(MODEL), True, dtype=dtype)
     ours = layer_bytes(one, model_spec, shape, stage_adapter(one.stage, shape, None), length)
     assert ours == pytest.approx(a_token, rel=0.08 if mixed and not lora else 0.02)
+
+
+def test_logits_on_a_cpu_are_what_the_fused_head_holds(libraries):
+    """The most bytes at once of its forward and backward pass over a vocabulary of more than one tile."""
+    from live_bytes import LiveBytes
+    from trl.kernels.chunked_logprob import ChunkedLogProbFunction
+
+    torch = libraries["torch"]
+    rows, hidden, vocabulary = 64, 8, 49152
+    states = torch.randn(rows, hidden, requires_grad=True)
+    weight, targets = torch.randn(vocabulary, hidden), torch.randint(0, vocabulary, (rows,))
+    with LiveBytes() as live:
+        head = ChunkedLogProbFunction.apply(
+            states, weight, None, targets, 1.0, 32768, None, 1.0, ("log_probs",)
+        )
+        head[0].sum().backward()
+    spec = AdapterSpec(True, lora={"r": 8, "target_modules": "all-linear"})
+    one = EffectiveConfig(
+        replace(stage("sft", per_device_train_batch_size=rows), adapter=spec), ComputeSpec(), gpu=False
+    )
+    tensors = {"model.embed_tokens.weight": Tensor("F32", (vocabulary, hidden))}
+    config = {"model_type": "llama", "hidden_size": hidden, "vocab_size": vocabulary, "num_hidden_layers": 1}
+    ours = head_bytes(one, ModelShape(config, tensors), rows)
+    assert ours == pytest.approx(live.peak - weight.nbytes, rel=0.03)
 
 
 def shape_of(model, config, dtype: str) -> ModelShape:

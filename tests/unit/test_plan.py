@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ptspec.cli import main
+from ptspec.estimate.host import host_memory
 from ptspec.recipe.hints import bytes_in_words
 
 ROOT = Path(__file__).parent.parent.parent
@@ -114,6 +115,25 @@ def test_a_device_that_is_too_small(pt, recipe):
     _, out, _ = pt("plan", recipe(stage("sft")), "--device-memory", "530MB")
     assert '"per_device_train_batch_size": ' in out
     assert "does not fit 530 MB" in out
+
+
+def test_a_cpu_has_the_memory_of_this_machine(pt, recipe):
+    small, huge = stage("sft"), stage("huge", "sft", config={"per_device_train_batch_size": 2**18})
+    _, out, _ = pt("plan", recipe(small, huge))
+    assert "estimated for the CPU" in out and "this machine has" in " ".join(out.split())
+    assert "huge: does not fit" in out and '"per_device_train_batch_size": ' in out
+    assert "sft: " not in out.replace("memory of sft: ", "")
+    _, out, _ = pt("plan", recipe(small, huge), "--format", "json")
+    assert [one["fits"] for one in json.loads(out)["stages"]] == [True, False]
+
+
+def test_a_container_has_what_its_limit_leaves(tmp_path):
+    limit = tmp_path / "memory.max"
+    assert (whole := host_memory(limit)) is not None
+    limit.write_text("123456\n")
+    assert host_memory(limit) == 123456
+    limit.write_text("max\n")
+    assert host_memory(limit) == whole
 
 
 @pytest.mark.parametrize("size", ["24", "GB", "-1GB", "0GB", "24TBs", ""])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ptspec.evaluation.comparison import Change
 from ptspec.evaluation.measurement import Measurement
 from ptspec.evaluation.paired.compare import biggest_changes
-from ptspec.evaluation.row_values import row_value
+from ptspec.evaluation.row_metrics import row_metric
 
 LIKELIHOOD = "loss"
 
@@ -30,7 +30,7 @@ def telling_changes(
         return LIKELIHOOD, biggest_changes(a, b, LIKELIHOOD, count, among) if count else []
     changes = []
     for key in keys:
-        one, other = row_value(name, before[key]), row_value(name, after[key])
+        one, other = row_metric(name, before[key]), row_metric(name, after[key])
         difference = 0.0 if one is None or other is None else other - one
         changes.append(Change(before[key], after[key], difference))
     return name, sorted(changes, key=lambda change: -abs(change.difference))[:count]

@@ -13,7 +13,7 @@ from ptspec.evaluation.comparison import Change, Comparison, Slice
 from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement, metric
 from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.paired.pairing import Asked, Judgement, Pairing, decided
-from ptspec.evaluation.row_values import row_value
+from ptspec.evaluation.row_values import row_metric
 from ptspec.evaluation.stats.tests import benjamini_hochberg, holm
 from ptspec.events import Figure
 
@@ -154,7 +154,7 @@ def biggest_changes(
     keys, before, after = among or _shared([a, b]), a.by_id(), b.by_id()
     changes = []
     for key in keys:
-        one, other = row_value(name, before[key]), row_value(name, after[key])
+        one, other = row_metric(name, before[key]), row_metric(name, after[key])
         if one is not None and other is not None and one != other:
             changes.append(Change(before[key], after[key], other - one))
     return sorted(changes, key=lambda change: (-abs(change.difference), change.a.id))[:count]

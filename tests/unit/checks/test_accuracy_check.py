@@ -35,10 +35,22 @@ def answered(*answers):
 @pytest.mark.parametrize(
     ("rows", "note"),
     [
-        (answered("A", "B"), "accuracy by choice_letter: all 2 right answers are single letters; another is"),
-        (answered("yes", "no"), "accuracy by choice_word: all 2 right answers are yes or no; another is"),
-        (answered(3, "4"), "accuracy by numeric_answer: all 2 right answers are numbers; another is"),
-        (answered("in Tarn"), "accuracy by contains_answer: the right answer is short texts; another is"),
+        (
+            answered("A", "B"),
+            "accuracy by choice_letter: all 2 right answers are single letters (to change it: eval.accuracy)",
+        ),
+        (
+            answered("yes", "no"),
+            "accuracy by choice_word: all 2 right answers are yes or no (to change it: eval.accuracy)",
+        ),
+        (
+            answered(3, "4"),
+            "accuracy by numeric_answer: all 2 right answers are numbers (to change it: eval.accuracy)",
+        ),
+        (
+            answered("in Tarn"),
+            "accuracy by contains_answer: the right answer is short texts (to change it: eval.accuracy)",
+        ),
         (
             [{"prompt": "q?", "completion": "word " * 60}],
             'no accuracy: the rows have no column "answer", and eval.accuracy names no reward',

@@ -150,6 +150,18 @@ def test_long_rows_are_told_with_their_place(recipe):
     assert preflight(recipe, ["stages.sft.config.max_length=2"]).plan is None
 
 
+@pytest.mark.parametrize(("rows", "said"), [(3, "takes them all"), (300, "takes these; pt plan looks")])
+def test_a_max_length_for_all_rows_is_named_where_all_were_looked_at(recipe, tmp_path, rows, said):
+    """The longest row stands last: behind those that a check of so much text looks at."""
+    lengths = [500] * (rows - 1) + [600]
+    lines = [json.dumps({"prompt": f"{i}", "completion": "town " * n}) for i, n in enumerate(lengths)]
+    (tmp_path / "long.jsonl").write_text("\n".join(lines))
+    source = [f"data.train.path={tmp_path / 'long.jsonl'}", f"data.train.limit={rows}"]
+    use = [*source, "stages.sft.config.max_length=100"]
+    (told,) = [one for one in preflight(recipe, use).diagnostics if one.code == "rows-cut"]
+    assert said in told.hint
+
+
 def test_the_length_of_the_template_itself_counts(recipe):
     """Rows of twenty tokens behind a system prompt of the template's own that is longer than max_length."""
     template = (BASE / "chat_template.jinja").read_text()

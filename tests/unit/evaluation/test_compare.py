@@ -1,5 +1,6 @@
 """Comparisons, row by row."""
 
+import math
 import re
 from dataclasses import replace
 
@@ -311,6 +312,14 @@ def test_three_models_are_held_against_the_first(pair):
     comparison = compare([*pair, replace(pair[1], name="kto")])
     assert {(found.a, found.b) for found in comparison.effects} == {(0, 1), (0, 2)}
     assert in_words(comparison, 2).startswith("kto is better at")
+
+
+def test_a_change_is_told_in_the_unit_of_its_metric(pair):
+    (change,) = biggest_changes(*pair, "bits_per_byte", 1)
+    bits = (change.b.nll - change.a.nll) / math.log(2)
+    assert change.difference == pytest.approx(bits / change.a.bytes)
+    (change,) = biggest_changes(*pair, "loss", 1)
+    assert change.difference == pytest.approx((change.b.nll - change.a.nll) / change.a.tokens)
 
 
 def test_biggest_changes_come_first(pair):

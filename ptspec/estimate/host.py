@@ -1,0 +1,21 @@
+"""How much memory this machine has for a process. Asks no torch."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup/memory.max")
+"""What a container may take, in bytes, or "max"."""
+
+
+def host_memory(limit: Path = CGROUP) -> int | None:
+    """Return the machine's memory, or the container's limit, in bytes; None where it is not known."""
+    try:
+        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):  # Windows has no sysconf, other systems not these names
+        return None
+    try:
+        return min(memory, int(limit.read_text()))
+    except (OSError, ValueError):
+        return memory
