@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ptspec.evaluation.comparison import Change
 from ptspec.evaluation.measurement import Measurement
 from ptspec.evaluation.paired.compare import biggest_changes
-from ptspec.evaluation.row_metrics import row_metric
+from ptspec.evaluation.row_values import row_metric
 
 LIKELIHOOD = "loss"
 

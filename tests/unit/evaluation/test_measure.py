@@ -230,7 +230,7 @@ def test_rewards_get_messages_where_the_data_has_messages(model, tokenizer, spec
     ("metrics", "there", "absent"),
     [
         (("loss",), {"loss"}, {"response", "margin"}),
-        (("preference_accuracy",), {"preference_accuracy", "accuracy"}, {"nll"}),
+        (("preference_accuracy",), {"preference_accuracy", "raw_preference", "accuracy"}, {"nll"}),
         (("accuracy",), {"accuracy"}, {"nll", "margin"}),
     ],
 )
