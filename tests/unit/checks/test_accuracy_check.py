@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ptspec.checks.preflight import preflight
-from ptspec.report.tables import progress_text
+from ptspec.report.tables import ProgressTable
+from ptspec.report.view.policies import Policy
 
 BASE = Path(__file__).parents[3] / "data" / "base_model"
 
@@ -125,7 +126,10 @@ def test_right_answers_without_a_say_are_counted(tmp_path, monkeypatch):
 def test_the_table_says_by_what_a_response_is_right():
     from ptspec.events import Figure
 
-    shown = [("base", {"accuracy": Figure(0.5, 0.4, 0.6)})]
-    text = progress_text(shown, 100, accuracy="choice_letter: all 2 right answers are single letters")
+    def told(accuracy):
+        figures = {"accuracy": Figure(0.5, 0.4, 0.6)}
+        return ProgressTable([Policy("base", figures, accuracy=accuracy)]).plain(100)
+
+    text = told("choice_letter: all 2 right answers are single letters")
     assert text.endswith("accuracy by choice_letter: all 2 right answers are single letters\n")
-    assert "accuracy by" not in progress_text(shown, 100)
+    assert "accuracy by" not in told(None)
