@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from ptspec.evaluation.comparison import Comparison, WinRate
 from ptspec.evaluation.measurement import metric
-from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.comparison import SHOWN, EffectLine, of_slice, pair_view, rate_line
@@ -28,32 +27,6 @@ class Whisker:
 
 
 @dataclass(frozen=True)
-class Line:
-    """One metric of a pair; `note` says unit and direction, `further` why nothing is shown. `is_told`: it was
-    tested, or would have been with more prompts; else it is described. `plain`: the 95 % interval."""
-
-    metric: str
-    label: str
-    note: str
-    a: str
-    b: str
-    difference: str
-    interval: str
-    whisker: Whisker | None
-    words: str
-    tone: str
-    mark: str
-    p: str
-    further: str
-    figure: Figure
-    value_a: float | None
-    value_b: float | None
-    is_told: bool = True
-    plain: str = ""
-    prompts: str = ""
-
-
-@dataclass(frozen=True)
 class Pair:
     """Model `b` against `a`: what was tested, what is described, how often the response of `b` wins by the
     judge. `none`: labels of what neither has any of. `is_changed`: some verdict is better or worse."""
@@ -61,10 +34,10 @@ class Pair:
     a: str
     b: str
     sentence: str
-    tested: tuple[Line, ...]
-    described: tuple[Line, ...]
+    tested: tuple[EffectLine, ...]
+    described: tuple[EffectLine, ...]
     none: tuple[str, ...]
-    rates: tuple[Line, ...]
+    rates: tuple[EffectLine, ...]
     is_changed: bool
 
 
@@ -83,8 +56,8 @@ class Overview:
     lines in that order."""
 
     first: str
-    heads: tuple[Line, ...]
-    rows: tuple[tuple[Pair, tuple[Line | None, ...]], ...]
+    heads: tuple[EffectLine, ...]
+    rows: tuple[tuple[Pair, tuple[EffectLine | None, ...]], ...]
 
 
 def overview(found: Sequence[Pair]) -> Overview | None:
@@ -126,59 +99,34 @@ def _pair(found: Comparison, b: int) -> Pair:
         a=found.names[0],
         b=found.names[b],
         sentence=view.sentence,
-        tested=tuple(_line(line, 0.0) for line in view.tested if line.metric not in apart),
-        described=tuple(_line(line, 0.0) for line in view.described if line.metric not in apart),
+        tested=tuple(line for line in view.tested if line.metric not in apart),
+        described=tuple(line for line in view.described if line.metric not in apart),
         none=tuple(none.values()),
         rates=tuple(_rate(rate) for rate in found.win_rates if rate.b == b),
         is_changed=any(line.verdict in SHOWN for line in view.tested),
     )
 
 
-def _line(line: EffectLine, none: float) -> Line:
-    return Line(
-        metric=line.metric,
-        label=line.label,
-        note=line.note,
-        a=line.a,
-        b=line.b,
-        difference=line.change,
-        interval=line.interval,
-        whisker=_whisker(line.figure, none),
-        words=line.word,
-        tone=line.tone,
-        mark=line.mark,
-        p=line.p,
-        further=line.reason,
-        figure=line.figure,
-        value_a=line.value_a,
-        value_b=line.value_b,
-        is_told=line.is_tested,
-        plain=line.plain,
-        prompts=line.prompts,
-    )
-
-
-def _rate(rate: WinRate) -> Line:
+def _rate(rate: WinRate) -> EffectLine:
     line = rate_line(rate)
     return replace(
-        _line(line, 0.5),
+        line,
         note="",
         a=words.count(rate.losses),
         b=words.count(rate.wins),
-        difference=line.b,
-        further=line.note,
-        is_told=True,
+        change=line.b,
+        reason=line.note,
     )
 
 
-def _whisker(difference: Figure, none: float) -> Whisker | None:
-    """On a scale of its own: the farthest end of the interval is at the edge."""
-    if difference.low is None or difference.high is None:
+def whisker(line: EffectLine) -> Whisker | None:
+    """The interval of a difference, or of a win rate around one half, on a scale of its own: the farthest end
+    is at the edge."""
+    figure, none = line.figure, 0.5 if line.value_a is None else 0.0
+    if figure.low is None or figure.high is None:
         return None
-    reach = max(abs(v - none) for v in (difference.low, difference.value, difference.high))
+    reach = max(abs(v - none) for v in (figure.low, figure.value, figure.high))
     if reach == 0:
         return Whisker(50, 50, 50)
-    place = [
-        round(50 + 46 * (v - none) / reach, 2) for v in (difference.value, difference.low, difference.high)
-    ]
+    place = [round(50 + 46 * (v - none) / reach, 2) for v in (figure.value, figure.low, figure.high)]
     return Whisker(*place)

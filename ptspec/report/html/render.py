@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from ptspec.report import words
 from ptspec.report.clean import clean
+from ptspec.report.html.comparison_view import whisker
 from ptspec.report.html.text import highlighted, script_data, source_hash, visible
 
 HERE = Path(__file__).parent
@@ -41,6 +42,7 @@ def _environment() -> Environment:
         number=words.number,
         json=partial(json.dumps, ensure_ascii=False),
         moment=moment,
+        whisker=whisker,
     )
     return environment
 
