@@ -112,10 +112,10 @@ def in_one_process(targets: list[str], rounds: int) -> None:
         measure_all(which, held, lambda event: None, False)
         return time.process_time() - begun
 
-    Bases.get = counting  # type: ignore[method-assign]
+    Bases.get = counting  # type: ignore[method-assign]  # counted for the length of this run
     run(found)
     print(f"weights of the base loaded {sum(loads)} time(s) for {len(found)} adapters")
-    Bases.get = get  # type: ignore[method-assign]
+    Bases.get = get  # type: ignore[method-assign]  # as it was
     together, separate, unsorted = [], [], []
     by_length = batching.batches
 

@@ -94,7 +94,7 @@ def encode(voice: Voice, messages: Sequence[Message]) -> list[int]:
     return chat
 
 
-class _Streamer(TextStreamer):  # type: ignore[misc]
+class _Streamer(TextStreamer):  # type: ignore[misc]  # the library is untyped
     """Keeps the new ids, and passes their text on word by word."""
 
     def __init__(self, tokenizer: Any, tell: Tell) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -201,12 +201,12 @@ def _object(path: Path, value: Any, line: int | None) -> dict[str, Any]:
 
 def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
     """The dataclass `kind` from an object with its fields, each of its type; those of `LATER` may lack."""
-    given, hints = _object(path, value, line), _hints(kind)  # type: ignore[arg-type]
-    names = [field.name for field in fields(kind)]  # type: ignore[arg-type]
-    if strange := (set(given) - set(names)) | (set(names) - set(given) - LATER):
+    dataclass: Any = kind  # a type is hashable, which mypy doubts
+    given, hints = _object(path, value, line), _hints(dataclass)
+    if strange := (set(given) - set(hints)) | (set(hints) - set(given) - LATER):
         odd = ", ".join(sorted(strange))
         raise _fault(path, line, f"damaged, or of another version: {odd}", AGAIN)
-    plain = _plain_types(kind)  # type: ignore[arg-type]
+    plain = _plain_types(dataclass)
     wrong = next((n for n, v in given.items() if type(v) not in plain[n] and not _fits(v, hints[n])), None)
     if wrong:
         raise _fault(path, line, f"damaged: {wrong} is {json.dumps(given[wrong])[:60]}", AGAIN)

@@ -64,7 +64,7 @@ class AlreadyTrained(Exception):
     """The checkpoint that training went on from is that of the last step."""
 
 
-class Saving(TrainerCallback):  # type: ignore[misc]
+class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Completes and seals every checkpoint of `trainer`, and takes up what transformers does not restore."""
 
     def __init__(self, trainer: Any, checkpoints: Path, resumed_from: Path | None, judge: Any = None) -> None:

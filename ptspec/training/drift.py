@@ -65,7 +65,7 @@ def _values(history: Iterable[Mapping[str, Any]], key: str) -> Iterator[float]:
     return (entry[key] for entry in history if isinstance(entry.get(key), int | float))
 
 
-class Watch(TrainerCallback):  # type: ignore[misc]
+class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Warns once of each kind of drift, in the step in which it is first seen, with what to change."""
 
     def __init__(self, stage: Stage, listener: Listener) -> None:

@@ -22,7 +22,7 @@ Placed = Callable[[Sequence[int]], Sequence[str]]
 """Numbers of rows of the training set -> where each comes from, in words."""
 
 
-class Finite(TrainerCallback):  # type: ignore[misc]
+class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Looks at every loss and gradient norm of `trainer` before the optimizer step that would use them.
 
     One comparison, and on a GPU one wait for the device, a step. With float16 a gradient may overflow: its

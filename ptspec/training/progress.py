@@ -19,7 +19,7 @@ SUMMARY = "train_runtime"
 """TRL's last log is a summary of the run, told by this key; it is no step."""
 
 
-class Progress(TrainerCallback):  # type: ignore[misc]
+class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Emits a `StageStep` each optimizer step and appends each logged step to `metrics.jsonl`.
 
     A step that is logged is emitted once, with its metrics. On resume the file is first rewritten from the
@@ -76,7 +76,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]
         self.listener(StageStep(self.stage, state.global_step, state.max_steps, seconds, metrics))
 
 
-class Frozen(TrainerCallback):  # type: ignore[misc]
+class Frozen(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Puts back, after each optimizer step, the ranks that a stage must not train."""
 
     def __init__(self, ranks: FrozenRanks) -> None:

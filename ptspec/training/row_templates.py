@@ -59,7 +59,7 @@ class RowTemplates:
         return list(encoded["input_ids"])
 
 
-class GRPOTrainer(RowTemplates, trl.GRPOTrainer):  # type: ignore[misc]
+class GRPOTrainer(RowTemplates, trl.GRPOTrainer):  # type: ignore[misc]  # the library is untyped
     """TRL's GRPO, with prompts that are rendered as their rows say."""
 
 

@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ptspec.training.stop_request import StopRequest
 
 
-class Stopping(TrainerCallback):  # type: ignore[misc]
+class Stopping(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Saves and stops after the step during which a stop was requested."""
 
     def __init__(self, stop_request: StopRequest) -> None:

@@ -124,7 +124,7 @@ def _writer(folder: Path, resumed_from: int | None) -> Any:
     return SummaryWriter(str(folder), purge_step=resumed_from + 1)
 
 
-class _Trackio(TrackioCallback):  # type: ignore[misc]
+class _Trackio(TrackioCallback):  # type: ignore[misc]  # the library is untyped
     """The callback with a group, which it has no argument for."""
 
     def __init__(self, group: str, resume: str) -> None:

@@ -11,7 +11,7 @@ OPPONENTS = ("mixture", "ema", "weight_mixture")
 
 
 @dataclass
-class NashMDConfig(RLOOConfig):  # type: ignore[misc]
+class NashMDConfig(RLOOConfig):  # type: ignore[misc]  # the library is untyped
     """`RLOOConfig` with the opponent's fields. `beta` is the paper's τ, the weight of KL(π‖π_ref).
 
     Raises `ValueError`, every fault in it, for values that are out of range or that Nash-MD cannot use.

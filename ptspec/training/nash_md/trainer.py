@@ -52,7 +52,7 @@ from ptspec.training.reference import adopt
 from ptspec.training.row_templates import RowTemplates
 
 
-class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]
+class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]  # the library is untyped
     """Trains a policy towards the Nash equilibrium of a preference, regularised towards its reference.
 
     Takes what `RLOOTrainer` takes, and: `judge` or `reward_funcs` (callables; their Bradley-Terry preference
@@ -293,7 +293,7 @@ def _overridden(args: Any, **values: Any) -> Iterator[None]:
             setattr(args, name, value)
 
 
-class _Averaging(TrainerCallback):  # type: ignore[misc]
+class _Averaging(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def __init__(self, average: MovingAverage) -> None:
         self.average = average
 
