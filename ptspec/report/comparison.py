@@ -147,11 +147,6 @@ def _table(
     return table
 
 
-def comparison_table(comparison: Comparison, data: str = "") -> ComparisonTable:
-    """What `pt eval --compare` shows."""
-    return ComparisonTable(comparison, data)
-
-
 def comparison_text(
     comparison: Comparison,
     data: str = "",
@@ -160,5 +155,5 @@ def comparison_text(
     *,
     whole: bool = False,
 ) -> str:
-    """The same as plain text, as wide as the terminal on stdout where no width is given."""
+    """What `pt eval --compare` shows as plain text, as wide as the terminal on stdout where no width is given."""
     return ComparisonTable(comparison, data, answers or {}, whole).plain(width)

@@ -33,7 +33,7 @@ def ending(
     checks = list(map(check_view, board.checks))
     blocks = [
         [Text(), *check_lines(checks, width)] if checks else [],
-        [Text(), *_finished(board, board.finished, width)] if board.finished else [],
+        [Text(), *_finished(board, board.finished)] if board.finished else [],
     ]
     below = below_stages(board.policies, width, left_out, is_marked=is_marked)
     return [*below, *(line for block in blocks for line in block)]
@@ -75,7 +75,7 @@ def check_lines(checks: Sequence[CheckView], width: int) -> list[Text]:
     return lines
 
 
-def _finished(board: Board, finished: RunFinished, width: int) -> list[Text]:
+def _finished(board: Board, finished: RunFinished) -> list[Text]:
     held = sum(check.held for check in board.checks)
     checks = f", {passed(held, len(board.checks))}" if board.checks else ""
     where = f"report   {finished.report}" if finished.report else f"folder   {_output(board, finished)}"
