@@ -15,12 +15,10 @@ from ptspec.report import words
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
-from ptspec.report.lines import hanging
+from ptspec.report.lines import COLOURS, hanging
 from ptspec.report.view.checks import CheckView, check_view, passed
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.policies import LEGEND, Policy, accuracy_by, also
-
-COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
 
 
 def ending(

@@ -18,7 +18,7 @@ from ptspec.report import done, words
 from ptspec.report.board import BASE, RUNNING, Board, Row, State
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
-from ptspec.report.lines import hanging
+from ptspec.report.lines import COLOURS, hanging
 from ptspec.report.view.checks import CheckView, check_view
 
 Headlines = Callable[[str], tuple[Headline, ...]]
@@ -199,7 +199,7 @@ def origin(row: Row) -> list[str]:
 def _failed_check(check: CheckView, width: int) -> list[Text]:
     first, *rest = hanging(f"{INDENT}{check.state} ", check.text, width)
     head = Text(first)
-    head.stylize("red" if check.tone == "bad" else "yellow", len(INDENT), len(INDENT) + len(check.state))
+    head.stylize(COLOURS[check.tone], len(INDENT), len(INDENT) + len(check.state))
     return [head, *map(Text, rest)]
 
 

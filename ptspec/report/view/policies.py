@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ptspec import methods
 from ptspec.evaluation.comparison import Verdict
@@ -94,15 +94,13 @@ def cell(shown: Measure, policy: Policy) -> Cell | None:
 def _changed(plain: Cell, shown: Measure, found: MetricChange) -> Cell:
     verdict = verdict_of(found.verdict)
     if shown.name in JUDGED_ALONE:
-        return Cell(plain.metric, plain.value, plain.interval, verdict=verdict, note=plain.note)
-    return Cell(
-        plain.metric,
-        plain.value,
-        plain.interval,
-        shown.delta(found.difference.value),
-        shown.delta_interval(found.difference),
-        verdict,
-        plain.note,
+        return replace(plain, verdict=verdict)
+    difference = found.difference
+    return replace(
+        plain,
+        change=shown.delta(difference.value),
+        bounds=shown.delta_interval(difference),
+        verdict=verdict,
     )
 
 
@@ -153,7 +151,7 @@ def also(policies: Sequence[Policy], further: Sequence[Measure] = ()) -> list[st
     pair = [policy for policy in (parent, last) if policy is not None]
     described = one_line_measures([policy.metrics for policy in pair])
     parts = [_from_to(shown, pair) for shown in further if shown.name in last.metrics]
-    zero = [shown for shown in described if _is_zero(shown, pair)]
+    zero = [shown for shown in described if is_zero(shown, pair)]
     parts += [
         _from_to(shown, pair) for shown in described if shown not in zero and shown.name in last.metrics
     ]
@@ -182,8 +180,9 @@ def _parent(policies: Sequence[Policy]) -> Policy | None:
     return next((p for p in policies if compared is not None and p.name == compared.parent), None)
 
 
-def _is_zero(shown: Measure, pair: Sequence[Policy]) -> bool:
-    figures = [policy.metrics[shown.name] for policy in pair if shown.name in policy.metrics]
+def is_zero(shown: Measure, policies: Sequence[Policy]) -> bool:
+    """A metric in percent that is 0 of every one of `policies`: a word about it is enough."""
+    figures = [policy.metrics[shown.name] for policy in policies if shown.name in policy.metrics]
     return shown.share and bool(figures) and all(shown.is_zero(figure.value) for figure in figures)
 
 
