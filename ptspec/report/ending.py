@@ -104,5 +104,6 @@ def _output(board: Board, finished: RunFinished) -> str:
     return board.run.output if board.run else finished.output
 
 
-def _is_policy(method: str) -> bool:
-    return method not in methods.METHODS or methods.get(method).yields is Yields.POLICY
+def _is_policy(name: str) -> bool:
+    method = methods.find(name)
+    return method is None or method.yields is Yields.POLICY

@@ -36,9 +36,8 @@ class Policy:
     @property
     def learns_preferences(self) -> bool:
         """Whether it was trained on pairs or labels, so that its preference accuracy is what it is for."""
-        known = methods.METHODS
-        rows = methods.get(self.method).rows if self.method in known else None
-        return rows in (Rows.PREFERENCE, Rows.UNPAIRED_PREFERENCE)
+        method = methods.find(self.method)
+        return method is not None and method.rows in (Rows.PREFERENCE, Rows.UNPAIRED_PREFERENCE)
 
 
 @dataclass(frozen=True)
@@ -202,8 +201,9 @@ def from_to(shown: Measure, values: Sequence[float]) -> str:
     return " ".join(filter(None, (shown.brief, text, unit)))
 
 
-def training_figures(latest: Mapping[str, float], method: str, most: int = 2) -> list[str]:
+def training_figures(latest: Mapping[str, float], name: str, most: int = 2) -> list[str]:
     """What the method itself logged last, of a stage that was not evaluated: "loss 0.58", …"""
-    headlines = methods.get(method).headline if method in methods.METHODS else ()
+    method = methods.find(name)
+    headlines = method.headline if method else ()
     found = [f"{h.label} {words.number(latest[h.key], h.format)}" for h in headlines if h.key in latest]
     return found[:most]
