@@ -20,6 +20,7 @@ from ptspec.report.clean import clean
 from ptspec.report.done import GAP
 from ptspec.report.lines import COLOURS, hanging
 from ptspec.report.view.checks import CheckView, check_view
+from ptspec.report.view.policies import logged
 
 Headlines = Callable[[str], tuple[Headline, ...]]
 Group = list[Text]
@@ -130,7 +131,7 @@ def _training(row: Row, head: Text, view: View) -> list[Text]:
     total = row.total_steps or 0
     step, of = words.count(row.step), words.count(total)
     steps = f"{step.rjust(len(of))}/{of}  "
-    metrics = _metrics(row, view.headlines(row.method))
+    metrics = logged(view.headlines(row.method), row.latest)
     timing = _timing(row)
     room = view.width - head.cell_len - len(steps) - len(timing)
     beside = room - len(GAP.join(["", *metrics]))
@@ -147,12 +148,6 @@ def _timing(row: Row) -> str:
     left = "" if row.seconds_left is None else f"{words.remaining(row.seconds_left)} left"
     pace = "" if row.pace is None else words.rate(*row.pace)
     return f"  {left.ljust(10)}   {pace.ljust(10)}"
-
-
-def _metrics(row: Row, headlines: Sequence[Headline]) -> list[str]:
-    return [
-        f"{h.label} {words.number(row.latest[h.key], h.format)}" for h in headlines if h.key in row.latest
-    ]
 
 
 def _filled(parts: Sequence[str], width: int) -> list[Text]:

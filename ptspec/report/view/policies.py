@@ -9,7 +9,7 @@ from ptspec import methods
 from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import METRICS
 from ptspec.events import Figure, MetricChange, StageComparison
-from ptspec.methods.types import Rows
+from ptspec.methods.types import Headline, Rows
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure
@@ -204,6 +204,9 @@ def from_to(shown: Measure, values: Sequence[float]) -> str:
 def training_figures(latest: Mapping[str, float], name: str, most: int = 2) -> list[str]:
     """What the method itself logged last, of a stage that was not evaluated: "loss 0.58", …"""
     method = methods.find(name)
-    headlines = method.headline if method else ()
-    found = [f"{h.label} {words.number(latest[h.key], h.format)}" for h in headlines if h.key in latest]
-    return found[:most]
+    return logged(method.headline, latest)[:most] if method else []
+
+
+def logged(headlines: Sequence[Headline], metrics: Mapping[str, float]) -> list[str]:
+    """The numbers under the keys of `headlines`: "loss 0.58"; nothing of those that were not logged."""
+    return [f"{h.label} {words.number(metrics[h.key], h.format)}" for h in headlines if h.key in metrics]
