@@ -150,12 +150,12 @@ def loss_against_lm_eval(rounds: int) -> None:
     tokenizer = AutoTokenizer.from_pretrained(path)
     tokenizer.eos_token = None  # lm-eval scores the continuation alone
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
-    encoded = [encode_completions(tokenizer, prompt, (text,), {})[0] for prompt, text in pairs]
+    encoded = [encode_completions(tokenizer, prompt, (text,))[0] for prompt, text in pairs]
     log_likelihoods(model, encoded[:8])
     ours = []
     for _ in range(rounds):
         begun = time.process_time()
-        fresh = [encode_completions(tokenizer, prompt, (text,), {})[0] for prompt, text in pairs]
+        fresh = [encode_completions(tokenizer, prompt, (text,))[0] for prompt, text in pairs]
         values = log_likelihoods(model, fresh)
         ours.append(time.process_time() - begun)
     scored = sum(one.completion_tokens for one in encoded)

@@ -42,11 +42,9 @@ def many_stages(run: Path, output: Path, stages: int) -> Path:
         folder.mkdir()
         config = {**record["ingredients"]["config"], "beta": beta}
         ingredients = {**record["ingredients"], "config": config}
-        write_json(
-            folder / "stage.json",
-            {**record, "stage": name, "fingerprint": name, "ingredients": ingredients,
-             "seconds": record["seconds"] * dice.uniform(0.8, 1.2)},
-        )  # fmt: skip
+        seconds = record["seconds"] * dice.uniform(0.8, 1.2)
+        own = {"stage": name, "fingerprint": name, "ingredients": ingredients, "seconds": seconds}
+        write_json(folder / "stage.json", {**record, **own})
         noisy = [{k: _shaken(k, v, dice) for k, v in step.items()} for step in steps]
         _write_rows(folder / "metrics.jsonl", noisy)
         _measured(folder, replace(dpo, name=name), rows, sft)

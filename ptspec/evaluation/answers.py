@@ -10,7 +10,6 @@ from ptspec.evaluation.choice import chosen, draws
 from ptspec.evaluation.divergence import divergences
 from ptspec.evaluation.encoding import Encoded
 from ptspec.evaluation.generation import Response, respond
-from ptspec.evaluation.likelihood import at_most
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -62,8 +61,7 @@ def answers(
     kl: dict[int, float] = {}
     if base is not None:
         whole = [Encoded((*prompts[i], *one.ids), max(1, len(prompts[i]))) for i, one in drawn.items()]
-        half = max(1, at_most(tokens, model) // 2)
-        found = divergences(model, base, whole, tokens=half, done=done, warn=warn)
+        found = divergences(model, base, whole, tokens=tokens, done=done, warn=warn)
         kl = dict(zip(drawn, found or (), strict=False))
     return Answers(dict(zip(prompts, said, strict=False)), drawn, kl)
 

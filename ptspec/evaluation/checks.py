@@ -30,10 +30,6 @@ class Outcome:
     bounds: tuple[CheckedBound, ...] = ()
     reason: str = ""
 
-    @property
-    def is_measured(self) -> bool:
-        return not self.reason
-
 
 def outcome(check: CheckSpec, name: str, over: str, measured: Measured) -> Outcome:
     """Whether `check` holds for policy `name`; `over` is what it is compared with unless it says itself.

@@ -29,7 +29,7 @@ def divergences(
     Each term is summed over the whole vocabulary, not estimated from the token that was drawn. With y
     drawn from π this is an unbiased estimate of the KL of the whole response, and never has more variance
     than Σ_t log π(y_t)/base(y_t) (Amini, Vieira and Cotterell 2025, arXiv 2504.10637). None where the two
-    do not share a vocabulary.
+    do not share a vocabulary. A batch is half as large as for likelihoods: two models' logits are held.
     """
     if _vocabulary(model) != _vocabulary(base):
         return None
@@ -42,7 +42,7 @@ def divergences(
             sums[index] = _divergence(policy, other)
         done(len(batch))
 
-    budget = tokens or max(1, token_budget(model) // 2)
+    budget = max(1, token_budget(model, tokens) // 2)
     in_batches([len(s.ids) for s in sequences], budget, run, warn=warn)
     return sums
 

@@ -35,9 +35,9 @@ def log_likelihoods(
 ) -> list[float]:
     """Σ_t log p(y_t | x, y_<t) over each sequence's completion tokens, in nats.
 
-    The forward pass runs in the model's dtype, the log-softmax in float32. `tokens` bounds a batch (left
-    out: what suits the device; halved where memory runs out, which `warn` is told of); `done` is told the
-    number of sequences after each.
+    The forward pass runs in the model's dtype, the log-softmax in float32. `tokens` bounds a batch below
+    what suits the device; halved where memory runs out, which `warn` is told of. `done` is told the number
+    of sequences after each.
     """
     sums = [0.0] * len(sequences)
 
@@ -47,7 +47,7 @@ def log_likelihoods(
             sums[index] = value
         done(len(batch))
 
-    in_batches([len(s.ids) for s in sequences], tokens or token_budget(model), run, warn=warn)
+    in_batches([len(s.ids) for s in sequences], token_budget(model, tokens), run, warn=warn)
     return sums
 
 
@@ -149,15 +149,11 @@ def _log_softmax(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return single.gather(1, targets[:, None])[:, 0] - single.logsumexp(1)
 
 
-def token_budget(model: PreTrainedModel) -> int:
-    """Tokens of a batch: what suits the device, and whose logits fit in `LOGIT_BYTES`."""
+def token_budget(model: PreTrainedModel, tokens: int | None = None) -> int:
+    """Tokens of a batch: what suits the device, and whose logits fit in `LOGIT_BYTES`; `tokens` where that is
+    less."""
     most = CPU_TOKENS if model.device.type == "cpu" else TOKENS
-    return max(1, min(most, LOGIT_BYTES // _logit_bytes(model)))
-
-
-def at_most(tokens: int | None, model: PreTrainedModel) -> int:
-    """`token_budget`, or `tokens` where that is less."""
-    budget = token_budget(model)
+    budget = max(1, min(most, LOGIT_BYTES // _logit_bytes(model)))
     return budget if tokens is None else min(tokens, budget)
 
 

@@ -22,7 +22,7 @@ from ptspec.evaluation.answers import SAMPLED, Answers, answers, numbers_to_draw
 from ptspec.evaluation.encoding import Encoded, plain
 from ptspec.evaluation.generation import Response
 from ptspec.evaluation.isolation import undisturbed
-from ptspec.evaluation.likelihood import at_most, log_likelihoods
+from ptspec.evaluation.likelihood import log_likelihoods
 from ptspec.evaluation.measurement import (
     DRAWN,
     METRICS,
@@ -88,8 +88,7 @@ def measure(
         numbers = numbers_to_draw_with(ids, work.prompts, sampled, spec.max_new_tokens, seed)
         steps = len(work.texts) + len(work.prompts) + len(numbers) * (2 if base is not None else 1)
         tick = _ticker(progress, steps)
-        budget = at_most(spec.batch_tokens, model)
-        found = log_likelihoods(model, work.texts, tokens=budget, done=tick, warn=warn)
+        found = log_likelihoods(model, work.texts, tokens=spec.batch_tokens, done=tick, warn=warn)
         logp = dict(zip(work.texts, found, strict=True))
         lengths = {i: encoded.completion_tokens for i, encoded in work.expected.items()}
         said = answers(

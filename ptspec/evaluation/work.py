@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.evaluation.encoding import Encoded, encode_completions, encode_prompt
+from ptspec.evaluation.measurement import RAW_NAMES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 LIKELIHOOD = frozenset({"loss", "perplexity", "bits_per_byte"})
-PREFERENCE = frozenset({"preference_accuracy", "reward_margin"})
+PREFERENCE = frozenset({*RAW_NAMES, *RAW_NAMES.values()})
 
 
 @dataclass(frozen=True)

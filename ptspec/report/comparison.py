@@ -17,10 +17,10 @@ from ptspec.evaluation.comparison import Comparison
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.ending import parts_in_lines
-from ptspec.report.lines import as_text, columns, hanging
+from ptspec.report.lines import COLOURS, as_text, columns, hanging
 from ptspec.report.view.comparison import EffectLine, PairView, comparison_view, slice_lines
 
-STYLES = {"good": "green", "bad": "red", "none": "dim"}
+STYLES = {**COLOURS, "none": "dim"}
 Row = tuple[str, str, str, str, str, str]
 """Label, both values, difference, interval, p."""
 
@@ -147,11 +147,6 @@ def _table(
     return table
 
 
-def comparison_table(comparison: Comparison, data: str = "") -> ComparisonTable:
-    """What `pt eval --compare` shows."""
-    return ComparisonTable(comparison, data)
-
-
 def comparison_text(
     comparison: Comparison,
     data: str = "",
@@ -160,5 +155,5 @@ def comparison_text(
     *,
     whole: bool = False,
 ) -> str:
-    """The same as plain text, as wide as the terminal on stdout where no width is given."""
+    """What `pt eval --compare` shows as plain text; without a `width` as wide as the terminal on stdout."""
     return ComparisonTable(comparison, data, answers or {}, whole).plain(width)

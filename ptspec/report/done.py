@@ -6,7 +6,7 @@ a figure is shown whole or not at all.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -14,15 +14,18 @@ from rich.text import Text
 
 from ptspec.report import words
 from ptspec.report.board import BASE, Row, State
+from ptspec.report.lines import COLOURS
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.policies import Cell, Policy, StageLines, stage_lines, training_figures
 
 GAP = "   "
 ROOMY = 90
 SHOWN = (State.DONE, State.REUSED, State.CHECK_FAILED, State.TRAINED, State.EVALUATING)
-COLOURS = {"good": "green", "bad": "red"}
 FEWEST = 3
 """So many figures stay while there is time to leave out."""
+
+Fitting = tuple[list[Text], tuple[Measure, ...], bool]
+"""Lines that fit, the measures that found no room on them, and whether one of them has a mark."""
 
 
 @dataclass(frozen=True)
@@ -42,34 +45,40 @@ def tails(
     found = stage_lines([row.policy for row in done], trained_for)
     columns = figure_columns(found)
     gap = GAP if room >= ROOMY else "  "
-    lines = [Text() for _ in done]
-    shown = len(columns)
-    for detail, shown in _choices(len(columns)):
+
+    def lines(detail: int, shown: int) -> list[Text]:
         work = _work(done, detail, today)
-        lines = [
+        return [
             _line(row, timer, joined([Text(work[i]), *(c[i] for c in columns[:shown])], gap))
             for i, row in enumerate(done)
         ]
-        if all(line.cell_len <= room for line in lines):
-            break
-    kept = StageLines(found.shown[:shown], found.columns[:shown])
-    by_name = {row.name: line for row, line in zip(done, lines, strict=True)}
-    return Tails(by_name, found.shown[shown:], kept.is_marked)
+
+    choices = ((shown, lines(detail, shown)) for detail, shown in _choices(len(columns)))
+    fitting, left_out, is_marked = _fitting(found, choices, room)
+    return Tails({row.name: line for row, line in zip(done, fitting, strict=True)}, left_out, is_marked)
 
 
-def policy_lines(policies: Sequence[Policy], room: int) -> tuple[list[Text], tuple[Measure, ...], bool]:
-    """The figures alone, a line a policy, then the measures that found no room, and whether one is marked."""
+def policy_lines(policies: Sequence[Policy], room: int) -> Fitting:
+    """The figures alone, a line a policy."""
     found = stage_lines(policies)
     columns = figure_columns(found)
     gap = GAP if room >= ROOMY else "  "
-    lines = [Text() for _ in policies]
-    shown = 0
-    for shown in range(len(columns), -1, -1):
-        lines = [joined([column[i] for column in columns[:shown]], gap) for i in range(len(policies))]
+    choices = (
+        (shown, [joined([column[i] for column in columns[:shown]], gap) for i in range(len(policies))])
+        for shown in range(len(columns), -1, -1)
+    )
+    return _fitting(found, choices, room)
+
+
+def _fitting(found: StageLines, choices: Iterable[tuple[int, list[Text]]], room: int) -> Fitting:
+    """The first of `choices` (how many figures are shown, and the lines) that fits, else the last."""
+    fitting: Fitting = ([], (), False)
+    for shown, lines in choices:
+        kept = StageLines(found.shown[:shown], found.columns[:shown])
+        fitting = (lines, found.shown[shown:], kept.is_marked)
         if all(line.cell_len <= room for line in lines):
             break
-    kept = StageLines(found.shown[:shown], found.columns[:shown])
-    return lines, found.shown[shown:], kept.is_marked
+    return fitting
 
 
 def _choices(figures: int) -> list[tuple[int, int]]:

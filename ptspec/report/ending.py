@@ -15,12 +15,10 @@ from ptspec.report import words
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
-from ptspec.report.lines import hanging
+from ptspec.report.lines import COLOURS, hanging
 from ptspec.report.view.checks import CheckView, check_view, passed
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.policies import LEGEND, Policy, accuracy_by, also
-
-COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
 
 
 def ending(
@@ -33,7 +31,7 @@ def ending(
     checks = list(map(check_view, board.checks))
     blocks = [
         [Text(), *check_lines(checks, width)] if checks else [],
-        [Text(), *_finished(board, board.finished, width)] if board.finished else [],
+        [Text(), *_finished(board, board.finished)] if board.finished else [],
     ]
     below = below_stages(board.policies, width, left_out, is_marked=is_marked)
     return [*below, *(line for block in blocks for line in block)]
@@ -75,7 +73,7 @@ def check_lines(checks: Sequence[CheckView], width: int) -> list[Text]:
     return lines
 
 
-def _finished(board: Board, finished: RunFinished, width: int) -> list[Text]:
+def _finished(board: Board, finished: RunFinished) -> list[Text]:
     held = sum(check.held for check in board.checks)
     checks = f", {passed(held, len(board.checks))}" if board.checks else ""
     where = f"report   {finished.report}" if finished.report else f"folder   {_output(board, finished)}"
@@ -106,5 +104,6 @@ def _output(board: Board, finished: RunFinished) -> str:
     return board.run.output if board.run else finished.output
 
 
-def _is_policy(method: str) -> bool:
-    return method not in methods.METHODS or methods.get(method).yields is Yields.POLICY
+def _is_policy(name: str) -> bool:
+    method = methods.find(name)
+    return method is None or method.yields is Yields.POLICY

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from rich.text import Text
 
 PIPE = 100
+COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
+"""By the tone of what is shown."""
 
 
 def columns() -> int:

@@ -36,7 +36,7 @@ from ptspec.report.rows import Headlines, View, groups, origin, tails_of
 from ptspec.report.screen import how_it_ended
 from ptspec.report.view.checks import check_view
 from ptspec.report.view.measure import Measure
-from ptspec.report.view.policies import Cell, stage_lines
+from ptspec.report.view.policies import Cell, logged, stage_lines
 
 SECONDS_BETWEEN_STEPS = 5.0
 
@@ -79,13 +79,12 @@ class Plain:
 
     def _step(self, event: StageStep, at: float) -> None:
         row = self._board.row(event.stage)
-        shown = [h for h in self._headlines(row.method) if h.key in event.metrics] if event.metrics else []
+        shown = logged(self._headlines(row.method), event.metrics) if event.metrics else []
         if not shown:
             return
         left = "" if row.seconds_left is None else f", {words.remaining(row.seconds_left)} left"
-        metrics = ", ".join(f"{h.label} {words.number(event.metrics[h.key], h.format)}" for h in shown)
         progress = f"step {words.count(event.step)} of {words.count(event.total_steps)}"
-        self._untold = f"{row.name}: {progress}{left}: {metrics}"
+        self._untold = f"{row.name}: {progress}{left}: {', '.join(shown)}"
         if at - self._told_at >= SECONDS_BETWEEN_STEPS:
             self._told_at = at
             self._tell_step()

@@ -20,7 +20,6 @@ from ptspec.recipe.plan import Stage
 from ptspec.report import words
 from ptspec.store.reuse import ReuseState
 
-NOTHING = "–"
 _HEADER = (
     *("stage", "method", "from", "hand-over", "reference", "data", "steps", "tokens"),
     *("trains", "memory", "note"),
@@ -78,7 +77,7 @@ def handover_in_words(stage: Stage) -> str:
 
 
 def reference_in_words(stage: Stage) -> str:
-    return f"{stage.parent}, frozen" if stage.has_reference else NOTHING
+    return f"{stage.parent}, frozen" if stage.has_reference else words.NOTHING
 
 
 def note_of(one: StageForecast) -> str:

@@ -18,8 +18,9 @@ from ptspec.report import done, words
 from ptspec.report.board import BASE, RUNNING, Board, Row, State
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
-from ptspec.report.lines import hanging
+from ptspec.report.lines import COLOURS, hanging
 from ptspec.report.view.checks import CheckView, check_view
+from ptspec.report.view.policies import logged
 
 Headlines = Callable[[str], tuple[Headline, ...]]
 Group = list[Text]
@@ -130,7 +131,7 @@ def _training(row: Row, head: Text, view: View) -> list[Text]:
     total = row.total_steps or 0
     step, of = words.count(row.step), words.count(total)
     steps = f"{step.rjust(len(of))}/{of}  "
-    metrics = _metrics(row, view.headlines(row.method))
+    metrics = logged(view.headlines(row.method), row.latest)
     timing = _timing(row)
     room = view.width - head.cell_len - len(steps) - len(timing)
     beside = room - len(GAP.join(["", *metrics]))
@@ -147,12 +148,6 @@ def _timing(row: Row) -> str:
     left = "" if row.seconds_left is None else f"{words.remaining(row.seconds_left)} left"
     pace = "" if row.pace is None else words.rate(*row.pace)
     return f"  {left.ljust(10)}   {pace.ljust(10)}"
-
-
-def _metrics(row: Row, headlines: Sequence[Headline]) -> list[str]:
-    return [
-        f"{h.label} {words.number(row.latest[h.key], h.format)}" for h in headlines if h.key in row.latest
-    ]
 
 
 def _filled(parts: Sequence[str], width: int) -> list[Text]:
@@ -199,7 +194,7 @@ def origin(row: Row) -> list[str]:
 def _failed_check(check: CheckView, width: int) -> list[Text]:
     first, *rest = hanging(f"{INDENT}{check.state} ", check.text, width)
     head = Text(first)
-    head.stylize("red" if check.tone == "bad" else "yellow", len(INDENT), len(INDENT) + len(check.state))
+    head.stylize(COLOURS[check.tone], len(INDENT), len(INDENT) + len(check.state))
     return [head, *map(Text, rest)]
 
 

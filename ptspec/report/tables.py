@@ -14,13 +14,12 @@ from rich.text import Text
 
 from ptspec.report import words
 from ptspec.report.clean import clean
-from ptspec.report.lines import as_text, columns, hanging
+from ptspec.report.lines import COLOURS, as_text, columns, hanging
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.order import measures
-from ptspec.report.view.policies import LEGEND, Cell, Policy, accuracy_by, cell, relative_to
+from ptspec.report.view.policies import LEGEND, Cell, Policy, accuracy_by, cell, is_zero, relative_to
 
 GAP = "   "
-COLOURS = {"good": "green", "bad": "red"}
 EMPTY = Cell("", words.NOTHING)
 
 
@@ -52,7 +51,7 @@ class ProgressTable:
         """The table in lines of at most `width` cells (a single metric may still be wider)."""
         metrics = [policy.metrics for policy in self.policies]
         shown = measures(metrics)
-        zero = [one for one in shown if _is_zero_throughout(one, self.policies)]
+        zero = [one for one in shown if is_zero(one, self.policies)]
         rows = [one for one in shown if one not in zero]
         cells = [[cell(one, policy) or EMPTY for policy in self.policies] for one in rows]
         grid = Grid(self._heads(), rows, cells)
@@ -76,12 +75,6 @@ class ProgressTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self.lines(options.max_width)
-
-
-def _is_zero_throughout(shown: Measure, policies: Sequence[Policy]) -> bool:
-    """A metric in percent that is 0 of every policy: a word about it is enough."""
-    figures = [policy.metrics[shown.name] for policy in policies if shown.name in policy.metrics]
-    return shown.share and bool(figures) and all(shown.is_zero(figure.value) for figure in figures)
 
 
 def _footnotes(grid: Grid, zero: Sequence[Measure]) -> list[str]:

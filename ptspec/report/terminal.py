@@ -21,7 +21,8 @@ from ptspec.report.screen import Screen
 
 def headline(method: str) -> tuple[Headline, ...]:
     """What the method called `method` shows while it trains; nothing for an unknown one."""
-    return methods.get(method).headline if method in methods.METHODS else ()
+    known = methods.find(method)
+    return known.headline if known else ()
 
 
 def listener(

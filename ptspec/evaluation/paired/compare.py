@@ -93,9 +93,7 @@ def _figures(measurement: Measurement, rows: Sequence[RowMeasurement], pairing: 
     is_whole = measurement.metrics and len(rows) == len(measurement.rows)
     found = measurement.metrics if is_whole else aggregates(rows, seed=pairing.seed)
     tasks = {name: f for name, f in measurement.metrics.items() if name in measurement.documents}
-    if not pairing.raw:
-        return {**found, **tasks}
-    return {name: f for name, f in {**found, **tasks}.items() if not metric(name).relative}
+    return {n: f for n, f in {**found, **tasks}.items() if not (pairing.raw and metric(n).relative)}
 
 
 def _slices(pairing: Pairing, by: str) -> tuple[tuple[Slice, ...], int]:

@@ -132,8 +132,8 @@ class Pairing:
 
 
 def _learns_references(measurement: Measurement) -> bool:
-    name = measurement.settings.method
-    return name not in methods.METHODS or methods.get(name).learns_references
+    method = methods.find(measurement.settings.method)
+    return method is None or method.learns_references
 
 
 def _documents(name: str, scores: Mapping[str, float], shared: Sequence[str]) -> list[RowMeasurement]:

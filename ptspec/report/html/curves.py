@@ -85,9 +85,9 @@ def _share(points: int, series: int) -> int:
 
 
 def _headlines(stage: StageStory) -> list[tuple[Headline, Series]]:
-    known = methods.get(stage.method).headline if stage.method in methods.METHODS else ()
+    method = methods.find(stage.method)
     series = {one.key: one for one in stage.logged.series}
-    wanted = [LOSS, *(one for one in known if one.key != LOSS.key)]
+    wanted = [LOSS, *(one for one in (method.headline if method else ()) if one.key != LOSS.key)]
     return [(one, series[one.key]) for one in wanted if one.key in series]
 
 

@@ -118,11 +118,12 @@ def _state(output: Path, spec: Json, record: Json, log: Log, recipe: Json) -> St
 def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
     """Whether a folder that the last session did not come to is of this recipe, as far as it tells."""
     kept, method, parent = _object(record.get("ingredients")), str(spec.get("method")), record.get("parent")
-    if method not in methods.METHODS:
+    known = methods.find(method)
+    if known is None:
         return False
     compute = _object(recipe.get("compute"))
     processes = (whole(compute.get("processes")) or 1) * (whole(compute.get("nodes")) or 1)
-    config = covered_config(methods.get(method), _object(spec.get("config")), processes)
+    config = covered_config(known, _object(spec.get("config")), processes)
     before = finished_record(output, str(parent))
     on_the_same = before is None or before.get("fingerprint") == kept.get("parent")
     return on_the_same and kept.get("method") == method and kept.get("config") == config

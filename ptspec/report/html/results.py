@@ -18,6 +18,7 @@ from ptspec.report.html.comparison_view import FEW, Pair, pairs
 from ptspec.report.html.model import RunStory, StageStory
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.order import ACCURACY, key_measures, measures
+from ptspec.report.view.policies import Cell as Told
 from ptspec.report.view.policies import Policy, accuracy_by, cell
 
 
@@ -32,21 +33,12 @@ class Track:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one policy. `change` is against the policy it came from, `bounds` its interval; `further`
-    names the policy that the figure is relative to."""
+    """One figure of one policy: `told` as every screen says it, and where it lies."""
 
-    metric: str
     policy: str
     figure: Figure
-    value: str
-    interval: str
+    told: Told
     track: Track | None
-    change: str = ""
-    bounds: str = ""
-    words: str = ""
-    tone: str = ""
-    mark: str = ""
-    further: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,22 +205,7 @@ def _policy(measured: Measurement, figure: Figure, shown: Measure, compared: Com
 
 def _cell(shown: Measure, policy: Policy, span: tuple[float, float] | None) -> Cell | None:
     told, figure = cell(shown, policy), policy.metrics[shown.name]
-    if told is None:
-        return None
-    return Cell(
-        shown.name,
-        policy.name,
-        figure,
-        told.value,
-        told.interval,
-        _track(shown, figure, span),
-        told.change,
-        told.bounds,
-        told.word,
-        told.tone,
-        told.mark,
-        told.note,
-    )
+    return None if told is None else Cell(policy.name, figure, told, _track(shown, figure, span))
 
 
 def _span(shown: Measure, figures: Sequence[Figure]) -> tuple[float, float]:

@@ -29,7 +29,6 @@ class Reply:
     text: str
     empty: bool
     correct: bool | None
-    finished: bool | None
     marks: tuple[str, ...]
 
 
@@ -188,7 +187,7 @@ def _reply(policy: str, row: RowMeasurement) -> Reply:
     marks = [f"{row.response_tokens:,} tokens"] if row.response_tokens is not None else []
     marks += ["cut off"] if row.finished is False else []
     marks += [f"{_label(name)} {value:.3g}" for name, value in row.rewards.items() if value is not None]
-    return Reply(policy, visible(text, LONGEST), not text.strip(), row.correct, row.finished, tuple(marks))
+    return Reply(policy, visible(text, LONGEST), not text.strip(), row.correct, tuple(marks))
 
 
 def _short(value: float | None) -> float | None:

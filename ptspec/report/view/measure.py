@@ -53,10 +53,6 @@ class Measure:
         """The value where no head names its unit: "0.410", "95.0 %"."""
         return f"{self.number(value)} %" if self.share else self.number(value)
 
-    def with_unit(self, value: float) -> str:
-        """The value with its unit: "95.0 %", "12.7 tokens"."""
-        return " ".join(filter(None, (self.value(value), "" if self.share else self.unit)))
-
     def delta(self, change: float) -> str:
         """A change with its sign; of a share, in points."""
         return words.delta(change * self._turn * self._scale, self.decimals)

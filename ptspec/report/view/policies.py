@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from ptspec import methods
 from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import METRICS
 from ptspec.events import Figure, MetricChange, StageComparison
-from ptspec.methods.types import Rows
+from ptspec.methods.types import Headline, Rows
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure
@@ -36,9 +36,8 @@ class Policy:
     @property
     def learns_preferences(self) -> bool:
         """Whether it was trained on pairs or labels, so that its preference accuracy is what it is for."""
-        known = methods.METHODS
-        rows = methods.get(self.method).rows if self.method in known else None
-        return rows in (Rows.PREFERENCE, Rows.UNPAIRED_PREFERENCE)
+        method = methods.find(self.method)
+        return method is not None and method.rows in (Rows.PREFERENCE, Rows.UNPAIRED_PREFERENCE)
 
 
 @dataclass(frozen=True)
@@ -94,15 +93,13 @@ def cell(shown: Measure, policy: Policy) -> Cell | None:
 def _changed(plain: Cell, shown: Measure, found: MetricChange) -> Cell:
     verdict = verdict_of(found.verdict)
     if shown.name in JUDGED_ALONE:
-        return Cell(plain.metric, plain.value, plain.interval, verdict=verdict, note=plain.note)
-    return Cell(
-        plain.metric,
-        plain.value,
-        plain.interval,
-        shown.delta(found.difference.value),
-        shown.delta_interval(found.difference),
-        verdict,
-        plain.note,
+        return replace(plain, verdict=verdict)
+    difference = found.difference
+    return replace(
+        plain,
+        change=shown.delta(difference.value),
+        bounds=shown.delta_interval(difference),
+        verdict=verdict,
     )
 
 
@@ -153,7 +150,7 @@ def also(policies: Sequence[Policy], further: Sequence[Measure] = ()) -> list[st
     pair = [policy for policy in (parent, last) if policy is not None]
     described = one_line_measures([policy.metrics for policy in pair])
     parts = [_from_to(shown, pair) for shown in further if shown.name in last.metrics]
-    zero = [shown for shown in described if _is_zero(shown, pair)]
+    zero = [shown for shown in described if is_zero(shown, pair)]
     parts += [
         _from_to(shown, pair) for shown in described if shown not in zero and shown.name in last.metrics
     ]
@@ -182,8 +179,9 @@ def _parent(policies: Sequence[Policy]) -> Policy | None:
     return next((p for p in policies if compared is not None and p.name == compared.parent), None)
 
 
-def _is_zero(shown: Measure, pair: Sequence[Policy]) -> bool:
-    figures = [policy.metrics[shown.name] for policy in pair if shown.name in policy.metrics]
+def is_zero(shown: Measure, policies: Sequence[Policy]) -> bool:
+    """A metric in percent that is 0 of every one of `policies`: a word about it is enough."""
+    figures = [policy.metrics[shown.name] for policy in policies if shown.name in policy.metrics]
     return shown.share and bool(figures) and all(shown.is_zero(figure.value) for figure in figures)
 
 
@@ -203,8 +201,12 @@ def from_to(shown: Measure, values: Sequence[float]) -> str:
     return " ".join(filter(None, (shown.brief, text, unit)))
 
 
-def training_figures(latest: Mapping[str, float], method: str, most: int = 2) -> list[str]:
+def training_figures(latest: Mapping[str, float], name: str, most: int = 2) -> list[str]:
     """What the method itself logged last, of a stage that was not evaluated: "loss 0.58", …"""
-    headlines = methods.get(method).headline if method in methods.METHODS else ()
-    found = [f"{h.label} {words.number(latest[h.key], h.format)}" for h in headlines if h.key in latest]
-    return found[:most]
+    method = methods.find(name)
+    return logged(method.headline, latest)[:most] if method else []
+
+
+def logged(headlines: Sequence[Headline], metrics: Mapping[str, float]) -> list[str]:
+    """The numbers under the keys of `headlines`: "loss 0.58"; nothing of those that were not logged."""
+    return [f"{h.label} {words.number(metrics[h.key], h.format)}" for h in headlines if h.key in metrics]

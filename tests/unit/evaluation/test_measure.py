@@ -231,6 +231,7 @@ def test_rewards_get_messages_where_the_data_has_messages(model, tokenizer, spec
     [
         (("loss",), {"loss"}, {"response", "margin"}),
         (("preference_accuracy",), {"preference_accuracy", "raw_preference", "accuracy"}, {"nll"}),
+        (("reward_margin",), {"reward_margin", "raw_margin"}, {"nll", "response"}),
         (("accuracy",), {"accuracy"}, {"nll", "margin"}),
     ],
 )

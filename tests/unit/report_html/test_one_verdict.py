@@ -173,7 +173,12 @@ def test_the_page_of_a_run_reads_the_stored_comparison(made):
     output = made.write()
     assert "of the file" in Page(write_run_report(output)).text
     table, _ = results(read_run(output))
-    cells = {cell.metric: cell.words for row in table.rows for cell in row.cells if cell and cell.words}
+    cells = {
+        cell.told.metric: cell.told.word
+        for row in table.rows
+        for cell in row.cells
+        if cell and cell.told.word
+    }
     told = {RAW_NAMES.get(e.metric, e.metric): WORDS[e.verdict] for e in stored.effects}
     assert cells == {name: word for name, word in told.items() if word and name in cells} and "loss" in cells
     (folder / COMPARISON).unlink()
