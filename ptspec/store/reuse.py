@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import InputError
-from ptspec.recipe.plan import BASE, Plan, Stage
+from ptspec.recipe.plan import BASE, Plan, Stage, rewards_of
 from ptspec.store.files import read_json
 from ptspec.store.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
@@ -90,9 +90,7 @@ def _reuse(
 
 def _reward_models(plan: Plan, stage: Stage) -> list[str]:
     """Stages of the plan that train a reward model which `stage` follows."""
-    judge = plan.judges.get(stage.judge or "")
-    names = [*stage.rewards, *([judge.reward] if judge is not None and judge.reward else [])]
-    models = [plan.rewards[name].model for name in names if name in plan.rewards]
+    models = [plan.rewards[name].model for name in rewards_of(stage, plan.judges) if name in plan.rewards]
     return [other.name for other in plan.stages if other.name in models]
 
 
