@@ -134,7 +134,7 @@ class Run:
         self.listener(
             RunStarted(
                 name=self.plan.name,
-                model=shown(Path(self.plan.model.path)) if self.plan.model.local else self.plan.model.path,
+                model=shown(Path(self.plan.model.path)),
                 parameters=parameters(self.plan),
                 setup=", ".join(setups),
                 device=self.device.words,
