@@ -26,7 +26,7 @@ from ptspec.model.probes import Probes
 from ptspec.model.stop_tokens import stop_at_answer_end
 from ptspec.recipe.headers import NoShape, read_header
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.store.files import UMASK, read_json, write_json
+from ptspec.store.files import UMASK, folder_size, read_json, write_json
 from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, Artifact, publish
 
 ADAPTER_FILES = (
@@ -69,7 +69,7 @@ def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) ->
                 shutil.copy(artifact.folder / name, made / name)
         config = read_json(made / ADAPTER_CONFIG)
         write_json(made / ADAPTER_CONFIG, {**config, "base_model_name_or_path": base or artifact.weights})
-    return _size(folder)
+    return folder_size(folder)
 
 
 def export_model(
@@ -99,7 +99,7 @@ def export_model(
         tokenizer.save_pretrained(str(made))
         distance = _verified(made, policy, **code)
     trained = policy.distance(left) if left else None
-    return Exported(folder, chosen, _size(folder), distance, trained)
+    return Exported(folder, chosen, folder_size(folder), distance, trained)
 
 
 def _verified(folder: Path, policy: Probes, **code: bool) -> float:
@@ -180,7 +180,3 @@ def _appearing(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
