@@ -20,14 +20,14 @@ from ptspec.diagnostics import Diagnostic, InputError, Location, StageError
 from ptspec.model import probes
 from ptspec.model.adapters import attach
 from ptspec.model.base import DTYPES, load_base
-from ptspec.model.classifier import TASK
+from ptspec.model.classifier import is_reward_model
 from ptspec.model.device import Device
 from ptspec.model.probes import Probes
 from ptspec.model.stop_tokens import stop_at_answer_end
 from ptspec.recipe.headers import NoShape, read_header
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.store.files import UMASK, folder_size, read_json, write_json
-from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, Artifact, publish
+from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact, publish
 
 ADAPTER_FILES = (
     *(ADAPTER_WEIGHTS, ADAPTER_CONFIG, "generation_config.json", "chat_template.jinja"),
@@ -137,9 +137,7 @@ def _stored_dtype(artifact: Artifact, **code: bool) -> str:
 
 
 def _must_be_policy(artifact: Artifact) -> None:
-    config = read_json(artifact.folder / (ADAPTER_CONFIG if artifact.is_adapter else MODEL_CONFIG))
-    kinds = config.get("architectures") or []
-    if config.get("task_type") == TASK or any("SequenceClassification" in str(kind) for kind in kinds):
+    if is_reward_model(artifact.folder):
         message = f"{artifact.folder} holds a reward model, not a policy"
         hint = "it loads as it is; --adapter-only copies its adapter"
         raise InputError(Diagnostic("not-a-policy", message, hint=hint))
