@@ -10,13 +10,10 @@ from typing import Any
 from ptspec.checks.code_permission import model_spec
 from ptspec.diagnostics import Diagnostic, InputError, Location, first_line
 from ptspec.evaluation.targets import Target, last_of_each
+from ptspec.model.classifier import is_reward_model
 from ptspec.model.device import Device, find_device
 from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import ModelSpec
-from ptspec.store.files import read_json
-from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG
-
-REWARD_HEAD = "SequenceClassification"
 
 
 @dataclass(frozen=True)
@@ -67,20 +64,10 @@ def _context(model: Any) -> int | None:
 
 def _must_speak(target: Target) -> None:
     folder = target.artifact.folder if target.artifact else Path(target.model)
-    if _is_reward_model(folder):
+    if is_reward_model(folder):
         hint = "pt eval tells how it scores; chat with a stage that yields a policy"
         message = f"{target.name} is a reward model: it scores answers and gives none"
         raise InputError(Diagnostic("not-a-policy", message, Location(str(folder)), hint=hint))
-
-
-def _is_reward_model(folder: Path) -> bool:
-    if (folder / ADAPTER_CONFIG).is_file():
-        return read_json(folder / ADAPTER_CONFIG).get("task_type") == "SEQ_CLS"
-    if (folder / MODEL_CONFIG).is_file():
-        return any(
-            REWARD_HEAD in name for name in read_json(folder / MODEL_CONFIG).get("architectures") or ()
-        )
-    return False
 
 
 def _cannot_open(target: Target, error: Exception) -> Diagnostic:

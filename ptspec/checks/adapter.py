@@ -161,7 +161,7 @@ def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]
 
 def _incoming(plan: Plan, stage: Stage) -> Mapping[str, Any]:
     """The LoRA fields of the adapter that comes into `stage`."""
-    before = next((other for other in plan.stages if other.name == stage.parent), None)
+    before = plan.stage(stage.parent)
     return before.adapter.lora if before is not None else read_object(Path(stage.parent) / ADAPTER_CONFIG)
 
 

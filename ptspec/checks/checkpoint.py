@@ -12,10 +12,8 @@ from ptspec.architecture.modules import Kind, Modules
 from ptspec.architecture.opened import LAYER
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.hints import bytes_in_words
-from ptspec.recipe.shape import ModelShape, parts_of
+from ptspec.recipe.shape import TOKEN_EMBEDDINGS, ModelShape, parts_of
 
-EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
-"""Names of the embeddings of tokens."""
 OTHER_SENSES = ("vision_config", "audio_config")
 """Parts of a config whose modules no text passes through."""
 SMALL = 0.001
@@ -83,7 +81,7 @@ def _head(shape: ModelShape, modules: Modules) -> Iterator[str]:
 def _embeddings(shape: ModelShape, modules: Modules) -> Iterator[str]:
     """Embeddings of another size than the config says."""
     for name, tensor in shape.matrices.items():
-        if name.rpartition(".")[2] not in EMBEDDINGS or modules.kind(name) is not Kind.EMBEDDING:
+        if name.rpartition(".")[2] not in TOKEN_EMBEDDINGS or modules.kind(name) is not Kind.EMBEDDING:
             continue
         rows, columns = tensor.shape
         if shape.vocabulary and rows != shape.vocabulary:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ptspec.checks.template import at_model
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import exists
@@ -27,8 +28,7 @@ def models(plan: Plan) -> list[HubName]:
     """The base model, where stages start from, reward models, and what local adapters stand on."""
     found: list[HubName] = []
     if plan.model.path and not plan.model.local:
-        at = "/model" if isinstance(plan.document.get("model"), str) else "/model/path"
-        found.append(HubName(plan.model.path, plan.model.revision, at, is_base=True))
+        found.append(HubName(plan.model.path, plan.model.revision, at_model(plan), is_base=True))
     stages = {BASE, *(stage.name for stage in plan.stages)}
     named: list[tuple[str, str | None, str]]
     named = [(stage.parent, None, join(stage.at, "from")) for stage in plan.stages]

@@ -10,7 +10,7 @@ from ptspec.data.readers.placed import PlacedRow
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Plan, RewardSpec, parts_of
+from ptspec.recipe.plan import Plan, RewardSpec, parts_of, rewards_of
 from ptspec.rewards.builtin import BUILTIN, compared_columns, not_compared_with
 from ptspec.rewards.columns import columns_needed
 from ptspec.rewards.right_answers import right_answers
@@ -21,7 +21,7 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
     asked = [
         (f'stage "{stage.name}"', stage.data, name)
         for stage in plan.stages
-        for name in (*stage.rewards, *_of_judge(plan, stage.judge))
+        for name in rewards_of(stage, plan.judges)
     ]
     if plan.evaluation is not None:
         measured = [name for name, spec in plan.rewards.items() if spec.function is not None]
@@ -51,11 +51,6 @@ def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagno
 def _first(plan: Plan, data: str, seen: Mapping[str, Seen]) -> list[PlacedRow]:
     names = [name for name in parts_of(plan.data, data) if name in seen]
     return [item for name in names for item in seen[name].first if isinstance(item, PlacedRow)]
-
-
-def _of_judge(plan: Plan, judge: str | None) -> tuple[str, ...]:
-    spec = plan.judges.get(judge or "")
-    return (spec.reward,) if spec is not None and spec.reward is not None else ()
 
 
 def _columns(plan: Plan, data: str, seen: Mapping[str, Seen]) -> frozenset[str] | None:

@@ -9,12 +9,13 @@ from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.estimate.rowcount import shares_and_rows
 from ptspec.estimate.steps import Steps, count
 from ptspec.methods.types import Rows
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Concat, Mix, Plan, Source, Stage, Until, parts_of
+from ptspec.recipe.plan import Mix, Plan, Source, Stage, Until, parts_of
 
 UNREAD = 0.1
 """Share of a source's rows that a mix may leave unread without a word."""
@@ -117,12 +118,7 @@ def _rows(plan: Plan, settings: EffectiveConfig, seen: Mapping[str, Seen]) -> in
         return None
     is_unpaired = settings.stage.method.rows is Rows.UNPAIRED_PREFERENCE
     counts = {n: seen[n].rows * (2 if is_unpaired and seen[n].labels is None else 1) for n in names}
-    if isinstance(source, Concat):
-        return sum(round(counts[name] * fraction) for name, fraction in source.fractions.items())
-    if isinstance(source, Mix):
-        least = min if source.until is Until.FIRST else max
-        return least(round(counts[name] / weight) for name, weight in source.weights.items() if weight)
-    return counts[source.name]
+    return counts[source.name] if isinstance(source, Source) else shares_and_rows(source, counts)[1]
 
 
 def _no_step(settings: EffectiveConfig, rows: int, steps: Steps) -> Diagnostic | None:

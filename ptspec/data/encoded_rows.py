@@ -171,11 +171,7 @@ def template_in_words(spec: ModelSpec) -> str:
     """ "template of data/base_model"."""
     if spec.template_file is not None:
         return f"template {shown(spec.template_file)}"
-    return f"template of {'the recipe' if spec.chat_template is not None else _name(spec)}"
-
-
-def _name(spec: ModelSpec) -> str:
-    return shown(Path(spec.path)) if spec.local else spec.path
+    return f"template of {'the recipe' if spec.chat_template is not None else shown(Path(spec.path))}"
 
 
 def _columns_of(source: Source) -> frozenset[str]:

@@ -45,7 +45,7 @@ def count_rows(plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles 
     trained = {name: part.trained for name, part in counted.items() if part.trained is not None}
     if len(trained) < len(parts):
         return Counted(exact=False, why=why)
-    shares, rows = _mixed(source, trained) if isinstance(source, Mix) else _joined(source, trained)
+    shares, rows = shares_and_rows(source, trained)
     return _packed(_of_parts(counted, shares, rows, why), settings)
 
 
@@ -69,7 +69,9 @@ def _mixed(mix: Mix, trained: Mapping[str, int]) -> tuple[Mapping[str, float], i
     """The share of each source, and the rows of all. Rows are drawn until one source is used up: in the mean,
     so many as the first to go allows."""
     least = min if mix.until is Until.FIRST else max
-    return mix.weights, least(round(rows / mix.weights[name]) for name, rows in trained.items())
+    return mix.weights, least(
+        round(rows / share) for name, rows in trained.items() if (share := mix.weights[name])
+    )
 
 
 def _joined(concat: Concat, trained: Mapping[str, int]) -> tuple[Mapping[str, float], int]:
@@ -77,6 +79,11 @@ def _joined(concat: Concat, trained: Mapping[str, int]) -> tuple[Mapping[str, fl
     taken = {name: round(rows * concat.fractions[name]) for name, rows in trained.items()}
     rows = sum(taken.values())
     return {name: count / rows if rows else 0.0 for name, count in taken.items()}, rows
+
+
+def shares_and_rows(source: Mix | Concat, rows: Mapping[str, int]) -> tuple[Mapping[str, float], int]:
+    """The share of each part of `source`, and the rows of all, where the parts have so many `rows`."""
+    return _mixed(source, rows) if isinstance(source, Mix) else _joined(source, rows)
 
 
 def _of_parts(known: dict[str, Counted], shares: Mapping[str, float], rows: int, why: str | None) -> Counted:

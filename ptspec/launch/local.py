@@ -112,7 +112,7 @@ def _passing_on(stop_request: StopRequest, worker: subprocess.Popen[bytes]) -> I
 
 def _died(job: StageJob, code: int) -> Diagnostic:
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-    stage = next((stage for stage in job.plan.stages if stage.name == job.stage), None)
+    stage = job.plan.stage(job.stage)
     saved = last_step(job.folder)
     kept = f"{job.stage} is saved up to step {saved}" if saved else f"nothing of {job.stage} is saved yet"
     if not job.trains:

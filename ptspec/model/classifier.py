@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForSequenceClassification, set_seed
 
 from ptspec.model.base import Base
+from ptspec.store.files import read_json
+from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG
 
 TASK = "SEQ_CLS"
 HEAD = "score"
+
+
+def is_reward_model(folder: Path) -> bool:
+    """Whether a classifier lies in `folder`, or an adapter over one. Raises `InputError` for a damaged
+    config."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        return read_json(folder / ADAPTER_CONFIG).get("task_type") == TASK
+    config = read_json(folder / MODEL_CONFIG) if (folder / MODEL_CONFIG).is_file() else {}
+    return any("SequenceClassification" in str(kind) for kind in config.get("architectures") or ())
 
 
 def classifier_over(base: Base, *, own_weights: bool = False) -> Any | None:

@@ -20,14 +20,14 @@ from ptspec.diagnostics import Diagnostic, InputError, Location, StageError
 from ptspec.model import probes
 from ptspec.model.adapters import attach
 from ptspec.model.base import DTYPES, load_base
-from ptspec.model.classifier import TASK
+from ptspec.model.classifier import is_reward_model
 from ptspec.model.device import Device
 from ptspec.model.probes import Probes
 from ptspec.model.stop_tokens import stop_at_answer_end
 from ptspec.recipe.headers import NoShape, read_header
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
-from ptspec.store.files import UMASK, read_json, write_json
-from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, MODEL_CONFIG, Artifact, publish
+from ptspec.store.files import UMASK, folder_size, read_json, write_json
+from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact, publish
 
 ADAPTER_FILES = (
     *(ADAPTER_WEIGHTS, ADAPTER_CONFIG, "generation_config.json", "chat_template.jinja"),
@@ -69,7 +69,7 @@ def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) ->
                 shutil.copy(artifact.folder / name, made / name)
         config = read_json(made / ADAPTER_CONFIG)
         write_json(made / ADAPTER_CONFIG, {**config, "base_model_name_or_path": base or artifact.weights})
-    return _size(folder)
+    return folder_size(folder)
 
 
 def export_model(
@@ -99,7 +99,7 @@ def export_model(
         tokenizer.save_pretrained(str(made))
         distance = _verified(made, policy, **code)
     trained = policy.distance(left) if left else None
-    return Exported(folder, chosen, _size(folder), distance, trained)
+    return Exported(folder, chosen, folder_size(folder), distance, trained)
 
 
 def _verified(folder: Path, policy: Probes, **code: bool) -> float:
@@ -137,9 +137,7 @@ def _stored_dtype(artifact: Artifact, **code: bool) -> str:
 
 
 def _must_be_policy(artifact: Artifact) -> None:
-    config = read_json(artifact.folder / (ADAPTER_CONFIG if artifact.is_adapter else MODEL_CONFIG))
-    kinds = config.get("architectures") or []
-    if config.get("task_type") == TASK or any("SequenceClassification" in str(kind) for kind in kinds):
+    if is_reward_model(artifact.folder):
         message = f"{artifact.folder} holds a reward model, not a policy"
         hint = "it loads as it is; --adapter-only copies its adapter"
         raise InputError(Diagnostic("not-a-policy", message, hint=hint))
@@ -180,7 +178,3 @@ def _appearing(folder: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(made, ignore_errors=True)
         raise
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

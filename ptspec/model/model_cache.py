@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from transformers import GenerationConfig
 
-from ptspec.diagnostics import InputError
 from ptspec.model.adapters import attach
 from ptspec.model.base import NAMED, Base, default_dtype, load_base, load_tokenizer
 from ptspec.model.device import Device
@@ -21,6 +20,7 @@ from ptspec.model.hub import must_be_loadable, shape_of
 from ptspec.model.stop_tokens import GENERATION_CONFIG, stop_at_answer_end
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.hints import first_of
+from ptspec.recipe.json_object import read_object
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.store.files import read_json
 from ptspec.store.stage_folder import MODEL_CONFIG, Artifact
@@ -155,10 +155,7 @@ class Bases:
 
 def _stored_dtype(folder: Path) -> str | None:
     """The type of the weights in a folder, as its config tells it; None where that does not."""
-    try:
-        config = read_json(folder / MODEL_CONFIG)
-    except InputError:
-        return None
+    config = read_object(folder / MODEL_CONFIG)
     found = config.get("dtype", config.get("torch_dtype"))
     return found if isinstance(found, str) else None
 

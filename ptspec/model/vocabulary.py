@@ -13,10 +13,8 @@ from typing import Any
 import torch
 
 from ptspec.recipe.headers import NoShape, read_header
+from ptspec.recipe.shape import TOKEN_EMBEDDINGS
 from ptspec.store.stage_folder import ADAPTER_WEIGHTS
-
-EMBEDDINGS = ("embed_tokens.weight", "wte.weight", "embed_in.weight", "word_embeddings.weight")
-"""What transformers' decoders call their input embeddings."""
 
 
 def rows(model: Any) -> int:
@@ -44,5 +42,6 @@ def rows_saved(adapter: Path) -> int:
         header = read_header(adapter / ADAPTER_WEIGHTS)
     except NoShape:
         return 0
-    found = [header[name].shape[0] for name in header if name.endswith(EMBEDDINGS)]
+    ends = tuple(f"{name}.weight" for name in TOKEN_EMBEDDINGS)
+    found = [header[name].shape[0] for name in header if name.endswith(ends)]
     return max(found, default=0)

@@ -46,7 +46,7 @@ def handover(
     """The hand-over of stage `name`, asked for or by default; None where no adapter comes in."""
     asked = Handover(given["handover"]) if given.get("handover") else None
     incoming = _incoming(parent, chain)
-    _check_precision(name, own, parent, at, chain, findings)
+    _check_precision(name, own, parent, chain, findings)
     if incoming is None:
         if asked and not _may_bring_adapter(parent, chain):
             message = f'"handover" is given, but no adapter comes in from "{parent}"'
@@ -105,9 +105,7 @@ def _check_sum(
     findings.error("cannot-stack" if chosen is Handover.STACK else "cannot-merge", where, message, hint)
 
 
-def _check_precision(
-    name: str, own: AdapterSpec, parent: str, at: str, chain: Chain, findings: Findings
-) -> None:
+def _check_precision(name: str, own: AdapterSpec, parent: str, chain: Chain, findings: Findings) -> None:
     """The same adapter over 4-bit and over whole weights is not the same policy."""
     before = chain.done[parent].adapter if parent in chain.done else None
     if before is None or before.use_qlora == own.use_qlora:

@@ -60,16 +60,13 @@ class Places:
         """The file or folder called `text`, absolute, or None."""
         return next((path for path in self.candidates(text) if exists(path)), None)
 
-    def expand(self, text: str) -> tuple[Path, ...]:
-        """The files that a file, folder or glob names, sorted; of a folder those that hold rows."""
-        return self.expanded(text).files
-
     def is_there(self, text: str) -> bool:
         """Whether `text` names a file, a folder or a glob that matches."""
         return self.expanded(text).kind is not Kind.NOTHING
 
     def expanded(self, text: str) -> Expanded:
-        """The files that `text` names, and what it is: a file, a folder or a glob."""
+        """The files that `text` names, sorted, of a folder those that hold rows; and what it is: a file, a
+        folder or a glob."""
         for path in self.candidates(text):
             if exists(path) and path.is_dir():
                 return Expanded(Kind.FOLDER, path, tuple(sorted(filter(is_data_file, path.iterdir()))))

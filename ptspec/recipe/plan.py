@@ -246,6 +246,13 @@ class Stage:
         return self.has_reference and not self.config.get("precompute_ref_log_probs")
 
 
+def rewards_of(stage: Stage, judges: Mapping[str, JudgeSpec]) -> tuple[str, ...]:
+    """The names of the rewards that `stage` follows: its own, and the one that its judge goes by."""
+    judge = judges.get(stage.judge or "")
+    by = () if judge is None or judge.reward is None else (judge.reward,)
+    return (*stage.rewards, *by)
+
+
 @dataclass(frozen=True)
 class LmEvalSpec:
     """Tasks of lm-evaluation-harness, under its own names; `include_path` is a folder with more of them."""
@@ -324,3 +331,7 @@ class Plan:
     def places(self) -> Places:
         """Where relative paths of the recipe count from."""
         return Places(Path.cwd(), self.recipe.absolute().parent)
+
+    def stage(self, name: str) -> Stage | None:
+        """The stage called `name`; None where that is the base, or none of this recipe."""
+        return next((stage for stage in self.stages if stage.name == name), None)

@@ -22,6 +22,7 @@ from ptspec.recipe.plan import (
     OnFail,
     RewardSpec,
     Stage,
+    rewards_of,
 )
 
 Value = dict[str, Any]
@@ -71,10 +72,7 @@ def trained_rewards(
     before: list[str] = []
     trained = {stage.name for stage in stages}
     for stage in stages:
-        names = list(stage.rewards)
-        judge = judges.get(stage.judge or "")
-        names += [judge.reward] if judge is not None and judge.reward is not None else []
-        for name in names:
+        for name in rewards_of(stage, judges):
             model = rewards[name].model if name in rewards else None
             if model in trained and model not in before and stage.method.feedback is not Feedback.NONE:
                 message = f'"{name}" is the model that stage "{model}" trains, which comes later'

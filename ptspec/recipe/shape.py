@@ -15,7 +15,9 @@ from ptspec.architecture.opened import Opened, open_checkpoint
 from ptspec.recipe.headers import NoShape, Tensor, read_headers
 from ptspec.recipe.quantised import Quantised, dequantised, read_quantised
 
-_EMBEDDINGS = ("embed_tokens", "wte", "wpe", "word_embeddings", "embed_in", "embed_positions", "embeddings")
+TOKEN_EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
+"""What transformers' decoders call their embeddings of tokens."""
+_EMBEDDINGS = (*TOKEN_EMBEDDINGS, "wpe", "embed_positions", "embeddings")
 _POSITIONS = ("wpe", "embed_positions")
 HEADS = ("lm_head", "embed_out", "output")
 

@@ -218,7 +218,7 @@ class StageEvaluator:
             rewards=self._rewards,
             reference=subject.reference,
             base=untrained,
-            base_name=shown(Path(self.plan.model.path)) if self.plan.model.local else self.plan.model.path,
+            base_name=shown(Path(self.plan.model.path)),
             data=self._stamp(len(rows)),
             warn=self._warn,
         )

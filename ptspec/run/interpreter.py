@@ -39,7 +39,7 @@ from ptspec.run.disk_space import check_disk
 from ptspec.run.options import LOG, Options
 from ptspec.run.stage_work import StageWork, handover_of, slim
 from ptspec.run.train_stage import reference_of
-from ptspec.store.files import read_json
+from ptspec.store.files import folder_size, read_json
 from ptspec.store.fingerprint import Hashes, digest, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
     MARK,
@@ -134,7 +134,7 @@ class Run:
         self.listener(
             RunStarted(
                 name=self.plan.name,
-                model=shown(Path(self.plan.model.path)) if self.plan.model.local else self.plan.model.path,
+                model=shown(Path(self.plan.model.path)),
                 parameters=parameters(self.plan),
                 setup=", ".join(setups),
                 device=self.device.words,
@@ -225,7 +225,7 @@ class Run:
         if not (self.plan.output / stage.name).exists() or before.get("fingerprint") == fingerprint:
             return
         aside = set_finished_aside(self.plan.output, stage.name, self.output_hashes.saved(stage.name))
-        size = bytes_in_words(sum(f.stat().st_size for f in aside.rglob("*") if f.is_file()))
+        size = bytes_in_words(folder_size(aside))
         text = f"what was finished with other settings is set aside in {shown(aside)}"
         self.listener(Warned(f"{text} ({size}; rm -r {shlex.quote(shown(aside))} deletes it)", stage.name))
 

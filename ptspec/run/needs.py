@@ -13,7 +13,7 @@ from pathlib import Path
 from ptspec.diagnostics import PtError
 from ptspec.methods.types import Yields
 from ptspec.model.model_cache import Weights
-from ptspec.recipe.plan import BASE, EvaluationSpec, Handover, Plan, Stage
+from ptspec.recipe.plan import BASE, EvaluationSpec, Handover, Plan, Stage, rewards_of
 from ptspec.store.stage_folder import ADAPTER_CONFIG, open_artifact, partial_folder
 
 
@@ -71,7 +71,7 @@ class Needs:
         yield from self._folder(stage)
         if needs_base(spec):
             yield Weights(None, stage.adapter)
-        if stage.parent != BASE and self._stage(stage.parent) is None:
+        if stage.parent != BASE and self.plan.stage(stage.parent) is None:
             for folder in self._below(stage.parent):
                 yield Weights(folder, stage.adapter)
 
@@ -80,7 +80,7 @@ class Needs:
         own under both of its names; where a merge may end as an adapter or as whole weights, both."""
         if name == BASE:
             return (None,)
-        stage = self._stage(name)
+        stage = self.plan.stage(name)
         if stage is None:
             return (self._outside(name),)
         output = self.plan.output
@@ -97,17 +97,13 @@ class Needs:
             return folder
         return None if weights == self.plan.model.path else weights
 
-    def _stage(self, name: str) -> Stage | None:
-        return next((stage for stage in self.plan.stages if stage.name == name), None)
-
     def _reward_models(self, stage: Stage) -> list[str]:
-        judge = self.plan.judges.get(stage.judge or "")
-        names = [*stage.rewards, *([judge.reward] if judge is not None and judge.reward else [])]
-        return [model for name in names if (model := self.plan.rewards[name].model) is not None]
+        models = [self.plan.rewards[name].model for name in rewards_of(stage, self.plan.judges)]
+        return [model for model in models if model is not None]
 
     def _goes_over_base(self, model: str) -> bool:
         """Whether the reward model `model` (a stage, or a folder) is an adapter, which may share the base."""
-        stage = self._stage(model)
+        stage = self.plan.stage(model)
         if stage is not None:
             return stage.adapter.use_lora
         return (Path(model) / ADAPTER_CONFIG).is_file()

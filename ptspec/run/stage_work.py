@@ -50,7 +50,7 @@ class StageWork:
 
     def do(self, job: StageJob) -> None:
         """Makes the folder of `job`. Raises what training and evaluation raise."""
-        stage = next((stage for stage in self.plan.stages if stage.name == job.stage), None)
+        stage = self.plan.stage(job.stage)
         for made in job.measured:
             self.evaluator.adopt(made.name, made.folder)
         if job.trains and stage is not None:

@@ -141,8 +141,8 @@ class StageTrainer:
         """The folder that comes into `stage`; None for the bare base."""
         if stage.parent == BASE:
             return None
-        named = any(other.name == stage.parent for other in self.plan.stages)
-        folder = self.plan.output / stage.parent if named else Path(stage.parent)
+        outside = self.plan.stage(stage.parent) is None
+        folder = Path(stage.parent) if outside else self.plan.output / stage.parent
         return open_artifact(folder, join(stage.at, "from"))
 
     def _saved(self, stage: Stage, folder: Path) -> Any:

@@ -79,6 +79,11 @@ def open_to_umask(path: Path) -> None:
                 file.chmod(stat.S_IMODE(file.stat().st_mode) | (0o666 & ~UMASK))
 
 
+def folder_size(folder: Path) -> int:
+    """Bytes of the files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
 def hash_file(path: Path) -> str:
     """The SHA-256 of a file, read a block at a time."""
     digest = hashlib.sha256()

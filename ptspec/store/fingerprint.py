@@ -33,6 +33,7 @@ from ptspec.recipe.plan import (
     RewardSpec,
     Source,
     Stage,
+    rewards_of,
 )
 from ptspec.store.covered_config import covered_config
 from ptspec.store.file_hashes import known_hash
@@ -246,8 +247,7 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
 def _signals(plan: Plan, stage: Stage, hashes: Hashes) -> list[Any]:
     """The rewards and the judge of `stage`: what they are, and what stands in the files that they name."""
     judge = plan.judges[stage.judge] if stage.judge else None
-    named = [*stage.rewards, *([judge.reward] if judge and judge.reward else [])]
-    signals = [_signal(plan.rewards[name], hashes) for name in named]
+    signals = [_signal(plan.rewards[name], hashes) for name in rewards_of(stage, plan.judges)]
     return [*signals, *([_signal(judge, hashes)] if judge else [])]
 
 

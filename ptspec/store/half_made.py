@@ -13,9 +13,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ptspec.diagnostics import InputError
 from ptspec.recipe.json_object import read_object
-from ptspec.store.files import read_json, sweep, write_json
+from ptspec.store.files import sweep, write_json
 from ptspec.store.fingerprint import hash_folder
 from ptspec.store.stage_folder import CHECKPOINTS, METRICS, RECORD, partial_folder
 
@@ -35,12 +34,7 @@ def is_set_aside(folder: Path) -> bool:
 def read_mark(folder: Path) -> Mapping[str, Any]:
     """`fingerprint` and `ingredients` of the stage that a half-made one is for; nothing where it does not
     say."""
-    for name in (RECORD, MARK):
-        try:
-            return read_json(folder / name)
-        except InputError:
-            continue
-    return {}
+    return read_object(folder / RECORD) or read_object(folder / MARK)
 
 
 def is_made_for(folder: Path, fingerprint: str) -> bool:
@@ -50,10 +44,7 @@ def is_made_for(folder: Path, fingerprint: str) -> bool:
 
 def is_trained(folder: Path, fingerprint: str) -> bool:
     """Whether that stage lacks nothing but its evaluation and its name."""
-    try:
-        return read_json(folder / RECORD).get("fingerprint") == fingerprint
-    except InputError:
-        return False
+    return read_object(folder / RECORD).get("fingerprint") == fingerprint
 
 
 def last_step(folder: Path) -> int | None:

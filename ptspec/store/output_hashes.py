@@ -20,22 +20,12 @@ from ptspec.store.stage_folder import AGGREGATES, finished_record
 CHANGED = "its files are no longer those that were saved"
 
 
-def kept_folders(output: Path) -> Mapping[str, KeptFolder]:
+def _kept_folders(output: Path) -> Mapping[str, KeptFolder]:
     """What the manifest in `output` says of the run's folders; nothing where none can be read."""
     try:
         return peek_manifest(output).folders
     except InputError:
         return {}
-
-
-def is_as_saved(output: Path, stage: str, kept: Mapping[str, KeptFolder]) -> bool:
-    """Whether the finished `stage` computes what was saved, as far as the manifest tells: a stage that it
-    does not know, or knows with another fingerprint, was finished after it was written."""
-    told = kept.get(stage)
-    record = finished_record(output, stage) or {}
-    if told is None or told.sha256 is None or told.fingerprint != record.get("fingerprint"):
-        return True
-    return told.sha256 == hash_folder(output / stage)
 
 
 def files_in(folder: Path, hash_of: Callable[[Path], str] = known_hash) -> dict[str, str]:
@@ -55,10 +45,16 @@ class OutputHashes:
 
     def __init__(self, output: Path) -> None:
         self._output = output
-        self._kept = dict(kept_folders(output))
+        self._kept = dict(_kept_folders(output))
 
     def is_as_saved(self, stage: str) -> bool:
-        return is_as_saved(self._output, stage, self._kept)
+        """Whether the finished `stage` computes what was saved, as far as the manifest tells: a stage that it
+        does not know, or knows with another fingerprint, was finished after it was written."""
+        told = self._kept.get(stage)
+        record = finished_record(self._output, stage) or {}
+        if told is None or told.sha256 is None or told.fingerprint != record.get("fingerprint"):
+            return True
+        return told.sha256 == hash_folder(self._output / stage)
 
     def saved(self, stage: str) -> str | None:
         """The hash of the model or adapter that was saved as `stage`, where the manifest tells it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import InputError
-from ptspec.recipe.plan import BASE, Plan, Stage
+from ptspec.recipe.plan import BASE, Plan, Stage, rewards_of
 from ptspec.store.files import read_json
 from ptspec.store.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
@@ -21,7 +21,7 @@ from ptspec.store.half_made import (
     last_step,
     read_mark,
 )
-from ptspec.store.output_hashes import CHANGED, is_as_saved, kept_folders
+from ptspec.store.output_hashes import CHANGED, OutputHashes
 from ptspec.store.stage_folder import ADAPTER_CONFIG, RECORD, finished_record, partial_folder
 
 
@@ -46,13 +46,13 @@ class Reuse:
 
 def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
     """Stage name -> what becomes of what lies in the plan's output folder."""
-    hashes = Hashes(plan)
+    hashes, saved = Hashes(plan), OutputHashes(plan.output)
     fingerprints = {BASE: BASE}
     found: dict[str, Reuse] = {}
     for stage in plan.stages:
         covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
         fingerprints[stage.name] = digest(covered)
-        reuse = _reuse(plan, stage, covered, fingerprints[stage.name], found, fresh)
+        reuse = _reuse(plan, stage, covered, fingerprints[stage.name], saved, found, fresh)
         found[stage.name] = replace(reuse, covered=covered)
     return found
 
@@ -62,6 +62,7 @@ def _reuse(
     stage: Stage,
     covered: dict[str, Any],
     fingerprint: str,
+    saved: OutputHashes,
     earlier: dict[str, Reuse],
     fresh: bool,
 ) -> Reuse:
@@ -74,9 +75,7 @@ def _reuse(
         return _half_made(plan, stage, covered, fingerprint)
     if fresh:
         return Reuse(ReuseState.AGAIN, "asked for with --fresh", fingerprint)
-    if record.get("fingerprint") == fingerprint and not is_as_saved(
-        plan.output, stage.name, kept_folders(plan.output)
-    ):
+    if record.get("fingerprint") == fingerprint and not saved.is_as_saved(stage.name):
         return Reuse(ReuseState.AGAIN, CHANGED, fingerprint)
     if record.get("fingerprint") == fingerprint and not again:
         return Reuse(ReuseState.REUSED, f"finished {record.get('finished', '')}", fingerprint)
@@ -91,9 +90,7 @@ def _reuse(
 
 def _reward_models(plan: Plan, stage: Stage) -> list[str]:
     """Stages of the plan that train a reward model which `stage` follows."""
-    judge = plan.judges.get(stage.judge or "")
-    names = [*stage.rewards, *([judge.reward] if judge is not None and judge.reward else [])]
-    models = [plan.rewards[name].model for name in names if name in plan.rewards]
+    models = [plan.rewards[name].model for name in rewards_of(stage, plan.judges) if name in plan.rewards]
     return [other.name for other in plan.stages if other.name in models]
 
 

@@ -1,8 +1,8 @@
 """Frozen dataclasses as JSON and back: jobs, events and diagnostics for another process, and files.
 
 `to_json` writes an object's class under "kind", so that a union is read as what was written; where there is
-none, an object needs no "kind". Facts of a method are
-written as its name, a model on the hub as its folder: both are known where they are read.
+none, an object needs no "kind". Facts of a method are written as its name, a model on the hub as its folder:
+both are known where they are read.
 """
 
 from __future__ import annotations

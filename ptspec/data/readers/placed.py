@@ -34,7 +34,8 @@ Item = PlacedRow | Unreadable
 
 
 def shown(path: Path) -> str:
-    """`path` as a user would type it: relative to the working directory where it lies below it."""
+    """`path` as a user would type it: relative to the working directory where it lies below it. One that is
+    relative already, a hub id too, stays as it is."""
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

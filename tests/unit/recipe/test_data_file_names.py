@@ -23,7 +23,7 @@ def places(tmp_path):
 
 
 def names(places, text) -> list[str]:
-    return [path.name for path in places.expand(text)]
+    return [path.name for path in places.expanded(text).files]
 
 
 def test_a_folder_stands_for_its_files_with_rows(places):
