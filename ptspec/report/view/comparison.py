@@ -13,7 +13,7 @@ from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure, measure
 from ptspec.report.view.order import in_order
 from ptspec.report.view.policies import from_to
-from ptspec.report.view.sentence import in_words, measure_in, rate_interval
+from ptspec.report.view.sentence import in_words, measure_in
 from ptspec.report.view.verdicts import MARKS, TONES, WORDS, p_value, reason
 
 WIN_RATE = Measure("win_rate", "win rate", "win rate", METRICS["win_rate"].better, 1, True, "")
@@ -195,22 +195,20 @@ def _prompts(found: Effect | WinRate) -> str:
 
 def not_measured(name: str) -> EffectLine:
     """Preference accuracy says little alone: accuracy stands before it even where it was not measured."""
-    shown, none = measure(name, ()), words.NOTHING
-    nothing = Figure(0.0)
     return EffectLine(
-        name,
-        shown.label,
-        "",
-        none,
-        none,
-        "",
-        "",
-        "",
-        Verdict.DESCRIBED,
-        "",
-        nothing,
-        None,
-        None,
+        metric=name,
+        label=measure(name, ()).label,
+        note="",
+        a=words.NOTHING,
+        b=words.NOTHING,
+        change="",
+        interval="",
+        p="",
+        verdict=Verdict.DESCRIBED,
+        reason="",
+        figure=Figure(0.0),
+        value_a=None,
+        value_b=None,
         is_missing=True,
     )
 
@@ -225,7 +223,7 @@ def rate_line(rate: WinRate) -> EffectLine:
         a="",
         b=words.percent(rate.rate.value),
         change="",
-        interval=rate_interval(rate.rate),
+        interval=WIN_RATE.interval(rate.rate),
         p=p_value(rate.p_corrected),
         verdict=rate.verdict,
         reason=reason(rate, WIN_RATE),
@@ -233,7 +231,7 @@ def rate_line(rate: WinRate) -> EffectLine:
         value_a=None,
         value_b=None,
         brief=f"win rate{how}",
-        plain=rate_interval(rate.plain),
+        plain=WIN_RATE.interval(rate.plain),
         prompts=_prompts(rate),
     )
 

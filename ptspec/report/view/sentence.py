@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ptspec.evaluation.comparison import Comparison, Effect, Verdict, WinRate
-from ptspec.events import Figure
 from ptspec.report import words
 from ptspec.report.view.measure import Measure, measure
 from ptspec.report.view.order import in_order
@@ -33,14 +32,6 @@ def in_words(comparison: Comparison, b: int = 1) -> str:
 def measure_in(comparison: Comparison, name: str) -> Measure:
     """How the comparison's metric `name` is written."""
     return measure(name, [values[name] for values in comparison.values if name in values])
-
-
-def rate_interval(rate: Figure) -> str:
-    """ "[52.0, 71.3]", in percent; nothing where there are too few prompts for one."""
-    if rate.low is None or rate.high is None:
-        return ""
-    low, high = (words.fixed(100 * bound, 1) for bound in (rate.low, rate.high))
-    return f"[{low}, {high}]"
 
 
 def _found(comparison: Comparison, b: int, verdict: Verdict) -> list[str]:
