@@ -15,6 +15,17 @@ def small_run(tmp_path_factory) -> SmallRun:
 
 
 @pytest.fixture
+def one_thread():
+    """torch on one thread, which for tiny models is as fast, while a test lasts."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
 def here(capsys):
     """`pt` in this process, which is quicker: for what loads no model."""
 

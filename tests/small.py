@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,18 +63,49 @@ class Finished:
     stderr: str
 
 
+def pt_command(*arguments: object) -> list[str]:
+    """What `pt` with these arguments is as a process of its own."""
+    return [sys.executable, "-m", "ptspec.cli", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
 def pt(*arguments: object, cwd: Path = ROOT) -> Finished:
     """Runs `pt` as a user would, in a process of its own."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "ptspec.cli", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=environment,
-        check=False,
+        pt_command(*arguments), capture_output=True, text=True, cwd=cwd, env=environment(), check=False
     )
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def start_run(recipe: Path, output: Path, *options: str) -> subprocess.Popen[str]:
+    """Begins `pt run` in a session of its own, for tests that end it from outside."""
+    return subprocess.Popen(
+        pt_command("run", recipe, "--output", output, *options),
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        start_new_session=True,
+    )
+
+
+def wait_until_it_trains(output: Path, stage: str, process: subprocess.Popen[str]) -> None:
+    """Returns once `stage` has logged a step; an error where the run ends before."""
+    limit, metrics = time.monotonic() + 240, output / f".{stage}.partial" / "metrics.jsonl"
+    while not metrics.exists():
+        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert time.monotonic() < limit, f"{metrics} did not come"
+        time.sleep(0.02)
+
+
+def one_stage(recipe, **config) -> None:
+    """Leaves the first stage of `recipe`, with `config` besides; nothing is evaluated."""
+    recipe["stages"] = recipe["stages"][:1]
+    recipe["stages"][0]["config"].update(config)
+    recipe.pop("eval")
 
 
 def write_recipe(folder: Path, change=None) -> Path:

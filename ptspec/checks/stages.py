@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.table import layout_for
-from ptspec.data.readers.placed import PlacedRow
+from ptspec.data.readers.placed import first_row
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.estimate.rowcount import shares_and_rows
 from ptspec.estimate.steps import Steps, count
@@ -42,7 +42,7 @@ def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Itera
     for name in parts_of(plan.data, stage.data):
         part = plan.data[name]
         items = seen[name].first if name in seen else ()
-        first = next((item for item in items if isinstance(item, PlacedRow)), None)
+        first = first_row(items)
         layout = layout_for(stage.method.rows, frozenset(first.values)) if first else None
         if first is None or layout is None or not isinstance(part, Source):
             continue
@@ -77,11 +77,11 @@ def _mixed_forms(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator
 def _is_chat(source: Source, stage: Stage, seen: Mapping[str, Seen]) -> bool | None:
     """Whether the rows of `source` go through the chat template; None where that is not known."""
     items = seen[source.name].first if source.name in seen else ()
-    first = next((item.values for item in items if isinstance(item, PlacedRow)), None)
+    first = first_row(items)
     layout = layout_for(stage.method.rows, seen[source.name].columns) if first is not None else None
     if first is None or layout is None:
         return None
-    return source.chat or any(isinstance(first.get(name), list | dict) for name in layout.columns)
+    return source.chat or any(isinstance(first.values.get(name), list | dict) for name in layout.columns)
 
 
 def _unread(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:

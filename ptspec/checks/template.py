@@ -9,7 +9,7 @@ from typing import Any
 
 from ptspec.checks.lengths import first_rows, local_sources
 from ptspec.data.checks.source_pass import Seen
-from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.readers.placed import first_row, shown
 from ptspec.data.tokens.chat_tokenizer import NoTemplate
 from ptspec.data.tokens.look import marks_in
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
@@ -134,7 +134,7 @@ def chat_source(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> str | Non
         given = at(plan.document, source.at)
         if isinstance(given, dict) and given.get("chat"):
             return source.name
-        first = next((item for item in first_rows(seen, source) if isinstance(item, PlacedRow)), None)
+        first = first_row(first_rows(seen, source))
         if first is not None and is_chat(first.values):
             return source.name
     return None

@@ -15,7 +15,7 @@ from ptspec.data.checks.row_checks import RowChecker, Use, row_checker
 from ptspec.data.layouts.convert import reading_of, to_trl
 from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
 from ptspec.data.layouts.table import CHATS, WITHHELD, Layout, layout_for, wanted
-from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.readers.placed import PlacedRow, Unreadable, first_row, shown, unreadable
 from ptspec.data.readers.scan import items_of
 from ptspec.data.readers.selection import drawn
 from ptspec.diagnostics import Diagnostic, InputError, Severity
@@ -147,8 +147,9 @@ def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
     """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
     if not isinstance(source, Source):
         return all(strings_in(data[part], data) for part in source.parts)
-    first = next((item.values for item in items_of(source) if isinstance(item, PlacedRow)), {})
-    return not any(isinstance(first.get(name), list | dict) for name in ("prompt", *CHATS))
+    first = first_row(items_of(source))
+    columns = first.values if first is not None else {}
+    return not any(isinstance(columns.get(name), list | dict) for name in ("prompt", *CHATS))
 
 
 def _table(source: Source, rows: Rows, loading: Loading) -> Table:

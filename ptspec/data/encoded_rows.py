@@ -13,7 +13,7 @@ from ptspec.data.chosen_rows import items_of
 from ptspec.data.dataset import other_columns
 from ptspec.data.layouts.convert import reading_of, to_trl
 from ptspec.data.layouts.table import layout_for
-from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, first_row, shown, unreadable
 from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer, TrainerRefuses
 from ptspec.data.tokens.encode import FAULTS, EncodedRow, TrlRow, encode
 from ptspec.data.tokens.encoded import Encoded
@@ -176,7 +176,7 @@ def template_in_words(spec: ModelSpec) -> str:
 
 def _columns_of(source: Source) -> frozenset[str]:
     """The columns of the first row are those of the source."""
-    first = next((item for item in items_of(source) if isinstance(item, PlacedRow)), None)
+    first = first_row(items_of(source))
     return frozenset(first.values if first is not None else ())
 
 

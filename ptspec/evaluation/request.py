@@ -11,7 +11,7 @@ from typing import Any
 from ptspec.checks.code_permission import model_spec
 from ptspec.data.dataset import load_evaluation
 from ptspec.data.layouts.evaluation import EvaluationRow
-from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.data.readers.placed import first_row, shown
 from ptspec.data.readers.scan import content_hash, scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
@@ -208,7 +208,8 @@ def _source(path: Path, first: Target) -> Source:
 
 
 def _first_row(source: Source) -> Mapping[str, Any]:
-    return next((item.values for item in scan(source) if isinstance(item, PlacedRow)), {})
+    first = first_row(scan(source))
+    return first.values if first is not None else {}
 
 
 def measure_all(

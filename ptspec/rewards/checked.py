@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from ptspec.diagnostics import Diagnostic, Location, PtError, StageError
 from ptspec.recipe.hints import listed
-from ptspec.rewards.contract import HOOKS, TEXTS, Kind, visible_columns
+from ptspec.rewards.contract import HOOKS, TEXTS, Kind, takes_everything, visible_columns
 from ptspec.rewards.matching import content_of, text_of
 from ptspec.rewards.user import place_of, raised_at
 
@@ -136,9 +136,10 @@ class _Call:
 
     def asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Of `given` what the function's signature asks for; `StageError` where it asks for more."""
-        parameters = _parameters(self.function)
-        if parameters is None or any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        signature = _signature(self.function)
+        if signature is None or takes_everything(signature):
             return dict(given)
+        parameters = signature.parameters
         missing = [n for n, p in parameters.items() if n not in given and _is_required(p)]
         if missing:
             columns = visible_columns(list(given))
@@ -240,9 +241,9 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
 
 
-def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter] | None:
+def _signature(function: Callable[..., Any]) -> inspect.Signature | None:
     try:
-        return inspect.signature(function).parameters
+        return inspect.signature(function)
     except (TypeError, ValueError):
         return None
 

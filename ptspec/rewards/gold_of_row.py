@@ -8,6 +8,7 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.recipe.plan import RewardSpec
 from ptspec.rewards.builtin import known_reward
 from ptspec.rewards.matching import completion_text
+from ptspec.rewards.trl_rewards import SOLUTION
 
 
 def gold_of(row: EvaluationRow, asked: RewardSpec | None = None) -> Any:
@@ -26,7 +27,3 @@ def gold_of(row: EvaluationRow, asked: RewardSpec | None = None) -> Any:
     if SOLUTION in known_reward(asked.function).columns and row.columns.get(SOLUTION) is not None:
         return row.columns[SOLUTION]
     return None if row.expected is None else completion_text(row.expected) or None
-
-
-SOLUTION = "solution"
-"""The column of right answers in TRL's own rewards."""

@@ -3,9 +3,10 @@ to a meta-schema that jsonschema ships."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ptspec.rewards.json_text import json_of
 
 if TYPE_CHECKING:
     from jsonschema.protocols import Validator
@@ -35,14 +36,11 @@ def validator_of(schema: Schema) -> Validator:
 def fits(validator: Validator, text: str) -> bool:
     """Whether `text` is JSON that fits. What is nested too deep to be judged, or holds numbers that cannot be
     calculated with, does not."""
+    found = json_of(text)
     try:
-        return validator.is_valid(json.loads(text, parse_constant=_refuse))
+        return found is not None and validator.is_valid(found[0])
     except (ValueError, ArithmeticError, RecursionError):
         return False
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not JSON")
 
 
 def schema_fault(schema: Schema) -> OptionFault | None:

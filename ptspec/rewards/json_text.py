@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any, NoReturn
 
 _FENCED = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)```", re.DOTALL)
+_BEGIN = re.compile(r"[\[{]")
 _MOST = 100
 """Places at which JSON may begin that are tried in one text."""
 
@@ -36,7 +37,7 @@ def objects_in(text: str) -> list[Any]:
     """The objects and lists of JSON in `text` that are in no other, in their order."""
     decoder = json.JSONDecoder(parse_constant=_refuse)
     found, at, tried = [], 0, 0
-    while (match := re.compile(r"[\[{]").search(text, at)) is not None and tried < _MOST:
+    while (match := _BEGIN.search(text, at)) is not None and tried < _MOST:
         tried += 1
         try:
             value, at = decoder.raw_decode(text, match.start())

@@ -14,6 +14,9 @@ from ptspec.rewards.matching import text_of
 
 Options = Mapping[str, Any]
 
+SOLUTION = "solution"
+"""TRL's name for the right answer: of a column, and of the argument that it is given as."""
+
 
 @dataclass(frozen=True)
 class TrlReward:
@@ -39,14 +42,14 @@ TRL: Mapping[str, TrlReward] = {
         TrlReward(
             "accuracy_reward",
             "1 where the answer in LaTeX (boxed first) equals the solution, by math-verify",
-            columns=("solution",),
+            columns=(SOLUTION,),
             module="math_verify",
             reads_thoughts=False,
         ),
         TrlReward(
             "reasoning_accuracy_reward",
             "the same of what stands after the thoughts; 0 where they do not end",
-            columns=("solution",),
+            columns=(SOLUTION,),
             module="math_verify",
         ),
         TrlReward("think_format_reward", "1 where the completion begins with <think>…</think>"),
@@ -59,7 +62,7 @@ TRL: Mapping[str, TrlReward] = {
         TrlReward(
             "get_cosine_scaled_reward",
             "accuracy_reward's verdict, worth more where a right completion is short and a wrong one long",
-            columns=("solution",),
+            columns=(SOLUTION,),
             is_made=True,
             module="math_verify",
             is_graded=True,
@@ -91,7 +94,7 @@ def made(name: str, options: Options) -> Callable[..., list[float | None]]:
     ) -> list[float | None]:
         rows = [n for n in range(len(completions)) if golds is None or golds[n] is not None]
         chats = [[{"role": "assistant", "content": text_of(completions[n])}] for n in rows]
-        columns = {} if golds is None else {"solution": [golds[n] for n in rows]}
+        columns = {} if golds is None else {SOLUTION: [golds[n] for n in rows]}
         ids = more.get("completion_ids")
         if ids is not None:
             columns["completion_ids"] = [ids[n] for n in rows]

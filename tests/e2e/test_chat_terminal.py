@@ -10,18 +10,17 @@ import select
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
-from small import ROOT
+from small import ROOT, environment, pt_command
 
 from ptspec.cli import main
 
 pytestmark = pytest.mark.slow
 QUESTION = "Which animal does Tofer keep?"
-COMMAND = [sys.executable, "-m", "ptspec.cli", "chat"]
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "TERM": "xterm-256color"}
+COMMAND = pt_command("chat")
+ENVIRONMENT = {**environment(), "TERM": "xterm-256color"}
 
 
 def listens_to_ctrl_c() -> None:

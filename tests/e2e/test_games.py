@@ -9,13 +9,7 @@ import pytest
 import torch
 from games import COEF, GAMES, RPS, STAKES, TAU, Game
 
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.mark.parametrize("game", GAMES, ids=lambda game: game.name)

@@ -19,17 +19,9 @@ from small import Ran, run_here
 from ptspec.events import StageDefault, StageStep, Warned
 from ptspec.methods.nash_md import METHOD
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 WITHIN = 0.08
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 JUDGE = """

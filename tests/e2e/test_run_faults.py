@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from small import ROOT, WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
+from small import ROOT, WEIGHTS, environment, one_stage, pt, run_here, undisturbed_weights, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageFinished, StageStarted, StageStep, Warned
@@ -25,9 +25,7 @@ pytestmark = pytest.mark.slow
 
 def short(recipe):
     """One stage with a few checkpoints; nothing is evaluated."""
-    recipe["stages"] = recipe["stages"][:1]
-    recipe["stages"][0]["config"].update(max_steps=8, save_steps=3)
-    recipe.pop("eval")
+    one_stage(recipe, max_steps=8, save_steps=3)
 
 
 def at_step(step, act):
@@ -414,13 +412,12 @@ def test_a_file_system_without_locks_and_flushes(undisturbed, tmp_path):
     """The kernel's own answers, for the whole run: it goes on, and says so once."""
     recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
     command = [sys.executable, str(ROOT / "tests" / "without_locks.py"), "ptspec.cli", "run", str(recipe)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [*command, "--output", str(output)],
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=environment,
+        env=environment(),
         umask=0o022,
         check=False,
     )

@@ -6,33 +6,28 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
-from small import ROOT, run_here, undisturbed_weights, write_recipe
+from small import ROOT, environment, one_stage, pt_command, run_here, undisturbed_weights, write_recipe
 
 pytestmark = pytest.mark.slow
 
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
-
-def one_stage(recipe):
+def sft_alone(recipe):
     """Long enough to be hit; nothing is saved but for a signal."""
-    recipe["stages"] = recipe["stages"][:1]
-    recipe["stages"][0]["config"].update(max_steps=120, save_steps=1000)
-    recipe.pop("eval")
+    one_stage(recipe, max_steps=120, save_steps=1000)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    return undisturbed_weights(tmp_path_factory, one_stage)
+    return undisturbed_weights(tmp_path_factory, sft_alone)
 
 
 @pytest.fixture
 def command(tmp_path):
-    recipe = write_recipe(tmp_path, one_stage)
-    return [sys.executable, "-m", "ptspec.cli", "run", str(recipe), "--output", str(tmp_path / "out")]
+    recipe = write_recipe(tmp_path, sft_alone)
+    return pt_command("run", recipe, "--output", tmp_path / "out")
 
 
 def is_training(folder):
@@ -53,7 +48,7 @@ def goes_on(folder, undisturbed):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1], ids=lambda number: number.name)
 def test_a_signal_saves_and_tells_how_to_go_on(command, undisturbed, tmp_path, number):
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=ENVIRONMENT)
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment())
     wait_until_it_trains(tmp_path, lambda: process.poll() is None)
     process.send_signal(number)
     _, told = process.communicate(timeout=120)
@@ -70,7 +65,7 @@ def test_a_terminal_that_hangs_up(command, undisturbed, tmp_path):
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(ROOT)
-        os.execve(command[0], command, ENVIRONMENT)
+        os.execve(command[0], command, environment())
     os.set_blocking(terminal, False)
 
     def is_running():
@@ -89,7 +84,7 @@ def test_a_terminal_that_hangs_up(command, undisturbed, tmp_path):
 
 def test_nohup_is_heeded(command, undisturbed, tmp_path):
     process = subprocess.Popen(
-        ["nohup", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT, env=ENVIRONMENT
+        ["nohup", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT, env=environment()
     )
     wait_until_it_trains(tmp_path, lambda: process.poll() is None)
     process.send_signal(signal.SIGHUP)

@@ -3,12 +3,10 @@
 import os
 import random
 import signal
-import subprocess
 import sys
-import time
 
 import pytest
-from small import ROOT, run_here, undisturbed_weights, write_recipe
+from small import ROOT, run_here, start_run, undisturbed_weights, wait_until_it_trains, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageStep, Warned
@@ -22,22 +20,6 @@ def slow(recipe):
     for stage in recipe["stages"]:
         stage["config"].update(max_steps=10, save_steps=3, per_device_train_batch_size=4)
     recipe.pop("eval")
-
-
-def start(recipe, output):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "ptspec.cli", "run", str(recipe), "--output", str(output)]
-    return subprocess.Popen(
-        command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment, start_new_session=True
-    )
-
-
-def wait_for(path, process, seconds=120):
-    limit = time.monotonic() + seconds
-    while not path.exists():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < limit, f"{path} did not come"
-        time.sleep(0.02)
 
 
 def at(stage, step, number):
@@ -72,8 +54,8 @@ def test_killed_at_random_moments(tmp_path):
 
 def test_a_signal_saves_and_exits_with_130(undisturbed, tmp_path):
     recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
-    process = start(recipe, output)
-    wait_for(output / ".dpo.partial" / "metrics.jsonl", process)
+    process = start_run(recipe, output)
+    wait_until_it_trains(output, "dpo", process)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130, told

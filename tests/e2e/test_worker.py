@@ -9,7 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from small import ROOT, run_here, undisturbed_weights, write_recipe
+from small import (
+    ROOT,
+    one_stage,
+    run_here,
+    start_run,
+    undisturbed_weights,
+    wait_until_it_trains,
+    write_recipe,
+)
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageStep
@@ -26,15 +34,13 @@ def two_stages(recipe):
     recipe["stages"][1]["config"].update(max_steps=2)
 
 
-def one_stage(recipe):
-    recipe["stages"] = recipe["stages"][:1]
-    recipe["stages"][0]["config"].update(max_steps=60, save_steps=2)
-    recipe.pop("eval")
+def sft_alone(recipe):
+    one_stage(recipe, max_steps=60, save_steps=2)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    return undisturbed_weights(tmp_path_factory, one_stage)
+    return undisturbed_weights(tmp_path_factory, sft_alone)
 
 
 def files(output):
@@ -73,7 +79,7 @@ def test_a_worker_that_is_killed_is_told_and_gone_on_from(undisturbed, tmp_path)
             (child,) = children()
             os.kill(child, signal.SIGKILL)
 
-    recipe = write_recipe(tmp_path, one_stage)
+    recipe = write_recipe(tmp_path, sft_alone)
     ran = run_here(recipe, tmp_path / "out", kill, ISOLATED)
     assert ran.told.startswith(
         'worker-died: the process of "sft" was killed by SIGKILL | a system that runs out'
@@ -97,24 +103,10 @@ def children():
     return found
 
 
-def start(recipe, output, *options):
-    command = [sys.executable, "-m", "ptspec.cli", "run", str(recipe), "--output", str(output), "--isolate"]
-    return subprocess.Popen(
-        [*command, *options], stderr=subprocess.PIPE, text=True, cwd=ROOT, start_new_session=True
-    )
-
-
-def wait_until_it_trains(output, process):
-    limit = time.monotonic() + 240
-    while not (output / ".sft.partial" / "metrics.jsonl").exists():
-        assert process.poll() is None and time.monotonic() < limit, process.stderr.read()
-        time.sleep(0.02)
-
-
 def test_a_signal_reaches_the_worker_by_the_controller(undisturbed, tmp_path):
-    recipe, output = write_recipe(tmp_path, one_stage), tmp_path / "out"
-    process = start(recipe, output)
-    wait_until_it_trains(output, process)
+    recipe, output = write_recipe(tmp_path, sft_alone), tmp_path / "out"
+    process = start_run(recipe, output, "--isolate")
+    wait_until_it_trains(output, "sft", process)
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=240)
     assert process.returncode == 130, told
@@ -124,9 +116,9 @@ def test_a_signal_reaches_the_worker_by_the_controller(undisturbed, tmp_path):
 
 
 def test_a_worker_does_not_outlive_its_controller(undisturbed, tmp_path):
-    recipe, output = write_recipe(tmp_path, one_stage), tmp_path / "out"
-    process = start(recipe, output)
-    wait_until_it_trains(output, process)
+    recipe, output = write_recipe(tmp_path, sft_alone), tmp_path / "out"
+    process = start_run(recipe, output, "--isolate")
+    wait_until_it_trains(output, "sft", process)
     process.kill()
     process.communicate(timeout=60)
     metrics = output / ".sft.partial" / "metrics.jsonl"
@@ -161,7 +153,7 @@ def test_an_error_of_the_worker_is_told_as_that_of_one_process(tmp_path):
 
 
 def test_max_time_holds_in_the_worker(tmp_path):
-    recipe = write_recipe(tmp_path, one_stage)
+    recipe = write_recipe(tmp_path, sft_alone)
 
     def is_late(event):
         if isinstance(event, StageStep) and event.step == 1:

@@ -21,7 +21,7 @@ from ptspec.data.layouts.convert import label_of, reading_of
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.columns import missing_columns
 from ptspec.data.readers.jsonl import plain_object
-from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
+from ptspec.data.readers.placed import PlacedRow, Unreadable, first_row, shown, unreadable
 from ptspec.data.readers.scan import notes, row_of, scan
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Rows
@@ -103,7 +103,7 @@ class SourcePass:
         yield from left_out(self.source, found, self.seen.bad, self.seen.rows + self.malformed)
 
     def _faults(self) -> Iterator[Diagnostic]:
-        first = next((item for item in scan(self.source) if isinstance(item, PlacedRow)), None)
+        first = first_row(scan(self.source))
         self._begin(frozenset(first.values if first is not None else ()))
         tallies: dict[Path, Tally] = {path: Tally() for path in self.source.paths}
         offsets: dict[Path, int] = {}

@@ -34,8 +34,6 @@ class Preview:
 
     columns: frozenset[str]
     rows: tuple[PlacedRow, ...]
-    own_columns: tuple[str, ...]
-    """Before they were renamed."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +67,7 @@ def preview(source: Source) -> Outcome:
     renamed = renamer(source.columns)
     placed = [PlacedRow(file, number, unpadded(renamed(row))) for number, row in enumerate(rows, 1)]
     columns = renamed(dict.fromkeys(found.columns))
-    return Preview(frozenset(columns), tuple(placed), found.columns)
+    return Preview(frozenset(columns), tuple(placed))
 
 
 def first_rows(source: Source) -> list[PlacedRow] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,11 @@ class Unreadable:
 
 
 Item = PlacedRow | Unreadable
+
+
+def first_row(items: Iterable[Item]) -> PlacedRow | None:
+    """The first of `items` that is a row: the columns of a source are those of it."""
+    return next((item for item in items if isinstance(item, PlacedRow)), None)
 
 
 def shown(path: Path) -> str:

@@ -11,12 +11,11 @@ from enum import Enum
 from typing import Any
 
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, ChatTokenizer, Messages
-from ptspec.data.tokens.template import TokenizerFiles
+from ptspec.data.tokens.template import REASONING, TokenizerFiles
 
 ANSWERS = ("completion", "chosen", "rejected")
 MASK = "\0"
 
-_THOUGHT_KEYS = ("reasoning_content", "reasoning", "thinking")
 _THINK = re.compile(r"</?think>")
 _THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _MARK = re.compile(r"<\|[^|<>\s]+\|?>|<[^|<>\s]+\|>|<｜[^｜<>]+｜>|<(?:start|end)_of_\w+>|<[A-Z_]+_TOKEN>")
@@ -195,7 +194,7 @@ def _pieces(chat: _Chat) -> Iterator[tuple[str, str]]:
 
 def _of_message(message: Mapping[str, Any], answer: str, whose: str) -> Iterator[tuple[str, str]]:
     role = str(message.get("role"))
-    thoughts = [message.get(key) for key in _THOUGHT_KEYS]
+    thoughts = [message.get(key) for key in REASONING]
     for text in _contents(message.get("content")):
         if role != "assistant":
             yield from _texts(_NAMES.get(role, "the results of tools"), text)
@@ -245,7 +244,7 @@ def _strings(value: Any) -> Iterator[str]:
 def _empty_thought(answer: Messages, learned: str) -> str | None:
     """Thinking marks that stand before the answer in what is learned, and that no message holds."""
     contents = [text for message in answer for text in _contents(message.get("content"))]
-    if any("think>" in text for text in contents) or any(key in m for m in answer for key in _THOUGHT_KEYS):
+    if any("think>" in text for text in contents) or any(key in m for m in answer for key in REASONING):
         return None
     before = learned.partition(contents[0].strip())[0].strip() if contents and contents[0].strip() else ""
     return before if _THINK.search(before) else None

@@ -29,7 +29,7 @@ OTHERS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.
 _FOR_TOOLS = "tool_use"
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
-_REASONING = ("reasoning_content", "thinking", "reasoning")
+REASONING = ("reasoning_content", "thinking", "reasoning")
 """Names of a message's reasoning; transformers fills the first two from whichever is there."""
 _OPEN_END = "CONTINUE_FINAL_MESSAGE_TAG "
 
@@ -237,7 +237,7 @@ def _cannot_render(error: Exception) -> CannotRender:
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
     """A message as transformers hands it to a template: without nulls, its reasoning under both names."""
     kept = {name: value for name, value in message.items() if value is not None}
-    reasoning = next((kept[name] for name in _REASONING if name in kept), None)
+    reasoning = next((kept[name] for name in REASONING if name in kept), None)
     return kept if reasoning is None else {"thinking": reasoning, **kept, "reasoning_content": reasoning}
 
 

@@ -3,14 +3,11 @@
 import time
 
 import pytest
+from scoring import score_of
 
-from ptspec.rewards.builtin import builtin
 from ptspec.rewards.letters import chosen_letter, letter_of_gold
 
-
-def score(text, gold, **options):
-    (value,) = builtin("choice_letter", options)(prompts=["q"], completions=[text], answer=[gold])
-    return value
+score = score_of("choice_letter")
 
 
 @pytest.mark.parametrize(

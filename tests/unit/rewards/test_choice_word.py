@@ -1,14 +1,11 @@
 """Which of a few words a model's answer chooses."""
 
 import pytest
+from scoring import score_of
 
-from ptspec.rewards.builtin import builtin
 from ptspec.rewards.letters import chosen_word
 
-
-def score(text, gold, **options):
-    (value,) = builtin("choice_word", options)(prompts=["q"], completions=[text], answer=[gold])
-    return value
+score = score_of("choice_word")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,9 @@
 """JSON against JSON."""
 
 import pytest
+from scoring import score_of
 
-from ptspec.rewards.builtin import builtin
-
-
-def score(text, gold, **options):
-    (value,) = builtin("json_answer", options)(prompts=["q"], completions=[text], answer=[gold])
-    return value
+score = score_of("json_answer")
 
 
 @pytest.mark.parametrize(

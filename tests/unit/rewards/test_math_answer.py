@@ -3,14 +3,12 @@
 import sys
 
 import pytest
+from scoring import score_of
 
 from ptspec.diagnostics import InputError
 from ptspec.rewards.builtin import builtin
 
-
-def score(text, gold, **options):
-    (value,) = builtin("math_answer", options)(prompts=["q"], completions=[text], answer=[gold])
-    return value
+score = score_of("math_answer")
 
 
 @pytest.mark.parametrize(
