@@ -125,7 +125,7 @@ class Bench:
 
     def logits(self, adapter, artifact):
         model, _ = self.bases.open(adapter, artifact)
-        ids = torch.arange(10, 40).reshape(2, 15)
+        ids = torch.arange(10, 40, device=model.device).reshape(2, 15)
         with torch.no_grad():
             return model(ids).logits.float()
 
