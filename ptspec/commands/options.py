@@ -15,7 +15,7 @@ import typer
 
 from ptspec.diagnostics import Diagnostic, InputError, Unlooked
 from ptspec.report.clean import clean
-from ptspec.report.diagnostics import Format, columns_of, render, unlooked_lines, wants_colour
+from ptspec.report.diagnostics import Format, broken, columns_of, render, unlooked_lines, wants_colour
 from ptspec.secrets import blotted
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
@@ -51,7 +51,7 @@ class WeightType(str, Enum):
 
 def say(text: str) -> None:
     """Text for people, on stderr: names of files and words of libraries among it."""
-    _to_stderr(clean(blotted(text), keep_lines=True) + "\n")
+    _to_stderr(broken(clean(blotted(text), keep_lines=True), columns_of(sys.stderr)) + "\n")
 
 
 def show(text: str) -> None:

@@ -68,6 +68,18 @@ def columns_of(stream: TextIO) -> int | None:
     return max(shutil.get_terminal_size().columns, NARROWEST) if stream.isatty() else None
 
 
+def broken(text: str, width: int | None) -> str:
+    """`text` with its lines broken between words at `width`, further ones indented; a line that is indented
+    is a command to copy and stays whole."""
+    lines = (
+        [line]
+        if width is None or len(line) <= width or line[:1].isspace()
+        else _wrapped(line, width, first="")
+        for line in text.split("\n")
+    )
+    return "\n".join("\n".join(one) for one in lines)
+
+
 def wants_colour(stream: TextIO) -> bool:
     """Whether `stream` is a terminal that shows colour, and nobody asked for none (NO_COLOR)."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -14,6 +14,7 @@ from ptspec.report.diagnostics import (
     Format,
     as_github,
     as_text,
+    broken,
     columns_of,
     render,
     summary,
@@ -170,3 +171,11 @@ def test_on_a_terminal_text_breaks_between_words(width, colour):
 def test_through_a_pipe_a_line_stays_a_line():
     assert columns_of(io.StringIO()) is None
     assert len(as_text(Diagnostic("x", "word " * 60)).splitlines()) == 1
+
+
+def test_a_long_line_breaks_between_words_and_a_command_stays_whole():
+    told = "accuracy by contains_answer: all 160 right answers are short texts (to change it: eval.accuracy)"
+    command = f"     pt run {'r' * 90}.json --output somewhere"
+    assert broken(told, None) == told
+    first, second, last = broken(f"{told}\n{command}", 80).split("\n")
+    assert (first.endswith("(to change"), second.strip(), last) == (True, "it: eval.accuracy)", command)
