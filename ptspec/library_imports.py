@@ -1,4 +1,4 @@
-"""Imports torch and the like so that looking for garbage stays quick: of their million objects none is any."""
+"""Imports torch and the like so that garbage is found quickly: of their million objects none ever is any."""
 
 from __future__ import annotations
 

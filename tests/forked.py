@@ -14,6 +14,7 @@ import sys
 import tempfile
 import termios
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
 from pathlib import Path
@@ -28,7 +29,8 @@ class Forked:
     """`pt` with `arguments`, in a session of its own; what `subprocess.Popen` says of a process.
 
     Without `streams` (descriptors of its stdin, stdout, stderr) its stdin is empty, and `communicate` gives
-    what it printed. A stdin that is a terminal becomes the terminal that it belongs to.
+    what it printed. A stdin that is a terminal becomes the one that it belongs to. `ignores` are signals, as
+    `nohup` has its command ignore one.
     """
 
     def __init__(
@@ -37,15 +39,18 @@ class Forked:
         cwd: Path,
         environment: Mapping[str, str],
         streams: Sequence[int] | None = None,
+        ignores: Sequence[int] = (),
     ) -> None:
-        with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join([TESTS, os.environ.get("PYTHONPATH", "")])):
+        path = [TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
+        with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(path)):
             forkserver.ensure_running()
-        self._printed = [tempfile.TemporaryFile() for _ in range(2)]
-        with open(os.devnull) as nothing:
+        self._printed = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
+        with Path(os.devnull).open() as nothing:
             given = streams or (nothing.fileno(), *(file.fileno() for file in self._printed))
-            self._process = _CONTEXT.Process(
-                target=_go, args=(tuple(map(str, arguments)), cwd, dict(environment), _Streams(tuple(given)))
+            command = _Command(
+                tuple(map(str, arguments)), cwd, dict(environment), _Streams(tuple(given)), tuple(ignores)
             )
+            self._process = _CONTEXT.Process(target=command)
             self._process.start()
         self.pid = self._process.pid
 
@@ -101,20 +106,30 @@ class _Streams:
             os.close(descriptor)
         if os.isatty(0):
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-        sys.stdin = sys.__stdin__ = open(0, closefd=False)
-        sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)
-        sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, closefd=False)
+        sys.stdin = sys.__stdin__ = open(0, closefd=False)  # noqa: SIM115
+        sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115
+        sys.stderr = sys.__stderr__ = open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
 
 
-def _go(arguments: tuple[str, ...], cwd: Path, environment: Mapping[str, str], streams: _Streams) -> None:
-    from ptspec.cli import main
+@dataclass(frozen=True)
+class _Command:
+    arguments: tuple[str, ...]
+    cwd: Path
+    environment: Mapping[str, str]
+    streams: _Streams
+    ignores: tuple[int, ...]
 
-    # A worker of pytest-xdist ignores SIGINT, and what it starts inherits that.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.setsid()
-    streams.take()
-    os.chdir(cwd)
-    os.environ.clear()
-    os.environ.update(environment)
-    sys.argv = ["pt", *arguments]
-    main(arguments)
+    def __call__(self) -> None:
+        from ptspec.cli import main
+
+        # A worker of pytest-xdist ignores SIGINT, and what it starts inherits that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in self.ignores:
+            signal.signal(number, signal.SIG_IGN)
+        os.setsid()
+        self.streams.take()
+        os.chdir(self.cwd)
+        os.environ.clear()
+        os.environ.update(self.environment)
+        sys.argv = ["pt", *self.arguments]
+        main(self.arguments)

@@ -1,21 +1,18 @@
 """What `pt` imports for a run, once and for all processes of `forked`."""
 
 import gc
-
-gc.disable()
+import importlib
 
 from ptspec.library_output import quiet_environment
 
+MODULES = (
+    *("matplotlib.pyplot", "ptspec.cli", "ptspec.evaluation.request", "ptspec.run.interpreter"),
+    *("trl.trainer.dpo_trainer", "trl.trainer.grpo_trainer", "trl.trainer.sft_trainer"),
+)
+
+gc.disable()
 quiet_environment()
-
-import matplotlib.pyplot  # noqa: F401, E402
-import trl.trainer.dpo_trainer  # noqa: F401, E402
-import trl.trainer.grpo_trainer  # noqa: F401, E402
-import trl.trainer.sft_trainer  # noqa: F401, E402
-
-import ptspec.cli  # noqa: F401, E402
-import ptspec.evaluation.request  # noqa: F401, E402
-import ptspec.run.interpreter  # noqa: F401, E402
-
+for module in MODULES:
+    importlib.import_module(module)
 gc.freeze()
 gc.enable()
