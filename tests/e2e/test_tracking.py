@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt, run_small
+from small import ROOT, pt_loaded, run_small
 
 pytestmark = pytest.mark.slow
 SECRET = "s3cret-of-a-tracker"
@@ -139,7 +139,7 @@ def test_a_tracker_that_is_not_installed_is_a_fault_before_anything_starts(tmp_p
     assert "pip install neptune" in run.done.stderr
     assert "tensorboard" not in run.done.stderr.replace('"tensorboard"]', "")
     assert not run.output.exists()
-    checked = pt("validate", run.recipe)  # the run may be elsewhere
+    checked = pt_loaded("validate", run.recipe)  # the run may be elsewhere
     assert checked.code == 0
     assert "warning[not-here]" in checked.stderr
 
