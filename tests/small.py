@@ -137,9 +137,9 @@ class SmallRun:
         return json.loads((self.output / stage / "stage.json").read_text())
 
 
-def run_small(folder: Path, change=None) -> SmallRun:
+def run_small(folder: Path, change=None, pt=pt_loaded) -> SmallRun:
     recipe = write_recipe(folder, change)
-    return SmallRun(recipe, folder / "out", pt_loaded("run", recipe, "--output", folder / "out"))
+    return SmallRun(recipe, folder / "out", pt("run", recipe, "--output", folder / "out"))
 
 
 @dataclass

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt_loaded, run_small
+from small import ROOT, pt, pt_loaded, run_small
 
 pytestmark = pytest.mark.slow
 SECRET = "s3cret-of-a-tracker"
@@ -96,7 +96,7 @@ def test_a_resumed_stage_is_told_once_and_a_new_one_anew(tmp_path, secrets):
 
 def test_trackio_is_told_what_the_metrics_hold_by_run_and_stage(tmp_path, secrets):
     pytest.importorskip("trackio", reason="trackio is not installed: pip install ptspec[test] has it")
-    run = run_small(tmp_path, tracked("trackio"))
+    run = run_small(tmp_path, tracked("trackio"), pt)  # which reads its variables when it is imported
     assert run.done.code == 0, run.done.stderr
     (database,) = (tmp_path / "trackio").glob("trials*.db")
     with sqlite3.connect(database) as connection:
