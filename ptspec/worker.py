@@ -17,6 +17,7 @@ from threading import Thread
 from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError
 from ptspec.launch.job import StageJob, read_job
 from ptspec.launch.protocol import Done, Failed, Happened, Stop, failed, line, read
+from ptspec.library_imports import importing_libraries
 from ptspec.library_output import into_log
 from ptspec.run.errors import logged, told
 from ptspec.run.one_process import prepare_process
@@ -70,9 +71,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def _do(job: StageJob, lines: Lines, stop_request: StopRequest) -> None:
     # Imported here, since these libraries have things to say when they are imported.
-    from ptspec.model.device import training_device
-    from ptspec.run.stage_work import StageWork
-    from ptspec.store.fingerprint import Hashes
+    with importing_libraries():
+        from ptspec.model.device import training_device
+        from ptspec.run.stage_work import StageWork
+        from ptspec.store.fingerprint import Hashes
 
     stages = tuple(stage for stage in job.plan.stages if stage.name == job.stage)
     hashes = Hashes(job.plan, job.hashed)

@@ -10,6 +10,9 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from forked import Forked
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit, PtError
@@ -80,23 +83,25 @@ def pt(*arguments: object, cwd: Path = ROOT) -> Finished:
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
-def start_run(recipe: Path, output: Path, *options: str) -> subprocess.Popen[str]:
+def pt_loaded(*arguments: object, cwd: Path = ROOT) -> Finished:
+    """Runs `pt` in a process of its own that has torch and the like already: for what loads a model."""
+    process = Forked(*arguments, cwd=cwd, environment=environment())
+    stdout, stderr = process.communicate()
+    return Finished(process.wait(), stdout, stderr)
+
+
+def start_run(recipe: Path, output: Path, *options: str, **process: Any) -> Forked:
     """Begins `pt run` in a session of its own, for tests that end it from outside."""
-    return subprocess.Popen(
-        pt_command("run", recipe, "--output", output, *options),
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=environment(),
-        start_new_session=True,
-    )
+    command = ("run", recipe, "--output", output, *options)
+    return Forked(*command, cwd=ROOT, environment=environment(), **process)
 
 
-def wait_until_it_trains(output: Path, stage: str, process: subprocess.Popen[str]) -> None:
+def wait_until_it_trains(output: Path, stage: str, process: Forked, meanwhile=lambda: None) -> None:
     """Returns once `stage` has logged a step; an error where the run ends before."""
     limit, metrics = time.monotonic() + 240, output / f".{stage}.partial" / "metrics.jsonl"
     while not metrics.exists():
-        assert process.poll() is None, process.stderr and process.stderr.read()
+        assert process.poll() is None, process.told
+        meanwhile()
         assert time.monotonic() < limit, f"{metrics} did not come"
         time.sleep(0.02)
 
@@ -132,7 +137,7 @@ class SmallRun:
         return json.loads((self.output / stage / "stage.json").read_text())
 
 
-def run_small(folder: Path, change=None) -> SmallRun:
+def run_small(folder: Path, change=None, pt=pt_loaded) -> SmallRun:
     recipe = write_recipe(folder, change)
     return SmallRun(recipe, folder / "out", pt("run", recipe, "--output", folder / "out"))
 

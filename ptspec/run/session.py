@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.readers.placed import shown
 from ptspec.events import Event, Listener, Preparing, Warned
+from ptspec.library_imports import importing_libraries
 from ptspec.library_output import into_log
 from ptspec.recipe.plan import Plan
 from ptspec.run.errors import logged, told
@@ -57,8 +58,9 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
                 both(Warned(notice))
             listener(Preparing("loading torch, transformers, trl, peft"))
             # Imported here, since these libraries have things to say when they are imported.
-            from ptspec.run.interpreter import Run
-            from ptspec.run.pinned import pinned
+            with importing_libraries():
+                from ptspec.run.interpreter import Run
+                from ptspec.run.pinned import pinned
 
             return Run(pinned(plan), both, options, stop_request).go()
 

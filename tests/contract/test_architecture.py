@@ -29,6 +29,7 @@ RANKS = {
     "ptspec.secrets": 0,
     "ptspec.hub": 1,
     "ptspec.architecture": 2,
+    "ptspec.library_imports": 1,
     "ptspec.library_output": 1,
     "ptspec.methods": 1,
     "ptspec.shipped": 1,

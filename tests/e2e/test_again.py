@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt, run_small, write_recipe
+from small import ROOT, pt_loaded, run_small, write_recipe
 
 from ptspec.checks.manifest import read_again
 from ptspec.store.manifest import open_manifest
@@ -47,7 +47,7 @@ def folder(made, tmp_path) -> Path:
 
 def test_the_same_bytes_without_the_recipe_file(folder, tmp_path):
     (folder / "recipe.json").unlink()
-    done = pt("run", folder / "out" / "manifest.json", "--output", "again", cwd=tmp_path)
+    done = pt_loaded("run", folder / "out" / "manifest.json", "--output", "again", cwd=tmp_path)
     assert done.code == 0, done.stderr
     assert "nothing differs now" in done.stderr
     for stage in ("sft", "dpo"):
@@ -79,7 +79,7 @@ def test_a_fault_is_shown_in_the_manifest(folder):
     file = folder / "out" / "manifest.json"
     file.write_text(file.read_text().replace('"per_device_train_batch_size"', '"per_device_train_batch"', 1))
     (folder / "rows.jsonl").unlink()
-    done = pt("run", file)
+    done = pt_loaded("run", file)
     assert done.code == 2
     line = next(i for i, x in enumerate(file.read_text().splitlines(), 1) if '"per_device_train_batch"' in x)
     assert f"{file}:{line}:" in done.stderr
@@ -89,14 +89,14 @@ def test_a_fault_is_shown_in_the_manifest(folder):
 @pytest.mark.parametrize("text", ["{}", '{"stages": {}, "recipe": 3, "format": 1}', "[", "7"])
 def test_a_damaged_manifest_is_refused(folder, text):
     (folder / "out" / "manifest.json").write_text(text)
-    done = pt("run", folder / "out" / "manifest.json")
+    done = pt_loaded("run", folder / "out" / "manifest.json")
     assert (done.code, "error[" in done.stderr, "bug" in done.stderr) == (2, True, False)
 
 
 def test_a_manifest_without_its_run_and_set_are_refused(folder):
     shutil.copy(folder / "out" / "manifest.json", folder / "copy.json")
-    assert "not-a-run" in pt("run", folder / "copy.json").stderr
-    told = pt("run", folder / "out" / "manifest.json", "--set", "seed=3")
+    assert "not-a-run" in pt_loaded("run", folder / "copy.json").stderr
+    told = pt_loaded("run", folder / "out" / "manifest.json", "--set", "seed=3")
     assert (told.code, "--set changes what a run was" in told.stderr) == (2, True)
 
 
@@ -107,9 +107,9 @@ def test_a_finished_stage_with_other_weights_is_trained_again_and_damage_is_not_
     metrics = folder / "out" / "dpo" / "metrics.jsonl"
     metrics.write_text(metrics.read_text() + "\n")
     command = ["run", write_recipe(folder, no_evaluation), "--output", folder / "out"]
-    planned = pt("plan", *command[1:])
+    planned = pt_loaded("plan", *command[1:])
     assert "its files are no longer those that were saved" in planned.stdout
-    done = pt(*command, cwd=folder)
+    done = pt_loaded(*command, cwd=folder)
     assert done.code == 0, done.stderr
     assert weights.read_bytes() == good
-    assert "dpo: metrics.jsonl changed" in pt("verify", folder / "out").stdout
+    assert "dpo: metrics.jsonl changed" in pt_loaded("verify", folder / "out").stdout

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt, write_recipe
+from small import ROOT, pt_loaded, write_recipe
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import AdapterSpec
@@ -86,7 +86,7 @@ def test_a_models_own_code_runs_where_recipe_and_command_line_both_say_so(model,
     assert told.code == 2
     assert f"{recipe}:{line}:" in told.stderr
     assert "code-not-allowed" in told.stderr
-    done = pt("run", recipe, "--output", output, "--allow-code")
+    done = pt_loaded("run", recipe, "--output", output, "--allow-code")
     assert (done.code, was_run.exists()) == (0, True), done.stderr
     was_run.unlink()
     rows = ROOT / "data" / "eval.jsonl"

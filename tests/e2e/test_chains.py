@@ -4,9 +4,16 @@ import shutil
 
 import pytest
 import torch
-from small import ROOT, pt, run_small, write_recipe
+from small import ROOT, pt_loaded, run_small, write_recipe
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def few_rows(tmp_path):
+    rows = tmp_path / "few.jsonl"
+    rows.write_text("".join((ROOT / "data/eval.jsonl").read_text().splitlines(keepends=True)[:8]))
+    return rows
 
 
 def weights(folder):
@@ -15,35 +22,35 @@ def weights(folder):
 
 def test_one_recipe_or_two_give_the_same_bytes(small_run, tmp_path):
     def only_sft(recipe):
-        del recipe["stages"][1]
+        del recipe["stages"][1], recipe["eval"]
 
     def from_the_first(recipe):
-        del recipe["stages"][0]
+        del recipe["stages"][0], recipe["eval"]
         recipe["stages"][0]["from"] = str(tmp_path / "a" / "sft")
 
-    first = pt("run", write_recipe(tmp_path, only_sft), "--output", tmp_path / "a")
+    first = pt_loaded("run", write_recipe(tmp_path, only_sft), "--output", tmp_path / "a")
     assert first.code == 0, first.stderr
-    second = pt("run", write_recipe(tmp_path, from_the_first), "--output", tmp_path / "b")
+    second = pt_loaded("run", write_recipe(tmp_path, from_the_first), "--output", tmp_path / "b")
     assert second.code == 0, second.stderr
     assert weights(tmp_path / "a" / "sft") == weights(small_run.output / "sft")
     assert weights(tmp_path / "b" / "dpo") == weights(small_run.output / "dpo")
 
 
-def test_a_run_that_was_moved_is_still_whole(small_run, tmp_path):
+def test_a_run_that_was_moved_is_still_whole(small_run, few_rows, tmp_path):
     from peft import AutoPeftModelForCausalLM
 
     shutil.copytree(small_run.output, tmp_path / "elsewhere")
     moved = tmp_path / "elsewhere"
     model = AutoPeftModelForCausalLM.from_pretrained(moved / "dpo")
     assert torch.isfinite(model(torch.arange(10, 20)[None]).logits).all()
-    measured = pt("eval", moved / "sft", moved / "dpo", "--data", ROOT / "data/eval.jsonl")
+    measured = pt_loaded("eval", moved / "sft", moved / "dpo", "--data", few_rows, "--max-new-tokens", 4)
     assert measured.code == 0, measured.stderr
-    again = pt("run", small_run.recipe, "--output", moved)
+    again = pt_loaded("run", small_run.recipe, "--output", moved)
     assert again.code == 0, again.stderr
     assert "training" not in again.stderr
 
 
-def test_an_adapter_over_a_full_stage_is_found_again_after_a_move(tmp_path):
+def test_an_adapter_over_a_full_stage_is_found_again_after_a_move(few_rows, tmp_path):
     def full_then_lora(recipe):
         recipe.pop("eval")
         recipe["stages"][0]["adapter"] = {"use_lora": False}
@@ -53,7 +60,7 @@ def test_an_adapter_over_a_full_stage_is_found_again_after_a_move(tmp_path):
     assert run.done.code == 0, run.done.stderr
     assert run.record("dpo")["checks"]["policy_to_handed_over"] < 1e-5
     run.output.rename(tmp_path / "moved")
-    done = pt("eval", tmp_path / "moved" / "dpo", "--data", ROOT / "data/eval.jsonl", "--max-new-tokens", 4)
+    done = pt_loaded("eval", tmp_path / "moved" / "dpo", "--data", few_rows, "--max-new-tokens", 4)
     assert done.code == 0, done.stderr
 
 

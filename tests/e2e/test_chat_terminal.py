@@ -9,23 +9,26 @@ import re
 import select
 import shutil
 import signal
-import subprocess
 import time
+from typing import IO
 
 import pytest
-from small import ROOT, environment, pt_command
+from forked import Forked
+from small import ROOT, Finished, environment
 
 from ptspec.cli import main
 
 pytestmark = pytest.mark.slow
 QUESTION = "Which animal does Tofer keep?"
-COMMAND = pt_command("chat")
 ENVIRONMENT = {**environment(), "TERM": "xterm-256color"}
 
 
-def listens_to_ctrl_c() -> None:
-    """A worker of pytest-xdist ignores SIGINT, and what it starts would inherit that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def chat(*arguments: object, streams: list[int], **variables: str) -> Forked:
+    """`pt chat` on these streams, which are closed here."""
+    process = Forked("chat", *arguments, cwd=ROOT, environment=ENVIRONMENT | variables, streams=streams)
+    for stream in set(streams):
+        os.close(stream)
+    return process
 
 
 class Person:
@@ -34,12 +37,8 @@ class Person:
     def __init__(self, *arguments: object) -> None:
         self.seen = ""
         self._at = 0
-        self._pid, self._terminal = pty.fork()
-        if self._pid == 0:
-            os.environ.update(ENVIRONMENT, COLUMNS="120", LINES="40")
-            os.chdir(ROOT)
-            listens_to_ctrl_c()
-            os.execv(COMMAND[0], [*COMMAND, *map(str, arguments)])
+        self._terminal, its_end = pty.openpty()
+        self._process = chat(*arguments, streams=[its_end] * 3, COLUMNS="120", LINES="40")
 
     def types(self, text: str) -> None:
         # Between drawing its prompt and waiting for a key, readline hears of a Ctrl-C only at the next key.
@@ -59,7 +58,7 @@ class Person:
     def leaves(self) -> int:
         while piece := self._read():
             self.seen += piece
-        return os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        return self._process.wait()
 
     def _read(self) -> str:
         try:
@@ -101,46 +100,40 @@ def test_two_policies_answer_side_by_side(small_run):
     assert person.leaves() == 0
 
 
+def piped_chat(*arguments: object) -> tuple[Forked, list[IO[str]]]:
+    """`pt chat`, and this end of its stdin, stdout and stderr."""
+    (its_in, stdin), (stdout, its_out), (stderr, its_err) = (os.pipe() for _ in range(3))
+    process = chat(*arguments, streams=[its_in, its_out, its_err])
+    return process, [open(stdin, "w"), open(stdout), open(stderr)]  # noqa: PTH123
+
+
 def test_through_pipes(small_run):
-    def piped(*arguments: object, text: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*COMMAND, *map(str, arguments)],
-            input=text,
-            env=ENVIRONMENT,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+    def piped(*arguments: object, text: str) -> Finished:
+        process, (stdin, *outputs) = piped_chat(*arguments)
+        with stdin:
+            stdin.write(text)
+        stdout, stderr = (output.read() for output in outputs)
+        return Finished(process.wait(), stdout, stderr)
 
     done = piped("--max-new-tokens", 16, small_run.output, text=f"{QUESTION}\n{QUESTION}\n")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.code, done.stderr) == (0, "")
     half = len(done.stdout) // 2
     assert done.stdout[:half] == done.stdout[half:] != ""
     assert "\x1b" not in done.stdout
     wrong = piped(small_run.output / "dpo", "--max-new-tokens", 4, text=f"/regenerate\n{QUESTION}\n")
-    assert wrong.returncode == 2
+    assert wrong.code == 2
     assert "no answer yet" in wrong.stderr
     assert wrong.stdout
 
 
 def test_ctrl_c_in_a_pipe_ends_the_program(small_run):
-    ends = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-    process = subprocess.Popen(
-        [*COMMAND, small_run.output],
-        **ends,
-        env=ENVIRONMENT,
-        cwd=ROOT,
-        text=True,
-        preexec_fn=listens_to_ctrl_c,
-    )
-    assert process.stdin is not None
-    assert process.stdout is not None
-    process.stdin.write(f"{QUESTION}\n")
-    process.stdin.flush()
-    process.stdout.readline()
+    process, (stdin, stdout, stderr) = piped_chat(small_run.output)
+    stdin.write(f"{QUESTION}\n")
+    stdin.flush()
+    stdout.readline()
     process.send_signal(signal.SIGINT)
     assert process.wait(30) == 130
-    assert "Traceback" not in process.stderr.read()
+    assert "Traceback" not in stderr.read()
 
 
 @pytest.mark.parametrize(

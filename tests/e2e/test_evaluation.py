@@ -7,7 +7,7 @@ import socket
 from dataclasses import asdict
 
 import pytest
-from small import ROOT, pt, write_recipe
+from small import ROOT, pt_loaded, write_recipe
 
 pytestmark = pytest.mark.slow
 JUDGE = """
@@ -49,7 +49,7 @@ def strict(folder):
 
 def test_a_check_on_the_intervals_bound_stops_and_says_by_how_much(copied):
     before = adapters(copied)
-    done = pt("run", write_recipe(copied, strict(copied)), "--output", copied / "out")
+    done = pt_loaded("run", write_recipe(copied, strict(copied)), "--output", copied / "out")
     assert done.code == 3 and "not started: dpo" in done.stderr
     bound = (
         r"FAIL sft   bits per byte [\d.]+ \(at most [\d.]+ with 95 % confidence\) ≤ [\d.]+, missed by [\d.]+"
@@ -68,7 +68,7 @@ def test_checks_ignored_and_a_judge_of_each_stage_against_its_parent_and_the_bas
 
     (copied / "judge.py").write_text(JUDGE)
     recipe, before = write_recipe(copied, change), adapters(copied)
-    done = pt("run", recipe, "--output", copied / "out", "--allow-code", "--ignore-checks")
+    done = pt_loaded("run", recipe, "--output", copied / "out", "--allow-code", "--ignore-checks")
     assert done.code == 0 and "sft: WARN bits per byte" in done.stderr, done.stderr
     assert "run: PASS bits per byte over base" in done.stderr
     assert adapters(copied) == before, "neither a check nor a judge trains anything again"
@@ -81,7 +81,7 @@ def test_checks_ignored_and_a_judge_of_each_stage_against_its_parent_and_the_bas
     assert dpo["metrics"]["win_rate"]["value"] == pytest.approx(mean)
 
     both = [copied / "out/sft", copied / "out/dpo"]
-    compared = pt("eval", "--compare", *both, "--allow-code", "--format", "json")
+    compared = pt_loaded("eval", "--compare", *both, "--allow-code", "--format", "json")
     assert compared.code == 0, compared.stderr
     rates = json.loads(compared.stdout)["win_rates"]
     assert rates[0]["rate"]["value"] == pytest.approx(mean) and rates[0]["judge"] == "brief"
@@ -105,10 +105,10 @@ def test_a_stage_is_compared_with_its_parent_once_and_all_read_that(copied):
     text = (out / "dpo/comparison.json").read_text()
     (out / "dpo/comparison.json").unlink()
     recipe = write_recipe(copied, lambda recipe: None)
-    done = pt("run", recipe, "--output", out)
+    done = pt_loaded("run", recipe, "--output", out)
     assert done.code == 0, done.stderr
     assert (out / "dpo/comparison.json").read_text() == text, "made again from what was measured"
-    assert pt("verify", out).code == 0
+    assert pt_loaded("verify", out).code == 0
 
 
 def test_a_judge_that_is_down_is_told_before_anything_is_touched(copied):
@@ -121,11 +121,11 @@ def test_a_judge_that_is_down_is_told_before_anything_is_touched(copied):
         recipe["eval"]["judge"] = "far"
 
     recipe, before = write_recipe(copied, down), everything(copied / "out")
-    done = pt("run", recipe, "--output", copied / "out")
+    done = pt_loaded("run", recipe, "--output", copied / "out")
     assert done.code == 2 and "cannot be reached" in done.stderr and "recipe.json:" in done.stderr
     assert everything(copied / "out") == before
     edited(copied / "out", lambda manifest: manifest.update(recipe=json.loads(recipe.read_text())))
-    done = pt("eval", "--compare", copied / "out/sft", copied / "out/dpo", "--output", copied / "both")
+    done = pt_loaded("eval", "--compare", copied / "out/sft", copied / "out/dpo", "--output", copied / "both")
     assert done.code == 2 and "cannot be reached" in done.stderr and "Traceback" not in done.stderr
     assert not (copied / "both").exists()
 
@@ -134,7 +134,7 @@ def test_the_same_comparison_twice_both_ways_and_with_itself(small_run, tmp_path
     sft, dpo = small_run.output / "sft", small_run.output / "dpo"
 
     def compared(*runs):
-        done = pt("eval", "--compare", *runs, "--format", "json")
+        done = pt_loaded("eval", "--compare", *runs, "--format", "json")
         assert done.code == 0, done.stderr
         return done.stdout
 
@@ -172,7 +172,7 @@ def test_the_same_comparison_twice_both_ways_and_with_itself(small_run, tmp_path
 )
 def test_a_run_that_is_not_whole_is_told_and_nothing_is_written(copied, change, says):
     change(copied / "out")
-    done = pt("eval", "--compare", copied / "out", copied / "out/sft", "--output", copied / "both")
+    done = pt_loaded("eval", "--compare", copied / "out", copied / "out/sft", "--output", copied / "both")
     assert done.code == 2, done.stdout
     assert re.search(says, done.stderr), done.stderr
     assert "Traceback" not in done.stderr and not (copied / "both").exists()
@@ -189,7 +189,7 @@ def test_an_output_that_holds_something_else_is_left_alone(small_run, tmp_path):
     both = [small_run.output / "sft", small_run.output / "dpo"]
     for folder in (tmp_path, small_run.output, small_run.output / "sft", tmp_path / "notes.txt"):
         before = everything(tmp_path) | everything(small_run.output)
-        done = pt("eval", "--compare", *both, "--output", folder)
+        done = pt_loaded("eval", "--compare", *both, "--output", folder)
         assert done.code == 2 and "--output" in done.stderr
         assert everything(tmp_path) | everything(small_run.output) == before
 
@@ -220,7 +220,9 @@ def test_models_of_other_bases_and_tokenizers_on_some_rows(small_run, tmp_path):
     data = tmp_path / "held.jsonl"
     data.write_text("".join(json.dumps({k: v for k, v in row.items() if k in plain}) + "\n" for row in rows))
     arguments = ["--compare", small_run.output / "dpo", tmp_path / "bytes", "--data", data, "--prompts", "12"]
-    done = pt("eval", *arguments, "--max-new-tokens", "8", "--format", "json", "--show", "2", "--by", "topic")
+    done = pt_loaded(
+        "eval", *arguments, "--max-new-tokens", "8", "--format", "json", "--show", "2", "--by", "topic"
+    )
     assert done.code == 0, done.stderr
     found = json.loads(done.stdout)
     names = {effect["metric"] for effect in found["effects"]}
@@ -241,7 +243,7 @@ def test_models_of_other_bases_and_tokenizers_on_some_rows(small_run, tmp_path):
 )
 def test_data_that_offers_nothing_is_told(small_run, tmp_path, text, says):
     (tmp_path / "held.jsonl").write_text(text)
-    done = pt(
+    done = pt_loaded(
         "eval", small_run.output / "sft", "--data", tmp_path / "held.jsonl", "--output", tmp_path / "out"
     )
     assert done.code == 2 and re.search(says, done.stderr), done.stderr

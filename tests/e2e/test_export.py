@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from small import ROOT, pt
+from small import ROOT, pt_loaded
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def policy(small_run):
 def test_a_merged_model_loads_by_itself_and_gives_the_logits_of_the_adapter(small_run, policy, tmp_path):
     from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-    done = pt("export", small_run.output, tmp_path / "model")
+    done = pt_loaded("export", small_run.output, tmp_path / "model")
     assert done.code == 0, done.stderr
     assert "compared with the adapter" in done.stderr
     assert "Warning" not in done.stderr
@@ -44,7 +44,7 @@ def test_each_type_of_weights(small_run, tmp_path, dtype, bound):
     from peft import AutoPeftModelForCausalLM
     from transformers import AutoModelForCausalLM
 
-    assert pt("export", small_run.output / "sft", tmp_path / "m", "--dtype", dtype).code == 0
+    assert pt_loaded("export", small_run.output / "sft", tmp_path / "m", "--dtype", dtype).code == 0
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "m", dtype="auto")
     assert model.dtype == getattr(torch, dtype)
     sft = AutoPeftModelForCausalLM.from_pretrained(small_run.output / "sft")
@@ -56,13 +56,13 @@ def test_the_adapter_alone(small_run, policy, tmp_path):
     from transformers import AutoModelForCausalLM
 
     folder = tmp_path / "adapter"
-    assert pt("export", small_run.output, folder, "--adapter-only", "--base", "owner/name").code == 0
+    assert pt_loaded("export", small_run.output, folder, "--adapter-only", "--base", "owner/name").code == 0
     config = json.loads((folder / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == "owner/name"
     assert not (folder / "stage.json").exists()
     base = AutoModelForCausalLM.from_pretrained(ROOT / "data" / "base_model")
     assert (logits(PeftModel.from_pretrained(base, folder)) - policy).abs().max() < 1e-5
-    assert pt("export", small_run.output, tmp_path / "as_is", "--adapter-only").code == 0
+    assert pt_loaded("export", small_run.output, tmp_path / "as_is", "--adapter-only").code == 0
     kept = json.loads((tmp_path / "as_is" / "adapter_config.json").read_text())
     assert kept["base_model_name_or_path"] == str(ROOT / "data" / "base_model")
 
@@ -72,11 +72,11 @@ def test_nothing_is_overwritten(small_run, tmp_path):
     full.mkdir()
     (full / "mine").write_text("")
     for options in ((), ("--adapter-only",)):
-        done = pt("export", small_run.output, full, *options)
+        done = pt_loaded("export", small_run.output, full, *options)
         assert (done.code, "folder-in-use" in done.stderr) == (2, True)
     assert [path.name for path in full.iterdir()] == ["mine"]
     (tmp_path / "empty").mkdir()
-    assert pt("export", small_run.output, tmp_path / "empty", "--adapter-only").code == 0
+    assert pt_loaded("export", small_run.output, tmp_path / "empty", "--adapter-only").code == 0
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_nothing_is_overwritten(small_run, tmp_path):
     ],
 )
 def test_what_cannot_be_exported(tmp_path, arguments, code):
-    done = pt("export", arguments[0], tmp_path / "x", *arguments[1:])
+    done = pt_loaded("export", arguments[0], tmp_path / "x", *arguments[1:])
     assert (done.code, code in done.stderr) == (2, True)
     assert not (tmp_path / "x").exists()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from small import pt, run_small, write_recipe
+from small import pt_loaded, run_small, write_recipe
 
 from ptspec.checks.preflight import preflight
 from ptspec.data.checks.row_checks import Use
@@ -65,7 +65,7 @@ def test_they_are_listed_and_said_once(tmp_path):
 
 def test_more_than_max_bad_rows_stop_the_run(tmp_path):
     recipe = write_recipe(tmp_path, over(ROWS, max_bad_rows=0.05)(tmp_path))
-    done = pt("run", recipe, "--output", tmp_path / "out")
+    done = pt_loaded("run", recipe, "--output", tmp_path / "out")
     assert done.code == Exit.WRONG_INPUT, done.stderr
     assert "error[too-many-bad-rows]" in done.stderr and "max_bad_rows" in done.stderr
     assert not (tmp_path / "out").exists()

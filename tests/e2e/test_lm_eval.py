@@ -8,7 +8,7 @@ import math
 import re
 
 import pytest
-from small import ROOT, pt, write_recipe
+from small import ROOT, pt_loaded, write_recipe
 
 from ptspec.evaluation.measurement import Better, metric
 
@@ -89,7 +89,7 @@ def run(tasks, tmp_path_factory):
     pytest.importorskip("lm_eval", reason="lm_eval is not installed: pip install ptspec[lm-eval]")
     folder = tmp_path_factory.mktemp("run")
     recipe = write_recipe(folder, asking(tasks))
-    done = pt("run", recipe, "--output", folder / "out")
+    done = pt_loaded("run", recipe, "--output", folder / "out")
     assert done.code == 0, done.stderr
     return folder / "out", done
 
@@ -134,8 +134,10 @@ def test_its_results_stand_in_the_same_tables_with_intervals(run):
     bounds = proportion_confint(round(figure["value"] * LIMIT), LIMIT, method="wilson")
     assert (figure["low"], figure["high"]) == pytest.approx(bounds)
     assert re.search(r"quiz acc +\S", done.stdout + done.stderr)
-    assert "quiz acc" in pt("eval", output).stdout
-    assert re.search("quiz acc +[0-9]", pt("eval", "--compare", output / "base", output / "dpo").stdout)
+    assert "quiz acc" in pt_loaded("eval", output).stdout
+    assert re.search(
+        "quiz acc +[0-9]", pt_loaded("eval", "--compare", output / "base", output / "dpo").stdout
+    )
     assert "quiz acc" in (output / "report.html").read_text()
     assert "dpo   quiz/acc" in done.stdout + done.stderr
 
@@ -167,7 +169,7 @@ def test_a_task_that_there_is_not_ends_the_run_before_anything_is_trained(tasks,
     change = json.loads(recipe.read_text())
     del change["stages"][1]["checks"]
     recipe.write_text(json.dumps(change))
-    done = pt("run", recipe, "--output", tmp_path / "out")
+    done = pt_loaded("run", recipe, "--output", tmp_path / "out")
     assert done.code == 2
     assert 'there is no task "quizz"' in done.stderr
     assert "recipe.json:1:" in done.stderr

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from small import pt, write_recipe
+from small import pt_loaded, write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -96,13 +96,13 @@ def test_a_run_that_is_refused_and_one_that_ends_well(judge, tmp_path, monkeypat
     output = tmp_path / "out"
 
     left["questions"] = 2
-    refused = pt("run", recipe(tmp_path, endpoint), "--output", output, "--allow-code")
+    refused = pt_loaded("run", recipe(tmp_path, endpoint), "--output", output, "--allow-code")
     assert refused.code == 1, refused.stderr
     assert "answered 401" in refused.stderr
     left["questions"] = 10_000
-    done = pt("run", recipe(tmp_path, endpoint), "--output", output, "--allow-code")
+    done = pt_loaded("run", recipe(tmp_path, endpoint), "--output", output, "--allow-code")
     assert done.code == 0, done.stderr
-    told = pt("report", output)
+    told = pt_loaded("report", output)
     for ended in (refused, done, told):
         assert CANARY not in ended.stdout + ended.stderr
     assert found_in(output) == []

@@ -7,13 +7,13 @@ import math
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt, run_small
+from small import ROOT, pt_loaded, run_small
 
 pytestmark = pytest.mark.slow
 
 
 def planned(small_run, *options) -> dict[str, dict]:
-    told = pt("plan", small_run.recipe, "--output", small_run.output, "--format", "json", *options)
+    told = pt_loaded("plan", small_run.recipe, "--output", small_run.output, "--format", "json", *options)
     assert told.code == 0, told.stderr
     return {stage["stage"]: stage for stage in json.loads(told.stdout)["stages"]}
 
@@ -47,7 +47,7 @@ def test_a_chain_of_pissa_ends_as_planned(tmp_path):
     assert_as_planned(run)
     for name in ("dpo", "merged"):
         assert run.metrics(name)[0]["loss"] == pytest.approx(math.log(2), abs=1e-5)
-    exported = pt("export", run.output / "merged", tmp_path / "exported")
+    exported = pt_loaded("export", run.output / "merged", tmp_path / "exported")
     assert exported.code == 0, exported.stderr
 
 
@@ -59,8 +59,8 @@ def test_tokens_of_whole_epochs_are_those_that_trl_counts(tmp_path):
     del recipe["eval"]
     file = tmp_path / "recipe.json"
     file.write_text(json.dumps(recipe))
-    told = json.loads(pt("plan", file, "--output", tmp_path / "out", "--format", "json").stdout)
-    assert pt("run", file, "--output", tmp_path / "out").code == 0
+    told = json.loads(pt_loaded("plan", file, "--output", tmp_path / "out", "--format", "json").stdout)
+    assert pt_loaded("run", file, "--output", tmp_path / "out").code == 0
     metrics = [json.loads(x) for x in (tmp_path / "out/sft/metrics.jsonl").read_text().splitlines()]
     assert told["stages"][0]["tokens"] == max(step.get("num_tokens", 0) for step in metrics)
     assert told["stages"][0]["steps"] == 6
@@ -78,7 +78,7 @@ def test_what_would_be_reused_and_why_not(small_run):
 
 
 def test_a_dry_run_says_that_fresh_trains_again(small_run):
-    told = pt("run", small_run.recipe, "--output", small_run.output, "--dry-run", "--fresh")
+    told = pt_loaded("run", small_run.recipe, "--output", small_run.output, "--dry-run", "--fresh")
     assert told.code == 0
     assert told.stdout.count("asked for with --fresh") == 2
 
@@ -87,10 +87,10 @@ def test_a_kept_plan_runs_or_says_what_has_changed(small_run, tmp_path):
     kept = tmp_path / "plan.json"
     recipe = tmp_path / "recipe.json"
     recipe.write_text(small_run.recipe.read_text())
-    assert pt("plan", recipe, "--output", small_run.output, "-o", kept).code == 0
-    assert "= reused" in pt("run", kept, "--dry-run").stdout
+    assert pt_loaded("plan", recipe, "--output", small_run.output, "-o", kept).code == 0
+    assert "= reused" in pt_loaded("run", kept, "--dry-run").stdout
     recipe.write_text(recipe.read_text().replace('"max_steps": 4', '"max_steps": 5'))
-    told = pt("run", kept)
+    told = pt_loaded("run", kept)
     assert told.code == 2
     assert "plan-outdated" in told.stderr
     assert "dpo: max_steps 4 → 5" in told.stderr

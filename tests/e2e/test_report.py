@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from small import ROOT, pt, write_recipe
+from small import ROOT, one_stage, pt_loaded, write_recipe
 
 from ptspec.evaluation.measurement import RAW_NAMES
 from ptspec.evaluation.store import load_measurement
@@ -66,13 +66,13 @@ def copied(small_run, tmp_path):
 
 
 def test_pt_report_writes_it_again_and_prints_where(copied):
-    done = pt("report", copied / "out")
+    done = pt_loaded("report", copied / "out")
     assert (done.code, done.stdout) == (0, f"{copied / 'out' / 'report.html'}\n")
     assert_agree(shown_numbers(copied / "out" / "report.html"), stored_numbers(copied / "out"))
 
 
 def test_pt_report_of_something_else_is_wrong_input(tmp_path):
-    done = pt("report", tmp_path)
+    done = pt_loaded("report", tmp_path)
     assert done.code == 2 and "is no run" in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
@@ -81,7 +81,7 @@ def test_a_run_stopped_by_a_check_has_a_report_that_says_so(copied):
     def strict(recipe):
         recipe["stages"][0]["checks"] = [{"metric": "accuracy", "min": 1.01}]
 
-    done = pt("run", write_recipe(copied, strict), "--output", copied / "out")
+    done = pt_loaded("run", write_recipe(copied, strict), "--output", copied / "out")
     assert done.code == 3, done.stderr
     assert f"report   {copied / 'out' / 'report.html'}" in done.stderr
     text = (copied / "out" / "report.html").read_text()
@@ -89,7 +89,7 @@ def test_a_run_stopped_by_a_check_has_a_report_that_says_so(copied):
 
 
 def test_a_run_of_reused_stages_has_a_report(copied):
-    done = pt("run", write_recipe(copied), "--output", copied / "out")
+    done = pt_loaded("run", write_recipe(copied), "--output", copied / "out")
     assert done.code == 0, done.stderr
     text = (copied / "out" / "report.html").read_text()
     assert text.count('<span class="state good">reused</span>') == 2
@@ -97,7 +97,7 @@ def test_a_run_of_reused_stages_has_a_report(copied):
 
 
 def test_without_eval_there_is_still_a_report(copied):
-    done = pt("run", write_recipe(copied, lambda recipe: recipe.pop("eval")), "--output", copied / "out")
+    done = pt_loaded("run", write_recipe(copied, one_stage), "--output", copied / "out")
     assert done.code == 0, done.stderr
     assert (copied / "out" / "report.html").is_file()
 
@@ -110,7 +110,7 @@ def test_a_comparison_with_an_output_leaves_a_report(small_run, tmp_path):
         "--output",
         tmp_path / "both",
     ]
-    done = pt("eval", *arguments)
+    done = pt_loaded("eval", *arguments)
     assert done.code == 0, done.stderr
     report = tmp_path / "both" / "report.html"
     assert f"report   {report}" in done.stderr
@@ -122,7 +122,7 @@ def test_a_comparison_with_an_output_leaves_a_report(small_run, tmp_path):
         if metric not in RAW_NAMES.values():  # by raw likelihood: two references
             assert float(value) == pytest.approx(stored[policy, metric][0], rel=1e-12)
     assert "pt eval --compare" in text
-    assert pt("eval", *arguments).code == 0, "a second time into the same folder"
+    assert pt_loaded("eval", *arguments).code == 0, "a second time into the same folder"
 
 
 def test_the_command_line_loads_no_template_engine():

@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from small import ROOT, pt, run_small, write_recipe
+from small import ROOT, WEIGHTS, one_stage, pt_loaded, run_here, run_small, write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -92,15 +92,17 @@ def test_events_and_manifest_tell_what_happened(small_run):
 
 
 def test_the_same_seed_gives_the_same_bytes(small_run, tmp_path):
-    again = run_small(tmp_path)
-    for stage in ("sft", "dpo"):
-        ours = (small_run.output / stage / "adapter_model.safetensors").read_bytes()
-        theirs = (again.output / stage / "adapter_model.safetensors").read_bytes()
-        assert ours == theirs
-    other = run_small(tmp_path, lambda recipe: recipe.update(seed=8, name="other"))
-    assert (other.output / "sft" / "adapter_model.safetensors").read_bytes() != (
-        small_run.output / "sft" / "adapter_model.safetensors"
-    ).read_bytes()
+    """In another process, whose strings have other hashes, and without an evaluation between the stages."""
+    again = run_here(write_recipe(tmp_path, lambda recipe: recipe.pop("eval")), tmp_path / "out").weights
+    ours = {stage: (small_run.output / stage / WEIGHTS).read_bytes() for stage in ("sft", "dpo")}
+    assert again == ours
+
+    def another(recipe):
+        one_stage(recipe)
+        recipe.update(seed=8, name="other")
+
+    other = run_here(write_recipe(tmp_path, another), tmp_path / "other").weights
+    assert other["sft"] != ours["sft"]
 
 
 @pytest.fixture
@@ -120,7 +122,7 @@ def trained(folder):
 
 def test_what_is_unchanged_is_not_trained_again(copied):
     before = trained(copied)
-    done = pt("run", write_recipe(copied), "--output", copied / "out")
+    done = pt_loaded("run", write_recipe(copied), "--output", copied / "out")
     assert done.code == 0, done.stderr
     assert trained(copied) == before
     assert len(re.findall(r"(sft|dpo): .*unchanged since", done.stderr)) == 2, done.stderr
@@ -129,7 +131,7 @@ def test_what_is_unchanged_is_not_trained_again(copied):
 def test_a_changed_stage_is_trained_again_and_says_why(copied):
     before = trained(copied)
     recipe = write_recipe(copied)
-    done = pt("run", recipe, "--output", copied / "out", "--set", "stages.dpo.config.beta=0.2")
+    done = pt_loaded("run", recipe, "--output", copied / "out", "--set", "stages.dpo.config.beta=0.2")
     assert done.code == 0, done.stderr
     after = trained(copied)
     assert after["sft"] == before["sft"] and after["dpo"] != before["dpo"]
@@ -140,25 +142,27 @@ def test_a_check_that_does_not_hold_stops_with_exit_3(copied):
     def strict(recipe):
         recipe["stages"][0]["checks"] = [{"metric": "accuracy", "min": 1.01}]
 
-    done = pt("run", write_recipe(copied, strict), "--output", copied / "out")
+    done = pt_loaded("run", write_recipe(copied, strict), "--output", copied / "out")
     assert done.code == 3
     assert "accuracy" in done.stderr and "recipe.json:" in done.stderr
 
     def warned(recipe):
         recipe["stages"][0]["checks"] = [{"metric": "accuracy", "min": 1.01, "on_fail": "warn"}]
 
-    assert pt("run", write_recipe(copied, warned), "--output", copied / "out").code == 0
+    assert pt_loaded("run", write_recipe(copied, warned), "--output", copied / "out").code == 0
 
 
 def test_until_stops_after_the_stage(tmp_path):
-    done = pt("run", write_recipe(tmp_path), "--output", tmp_path / "out", "--until", "sft")
+    recipe = write_recipe(tmp_path, lambda recipe: recipe.pop("eval"))
+    done = pt_loaded("run", recipe, "--output", tmp_path / "out", "--until", "sft")
     assert done.code == 0, done.stderr
     assert (tmp_path / "out" / "sft").is_dir() and not (tmp_path / "out" / "dpo").exists()
-    assert pt("run", tmp_path / "recipe.json", "--until", "stf").code == 2
+    assert pt_loaded("run", tmp_path / "recipe.json", "--until", "stf").code == 2
 
 
 def test_full_fine_tuning_goes_the_same_way(tmp_path):
     def full(recipe):
+        recipe.pop("eval")
         recipe["adapter"] = {"use_lora": False}
         for stage in recipe["stages"]:
             stage["config"]["learning_rate"] = 1e-4

@@ -5,18 +5,23 @@ import contextlib
 import os
 import pty
 import signal
-import subprocess
-import time
 
 import pytest
-from small import ROOT, environment, one_stage, pt_command, run_here, undisturbed_weights, write_recipe
+from small import (
+    one_stage,
+    run_here,
+    start_run,
+    undisturbed_weights,
+    wait_until_it_trains,
+    write_recipe,
+)
 
 pytestmark = pytest.mark.slow
 
 
 def sft_alone(recipe):
     """Long enough to be hit; nothing is saved but for a signal."""
-    one_stage(recipe, max_steps=120, save_steps=1000)
+    one_stage(recipe, max_steps=60, save_steps=1000, per_device_train_batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -25,20 +30,8 @@ def undisturbed(tmp_path_factory):
 
 
 @pytest.fixture
-def command(tmp_path):
-    recipe = write_recipe(tmp_path, sft_alone)
-    return pt_command("run", recipe, "--output", tmp_path / "out")
-
-
-def is_training(folder):
-    return (folder / "out" / ".sft.partial" / "metrics.jsonl").exists()
-
-
-def wait_until_it_trains(folder, is_running):
-    limit = time.monotonic() + 120
-    while not is_training(folder):
-        assert is_running() and time.monotonic() < limit
-        time.sleep(0.01)
+def recipe(tmp_path):
+    return write_recipe(tmp_path, sft_alone)
 
 
 def goes_on(folder, undisturbed):
@@ -47,46 +40,39 @@ def goes_on(folder, undisturbed):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1], ids=lambda number: number.name)
-def test_a_signal_saves_and_tells_how_to_go_on(command, undisturbed, tmp_path, number):
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment())
-    wait_until_it_trains(tmp_path, lambda: process.poll() is None)
+def test_a_signal_saves_and_tells_how_to_go_on(recipe, undisturbed, tmp_path, number):
+    process = start_run(recipe, tmp_path / "out")
+    wait_until_it_trains(tmp_path / "out", "sft", process)
     process.send_signal(number)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 130, told
     *_, last, again = told.splitlines()
     assert last.startswith(f"interrupted: {number.name} was received: sft is saved up to step ")
-    assert again == f"     pt run {command[4]} --output {command[6]}"
+    assert again == f"     pt run {recipe} --output {tmp_path / 'out'}"
     assert "error" not in told
     goes_on(tmp_path, undisturbed)
 
 
-def test_a_terminal_that_hangs_up(command, undisturbed, tmp_path):
+def test_a_terminal_that_hangs_up(recipe, undisturbed, tmp_path):
     """As a dropped ssh connection does: the kernel sends SIGHUP, and nothing can be written any more."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(ROOT)
-        os.execve(command[0], command, environment())
+    terminal, its_end = pty.openpty()
+    process = start_run(recipe, tmp_path / "out", streams=[its_end] * 3)
+    os.close(its_end)
     os.set_blocking(terminal, False)
 
-    def is_running():
-        with contextlib.suppress(BlockingIOError):
+    def read():
+        with contextlib.suppress(BlockingIOError, OSError):  # the other end may not be open yet
             os.read(terminal, 1 << 16)
-        return os.waitpid(pid, os.WNOHANG) == (0, 0)
 
-    wait_until_it_trains(tmp_path, is_running)
+    wait_until_it_trains(tmp_path / "out", "sft", process, read)
     os.close(terminal)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGHUP)  # a shell sends its own
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 130, (tmp_path / "out" / "run.log").read_text()
+    assert process.wait(120) == 130, (tmp_path / "out" / "run.log").read_text()
     goes_on(tmp_path, undisturbed)
 
 
-def test_nohup_is_heeded(command, undisturbed, tmp_path):
-    process = subprocess.Popen(
-        ["nohup", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT, env=environment()
-    )
-    wait_until_it_trains(tmp_path, lambda: process.poll() is None)
+def test_nohup_is_heeded(recipe, undisturbed, tmp_path):
+    process = start_run(recipe, tmp_path / "out", ignores=[signal.SIGHUP])
+    wait_until_it_trains(tmp_path / "out", "sft", process)
     process.send_signal(signal.SIGHUP)
     _, told = process.communicate(timeout=120)
     assert process.returncode == 0, told

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def slow(recipe):
     """Stages long enough to be hit, with checkpoints to go on from."""
     for stage in recipe["stages"]:
-        stage["config"].update(max_steps=10, save_steps=3, per_device_train_batch_size=4)
+        stage["config"].update(max_steps=10, save_steps=3, per_device_train_batch_size=2)
     recipe.pop("eval")
 
 
@@ -42,10 +42,13 @@ def test_killed_at_random_moments(tmp_path):
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import stress
 
+    def start(folder):
+        return start_run(folder / "recipe.json", folder / "out")
+
     whole = stress.prepared(tmp_path / "undisturbed")
     assert run_here(whole / "recipe.json", whole / "out").error is None
     broken, tally = stress.prepared(tmp_path / "disturbed"), stress.Tally()
-    stress.disturb(broken, 2, random.Random(5), tally)
+    stress.disturb(broken, 2, random.Random(5), tally, start)
     ran = run_here(broken / "recipe.json", broken / "out")
     assert ran.error is None
     found = stress.differences(stress.fingerprint(whole / "out"), stress.fingerprint(broken / "out"))

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt, run_small
+from small import ROOT, pt, pt_loaded, run_small
 
 pytestmark = pytest.mark.slow
 SECRET = "s3cret-of-a-tracker"
@@ -96,7 +96,7 @@ def test_a_resumed_stage_is_told_once_and_a_new_one_anew(tmp_path, secrets):
 
 def test_trackio_is_told_what_the_metrics_hold_by_run_and_stage(tmp_path, secrets):
     pytest.importorskip("trackio", reason="trackio is not installed: pip install ptspec[test] has it")
-    run = run_small(tmp_path, tracked("trackio"))
+    run = run_small(tmp_path, tracked("trackio"), pt)  # which reads its variables when it is imported
     assert run.done.code == 0, run.done.stderr
     (database,) = (tmp_path / "trackio").glob("trials*.db")
     with sqlite3.connect(database) as connection:
@@ -139,7 +139,7 @@ def test_a_tracker_that_is_not_installed_is_a_fault_before_anything_starts(tmp_p
     assert "pip install neptune" in run.done.stderr
     assert "tensorboard" not in run.done.stderr.replace('"tensorboard"]', "")
     assert not run.output.exists()
-    checked = pt("validate", run.recipe)  # the run may be elsewhere
+    checked = pt_loaded("validate", run.recipe)  # the run may be elsewhere
     assert checked.code == 0
     assert "warning[not-here]" in checked.stderr
 
