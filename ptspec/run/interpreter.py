@@ -53,8 +53,8 @@ from ptspec.store.half_made import (
     set_finished_aside,
 )
 from ptspec.store.manifest import write_manifest
-from ptspec.store.output_hashes import CHANGED, OutputHashes
-from ptspec.store.reuse import left_behind, renamed_from, what_changed
+from ptspec.store.output_hashes import OutputHashes
+from ptspec.store.reuse import Reuse, ReuseState, left_behind, reuse_of, what_changed
 from ptspec.store.stage_folder import (
     RECORD,
     finished_record,
@@ -153,16 +153,15 @@ class Run:
         recover(final)
         parent = parent_fingerprint(stage, self.fingerprints, self.hashes)
         covered = ingredients(self.plan, stage, parent, self.hashes)
-        fingerprint = self.fingerprints[stage.name] = digest(covered)
-        record = finished_record(self.plan.output, stage.name) or self._renamed(stage, fingerprint)
-        is_same = record is not None and record.get("fingerprint") == fingerprint and not self.options.fresh
-        is_sound = self.output_hashes.is_as_saved(stage.name)
-        if record is not None and is_same and is_sound:
-            self.listener(StageReused(stage.name, str(record.get("finished")), "unchanged"))
+        reuse = reuse_of(self.plan, stage, covered, self.output_hashes, fresh=self.options.fresh)
+        self.fingerprints[stage.name] = reuse.fingerprint
+        if reuse.state is ReuseState.REUSED:
+            if reuse.renamed_from is not None:
+                self._rename(reuse.renamed_from, stage)
+            finished = (finished_record(self.plan.output, stage.name) or {}).get("finished")
+            self.listener(StageReused(stage.name, str(finished), "unchanged"))
         else:
-            self._train(
-                stage, covered, fingerprint, CHANGED if is_same else _why_again(stage, record, covered)
-            )
+            self._train(stage, reuse)
             self.output_hashes.written(stage.name)
         if self.plan.evaluation is not None:
             self._evaluate(stage, final)
@@ -189,26 +188,24 @@ class Run:
             measured=self.evaluator.made(),
         )
 
-    def _renamed(self, stage: Stage, fingerprint: str) -> dict[str, Any] | None:
-        """The record of a stage that is finished under a name which the recipe no longer has, after it was
-        given its new one; its evaluation, which has the old name in it, is made anew."""
-        before = None if self.options.fresh else renamed_from(self.plan, fingerprint)
-        if before is None or not self.output_hashes.is_as_saved(before):
-            return None
+    def _rename(self, before: str, stage: Stage) -> None:
+        """Gives a stage that is finished under another name its own; its evaluation, which has the old name
+        in it, is made anew."""
         self.listener(
             Warned(f"{before} is called {stage.name} now; nothing else of it has changed", stage.name)
         )
-        return rename_finished(self.plan.output, before, stage.name)
+        rename_finished(self.plan.output, before, stage.name)
 
-    def _train(self, stage: Stage, covered: dict[str, Any], fingerprint: str, reason: str | None) -> None:
+    def _train(self, stage: Stage, reuse: Reuse) -> None:
         """Makes the stage's folder, going on where a run before stopped: in training, or after it."""
+        covered, fingerprint = dict(reuse.covered), reuse.fingerprint
         partial, final = self._partial(stage, covered, fingerprint), self.plan.output / stage.name
         if is_trained(partial, fingerprint):
             record = read_json(partial / RECORD)
             self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
         else:
             job = self._job(stage, partial, trains=True)
-            self._do(replace(job, fingerprint=fingerprint, covered=covered, reason=reason))
+            self._do(replace(job, fingerprint=fingerprint, covered=covered, reason=reuse.changed or None))
         slim(stage, partial)
         if self.plan.evaluation is not None:
             self._evaluate(stage, partial)
@@ -308,12 +305,6 @@ def _trained_for(plan: Plan, stages: tuple[Stage, ...]) -> tuple[str, ...]:
     rewards = [name for stage in stages for name in stage.rewards]
     checks = [check.metric for stage in stages for check in stage.checks]
     return tuple(dict.fromkeys([*rewards, *checks, *(check.metric for check in plan.checks)]))
-
-
-def _why_again(stage: Stage, record: dict[str, Any] | None, covered: dict[str, Any]) -> str | None:
-    if record is None:
-        return None
-    return ", ".join(what_changed(record, stage.parent, covered)) or "asked for with --fresh"
 
 
 def _not_begun(stage: Stage, reason: str) -> Diagnostic:
