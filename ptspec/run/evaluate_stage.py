@@ -6,6 +6,7 @@ What is measured is what was saved: a stage's folder is opened anew over the sha
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ptspec.data.checks.row_checks import Use
@@ -21,7 +22,7 @@ from ptspec.evaluation.judging import Referee, judged
 from ptspec.evaluation.measure import keys_of, measure
 from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.reward_model import measure_pairs
-from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
+from ptspec.events import EvaluationProgress, EvaluationStarted, Listener, StageEvaluated, Warned
 from ptspec.launch.job import Made
 from ptspec.methods.types import Headline, Yields
 from ptspec.model.model_cache import Bases
@@ -220,12 +221,14 @@ class StageEvaluator:
             base=untrained,
             base_name=shown(Path(self.plan.model.path)),
             data=self._stamp(len(rows)),
+            progress=partial(self._tell_progress, subject.name),
             warn=self._warn,
         )
         if spec.lm_eval is not None:
             # Imported here: an optional extra.
             from ptspec.evaluation.harness import measure_tasks
 
+            self._tell_progress(subject.name, "tasks of lm_eval")
             told = measure_tasks(model, base.tokenizer, spec.lm_eval, seed=self.plan.seed)
             measured = replace(
                 measured, metrics={**measured.metrics, **told.figures}, documents=told.documents
@@ -233,6 +236,7 @@ class StageEvaluator:
         del model, untrained
         self.bases.release()
         if self._judges(subject):
+            self._tell_progress(subject.name, "comparisons by the judge")
             measured = judged(self._referee, measured, subject.reference, self.measurements.get(BASE))
         return replace(measured, fingerprint=self._fingerprint(subject))
 
@@ -281,6 +285,9 @@ class StageEvaluator:
             warn=self._warn,
         )
         return dict(zip(names, made, strict=True))
+
+    def _tell_progress(self, name: str, what: str, done: int = 0, total: int = 0) -> None:
+        self.listener(EvaluationProgress(name, what, done, total))
 
     def _warn(self, text: str) -> None:
         """Once in a run: each policy is measured on the same rows."""

@@ -16,6 +16,7 @@ from typing import Any
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, Location
 from ptspec.estimate.forecast import parameters
+from ptspec.estimate.planned_steps import planned_steps
 from ptspec.evaluation.checks import Outcome, outcome
 from ptspec.evaluation.measurement import Measurement
 from ptspec.events import (
@@ -130,6 +131,7 @@ class Run:
         return self.plan.stages[: names.index(self.options.until) + 1]
 
     def _announce(self, stages: tuple[Stage, ...]) -> None:
+        steps = planned_steps(self.plan)
         setups = dict.fromkeys(describe_adapter(stage.adapter) for stage in stages)
         self.listener(
             RunStarted(
@@ -140,7 +142,9 @@ class Run:
                 device=self.device.words,
                 output=shown(self.plan.output),
                 stages=tuple(
-                    StageLine(s.name, s.method.name, s.parent, handover_of(s), reference_of(s))
+                    StageLine(
+                        s.name, s.method.name, s.parent, handover_of(s), reference_of(s), steps.get(s.name)
+                    )
                     for s in stages
                 ),
                 log=shown(self.plan.output / LOG),

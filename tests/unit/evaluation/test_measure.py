@@ -267,10 +267,12 @@ def test_rows_beyond_the_context_keep_their_end(tokenizer, rows, spec):
 
 def test_progress_reaches_the_end(model, tokenizer, rows, spec):
     heard = []
-    measure(model, tokenizer, rows, spec, seed=1, progress=lambda done, total: heard.append((done, total)))
-    assert (
-        heard[-1][0] == heard[-1][1] == 40
-    )  # 20 texts, 10 greedy, 10 drawn; the expected answer is the chosen one: computed once
+    measure(model, tokenizer, rows, spec, seed=1, progress=lambda *part: heard.append(part))
+    # The expected answer is the chosen one: 20 texts. Every prompt is answered greedily and by drawing.
+    for what in ("likelihoods", "answers"):
+        counts = [(done, total) for name, done, total in heard if name == what]
+        assert counts[0] == (0, 20) and counts[-1] == (20, 20)
+    assert [name for name, *_ in heard] == sorted((name for name, *_ in heard), reverse=True), "in order"
 
 
 def test_a_diverged_model_is_said_to_be_one(model, tokenizer, rows, spec):
