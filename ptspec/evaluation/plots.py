@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-LOSS = Headline("loss", "loss")
+LOSS, RATE = Headline("loss", "loss"), Headline("learning_rate", "learning rate")
 MOST_MODELS = 12
 SMOOTH_FROM = 12
 """With fewer logged steps than this the steps themselves are drawn, as points."""
@@ -47,9 +47,9 @@ def training_curves(
     `steps` are the logged rows, each with "step" and TRL's numbers under TRL's names.
     """
     shown = [LOSS, *(one for one in headline if one.key != LOSS.key)]
-    curves = [(one, *_curve(steps, one.key)) for one in shown]
+    curves = [(one, *_curve(steps, one)) for one in shown]
     curves = [curve for curve in curves if len(curve[1])]
-    rates = _curve(steps, "learning_rate")
+    rates = _curve(steps, RATE)
     columns = max(1, min(3, len(curves)))
     tall = math.ceil(len(curves) / columns)
     note = f"{len(steps):,} logged steps" + (", raw and smoothed" if len(steps) >= SMOOTH_FROM else "")
@@ -71,8 +71,8 @@ def training_curves(
         _draw_rate(axes[-1], rates)
 
 
-def _curve(steps: Sequence[Mapping[str, float]], key: str) -> tuple[Values, Values]:
-    points = [(row["step"], row[key]) for row in steps if "step" in row and _is_number(row.get(key))]
+def _curve(steps: Sequence[Mapping[str, float]], of: Headline) -> tuple[Values, Values]:
+    points = [(row["step"], of.value(row)) for row in steps if "step" in row and _is_number(of.value(row))]
     x, y = zip(*points, strict=True) if points else ((), ())
     return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
 

@@ -208,5 +208,7 @@ def training_figures(latest: Mapping[str, float], name: str, most: int = 2) -> l
 
 
 def logged(headlines: Sequence[Headline], metrics: Mapping[str, float]) -> list[str]:
-    """The numbers under the keys of `headlines`: "loss 0.58"; nothing of those that were not logged."""
-    return [f"{h.label} {words.number(metrics[h.key], h.format)}" for h in headlines if h.key in metrics]
+    """The numbers under the keys of `headlines`: "loss 0.58"; "—" where one says nothing, and nothing of
+    those that were not logged."""
+    values = [(h, h.value(metrics)) for h in headlines if h.key in metrics]
+    return [f"{h.label} {'—' if value is None else words.number(value, h.format)}" for h, value in values]
