@@ -42,7 +42,7 @@ VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate
 FORMAT = 3
 """Raised when a change of ours alters what a stage of the same recipe learns."""
 
-EVALUATION = 5
+EVALUATION = 6
 """Raised when a change of ours alters what an evaluation measures: it is then measured again."""
 
 WAITING = ("timeout", "retries", "max_concurrency")
