@@ -39,7 +39,7 @@ from ptspec.store.covered_config import covered_config
 from ptspec.store.file_hashes import known_hash
 
 VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
-FORMAT = 3
+FORMAT = 4
 """Raised when a change of ours alters what a stage of the same recipe learns."""
 
 EVALUATION = 6
