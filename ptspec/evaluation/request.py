@@ -13,7 +13,7 @@ from ptspec.data.checks.row_checks import Use
 from ptspec.data.dataset import Loading, load_evaluation
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.readers.placed import first_row, shown
-from ptspec.data.readers.scan import content_hash, scan
+from ptspec.data.readers.scan import scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
 from ptspec.evaluation.choice import chosen
@@ -26,6 +26,7 @@ from ptspec.recipe.plan import EvaluationSpec, ModelSpec, Source
 from ptspec.recipe.rules import accuracy
 from ptspec.rewards.build import no_model, reward_functions
 from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.store.file_hashes import known_content
 from ptspec.store.rerun import recorded_plan
 
 if TYPE_CHECKING:
@@ -225,7 +226,7 @@ def measure_all(
     from ptspec.model.model_cache import Bases
 
     rows_of: dict[ModelSpec, list[EvaluationRow]] = {}
-    stamp = DataStamp(shown(held.source.paths[0]), content_hash(held.source), 0)
+    stamp = DataStamp(shown(held.source.paths[0]), known_content(held.source.paths), 0)
     device = find_device()
     shelves: dict[ModelSpec, Bases] = {}
     done: list[Measurement] = []
