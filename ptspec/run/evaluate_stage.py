@@ -5,6 +5,7 @@ What is measured is what was saved: a stage's folder is opened anew over the sha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
-from ptspec.evaluation.comparison import Comparison
+from ptspec.evaluation.comparison import Comparison, Verdict
 from ptspec.evaluation.comparison_store import comparison_of, load_comparison, save_comparison
 from ptspec.evaluation.files import write_evaluation
 from ptspec.evaluation.judging import Referee, judged
@@ -77,6 +78,7 @@ class StageEvaluator:
         self.listener = listener
         self.open_model = open_model
         self.measurements: dict[str, Measurement] = {}
+        self.verdicts: dict[str, Mapping[str, Verdict]] = {}
         self.written: set[str] = set()
         self._judge: Referee | None = None
         self._told: set[str] = set()
@@ -108,6 +110,7 @@ class StageEvaluator:
             parent = store.load_measurement(folder / REFERENCE)
             self.measurements.setdefault(parent.name, parent)
         self.measurements[name] = store.load_measurement(folder)
+        self._keep_verdicts(name, load_comparison(folder))
         self.written.add(name)
 
     def made(self) -> tuple[Made, ...]:
@@ -127,6 +130,7 @@ class StageEvaluator:
         subject = self._subject(stage, folder)
         measured = trained_by(self._measure(subject, self._spec), subject.method)
         headline = stage.method.headline if stage is not None and not subject.is_reward_model else ()
+        self._compared(subject, measured, folder)
         self._write(measured, folder, headline)
         self.written.add(subject.name)
         self._take(subject, measured, folder)
@@ -185,7 +189,12 @@ class StageEvaluator:
         if compared is not None and compared is not stored:
             save_comparison(folder, compared)
             self.written.add(subject.name)
+        self._keep_verdicts(subject.name, compared)
         return compared
+
+    def _keep_verdicts(self, name: str, compared: Comparison | None) -> None:
+        if compared is not None:
+            self.verdicts[name] = compared.verdicts()
 
     def _kept(self, subject: Subject, folder: Path) -> Measurement | None:
         """The measurement in `folder` if it is of these very rows, settings and reference."""
@@ -313,4 +322,4 @@ class StageEvaluator:
 
     def _write(self, measured: Measurement, folder: Path, headline: tuple[Headline, ...]) -> None:
         earlier = [other for name, other in self.measurements.items() if name != measured.name]
-        write_evaluation(measured, earlier, folder, headline, self._spec.samples)
+        write_evaluation(measured, earlier, folder, headline, self._spec.samples, self.verdicts)

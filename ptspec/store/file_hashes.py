@@ -57,7 +57,7 @@ def known_hash(path: Path) -> str:
 
 
 def known_content(paths: Sequence[Path]) -> str:
-    """The SHA-256 over the bytes of files, in order, read only where this process has not read them before."""
+    """The SHA-256 over the bytes of files, in order, read only where this process has not read them."""
     if len(paths) == 1:
         return known_hash(paths[0])
     before = [path.stat() for path in paths]

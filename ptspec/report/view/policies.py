@@ -14,7 +14,7 @@ from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.order import key_measures, one_line_measures
-from ptspec.report.view.verdicts import MARKS, TONES, WORDS, verdict_of
+from ptspec.report.view.verdicts import TONES, WORDS, verdict_of
 
 LEGEND = "▲▼ better, worse: paired 95 % interval, corrected for the number of tests"
 JUDGED_ALONE = ("win_rate", "win_rate_lc")
@@ -55,7 +55,7 @@ class Cell:
 
     @property
     def mark(self) -> str:
-        return MARKS.get(self.verdict, "")
+        return self.verdict.mark
 
     @property
     def word(self) -> str:
