@@ -84,6 +84,8 @@ def measure(
     scorer = scorer_of(spec.accuracy, rows, warn=warn) if wanted & ACCURACY else None
     with undisturbed(model, seed):
         work = prepare(tokenizer, rows, wanted, _context(model), spec.max_new_tokens)
+        if work.shortened:
+            warn(shortened_in_words(work.shortened, len(rows), _context(model)))
         drawn_rewards = {key: function for key, function in rewards.items() if DRAWN + key in wanted}
         sampled = spec.sampled if wanted & SAMPLED or drawn_rewards else 0
         numbers = numbers_to_draw_with(ids, work.prompts, sampled, spec.max_new_tokens, seed)
@@ -171,6 +173,14 @@ def _must_have(cluster: str | None, rows: Sequence[EvaluationRow]) -> None:
     columns = dict.fromkeys(name for row in rows for name in row.columns)
     message = f'no held-out row has a column "{cluster}" to cluster by'
     raise InputError(Diagnostic("missing-column", message, hint=f"columns: {', '.join(columns)}"))
+
+
+def shortened_in_words(shortened: int, rows: int, context: int | None) -> str:
+    """What is told of rows that the model's context has no room for."""
+    return (
+        f"{shortened:,} of {rows:,} held-out rows have no room in the model's context of {context or 0:,} "
+        "tokens, max_new_tokens included: their first tokens are left out"
+    )
 
 
 def _context(model: PreTrainedModel) -> int | None:
