@@ -9,6 +9,7 @@ from typing import Any
 from ptspec.data.layouts.table import LAYOUTS
 from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.recipe.hints import listed
 from ptspec.recipe.plan import Source
 
 _PLACEHOLDER = re.compile(r"\{\{[A-Za-z_]\w*\}\}")
@@ -28,11 +29,10 @@ def placeholders(source: Source, rows: Sequence[PlacedRow]) -> Iterator[Diagnost
         return
     first = found[0][0]
     names = list(dict.fromkeys(name for _, of_row in found for name in of_row))
-    listed = ", ".join(names[:NAMED]) + (", …" if len(names) > NAMED else "")
     note = f"{len(found):,} of the first {len(rows):,} rows are so" if len(rows) > 1 else ""
     yield Diagnostic(
         "unfilled-placeholder",
-        f"nothing fills in {listed}: it is read and learned as it stands",
+        f"nothing fills in {listed(names, NAMED)}: it is read and learned as it stands",
         Location(shown(first.file), first.line),
         source.at,
         "put what is meant into the file, unless the rows are about such texts",

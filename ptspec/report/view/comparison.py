@@ -242,7 +242,7 @@ def _in_brief(described: Iterable[EffectLine], found: Comparison) -> list[str]:
     for line in described:
         shown = measure_in(found, line.metric)
         values = [value for value in (line.value_a, line.value_b) if value is not None]
-        if shown.share and all(shown.is_zero(value) for value in values):
+        if shown.is_zero(values):
             zero.append(shown.brief)
         else:
             parts.append(from_to(shown, values))

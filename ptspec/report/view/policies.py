@@ -181,8 +181,7 @@ def _parent(policies: Sequence[Policy]) -> Policy | None:
 
 def is_zero(shown: Measure, policies: Sequence[Policy]) -> bool:
     """A metric in percent that is 0 of every one of `policies`: a word about it is enough."""
-    figures = [policy.metrics[shown.name] for policy in policies if shown.name in policy.metrics]
-    return shown.share and bool(figures) and all(shown.is_zero(figure.value) for figure in figures)
+    return shown.is_zero([p.metrics[shown.name].value for p in policies if shown.name in p.metrics])
 
 
 def _from_to(shown: Measure, pair: Sequence[Policy]) -> str:
