@@ -127,6 +127,7 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
     there is a fault."""
     from ptspec.checks.manifest import read_again
     from ptspec.checks.preflight import preflight
+    from ptspec.run.pinned import with_pinned_data
     from ptspec.store.rerun import enter, open_run
     from ptspec.store.saved_plan import must_be_unchanged, open_plan
 
@@ -151,9 +152,10 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
         say(note)
     if reading.plan is None:
         raise typer.Exit(Exit.WRONG_INPUT)
+    plan = with_pinned_data(reading.plan)
     if kept is not None:
-        must_be_unchanged(kept, reading.plan)
-    return reading.plan
+        must_be_unchanged(kept, plan)
+    return plan
 
 
 def _tell_differences(planned: Plan) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,9 @@ from ptspec.estimate.forecast import forecast
 from ptspec.hub import repository
 from ptspec.hub.cache import DATASET
 from ptspec.recipe.plan import Source
+from ptspec.recipe.resolve import load_plan
+from ptspec.run.pinned import with_pinned_data
+from ptspec.store.fingerprint import data_commit
 
 BASE = Path(__file__).parents[2] / "data" / "base_model"
 
@@ -407,3 +411,13 @@ def test_a_repository_is_asked_for_once_in_a_minute(hub, monkeypatch):
     assert (asked(), asked()) == (1, 1), "a run that starts takes the commit that its checks were told"
     now += 60
     assert asked() == 2
+
+
+def test_a_plan_names_the_commit_that_a_run_takes_of_a_branch(hub):
+    rows = Source("rows", (), hub="someone/pairs", revision="main", at="/data/rows")
+    plan = replace(load_plan(BASE.parents[1] / "recipes/sft.json"), data={"rows": rows})
+    asked = len(hub.asked)
+    made = with_pinned_data(plan)
+    assert made.data["rows"].revision == data_commit(made.data["rows"]) == COMMIT
+    asked, before = len(hub.asked), asked
+    assert asked > before and with_pinned_data(made) == made and len(hub.asked) == asked
