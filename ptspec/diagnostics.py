@@ -97,6 +97,11 @@ class Interrupted(PtError):
     exit = Exit.INTERRUPTED
 
 
+def cut(text: str, most: int) -> str:
+    """`text`, or as much of its beginning as goes into `most` characters, with the sign that more follows."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def first_line(error: BaseException) -> str:
     """The first line of what a library's error says; the name of its class where it says nothing."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()

@@ -124,6 +124,17 @@ class EvaluationStarted:
 
 
 @dataclass(frozen=True)
+class EvaluationProgress:
+    """The part of an evaluation that is under way: `what` it makes ("answers"), `done` of `total`; a `total`
+    of 0 where they are not counted."""
+
+    stage: str
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
 class MetricChange:
     """A stage less its parent in one metric, paired. `difference` has the interval that decides, `verdict` is
     in the words of `comparison.json` ("better", "worse", "no difference shown", "described", …)."""
@@ -220,6 +231,7 @@ Event = (
     | StageTrained
     | StageReused
     | EvaluationStarted
+    | EvaluationProgress
     | StageEvaluated
     | StageFinished
     | CheckEvaluated

@@ -10,7 +10,7 @@ from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Plan, RewardSpec, parts_of
+from ptspec.recipe.plan import Mix, Plan, RewardSpec, parts_of
 from ptspec.rewards.builtin import compared_columns
 from ptspec.rewards.gold_of_row import gold_of
 from ptspec.rewards.tool_calls import calls_of
@@ -31,6 +31,14 @@ NEEDS: Mapping[str, Offer] = {
     **dict.fromkeys(("preference_accuracy", "reward_margin", "pair_accuracy", "pair_margin"), Offer.PAIR),
 }
 """Other metrics, rewards among them, need a prompt to answer."""
+
+
+def mix_in_words(plan: Plan) -> Iterator[str]:
+    """That the evaluation reads all of a mix, whose weights say how often training draws from each source."""
+    source = plan.data.get(plan.evaluation.data) if plan.evaluation is not None else None
+    if isinstance(source, Mix):
+        parts = ", ".join(source.parts)
+        yield f'the evaluation reads every row of {parts}: the weights of "{source.name}" are not used'
 
 
 def check_metrics(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptspec.checks.accuracy import accuracy_in_words, check_accuracy
-from ptspec.checks.evaluation import check_metrics
+from ptspec.checks.evaluation import check_metrics, mix_in_words
 from ptspec.checks.hub import check_hub
 from ptspec.checks.machine import check_machine
 from ptspec.checks.model import check_model, with_plain_text
@@ -61,7 +61,7 @@ def preflight(
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     sound = None if faulty or reading.plan is None else with_plain_text(plan)
-    notes = () if sound is None else tuple(accuracy_in_words(plan, checked.sources))
+    notes = () if sound is None else (*mix_in_words(plan), *accuracy_in_words(plan, checked.sources))
     return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked, notes=notes)
 
 

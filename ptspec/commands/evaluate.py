@@ -77,13 +77,17 @@ def eval(
     Without --data it tells what was measured before: the key figures, or with --all every metric.
     """
     from ptspec.evaluation.request import evaluate_targets, make_request, write
-    from ptspec.events import EvaluationStarted, Event
+    from ptspec.events import EvaluationStarted, Event, Warned
 
+    warned: set[str] = set()
     screen = sys.stderr  # what libraries write there while models are loaded is not shown
 
     def listen(event: Event) -> None:
         if isinstance(event, EvaluationStarted):
             print(clean(f"{event.stage}: measuring on {event.rows:,} rows"), file=screen, flush=True)
+        elif isinstance(event, Warned) and event.text not in warned:
+            warned.add(event.text)
+            print(clean(f"warning: {event.text}"), file=screen, flush=True)
 
     _must_go_together(compare, data, prompts, by, judge)
     request = make_request(runs, data, compare, output, max_new_tokens, allow_code, prompts)

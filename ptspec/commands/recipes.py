@@ -27,6 +27,7 @@ from ptspec.diagnostics import Diagnostic, Exit, InputError, Unlooked
 from ptspec.report.diagnostics import Format, as_note, render, summary
 
 if TYPE_CHECKING:
+    from ptspec.estimate.forecast import Forecast
     from ptspec.recipe.plan import Plan
 
 
@@ -126,6 +127,7 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
     there is a fault."""
     from ptspec.checks.manifest import read_again
     from ptspec.checks.preflight import preflight
+    from ptspec.run.pinned import with_pinned_data
     from ptspec.store.rerun import enter, open_run
     from ptspec.store.saved_plan import must_be_unchanged, open_plan
 
@@ -150,9 +152,10 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
         say(note)
     if reading.plan is None:
         raise typer.Exit(Exit.WRONG_INPUT)
+    plan = with_pinned_data(reading.plan)
     if kept is not None:
-        must_be_unchanged(kept, reading.plan)
-    return reading.plan
+        must_be_unchanged(kept, plan)
+    return plan
 
 
 def _tell_differences(planned: Plan) -> None:
@@ -188,11 +191,12 @@ def plan(
     Reference, rows, tokens, steps, memory, disk, and what is reused.
     """
     size = None if device_memory is None else size_in_bytes(device_memory)
-    planned = _show_plan(recipe, overrides or (), output, device_memory=size, format=format)
+    found = _show_plan(recipe, overrides or (), output, device_memory=size, format=format)
     if keep is not None:
         from ptspec.store.saved_plan import keep as keep_plan
 
-        keep_plan(planned, overrides or (), keep)
+        stages = {one.stage.name: one.reuse for one in found.stages}
+        keep_plan(found.plan, stages, overrides or (), keep)
         say(f"{keep}: written. pt run {keep} runs exactly this")
 
 
@@ -204,7 +208,7 @@ def _show_plan(
     fresh: bool = False,
     device_memory: int | None = None,
     format: PlanFormat = PlanFormat.TEXT,
-) -> Plan:
+) -> Forecast:
     from ptspec.estimate.forecast import forecast
     from ptspec.report.plan import as_json, as_text
 
@@ -216,4 +220,4 @@ def _show_plan(
         # Through a pipe a line stays a line.
         width = shutil.get_terminal_size((10_000, 24)).columns
         show(as_text(found, width).rstrip("\n"))
-    return planned
+    return found

@@ -18,7 +18,7 @@ from ptspec.data.layouts.table import CHATS, WITHHELD, Layout, layout_for, wante
 from ptspec.data.readers.placed import PlacedRow, Unreadable, first_row, shown, unreadable
 from ptspec.data.readers.scan import items_of
 from ptspec.data.readers.selection import drawn
-from ptspec.diagnostics import Diagnostic, InputError, Severity
+from ptspec.diagnostics import Diagnostic, InputError, Severity, cut
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import AnySource, Concat, Mix, OnBadRow, Source, Until
 
@@ -302,5 +302,5 @@ def _key(row: Mapping[str, Any]) -> str:
 
 
 def _beginning(row: Mapping[str, Any], width: int = 60) -> str:
-    text = json.dumps({n: v for n, v in row.items() if v is not None}, ensure_ascii=False, default=str)
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+    given = {name: value for name, value in row.items() if value is not None}
+    return cut(json.dumps(given, ensure_ascii=False, default=str), width)

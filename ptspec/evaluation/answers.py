@@ -10,6 +10,7 @@ from ptspec.evaluation.choice import chosen, draws
 from ptspec.evaluation.divergence import divergences
 from ptspec.evaluation.encoding import Encoded
 from ptspec.evaluation.generation import Response, respond
+from ptspec.evaluation.progress import Progress, counting
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -36,13 +37,13 @@ def answers(
     *,
     expected: Mapping[int, int],
     tokens: int | None,
-    done: Callable[[int], None],
+    progress: Progress,
     warn: Callable[[str], None],
 ) -> Answers:
     """A greedy response to each prompt, and a drawn one where there are `numbers` to draw with.
 
     `base`, where given, is what the drawn ones' KL is to. `expected`: the tokens of the expected answers;
-    `tokens` bounds a batch, and `warn` is told where memory ran out.
+    `tokens` bounds a batch, `progress` hears how far they are, and `warn` is told where memory ran out.
     """
     asked = [*prompts.values(), *(prompts[i] for i in numbers)]
     drawing = [*(None for _ in prompts), *numbers.values()]
@@ -54,13 +55,14 @@ def answers(
         draws=drawing,
         expected=[min(expected.get(i, 0), max_new_tokens) for i in (*prompts, *numbers)],
         tokens=tokens,
-        done=done,
+        done=counting(progress, "answers", len(asked)),
         warn=warn,
     )
     drawn = dict(zip(numbers, said[len(prompts) :], strict=True))
     kl: dict[int, float] = {}
     if base is not None:
         whole = [Encoded((*prompts[i], *one.ids), max(1, len(prompts[i]))) for i, one in drawn.items()]
+        done = counting(progress, "KL to the base", len(whole))
         found = divergences(model, base, whole, tokens=tokens, done=done, warn=warn)
         kl = dict(zip(drawn, found or (), strict=False))
     return Answers(dict(zip(prompts, said, strict=False)), drawn, kl)

@@ -20,6 +20,11 @@ class Verdict(Enum):
     DESCRIBED = "described"
     TOO_FEW = "too few prompts"
 
+    @property
+    def mark(self) -> str:
+        """The sign that stands for it; empty for what is not better or worse."""
+        return {Verdict.BETTER: "▲", Verdict.WORSE: "▼"}.get(self, "")
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -130,6 +135,11 @@ class Comparison:
     confidence: float = 0.95
     cluster: str | None = None
     fingerprints: tuple[str | None, ...] = field(default_factory=tuple)
+
+    def verdicts(self, b: int = 1) -> dict[str, Verdict]:
+        """The verdict on model `b`, against the first, in each metric."""
+        effects = {effect.metric: effect.verdict for effect in self.effects if effect.b == b}
+        return effects | {rate.metric: rate.verdict for rate in self.win_rates if rate.b == b}
 
     def of_stage(self, b: int = 1) -> StageComparison:
         """What is told of model `b`, a stage, against the first, its parent."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ptspec.evaluation import plots, store
@@ -18,15 +18,17 @@ def write_evaluation(
     folder: Path,
     headline: tuple[Headline, ...],
     samples: int,
+    verdicts: Mapping[str, plots.Verdicts] = plots.NO_VERDICTS,
 ) -> None:
-    """The files of an evaluation: pictures first, the aggregates last, which stand for a whole evaluation."""
+    """The files of an evaluation: pictures first, the aggregates last, which stand for a whole evaluation.
+    `verdicts`: by policy, of its comparison with its parent."""
     everyone = [*earlier, measured]
     steps = read_metrics(folder / METRICS)
     if steps:
         plots.training_curves(steps, headline, folder / "training_curves.png", title=measured.name)
     plots.perplexity_distribution(everyone, folder / "perplexity_distribution.png")
     plots.response_lengths(everyone, folder / "response_lengths.png")
-    plots.model_comparison(everyone, folder / "model_comparison.png")
+    plots.model_comparison(everyone, folder / "model_comparison.png", verdicts)
     store.write(folder, measured, samples=samples, previous=earlier)
 
 

@@ -36,6 +36,7 @@ from ptspec.evaluation.measurement import (
     row_ids,
 )
 from ptspec.evaluation.metrics import aggregates, repetition
+from ptspec.evaluation.progress import Progress, counting, unheard
 from ptspec.evaluation.refusals import is_refusal, patterns_name
 from ptspec.evaluation.scoring import is_conversation, reward_scores
 from ptspec.evaluation.work import Work, prepare
@@ -61,7 +62,7 @@ def measure(
     base: PreTrainedModel | None = None,
     base_name: str | None = None,
     data: DataStamp | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = unheard,
     warn: Callable[[str], None] = warnings.warn,
 ) -> Measurement:
     """Measure `model` on `rows`: what their columns allow and `spec.metrics` (None: all) asks for.
@@ -69,8 +70,8 @@ def measure(
     `reference` is the measurement of the policy that came in, on the same rows: preference is then
     implicit, (log π/π_ref)(chosen) against (log π/π_ref)(rejected), else by the raw likelihoods. `base`,
     called `base_name`, is the model that KL is to; without one there is no KL.
-    Preference accuracy asked for brings task accuracy along. `progress` hears (sequences done, of all);
-    `warn` of right answers that cannot be compared with, and of memory that ran out.
+    Preference accuracy asked for brings task accuracy along. `progress` hears how far each part of the work
+    is; `warn` of right answers that cannot be compared with, and of memory that ran out.
     Raises `InputError` for rows the chat template cannot render or a reward named like a metric,
     `StageError` where the model's likelihoods are no numbers or a reward function fails.
     """
@@ -83,12 +84,13 @@ def measure(
     scorer = scorer_of(spec.accuracy, rows, warn=warn) if wanted & ACCURACY else None
     with undisturbed(model, seed):
         work = prepare(tokenizer, rows, wanted, _context(model), spec.max_new_tokens)
+        if work.shortened:
+            warn(shortened_in_words(work.shortened, len(rows), _context(model)))
         drawn_rewards = {key: function for key, function in rewards.items() if DRAWN + key in wanted}
         sampled = spec.sampled if wanted & SAMPLED or drawn_rewards else 0
         numbers = numbers_to_draw_with(ids, work.prompts, sampled, spec.max_new_tokens, seed)
-        steps = len(work.texts) + len(work.prompts) + len(numbers) * (2 if base is not None else 1)
-        tick = _ticker(progress, steps)
-        found = log_likelihoods(model, work.texts, tokens=spec.batch_tokens, done=tick, warn=warn)
+        done = counting(progress, "likelihoods", len(work.texts))
+        found = log_likelihoods(model, work.texts, tokens=spec.batch_tokens, done=done, warn=warn)
         logp = dict(zip(work.texts, found, strict=True))
         lengths = {i: encoded.completion_tokens for i, encoded in work.expected.items()}
         said = answers(
@@ -100,7 +102,7 @@ def measure(
             spec.max_new_tokens,
             expected=lengths,
             tokens=spec.batch_tokens,
-            done=tick,
+            progress=progress,
             warn=warn,
         )
         chosen_rewards = {key: function for key, function in rewards.items() if key in wanted}
@@ -173,22 +175,18 @@ def _must_have(cluster: str | None, rows: Sequence[EvaluationRow]) -> None:
     raise InputError(Diagnostic("missing-column", message, hint=f"columns: {', '.join(columns)}"))
 
 
+def shortened_in_words(shortened: int, rows: int, context: int | None) -> str:
+    """What is told of rows that the model's context has no room for."""
+    return (
+        f"{shortened:,} of {rows:,} held-out rows have no room in the model's context of {context or 0:,} "
+        "tokens, max_new_tokens included: their first tokens are left out"
+    )
+
+
 def _context(model: PreTrainedModel) -> int | None:
     """How many tokens the model's positions reach, where its config says so."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
-
-
-def _ticker(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
-    done = 0
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        if progress is not None:
-            progress(done, total)
-
-    return tick
 
 
 def _check_finite(values: Iterable[float]) -> None:

@@ -24,6 +24,7 @@ from ptspec.evaluation.canvas import (
     say,
     short,
 )
+from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Measurement, RowMeasurement, metric
 from ptspec.events import Figure as Measured
 from ptspec.methods.types import Headline
@@ -33,8 +34,12 @@ if TYPE_CHECKING:
 
 Values = NDArray[np.float64]
 
-LOSS = Headline("loss", "loss")
+LOSS, RATE = Headline("loss", "loss"), Headline("learning_rate", "learning rate")
 MOST_MODELS = 12
+NOT_SHOWN = "○"
+LEGEND = f"▲▼ better, worse, {NOT_SHOWN} no difference shown (paired, against the parent)"
+Verdicts = Mapping[str, Verdict]
+NO_VERDICTS: Mapping[str, Verdicts] = {}
 SMOOTH_FROM = 12
 """With fewer logged steps than this the steps themselves are drawn, as points."""
 
@@ -47,9 +52,9 @@ def training_curves(
     `steps` are the logged rows, each with "step" and TRL's numbers under TRL's names.
     """
     shown = [LOSS, *(one for one in headline if one.key != LOSS.key)]
-    curves = [(one, *_curve(steps, one.key)) for one in shown]
+    curves = [(one, *_curve(steps, one)) for one in shown]
     curves = [curve for curve in curves if len(curve[1])]
-    rates = _curve(steps, "learning_rate")
+    rates = _curve(steps, RATE)
     columns = max(1, min(3, len(curves)))
     tall = math.ceil(len(curves) / columns)
     note = f"{len(steps):,} logged steps" + (", raw and smoothed" if len(steps) >= SMOOTH_FROM else "")
@@ -71,8 +76,8 @@ def training_curves(
         _draw_rate(axes[-1], rates)
 
 
-def _curve(steps: Sequence[Mapping[str, float]], key: str) -> tuple[Values, Values]:
-    points = [(row["step"], row[key]) for row in steps if "step" in row and _is_number(row.get(key))]
+def _curve(steps: Sequence[Mapping[str, float]], of: Headline) -> tuple[Values, Values]:
+    points = [(row["step"], of.value(row)) for row in steps if "step" in row and _is_number(of.value(row))]
     x, y = zip(*points, strict=True) if points else ((), ())
     return np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
 
@@ -247,15 +252,19 @@ def _histogram(axes: Axes, values: Values, most: int, shade: str) -> None:
     axes.set_ylim(0, counts.max() * 1.1)
 
 
-def model_comparison(measurements: Sequence[Measurement], path: Path) -> None:
-    """The models so far: accuracies, rewards, bits per byte or loss, each with its 95 % interval. Of many,
-    the first and the last ones."""
+def model_comparison(
+    measurements: Sequence[Measurement], path: Path, verdicts: Mapping[str, Verdicts] = NO_VERDICTS
+) -> None:
+    """The models so far: accuracies, rewards, bits per byte or loss, each with its 95 % interval and, by the
+    model's name in `verdicts`, what its comparison with its parent says. Of many, the first and the last."""
     shown = [(i, m) for i, m in enumerate(measurements) if i == 0 or i > len(measurements) - MOST_MODELS]
     names = _compared([m for _, m in shown])
     rows = max(1, math.ceil(len(names) / 3))
     columns = max(1, math.ceil(len(names) / rows))
     height = 0.8 + rows * (0.8 + 0.3 * len(shown))
     note = "held-out rows, with 95 % intervals"
+    if verdicts:
+        note += f" · {LEGEND}"
     if len(shown) < len(measurements):
         note += f" · the first and the last {len(shown) - 1} of {len(measurements)} models"
     with picture(path, "Models compared", note, 9, height) as figure:
@@ -267,7 +276,7 @@ def model_comparison(measurements: Sequence[Measurement], path: Path) -> None:
         axes = grid(figure, rows, columns, left=label_width(labels), gap=gap, wspace=0.12, bottom=0.45)
         flat = [one for row in axes for one in row]
         for place, name in enumerate(names):
-            _draw_metric(flat[place], name, shown, labelled=place % columns == 0)
+            _draw_metric(flat[place], name, shown, verdicts, labelled=place % columns == 0)
         for unused in flat[len(names) :]:
             unused.remove()
 
@@ -282,14 +291,21 @@ def _compared(measurements: Sequence[Measurement]) -> list[str]:
     return [*ours, *rewards, *([size] if size in there else [])]
 
 
-def _draw_metric(axes: Axes, name: str, shown: Sequence[tuple[int, Measurement]], labelled: bool) -> None:
+def _draw_metric(
+    axes: Axes,
+    name: str,
+    shown: Sequence[tuple[int, Measurement]],
+    verdicts: Mapping[str, Verdicts],
+    labelled: bool,
+) -> None:
     kind = metric(name)
     figures = {at: figure for at, (_, m) in enumerate(shown) if (figure := m.shown.get(name)) is not None}
     is_share = kind.share or all(figure.is_share for figure in figures.values())
     scale = 100.0 if is_share else 1.0
     for place, figure in figures.items():
         index, m = shown[place]
-        remark = f" over {short(m.preference_over or '', 14)}" if kind.relative else ""
+        mark = _mark(verdicts.get(m.name, {}).get(name))
+        remark = mark + (f" over {short(m.preference_over or '', 14)}" if kind.relative else "")
         _whisker(axes, place, figure, scale, colour(index, m.name), remark)
     unit = "%" if is_share else kind.unit
     axes.set_title(short(kind.label, 26) + (f" ({unit})" if unit else ""))
@@ -305,6 +321,12 @@ def _draw_metric(axes: Axes, name: str, shown: Sequence[tuple[int, Measurement]]
     axes.locator_params(axis="x", nbins=4)
 
 
+def _mark(verdict: Verdict | None) -> str:
+    """The sign of a verdict behind a number."""
+    sign = NOT_SHOWN if verdict is Verdict.NOT_SHOWN else "" if verdict is None else verdict.mark
+    return f" {sign}" if sign else ""
+
+
 def _whisker(axes: Axes, y: float, figure: Measured, scale: float, shade: str, remark: str) -> None:
     if figure.low is not None and figure.high is not None:
         axes.hlines(y, figure.low * scale, figure.high * scale, color=shade, linewidth=2, alpha=0.55)
@@ -312,5 +334,5 @@ def _whisker(axes: Axes, y: float, figure: Measured, scale: float, shade: str, r
     axes.plot(x, y, "o", color=shade, markersize=6)
     text = (f"{x:,.0f}" if scale == 100 or abs(x) >= 100 else f"{x:.3g}") + remark
     # A remark leads away from the nearer edge of the shares' axis.
-    side = "center" if not remark else "right" if x > 50 else "left"
+    side = "center" if len(remark) < 3 else "right" if x > 50 else "left"
     axes.annotate(text, (x, y), (0, 5), textcoords="offset points", ha=side, color=INK, fontsize=8)

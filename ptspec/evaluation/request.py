@@ -6,13 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptspec.checks.code_permission import model_spec
-from ptspec.data.dataset import load_evaluation
+from ptspec.data.checks.row_checks import Use
+from ptspec.data.dataset import Loading, load_evaluation
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.readers.placed import first_row, shown
-from ptspec.data.readers.scan import content_hash, scan
+from ptspec.data.readers.scan import scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
 from ptspec.evaluation.choice import chosen
@@ -25,7 +26,11 @@ from ptspec.recipe.plan import EvaluationSpec, ModelSpec, Source
 from ptspec.recipe.rules import accuracy
 from ptspec.rewards.build import no_model, reward_functions
 from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.store.file_hashes import known_content
 from ptspec.store.rerun import recorded_plan
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -220,8 +225,8 @@ def measure_all(
     from ptspec.model.device import find_device
     from ptspec.model.model_cache import Bases
 
-    rows_of: dict[bool, list[EvaluationRow]] = {}
-    stamp = DataStamp(shown(held.source.paths[0]), content_hash(held.source), 0)
+    rows_of: dict[ModelSpec, list[EvaluationRow]] = {}
+    stamp = DataStamp(shown(held.source.paths[0]), known_content(held.source.paths), 0)
     device = find_device()
     shelves: dict[ModelSpec, Bases] = {}
     done: list[Measurement] = []
@@ -234,8 +239,7 @@ def measure_all(
             opened = [other for other, its_model in left if its_model == model_of]
             held_by.keep([held_by.weights(o.adapter, a) for o in opened for a in (None, o.artifact)])
         model, base = bases.open(target.adapter, target.artifact)
-        chat = base.tokenizer.chat_template is not None
-        rows = rows_of[chat] = rows_of.get(chat) or _rows(held, chat)
+        rows = rows_of[spec] = rows_of.get(spec) or _rows(held, base.tokenizer)
         listener(EvaluationStarted(target.name, len(rows)))
         untrained = bases.open(target.adapter, None)[0] if target.artifact else None
         measured = measure(
@@ -262,11 +266,15 @@ def measure_all(
     return done
 
 
-def _rows(held: Held, chat: bool) -> list[EvaluationRow]:
-    """The held-out rows; strings are turns of a chat where the model has a template for them."""
+def _rows(held: Held, tokenizer: PreTrainedTokenizerBase) -> list[EvaluationRow]:
+    """The held-out rows; strings are turns of a chat where the model has a template for them. Raises
+    `InputError` with the line of each row that the template refuses."""
     from ptspec.evaluation.measure import keys_of
+    from ptspec.training.row_templates import refusal
 
-    rows = load_evaluation({"data": replace(held.source, chat=chat and held.source.chat)}, "data")
+    chat = held.source.chat and tokenizer.chat_template is not None
+    loading = Loading(Use("eval", None), refusal(tokenizer))
+    rows = load_evaluation({"data": replace(held.source, chat=chat)}, "data", loading)
     if held.prompts is None:
         return rows
     return [rows[i] for i in chosen(keys_of(rows), held.prompts, held.seed)]

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ptspec.rewards.thoughts import KNOWN, Tags, without_thoughts
+from ptspec.data.tokens.thoughts import KNOWN, Tags
+from ptspec.rewards.thoughts import without_thoughts
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

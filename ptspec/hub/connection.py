@@ -19,8 +19,8 @@ PROBE = 2.0
 TIMEOUT = 5.0
 """Seconds for one request."""
 
-_VALID = 60
-"""Seconds for which the answer to the probe is taken as true."""
+VALID = 60
+"""Seconds for which an answer of the hub is taken as true."""
 
 _PROBING = threading.Lock()
 _THREAD = "ptspec-hub"
@@ -42,7 +42,7 @@ def obstacle(kind: str = MODEL) -> str | None:
     if kind == DATASET and os.environ.get("HF_DATASETS_OFFLINE", "").upper() in _TRUE:
         return "offline: HF_DATASETS_OFFLINE"
     with _PROBING:
-        return _probed(constants.ENDPOINT, int(time.monotonic()) // _VALID)
+        return _probed(constants.ENDPOINT, int(time.monotonic()) // VALID)
 
 
 def stay_offline(why: str) -> None:

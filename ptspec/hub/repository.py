@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from ptspec.hub.cache import DATASET
-from ptspec.hub.connection import TIMEOUT
+from ptspec.hub.connection import TIMEOUT, VALID
 
 
 class Refusal(Enum):
@@ -37,8 +39,17 @@ class Repository:
 
 
 def look(name: str, revision: str | None, kind: str) -> Repository:
-    """Ask the hub. Raises `Refused`, and what huggingface_hub raises where there is no answer."""
-    from huggingface_hub import HfApi, constants
+    """Ask the hub, once in a while. Raises `Refused`, and what huggingface_hub raises where there is no
+    answer."""
+    from huggingface_hub import constants
+
+    return _asked(constants.ENDPOINT, name, revision, kind, int(time.monotonic()) // VALID)
+
+
+@functools.lru_cache(maxsize=64)
+def _asked(endpoint: str, name: str, revision: str | None, kind: str, period: int) -> Repository:
+    """What raises is not kept: it is asked again."""
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
@@ -47,7 +58,7 @@ def look(name: str, revision: str | None, kind: str) -> Repository:
         RevisionNotFoundError,
     )
 
-    api = HfApi(endpoint=constants.ENDPOINT)
+    api = HfApi(endpoint=endpoint)
     try:
         ask = api.dataset_info if kind == DATASET else api.model_info
         info = ask(name, revision=revision, timeout=TIMEOUT)

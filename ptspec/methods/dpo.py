@@ -15,7 +15,7 @@ METHOD = Method(
     headline=(
         Headline("loss", "loss"),
         Headline("rewards/margins", "margin"),
-        Headline("rewards/accuracies", "preference accuracy", ".1%"),
+        Headline("rewards/accuracies", "preference accuracy", ".1%", void_at_zero_of="rewards/margins"),
     ),
     paper="Rafailov et al. 2023, arXiv 2305.18290",
     starter={"learning_rate": 2e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},

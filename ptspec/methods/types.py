@@ -31,11 +31,23 @@ class Feedback(Enum):
 
 @dataclass(frozen=True)
 class Headline:
-    """A logged metric worth showing while the stage trains: TRL's key, a short label, a format spec."""
+    """A logged metric worth showing while the stage trains: TRL's key, a short label, a format spec.
+
+    `void_at_zero_of`: another logged metric; where that is exactly 0 this one says nothing. (TRL counts a
+    pair as lost where its margin is 0, which all are before the first step: an accuracy of 0 of nothing
+    wrong.)
+    """
 
     key: str
     label: str
     format: str = ".2f"
+    void_at_zero_of: str | None = None
+
+    def value(self, logged: Mapping[str, float]) -> float | None:
+        """What of one logged step is to be shown; None where there is nothing."""
+        if self.void_at_zero_of is not None and logged.get(self.void_at_zero_of) == 0:
+            return None
+        return logged.get(self.key)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from enum import Enum
 
 from ptspec.events import (
     CheckEvaluated,
+    EvaluationProgress,
     EvaluationStarted,
     Event,
     Figure,
@@ -74,6 +75,7 @@ class Row:
     latest: dict[str, float] = field(default_factory=dict)
     evaluating: int = 0
     evaluating_since: float = 0.0
+    evaluating_part: EvaluationProgress | None = None
     evaluation: Mapping[str, Figure] | None = None
     comparison: StageComparison | None = None
     preference_over: str | None = None
@@ -148,6 +150,8 @@ class Board:
                 _settle(row)
             case EvaluationStarted():
                 self._evaluating(event, at)
+            case EvaluationProgress():
+                self.row(event.stage).evaluating_part = event
             case StageEvaluated():
                 self._evaluated(event)
             case StageFinished():
@@ -220,6 +224,7 @@ class Board:
         self._outside = "" if event.stage in self.rows or event.stage == BASE else event.stage
         row = self.row(event.stage)
         row.state, row.evaluating, row.evaluating_since = State.EVALUATING, event.rows, at
+        row.evaluating_part = None
 
     def _evaluated(self, event: StageEvaluated) -> None:
         row = self.row(event.stage)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from rich.text import Text
 
+from ptspec.diagnostics import cut
 from ptspec.evaluation.comparison import Change, Comparison
 from ptspec.evaluation.measurement import RowMeasurement
 from ptspec.report import words
@@ -102,4 +103,4 @@ def _answer(row: RowMeasurement, is_likelihood: bool) -> str | None:
 
 def _cut(text: str) -> str:
     whole = " ".join(clean(text).split())
-    return whole if len(whole) <= LONGEST else whole[: LONGEST - 1] + "…"
+    return cut(whole, LONGEST)

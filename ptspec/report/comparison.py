@@ -16,8 +16,7 @@ from rich.text import Text
 from ptspec.evaluation.comparison import Comparison
 from ptspec.report import words
 from ptspec.report.clean import clean
-from ptspec.report.ending import parts_in_lines
-from ptspec.report.lines import COLOURS, as_text, columns, hanging
+from ptspec.report.lines import COLOURS, as_text, columns, hanging, parts_in_lines
 from ptspec.report.view.comparison import EffectLine, PairView, comparison_view, slice_lines
 
 STYLES = {**COLOURS, "none": "dim"}

@@ -13,9 +13,11 @@ from enum import Enum
 from pathlib import Path
 from typing import TextIO
 
-from ptspec.diagnostics import Diagnostic, Location, Severity, Unlooked
+from ptspec.diagnostics import Diagnostic, Location, Severity, Unlooked, cut
 from ptspec.secrets import blotted, blotted_source
 
+LONGEST = 1000
+"""Characters of a text that is shown: a key of a recipe may be of any length, a screen is not."""
 WIDTH = 100
 """Characters of a quoted line that are shown; a longer line is cut to the part around the error."""
 
@@ -101,12 +103,14 @@ def as_text(diagnostic: Diagnostic, colour: bool = False, width: int | None = No
     where, tint = diagnostic.location, _COLOURS[diagnostic.severity]
     head = f"{diagnostic.severity.value}[{diagnostic.code}]"
     place = f"{_place(where)}: " if where else ""
-    first, *further = _wrapped(f"{place}{head}: {_visible(_short(diagnostic.message))}", width, first="")
+    first, *further = _wrapped(
+        f"{place}{head}: {_visible(cut(diagnostic.message, LONGEST))}", width, first=""
+    )
     if first.startswith(place + head):
         rest = first[len(place + head) :]
         first = (f"{paint(_BOLD, place[:-2])}: " if place else "") + paint(tint, head) + rest
     lines = [first, *further]
-    hint = _visible(_short(diagnostic.hint or ""))
+    hint = _visible(cut(diagnostic.hint or "", LONGEST))
     if where and where.text is not None and where.column is not None:
         number = str(where.line) if where.line else ""
         gutter = max(len(INDENT), len(number) + 2)
@@ -120,7 +124,7 @@ def as_text(diagnostic: Diagnostic, colour: bool = False, width: int | None = No
     for text in (hint, *map(_visible, diagnostic.notes)):
         lines += _wrapped(text, width) if text else []
     if diagnostic.pointer and where and where.text is not None:
-        lines.append(INDENT + paint(_DIM, f"at {_visible(_short(diagnostic.pointer))}"))
+        lines.append(INDENT + paint(_DIM, f"at {_visible(cut(diagnostic.pointer, LONGEST))}"))
     return "\n".join(lines) + "\n"
 
 
@@ -219,11 +223,6 @@ def _window(text: str, start: int, length: int, room: int) -> tuple[str, int, in
         len(head) + _columns(_visible(text[first:start])),
         max(1, _columns(marked)),
     )
-
-
-def _short(text: str, most: int = 1000) -> str:
-    """A key of a recipe may be of any length; a screen is not."""
-    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _visible(text: str) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ptspec.report import words
 from ptspec.report.board import BASE, Row, State
+from ptspec.report.clean import clean
 from ptspec.report.lines import COLOURS
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.policies import Cell, Policy, StageLines, stage_lines, training_figures
@@ -97,11 +98,19 @@ def _line(row: Row, timer: float, text: Text) -> Text:
     """`text`, and behind it what goes on, or what the training itself said where nothing was evaluated."""
     if row.state is State.EVALUATING:
         since = words.remaining(timer - row.evaluating_since)
-        doing = Text(f"evaluating {words.plural(row.evaluating, 'row')} for {since}")
+        doing = Text(f"evaluating {words.plural(row.evaluating, 'row')}{_part(row)} for {since}")
         return doing if row.trained_seconds is None else joined([text, doing], GAP)
     if row.evaluation or not row.latest:
         return text
     return joined([text, *map(Text, training_figures(row.latest, row.method))], GAP)
+
+
+def _part(row: Row) -> str:
+    """ ": answers 80/200": how far the part of an evaluation is that is under way."""
+    if (part := row.evaluating_part) is None:
+        return ""
+    counted = f" {words.count(part.done)}/{words.count(part.total)}" if part.total else ""
+    return f": {clean(part.what)}{counted}"
 
 
 def _work(rows: Sequence[Row], detail: int, today: date) -> list[str]:

@@ -15,7 +15,7 @@ from ptspec.report import words
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
-from ptspec.report.lines import COLOURS, hanging
+from ptspec.report.lines import COLOURS, hanging, parts_in_lines
 from ptspec.report.view.checks import CheckView, check_view, passed
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.policies import LEGEND, Policy, accuracy_by, also
@@ -47,18 +47,6 @@ def below_stages(
     by = accuracy_by(policy.accuracy for policy in policies)
     lines += [line for text in by for line in hanging("  ", text, width)]
     return [Text(line, style="dim") for line in lines]
-
-
-def parts_in_lines(head: str, parts: Sequence[str], width: int) -> list[str]:
-    """The parts behind `head`, a dot between, on as many lines as they need; none is broken."""
-    lines: list[str] = []
-    room = max(width - len(head), 20)
-    for part in parts:
-        if lines and len(lines[-1]) + 3 + len(part) <= room:
-            lines[-1] += f" · {part}"
-        else:
-            lines.append(part)
-    return [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]
 
 
 def check_lines(checks: Sequence[CheckView], width: int) -> list[Text]:

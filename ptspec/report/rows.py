@@ -12,13 +12,14 @@ from datetime import date
 
 from rich.text import Text
 
+from ptspec.diagnostics import cut
 from ptspec.events import RunStarted
 from ptspec.methods.types import Headline
 from ptspec.report import done, words
 from ptspec.report.board import BASE, RUNNING, Board, Row, State
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
-from ptspec.report.lines import COLOURS, hanging
+from ptspec.report.lines import COLOURS, hanging, parts_in_lines
 from ptspec.report.view.checks import CheckView, check_view
 from ptspec.report.view.policies import logged
 
@@ -120,7 +121,7 @@ def _hidden(stages: int, where: str) -> list[Text]:
 
 def _head(row: Row, names: int, timer: float) -> Text:
     spinner = (SPINNER[int(timer * 4) % len(SPINNER)], "")
-    name = row.name if len(row.name) <= names else row.name[: names - 1] + "…"
+    name = cut(row.name, names)
     quiet = row.state in (State.PENDING, State.NOT_STARTED)
     mark = spinner if row.state in RUNNING else MARKS[row.state]
     return Text.assemble(mark, " ", (name.ljust(names), "dim" if quiet else "bold"), GAP)
@@ -140,7 +141,8 @@ def _training(row: Row, head: Text, view: View) -> list[Text]:
         progress = bar(row.step, total, min(beside, most))
         return [Text.assemble(head, steps, progress, timing, GAP.join(["", *metrics]))]
     progress = bar(row.step, total, max(min(room, most), 4))
-    return [Text.assemble(head, steps, progress, timing), *_filled(metrics, view.width)]
+    below = parts_in_lines(INDENT, metrics, view.width, GAP)
+    return [Text.assemble(head, steps, progress, timing), *map(Text, below)]
 
 
 def _timing(row: Row) -> str:
@@ -148,17 +150,6 @@ def _timing(row: Row) -> str:
     left = "" if row.seconds_left is None else f"{words.remaining(row.seconds_left)} left"
     pace = "" if row.pace is None else words.rate(*row.pace)
     return f"  {left.ljust(10)}   {pace.ljust(10)}"
-
-
-def _filled(parts: Sequence[str], width: int) -> list[Text]:
-    """The parts on as many indented lines as they need; none is broken."""
-    lines: list[str] = []
-    for part in parts:
-        if lines and len(lines[-1]) + len(GAP) + len(part) <= width:
-            lines[-1] += GAP + part
-        else:
-            lines.append(INDENT + part)
-    return [Text(line) for line in lines]
 
 
 def bar(step: int, total: int, width: int) -> Text:

@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.diagnostics import Diagnostic, InputError, StageError, cut
 from ptspec.recipe.json_pointer import join
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ class ChatClient:
     def _blotted(self, text: str) -> str:
         line = " ".join(text.split())
         line = line.replace(self._key, "[key]") if self._key else line
-        return line if len(line) <= 200 else line[:199] + "…"
+        return cut(line, 200)
 
 
 @dataclass(frozen=True)

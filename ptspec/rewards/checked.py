@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import wraps
 from typing import Any, NoReturn
 
-from ptspec.diagnostics import Diagnostic, Location, PtError, StageError
+from ptspec.diagnostics import Diagnostic, Location, PtError, StageError, cut
 from ptspec.recipe.hints import listed
 from ptspec.rewards.contract import HOOKS, TEXTS, Kind, takes_everything, visible_columns
 from ptspec.rewards.matching import content_of, text_of
@@ -279,5 +279,4 @@ def _worded(value: Any) -> str:
 
 
 def _short(text: str, width: int = 120) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return cut(" ".join(text.split()), width)

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
+from ptspec.diagnostics import cut
 from ptspec.rewards.matching import text_of
 
 Golds = Sequence[tuple[str, ...] | None]
@@ -53,5 +54,4 @@ def not_compared(silent: Silent, golds: Golds) -> str | None:
     if not mute:
         return None
     first, reason = mute[0][0], Counter(reason for _, reason in mute).most_common(1)[0][0]
-    shown = first if len(first) <= SHOWN else f"{first[: SHOWN - 1]}…"
-    return f'{len(mute):,} of {len(given):,} right answers, which {reason} (the first: "{shown}")'
+    return f'{len(mute):,} of {len(given):,} right answers, which {reason} (the first: "{cut(first, SHOWN)}")'

@@ -5,21 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-Tags = tuple[str, str]
-"""What opens a model's thoughts, and what closes them."""
-
-KNOWN: tuple[Tags, ...] = (
-    ("<think>", "</think>"),
-    ("<thinking>", "</thinking>"),
-    ("<thought>", "</thought>"),
-    ("<reasoning>", "</reasoning>"),
-    ("<seed:think>", "</seed:think>"),
-    ("[THINK]", "[/THINK]"),
-    ("<|START_THINKING|>", "<|END_THINKING|>"),
-    ("<|begin_of_thought|>", "<|end_of_thought|>"),
-    ("<|channel|>analysis<|message|>", "<|channel|>final<|message|>"),
-)
-"""DeepSeek, Qwen and most others; Seed; Magistral; Command A; OpenThinker; gpt-oss."""
+from ptspec.data.tokens.thoughts import KNOWN, Tags
 
 ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL)
 

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ptspec.data.layouts.turns import Text
+from ptspec.data.tokens.template import REASONING
 from ptspec.rewards.json_text import json_of, objects_in, same_json
 
 Call = tuple[str, Any]
 """The tool's name and its arguments."""
 
 ARGUMENTS = ("arguments", "parameters")
-NOT_TEXT = ("tool_calls", "reasoning_content", "thinking")
+NOT_TEXT = ("tool_calls", *REASONING)
 """What of a message the chat template renders beside its content."""
 
 

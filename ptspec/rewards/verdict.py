@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from ptspec.data.tokens.thoughts import after_thoughts
 from ptspec.rewards.matching import content_of, text_of
 
 PLACES = ("prompt", "a", "b")
@@ -15,7 +16,6 @@ REMINDER = "\n\nYour reply could not be read. Reply with exactly one of A, B, TI
 
 _PLACE = re.compile(r"\{(prompt|a|b)\}")
 # Matched against stripped text and anchored at both ends, so that reading a reply takes linear time.
-_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
 _WORD = re.compile(r"[\s\"'`*.\[\]()]*(A|B|TIE)[\s\"'`*.\[\]()]*", re.IGNORECASE)
 _FENCE = re.compile(r"```(?:json)?(.*)```", re.DOTALL)
 _WINS = {"A": 1.0, "B": 0.0, "TIE": 0.5}
@@ -50,11 +50,9 @@ def win_of(reply: str | None) -> float | None:
     """P(A is better) that `reply` says: 1 for A, 0 for B, one half for TIE, None for anything else.
 
     Read strictly: the word alone, quoted or bold at most, or JSON {"winner": "A"}. What a reasoning model
-    thinks first (<think>…</think>) is passed over.
+    thinks first (<think>…</think> and its like) is passed over.
     """
-    said = (reply or "").strip()
-    if thought := _THINKING.match(said):
-        said = said[thought.end() :].strip()
+    said = after_thoughts((reply or "").strip()).strip()
     if word := _WORD.fullmatch(said):
         return _WINS[word.group(1).upper()]
     winner = _winner(said)

@@ -5,7 +5,9 @@ What is measured is what was saved: a stage's folder is opened anew over the sha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from ptspec.data.checks.row_checks import Use
@@ -14,14 +16,14 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
-from ptspec.evaluation.comparison import Comparison
+from ptspec.evaluation.comparison import Comparison, Verdict
 from ptspec.evaluation.comparison_store import comparison_of, load_comparison, save_comparison
 from ptspec.evaluation.files import write_evaluation
 from ptspec.evaluation.judging import Referee, judged
 from ptspec.evaluation.measure import keys_of, measure
 from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.reward_model import measure_pairs
-from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
+from ptspec.events import EvaluationProgress, EvaluationStarted, Listener, StageEvaluated, Warned
 from ptspec.launch.job import Made
 from ptspec.methods.types import Headline, Yields
 from ptspec.model.model_cache import Bases
@@ -76,6 +78,7 @@ class StageEvaluator:
         self.listener = listener
         self.open_model = open_model
         self.measurements: dict[str, Measurement] = {}
+        self.verdicts: dict[str, Mapping[str, Verdict]] = {}
         self.written: set[str] = set()
         self._judge: Referee | None = None
         self._told: set[str] = set()
@@ -107,6 +110,7 @@ class StageEvaluator:
             parent = store.load_measurement(folder / REFERENCE)
             self.measurements.setdefault(parent.name, parent)
         self.measurements[name] = store.load_measurement(folder)
+        self._keep_verdicts(name, load_comparison(folder))
         self.written.add(name)
 
     def made(self) -> tuple[Made, ...]:
@@ -126,6 +130,7 @@ class StageEvaluator:
         subject = self._subject(stage, folder)
         measured = trained_by(self._measure(subject, self._spec), subject.method)
         headline = stage.method.headline if stage is not None and not subject.is_reward_model else ()
+        self._compared(subject, measured, folder)
         self._write(measured, folder, headline)
         self.written.add(subject.name)
         self._take(subject, measured, folder)
@@ -184,7 +189,12 @@ class StageEvaluator:
         if compared is not None and compared is not stored:
             save_comparison(folder, compared)
             self.written.add(subject.name)
+        self._keep_verdicts(subject.name, compared)
         return compared
+
+    def _keep_verdicts(self, name: str, compared: Comparison | None) -> None:
+        if compared is not None:
+            self.verdicts[name] = compared.verdicts()
 
     def _kept(self, subject: Subject, folder: Path) -> Measurement | None:
         """The measurement in `folder` if it is of these very rows, settings and reference."""
@@ -220,12 +230,14 @@ class StageEvaluator:
             base=untrained,
             base_name=shown(Path(self.plan.model.path)),
             data=self._stamp(len(rows)),
+            progress=partial(self._tell_progress, subject.name),
             warn=self._warn,
         )
         if spec.lm_eval is not None:
             # Imported here: an optional extra.
             from ptspec.evaluation.harness import measure_tasks
 
+            self._tell_progress(subject.name, "tasks of lm_eval")
             told = measure_tasks(model, base.tokenizer, spec.lm_eval, seed=self.plan.seed)
             measured = replace(
                 measured, metrics={**measured.metrics, **told.figures}, documents=told.documents
@@ -233,6 +245,7 @@ class StageEvaluator:
         del model, untrained
         self.bases.release()
         if self._judges(subject):
+            self._tell_progress(subject.name, "comparisons by the judge")
             measured = judged(self._referee, measured, subject.reference, self.measurements.get(BASE))
         return replace(measured, fingerprint=self._fingerprint(subject))
 
@@ -282,6 +295,9 @@ class StageEvaluator:
         )
         return dict(zip(names, made, strict=True))
 
+    def _tell_progress(self, name: str, what: str, done: int = 0, total: int = 0) -> None:
+        self.listener(EvaluationProgress(name, what, done, total))
+
     def _warn(self, text: str) -> None:
         """Once in a run: each policy is measured on the same rows."""
         if text not in self._told:
@@ -306,4 +322,4 @@ class StageEvaluator:
 
     def _write(self, measured: Measurement, folder: Path, headline: tuple[Headline, ...]) -> None:
         earlier = [other for name, other in self.measurements.items() if name != measured.name]
-        write_evaluation(measured, earlier, folder, headline, self._spec.samples)
+        write_evaluation(measured, earlier, folder, headline, self._spec.samples, self.verdicts)

@@ -16,6 +16,7 @@ from typing import Any
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, Location
 from ptspec.estimate.forecast import parameters
+from ptspec.estimate.planned_steps import planned_steps
 from ptspec.evaluation.checks import Outcome, outcome
 from ptspec.evaluation.measurement import Measurement
 from ptspec.events import (
@@ -53,8 +54,8 @@ from ptspec.store.half_made import (
     set_finished_aside,
 )
 from ptspec.store.manifest import write_manifest
-from ptspec.store.output_hashes import CHANGED, OutputHashes
-from ptspec.store.reuse import left_behind, renamed_from, what_changed
+from ptspec.store.output_hashes import OutputHashes
+from ptspec.store.reuse import Reuse, ReuseState, left_behind, reuse_of, what_changed
 from ptspec.store.stage_folder import (
     RECORD,
     finished_record,
@@ -130,6 +131,7 @@ class Run:
         return self.plan.stages[: names.index(self.options.until) + 1]
 
     def _announce(self, stages: tuple[Stage, ...]) -> None:
+        steps = planned_steps(self.plan)
         setups = dict.fromkeys(describe_adapter(stage.adapter) for stage in stages)
         self.listener(
             RunStarted(
@@ -140,7 +142,9 @@ class Run:
                 device=self.device.words,
                 output=shown(self.plan.output),
                 stages=tuple(
-                    StageLine(s.name, s.method.name, s.parent, handover_of(s), reference_of(s))
+                    StageLine(
+                        s.name, s.method.name, s.parent, handover_of(s), reference_of(s), steps.get(s.name)
+                    )
                     for s in stages
                 ),
                 log=shown(self.plan.output / LOG),
@@ -153,16 +157,15 @@ class Run:
         recover(final)
         parent = parent_fingerprint(stage, self.fingerprints, self.hashes)
         covered = ingredients(self.plan, stage, parent, self.hashes)
-        fingerprint = self.fingerprints[stage.name] = digest(covered)
-        record = finished_record(self.plan.output, stage.name) or self._renamed(stage, fingerprint)
-        is_same = record is not None and record.get("fingerprint") == fingerprint and not self.options.fresh
-        is_sound = self.output_hashes.is_as_saved(stage.name)
-        if record is not None and is_same and is_sound:
-            self.listener(StageReused(stage.name, str(record.get("finished")), "unchanged"))
+        reuse = reuse_of(self.plan, stage, covered, self.output_hashes, fresh=self.options.fresh)
+        self.fingerprints[stage.name] = reuse.fingerprint
+        if reuse.state is ReuseState.REUSED:
+            if reuse.renamed_from is not None:
+                self._rename(reuse.renamed_from, stage)
+            finished = (finished_record(self.plan.output, stage.name) or {}).get("finished")
+            self.listener(StageReused(stage.name, str(finished), "unchanged"))
         else:
-            self._train(
-                stage, covered, fingerprint, CHANGED if is_same else _why_again(stage, record, covered)
-            )
+            self._train(stage, reuse)
             self.output_hashes.written(stage.name)
         if self.plan.evaluation is not None:
             self._evaluate(stage, final)
@@ -189,26 +192,24 @@ class Run:
             measured=self.evaluator.made(),
         )
 
-    def _renamed(self, stage: Stage, fingerprint: str) -> dict[str, Any] | None:
-        """The record of a stage that is finished under a name which the recipe no longer has, after it was
-        given its new one; its evaluation, which has the old name in it, is made anew."""
-        before = None if self.options.fresh else renamed_from(self.plan, fingerprint)
-        if before is None or not self.output_hashes.is_as_saved(before):
-            return None
+    def _rename(self, before: str, stage: Stage) -> None:
+        """Gives a stage that is finished under another name its own; its evaluation, which has the old name
+        in it, is made anew."""
         self.listener(
             Warned(f"{before} is called {stage.name} now; nothing else of it has changed", stage.name)
         )
-        return rename_finished(self.plan.output, before, stage.name)
+        rename_finished(self.plan.output, before, stage.name)
 
-    def _train(self, stage: Stage, covered: dict[str, Any], fingerprint: str, reason: str | None) -> None:
+    def _train(self, stage: Stage, reuse: Reuse) -> None:
         """Makes the stage's folder, going on where a run before stopped: in training, or after it."""
+        covered, fingerprint = dict(reuse.covered), reuse.fingerprint
         partial, final = self._partial(stage, covered, fingerprint), self.plan.output / stage.name
         if is_trained(partial, fingerprint):
             record = read_json(partial / RECORD)
             self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
         else:
             job = self._job(stage, partial, trains=True)
-            self._do(replace(job, fingerprint=fingerprint, covered=covered, reason=reason))
+            self._do(replace(job, fingerprint=fingerprint, covered=covered, reason=reuse.changed or None))
         slim(stage, partial)
         if self.plan.evaluation is not None:
             self._evaluate(stage, partial)
@@ -308,12 +309,6 @@ def _trained_for(plan: Plan, stages: tuple[Stage, ...]) -> tuple[str, ...]:
     rewards = [name for stage in stages for name in stage.rewards]
     checks = [check.metric for stage in stages for check in stage.checks]
     return tuple(dict.fromkeys([*rewards, *checks, *(check.metric for check in plan.checks)]))
-
-
-def _why_again(stage: Stage, record: dict[str, Any] | None, covered: dict[str, Any]) -> str | None:
-    if record is None:
-        return None
-    return ", ".join(what_changed(record, stage.parent, covered)) or "asked for with --fresh"
 
 
 def _not_begun(stage: Stage, reason: str) -> Diagnostic:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ptspec.hub.arrow_cache import cached_commit
-from ptspec.hub.cache import DATASET
+from ptspec.hub.cache import DATASET, is_commit
 from ptspec.hub.connection import obstacle
 from ptspec.hub.repository import look
 from ptspec.model.hub import must_be_loadable
@@ -17,8 +17,13 @@ from ptspec.recipe.plan import ModelSpec, Plan, Source
 def pinned(plan: Plan) -> Plan:
     """`plan`, its model and its sources on the hub at the commit that they stand for now: as the hub says, or
     where it cannot be reached, as the caches have it. Raises `InputError` for a model that is nowhere."""
+    return replace(with_pinned_data(plan), model=_model(plan.model))
+
+
+def with_pinned_data(plan: Plan) -> Plan:
+    """`plan`, its sources on the hub at their commits: what a run's fingerprints tell of them."""
     data = {name: _source(one) if isinstance(one, Source) else one for name, one in plan.data.items()}
-    return replace(plan, model=_model(plan.model), data=data)
+    return replace(plan, data=data)
 
 
 def _model(spec: ModelSpec) -> ModelSpec:
@@ -36,7 +41,7 @@ def _model(spec: ModelSpec) -> ModelSpec:
 
 
 def _source(source: Source) -> Source:
-    if source.hub is None:
+    if source.hub is None or (source.revision is not None and is_commit(source.revision)):
         return source
     commit = None
     if obstacle(DATASET) is None:

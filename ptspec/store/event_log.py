@@ -7,7 +7,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from ptspec.events import Event, StageStep
+from ptspec.events import EvaluationProgress, Event, StageStep
 from ptspec.secrets import blotted
 from ptspec.store.manifest import now
 
@@ -15,7 +15,8 @@ EVENTS = "events.jsonl"
 
 
 class EventLog:
-    """A listener that appends each event as one JSON object a line. Steps are in `metrics.jsonl` already."""
+    """A listener that appends each event as one JSON object a line, but for those of progress: steps are in
+    `metrics.jsonl` already, and how far an evaluation is tells nothing once it is done."""
 
     def __init__(self, output: Path) -> None:
         path = output / EVENTS
@@ -34,7 +35,7 @@ class EventLog:
             self._file.close()
 
     def __call__(self, event: Event) -> None:
-        if isinstance(event, StageStep):
+        if isinstance(event, StageStep | EvaluationProgress):
             return
         record = {"time": now(), "event": type(event).__name__, **dataclasses.asdict(event)}
         self._file.write(blotted(json.dumps(record, ensure_ascii=False)) + "\n")

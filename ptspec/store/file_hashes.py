@@ -12,13 +12,14 @@ import hashlib
 import json
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.paths import from_home
-from ptspec.store.files import hash_file, read_json
+from ptspec.store.files import hash_file, hash_files, read_json
 
 LARGE = 16 << 20
 """Bytes from which on a file is remembered for other processes; smaller ones are read in a moment."""
@@ -41,6 +42,7 @@ class Stamp:
 
 
 _read: dict[Stamp, str] = {}
+_read_together: dict[tuple[Stamp, ...], str] = {}
 
 
 def known_hash(path: Path) -> str:
@@ -51,6 +53,21 @@ def known_hash(path: Path) -> str:
         return read_hash(path)
     _read[_stamp(status)] = found
     _remember(path, status, found)
+    return found
+
+
+def known_content(paths: Sequence[Path]) -> str:
+    """The SHA-256 over the bytes of files, in order, read only where this process has not read them."""
+    if len(paths) == 1:
+        return known_hash(paths[0])
+    before = [path.stat() for path in paths]
+    stamps = tuple(map(_stamp, before))
+    if (known := _read_together.get(stamps)) is not None:
+        return known
+    settled = all(_settled(status) for status in before)
+    found = hash_files(paths)
+    if settled and stamps == tuple(_stamp(path.stat()) for path in paths):
+        _read_together[stamps] = found
     return found
 
 

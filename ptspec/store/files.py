@@ -10,7 +10,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,11 +85,17 @@ def folder_size(folder: Path) -> int:
 
 
 def hash_file(path: Path) -> str:
-    """The SHA-256 of a file, read a block at a time."""
+    """The SHA-256 of a file."""
+    return hash_files((path,))
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """The SHA-256 over the bytes of files, in order, read a block at a time."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
     return digest.hexdigest()
 
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.accelerator import has_accelerator
-from ptspec.data.readers.scan import content_hash
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.hub.arrow_cache import cached_commit
 from ptspec.hub.cache import commit
@@ -36,13 +35,13 @@ from ptspec.recipe.plan import (
     rewards_of,
 )
 from ptspec.store.covered_config import covered_config
-from ptspec.store.file_hashes import known_hash
+from ptspec.store.file_hashes import known_content, known_hash
 
 VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
-FORMAT = 3
+FORMAT = 4
 """Raised when a change of ours alters what a stage of the same recipe learns."""
 
-EVALUATION = 5
+EVALUATION = 6
 """Raised when a change of ours alters what an evaluation measures: it is then measured again."""
 
 WAITING = ("timeout", "retries", "max_concurrency")
@@ -149,7 +148,11 @@ class Hashes:
             "system": source.system,
             "on_bad_row": source.on_bad_row.value,
         }
-        where = [source.hub, source.config_name, data_commit(source)] if source.hub else content_hash(source)
+        where = (
+            [source.hub, source.config_name, data_commit(source)]
+            if source.hub
+            else known_content(source.paths)
+        )
         return [where, options]
 
 

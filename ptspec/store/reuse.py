@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -36,12 +36,28 @@ class ReuseState(Enum):
 
 @dataclass(frozen=True)
 class Reuse:
-    """`reason`: what has changed since, or where it goes on from. `covered`: what the fingerprint covers."""
+    """`reason`: what has changed since, or where it goes on from. `changed`: what has changed since the stage
+    was finished; empty where it never was. `covered`: what the fingerprint covers. `renamed_from`: the name
+    under which a reused stage lies, where the recipe calls it something else now."""
 
     state: ReuseState = ReuseState.NEW
     reason: str = ""
+    changed: str = ""
     fingerprint: str = ""
     covered: Mapping[str, Any] = field(default_factory=dict)
+    renamed_from: str | None = None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A stage, and what its fingerprint covers. `again`: the stages before it that will be trained."""
+
+    plan: Plan
+    stage: Stage
+    covered: Mapping[str, Any]
+    fingerprint: str
+    fresh: bool
+    again: Collection[str]
 
 
 def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
@@ -51,61 +67,72 @@ def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
     found: dict[str, Reuse] = {}
     for stage in plan.stages:
         covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
-        fingerprints[stage.name] = digest(covered)
-        reuse = _reuse(plan, stage, covered, fingerprints[stage.name], saved, found, fresh)
-        found[stage.name] = replace(reuse, covered=covered)
+        again = [name for name, reuse in found.items() if reuse.state is not ReuseState.REUSED]
+        reuse = reuse_of(plan, stage, covered, saved, fresh=fresh, again=again)
+        fingerprints[stage.name] = reuse.fingerprint
+        found[stage.name] = reuse
     return found
 
 
-def _reuse(
+def reuse_of(
     plan: Plan,
     stage: Stage,
-    covered: dict[str, Any],
-    fingerprint: str,
+    covered: Mapping[str, Any],
     saved: OutputHashes,
-    earlier: dict[str, Reuse],
+    *,
     fresh: bool,
+    again: Collection[str] = (),
 ) -> Reuse:
-    record = finished_record(plan.output, stage.name)
-    again = [name for name in _reward_models(plan, stage) if _is_trained(earlier.get(name))]
+    """What becomes of what lies in the plan's output folder of `stage`. `covered`: what its fingerprint
+    covers; `again`: the stages that will be trained before it, so that what it covers is not final."""
+    asked = _Asked(plan, stage, covered, digest(covered), fresh, again)
+    return replace(_reuse(asked, saved), fingerprint=asked.fingerprint, covered=covered)
+
+
+def _reuse(asked: _Asked, saved: OutputHashes) -> Reuse:
+    plan, stage = asked.plan, asked.stage
+    name = stage.name
+    record = finished_record(plan.output, name)
+    if record is None and not asked.fresh:
+        name = _renamed_from(plan, asked.fingerprint, saved) or name
+        record = finished_record(plan.output, name)
     if record is None:
-        before = None if fresh else renamed_from(plan, fingerprint)
-        if before is not None and not again:
-            return Reuse(ReuseState.REUSED, f"finished as {before}", fingerprint)
-        return _half_made(plan, stage, covered, fingerprint)
-    if fresh:
-        return Reuse(ReuseState.AGAIN, "asked for with --fresh", fingerprint)
-    if record.get("fingerprint") == fingerprint and not saved.is_as_saved(stage.name):
-        return Reuse(ReuseState.AGAIN, CHANGED, fingerprint)
-    if record.get("fingerprint") == fingerprint and not again:
-        return Reuse(ReuseState.REUSED, f"finished {record.get('finished', '')}", fingerprint)
-    going_on = _half_made(plan, stage, covered, fingerprint)
-    if going_on.state is ReuseState.GOES_ON and not again:
-        return going_on
-    words = changes(record.get("ingredients", {}), covered)
-    words = [f"{stage.parent} changes" if word == "parent changed" else word for word in words]
-    words += [f"reward model {name} changes" for name in again]
-    return Reuse(ReuseState.AGAIN, ", ".join(words) or "changed", fingerprint)
+        return _half_made(asked)
+    is_same = record.get("fingerprint") == asked.fingerprint and not asked.fresh
+    if is_same and not saved.is_as_saved(name):
+        changed = CHANGED
+    elif is_same and not _reward_models_again(asked):
+        renamed_from = name if name != stage.name else None
+        finished = f"finished as {name}" if renamed_from else f"finished {record.get('finished', '')}"
+        return Reuse(ReuseState.REUSED, finished, renamed_from=renamed_from)
+    else:
+        changed = ", ".join(_what_changed(record, asked)) or "asked for with --fresh"
+    half_made = _half_made(asked)
+    if half_made.state is ReuseState.GOES_ON:
+        return replace(half_made, changed=changed)
+    return Reuse(ReuseState.AGAIN, changed, changed)
 
 
-def _reward_models(plan: Plan, stage: Stage) -> list[str]:
-    """Stages of the plan that train a reward model which `stage` follows."""
-    models = [plan.rewards[name].model for name in rewards_of(stage, plan.judges) if name in plan.rewards]
-    return [other.name for other in plan.stages if other.name in models]
+def _reward_models_again(asked: _Asked) -> list[str]:
+    """Stages that train a reward model which the stage follows, and that will be trained before it."""
+    plan = asked.plan
+    models = [
+        plan.rewards[name].model for name in rewards_of(asked.stage, plan.judges) if name in plan.rewards
+    ]
+    return [other.name for other in plan.stages if other.name in models and other.name in asked.again]
 
 
-def _is_trained(reuse: Reuse | None) -> bool:
-    return reuse is not None and reuse.state is not ReuseState.REUSED
-
-
-def renamed_from(plan: Plan, fingerprint: str) -> str | None:
+def _renamed_from(plan: Plan, fingerprint: str, saved: OutputHashes) -> str | None:
     """The finished stage in the plan's folder that has this fingerprint and a name which the plan no longer
-    knows; None where there is none, or where other adapters stand on its weights under that name."""
-    for folder in _no_longer_known(plan):
-        record = finished_record(plan.output, folder.name) or {}
-        if record.get("fingerprint") == fingerprint and not _is_stood_on(folder):
-            return folder.name
-    return None
+    knows, one whose files are as they were saved if there is one; None where there is none, or where other
+    adapters stand on its weights under that name."""
+    found = [
+        folder.name
+        for folder in _no_longer_known(plan)
+        if (finished_record(plan.output, folder.name) or {}).get("fingerprint") == fingerprint
+        and not _is_stood_on(folder)
+    ]
+    return next(filter(saved.is_as_saved, found), found[0] if found else None)
 
 
 def left_behind(plan: Plan) -> list[Path]:
@@ -135,23 +162,38 @@ def _is_stood_on(folder: Path) -> bool:
     return False
 
 
-def _half_made(plan: Plan, stage: Stage, covered: Mapping[str, Any], fingerprint: str) -> Reuse:
-    partial = partial_folder(plan.output, stage.name)
-    is_ours = is_made_for(partial, fingerprint)
-    folder = partial if is_ours else kept_aside(plan.output, stage.name, fingerprint)
+def _half_made(asked: _Asked) -> Reuse:
+    output, stage, fingerprint = asked.plan.output, asked.stage, asked.fingerprint
+    partial = partial_folder(output, stage.name)
+    if _reward_models_again(asked):
+        folder = None  # it will have another fingerprint
+    elif is_made_for(partial, fingerprint):
+        folder = partial
+    else:
+        folder = None if asked.fresh else kept_aside(output, stage.name, fingerprint)
     if folder is not None:
-        where = "" if is_ours else f", in {folder.name}"
+        where = "" if folder == partial else f", in {folder.name}"
         if is_trained(folder, fingerprint):
-            return Reuse(ReuseState.GOES_ON, f"its evaluation{where}", fingerprint)
+            return Reuse(ReuseState.GOES_ON, f"its evaluation{where}")
         if (step := last_step(folder)) is not None:
-            return Reuse(ReuseState.GOES_ON, f"step {step}{where}", fingerprint)
-    if is_ours or not holds_work(partial):
-        return Reuse(ReuseState.NEW, "", fingerprint)
-    why = ", ".join(what_changed(read_mark(partial), stage.parent, covered))
-    return Reuse(ReuseState.NEW, f"what is half made is set aside{why and ': '}{why}", fingerprint)
+            return Reuse(ReuseState.GOES_ON, f"step {step}{where}")
+    if folder == partial or not holds_work(partial):
+        return Reuse()
+    why = ", ".join(_what_changed(read_mark(partial), asked))
+    return Reuse(reason=f"what is half made is set aside{why and ': '}{why}")
 
 
-def what_changed(record: Mapping[str, Any], parent: str, covered: Mapping[str, Any]) -> list[str]:
-    """In words, what a stage's fingerprint covers now that it did not when `record` was written."""
+def _what_changed(record: Mapping[str, Any], asked: _Asked) -> list[str]:
+    parent, again = asked.stage.parent, asked.again
+    rewards = [f"reward model {name} changes" for name in _reward_models_again(asked)]
+    return [*what_changed(record, parent, asked.covered, again=parent in again), *rewards]
+
+
+def what_changed(
+    record: Mapping[str, Any], parent: str, covered: Mapping[str, Any], *, again: bool = False
+) -> list[str]:
+    """In words, what a stage's fingerprint covers now that it did not when `record` was written; `again`: its
+    parent will be trained before it."""
+    verb = "changes" if again else "changed"
     words = changes(record.get("ingredients", {}), covered)
-    return [f"{parent} changed" if word == "parent changed" else word for word in words]
+    return [f"{parent} {verb}" if word == "parent changed" else word for word in words]

@@ -14,7 +14,7 @@ from ptspec.recipe.plan import Plan
 from ptspec.store.files import read_json, write_json
 from ptspec.store.fingerprint import changes
 from ptspec.store.manifest import now
-from ptspec.store.reuse import reuses
+from ptspec.store.reuse import Reuse, reuses
 
 FORMAT = 1
 KIND = "ptspec plan"
@@ -33,8 +33,9 @@ class PlanFile:
     stages: Mapping[str, Mapping[str, Any]]
 
 
-def keep(plan: Plan, overrides: Sequence[str], file: Path) -> None:
-    """Writes `plan` to `file`, over an older plan alone. Raises `InputError` where it cannot be written."""
+def keep(plan: Plan, found: Mapping[str, Reuse], overrides: Sequence[str], file: Path) -> None:
+    """Writes `plan`, and what was `found` of its stages, to `file`, over an older plan alone. Raises
+    `InputError` where it cannot be written."""
     if file.exists() and open_plan(file) is None:
         hint = "choose another name: -o FILE"
         raise InputError(
@@ -52,7 +53,7 @@ def keep(plan: Plan, overrides: Sequence[str], file: Path) -> None:
                 "overrides": list(overrides),
                 "output": str(plan.output),
                 "recipe": plan.document,
-                "stages": {name: dict(reuse.covered) for name, reuse in reuses(plan).items()},
+                "stages": {name: dict(reuse.covered) for name, reuse in found.items()},
             },
         )
     except OSError as error:

@@ -71,15 +71,13 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def rename_finished(output: Path, before: str, after: str) -> dict[str, Any]:
+def rename_finished(output: Path, before: str, after: str) -> None:
     """Gives the finished stage `before` another name, and drops what tells of it under the old one: the
-    aggregates, which stand for its evaluation. Returns its record."""
+    aggregates, which stand for its evaluation."""
     final = output / after
     (output / before / AGGREGATES).unlink(missing_ok=True)
     (output / before).rename(final)
-    record = read_json(final / RECORD) | {"stage": after}
-    write_json(final / RECORD, record)
-    return record
+    write_json(final / RECORD, read_json(final / RECORD) | {"stage": after})
 
 
 def recover(final: Path) -> None:

@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.readers.scan import content_hash
 from ptspec.recipe.hints import first_of
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import Source
 from ptspec.recipe.source_files import chosen, look
 from ptspec.store.file_hashes import read_hash
+from ptspec.store.files import hash_files
 from ptspec.store.fingerprint import hash_folder
 from ptspec.store.manifest import KeptFolder, Manifest, open_manifest
 from ptspec.store.output_hashes import files_in
@@ -99,7 +98,7 @@ def _source(name: str, kept: Any, source: Any, places: Places) -> Iterator[Line]
     if not files:
         yield Line(f"{what}: is not there", True)
         return
-    yield _compared(what, content, content_hash(Source(name, files)))
+    yield _compared(what, content, hash_files(files))
 
 
 def _files(texts: Sequence[str], split: Any, places: Places) -> tuple[Path, ...]:

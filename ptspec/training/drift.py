@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -21,8 +22,13 @@ WINDOW = 5
 """Logs whose median is compared: one log of few prompts is noisy, and one token can make a KL of hundreds."""
 LEAST_ENTROPY = 0.05
 """Share of the entropy at the beginning; healthy stages end at .2 and more (docs/decisions/0054)."""
+LENGTH = "completions/mean_length"
+"""Tokens of a completion, in the same log."""
 MOST_KL = 2.0
 """Nats a token; a token that the policy writes is then e² ≈ 7 times as probable as by its reference."""
+LEAST_KL_OF_COMPLETION = 10.0
+"""Nats a completion, below which nothing runs away: of an answer of one token, 3 nats are a policy that has
+learned what its reference held to be 5 % probable."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,9 @@ def drifts(history: Sequence[Mapping[str, Any]]) -> Iterator[Drift]:
     if entropy and entropy.last < LEAST_ENTROPY * entropy.first:
         fall = f"entropy fell to {entropy.last:.2g} of the {entropy.first:.2g} nats a token it began with"
         yield Drift(ENTROPY, fall)
-    if kl and kl.last > MOST_KL and kl.last > kl.before:
+    length = _windows(history, LENGTH)
+    whole = kl.last * length.last if kl and length else math.inf
+    if kl and kl.last > MOST_KL and kl.last > kl.before and whole > LEAST_KL_OF_COMPLETION:
         yield Drift(KL, f"KL to the reference is {kl.last:.2g} nats a token and growing")
 
 

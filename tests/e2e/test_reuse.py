@@ -8,6 +8,7 @@ from small import RECIPE, pt, run_here
 
 from ptspec.events import StageReused, StageStarted
 from ptspec.run.options import Options
+from ptspec.store.output_hashes import CHANGED
 
 pytestmark = pytest.mark.slow
 
@@ -20,14 +21,17 @@ def folder(tmp_path_factory):
     return folder
 
 
-def again(folder, change, **options):
-    """Runs the recipe after `change`: stage -> "reused", or why it was trained (None: for the first time)."""
+def small_recipe(change):
     recipe = copy.deepcopy(RECIPE)
     recipe.pop("eval")
     for stage in recipe["stages"]:
         stage["config"].update(max_steps=2)
-    recipe = change(recipe) or recipe
-    (folder / "recipe.json").write_text(json.dumps(recipe, indent=2))
+    return change(recipe) or recipe
+
+
+def again(folder, change, **options):
+    """Runs the recipe after `change`: stage -> "reused", or why it was trained (None: for the first time)."""
+    (folder / "recipe.json").write_text(json.dumps(small_recipe(change), indent=2))
     ran = run_here(folder / "recipe.json", folder / "out", options=Options(**options))
     assert ran.error is None, ran.error
     told = {event.stage: "reused" for event in ran.events if isinstance(event, StageReused)}
@@ -95,3 +99,17 @@ def test_fresh_and_until(folder):
     told = again(folder, lambda recipe: None, fresh=True, until="sft")
     assert told == {"sft": "learning_rate 0.001 → 0.002"}
     assert again(folder, lambda recipe: None, fresh=True, until="sft") == {"sft": "asked for with --fresh"}
+
+
+def test_a_renamed_stage_whose_weights_are_not_those_that_were_saved_is_trained_again_as_planned(folder):
+    def renamed(recipe):
+        recipe["stages"][0]["name"] = "warm_up"
+
+    assert again(folder, lambda recipe: None, until="sft") == {"sft": "reused"}
+    weights = folder / "out" / "sft" / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    (folder / "recipe.json").write_text(json.dumps(small_recipe(renamed), indent=2))
+    told = pt("plan", folder / "recipe.json", "--output", folder / "out", "--format", "json")
+    planned = json.loads(told.stdout)["stages"][0]
+    assert (planned["state"], planned["reason"]) == ("trained again", CHANGED)
+    assert again(folder, renamed, until="warm_up") == {"warm_up": CHANGED}

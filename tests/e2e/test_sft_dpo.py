@@ -86,6 +86,8 @@ def test_events_and_manifest_tell_what_happened(small_run):
     names = [event["event"] for event in events]
     assert names[0] == "RunStarted" and names[-1] == "RunFinished"
     assert names.count("StageFinished") == 2
+    assert {stage["name"]: stage["total_steps"] for stage in events[0]["stages"]} == {"sft": 6, "dpo": 4}
+    assert "EvaluationProgress" not in names
     manifest = json.loads((small_run.output / "manifest.json").read_text())
     assert set(manifest["stages"]) == {"sft", "dpo"}
     assert manifest["versions"]["trl"]

@@ -33,10 +33,11 @@ def forget():
     import huggingface_hub
 
     from ptspec.data.readers import hub_rows
-    from ptspec.hub import connection
+    from ptspec.hub import connection, repository
 
     huggingface_hub.close_session()
     connection._probed.cache_clear()
+    repository._asked.cache_clear()
     connection._WHY_OFFLINE.clear()
     hub_rows._look.cache_clear()
 

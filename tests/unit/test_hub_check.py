@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,12 @@ from huggingface_hub import constants
 from ptspec.checks.preflight import preflight
 from ptspec.data.readers import hub_rows
 from ptspec.estimate.forecast import forecast
+from ptspec.hub import repository
+from ptspec.hub.cache import DATASET
 from ptspec.recipe.plan import Source
+from ptspec.recipe.resolve import load_plan
+from ptspec.run.pinned import with_pinned_data
+from ptspec.store.fingerprint import data_commit
 
 BASE = Path(__file__).parents[2] / "data" / "base_model"
 
@@ -119,6 +125,7 @@ def test_configurations(hub, look):
     assert told(look(name="mian")) == [("unknown-config", "/data/train/name")]
     assert told(look(name="main")) == []
     hub_rows._look.cache_clear()
+    repository._asked.cache_clear()
     repo.card = {
         "configs": [
             {"config_name": "main", "data_files": "a/*"},
@@ -133,6 +140,7 @@ def test_a_missing_column_and_a_bad_row_are_told_as_those_of_files(hub, look):
     (error,) = look().diagnostics
     assert (error.code, error.location.file, error.location.line) == ("missing-column", "someone/pairs", 1)
     hub_rows._look.cache_clear()
+    repository._asked.cache_clear()
     hub.datasets["someone/pairs"].rows = [*PAIRS[:2], {**PAIR, "rejected": None}]
     (error,) = look().diagnostics
     assert (error.code, error.location.line) == ("null-value", 3)
@@ -247,6 +255,7 @@ def test_what_nobody_tells_is_not_looked_at_rather_than_wrong(hub, look):
     assert unlooked(look(name="main", split="train[:5]")) == [("someone/pairs", why)]
     repo.files = {"notes.txt": b""}
     hub_rows._look.cache_clear()
+    repository._asked.cache_clear()
     assert unlooked(look()) == [("someone/pairs", "its files are of no format known here")]
 
 
@@ -325,6 +334,7 @@ def test_offline_the_caches_are_looked_at(hub_environment, look, tmp_path, monke
     cache_rows(hub_environment / "other", [PAIR], tmp_path / "other")
     monkeypatch.setattr(constants, "HF_HOME", str(hub_environment / "other"))
     hub_rows._look.cache_clear()
+    repository._asked.cache_clear()
     assert forecast(look().plan).parameters > 900_000
 
 
@@ -388,3 +398,26 @@ def test_rows_of_the_viewer_with_shortened_cells_are_left_out(hub, monkeypatch):
 )
 def test_names_of_splits(text, names):
     assert hub_rows.split_names(text) == names
+
+
+def test_a_repository_is_asked_for_once_in_a_minute(hub, monkeypatch):
+    now = time.monotonic() // 60 * 60
+    monkeypatch.setattr(repository.time, "monotonic", lambda: now)
+
+    def asked() -> int:
+        assert repository.look("someone/pairs", None, DATASET).commit == COMMIT
+        return sum("/api/datasets/someone/pairs" in request for request in hub.asked)
+
+    assert (asked(), asked()) == (1, 1), "a run that starts takes the commit that its checks were told"
+    now += 60
+    assert asked() == 2
+
+
+def test_a_plan_names_the_commit_that_a_run_takes_of_a_branch(hub):
+    rows = Source("rows", (), hub="someone/pairs", revision="main", at="/data/rows")
+    plan = replace(load_plan(BASE.parents[1] / "recipes/sft.json"), data={"rows": rows})
+    asked = len(hub.asked)
+    made = with_pinned_data(plan)
+    assert made.data["rows"].revision == data_commit(made.data["rows"]) == COMMIT
+    asked, before = len(hub.asked), asked
+    assert asked > before and with_pinned_data(made) == made and len(hub.asked) == asked

@@ -61,7 +61,8 @@ def test_a_comparison_says_what_it_took(tmp_path):
     with contextlib.closing(Server(reply)) as server:
         chosen = Chosen("llm", lambda strings: made(server.address, tmp_path))
         found = compare([BEFORE, AFTER], judgement=judgement(chosen, [BEFORE, AFTER]))
-    assert "judge llm: 6 questions, 1 asked again, 2 answers that could not be read" in found.notes[-1]
+    assert "judge llm: 4 pairs of answers, 2 of them ties; 6 questions, 1 asked again" in found.notes[-1]
+    assert "2 answers that could not be read" in found.notes[-1]
 
 
 def closed_port():

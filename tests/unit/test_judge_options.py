@@ -4,6 +4,7 @@ import time
 
 import pytest
 
+from ptspec.data.tokens.thoughts import KNOWN
 from ptspec.diagnostics import InputError
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import JudgeSpec
@@ -58,6 +59,12 @@ def test_reading_a_reply_takes_linear_time(reply):
 def test_only_what_is_thought_before_the_reply_is_passed_over():
     assert win_of("\n<think>B</think> A\n") == 1.0
     assert win_of("A <think>B</think>") is None
+
+
+@pytest.mark.parametrize(("opening", "closing"), KNOWN)
+def test_the_thoughts_of_every_model_are_passed_over(opening, closing):
+    assert win_of(f"{opening}B is wrong, so{closing}\n\nA") == 1.0
+    assert win_of(f"{opening}B is wrong, so A") is None
 
 
 def test_texts_are_put_in_once_and_their_own_braces_left_alone():

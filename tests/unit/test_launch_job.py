@@ -73,6 +73,7 @@ EVENTS = {
     events.StageTrained: events.StageTrained("s", 2, 0.5, {"loss": 1.5}),
     events.StageReused: events.StageReused("s", "now", "unchanged"),
     events.EvaluationStarted: events.EvaluationStarted("s", 3),
+    events.EvaluationProgress: events.EvaluationProgress("s", "answers", 1, 3),
     events.StageEvaluated: events.StageEvaluated(
         "s",
         {"loss": Figure(1.0, None, 2.0)},

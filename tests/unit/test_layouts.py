@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from ptspec.data.checks.row_checks import Use, row_checker
 from ptspec.data.layouts.convert import Reading, to_trl, unpadded
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.data.layouts.table import layout_for
@@ -201,6 +202,16 @@ PAIR = {"prompt": user("q"), "chosen": assistant("a"), "rejected": assistant("b"
         {"chosen": SHAREGPT, "rejected": [SHAREGPT[0], {"from": "gpt", "value": "b"}]},
         {"instruction": "q", "input": "", "chosen": "a", "rejected": "b"},
         {"chosen": "\n\nHuman: q\n\nAssistant: a", "rejected": "\n\nHuman: q\n\nAssistant: b"},
+        {
+            "prompt": "q",
+            "chosen": "\n\nHuman: q\n\nAssistant: a",
+            "rejected": "\n\nHuman: q\n\nAssistant: b",
+        },
+        {
+            "prompt": "\n\nHuman: q\n\nAssistant:",
+            "chosen": "Human: q\n\nAssistant: a",
+            "rejected": "Human: q\n\nAssistant: b",
+        },
     ],
     ids=lambda row: " + ".join(row),
 )
@@ -252,10 +263,29 @@ def test_texts_that_begin_alike_are_cut_at_a_word_as_trl_cuts_at_the_space_befor
         converted({"chosen": "yes", "rejected": "no"}, Rows.PREFERENCE)
 
 
-def test_a_prompt_beside_conversations_that_do_not_hold_it_is_an_error():
-    row = {"prompt": "p", "chosen": user("q") + assistant("a"), "rejected": user("q") + assistant("b")}
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "p", "chosen": user("q") + assistant("a"), "rejected": user("q") + assistant("b")},
+        {"prompt": "p", "chosen": "Human: q\n\nAssistant: a", "rejected": "Human: q\n\nAssistant: b"},
+        {
+            "prompt": "\n\nHuman: p\n\nAssistant:",
+            "chosen": "Human: q\n\nAssistant: a",
+            "rejected": "Human: q\n\nAssistant: b",
+        },
+    ],
+)
+def test_a_prompt_beside_conversations_that_do_not_hold_it_is_an_error(row):
     with pytest.raises(LayoutError, match='"prompt" does not stand in the conversation'):
         converted(row, Rows.PREFERENCE)
+    checker = row_checker(Use("dpo", Rows.PREFERENCE), frozenset(row))
+    assert [fault.code for fault in checker(row)] == ["prompt-differs"]
+
+
+def test_a_prompt_beside_answers_that_only_begin_like_a_dialogue():
+    row = {"prompt": "p", "chosen": "Human: a word of five letters", "rejected": "Human: no"}
+    (made,) = converted(row, Rows.PREFERENCE, chat=False)
+    assert made == row
 
 
 @pytest.mark.parametrize("label", [False, 0, 0.0, "false", "0"])

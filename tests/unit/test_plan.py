@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from ptspec.checks.preflight import preflight
 from ptspec.cli import main
 from ptspec.estimate.host import host_memory
+from ptspec.estimate.planned_steps import planned_steps
 from ptspec.recipe.hints import bytes_in_words
 
 ROOT = Path(__file__).parent.parent.parent
@@ -196,3 +198,13 @@ def test_defaults_that_are_not_trls_are_told_where_the_recipe_is_silent(pt, reci
     sft, nash = (told["own_defaults"] for told in json.loads(out)["stages"])
     assert sft == []
     assert [(told["name"], told["value"], told["trl"]) for told in nash] == [("adam_beta1", 0.0, 0.9)]
+
+
+def test_steps_are_known_before_a_run_where_that_takes_no_long_look_at_rows(pt, recipe, tmp_path):
+    stages = (stage("sft", config={"num_train_epochs": 2}), stage("dpo", config={"max_steps": 7}))
+    file = recipe(*stages)
+    _, out, _ = pt("plan", file, "--format", "json")
+    planned = {one["stage"]: one["steps"] for one in json.loads(out)["stages"]}
+    plan = preflight(file).plan
+    assert planned_steps(plan) == planned == {"sft": 14, "dpo": 7}
+    assert planned_steps(plan, most=0) == {"dpo": 7}

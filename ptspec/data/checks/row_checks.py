@@ -14,6 +14,7 @@ from ptspec.data.checks.fault import Fault
 from ptspec.data.column_names import rename_hint
 from ptspec.data.layouts.convert import Reading, label_of, to_trl
 from ptspec.data.layouts.evaluation import evaluation_row
+from ptspec.data.layouts.pairs import is_whole_dialogue
 from ptspec.data.layouts.table import CHATS, CONTEXT, LAYOUTS, MEDIA, Layout, layout_for, wanted
 from ptspec.data.layouts.turns import LayoutError
 from ptspec.methods.types import Rows
@@ -84,6 +85,8 @@ class LayoutChecker:
     def is_plain_beside(self, values: Mapping[str, Any]) -> bool:
         """Whether what the layout has no column for, and which matters all the same, is of the usual kind."""
         if self.takes_input and type(values.get("input", "")) is not str:
+            return False
+        if self.layout.is_pair and is_whole_dialogue(values.get("chosen")):
             return False
         return not self.learns_labelled or values.get("label", True) is True
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from ptspec.data.checks.bad_rows import left_out
 from ptspec.data.checks.fault import SHOWN_LINES, Fault, Tally
+from ptspec.data.checks.placeholders import placeholders
 from ptspec.data.checks.ranges import Range, ranges, shared_out
 from ptspec.data.checks.repeats import BOUND, Repeats, prompt_key
 from ptspec.data.checks.row_checks import LayoutChecker, RowChecker, Use, row_checker
@@ -119,10 +120,11 @@ class SourcePass:
         self.malformed = malformed
         yield from notes(self.source)
         if first is not None:
-            placed = (item for item in self.seen.first if isinstance(item, PlacedRow))
+            placed = [item for item in self.seen.first if isinstance(item, PlacedRow)]
             names = frozenset(name for item in placed for name in item.values)
             yield from missing_columns(self.source, names)
             yield from unused_columns(self.source, self.uses, first.values, names)
+            yield from placeholders(self.source, placed)
         for path, tally in tallies.items():
             yield from map(self._with_bound, tally.diagnostics(path, self.source.at))
         self.seen.bad += malformed

@@ -12,6 +12,7 @@ from typing import Any
 
 from ptspec.data.layouts.pairs import (
     is_dialogue,
+    is_whole_dialogue,
     split_conversations,
     split_dialogues,
     split_strings,
@@ -230,12 +231,16 @@ def _implicit_strings(row: Row, chosen: str, rejected: str, reading: Reading) ->
 def _check_prompt_is_there(row: Row, layout: Layout, chosen: Text) -> None:
     """Raises `LayoutError` where a prompt stands beside whole conversations that do not hold it."""
     given = row[layout.prompt] if layout.prompt in ("prompt", "instruction") else ""
-    if isinstance(given, str):
-        asked = given.strip()
-        held = not asked or any(asked in str(turn["content"]) for turn in messages_of("chosen", chosen))
+    if not given or (isinstance(given, str) and not given.strip()):
+        return
+    turns = turns_of_dialogue(chosen) if isinstance(chosen, str) else messages_of("chosen", chosen)
+    if isinstance(given, str) and not is_dialogue(given):
+        held = any(given.strip() in str(turn["content"]) for turn in turns)
     else:
-        opening = messages_of("prompt", given)
-        held = messages_of("chosen", chosen)[: len(opening)] == opening
+        opening = turns_of_dialogue(given) if isinstance(given, str) else messages_of("prompt", given)
+        while opening and not opening[-1]["content"]:
+            opening = opening[:-1]  # a dialogue's prompt ends with "Assistant:"
+        held = turns[: len(opening)] == opening
     if not held:
         message = f'"{layout.prompt}" does not stand in the conversation of "chosen"'
         hint = f'leave it out: "columns": {{"other_{layout.prompt}": "{layout.prompt}"}}'
@@ -243,7 +248,10 @@ def _check_prompt_is_there(row: Row, layout: Layout, chosen: Text) -> None:
 
 
 def _is_whole(answer: Text) -> bool:
-    """Whether an answer is a whole conversation: a list of turns that another than the assistant begins."""
+    """Whether an answer is a whole conversation: a list of turns that another than the assistant begins, or a
+    dialogue in the form of hh-rlhf."""
+    if isinstance(answer, str):
+        return is_whole_dialogue(answer)
     if not isinstance(answer, list) or not answer or not is_turn(answer[0]):
         return False
     return bool(messages_of("chosen", answer[:1])[0]["role"] != "assistant")

@@ -19,6 +19,11 @@ def is_dialogue(text: object) -> bool:
     return isinstance(text, str) and _DIALOGUE.match(text) is not None
 
 
+def is_whole_dialogue(text: object) -> bool:
+    """Whether `text` is such a dialogue with an answer in it: no answer by itself."""
+    return isinstance(text, str) and is_dialogue(text) and "\nAssistant:" in text
+
+
 def turns_of_dialogue(text: str) -> list[Message]:
     """The turns of an hh-rlhf dialogue as messages, without the white space around them."""
     marks = list(_MARK.finditer(text))

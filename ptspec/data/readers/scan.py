@@ -6,7 +6,6 @@ JSONL, JSON (a list of objects, or one a line), CSV, TSV, Parquet and Arrow, the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -100,16 +99,6 @@ def notes(source: Source) -> Iterator[Diagnostic]:
         more = f" (and so in {len(paths) - 1} more files)" if len(paths) > 1 else ""
         where = Location(shown(paths[0]))
         yield replace(note, message=f"{note.message}{more}", location=where, pointer=source.at)
-
-
-def content_hash(source: Source) -> str:
-    """SHA-256 over the bytes of every file of a source, in order."""
-    digest = hashlib.sha256()
-    for path in source.paths:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _stretch(taken: Stretch) -> Iterator[Item]:

@@ -12,12 +12,11 @@ from typing import Any
 
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, ChatTokenizer, Messages
 from ptspec.data.tokens.template import REASONING, TokenizerFiles
+from ptspec.data.tokens.thoughts import KNOWN, has_tag, split_thoughts
 
 ANSWERS = ("completion", "chosen", "rejected")
 MASK = "\0"
 
-_THINK = re.compile(r"</?think>")
-_THOUGHT = re.compile(r"<think>(.*?)</think>", re.DOTALL)
 _MARK = re.compile(r"<\|[^|<>\s]+\|?>|<[^|<>\s]+\|>|<｜[^｜<>]+｜>|<(?:start|end)_of_\w+>|<[A-Z_]+_TOKEN>")
 """What reads like a special token: <|im_start|>, <｜User｜>, <start_of_turn>, <turn|>, <EOS_TOKEN>."""
 
@@ -194,14 +193,16 @@ def _pieces(chat: _Chat) -> Iterator[tuple[str, str]]:
 
 def _of_message(message: Mapping[str, Any], answer: str, whose: str) -> Iterator[tuple[str, str]]:
     role = str(message.get("role"))
-    thoughts = [message.get(key) for key in REASONING]
+    thoughts = [(KNOWN[0], message.get(key)) for key in REASONING]
     for text in _contents(message.get("content")):
         if role != "assistant":
             yield from _texts(_NAMES.get(role, "the results of tools"), text)
             continue
-        thoughts += _THOUGHT.findall(text)
-        yield from _texts(answer, *_THOUGHT.sub(MASK, text).split(MASK))
-    yield from _texts(f"{whose} thoughts (<think>…</think>)", *thoughts)
+        inside, rest = split_thoughts(text)
+        thoughts += inside
+        yield from _texts(answer, *rest)
+    for (opening, closing), thought in thoughts:
+        yield from _texts(f"{whose} thoughts ({opening}…{closing})", thought)
     for call in message.get("tool_calls") or ():
         function = call.get("function", call)
         yield from _texts(f"{whose} tool calls", function.get("name"), *_leaves(function.get("arguments")))
@@ -244,10 +245,10 @@ def _strings(value: Any) -> Iterator[str]:
 def _empty_thought(answer: Messages, learned: str) -> str | None:
     """Thinking marks that stand before the answer in what is learned, and that no message holds."""
     contents = [text for message in answer for text in _contents(message.get("content"))]
-    if any("think>" in text for text in contents) or any(key in m for m in answer for key in REASONING):
+    if any(map(has_tag, contents)) or any(key in m for m in answer for key in REASONING):
         return None
     before = learned.partition(contents[0].strip())[0].strip() if contents and contents[0].strip() else ""
-    return before if _THINK.search(before) else None
+    return before if has_tag(before) else None
 
 
 def _ends_with(answer: Messages, stop: str) -> bool:

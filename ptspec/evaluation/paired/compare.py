@@ -130,6 +130,9 @@ def _notes(measurements: Sequence[Measurement], pairing: Pairing) -> tuple[str, 
         "responses were generated with different max_new_tokens": len(limits) > 1,
         "accuracy goes by different rewards": len({s.accuracy for s in settings}) > 1,
         "refusals were told by different patterns": len({s.refusals for s in settings}) > 1,
+        "of rows longer than a model's context the first tokens were left out": any(
+            s.shortened_rows for s in settings
+        ),
         "some were prompted through the chat template, some were not": len({s.chat for s in settings}) > 1,
     }
     stamp = pairing.judgement.stamp if pairing.judgement else None
@@ -139,7 +142,8 @@ def _notes(measurements: Sequence[Measurement], pairing: Pairing) -> tuple[str, 
 
 def _asked(stamp: JudgeStamp) -> str:
     return (
-        f"judge {stamp.name}: {stamp.asked:,} questions, {stamp.retried:,} asked again, {stamp.unparsed:,} "
+        f"judge {stamp.name}: {stamp.compared:,} pairs of answers, {stamp.ties:,} of them ties; "
+        f"{stamp.asked:,} questions, {stamp.retried:,} asked again, {stamp.unparsed:,} "
         f"answers that could not be read (ties), {stamp.disagreed:,} pairs decided by their order (ties)"
     )
 

@@ -89,7 +89,7 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
         reason=text(began.get("reason")),
         checked=text(log.last("StageChecked", name).get("summary")),
         training=_training(record) if record else None,
-        logged=_logged(output, name, bool(record)),
+        logged=_logged(output, name, str(spec.get("method")), bool(record)),
         measurement=None if measurement is None else trained_by(measurement, text(record.get("method"))),
         error=error,
         comparison=load_comparison(output / name) if record else None,
@@ -147,10 +147,11 @@ def _training(record: Json) -> Training:
     )
 
 
-def _logged(output: Path, name: str, finished: bool) -> Logged:
+def _logged(output: Path, name: str, method: str, finished: bool) -> Logged:
     """The logged steps, of a stage under way too."""
     folder = output / name if finished else partial_folder(output, name)
-    return read_logged(folder / METRICS)
+    known = methods.find(method)
+    return read_logged(folder / METRICS, known.headline if known else ())
 
 
 def _measurement(folder: Path, name: str) -> tuple[Measurement | None, str | None]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptspec.methods.types import Headline
 from ptspec.report.html.columns import read_columns
 
 POINTS = 600
@@ -76,8 +77,10 @@ class _Growing:
         self.highest = max([*found, *([self.highest] if self.highest else [])], key=lambda point: point[1])
 
 
-def read_logged(path: Path) -> Logged:
-    """The logged steps in `path`; none where there is no such file."""
+def read_logged(path: Path, headlines: Sequence[Headline] = ()) -> Logged:
+    """The logged steps in `path`, without what the `headlines` of the method say nothing by; none where there
+    is no such file."""
+    deciding = {one.key: one.void_at_zero_of for one in headlines}
     growing: dict[str, _Growing] = {}
     rows = 0
     for lines, block in read_columns(path):
@@ -90,6 +93,8 @@ def read_logged(path: Path) -> Logged:
             if key in NO_SERIES:
                 continue
             there = is_step & column.is_there
+            if (other := block.get(deciding.get(key) or "")) is not None:
+                there &= ~(other.is_there & (other.values == 0))
             if there.any():
                 one = growing.setdefault(key, _Growing(stretch_width(lines, POINTS)))
                 one.add(steps.values[there], column.values[there])

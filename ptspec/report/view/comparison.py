@@ -14,7 +14,7 @@ from ptspec.report.view.measure import Measure, measure
 from ptspec.report.view.order import in_order
 from ptspec.report.view.policies import from_to
 from ptspec.report.view.sentence import in_words, measure_in
-from ptspec.report.view.verdicts import MARKS, TONES, WORDS, p_value, reason
+from ptspec.report.view.verdicts import TONES, WORDS, p_value, reason
 
 WIN_RATE = Measure("win_rate", "win rate", "win rate", METRICS["win_rate"].better, 1, True, "")
 
@@ -48,7 +48,7 @@ class EffectLine:
 
     @property
     def mark(self) -> str:
-        return MARKS.get(self.verdict, "")
+        return self.verdict.mark
 
     @property
     def word(self) -> str:
@@ -242,7 +242,7 @@ def _in_brief(described: Iterable[EffectLine], found: Comparison) -> list[str]:
     for line in described:
         shown = measure_in(found, line.metric)
         values = [value for value in (line.value_a, line.value_b) if value is not None]
-        if shown.share and all(shown.is_zero(value) for value in values):
+        if shown.is_zero(values):
             zero.append(shown.brief)
         else:
             parts.append(from_to(shown, values))

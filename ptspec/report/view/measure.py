@@ -5,7 +5,7 @@ What a metric is called and which direction is better comes from ptspec/evaluati
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from ptspec.evaluation.measurement import METRICS, Better, metric
@@ -79,12 +79,15 @@ class Measure:
         low, high = sorted((difference.low * self._turn, difference.high * self._turn))
         return f"[{self._plain(low)}, {self._plain(high)}]"
 
-    def is_zero(self, value: float) -> bool:
-        """Whether what is shown of `value` is 0 at its decimals."""
-        return self.number(value) == words.fixed(0, self.decimals)
+    def is_zero(self, values: Sequence[float]) -> bool:
+        """Whether it is in percent and what is shown of each of `values` is 0 at its decimals: "0 %" says
+        that of all."""
+        zero = words.fixed(0, self.decimals)
+        return self.share and bool(values) and all(self.number(value) == zero for value in values)
 
     def is_none(self, values: Iterable[float]) -> bool:
-        """Whether what it counts, such as empty responses, is in none of `values`: a word says that."""
+        """Whether what it counts, such as empty responses, is in none of `values`, not even a few: "none"
+        says that."""
         counts = self.share and metric(self.name).describes and self.better is not Better.HIGHER
         return counts and not any(1 - value if self.complement else value for value in values)
 

@@ -14,7 +14,7 @@ from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.order import key_measures, one_line_measures
-from ptspec.report.view.verdicts import MARKS, TONES, WORDS, verdict_of
+from ptspec.report.view.verdicts import TONES, WORDS, verdict_of
 
 LEGEND = "▲▼ better, worse: paired 95 % interval, corrected for the number of tests"
 JUDGED_ALONE = ("win_rate", "win_rate_lc")
@@ -55,7 +55,7 @@ class Cell:
 
     @property
     def mark(self) -> str:
-        return MARKS.get(self.verdict, "")
+        return self.verdict.mark
 
     @property
     def word(self) -> str:
@@ -181,8 +181,7 @@ def _parent(policies: Sequence[Policy]) -> Policy | None:
 
 def is_zero(shown: Measure, policies: Sequence[Policy]) -> bool:
     """A metric in percent that is 0 of every one of `policies`: a word about it is enough."""
-    figures = [policy.metrics[shown.name] for policy in policies if shown.name in policy.metrics]
-    return shown.share and bool(figures) and all(shown.is_zero(figure.value) for figure in figures)
+    return shown.is_zero([p.metrics[shown.name].value for p in policies if shown.name in p.metrics])
 
 
 def _from_to(shown: Measure, pair: Sequence[Policy]) -> str:
@@ -208,5 +207,7 @@ def training_figures(latest: Mapping[str, float], name: str, most: int = 2) -> l
 
 
 def logged(headlines: Sequence[Headline], metrics: Mapping[str, float]) -> list[str]:
-    """The numbers under the keys of `headlines`: "loss 0.58"; nothing of those that were not logged."""
-    return [f"{h.label} {words.number(metrics[h.key], h.format)}" for h in headlines if h.key in metrics]
+    """The numbers under the keys of `headlines`: "loss 0.58"; "—" where one says nothing, and nothing of
+    those that were not logged."""
+    values = [(h, h.value(metrics)) for h in headlines if h.key in metrics]
+    return [f"{h.label} {'—' if value is None else words.number(value, h.format)}" for h, value in values]

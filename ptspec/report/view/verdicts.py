@@ -1,4 +1,4 @@
-"""Verdicts, p values and their reasons in words, and the marks and tones that stand for them."""
+"""Verdicts, p values and their reasons in words, and the tones that stand for them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from ptspec.evaluation.comparison import Effect, Verdict, WinRate
 from ptspec.report import words
 from ptspec.report.view.measure import Measure
 
-MARKS = {Verdict.BETTER: "▲", Verdict.WORSE: "▼"}
 TONES = {
     Verdict.BETTER: "good",
     Verdict.WORSE: "bad",

@@ -133,3 +133,17 @@ def test_the_table_says_by_what_a_response_is_right():
     text = told("choice_letter: all 2 right answers are single letters")
     assert text.endswith("accuracy by choice_letter: all 2 right answers are single letters\n")
     assert "accuracy by" not in told(None)
+
+
+def test_an_evaluation_over_a_mix_says_that_it_reads_all_of_it(tmp_path):
+    read(tmp_path, answered("A", "B"))
+    file = tmp_path / "recipe.json"
+    recipe = json.loads(file.read_text())
+    recipe["data"]["both"] = {"mix": {"train": 0.9, "heldout": 0.1}}
+    recipe["eval"]["data"] = "both"
+    file.write_text(json.dumps(recipe))
+    said = 'the evaluation reads every row of train, heldout: the weights of "both" are not used'
+    assert said in preflight(file).notes
+    recipe["data"]["both"] = {"concat": ["train", "heldout"]}
+    file.write_text(json.dumps(recipe))
+    assert said not in preflight(file).notes

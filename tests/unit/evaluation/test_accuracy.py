@@ -15,6 +15,7 @@ from ptspec.evaluation.paired.differences import Pair
 from ptspec.recipe.plan import RewardSpec
 from ptspec.rewards.choose_scorer import choose
 from ptspec.rewards.thoughts import without_thoughts
+from ptspec.rewards.tool_calls import is_text_alone
 
 
 def named(function, **options):
@@ -161,6 +162,15 @@ def test_calls_that_the_template_writes_in_a_form_of_its_own_have_no_accuracy(to
     assert readable_calls(tokenizer, rows) == frozenset()  # this template leaves the calls out
     said = Response("x", (1,), True, "x")
     assert scorer_of(None, rows).correct(rows, {0: said}, frozenset()) == {0: None}
+
+
+@pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "thinking"])
+def test_an_answer_with_thoughts_beside_its_text_is_not_that_text_alone(name):
+    def row(**more):
+        return [{"role": "assistant", "content": "9", **more}]
+
+    assert not is_text_alone(row(**{name: "3 times 3"}))
+    assert is_text_alone(row(**{name: None}))
 
 
 def test_tool_calls_are_out_of_bits_per_byte(model, calling, spec):

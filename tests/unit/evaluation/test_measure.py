@@ -17,6 +17,7 @@ from ptspec.evaluation.encoding import encode_completions, encode_prompt
 from ptspec.evaluation.generation import respond
 from ptspec.evaluation.likelihood import log_likelihoods
 from ptspec.evaluation.measure import measure
+from ptspec.evaluation.paired.compare import compare
 from ptspec.recipe.plan import EvaluationSpec
 from ptspec.rewards.builtin import builtin
 from ptspec.rewards.contract import HOOKS
@@ -256,8 +257,14 @@ def test_prompts_that_come_twice_are_two_rows(model, tokenizer, rows, spec):
 
 def test_rows_beyond_the_context_keep_their_end(tokenizer, rows, spec):
     model = random_llama(tokenizer, 0, max_position_embeddings=48)
-    result = measure(model, tokenizer, rows, spec, seed=1)
-    assert result.settings.shortened_rows > 0
+    told: list[str] = []
+    result = measure(model, tokenizer, rows, spec, seed=1, warn=told.append)
+    shortened = result.settings.shortened_rows
+    assert shortened > 0
+    text = f"{shortened} of {len(rows)} held-out rows have no room in the model's context of 48 tokens"
+    assert [one.partition(",")[0] for one in told] == [text]
+    pair = compare([result, replace(result, name="other")])
+    assert "of rows longer than a model's context the first tokens were left out" in pair.notes
     assert all(
         row.tokens == len(raw["output"].encode()) + 1
         for row, raw in zip(result.rows, ROWS, strict=True)
@@ -267,10 +274,12 @@ def test_rows_beyond_the_context_keep_their_end(tokenizer, rows, spec):
 
 def test_progress_reaches_the_end(model, tokenizer, rows, spec):
     heard = []
-    measure(model, tokenizer, rows, spec, seed=1, progress=lambda done, total: heard.append((done, total)))
-    assert (
-        heard[-1][0] == heard[-1][1] == 40
-    )  # 20 texts, 10 greedy, 10 drawn; the expected answer is the chosen one: computed once
+    measure(model, tokenizer, rows, spec, seed=1, progress=lambda *part: heard.append(part))
+    # The expected answer is the chosen one: 20 texts. Every prompt is answered greedily and by drawing.
+    for what in ("likelihoods", "answers"):
+        counts = [(done, total) for name, done, total in heard if name == what]
+        assert counts[0] == (0, 20) and counts[-1] == (20, 20)
+    assert [name for name, *_ in heard] == sorted((name for name, *_ in heard), reverse=True), "in order"
 
 
 def test_a_diverged_model_is_said_to_be_one(model, tokenizer, rows, spec):

@@ -10,6 +10,7 @@ from matplotlib.image import imread
 from matplotlib.text import Text
 
 from ptspec.evaluation import plots
+from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings, with_shares
 from ptspec.events import Figure
 from ptspec.methods import get
@@ -62,7 +63,17 @@ def comparison(path):
     plots.model_comparison(MODELS, path)
 
 
-DRAW = [training, perplexity, lengths, comparison]
+VERDICTS = {
+    "sft": {"accuracy": Verdict.BETTER, "bits_per_byte": Verdict.NOT_SHOWN, "style": Verdict.DESCRIBED},
+    MODELS[2].name: {"accuracy": Verdict.WORSE, "preference_accuracy": Verdict.WORSE},
+}
+
+
+def comparison_with_verdicts(path):
+    plots.model_comparison(MODELS, path, VERDICTS)
+
+
+DRAW = [training, perplexity, lengths, comparison, comparison_with_verdicts]
 
 
 @pytest.mark.parametrize("draw", DRAW)
@@ -148,6 +159,16 @@ def test_preference_by_raw_likelihood_is_not_drawn_beside_preference_over_a_poli
     assert written.count("70 over base") == 2 and "70" not in written
     written = texts_of(lambda p: plots.model_comparison(MODELS, p), tmp_path / "b.png", monkeypatch)
     assert not [text for text in written if "preference" in text]
+
+
+def test_a_verdict_stands_beside_its_number(tmp_path, monkeypatch):
+    written = texts_of(comparison_with_verdicts, tmp_path / "a.png", monkeypatch)
+    assert {"95", "95 ▲", "95 ▼"} <= set(written), "base, sft, the third"
+    assert any(text.endswith(" ○") for text in written)
+    assert any(plots.LEGEND in text for text in written)
+    assert not any(
+        sign in text for text in texts_of(comparison, tmp_path / "b.png", monkeypatch) for sign in "▲▼○"
+    )
 
 
 def test_what_was_trained_for_comes_first_and_likelihood_last(tmp_path, monkeypatch):

@@ -1,13 +1,14 @@
 """What `pt eval` refuses before anything is loaded."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
 from ptspec.data.dataset import load_evaluation
 from ptspec.diagnostics import InputError
-from ptspec.evaluation.request import make_request
+from ptspec.evaluation.request import evaluate_targets, make_request
 from ptspec.store.manifest import MANIFEST
 
 ROOT = Path(__file__).parents[3]
@@ -73,3 +74,21 @@ def test_data_is_read_as_the_recipe_reads_its_held_out_rows(run, row, asked):
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": asked},
     ]
+
+
+def test_rows_that_the_template_refuses_are_told_with_their_lines(tmp_path):
+    model = shutil.copytree(ROOT / "data/base_model", tmp_path / "model")
+    template = model / "chat_template.jinja"
+    refuses = "{%- if messages[0].role == 'system' -%}{{- raise_exception('no system here') -}}{%- endif -%}"
+    template.write_text(refuses + template.read_text())
+    plain = {"prompt": "Where is it?", "completion": "Here."}
+    rows = [plain, {**plain, "system": "Be brief."}, {**plain, "system": "Be kind."}]
+    data = tmp_path / "held.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    request = make_request([str(model)], data, False, None, 4)
+    with pytest.raises(InputError) as told:
+        evaluate_targets(request, lambda event: None)
+    (found,) = told.value.diagnostics
+    assert found.code == "cannot-render" and "no system here" in found.message
+    assert (found.location.file.rpartition("/")[2], found.location.line) == ("held.jsonl", 2)
+    assert found.notes[0] == "2 rows of 3 have this error: lines 2, 3"

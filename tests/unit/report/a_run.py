@@ -10,6 +10,7 @@ from pathlib import Path
 from ptspec.events import (
     CheckedBound,
     CheckEvaluated,
+    EvaluationProgress,
     EvaluationStarted,
     Event,
     Figure,
@@ -115,6 +116,7 @@ def run() -> Iterator[tuple[float, Event]]:
             yield 12.0, Warned("3 of 1,600 rows are longer than max_length 64", "sft")
     yield 18.4, StageTrained("sft", 120, 12.4, {})
     yield 18.5, EvaluationStarted("sft", 200)
+    yield 19.5, EvaluationProgress("sft", "answers", 80, 200)
     yield 21.4, StageEvaluated("sft", SFT, 2.9, False, SFT_TO_BASE, "base")
     yield 21.5, StageFinished("sft", "outputs/sft_dpo/sft")
     yield 22.0, StageStarted("dpo", "dpo", "sft", "continue", "sft, frozen", 1600, 30)

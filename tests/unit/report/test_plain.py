@@ -81,6 +81,19 @@ def test_logs_without_headline_metrics_are_no_lines():
     assert len(replay.out.getvalue().splitlines()) == 1
 
 
+def test_before_the_first_step_of_dpo_all_pairs_are_tied_and_no_accuracy_is_told():
+    ties = {"loss": 0.6931, "rewards/margins": 0.0, "rewards/accuracies": 0.0}
+    replay = Replay()
+    with replay.listener:
+        replay.tell([(0, STARTED), (1, StageStarted("dpo", "dpo", "sft", "continue", "sft, frozen", 9, 2))])
+        replay.tell([(3, StageStep("dpo", 1, 2, 1.0, ties))])
+        replay.tell([(9, StageStep("dpo", 2, 2, 1.0, {**ties, "rewards/margins": -0.1}))])
+    assert [line.partition(": loss ")[2] for line in replay.out.getvalue().splitlines()[2:]] == [
+        "0.69, margin 0.00, preference accuracy —",
+        "0.69, margin −0.10, preference accuracy 0.0 %",
+    ]
+
+
 def test_reused_stage():
     replay = Replay()
     with replay.listener:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ptspec.methods import get
 from ptspec.report.html.json_lines import BLOCK, read_lines
 from ptspec.report.html.logged import POINTS, read_logged
 
@@ -25,6 +26,18 @@ def test_every_point_of_a_short_log(tmp_path):
     assert logged.rows == 49 and loss.key == "loss"
     assert loss.points == tuple((i, 1 / i) for i in range(1, 50))
     assert (loss.first, loss.last) == ((1, 1.0), (49, 1 / 49))
+
+
+def test_an_accuracy_of_nothing_but_ties_is_no_point(tmp_path):
+    margins = [0.0, 0.0, -0.1, 0.2]
+    rows = [
+        {"step": i, "rewards/margins": margin, "rewards/accuracies": float(margin > 0)}
+        for i, margin in enumerate(margins, 1)
+    ]
+    series = {one.key: one for one in read_logged(write(tmp_path / "m", rows), get("dpo").headline).series}
+    assert series["rewards/accuracies"].points == ((3, 0.0), (4, 1.0))
+    assert series["rewards/accuracies"].first == (3, 0.0) and series["rewards/accuracies"].lost == 0
+    assert len(series["rewards/margins"].points) == 4
 
 
 @settings(deadline=None)  # it writes files

@@ -29,7 +29,7 @@ from ptspec.report.view.comparison import pair_view
 from ptspec.report.view.measure import measure
 from ptspec.report.view.policies import Policy
 from ptspec.report.view.sentence import measure_in
-from ptspec.report.view.verdicts import MARKS, WORDS
+from ptspec.report.view.verdicts import WORDS
 
 ASCII_TRIANGLES = re.compile("[▲▼]")
 
@@ -108,7 +108,7 @@ def test_screen_page_and_file_agree(tmp_path_factory, seed, rows, method):
         if shown.name in b.shown:
             of_stage = next((line for line in table if re.match(rf"{re.escape(shown.label)}\s", line)), "")
             if of_stage:
-                assert (MARKS.get(effect.verdict, "") or "no mark") in (of_stage + " no mark"), of_stage
+                assert (effect.verdict.mark or "no mark") in (of_stage + " no mark"), of_stage
                 assert change in of_stage.split()
         if effect.is_tested:
             low, high = effect.difference.low, effect.difference.high
@@ -144,7 +144,7 @@ def test_the_stages_line_is_the_difference_of_the_file(seed):
         if effect.metric not in ("accuracy", "style", "brief", "loss"):
             continue
         shown = measure(effect.metric, [base.shown[effect.metric], sft.shown[effect.metric]])
-        change, mark = shown.delta(effect.difference.value), MARKS.get(effect.verdict, "")
+        change, mark = shown.delta(effect.difference.value), effect.verdict.mark
         value = shown.number(sft.shown[effect.metric].value)
         pattern = rf"{shown.brief}\s+{re.escape(value)}\s+{mark}\s*{re.escape(change)}(\s|$)"
         assert re.search(pattern, told), (pattern, told)

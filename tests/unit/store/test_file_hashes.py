@@ -9,7 +9,8 @@ from hashlib import sha256
 import pytest
 
 from ptspec.store import file_hashes
-from ptspec.store.file_hashes import cache_folder, known_hash, read_hash
+from ptspec.store.file_hashes import cache_folder, known_content, known_hash, read_hash
+from ptspec.store.files import hash_files
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +147,19 @@ def test_without_a_home_folder_nothing_is_kept(tmp_path, reads, monkeypatch):
     path.write_bytes(b"a" * 1000)
     assert known_hash(path) == of(b"a" * 1000)
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_several_files_are_read_once_and_again_when_one_has_changed(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(file_hashes, "hash_files", lambda paths: read.append(paths) or hash_files(paths))
+    paths = [tmp_path / "a", tmp_path / "b"]
+    for path in paths:
+        path.write_bytes(path.name.encode() * 9)
+    assert known_content(paths) == known_content(paths) == of(b"a" * 9 + b"b" * 9)
+    assert len(read) == 1
+    assert known_content(paths[::-1]) == of(b"b" * 9 + b"a" * 9)
+    paths[1].write_bytes(b"c" * 9)
+    assert known_content(paths) == of(b"a" * 9 + b"c" * 9)
 
 
 def test_two_real_processes(tmp_path):

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ptspec.data.readers.scan import content_hash
 from ptspec.recipe.paths import Places
 from ptspec.recipe.resolve import load_plan
+from ptspec.store.files import hash_files
 from ptspec.store.verify import _source
 
 
@@ -27,7 +27,7 @@ def lines(tmp_path, monkeypatch):
         stages = [{"name": "sft", "method": "sft", "data": "train"}]
         recipe = {"model": "some/model", "data": {"train": source}, "stages": stages}
         Path("recipe.json").write_text(json.dumps(recipe))
-        kept = content_hash(load_plan(Path("recipe.json")).data["train"])
+        kept = hash_files(load_plan(Path("recipe.json")).data["train"].paths)
         if changed is not None:
             Path("rows", changed).write_text("{}\n")
         given = source if now is ... else source | {"split": now}

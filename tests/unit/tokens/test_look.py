@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.look import Finding, Kind, Look
 from ptspec.data.tokens.remedies import remedy
 from ptspec.data.tokens.template import read_tokenizer
+from ptspec.data.tokens.thoughts import KNOWN, split_thoughts
 from ptspec.recipe.chat_templates import CHATML
 
 WEATHER = {
@@ -89,6 +92,28 @@ def test_a_plain_row_is_told_only_of_what_its_template_does(look, name):
 )
 def test_what_a_template_leaves_out_is_found(look, name, row, expected):
     assert expected in look(name, row)
+
+
+@pytest.mark.parametrize(("opening", "closing"), KNOWN)
+def test_thoughts_between_any_tags_are_told_as_thoughts(tmp_path, opening, closing):
+    tokenizer = read_tokenizer(family("qwen2_5", tmp_path))
+    dropping = "{% for m in messages %}{{ m.content.split(CLOSING)[-1] }}{% endfor %}".replace(
+        "CLOSING", repr(closing)
+    )
+    text = f"{opening}I look{closing} It is here."
+    found = Look(replace(tokenizer, template=dropping), frozenset()).findings(
+        {**PLAIN, "completion": [said("assistant", text)]}
+    )
+    assert Finding(Kind.LEFT_OUT, f"the answer's thoughts ({opening}…{closing})") in found
+    assert Finding(Kind.LEFT_OUT, "the answer") not in found
+
+
+def test_thoughts_are_split_off_in_linear_time():
+    text = "<think>" * 100_000 + "[THINK]a[/THINK]b"
+    start = time.perf_counter()
+    thoughts, rest = split_thoughts(text)
+    assert thoughts == [(("[THINK]", "[/THINK]"), "a")] and rest == ["<think>" * 100_000, "b"]
+    assert time.perf_counter() - start < 5
 
 
 @pytest.mark.parametrize(

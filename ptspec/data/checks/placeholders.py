@@ -1,0 +1,55 @@
+"""Placeholders like {{name}} that a file of rows came with, and that nothing fills in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from ptspec.data.layouts.table import LAYOUTS
+from ptspec.data.readers.placed import PlacedRow, shown
+from ptspec.diagnostics import Diagnostic, Location, Severity
+from ptspec.recipe.hints import listed
+from ptspec.recipe.plan import Source
+
+_PLACEHOLDER = re.compile(r"\{\{[A-Za-z_]\w*\}\}")
+NAMED = 3
+_COLUMNS = frozenset(
+    (
+        *("system", "history", "input"),
+        *(name for layouts in LAYOUTS.values() for layout in layouts for name in layout.columns),
+    )
+)
+
+
+def placeholders(source: Source, rows: Sequence[PlacedRow]) -> Iterator[Diagnostic]:
+    """A warning, once for a source, where texts of its first `rows` hold placeholders."""
+    found = [(row, names) for row in rows if (names := _names(row))]
+    if not found:
+        return
+    first = found[0][0]
+    names = list(dict.fromkeys(name for _, of_row in found for name in of_row))
+    note = f"{len(found):,} of the first {len(rows):,} rows are so" if len(rows) > 1 else ""
+    yield Diagnostic(
+        "unfilled-placeholder",
+        f"nothing fills in {listed(names, NAMED)}: it is read and learned as it stands",
+        Location(shown(first.file), first.line),
+        source.at,
+        "put what is meant into the file, unless the rows are about such texts",
+        (note,) if note else (),
+        Severity.WARNING,
+    )
+
+
+def _names(row: PlacedRow) -> list[str]:
+    """The placeholders in the texts of a row."""
+    texts = (text for name, value in row.values.items() if name in _COLUMNS for text in _strings(value))
+    return [name for text in texts if "{{" in text for name in _PLACEHOLDER.findall(text)]
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _strings(one)

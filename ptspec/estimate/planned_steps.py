@@ -1,0 +1,35 @@
+"""The optimizer steps of stages before they start, for a screen: only where that takes no long reading."""
+
+from __future__ import annotations
+
+from ptspec.accelerator import has_accelerator
+from ptspec.data.tokens.template import tokenizer_files
+from ptspec.estimate.rowcount import count_rows
+from ptspec.estimate.steps import count
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.plan import Plan, Source, Stage, parts_of
+
+QUICK = 32 << 20
+"""Bytes of rows that are counted in a few seconds."""
+
+
+def planned_steps(plan: Plan, most: int = QUICK) -> dict[str, int]:
+    """The steps of each stage by its name; not of those whose rows are on the hub, or stand in files of more
+    than `most` bytes, unless `max_steps` says them."""
+    tokenizer = tokenizer_files(plan.model)
+    found: dict[str, int] = {}
+    for stage in plan.stages:
+        settings = EffectiveConfig(stage, plan.compute, has_accelerator())
+        rows: int | None = 0
+        if settings.number("max_steps", -1) <= 0:
+            rows = count_rows(plan, settings, tokenizer).trained if _bytes(plan, stage) <= most else None
+        if rows is not None:
+            found[stage.name] = count(settings, rows).total
+    return found
+
+
+def _bytes(plan: Plan, stage: Stage) -> int:
+    """The size of the files that the stage's rows stand in."""
+    sources = [plan.data[name] for name in parts_of(plan.data, stage.data)]
+    files = {path for source in sources if isinstance(source, Source) for path in source.paths}
+    return sum(path.stat().st_size for path in files)

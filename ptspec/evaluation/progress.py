@@ -1,0 +1,26 @@
+"""How far an evaluation is, for whoever shows it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Progress = Callable[[str, int, int], None]
+"""Hears what is being made ("answers"), and how many of how many are done."""
+
+
+def unheard(what: str, done: int, total: int) -> None:
+    """The progress of what nobody watches."""
+
+
+def counting(progress: Progress, what: str, total: int) -> Callable[[int], None]:
+    """What is to be told how many more of `total` are done; `progress` hears the sum, from none on."""
+    done = 0
+
+    def add(count: int) -> None:
+        nonlocal done
+        done += count
+        if total:
+            progress(what, done, total)
+
+    add(0)
+    return add
