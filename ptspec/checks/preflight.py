@@ -61,7 +61,7 @@ def preflight(
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     sound = None if faulty or reading.plan is None else with_plain_text(plan)
-    notes = () if sound is None else tuple(accuracy_in_words(plan, checked.sources))
+    notes = () if sound is None else (*checked.notes, *accuracy_in_words(plan, checked.sources))
     return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked, notes=notes)
 
 

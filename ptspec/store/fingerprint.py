@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.accelerator import has_accelerator
+from ptspec.data.readers.remote import files_at, stamp_of
 from ptspec.data.readers.scan import content_hash
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.hub.arrow_cache import cached_commit
@@ -44,6 +45,9 @@ FORMAT = 3
 
 EVALUATION = 5
 """Raised when a change of ours alters what an evaluation measures: it is then measured again."""
+
+STREAM = 1
+"""Raised when a change of ours alters the order of the rows of a stream."""
 
 WAITING = ("timeout", "retries", "max_concurrency")
 """Options of an endpoint that change how it is asked, not what."""
@@ -149,8 +153,21 @@ class Hashes:
             "system": source.system,
             "on_bad_row": source.on_bad_row.value,
         }
-        where = [source.hub, source.config_name, data_commit(source)] if source.hub else content_hash(source)
-        return [where, options]
+        if source.streaming:
+            options["streaming"] = STREAM
+        return [_contents(source), options]
+
+
+def _contents(source: Source) -> Any:
+    """What stands for the contents of a source: their hash; the commit of one on the hub. To hash a stream is
+    to read it: name, size and time of each of its files stand for it."""
+    if source.hub is not None:
+        return [source.hub, source.config_name, data_commit(source)]
+    files = [[file.name, *stamp_of(source, file)] for file in files_at(source)]
+    if not source.streaming:
+        return [content_hash(source), *files] if files else content_hash(source)
+    stats = [(file, file.stat()) for file in source.paths]
+    return [*([file.name, stat.st_size, stat.st_mtime_ns] for file, stat in stats), *files]
 
 
 def _changed_data(source: AnySource) -> Diagnostic:
