@@ -6,6 +6,7 @@ import io
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -86,20 +87,20 @@ class _Part:
 
 
 class SourcePass:
-    """One pass over the rows of a source that `scanned` gives. Of a held-out one it adds the prompts to
-    `prompts`; others it compares."""
+    """One pass over the rows of a source, all or those that `scanned` gives. Of a held-out one it adds the
+    prompts to `prompts`; others it compares."""
 
     def __init__(
         self,
         source: Source,
         uses: list[Use],
         prompts: set[int],
-        scanned: Callable[[], Iterator[Item]],
+        scanned: Callable[[], Iterator[Item]] | None = None,
         *,
         is_held_out: bool,
     ) -> None:
         self.source, self.uses, self.prompts, self.is_held_out = source, uses, prompts, is_held_out
-        self.scanned = scanned
+        self.scanned = scanned or partial(scan, source)
         self.seen = Seen()
         self.compares = bool(prompts) or is_held_out
         self.malformed = 0

@@ -54,7 +54,8 @@ def lacking(address: str) -> tuple[str, str | None] | None:
             f'pip install "ptspec[{extra}]"' if extra else None,
         )
     except ValueError:
-        return f'fsspec knows no addresses that begin with "{protocol}://"', None
+        known = "s3://, gs://, az://, hf://, https://, memory://"
+        return f'fsspec knows no addresses that begin with "{protocol}://"', f"known are {known} and others"
     return None
 
 
@@ -81,7 +82,7 @@ def _listed(address: str) -> list[str]:
     else:
         names = [path] if system.exists(path) else []
     if not names:
-        raise FileNotFoundError("there is nothing with rows")
+        raise FileNotFoundError
     return sorted(system.unstrip_protocol(name) for name in names)
 
 
@@ -160,5 +161,8 @@ def _told(at: str, address: str, work: Callable[[], One]) -> One:
             raise InputError(
                 Diagnostic("missing-package", message, pointer=join(at, "path"), hint=hint)
             ) from error
+        if isinstance(error, FileNotFoundError):
+            message = f'no file with rows at "{address}"'
+            raise InputError(Diagnostic("no-such-data", message, pointer=join(at, "path"))) from error
         message = f'"{address}" cannot be read: {type(error).__name__}: {first_line(error)}'
         raise InputError(Diagnostic("unreadable-dataset", message, pointer=join(at, "path"))) from error
