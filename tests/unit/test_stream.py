@@ -8,7 +8,9 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from small import ROOT
 
+from ptspec.data.checks.plan_data import check_plan
 from ptspec.data.checks.row_checks import Use
 from ptspec.data.dataset import LeftOutFile, Loading, load
 from ptspec.data.stream import order, pieces
@@ -16,6 +18,7 @@ from ptspec.data.stream.dataset import Share, StreamWatch, stream
 from ptspec.diagnostics import InputError
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Concat, Mix, OnBadRow, Source
+from ptspec.recipe.resolve import load_plan
 
 ROWS = 700
 
@@ -281,3 +284,44 @@ def test_no_rows_at_all_is_an_error(tmp_path):
     empty.write_text("\n")
     with pytest.raises(InputError, match="has no rows"):
         streamed([source(empty)])
+
+
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_a_dataset_of_the_hub_is_read_part_by_part(tmp_path, monkeypatch, format):
+    """Folders stand in for the hub: `datasets.load_dataset` streams them by the same way."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for number in range(3):
+        written(tmp_path, f"train-{number}.{format}", range(100))
+    rows = Source("hub", (), hub=str(tmp_path), streaming=True, shuffle=True, chat=False)
+    whole = prompts(streamed([rows]), 700)
+    assert sorted(whole[:300]) == sorted(
+        f"train-{part}.{format} {n}" for part in range(3) for n in range(100)
+    )
+    for count in (1, 95, 299, 300, 450):
+        before, after = streamed([rows]), streamed([rows])
+        prompts(before, count)
+        after.load_state_dict(json.loads(json.dumps(before.state_dict())))
+        assert prompts(after, 200) == whole[count : count + 200]
+    in_order = Source("hub", (), hub=str(tmp_path), streaming=True, chat=False, limit=120)
+    taken = [f"train-0.{format} {n}" for n in range(100)] + [f"train-1.{format} {n}" for n in range(20)]
+    assert prompts(streamed([in_order]), 240) == taken * 2
+
+
+def test_what_is_looked_at_of_a_stream_before_it_starts_is_bounded_and_told(tmp_path):
+    file = written(tmp_path, "rows.jsonl", range(1200))
+    lines = file.read_text().splitlines(keepends=True)
+    recipe = {
+        "model": str(ROOT / "data/base_model"),
+        "data": {"train": {"path": str(file), "streaming": True}},
+        "stages": [{"name": "sft", "method": "sft", "data": "train", "config": {"max_steps": 5}}],
+    }
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    plan = load_plan(tmp_path / "recipe.json")
+    file.write_text("".join([*lines[:-1], "no row\n"]))
+    checked = check_plan(plan)
+    assert not [one for one in checked.diagnostics if one.code == "malformed-row"]
+    (note,) = checked.notes
+    assert note.startswith('data "train" is streamed: its first 1,000 rows were looked at')
+    assert checked.sources["train"].rows == 1000 and not checked.sources["train"].is_whole
+    file.write_text("".join(lines[:50]))
+    assert check_plan(plan).notes == ()
