@@ -58,14 +58,15 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StageStarted:
-    """`reason` says why a stage that was finished before is trained again ("beta 0.1 → 0.2")."""
+    """`rows` None: they are streamed. `reason` says why a stage that was finished before is trained again
+    ("beta 0.1 → 0.2")."""
 
     stage: str
     method: str
     parent: str | None
     handover: str | None
     reference: str | None
-    rows: int
+    rows: int | None
     total_steps: int
     resumed_from_step: int = 0
     reason: str | None = None

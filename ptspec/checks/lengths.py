@@ -67,7 +67,8 @@ def check_lengths(
             continue
         items = _enough(first_rows(seen, source))
         rows = seen[source.name].rows
-        about = f"the first {len(items):,}" if len(items) < rows else f"{len(items):,}"
+        is_all = len(items) == rows and seen[source.name].is_whole
+        about = f"{len(items):,}" if is_all else f"the first {len(items):,}"
         found = list(lengths_of(items, source, settings, tokenizer, at_least=floor))
         if most is not None and (long := [row for row in found if row.longest > most]):
             yield _cut(settings, cuts(long, settings), long, rows, about)
@@ -117,9 +118,9 @@ def _cut(settings: EffectiveConfig, found: Cuts, long: list[Row], rows: int, abo
         f'stage "{settings.stage.name}": {lines:,} of {about} rows are longer than max_length '
         f"{found.limit}: {', '.join(filter(None, parts))}"
     )
-    everything = dropped == found.rows and lines == rows
-    takes = f'"max_length": {max(row.longest for row in long)} takes'
     all_seen = about == f"{rows:,}"
+    everything = dropped == found.rows and lines == rows and all_seen
+    takes = f'"max_length": {max(row.longest for row in long)} takes'
     config = join(settings.stage.at, "config", "max_length")
     given = "max_length" in settings.stage.config
     return Diagnostic(

@@ -61,7 +61,8 @@ def preflight(
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     sound = None if faulty or reading.plan is None else with_plain_text(plan)
-    notes = () if sound is None else (*mix_in_words(plan), *accuracy_in_words(plan, checked.sources))
+    said = (*mix_in_words(plan), *checked.notes, *accuracy_in_words(plan, checked.sources))
+    notes = said if sound is not None else ()
     return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked, notes=notes)
 
 

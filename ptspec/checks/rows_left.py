@@ -40,6 +40,8 @@ def check_rows_left(
         return
     if any(source.name not in seen or not seen[source.name].rows for source in sources):
         return
+    if not all(seen[source.name].is_whole for source in sources):
+        return
     if limit(settings) is None and all(source.on_bad_row is OnBadRow.STOP for source in sources):
         return
     lost: Counter[str] = Counter()

@@ -15,7 +15,7 @@ from ptspec.methods.types import Rows
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Mix, Plan, Source, Stage, Until, parts_of
+from ptspec.recipe.plan import Mix, Plan, Source, Stage, Until, is_streamed, parts_of
 
 UNREAD = 0.1
 """Share of a source's rows that a mix may leave unread without a word."""
@@ -91,6 +91,8 @@ def _unread(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diag
         return
     if any(name not in seen or not seen[name].rows for name in mix.weights):
         return
+    if is_streamed(plan.data, mix.name):
+        return  # a stream begins again
     counts = {name: seen[name].rows for name in mix.weights}
     first = min(counts, key=lambda name: counts[name] / mix.weights[name])
     drawn = counts[first] / mix.weights[first]
@@ -111,10 +113,11 @@ def _contradiction(stage: Stage, field: str, message: str, hint: str) -> Diagnos
 
 def _rows(plan: Plan, settings: EffectiveConfig, seen: Mapping[str, Seen]) -> int | None:
     """Rows as the trainer gets them (a pair is two for KTO); None where it is not known."""
-    source = plan.data[settings.stage.data]
-    names = parts_of(plan.data, settings.stage.data)
-    is_streamed = isinstance(source, Source) and source.streaming and source.hub is not None
-    if is_streamed or any(name not in seen for name in names):
+    stage_data = settings.stage.data
+    source, names = plan.data[stage_data], parts_of(plan.data, stage_data)
+    if any(name not in seen or not seen[name].is_whole for name in names) or is_streamed(
+        plan.data, stage_data
+    ):
         return None
     is_unpaired = settings.stage.method.rows is Rows.UNPAIRED_PREFERENCE
     counts = {n: seen[n].rows * (2 if is_unpaired and seen[n].labels is None else 1) for n in names}

@@ -10,6 +10,7 @@ from pathlib import Path
 from ptspec.data.readers import hub_rows
 from ptspec.data.readers.placed import Item, shown
 from ptspec.data.readers.scan import scan
+from ptspec.data.stream.pieces import items_in_pieces
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.hints import listed
 from ptspec.recipe.plan import Plan, Source, Stage, parts_of
@@ -44,7 +45,9 @@ def sources_of(plan: Plan, stage: Stage) -> list[Source]:
 
 
 def items_of(source: Source) -> Iterator[Item]:
-    """The rows of a local source; of one on the hub the first, as far as its caches or the hub give them."""
+    """The rows of a source; of one on the hub the first, as far as its caches or the hub give them."""
+    if source.addresses:
+        return items_in_pieces(source)
     return scan(source) if source.hub is None else iter(hub_rows.first_rows(source) or ())
 
 

@@ -143,6 +143,25 @@ def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
     (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+class LeftOutFile:
+    """The rows that a stream leaves out, listed as it comes to them, each once; where a run goes on, after
+    those that were listed before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LEFT_OUT
+        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
+        self._listed = {(one["file"], one["line"]) for one in map(json.loads, lines)}
+
+    def add(self, row: LeftOut) -> bool:
+        """Whether it was not listed yet."""
+        if (row.file, row.line) in self._listed:
+            return False
+        self._listed.add((row.file, row.line))
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+        return True
+
+
 def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
     """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
     if not isinstance(source, Source):
@@ -219,10 +238,10 @@ def _sound(source: Source, loading: Loading) -> Iterator[tuple[PlacedRow, list[d
         if checker is None:
             present = frozenset(placed.values)
             checker = row_checker(loading.use, present, reading_of(source))
-            layout = None if kind is None else _layout(source, kind, present)
+            layout = None if kind is None else layout_of(source, kind, present)
         tally = tallies.setdefault(placed.file, Tally())
         tally.rows += 1
-        made, faults = _converted(placed, layout, kind, source, checker, loading)
+        made, faults = converted(placed, layout, kind, source, checker, loading)
         if not faults:
             if is_sound:
                 yield placed, made
@@ -242,7 +261,7 @@ def _sound(source: Source, loading: Loading) -> Iterator[tuple[PlacedRow, list[d
         raise InputError(*chain.from_iterable(found))
 
 
-def _converted(
+def converted(
     placed: PlacedRow,
     layout: Layout | None,
     kind: Rows | None,
@@ -263,7 +282,8 @@ def _converted(
     return made, []
 
 
-def _layout(source: Source, rows: Rows, present: frozenset[str]) -> Layout:
+def layout_of(source: Source, rows: Rows, present: frozenset[str]) -> Layout:
+    """The layout that the columns of the first row offer. Raises `InputError` where they offer none."""
     layout = layout_for(rows, present)
     if layout is None:
         what = f"needs the columns {wanted(rows)}; it has {', '.join(sorted(present))}"

@@ -229,9 +229,10 @@ def _work(settings: EffectiveConfig, counted: Counted) -> Work | None:
 
 def _tokens(settings: EffectiveConfig, steps: Steps | None, counted: Counted) -> int | None:
     """Tokens that all steps together train on, without padding; of an online method the most there can be."""
-    if steps is None or counted.tokens_a_row is None or not counted.trained:
+    if steps is None or counted.tokens_a_row is None:
         return None
     if settings.stage.method.online:
         answer = settings.number("max_completion_length", 256)
         return round(steps.total * steps.batch * (counted.tokens_a_row + answer))
-    return round(steps.epochs * counted.trained * counted.tokens_a_row)
+    rows = steps.total * steps.batch if counted.trained is None else steps.epochs * counted.trained
+    return round(rows * counted.tokens_a_row)

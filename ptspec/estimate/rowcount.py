@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ptspec.data.checks.plan_data import LOOKED_AT
+from ptspec.data.checks.source_pass import is_looked_at_in_part
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.cuts import Cuts, cuts
@@ -52,6 +54,8 @@ def count_rows(plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles 
 def _source(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Counted:
     if source.hub is not None:
         return Counted(why=f'data "{source.name}" is on the hub: its rows are counted when the run starts')
+    if is_looked_at_in_part(source):
+        return _of_first(source, settings, tokenizer)
     scanned = sum(isinstance(item, PlacedRow) for item in scan(source))
     if tokenizer is None or not tokenizer.can_count:
         return Counted(scanned, scanned, exact=False, why=f"tokens are not counted: the model has no {FAST}")
@@ -63,6 +67,19 @@ def _source(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles
     longest = found.longest_prompt if settings.stage.method.online else found.longest
     mean = found.tokens / found.left if found.left else 0.0
     return Counted(rows, trained, mean, longest, (found,), scanned <= MOST)
+
+
+def _of_first(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Counted:
+    """What the first rows of a stream tell: how long rows are, not how many there are."""
+    when = "streamed" if source.streaming else "read when the run starts"
+    why = f'data "{source.name}" is {when}: its rows are not counted'
+    if source.addresses or tokenizer is None or not tokenizer.can_count:
+        return Counted(exact=False, why=why)
+    found = cuts(lengths(source, settings, tokenizer, most=LOOKED_AT), settings)
+    if not found.left:
+        return Counted(exact=False, why=why)
+    longest = found.longest_prompt if settings.stage.method.online else found.longest
+    return Counted(None, None, found.tokens / found.left, longest, (found,), exact=False, why=why)
 
 
 def _mixed(mix: Mix, trained: Mapping[str, int]) -> tuple[Mapping[str, float], int]:

@@ -13,6 +13,7 @@ METHOD = Method(
     online=False,
     learns_references=True,
     reference=False,
+    takes_no_stream="its trainer in TRL 1.16 makes tokens of all rows first",
     renders_rows=False,
     recasts_quantised=True,
     headline=(

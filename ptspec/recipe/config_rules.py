@@ -14,7 +14,7 @@ from typing import Any
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import AnySource, ComputeSpec, Source, Stage
+from ptspec.recipe.plan import AnySource, ComputeSpec, Stage, is_streamed
 from ptspec.shipped import schema
 
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
@@ -97,11 +97,40 @@ def stage_rules(
     _without_effect(config)
     _precision(config, compute)
     _reference(config)
-    source = data.get(stage.data)
-    if isinstance(source, Source) and source.streaming and source.hub and config["max_steps"] <= 0:
+    if stage.data in data and is_streamed(data, stage.data):
+        _streamed(config)
+
+
+def _streamed(config: _Config) -> None:
+    """What a trainer can do with all its rows at hand alone."""
+    stage, findings = config.stage, config.findings
+    if config["max_steps"] <= 0:
         message = f'stage "{stage.name}" needs "max_steps": its data is streamed, its length is not known'
         where = config.at if stage.config else stage.at
         findings.error("missing-key", where, message, '"config": {"max_steps": …}')
+    if (why := stage.method.takes_no_stream) is not None:
+        message = f'stage "{stage.name}": {stage.method.name} takes no streamed data: {why}'
+        findings.error(
+            "contradiction", join(stage.at, "data"), message, 'leave "streaming" out of the source'
+        )
+    if config["precompute_ref_log_probs"]:
+        message = '"precompute_ref_log_probs" goes over all rows before training, and the data is streamed'
+        config.contradiction(message, "leave it out", "precompute_ref_log_probs")
+    if config["dataloader_num_workers"]:
+        message = (
+            '"dataloader_num_workers": a stream is read by the process that trains, which keeps the place'
+        )
+        config.contradiction(message, "leave it out", "dataloader_num_workers")
+    if config.given.get("shuffle_dataset") and not stage.method.online:
+        message = '"shuffle_dataset" shuffles streamed rows in a buffer, which a resumed run would not have'
+        config.contradiction(message, '"shuffle": true in the source shuffles a stream', "shuffle_dataset")
+    for name, what in (
+        ("train_sampling_strategy", "orders all rows"),
+        ("dataset_num_proc", "shares out all rows"),
+    ):
+        if config.given.get(name) not in (None, config.default(name)):
+            message = f'"{name}" has no effect: it {what}, and the data is streamed'
+            findings.warn("unused-key", join(config.at, name), message, "leave it out", key=True)
 
 
 def _training(config: _Config) -> None:

@@ -18,6 +18,7 @@ _NOT_ROWS = frozenset({"config.json", "dataset_info.json", "dataset_infos.json",
 _SAVED = ("state.json", "dataset_info.json")
 """What `Dataset.save_to_disk` writes beside its .arrow files."""
 
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.ASCII)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 _GLOB = re.compile(r"[*?\[]")
 _NEAR, _MISSPELT = 0.6, 0.8
@@ -99,6 +100,11 @@ class Places:
             if close := _close(path, _NEAR):
                 return f'did you mean "{(Path(text).parent / close).as_posix()}"?'
         return None
+
+
+def is_address(text: str) -> bool:
+    """Whether `text` is an address that fsspec may know: "s3://bucket/rows.jsonl"."""
+    return _ADDRESS.match(text) is not None
 
 
 def from_home(text: str) -> Path:

@@ -105,7 +105,8 @@ class Until(Enum):
 @dataclass(frozen=True)
 class Source:
     """Where rows come from. `paths` are the files to read (globs and folders expanded, sorted; only those of
-    the splits that `split` names), or empty when `hub` is set. `splits` are the files of each of these
+    the splits that `split` names), or empty when `hub` is set, or `addresses` of fsspec ("s3://…", globs
+    too). `streaming`: rows are read while a stage trains. `splits` are the files of each of these
     splits; {} where `split` is None. `columns` maps the name a method wants to the name in the file. `seed`
     is the recipe's: it decides which rows `shuffle` brings before `limit`. `system`: a system prompt for rows
     without one. `max_bad_rows` is a share of the rows, for `on_bad_row` "leave_out"."""
@@ -113,6 +114,7 @@ class Source:
     name: str
     paths: tuple[Path, ...]
     hub: str | None = None
+    addresses: tuple[str, ...] = ()
     config_name: str | None = None
     revision: str | None = None
     split: str | None = None
@@ -163,6 +165,12 @@ def parts_of(data: Mapping[str, AnySource], name: str) -> tuple[str, ...]:
     """The sources that `name` stands for: itself, or those that it is made of."""
     source = data[name]
     return (name,) if isinstance(source, Source) else source.parts
+
+
+def is_streamed(data: Mapping[str, AnySource], name: str) -> bool:
+    """Whether the rows of `name` are read while a stage trains: those of a part of it are."""
+    parts = (data.get(part) for part in parts_of(data, name))
+    return any(isinstance(part, Source) and part.streaming for part in parts)
 
 
 @dataclass(frozen=True)

@@ -165,6 +165,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     rules.trained_rewards(resolved, rewards, judges, findings)
     rules.reward_names(names.rewards, findings)
     rules.held_out(evaluation, resolved, findings)
+    rules.streams_held_out(evaluation, data, resolved, findings)
     check_new_tokens(model, resolved, findings)
     rules.judge_rules(evaluation, judges, rewards, resolved, findings)
     return Plan(

@@ -15,13 +15,16 @@ from ptspec.recipe.names import Names, check_known, each, named
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import (
     BASE,
+    AnySource,
     CheckSpec,
     EvaluationSpec,
     JudgeSpec,
     LmEvalSpec,
     OnFail,
     RewardSpec,
+    Source,
     Stage,
+    parts_of,
     rewards_of,
 )
 
@@ -90,6 +93,24 @@ def held_out(evaluation: EvaluationSpec | None, stages: Sequence[Stage], finding
             hint = "give other rows, which no stage trains on"
             findings.warn("held-out-row", "/eval/data", message, hint)
             return
+
+
+def streams_held_out(
+    evaluation: EvaluationSpec | None,
+    data: Mapping[str, AnySource],
+    stages: Sequence[Stage],
+    findings: Findings,
+) -> None:
+    """An evaluation measures all its rows: it streams nothing."""
+    if evaluation is None or evaluation.data not in data:
+        return
+    trained = {part for stage in stages if stage.data in data for part in parts_of(data, stage.data)}
+    for name in parts_of(data, evaluation.data):
+        source = data.get(name)
+        is_whole = isinstance(source, Source) and source.hub is None and source.limit is None
+        if isinstance(source, Source) and source.streaming and is_whole and name not in trained:
+            message = f'"streaming" has no effect: all rows of "{name}" are measured'
+            findings.warn("unused-key", join(source.at, "streaming"), message, "leave it out", key=True)
 
 
 def evaluation(

@@ -16,7 +16,7 @@ from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.names import check_known
-from ptspec.recipe.paths import Places
+from ptspec.recipe.paths import Places, is_address
 from ptspec.recipe.plan import (
     AnySource,
     ComputeSpec,
@@ -159,13 +159,17 @@ def _source(name: str, given: Value, seed: int, at: str, places: Places, finding
     texts = [(path, join(at, "path"))] if isinstance(path, str) else texts
     rest = {k: v for k, v in given.items() if k not in ("path", "name", "on_bad_row")}
     rest |= {"seed": seed, "on_bad_row": OnBadRow(given.get("on_bad_row", "stop"))}
+    if given.get("streaming"):
+        _check_whole_splits(given, at, findings)
     if len(texts) == 1 and not places.is_there(texts[0][0]) and places.hub_id(texts[0][0]):
         if "split" in given and not check_split(given["split"], at, findings):
             return None
         return Source(name, (), hub=texts[0][0], config_name=given.get("name"), at=at, **rest)
+    if any(map(is_address, (text for text, _ in texts))):
+        return _at_addresses(name, texts, given, rest, at, findings)
     files, splits = find_files(texts, given.get("split"), at, places, findings)
-    for hub_key in ("name", "revision", "streaming"):
-        if given.get(hub_key, False) is not False and files:
+    for hub_key in ("name", "revision"):
+        if hub_key in given and files:
             message = f'"{hub_key}" is of hub datasets only; these are files'
             findings.warn("unused-key", join(at, hub_key), message, key=True)
     if "max_bad_rows" in given and given.get("on_bad_row", "stop") == "stop":
@@ -173,6 +177,32 @@ def _source(name: str, given: Value, seed: int, at: str, places: Places, finding
         hint = '"on_bad_row": "leave_out"'
         findings.warn("unused-key", join(at, "max_bad_rows"), message, hint, key=True)
     return Source(name, files, splits=splits, at=at, **rest) if files else None
+
+
+def _at_addresses(
+    name: str, texts: Sequence[tuple[str, str]], given: Value, rest: Value, at: str, findings: Findings
+) -> Source | None:
+    """A source whose files are looked for when they are read."""
+    here = [where for text, where in texts if not is_address(text)]
+    for where in here:
+        message = "files of this machine and addresses are two sources"
+        findings.error("contradiction", where, message, 'join them with "concat" or "mix"')
+    for key in ("name", "revision", "split"):
+        if key in given:
+            message = f'"{key}" has no effect on addresses'
+            hint = "name the files of the split" if key == "split" else None
+            findings.warn("unused-key", join(at, key), message, hint, key=True)
+    rest = {key: value for key, value in rest.items() if key not in ("revision", "split")}
+    addresses = tuple(text for text, _ in texts)
+    return None if here else Source(name, (), addresses=addresses, at=at, **rest)
+
+
+def _check_whole_splits(given: Value, at: str, findings: Findings) -> None:
+    split = given.get("split")
+    if isinstance(split, str) and "[" in split:
+        message = f'"{split}" is a part of a split: a stream has whole splits alone'
+        hint = 'give the part a file of its own, or leave "streaming" out'
+        findings.error("contradiction", join(at, "split"), message, hint)
 
 
 def rewards(

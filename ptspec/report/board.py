@@ -64,7 +64,7 @@ class Row:
     handover: str | None = None
     reference: str | None = None
     state: State = State.PENDING
-    rows: int = 0
+    rows: int | None = 0
     step: int = 0
     total_steps: int | None = None
     checked: str = ""

@@ -102,7 +102,8 @@ class Plain:
             case RunStarted():
                 return _run_started(event)
             case StageStarted():
-                facts = [words.plural(event.rows, "row"), words.plural(event.total_steps, "step")]
+                rows = "streamed rows" if event.rows is None else words.plural(event.rows, "row")
+                facts = [rows, words.plural(event.total_steps, "step")]
                 facts += origin(self._board.row(event.stage))
                 return f"{event.stage}: training ({event.method}): {', '.join(facts)}"
             case StageChecked():

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.dataset import LEFT_OUT, Encode, Loading, Refuses, load, places, strings_in, write_left_out
+from ptspec.data.dataset import (
+    LEFT_OUT,
+    Encode,
+    LeftOut,
+    LeftOutFile,
+    Loading,
+    Refuses,
+    load,
+    places,
+    strings_in,
+    write_left_out,
+)
 from ptspec.estimate.out_of_memory import with_advice
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Rows, Yields
@@ -19,7 +30,7 @@ from ptspec.model.model_cache import Bases
 from ptspec.model.probes import Probes
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, parts_of
+from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, is_streamed, parts_of
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
@@ -36,7 +47,9 @@ from ptspec.training.tracking import Watched
 from ptspec.training.train import Job, Signals, Trained, train
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
+
+    from ptspec.data.stream.dataset import StreamWatch
 
 
 @dataclass(frozen=True)
@@ -57,6 +70,8 @@ class StageTrainer:
         """Trains `stage` in `folder`; gives also how far what was saved is from what was trained."""
         while (trained := self._attempt(stage, folder, reason)) is None:
             self.bases.release()
+        if is_streamed(self.plan.data, stage.data):
+            self.hashes.must_be_unchanged(stage.data)  # it was read until now
         self.bases.release()
         return trained, check_saved(stage, self._saved(stage, folder), trained.probes)
 
@@ -80,7 +95,8 @@ class StageTrainer:
     def _job(self, stage: Stage, folder: Path, reason: str | None) -> Job:
         self.bases.keep(self.needs.of(stage))
         incoming = self._incoming(stage)
-        dataset = self._rows(stage, folder)
+        watch = self._watch(stage, folder)
+        dataset = self._rows(stage, folder) if watch is None else self._stream(stage, watch)
         self.hashes.must_be_unchanged(stage.data)
         handed_over = self._handed_over(stage, incoming, dataset)
         base = self._base(stage, incoming)
@@ -102,6 +118,7 @@ class StageTrainer:
             placed=lambda rows: places(
                 self.plan.data, stage.data, stage.method.rows, [dataset[row] for row in rows]
             ),
+            watch=watch,
         )
         self.bases.keep(self.needs.after_training(stage))
         self.bases.park()
@@ -123,6 +140,34 @@ class StageTrainer:
             text = f"{len(loading.left_out):,} rows are left out, listed in {stage.name}/{LEFT_OUT}"
             self.listener(Warned(text, stage.name))
         return rows
+
+    def _watch(self, stage: Stage, folder: Path) -> StreamWatch | None:
+        """What is told of the rows of `stage` while it trains, where they are streamed."""
+        if not is_streamed(self.plan.data, stage.data):
+            return None
+        from ptspec.data.stream.dataset import StreamWatch
+
+        listed = LeftOutFile(folder)
+
+        def left_out(row: LeftOut) -> None:
+            if listed.add(row):
+                text = f"{row.file}:{row.line} is left out ({row.code}), listed in {stage.name}/{LEFT_OUT}"
+                self.listener(Warned(text, stage.name))
+
+        return StreamWatch(lambda text: self.listener(Warned(text, stage.name)), left_out)
+
+    def _stream(self, stage: Stage, watch: StreamWatch) -> IterableDataset:
+        from ptspec.data.stream.dataset import Share, stream
+
+        settings = EffectiveConfig(stage, self.plan.compute, gpu=False)
+        # An online method's trainer shares out completions by itself.
+        processes = 1 if stage.method.online else self.plan.compute.processes * self.plan.compute.nodes
+        share = Share(0, processes, settings.number("per_device_train_batch_size", 8))
+        loading = Loading(
+            Use(stage.method.name, stage.method.rows), self._refusal(stage), encode=self._encoder(stage)
+        )
+        data, rows = self.plan.data, stage.method.rows
+        return stream(data, stage.data, rows, self.plan.seed, loading, share, watch)
 
     def _refusal(self, stage: Stage) -> Refuses:
         """What the chat template says against a row; asked only where such rows are left out."""

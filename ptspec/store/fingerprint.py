@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.accelerator import has_accelerator
+from ptspec.data.readers.remote import files_at, stamp_of
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.hub.arrow_cache import cached_commit
 from ptspec.hub.cache import commit
@@ -43,6 +44,9 @@ FORMAT = 4
 
 EVALUATION = 6
 """Raised when a change of ours alters what an evaluation measures: it is then measured again."""
+
+STREAM = 1
+"""Raised when a change of ours alters the order of the rows of a stream."""
 
 WAITING = ("timeout", "retries", "max_concurrency")
 """Options of an endpoint that change how it is asked, not what."""
@@ -148,12 +152,21 @@ class Hashes:
             "system": source.system,
             "on_bad_row": source.on_bad_row.value,
         }
-        where = (
-            [source.hub, source.config_name, data_commit(source)]
-            if source.hub
-            else known_content(source.paths)
-        )
-        return [where, options]
+        if source.streaming:
+            options["streaming"] = STREAM
+        return [_contents(source), options]
+
+
+def _contents(source: Source) -> Any:
+    """What stands for the contents of a source: their hash; the commit of one on the hub. To hash a stream is
+    to read it: name, size and time of each of its files stand for it."""
+    if source.hub is not None:
+        return [source.hub, source.config_name, data_commit(source)]
+    files = [[file.name, *stamp_of(source, file)] for file in files_at(source)]
+    if not source.streaming:
+        return [known_content(source.paths), *files] if files else known_content(source.paths)
+    stats = [(file, file.stat()) for file in source.paths]
+    return [*([file.name, stat.st_size, stat.st_mtime_ns] for file, stat in stats), *files]
 
 
 def _changed_data(source: AnySource) -> Diagnostic:

@@ -23,6 +23,7 @@ from ptspec.training.checkpoints import PREFIX, WRITING, rotate
 from ptspec.training.data_order import begin_epoch, catch_up
 from ptspec.training.resume_online import Position, Remembering
 from ptspec.training.sealing import Sealing
+from ptspec.training.stream_place import StreamPlace
 
 
 @dataclass(frozen=True)
@@ -67,14 +68,24 @@ class AlreadyTrained(Exception):
 class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Completes and seals every checkpoint of `trainer`, and takes up what transformers does not restore."""
 
-    def __init__(self, trainer: Any, checkpoints: Path, resumed_from: Path | None, judge: Any = None) -> None:
+    def __init__(
+        self,
+        trainer: Any,
+        checkpoints: Path,
+        resumed_from: Path | None,
+        judge: Any = None,
+        place: StreamPlace | None = None,
+    ) -> None:
+        """`place`: where in a stream the training is, of a trainer whose rows are one."""
         self.trainer = trainer
+        self.place = place
         self.judge: Remembering | None = judge if hasattr(judge, "recall") else None
         self.checkpoints = checkpoints
         self.resumed_from = resumed_from
         self.saved: int | None = None
         self._moment: Moment | None = None
         self._within_update = False
+        self._first_step = True
         self._sealing = Sealing(checkpoints)
         shutil.rmtree(checkpoints / WRITING, ignore_errors=True)
         trainer._get_output_dir = self._output_dir
@@ -114,6 +125,10 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         # transformers looks at max_steps after a step only: from a last checkpoint it takes one too many.
         if state.global_step >= state.max_steps:
             raise AlreadyTrained
+        if self._first_step and self.place is not None and self.resumed_from is not None:
+            # transformers restores them before the data loader draws a number, where it skips no batches.
+            self.trainer._load_rng_state(str(self.resumed_from))
+        self._first_step = False
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -124,6 +139,8 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self._within_update = False
+        if self.place is not None:
+            state.epoch = state.global_step / state.max_steps  # transformers counts from where it began
         self._moment = Moment.now(self.trainer, state)
 
     def on_save(
@@ -132,6 +149,8 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         written = self.checkpoints / WRITING / f"{PREFIX}{state.global_step}"
         if (place := resume_online.position(self.trainer)) is not None:
             resume_online.store(place, written, self.trainer.accelerator.process_index)
+        if self.place is not None:
+            self.place.store(written, state.global_step)
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
             if self.judge is not None:

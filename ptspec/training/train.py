@@ -41,10 +41,13 @@ from ptspec.training.signal import nothing_learned
 from ptspec.training.start_checks import Beginning, check_beginning, unwrapped
 from ptspec.training.stop_callback import Stopping
 from ptspec.training.stop_request import StopRequest
+from ptspec.training.stream_place import StreamPlace
 from ptspec.training.tracking import Watched, settle, tracked
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, IterableDataset
+
+    from ptspec.data.stream.dataset import StreamWatch
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,12 @@ def _nowhere(rows: Sequence[int]) -> Sequence[str]:
 @dataclass(frozen=True)
 class Job:
     """Everything a stage needs to train, resolved. `folder` is where it is made, `placed` says where rows of
-    `dataset` come from."""
+    `dataset` come from. `watch`: of a stream, what is told while it is read."""
 
     stage: Stage
     base: Base
     policy: Policy
-    dataset: Dataset
+    dataset: Dataset | IterableDataset
     folder: Path
     device: Device
     precision: str | None
@@ -79,6 +82,17 @@ class Job:
     handed_over: Probes
     signals: Signals = Signals()
     placed: Placed = _nowhere
+    watch: StreamWatch | None = None
+
+    @property
+    def rows(self) -> int | None:
+        """The rows of `dataset`; None of a stream."""
+        return None if self.watch is not None else len(self.dataset)
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of `dataset`; of a stream those of its first row."""
+        return self.dataset.column_names or tuple(next(iter(self.dataset)))
 
 
 @dataclass(frozen=True)
@@ -109,7 +123,10 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     trainer = _trainer(job, checkpoints)
     beginning = check_beginning(trainer, job.stage, job.handed_over)
     resume = _resume_from(checkpoints, job.stage, trainer.args.train_batch_size, listener)
-    saving = Saving(trainer, checkpoints, resume, job.signals.judge)
+    # An online method's few prompts are read again up to where it goes on.
+    watch = None if job.stage.method.online else job.watch
+    place = StreamPlace(trainer, watch, resume) if watch is not None else None
+    saving = Saving(trainer, checkpoints, resume, job.signals.judge, place)
     progress = Progress(_started(job), _about(job.stage, beginning), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
     drift = (Watch(job.stage, listener),) if job.stage.method.online else ()
@@ -168,8 +185,10 @@ def _placed(trainer: Any, job: Job) -> Placed:
     left some out, which then are told by their text."""
 
     def placed(rows: Sequence[int]) -> Sequence[str]:
+        if job.rows is None:
+            return ()
         is_text = "input_ids" not in job.dataset.column_names
-        if is_text and len(trainer.train_dataset) == len(job.dataset):
+        if is_text and len(trainer.train_dataset) == job.rows:
             return job.placed(rows)
         tokens = [trainer.train_dataset[row].get("input_ids", [])[:24] for row in rows]
         return [f'"{job.base.tokenizer.decode(some)}…"' for some in tokens]
@@ -215,7 +234,7 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
         else rendered(job.dataset, job.base.tokenizer),
         "processing_class": job.base.tokenizer,
     }
-    if "labels" in job.dataset.column_names:
+    if "labels" in job.columns:
         arguments.assistant_only_loss = False  # the labels say already what is learned
     if job.policy.adapter is not None:
         parts["peft_config"] = job.policy.adapter
@@ -252,7 +271,7 @@ def _started(job: Job) -> StageStarted:
         parent=job.stage.parent,
         handover=job.stage.handover.value if job.stage.handover else None,
         reference=job.reference,
-        rows=len(job.dataset),
+        rows=job.rows,
         total_steps=0,
         reason=job.reason,
     )

@@ -35,7 +35,6 @@ ELSEWHERE = {
     "damaged-file": "tests/e2e/test_verify.py",
     "missing-file": "tests/unit/starter/test_starter_recipe.py",
     "failing-import": "tests/unit/test_rewards_user.py",
-    "missing-package": "tests/unit/test_data_check.py",
     "mixed-types": "tests/unit/test_exact_json.py",
     "no-such-dataset": "tests/unit/test_hub_reader.py",
     "not-writable": "tests/unit/test_cli.py",

@@ -1,27 +1,37 @@
 """Faults in the data, found before anything starts: streaming, in constant memory, without torch.
 
-Every fault of a file is counted, the first few are shown. Sources on a hub are checked when the run starts.
+Every fault of a file is counted, the first few are shown. Of a stream, and of files at addresses, the first
+rows are looked at, which is told. Sources on a hub are checked when the run starts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.checks.source_pass import Seen, SourcePass
-from ptspec.data.readers.placed import shown
-from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.data.checks.source_pass import Seen, SourcePass, is_looked_at_in_part
+from ptspec.data.readers.placed import Item, shown
+from ptspec.data.readers.scan import scan
+from ptspec.data.stream.pieces import items_in_pieces
+from ptspec.diagnostics import Diagnostic, InputError, Location, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Plan, Source, parts_of
+
+LOOKED_AT = 1000
+"""Rows of a stream that are looked at before it starts."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The faults of the data, and what was seen of each local source by its name."""
+    """The faults of the data, what was seen of each local source by its name, and which were looked at in
+    part, in words."""
 
     diagnostics: list[Diagnostic]
     sources: Mapping[str, Seen]
+    notes: tuple[str, ...] = ()
 
 
 def check_plan(plan: Plan) -> Checked:
@@ -34,15 +44,40 @@ def check_plan(plan: Plan) -> Checked:
     # The held-out rows go first: the others are compared with them.
     for name in sorted(uses, key=lambda name: name not in held_out):
         source = plan.data[name]
-        if not isinstance(source, Source) or not source.paths:
+        if not isinstance(source, Source) or not (source.paths or source.addresses):
             continue
-        check = SourcePass(source, uses[name], prompts, is_held_out=name in held_out)
+        scanned = partial(_scanned, source)
+        check = SourcePass(source, uses[name], prompts, scanned, is_held_out=name in held_out)
         try:
             found[name], seen[name] = list(check.faults()), check.seen
-        except InputError as error:  # a package is missing that the file needs
-            found[name] = list(error.diagnostics)
+        except InputError as error:  # a package is missing that the file needs, or an address cannot be read
+            found[name] = [_unreached(one) for one in error.diagnostics]
+            continue
+        if is_looked_at_in_part(source):
+            check.seen.is_whole = check.seen.rows + check.malformed < LOOKED_AT
     in_order = [diagnostic for name in uses for diagnostic in found.get(name, ())]
-    return Checked([*in_order, *_label_faults(plan, seen)], seen)
+    notes = tuple(_in_part(plan, name) for name in uses if name in seen and not seen[name].is_whole)
+    return Checked([*in_order, *_label_faults(plan, seen)], seen, notes)
+
+
+def _scanned(source: Source) -> Iterator[Item]:
+    """The rows that are looked at."""
+    if not is_looked_at_in_part(source):
+        return scan(source)
+    items = items_in_pieces(source) if source.addresses else scan(source)
+    return islice(items, min(LOOKED_AT, source.limit or LOOKED_AT))
+
+
+def _unreached(diagnostic: Diagnostic) -> Diagnostic:
+    """What lies elsewhere and does not answer now may do so when the run starts."""
+    is_elsewhere = diagnostic.code == "unreadable-dataset"
+    return replace(diagnostic, severity=Severity.WARNING) if is_elsewhere else diagnostic
+
+
+def _in_part(plan: Plan, name: str) -> str:
+    source = plan.data[name]
+    why = "is streamed" if isinstance(source, Source) and source.streaming else "lies elsewhere"
+    return f'data "{name}" {why}: its first {LOOKED_AT:,} rows were looked at, others are as they are read'
 
 
 def _uses(plan: Plan) -> dict[str, list[Use]]:
@@ -65,11 +100,12 @@ def _label_faults(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
         parts = parts_of(plan.data, stage.data)
         labels = [seen[name].labels or {} for name in parts if name in seen]
         good, bad = (sum(found.get(label, 0) for found in labels) for label in (True, False))
-        # Where a source is of pairs or on a hub, or a label is none, not every label is known.
-        rows = sum(seen[name].rows if name in seen else 1 for name in parts)
+        # Where a source is of pairs, on a hub or a stream, or a label is none, not every label is known.
+        known = [seen[name] for name in parts if name in seen and seen[name].is_whole]
+        rows = sum(one.rows for one in known) + len(parts) - len(known)
         if rows == good + bad and bool(good) is not bool(bad):
             source = plan.data[parts[0]]
-            file = shown(source.paths[0]) if isinstance(source, Source) else ""
+            file = shown(source.paths[0]) if isinstance(source, Source) and source.paths else ""
             message = f'stage "{stage.name}": every "label" is {str(good > 0).lower()} ({good + bad:,} rows)'
             hint = f"{stage.method.name} learns from answers marked true and from answers marked false"
             yield Diagnostic("labels-alike", message, Location(file), source.at, hint)

@@ -6,6 +6,7 @@ import io
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter, itemgetter
 from pathlib import Path
@@ -22,7 +23,7 @@ from ptspec.data.layouts.convert import label_of, reading_of
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.columns import missing_columns
 from ptspec.data.readers.jsonl import plain_object
-from ptspec.data.readers.placed import PlacedRow, Unreadable, first_row, shown, unreadable
+from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, first_row, shown, unreadable
 from ptspec.data.readers.scan import notes, row_of, scan
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Rows
@@ -50,8 +51,8 @@ _HELD_OUT = Fault(
 class Seen:
     """What was seen of a source: how many rows, how many of each of KTO's labels (None: nobody reads them),
     the first rows themselves, the bytes of text in the largest of these, the columns of the first row, and
-    rows of an unusual form, which not every chat template takes (of held-out rows all that can be used); and
-    how many cannot be used."""
+    rows of an unusual form, which not every chat template takes (of held-out rows all that can be used); how
+    many cannot be used; and whether these are all rows there are."""
 
     rows: int = 0
     labels: dict[bool, int] | None = None
@@ -60,6 +61,7 @@ class Seen:
     columns: frozenset[str] = frozenset()
     unusual: Items = field(default_factory=list)
     bad: int = 0
+    is_whole: bool = True
 
 
 @dataclass
@@ -86,10 +88,20 @@ class _Part:
 
 
 class SourcePass:
-    """One pass over a source. Of a held-out one it adds the prompts to `prompts`; others it compares."""
+    """One pass over the rows of a source, all or those that `scanned` gives. Of a held-out one it adds the
+    prompts to `prompts`; others it compares."""
 
-    def __init__(self, source: Source, uses: list[Use], prompts: set[int], *, is_held_out: bool) -> None:
+    def __init__(
+        self,
+        source: Source,
+        uses: list[Use],
+        prompts: set[int],
+        scanned: Callable[[], Iterator[Item]] | None = None,
+        *,
+        is_held_out: bool,
+    ) -> None:
         self.source, self.uses, self.prompts, self.is_held_out = source, uses, prompts, is_held_out
+        self.scanned = scanned or partial(scan, source)
         self.seen = Seen()
         self.compares = bool(prompts) or is_held_out
         self.malformed = 0
@@ -104,7 +116,7 @@ class SourcePass:
         yield from left_out(self.source, found, self.seen.bad, self.seen.rows + self.malformed)
 
     def _faults(self) -> Iterator[Diagnostic]:
-        first = first_row(scan(self.source))
+        first = first_row(self.scanned())
         self._begin(frozenset(first.values if first is not None else ()))
         tallies: dict[Path, Tally] = {path: Tally() for path in self.source.paths}
         offsets: dict[Path, int] = {}
@@ -113,7 +125,7 @@ class SourcePass:
             offset = offsets.get(part.file, 0)
             yield from self._unreadable(part, offset, SHOWN_LINES - malformed)
             malformed += part.malformed
-            self._join(part, tallies[part.file], offset)
+            self._join(part, tallies.setdefault(part.file, Tally()), offset)
             offsets[part.file] = offset + part.last
         if malformed > SHOWN_LINES:
             yield _and_more(self.source, malformed)
@@ -145,10 +157,10 @@ class SourcePass:
     def _parts(self) -> Iterator[_Part]:
         """What was found in each part of the source, in file order; where it is shared out, lines count from
         the beginning of the part."""
-        if parts := ranges(self.source):
+        if not is_looked_at_in_part(self.source) and (parts := ranges(self.source)):
             yield from shared_out(self._range, parts)
             return
-        for file, items in groupby(scan(self.source), key=attrgetter("file")):
+        for file, items in groupby(self.scanned(), key=attrgetter("file")):
             while (part := self._read(_Part(file), islice(items, CHUNK))).is_something:
                 yield part
 
@@ -291,6 +303,11 @@ class SourcePass:
         return replace(fault, notes=(*fault.notes, note))
 
 
+def is_looked_at_in_part(source: Source) -> bool:
+    """Whether only the first rows are looked at before a run: of a stream, and of what lies elsewhere."""
+    return source.streaming or bool(source.addresses)
+
+
 def bytes_of(values: Mapping[str, Any]) -> int:
     """Bytes of text in a row."""
     texts = (value if isinstance(value, str) else repr(value) for value in values.values())
@@ -305,11 +322,12 @@ def _moved(item: PlacedRow | Unreadable, offset: int) -> PlacedRow | Unreadable:
 
 def _and_more(source: Source, malformed: int) -> Diagnostic:
     message = f"{malformed:,} lines in all cannot be read, the first {SHOWN_LINES} are above"
-    return Diagnostic("malformed-row", message, Location(shown(source.paths[0])), source.at)
+    file = source.addresses[0] if source.addresses else shown(source.paths[0])
+    return Diagnostic("malformed-row", message, Location(file), source.at)
 
 
 def _no_rows(source: Source) -> Diagnostic:
-    files = ", ".join(shown(path) for path in source.paths)
+    files = ", ".join((*source.addresses, *(shown(path) for path in source.paths)))
     if source.split is not None and next(iter(scan(replace(source, split=None))), None) is not None:
         message = f'data "{source.name}": "{source.split}" takes none of the rows that are there'
         return Diagnostic("no-rows", message, None, join(source.at, "split"), "widen the slice")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -43,6 +44,22 @@ def hub_rows(source: Source) -> Iterator[PlacedRow]:
             _check(source, row.values)
             names = list(values)
         yield row
+
+
+def stream_of_hub(source: Source) -> list[Callable[[int], Iterator[tuple[int, dict[str, Any]]]]]:
+    """The parts of a streamed dataset, each of which iterates its rows as they are, with their numbers in it,
+    but the first so many. Raises `InputError` as `hub_rows` does."""
+    rows = _told(source, lambda: _load(source).reshard())
+    if rows.column_names is not None:
+        _check(source, renamer(source.columns)(dict.fromkeys(rows.column_names)))
+
+    def part(index: int, start: int) -> Iterator[tuple[int, dict[str, Any]]]:
+        found = rows.shard(rows.num_shards, index) if rows.num_shards > 1 else rows
+        numbered = enumerate(found.skip(start) if start else found, start=start + 1)
+        while (row := _told(source, lambda: next(numbered, None))) is not None:
+            yield row
+
+    return [partial(part, index) for index in range(rows.num_shards)]
 
 
 def _check(source: Source, present: Iterable[str]) -> None:

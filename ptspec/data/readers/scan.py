@@ -22,7 +22,8 @@ from ptspec.data.readers.delimited import read_delimited
 from ptspec.data.readers.hub import hub_rows
 from ptspec.data.readers.json_rows import read_json
 from ptspec.data.readers.jsonl import count_lines, json_row, read_jsonl
-from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, shown
+from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, placed_in, shown
+from ptspec.data.readers.remote import files_at, local_copy
 from ptspec.data.readers.selection import Stretch, limited, stretches
 from ptspec.diagnostics import Diagnostic, Location
 from ptspec.recipe.plan import Source
@@ -61,12 +62,23 @@ def scan(source: Source) -> Iterator[Item]:
     if not source.columns and not padded:
         yield from rows
         return
-    renamed = renamer(source.columns)
+    finish, plain = as_rows(source, padded=True), as_rows(source, padded=False)
     for item in rows:
-        if isinstance(item, PlacedRow):
-            values = renamed(item.values)
-            item = item._replace(values=unpadded(values) if kind_of(item.file) in PADDED else values)
-        yield item
+        yield finish(item) if kind_of(item.file) in PADDED else plain(item)
+
+
+def as_rows(source: Source, *, padded: bool) -> Callable[[Item], Item]:
+    """What makes of an item as it stands in a file the row of `source`: columns renamed, and without the keys
+    that Arrow added where the file is `padded`."""
+    renamed = renamer(source.columns)
+
+    def finished(item: Item) -> Item:
+        if not isinstance(item, PlacedRow):
+            return item
+        values = renamed(item.values) if source.columns else item.values
+        return item._replace(values=unpadded(values) if padded else values)
+
+    return finished
 
 
 def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
@@ -80,8 +92,27 @@ def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
 
 
 def items_of(source: Source) -> Iterator[Item]:
-    """The rows of a source, lines that are none among them. Raises what `scan` and `hub_rows` raise."""
+    """The rows of a source, lines that are none among them. Raises what `scan`, `hub_rows` and `remote_rows`
+    raise."""
+    if source.addresses:
+        return remote_rows(source)
     return scan(source) if source.hub is None else hub_rows(source)
+
+
+def remote_rows(source: Source) -> Iterator[Item]:
+    """The rows at the addresses of a source, one file after the other. Raises `InputError` where they cannot
+    be reached."""
+    finish = {padded: as_rows(source, padded=padded) for padded in (True, False)}
+
+    def rows() -> Iterator[Item]:
+        for path in files_at(source):
+            for item in items_in((local_copy(source, path),)):
+                yield finish[kind_of(path) in PADDED](placed_in(item, path))
+
+    files = files_at(source)
+    return limited(
+        source, rows(), lambda: sum(1 for path in files for _ in items_in((local_copy(source, path),)))
+    )
 
 
 def notes(source: Source) -> Iterator[Diagnostic]:
@@ -102,10 +133,11 @@ def notes(source: Source) -> Iterator[Diagnostic]:
 
 
 def _stretch(taken: Stretch) -> Iterator[Item]:
-    return islice(_items(taken.paths), taken.start, taken.stop)
+    return islice(items_in(taken.paths), taken.start, taken.stop)
 
 
-def _items(paths: Iterable[Path]) -> Iterator[Item]:
+def items_in(paths: Iterable[Path]) -> Iterator[Item]:
+    """What stands in local files, one after the other; where one cannot be read any further, that."""
     for path in paths:
         line = 0
         try:
@@ -130,7 +162,7 @@ def _total(taken: Iterable[Stretch]) -> int:
 
 
 def _count(paths: Iterable[Path]) -> int:
-    """How many items `_items` yields of these files."""
+    """How many items `items_in` yields of these files."""
     return sum(_count_file(path, _state(path)) for path in paths)
 
 
@@ -150,4 +182,4 @@ def _count_file(path: Path, state: tuple[int, int] | None) -> int:
     if counter is not None:
         with suppress(ValueError, *read_errors()):  # of a damaged file what can be read is counted
             return counter(path)
-    return sum(1 for _ in _items((path,)))
+    return sum(1 for _ in items_in((path,)))

@@ -55,11 +55,11 @@ def is_whole(source: Source) -> bool:
 
 
 def limited(source: Source, rows: Iterator[One], count: Callable[[], int]) -> Iterator[One]:
-    """`limit` of these rows: the first, or with `shuffle` those that the seed draws, in their order. `count`
-    gives how many there are."""
+    """`limit` of these rows: the first, or with `shuffle` those that the seed draws, in their order; of a
+    streamed source the first, since to draw is to read all. `count` gives how many there are."""
     if source.limit is None:
         return rows
-    if source.shuffle:
+    if source.shuffle and not source.streaming:
         return (
             row
             for row, is_drawn in zip(rows, drawn(count(), source.limit, source.seed), strict=False)

@@ -1,0 +1,193 @@
+"""A source of the plan as the `datasets.IterableDataset` that TRL's trainers take.
+
+The order of the rows, and going on from any of them, are ours; maps, filters, packing and their places are
+those of `datasets`, whose `state_dict` holds ours within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from datasets import IterableDataset
+from datasets.iterable_dataset import _BaseExamplesIterable
+
+from ptspec.data.dataset import Encode, LeftOut, Loading, form
+from ptspec.data.exact_json import Table
+from ptspec.data.stream.order import Entry, InPieces, Mixed, Order, Part, State
+from ptspec.data.stream.pieces import Piece, pieces_of
+from ptspec.data.stream.rows import Converter
+from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.methods.types import Rows
+from ptspec.recipe.plan import AnySource, Concat, Mix, Source
+
+FRUITLESS = 20_000
+"""Rows in a row of which a trainer drops each one before a stage is ended."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of the rows that several processes take together, those of one: `batch` rows go to the first process,
+    as many to the next, and so on, so that a step learns from the rows that one process with `processes`
+    times the batch would take."""
+
+    rank: int = 0
+    processes: int = 1
+    batch: int = 1
+
+    def holds(self, number: int) -> bool:
+        return number // self.batch % self.processes == self.rank
+
+
+@dataclass
+class StreamWatch:
+    """What is told of a stream while it is read: `used_up` in words, once all rows have been read; rows left
+    out. `fruitless`: rows since the trainer kept one; None where nobody says that it did."""
+
+    used_up: Callable[[str], None] = lambda text: None
+    left_out: Callable[[LeftOut], None] = lambda row: None
+    fruitless: int | None = None
+
+    def handed(self, pointer: str) -> None:
+        if self.fruitless is None:
+            return
+        self.fruitless += 1
+        if self.fruitless > FRUITLESS:
+            message = (
+                f"of {FRUITLESS:,} rows, one after the other, none is left: each is longer than max_length"
+            )
+            raise InputError(Diagnostic("no-rows-left", message, pointer=pointer, hint="raise max_length"))
+
+
+def stream(
+    data: Mapping[str, AnySource],
+    name: str,
+    rows: Rows,
+    seed: int,
+    loading: Loading,
+    share: Share = Share(),
+    watch: StreamWatch | None = None,
+) -> IterableDataset:
+    """The rows of `data[name]` in the columns that TRL wants for `rows`, without end, read as they are asked
+    for. With several processes of `share`, `shard` gives each of them its own.
+
+    Raises `InputError` where a source cannot be opened, and while it is read for a row that cannot be used.
+    """
+    watch = watch or StreamWatch()
+    source = data[name]
+    parts = [source] if isinstance(source, Source) else [data[part] for part in source.parts]
+    readers = [_Reader(part, rows, loading, watch) for part in parts if isinstance(part, Source)]
+    examples = StreamedRows(
+        _order(source, readers, seed, rows, watch),
+        {reader.source.name: reader.converter for reader in readers},
+        share,
+        watch,
+        _encode(readers, loading),
+    )
+    return IterableDataset(ex_iterable=examples)
+
+
+class _Reader:
+    """A source opened: its pieces, and what makes rows of them."""
+
+    def __init__(self, source: Source, rows: Rows, loading: Loading, watch: StreamWatch) -> None:
+        self.source = source
+        self.pieces: list[Piece] = pieces_of(source)
+        self.converter = Converter(source, self.pieces, rows, loading, watch.left_out)
+
+    def part(self, fraction: float = 1.0) -> Part:
+        return Part(self.source, self.pieces, fraction, self.converter.halves)
+
+    def form(self) -> tuple[str, ...]:
+        table = Table()
+        if (first := self.converter.first(self.pieces)) is not None:
+            table.add(first)
+        return form(table.kinds)
+
+
+def _order(source: AnySource, readers: Sequence[_Reader], seed: int, rows: Rows, watch: StreamWatch) -> Order:
+    # KTOTrainer mismatches neighbours for its reference point: the halves of a pair must not be some.
+    is_unpaired = rows is Rows.UNPAIRED_PREFERENCE
+
+    def used_up(names: Sequence[str], count: int) -> None:
+        listed = ", ".join(f'"{name}"' for name in names)
+        watch.used_up(f"the {count:,} rows of {listed} have been read through; they are read again")
+
+    if isinstance(source, Mix):
+        pieces = {
+            reader.source.name: InPieces(
+                [reader.part()], seed, shuffles=reader.source.shuffle or is_unpaired, used_up=used_up
+            )
+            for reader in readers
+        }
+        return Mixed(pieces, source.weights, seed)
+    if isinstance(source, Concat):
+        parts = [reader.part(source.fractions[reader.source.name]) for reader in readers]
+        return InPieces(parts, seed, shuffles=True, used_up=used_up)
+    shuffles = source.shuffle or is_unpaired
+    return InPieces([reader.part() for reader in readers], seed, shuffles=shuffles, used_up=used_up)
+
+
+def _encode(readers: Sequence[_Reader], loading: Loading) -> Encode | None:
+    """What makes tokens of the rows, where their sources differ in form and a trainer takes one alone."""
+    if loading.encode is None or len(readers) < 2:
+        return None
+    return loading.encode if len({reader.form() for reader in readers}) > 1 else None
+
+
+class StreamedRows(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has no types
+    """The rows of an order that one process takes. Its state is the place in the order."""
+
+    def __init__(
+        self,
+        order: Order,
+        converters: Mapping[str, Converter],
+        share: Share,
+        watch: StreamWatch,
+        encode: Encode | None,
+    ) -> None:
+        super().__init__()
+        self.order, self.converters, self.share = order, converters, share
+        self.watch, self.encode = watch, encode
+
+    def _init_state_dict(self) -> State:
+        counts = {name: {"read": 0, "bad": 0} for name in self.converters}
+        self._state_dict: State = {"number": 0, "order": self.order.begin(), "counts": counts}
+        return self._state_dict
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        state = self._state_dict or self._init_state_dict()
+        for entry in self.order.entries(state["order"]):
+            number = state["number"]
+            state["number"] += 1
+            if self.share.holds(number) and (row := self._row(entry, state)) is not None:
+                self.watch.handed(entry.source.at)
+                yield number, row
+
+    def _row(self, entry: Entry, state: State) -> dict[str, Any] | None:
+        name = entry.source.name
+        row = self.converters[name].row(entry, state["counts"][name])
+        if row is None or self.encode is None:
+            return row
+        (tokens,) = self.encode([row])
+        return {"input_ids": list(tokens.ids), "labels": list(tokens.labels)}
+
+    @property
+    def num_shards(self) -> int:
+        return self.share.processes
+
+    def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> StreamedRows:
+        share = replace(self.share, rank=index, processes=num_shards)
+        return StreamedRows(self.order, self.converters, share, self.watch, self.encode)
+
+    def shuffle_data_sources(self, generator: object) -> StreamedRows:
+        """Itself: what is shuffled is for the source to say."""
+        return self
+
+    def reshard_data_sources(self) -> StreamedRows:
+        return self
+
+    @property
+    def sleep_on_threads_shutdown(self) -> bool:
+        return False

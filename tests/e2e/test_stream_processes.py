@@ -1,0 +1,120 @@
+"""Two processes that share a stream: no row twice, those of one process in each step, each its own next row
+after a stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__)
+MODEL = HERE.parents[2] / "data/base_model"
+STEPS, ACCUMULATION, BATCH = 6, 2, 2
+
+
+def launch(folder: Path, *arguments: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])}
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*torchrun, str(HERE), str(folder), *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def learned(folder: Path) -> list[list[list[str]]]:
+    """Of each process the texts of each pass."""
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in (0, 1)]
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_stream_and_go_on_with_it(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{number}", "completion": f"a{number}"} for number in range(37)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    launch(tmp_path, "whole")
+    first, second = learned(tmp_path / "whole")
+    expected = [row["completion"][0]["content"] for row in islice(iter(rows_of(tmp_path, 1)), 48)]
+    at_once = 2 * BATCH
+    for number, (one, other) in enumerate(zip(first, second, strict=True)):
+        assert one + other == expected[number * at_once : (number + 1) * at_once]
+    assert len(first) == STEPS * ACCUMULATION
+    launch(tmp_path, "cut", "3")
+    launch(tmp_path, "cut", "6")
+    assert learned(tmp_path / "cut") == [one[3 * ACCUMULATION :] for one in (first, second)]
+    weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "cut")]
+    assert weights[0] == weights[1]
+
+
+def rows_of(folder: Path, processes: int):
+    from ptspec.data.checks.row_checks import Use
+    from ptspec.data.dataset import Loading
+    from ptspec.data.stream.dataset import Share, stream
+    from ptspec.methods.types import Rows
+    from ptspec.recipe.plan import Source
+
+    source = Source("rows", (folder / "rows.jsonl",), streaming=True, shuffle=True)
+    kind = Rows.PROMPT_COMPLETION
+    return stream({"rows": source}, "rows", kind, 1, Loading(Use("sft", kind)), Share(0, processes, BATCH))
+
+
+def train(folder: Path, run: str, until: int) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    from ptspec.data.stream.dataset import StreamWatch
+    from ptspec.training.checkpoint_callback import Saving
+    from ptspec.training.checkpoints import last_sound
+    from ptspec.training.stream_place import StreamPlace
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = control.should_save = state.global_step >= until
+
+    tokenizer = AutoTokenizer.from_pretrained(MODEL)
+    seen: list[list[str]] = []
+
+    class Recording(SFTTrainer):
+        def training_step(self, model, inputs, *rest):
+            texts = tokenizer.batch_decode(inputs["input_ids"], skip_special_tokens=True)
+            seen.append([text[text.rindex("a") :].strip() for text in texts])
+            return super().training_step(model, inputs, *rest)
+
+    checkpoints = folder / run / "checkpoints"
+    args = SFTConfig(
+        output_dir=str(checkpoints),
+        per_device_train_batch_size=BATCH,
+        gradient_accumulation_steps=ACCUMULATION,
+        max_steps=STEPS,
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        gradient_checkpointing=False,
+        disable_tqdm=True,
+        seed=1,
+    )
+    trainer = Recording(
+        model=AutoModelForCausalLM.from_pretrained(MODEL),
+        args=args,
+        train_dataset=rows_of(folder, args.world_size),
+        processing_class=tokenizer,
+    )
+    resume, _ = last_sound(checkpoints) if checkpoints.is_dir() else (None, [])
+    saving = Saving(trainer, checkpoints, resume, place=StreamPlace(trainer, StreamWatch(), resume))
+    for callback in (Stop(), saving):
+        trainer.add_callback(callback)
+    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    saving.close()
+    trainer.save_model(str(folder / run))
+    (folder / run / f"{trainer.accelerator.process_index}.json").write_text(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    train(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else STEPS)
