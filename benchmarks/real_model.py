@@ -41,11 +41,12 @@ OPERATOR = re.compile(r"(?<=[\d)%])([-+*/=])")
 GAINS = (
     ("sft", "base", ("bits_per_byte", "final_line")),
     ("dpo", "sft", ("preference_accuracy", "equations")),
-    ("grpo", "sft", ("equations", "final_line")),
-    ("nash_md", "sft", ("win rate", "equations")),
+    ("grpo", "dpo", ("sound", "equations")),
+    ("nash_md", "grpo", ("win_rate", "response_length")),
 )
-"""A stage, the one it came from, and the metrics of what it is for; the win rate is that of JUDGED."""
-JUDGED = "equations"
+"""A stage, the one it came from, and the metrics of what it is for."""
+AGAINST_PARENT = ("preference_accuracy", "win_rate")
+"""Shares of wins over the policy that came in; one half by chance."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def ask(*arguments: str) -> Any:
 
 def run(overrides: Sequence[str], kill: bool = False) -> Cost:
     """Run `pt run`; with `kill`, end it once KILLED has a checkpoint. Raises CalledProcessError."""
-    command = pt("run", RECIPE, "--output", str(RUN), *overrides)
+    command = pt("run", RECIPE, "--output", str(RUN), "--allow-code", *overrides)
     begun, checkpoints = time.perf_counter(), RUN / f".{KILLED}.partial/checkpoints"
     process = subprocess.Popen(command, cwd=ROOT, stdout=sys.stderr)
     while kill and not any(checkpoints.glob("checkpoint-*")):
@@ -125,16 +126,9 @@ def gains() -> list[str]:
         compared = ask("eval", "--compare", str(RUN / parent), str(RUN / stage), "--judge", "none")
         effects = {effect["metric"]: effect for effect in compared["effects"]}
         stats = json.loads((RUN / stage / "evaluation_stats.json").read_text(encoding="utf-8"))["metrics"]
-        rates = {rate["reward"]: rate["rate"] for rate in compared["win_rates"] if not rate["judge"]}
-        against_parent = {**stats, "win rate": rates[JUDGED]}
         for metric in metrics:
-            if metric in ("preference_accuracy", "win rate"):  # of the two policies; one half by chance
-                found, before, after, chance = (
-                    against_parent[metric],
-                    0.5,
-                    against_parent[metric]["value"],
-                    0.5,
-                )
+            if metric in AGAINST_PARENT:
+                found, before, after, chance = stats[metric], 0.5, stats[metric]["value"], 0.5
             else:
                 effect = effects[metric]
                 found, before, after, chance = effect["difference"], effect["value_a"], effect["value_b"], 0.0
@@ -160,7 +154,7 @@ def main() -> None:
     parser.add_argument("--train", type=Path, default=ROWS / "train.jsonl")
     parser.add_argument("--heldout", type=Path, default=ROWS / "test.jsonl")
     parser.add_argument(
-        "--longest", type=int, default=180, help="Characters of a question, and of an answer."
+        "--longest", type=int, default=160, help="Characters of a question, and of an answer."
     )
     parser.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="As for `pt run`.")
     options = parser.parse_args()
