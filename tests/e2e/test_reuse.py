@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from small import RECIPE, pt, run_here
+from small import RECIPE, run_here
 
 from ptspec.events import StageReused, StageStarted
 from ptspec.run.options import Options
@@ -69,7 +69,7 @@ def test_what_changes_no_result_retrains_nothing(folder, change):
     assert again(folder, change) == {"sft": "reused", "dpo": "reused"}
 
 
-def test_a_stage_that_is_renamed_is_not_trained_again(folder):
+def test_a_stage_that_is_renamed_is_not_trained_again(folder, here):
     def renamed(recipe):
         recipe["stages"][0]["name"] = "warm_up"
 
@@ -77,7 +77,7 @@ def test_a_stage_that_is_renamed_is_not_trained_again(folder):
     assert again(folder, renamed) == {"warm_up": "reused", "dpo": "reused"}
     assert not (folder / "out" / "sft").exists()
     assert (folder / "out" / "warm_up" / "adapter_model.safetensors").read_bytes() == before
-    assert pt("verify", folder / "out").code == 0
+    assert here("verify", folder / "out").code == 0
     assert again(folder, lambda recipe: None) == {"sft": "reused", "dpo": "reused"}
 
 

@@ -15,7 +15,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from small import ROOT, WEIGHTS, environment, one_stage, pt, run_here, undisturbed_weights, write_recipe
+from small import (
+    ROOT,
+    WEIGHTS,
+    environment,
+    one_stage,
+    pt_loaded,
+    run_here,
+    undisturbed_weights,
+    write_recipe,
+)
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageFinished, StageStarted, StageStep, Warned
@@ -25,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 def short(recipe):
     """One stage with a few checkpoints; nothing is evaluated."""
-    one_stage(recipe, max_steps=8, save_steps=3)
+    one_stage(recipe, max_steps=8, save_steps=3, per_device_train_batch_size=4)
 
 
 def at_step(step, act):
@@ -114,7 +123,7 @@ def test_no_cache_can_be_written(undisturbed, tmp_path, monkeypatch):
     for name in ("HF_HOME", "HF_DATASETS_CACHE", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
         monkeypatch.setenv(name, "/proc/no-cache")
     monkeypatch.setenv("HOME", "/proc/no-home")
-    done = pt("run", write_recipe(tmp_path, short), "--output", tmp_path / "out")
+    done = pt_loaded("run", write_recipe(tmp_path, short), "--output", tmp_path / "out")
     assert done.code == 0, done.stderr
     assert (tmp_path / "out" / "sft" / WEIGHTS).read_bytes() == undisturbed["sft"]
 
@@ -133,7 +142,7 @@ def memory_for(more):
 
 def wide(recipe):
     short(recipe)
-    recipe["stages"][0]["config"].update(per_device_train_batch_size=64)
+    recipe["stages"][0]["config"].update(per_device_train_batch_size=32, max_steps=4)
 
 
 def limited(stack, more):
@@ -146,7 +155,7 @@ def test_the_host_s_memory_runs_out(tmp_path):
     with contextlib.ExitStack() as stack:
         ran = run_here(recipe, output, limited(stack, 1 << 20))
     assert "out-of-memory: out of memory: the host has not the" in ran.told
-    assert '"per_device_train_batch_size": 32, "gradient_accumulation_steps": 2: it then needs' in ran.told
+    assert '"per_device_train_batch_size": 16, "gradient_accumulation_steps": 2: it then needs' in ran.told
     assert "pt plan says that sft needs" in ran.told and "activations" in ran.told
     assert "sft is saved up to step 2" in ran.told
     shutil.copytree(output, tmp_path / "advised")
@@ -155,7 +164,7 @@ def test_the_host_s_memory_runs_out(tmp_path):
 
     def advised(recipe):
         wide(recipe)
-        changes = {"per_device_train_batch_size": 32, "gradient_accumulation_steps": 2}
+        changes = {"per_device_train_batch_size": 16, "gradient_accumulation_steps": 2}
         recipe["stages"][0]["config"] |= {**changes, "gradient_checkpointing": True}
 
     smaller = run_here(write_recipe(tmp_path, advised), tmp_path / "advised")
@@ -180,7 +189,7 @@ def test_auto_find_batch_size_keeps_the_effective_batch(tmp_path):
         ran = run_here(recipe, output)
     config = json.loads((output / "sft" / "stage.json").read_text())["config"]
     rows, passes = config["per_device_train_batch_size"], config["gradient_accumulation_steps"]
-    assert rows < 64 and rows * passes == 64
+    assert rows < 32 and rows * passes == 32
     losses = [
         [json.loads(line)["loss"] for line in (folder / "sft" / "metrics.jsonl").read_text().splitlines()]
         for folder in (whole.output, output)
@@ -386,7 +395,7 @@ def test_a_second_run_on_the_folder_is_refused(undisturbed, tmp_path):
     second = []
 
     def start():
-        second.append(pt("run", recipe, "--output", output))
+        second.append(pt_loaded("run", recipe, "--output", output))
 
     ran = run_here(recipe, output, at_step(2, start))
     assert (second[0].code, "is being written by process" in second[0].stderr) == (2, True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load
-from small import WEIGHTS, pt, run_here, undisturbed_weights, write_recipe
+from small import WEIGHTS, run_here, undisturbed_weights, write_recipe
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit
@@ -91,7 +91,7 @@ def test_another_cut_of_the_same_rows_goes_on(half_made, undisturbed, rows, pass
     torch.testing.assert_close(*map(torch.tensor, losses), rtol=1e-4, atol=1e-5)
 
 
-def test_other_settings_set_what_is_half_made_aside_and_the_old_ones_take_it_up(half_made, undisturbed):
+def test_other_settings_set_what_is_half_made_aside_and_the_old_ones_take_it_up(half_made, undisturbed, here):
     folder = half_made.parent
     kept = {path.name: path.read_bytes() for path in (half_made / ".sft.partial").rglob("*.safetensors")}
     assert kept
@@ -116,10 +116,12 @@ def test_other_settings_set_what_is_half_made_aside_and_the_old_ones_take_it_up(
     ]
     assert not (half_made / "sft.set-aside-1").exists()
     assert (half_made / "sft.set-aside-2" / "checkpoints").is_dir(), "the other settings' work"
-    assert pt("verify", half_made).code == 0
+    assert here("verify", half_made).code == 0
 
 
-def test_a_finished_stage_is_set_aside_by_other_settings_and_taken_up_by_the_old_ones(tmp_path, undisturbed):
+def test_a_finished_stage_is_set_aside_by_other_settings_and_taken_up_by_the_old_ones(
+    tmp_path, undisturbed, here
+):
     output, first, other = tmp_path / "out", recipe_with(), recipe_with(learning_rate=1e-3)
     assert run_here(write_recipe(tmp_path, first), output).weights == undisturbed
     changed = run_here(write_recipe(tmp_path, other), output)
@@ -129,7 +131,7 @@ def test_a_finished_stage_is_set_aside_by_other_settings_and_taken_up_by_the_old
     assert text.endswith("sft.set-aside-1 deletes it)") and "rm -r " in text
     assert (aside / WEIGHTS).read_bytes() == undisturbed["sft"]
     assert (output / "sft" / WEIGHTS).read_bytes() != undisturbed["sft"]
-    assert pt("verify", output).code == 0
+    assert here("verify", output).code == 0
 
     recipe = write_recipe(tmp_path, first)
     (planned,) = reuses(plan_of(recipe, output)).values()

@@ -144,7 +144,7 @@ def test_memory_comes_back_between_stages(tmp_path):
     def ten_stages(recipe):
         recipe.pop("eval")
         first = recipe["stages"][0]
-        first["config"]["max_steps"] = 2
+        first["config"] |= {"max_steps": 1, "per_device_train_batch_size": 2}
         recipe["stages"] = [{**first, "name": f"s{i}"} for i in range(10)]
 
     run = run_small(tmp_path, ten_stages)

@@ -28,7 +28,7 @@ from ptspec.training.nash_md.reference import Reference, mixed_weights, second_m
 from ptspec.training.nash_md.sampler import Prompts, sample
 
 PAD, END, WORDS = 0, 1, 61
-NEW = 24
+NEW = 14
 
 
 def llama(seed: int) -> LlamaForCausalLM:
