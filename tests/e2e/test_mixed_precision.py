@@ -80,13 +80,10 @@ def parents(benches):
 
 
 def cells():
-    """Each method with each set-up and with each hand-over, and DPO with each of both: what a method casts
-    hangs on the weights, as does what a hand-over casts, and neither on the other."""
-    yield from (("full", method, None) for method in METHODS)
-    for shift, name in enumerate(("LoRA over float32", "LoRA over bf16", "QLoRA")):
-        for number, method in enumerate(METHODS):
-            ways = list(Handover) if method == "dpo" else [list(Handover)[(number + shift) % len(Handover)]]
-            yield from ((name, method, hand_over) for hand_over in ways)
+    for method in METHODS:
+        yield "full", method, None
+        for name in ("LoRA over float32", "LoRA over bf16", "QLoRA"):
+            yield from ((name, method, hand_over) for hand_over in Handover)
     yield from (("8-bit", *cell) for cell in OF_8_BIT)
 
 
