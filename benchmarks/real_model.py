@@ -39,9 +39,9 @@ MARK = re.compile(r"<<([^<>]*)>>")
 OPERATOR = re.compile(r"(?<=[\d)%])([-+*/=])")
 
 GAINS = (
-    ("sft", "base", ("bits_per_byte", "final_line")),
+    ("sft", "base", ("loss", "final_line")),
     ("dpo", "sft", ("preference_accuracy", "equations")),
-    ("grpo", "dpo", ("sound", "equations")),
+    ("grpo", "dpo", ("sampled_equations", "sampled_sound")),
     ("nash_md", "grpo", ("win_rate", "response_length")),
 )
 """A stage, the one it came from, and the metrics of what it is for."""
