@@ -1,6 +1,6 @@
 """Every kind of model through every kind of chain, by the program's own commands: each runs, or is refused.
 
-    python benchmarks/architectures                                # the whole table; 20 minutes of one core
+    python benchmarks/architectures                                # the whole table; half an hour of one core
     python benchmarks/architectures --kinds chain full --models qwen3 gemma3
     python benchmarks/architectures --keep DIR                     # goes on where DIR has results already
 
@@ -16,6 +16,7 @@ import argparse
 import gc
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -135,7 +136,7 @@ def tried(model: Path, kind: str, folder: Path) -> Cell:
     diagnostics = [json.loads(line) for line in told.splitlines()]
     errors = [found for found in diagnostics if found["severity"] == "error"]
     if code == Exit.WRONG_INPUT and all(error["line"] for error in errors):
-        return Cell(refusals=tuple(dict.fromkeys(f"{error['code']}: {error['message']}" for error in errors)))
+        return Cell(refusals=tuple(dict.fromkeys(map(refusal, errors))))
     if code:
         return Cell(wrong=f"pt validate: exit {code}, {errors}")
     code, told = pt(folder, "plan", "--format", "json")
@@ -148,6 +149,12 @@ def tried(model: Path, kind: str, folder: Path) -> Cell:
     records = {name: folder / "outputs/out" / name / "stage.json" for name in planned}
     trained = {name: json.loads(path.read_text())["trainable_parameters"] for name, path in records.items()}
     return Cell() if trained == planned else Cell(wrong=f"parameters: planned {planned}, trained {trained}")
+
+
+def refusal(error: Mapping[str, Any]) -> str:
+    """What an error says, whichever stage it is said of."""
+    message = re.sub(r'^stage "\w+": ', "", error["message"])
+    return f"`{error['code']}`: {message} ({error['hint']})"
 
 
 def last_line(log: Path) -> str:
@@ -179,12 +186,12 @@ def table(cells: Mapping[tuple[str, str], Cell]) -> str:
     """A row a model, a column a kind of recipe; a refused one shows its codes; the messages stand below."""
     models, kinds = (list(dict.fromkeys(key[place] for key in cells)) for place in (0, 1))
     lines = [f"| | {' | '.join(kinds)} |", "|---|" + "---|" * len(kinds)]
-    lines += [f"| {model} | {' | '.join(told(cells[model, kind]) for kind in kinds)} |" for model in models]
+    lines += [f"| {model} | {' | '.join(shown(cells[model, kind]) for kind in kinds)} |" for model in models]
     refusals = sorted({refusal for cell in cells.values() for refusal in cell.refusals})
     return "\n".join([*lines, "", *(f"- {refusal}" for refusal in refusals)])
 
 
-def told(cell: Cell) -> str:
+def shown(cell: Cell) -> str:
     codes = dict.fromkeys(refusal.partition(":")[0] for refusal in cell.refusals)
     return f"WRONG {cell.wrong}" if cell.wrong else ", ".join(codes) or "runs"
 
@@ -204,7 +211,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         for model, kind, cell in matrix(options.models, options.kinds, options.keep or Path(folder)):
             cells[model, kind] = cell
-            print(f"{model} {kind}: {told(cell)}", file=sys.stderr, flush=True)
+            print(f"{model} {kind}: {shown(cell)}", file=sys.stderr, flush=True)
     print(table(cells))
     wrong = sum(bool(cell.wrong) for cell in cells.values())
     refused = sum(bool(cell.refusals) for cell in cells.values())
