@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptspec import __version__
 from ptspec.data.checks.row_checks import Use
 from ptspec.data.dataset import (
     LEFT_OUT,
@@ -19,6 +22,7 @@ from ptspec.data.dataset import (
     strings_in,
     write_left_out,
 )
+from ptspec.data.kept_rows import kept_rows
 from ptspec.estimate.out_of_memory import with_advice
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Rows, Yields
@@ -35,7 +39,7 @@ from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
 from ptspec.run.needs import Needs
-from ptspec.store.fingerprint import Hashes
+from ptspec.store.fingerprint import Hashes, data_commit, digest
 from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
 from ptspec.training.batch_halving import halvings, write_halvings
 from ptspec.training.config import can_be_halved
@@ -134,12 +138,28 @@ class StageTrainer:
         """The rows of `stage`; those that are left out are listed in `folder`."""
         use = Use(stage.method.name, stage.method.rows)
         loading = Loading(use, self._refusal(stage), encode=self._encoder(stage))
-        rows = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
+        read = partial(load, self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
+        key = self._key_of_rows(stage, loading)
+        rows = read() if key is None else kept_rows(key, read)
         if loading.left_out:
             write_left_out(loading.left_out, folder)
             text = f"{len(loading.left_out):,} rows are left out, listed in {stage.name}/{LEFT_OUT}"
             self.listener(Warned(text, stage.name))
         return rows
+
+    def _key_of_rows(self, stage: Stage, loading: Loading) -> str | None:
+        """What the rows of `stage` depend on, as one hash; None where they depend on a tokenizer too, or on
+        what is not known by its contents, or are not worth keeping."""
+        parts = [self.plan.data[name] for name in parts_of(self.plan.data, stage.data)]
+        sources = [part for part in parts if isinstance(part, Source)]
+        leaves_out = any(part.on_bad_row is OnBadRow.LEAVE_OUT for part in sources)
+        is_known = all(part.hub is None or data_commit(part) is not None for part in sources)
+        # KTO's trainer has its own folder in the hash of what it makes: nothing of it would be found again.
+        is_kto = stage.method.rows is Rows.UNPAIRED_PREFERENCE
+        if loading.encode is not None or leaves_out or not is_known or is_kto:
+            return None
+        source = self.hashes.source(stage.data)
+        return digest([__version__, version("datasets"), source, stage.method.rows.value, self.plan.seed])
 
     def _watch(self, stage: Stage, folder: Path) -> StreamWatch | None:
         """What is told of the rows of `stage` while it trains, where they are streamed."""
