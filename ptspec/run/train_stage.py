@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptspec import __version__
+from ptspec.accelerator import world_size
 from ptspec.data.checks.row_checks import Use
 from ptspec.data.dataset import (
     LEFT_OUT,
@@ -170,9 +171,11 @@ class StageTrainer:
         listed = LeftOutFile(folder)
 
         def left_out(row: LeftOut) -> None:
-            if listed.add(row):
-                text = f"{row.file}:{row.line} is left out ({row.code}), listed in {stage.name}/{LEFT_OUT}"
-                self.listener(Warned(text, stage.name))
+            if not listed.add(row) or not _is_told(listed.rows):
+                return
+            rows = f"{listed.rows:,} rows are left out so far, the last" if listed.rows > 1 else "left out:"
+            text = f"{rows} {row.file}:{row.line} ({row.code}), listed in {stage.name}/{LEFT_OUT}"
+            self.listener(Warned(text, stage.name))
 
         return StreamWatch(lambda text: self.listener(Warned(text, stage.name)), left_out)
 
@@ -181,7 +184,7 @@ class StageTrainer:
 
         settings = EffectiveConfig(stage, self.plan.compute, gpu=False)
         # An online method's trainer shares out completions by itself.
-        processes = 1 if stage.method.online else self.plan.compute.processes * self.plan.compute.nodes
+        processes = 1 if stage.method.online else world_size()
         share = Share(0, processes, settings.number("per_device_train_batch_size", 8))
         loading = Loading(
             Use(stage.method.name, stage.method.rows), self._refusal(stage), encode=self._encoder(stage)
@@ -248,6 +251,11 @@ class StageTrainer:
         ids = probes.sequences(base.tokenizer, rows, prompts_only=prompts_only)
         taken: Probes = probes.measure(model, ids)
         return taken
+
+
+def _is_told(rows: int) -> bool:
+    """Whether so many rows that were left out are told: 1, 10, 100, …"""
+    return str(rows).strip("0") == "1"
 
 
 def reference_of(stage: Stage) -> str | None:
