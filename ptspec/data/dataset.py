@@ -152,6 +152,10 @@ class LeftOutFile:
         lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
         self._listed = {(one["file"], one["line"]) for one in map(json.loads, lines)}
 
+    @property
+    def rows(self) -> int:
+        return len(self._listed)
+
     def add(self, row: LeftOut) -> bool:
         """Whether it was not listed yet."""
         if (row.file, row.line) in self._listed:

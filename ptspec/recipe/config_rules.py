@@ -14,7 +14,7 @@ from typing import Any
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import AnySource, ComputeSpec, Stage, is_streamed
+from ptspec.recipe.plan import AnySource, ComputeSpec, Mix, Stage, Until, is_streamed
 from ptspec.shipped import schema
 
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
@@ -99,6 +99,10 @@ def stage_rules(
     _reference(config)
     if stage.data in data and is_streamed(data, stage.data):
         _streamed(config)
+        mix = data[stage.data]
+        if isinstance(mix, Mix) and mix.until is Until.ALL:
+            message = '"until" has no effect: each part of a streamed mix begins again when it is used up'
+            findings.warn("unused-key", join(mix.at, "until"), message, "leave it out", key=True)
 
 
 def _streamed(config: _Config) -> None:

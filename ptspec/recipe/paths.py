@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -113,6 +114,12 @@ def from_home(text: str) -> Path:
         return Path(text).expanduser()
     except RuntimeError:
         return Path(text)
+
+
+def cache_home() -> Path:
+    """Where this program keeps what can be made again: $XDG_CACHE_HOME/ptspec. Not absolute where there is no
+    home folder."""
+    return from_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ptspec"
 
 
 def shown(path: Path, working: Path) -> str:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ptspec import __version__
+from ptspec.accelerator import world_size
 from ptspec.data.checks.row_checks import Use
 from ptspec.data.dataset import (
     LEFT_OUT,
@@ -19,6 +23,7 @@ from ptspec.data.dataset import (
     strings_in,
     write_left_out,
 )
+from ptspec.data.kept_rows import kept_rows
 from ptspec.estimate.out_of_memory import with_advice
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Rows, Yields
@@ -35,7 +40,7 @@ from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
 from ptspec.run.needs import Needs
-from ptspec.store.fingerprint import Hashes
+from ptspec.store.fingerprint import Hashes, data_commit, digest
 from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
 from ptspec.training.batch_halving import halvings, write_halvings
 from ptspec.training.config import can_be_halved
@@ -134,12 +139,28 @@ class StageTrainer:
         """The rows of `stage`; those that are left out are listed in `folder`."""
         use = Use(stage.method.name, stage.method.rows)
         loading = Loading(use, self._refusal(stage), encode=self._encoder(stage))
-        rows = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
+        read = partial(load, self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
+        key = self._key_of_rows(stage, loading)
+        rows = read() if key is None else kept_rows(key, read)
         if loading.left_out:
             write_left_out(loading.left_out, folder)
             text = f"{len(loading.left_out):,} rows are left out, listed in {stage.name}/{LEFT_OUT}"
             self.listener(Warned(text, stage.name))
         return rows
+
+    def _key_of_rows(self, stage: Stage, loading: Loading) -> str | None:
+        """What the rows of `stage` depend on, as one hash; None where they depend on a tokenizer too, or on
+        what is not known by its contents, or are not worth keeping."""
+        parts = [self.plan.data[name] for name in parts_of(self.plan.data, stage.data)]
+        sources = [part for part in parts if isinstance(part, Source)]
+        leaves_out = any(part.on_bad_row is OnBadRow.LEAVE_OUT for part in sources)
+        is_known = all(part.hub is None or data_commit(part) is not None for part in sources)
+        # KTO's trainer has its own folder in the hash of what it makes: nothing of it would be found again.
+        is_kto = stage.method.rows is Rows.UNPAIRED_PREFERENCE
+        if loading.encode is not None or leaves_out or not is_known or is_kto:
+            return None
+        source = self.hashes.source(stage.data)
+        return digest([__version__, version("datasets"), source, stage.method.rows.value, self.plan.seed])
 
     def _watch(self, stage: Stage, folder: Path) -> StreamWatch | None:
         """What is told of the rows of `stage` while it trains, where they are streamed."""
@@ -150,9 +171,11 @@ class StageTrainer:
         listed = LeftOutFile(folder)
 
         def left_out(row: LeftOut) -> None:
-            if listed.add(row):
-                text = f"{row.file}:{row.line} is left out ({row.code}), listed in {stage.name}/{LEFT_OUT}"
-                self.listener(Warned(text, stage.name))
+            if not listed.add(row) or not _is_told(listed.rows):
+                return
+            rows = f"{listed.rows:,} rows are left out so far, the last" if listed.rows > 1 else "left out:"
+            text = f"{rows} {row.file}:{row.line} ({row.code}), listed in {stage.name}/{LEFT_OUT}"
+            self.listener(Warned(text, stage.name))
 
         return StreamWatch(lambda text: self.listener(Warned(text, stage.name)), left_out)
 
@@ -161,7 +184,7 @@ class StageTrainer:
 
         settings = EffectiveConfig(stage, self.plan.compute, gpu=False)
         # An online method's trainer shares out completions by itself.
-        processes = 1 if stage.method.online else self.plan.compute.processes * self.plan.compute.nodes
+        processes = 1 if stage.method.online else world_size()
         share = Share(0, processes, settings.number("per_device_train_batch_size", 8))
         loading = Loading(
             Use(stage.method.name, stage.method.rows), self._refusal(stage), encode=self._encoder(stage)
@@ -228,6 +251,11 @@ class StageTrainer:
         ids = probes.sequences(base.tokenizer, rows, prompts_only=prompts_only)
         taken: Probes = probes.measure(model, ids)
         return taken
+
+
+def _is_told(rows: int) -> bool:
+    """Whether so many rows that were left out are told: 1, 10, 100, …"""
+    return str(rows).strip("0") == "1"
 
 
 def reference_of(stage: Stage) -> str | None:

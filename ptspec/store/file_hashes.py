@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 
 from ptspec.diagnostics import InputError
-from ptspec.recipe.paths import from_home
+from ptspec.recipe.paths import cache_home
 from ptspec.store.files import hash_file, hash_files, read_json
 
 LARGE = 16 << 20
@@ -149,7 +149,7 @@ def _entry(path: Path, status: os.stat_result) -> Path | None:
 
 def cache_folder() -> Path:
     """Where the hashes of large files are kept for other processes."""
-    return from_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ptspec" / "hashes"
+    return cache_home() / "hashes"
 
 
 @cache

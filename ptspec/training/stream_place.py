@@ -73,6 +73,10 @@ class StreamPlace:
         self.batch = args.per_device_train_batch_size
         self.rows_a_step = self.batch * args.gradient_accumulation_steps
         self.begin_rows, self.begin_state = 0, None
+        if trainer.train_dataset.num_shards < args.world_size:
+            raise ValueError(
+                f"a stream for {trainer.train_dataset.num_shards} processes, of {args.world_size}"
+            )
         self._places: deque[tuple[int, Any]] = deque(maxlen=2 * args.gradient_accumulation_steps + AHEAD)
         if checkpoint is not None:
             stored = self._stored(checkpoint)

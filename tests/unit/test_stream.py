@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from itertools import islice, pairwise
 
 import fsspec
@@ -19,6 +20,7 @@ from ptspec.diagnostics import InputError
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Concat, Mix, OnBadRow, Source
 from ptspec.recipe.resolve import load_plan
+from ptspec.store.fingerprint import Hashes
 
 ROWS = 700
 
@@ -325,3 +327,22 @@ def test_what_is_looked_at_of_a_stream_before_it_starts_is_bounded_and_told(tmp_
     assert checked.sources["train"].rows == 1000 and not checked.sources["train"].is_whole
     file.write_text("".join(lines[:50]))
     assert check_plan(plan).notes == ()
+
+
+def test_a_stream_stands_in_the_fingerprint_by_size_and_time_alone(tmp_path):
+    file = written(tmp_path, "rows.jsonl", range(3))
+    found = {}
+    for streaming in (True, False):
+        recipe = {
+            "model": str(ROOT / "data/base_model"),
+            "data": {"train": {"path": str(file), "streaming": streaming}},
+            "stages": [{"name": "sft", "method": "sft", "data": "train", "config": {"max_steps": 5}}],
+        }
+        (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+        plan = load_plan(tmp_path / "recipe.json")
+        before = Hashes(plan).source("train")
+        os.utime(file, ns=(1, 1))
+        found[streaming] = (before, Hashes(plan).source("train"))
+        os.utime(file)
+    assert found[False][0] == found[False][1] and found[True][0] != found[True][1]
+    assert found[True][1][0] == [["rows.jsonl", file.stat().st_size, 1]]

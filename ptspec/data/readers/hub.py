@@ -49,7 +49,7 @@ def hub_rows(source: Source) -> Iterator[PlacedRow]:
 def stream_of_hub(source: Source) -> list[Callable[[int], Iterator[tuple[int, dict[str, Any]]]]]:
     """The parts of a streamed dataset, each of which iterates its rows as they are, with their numbers in it,
     but the first so many. Raises `InputError` as `hub_rows` does."""
-    rows = _told(source, lambda: _load(source).reshard())
+    rows = _told(source, lambda: _in_row_groups(_load(source)))
     if rows.column_names is not None:
         _check(source, renamer(source.columns)(dict.fromkeys(rows.column_names)))
 
@@ -60,6 +60,11 @@ def stream_of_hub(source: Source) -> list[Callable[[int], Iterator[tuple[int, di
             yield row
 
     return [partial(part, index) for index in range(rows.num_shards)]
+
+
+def _in_row_groups(rows: Any) -> Any:
+    """A streamed dataset in parts as small as its files allow, where the library can tell them."""
+    return rows.reshard() if hasattr(rows, "reshard") else rows
 
 
 def _check(source: Source, present: Iterable[str]) -> None:

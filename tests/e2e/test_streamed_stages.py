@@ -41,6 +41,7 @@ CASES = {
     "kto": {},
     "reward": {},
     "grpo": {**ONLINE, "gradient_accumulation_steps": 1, "steps_per_generation": 2, "num_iterations": 1},
+    "nash_md": {**ONLINE, "gradient_accumulation_steps": 1, "num_opponents": 2, "probe_steps": 0},
 }
 """`max_length` of DPO's drops some of the rows: the place is counted in rows that are left."""
 
