@@ -17,6 +17,7 @@ from ptspec.model.device import Device
 from ptspec.model.handover import changes_weights, prepare
 from ptspec.model.model_cache import Bases
 from ptspec.model.probes import Probes
+from ptspec.processes import current
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, parts_of
@@ -58,7 +59,9 @@ class StageTrainer:
         while (trained := self._attempt(stage, folder, reason)) is None:
             self.bases.release()
         self.bases.release()
-        return trained, check_saved(stage, self._saved(stage, folder), trained.probes)
+        return trained, current().by_first(
+            lambda: check_saved(stage, self._saved(stage, folder), trained.probes)
+        )
 
     def _attempt(self, stage: Stage, folder: Path, reason: str | None) -> Trained | None:
         """One training; None where memory ran out and the next one takes smaller batches."""
@@ -71,6 +74,8 @@ class StageTrainer:
                 error.diagnostics = tuple(with_advice(told, self.plan, stage) for told in error.diagnostics)
                 raise
             write_halvings(checkpoints, times)
+            if not current().alone:
+                raise  # the others are in the middle of a step: whoever started them all begins again
         text = (
             f"out of memory: the rows a pass are 1/{2**times} from here on, over {2**times} times the passes"
         )
@@ -94,7 +99,7 @@ class StageTrainer:
             signals=self._signals(stage),
             folder=folder,
             device=self.device,
-            precision=self.plan.compute.precision,
+            precision=stage.compute.precision,
             watched=Watched(self.plan.tracking, self.plan.name, stage.name, self.plan.output),
             seed=self.plan.seed,
             reference=reference_of(stage),
@@ -118,7 +123,7 @@ class StageTrainer:
         use = Use(stage.method.name, stage.method.rows)
         loading = Loading(use, self._refusal(stage), encode=self._encoder(stage))
         rows = load(self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
-        if loading.left_out:
+        if loading.left_out and current().is_first:
             write_left_out(loading.left_out, folder)
             text = f"{len(loading.left_out):,} rows are left out, listed in {stage.name}/{LEFT_OUT}"
             self.listener(Warned(text, stage.name))
@@ -135,7 +140,7 @@ class StageTrainer:
         """Makes tokens of SFT's rows where their sources differ in form."""
         if stage.method.name != "sft" or len(parts_of(self.plan.data, stage.data)) < 2:
             return None
-        return encoder(EffectiveConfig(stage, self.plan.compute, gpu=False), self.bases.tokenizer)
+        return encoder(EffectiveConfig(stage, stage.compute, gpu=False), self.bases.tokenizer)
 
     def _incoming(self, stage: Stage) -> Artifact | None:
         """The folder that comes into `stage`; None for the bare base."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device, training_defaults
-from ptspec.recipe.effective_config import KEPT_CHECKPOINTS
+from ptspec.recipe.effective_config import KEPT_CHECKPOINTS, shared_fields
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.training import batch_halving
@@ -33,6 +33,7 @@ def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict
         **training_defaults(device, precision),
         **stage.method.defaults,
         **stage.config,
+        **shared_fields(stage, stage.compute),
     }
 
 
@@ -71,7 +72,7 @@ def trainer_arguments(
 def can_be_halved(stage: Stage, times: int) -> bool:
     """Whether the rows a pass of `stage` may be, and can be, halved so often."""
     defaults = _defaults(resolve_name(stage.method.config))
-    config = {**stage.method.defaults, **stage.config}
+    config = {**stage.method.defaults, **stage.config, **shared_fields(stage, stage.compute)}
     return bool(config.get(batch_halving.FIELD)) and batch_halving.halved(config, defaults, times) is not None
 
 
