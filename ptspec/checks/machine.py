@@ -107,8 +107,11 @@ def _unserved(spec: ComputeSpec) -> Iterator[tuple[str, str, str]]:
     """The keys of a `compute` that have no effect here: why, and what to do."""
     if spec.launcher == "ray":
         yield "launcher", '"ray" is not supported in this version', '"accelerate" or "local"'
-    if spec.strategy in ("fsdp", "deepspeed"):
-        yield "strategy", f'"{spec.strategy}" is not supported in this version', '"ddp"'
+    if spec.strategy == "deepspeed":
+        yield "strategy", '"deepspeed" is not supported in this version', '"ddp" or "fsdp"'
+    if spec.is_sharded and not has_accelerator():
+        message = '"fsdp" needs GPUs, and this machine has none: accelerate shards on accelerators only'
+        yield "strategy", message, '"ddp" runs on a CPU'
     if spec.vllm is not None:
         yield "vllm", '"vllm" has no effect in this version: trainers generate by themselves', "leave it out"
     started = launched()

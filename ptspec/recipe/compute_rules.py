@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from ptspec.methods.types import Yields
+from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS, rows_of_a_step, split
 from ptspec.recipe.effective_config import trl_defaults
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.json_pointer import at, join
-from ptspec.recipe.plan import AnySource, ComputeSpec, Source, Stage, parts_of
+from ptspec.recipe.plan import AnySource, ComputeSpec, Handover, Source, Stage, parts_of
 
 WHERE = "/compute"
 LOCAL, ACCELERATE = "local", "accelerate"
+FSDP = "fsdp"
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A key of `compute` that cannot be had: why, and what can."""
+    """A key of `compute` that cannot be had, or has no effect: why, and what can."""
 
     key: str
     message: str
     hint: str
+    is_warning: bool = False
 
 
 def check(
@@ -43,7 +48,10 @@ def _tell(refusals: Iterator[Refusal], places: Sequence[str], findings: Findings
     for refusal in refusals:
         there = [join(place, refusal.key) for place in places]
         where = next((one for one in there if at(findings.document.value, one) is not None), places[-1])
-        findings.error("contradiction", where, refusal.message, refusal.hint)
+        if refusal.is_warning:
+            findings.warn("unused-key", where, refusal.message, refusal.hint, key=True)
+        else:
+            findings.error("contradiction", where, refusal.message, refusal.hint)
 
 
 def _general(compute: ComputeSpec) -> Iterator[Refusal]:
@@ -51,7 +59,10 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
         key = "processes" if compute.processes > 1 else "nodes"
         message = f'{compute.world} processes need a launcher, and "local" is one process'
         yield Refusal(key, message, f'"launcher": "{ACCELERATE}"')
-    for key in ("fsdp", "deepspeed"):
+    if compute.strategy is not None and compute.world == 1:
+        message = '"strategy" has no effect in one process'
+        yield Refusal("strategy", message, f'"launcher": "{ACCELERATE}", "processes": …', is_warning=True)
+    for key in (FSDP, "deepspeed"):
         if getattr(compute, key) is not None and compute.strategy != key:
             message = f'"{key}" holds options of a strategy that is not chosen'
             yield Refusal(key, message, f'"strategy": "{key}", or leave it out')
@@ -64,6 +75,8 @@ def _stage(stage: Stage, data: Mapping[str, AnySource]) -> Iterator[Refusal]:
         message = f'stage "{stage.name}" streams its data, which one process reads'
         yield Refusal("processes", message, 'leave "streaming" out, or "compute": {"launcher": "local", …}')
     yield from _rows(stage)
+    if stage.compute.strategy == FSDP and (why := _unsharded(stage)) is not None:
+        yield Refusal("strategy", f'stage "{stage.name}": {why}', '"strategy": "ddp"')
 
 
 def _rows(stage: Stage) -> Iterator[Refusal]:
@@ -78,3 +91,22 @@ def _rows(stage: Stage) -> Iterator[Refusal]:
         f"{world} processes cannot share evenly"
     )
     yield Refusal("processes", message, f'a multiple of {world}, or "keep_effective_batch": false')
+
+
+def _unsharded(stage: Stage) -> str | None:
+    """Why the weights of `stage` cannot be sharded; None where they can."""
+    config: Mapping[str, Any] = stage.config
+    refusals = {
+        "the frozen half of a stacked adapter is held by a gradient hook, which sharded weights never call": (
+            stage.handover is Handover.STACK or takes_from_base(stage.adapter.lora)
+        ),
+        "a merge reads whole weights when it saves": stage.handover is Handover.MERGE,
+        "weights in 4 or 8 bits are not sharded": stage.adapter.use_qlora,
+        "opponents that are mixed or averaged weights need them whole": (
+            config.get("opponent", "mixture") != "mixture"
+        ),
+        "the head of a reward model over LoRA is saved whole": (
+            stage.method.yields is Yields.REWARD_MODEL and stage.adapter.use_lora
+        ),
+    }
+    return next((why for why, holds in refusals.items() if holds), None)

@@ -234,6 +234,11 @@ class ComputeSpec:
         """Processes on all nodes together."""
         return self.processes * self.nodes
 
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of the weights."""
+        return self.world > 1 and self.strategy == "fsdp"
+
 
 @dataclass(frozen=True)
 class Stage:

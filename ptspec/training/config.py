@@ -26,6 +26,10 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
+SHARDED: Mapping[str, Any] = {"state_dict_type": "SHARDED_STATE_DICT"}
+"""Of FSDP: each process writes its part of a checkpoint, which any number of them reads."""
+
+
 def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict[str, Any]:
     """The config fields of `stage` that differ from TRL's own defaults, the recipe's above ours."""
     return {
@@ -57,6 +61,8 @@ def trainer_arguments(
     }
     config = resolved_config(stage, device, precision)
     config |= batch_halving.halved(config, _defaults(config_class), batch_halving.halvings(checkpoints)) or {}
+    if stage.compute.is_sharded:
+        owned |= {"fsdp": True, "fsdp_config": {**SHARDED, **(stage.compute.fsdp or {}), "version": 2}}
     if watched.spec.project is not None:
         owned["project"] = watched.spec.project
     try:

@@ -24,12 +24,13 @@ from ptspec.model.probes import Probes
 from ptspec.model.save import save
 from ptspec.processes import Agreed, current
 from ptspec.recipe.effective_config import own_defaults
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
 from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
-from ptspec.training.checkpoints import last_sound, processes_of, rows_a_pass, step_of
+from ptspec.training.checkpoints import is_sharded, last_sound, processes_of, rows_a_pass, step_of
 from ptspec.training.config import trainer_arguments
 from ptspec.training.data_order import rows_repeated
 from ptspec.training.drift import Watch
@@ -142,19 +143,28 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
         trainable_parameters=_trainable(model, job.policy),
         peak_memory_bytes=max(team.gathered(peak_memory(job.device))),
         beginning=beginning,
-        probes=probes.measure(model, job.handed_over.ids),
+        probes=_probes(trainer, model, job.handed_over.ids),
         config=_plain(trainer.args.to_dict()),
     )
-    team.by_first(lambda: _save(model, job, trained))
+    # Of sharded weights every process gives its part.
+    whole = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    team.by_first(lambda: _save(model, job, trained, whole))
     listener(StageTrained(job.stage.name, trained.steps, seconds, progress.last))
     if why := nothing_learned(trainer.state.log_history):
         listener(Warned(why, job.stage.name))
     return trained
 
 
-def _save(model: Any, job: Job, trained: Trained) -> None:
+def _probes(trainer: Any, model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
+    """The probes of what was trained. Sharded weights compute in the precision that they are gathered in."""
+    found = probes.measure(model, ids)
+    is_rounded = trainer.is_fsdp_enabled and trainer.accelerator.mixed_precision != "no"
+    return replace(found, tolerance=probes.COARSE) if is_rounded else found
+
+
+def _save(model: Any, job: Job, trained: Trained, whole: dict[str, Any] | None) -> None:
     with weights_precision(model):
-        save(model, job.policy, job.base, job.folder)
+        save(model, job.policy, job.base, job.folder, whole)
     probes.store(trained.probes, job.folder)
 
 
@@ -243,6 +253,8 @@ def _resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener
     """The checkpoint to go on from; tells of damaged ones, and where rows a pass and processes are not what
     they are `now`."""
     sound, told = last_sound(checkpoints)
+    if sound is not None and is_sharded(sound) != stage.compute.is_sharded:
+        raise StageError(_other_strategy(stage, sound))
     if sound is not None and (rows := rows_a_pass(sound)) is not None:
         before = (rows, processes_of(sound))
         text = f"from step {step_of(sound) + 1} on {_passes(*now)}, not {_passes(*before)}"
@@ -254,6 +266,13 @@ def _resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener
     for text in told:
         listener(Warned(text, stage.name))
     return sound
+
+
+def _other_strategy(stage: Stage, checkpoint: Path) -> Diagnostic:
+    was = "several processes with FSDP" if is_sharded(checkpoint) else "whole weights"
+    message = f"{stage.name} cannot go on from {checkpoint.name}, which was written by {was}"
+    hint = '"strategy" as it was goes on from there; --fresh begins anew'
+    return Diagnostic("other-strategy", message, None, join(stage.at, "compute"), hint)
 
 
 def _passes(rows: int, processes: int) -> str:

@@ -82,3 +82,30 @@ def test_the_plan_shows_processes_and_the_rows_they_take(tmp_path, here):
     sft, dpo = json.loads(here("plan", file, "--format", "json").stdout)["stages"]
     assert (sft["processes"], sft["strategy"], sft["effective_batch"], sft["steps"]) == (2, "ddp", 32, 6)
     assert (dpo["processes"], dpo["strategy"]) == (1, None)
+
+
+@pytest.mark.parametrize(
+    ("stage", "why"),
+    [
+        ({"handover": "stack"}, "a gradient hook, which sharded weights never call"),
+        ({"handover": "merge"}, "a merge reads whole weights when it saves"),
+        ({"from": "base", "adapter": {"use_qlora": True}}, "weights in 4 or 8 bits are not sharded"),
+        ({"handover": "continue"}, None),
+        ({"from": "base", "adapter": {"use_lora": False}}, None),
+    ],
+)
+def test_what_needs_whole_weights_is_not_sharded(tmp_path, stage, why):
+    def change(recipe):
+        recipe["stages"][1] |= stage
+        recipe["stages"][1]["compute"] = {"launcher": "accelerate", "processes": 2, "strategy": "fsdp"}
+
+    found = read_recipe(write_recipe(tmp_path, change)).diagnostics
+    told = [one.message for one in found if one.pointer == "/stages/1/compute/strategy"]
+    assert [why in message for message in told] == ([True] if why else [])
+
+
+def test_a_strategy_of_one_process_is_told(tmp_path):
+    file = write_recipe(tmp_path, lambda recipe: recipe.update(compute={"strategy": "fsdp"}))
+    (warning,) = read_recipe(file).diagnostics
+    assert (warning.code, warning.severity.value) == ("unused-key", "warning")
+    assert warning.message == '"strategy" has no effect in one process'
