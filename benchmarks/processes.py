@@ -33,6 +33,8 @@ RATES = {"sft": 2e-3, "dpo": 5e-4, "kto": 5e-4, "orpo": 1e-3, "reward": 1e-3, "g
 SAMPLED = {"grpo": "reward", "nash_md": "win_rate/mixture"}
 """Methods that sample, and what is logged of how they fare."""
 SETUPS = {"lora": {"use_lora": True, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}, "full": {}}
+CUTS = {"lora": (4, 2), "full": (8, 1)}
+"""Rows and passes of a step: two processes share the passes of the one, the rows of the other."""
 
 
 def main() -> int:
@@ -74,8 +76,9 @@ def _recipe(names: Sequence[tuple[str, str]], steps: int) -> Mapping[str, Any]:
 
 def _stage(method: str, setup: str, steps: int) -> Mapping[str, Any]:
     rate = RATES[method] if setup == "lora" else RATES[method] / 10
-    config: dict[str, Any] = {"learning_rate": rate, "max_steps": steps, "per_device_train_batch_size": 4}
-    config |= {"gradient_accumulation_steps": 2, "save_strategy": "no"}
+    rows, passes = CUTS[setup]
+    config: dict[str, Any] = {"learning_rate": rate, "max_steps": steps, "save_strategy": "no"}
+    config |= {"per_device_train_batch_size": rows, "gradient_accumulation_steps": passes}
     stage: dict[str, Any] = {"name": f"{method}_{setup}", "method": method, "data": "train", "from": "base"}
     if method in SAMPLED:
         config |= {"num_generations": 4, "max_completion_length": 16}

@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptspec.diagnostics import Diagnostic, InputError, PtError, StageError
+from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError, StageError
 from ptspec.events import Listener
 from ptspec.launch.accelerate import log_of
 from ptspec.launch.child import died
@@ -138,12 +138,20 @@ def follow(rank: Rank) -> None:
     """Does the jobs of the first process with it until that dismisses this one. Raises what they raise."""
     prepare_worker(rank)
     stop_request = StopRequest()
-    with stop_request.listening():
-        team = join_found(rank)
-        while (job := team.of_first(None)) is not None:
-            with _left(job, rank):
-                work_on(job, lambda event: None, stop_request).do(job)
-        leave()
+    team = join_found(rank)
+    while (job := _next_job(team)) is not None:
+        # Signals are caught while a job is done alone: whoever waits ends at once.
+        with stop_request.listening(), _left(job, rank):
+            work_on(job, lambda event: None, stop_request).do(job)
+    leave()
+
+
+def _next_job(team: Processes) -> StageJob | None:
+    """What the first process has to do next; ends this process where that one is gone, which tells why."""
+    try:
+        return team.of_first(None)
+    except RuntimeError:
+        os._exit(Exit.FAILED)
 
 
 @contextlib.contextmanager

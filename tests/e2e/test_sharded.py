@@ -36,7 +36,8 @@ def stages(recipe):
 
 
 def in_two(recipe):
-    recipe["stages"].append(stages(recipe))
+    nash = stages(recipe)
+    recipe["stages"].append(nash)
     recipe["compute"] = SHARDED
 
 
@@ -75,6 +76,8 @@ def test_two_sharded_processes_learn_what_one_does_and_go_on_after_a_stop(tmp_pa
     assert "SIGINT was received: sft is saved up to step " in stopped.stderr, stopped.stderr
     (last, *_) = sorted((output / ".sft.partial/checkpoints").glob("checkpoint-*"), reverse=True)
     assert (last / "pytorch_model_fsdp_0").is_dir()
+    alone = run_here(write_recipe(tmp_path / "one", stages), output)
+    assert alone.told.startswith(f"other-strategy: sft cannot go on from {last.name}, which was written by")
     done = sharded(recipe, output)
     assert done.returncode == 0, done.stderr
     base = load_file(ROOT / "data/base_model/model.safetensors")
