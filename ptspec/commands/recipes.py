@@ -102,7 +102,7 @@ def run(
     from ptspec.report.terminal import listener
     from ptspec.run.one_process import prepare_process
     from ptspec.run.options import Options
-    from ptspec.run.ranks import announce, follow
+    from ptspec.run.ranks import announce, follow, outlive_launcher
     from ptspec.run.session import execute
 
     if dry_run:
@@ -116,6 +116,7 @@ def run(
         if rank.index > 0:
             follow(rank)
             return
+        outlive_launcher()
     overrides = [*(overrides or ()), *(_as_found(recipe, rank) if rank is not None else ())]
     seconds = None if max_time is None else time_in_seconds(max_time)
     output = None if output is None else output.absolute()

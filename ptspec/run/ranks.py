@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -68,6 +69,13 @@ def announce(rank: Rank) -> None:
         raise InputError(Diagnostic("no-rendezvous", message, hint=f"set {' and '.join(missing)}"))
 
 
+def outlive_launcher() -> None:
+    """Lets this process tell what happened: a launcher that has lost another one sends SIGTERM, more than
+    once, and ends by force what is still there half a minute later. While a run goes on, it asks for a stop.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
 def join_found(rank: Rank) -> Processes:
     """Makes this process one of those that a launcher has started."""
     announce(rank)
@@ -108,8 +116,9 @@ class Together:
             if (cause := _cause(job, left, error)) is not error:
                 raise cause from error
             raise
+        finally:
+            shutil.rmtree(left.folder, ignore_errors=True)
         self._within = False
-        shutil.rmtree(left.folder, ignore_errors=True)
 
     def dismiss(self) -> None:
         """Lets the others go, unless they are in the middle of a job, which ends with this process."""

@@ -31,10 +31,9 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     Raises a `PtError`: `InputError` where something is wrong before a stage starts, `StageError` where one
     fails, `CheckError` where a check does not hold, `Interrupted`.
     """
-    stop_request = StopRequest(
-        None if options.max_seconds is None else time.monotonic() + options.max_seconds
-    )
     rank = launched()
+    deadline = None if options.max_seconds is None else time.monotonic() + options.max_seconds
+    stop_request = StopRequest(deadline, from_launcher=rank is not None)
     notice = prepare_process() if rank is None else None
     if rank is not None:
         prepare_worker(rank)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load
-from small import ROOT, WEIGHTS, environment, one_stage, run_here, write_recipe
+from small import ROOT, WEIGHTS, environment, one_stage, run_here, wait_until_it_trains, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageStep
@@ -70,14 +70,14 @@ def at_step(step, act):
     return hear
 
 
-def worker(index):
-    """The process id of a worker: the environment of its process tells its rank."""
+def worker(index, module=b"ptspec.worker", of=b""):
+    """The process id of a worker: the environment of its process tells its rank. `of`: in its arguments."""
     for process in Path("/proc").glob("[0-9]*"):
         try:
             line, environment = ((process / name).read_bytes() for name in ("cmdline", "environ"))
         except OSError:
             continue
-        if b"ptspec.worker" in line and f"RANK={index}".encode() in environment.split(b"\0"):
+        if module in line and of in line and f"RANK={index}".encode() in environment.split(b"\0"):
             return int(process.name)
     raise AssertionError(f"no worker {index}")
 
@@ -182,6 +182,24 @@ def test_under_torchrun_the_ranks_that_are_found_do_the_run(undisturbed, tmp_pat
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["recipe"]["compute"] == {"launcher": "accelerate", "processes": 2, "nodes": 1}
     assert sorted(path.name for path in output.glob(".*")) == [".lock"]
+
+
+def test_under_torchrun_a_process_that_is_killed_is_told(tmp_path):
+    recipe, output = recipe_in(tmp_path / "a", sft_alone), tmp_path / "out"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    process = subprocess.Popen(
+        [*launch, "-m", "ptspec.cli", "run", str(recipe), "--output", str(output)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+    )
+    wait_until_it_trains(output, "sft", process)
+    os.kill(worker(1, b"ptspec.cli", str(output).encode()), signal.SIGKILL)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert 'error[worker-died]: process 1 of 2 of "sft" has ended' in told
+    assert "the same command goes on from there" in told
 
 
 def test_a_stage_of_its_own_number_of_processes_is_not_for_torchrun(tmp_path, monkeypatch):
