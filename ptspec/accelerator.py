@@ -1,10 +1,16 @@
-"""Whether this machine has an accelerator. Asks no torch."""
+"""Which accelerators this machine has. Asks no torch."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+from collections.abc import Iterator
 from pathlib import Path
+
+VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+DEVICES = Path("/dev")
+AMD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 
 
 def world_size() -> int:
@@ -19,3 +25,27 @@ def has_accelerator() -> bool:
     if platform.system() == "Darwin":
         return platform.machine() == "arm64"
     return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd"))
+
+
+def visible_gpus() -> int:
+    """The GPUs that a process started now would see: those that are listed in the environment, else the
+    device files of NVIDIA's driver or the nodes of AMD's. 0 where neither tells."""
+    listed = [os.environ[name].split(",") for name in VISIBLE if name in os.environ]
+    if listed:
+        return min(len([device for device in devices if device.strip()]) for devices in listed)
+    nvidia = [path for path in _listdir(DEVICES) if re.fullmatch(r"nvidia\d+", path.name)]
+    return len(nvidia) or sum(_is_gpu(node) for node in _listdir(AMD_NODES))
+
+
+def _listdir(folder: Path) -> Iterator[Path]:
+    try:
+        yield from folder.iterdir()
+    except OSError:
+        return
+
+
+def _is_gpu(node: Path) -> bool:
+    try:
+        return int((node / "gpu_id").read_text()) != 0
+    except (OSError, ValueError):
+        return False

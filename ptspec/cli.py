@@ -23,6 +23,7 @@ from ptspec import __version__
 from ptspec.commands import about, chat, evaluate, recipes, results, rows
 from ptspec.commands.options import say, tell, tell_interrupted
 from ptspec.diagnostics import Diagnostic, Exit, Interrupted, Location, PtError
+from ptspec.launched import launched
 
 COMMANDS = (
     recipes.validate,
@@ -47,7 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(_run(arguments))
+    code = _run(arguments)
+    if launched() is not None:
+        # One of several processes: torch would wait at the end for connections to those that are gone.
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _run(arguments: Sequence[str] | None) -> int:

@@ -2,11 +2,15 @@
 
 `--controlled`: `pt run` started it, which holds the lock of the run's folder, says on stdin when to stop, and
 is gone when that closes. Without, Ctrl-C and the like end it as they end `pt run`.
+
+One of several that a launcher started does the job with the others (`ptspec.processes`). The first alone
+speaks; what ends any of them is left as a file (`ptspec.launch.several`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -15,13 +19,17 @@ from threading import Lock as Mutex
 from threading import Thread
 
 from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError
+from ptspec.launch.accelerate import log_of
 from ptspec.launch.job import StageJob, read_job
-from ptspec.launch.protocol import Done, Failed, Happened, Stop, failed, line, read
-from ptspec.library_imports import importing_libraries
+from ptspec.launch.protocol import Done, Happened, Message, Stop, failed, line, read
+from ptspec.launch.several import FOLDER, Left
+from ptspec.launched import launched
 from ptspec.library_output import into_log
+from ptspec.processes import leave
 from ptspec.run.errors import logged, told
-from ptspec.run.one_process import prepare_process
+from ptspec.run.one_process import prepare_process, prepare_worker
 from ptspec.run.options import LOG
+from ptspec.run.ranks import join_for, work_on
 from ptspec.store.lock import lock
 from ptspec.training.stop_request import StopRequest
 
@@ -29,14 +37,18 @@ CONTROLLED = "--controlled"
 
 
 class Lines:
-    """Messages on the stdout that this process was started with; what libraries print goes to stderr."""
+    """Messages on the stdout that this process was started with; what libraries print goes to stderr.
+    One that does not speak says nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, speaks: bool = True) -> None:
+        self._speaks = speaks
         self._out = os.dup(1)
         os.dup2(2, 1)
         self._mutex = Mutex()
 
-    def send(self, message: Happened | Done | Failed) -> None:
+    def send(self, message: Message) -> None:
+        if not self._speaks:
+            return
         text = line(message)
         with self._mutex:
             while text:
@@ -45,49 +57,49 @@ class Lines:
 
 def main(arguments: Sequence[str]) -> int:
     """Does the job in the file that `arguments` name; the exit code is that of `pt run`."""
-    lines = Lines()
+    rank = launched()
+    is_first = rank is None or rank.index == 0
+    lines = Lines(speaks=is_first)
     stop_request = StopRequest()
     controlled = CONTROLLED in arguments
-    if controlled:
+    if controlled and is_first:
         Thread(target=_obey, args=(stop_request,), name="ptspec-control", daemon=True).start()
     files = [Path(text) for text in arguments if text != CONTROLLED]
+    left = Left(files[0].parent / FOLDER) if rank is not None and files else None
+    if rank is not None and left is not None:
+        left.live(rank.index)
     try:
         if len(files) != 1:
             raise InputError(
                 Diagnostic("wrong-usage", "a worker takes one file: python -m ptspec.worker JOB")
             )
-        prepare_process()
+        if controlled:
+            prepare_worker(rank)
+        else:
+            prepare_process()
         job = read_job(files[0])
+        log = log_of(job.plan.output / LOG, rank.index if rank else 0)
         with stop_request.listening(), told(job.plan):
             held = contextlib.nullcontext() if controlled else lock(job.plan.output)
-            with held, into_log(job.plan.output / LOG), logged():
-                _do(job, lines, stop_request)
+            with held, into_log(log), logged():
+                _do(job, lines, stop_request, together=rank is not None)
     except PtError as error:
-        lines.send(failed(error))
-        return error.exit
+        if rank is None or left is None:
+            lines.send(failed(error))
+            return error.exit
+        left.fail(rank.index, error)
+        # At once: an end in good order waits for the others, which wait for this one.
+        logging.shutdown()
+        os._exit(error.exit)
     lines.send(Done())
     return Exit.DONE
 
 
-def _do(job: StageJob, lines: Lines, stop_request: StopRequest) -> None:
-    # Imported here, since these libraries have things to say when they are imported.
-    with importing_libraries():
-        from ptspec.model.device import training_device
-        from ptspec.run.stage_work import StageWork
-        from ptspec.store.fingerprint import Hashes
-
-    stages = tuple(stage for stage in job.plan.stages if stage.name == job.stage)
-    hashes = Hashes(job.plan, job.hashed)
-    work = StageWork(
-        job.plan,
-        stages,
-        hashes,
-        training_device(),
-        lambda event: lines.send(Happened(event)),
-        stop_request,
-        allow_code=job.allow_code,
-    )
-    work.do(job)
+def _do(job: StageJob, lines: Lines, stop_request: StopRequest, *, together: bool) -> None:
+    if together:
+        join_for(job)
+    work_on(job, lambda event: lines.send(Happened(event)), stop_request).do(job)
+    leave()
 
 
 def _obey(stop_request: StopRequest) -> None:

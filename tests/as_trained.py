@@ -49,7 +49,7 @@ def trainer_for(plan: Plan, model: Any, tokenizer: Any, folder: Path, **more: An
     from ptspec.training.row_templates import encoder, rendered
 
     stage = plan.stages[0]
-    config = EffectiveConfig(stage, plan.compute, gpu=False)
+    config = EffectiveConfig(stage, stage.compute, gpu=False)
     loading = Loading(Use("s", stage.method.rows), encode=encoder(config, tokenizer))
     rows = load(plan.data, stage.data, stage.method.rows, 1, loading)
     rows = rows if stage.method.renders_rows else rendered(rows, tokenizer)

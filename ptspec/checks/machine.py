@@ -4,13 +4,14 @@ elsewhere, an error where the run is to start. Asks no torch."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from ptspec.accelerator import has_accelerator
 from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.launched import launched
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.paths import is_folder
 from ptspec.recipe.plan import ComputeSpec, Plan, Stage, TrackingSpec
@@ -93,13 +94,31 @@ def _model(plan: Plan) -> Iterator[Lack]:
 def _compute(plan: Plan) -> Iterator[Lack]:
     if plan.compute.precision == "fp16" and not has_accelerator():
         yield _no_fp16("/compute/precision")
-    given = at(plan.document, "/compute")
-    for field in fields(ComputeSpec):
-        is_default = getattr(plan.compute, field.name) == field.default
-        if field.name in ("precision", "at") or is_default or not isinstance(given, dict):
-            continue
-        message = f'"{field.name}" has no effect in this version: stages train in one process'
-        yield Lack(join("/compute", field.name), message, "leave it out")
+    specs = {"/compute": plan.compute}
+    specs |= {join(stage.at, "compute"): stage.compute for stage in plan.stages}
+    for where, spec in specs.items():
+        given = at(plan.document, where)
+        for key, message, hint in _unserved(spec):
+            if isinstance(given, dict) and key in given:
+                yield Lack(join(where, key), message, hint)
+
+
+def _unserved(spec: ComputeSpec) -> Iterator[tuple[str, str, str]]:
+    """The keys of a `compute` that have no effect here: why, and what to do."""
+    if spec.launcher == "ray":
+        yield "launcher", '"ray" is not supported in this version', '"accelerate" or "local"'
+    if spec.strategy == "deepspeed":
+        yield "strategy", '"deepspeed" is not supported in this version', '"ddp" or "fsdp"'
+    if spec.is_sharded and not has_accelerator():
+        message = '"fsdp" needs GPUs, and this machine has none: accelerate shards on accelerators only'
+        yield "strategy", message, '"ddp" runs on a CPU'
+    if spec.vllm is not None:
+        yield "vllm", '"vllm" has no effect in this version: trainers generate by themselves', "leave it out"
+    started = launched()
+    if spec.nodes > 1 and (started is None or started.size != spec.world):
+        message = f'"nodes" is {spec.nodes}, and this command is started on one'
+        start = f"torchrun --nnodes {spec.nodes} --nproc-per-node {spec.processes} --rdzv-endpoint HOST:29500"
+        yield "nodes", message, f"on each node, the output folder shared: {start} -m ptspec.cli run …"
 
 
 def _tracking(plan: Plan) -> Iterator[Lack]:

@@ -87,7 +87,7 @@ def _check_stage(
     tokenizer: TokenizerFiles | None,
     seen: Mapping[str, Seen],
 ) -> Iterator[Diagnostic]:
-    settings = EffectiveConfig(stage, plan.compute, gpu=False)
+    settings = EffectiveConfig(stage, stage.compute, gpu=False)
     if shape is not None:
         if stage.adapter.use_lora and stage.handover is not Handover.CONTINUE:
             yield from check_adapter(plan, stage, shape)

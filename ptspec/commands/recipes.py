@@ -24,6 +24,7 @@ from ptspec.commands.options import (
     time_in_seconds,
 )
 from ptspec.diagnostics import Diagnostic, Exit, InputError, Unlooked
+from ptspec.launched import Rank, launched
 from ptspec.report.diagnostics import Format, as_note, render, summary
 
 if TYPE_CHECKING:
@@ -102,15 +103,25 @@ def run(
     from ptspec.report.terminal import listener
     from ptspec.run.one_process import prepare_process
     from ptspec.run.options import Options
+    from ptspec.run.ranks import announce, follow, outlive_launcher
     from ptspec.run.session import execute
 
     if dry_run:
         _show_plan(recipe, overrides or (), output, fresh=fresh)
         return
-    prepare_process()
+    rank = launched()
+    if rank is None:
+        prepare_process()
+    else:
+        announce(rank)
+        if rank.index > 0:
+            follow(rank)
+            return
+        outlive_launcher()
+    overrides = [*(overrides or ()), *(_as_found(recipe, rank) if rank is not None else ())]
     seconds = None if max_time is None else time_in_seconds(max_time)
     output = None if output is None else output.absolute()
-    planned = _checked(recipe, overrides or (), output, starts=True)
+    planned = _checked(recipe, overrides, output, starts=True)
     must_be_stage(until, [stage.name for stage in planned.stages], "--until")
     # Files of the user's are imported here, and may print.
     with into_log(Path(os.devnull)):
@@ -120,6 +131,17 @@ def run(
     options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate)
     with report_whatever_happens(planned.output, say) as reporting, listener() as listen:
         execute(planned, reporting(listen), options)
+
+
+def _as_found(recipe: Path, rank: Rank) -> Sequence[str]:
+    """The processes that a launcher has started, in place of those that the recipe asks for; what a plan that
+    was kept or a manifest says stands."""
+    from ptspec.store.rerun import open_run
+    from ptspec.store.saved_plan import open_plan
+
+    if open_plan(recipe) or open_run(recipe.absolute()):
+        return ()
+    return ('compute.launcher="accelerate"', f"compute.processes={rank.size}", "compute.nodes=1")
 
 
 def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, starts: bool = False) -> Plan:

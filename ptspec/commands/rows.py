@@ -122,7 +122,7 @@ def _show(
     from ptspec.recipe.effective_config import EffectiveConfig
     from ptspec.report.encoded_rows import as_json, as_text, note
 
-    encoder = RowEncoder(plan, EffectiveConfig(stage, plan.compute, gpu=False), tokenizer)
+    encoder = RowEncoder(plan, EffectiveConfig(stage, stage.compute, gpu=False), tokenizer)
     found = []
     colour = wants_colour(sys.stdout)
     for one in encoder.rows(iter(chosen)):

@@ -76,7 +76,7 @@ def forecast(
     saved: dict[str, Adapter | None] = {}
     found = []
     for stage in plan.stages:
-        settings = EffectiveConfig(stage, plan.compute, gpu)
+        settings = EffectiveConfig(stage, stage.compute, gpu)
         one = _stage(plan, settings, shape, tokenizer, saved, device_memory)
         unknown = (*([why] if why else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
@@ -105,7 +105,7 @@ def most_written(plan: Plan) -> int | None:
         except (UnknownTargets, NoShape):
             return None
         saved[stage.name] = adapter.saved
-        settings = EffectiveConfig(stage, plan.compute, gpu=False)
+        settings = EffectiveConfig(stage, stage.compute, gpu=False)
         total += disk(settings, plan.model, shape, adapter, MANY_STEPS).peak
     return total
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 import torch
 
 from ptspec.evaluation.memory import release
+from ptspec.processes import current
 from ptspec.training.faults import Trouble, trouble_of
 
+T = TypeVar("T")
 Told = Callable[[str], None]
 
 
@@ -70,6 +73,60 @@ def in_batches(
             f"the device ran out of memory with batches of {given:,} tokens, and went on with {tokens:,}: "
             f'"eval": {{"batch_tokens": {tokens}}} begins with these'
         )
+
+
+def in_shares(
+    lengths: Sequence[int],
+    tokens: int,
+    compute: Callable[[list[int]], Sequence[T]],
+    *,
+    extra: int = 0,
+    rank: Sequence[int] | None = None,
+    done: Callable[[int], None] = lambda count: None,
+    warn: Told = lambda text: None,
+) -> list[T]:
+    """What `compute` gives for the indices of each batch, in the order of `lengths`; `done` is told the
+    number of sequences after each.
+
+    Several processes take the batches that one would take, in turns, so that each number comes of the same
+    computation; every process gets them all.
+    """
+    found: dict[int, T] = {}
+
+    def run(batch: list[int]) -> None:
+        found.update(zip(batch, compute(batch), strict=True))
+        done(len(batch))
+
+    team = current()
+    if team.alone:
+        in_batches(lengths, tokens, run, extra=extra, rank=rank, warn=warn)
+    else:
+        tokens = team.of_first(tokens)  # it may have come of the memory that is free
+        for batch in list(batches(lengths, tokens, extra, rank))[team.index :: team.size]:
+            _one(batch, lengths, tokens, run, extra, warn)
+        for share in team.gathered(found):
+            found |= share
+    return [found[i] for i in range(len(lengths))]
+
+
+def _one(
+    batch: list[int],
+    lengths: Sequence[int],
+    tokens: int,
+    run: Callable[[list[int]], None],
+    extra: int,
+    warn: Told,
+) -> None:
+    """One batch, as it is; in smaller ones where memory runs out."""
+    places = {i: place for place, i in enumerate(batch)}
+    in_batches(
+        [lengths[i] for i in batch],
+        tokens,
+        lambda part: run([batch[place] for place in part]),
+        extra=extra,
+        rank=[-places[i] for i in batch],
+        warn=warn,
+    )
 
 
 def pad(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from ptspec.evaluation.batching import in_batches
+from ptspec.evaluation.batching import in_shares
 from ptspec.evaluation.encoding import Encoded
 from ptspec.evaluation.likelihood import completion_logits, token_budget
 
@@ -33,18 +33,14 @@ def divergences(
     """
     if _vocabulary(model) != _vocabulary(base):
         return None
-    sums = [0.0] * len(sequences)
 
-    def run(batch: list[int]) -> None:
+    def compute(batch: list[int]) -> list[float]:
         asked = [sequences[i] for i in batch]
         pairs = zip(completion_logits(asked, model), completion_logits(asked, base), strict=True)
-        for index, (policy, other) in zip(batch, pairs, strict=True):
-            sums[index] = _divergence(policy, other)
-        done(len(batch))
+        return [_divergence(policy, other) for policy, other in pairs]
 
     budget = max(1, token_budget(model, tokens) // 2)
-    in_batches([len(s.ids) for s in sequences], budget, run, warn=warn)
-    return sums
+    return in_shares([len(s.ids) for s in sequences], budget, compute, done=done, warn=warn)
 
 
 def _vocabulary(model: PreTrainedModel) -> int:

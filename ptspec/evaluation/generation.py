@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ptspec.evaluation.batching import in_batches, pad
+from ptspec.evaluation.batching import in_shares, pad
 from ptspec.evaluation.memory import generation_tokens
 from ptspec.evaluation.thought_tags import Thoughts, thoughts_of
 
@@ -51,21 +51,20 @@ def respond(
     """
     ends = end_tokens(model, tokenizer)
     thoughts = thoughts_of(tokenizer)
-    responses: dict[int, Response] = {}
 
-    def run(batch: list[int]) -> None:
+    def compute(batch: list[int]) -> list[Response]:
         drawn = [draws[i] if draws else None for i in batch]
         config = generation_config(tokenizer, ends, max_new_tokens)
         new = _generate(model, [prompts[i] for i in batch], drawn, config, ends)
-        for index, ids in zip(batch, new, strict=True):
-            responses[index] = _response(tokenizer, prompts[index], ids, ends, thoughts)
-        done(len(batch))
+        return [
+            _response(tokenizer, prompts[index], ids, ends, thoughts)
+            for index, ids in zip(batch, new, strict=True)
+        ]
 
     lengths = [len(prompt) for prompt in prompts]
     rank = [a + b for a, b in zip(lengths, expected, strict=True)] if expected else None
     budget = tokens or generation_tokens(model, max_new_tokens + min(lengths, default=0))
-    in_batches(lengths, budget, run, extra=max_new_tokens, rank=rank, warn=warn)
-    return [responses[i] for i in range(len(prompts))]
+    return in_shares(lengths, budget, compute, extra=max_new_tokens, rank=rank, done=done, warn=warn)
 
 
 def _generate(

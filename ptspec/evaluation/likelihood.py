@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ptspec.evaluation.batching import in_batches, pad
+from ptspec.evaluation.batching import in_shares, pad
 from ptspec.evaluation.encoding import Encoded
 
 if TYPE_CHECKING:
@@ -39,16 +39,12 @@ def log_likelihoods(
     what suits the device; halved where memory runs out, which `warn` is told of. `done` is told the number
     of sequences after each.
     """
-    sums = [0.0] * len(sequences)
 
-    def run(batch: list[int]) -> None:
-        asked = [sequences[i] for i in batch]
-        for index, value in zip(batch, _sums(asked, model), strict=True):
-            sums[index] = value
-        done(len(batch))
+    def compute(batch: list[int]) -> list[float]:
+        return _sums([sequences[i] for i in batch], model)
 
-    in_batches([len(s.ids) for s in sequences], token_budget(model, tokens), run, warn=warn)
-    return sums
+    lengths = [len(s.ids) for s in sequences]
+    return in_shares(lengths, token_budget(model, tokens), compute, done=done, warn=warn)
 
 
 def completion_logits(sequences: Sequence[Encoded], model: PreTrainedModel) -> list[Iterator[torch.Tensor]]:

@@ -40,6 +40,7 @@ from ptspec.evaluation.progress import Progress, counting, unheard
 from ptspec.evaluation.refusals import is_refusal, patterns_name
 from ptspec.evaluation.scoring import is_conversation, reward_scores
 from ptspec.evaluation.work import Work, prepare
+from ptspec.processes import current
 from ptspec.recipe.plan import EvaluationSpec
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.matching import completion_text
@@ -105,17 +106,22 @@ def measure(
             progress=progress,
             warn=warn,
         )
-        chosen_rewards = {key: function for key, function in rewards.items() if key in wanted}
-        scores = reward_scores(chosen_rewards, rows, said.greedy)
-        drawn_scores = reward_scores(drawn_rewards, rows, said.drawn)
-        right: list[Mapping[int, bool | None]] = [{}, {}]
-        if scorer is not None:
-            readable = readable_calls(tokenizer, rows)
-            right = [scorer.correct(rows, each, readable) for each in (said.greedy, said.drawn)]
+
+        def scored() -> _Given:
+            chosen_rewards = {key: function for key, function in rewards.items() if key in wanted}
+            scores = reward_scores(chosen_rewards, rows, said.greedy)
+            drawn_scores = reward_scores(drawn_rewards, rows, said.drawn)
+            right: list[Mapping[int, bool | None]] = [{}, {}]
+            if scorer is not None:
+                readable = readable_calls(tokenizer, rows)
+                right = [scorer.correct(rows, each, readable) for each in (said.greedy, said.drawn)]
+            return _Given(work, logp, said, (scores, drawn_scores), (right[0], right[1]))
+
+        # Functions of the user's, and endpoints, are asked once for each row.
+        given = current().by_first(scored)
     _check_finite(logp.values())
-    given = _Given(work, logp, said, (scores, drawn_scores), (right[0], right[1]))
     measured = _measured(rows, ids, given, reference, spec)
-    figures = aggregates(measured, seed=seed)
+    figures = current().by_first(lambda: aggregates(measured, seed=seed))
     return Measurement(
         name=name,
         rows=measured,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.recipe.plan import Plan
+from ptspec.recipe.plan import ComputeSpec, Plan
 from ptspec.store.files import read_json, write_json
 from ptspec.store.fingerprint import Hashed
 from ptspec.store.typed_json import from_json, to_json
@@ -44,6 +44,12 @@ class StageJob:
     reason: str | None = None
     measured: tuple[Made, ...] = ()
 
+    @property
+    def compute(self) -> ComputeSpec:
+        """Where and how it is done; a policy that no stage makes is measured as the recipe says."""
+        stage = self.plan.stage(self.stage)
+        return self.plan.compute if stage is None else stage.compute
+
 
 Launch = Callable[[StageJob], None]
 """Does a job: returns when the folder is made. Raises a `PtError` as the work itself does."""
@@ -62,5 +68,5 @@ def read_job(file: Path) -> StageJob:
         return from_json(StageJob, value["job"])
     except (KeyError, TypeError, ValueError) as error:
         message = f"this is no stage's job: {error}"
-        hint = "jobs are written by pt run --isolate, for itself"
+        hint = "jobs are written by pt run, for its own workers"
         raise InputError(Diagnostic("damaged-file", message, Location(str(file)), hint=hint)) from None

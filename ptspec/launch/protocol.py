@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from ptspec.diagnostics import CheckError, Diagnostic, Exit, InputError, Interrupted, PtError, StageError
+from ptspec.diagnostics import Diagnostic, Exit, PtError
 from ptspec.events import Event
+from ptspec.processes import ERRORS
 from ptspec.store.typed_json import from_json, to_json
 
 
@@ -33,6 +34,17 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Died:
+    """Processes that ended before the work was done: number and exit code of each, of one that was killed by
+    a signal the negative number of that."""
+
+    codes: tuple[tuple[int, int], ...]
+
+
+Message = Happened | Done | Failed | Died
+
+
+@dataclass(frozen=True)
 class Stop:
     """Save and end; `reason` is what is told of it."""
 
@@ -41,17 +53,14 @@ class Stop:
 
 @dataclass(frozen=True)
 class _Line:
-    message: Happened | Done | Failed | Stop
+    message: Happened | Done | Failed | Died | Stop
 
 
-ERRORS = {kind.exit: kind for kind in (StageError, InputError, CheckError, Interrupted)}
-
-
-def line(message: Happened | Done | Failed | Stop) -> bytes:
+def line(message: Message | Stop) -> bytes:
     return json.dumps(to_json(_Line(message))).encode() + b"\n"
 
 
-def read(text: bytes) -> Happened | Done | Failed | Stop:
+def read(text: bytes) -> Message | Stop:
     """The message in a line. Raises `ValueError` where there is none."""
     try:
         return from_json(_Line, json.loads(text)).message

@@ -15,28 +15,38 @@ from ptspec.store.files import read_json, write_json
 from ptspec.store.stage_folder import ADAPTER_CONFIG
 
 
-def save(model: Any, policy: Policy, base: Base, folder: Path) -> None:
-    """Saves the policy in `model`, which was trained as `policy`, over `base`.
+def save(model: Any, policy: Policy, base: Base, folder: Path, whole: dict[str, Any] | None = None) -> None:
+    """Saves the policy in `model`, which was trained as `policy`, over `base`; where its weights are sharded,
+    `whole` holds them.
 
     The trained adapter alone (a reference adapter beside it stays out), after a merge the sum of the merged
     adapter and the new one, or full weights; tokenizer, chat template and generation config with them.
     """
     if not isinstance(model, PeftModel):
-        model.save_pretrained(str(folder))
+        model.save_pretrained(str(folder), **_given(whole, model))
     elif policy.merged is not None:
         _save_adapter(_summed(model, policy.merged, base), base, folder)
     elif policy.owns_weights:
         model.merge_and_unload().save_pretrained(str(folder))
     else:
-        _save_adapter(model, base, folder)
+        _save_adapter(model, base, folder, whole)
     if getattr(model, "generation_config", None) is not None:
         base.model.generation_config.save_pretrained(str(folder))
     base.tokenizer.save_pretrained(str(folder))
 
 
-def _save_adapter(model: PeftModel, base: Base, folder: Path) -> None:
+def _given(whole: dict[str, Any] | None, model: Any) -> dict[str, Any]:
+    """`whole` as transformers takes it: each of two tied weights has become a tensor of its own."""
+    if whole is None:
+        return {}
+    tied = getattr(model, "all_tied_weights_keys", None) or {}
+    return {"state_dict": {name: tensor for name, tensor in whole.items() if name not in tied}}
+
+
+def _save_adapter(model: PeftModel, base: Base, folder: Path, whole: dict[str, Any] | None = None) -> None:
     model.peft_config[ADAPTER].base_model_name_or_path = base.path
-    model.save_pretrained(str(folder), selected_adapters=[ADAPTER])
+    given = {} if whole is None else {"state_dict": whole}
+    model.save_pretrained(str(folder), selected_adapters=[ADAPTER], **given)
     (folder / "README.md").unlink(missing_ok=True)
     config = read_json(folder / ADAPTER_CONFIG)
     if isinstance(config.get("target_modules"), list):

@@ -11,6 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS
+from ptspec.recipe.effective_config import shared_fields
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
@@ -171,8 +173,10 @@ def _training(config: _Config) -> None:
 
 def _groups(config: _Config, compute: ComputeSpec | None) -> None:
     """TRL samples `num_generations` completions of each prompt; a generation batch holds whole groups."""
-    processes = compute.processes * compute.nodes if compute else 1
-    rows, group = config["per_device_train_batch_size"] * processes, config["num_generations"]
+    processes = compute.world if compute else 1
+    shared = shared_fields(config.stage, compute) if compute else {}
+    each = shared.get(ROWS, config[ROWS])
+    rows, group = each * processes, config["num_generations"]
     given = config.given.get("generation_batch_size")
     if group is None:
         place, hint = join(config.at, "num_generations"), "leave the key out for the default"
@@ -193,11 +197,11 @@ def _groups(config: _Config, compute: ComputeSpec | None) -> None:
         message = f"a generation batch of {given} rows cannot be split into steps of {rows} rows"
         config.contradiction(message, f"make it a multiple of {rows}", "generation_batch_size")
         return
-    steps = config["steps_per_generation"] or config["gradient_accumulation_steps"]
+    passes = shared.get(PASSES, config[PASSES])
+    steps = shared.get(PER_GENERATION, config[PER_GENERATION]) or passes
     batch = given or rows * steps
     if batch % group:
         message = f"a generation batch of {batch} rows cannot be split into groups of num_generations {group}"
-        each = config["per_device_train_batch_size"]
         over = f" × {processes} processes" if processes > 1 else ""
         by = "steps_per_generation" if config["steps_per_generation"] else "gradient_accumulation_steps"
         what = "it" if given else f"per_device_train_batch_size {each} × {by} {steps}{over}"

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 from ptspec.methods.types import Method
+from ptspec.recipe.batch_split import split
 from ptspec.recipe.plan import ComputeSpec, Stage
 from ptspec.shipped import schema
 
@@ -37,10 +38,18 @@ class EffectiveConfig:
 
     @property
     def processes(self) -> int:
-        return self.compute.processes * self.compute.nodes
+        return self.compute.world
+
+    @cached_property
+    def shared(self) -> Mapping[str, int]:
+        """The fields that several processes have otherwise than the recipe says, so that they share its
+        rows."""
+        return shared_fields(self.stage, self.compute)
 
     def value(self, name: str) -> Any:
-        """The value of TRL's field `name`; None where the method has no such field."""
+        """The value of TRL's field `name`, in each process; None where the method has no such field."""
+        if name in self.shared:
+            return self.shared[name]
         if name in self.stage.config:
             return self.stage.config[name]
         if name in ("bf16", "fp16") and self.compute.precision is not None:
@@ -72,6 +81,15 @@ class EffectiveConfig:
             default = "bfloat16" if self.gpu else "float32"
             found["4-bit weights"] = str(adapter.quantization.get("bnb_4bit_compute_dtype", default))
         return found
+
+
+def shared_fields(stage: Stage, compute: ComputeSpec) -> Mapping[str, int]:
+    """How the rows of a step of `stage` are cut into passes where several processes share them; empty for one
+    process, and where each is to take as many."""
+    if compute.world == 1 or not compute.keep_effective_batch:
+        return {}
+    config = {**trl_defaults(stage.method.name), **stage.method.defaults, **stage.config}
+    return split(config, compute.world) or {}
 
 
 @cache

@@ -221,12 +221,40 @@ class CheckSpec:
 
 
 @dataclass(frozen=True)
+class ComputeSpec:
+    """Where and how a stage runs. `processes` is a node's; `strategy`: how several share a model (None: DDP).
+    `keep_effective_batch`: an optimizer step takes the rows of one process's, whatever their number.
+    `fsdp`, `deepspeed`: options under accelerate's and DeepSpeed's names."""
+
+    launcher: str = "local"
+    processes: int = 1
+    nodes: int = 1
+    strategy: str | None = None
+    keep_effective_batch: bool = True
+    precision: str | None = None
+    fsdp: Mapping[str, Any] | None = None
+    deepspeed: Mapping[str, Any] | None = None
+    vllm: Mapping[str, Any] | None = None
+    at: str = "/compute"
+
+    @property
+    def world(self) -> int:
+        """Processes on all nodes together."""
+        return self.processes * self.nodes
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds a part of the weights."""
+        return self.world > 1 and self.strategy == "fsdp"
+
+
+@dataclass(frozen=True)
 class Stage:
     """One training stage.
 
     `parent` is an earlier stage's name, "base", or a path to an adapter or model. `handover` is None
     where no adapter comes in. `config` holds the method's TRL config fields under TRL's names, as
-    given in the recipe.
+    given in the recipe. `compute` is the recipe's with what the stage has of its own.
     """
 
     name: str
@@ -239,6 +267,7 @@ class Stage:
     judge: str | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
+    compute: ComputeSpec = ComputeSpec()
     at: str = "/stages"
 
     @property
@@ -293,17 +322,6 @@ class EvaluationSpec:
     accuracy: RewardSpec | None = None
     batch_tokens: int | None = None
     at: str = "/eval"
-
-
-@dataclass(frozen=True)
-class ComputeSpec:
-    launcher: str = "local"
-    processes: int = 1
-    nodes: int = 1
-    strategy: str | None = None
-    precision: str | None = None
-    vllm: Mapping[str, Any] | None = None
-    at: str = "/compute"
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Severity, Unlooked
-from ptspec.recipe import config_rules, rules, sections
+from ptspec.recipe import compute_rules, config_rules, rules, sections
 from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import check_new_tokens
@@ -159,7 +159,8 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     compute = sections.compute(value.get("compute") or {})
     resolved = _stages(value, names, model, places, findings)
     for stage in resolved:
-        config_rules.stage_rules(stage, data, compute, findings)
+        config_rules.stage_rules(stage, data, stage.compute, findings)
+    compute_rules.check(compute, resolved, data, findings)
     name = _name(value, path, findings)
     evaluation = rules.evaluation(value.get("eval"), names, places, findings)
     rules.trained_rewards(resolved, rewards, judges, findings)
@@ -191,7 +192,8 @@ def _stages(
     value: Value, names: Names, model: ModelSpec | None, places: Places, findings: Findings
 ) -> tuple[Stage, ...]:
     given, adapter = value.get("stages") or (), value.get("adapter") or {}
-    resolved = stages(given, adapter, names, model, places, findings)
+    compute = value.get("compute") or {}
+    resolved = stages(given, adapter, compute, names, model, places, findings)
     checks = rules.stage_checks(given, names.rewards, findings)
     rules.unused(adapter, resolved, findings)
     return tuple(replace(stage, checks=checks[stage.name]) for stage in resolved)

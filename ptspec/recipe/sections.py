@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ptspec.accelerator import visible_gpus
 from ptspec.recipe.chat_templates import is_inline, named_template, template_names
 from ptspec.recipe.find_files import check_split, find_files
 from ptspec.recipe.findings import Findings
@@ -275,8 +276,20 @@ def _function(text: str | None, at: str, places: Places, findings: Findings) -> 
     return f"{found}:{name}"
 
 
-def compute(value: Value) -> ComputeSpec:
-    return ComputeSpec(**value)
+OF_SEVERAL = ("processes", "nodes", "strategy", "fsdp", "deepspeed")
+"""Keys of `compute` that say something of more than one process."""
+
+
+def compute(value: Value, own: Value | None = None) -> ComputeSpec:
+    """The recipe's `compute` with what a stage has of its `own`. Where accelerate starts the processes and
+    their number is not given, it is one for each GPU that is visible."""
+    given = {**value, **(own or {})}
+    if own is not None and own.get("launcher") == "local":
+        # One process: what the recipe says of several is of its other stages.
+        given = {key: v for key, v in given.items() if key in own or key not in OF_SEVERAL}
+    if given.get("launcher") == "accelerate" and "processes" not in given:
+        given["processes"] = max(1, visible_gpus())
+    return ComputeSpec(**given)
 
 
 def tracking(value: Value) -> TrackingSpec:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ptspec import methods
 from ptspec.methods.types import Feedback, Method
+from ptspec.recipe import sections
 from ptspec.recipe.adapters import adapter_spec
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import handover
@@ -23,6 +24,7 @@ Value = dict[str, Any]
 def stages(
     value: Sequence[Any],
     adapter: Value,
+    compute: Value,
     names: Names,
     model: ModelSpec | None,
     places: Places,
@@ -41,7 +43,7 @@ def stages(
             findings.error("duplicate-name", join(at, "name"), f'two stages are called "{name}"', hint)
             continue
         _check_names(given, at, names, findings)
-        made = _stage(name, given, at, adapter, chain, places, findings)
+        made = _stage(name, given, at, adapter, compute, chain, places, findings)
         if made is not None:
             chain.done[name] = made
         chain.before.append(name)
@@ -58,7 +60,14 @@ def _check_names(given: Value, at: str, names: Names, findings: Findings) -> Non
 
 
 def _stage(
-    name: str, given: Value, at: str, adapter: Value, chain: Chain, places: Places, findings: Findings
+    name: str,
+    given: Value,
+    at: str,
+    adapter: Value,
+    compute: Value,
+    chain: Chain,
+    places: Places,
+    findings: Findings,
 ) -> Stage | None:
     parent = _parent(name, given, at, chain, places, findings)
     if given.get("method") is None or given.get("data") is None:
@@ -76,6 +85,7 @@ def _stage(
         rewards=tuple(text for _, text in each(given.get("rewards"), "")),
         judge=given.get("judge"),
         config=given.get("config", {}),
+        compute=sections.compute(compute, given.get("compute")),
         at=at,
     )
 

@@ -14,7 +14,8 @@ from ptspec.estimate.forecast import Forecast, StageForecast
 from ptspec.estimate.memory import Memory
 from ptspec.estimate.rowcount import cut_words
 from ptspec.methods.types import Yields
-from ptspec.recipe.effective_config import own_defaults
+from ptspec.recipe.batch_split import PASSES, ROWS
+from ptspec.recipe.effective_config import EffectiveConfig, own_defaults
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Stage
 from ptspec.report import words
@@ -132,10 +133,24 @@ def _below(forecast: Forecast) -> Iterator[str]:
     for one in forecast.stages:
         if one.counted is not None and (cut := cut_words(one.counted)):
             yield f"{one.stage.name}: {cut}"
+    yield from filter(None, map(_processes, forecast.stages))
     for one in forecast.stages:
         for default in own_defaults(one.stage.method, one.stage.config):
             yield f"{one.stage.name}: {default.words}"
     yield from dict.fromkeys(f"not known: {why}" for one in forecast.stages for why in one.unknown)
+
+
+def _processes(one: StageForecast) -> str | None:
+    """ "sft: 2 processes (ddp), each 8 rows × 2 passes a step: 32 together"; None for one process."""
+    compute = one.stage.compute
+    if compute.world == 1:
+        return None
+    settings = EffectiveConfig(one.stage, compute, gpu=False)
+    rows, passes = settings.number(ROWS, 8), settings.number(PASSES, 1)
+    cut = f"{rows} row{'s' * (rows != 1)} × {passes} pass{'es' * (passes != 1)}"
+    together = f"{rows * passes * compute.world} together"
+    processes = f"{compute.world} processes ({compute.strategy or 'ddp'})"
+    return f"{one.stage.name}: {processes}, each {cut} a step: {together}"
 
 
 def _parts(memory: Memory) -> str:
@@ -203,6 +218,8 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "steps": one.steps.total if one.steps else None,
         "epochs": one.steps.epochs if one.steps else None,
         "effective_batch": one.steps.batch if one.steps else None,
+        "processes": stage.compute.world,
+        "strategy": (stage.compute.strategy or "ddp") if stage.compute.world > 1 else None,
         "generation_batch": (one.steps.generation or None) if one.steps else None,
         "tokens": one.tokens,
         "own_defaults": [asdict(default) for default in own_defaults(stage.method, stage.config)],

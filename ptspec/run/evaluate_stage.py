@@ -27,6 +27,7 @@ from ptspec.events import EvaluationProgress, EvaluationStarted, Listener, Stage
 from ptspec.launch.job import Made
 from ptspec.methods.types import Headline, Yields
 from ptspec.model.model_cache import Bases
+from ptspec.processes import current
 from ptspec.recipe.paths import is_file
 from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Source, Stage
 from ptspec.recipe.rules import JUDGED
@@ -125,10 +126,14 @@ class StageEvaluator:
         self.bases.keep(self.needs.from_evaluation(stage))
         if stage is not None and (outside := self._outside(stage)) is not None:
             measured = self.measurements[outside.name] = self._measure(outside, self._spec)
-            (folder / REFERENCE).mkdir(exist_ok=True)
-            store.write(folder / REFERENCE, measured, samples=self._spec.samples)
+            if current().is_first:
+                (folder / REFERENCE).mkdir(exist_ok=True)
+                store.write(folder / REFERENCE, measured, samples=self._spec.samples)
         subject = self._subject(stage, folder)
         measured = trained_by(self._measure(subject, self._spec), subject.method)
+        if not current().is_first:
+            self.measurements[subject.name] = measured
+            return
         headline = stage.method.headline if stage is not None and not subject.is_reward_model else ()
         self._compared(subject, measured, folder)
         self._write(measured, folder, headline)
@@ -238,7 +243,9 @@ class StageEvaluator:
             from ptspec.evaluation.harness import measure_tasks
 
             self._tell_progress(subject.name, "tasks of lm_eval")
-            told = measure_tasks(model, base.tokenizer, spec.lm_eval, seed=self.plan.seed)
+            asked = partial(measure_tasks, model, base.tokenizer, spec.lm_eval, seed=self.plan.seed)
+            told = current().by_first(asked)
+            del asked
             measured = replace(
                 measured, metrics={**measured.metrics, **told.figures}, documents=told.documents
             )
@@ -246,7 +253,10 @@ class StageEvaluator:
         self.bases.release()
         if self._judges(subject):
             self._tell_progress(subject.name, "comparisons by the judge")
-            measured = judged(self._referee, measured, subject.reference, self.measurements.get(BASE))
+            own, base_measured = measured, self.measurements.get(BASE)
+            measured = current().by_first(
+                lambda: judged(self._referee, own, subject.reference, base_measured)
+            )
         return replace(measured, fingerprint=self._fingerprint(subject))
 
     def _judges(self, subject: Subject) -> bool:
@@ -272,12 +282,16 @@ class StageEvaluator:
     def _measure_pairs(self, subject: Subject, rows: list[EvaluationRow]) -> Measurement:
         assert subject.artifact is not None
         path, below = str(subject.artifact.folder), self.bases.below(subject.adapter)
-        model = open_reward_model(path, self.bases.device, at=self._spec.at, below=below)
         stamp = self._stamp(len(rows))
-        # The rows are in the form that the model sees already.
-        measured = measure_pairs(
-            replace(model, chat=False), rows, seed=self.plan.seed, name=subject.name, data=stamp
-        )
+
+        def measured_pairs() -> Measurement:
+            model = open_reward_model(path, self.bases.device, at=self._spec.at, below=below)
+            # The rows are in the form that the model sees already.
+            return measure_pairs(
+                replace(model, chat=False), rows, seed=self.plan.seed, name=subject.name, data=stamp
+            )
+
+        measured = current().by_first(measured_pairs)
         return replace(measured, fingerprint=self._fingerprint(subject))
 
     @property
@@ -308,7 +322,7 @@ class StageEvaluator:
         if self._rows is None:
             loading = Loading(Use("eval", None), refusal(self.bases.tokenizer))
             self._rows = load_evaluation(self.plan.data, self._spec.data, loading)
-            if loading.left_out:
+            if loading.left_out and current().is_first:
                 write_left_out(loading.left_out, self.plan.output)
                 text = f"{len(loading.left_out):,} held-out rows are left out, listed in {LEFT_OUT}"
                 self.listener(Warned(text))

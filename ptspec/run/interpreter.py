@@ -30,6 +30,7 @@ from ptspec.events import (
     StageTrained,
     Warned,
 )
+from ptspec.launch.accelerate import SeveralProcesses
 from ptspec.launch.job import Launch, StageJob
 from ptspec.launch.local import OwnProcess
 from ptspec.model.device import Device, training_device
@@ -37,6 +38,7 @@ from ptspec.model.handover import describe_adapter
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
 from ptspec.run.disk_space import check_disk
+from ptspec.run.one_process import every_gpu
 from ptspec.run.options import LOG, Options
 from ptspec.run.stage_work import StageWork, handover_of, slim
 from ptspec.run.train_stage import reference_of
@@ -96,8 +98,10 @@ class Run:
             allow_code=options.allow_code,
         )
         self.evaluator = self.work.evaluator
-        own_process = OwnProcess(listener, stop_request, plan.output / LOG)
-        self.launch: Launch = own_process if options.isolate else self.work.do
+        log = plan.output / LOG
+        self.own_process = OwnProcess(listener, stop_request, log)
+        self.together: Launch | None = None
+        self.several_processes = SeveralProcesses(listener, stop_request, log, every_gpu())
         self.fingerprints: dict[str, str] = {BASE: BASE}
         self.checks: list[Outcome] = []
 
@@ -176,8 +180,16 @@ class Run:
         if not self.evaluator.take(stage, folder):
             self._do(self._job(stage, folder, trains=False))
 
+    def _launch(self, job: StageJob) -> Launch:
+        """What does `job`: processes that were started with this one, several of its own, or this process."""
+        if self.together is not None:
+            return self.together
+        if job.compute.world > 1:
+            return self.several_processes
+        return self.own_process if self.options.isolate else self.work.do
+
     def _do(self, job: StageJob) -> None:
-        self.launch(job)
+        self._launch(job)(job)
         if self.plan.evaluation is not None:
             self.evaluator.adopt(job.stage, job.folder)
 

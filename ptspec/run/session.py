@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.readers.placed import shown
 from ptspec.events import Event, Listener, Preparing, Warned
+from ptspec.launched import Rank, launched
 from ptspec.library_imports import importing_libraries
 from ptspec.library_output import into_log
 from ptspec.recipe.plan import Plan
 from ptspec.run.errors import logged, told
-from ptspec.run.one_process import prepare_process
+from ptspec.run.one_process import prepare_process, prepare_worker
 from ptspec.run.options import LOG, Options
 from ptspec.run.output_folder import make_output_folder
 from ptspec.store.event_log import EventLog
@@ -31,10 +32,12 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     Raises a `PtError`: `InputError` where something is wrong before a stage starts, `StageError` where one
     fails, `CheckError` where a check does not hold, `Interrupted`.
     """
-    stop_request = StopRequest(
-        None if options.max_seconds is None else time.monotonic() + options.max_seconds
-    )
-    notice = prepare_process()
+    rank = launched()
+    deadline = None if options.max_seconds is None else time.monotonic() + options.max_seconds
+    stop_request = StopRequest(deadline, from_launcher=rank is not None)
+    notice = prepare_process() if rank is None else None
+    if rank is not None:
+        prepare_worker(rank)
     with stop_request.listening(), told(plan):
         make_output_folder(plan)
         with (
@@ -54,7 +57,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
                 both(Warned(f"the run before ({held.died.words}) was cut off; this one goes on from there"))
             for text in _missing(plan.output, held):
                 both(Warned(text))
-            if notice is not None:
+            if notice is not None and all(stage.compute.world == 1 for stage in plan.stages):
                 both(Warned(notice))
             listener(Preparing("loading torch, transformers, trl, peft"))
             # Imported here, since these libraries have things to say when they are imported.
@@ -62,7 +65,26 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
                 from ptspec.run.interpreter import Run
                 from ptspec.run.pinned import pinned
 
-            return Run(pinned(plan), both, options, stop_request).go()
+            if rank is None:
+                return Run(pinned(plan), both, options, stop_request).go()
+            return _together(pinned(plan), both, options, stop_request, rank)
+
+
+def _together(
+    plan: Plan, listener: Listener, options: Options, stop_request: StopRequest, rank: Rank
+) -> Outcomes:
+    """The run by all processes that a launcher has started, of which this is the first."""
+    from ptspec.run.interpreter import Run
+    from ptspec.run.ranks import Together, join_found, must_fit
+
+    must_fit(plan, rank)
+    join_found(rank)
+    run = Run(plan, listener, options, stop_request)
+    run.together = together = Together(run.work.do, plan.output)
+    try:
+        return run.go()
+    finally:
+        together.dismiss()
 
 
 def _missing(output: Path, held: Lock) -> Iterator[str]:

@@ -10,6 +10,7 @@ from ptspec.launch.job import StageJob
 from ptspec.model.device import Device
 from ptspec.model.handover import describe_adapter
 from ptspec.model.model_cache import Bases
+from ptspec.processes import current
 from ptspec.recipe.effective_config import leaves_checkpoints
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.run.evaluate_stage import StageEvaluator
@@ -55,11 +56,16 @@ class StageWork:
             self.evaluator.adopt(made.name, made.folder)
         if job.trains and stage is not None:
             trained, distance = self.trainer.make(stage, job.folder, job.reason)
-            write_json(job.folder / RECORD, _record(stage, job, trained, distance))
-            # From here on the record stands for a trained stage: no checkpoint is needed to go on.
-            slim(stage, job.folder)
+            current().by_first(lambda: _record_trained(stage, job, trained, distance))
         if self.plan.evaluation is not None:
             self.evaluator.evaluate(stage, job.folder)
+        current().gathered(None)  # what the first process writes last is there for all
+
+
+def _record_trained(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> None:
+    write_json(job.folder / RECORD, _record(stage, job, trained, saved_distance))
+    # From here on the record stands for a trained stage: no checkpoint is needed to go on.
+    slim(stage, job.folder)
 
 
 def slim(stage: Stage, folder: Path) -> None:

@@ -33,6 +33,7 @@ from ptspec.model.device import Device
 from ptspec.model.handover import changes_weights, prepare
 from ptspec.model.model_cache import Bases
 from ptspec.model.probes import Probes
+from ptspec.processes import current
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, is_streamed, parts_of
@@ -78,7 +79,9 @@ class StageTrainer:
         if is_streamed(self.plan.data, stage.data):
             self.hashes.must_be_unchanged(stage.data)  # it was read until now
         self.bases.release()
-        return trained, check_saved(stage, self._saved(stage, folder), trained.probes)
+        return trained, current().by_first(
+            lambda: check_saved(stage, self._saved(stage, folder), trained.probes)
+        )
 
     def _attempt(self, stage: Stage, folder: Path, reason: str | None) -> Trained | None:
         """One training; None where memory ran out and the next one takes smaller batches."""
@@ -91,6 +94,8 @@ class StageTrainer:
                 error.diagnostics = tuple(with_advice(told, self.plan, stage) for told in error.diagnostics)
                 raise
             write_halvings(checkpoints, times)
+            if not current().alone:
+                raise  # the others are in the middle of a step: whoever started them all begins again
         text = (
             f"out of memory: the rows a pass are 1/{2**times} from here on, over {2**times} times the passes"
         )
@@ -115,7 +120,7 @@ class StageTrainer:
             signals=self._signals(stage),
             folder=folder,
             device=self.device,
-            precision=self.plan.compute.precision,
+            precision=stage.compute.precision,
             watched=Watched(self.plan.tracking, self.plan.name, stage.name, self.plan.output),
             seed=self.plan.seed,
             reference=reference_of(stage),
@@ -142,7 +147,7 @@ class StageTrainer:
         read = partial(load, self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
         key = self._key_of_rows(stage, loading)
         rows = read() if key is None else kept_rows(key, read)
-        if loading.left_out:
+        if loading.left_out and current().is_first:
             write_left_out(loading.left_out, folder)
             text = f"{len(loading.left_out):,} rows are left out, listed in {stage.name}/{LEFT_OUT}"
             self.listener(Warned(text, stage.name))
@@ -203,7 +208,7 @@ class StageTrainer:
         """Makes tokens of SFT's rows where their sources differ in form."""
         if stage.method.name != "sft" or len(parts_of(self.plan.data, stage.data)) < 2:
             return None
-        return encoder(EffectiveConfig(stage, self.plan.compute, gpu=False), self.bases.tokenizer)
+        return encoder(EffectiveConfig(stage, stage.compute, gpu=False), self.bases.tokenizer)
 
     def _incoming(self, stage: Stage) -> Artifact | None:
         """The folder that comes into `stage`; None for the bare base."""

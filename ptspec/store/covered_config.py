@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ptspec.methods.types import Method
+from ptspec.recipe.batch_split import split
 from ptspec.recipe.config_rules import needs_other_rows
 from ptspec.recipe.effective_config import trl_defaults
 
@@ -48,27 +49,35 @@ CUT = (
 """Config fields that say how rows are cut into passes; covered is what comes of it: `_rows_at_once`."""
 
 
-def covered_config(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, Any]:
-    """A stage's `config` in the recipe without what changes nothing in the result; `processes` share its
-    batches."""
+def covered_config(
+    method: Method, config: Mapping[str, Any], processes: int = 1, *, share: bool = True
+) -> dict[str, Any]:
+    """A stage's `config` in the recipe without what changes nothing in the result. `processes` share its
+    batches, or take as many each."""
     given = {**method.defaults, **config}
     kept = {name: value for name, value in given.items() if not name.startswith((*WITHOUT_EFFECT, *CUT))}
-    return kept | _rows_at_once(method, {**trl_defaults(method.name), **given}, processes)
+    whole = {**trl_defaults(method.name), **given}
+    if processes > 1 and share:
+        whole |= split(whole, processes) or {}
+    return kept | _rows_at_once(method, whole, processes)
 
 
-def _rows_at_once(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, int]:
+def _rows_at_once(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, int | str]:
     """The rows of an optimizer step and of a generation, over all passes and processes.
 
     How many a pass has counts where a pass decides what is learned from its rows: the last one of an epoch is
     dropped, or the loss of a row needs the others.
     """
-    rows = _number(config, "per_device_train_batch_size") * processes
+    own = _number(config, "per_device_train_batch_size")
     passes = _number(config, "gradient_accumulation_steps")
-    counted = {"rows of an optimizer step": rows * passes}
+    rows = own * processes
+    counted: dict[str, int | str] = {"rows of an optimizer step": rows * passes}
     if method.online:
         generated = rows * (_number(config, "steps_per_generation", 0) or passes)
         counted["rows of a generation"] = _number(config, "generation_batch_size", 0) or generated
-    if config.get("dataloader_drop_last") or needs_other_rows(method.name, config.get("loss_type")):
+    if needs_other_rows(method.name, config.get("loss_type")):
+        counted["rows of a pass"] = own if processes == 1 else f"{own} in each of {processes} processes"
+    elif config.get("dataloader_drop_last"):
         counted["rows of a pass"] = rows
     return counted
 

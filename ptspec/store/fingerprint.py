@@ -252,10 +252,12 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
             dict(stage.adapter.lora),
             dict(stage.adapter.quantization),
         ],
-        "config": covered_config(stage.method, stage.config, plan.compute.processes * plan.compute.nodes),
+        "config": covered_config(
+            stage.method, stage.config, stage.compute.world, share=stage.compute.keep_effective_batch
+        ),
         "signals": _signals(plan, stage, hashes),
         "seed": plan.seed,
-        "numbers": EffectiveConfig(stage, plan.compute, has_accelerator()).numbers(plan.model.dtype),
+        "numbers": EffectiveConfig(stage, stage.compute, has_accelerator()).numbers(plan.model.dtype),
         "versions": versions(),
     }
 

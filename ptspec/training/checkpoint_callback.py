@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ptspec.processes import current
 from ptspec.store.files import read_json, write_json
 from ptspec.training import resume_online
-from ptspec.training.checkpoints import PREFIX, WRITING, rotate
+from ptspec.training.checkpoints import PREFIX, WRITING, processes_of, rotate
 from ptspec.training.data_order import begin_epoch, catch_up
 from ptspec.training.resume_online import Position, Remembering
 from ptspec.training.sealing import Sealing
@@ -87,7 +88,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self._within_update = False
         self._first_step = True
         self._sealing = Sealing(checkpoints)
-        shutil.rmtree(checkpoints / WRITING, ignore_errors=True)
+        current().by_first(lambda: shutil.rmtree(checkpoints / WRITING, ignore_errors=True))
         trainer._get_output_dir = self._output_dir
 
     def _output_dir(self, trial: object) -> str:
@@ -105,9 +106,13 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         if self.resumed_from is None:
             return
         self.saved = state.global_step
+        # transformers leaves what the checkpoint says, of passes that may have been cut otherwise.
+        state.train_batch_size = args.train_batch_size
         process, device = self.trainer.accelerator.process_index, self.trainer.accelerator.device
         parts = getattr(args, "steps_per_generation", 1)
-        if (place := resume_online.stored(self.resumed_from, process, device, parts)) is not None:
+        if processes_of(self.resumed_from) != current().size:
+            resume_online.sample_anew(self.trainer, state.global_step)
+        elif (place := resume_online.stored(self.resumed_from, process, device, parts)) is not None:
             resume_online.go_to(self.trainer, place)
         if self.judge is not None and (self.resumed_from / resume_online.JUDGE).exists():
             self.judge.recall(read_json(self.resumed_from / resume_online.JUDGE))

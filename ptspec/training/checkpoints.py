@@ -96,6 +96,16 @@ def rows_a_pass(checkpoint: Path) -> int | None:
     return value if isinstance(value, int) else None
 
 
+def is_sharded(checkpoint: Path) -> bool:
+    """Whether each process has written a part of the weights in `checkpoint`, or FSDP all of them."""
+    return any(checkpoint.glob("pytorch_model_fsdp*"))
+
+
+def processes_of(checkpoint: Path) -> int:
+    """How many processes trained when `checkpoint` was written: each left its random numbers."""
+    return len(list(checkpoint.glob("rng_state_*.pth"))) or 1
+
+
 def step_of(checkpoint: Path) -> int:
     """The step in a checkpoint's name; −1 where it has none."""
     number = checkpoint.name.rpartition("-")[2]

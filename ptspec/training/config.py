@@ -10,7 +10,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.model.device import Device, training_defaults
-from ptspec.recipe.effective_config import KEPT_CHECKPOINTS
+from ptspec.recipe.effective_config import KEPT_CHECKPOINTS, shared_fields
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.training import batch_halving
@@ -26,6 +26,10 @@ DEFAULTS: Mapping[str, Any] = {
 }
 
 
+SHARDED: Mapping[str, Any] = {"state_dict_type": "SHARDED_STATE_DICT"}
+"""Of FSDP: each process writes its part of a checkpoint, which any number of them reads."""
+
+
 def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict[str, Any]:
     """The config fields of `stage` that differ from TRL's own defaults, the recipe's above ours."""
     return {
@@ -33,6 +37,7 @@ def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict
         **training_defaults(device, precision),
         **stage.method.defaults,
         **stage.config,
+        **shared_fields(stage, stage.compute),
     }
 
 
@@ -56,6 +61,8 @@ def trainer_arguments(
     }
     config = resolved_config(stage, device, precision)
     config |= batch_halving.halved(config, _defaults(config_class), batch_halving.halvings(checkpoints)) or {}
+    if stage.compute.is_sharded:
+        owned |= {"fsdp": True, "fsdp_config": {**SHARDED, **(stage.compute.fsdp or {}), "version": 2}}
     if watched.spec.project is not None:
         owned["project"] = watched.spec.project
     try:
@@ -71,7 +78,7 @@ def trainer_arguments(
 def can_be_halved(stage: Stage, times: int) -> bool:
     """Whether the rows a pass of `stage` may be, and can be, halved so often."""
     defaults = _defaults(resolve_name(stage.method.config))
-    config = {**stage.method.defaults, **stage.config}
+    config = {**stage.method.defaults, **stage.config, **shared_fields(stage, stage.compute)}
     return bool(config.get(batch_halving.FIELD)) and batch_halving.halved(config, defaults, times) is not None
 
 

@@ -52,6 +52,22 @@ def rows_of_step(trainer: Any, done: int, batch: int | None = None) -> list[int]
     return list(dict.fromkeys(number for rows in chosen for number in rows))
 
 
+def rows_repeated(trainer: Any, processes: int) -> str | None:
+    """What to tell where `processes` cannot share the last rows of an epoch evenly: accelerate fills its last
+    batches up with the first ones."""
+    sampler = _sampler(trainer.get_train_dataloader()) if processes > 1 else None
+    if sampler is None or isinstance(sampler, RepeatSampler) or trainer.args.dataloader_drop_last:
+        return None
+    rows, together = len(trainer.train_dataset), trainer.args.train_batch_size * processes
+    if not (left := rows % together):
+        return None
+    more = together - left
+    return (
+        f"{rows:,} rows are no multiple of the {together} that {processes} processes take at once: the last "
+        f"step of an epoch takes {more} of its first rows again"
+    )
+
+
 def _sampler(dataloader: Any) -> Any:
     """The innermost sampler, which says the order of the rows; None for a stream."""
     sampler = dataloader

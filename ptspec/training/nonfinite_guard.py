@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.diagnostics import Diagnostic
+from ptspec.processes import current
 from ptspec.recipe.hints import first_of
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
@@ -63,10 +64,13 @@ class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self, losses: list[float], norm: float | None, state: TrainerState, args: TrainingArguments
     ) -> None:
         broken = next((number for number, loss in enumerate(losses) if not math.isfinite(loss)), None)
+        told = None
         if broken is not None:
-            raise StageError(self._fault("loss", state, args, broken))
-        if norm is not None and not math.isfinite(norm) and self.trainer.accelerator.scaler is None:
-            raise StageError(self._fault("gradient norm", state, args, None))
+            told = self._fault("loss", state, args, broken)
+        elif norm is not None and not math.isfinite(norm) and self.trainer.accelerator.scaler is None:
+            told = self._fault("gradient norm", state, args, None)
+        # The norm is that of all processes together: the one with the loss names its rows.
+        current().agree(told, first=broken is not None)
         self.before = norm
 
     def _fault(

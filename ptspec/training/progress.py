@@ -42,8 +42,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         self.started = time.monotonic()
-        with self.metrics_file.open("w", encoding="utf-8") as file:
-            file.writelines(_line(entry) for entry in state.log_history if SUMMARY not in entry)
+        if state.is_world_process_zero:
+            with self.metrics_file.open("w", encoding="utf-8") as file:
+                file.writelines(_line(entry) for entry in state.log_history if SUMMARY not in entry)
         self.listener(
             replace(self.announcement, total_steps=state.max_steps, resumed_from_step=state.global_step)
         )
@@ -67,8 +68,9 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         if not logs or SUMMARY in logs:
             return
         self.last = {name: value for name, value in logs.items() if isinstance(value, int | float)}
-        with self.metrics_file.open("a", encoding="utf-8") as file:
-            file.write(_line({**logs, "step": state.global_step}))
+        if state.is_world_process_zero:
+            with self.metrics_file.open("a", encoding="utf-8") as file:
+                file.write(_line({**logs, "step": state.global_step}))
         self._emit(state, self.last)
 
     def _emit(self, state: TrainerState, metrics: dict[str, float]) -> None:

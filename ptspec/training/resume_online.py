@@ -55,6 +55,13 @@ def go_to(trainer: Any, place: Position) -> None:
     trainer._step, trainer._buffered_inputs = place.step, place.completions
 
 
+def sample_anew(trainer: Any, steps: int) -> None:
+    """Puts `trainer` after `steps` optimizer steps, with no completions to go on with: those that were half
+    used are shared out among another number of processes."""
+    if hasattr(trainer, "_buffered_inputs"):
+        go_to(trainer, Position(steps * trainer.args.gradient_accumulation_steps, None))
+
+
 def store(place: Position, folder: Path, process: int) -> None:
     """Writes half-used completions into a checkpoint; at the edge of a batch there is nothing to write."""
     if place.completions is None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from ptspec.processes import current
 from ptspec.training.stop_request import StopRequest
 
 
@@ -18,6 +19,10 @@ class Stopping(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self.stop_request.reason is not None:
-            control.should_save = True
-            control.should_training_stop = True
+        team, reason = current(), self.stop_request.reason
+        if not team.any(reason is not None):
+            return
+        if not team.alone:  # one of them has heard it
+            self.stop_request.ask(next(one for one in team.gathered(reason) if one is not None))
+        control.should_save = True
+        control.should_training_stop = True

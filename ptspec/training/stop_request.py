@@ -16,10 +16,12 @@ OF_A_PERSON = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether the run is to stop, and why. A second SIGINT or SIGTERM is not caught."""
+    """Whether the run is to stop, and why. A second SIGINT or SIGTERM is not caught, unless a launcher sends
+    them, which sends several and kills after a while by itself."""
 
-    def __init__(self, deadline: float | None = None) -> None:
+    def __init__(self, deadline: float | None = None, *, from_launcher: bool = False) -> None:
         self.deadline = deadline
+        self.from_launcher = from_launcher
         self.by_signal: str | None = None
 
     @property
@@ -47,6 +49,6 @@ class StopRequest:
 
     def _caught(self, number: int, frame: FrameType | None) -> None:
         self.by_signal = f"{signal.Signals(number).name} was received"
-        if number in OF_A_PERSON:
+        if number in OF_A_PERSON and not self.from_launcher:
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -17,6 +17,7 @@ from typing import Any
 from transformers.integrations import TensorBoardCallback, TrackioCallback
 from transformers.integrations.integration_utils import get_available_reporting_integrations
 
+from ptspec.processes import current
 from ptspec.recipe.paths import from_home
 from ptspec.recipe.plan import TrackingSpec
 
@@ -58,6 +59,9 @@ class Watched:
 @contextlib.contextmanager
 def tracked(watched: Watched) -> Iterator[None]:
     """The environment that the trackers read, while a stage trains. What the user has set stays as it is."""
+    if not current().is_first:  # the first process tells them
+        yield
+        return
     trackers = watched.trackers
     given = {name: text for name, text in _variables(watched, trackers).items() if name not in os.environ}
     if "mlflow" in trackers:

@@ -22,14 +22,17 @@ from ptspec.model.handover import Policy
 from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
+from ptspec.processes import Agreed, current
 from ptspec.recipe.effective_config import own_defaults
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
 from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
-from ptspec.training.checkpoints import last_sound, rows_a_pass, step_of
+from ptspec.training.checkpoints import is_sharded, last_sound, processes_of, rows_a_pass, step_of
 from ptspec.training.config import trainer_arguments
+from ptspec.training.data_order import rows_repeated
 from ptspec.training.drift import Watch
 from ptspec.training.faults import failure
 from ptspec.training.library_patches import taken_off
@@ -120,9 +123,12 @@ def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
 def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     checkpoints = job.folder / CHECKPOINTS
     checkpoints.mkdir(parents=True, exist_ok=True)
+    team = current()
     trainer = _trainer(job, checkpoints)
-    beginning = check_beginning(trainer, job.stage, job.handed_over)
-    resume = _resume_from(checkpoints, job.stage, trainer.args.train_batch_size, listener)
+    with team.agreed():
+        beginning = check_beginning(trainer, job.stage, job.handed_over)
+    now = (trainer.args.train_batch_size, team.size)
+    resume = team.by_first(lambda: _resume_from(checkpoints, job.stage, now, listener))
     # An online method's few prompts are read again up to where it goes on.
     watch = None if job.stage.method.online else job.watch
     place = StreamPlace(trainer, watch, resume) if watch is not None else None
@@ -131,6 +137,8 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     finite = Finite(job.stage, trainer, _placed(trainer, job))
     drift = (Watch(job.stage, listener),) if job.stage.method.online else ()
     _listen(trainer, job, (progress, *drift, Stopping(stop_request), finite, saving))
+    if repeated := rows_repeated(trainer, team.size):
+        listener(Warned(repeated, job.stage.name))
     settle(trainer, job.watched, step_of(resume) if resume else None)
     begin_peak_memory(job.device)
     begun = time.monotonic()
@@ -150,18 +158,31 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
         steps=trainer.state.global_step,
         seconds=seconds,
         trainable_parameters=_trainable(model, job.policy),
-        peak_memory_bytes=peak_memory(job.device),
+        peak_memory_bytes=max(team.gathered(peak_memory(job.device))),
         beginning=beginning,
-        probes=probes.measure(model, job.handed_over.ids),
+        probes=_probes(trainer, model, job.handed_over.ids),
         config=_plain(trainer.args.to_dict()),
     )
-    with weights_precision(model):
-        save(model, job.policy, job.base, job.folder)
-    probes.store(trained.probes, job.folder)
+    # Of sharded weights every process gives its part.
+    whole = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    team.by_first(lambda: _save(model, job, trained, whole))
     listener(StageTrained(job.stage.name, trained.steps, seconds, progress.last))
     if why := nothing_learned(trainer.state.log_history):
         listener(Warned(why, job.stage.name))
     return trained
+
+
+def _probes(trainer: Any, model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
+    """The probes of what was trained. Sharded weights compute in the precision that they are gathered in."""
+    found = probes.measure(model, ids)
+    is_rounded = trainer.is_fsdp_enabled and trainer.accelerator.mixed_precision != "no"
+    return replace(found, tolerance=probes.COARSE) if is_rounded else found
+
+
+def _save(model: Any, job: Job, trained: Trained, whole: dict[str, Any] | None) -> None:
+    with weights_precision(model):
+        save(model, job.policy, job.base, job.folder, whole)
+    probes.store(trained.probes, job.folder)
 
 
 def _trainable(model: Any, policy: Policy) -> int:
@@ -197,9 +218,10 @@ def _placed(trainer: Any, job: Job) -> Placed:
 
 
 def _ended_by(error: Exception, stage: Stage, saving: Saving) -> StageError:
-    """What to tell of a step that failed, after the steps before it have been saved."""
+    """What to tell of a step that failed, after the steps before it have been saved; by several processes
+    where all of them know of it."""
     try:
-        saved = saving.rescue()
+        saved = saving.rescue() if current().alone or isinstance(error, Agreed) else saving.saved
     except Exception:
         logging.getLogger("ptspec").exception("the progress could not be saved")
         saved = saving.saved
@@ -246,16 +268,34 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
     return parts
 
 
-def _resume_from(checkpoints: Path, stage: Stage, rows: int, listener: Listener) -> Path | None:
-    """The checkpoint to go on from; tells of damaged ones, and of passes that now have another number of
-    `rows`."""
+def _resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener: Listener) -> Path | None:
+    """The checkpoint to go on from; tells of damaged ones, and where rows a pass and processes are not what
+    they are `now`."""
     sound, told = last_sound(checkpoints)
-    if sound is not None and (before := rows_a_pass(sound)) not in (rows, None):
-        text = f"from step {step_of(sound) + 1} on a pass has {rows} rows, not {before}"
-        told.append(f"{text}; a step learns from the same rows")
+    if sound is not None and is_sharded(sound) != stage.compute.is_sharded:
+        raise StageError(_other_strategy(stage, sound))
+    if sound is not None and (rows := rows_a_pass(sound)) is not None:
+        before = (rows, processes_of(sound))
+        text = f"from step {step_of(sound) + 1} on {_passes(*now)}, not {_passes(*before)}"
+        if before[1] != now[1]:
+            online = "; completions that were half used are sampled anew" if stage.method.online else ""
+            told.append(f"{text}{online}")
+        elif before != now:
+            told.append(f"{text}; a step learns from the same rows")
     for text in told:
         listener(Warned(text, stage.name))
     return sound
+
+
+def _other_strategy(stage: Stage, checkpoint: Path) -> Diagnostic:
+    was = "several processes with FSDP" if is_sharded(checkpoint) else "whole weights"
+    message = f"{stage.name} cannot go on from {checkpoint.name}, which was written by {was}"
+    hint = '"strategy" as it was goes on from there; --fresh begins anew'
+    return Diagnostic("other-strategy", message, None, join(stage.at, "compute"), hint)
+
+
+def _passes(rows: int, processes: int) -> str:
+    return f"a pass has {rows} rows" + (f" in each of {processes} processes" if processes > 1 else "")
 
 
 def _interrupted(stage: Stage, step: int, reason: str) -> Diagnostic:

@@ -300,7 +300,7 @@ def planned(folder, method, rows):
 def shown(plan):
     """What `pt rows` shows of each row: its sequences as `--format json` has them, by line."""
     stage = plan.stages[0]
-    encoder = RowEncoder(plan, EffectiveConfig(stage, plan.compute, gpu=False), tokenizer_files(plan.model))
+    encoder = RowEncoder(plan, EffectiveConfig(stage, stage.compute, gpu=False), tokenizer_files(plan.model))
     found = {}
     for row in encoder.rows(first_rows(sources_of(plan, stage), 99)):
         if isinstance(row, StageRow):

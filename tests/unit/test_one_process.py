@@ -11,23 +11,27 @@ import pytest
 import torch
 from small import ROOT, write_recipe
 
+from ptspec import accelerator
+from ptspec.accelerator import visible_gpus
 from ptspec.diagnostics import InputError
+from ptspec.launched import LAUNCHERS, launched
 from ptspec.model import device
 from ptspec.run import one_process
-from ptspec.run.one_process import launched, use_one_gpu, visible_gpus
+from ptspec.run.one_process import every_gpu, use_one_gpu
+from ptspec.run.ranks import announce
 
-VARIABLES = (*one_process.VISIBLE, *(name for row in one_process.LAUNCHERS for name in row[1:]))
+VARIABLES = (*accelerator.VISIBLE, *(name for row in LAUNCHERS for name in row[1:]))
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(one_process, "DEVICES", tmp_path / "dev")
-    monkeypatch.setattr(one_process, "AMD_NODES", tmp_path / "nodes")
-    use_one_gpu.cache_clear()
+    monkeypatch.setattr(accelerator, "DEVICES", tmp_path / "dev")
+    monkeypatch.setattr(accelerator, "AMD_NODES", tmp_path / "nodes")
+    one_process._visible.cache_clear()
     yield
-    use_one_gpu.cache_clear()
+    one_process._visible.cache_clear()
 
 
 def device_files(tmp_path, *names):
@@ -52,9 +56,27 @@ def test_of_the_visible_gpus_the_first_is_used(monkeypatch, given, kept, count):
         monkeypatch.setenv(name, value)
     assert visible_gpus() == count
     told = use_one_gpu()
-    assert {name: os.environ[name] for name in one_process.VISIBLE if name in os.environ} == kept
+    assert {name: os.environ[name] for name in accelerator.VISIBLE if name in os.environ} == kept
     assert told == use_one_gpu()
     assert told is None if count < 2 else told.startswith(f"{count} GPUs are visible: one is used (cuda:0)")
+
+
+@pytest.mark.parametrize(
+    ("given", "local", "kept"),
+    [
+        ({"CUDA_VISIBLE_DEVICES": "2,3"}, 1, {"CUDA_VISIBLE_DEVICES": "3"}),
+        ({"CUDA_VISIBLE_DEVICES": "5"}, 1, {"CUDA_VISIBLE_DEVICES": "5"}),
+        ({"CUDA_VISIBLE_DEVICES": ""}, 1, {"CUDA_VISIBLE_DEVICES": ""}),
+        ({}, 3, {"CUDA_VISIBLE_DEVICES": "3"}),
+    ],
+)
+def test_each_process_of_a_node_takes_a_gpu_of_its_own(monkeypatch, given, local, kept):
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    use_one_gpu(local)
+    assert {name: os.environ[name] for name in accelerator.VISIBLE if name in os.environ} == kept
+    unset = dict.fromkeys(accelerator.VISIBLE)
+    assert every_gpu() == {**unset, **given}, "what processes that are started from here see"
 
 
 def test_gpus_are_counted_by_their_device_files_where_the_environment_names_none(tmp_path):
@@ -113,8 +135,16 @@ def test_how_this_process_was_started(monkeypatch, given, expected):
     assert (found and (found.launcher, found.index, found.size)) == expected
 
 
-@pytest.mark.parametrize("command", [["run"], ["eval", "--data", "data/eval.jsonl"], ["chat"]])
-def test_of_several_processes_the_first_tells_it_and_none_begins(tmp_path, command):
+ONE = "error[several-processes]: torchrun or accelerate launch started 2 processes of this command"
+NOWHERE = "error[no-rendezvous]: torchrun or accelerate launch started 2 processes and does not say where"
+
+
+@pytest.mark.parametrize(
+    ("command", "told"),
+    [(["run"], NOWHERE), (["eval", "--data", "data/eval.jsonl"], ONE), (["chat"], ONE)],
+    ids=["run", "eval", "chat"],
+)
+def test_of_several_processes_the_first_tells_it_and_none_begins(tmp_path, command, told):
     recipe = write_recipe(tmp_path)
     typed = [*command[:1], recipe if command == ["run"] else ROOT / "data/base_model", *command[1:]]
     begun = time.monotonic()
@@ -132,25 +162,27 @@ def test_of_several_processes_the_first_tells_it_and_none_begins(tmp_path, comma
     ]
     (out, first), (silent, second) = (process.communicate(timeout=60) for process in processes)
     assert [process.returncode for process in processes] == [2, 2]
-    assert "error[several-processes]: torchrun or accelerate launch started 2 processes" in first
+    assert told in first
     assert (out, silent, second) == ("", "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
     assert time.monotonic() - begun < 30
 
 
-@pytest.mark.slow
-def test_torchrun_shows_the_error_once(tmp_path):
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
-            *("-m", "ptspec.cli", "run", str(write_recipe(tmp_path))),
-        ],
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=120,
-    )
-    assert done.returncode != 0
-    assert done.stderr.count("error[several-processes]") == 1
-    assert "start it without torchrun" in done.stderr
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (
+            {"SLURM_PROCID": "3", "SLURM_LOCALID": "1"},
+            {"RANK": "3", "LOCAL_RANK": "1", "MASTER_PORT": "20007"},
+        ),
+        ({"MASTER_PORT": "4000"}, {"RANK": "0", "MASTER_PORT": "4000"}),
+    ],
+)
+def test_what_slurm_tells_is_what_torch_reads(monkeypatch, given, expected):
+    slurm = {"SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_JOB_ID": "40007", "SLURM_STEP_ID": "0"}
+    monkeypatch.setattr(os, "environ", {**slurm, "SLURM_LAUNCH_NODE_IPADDR": "10.0.0.7", **given})
+    rank = launched()
+    assert rank is not None
+    announce(rank)
+    wanted = {"WORLD_SIZE": "4", "MASTER_ADDR": "10.0.0.7", **expected}
+    assert {name: os.environ[name] for name in wanted} == wanted

@@ -121,9 +121,10 @@ def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
     known = methods.find(method)
     if known is None:
         return False
-    compute = _object(recipe.get("compute"))
+    compute = {**_object(recipe.get("compute")), **_object(spec.get("compute"))}
     processes = (whole(compute.get("processes")) or 1) * (whole(compute.get("nodes")) or 1)
-    config = covered_config(known, _object(spec.get("config")), processes)
+    share = compute.get("keep_effective_batch") is not False
+    config = covered_config(known, _object(spec.get("config")), processes, share=share)
     before = finished_record(output, str(parent))
     on_the_same = before is None or before.get("fingerprint") == kept.get("parent")
     return on_the_same and kept.get("method") == method and kept.get("config") == config

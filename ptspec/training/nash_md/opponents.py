@@ -56,7 +56,8 @@ class Opponent:
         return self.average.in_place() if self.average else nullcontext()
 
     def _decode(self, prompts: Prompts, coef: float, mixed_from: int = 0) -> Tensor:
-        model = self.policy.get_base_model() if isinstance(self.policy, PeftModel) else self.policy
+        is_adapter = isinstance(self.policy, PeftModel) and not self.synced
+        model = self.policy.get_base_model() if is_adapter else self.policy  # of shards the root is asked
         return sample(
             model,
             prompts,

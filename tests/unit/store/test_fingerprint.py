@@ -90,10 +90,13 @@ def test_how_rows_are_cut_and_memory_is_saved_changes_nothing(plan, config):
 
 
 def test_processes_share_the_rows_of_a_step(plan):
-    shared = replace(plan, compute=ComputeSpec(processes=2, nodes=2))
-    cut = replace(shared, stages=(with_config(plan, per_device_train_batch_size=2),))
-    assert digest(covered(cut)) == digest(covered(plan))
-    assert changes(covered(plan), covered(shared)) == ["rows of an optimizer step 8 → 32"]
+    four = ComputeSpec(processes=2, nodes=2)
+    shared = replace(plan.stages[0], compute=four)
+    assert digest(covered(plan, shared)) == digest(covered(plan))
+    each = replace(shared, compute=replace(four, keep_effective_batch=False))
+    assert changes(covered(plan), covered(plan, each)) == ["rows of an optimizer step 8 → 32"]
+    cut = replace(with_config(plan, per_device_train_batch_size=2), compute=each.compute)
+    assert digest(covered(plan, cut)) == digest(covered(plan))
 
 
 @pytest.mark.parametrize(
@@ -176,9 +179,13 @@ def test_a_gpu_computes_in_other_numbers_unless_the_recipe_says_in_which(plan, m
         "training fp32 → bf16",
         "weights float32 → as stored",
     ]
-    said = replace(plan, model=replace(plan.model, dtype="bfloat16"), compute=ComputeSpec(precision="bf16"))
-    assert digest(on(False, said)) == digest(on(True, said))
-    assert digest(on(True, said)) != digest(on(True, replace(said, compute=ComputeSpec(precision="fp32"))))
+
+    def in_precision(precision):
+        stage = replace(plan.stages[0], compute=ComputeSpec(precision=precision))
+        return replace(plan, model=replace(plan.model, dtype="bfloat16"), stages=(stage,))
+
+    assert digest(on(False, in_precision("bf16"))) == digest(on(True, in_precision("bf16")))
+    assert digest(on(True, in_precision("bf16"))) != digest(on(True, in_precision("fp32")))
 
 
 def test_the_template_of_a_judge_counts_by_its_contents(plan, tmp_path):

@@ -1,0 +1,121 @@
+"""A process of this machine that does a job: begun, heard, told to stop, and gone when its controller is.
+
+It is no part of the terminal's process group: a Ctrl-C reaches the controller alone, which passes on that it
+is to stop.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
+from typing import IO
+
+from ptspec.diagnostics import Diagnostic
+from ptspec.events import Listener
+from ptspec.launch.job import StageJob
+from ptspec.launch.protocol import Died, Done, Failed, Happened, Stop, line, read
+from ptspec.store.half_made import last_step
+from ptspec.training.stop_request import StopRequest
+
+JOB = ".job.json"
+POLL = 0.1
+"""Seconds between two looks at whether the run is to stop."""
+
+
+@contextlib.contextmanager
+def started(
+    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """`command` as a process whose stderr goes to `log`; whatever happens here, it does not outlive this."""
+    pipe = subprocess.PIPE
+    with log.open("ab") as file:
+        worker = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=file, env=environment, start_new_session=True
+        )
+    try:
+        yield worker
+        worker.wait()
+    finally:
+        worker.kill()
+        worker.wait()
+        for stream in (worker.stdin, worker.stdout):
+            with contextlib.suppress(OSError):
+                _there(stream).close()
+
+
+def heard(worker: subprocess.Popen[bytes], listener: Listener) -> Done | Failed | Died | None:
+    """How the work ended, after `listener` was told what happened before; None where the worker did not
+    say."""
+    for text in _there(worker.stdout):
+        try:
+            message = read(text)
+        except ValueError:  # cut off
+            return None
+        if isinstance(message, Happened):
+            listener(message.event)
+        elif isinstance(message, Done | Failed | Died):
+            return message
+    return None
+
+
+@contextlib.contextmanager
+def passing_on(stop_request: StopRequest, worker: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Tells `worker` when the run is to stop, while this lasts."""
+    over = Flag()
+
+    def watch() -> None:
+        while not over.wait(POLL):
+            if (reason := stop_request.reason) is not None:
+                with contextlib.suppress(OSError):  # it has ended by itself
+                    _there(worker.stdin).write(line(Stop(reason)))
+                    _there(worker.stdin).flush()
+                return
+
+    thread = Thread(target=watch, name="ptspec-stop", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def died(job: StageJob, code: int | None, which: str = "the process", log: str | None = None) -> Diagnostic:
+    """What to tell of a worker that ended with `code` (None: not known) and said nothing; `log`: where it
+    wrote to."""
+    how = "has ended" if code is None else f"ended with exit code {code}"
+    if code is not None and code < 0:
+        how = f"was killed by {signal.Signals(-code).name}"
+    hint = "a system that runs out of memory does that: pt plan says what each stage takes"
+    written = (f"its log: {log}",) if log else ()
+    return Diagnostic(
+        "worker-died",
+        f'{which} of "{job.stage}" {how}',
+        pointer=pointer_of(job),
+        hint=hint if code == -signal.SIGKILL else None,
+        notes=(*written, kept(job)),
+    )
+
+
+def pointer_of(job: StageJob) -> str:
+    stage = job.plan.stage(job.stage)
+    return stage.at if stage is not None else "/model"
+
+
+def kept(job: StageJob) -> str:
+    """What there is of the job after it failed, and how to go on."""
+    saved = last_step(job.folder)
+    text = f"{job.stage} is saved up to step {saved}" if saved else f"nothing of {job.stage} is saved yet"
+    if not job.trains:
+        text = "finished stages are kept"
+    return f"{text}; the same command goes on from there"
+
+
+def _there(stream: IO[bytes] | None) -> IO[bytes]:
+    assert stream is not None
+    return stream

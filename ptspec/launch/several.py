@@ -1,0 +1,129 @@
+"""What the workers of one job leave beside it while they run: that they live, and what ended them.
+
+Files, since a worker that fails does so while the others wait for it and can hear nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event as Flag
+from threading import Thread
+
+from ptspec.diagnostics import PtError
+from ptspec.launch.protocol import Failed, error_of, failed, line, read
+from ptspec.store.files import write_json
+
+FOLDER = ".processes"
+BEAT = 1.0
+"""Seconds between two signs of life."""
+SILENCE = 45.0
+"""Seconds without one after which a process counts as hanging. Its main thread may be busy as long as it
+likes; only one that is stopped, or that keeps Python's lock, gives none."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """The files of the workers in `folder`."""
+
+    folder: Path
+
+    def fail(self, index: int, error: PtError) -> None:
+        """Keeps what ended the process number `index`."""
+        value = {"time": time.time(), "line": line(failed(error)).decode()}
+        with contextlib.suppress(OSError):
+            write_json(self.folder / f"{index}.error.json", value)
+
+    def first_failure(self) -> tuple[int, PtError] | None:
+        """The process that failed first, and its error: what the others raise comes of that."""
+        found = []
+        for file in self.folder.glob("*.error.json"):
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                value = json.loads(file.read_text(encoding="utf-8"))
+                message = read(value["line"].encode())
+                if isinstance(message, Failed):
+                    found.append((value["time"], int(file.name.partition(".")[0]), message))
+        if not found:
+            return None
+        _, index, message = min(found, key=lambda one: one[0])
+        return index, error_of(message)
+
+    def live(self, index: int) -> None:
+        """Gives signs of life until the folder is gone, and ends this process once its launcher is."""
+        parent, file = os.getppid(), self.folder / f"{index}.alive"
+        with contextlib.suppress(OSError):
+            file.write_text(f"{os.getpid()} {socket.gethostname()}")
+
+        def beat() -> None:
+            while os.getppid() == parent:
+                try:
+                    os.utime(file)
+                except OSError:  # the job is done
+                    return
+                time.sleep(BEAT)
+            os._exit(1)
+
+        Thread(target=beat, name="ptspec-alive", daemon=True).start()
+
+    def silent(self) -> int | None:
+        """A process that has given no sign of life for `SILENCE` seconds."""
+        now = time.time()
+        for file in self.folder.glob("*.alive"):
+            with contextlib.suppress(OSError):
+                if now - file.stat().st_mtime > SILENCE:
+                    return int(file.name.partition(".")[0])
+        return None
+
+    def gone(self) -> int | None:
+        """A process of this machine that has given signs of life and is no longer there."""
+        for file in self.folder.glob("*.alive"):
+            with contextlib.suppress(OSError, ValueError):
+                process, _, host = file.read_text().partition(" ")
+                if host == socket.gethostname() and not _is_there(int(process)):
+                    return int(file.name.partition(".")[0])
+        return None
+
+    def kill(self) -> None:
+        """Ends every process of them at once."""
+        for file in self.folder.glob("*.alive"):
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(file.read_text().partition(" ")[0]), signal.SIGKILL)
+
+
+def _is_there(process: int) -> bool:
+    """Whether a process runs; one that has ended and that nobody has asked about yet does not."""
+    try:
+        os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except ProcessLookupError:
+        return False
+    except (OSError, IndexError):
+        return True
+
+
+@contextlib.contextmanager
+def ending_silent_ones(left: Left) -> Iterator[list[int]]:
+    """While this lasts, all are ended as soon as one is silent, which is then in the list that is given."""
+    over, silent = Flag(), list[int]()
+
+    def watch() -> None:
+        while not over.wait(BEAT):
+            if (index := left.silent()) is not None:
+                silent.append(index)
+                left.kill()
+                return
+
+    thread = Thread(target=watch, name="ptspec-silence", daemon=True)
+    thread.start()
+    try:
+        yield silent
+    finally:
+        over.set()
+        thread.join()

@@ -1,0 +1,200 @@
+"""Several processes of one job: how they find each other, and, where a launcher has started this very command
+in each, how the first one, which is the controller, has the others do its jobs with it."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError, StageError
+from ptspec.events import Listener
+from ptspec.launch.accelerate import log_of
+from ptspec.launch.child import died
+from ptspec.launch.job import Launch, StageJob
+from ptspec.launch.several import FOLDER, Left
+from ptspec.launched import Rank
+from ptspec.library_imports import importing_libraries
+from ptspec.library_output import into_log
+from ptspec.processes import Processes, current, join, leave
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.json_pointer import join as joined
+from ptspec.recipe.plan import Plan
+from ptspec.run.errors import logged, told
+from ptspec.run.one_process import SECONDS_FOR_RANK_0, prepare_worker
+from ptspec.run.options import LOG
+from ptspec.training.stop_request import StopRequest
+
+if TYPE_CHECKING:
+    from ptspec.run.stage_work import StageWork
+
+TIMEOUT = 1800
+"""Seconds: transformers' own `ddp_timeout`."""
+
+
+def join_for(job: StageJob) -> Processes:
+    """Makes this process one of those that do `job` together."""
+    stage = job.plan.stage(job.stage)
+    given = None if stage is None else EffectiveConfig(stage, stage.compute, gpu=False).value("ddp_timeout")
+    return join(timedelta(seconds=given if isinstance(given, int) else TIMEOUT))
+
+
+def announce(rank: Rank) -> None:
+    """Leaves in the environment what torch reads there, for launchers other than torchrun.
+
+    Raises `InputError` where the launcher does not say where the processes meet; the first tells it.
+    """
+    job = os.environ.get("SLURM_JOB_ID", "")
+    meeting = {
+        "MASTER_ADDR": os.environ.get("SLURM_LAUNCH_NODE_IPADDR"),
+        "MASTER_PORT": str(20_000 + int(job) % 20_000) if job.isdecimal() else None,
+    }
+    ranks = {"RANK": str(rank.index), "WORLD_SIZE": str(rank.size), "LOCAL_RANK": str(rank.local)}
+    for name, text in {**ranks, **meeting}.items():
+        if text is not None:
+            os.environ.setdefault(name, text)
+    missing = [name for name in meeting if name not in os.environ]
+    if missing and rank.index > 0:
+        time.sleep(SECONDS_FOR_RANK_0)
+        raise InputError()
+    if missing:
+        message = f"{rank.launcher} started {rank.size} processes and does not say where they meet"
+        raise InputError(Diagnostic("no-rendezvous", message, hint=f"set {' and '.join(missing)}"))
+
+
+def outlive_launcher() -> None:
+    """Lets this process tell what happened: a launcher that has lost another one sends SIGTERM, more than
+    once, and ends by force what is still there half a minute later. While a run goes on, it asks for a stop.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def join_found(rank: Rank) -> Processes:
+    """Makes this process one of those that a launcher has started."""
+    announce(rank)
+    return join(timedelta(seconds=TIMEOUT))
+
+
+def must_fit(plan: Plan, rank: Rank) -> None:
+    """Raises `InputError` for stages that ask for another number of processes than were started."""
+    for stage in plan.stages:
+        if stage.compute.world != rank.size:
+            asked = f"{stage.compute.world} process{'es' * (stage.compute.world != 1)}"
+            message = f'stage "{stage.name}" asks for {asked}, and {rank.launcher} started {rank.size}'
+            where = joined(stage.at, "compute")
+            hint = f"take its own compute out, or start pt run without {rank.launcher.partition(' ')[0]}"
+            raise InputError(Diagnostic("several-processes", message, None, where, hint))
+
+
+@dataclass
+class Together:
+    """Does jobs in this process, the first, and in those that follow it."""
+
+    work: Launch
+    output: Path
+    _within: bool = False
+
+    def __call__(self, job: StageJob) -> None:
+        """Raises what ended the work, of several errors the first."""
+        team, left = current(), Left(self.output / FOLDER)
+        shutil.rmtree(left.folder, ignore_errors=True)
+        left.folder.mkdir()
+        self._within = True
+        team.of_first(job)
+        left.live(team.index)
+        try:
+            self.work(job)
+        except Exception as error:
+            logging.getLogger("ptspec").exception("the job failed")
+            if (cause := _cause(job, left, error)) is not error:
+                raise cause from error
+            raise
+        finally:
+            shutil.rmtree(left.folder, ignore_errors=True)
+        self._within = False
+
+    def dismiss(self) -> None:
+        """Lets the others go, unless they are in the middle of a job, which ends with this process."""
+        if not self._within:
+            current().of_first(None)
+            leave()
+
+
+def _cause(job: StageJob, left: Left, error: Exception) -> Exception:
+    """What the error of the first process comes of: that another one failed before, or is gone."""
+    team = current()
+    found = left.first_failure()
+    if found is not None and found[0] != team.index and not isinstance(error, PtError):
+        index, theirs = found
+        note = f"process {index} of {team.size}; its log: {log_of(job.plan.output / LOG, index)}"
+        theirs.diagnostics = tuple(replace(d, notes=(*d.notes, note)) for d in theirs.diagnostics)
+        return theirs
+    gone = left.gone()
+    if found is None and gone is not None:
+        log = str(log_of(job.plan.output / LOG, gone))
+        return StageError(died(job, None, f"process {gone} of {team.size}", log))
+    return error
+
+
+def follow(rank: Rank) -> None:
+    """Does the jobs of the first process with it until that dismisses this one. Raises what they raise."""
+    prepare_worker(rank)
+    stop_request = StopRequest()
+    team = join_found(rank)
+    while (job := _next_job(team)) is not None:
+        # Signals are caught while a job is done alone: whoever waits ends at once.
+        with stop_request.listening(), _left(job, rank):
+            work_on(job, lambda event: None, stop_request).do(job)
+    leave()
+
+
+def _next_job(team: Processes) -> StageJob | None:
+    """What the first process has to do next; ends this process where that one is gone, which tells why."""
+    try:
+        return team.of_first(None)
+    except RuntimeError:
+        os._exit(Exit.FAILED)
+
+
+@contextlib.contextmanager
+def _left(job: StageJob, rank: Rank) -> Iterator[None]:
+    """Keeps what ends the work on `job`, for the first process to tell."""
+    left = Left(job.plan.output / FOLDER)
+    left.live(rank.index)
+    try:
+        with told(job.plan), into_log(log_of(job.plan.output / LOG, rank.index)), logged():
+            yield
+    except PtError as error:
+        left.fail(rank.index, error)
+        # At once: an end in good order waits for the others, which wait for this one.
+        logging.shutdown()
+        os._exit(error.exit)
+
+
+def work_on(job: StageJob, listener: Listener, stop_request: StopRequest) -> StageWork:
+    """What does `job`, and it alone, in this process."""
+    # Imported here, since these libraries have things to say when they are imported.
+    with importing_libraries():
+        from ptspec.model.device import training_device
+        from ptspec.run.stage_work import StageWork
+        from ptspec.store.fingerprint import Hashes
+
+    stages = tuple(stage for stage in job.plan.stages if stage.name == job.stage)
+    hashes = Hashes(job.plan, job.hashed)
+    return StageWork(
+        job.plan,
+        stages,
+        hashes,
+        training_device(),
+        listener,
+        stop_request,
+        allow_code=job.allow_code,
+    )

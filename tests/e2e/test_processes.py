@@ -1,0 +1,213 @@
+"""A recipe in two processes: what one process learns and measures, and an end that loses nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load
+from small import ROOT, WEIGHTS, environment, one_stage, run_here, wait_until_it_trains, write_recipe
+
+from ptspec.diagnostics import Exit
+from ptspec.events import StageStep
+from ptspec.launch import several
+
+pytestmark = pytest.mark.slow
+
+TWO = {"launcher": "accelerate", "processes": 2}
+STEPS = 8
+
+
+def sft_alone(recipe):
+    one_stage(recipe, max_steps=STEPS, save_steps=1)
+    recipe["stages"][0]["config"]["per_device_train_batch_size"] = 4
+
+
+def measured(recipe):
+    recipe["stages"] = recipe["stages"][:1]
+    recipe["stages"][0]["config"]["max_steps"] = 3
+
+
+def in_two(change):
+    def both(recipe):
+        change(recipe)
+        recipe["compute"] = TWO
+
+    return both
+
+
+def recipe_in(folder, change):
+    folder.mkdir()
+    return write_recipe(folder, change)
+
+
+def cosine(ours: bytes, theirs: bytes) -> float:
+    first, second = load(ours), load(theirs)
+    assert first.keys() == second.keys()
+    one, other = (torch.cat([part[name].flatten() for name in first]).double() for part in (first, second))
+    return torch.nn.functional.cosine_similarity(one, other, dim=0).item()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    return run_here(write_recipe(folder, sft_alone), folder / "out").weights["sft"]
+
+
+def at_step(step, act):
+    """Hears the events of a run, and acts once in its step number `step`."""
+
+    def hear(event):
+        if isinstance(event, StageStep) and event.step == step:
+            act()
+
+    return hear
+
+
+def worker(index, module=b"ptspec.worker", of=b""):
+    """The process id of a worker: the environment of its process tells its rank. `of`: in its arguments."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line, environment = ((process / name).read_bytes() for name in ("cmdline", "environ"))
+        except OSError:
+            continue
+        if module in line and of in line and f"RANK={index}".encode() in environment.split(b"\0"):
+            return int(process.name)
+    raise AssertionError(f"no worker {index}")
+
+
+def test_two_processes_learn_and_measure_what_one_does(tmp_path):
+    one = run_here(recipe_in(tmp_path / "a", measured), tmp_path / "one")
+    two = run_here(recipe_in(tmp_path / "b", in_two(measured)), tmp_path / "two")
+    assert two.error is None, two.told
+    kinds = [[type(event).__name__ for event in ran.events] for ran in (one, two)]
+    assert kinds[0] == kinds[1]
+    assert cosine(one.weights["sft"], two.weights["sft"]) > 0.9999
+    losses = [
+        [json.loads(line)["loss"] for line in (ran.output / "sft/metrics.jsonl").read_text().splitlines()]
+        for ran in (one, two)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    stats = [json.loads((ran.output / "base/evaluation_stats.json").read_text()) for ran in (one, two)]
+    assert [key for key in stats[0] if stats[0][key] != stats[1][key]] == ["seconds"]
+    rows = [(ran.output / "base/evaluation_rows.jsonl") for ran in (one, two)]
+    assert all(file.read_bytes() == rows[0].read_bytes() for file in rows if file.exists())
+    assert sorted(path.name for path in two.output.glob(".*")) == [".lock"]
+
+
+def test_one_process_then_two_of_which_one_is_killed_then_one(undisturbed, tmp_path):
+    alone, together = (
+        recipe_in(tmp_path / name, change) for name, change in (("a", sft_alone), ("b", in_two(sft_alone)))
+    )
+    output = tmp_path / "out"
+    first = run_here(alone, output, at_step(2, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    assert first.error.exit is Exit.INTERRUPTED
+    second = run_here(together, output, at_step(5, lambda: os.kill(worker(1), signal.SIGKILL)))
+    assert second.told.startswith('worker-died: process 1 of 2 of "sft" was killed by SIGKILL')
+    assert "run.1.log" in second.told and "sft is saved up to step " in second.told
+    step = second.resumed["sft"]
+    assert step in (2, 3)
+    told = f"from step {step + 1} on a pass has 2 rows in each of 2 processes, not a pass has 4 rows"
+    assert told in str(second.events)
+    third = run_here(alone, output)
+    assert third.resumed["sft"] >= 4
+    assert "a pass has 4 rows, not a pass has 2 rows in each of 2 processes" in str(third.events)
+    assert cosine(third.weights["sft"], undisturbed) > 0.9999
+
+
+def test_a_stop_is_heard_by_all_and_the_same_bytes_follow(undisturbed, tmp_path):
+    recipe, output = recipe_in(tmp_path / "a", in_two(sft_alone)), tmp_path / "out"
+    stopped = run_here(recipe, output, at_step(3, lambda: os.kill(os.getpid(), signal.SIGINT)))
+    assert stopped.error.exit is Exit.INTERRUPTED
+    assert "SIGINT was received: sft is saved up to step " in str(stopped.error)
+    again = run_here(recipe, output)
+    assert again.resumed["sft"] in range(3, STEPS)
+    assert cosine(again.weights["sft"], undisturbed) > 0.9999
+
+
+def test_a_process_that_hangs_ends_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(several, "SILENCE", 6.0)
+    recipe = recipe_in(tmp_path / "a", in_two(sft_alone))
+    ran = run_here(recipe, tmp_path / "out", at_step(2, lambda: os.kill(worker(1), signal.SIGSTOP)))
+    assert ran.told.startswith('worker-hangs: process 1 of 2 of "sft" hangs: no sign of life for ')
+    assert "sft is saved up to step 2" in ran.told or "sft is saved up to step 1" in ran.told
+
+
+def test_the_error_of_one_process_is_told_and_not_what_comes_of_it(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "import os\n\ndef reward(prompts, completions, **columns):\n"
+        "    if os.environ['RANK'] == '1':\n        raise KeyError('oh')\n"
+        "    return [float(len(text)) for text in completions]\n"
+    )
+
+    def change(recipe):
+        recipe["rewards"] = {"mine": {"function": str(tmp_path / "mine.py") + ":reward"}}
+        recipe["compute"] = TWO
+        config = {"max_steps": 1, "num_generations": 2, "max_completion_length": 4}
+        config["per_device_train_batch_size"] = 4
+        stage = {"name": "grpo", "method": "grpo", "data": "train", "rewards": ["mine"], "config": config}
+        recipe["stages"] = [stage]
+        recipe.pop("eval")
+
+    ran = run_here(recipe_in(tmp_path / "a", change), tmp_path / "out")
+    assert "KeyError" in ran.told and "process 1 of 2; its log: " in ran.told
+    assert "KeyError" in (tmp_path / "out/run.1.log").read_text()
+    assert "KeyError" not in (tmp_path / "out/run.log").read_text()
+
+
+def test_under_torchrun_the_ranks_that_are_found_do_the_run(undisturbed, tmp_path):
+    """The first is the controller; the others follow it, and leave nothing of their own."""
+    recipe, output = recipe_in(tmp_path / "a", sft_alone), tmp_path / "out"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+            *("-m", "ptspec.cli", "run", str(recipe), "--output", str(output)),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("sft: done, in") == 1
+    assert cosine((output / "sft" / WEIGHTS).read_bytes(), undisturbed) > 0.9999
+    manifest = json.loads((output / "manifest.json").read_text())
+    assert manifest["recipe"]["compute"] == {"launcher": "accelerate", "processes": 2, "nodes": 1}
+    assert sorted(path.name for path in output.glob(".*")) == [".lock"]
+
+
+def test_under_torchrun_a_process_that_is_killed_is_told(tmp_path):
+    recipe, output = recipe_in(tmp_path / "a", sft_alone), tmp_path / "out"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    process = subprocess.Popen(
+        [*launch, "-m", "ptspec.cli", "run", str(recipe), "--output", str(output)],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=environment(),
+    )
+    wait_until_it_trains(output, "sft", process)
+    os.kill(worker(1, b"ptspec.cli", str(output).encode()), signal.SIGKILL)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert 'error[worker-died]: process 1 of 2 of "sft" has ended' in told
+    assert "the same command goes on from there" in told
+
+
+def test_a_stage_of_its_own_number_of_processes_is_not_for_torchrun(tmp_path, monkeypatch):
+    def change(recipe):
+        sft_alone(recipe)
+        recipe["stages"][0]["compute"] = {"launcher": "local"}
+
+    for name, text in {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "localhost"}.items():
+        monkeypatch.setenv(name, text)
+    ran = run_here(recipe_in(tmp_path / "a", change), tmp_path / "out")
+    assert 'stage "sft" asks for 1 process, and torchrun or accelerate launch started 2' in str(ran.error)

@@ -1,0 +1,89 @@
+"""Weights sharded over two processes (FSDP2 over gloo): what one process learns, saved whole, and resumed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small import ROOT, environment, run_here, write_recipe
+
+pytestmark = pytest.mark.slow
+
+SHARDED = {"launcher": "accelerate", "processes": 2, "strategy": "fsdp"}
+LORA = {"use_lora": True, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
+TESTS = Path(__file__).parents[1]
+
+
+def stages(recipe):
+    """LoRA; full fine-tuning with a reference model; Nash-MD, whose sampler asks the root of the shards."""
+    recipe.pop("eval")
+    recipe["adapter"] = {"use_lora": False}
+    config = {"learning_rate": 5e-4, "max_steps": 5, "save_steps": 1, "per_device_train_batch_size": 4}
+    sampled = {"max_steps": 1, "num_generations": 4, "max_completion_length": 6}
+    recipe["rewards"] = {"style": {"function": "regex", "pattern": "[^.]+"}}
+    recipe["judges"] = {"better": {"reward": "style"}}
+    common = {"data": "train", "from": "base"}
+    recipe["stages"] = [
+        {"name": "sft", "method": "sft", **common, "adapter": LORA, "config": config},
+        {"name": "dpo", "method": "dpo", **common, "config": {**config, "max_steps": 2}},
+    ]
+    nash = {"name": "nash", "method": "nash_md", **common, "adapter": LORA, "judge": "better"}
+    return {**nash, "config": {**config, **sampled}}
+
+
+def in_two(recipe):
+    nash = stages(recipe)
+    recipe["stages"].append(nash)
+    recipe["compute"] = SHARDED
+
+
+def sharded(recipe, output, *step):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [*launch, str(TESTS / "sharded_run.py"), str(recipe), str(output), *map(str, step)]
+    return subprocess.run(
+        command,
+        env={**environment(), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+        timeout=900,
+    )
+
+
+def change_of(folder: Path, base: dict[str, torch.Tensor]) -> torch.Tensor:
+    """What training changed."""
+    if (file := folder / "adapter_model.safetensors").exists():
+        tensors = load_file(file)
+        pairs = ((b, name) for name in tensors if "lora_A" in name for b in [name.replace("_A.", "_B.")])
+        return torch.cat([(tensors[b] @ tensors[a]).flatten() for b, a in pairs]).double()
+    trained = load_file(folder / "model.safetensors")
+    assert trained.keys() == base.keys(), "tied weights are written once"
+    return torch.cat([(trained[name] - base[name]).flatten() for name in base]).double()
+
+
+def test_two_sharded_processes_learn_what_one_does_and_go_on_after_a_stop(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    one = run_here(write_recipe(tmp_path / "one", stages), tmp_path / "one/out")
+    assert one.error is None, one.told
+    recipe, output = write_recipe(tmp_path / "two", in_two), tmp_path / "two/out"
+    stopped = sharded(recipe, output, 2)
+    assert "SIGINT was received: sft is saved up to step " in stopped.stderr, stopped.stderr
+    (last, *_) = sorted((output / ".sft.partial/checkpoints").glob("checkpoint-*"), reverse=True)
+    assert (last / "pytorch_model_fsdp_0").is_dir()
+    alone = run_here(write_recipe(tmp_path / "one", stages), output)
+    assert alone.told.startswith(f"other-strategy: sft cannot go on from {last.name}, which was written by")
+    done = sharded(recipe, output)
+    assert done.returncode == 0, done.stderr
+    base = load_file(ROOT / "data/base_model/model.safetensors")
+    for stage in ("sft", "dpo"):
+        ours, theirs = (
+            change_of(folder / "out" / stage, base) for folder in (tmp_path / "one", tmp_path / "two")
+        )
+        assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.9999, stage
+    assert (output / "nash/adapter_model.safetensors").exists()

@@ -1,0 +1,94 @@
+"""What several processes agree on: two of them, with torch alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.processes import Agreed, current, join, leave
+
+HERE = Path(__file__)
+
+
+def test_one_process_agrees_with_itself():
+    team = current()
+    assert team.alone and team.is_first
+    assert (team.gathered(3), team.of_first(4), team.any(False), team.by_first(lambda: 5)) == (
+        [3],
+        4,
+        False,
+        5,
+    )
+    team.agree(None)
+
+
+def test_two_processes_agree(tmp_path):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])}
+    environment |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0", "WORLD_SIZE": "2"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    done = subprocess.run(
+        [*launch, str(HERE), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
+    assert first.pop("mine") == [0, 2] and second.pop("mine") == [1, 2]
+    assert first == second
+    assert first == {
+        "gathered": [0, 10],
+        "of_first": 0,
+        "any": [True, False],
+        "by_first": "made by 0",
+        "failed by the first": ["InputError", "oh 0"],
+        "failed by the second": ["StageError", "oh 1"],
+        "agreed": ["Agreed", "rows of 1"],
+        "of both": ["Agreed", "rows of 0"],
+    }
+
+
+def said(work):
+    try:
+        work()
+    except (StageError, InputError) as error:
+        return [type(error).__name__, error.diagnostics[0].message]
+    return None
+
+
+def agree(folder: Path) -> None:
+    team = join(timedelta(seconds=60))
+    at = team.index
+
+    def fail():
+        raise InputError(Diagnostic("x", f"oh {at}"))
+
+    def fail_in_second():
+        with team.agreed():
+            if at == 1:
+                raise StageError(Diagnostic("x", "oh 1"))
+
+    def tell(only, ahead):
+        return lambda: team.agree(Diagnostic("x", f"rows of {at}") if at in only else None, first=at in ahead)
+
+    found = {
+        "mine": [team.index, team.size],
+        "gathered": team.gathered(10 * at),
+        "of_first": team.of_first(at),
+        "any": [team.any(at == 1), team.any(False)],
+        "by_first": team.by_first(lambda: f"made by {at}"),
+        "failed by the first": said(lambda: team.by_first(fail)),
+        "failed by the second": said(fail_in_second),
+        "agreed": said(tell({0, 1}, {1})),
+        "of both": said(tell({0, 1}, {0, 1})),
+    }
+    (folder / f"{at}.json").write_text(json.dumps(found))
+    assert isinstance(Agreed(Diagnostic("x", "y")), StageError)
+    leave()
+    assert current().alone
+
+
+if __name__ == "__main__":
+    agree(Path(sys.argv[1]))
