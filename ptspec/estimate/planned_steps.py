@@ -19,7 +19,7 @@ def planned_steps(plan: Plan, most: int = QUICK) -> dict[str, int]:
     tokenizer = tokenizer_files(plan.model)
     found: dict[str, int] = {}
     for stage in plan.stages:
-        settings = EffectiveConfig(stage, plan.compute, has_accelerator())
+        settings = EffectiveConfig(stage, stage.compute, has_accelerator())
         rows: int | None = 0
         if settings.number("max_steps", -1) <= 0:
             rows = count_rows(plan, settings, tokenizer).trained if _bytes(plan, stage) <= most else None

@@ -12,7 +12,7 @@ from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS, rows_of_a_st
 from ptspec.recipe.effective_config import trl_defaults
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.json_pointer import at, join
-from ptspec.recipe.plan import AnySource, ComputeSpec, Handover, Source, Stage, parts_of
+from ptspec.recipe.plan import AnySource, ComputeSpec, Handover, Stage, is_streamed
 
 WHERE = "/compute"
 LOCAL, ACCELERATE = "local", "accelerate"
@@ -70,9 +70,8 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
 
 def _stage(stage: Stage, data: Mapping[str, AnySource]) -> Iterator[Refusal]:
     """What several processes cannot do together in `stage`."""
-    parts = [data.get(name) for name in parts_of(data, stage.data)] if stage.data in data else []
-    if any(isinstance(part, Source) and part.streaming for part in parts):
-        message = f'stage "{stage.name}" streams its data, which one process reads'
+    if stage.method.online and stage.data in data and is_streamed(data, stage.data):
+        message = f'stage "{stage.name}" streams its prompts, which {stage.method.name} reads in one process'
         yield Refusal("processes", message, 'leave "streaming" out, or "compute": {"launcher": "local", …}')
     yield from _rows(stage)
     if stage.compute.strategy == FSDP and (why := _unsharded(stage)) is not None:

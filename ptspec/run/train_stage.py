@@ -187,7 +187,7 @@ class StageTrainer:
     def _stream(self, stage: Stage, watch: StreamWatch) -> IterableDataset:
         from ptspec.data.stream.dataset import Share, stream
 
-        settings = EffectiveConfig(stage, self.plan.compute, gpu=False)
+        settings = EffectiveConfig(stage, stage.compute, gpu=False)
         # An online method's trainer shares out completions by itself.
         processes = 1 if stage.method.online else world_size()
         share = Share(0, processes, settings.number("per_device_train_batch_size", 8))

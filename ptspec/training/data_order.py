@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from accelerate.data_loader import SeedableRandomSampler
+from datasets import IterableDataset
 from torch.utils.data import SequentialSampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import RepeatSampler
@@ -55,7 +56,9 @@ def rows_of_step(trainer: Any, done: int, batch: int | None = None) -> list[int]
 def rows_repeated(trainer: Any, processes: int) -> str | None:
     """What to tell where `processes` cannot share the last rows of an epoch evenly: accelerate fills its last
     batches up with the first ones."""
-    sampler = _sampler(trainer.get_train_dataloader()) if processes > 1 else None
+    if processes == 1 or isinstance(trainer.train_dataset, IterableDataset):
+        return None
+    sampler = _sampler(trainer.get_train_dataloader())
     if sampler is None or isinstance(sampler, RepeatSampler) or trainer.args.dataloader_drop_last:
         return None
     rows, together = len(trainer.train_dataset), trainer.args.train_batch_size * processes
