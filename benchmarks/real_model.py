@@ -21,7 +21,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,6 +47,7 @@ GAINS = (
 """A stage, the one it came from, and the metrics of what it is for."""
 AGAINST_PARENT = ("preference_accuracy", "win_rate")
 """Shares of wins over the policy that came in; one half by chance."""
+ENDS = ("value", "low", "high")
 
 
 @dataclass(frozen=True)
@@ -120,22 +121,34 @@ def run(overrides: Sequence[str], kill: bool = False) -> Cost:
 
 
 def gains() -> list[str]:
-    """Return a Markdown table: each metric of `GAINS` before and after the stage, and the difference."""
-    lines = ["| stage | metric | before | after | difference, 95 % interval |", "|---|---|---:|---:|---:|"]
+    """Return a Markdown table: each metric of `GAINS` before and after the stage, and the difference.
+
+    Its interval is that of the metric alone, since GAINS names the metrics before the run; the last column
+    has the one corrected for all tests of the comparison (Holm), which is what `pt eval --compare` shows.
+    """
+    lines = [
+        "| stage | metric | before | after | difference, 95 % interval | corrected for all tests |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
     for stage, parent, metrics in GAINS:
         compared = ask("eval", "--compare", str(RUN / parent), str(RUN / stage), "--judge", "none")
         effects = {effect["metric"]: effect for effect in compared["effects"]}
         stats = json.loads((RUN / stage / "evaluation_stats.json").read_text(encoding="utf-8"))["metrics"]
         for metric in metrics:
             if metric in AGAINST_PARENT:
-                found, before, after, chance = stats[metric], 0.5, stats[metric]["value"], 0.5
+                found = {end: stats[metric][end] - 0.5 for end in ENDS}
+                before, after, corrected = 0.5, stats[metric]["value"], ""
             else:
                 effect = effects[metric]
-                found, before, after, chance = effect["difference"], effect["value_a"], effect["value_b"], 0.0
-            difference, low, high = (found[end] - chance for end in ("value", "low", "high"))
-            cells = (f"{before:.3f}", f"{after:.3f}", f"{difference:+.3f} [{low:+.3f}, {high:+.3f}]")
+                found, before, after = effect["plain"], effect["value_a"], effect["value_b"]
+                corrected = interval(effect["difference"]) if effect["is_tested"] else ""
+            cells = (f"{before:.3f}", f"{after:.3f}", f"{found['value']:+.3f} {interval(found)}", corrected)
             lines.append(f"| `{stage}` | {metric} | {' | '.join(cells)} |")
     return lines
+
+
+def interval(figure: Mapping[str, float]) -> str:
+    return f"[{figure['low']:+.3f}, {figure['high']:+.3f}]"
 
 
 def costs(plan: Any, killed: Cost, resumed: Cost) -> list[str]:
