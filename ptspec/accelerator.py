@@ -13,11 +13,6 @@ DEVICES = Path("/dev")
 AMD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
 
 
-def world_size() -> int:
-    """How many processes train together, as their launcher says."""
-    return int(os.environ.get("WORLD_SIZE") or 1)
-
-
 def has_accelerator() -> bool:
     """Whether this machine seems to have one, without asking torch."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
