@@ -147,7 +147,7 @@ def _cause(job: StageJob, left: Left, error: Exception) -> Exception:
 def follow(rank: Rank) -> None:
     """Does the jobs of the first process with it until that dismisses this one. Raises what they raise."""
     prepare_worker(rank)
-    stop_request = StopRequest()
+    stop_request = StopRequest(from_launcher=True)
     team = join_found(rank)
     while (job := _next_job(team)) is not None:
         # Signals are caught while a job is done alone: whoever waits ends at once.

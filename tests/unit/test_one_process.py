@@ -168,6 +168,18 @@ def test_of_several_processes_the_first_tells_it_and_none_begins(tmp_path, comma
     assert time.monotonic() - begun < 30
 
 
+def test_a_worker_that_a_launcher_started_without_pt_run_tells_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ptspec.worker", str(tmp_path / "job.json")],
+        env={**os.environ, "WORLD_SIZE": "2", "RANK": "0"},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert (done.returncode, "several-processes" in done.stdout) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
