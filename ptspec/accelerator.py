@@ -5,17 +5,12 @@ from __future__ import annotations
 import os
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
 DEVICES = Path("/dev")
 AMD_NODES = Path("/sys/class/kfd/kfd/topology/nodes")
-
-
-def world_size() -> int:
-    """How many processes train together, as their launcher says."""
-    return int(os.environ.get("WORLD_SIZE") or 1)
 
 
 def has_accelerator() -> bool:
@@ -27,10 +22,24 @@ def has_accelerator() -> bool:
     return any(Path(path).exists() for path in ("/dev/nvidia0", "/dev/nvidiactl", "/dev/kfd"))
 
 
+_kept: Mapping[str, str] | None = None
+
+
+def given() -> Mapping[str, str]:
+    """The variables of the environment that list GPUs; after `keep_given` as they were then."""
+    return {name: os.environ[name] for name in VISIBLE if name in os.environ} if _kept is None else _kept
+
+
+def keep_given() -> None:
+    """Remembers those variables, for who changes them in this process."""
+    global _kept
+    _kept = given()
+
+
 def visible_gpus() -> int:
-    """The GPUs that a process started now would see: those that are listed in the environment, else the
-    device files of NVIDIA's driver or the nodes of AMD's. 0 where neither tells."""
-    listed = [os.environ[name].split(",") for name in VISIBLE if name in os.environ]
+    """The GPUs that this process was given: those that are listed in the environment, else the device files
+    of NVIDIA's driver or the nodes of AMD's. 0 where neither tells."""
+    listed = [devices.split(",") for devices in given().values()]
     if listed:
         return min(len([device for device in devices if device.strip()]) for devices in listed)
     nvidia = [path for path in _listdir(DEVICES) if re.fullmatch(r"nvidia\d+", path.name)]

@@ -137,9 +137,9 @@ def join(timeout: timedelta) -> Processes:
 def leave() -> None:
     """Undoes `join`."""
     global _joined
-    import torch.distributed as dist
-
     if not _joined.alone:
+        import torch.distributed as dist
+
         _joined = Processes()
         dist.destroy_process_group()
 

@@ -65,7 +65,7 @@ def main(arguments: Sequence[str]) -> int:
     if controlled and is_first:
         Thread(target=_obey, args=(stop_request,), name="ptspec-control", daemon=True).start()
     files = [Path(text) for text in arguments if text != CONTROLLED]
-    left = Left(files[0].parent / FOLDER) if rank is not None and files else None
+    left = Left(files[0].parent / FOLDER) if rank is not None and controlled and files else None
     if rank is not None and left is not None:
         left.live(rank.index)
     try:

@@ -13,7 +13,7 @@ import signal
 import sys
 import tempfile
 import termios
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import forkserver
 from multiprocessing.reduction import DupFd
@@ -24,13 +24,16 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["preloaded"])
 TESTS = str(Path(__file__).parent)
 
+Main = Callable[[Sequence[str]], "int | None"]
+"""What a process does with its arguments; gives its exit code."""
+
 
 class Forked:
     """`pt` with `arguments`, in a session of its own; what `subprocess.Popen` says of a process.
 
     Without `streams` (descriptors of its stdin, stdout, stderr) its stdin is empty, and `communicate` gives
     what it printed. A stdin that is a terminal becomes the one that it belongs to. `ignores` are signals, as
-    `nohup` has its command ignore one.
+    `nohup` has its command ignore one. `main` is called in place of `pt`'s.
     """
 
     def __init__(
@@ -40,6 +43,7 @@ class Forked:
         environment: Mapping[str, str],
         streams: Sequence[int] | None = None,
         ignores: Sequence[int] = (),
+        main: Main | None = None,
     ) -> None:
         path = [TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
         with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(path)):
@@ -47,9 +51,8 @@ class Forked:
         self._printed = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
         with Path(os.devnull).open() as nothing:
             given = streams or (nothing.fileno(), *(file.fileno() for file in self._printed))
-            command = _Command(
-                tuple(map(str, arguments)), cwd, dict(environment), _Streams(tuple(given)), tuple(ignores)
-            )
+            typed, streamed = tuple(map(str, arguments)), _Streams(tuple(given))
+            command = _Command(typed, cwd, dict(environment), streamed, tuple(ignores), main)
             self._process = _CONTEXT.Process(target=command)
             self._process.start()
         self.pid = self._process.pid
@@ -118,9 +121,10 @@ class _Command:
     environment: Mapping[str, str]
     streams: _Streams
     ignores: tuple[int, ...]
+    main: Main | None
 
     def __call__(self) -> None:
-        from ptspec.cli import main
+        from ptspec import cli
 
         # A worker of pytest-xdist ignores SIGINT, and what it starts inherits that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -132,4 +136,4 @@ class _Command:
         os.environ.clear()
         os.environ.update(self.environment)
         sys.argv = ["pt", *self.arguments]
-        main(self.arguments)
+        sys.exit((self.main or cli.main)(self.arguments))

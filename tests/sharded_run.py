@@ -1,5 +1,5 @@
-"""`python sharded_run.py RECIPE OUTPUT [STEP]` under torchrun: a run whose weights are sharded on the CPU,
-and which is asked to stop at a step of its first stage.
+"""One of several processes of a run whose weights are sharded on the CPU, and which may be asked to stop at a
+step of its first stage.
 
 accelerate shards on accelerators only, and makes plain DDP elsewhere: here its state is told otherwise, after
 which everything is FSDP2 as on GPUs, over gloo.
@@ -11,6 +11,7 @@ import functools
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +31,14 @@ def _sharding(self: Any, *args: Any, fsdp_plugin: Any = None, **options: Any) ->
         self.distributed_type = state.DistributedType.FSDP
 
 
-def main(recipe: Path, output: Path, stop: int | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
+    """`arguments`: recipe, output folder, and the step, if any."""
     from small import run_here
 
     from ptspec.events import StageStep
     from ptspec.run.ranks import announce, follow
 
+    recipe, output, *step = arguments
     state.AcceleratorState.__init__ = _sharding
     rank = launched()
     assert rank is not None
@@ -45,14 +48,10 @@ def main(recipe: Path, output: Path, stop: int | None = None) -> int:
         return 0
 
     def hear(event: object) -> None:
-        if isinstance(event, StageStep) and event.step == stop:
+        if isinstance(event, StageStep) and [str(event.step)] == step:
             os.kill(os.getpid(), signal.SIGINT)
 
-    ran = run_here(recipe, output, hear)
+    ran = run_here(Path(recipe), Path(output), hear)
     for diagnostic in ran.error.diagnostics if ran.error else ():
         print(diagnostic, file=sys.stderr)
     return 1 if ran.error else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:])))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forked import Forked
+from forked import Forked, Main
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit, PtError
@@ -94,6 +95,19 @@ def start_run(recipe: Path, output: Path, *options: str, **process: Any) -> Fork
     """Begins `pt run` in a session of its own, for tests that end it from outside."""
     command = ("run", recipe, "--output", output, *options)
     return Forked(*command, cwd=ROOT, environment=environment(), **process)
+
+
+def two_ranks(*arguments: object, main: Main | None = None) -> tuple[Forked, Forked]:
+    """`pt` with `arguments` (or `main`) in two processes that know of each other what a launcher tells."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    common = {**environment(), "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    first, second = (
+        Forked(*arguments, cwd=ROOT, environment={**common, "RANK": rank, "LOCAL_RANK": rank}, main=main)
+        for rank in ("0", "1")
+    )
+    return first, second
 
 
 def wait_until_it_trains(output: Path, stage: str, process: Forked, meanwhile=lambda: None) -> None:

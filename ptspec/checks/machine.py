@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from ptspec.accelerator import has_accelerator
+from ptspec.accelerator import has_accelerator, visible_gpus
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.launched import launched
 from ptspec.recipe.json_pointer import at, join
@@ -115,6 +115,15 @@ def _unserved(spec: ComputeSpec) -> Iterator[tuple[str, str, str]]:
     if spec.vllm is not None:
         yield "vllm", '"vllm" has no effect in this version: trainers generate by themselves', "leave it out"
     started = launched()
+    if started is None and 0 < (gpus := visible_gpus()) < spec.processes:
+        message = (
+            f"{spec.processes} processes take a GPU each, and {gpus} {'is' if gpus == 1 else 'are'} visible"
+        )
+        yield (
+            "processes",
+            message,
+            f"{gpus} of them, or CUDA_VISIBLE_DEVICES= (empty) for processes on the CPU",
+        )
     if spec.nodes > 1 and (started is None or started.size != spec.world):
         message = f'"nodes" is {spec.nodes}, and this command is started on one'
         start = f"torchrun --nnodes {spec.nodes} --nproc-per-node {spec.processes} --rdzv-endpoint HOST:29500"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain, compress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from ptspec.data.checks.bad_rows import is_too_many, too_many
 from ptspec.data.checks.fault import Fault, Tally
@@ -144,26 +146,43 @@ def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
 
 
 class LeftOutFile:
-    """The rows that a stream leaves out, listed as it comes to them, each once; where a run goes on, after
-    those that were listed before."""
+    """The rows that a stream leaves out, listed as it comes to them, each once, by all processes that share
+    it; where a run goes on, after those that were listed before."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LEFT_OUT
-        lines = self.path.read_text(encoding="utf-8").splitlines() if self.path.is_file() else []
-        self._listed = {(one["file"], one["line"]) for one in map(json.loads, lines)}
+        self._listed: set[tuple[str, int]] = set()
+        self._read = 0
 
-    @property
     def rows(self) -> int:
+        """How many are listed by now."""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                self._take(file)
         return len(self._listed)
 
     def add(self, row: LeftOut) -> bool:
         """Whether it was not listed yet."""
         if (row.file, row.line) in self._listed:
             return False
-        self._listed.add((row.file, row.line))
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(row), ensure_ascii=False) + "\n")
+        with self.path.open("a+b") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.lockf(file, fcntl.LOCK_EX)
+            self._take(file)
+            if (row.file, row.line) in self._listed:
+                return False
+            file.write(json.dumps(asdict(row), ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            self._take(file)
         return True
+
+    def _take(self, file: IO[bytes]) -> None:
+        """Takes what was listed since it was read last."""
+        file.seek(self._read)
+        for line in file:
+            one = json.loads(line)
+            self._listed.add((one["file"], one["line"]))
+        self._read = file.tell()
 
 
 def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:

@@ -92,8 +92,11 @@ def _write(rows: Dataset, folder: Path) -> None:
             writer.finalize()
         if shutil.disk_usage(beside).free < ROOM * (beside / ROWS).stat().st_size:
             raise OSError(f"the disk of {folder.parent} has too little room")
-        with suppress(FileExistsError):  # another process was quicker
+        try:
             beside.rename(folder)
+        except OSError:
+            if not (folder / ROWS).is_file():  # else another process was quicker
+                raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 

@@ -104,8 +104,10 @@ def in_shares(
         tokens = team.of_first(tokens)  # it may have come of the memory that is free
         for batch in list(batches(lengths, tokens, extra, rank))[team.index :: team.size]:
             _one(batch, lengths, tokens, run, extra, warn)
+        own = len(found)
         for share in team.gathered(found):
             found |= share
+        done(len(found) - own)
     return [found[i] for i in range(len(lengths))]
 
 

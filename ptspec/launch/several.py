@@ -27,6 +27,8 @@ BEAT = 1.0
 SILENCE = 45.0
 """Seconds without one after which a process counts as hanging. Its main thread may be busy as long as it
 likes; only one that is stopped, or that keeps Python's lock, gives none."""
+LOOKS = 3
+"""Looks in a row, one each `BEAT`, at which it must be silent."""
 
 
 @dataclass(frozen=True)
@@ -114,8 +116,12 @@ def ending_silent_ones(left: Left) -> Iterator[list[int]]:
     over, silent = Flag(), list[int]()
 
     def watch() -> None:
+        looks = 0
         while not over.wait(BEAT):
-            if (index := left.silent()) is not None:
+            index = left.silent()
+            # After a machine has slept all seem silent, until their next signs of life.
+            looks = 0 if index is None else looks + 1
+            if index is not None and looks >= LOOKS:
                 silent.append(index)
                 left.kill()
                 return

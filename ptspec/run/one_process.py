@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import time
 from collections.abc import Mapping
 
-from ptspec.accelerator import VISIBLE, visible_gpus
+from ptspec.accelerator import VISIBLE, given, keep_given, visible_gpus
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.launched import Rank, launched
 from ptspec.library_output import quiet_environment
@@ -52,12 +51,13 @@ def use_one_gpu(local: int = 0) -> str | None:
     since TRL's trainers refuse to run in one process that sees several. Returns what to tell where there were
     several for one process; the environment is changed once.
     """
-    count, given = _visible()
-    for name in [name for name in VISIBLE if name in given] or ["CUDA_VISIBLE_DEVICES"]:
+    keep_given()
+    numbered = ",".join(str(device) for device in range(local + 1))
+    for name, listed in (given() or {"CUDA_VISIBLE_DEVICES": numbered}).items():
+        devices = listed.split(",")
         # A value that is empty stays so: it hides every GPU.
-        devices = given[name].split(",") if name in given else [str(device) for device in range(local + 1)]
         os.environ[name] = devices[local % len(devices)]
-    if count < 2:
+    if (count := visible_gpus()) < 2:
         return None
     return f"{count} GPUs are visible: one is used (cuda:0), since stages train in one process"
 
@@ -65,11 +65,4 @@ def use_one_gpu(local: int = 0) -> str | None:
 def every_gpu() -> Mapping[str, str | None]:
     """The variables as they were before `use_one_gpu`, for processes that choose by themselves; None: not
     set."""
-    _, given = _visible()
-    return {name: given.get(name) for name in VISIBLE}
-
-
-@functools.cache
-def _visible() -> tuple[int, Mapping[str, str]]:
-    """The number of GPUs that were visible when this was first asked, and the variables that list them."""
-    return visible_gpus(), {name: os.environ[name] for name in VISIBLE if name in os.environ}
+    return {name: given().get(name) for name in VISIBLE}

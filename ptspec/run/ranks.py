@@ -132,7 +132,7 @@ def _cause(job: StageJob, left: Left, error: Exception) -> Exception:
     """What the error of the first process comes of: that another one failed before, or is gone."""
     team = current()
     found = left.first_failure()
-    if found is not None and found[0] != team.index and not isinstance(error, PtError):
+    if found is not None and found[0] != team.index and _is_of_libraries(error):
         index, theirs = found
         note = f"process {index} of {team.size}; its log: {log_of(job.plan.output / LOG, index)}"
         theirs.diagnostics = tuple(replace(d, notes=(*d.notes, note)) for d in theirs.diagnostics)
@@ -144,10 +144,17 @@ def _cause(job: StageJob, left: Left, error: Exception) -> Exception:
     return error
 
 
+def _is_of_libraries(error: Exception) -> bool:
+    """Whether a library raised it, also where it has been put in words since: a connection that is gone."""
+    if not isinstance(error, PtError):
+        return True
+    return error.__cause__ is not None and not isinstance(error.__cause__, PtError)
+
+
 def follow(rank: Rank) -> None:
     """Does the jobs of the first process with it until that dismisses this one. Raises what they raise."""
     prepare_worker(rank)
-    stop_request = StopRequest()
+    stop_request = StopRequest(from_launcher=True)
     team = join_found(rank)
     while (job := _next_job(team)) is not None:
         # Signals are caught while a job is done alone: whoever waits ends at once.

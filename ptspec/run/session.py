@@ -75,9 +75,13 @@ def _together(
 ) -> Outcomes:
     """The run by all processes that a launcher has started, of which this is the first."""
     from ptspec.run.interpreter import Run
-    from ptspec.run.ranks import Together, join_found, must_fit
+    from ptspec.run.ranks import TIMEOUT, Together, join_found, must_fit
 
     must_fit(plan, rank)
+    for stage in plan.stages:
+        if "ddp_timeout" in stage.config:
+            text = f"ddp_timeout has no effect under {rank.launcher}: the processes wait {TIMEOUT:,} s"
+            listener(Warned(f"{text} for one another", stage.name))
     join_found(rank)
     run = Run(plan, listener, options, stop_request)
     run.together = together = Together(run.work.do, plan.output)

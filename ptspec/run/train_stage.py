@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptspec import __version__
-from ptspec.accelerator import world_size
 from ptspec.data.checks.row_checks import Use
 from ptspec.data.dataset import (
     LEFT_OUT,
@@ -78,6 +77,8 @@ class StageTrainer:
             self.bases.release()
         if is_streamed(self.plan.data, stage.data):
             self.hashes.must_be_unchanged(stage.data)  # it was read until now
+            if left_out := LeftOutFile(folder).rows():  # by all processes, of which one tells
+                self._tell_left_out(stage, left_out)
         self.bases.release()
         return trained, current().by_first(
             lambda: check_saved(stage, self._saved(stage, folder), trained.probes)
@@ -85,11 +86,12 @@ class StageTrainer:
 
     def _attempt(self, stage: Stage, folder: Path, reason: str | None) -> Trained | None:
         """One training; None where memory ran out and the next one takes smaller batches."""
+        checkpoints = folder / CHECKPOINTS
+        # Asked for before it begins: memory runs out in several processes at once, which halve once together.
+        times = halvings(checkpoints) + 1
         try:
             return train(self._job(stage, folder, reason), self.listener, self.stop_request)
         except OutOfMemory as error:
-            checkpoints = folder / CHECKPOINTS
-            times = halvings(checkpoints) + 1
             if not can_be_halved(stage, times):
                 error.diagnostics = tuple(with_advice(told, self.plan, stage) for told in error.diagnostics)
                 raise
@@ -149,9 +151,11 @@ class StageTrainer:
         rows = read() if key is None else kept_rows(key, read)
         if loading.left_out and current().is_first:
             write_left_out(loading.left_out, folder)
-            text = f"{len(loading.left_out):,} rows are left out, listed in {stage.name}/{LEFT_OUT}"
-            self.listener(Warned(text, stage.name))
+            self._tell_left_out(stage, len(loading.left_out))
         return rows
+
+    def _tell_left_out(self, stage: Stage, rows: int) -> None:
+        self.listener(Warned(f"{rows:,} rows are left out, listed in {stage.name}/{LEFT_OUT}", stage.name))
 
     def _key_of_rows(self, stage: Stage, loading: Loading) -> str | None:
         """What the rows of `stage` depend on, as one hash; None where they depend on a tokenizer too, or on
@@ -176,9 +180,9 @@ class StageTrainer:
         listed = LeftOutFile(folder)
 
         def left_out(row: LeftOut) -> None:
-            if not listed.add(row) or not _is_told(listed.rows):
+            if not listed.add(row) or not _is_told(number := listed.rows()):
                 return
-            rows = f"{listed.rows:,} rows are left out so far, the last" if listed.rows > 1 else "left out:"
+            rows = f"{number:,} rows are left out so far, the last" if number > 1 else "left out:"
             text = f"{rows} {row.file}:{row.line} ({row.code}), listed in {stage.name}/{LEFT_OUT}"
             self.listener(Warned(text, stage.name))
 
@@ -188,9 +192,7 @@ class StageTrainer:
         from ptspec.data.stream.dataset import Share, stream
 
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
-        # An online method's trainer shares out completions by itself.
-        processes = 1 if stage.method.online else world_size()
-        share = Share(0, processes, settings.number("per_device_train_batch_size", 8))
+        share = Share(0, current().size, settings.number("per_device_train_batch_size", 8))
         loading = Loading(
             Use(stage.method.name, stage.method.rows), self._refusal(stage), encode=self._encoder(stage)
         )

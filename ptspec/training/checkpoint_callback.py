@@ -180,7 +180,9 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         with contextlib.suppress(Exception):  # what went wrong before is no reason not to save now
             self._sealing.wait()
         moment = self._moment
-        if moment is None or self._within_update or moment.step == self.saved:
+        is_saved = moment is None or self._within_update or moment.step == self.saved
+        # The first process knows whether the one before was sealed; all of them save, or none does.
+        if current().of_first(is_saved) or moment is None:
             return self.saved
         trainer = self.trainer
         moment.back(trainer)

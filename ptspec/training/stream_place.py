@@ -104,17 +104,21 @@ class StreamPlace:
         file = checkpoint / _file(self.trainer.args.process_index)
         world = self.trainer.args.world_size
         if not file.is_file():
-            raise InputError(_of_other_processes(checkpoint, "another number of", world))
+            raise InputError(_of_other_processes(checkpoint, "another number of processes", world))
         stored: dict[str, Any] = read_json(file)
         if stored["processes"] != world:
-            raise InputError(_of_other_processes(checkpoint, str(stored["processes"]), world))
+            raise InputError(_of_other_processes(checkpoint, _processes(stored["processes"]), world))
         return stored
 
 
 def _of_other_processes(checkpoint: Path, before: str, now: int) -> Diagnostic:
-    message = f"{checkpoint.name} was written by {before} processes; {now} cannot go on with its stream"
+    message = f"{checkpoint.name} was written by {before}; {_processes(now)} cannot go on with its stream"
     hint = "as many processes as before go on from it; --fresh begins anew"
     return Diagnostic("stream-of-other-processes", message, Location(str(checkpoint)), hint=hint)
+
+
+def _processes(number: int) -> str:
+    return "1 process" if number == 1 else f"{number} processes"
 
 
 def _file(process: int) -> str:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import sharded_run
 import torch
 from safetensors.torch import load_file
-from small import ROOT, environment, run_here, write_recipe
+from small import ROOT, run_here, two_ranks, write_recipe
 
 pytestmark = pytest.mark.slow
 
 SHARDED = {"launcher": "accelerate", "processes": 2, "strategy": "fsdp"}
 LORA = {"use_lora": True, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
-TESTS = Path(__file__).parents[1]
 
 
 def stages(recipe):
@@ -42,17 +40,11 @@ def in_two(recipe):
 
 
 def sharded(recipe, output, *step):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*launch, str(TESTS / "sharded_run.py"), str(recipe), str(output), *map(str, step)]
-    return subprocess.run(
-        command,
-        env={**environment(), "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
-        check=False,
-        timeout=900,
-    )
+    """The exit code of the first process, and what it told."""
+    first, second = two_ranks(recipe, output, *step, main=sharded_run.main)
+    code, (_, told) = first.wait(900), first.told
+    second.wait(60)
+    return code, told
 
 
 def change_of(folder: Path, base: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -72,14 +64,14 @@ def test_two_sharded_processes_learn_what_one_does_and_go_on_after_a_stop(tmp_pa
     one = run_here(write_recipe(tmp_path / "one", stages), tmp_path / "one/out")
     assert one.error is None, one.told
     recipe, output = write_recipe(tmp_path / "two", in_two), tmp_path / "two/out"
-    stopped = sharded(recipe, output, 2)
-    assert "SIGINT was received: sft is saved up to step " in stopped.stderr, stopped.stderr
+    _, told = sharded(recipe, output, 2)
+    assert "SIGINT was received: sft is saved up to step " in told
     (last, *_) = sorted((output / ".sft.partial/checkpoints").glob("checkpoint-*"), reverse=True)
     assert (last / "pytorch_model_fsdp_0").is_dir()
     alone = run_here(write_recipe(tmp_path / "one", stages), output)
     assert alone.told.startswith(f"other-strategy: sft cannot go on from {last.name}, which was written by")
-    done = sharded(recipe, output)
-    assert done.returncode == 0, done.stderr
+    code, told = sharded(recipe, output)
+    assert code == 0, told
     base = load_file(ROOT / "data/base_model/model.safetensors")
     for stage in ("sft", "dpo"):
         ours, theirs = (

@@ -4,30 +4,20 @@ after a stop."""
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
+from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
 
 import pytest
+from small import ROOT, two_ranks
 
-HERE = Path(__file__)
-MODEL = HERE.parents[2] / "data/base_model"
+MODEL = ROOT / "data/base_model"
 STEPS, ACCUMULATION, BATCH = 6, 2, 2
 
 
-def launch(folder: Path, *arguments: str) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])}
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*torchrun, str(HERE), str(folder), *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=400,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+def launch(*arguments: object) -> None:
+    for process in two_ranks(*arguments, main=train):
+        assert process.wait(400) == 0, process.told
 
 
 def learned(folder: Path) -> list[list[list[str]]]:
@@ -39,15 +29,15 @@ def learned(folder: Path) -> list[list[list[str]]]:
 def test_two_processes_share_a_stream_and_go_on_with_it(tmp_path: Path) -> None:
     rows = [{"prompt": f"q{number}", "completion": f"a{number}"} for number in range(37)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    launch(tmp_path, "whole")
+    launch(tmp_path, "whole", STEPS)
     first, second = learned(tmp_path / "whole")
     expected = [row["completion"][0]["content"] for row in islice(iter(rows_of(tmp_path, 1)), 48)]
     at_once = 2 * BATCH
     for number, (one, other) in enumerate(zip(first, second, strict=True)):
         assert one + other == expected[number * at_once : (number + 1) * at_once]
     assert len(first) == STEPS * ACCUMULATION
-    launch(tmp_path, "cut", "3")
-    launch(tmp_path, "cut", "6")
+    launch(tmp_path, "cut", STEPS // 2)
+    launch(tmp_path, "cut", STEPS)
     assert learned(tmp_path / "cut") == [one[3 * ACCUMULATION :] for one in (first, second)]
     weights = [(tmp_path / run / "model.safetensors").read_bytes() for run in ("whole", "cut")]
     assert weights[0] == weights[1]
@@ -65,7 +55,8 @@ def rows_of(folder: Path, processes: int):
     return stream({"rows": source}, "rows", kind, 1, Loading(Use("sft", kind)), Share(0, processes, BATCH))
 
 
-def train(folder: Path, run: str, until: int) -> None:
+def train(arguments: Sequence[str]) -> None:
+    folder, run, until = Path(arguments[0]), arguments[1], int(arguments[2])
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import SFTConfig, SFTTrainer
 
@@ -114,7 +105,3 @@ def train(folder: Path, run: str, until: int) -> None:
     saving.close()
     trainer.save_model(str(folder / run))
     (folder / run / f"{trainer.accelerator.process_index}.json").write_text(json.dumps(seen))
-
-
-if __name__ == "__main__":
-    train(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else STEPS)

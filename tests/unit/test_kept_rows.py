@@ -68,6 +68,17 @@ def test_few_rows_are_not_kept(read):
     assert not folder_of_rows().exists()
 
 
+def test_the_quicker_of_two_processes_keeps_the_rows_for_both(read, caplog):
+    def slower():
+        kept_rows("key", read)
+        return read()
+
+    rows = kept_rows("key", slower)
+    assert rows.cache_files and list(rows) == list(read()), "those that the quicker one has kept"
+    assert not caplog.messages
+    assert [folder.name for folder in folder_of_rows().iterdir()] == ["key"]
+
+
 def test_damaged_rows_are_made_again(read):
     kept_rows("key", read)
     file = folder_of_rows() / "key" / module.ROWS

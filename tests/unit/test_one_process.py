@@ -16,7 +16,7 @@ from ptspec.accelerator import visible_gpus
 from ptspec.diagnostics import InputError
 from ptspec.launched import LAUNCHERS, launched
 from ptspec.model import device
-from ptspec.run import one_process
+from ptspec.recipe.resolve import load_plan
 from ptspec.run.one_process import every_gpu, use_one_gpu
 from ptspec.run.ranks import announce
 
@@ -29,9 +29,7 @@ def environment(monkeypatch, tmp_path):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(accelerator, "DEVICES", tmp_path / "dev")
     monkeypatch.setattr(accelerator, "AMD_NODES", tmp_path / "nodes")
-    one_process._visible.cache_clear()
-    yield
-    one_process._visible.cache_clear()
+    monkeypatch.setattr(accelerator, "_kept", None)
 
 
 def device_files(tmp_path, *names):
@@ -77,6 +75,13 @@ def test_each_process_of_a_node_takes_a_gpu_of_its_own(monkeypatch, given, local
     assert {name: os.environ[name] for name in accelerator.VISIBLE if name in os.environ} == kept
     unset = dict.fromkeys(accelerator.VISIBLE)
     assert every_gpu() == {**unset, **given}, "what processes that are started from here see"
+
+
+def test_a_run_that_has_taken_one_gpu_still_counts_those_that_it_was_given(monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3,5,7")
+    use_one_gpu()
+    change = {"compute": {"launcher": "accelerate"}}
+    assert load_plan(write_recipe(tmp_path, lambda recipe: recipe.update(change))).compute.processes == 4
 
 
 def test_gpus_are_counted_by_their_device_files_where_the_environment_names_none(tmp_path):
@@ -166,6 +171,18 @@ def test_of_several_processes_the_first_tells_it_and_none_begins(tmp_path, comma
     assert (out, silent, second) == ("", "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
     assert time.monotonic() - begun < 30
+
+
+def test_a_worker_that_a_launcher_started_without_pt_run_tells_it(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "ptspec.worker", str(tmp_path / "job.json")],
+        env={**os.environ, "WORLD_SIZE": "2", "RANK": "0"},
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert (done.returncode, "several-processes" in done.stdout) == (2, True)
 
 
 @pytest.mark.parametrize(

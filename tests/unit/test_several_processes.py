@@ -6,10 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.launch import several
 from ptspec.processes import Agreed, current, join, leave
 
 HERE = Path(__file__)
@@ -25,6 +29,24 @@ def test_one_process_agrees_with_itself():
         5,
     )
     team.agree(None)
+
+
+@pytest.mark.parametrize("wakes", [True, False], ids=["wakes", "hangs"])
+def test_only_a_process_that_stays_silent_hangs(tmp_path, monkeypatch, wakes):
+    """A machine that has slept finds every sign of life old, until the next one."""
+    monkeypatch.setattr(several, "BEAT", 0.2)
+    alive = tmp_path / "0.alive"
+    with subprocess.Popen(["sleep", "60"]) as process:
+        alive.write_text(f"{process.pid} here")
+        os.utime(alive, (1, 1))
+        with several.ending_silent_ones(several.Left(tmp_path)) as silent:
+            time.sleep(0.3)
+            if wakes:
+                os.utime(alive)
+            time.sleep(0.7)
+        assert silent == ([] if wakes else [0])
+        assert (process.poll() is None) == wakes
+        process.kill()
 
 
 def test_two_processes_agree(tmp_path):

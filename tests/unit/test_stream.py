@@ -13,7 +13,7 @@ from small import ROOT
 
 from ptspec.data.checks.plan_data import check_plan
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.dataset import LeftOutFile, Loading, load
+from ptspec.data.dataset import LeftOut, LeftOutFile, Loading, load
 from ptspec.data.stream import order, pieces
 from ptspec.data.stream.dataset import Share, StreamWatch, stream
 from ptspec.diagnostics import InputError
@@ -232,6 +232,15 @@ def test_rows_that_cannot_be_used_are_left_out_listed_once_and_counted(tmp_path)
         )
     assert told.value.diagnostics[0].code == "too-many-bad-rows"
     assert len(listed.path.read_text().splitlines()) == 2
+
+
+def test_processes_that_share_a_stream_list_a_row_once(tmp_path):
+    first, second = LeftOutFile(tmp_path), LeftOutFile(tmp_path)
+    at_the_top, below = (LeftOut("rows.jsonl", line, "malformed-row", "…") for line in (1, 9))
+    assert [one.add(at_the_top) for one in (first, second)] == [True, False]
+    assert second.add(below)
+    assert (first.rows(), second.rows()) == (2, 2)
+    assert len(first.path.read_text().splitlines()) == 2
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ptspec import accelerator
 from ptspec.checks.preflight import preflight
 from ptspec.cli import main
 from ptspec.diagnostics import Severity
@@ -50,6 +51,19 @@ def test_a_warning_here_an_error_where_it_starts(recipe, changes):
     assert warning.location.line is not None
     assert preflight(file).plan is not None
     assert preflight(file, starts=True).plan is None
+
+
+def test_processes_that_find_no_gpu_of_their_own_are_told(recipe, monkeypatch):
+    monkeypatch.setattr(accelerator, "_kept", None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    compute = {"launcher": "accelerate", "processes": 2}
+    (error,) = preflight(recipe(compute=compute), starts=True).diagnostics
+    assert (error.code, error.pointer) == ("not-here", "/compute/processes")
+    assert "2 processes take a GPU each, and 1 is visible" in error.message
+    # srun may have shown each process its own alone.
+    for name, text in {"SLURM_NTASKS": "2", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, text)
+    assert not preflight(recipe(compute=compute), starts=True).diagnostics
 
 
 def test_a_run_that_lacks_something_writes_nothing(recipe, capsys):

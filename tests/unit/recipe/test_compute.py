@@ -7,6 +7,7 @@ import json
 import pytest
 from small import write_recipe
 
+from ptspec import accelerator
 from ptspec.recipe.batch_split import split
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.resolve import read_recipe
@@ -64,6 +65,7 @@ def test_each_process_takes_as_many_where_the_recipe_says_so(tmp_path):
 
 
 def test_without_a_number_there_is_a_process_for_each_visible_gpu(tmp_path, monkeypatch):
+    monkeypatch.setattr(accelerator, "_kept", None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,3,4")
     made = plan_of(tmp_path, lambda recipe: recipe.update(compute={"launcher": "accelerate"}))
     assert made.compute.processes == 4
