@@ -276,12 +276,12 @@ def _resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener
         raise StageError(_other_strategy(stage, sound))
     if sound is not None and (rows := rows_a_pass(sound)) is not None:
         before = (rows, processes_of(sound))
-        text = f"from step {step_of(sound) + 1} on {_passes(*now)}, not {_passes(*before)}"
+        text = f"from step {step_of(sound) + 1} on {_passes(*now)}, not "
         if before[1] != now[1]:
             online = "; completions that were half used are sampled anew" if stage.method.online else ""
-            told.append(f"{text}{online}")
+            told.append(f"{text}{_passes(*before)}{online}")
         elif before != now:
-            told.append(f"{text}; a step learns from the same rows")
+            told.append(f"{text}{rows}; a step learns from the same rows")
     for text in told:
         listener(Warned(text, stage.name))
     return sound

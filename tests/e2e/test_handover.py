@@ -252,8 +252,8 @@ class TestSabotage:
         from ptspec.model import save
         from ptspec.training import train as training
 
-        def doubled(model, policy, base, folder):
-            save.save(model, policy, base, folder)
+        def doubled(model, policy, base, folder, whole=None):
+            save.save(model, policy, base, folder, whole)
             file = folder / "adapter_model.safetensors"
             tensors = safetensors.torch.load_file(file)
             renamed = {f"base_model.model.{name}": value for name, value in tensors.items()}
@@ -268,8 +268,8 @@ class TestSabotage:
         from ptspec.model import save
         from ptspec.training import train as training
 
-        def the_old_one(model, policy, base, folder):
-            save.save(model, policy, base, folder)
+        def the_old_one(model, policy, base, folder, whole=None):
+            save.save(model, policy, base, folder, whole)
             shutil.copy(sft.folder / "adapter_model.safetensors", folder)
 
         monkeypatch.setattr(training, "save", the_old_one)
