@@ -23,6 +23,10 @@ from unittest import mock
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["preloaded"])
 TESTS = str(Path(__file__).parent)
+ALONE = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+"""Tiny models run as fast on one thread, beside one another; no test asks the hub but of a server of its own."""
+_FOUND = {**os.environ, **ALONE}
+"""The server imports under this, whatever the test that needs it first has set: libraries read variables then."""
 
 Main = Callable[[Sequence[str]], "int | None"]
 """What a process does with its arguments; gives its exit code."""
@@ -45,8 +49,8 @@ class Forked:
         ignores: Sequence[int] = (),
         main: Main | None = None,
     ) -> None:
-        path = [TESTS, *filter(None, [os.environ.get("PYTHONPATH")])]
-        with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(path)):
+        path = [TESTS, *filter(None, [_FOUND.get("PYTHONPATH")])]
+        with mock.patch.dict(os.environ, {**_FOUND, "PYTHONPATH": os.pathsep.join(path)}, clear=True):
             forkserver.ensure_running()
         self._printed = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115
         with Path(os.devnull).open() as nothing:

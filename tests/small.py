@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from forked import Forked, Main
+from forked import ALONE, Forked, Main
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit, PtError
@@ -73,7 +73,7 @@ def pt_command(*arguments: object) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    return {**os.environ, **ALONE}
 
 
 def pt(*arguments: object, cwd: Path = ROOT) -> Finished:
