@@ -24,9 +24,9 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["preloaded"])
 TESTS = str(Path(__file__).parent)
 ALONE = {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-"""Tiny models run as fast on one thread, beside one another; no test asks the hub but of a server of its own."""
+"""Tiny models run as fast on one thread, beside one another; no test asks the real hub."""
 _FOUND = {**os.environ, **ALONE}
-"""The server imports under this, whatever the test that needs it first has set: libraries read variables then."""
+"""What the server imports under, whatever the test that needs it first has set: libraries read variables."""
 
 Main = Callable[[Sequence[str]], "int | None"]
 """What a process does with its arguments; gives its exit code."""
