@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 
 
@@ -71,6 +72,11 @@ class PtError(Exception):
     def __init__(self, *diagnostics: Diagnostic) -> None:
         super().__init__("; ".join(d.message for d in diagnostics))
         self.diagnostics = diagnostics
+
+
+def noted(diagnostics: Iterable[Diagnostic], *notes: str) -> tuple[Diagnostic, ...]:
+    """The diagnostics with further notes each."""
+    return tuple(replace(one, notes=(*one.notes, *notes)) for one in diagnostics)
 
 
 class InputError(PtError):

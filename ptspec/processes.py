@@ -56,10 +56,11 @@ class Processes:
         """What the first process has given."""
         if self.alone:
             return value
+        import torch
         import torch.distributed as dist
 
         values = [value if self.is_first else None]
-        dist.broadcast_object_list(values, src=0, group=self.group, device=_cpu())
+        dist.broadcast_object_list(values, src=0, group=self.group, device=torch.device("cpu"))
         return values[0]  # type: ignore[return-value]  # the first process's
 
     def any(self, flag: bool) -> bool:
@@ -81,7 +82,7 @@ class Processes:
         with self.agreed():
             if self.is_first:
                 given = work()
-        return self.of_first(given)  # type: ignore[no-any-return]
+        return self.of_first(given)  # type: ignore[no-any-return]  # what `work` gave
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
@@ -142,9 +143,3 @@ def leave() -> None:
 
         _joined = Processes()
         dist.destroy_process_group()
-
-
-def _cpu() -> Any:
-    import torch
-
-    return torch.device("cpu")

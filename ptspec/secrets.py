@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from typing import Any
 
 BLOT = "*"
 SHORTEST = 8
@@ -46,15 +44,6 @@ def secret_in(text: str) -> str | None:
     if _IN_ADDRESS.search(text):
         return "an address with a user or a password"
     return "what reads as an access key" if _BY_FORM.search(text) else None
-
-
-def strings_in(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
-    """Every string of a JSON value with its pointer."""
-    if isinstance(value, str):
-        yield pointer, value
-    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, item in inner:
-        yield from strings_in(item, f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}")
 
 
 def _of_environment() -> list[str]:

@@ -10,7 +10,6 @@ speaks; what ends any of them is left as a file (`ptspec.launch.several`).
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -87,10 +86,7 @@ def main(arguments: Sequence[str]) -> int:
         if rank is None or left is None:
             lines.send(failed(error))
             return error.exit
-        left.fail(rank.index, error)
-        # At once: an end in good order waits for the others, which wait for this one.
-        logging.shutdown()
-        os._exit(error.exit)
+        left.end(rank.index, error)
     lines.send(Done())
     return Exit.DONE
 

@@ -26,7 +26,7 @@ from transformers import (
 )
 
 ROOT = Path(__file__).parent.parent.parent
-SHIPPED = Path((find_spec("trl").submodule_search_locations or [""])[0]) / "chat_templates"  # type: ignore[union-attr]
+SHIPPED = Path((find_spec("trl").submodule_search_locations or [""])[0]) / "chat_templates"  # type: ignore[union-attr]  # TRL is installed
 
 WRITTEN = {
     "chatml": "{%- for m in messages -%}{{ '<|im_start|>' + m.role + '\\n' + m.content + '<|im_end|>\\n' }}"

@@ -45,14 +45,16 @@ def in_batches(
     *,
     extra: int = 0,
     rank: Sequence[int] | None = None,
+    only: Sequence[int] | None = None,
     warn: Told = lambda text: None,
 ) -> None:
-    """Call `run` with the indices of each batch. Where memory runs out, `tokens` is halved and the batch is
-    made again of fewer sequences, until it holds only one; `warn` is told of the size that was found.
+    """Call `run` with the indices of each batch, of those in `only` where that is given. Where memory runs
+    out, `tokens` is halved and the batch is made again of fewer sequences, until it holds only one; `warn` is
+    told of the size that was found.
 
     Raises what `run` raises: out of memory where a single sequence is too much.
     """
-    todo, given = list(range(len(lengths))), tokens
+    todo, given = list(range(len(lengths)) if only is None else only), tokens
     while todo:
         sizes = [lengths[i] for i in todo]
         ranks = None if rank is None else [rank[i] for i in todo]
@@ -103,32 +105,12 @@ def in_shares(
     else:
         tokens = team.of_first(tokens)  # it may have come of the memory that is free
         for batch in list(batches(lengths, tokens, extra, rank))[team.index :: team.size]:
-            _one(batch, lengths, tokens, run, extra, warn)
+            in_batches(lengths, tokens, run, extra=extra, rank=rank, only=batch, warn=warn)
         own = len(found)
         for share in team.gathered(found):
             found |= share
         done(len(found) - own)
     return [found[i] for i in range(len(lengths))]
-
-
-def _one(
-    batch: list[int],
-    lengths: Sequence[int],
-    tokens: int,
-    run: Callable[[list[int]], None],
-    extra: int,
-    warn: Told,
-) -> None:
-    """One batch, as it is; in smaller ones where memory runs out."""
-    places = {i: place for place, i in enumerate(batch)}
-    in_batches(
-        [lengths[i] for i in batch],
-        tokens,
-        lambda part: run([batch[place] for place in part]),
-        extra=extra,
-        rank=[-places[i] for i in batch],
-        warn=warn,
-    )
 
 
 def pad(

@@ -6,18 +6,18 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from ptspec.data.readers.placed import shown
-from ptspec.diagnostics import Diagnostic, PtError, StageError
+from ptspec.diagnostics import Diagnostic, PtError, StageError, noted
 from ptspec.events import Listener, Warned
 from ptspec.launch.child import JOB, died, heard, kept, passing_on, pointer_of, started
 from ptspec.launch.job import StageJob, write_job
 from ptspec.launch.protocol import Died, Done
 from ptspec.launch.several import FOLDER, SILENCE, Left, ending_silent_ones
 from ptspec.store.stage_folder import CHECKPOINTS
-from ptspec.training.batch_halving import halvings
+from ptspec.training.batch_halving import halved_in_words, halvings
 from ptspec.training.stop_request import StopRequest
 
 
@@ -44,8 +44,7 @@ class SeveralProcesses:
                 times = halvings(checkpoints)
                 if times == before:
                     raise
-            text = f"out of memory: the rows a pass are 1/{2**times} from here on, over {2**times} times"
-            self.listener(Warned(f"{text} the passes; a step learns from the same rows", job.stage))
+            self.listener(Warned(halved_in_words(times), job.stage))
 
     def _once(self, job: StageJob) -> None:
         file, left = job.plan.output / JOB, Left(job.plan.output / FOLDER)
@@ -77,30 +76,52 @@ class SeveralProcesses:
     def _error(self, job: StageJob, ended: Died | None, left: Left, silent: list[int]) -> PtError:
         """What to tell of a job that was not done: of the process that caused it, with its log."""
         if silent:
-            return StageError(self._hanging(job, silent[0]))
+            return StageError(_hanging(job, self._member(job, silent[0])))
         for index, code in ended.codes if ended else ():
             if code < 0 and code != -15:  # the launcher itself ends the others with SIGTERM
-                return StageError(died(job, code, self._which(job, index), self._log(index)))
+                return self._member(job, index).died(job, code)
         found = left.first_failure()
         if found is None:
             index, code = next(iter(ended.codes)) if ended else (0, 1)
-            return StageError(died(job, code, self._which(job, index), self._log(index)))
+            return self._member(job, index).died(job, code)
         index, error = found
         if error.exit == StageError.exit:
-            note = f"{self._which(job, index)}; its log: {self._log(index)}"
-            error.diagnostics = tuple(replace(d, notes=(*d.notes, note)) for d in error.diagnostics)
+            self._member(job, index).sign(error)
         return error
 
-    def _hanging(self, job: StageJob, index: int) -> Diagnostic:
-        message = f'{self._which(job, index)} of "{job.stage}" hangs: no sign of life for {SILENCE:.0f} s'
-        notes = (f"its log: {self._log(index)}", kept(job))
-        return Diagnostic("worker-hangs", message, pointer=pointer_of(job), notes=notes)
+    def _member(self, job: StageJob, index: int) -> Member:
+        return Member(index, job.compute.processes, self.log)
 
-    def _which(self, job: StageJob, index: int) -> str:
-        return f"process {index} of {job.compute.processes}"
 
-    def _log(self, index: int) -> str:
-        return shown(log_of(self.log, index))
+@dataclass(frozen=True)
+class Member:
+    """The process number `index` of the `size` that do a job; `log` is that of the first."""
+
+    index: int
+    size: int
+    log: Path
+
+    @property
+    def words(self) -> str:
+        return f"process {self.index} of {self.size}"
+
+    @property
+    def own_log(self) -> str:
+        return shown(log_of(self.log, self.index))
+
+    def died(self, job: StageJob, code: int | None) -> StageError:
+        """What to tell of it where it ended with `code` and said nothing."""
+        return StageError(died(job, code, self.words, self.own_log))
+
+    def sign(self, error: PtError) -> None:
+        """Notes in `error` that it is of this process."""
+        error.diagnostics = noted(error.diagnostics, f"{self.words}; its log: {self.own_log}")
+
+
+def _hanging(job: StageJob, member: Member) -> Diagnostic:
+    message = f'{member.words} of "{job.stage}" hangs: no sign of life for {SILENCE:.0f} s'
+    notes = (f"its log: {member.own_log}", kept(job))
+    return Diagnostic("worker-hangs", message, pointer=pointer_of(job), notes=notes)
 
 
 def log_of(log: Path, index: int) -> Path:

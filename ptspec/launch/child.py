@@ -19,7 +19,7 @@ from ptspec.diagnostics import Diagnostic
 from ptspec.events import Listener
 from ptspec.launch.job import StageJob
 from ptspec.launch.protocol import Died, Done, Failed, Happened, Stop, line, read
-from ptspec.store.half_made import last_step
+from ptspec.store.half_made import last_step, saved_in_words
 from ptspec.training.stop_request import StopRequest
 
 JOB = ".job.json"
@@ -109,11 +109,9 @@ def pointer_of(job: StageJob) -> str:
 
 def kept(job: StageJob) -> str:
     """What there is of the job after it failed, and how to go on."""
-    saved = last_step(job.folder)
-    text = f"{job.stage} is saved up to step {saved}" if saved else f"nothing of {job.stage} is saved yet"
     if not job.trains:
-        text = "finished stages are kept"
-    return f"{text}; the same command goes on from there"
+        return "finished stages are kept; the same command goes on from there"
+    return saved_in_words(job.stage, last_step(job.folder))
 
 
 def _there(stream: IO[bytes] | None) -> IO[bytes]:

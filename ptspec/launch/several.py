@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from threading import Event as Flag
 from threading import Thread
+from typing import NoReturn
 
 from ptspec.diagnostics import PtError
 from ptspec.launch.protocol import Failed, error_of, failed, line, read
@@ -36,6 +38,13 @@ class Left:
     """The files of the workers in `folder`."""
 
     folder: Path
+
+    def end(self, index: int, error: PtError) -> NoReturn:
+        """Ends this process, number `index`, and keeps why. At once: an end in good order waits for the
+        others, which wait for this one."""
+        self.fail(index, error)
+        logging.shutdown()
+        os._exit(error.exit)
 
     def fail(self, index: int, error: PtError) -> None:
         """Keeps what ended the process number `index`."""

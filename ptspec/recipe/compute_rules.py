@@ -70,7 +70,7 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
 
 def _stage(stage: Stage, data: Mapping[str, AnySource]) -> Iterator[Refusal]:
     """What several processes cannot do together in `stage`."""
-    if stage.method.online and stage.data in data and is_streamed(data, stage.data):
+    if stage.method.online and is_streamed(data, stage.data):
         message = f'stage "{stage.name}" streams its prompts, which {stage.method.name} reads in one process'
         yield Refusal("processes", message, 'leave "streaming" out, or "compute": {"launcher": "local", …}')
     yield from _rows(stage)

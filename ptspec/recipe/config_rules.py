@@ -99,7 +99,7 @@ def stage_rules(
     _without_effect(config)
     _precision(config, compute)
     _reference(config)
-    if stage.data in data and is_streamed(data, stage.data):
+    if is_streamed(data, stage.data):
         _streamed(config)
         mix = data[stage.data]
         if isinstance(mix, Mix) and mix.until is Until.ALL:

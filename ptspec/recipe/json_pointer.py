@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ptspec.diagnostics import Location
@@ -65,3 +65,12 @@ def at(value: Any, pointer: str) -> Any:
         else:
             return None
     return value
+
+
+def strings_in(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
+    """Every string of a JSON value with its pointer."""
+    if isinstance(value, str):
+        yield pointer, value
+    elif isinstance(value, Mapping | list):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            yield from strings_in(item, join(pointer, key))

@@ -21,7 +21,7 @@ _SAVED = ("state.json", "dataset_info.json")
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.ASCII)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_GLOB = re.compile(r"[*?\[]")
+GLOB = re.compile(r"[*?\[]")
 _NEAR, _MISSPELT = 0.6, 0.8
 """How alike two names are, from 0 to 1, for the one to be proposed, or to be what was meant."""
 
@@ -74,7 +74,7 @@ class Places:
                 return Expanded(Kind.FOLDER, path, tuple(sorted(filter(is_data_file, path.iterdir()))))
             if exists(path):
                 return Expanded(Kind.FILE, path.parent, (path,))
-        for path in self.candidates(text) if _GLOB.search(text) else ():
+        for path in self.candidates(text) if GLOB.search(text) else ():
             if found := tuple(sorted(match for match in _glob(path) if _is_listed(match))):
                 return Expanded(Kind.GLOB, _fixed(path), found)
         return Expanded(Kind.NOTHING, self.working, ())
@@ -206,4 +206,4 @@ def _hidden(parts: Sequence[str]) -> int:
 def _fixed(path: Path) -> Path:
     """What stands before the first part with a wildcard."""
     parts = path.parts
-    return Path(*parts[: next((i for i, part in enumerate(parts) if _GLOB.search(part)), len(parts))])
+    return Path(*parts[: next((i for i, part in enumerate(parts) if GLOB.search(part)), len(parts))])

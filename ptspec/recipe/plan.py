@@ -168,8 +168,9 @@ def parts_of(data: Mapping[str, AnySource], name: str) -> tuple[str, ...]:
 
 
 def is_streamed(data: Mapping[str, AnySource], name: str) -> bool:
-    """Whether the rows of `name` are read while a stage trains: those of a part of it are."""
-    parts = (data.get(part) for part in parts_of(data, name))
+    """Whether the rows of `name` are read while a stage trains: those of a part of it are. Of no data that
+    the plan does not know."""
+    parts = (data.get(part) for part in parts_of(data, name)) if name in data else ()
     return any(isinstance(part, Source) and part.streaming for part in parts)
 
 

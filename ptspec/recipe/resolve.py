@@ -15,14 +15,14 @@ from ptspec.recipe import compute_rules, config_rules, rules, sections
 from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import check_new_tokens
-from ptspec.recipe.json_pointer import at, split
+from ptspec.recipe.json_pointer import at, split, strings_in
 from ptspec.recipe.names import WINDOWS_DEVICES, Names, check_slug, named
 from ptspec.recipe.overrides import override
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import AnySource, ModelSpec, Plan, Source, Stage
 from ptspec.recipe.schema import check, in_file_order
 from ptspec.recipe.stages import stages
-from ptspec.secrets import secret_in, strings_in
+from ptspec.secrets import secret_in
 
 VERSION = 1
 """Of the recipe language."""

@@ -147,7 +147,7 @@ def _processes(one: StageForecast) -> str | None:
         return None
     settings = EffectiveConfig(one.stage, compute, gpu=False)
     rows, passes = settings.number(ROWS, 8), settings.number(PASSES, 1)
-    cut = f"{rows} row{'s' * (rows != 1)} × {passes} pass{'es' * (passes != 1)}"
+    cut = f"{words.plural(rows, 'row')} × {passes} pass{'es' * (passes != 1)}"
     together = f"{rows * passes * compute.world} together"
     processes = f"{compute.world} processes ({compute.strategy or 'ddp'})"
     return f"{one.stage.name}: {processes}, each {cut} a step: {together}"

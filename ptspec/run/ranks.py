@@ -10,15 +10,14 @@ import shutil
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError, StageError
+from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError
 from ptspec.events import Listener
-from ptspec.launch.accelerate import log_of
-from ptspec.launch.child import died
+from ptspec.launch.accelerate import Member, log_of
 from ptspec.launch.job import Launch, StageJob
 from ptspec.launch.several import FOLDER, Left
 from ptspec.launched import Rank
@@ -130,17 +129,15 @@ class Together:
 
 def _cause(job: StageJob, left: Left, error: Exception) -> Exception:
     """What the error of the first process comes of: that another one failed before, or is gone."""
-    team = current()
+    team, log = current(), job.plan.output / LOG
     found = left.first_failure()
     if found is not None and found[0] != team.index and _is_of_libraries(error):
         index, theirs = found
-        note = f"process {index} of {team.size}; its log: {log_of(job.plan.output / LOG, index)}"
-        theirs.diagnostics = tuple(replace(d, notes=(*d.notes, note)) for d in theirs.diagnostics)
+        Member(index, team.size, log).sign(theirs)
         return theirs
     gone = left.gone()
     if found is None and gone is not None:
-        log = str(log_of(job.plan.output / LOG, gone))
-        return StageError(died(job, None, f"process {gone} of {team.size}", log))
+        return Member(gone, team.size, log).died(job, None)
     return error
 
 
@@ -180,10 +177,7 @@ def _left(job: StageJob, rank: Rank) -> Iterator[None]:
         with told(job.plan), into_log(log_of(job.plan.output / LOG, rank.index)), logged():
             yield
     except PtError as error:
-        left.fail(rank.index, error)
-        # At once: an end in good order waits for the others, which wait for this one.
-        logging.shutdown()
-        os._exit(error.exit)
+        left.end(rank.index, error)
 
 
 def work_on(job: StageJob, listener: Listener, stop_request: StopRequest) -> StageWork:

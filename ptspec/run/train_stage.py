@@ -42,7 +42,7 @@ from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_mo
 from ptspec.run.needs import Needs
 from ptspec.store.fingerprint import Hashes, data_commit, digest
 from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
-from ptspec.training.batch_halving import halvings, write_halvings
+from ptspec.training.batch_halving import halved_in_words, halvings, write_halvings
 from ptspec.training.config import can_be_halved
 from ptspec.training.faults import OutOfMemory
 from ptspec.training.row_templates import encoder, refusal
@@ -98,10 +98,7 @@ class StageTrainer:
             write_halvings(checkpoints, times)
             if not current().alone:
                 raise  # the others are in the middle of a step: whoever started them all begins again
-        text = (
-            f"out of memory: the rows a pass are 1/{2**times} from here on, over {2**times} times the passes"
-        )
-        self.listener(Warned(f"{text}; a step learns from the same rows", stage.name))
+        self.listener(Warned(halved_in_words(times), stage.name))
         return None
 
     def _job(self, stage: Stage, folder: Path, reason: str | None) -> Job:
@@ -144,8 +141,7 @@ class StageTrainer:
 
     def _rows(self, stage: Stage, folder: Path) -> Dataset:
         """The rows of `stage`; those that are left out are listed in `folder`."""
-        use = Use(stage.method.name, stage.method.rows)
-        loading = Loading(use, self._refusal(stage), encode=self._encoder(stage))
+        loading = self._loading(stage)
         read = partial(load, self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
         key = self._key_of_rows(stage, loading)
         rows = read() if key is None else kept_rows(key, read)
@@ -193,11 +189,12 @@ class StageTrainer:
 
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
         share = Share(0, current().size, settings.number("per_device_train_batch_size", 8))
-        loading = Loading(
-            Use(stage.method.name, stage.method.rows), self._refusal(stage), encode=self._encoder(stage)
-        )
         data, rows = self.plan.data, stage.method.rows
-        return stream(data, stage.data, rows, self.plan.seed, loading, share, watch)
+        return stream(data, stage.data, rows, self.plan.seed, self._loading(stage), share, watch)
+
+    def _loading(self, stage: Stage) -> Loading:
+        use = Use(stage.method.name, stage.method.rows)
+        return Loading(use, self._refusal(stage), encode=self._encoder(stage))
 
     def _refusal(self, stage: Stage) -> Refuses:
         """What the chat template says against a row; asked only where such rows are left out."""

@@ -53,6 +53,12 @@ def last_step(folder: Path) -> int | None:
     return max((int(number) for number in numbers if number.isdigit()), default=None)
 
 
+def saved_in_words(stage: str, step: int | None) -> str:
+    """What there is of a stage that did not end, and how to go on."""
+    kept = f"{stage} is saved up to step {step}" if step else f"nothing of {stage} is saved yet"
+    return f"{kept}; the same command goes on from there"
+
+
 def holds_work(folder: Path) -> bool:
     """Whether a half-made stage came further than its first step."""
     return last_step(folder) is not None or any((folder / name).exists() for name in (METRICS, RECORD))

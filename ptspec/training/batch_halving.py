@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS
 from ptspec.store.files import write_json
 
-ROWS, PASSES, GENERATED = "per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"
 FIELD = "auto_find_batch_size"
 HALVED = "halved.json"
 
@@ -30,6 +30,15 @@ def write_halvings(checkpoints: Path, times: int) -> None:
     write_json(checkpoints / HALVED, {"times": times})
 
 
+def halved_in_words(times: int) -> str:
+    """What is told after memory ran out."""
+    factor = 2**times
+    return (
+        f"out of memory: the rows a pass are 1/{factor} from here on, over {factor} times the passes; "
+        "a step learns from the same rows"
+    )
+
+
 def halved(config: Mapping[str, Any], defaults: Mapping[str, Any], times: int) -> dict[str, Any] | None:
     """The fields of `config` that change when its rows a pass are halved so often; None where none can be."""
     factor = 2**times
@@ -37,6 +46,6 @@ def halved(config: Mapping[str, Any], defaults: Mapping[str, Any], times: int) -
     if rows % factor:
         return None
     changed = {ROWS: rows // factor, PASSES: int(config.get(PASSES, defaults[PASSES])) * factor}
-    if config.get(GENERATED) is not None:
-        changed[GENERATED] = int(config[GENERATED]) * factor
+    if config.get(PER_GENERATION) is not None:
+        changed[PER_GENERATION] = int(config[PER_GENERATION]) * factor
     return changed

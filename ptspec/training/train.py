@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PrinterCallback, TrainerCallback
 
-from ptspec.diagnostics import Diagnostic, Interrupted, PtError, StageError
+from ptspec.diagnostics import Diagnostic, Interrupted, PtError, StageError, noted
 from ptspec.events import Listener, StageChecked, StageDefault, StageStarted, StageTrained, Warned
 from ptspec.model import probes
 from ptspec.model.base import Base
@@ -28,6 +28,7 @@ from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
+from ptspec.store.half_made import saved_in_words
 from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
 from ptspec.training.checkpoints import is_sharded, last_sound, processes_of, rows_a_pass, step_of
@@ -225,11 +226,10 @@ def _ended_by(error: Exception, stage: Stage, saving: Saving) -> StageError:
     except Exception:
         logging.getLogger("ptspec").exception("the progress could not be saved")
         saved = saving.saved
-    kept = f"{stage.name} is saved up to step {saved}" if saved else f"nothing of {stage.name} is saved yet"
-    notes = (f"{kept}; the same command goes on from there",)
+    kept = saved_in_words(stage.name, saved)
     if not isinstance(error, PtError):
-        return failure(error, stage.at, notes)
-    return StageError(*(replace(told, notes=(*told.notes, *notes)) for told in error.diagnostics))
+        return failure(error, stage.at, (kept,))
+    return StageError(*noted(error.diagnostics, kept))
 
 
 def _trainer(job: Job, checkpoints: Path) -> Any:
@@ -299,8 +299,7 @@ def _passes(rows: int, processes: int) -> str:
 
 
 def _interrupted(stage: Stage, step: int, reason: str) -> Diagnostic:
-    message = f"{reason}: {stage.name} is saved up to step {step}; the same command goes on from there"
-    return Diagnostic("interrupted", message, pointer=stage.at)
+    return Diagnostic("interrupted", f"{reason}: {saved_in_words(stage.name, step)}", pointer=stage.at)
 
 
 def _started(job: Job) -> StageStarted:

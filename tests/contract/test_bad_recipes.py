@@ -18,6 +18,7 @@ from unittest import mock
 import pytest
 
 import ptspec
+from ptspec import accelerator
 from ptspec.cli import main
 
 PACKAGE = Path(ptspec.__file__).parent
@@ -61,8 +62,14 @@ def told(case: Path) -> tuple[int, str]:
     before = Path.cwd()
     os.chdir(case)
     no_gpu_no_hub = mock.patch.dict(os.environ, CUDA_VISIBLE_DEVICES="", HF_HUB_OFFLINE="1")
+    no_run_before = mock.patch.object(accelerator, "_kept", None)
     try:
-        with no_gpu_no_hub, contextlib.redirect_stderr(stderr), pytest.raises(SystemExit) as ended:
+        with (
+            no_gpu_no_hub,
+            no_run_before,
+            contextlib.redirect_stderr(stderr),
+            pytest.raises(SystemExit) as ended,
+        ):
             main(["validate", "recipe.json", *(part for text in overrides for part in ("--set", text))])
     finally:
         os.chdir(before)

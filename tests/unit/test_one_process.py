@@ -26,7 +26,8 @@ VARIABLES = (*accelerator.VISIBLE, *(name for row in LAUNCHERS for name in row[1
 @pytest.fixture(autouse=True)
 def environment(monkeypatch, tmp_path):
     for name in VARIABLES:
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv(name, "")  # so that what a test sets is unset after it
+        monkeypatch.delenv(name)
     monkeypatch.setattr(accelerator, "DEVICES", tmp_path / "dev")
     monkeypatch.setattr(accelerator, "AMD_NODES", tmp_path / "nodes")
     monkeypatch.setattr(accelerator, "_kept", None)

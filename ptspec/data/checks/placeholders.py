@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ptspec.data.layouts.table import LAYOUTS
 from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.hints import listed
+from ptspec.recipe.json_pointer import strings_in
 from ptspec.recipe.plan import Source
 
 _PLACEHOLDER = re.compile(r"\{\{[A-Za-z_]\w*\}\}")
@@ -43,13 +43,5 @@ def placeholders(source: Source, rows: Sequence[PlacedRow]) -> Iterator[Diagnost
 
 def _names(row: PlacedRow) -> list[str]:
     """The placeholders in the texts of a row."""
-    texts = (text for name, value in row.values.items() if name in _COLUMNS for text in _strings(value))
+    texts = (text for name, value in row.values.items() if name in _COLUMNS for _, text in strings_in(value))
     return [name for text in texts if "{{" in text for name in _PLACEHOLDER.findall(text)]
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _strings(one)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -16,7 +15,7 @@ from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, first_line
 from ptspec.recipe import paths as recipe_paths
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.paths import DATA_FORMATS
+from ptspec.recipe.paths import DATA_FORMATS, GLOB
 from ptspec.recipe.plan import Source
 
 One = TypeVar("One")
@@ -31,8 +30,6 @@ EXTRAS = {
     "abfss": "azure",
 }
 """Protocols whose package an extra of ours installs."""
-
-_GLOB = re.compile(r"[*?\[]")
 
 
 def is_address(path: Path) -> bool:
@@ -75,7 +72,7 @@ def _listed(address: str) -> list[str]:
     import fsspec
 
     system, path = fsspec.core.url_to_fs(address)
-    if _GLOB.search(address):
+    if GLOB.search(address):
         names = system.glob(path)
     elif system.isdir(path):
         names = [one for one in system.ls(path, detail=False) if kind_of(Path(one)) in DATA_FORMATS]

@@ -62,9 +62,7 @@ def scan(source: Source) -> Iterator[Item]:
     if not source.columns and not padded:
         yield from rows
         return
-    finish, plain = as_rows(source, padded=True), as_rows(source, padded=False)
-    for item in rows:
-        yield finish(item) if kind_of(item.file) in PADDED else plain(item)
+    yield from map(as_rows_of_files(source), rows)
 
 
 def as_rows(source: Source, *, padded: bool) -> Callable[[Item], Item]:
@@ -79,6 +77,12 @@ def as_rows(source: Source, *, padded: bool) -> Callable[[Item], Item]:
         return item._replace(values=unpadded(values) if padded else values)
 
     return finished
+
+
+def as_rows_of_files(source: Source) -> Callable[[Item], Item]:
+    """`as_rows` for items of files of any format."""
+    by_padding = {padded: as_rows(source, padded=padded) for padded in (True, False)}
+    return lambda item: by_padding[kind_of(item.file) in PADDED](item)
 
 
 def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
@@ -102,17 +106,17 @@ def items_of(source: Source) -> Iterator[Item]:
 def remote_rows(source: Source) -> Iterator[Item]:
     """The rows at the addresses of a source, one file after the other. Raises `InputError` where they cannot
     be reached."""
-    finish = {padded: as_rows(source, padded=padded) for padded in (True, False)}
+    files = files_at(source)
 
     def rows() -> Iterator[Item]:
-        for path in files_at(source):
+        for path in files:
             for item in items_in((local_copy(source, path),)):
-                yield finish[kind_of(path) in PADDED](placed_in(item, path))
+                yield placed_in(item, path)
 
-    files = files_at(source)
-    return limited(
-        source, rows(), lambda: sum(1 for path in files for _ in items_in((local_copy(source, path),)))
-    )
+    def count() -> int:
+        return _count(local_copy(source, path) for path in files)
+
+    return limited(source, map(as_rows_of_files(source), rows()), count)
 
 
 def notes(source: Source) -> Iterator[Diagnostic]:

@@ -7,17 +7,16 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from ptspec.data.checks.source_pass import bytes_of
 from ptspec.data.readers.columnar import BATCH
-from ptspec.data.readers.compression import kind_of
 from ptspec.data.readers.hub import stream_of_hub
 from ptspec.data.readers.placed import Item, PlacedRow, placed_at, placed_in
 from ptspec.data.readers.remote import files_at, is_address, local_copy, open_file, size_of
-from ptspec.data.readers.scan import PADDED, as_rows, items_in, row_of
+from ptspec.data.readers.scan import as_rows, as_rows_of_files, items_in, row_of
 from ptspec.recipe.plan import Source
 
 PIECE = 1 << 20
@@ -154,8 +153,11 @@ def _row_groups(source: Source, path: Path) -> list[Piece]:
             counts = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
     except (pyarrow.ArrowException, ValueError):
         return [_WholeFile(source, path)]  # which tells what is wrong with it
-    befores = [sum(counts[:group]) for group in range(len(counts))]
-    return [_RowGroup(source, path, group, before) for group, before in enumerate(befores)]
+    befores = accumulate(counts[:-1], initial=0)
+    return [
+        _RowGroup(source, path, group, before)
+        for group, before in zip(range(len(counts)), befores, strict=False)
+    ]
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,7 @@ class _WholeFile:
     path: Path
 
     def rows(self, start: int) -> Iterator[Raw]:
-        finish = as_rows(self.source, padded=kind_of(self.path) in PADDED)
+        finish = as_rows_of_files(self.source)
         here = local_copy(self.source, self.path) if is_address(self.path) else self.path
         for item in islice(items_in((here,)), start, None):
             placed = placed_in(item, self.path)

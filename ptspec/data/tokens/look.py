@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, ChatTokenizer, Messages
 from ptspec.data.tokens.template import REASONING, TokenizerFiles
 from ptspec.data.tokens.thoughts import KNOWN, has_tag, split_thoughts
+from ptspec.recipe.json_pointer import strings_in
 
 ANSWERS = ("completion", "chosen", "rejected")
 MASK = "\0"
@@ -226,20 +228,9 @@ def _contents(content: Any) -> list[str]:
 def _leaves(value: Any) -> Iterator[str]:
     """The strings in the arguments of a call, which may be JSON text."""
     if isinstance(value, str):
-        try:
-            yield from _strings(json.loads(value))
-        except ValueError:
-            yield value
-    else:
-        yield from _strings(value)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping | list):
-        for one in value.values() if isinstance(value, Mapping) else value:
-            yield from _strings(one)
+        with suppress(ValueError):
+            value = json.loads(value)
+    yield from (text for _, text in strings_in(value))
 
 
 def _empty_thought(answer: Messages, learned: str) -> str | None:
