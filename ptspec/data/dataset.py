@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain, compress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ptspec.data.checks.bad_rows import is_too_many, too_many
 from ptspec.data.checks.fault import Fault, Tally
@@ -17,6 +15,7 @@ from ptspec.data.checks.row_checks import RowChecker, Use, row_checker
 from ptspec.data.layouts.convert import reading_of, to_trl
 from ptspec.data.layouts.evaluation import EvaluationRow, evaluation_row
 from ptspec.data.layouts.table import CHATS, WITHHELD, Layout, layout_for, wanted
+from ptspec.data.left_out import LeftOut
 from ptspec.data.readers.placed import PlacedRow, Unreadable, first_row, shown, unreadable
 from ptspec.data.readers.scan import items_of
 from ptspec.data.readers.selection import drawn
@@ -38,9 +37,6 @@ Refuses = Callable[[Mapping[str, Any]], "str | None"]
 """Why the chat template refuses a row in TRL's columns; None where it takes it."""
 
 
-LEFT_OUT = "left_out_rows.jsonl"
-
-
 Encode = Callable[[Sequence[Mapping[str, Any]]], "Iterator[Tokenised]"]
 """The tokens of rows in TRL's columns, as SFT's trainer would hold them before truncation."""
 
@@ -50,16 +46,6 @@ class Tokenised(NamedTuple):
 
     ids: Sequence[int]
     labels: Sequence[int]
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """A row that was left out, and why."""
-
-    file: str
-    line: int
-    code: str
-    message: str
 
 
 @dataclass
@@ -137,52 +123,6 @@ def load_evaluation(
 def _drawn(rows: Sequence[EvaluationRow], fraction: float, seed: int) -> Iterator[EvaluationRow]:
     """So many of `rows`, in their order."""
     return compress(rows, drawn(len(rows), round(len(rows) * fraction), seed))
-
-
-def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
-    """Lists the rows that were left out, one JSON object a line."""
-    lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
-    (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-
-
-class LeftOutFile:
-    """The rows that a stream leaves out, listed as it comes to them, each once, by all processes that share
-    it; where a run goes on, after those that were listed before."""
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / LEFT_OUT
-        self._listed: set[tuple[str, int]] = set()
-        self._read = 0
-
-    def rows(self) -> int:
-        """How many are listed by now."""
-        if self.path.is_file():
-            with self.path.open("rb") as file:
-                self._take(file)
-        return len(self._listed)
-
-    def add(self, row: LeftOut) -> bool:
-        """Whether it was not listed yet."""
-        if (row.file, row.line) in self._listed:
-            return False
-        with self.path.open("a+b") as file:
-            with suppress(OSError):  # a file system without locks
-                fcntl.lockf(file, fcntl.LOCK_EX)
-            self._take(file)
-            if (row.file, row.line) in self._listed:
-                return False
-            file.write(json.dumps(asdict(row), ensure_ascii=False).encode() + b"\n")
-            file.flush()
-            self._take(file)
-        return True
-
-    def _take(self, file: IO[bytes]) -> None:
-        """Takes what was listed since it was read last."""
-        file.seek(self._read)
-        for line in file:
-            one = json.loads(line)
-            self._listed.add((one["file"], one["line"]))
-        self._read = file.tell()
 
 
 def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:

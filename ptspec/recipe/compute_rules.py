@@ -9,7 +9,7 @@ from typing import Any
 from ptspec.methods.types import Yields
 from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS, rows_of_a_step, split
-from ptspec.recipe.effective_config import trl_defaults
+from ptspec.recipe.effective_config import with_defaults
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.plan import AnySource, ComputeSpec, Handover, Stage, is_streamed
@@ -80,7 +80,7 @@ def _stage(stage: Stage, data: Mapping[str, AnySource]) -> Iterator[Refusal]:
 
 def _rows(stage: Stage) -> Iterator[Refusal]:
     """Rows of a step that the processes cannot share evenly."""
-    config = {**trl_defaults(stage.method.name), **stage.method.defaults, **stage.config}
+    config = with_defaults(stage.method, stage.config)
     world = stage.compute.world
     if not stage.compute.keep_effective_batch or split(config, world) is not None:
         return

@@ -88,7 +88,7 @@ def shared_fields(stage: Stage, compute: ComputeSpec) -> Mapping[str, int]:
     process, and where each is to take as many."""
     if compute.world == 1 or not compute.keep_effective_batch:
         return {}
-    config = {**trl_defaults(stage.method.name), **stage.method.defaults, **stage.config}
+    config = with_defaults(stage.method, stage.config)
     return split(config, compute.world) or {}
 
 
@@ -98,6 +98,11 @@ def trl_defaults(method: str) -> Mapping[str, Any]:
     fields: Mapping[str, Any] = schema(f"trl/{method}.schema.json")["properties"]
     described = {name: field for name, field in fields.items() if isinstance(field, Mapping)}
     return {name: field["default"] for name, field in described.items() if "default" in field}
+
+
+def with_defaults(method: Method, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's `config` with the defaults of `method`, its own before TRL's."""
+    return {**trl_defaults(method.name), **method.defaults, **config}
 
 
 @dataclass(frozen=True)

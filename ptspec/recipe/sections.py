@@ -283,13 +283,18 @@ OF_SEVERAL = ("processes", "nodes", "strategy", "fsdp", "deepspeed")
 def compute(value: Value, own: Value | None = None) -> ComputeSpec:
     """The recipe's `compute` with what a stage has of its `own`. Where accelerate starts the processes and
     their number is not given, it is one for each GPU that is visible."""
-    given = {**value, **(own or {})}
-    if own is not None and own.get("launcher") == "local":
+    return ComputeSpec(**compute_keys(value, own or {}))
+
+
+def compute_keys(value: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of `compute`: those of the recipe's `value`, and of a stage's `own`, which go before them."""
+    given = {**value, **own}
+    if own.get("launcher") == "local":
         # One process: what the recipe says of several is of its other stages.
         given = {key: v for key, v in given.items() if key in own or key not in OF_SEVERAL}
     if given.get("launcher") == "accelerate" and "processes" not in given:
         given["processes"] = max(1, visible_gpus())
-    return ComputeSpec(**given)
+    return given
 
 
 def tracking(value: Value) -> TrackingSpec:

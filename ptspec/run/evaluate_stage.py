@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.dataset import LEFT_OUT, Loading, load_evaluation, strings_in, write_left_out
+from ptspec.data.dataset import Loading, load_evaluation, strings_in
 from ptspec.data.layouts.evaluation import EvaluationRow
+from ptspec.data.left_out import LEFT_OUT, write_left_out
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import store

@@ -10,19 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from ptspec import __version__
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.dataset import (
-    LEFT_OUT,
-    Encode,
-    LeftOut,
-    LeftOutFile,
-    Loading,
-    Refuses,
-    load,
-    places,
-    strings_in,
-    write_left_out,
-)
+from ptspec.data.dataset import Encode, Loading, Refuses, load, places, strings_in
 from ptspec.data.kept_rows import kept_rows
+from ptspec.data.left_out import LEFT_OUT, LeftOut, LeftOutFile, write_left_out
 from ptspec.estimate.out_of_memory import with_advice
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Rows, Yields

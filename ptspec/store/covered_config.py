@@ -12,7 +12,8 @@ from typing import Any
 from ptspec.methods.types import Method
 from ptspec.recipe.batch_split import split
 from ptspec.recipe.config_rules import needs_other_rows
-from ptspec.recipe.effective_config import trl_defaults
+from ptspec.recipe.effective_config import with_defaults
+from ptspec.recipe.plan import ComputeSpec
 
 WITHOUT_EFFECT = (
     "logging_",
@@ -49,17 +50,15 @@ CUT = (
 """Config fields that say how rows are cut into passes; covered is what comes of it: `_rows_at_once`."""
 
 
-def covered_config(
-    method: Method, config: Mapping[str, Any], processes: int = 1, *, share: bool = True
-) -> dict[str, Any]:
-    """A stage's `config` in the recipe without what changes nothing in the result. `processes` share its
-    batches, or take as many each."""
+def covered_config(method: Method, config: Mapping[str, Any], compute: ComputeSpec) -> dict[str, Any]:
+    """A stage's `config` in the recipe without what changes nothing in the result. The processes of `compute`
+    share its batches, or take as many each."""
     given = {**method.defaults, **config}
     kept = {name: value for name, value in given.items() if not name.startswith((*WITHOUT_EFFECT, *CUT))}
-    whole = {**trl_defaults(method.name), **given}
-    if processes > 1 and share:
-        whole |= split(whole, processes) or {}
-    return kept | _rows_at_once(method, whole, processes)
+    whole = with_defaults(method, config)
+    if compute.world > 1 and compute.keep_effective_batch:
+        whole |= split(whole, compute.world) or {}
+    return kept | _rows_at_once(method, whole, compute.world)
 
 
 def _rows_at_once(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, int | str]:

@@ -252,9 +252,7 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
             dict(stage.adapter.lora),
             dict(stage.adapter.quantization),
         ],
-        "config": covered_config(
-            stage.method, stage.config, stage.compute.world, share=stage.compute.keep_effective_batch
-        ),
+        "config": covered_config(stage.method, stage.config, stage.compute),
         "signals": _signals(plan, stage, hashes),
         "seed": plan.seed,
         "numbers": EffectiveConfig(stage, stage.compute, has_accelerator()).numbers(plan.model.dtype),

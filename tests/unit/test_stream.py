@@ -13,7 +13,8 @@ from small import ROOT
 
 from ptspec.data.checks.plan_data import check_plan
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.dataset import LeftOut, LeftOutFile, Loading, load
+from ptspec.data.dataset import Loading, load
+from ptspec.data.left_out import LeftOut, LeftOutFile
 from ptspec.data.stream import order, pieces
 from ptspec.data.stream.dataset import Share, StreamWatch, stream
 from ptspec.diagnostics import InputError

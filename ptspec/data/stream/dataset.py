@@ -13,8 +13,9 @@ from typing import Any
 from datasets import IterableDataset
 from datasets.iterable_dataset import _BaseExamplesIterable
 
-from ptspec.data.dataset import Encode, LeftOut, Loading, form
+from ptspec.data.dataset import Encode, Loading, form
 from ptspec.data.exact_json import Table
+from ptspec.data.left_out import LeftOut
 from ptspec.data.stream.order import Entry, InPieces, Mixed, Order, Part, State
 from ptspec.data.stream.pieces import Piece, pieces_of
 from ptspec.data.stream.rows import Converter

@@ -9,8 +9,9 @@ from typing import Any
 from ptspec.data.checks.bad_rows import too_many
 from ptspec.data.checks.fault import Fault, Tally
 from ptspec.data.checks.row_checks import row_checker
-from ptspec.data.dataset import LeftOut, Loading, converted, layout_of, other_columns
+from ptspec.data.dataset import Loading, converted, layout_of, other_columns
 from ptspec.data.layouts.convert import reading_of
+from ptspec.data.left_out import LeftOut
 from ptspec.data.readers.placed import PlacedRow, Unreadable, first_row, shown, unreadable
 from ptspec.data.stream.order import Entry
 from ptspec.data.stream.pieces import Piece

@@ -13,7 +13,8 @@ from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
 from ptspec.evaluation.comparison_store import load_comparison
 from ptspec.evaluation.measurement import Measurement, trained_by
-from ptspec.recipe.plan import BASE
+from ptspec.recipe.plan import BASE, ComputeSpec
+from ptspec.recipe.sections import compute_keys
 from ptspec.report.html.events import Log, read_log
 from ptspec.report.html.logged import Logged, read_logged
 from ptspec.report.html.model import Input, RunStory, StageStory, StartChecks, State, Training
@@ -121,10 +122,13 @@ def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
     known = methods.find(method)
     if known is None:
         return False
-    compute = {**_object(recipe.get("compute")), **_object(spec.get("compute"))}
-    processes = (whole(compute.get("processes")) or 1) * (whole(compute.get("nodes")) or 1)
-    share = compute.get("keep_effective_batch") is not False
-    config = covered_config(known, _object(spec.get("config")), processes, share=share)
+    keys = compute_keys(_object(recipe.get("compute")), _object(spec.get("compute")))
+    compute = ComputeSpec(
+        processes=whole(keys.get("processes")) or 1,
+        nodes=whole(keys.get("nodes")) or 1,
+        keep_effective_batch=keys.get("keep_effective_batch") is not False,
+    )
+    config = covered_config(known, _object(spec.get("config")), compute)
     before = finished_record(output, str(parent))
     on_the_same = before is None or before.get("fingerprint") == kept.get("parent")
     return on_the_same and kept.get("method") == method and kept.get("config") == config

@@ -12,6 +12,7 @@ from ptspec.evaluation import store
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings, row_ids
 from ptspec.evaluation.metrics import aggregates
 from ptspec.events import Figure
+from ptspec.recipe.plan import ComputeSpec
 from ptspec.store.covered_config import covered_config
 from ptspec.store.files import write_json
 
@@ -84,6 +85,7 @@ class MadeRun:
     stages: list[dict] = field(default_factory=list)
     events: list[dict] = field(default_factory=list)
     eval: dict | None = field(default_factory=lambda: {"data": "heldout"})
+    compute: dict | None = None
 
     def start(self) -> None:
         lines = [
@@ -110,6 +112,7 @@ class MadeRun:
         parent: str = "base",
         steps: list[dict] | None = None,
         folder: str | None = None,
+        trained_by: ComputeSpec | None = None,
     ) -> Path:
         """A finished stage; with `folder` None it is done, else only that folder is there."""
         self.stages.append(
@@ -125,10 +128,11 @@ class MadeRun:
         (place / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
         if folder is not None:
             return place
+        config = covered_config(methods.get(method), {"beta": 0.1}, trained_by or ComputeSpec())
         record = {
             "format": 1, "stage": name, "method": method, "parent": parent, "handover": "continue",
             "reference": f"{parent}, frozen", "adapter": "LoRA r16", "fingerprint": f"print of {name}",
-            "ingredients": {"method": method, "config": covered_config(methods.get(method), {"beta": 0.1}, 1),
+            "ingredients": {"method": method, "config": config,
                             "parent": "base" if parent == "base" else f"print of {parent}"},
             "steps": 30, "trainable_parameters": 163840, "seconds": 9.393, "peak_memory_bytes": 745390080,
             "checks": {"policy_to_handed_over": 2.5e-7, "policy_to_reference": None, "saved_to_trained": 0.0},
@@ -148,6 +152,7 @@ class MadeRun:
             "stages": self.stages,
             "$comment": HOSTILE[0] + HOSTILE[4],
             **({"eval": self.eval} if self.eval else {}),
+            **({"compute": self.compute} if self.compute else {}),
         }
         manifest = {
             "format": 1, "ptspec": "0.1.0", "name": "made", "written": "2026-11-24T09:10:37+00:00",

@@ -16,6 +16,7 @@ from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.store import load_measurement
 from ptspec.events import Figure, RunFinished, Warned
+from ptspec.recipe.plan import ComputeSpec
 from ptspec.report.html.samples import samples
 from ptspec.report.html.write import report_whatever_happens, write_run_report
 from ptspec.report.view.comparison import pair_view
@@ -255,6 +256,18 @@ def test_stages_reused_left_from_before_and_of_another_recipe(made):
     for state in ("reused", "done in an earlier session", "of another recipe"):
         assert state in page.text
     assert {cell.policy for cell in page.cells} == {"base", "a", "b"}
+
+
+def test_a_stage_of_one_process_in_a_recipe_of_several_is_of_this_recipe(made):
+    made.base(measurement("base"))
+    made.stage("alone", "kto", measurement("alone"), trained_by=ComputeSpec())
+    made.stages[-1]["compute"] = {"launcher": "local"}
+    made.stage("together", "kto", measurement("together"), trained_by=ComputeSpec("accelerate", 2))
+    made.compute = {"launcher": "accelerate", "processes": 2}
+    made.start()
+    page = Page(write_run_report(made.write()))
+    assert "of another recipe" not in page.text
+    assert {cell.policy for cell in page.cells} == {"base", "alone", "together"}
 
 
 def test_stopped_by_a_check(made):

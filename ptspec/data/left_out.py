@@ -1,0 +1,69 @@
+"""Rows that are left out under `on_bad_row`: what is told of each, and the file that lists them."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+LEFT_OUT = "left_out_rows.jsonl"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A row that was left out, and why."""
+
+    file: str
+    line: int
+    code: str
+    message: str
+
+
+def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
+    """Lists the rows that were left out, one JSON object a line."""
+    lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
+    (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+class LeftOutFile:
+    """The rows that a stream leaves out, listed as it comes to them, each once, by all processes that share
+    it; where a run goes on, after those that were listed before."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / LEFT_OUT
+        self._listed: set[tuple[str, int]] = set()
+        self._read = 0
+
+    def rows(self) -> int:
+        """How many are listed by now."""
+        if self.path.is_file():
+            with self.path.open("rb") as file:
+                self._take(file)
+        return len(self._listed)
+
+    def add(self, row: LeftOut) -> bool:
+        """Whether it was not listed yet."""
+        if (row.file, row.line) in self._listed:
+            return False
+        with self.path.open("a+b") as file:
+            with suppress(OSError):  # a file system without locks
+                fcntl.lockf(file, fcntl.LOCK_EX)
+            self._take(file)
+            if (row.file, row.line) in self._listed:
+                return False
+            file.write(json.dumps(asdict(row), ensure_ascii=False).encode() + b"\n")
+            file.flush()
+            self._take(file)
+        return True
+
+    def _take(self, file: IO[bytes]) -> None:
+        """Takes what was listed since it was read last."""
+        file.seek(self._read)
+        for line in file:
+            one = json.loads(line)
+            self._listed.add((one["file"], one["line"]))
+        self._read = file.tell()
