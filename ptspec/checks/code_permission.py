@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptspec.checks.own_code import is_kernel
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.document import read_document
 from ptspec.recipe.paths import exists
@@ -43,7 +44,7 @@ def _of_model(spec: ModelSpec) -> Iterator[Diagnostic]:
     if spec.trust_remote_code:
         message = f"this runs the Python code of {spec.path}, and the recipe may not run code"
         yield _not_allowed(message, "/model/trust_remote_code", spec.path)
-    if "/" in (spec.attn_implementation or ""):
+    if is_kernel(spec):
         message = f"this is a kernel from the hub ({spec.attn_implementation}), which is code"
         yield _not_allowed(message, "/model/attn_implementation", spec.attn_implementation)
 

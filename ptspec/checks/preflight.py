@@ -12,6 +12,7 @@ from ptspec.checks.evaluation import check_metrics, mix_in_words
 from ptspec.checks.hub import check_hub
 from ptspec.checks.machine import check_machine
 from ptspec.checks.model import check_model, with_plain_text
+from ptspec.checks.own_code import code_in_words
 from ptspec.checks.reward_columns import check_reward_columns, check_right_answers
 from ptspec.checks.stages import check_stages
 from ptspec.checks.weights import check_weights
@@ -62,6 +63,8 @@ def preflight(
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     sound = None if faulty or reading.plan is None else with_plain_text(plan)
     said = (*mix_in_words(plan), *checked.notes, *accuracy_in_words(plan, checked.sources))
+    if not starts:
+        said = (*said, *code_in_words(plan))
     notes = said if sound is not None else ()
     return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked, notes=notes)
 

@@ -18,6 +18,7 @@ from ptspec.rewards.endpoint import endpoint_judge
 from ptspec.rewards.judges import BradleyTerry, Judge
 from ptspec.rewards.source import is_user_function
 from ptspec.rewards.time_limit import Warn
+from ptspec.rewards.used import used_functions, used_judges
 from ptspec.rewards.user import load_user_function
 
 if TYPE_CHECKING:
@@ -103,15 +104,9 @@ def check_judge_is_up(plan: Plan) -> None:
 
 
 def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]]:
-    named = {stage.judge for stage in plan.stages} | {plan.evaluation.judge if plan.evaluation else None}
-    judges = [spec for name, spec in plan.judges.items() if name in named]
-    rewards = {name for stage in plan.stages for name in stage.rewards} | {spec.reward for spec in judges}
-    if plan.evaluation is not None:
-        rewards |= set(plan.rewards)
-    for reward in plan.rewards.values():
-        if reward.name in rewards and reward.model is None:
-            yield partial(_reward, reward, False, allow_code, no_model, warnings.warn)
-    for spec in judges:
+    for reward in used_functions(plan):
+        yield partial(_reward, reward, False, allow_code, no_model, warnings.warn)
+    for spec in used_judges(plan):
         if spec.endpoint is not None:
             yield partial(endpoint_judge, spec, plan.places)
         elif spec.function is not None:

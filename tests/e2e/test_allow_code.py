@@ -82,6 +82,8 @@ def test_a_models_own_code_runs_where_recipe_and_command_line_both_say_so(model,
     for command in (["validate", recipe], ["plan", recipe], ["run", recipe, "--output", output]):
         told = here(*command)
         assert not was_run.exists(), command
+        said = f"pt run needs --allow-code: it runs the code of {model}\n" in told.stderr
+        assert said == (command[0] != "run")
         assert not output.exists()
     assert told.code == 2
     assert f"{recipe}:{line}:" in told.stderr
@@ -134,6 +136,8 @@ def test_a_recipes_own_python_is_not_imported_without_leave(tmp_path, here, used
     for options in (["validate"], ["plan"], ["run", "--dry-run"]):
         done = here(options[0], recipe, *options[1:])
         assert done.code == 0, done.stderr
+        own = tmp_path / f"mine.py:{'judge' if used == 'as a judge' else 'brief'}"
+        assert f"pt run needs --allow-code: it runs the code of {own}\n" in done.stderr
         assert not (tmp_path / "was_run").exists()
     told = here("run", recipe, "--output", output)
     line = next(i for i, x in enumerate(recipe.read_text().splitlines(), 1) if "mine.py:" in x)

@@ -1,0 +1,31 @@
+"""The rewards and judges of a plan that something uses, and those of them that are code of the user's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.rewards.source import is_user_function
+
+
+def user_functions(plan: Plan) -> Iterator[str]:
+    """The "file.py:name" of each reward and judge of the user's own that stages and the evaluation use."""
+    rewards, judges = used_functions(plan), used_judges(plan)
+    for function in (*(spec.function for spec in rewards), *(spec.function for spec in judges)):
+        if function is not None and is_user_function(function):
+            yield function
+
+
+def used_judges(plan: Plan) -> Sequence[JudgeSpec]:
+    """The judges that stages and the evaluation use."""
+    named = {stage.judge for stage in plan.stages} | {plan.evaluation.judge if plan.evaluation else None}
+    return [spec for name, spec in plan.judges.items() if name in named]
+
+
+def used_functions(plan: Plan) -> Sequence[RewardSpec]:
+    """The rewards that stages, judges and the evaluation use, but for models."""
+    used = {name for stage in plan.stages for name in stage.rewards}
+    used |= {spec.reward for spec in used_judges(plan) if spec.reward is not None}
+    if plan.evaluation is not None:
+        used |= set(plan.rewards)
+    return [spec for spec in plan.rewards.values() if spec.name in used and spec.model is None]
