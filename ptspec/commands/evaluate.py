@@ -76,6 +76,7 @@ def eval(
 
     Without --data it tells what was measured before: the key figures, or with --all every metric.
     """
+    from ptspec.evaluation.against_parents import against_parents
     from ptspec.evaluation.request import evaluate_targets, make_request, write
     from ptspec.events import EvaluationStarted, Event, Warned
 
@@ -96,11 +97,12 @@ def eval(
         return
     with quiet_libraries() if request.held is not None else nullcontext():
         measured = evaluate_targets(request, listen)
-        write(request, measured)
+        compared = against_parents(measured, request.targets)
+        write(request, measured, compared)
     if format is EvalFormat.JSON:
         print(_as_json({one.name: one.metrics for one in measured}))
     else:
-        print(_told(_policies(measured, request.targets), whole=everything), end="")
+        print(_told(_policies(measured, request.targets, compared), whole=everything), end="")
 
 
 def _told(policies: Sequence[Policy], *, whole: bool) -> str:
@@ -111,22 +113,15 @@ def _told(policies: Sequence[Policy], *, whole: bool) -> str:
     return ProgressTable(policies).plain() if whole else policies_text(policies)
 
 
-def _policies(measured: Sequence[Measurement], targets: Sequence[Target]) -> list[Policy]:
-    """What is shown of each: with its comparison with its parent, stored or made now, unless several runs
-    have stages of one name."""
-    from ptspec.evaluation.comparison_store import comparison_of, load_comparison
+def _policies(
+    measured: Sequence[Measurement], targets: Sequence[Target], compared: Mapping[str, Comparison]
+) -> list[Policy]:
+    """What is shown of each; `compared`: with its parent, by name."""
     from ptspec.report.view.policies import Policy
 
-    names = [target.name for target in targets]
-    by_name = {one.name: one for one in measured}
     found = []
     for one, target in zip(measured, targets, strict=True):
-        parent = by_name.get(target.parent or "") if names.count(target.name) == 1 else None
-        compared = None
-        if parent is not None and not target.is_reward_model:
-            stored = load_comparison(target.stored) if target.stored else None
-            compared = comparison_of(parent, one, stored)
-        told = compared.of_stage() if compared else None
+        told = compared[one.name].of_stage() if one.name in compared else None
         by = one.settings.accuracy_in_words
         found.append(Policy(one.name, one.shown, told, one.preference_over, target.method or "", by))
     return found

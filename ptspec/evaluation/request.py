@@ -17,6 +17,7 @@ from ptspec.data.readers.scan import scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
 from ptspec.evaluation.choice import chosen
+from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.comparison_store import COMPARISON
 from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.targets import Target, last_of_each, targets
@@ -123,18 +124,24 @@ def evaluate_targets(request: EvaluationRequest, listener: Listener) -> list[Mea
     return measure_all(request.targets, request.held, listener, request.allow_code)
 
 
-def write(request: EvaluationRequest, measured: Sequence[Measurement]) -> None:
-    """The files of the evaluations, where the request says; nowhere where it does not."""
+def write(
+    request: EvaluationRequest,
+    measured: Sequence[Measurement],
+    compared: Mapping[str, Comparison] | None = None,
+) -> None:
+    """The files of the evaluations, where the request says; nowhere where it does not. `compared`: with its
+    parent, by name."""
     if (output := request.output) is None:
         return
     from ptspec.evaluation.files import write_evaluation
 
+    verdicts = {name: comparison.verdicts() for name, comparison in (compared or {}).items()}
     samples = request.held.spec.samples if request.held else EvaluationSpec.samples
     names = folder_names([measurement.name for measurement in measured])
     for index, measurement in enumerate(measured):
         folder = output if len(measured) == 1 else output / names[index]
         folder.mkdir(parents=True, exist_ok=True)
-        write_evaluation(measurement, measured[:index], folder, (), samples)
+        write_evaluation(measurement, measured[:index], folder, (), samples, verdicts)
 
 
 def folder_names(names: Sequence[str]) -> list[str]:

@@ -9,6 +9,9 @@ from dataclasses import asdict
 import pytest
 from small import ROOT, pt_loaded, write_recipe
 
+from ptspec.evaluation import plots
+from ptspec.evaluation.comparison_store import load_comparison
+
 pytestmark = pytest.mark.slow
 JUDGE = """
 def shorter(prompts, a, b):
@@ -248,3 +251,15 @@ def test_data_that_offers_nothing_is_told(small_run, tmp_path, text, says):
     )
     assert done.code == 2 and re.search(says, done.stderr), done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_the_picture_of_an_evaluation_told_again_has_the_verdicts_of_the_run(
+    small_run, tmp_path, here, monkeypatch
+):
+    drawn, draw = [], plots.model_comparison
+    monkeypatch.setattr(plots, "model_comparison", lambda m, p, v: (drawn.append(v), draw(m, p, v)))
+    told = here("eval", small_run.output, "--output", tmp_path / "measured")
+    assert told.code == 0, told.stderr
+    stored = {name: load_comparison(small_run.output / name) for name in ("sft", "dpo")}
+    assert drawn[-1] == {name: one.verdicts() for name, one in stored.items()}
+    assert (tmp_path / "measured" / "dpo" / "model_comparison.png").is_file()
