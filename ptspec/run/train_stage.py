@@ -192,7 +192,7 @@ class StageTrainer:
         from ptspec.data.stream.dataset import Share, stream
 
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
-        share = Share(0, current().size, settings.number("per_device_train_batch_size", 8))
+        share = Share(batch=settings.number("per_device_train_batch_size", 8))
         loading = Loading(
             Use(stage.method.name, stage.method.rows), self._refusal(stage), encode=self._encoder(stage)
         )

@@ -85,12 +85,13 @@ def stored(folder: Path, process: int, device: torch.device, parts_wanted: int) 
     file = folder / _file(process)
     if not file.is_file():
         return None
-    with safe_open(file, framework="pt", device=str(device)) as opened:
+    # Several processes on a CPU have one each, "cpu:0", which safetensors does not know.
+    with safe_open(file, framework="pt", device="cpu") as opened:
         written = opened.metadata()
         parts: Completions = json.loads(written["plain"])
         for key in opened.keys():  # noqa: SIM118
             number, _, name = key.partition(".")
-            parts[int(number)][name] = opened.get_tensor(key)
+            parts[int(number)][name] = opened.get_tensor(key).to(device)
     done = json.loads(written["step"]) * parts_wanted // len(parts)
     if parts_wanted == len(parts):
         return Position(done, parts)

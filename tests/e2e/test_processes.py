@@ -133,6 +133,42 @@ def test_two_processes_share_a_stream(tmp_path):
     assert cosine(one.weights["sft"], (output / "sft" / WEIGHTS).read_bytes()) > 0.9999
 
 
+def test_two_processes_ask_the_streamed_prompts_that_one_asks(tmp_path):
+    """Each takes its part of a group of completions."""
+    (tmp_path / "mine.py").write_text(
+        "import json, os\nfrom pathlib import Path\n\n"
+        "def reward(prompts, completions, **columns):\n"
+        "    asked = Path(__file__).with_name('asked.' + os.environ.get('RANK', 'alone'))\n"
+        "    with asked.open('a') as file:\n        file.write(json.dumps(prompts) + '\\n')\n"
+        "    return [float(len(str(text))) for text in completions]\n"
+    )
+
+    def change(recipe):
+        recipe.pop("eval")
+        recipe["data"]["train"] = {"path": str(ROOT / "data/train.jsonl"), "streaming": True}
+        recipe["rewards"] = {"mine": {"function": f"{tmp_path / 'mine.py'}:reward"}}
+        recipe["judges"] = {"longer": {"reward": "mine"}}
+        config = {"max_steps": 2, "num_generations": 4, "max_completion_length": 2}
+        common = {"data": "train", "from": "base", "config": {**config, "per_device_train_batch_size": 12}}
+        recipe["stages"] = [
+            {"name": "grpo", "method": "grpo", "rewards": ["mine"], **common},
+            {"name": "nash", "method": "nash_md", "judge": "longer", **common},
+        ]
+
+    recipe = recipe_in(tmp_path / "a", change)
+    alone = run_here(recipe, tmp_path / "one")
+    assert alone.error is None, alone.error.diagnostics
+    first, second = two_ranks("run", recipe, "--output", tmp_path / "two", "--allow-code")
+    assert (first.wait(300), second.wait(60)) == (0, 0), first.told
+    of_one, of_first, of_second = (
+        [json.loads(line) for line in (tmp_path / f"asked.{name}").read_text().splitlines()]
+        for name in ("alone", "0", "1")
+    )
+    assert all(len(set(map(str, prompts))) == 3 for prompts in of_one), "groups of 4 in 12 rows"
+    both = [ours + theirs for ours, theirs in zip(of_first, of_second, strict=True)]
+    assert [sorted(map(str, prompts)) for prompts in both] == [sorted(map(str, one)) for one in of_one]
+
+
 def test_rows_of_a_stream_that_two_processes_leave_out_are_listed_once_and_told(tmp_path):
     bad = tmp_path / "rows.jsonl"
     lines = (ROOT / "data/train.jsonl").read_text().splitlines(keepends=True)
