@@ -39,7 +39,7 @@ class Turns:
 
     def kept_by(self, process: int) -> list[int]:
         """The readers whose place `process` writes down: each is written by one of those that ask it."""
-        first = {}
+        first: dict[int, int] = {}
         for reader, taker in self._pairs():
             first[reader] = min(taker, first.get(reader, taker))
         return sorted(reader for reader, taker in first.items() if taker == process)

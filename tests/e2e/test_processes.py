@@ -96,11 +96,28 @@ def events(output):
     return [json.loads(line)["event"] for line in (output / "events.jsonl").read_text().splitlines()]
 
 
+def telling_loads(arguments):
+    """`pt`, which writes beside its output folder whenever it loads weights."""
+    from ptspec import cli
+    from ptspec.model import model_cache
+
+    load = model_cache.load_base
+
+    def loading(spec, adapter, device, folder):
+        with (Path(arguments[-1]).parent / f"loads.{os.environ['RANK']}").open("a") as file:
+            file.write(f"{folder or 'base'}\n")
+        return load(spec, adapter, device, folder)
+
+    model_cache.load_base = loading
+    cli.main(arguments)
+
+
 def test_two_ranks_that_are_found_learn_and_measure_what_one_process_does(tmp_path):
     """The first is the controller; the other follows it, and leaves nothing of its own."""
     one = run_here(recipe_in(tmp_path / "a", measured), tmp_path / "one")
     output = tmp_path / "two"
-    first, second = two_ranks("run", recipe_in(tmp_path / "b", measured), "--output", output)
+    recipe = recipe_in(tmp_path / "b", measured)
+    first, second = two_ranks("run", recipe, "--output", output, main=telling_loads)
     assert (first.wait(300), second.wait(60)) == (0, 0), first.told
     assert "sft" in first.told[1] and "sft" not in "".join(second.told)
     assert events(one.output) == events(output)
@@ -119,6 +136,19 @@ def test_two_ranks_that_are_found_learn_and_measure_what_one_process_does(tmp_pa
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["recipe"]["compute"] == {"launcher": "accelerate", "processes": 2, "nodes": 1}
     assert sorted(path.name for path in output.glob(".*")) == [".lock"]
+    loads = [(output.parent / f"loads.{rank}").read_text() for rank in (0, 1)]
+    assert loads == ["base\n", "base\n"], "once for the base's evaluation and the stage"
+
+
+def test_the_others_are_let_go_where_nothing_can_begin(tmp_path):
+    """srun does not end them when the first one has ended."""
+
+    def wrong(recipe):
+        recipe["stages"][0]["metod"] = "sft"
+
+    first, second = two_ranks("run", recipe_in(tmp_path / "a", wrong), "--output", tmp_path / "out")
+    assert (first.wait(120), second.wait(60)) == (2, 0)
+    assert "unknown-key" in first.told[1] and second.told == ("", "")
 
 
 def test_two_processes_share_a_stream(tmp_path):

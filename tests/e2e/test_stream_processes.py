@@ -1,5 +1,5 @@
-"""Two processes that share a stream: no row twice, those of one process in each step, also after a stop, by as
-many processes or by another number."""
+"""Two processes that share a stream: no row twice, those of one process in each step, also after a stop, by
+as many processes or by another number."""
 
 from __future__ import annotations
 
