@@ -5,9 +5,9 @@
 
 `pt run` trains SFT on the shipped base for some steps, shuffled, with two processes that it starts itself.
 Memory is the most that was resident (VmHWM), shared libraries included. Seconds are counted from the start of
-the command to the first logged step; where other programs use the machine they are an upper bound, so those of
+the command to the first logged step. Where other programs use the machine that is an upper bound, so those of
 the processor are told too: of the command, the launcher and the slower process, one after the other, since
-each waits for the one before. Ends with 1 where a process takes more than 1 GB, or those more than 30 seconds.
+each waits for the one before. Ends with 1 where a process takes more than 1 GB, or those more than 30 s.
 """
 
 from __future__ import annotations
@@ -49,13 +49,14 @@ def _write(folder: Path, size: float) -> int:
     """Rows of some 800 bytes, none like another; how many."""
     folder.mkdir()
     chance, rows = random.Random(1), 0
+    texts = [" ".join(chance.choices(WORDS, k=75)) for _ in range(2000)]
     for number in range(FILES):
         written = 0
         with (folder / f"{number:02}.jsonl").open("w", encoding="utf-8") as file:
             while written < size / FILES:
-                texts = [" ".join(chance.choices(WORDS, k=75)) for _ in range(100)]
                 lines = [
-                    f'{{"prompt": "{rows + n} {a}", "completion": "{a}"}}\n' for n, a in enumerate(texts)
+                    f'{{"prompt": "{row} {text}", "completion": "{text}"}}\n'
+                    for row, text in enumerate(texts, start=rows)
                 ]
                 rows += len(lines)
                 written += file.write("".join(lines))
