@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -93,8 +94,12 @@ def main(arguments: Sequence[str]) -> int:
 
 def _do(job: StageJob, lines: Lines, stop_request: StopRequest, *, together: bool) -> None:
     if together:
+        # Whoever waits for one that is gone has nothing to save: the launcher may end it at once.
+        caught = signal.signal(signal.SIGTERM, signal.SIG_DFL)
         join_for(job)
-    work_on(job, lambda event: lines.send(Happened(event)), stop_request).do(job)
+        signal.signal(signal.SIGTERM, caught)
+    stages = [stage for stage in job.plan.stages if stage.name == job.stage]
+    work_on(job, stages, lambda event: lines.send(Happened(event)), stop_request).do(job)
     leave()
 
 

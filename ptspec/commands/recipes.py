@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,7 +24,7 @@ from ptspec.commands.options import (
     tell_unlooked,
     time_in_seconds,
 )
-from ptspec.diagnostics import Diagnostic, Exit, InputError, Unlooked
+from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError, Unlooked
 from ptspec.launched import Rank, launched
 from ptspec.report.diagnostics import Format, as_note, render, summary
 
@@ -118,19 +119,39 @@ def run(
             follow(rank)
             return
         outlive_launcher()
-    overrides = [*(overrides or ()), *(_as_found(recipe, rank) if rank is not None else ())]
-    seconds = None if max_time is None else time_in_seconds(max_time)
-    output = None if output is None else output.absolute()
-    planned = _checked(recipe, overrides, output, starts=True)
-    must_be_stage(until, [stage.name for stage in planned.stages], "--until")
-    # Files of the user's are imported here, and may print.
-    with into_log(Path(os.devnull)):
-        check_allowed(planned, allow_code=allow_code)
-    if planned.manifest is not None:
-        _tell_differences(planned)
-    options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate)
-    with report_whatever_happens(planned.output, say) as reporting, listener() as listen:
-        execute(planned, reporting(listen), options)
+    with _letting_others_go(rank):
+        overrides = [*(overrides or ()), *(_as_found(recipe, rank) if rank is not None else ())]
+        seconds = None if max_time is None else time_in_seconds(max_time)
+        output = None if output is None else output.absolute()
+        planned = _checked(recipe, overrides, output, starts=True)
+        must_be_stage(until, [stage.name for stage in planned.stages], "--until")
+        # Files of the user's are imported here, and may print.
+        with into_log(Path(os.devnull)):
+            check_allowed(planned, allow_code=allow_code)
+        if planned.manifest is not None:
+            _tell_differences(planned)
+        options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate)
+        with report_whatever_happens(planned.output, say) as reporting, listener() as listen:
+            execute(planned, reporting(listen), options)
+
+
+@contextlib.contextmanager
+def _letting_others_go(rank: Rank | None) -> Iterator[None]:
+    """Around what the first of several processes does: the others do not wait for one that has found
+    something wrong before they have met."""
+    from ptspec.run.ranks import dismiss_unmet, have_met
+
+    try:
+        yield
+    except Exception as error:
+        if rank is None or have_met():
+            raise
+        if isinstance(error, PtError):
+            tell(error.diagnostics)  # before it waits until they are there
+        dismiss_unmet(rank)
+        if isinstance(error, PtError):
+            raise typer.Exit(error.exit) from error
+        raise
 
 
 def _as_found(recipe: Path, rank: Rank) -> Sequence[str]:

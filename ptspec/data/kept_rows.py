@@ -3,10 +3,14 @@
 `datasets` keeps what a trainer makes of rows that lie in a file (tokens, labels) beside them, by a hash of
 the function, the tokenizer and the settings. So a stage that begins again, or another one with the same
 rows, tokenises nothing, and holds neither in memory.
+
+Whoever reads them holds a lock on them until it ends, which any number can hold together: what is locked is
+not removed to make room.
 """
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import shutil
@@ -14,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from uuid import uuid4
 
 from ptspec.recipe.paths import cache_home
@@ -30,7 +34,11 @@ KEPT_SECONDS = 30 * 24 * 3600
 """Rows that were not used for so long go, too."""
 ROOM = 20
 """The bytes of rows times so many must be free: tokens are several times as large."""
+UNLOCKED_SECONDS = 24 * 3600
+"""Where the file system has no locks, rows that were opened so lately count as being read."""
 ROWS = "rows.arrow"
+_read_here: dict[Path, IO[bytes]] = {}
+"""The files of rows that this process has locked."""
 
 
 def folder_of_rows() -> Path:
@@ -68,6 +76,8 @@ def _opened(folder: Path) -> Dataset | None:
 
     from ptspec.data import exact_json  # noqa: F401  # it makes the columns' type known
 
+    if not _lock(folder):
+        return None
     try:
         found: Dataset = datasets.Dataset.from_file(str(folder / ROWS))
     except Exception as error:  # whatever Arrow says of a damaged file
@@ -77,6 +87,42 @@ def _opened(folder: Path) -> Dataset | None:
     with suppress(OSError):
         os.utime(folder)
     return found
+
+
+def _lock(folder: Path) -> bool:
+    """Keeps the rows in `folder` from being removed while this process lives; False where they are being
+    removed."""
+    try:
+        file = (folder / ROWS).open("rb")
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(file.fileno()), (folder / ROWS).stat()):
+            raise FileNotFoundError
+    except (BlockingIOError, FileNotFoundError):
+        file.close()
+        return False
+    except OSError:  # the file system has no locks
+        file.close()
+        return True
+    _read_here[folder] = file
+    return True
+
+
+def _remove(folder: Path, used: float) -> None:
+    """Removes the rows in `folder`, last opened at the time `used`, unless somebody reads them."""
+    with suppress(FileNotFoundError), (folder / ROWS).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        except OSError:  # the file system has no locks
+            if time.time() - used < UNLOCKED_SECONDS:
+                return
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    shutil.rmtree(folder, ignore_errors=True)  # one that was cut off while it was written
 
 
 def _write(rows: Dataset, folder: Path) -> None:
@@ -102,13 +148,13 @@ def _write(rows: Dataset, folder: Path) -> None:
 
 
 def _make_room(new: Path) -> None:
-    """Removes rows that nobody uses any more, and the longest unused ones of too many."""
+    """Removes rows that nobody uses any more, and the longest unused ones of too many; none that are read."""
     found = sorted(_folders(new.parent), key=lambda one: one[0], reverse=True)
     total = 0
     for used, folder in found:
         total += sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
         if total > KEPT_BYTES or time.time() - used > KEPT_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
+            _remove(folder, used)
 
 
 def _folders(place: Path) -> Iterator[tuple[float, Path]]:

@@ -12,7 +12,7 @@ from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS, rows_of_a_st
 from ptspec.recipe.effective_config import with_defaults
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.json_pointer import at, join
-from ptspec.recipe.plan import AnySource, ComputeSpec, Handover, Stage, is_streamed
+from ptspec.recipe.plan import ComputeSpec, Handover, Stage
 
 WHERE = "/compute"
 LOCAL, ACCELERATE = "local", "accelerate"
@@ -29,9 +29,7 @@ class Refusal:
     is_warning: bool = False
 
 
-def check(
-    compute: ComputeSpec, stages: Sequence[Stage], data: Mapping[str, AnySource], findings: Findings
-) -> None:
+def check(compute: ComputeSpec, stages: Sequence[Stage], findings: Findings) -> None:
     """Every rule for `compute`, the recipe's and that of each stage."""
     _tell(_general(compute), (WHERE,), findings)
     for stage in stages:
@@ -39,7 +37,7 @@ def check(
         if at(findings.document.value, own) is not None:
             _tell(_general(stage.compute), (own, WHERE), findings)
         if stage.compute.world > 1:
-            _tell(_stage(stage, data), (own, WHERE), findings)
+            _tell(_stage(stage), (own, WHERE), findings)
 
 
 def _tell(refusals: Iterator[Refusal], places: Sequence[str], findings: Findings) -> None:
@@ -68,11 +66,8 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
             yield Refusal(key, message, f'"strategy": "{key}", or leave it out')
 
 
-def _stage(stage: Stage, data: Mapping[str, AnySource]) -> Iterator[Refusal]:
+def _stage(stage: Stage) -> Iterator[Refusal]:
     """What several processes cannot do together in `stage`."""
-    if stage.method.online and is_streamed(data, stage.data):
-        message = f'stage "{stage.name}" streams its prompts, which {stage.method.name} reads in one process'
-        yield Refusal("processes", message, 'leave "streaming" out, or "compute": {"launcher": "local", …}')
     yield from _rows(stage)
     if stage.compute.strategy == FSDP and (why := _unsharded(stage)) is not None:
         yield Refusal("strategy", f'stage "{stage.name}": {why}', '"strategy": "ddp"')

@@ -160,7 +160,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     resolved = _stages(value, names, model, places, findings)
     for stage in resolved:
         config_rules.stage_rules(stage, data, stage.compute, findings)
-    compute_rules.check(compute, resolved, data, findings)
+    compute_rules.check(compute, resolved, findings)
     name = _name(value, path, findings)
     evaluation = rules.evaluation(value.get("eval"), names, places, findings)
     rules.trained_rewards(resolved, rewards, judges, findings)

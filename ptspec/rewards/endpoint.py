@@ -106,10 +106,11 @@ class EndpointJudge:
         }
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Takes up what `memory` gave."""
-        self._wins = dict(memory["answers"])
-        self._compared = set(memory["compared"])
-        self.counters = Counters(**memory["counters"])
+        """Takes up what `memory` gave, in another process too, beside what it knows."""
+        self._wins = {**memory["answers"], **self._wins}
+        self._compared |= set(memory["compared"])
+        counted = asdict(self.counters)
+        self.counters = Counters(**{name: counted[name] + more for name, more in memory["counters"].items()})
 
     def _orders(self, question: Question) -> list[Question]:
         prompt, a, b = question

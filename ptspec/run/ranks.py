@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -26,7 +26,7 @@ from ptspec.library_output import into_log
 from ptspec.processes import Processes, current, join, leave
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join as joined
-from ptspec.recipe.plan import Plan
+from ptspec.recipe.plan import Plan, Stage
 from ptspec.run.errors import logged, told
 from ptspec.run.one_process import SECONDS_FOR_RANK_0, prepare_worker
 from ptspec.run.options import LOG
@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 TIMEOUT = 1800
 """Seconds: transformers' own `ddp_timeout`."""
+SECONDS_TO_MEET = 60
+"""In which processes that a launcher has started import torch."""
+_met = False
 
 
 def join_for(job: StageJob) -> Processes:
@@ -76,10 +79,25 @@ def outlive_launcher() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
-def join_found(rank: Rank) -> Processes:
+def join_found(rank: Rank, seconds: int = TIMEOUT) -> Processes:
     """Makes this process one of those that a launcher has started."""
+    global _met
+    _met = True
     announce(rank)
-    return join(timedelta(seconds=TIMEOUT))
+    return join(timedelta(seconds=seconds))
+
+
+def have_met() -> bool:
+    """Whether this process has met the others that its launcher has started."""
+    return _met
+
+
+def dismiss_unmet(rank: Rank) -> None:
+    """Tells the others, who wait for this process, the first, that nothing comes: torchrun ends them when it
+    has ended, srun does not."""
+    with contextlib.suppress(Exception):  # they are gone already
+        join_found(rank, SECONDS_TO_MEET).of_first(None)
+        leave()
 
 
 def must_fit(plan: Plan, rank: Rank) -> None:
@@ -97,12 +115,13 @@ def must_fit(plan: Plan, rank: Rank) -> None:
 class Together:
     """Does jobs in this process, the first, and in those that follow it."""
 
-    work: Launch
     output: Path
+    work: Launch | None = None
     _within: bool = False
 
     def __call__(self, job: StageJob) -> None:
         """Raises what ended the work, of several errors the first."""
+        assert self.work is not None
         team, left = current(), Left(self.output / FOLDER)
         shutil.rmtree(left.folder, ignore_errors=True)
         left.folder.mkdir()
@@ -153,10 +172,15 @@ def follow(rank: Rank) -> None:
     prepare_worker(rank)
     stop_request = StopRequest(from_launcher=True)
     team = join_found(rank)
+    work, before = None, None
     while (job := _next_job(team)) is not None:
         # Signals are caught while a job is done alone: whoever waits ends at once.
         with stop_request.listening(), _left(job, rank):
-            work_on(job, lambda event: None, stop_request).do(job)
+            work = work or work_on(job, job.plan.stages, lambda event: None, stop_request)
+            if before is not None and not before.folder.exists():
+                work.bases.moved(before.folder, before.plan.output / before.stage)
+            work.do(job)
+        before = job
     leave()
 
 
@@ -180,20 +204,20 @@ def _left(job: StageJob, rank: Rank) -> Iterator[None]:
         left.end(rank.index, error)
 
 
-def work_on(job: StageJob, listener: Listener, stop_request: StopRequest) -> StageWork:
-    """What does `job`, and it alone, in this process."""
+def work_on(
+    job: StageJob, stages: Sequence[Stage], listener: Listener, stop_request: StopRequest
+) -> StageWork:
+    """What does `job` in this process, and others of `stages` after it."""
     # Imported here, since these libraries have things to say when they are imported.
     with importing_libraries():
         from ptspec.model.device import training_device
         from ptspec.run.stage_work import StageWork
         from ptspec.store.fingerprint import Hashes
 
-    stages = tuple(stage for stage in job.plan.stages if stage.name == job.stage)
-    hashes = Hashes(job.plan, job.hashed)
     return StageWork(
         job.plan,
-        stages,
-        hashes,
+        tuple(stages),
+        Hashes(job.plan),
         training_device(),
         listener,
         stop_request,

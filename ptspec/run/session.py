@@ -83,9 +83,10 @@ def _together(
             text = f"ddp_timeout has no effect under {rank.launcher}: the processes wait {TIMEOUT:,} s"
             listener(Warned(f"{text} for one another", stage.name))
     join_found(rank)
-    run = Run(plan, listener, options, stop_request)
-    run.together = together = Together(run.work.do, plan.output)
+    together = Together(plan.output)
     try:
+        run = Run(plan, listener, options, stop_request)
+        run.together, together.work = together, run.work.do
         return run.go()
     finally:
         together.dismiss()

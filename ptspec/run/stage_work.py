@@ -39,7 +39,7 @@ class StageWork:
         *,
         allow_code: bool,
     ) -> None:
-        self.plan = plan
+        self.plan, self.hashes = plan, hashes
         self.bases = Bases(plan.model, device, lambda text: listener(Warned(text)))
         needs = Needs(plan, stages)
         self.trainer = StageTrainer(
@@ -52,6 +52,7 @@ class StageWork:
     def do(self, job: StageJob) -> None:
         """Makes the folder of `job`. Raises what training and evaluation raise."""
         stage = self.plan.stage(job.stage)
+        self.hashes.adopt(job.hashed)
         for made in job.measured:
             self.evaluator.adopt(made.name, made.folder)
         if job.trains and stage is not None:

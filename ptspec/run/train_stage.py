@@ -178,7 +178,7 @@ class StageTrainer:
         from ptspec.data.stream.dataset import Share, stream
 
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
-        share = Share(0, current().size, settings.number("per_device_train_batch_size", 8))
+        share = Share(batch=settings.number("per_device_train_batch_size", 8))
         data, rows = self.plan.data, stage.method.rows
         return stream(data, stage.data, rows, self.plan.seed, self._loading(stage), share, watch)
 

@@ -73,13 +73,18 @@ class Hashed:
 class Hashes:
     """Content hashes of models and sources, each computed once a run."""
 
-    def __init__(self, plan: Plan, before: Hashed | None = None) -> None:
-        """`before`: what another process of the same run has hashed."""
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._model = before.model if before else None
-        self._model_files = list(before.model_files) if before else []
-        self._sources: dict[str, Any] = dict(before.sources) if before else {}
+        self._model: str | None = None
+        self._model_files: list[Any] = []
+        self._sources: dict[str, Any] = {}
         self._folders: dict[Path, str] = {}
+
+    def adopt(self, before: Hashed) -> None:
+        """Takes up what another process of the same run has hashed."""
+        if self._model is None and before.model is not None:
+            self._model, self._model_files = before.model, list(before.model_files)
+        self._sources = {**before.sources, **self._sources}
 
     def model(self) -> str:
         if self._model is None:

@@ -18,7 +18,6 @@ import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ptspec.processes import current
-from ptspec.store.files import read_json, write_json
 from ptspec.training import resume_online
 from ptspec.training.checkpoints import PREFIX, WRITING, processes_of, rotate
 from ptspec.training.data_order import begin_epoch, catch_up
@@ -114,8 +113,8 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
             resume_online.sample_anew(self.trainer, state.global_step)
         elif (place := resume_online.stored(self.resumed_from, process, device, parts)) is not None:
             resume_online.go_to(self.trainer, place)
-        if self.judge is not None and (self.resumed_from / resume_online.JUDGE).exists():
-            self.judge.recall(read_json(self.resumed_from / resume_online.JUDGE))
+        if self.judge is not None:
+            resume_online.recall(self.judge, self.resumed_from, process, current().size)
         if state.epoch is not None:
             catch_up(kwargs["train_dataloader"], int(state.epoch))
 
@@ -156,10 +155,10 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
             resume_online.store(place, written, self.trainer.accelerator.process_index)
         if self.place is not None:
             self.place.store(written, state.global_step)
+        if self.judge is not None:
+            resume_online.remember(self.judge, written, self.trainer.accelerator.process_index)
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
-            if self.judge is not None:
-                write_json(written / resume_online.JUDGE, self.judge.memory())
             step = state.global_step
             self._sealing.begin(written, args.save_total_limit, lambda: setattr(self, "saved", step))
         else:

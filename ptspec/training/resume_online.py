@@ -18,10 +18,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 from trl.trainer.utils import split_tensor_dict
 
+from ptspec.store.files import read_json, write_json
+
 Completions = list[dict[str, Any]]
 """A batch of completions in the parts that steps take one by one: tensors, and a few plain values."""
 
-JUDGE = "judge_answers.json"
+JUDGE = "judge_answers_{}.json"
+"""What the judge of each process has said."""
 
 
 class Remembering(Protocol):
@@ -31,7 +34,19 @@ class Remembering(Protocol):
         """What it knows, as JSON."""
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Takes up what `memory` gave."""
+        """Takes up what `memory` gave, beside what it knows."""
+
+
+def remember(judge: Remembering, folder: Path, process: int) -> None:
+    """Writes what the judge of a process knows into a checkpoint."""
+    write_json(folder / JUDGE.format(process), judge.memory())
+
+
+def recall(judge: Remembering, folder: Path, process: int, processes: int) -> None:
+    """Has the judge of a process take up what a checkpoint holds: of more processes than there are now, each
+    takes its part."""
+    for number in range(process, len(list(folder.glob(JUDGE.format("*")))), processes):
+        judge.recall(read_json(folder / JUDGE.format(number)))
 
 
 @dataclass(frozen=True)
@@ -85,12 +100,13 @@ def stored(folder: Path, process: int, device: torch.device, parts_wanted: int) 
     file = folder / _file(process)
     if not file.is_file():
         return None
-    with safe_open(file, framework="pt", device=str(device)) as opened:
+    # Several processes on a CPU have one each, "cpu:0", which safetensors does not know.
+    with safe_open(file, framework="pt", device="cpu") as opened:
         written = opened.metadata()
         parts: Completions = json.loads(written["plain"])
         for key in opened.keys():  # noqa: SIM118
             number, _, name = key.partition(".")
-            parts[int(number)][name] = opened.get_tensor(key)
+            parts[int(number)][name] = opened.get_tensor(key).to(device)
     done = json.loads(written["step"]) * parts_wanted // len(parts)
     if parts_wanted == len(parts):
         return Position(done, parts)

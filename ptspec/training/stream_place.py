@@ -1,14 +1,15 @@
 """Where in a stream of rows a training is: written into checkpoints, so that a stage goes on with the very
-next row without reading those before.
+next row without reading those before, by as many processes as before or by others.
 
-A trainer reads batches ahead of those that it has learned from, so the places after the last batches are
-kept, by the number of rows that its preparation (tokens, truncation, packing) has made.
+A trainer reads batches ahead of those that it has learned from, so the places after the last steps are kept,
+by the number of rows that its preparation (tokens, truncation, packing) has made.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,43 +19,57 @@ from datasets.iterable_dataset import _BaseExamplesIterable
 from ptspec.data.stream.dataset import StreamWatch
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.store.files import read_json, write_json
+from ptspec.training.stream_turns import Turns
 
-AHEAD = 8
-"""Batches that are read ahead, at most, beside those of two steps."""
+AHEAD = 10
+"""Steps that a trainer reads ahead, at most."""
 
 
-class Recorded(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has no types
-    """Rows as a trainer has prepared them; tells `log` the place after every batch."""
+class Taken(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has no types
+    """Rows as a trainer has prepared them, those that one process takes; tells `log` the places of their
+    readers after every step."""
 
-    def __init__(self, rows: Any, log: StreamPlace) -> None:
+    def __init__(self, rows: Any, log: StreamPlace, process: int = 0) -> None:
         super().__init__()
-        self.rows, self.log = rows, log
+        self.rows, self.log, self.process = rows, log, process
 
-    def _init_state_dict(self) -> Any:
-        self._state_dict = self.rows._init_state_dict()
+    def _init_state_dict(self) -> dict[str, Any]:
+        self._state_dict: dict[str, Any] = {}  # the place is in the checkpoint
         return self._state_dict
 
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
-        log, number = self.log, self.log.begin_rows
-        self._init_state_dict()
-        if log.begin_state is not None:
-            self.rows.load_state_dict(log.begin_state)
-        log.watch.fruitless = 0
-        for number, row in enumerate(self.rows, start=log.begin_rows + 1):
-            log.watch.fruitless = 0
-            if number % log.batch == 0:
-                log.add(number, self.rows.state_dict())
-            yield row
+        turns, watch = self.log.turns, self.log.watch
+        readers = {number: self._reader(number) for number in turns.readers_of(self.process)}
+        given = {number: iter(reader) for number, reader in readers.items()}
+        watch.fruitless = 0
+        for begin in count(turns.begin, turns.at_once):
+            mine = []
+            for row in range(begin, begin + turns.at_once):
+                if (reader := turns.reader(row)) in given:
+                    prepared = next(given[reader])
+                    watch.fruitless = 0
+                    if turns.process(row) == self.process:
+                        mine.append(prepared)
+            if (begin + turns.at_once - turns.begin) % self.log.rows_a_step == 0:
+                places = {number: reader.state_dict() for number, reader in readers.items()}
+                self.log.add(begin + turns.at_once, places)
+            yield from mine
+
+    def _reader(self, number: int) -> Any:
+        reader = self.rows.shard_data_sources(self.log.turns.readers, number)
+        reader._init_state_dict()
+        if (place := self.log.place_of(number)) is not None:
+            reader.load_state_dict(place)
+        return reader
 
     @property
     def num_shards(self) -> int:
-        shards: int = self.rows.num_shards
-        return shards
+        return self.log.turns.processes
 
-    def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> Recorded:
-        return Recorded(self.rows.shard_data_sources(num_shards, index, contiguous=contiguous), self.log)
+    def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> Taken:
+        return Taken(self.rows, self.log, index)
 
-    def shuffle_data_sources(self, generator: object) -> Recorded:
+    def shuffle_data_sources(self, generator: object) -> Taken:
         return self
 
     @property
@@ -66,60 +81,51 @@ class StreamPlace:
     """The place of `trainer`, whose training set is a stream, in it."""
 
     def __init__(self, trainer: Any, watch: StreamWatch, checkpoint: Path | None) -> None:
-        """Goes on from the place in `checkpoint`, or from the beginning. Raises `InputError` where that was
-        written by another number of processes."""
-        self.watch, self.trainer = watch, trainer
+        """Goes on from the place in `checkpoint`, or from the beginning. Raises `InputError` where it has
+        none."""
+        self.watch = watch
         args = trainer.args
-        self.batch = args.per_device_train_batch_size
-        self.rows_a_step = self.batch * args.gradient_accumulation_steps
-        self.begin_rows, self.begin_state = 0, None
-        if trainer.train_dataset.num_shards < args.world_size:
-            raise ValueError(
-                f"a stream for {trainer.train_dataset.num_shards} processes, of {args.world_size}"
-            )
-        self._places: deque[tuple[int, Any]] = deque(maxlen=2 * args.gradient_accumulation_steps + AHEAD)
+        batch, world = args.per_device_train_batch_size, args.world_size
+        self.turns = Turns(readers=world, rows=batch, processes=world, batch=batch)
+        self.process, self.checkpoint, self.begin_step = args.process_index, checkpoint, 0
         if checkpoint is not None:
-            stored = self._stored(checkpoint)
-            self.begin_rows, self.begin_state = stored["rows"], stored["state"]
-            self.add(self.begin_rows, self.begin_state)
+            stored = _stored(checkpoint, 0)
+            self.turns = Turns(stored["readers"], stored["in_turn"], world, batch, stored["rows"])
+            self.begin_step = stored["step"]
             args.ignore_data_skip = True
-        trainer.train_dataset = IterableDataset(
-            ex_iterable=Recorded(trainer.train_dataset._ex_iterable, self)
-        )
+        self.rows_a_step = self.turns.at_once * args.gradient_accumulation_steps
+        self._places: deque[tuple[int, Mapping[int, Any]]] = deque(maxlen=AHEAD)
+        trainer.train_dataset = IterableDataset(ex_iterable=Taken(trainer.train_dataset._ex_iterable, self))
 
-    def add(self, rows: int, state: Any) -> None:
-        self._places.append((rows, state))
+    def place_of(self, reader: int) -> Any:
+        """Where `reader` goes on; None at its beginning."""
+        return None if self.checkpoint is None else _stored(self.checkpoint, reader)["state"]
+
+    def add(self, rows: int, places: Mapping[int, Any]) -> None:
+        self._places.append((rows, places))
 
     def store(self, folder: Path, step: int) -> None:
         """Writes the place after `step` steps into a checkpoint."""
-        rows = step * self.rows_a_step
-        state = next(state for number, state in reversed(self._places) if number == rows)
-        world = self.trainer.args.world_size
-        write_json(
-            folder / _file(self.trainer.args.process_index),
-            {"rows": rows, "processes": world, "state": state},
-        )
-
-    def _stored(self, checkpoint: Path) -> dict[str, Any]:
-        file = checkpoint / _file(self.trainer.args.process_index)
-        world = self.trainer.args.world_size
-        if not file.is_file():
-            raise InputError(_of_other_processes(checkpoint, "another number of processes", world))
-        stored: dict[str, Any] = read_json(file)
-        if stored["processes"] != world:
-            raise InputError(_of_other_processes(checkpoint, _processes(stored["processes"]), world))
-        return stored
+        rows = self.turns.begin + (step - self.begin_step) * self.rows_a_step
+        if step == self.begin_step:
+            places = {reader: self.place_of(reader) for reader in self.turns.kept_by(self.process)}
+        else:
+            places = dict(next(places for number, places in self._places if number == rows))
+        for reader in self.turns.kept_by(self.process):
+            about = {"step": step, "rows": rows, "readers": self.turns.readers, "in_turn": self.turns.rows}
+            write_json(folder / _file(reader), {**about, "state": places[reader]})
 
 
-def _of_other_processes(checkpoint: Path, before: str, now: int) -> Diagnostic:
-    message = f"{checkpoint.name} was written by {before}; {_processes(now)} cannot go on with its stream"
-    hint = "as many processes as before go on from it; --fresh begins anew"
-    return Diagnostic("stream-of-other-processes", message, Location(str(checkpoint)), hint=hint)
+def _stored(checkpoint: Path, reader: int) -> dict[str, Any]:
+    """The place of `reader` in `checkpoint`, and what it says of them all."""
+    file = checkpoint / _file(reader)
+    if not file.is_file():
+        message = f"{checkpoint.name} does not say where in the stream it was written"
+        hint = "another version of ptspec wrote it; --fresh begins anew"
+        raise InputError(Diagnostic("no-place-in-stream", message, Location(str(checkpoint)), hint=hint))
+    stored: dict[str, Any] = read_json(file)
+    return stored
 
 
-def _processes(number: int) -> str:
-    return "1 process" if number == 1 else f"{number} processes"
-
-
-def _file(process: int) -> str:
-    return f"place_in_stream_{process}.json"
+def _file(reader: int) -> str:
+    return f"reader_of_stream_{reader}.json"

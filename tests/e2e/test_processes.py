@@ -96,11 +96,28 @@ def events(output):
     return [json.loads(line)["event"] for line in (output / "events.jsonl").read_text().splitlines()]
 
 
+def telling_loads(arguments):
+    """`pt`, which writes beside its output folder whenever it loads weights."""
+    from ptspec import cli
+    from ptspec.model import model_cache
+
+    load = model_cache.load_base
+
+    def loading(spec, adapter, device, folder):
+        with (Path(arguments[-1]).parent / f"loads.{os.environ['RANK']}").open("a") as file:
+            file.write(f"{folder or 'base'}\n")
+        return load(spec, adapter, device, folder)
+
+    model_cache.load_base = loading
+    cli.main(arguments)
+
+
 def test_two_ranks_that_are_found_learn_and_measure_what_one_process_does(tmp_path):
     """The first is the controller; the other follows it, and leaves nothing of its own."""
     one = run_here(recipe_in(tmp_path / "a", measured), tmp_path / "one")
     output = tmp_path / "two"
-    first, second = two_ranks("run", recipe_in(tmp_path / "b", measured), "--output", output)
+    recipe = recipe_in(tmp_path / "b", measured)
+    first, second = two_ranks("run", recipe, "--output", output, main=telling_loads)
     assert (first.wait(300), second.wait(60)) == (0, 0), first.told
     assert "sft" in first.told[1] and "sft" not in "".join(second.told)
     assert events(one.output) == events(output)
@@ -119,6 +136,19 @@ def test_two_ranks_that_are_found_learn_and_measure_what_one_process_does(tmp_pa
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["recipe"]["compute"] == {"launcher": "accelerate", "processes": 2, "nodes": 1}
     assert sorted(path.name for path in output.glob(".*")) == [".lock"]
+    loads = [(output.parent / f"loads.{rank}").read_text() for rank in (0, 1)]
+    assert loads == ["base\n", "base\n"], "once for the base's evaluation and the stage"
+
+
+def test_the_others_are_let_go_where_nothing_can_begin(tmp_path):
+    """srun does not end them when the first one has ended."""
+
+    def wrong(recipe):
+        recipe["stages"][0]["metod"] = "sft"
+
+    first, second = two_ranks("run", recipe_in(tmp_path / "a", wrong), "--output", tmp_path / "out")
+    assert (first.wait(120), second.wait(60)) == (2, 0)
+    assert "unknown-key" in first.told[1] and second.told == ("", "")
 
 
 def test_two_processes_share_a_stream(tmp_path):
@@ -131,6 +161,42 @@ def test_two_processes_share_a_stream(tmp_path):
     first, second = two_ranks("run", recipe, "--output", output)
     assert (first.wait(300), second.wait(60)) == (0, 0), first.told
     assert cosine(one.weights["sft"], (output / "sft" / WEIGHTS).read_bytes()) > 0.9999
+
+
+def test_two_processes_ask_the_streamed_prompts_that_one_asks(tmp_path):
+    """Each takes its part of a group of completions."""
+    (tmp_path / "mine.py").write_text(
+        "import json, os\nfrom pathlib import Path\n\n"
+        "def reward(prompts, completions, **columns):\n"
+        "    asked = Path(__file__).with_name('asked.' + os.environ.get('RANK', 'alone'))\n"
+        "    with asked.open('a') as file:\n        file.write(json.dumps(prompts) + '\\n')\n"
+        "    return [float(len(str(text))) for text in completions]\n"
+    )
+
+    def change(recipe):
+        recipe.pop("eval")
+        recipe["data"]["train"] = {"path": str(ROOT / "data/train.jsonl"), "streaming": True}
+        recipe["rewards"] = {"mine": {"function": f"{tmp_path / 'mine.py'}:reward"}}
+        recipe["judges"] = {"longer": {"reward": "mine"}}
+        config = {"max_steps": 2, "num_generations": 4, "max_completion_length": 2}
+        common = {"data": "train", "from": "base", "config": {**config, "per_device_train_batch_size": 12}}
+        recipe["stages"] = [
+            {"name": "grpo", "method": "grpo", "rewards": ["mine"], **common},
+            {"name": "nash", "method": "nash_md", "judge": "longer", **common},
+        ]
+
+    recipe = recipe_in(tmp_path / "a", change)
+    alone = run_here(recipe, tmp_path / "one")
+    assert alone.error is None, alone.error.diagnostics
+    first, second = two_ranks("run", recipe, "--output", tmp_path / "two", "--allow-code")
+    assert (first.wait(300), second.wait(60)) == (0, 0), first.told
+    of_one, of_first, of_second = (
+        [json.loads(line) for line in (tmp_path / f"asked.{name}").read_text().splitlines()]
+        for name in ("alone", "0", "1")
+    )
+    assert all(len(set(map(str, prompts))) == 3 for prompts in of_one), "groups of 4 in 12 rows"
+    both = [ours + theirs for ours, theirs in zip(of_first, of_second, strict=True)]
+    assert [sorted(map(str, prompts)) for prompts in both] == [sorted(map(str, one)) for one in of_one]
 
 
 def test_rows_of_a_stream_that_two_processes_leave_out_are_listed_once_and_told(tmp_path):

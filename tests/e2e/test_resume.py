@@ -206,7 +206,8 @@ def test_half_used_completions_are_cut_anew(tmp_path, parts):
         for part in range(4)
     ]
     resume_online.store(resume_online.Position(6, rows), tmp_path, 0)
-    place = resume_online.stored(tmp_path, 0, torch.device("cpu"), parts)
+    # As each of several processes on a CPU calls it.
+    place = resume_online.stored(tmp_path, 0, torch.device("cpu", 0), parts)
     assert place.step == 6 * parts // 4 and len(place.completions) == parts
     assert torch.equal(torch.cat([part["ids"] for part in place.completions]), torch.arange(24).view(8, 3))
     assert all(part["total"] == 8 and part["none"] is None for part in place.completions)

@@ -20,6 +20,7 @@ from ptspec.diagnostics import InputError, StageError
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import JudgeSpec
 from ptspec.rewards.endpoint import endpoint_judge
+from ptspec.training import resume_online
 
 KEY = "sk-very-secret-0123456789"
 
@@ -403,6 +404,21 @@ def test_what_was_answered_goes_into_a_checkpoint_and_is_not_asked_again(serve, 
     assert again(["p", "p"], ["a", "long"], ["bb", "b"]) == wins == [0.0, 1.0]
     assert len(server.requests) == asked == 4
     assert again.counters == first.counters and again.memory() == first.memory()
+
+
+def test_what_the_judges_of_several_processes_were_told_is_shared_out_again(serve, tmp_path):
+    server = serve(longer)
+    for process, prompt in enumerate(["p", "q", "r"]):
+        judge = judge_at(server.address, tmp_path)
+        judge([prompt], ["a"], ["bb"])
+        resume_online.remember(judge, tmp_path, process)
+    asked = len(server.requests)
+    two = [judge_at(server.address, tmp_path) for _ in range(2)]
+    for process, judge in enumerate(two):
+        resume_online.recall(judge, tmp_path, process, 2)
+    assert two[0](["p", "r"], ["a", "a"], ["bb", "bb"]) == [0.0, 0.0]
+    assert two[1](["q"], ["a"], ["bb"]) == [0.0]
+    assert len(server.requests) == asked == sum(judge.counters.asked for judge in two)
 
 
 def test_what_is_kept_of_a_question_does_not_grow_with_its_texts(serve, tmp_path):

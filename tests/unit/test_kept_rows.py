@@ -1,5 +1,6 @@
 """Rows that are kept by what they were made of: read once, tokenised once, for every run."""
 
+import errno
 import json
 import os
 import time
@@ -96,13 +97,40 @@ def test_without_room_nothing_is_kept(read, monkeypatch):
 def test_what_was_not_used_for_long_makes_room(read, monkeypatch):
     for key in ("old", "newer"):
         kept_rows(key, read)
-    long_ago = time.time() - module.KEPT_SECONDS - 5
-    os.utime(folder_of_rows() / "old", (long_ago, long_ago))
+    grow_old("old")
+    module._read_here.clear()  # as when the runs that read them have ended
     kept_rows("newest", read)
     assert {folder.name for folder in folder_of_rows().iterdir()} == {"newer", "newest"}
+    module._read_here.clear()
     monkeypatch.setattr(module, "KEPT_BYTES", 0)
     kept_rows("last", read)
     assert {folder.name for folder in folder_of_rows().iterdir()} == {"last"}
+
+
+def grow_old(key):
+    long_ago = time.time() - module.KEPT_SECONDS - 5
+    os.utime(folder_of_rows() / key, (long_ago, long_ago))
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_what_is_read_is_left(read, monkeypatch, has_locks):
+    """Of a file system without locks: what was opened lately."""
+
+    def without(file, operation):
+        raise OSError(errno.ENOLCK, "no locks")
+
+    if not has_locks:
+        monkeypatch.setattr(module.fcntl, "flock", without)
+    kept_rows("read", read)
+    monkeypatch.setattr(module, "KEPT_BYTES", 0)
+    if has_locks:
+        grow_old("read")
+    kept_rows("newer", read)
+    assert {folder.name for folder in folder_of_rows().iterdir()} == {"read", "newer"}
+    grow_old("read")
+    module._read_here.clear()
+    kept_rows("newest", read)
+    assert "read" not in {folder.name for folder in folder_of_rows().iterdir()}
 
 
 @pytest.mark.slow

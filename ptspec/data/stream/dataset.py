@@ -29,16 +29,15 @@ FRUITLESS = 20_000
 
 @dataclass(frozen=True)
 class Share:
-    """Of the rows that several processes take together, those of one: `batch` rows go to the first process,
-    as many to the next, and so on, so that a step learns from the rows that one process with `processes`
-    times the batch would take."""
+    """Of the rows that several readers give together, those of one: `batch` rows are of the first, as many of
+    the next, and so on, so that a step learns from the rows that one reader would give."""
 
-    rank: int = 0
-    processes: int = 1
+    reader: int = 0
+    readers: int = 1
     batch: int = 1
 
     def holds(self, number: int) -> bool:
-        return number // self.batch % self.processes == self.rank
+        return number // self.batch % self.readers == self.reader
 
 
 @dataclass
@@ -71,7 +70,7 @@ def stream(
     watch: StreamWatch | None = None,
 ) -> IterableDataset:
     """The rows of `data[name]` in the columns that TRL wants for `rows`, without end, read as they are asked
-    for. With several processes of `share`, `shard` gives each of them its own.
+    for. `shard` shares them out to several readers, by turns of as many rows as `share` says.
 
     Raises `InputError` where a source cannot be opened, and while it is read for a row that cannot be used.
     """
@@ -138,7 +137,8 @@ def _encode(readers: Sequence[_Reader], loading: Loading) -> Encode | None:
 
 
 class StreamedRows(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has no types
-    """The rows of an order that one process takes. Its state is the place in the order."""
+    """The rows of an order that one reader gives. Its state is the place in the order, and how many rows it
+    gives in turn."""
 
     def __init__(
         self,
@@ -154,15 +154,17 @@ class StreamedRows(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has
 
     def _init_state_dict(self) -> State:
         counts = {name: {"read": 0, "bad": 0} for name in self.converters}
-        self._state_dict: State = {"number": 0, "order": self.order.begin(), "counts": counts}
+        place = {"number": 0, "order": self.order.begin(), "counts": counts}
+        self._state_dict: State = {**place, "batch": self.share.batch}
         return self._state_dict
 
     def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
         state = self._state_dict or self._init_state_dict()
+        share = replace(self.share, batch=state["batch"])
         for entry in self.order.entries(state["order"]):
             number = state["number"]
             state["number"] += 1
-            if self.share.holds(number) and (row := self._row(entry, state)) is not None:
+            if share.holds(number) and (row := self._row(entry, state)) is not None:
                 self.watch.handed(entry.source.at)
                 yield number, row
 
@@ -176,10 +178,10 @@ class StreamedRows(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has
 
     @property
     def num_shards(self) -> int:
-        return self.share.processes
+        return self.share.readers
 
     def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> StreamedRows:
-        share = replace(self.share, rank=index, processes=num_shards)
+        share = replace(self.share, reader=index, readers=num_shards)
         return StreamedRows(self.order, self.converters, share, self.watch, self.encode)
 
     def shuffle_data_sources(self, generator: object) -> StreamedRows:

@@ -79,9 +79,10 @@ class InPieces:
         shuffles: bool,
         used_up: Callable[[Sequence[str], int], None] = lambda names, rows: None,
     ) -> None:
-        """`used_up` is told names and number of rows whenever all have been read."""
+        """`used_up` is told names and number of rows whenever all have been read, by several readers once."""
         self.parts, self.seed, self.shuffles, self.used_up = parts, seed, shuffles, used_up
         self._pieces = [(part, piece) for part in parts for piece in part.pieces]
+        self._epochs_told = 0
         self._limited = any(part.source.limit is not None for part in parts)
 
     def begin(self) -> State:
@@ -109,8 +110,10 @@ class InPieces:
             raise InputError(
                 Diagnostic("no-rows", f"data {names} has no rows", pointer=self.parts[0].source.at)
             )
-        self.used_up([part.source.name for part in self.parts], rows)
         state.update(self.begin(), epoch=state["epoch"] + 1)
+        if state["epoch"] > self._epochs_told:
+            self._epochs_told = state["epoch"]
+            self.used_up([part.source.name for part in self.parts], rows)
 
     def _reads(self, state: State) -> Iterator[_Read]:
         """The rows of an epoch from the beginning of a window on."""
