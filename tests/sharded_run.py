@@ -55,3 +55,7 @@ def main(arguments: Sequence[str]) -> int:
     for diagnostic in ran.error.diagnostics if ran.error else ():
         print(diagnostic, file=sys.stderr)
     return 1 if ran.error else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ptspec.methods.types import Yields
 from ptspec.recipe.adapter_rules import takes_from_base
@@ -16,7 +15,7 @@ from ptspec.recipe.plan import AnySource, ComputeSpec, Handover, Stage, is_strea
 
 WHERE = "/compute"
 LOCAL, ACCELERATE = "local", "accelerate"
-FSDP = "fsdp"
+FSDP, DEEPSPEED = "fsdp", "deepspeed"
 
 
 @dataclass(frozen=True)
@@ -62,7 +61,7 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
     if compute.strategy is not None and compute.world == 1:
         message = '"strategy" has no effect in one process'
         yield Refusal("strategy", message, f'"launcher": "{ACCELERATE}", "processes": …', is_warning=True)
-    for key in (FSDP, "deepspeed"):
+    for key in (FSDP, DEEPSPEED):
         if getattr(compute, key) is not None and compute.strategy != key:
             message = f'"{key}" holds options of a strategy that is not chosen'
             yield Refusal(key, message, f'"strategy": "{key}", or leave it out')
@@ -74,7 +73,7 @@ def _stage(stage: Stage, data: Mapping[str, AnySource]) -> Iterator[Refusal]:
         message = f'stage "{stage.name}" streams its prompts, which {stage.method.name} reads in one process'
         yield Refusal("processes", message, 'leave "streaming" out, or "compute": {"launcher": "local", …}')
     yield from _rows(stage)
-    if stage.compute.strategy == FSDP and (why := _unsharded(stage)) is not None:
+    if stage.compute.engine is not None and (why := _refused(stage)) is not None:
         yield Refusal("strategy", f'stage "{stage.name}": {why}', '"strategy": "ddp"')
 
 
@@ -92,20 +91,26 @@ def _rows(stage: Stage) -> Iterator[Refusal]:
     yield Refusal("processes", message, f'a multiple of {world}, or "keep_effective_batch": false')
 
 
-def _unsharded(stage: Stage) -> str | None:
-    """Why the weights of `stage` cannot be sharded; None where they can."""
-    config: Mapping[str, Any] = stage.config
+def _refused(stage: Stage) -> str | None:
+    """Why what shards `stage` cannot; None where it can."""
+    compute = stage.compute
+    shown = f"ZeRO-{compute.zero_stage}" if compute.zero_stage is not None else "FSDP"
+    has_frozen_half = stage.handover is Handover.STACK or takes_from_base(stage.adapter.lora)
+    is_averaged = stage.config.get("opponent", "mixture") != "mixture"
+    is_adapter_of_rewards = stage.method.yields is Yields.REWARD_MODEL and stage.adapter.use_lora
     refusals = {
         "the frozen half of a stacked adapter is held by a gradient hook, which sharded weights never call": (
-            stage.handover is Handover.STACK or takes_from_base(stage.adapter.lora)
+            has_frozen_half and compute.engine == FSDP
         ),
-        "a merge reads whole weights when it saves": stage.handover is Handover.MERGE,
-        "weights in 4 or 8 bits are not sharded": stage.adapter.use_qlora,
-        "opponents that are mixed or averaged weights need them whole": (
-            config.get("opponent", "mixture") != "mixture"
+        "the frozen half of a stacked adapter is put back after each step, and DeepSpeed's optimizer goes on "
+        "from weights of its own": has_frozen_half and compute.engine == DEEPSPEED,
+        "a merge reads whole weights when it saves": stage.handover is Handover.MERGE and compute.is_sharded,
+        "weights in 4 or 8 bits are not sharded": stage.adapter.use_qlora and compute.is_sharded,
+        "opponents that are mixed or averaged weights need them whole": is_averaged and compute.is_sharded,
+        "an average of weights is kept of those that DeepSpeed's optimizer shards": (
+            stage.config.get("opponent") == "ema" and compute.engine == DEEPSPEED
         ),
-        "the head of a reward model over LoRA is saved whole": (
-            stage.method.yields is Yields.REWARD_MODEL and stage.adapter.use_lora
-        ),
+        "the head of a reward model over LoRA is saved whole": is_adapter_of_rewards and compute.is_sharded,
     }
-    return next((why for why, holds in refusals.items() if holds), None)
+    why = next((why for why, holds in refusals.items() if holds), None)
+    return None if why is None else f"{why} ({shown})"
