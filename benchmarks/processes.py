@@ -129,7 +129,7 @@ def _make(cells: list[Cell], given: argparse.Namespace) -> None:
     for cell, why in refused.items():
         _keep(folder, cell, Result(steps, refused=why))
     if allowed := [cell for cell in cells if cell not in refused]:
-        one = _run(folder, [Cell(ONE, cell.method, cell.setup) for cell in allowed], steps)
+        one = _run(folder, [Cell(ONE, *each) for each in product(given.methods, given.setups)], steps)
         several = _run(folder, allowed, steps)
         for cell in allowed:
             _keep(folder, cell, _result(cell, one, several, steps))

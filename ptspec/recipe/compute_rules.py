@@ -39,6 +39,8 @@ def check(
             _tell(_general(stage.compute), (own, WHERE), findings)
         if stage.compute.world > 1:
             _tell(_stage(stage, data), (own, WHERE), findings)
+        if stage.compute.zero_stage == 3:
+            _reentrant(stage, findings)
 
 
 def _tell(refusals: Iterator[Refusal], places: Sequence[str], findings: Findings) -> None:
@@ -89,6 +91,14 @@ def _rows(stage: Stage) -> Iterator[Refusal]:
         f"{world} processes cannot share evenly"
     )
     yield Refusal("processes", message, f'a multiple of {world}, or "keep_effective_batch": false')
+
+
+def _reentrant(stage: Stage, findings: Findings) -> None:
+    """What TRL decides for LoRA under ZeRO-3, whatever a recipe says."""
+    where = join(stage.at, "config", "gradient_checkpointing_kwargs", "use_reentrant")
+    if stage.adapter.use_lora and at(findings.document.value, where) is False:
+        message = "\"use_reentrant\" has no effect: LoRA under ZeRO-3 needs reentrant gradient checkpointing, which TRL sets"
+        findings.warn("unused-key", where, message, "leave it out", key=True)
 
 
 def _refused(stage: Stage) -> str | None:

@@ -144,6 +144,16 @@ def test_what_a_recipe_says_elsewhere_is_no_option_of_deepspeed(tmp_path, config
     assert hint in told.hint
 
 
+def test_gradient_checkpointing_that_trl_decides_is_told(tmp_path):
+    def change(recipe):
+        recipe["compute"] = {"launcher": "accelerate", "processes": 2, **ZERO_3}
+        recipe["stages"][0]["config"]["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+
+    (told,) = [one for one in read_recipe(write_recipe(tmp_path, change)).diagnostics]
+    assert (told.code, told.severity.value) == ("unused-key", "warning")
+    assert told.pointer == "/stages/0/config/gradient_checkpointing_kwargs/use_reentrant"
+
+
 def test_a_config_that_leaves_the_rest_to_the_trainer_is_taken(tmp_path):
     auto = dict.fromkeys(("train_batch_size", "gradient_accumulation_steps", "gradient_clipping"), "auto")
     zero = {"stage": 3, "reduce_bucket_size": "auto", "stage3_max_live_parameters": 1e9}
