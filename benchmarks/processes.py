@@ -3,17 +3,20 @@
     python benchmarks/processes.py --folder outputs/processes            # every cell, 20 steps
     python benchmarks/processes.py --folder outputs/processes --strategies zero3 --methods sft dpo
 
-A cell is a strategy, a method and a set-up. Those of a strategy are the stages of one run, under torchrun, in float32 on
-the CPU; the same stages are made by one process. Results are kept in the folder: what was cut off goes on where it
-stopped, and cells may be made one by one. At the end, and with `--table` alone, the table of what there is.
+A cell is a strategy, a method and a set-up. Those of a strategy are the stages of one run, under
+torchrun, in float32 on the CPU; the same stages are made by one process. Results are kept in the folder:
+what was cut off goes on where it stopped, and cells may be made one by one. At the end, and with
+`--table` alone, the table of what there is.
 
-Compared are what training changed (the cosine of B·A of each LoRA layer, or of the weights less the base's), the
-losses, and the evaluation of the trained model. Methods that sample draw other completions, since each process has
-random numbers of its own: there the first loss and the mean reward, or win rate, of all steps are shown. What
-`pt validate` refuses is shown with its reason, and DeepSpeed where it is not installed as such.
+Compared are what training changed (the cosine of B·A of each LoRA layer, or of the weights less the
+base's), the losses, and the evaluation of the trained model. Methods that sample draw other completions,
+since each process has random numbers of its own: there the first loss and the mean reward, or win rate,
+of all steps are shown. What `pt validate` refuses is shown with its reason, and so is DeepSpeed where it
+is not installed.
 
-accelerate shards with FSDP2 on accelerators only, and makes DDP of it on a CPU without a word: the FSDP2 cells are run
-with what `tests/sharded_run.py` has: it tells accelerate otherwise and lets everything else be as it is.
+accelerate shards with FSDP2 on accelerators only, and makes DDP of it on a CPU without a word: the FSDP2
+cells are run with what `tests/sharded_run.py` has: it tells accelerate otherwise and lets everything else
+be.
 
 Ends with 1 where a cosine is .9999 or less, or an evaluation is not equal.
 """
@@ -71,8 +74,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a cell, as it is kept. `refused`: why it was not run; `sampled`: what is logged of a method that
-    samples, by one process and by two."""
+    """What came of a cell, as it is kept. `refused`: why it was not run; `sampled`: what is logged of
+    a method that samples, by one process and by two."""
 
     steps: int
     refused: str | None = None
@@ -85,8 +88,8 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether it is as good as one process. The numbers of an evaluation are those of weights that differ in
-        their last digits."""
+        """Whether it is as good as one process. The numbers of an evaluation are those of weights that differ
+        in their last digits."""
         cosine = self.cosine is None or self.cosine > BOUND
         return self.refused is not None or (cosine and (self.evaluation_apart or 0) < 1e-3)
 
@@ -182,7 +185,7 @@ def _result(cell: Cell, one: Path, several: Path, steps: int) -> Result:
 
 
 def _recipe(cells: list[Cell], steps: int) -> Mapping[str, Any]:
-    """A recipe whose stages, all from the base, are `cells` of one strategy. What is evaluated draws nothing."""
+    """A recipe whose stages, all from the base, are `cells` of one strategy. Its evaluation draws nothing."""
     compute = STRATEGIES.get(cells[0].strategy)
     return {
         "version": 1,

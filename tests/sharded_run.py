@@ -1,7 +1,7 @@
-"""Two processes of a run that is sharded on the CPU, and which may be asked to stop at a step of its first stage.
+"""Two processes of a run that is sharded on the CPU, which may be asked to stop at a step of its first stage.
 
-accelerate shards with FSDP on accelerators only, and makes plain DDP elsewhere: here its state is told otherwise,
-after which everything is FSDP2 as on GPUs, over gloo. DeepSpeed needs nothing of the kind.
+accelerate shards with FSDP on accelerators only, and makes plain DDP elsewhere: here its state is told
+otherwise, after which everything is FSDP2 as on GPUs, over gloo. DeepSpeed needs nothing of the kind.
 """
 
 from __future__ import annotations

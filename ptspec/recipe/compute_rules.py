@@ -97,7 +97,8 @@ def _reentrant(stage: Stage, findings: Findings) -> None:
     """What TRL decides for LoRA under ZeRO-3, whatever a recipe says."""
     where = join(stage.at, "config", "gradient_checkpointing_kwargs", "use_reentrant")
     if stage.adapter.use_lora and at(findings.document.value, where) is False:
-        message = "\"use_reentrant\" has no effect: LoRA under ZeRO-3 needs reentrant gradient checkpointing, which TRL sets"
+        why = "LoRA under ZeRO-3 needs reentrant gradient checkpointing, which TRL sets"
+        message = f'"use_reentrant" has no effect: {why}'
         findings.warn("unused-key", where, message, "leave it out", key=True)
 
 

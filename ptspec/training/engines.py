@@ -60,9 +60,9 @@ def forgotten_afterwards(compute: ComputeSpec) -> Iterator[None]:
 
 def around_update(trainer: Any, before: Callable[[], None], after: Callable[[bool], None]) -> None:
     """Calls `before` when `trainer` is about to change weights within its backward pass, as DeepSpeed's
-    engine does, and `after` with whether it has changed them: it passes over a gradient that is no number. Does
-    nothing for a trainer whose optimizer takes its step after `on_pre_optimizer_step`. To be called when
-    training begins: before, there is no engine."""
+    engine does, and `after` with whether it has: it passes over a gradient that is no number. Does
+    nothing for a trainer that takes its step after `on_pre_optimizer_step`. To be called when training
+    begins: before, there is no engine."""
     if not trainer.is_deepspeed_enabled:
         return
     engine = trainer.model_wrapped

@@ -1,19 +1,23 @@
 """ZeRO-2 and ZeRO-3 over gloo: what one process learns, saved whole, resumed, and ended in good order.
 
-Skipped where DeepSpeed is not installed (docs/scaling.md says how, also on a CPU; its first use compiles for minutes).
+Skipped where DeepSpeed is not installed: docs/scaling.md says how, also on a CPU, where its first use
+compiles for minutes.
 """
 
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from sharded_run import change_of, sharded
-from small import ROOT, run_here, write_recipe
+from small import ROOT, one_stage, run_here, write_recipe
 
-pytest.importorskip("deepspeed", reason="DeepSpeed is not installed: docs/scaling.md says how it is, on a CPU")
+pytest.importorskip(
+    "deepspeed", reason="DeepSpeed is not installed: docs/scaling.md says how it is, on a CPU"
+)
 pytestmark = pytest.mark.slow
 
 LORA = {"use_lora": True, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
@@ -27,7 +31,7 @@ def zero(stage, **more):
 
 
 def learned(recipe):
-    """LoRA; an adapter that goes on with its frozen copy beside it; full fine-tuning with a reference model."""
+    """LoRA; an adapter that goes on, its frozen copy beside it; full fine-tuning with a reference model."""
     recipe.pop("eval")
     recipe["adapter"] = LORA
     short = {**CONFIG, "max_steps": 2}
@@ -93,7 +97,9 @@ def test_two_processes_learn_what_one_does_and_go_on_after_a_stop(tmp_path, alon
     assert f"sft cannot go on from {checkpoint.name}, which was written by several processes" in told
     assert f"DeepSpeed's ZeRO-{stage}" in told
     one = run_here(written(tmp_path / "one", learned), output)
-    assert one.told.startswith(f"other-strategy: sft cannot go on from {checkpoint.name}, which was written by")
+    assert one.told.startswith(
+        f"other-strategy: sft cannot go on from {checkpoint.name}, which was written by"
+    )
     code, told = sharded(recipe, output)
     assert code == 0, told
     base = load_file(ROOT / "data/base_model/model.safetensors")
@@ -104,3 +110,33 @@ def test_two_processes_learn_what_one_does_and_go_on_after_a_stop(tmp_path, alon
         assert counts[0]["trainable_parameters"] == counts[1]["trainable_parameters"], name
     for name in ("grpo", "nash"):
         assert (output / name / "adapter_model.safetensors").exists()
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_loss_that_is_no_number_ends_both_and_the_step_before_is_saved(tmp_path, stage):
+    def diverging(recipe):
+        recipe["adapter"] = {"use_lora": False}
+        fast = {"learning_rate": 1e6, "max_grad_norm": 0, "lr_scheduler_type": "constant", "optim": "sgd"}
+        one_stage(recipe, **fast, max_steps=20, save_strategy="no")
+
+    recipe, output = written(tmp_path / "two", diverging, compute=zero(stage)), tmp_path / "two/out"
+    code, told = sharded(recipe, output)
+    assert code == 1 and "not-a-number" in told, told
+    (step,) = re.findall(r"sft is saved up to step (\d+)", told)
+    weights = load_file(last_checkpoint(output, "sft") / "model.safetensors")
+    assert last_checkpoint(output, "sft").name == f"checkpoint-{step}"
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+
+
+def test_in_bf16_the_weights_that_are_trained_are_those_that_are_saved(tmp_path):
+    def changed(recipe):
+        recipe["adapter"] = {"use_lora": False}
+        one_stage(recipe, max_steps=2, learning_rate=1e-4)
+
+    compute = {**zero(3, bf16={"immediate_grad_update": True}), "precision": "bf16"}
+    output = tmp_path / "two/out"
+    code, told = sharded(written(tmp_path / "two", changed, compute=compute), output)
+    assert code == 0, told
+    assert {tensor.dtype for tensor in load_file(output / "sft/model.safetensors").values()} == {
+        torch.bfloat16
+    }

@@ -149,7 +149,7 @@ def test_gradient_checkpointing_that_trl_decides_is_told(tmp_path):
         recipe["compute"] = {"launcher": "accelerate", "processes": 2, **ZERO_3}
         recipe["stages"][0]["config"]["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
 
-    (told,) = [one for one in read_recipe(write_recipe(tmp_path, change)).diagnostics]
+    (told,) = read_recipe(write_recipe(tmp_path, change)).diagnostics
     assert (told.code, told.severity.value) == ("unused-key", "warning")
     assert told.pointer == "/stages/0/config/gradient_checkpointing_kwargs/use_reentrant"
 
