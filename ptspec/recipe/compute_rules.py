@@ -16,11 +16,13 @@ from ptspec.recipe.plan import AnySource, ComputeSpec, Handover, Stage, is_strea
 WHERE = "/compute"
 LOCAL, ACCELERATE = "local", "accelerate"
 FSDP, DEEPSPEED = "fsdp", "deepspeed"
+OF_STAGE_3 = ("offload_param", "sub_group_size", "zero_hpz_partition_size", "zero_quantized_weights")
+"""Options of ZeRO-3 alone, beside those that are called so."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A key of `compute` that cannot be had, or has no effect: why, and what can."""
+    """A key of `compute`, or a path below it, that cannot be had, or has no effect: why, and what can."""
 
     key: str
     message: str
@@ -47,7 +49,7 @@ def _tell(refusals: Iterator[Refusal], places: Sequence[str], findings: Findings
     """Each at the first of `places` that has its key; of a key that none has (its default counts), at the
     last."""
     for refusal in refusals:
-        there = [join(place, refusal.key) for place in places]
+        there = [join(place, *refusal.key.split("/")) for place in places]
         where = next((one for one in there if at(findings.document.value, one) is not None), places[-1])
         if refusal.is_warning:
             findings.warn("unused-key", where, refusal.message, refusal.hint, key=True)
@@ -67,6 +69,16 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
         if getattr(compute, key) is not None and compute.strategy != key:
             message = f'"{key}" holds options of a strategy that is not chosen'
             yield Refusal(key, message, f'"strategy": "{key}", or leave it out')
+    if compute.zero_stage == 2:
+        yield from _of_stage_3(compute)
+
+
+def _of_stage_3(compute: ComputeSpec) -> Iterator[Refusal]:
+    """Options that DeepSpeed takes in ZeRO-2 too and does nothing with."""
+    for key in (compute.deepspeed or {}).get("zero_optimization", {}):
+        if key.startswith("stage3_") or key in OF_STAGE_3:
+            where = f"deepspeed/zero_optimization/{key}"
+            yield Refusal(where, f'"{key}" has no effect in ZeRO-2', '"stage": 3, or leave it out', True)
 
 
 def _stage(stage: Stage, data: Mapping[str, AnySource]) -> Iterator[Refusal]:

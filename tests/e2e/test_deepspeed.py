@@ -140,3 +140,39 @@ def test_in_bf16_the_weights_that_are_trained_are_those_that_are_saved(tmp_path)
     assert {tensor.dtype for tensor in load_file(output / "sft/model.safetensors").values()} == {
         torch.bfloat16
     }
+
+
+def test_zero_2_takes_what_needs_whole_weights(tmp_path):
+    def changed(recipe):
+        recipe.pop("eval")
+        short = {**CONFIG, "max_steps": 2}
+        recipe["adapter"] = LORA
+        qlora = {**LORA, "use_qlora": True}
+        recipe["stages"] = [
+            {"name": "sft", "method": "sft", "data": "train", "config": short},
+            {
+                "name": "merged",
+                "method": "dpo",
+                "data": "train",
+                "from": "sft",
+                "handover": "merge",
+                "config": short,
+            },
+            {
+                "name": "qlora",
+                "method": "sft",
+                "data": "train",
+                "from": "base",
+                "adapter": qlora,
+                "config": short,
+            },
+            {"name": "scores", "method": "reward", "data": "train", "from": "base", "config": short},
+        ]
+
+    one = run_here(written(tmp_path / "one", changed), tmp_path / "one/out")
+    assert one.error is None, one.told
+    code, told = sharded(written(tmp_path / "two", changed, compute=zero(2)), tmp_path / "two/out")
+    assert code == 0, told
+    for name in ("sft", "merged", "qlora", "scores"):
+        ours, theirs = (change_of(tmp_path / folder / "out" / name, {}) for folder in ("one", "two"))
+        assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.9999, name

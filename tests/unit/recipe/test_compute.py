@@ -144,6 +144,18 @@ def test_what_a_recipe_says_elsewhere_is_no_option_of_deepspeed(tmp_path, config
     assert hint in told.hint
 
 
+def test_options_of_zero_3_in_zero_2_are_told(tmp_path):
+    zero = {"overlap_comm": True, "stage3_max_live_parameters": 1e9, "offload_param": {"device": "cpu"}}
+
+    def change(recipe):
+        config = {"zero_optimization": zero}
+        recipe["compute"] = {"launcher": "accelerate", "processes": 2, **ZERO_2, "deepspeed": config}
+
+    told = read_recipe(write_recipe(tmp_path, change)).diagnostics
+    assert [one.pointer.rpartition("/")[2] for one in told] == ["stage3_max_live_parameters", "offload_param"]
+    assert {(one.code, one.severity.value) for one in told} == {("unused-key", "warning")}
+
+
 def test_gradient_checkpointing_that_trl_decides_is_told(tmp_path):
     def change(recipe):
         recipe["compute"] = {"launcher": "accelerate", "processes": 2, **ZERO_3}
