@@ -1,30 +1,46 @@
-"""Several processes against one, method by method: the same rows a step, so the same weights in the end.
+"""Two processes against one, strategy by strategy and method by method: the same weights in the end.
 
-    python benchmarks/processes.py                         # every method, LoRA and full, 20 steps
-    python benchmarks/processes.py --methods sft dpo --steps 5
+    python benchmarks/processes.py --folder outputs/processes            # every cell, 20 steps
+    python benchmarks/processes.py --folder outputs/processes --strategies zero3 --methods sft dpo
 
-One recipe whose stages all start from the base is run by one process and, under torchrun, by two, in float32
-on the CPU. "cosine" is that of what training changed: B·A of each LoRA layer, or the weights less the base's.
-Methods that sample get other completions (each process has its own random numbers), so their curves are
-compared: the mean reward, or win rate, over all steps. Ends with 1 where a cosine is .9999 or less.
+A cell is a strategy, a method and a set-up. Those of a strategy are the stages of one run, under
+torchrun, in float32 on the CPU; the same stages are made by one process. Results are kept in the folder:
+what was cut off goes on where it stopped, and cells may be made one by one. At the end, and with
+`--table` alone, the table of what there is.
+
+Compared are what training changed (the cosine of B·A of each LoRA layer, or of the weights less the
+base's), the losses, and the evaluation of the trained model. Methods that sample draw other completions,
+since each process has random numbers of its own: there the first loss and the mean reward, or win rate,
+of all steps are shown. What `pt validate` refuses is shown with its reason, and so is DeepSpeed where it
+is not installed.
+
+accelerate shards with FSDP2 on accelerators only, and makes DDP of it on a CPU without a word: the FSDP2
+cells are run with what `tests/sharded_run.py` has: it tells accelerate otherwise and lets everything else
+be.
+
+Ends with 1 where a cosine is .9999 or less, or an evaluation is not equal.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
+
+from ptspec.recipe.resolve import read_recipe
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "data/base_model"
@@ -35,42 +51,155 @@ SAMPLED = {"grpo": "reward", "nash_md": "win_rate/mixture"}
 SETUPS = {"lora": {"use_lora": True, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}, "full": {}}
 CUTS = {"lora": (4, 2), "full": (8, 1)}
 """Rows and passes of a step: two processes share the passes of the one, the rows of the other."""
+ONE = "one"
+STRATEGIES: Mapping[str, Mapping[str, Any]] = {
+    "ddp": {"strategy": "ddp"},
+    "fsdp": {"strategy": "fsdp"},
+    "zero2": {"strategy": "deepspeed", "deepspeed": {"zero_optimization": {"stage": 2}}},
+    "zero3": {"strategy": "deepspeed", "deepspeed": {"zero_optimization": {"stage": 3}}},
+}
+HEADS = {"ddp": "DDP", "fsdp": "FSDP2", "zero2": "ZeRO-2", "zero3": "ZeRO-3"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    strategy: str
+    method: str
+    setup: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.strategy}-{self.method}-{self.setup}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of a cell, as it is kept. `refused`: why it was not run; `sampled`: what is logged of
+    a method that samples, by one process and by two."""
+
+    steps: int
+    refused: str | None = None
+    cosine: float | None = None
+    losses_apart: float | None = None
+    first_loss_apart: float | None = None
+    sampled: tuple[float, float] | None = None
+    evaluation_apart: float | None = None
+    seconds: float | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether it is as good as one process. The numbers of an evaluation are those of weights that differ
+        in their last digits."""
+        cosine = self.cosine is None or self.cosine > BOUND
+        return self.refused is not None or (cosine and (self.evaluation_apart or 0) < 1e-3)
+
+    @property
+    def words(self) -> str:
+        if self.refused is not None:
+            return self.refused
+        if self.sampled is not None:
+            one, two = self.sampled
+            return f"{one:.3f}, {two:.3f}; first loss to {self.first_loss_apart:.0e}"
+        return f"{self.cosine:.8f}; losses to {self.losses_apart:.0e}; eval to {self.evaluation_apart:.0e}"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--strategies", nargs="+", default=list(STRATEGIES), choices=list(STRATEGIES))
     parser.add_argument("--methods", nargs="+", default=list(RATES), choices=list(RATES))
     parser.add_argument("--setups", nargs="+", default=list(SETUPS), choices=list(SETUPS))
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--folder", type=Path, help="Where the runs are left; else they are not.")
+    parser.add_argument("--folder", type=Path, required=True, help="Where results and runs are kept.")
+    parser.add_argument("--table", action="store_true", help="Shows what there is, and runs nothing.")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = given.folder or Path(temporary)
-        folder.mkdir(parents=True, exist_ok=True)
-        recipe = folder / "recipe.json"
-        names = [(method, setup) for method in given.methods for setup in given.setups]
-        recipe.write_text(json.dumps(_recipe(names, given.steps), indent=2))
-        seconds = {count: _run(recipe, folder / str(count), count) for count in (1, 2)}
-        print(
-            "| method | set-up | cosine | losses differ by at most | sampled: one, two | seconds: one, two |"
-        )
-        print("|---|---|---|---|---|---|")
-        worst = min(_row(folder, method, setup) for method, setup in names)
-        print(f"\nwhole runs: {seconds[1]:.0f} s in one process, {seconds[2]:.0f} s in two")
-    return int(worst <= BOUND)
+    given.folder.mkdir(parents=True, exist_ok=True)
+    for strategy in given.strategies if not given.table else ():
+        cells = [Cell(strategy, *one) for one in product(given.methods, given.setups)]
+        _make([cell for cell in cells if _kept(given.folder, cell, given.steps) is None], given)
+    cells = [Cell(*one) for one in product(given.strategies, RATES, SETUPS)]
+    found = {cell: _kept(given.folder, cell, given.steps) for cell in cells}
+    results = {cell: result for cell, result in found.items() if result is not None}
+    print("\n".join(_table(results, given.strategies)))
+    return int(not all(result.holds for result in results.values()))
 
 
-def _recipe(names: Sequence[tuple[str, str]], steps: int) -> Mapping[str, Any]:
+def _make(cells: list[Cell], given: argparse.Namespace) -> None:
+    """Makes and keeps the results of `cells`, all of one strategy."""
+    folder, steps = given.folder, given.steps
+    refused = {cell: why for cell in cells if (why := _refused(folder, cell, steps)) is not None}
+    for cell, why in refused.items():
+        _keep(folder, cell, Result(steps, refused=why))
+    if allowed := [cell for cell in cells if cell not in refused]:
+        one = _run(folder, [Cell(ONE, *each) for each in product(given.methods, given.setups)], steps)
+        several = _run(folder, allowed, steps)
+        for cell in allowed:
+            _keep(folder, cell, _result(cell, one, several, steps))
+
+
+def _table(results: Mapping[Cell, Result], strategies: list[str]) -> Iterator[str]:
+    """Markdown: methods and set-ups down, strategies across."""
+    yield f"| | {' | '.join(HEADS[name] for name in strategies)} |"
+    yield f"|---|{'---|' * len(strategies)}"
+    for method, setup in product(RATES, SETUPS):
+        found = [results.get(Cell(name, method, setup)) for name in strategies]
+        if any(found):
+            cells = " | ".join(result.words if result else "" for result in found)
+            yield f"| {method}, {'LoRA' if setup == 'lora' else setup} | {cells} |"
+
+
+def _kept(folder: Path, cell: Cell, steps: int) -> Result | None:
+    file = folder / f"{cell.name}.json"
+    if not file.is_file():
+        return None
+    result = Result(**json.loads(file.read_text()))
+    return result if result.steps == steps else None
+
+
+def _keep(folder: Path, cell: Cell, result: Result) -> None:
+    print(f"{cell.name}: {result.words}", flush=True)
+    (folder / f"{cell.name}.json").write_text(json.dumps(asdict(result)))
+
+
+def _refused(folder: Path, cell: Cell, steps: int) -> str | None:
+    """Why `pt validate` refuses a cell, or this machine cannot run it."""
+    if cell.strategy.startswith("zero") and find_spec("deepspeed") is None:
+        return "DeepSpeed is not installed"
+    told = [d.message for d in read_recipe(_written(folder, [cell], steps)).errors]
+    return "refused: " + told[0].partition('": ')[2] if told else None
+
+
+def _result(cell: Cell, one: Path, several: Path, steps: int) -> Result:
+    name = f"{cell.method}_{cell.setup}"
+    ours, theirs = one / name, several / name
+    logs = [_log(each) for each in (ours, theirs)]
+    apart = [abs(a["loss"] - b["loss"]) for a, b in zip(*logs, strict=True)]
+    seconds = json.loads((theirs / "stage.json").read_text())["seconds"]
+    if (key := SAMPLED.get(cell.method)) is not None:
+        means = [sum(step[key] for step in log) / len(log) for log in logs]
+        return Result(steps, first_loss_apart=apart[0], sampled=(means[0], means[1]), seconds=seconds)
+    cosine = _cosine(_change(ours), _change(theirs))
+    measured = max(abs(a - b) for a, b in zip(_evaluated(ours), _evaluated(theirs), strict=True))
+    return Result(steps, None, cosine, max(apart), apart[0], None, measured, seconds)
+
+
+def _recipe(cells: list[Cell], steps: int) -> Mapping[str, Any]:
+    """A recipe whose stages, all from the base, are `cells` of one strategy. Its evaluation draws nothing."""
+    compute = STRATEGIES.get(cells[0].strategy)
     return {
         "version": 1,
-        "name": "processes",
+        "name": cells[0].strategy,
         "model": {"path": str(BASE), "dtype": "float32"},
-        "data": {"train": {"path": str(ROOT / "data/train.jsonl"), "limit": 256}},
+        "data": {
+            "train": {"path": str(ROOT / "data/train.jsonl"), "limit": 256},
+            "heldout": {"path": str(ROOT / "data/eval.jsonl"), "limit": 16},
+        },
         "rewards": {"style": {"function": "regex", "pattern": "[^.!?\\n]+\\."}},
         "judges": {"shorter": {"reward": "style"}},
-        "stages": [_stage(method, setup, steps) for method, setup in names],
+        "stages": [_stage(cell.method, cell.setup, steps) for cell in cells],
+        "eval": {"data": "heldout", "metrics": ["loss", "accuracy"], "samples": 0},
+        **({"compute": {"launcher": "accelerate", "processes": 2, **compute}} if compute else {}),
     }
 
 
@@ -86,44 +215,42 @@ def _stage(method: str, setup: str, steps: int) -> Mapping[str, Any]:
     return {**stage, "adapter": SETUPS[setup], "config": config}
 
 
-def _run(recipe: Path, output: Path, processes: int) -> float:
-    """Seconds of `pt run` by so many processes."""
+def _written(folder: Path, cells: list[Cell], steps: int) -> Path:
+    """The recipe of `cells` as a file, of a name of its own."""
+    text = json.dumps(_recipe(cells, steps), indent=2)
+    name = f"{cells[0].strategy}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    file = folder / f"{name}.recipe.json"
+    file.write_text(text)
+    return file
+
+
+def _run(folder: Path, cells: list[Cell], steps: int) -> Path:
+    """The output folder of a run of `cells`: finished stages of one that was cut off stay."""
+    recipe = _written(folder, cells, steps)
+    output = recipe.with_suffix("")
     launch = [sys.executable]
-    if processes > 1:
-        launch += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    if cells[0].strategy != ONE:
+        launch += ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
     command = [*launch, "-m", "ptspec.cli", "run", str(recipe), "--output", str(output)]
+    if cells[0].strategy == "fsdp":
+        command = [*launch, "-m", "sharded_run", str(recipe), str(output)]
+    paths = [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    begun = time.monotonic()
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
     done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"the run by {processes} failed:\n{done.stderr[-4000:]}")
-    return time.monotonic() - begun
-
-
-def _row(folder: Path, method: str, setup: str) -> float:
-    """Prints what there is of one stage; returns its cosine, 1 for one that samples."""
-    one, two = (folder / count / f"{method}_{setup}" for count in ("1", "2"))
-    logs, records = [_log(each) for each in (one, two)], [_record(each) for each in (one, two)]
-    cosine = 1.0 if method in SAMPLED else _cosine(_change(one), _change(two))
-    apart = max(abs(a["loss"] - b["loss"]) for a, b in zip(*logs, strict=True))
-    key = SAMPLED.get(method)
-    means = [sum(step[key] for step in log) / len(log) for log in logs] if key else []
-    print(
-        f"| {method} | {setup} | {'–' if key else f'{cosine:.10f}'} | {'–' if key else f'{apart:.1e}'} | "
-        f"{f'{key} {means[0]:.3f}, {means[1]:.3f}' if key else '–'} | "
-        f"{records[0]['seconds']:.1f}, {records[1]['seconds']:.1f} |",
-        flush=True,
-    )
-    return cosine
+        raise SystemExit(f"{recipe} failed:\n{(done.stdout + done.stderr)[-4000:]}")
+    return output
 
 
 def _log(stage: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (stage / "metrics.jsonl").read_text().splitlines()]
 
 
-def _record(stage: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((stage / "stage.json").read_text())
-    return record
+def _evaluated(stage: Path) -> list[float]:
+    """The numbers of the evaluation of a stage, in their order."""
+    metrics = json.loads((stage / "evaluation_stats.json").read_text())["metrics"]
+    return [float(metrics[name]["value"]) for name in sorted(metrics)]
 
 
 def _change(stage: Path) -> dict[str, Tensor]:

@@ -1,8 +1,7 @@
-"""One of several processes of a run whose weights are sharded on the CPU, and which may be asked to stop at a
-step of its first stage.
+"""Two processes of a run that is sharded on the CPU, which may be asked to stop at a step of its first stage.
 
-accelerate shards on accelerators only, and makes plain DDP elsewhere: here its state is told otherwise, after
-which everything is FSDP2 as on GPUs, over gloo.
+accelerate shards with FSDP on accelerators only, and makes plain DDP elsewhere: here its state is told
+otherwise, after which everything is FSDP2 as on GPUs, over gloo. DeepSpeed needs nothing of the kind.
 """
 
 from __future__ import annotations
@@ -11,11 +10,13 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import state
+from safetensors.torch import load_file
 
 from ptspec.launched import launched
 
@@ -29,6 +30,27 @@ def _sharding(self: Any, *args: Any, fsdp_plugin: Any = None, **options: Any) ->
         self.fsdp_plugin = fsdp_plugin
     if self.__dict__.get("fsdp_plugin") and self.distributed_type == state.DistributedType.MULTI_CPU:
         self.distributed_type = state.DistributedType.FSDP
+
+
+def sharded(recipe: Path, output: Path, *step: int) -> tuple[int, str]:
+    """The exit code of the first of two processes, and what it told."""
+    from small import two_ranks
+
+    first, second = two_ranks(recipe, output, *step, main=main)
+    code, (_, told) = first.wait(900), first.told
+    second.wait(60)
+    return code, told
+
+
+def change_of(folder: Path, base: Mapping[str, torch.Tensor]) -> torch.Tensor:
+    """What training changed: B·A of an adapter, or whole weights less those of `base`."""
+    if (file := folder / "adapter_model.safetensors").exists():
+        tensors = load_file(file)
+        pairs = ((b, name) for name in tensors if "lora_A" in name for b in [name.replace("_A.", "_B.")])
+        return torch.cat([(tensors[b] @ tensors[a]).flatten() for b, a in pairs]).double()
+    trained = load_file(folder / "model.safetensors")
+    assert trained.keys() == base.keys(), "tied weights are written once"
+    return torch.cat([(trained[name] - base[name]).flatten() for name in base]).double()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -55,3 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     for diagnostic in ran.error.diagnostics if ran.error else ():
         print(diagnostic, file=sys.stderr)
     return 1 if ran.error else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

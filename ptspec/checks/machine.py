@@ -107,9 +107,10 @@ def _unserved(spec: ComputeSpec) -> Iterator[tuple[str, str, str]]:
     """The keys of a `compute` that have no effect here: why, and what to do."""
     if spec.launcher == "ray":
         yield "launcher", '"ray" is not supported in this version', '"accelerate" or "local"'
-    if spec.strategy == "deepspeed":
-        yield "strategy", '"deepspeed" is not supported in this version', '"ddp" or "fsdp"'
-    if spec.is_sharded and not has_accelerator():
+    if spec.engine == "deepspeed" and not _installed("deepspeed"):
+        message = '"deepspeed" needs the package deepspeed, which is not installed'
+        yield "strategy", message, "pip install 'ptspec[deepspeed]', or \"ddp\""
+    if spec.engine == "fsdp" and not has_accelerator():
         message = '"fsdp" needs GPUs, and this machine has none: accelerate shards on accelerators only'
         yield "strategy", message, '"ddp" runs on a CPU'
     if spec.vllm is not None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ptspec.methods.types import Yields
 from ptspec.recipe.adapter_rules import takes_from_base
@@ -16,12 +15,14 @@ from ptspec.recipe.plan import ComputeSpec, Handover, Stage
 
 WHERE = "/compute"
 LOCAL, ACCELERATE = "local", "accelerate"
-FSDP = "fsdp"
+FSDP, DEEPSPEED = "fsdp", "deepspeed"
+OF_STAGE_3 = ("offload_param", "sub_group_size", "zero_hpz_partition_size", "zero_quantized_weights")
+"""Options of ZeRO-3 alone, beside those that are called so."""
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """A key of `compute` that cannot be had, or has no effect: why, and what can."""
+    """A key of `compute`, or a path below it, that cannot be had, or has no effect: why, and what can."""
 
     key: str
     message: str
@@ -38,13 +39,15 @@ def check(compute: ComputeSpec, stages: Sequence[Stage], findings: Findings) -> 
             _tell(_general(stage.compute), (own, WHERE), findings)
         if stage.compute.world > 1:
             _tell(_stage(stage), (own, WHERE), findings)
+        if stage.compute.zero_stage == 3:
+            _reentrant(stage, findings)
 
 
 def _tell(refusals: Iterator[Refusal], places: Sequence[str], findings: Findings) -> None:
     """Each at the first of `places` that has its key; of a key that none has (its default counts), at the
     last."""
     for refusal in refusals:
-        there = [join(place, refusal.key) for place in places]
+        there = [join(place, *refusal.key.split("/")) for place in places]
         where = next((one for one in there if at(findings.document.value, one) is not None), places[-1])
         if refusal.is_warning:
             findings.warn("unused-key", where, refusal.message, refusal.hint, key=True)
@@ -60,16 +63,26 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
     if compute.strategy is not None and compute.world == 1:
         message = '"strategy" has no effect in one process'
         yield Refusal("strategy", message, f'"launcher": "{ACCELERATE}", "processes": …', is_warning=True)
-    for key in (FSDP, "deepspeed"):
+    for key in (FSDP, DEEPSPEED):
         if getattr(compute, key) is not None and compute.strategy != key:
             message = f'"{key}" holds options of a strategy that is not chosen'
             yield Refusal(key, message, f'"strategy": "{key}", or leave it out')
+    if compute.zero_stage == 2:
+        yield from _of_stage_3(compute)
+
+
+def _of_stage_3(compute: ComputeSpec) -> Iterator[Refusal]:
+    """Options that DeepSpeed takes in ZeRO-2 too and does nothing with."""
+    for key in (compute.deepspeed or {}).get("zero_optimization", {}):
+        if key.startswith("stage3_") or key in OF_STAGE_3:
+            where = f"deepspeed/zero_optimization/{key}"
+            yield Refusal(where, f'"{key}" has no effect in ZeRO-2', '"stage": 3, or leave it out', True)
 
 
 def _stage(stage: Stage) -> Iterator[Refusal]:
     """What several processes cannot do together in `stage`."""
     yield from _rows(stage)
-    if stage.compute.strategy == FSDP and (why := _unsharded(stage)) is not None:
+    if stage.compute.engine is not None and (why := _refused(stage)) is not None:
         yield Refusal("strategy", f'stage "{stage.name}": {why}', '"strategy": "ddp"')
 
 
@@ -87,20 +100,35 @@ def _rows(stage: Stage) -> Iterator[Refusal]:
     yield Refusal("processes", message, f'a multiple of {world}, or "keep_effective_batch": false')
 
 
-def _unsharded(stage: Stage) -> str | None:
-    """Why the weights of `stage` cannot be sharded; None where they can."""
-    config: Mapping[str, Any] = stage.config
+def _reentrant(stage: Stage, findings: Findings) -> None:
+    """What TRL decides for LoRA under ZeRO-3, whatever a recipe says."""
+    where = join(stage.at, "config", "gradient_checkpointing_kwargs", "use_reentrant")
+    if stage.adapter.use_lora and at(findings.document.value, where) is False:
+        why = "LoRA under ZeRO-3 needs reentrant gradient checkpointing, which TRL sets"
+        message = f'"use_reentrant" has no effect: {why}'
+        findings.warn("unused-key", where, message, "leave it out", key=True)
+
+
+def _refused(stage: Stage) -> str | None:
+    """Why what shards `stage` cannot; None where it can."""
+    compute = stage.compute
+    shown = f"ZeRO-{compute.zero_stage}" if compute.zero_stage is not None else "FSDP"
+    has_frozen_half = stage.handover is Handover.STACK or takes_from_base(stage.adapter.lora)
+    is_averaged = stage.config.get("opponent", "mixture") != "mixture"
+    is_adapter_of_rewards = stage.method.yields is Yields.REWARD_MODEL and stage.adapter.use_lora
     refusals = {
         "the frozen half of a stacked adapter is held by a gradient hook, which sharded weights never call": (
-            stage.handover is Handover.STACK or takes_from_base(stage.adapter.lora)
+            has_frozen_half and compute.engine == FSDP
         ),
-        "a merge reads whole weights when it saves": stage.handover is Handover.MERGE,
-        "weights in 4 or 8 bits are not sharded": stage.adapter.use_qlora,
-        "opponents that are mixed or averaged weights need them whole": (
-            config.get("opponent", "mixture") != "mixture"
+        "the frozen half of a stacked adapter is put back after each step, and DeepSpeed's optimizer goes on "
+        "from weights of its own": has_frozen_half and compute.engine == DEEPSPEED,
+        "a merge reads whole weights when it saves": stage.handover is Handover.MERGE and compute.is_sharded,
+        "weights in 4 or 8 bits are not sharded": stage.adapter.use_qlora and compute.is_sharded,
+        "opponents that are mixed or averaged weights need them whole": is_averaged and compute.is_sharded,
+        "an average of weights is kept of those that DeepSpeed's optimizer shards": (
+            stage.config.get("opponent") == "ema" and compute.engine == DEEPSPEED
         ),
-        "the head of a reward model over LoRA is saved whole": (
-            stage.method.yields is Yields.REWARD_MODEL and stage.adapter.use_lora
-        ),
+        "the head of a reward model over LoRA is saved whole": is_adapter_of_rewards and compute.is_sharded,
     }
-    return next((why for why, holds in refusals.items() if holds), None)
+    why = next((why for why, holds in refusals.items() if holds), None)
+    return None if why is None else f"{why} ({shown})"

@@ -221,6 +221,10 @@ class CheckSpec:
     at: str = "/checks"
 
 
+ZERO_STAGE = 2
+"""DeepSpeed's stage of ZeRO where a recipe does not say."""
+
+
 @dataclass(frozen=True)
 class ComputeSpec:
     """Where and how a stage runs. `processes` is a node's; `strategy`: how several share a model (None: DDP).
@@ -244,9 +248,23 @@ class ComputeSpec:
         return self.processes * self.nodes
 
     @property
+    def engine(self) -> str | None:
+        """What shards among the processes what a stage trains: "fsdp" or "deepspeed"; None where each holds
+        all of it."""
+        return self.strategy if self.world > 1 and self.strategy in ("fsdp", "deepspeed") else None
+
+    @property
+    def zero_stage(self) -> int | None:
+        """DeepSpeed's stage of ZeRO; None without DeepSpeed."""
+        if self.engine != "deepspeed":
+            return None
+        stage = (self.deepspeed or {}).get("zero_optimization", {}).get("stage", ZERO_STAGE)
+        return int(stage)
+
+    @property
     def is_sharded(self) -> bool:
         """Whether each process holds a part of the weights."""
-        return self.world > 1 and self.strategy == "fsdp"
+        return self.engine == "fsdp" or self.zero_stage == 3
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ COMMON = (
     "methods.schema.json",
     "trainer.schema.json",
     "sampling.schema.json",
+    "deepspeed.schema.json",
     "rewards.schema.json",
     "judges.schema.json",
     "peft/lora.schema.json",

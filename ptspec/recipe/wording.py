@@ -2,7 +2,8 @@
 
 Knows the vocabulary of the shipped schemas: `title` names an object ("a stage", "DPOConfig"), `x-owned`
 gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed,
-`x-forms` values with a part that varies, `x-refused` values that cannot work here and why,
+`x-forms` values with a part that varies, `x-refused` values that cannot work here and why, `x-elsewhere`
+where what a key says goes,
 `x-secret` that a value may be a secret and is not repeated, with the hint to give in its place.
 """
 
@@ -143,6 +144,10 @@ def _is_number(text: str) -> bool:
 
 def _not_one_of(error: Complaint, document: Document) -> Diagnostic:
     schema = _schema(error)
+    if (place := schema.get("x-elsewhere")) is not None:
+        pointer = _pointer(error)
+        message = f"{subject(pointer)} is not set here"
+        return Diagnostic("owned-key", message, document.locate(pointer), pointer, place)
     allowed = [value for value in (*error.validator_value, *schema.get("x-forms", ())) if value is not None]
     near = did_you_mean(error.instance, map(str, allowed)) if isinstance(error.instance, str) else None
     near = schema.get("x-refused", {}).get(error.instance, near) if isinstance(error.instance, str) else near

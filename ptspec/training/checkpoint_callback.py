@@ -21,6 +21,7 @@ from ptspec.processes import current
 from ptspec.training import resume_online
 from ptspec.training.checkpoints import PREFIX, WRITING, processes_of, rotate
 from ptspec.training.data_order import begin_epoch, catch_up
+from ptspec.training.engines import around_update
 from ptspec.training.resume_online import Position, Remembering
 from ptspec.training.sealing import Sealing
 from ptspec.training.stream_place import StreamPlace
@@ -102,6 +103,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         if state.is_world_process_zero:
             # A run that was killed while it removed an old checkpoint left part of it.
             rotate(self.checkpoints, args.save_total_limit)
+        around_update(self.trainer, lambda: self._update(True), self._update)
         if self.resumed_from is None:
             return
         self.saved = state.global_step
@@ -133,6 +135,10 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
             # transformers restores them before the data loader draws a number, where it skips no batches.
             self.trainer._load_rng_state(str(self.resumed_from))
         self._first_step = False
+
+    def _update(self, changes: bool) -> None:
+        """An optimizer step begins, or has ended and `changes` weights."""
+        self._within_update = changes
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from enum import Enum
 from pathlib import Path
 
+from ptspec.recipe.plan import ComputeSpec
 from ptspec.store.file_hashes import read_hash
 from ptspec.store.files import open_to_umask, read_json, write_json
 
@@ -96,9 +98,33 @@ def rows_a_pass(checkpoint: Path) -> int | None:
     return value if isinstance(value, int) else None
 
 
-def is_sharded(checkpoint: Path) -> bool:
-    """Whether each process has written a part of the weights in `checkpoint`, or FSDP all of them."""
-    return any(checkpoint.glob("pytorch_model_fsdp*"))
+class Written(Enum):
+    """What wrote a checkpoint: it alone reads it. The value is how a person is told."""
+
+    WHOLE = "a training of whole weights"
+    FSDP = "several processes with FSDP"
+    ZERO_2 = "several processes with DeepSpeed's ZeRO-2"
+    ZERO_3 = "several processes with DeepSpeed's ZeRO-3"
+
+    @classmethod
+    def by(cls, compute: ComputeSpec) -> Written:
+        """What writes the checkpoints of a stage with this `compute`."""
+        if compute.engine == "deepspeed":
+            return cls.ZERO_3 if compute.zero_stage == 3 else cls.ZERO_2
+        return cls.FSDP if compute.engine == "fsdp" else cls.WHOLE
+
+    @property
+    def is_deepspeed(self) -> bool:
+        return self in (Written.ZERO_2, Written.ZERO_3)
+
+
+def written_by(checkpoint: Path) -> Written:
+    """What wrote `checkpoint`, by the names of its files."""
+    if any(checkpoint.glob("pytorch_model_fsdp*")):
+        return Written.FSDP
+    if any(checkpoint.glob("global_step*/zero_pp_rank_*_model_states.pt")):
+        return Written.ZERO_3
+    return Written.ZERO_2 if any(checkpoint.glob("global_step*")) else Written.WHOLE
 
 
 def processes_of(checkpoint: Path) -> int:

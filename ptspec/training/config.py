@@ -14,6 +14,7 @@ from ptspec.recipe.effective_config import KEPT_CHECKPOINTS, shared_fields
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.training import batch_halving
+from ptspec.training.engines import arguments_of
 from ptspec.training.tracking import Watched
 
 DEFAULTS: Mapping[str, Any] = {
@@ -24,10 +25,6 @@ DEFAULTS: Mapping[str, Any] = {
     # The trainer would hide a loss that is not a number behind the mean of the others.
     "logging_nan_inf_filter": False,
 }
-
-
-SHARDED: Mapping[str, Any] = {"state_dict_type": "SHARDED_STATE_DICT"}
-"""Of FSDP: each process writes its part of a checkpoint, which any number of them reads."""
 
 
 def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict[str, Any]:
@@ -61,8 +58,7 @@ def trainer_arguments(
     }
     config = resolved_config(stage, device, precision)
     config |= batch_halving.halved(config, _defaults(config_class), batch_halving.halvings(checkpoints)) or {}
-    if stage.compute.is_sharded:
-        owned |= {"fsdp": True, "fsdp_config": {**SHARDED, **(stage.compute.fsdp or {}), "version": 2}}
+    owned |= arguments_of(stage.compute)
     if watched.spec.project is not None:
         owned["project"] = watched.spec.project
     try:

@@ -15,6 +15,7 @@ from ptspec.recipe.hints import first_of
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.training.data_order import rows_of_step
+from ptspec.training.engines import around_update
 
 SHOWN = 8
 """Rows that are named; a batch may have hundreds."""
@@ -27,7 +28,8 @@ class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Looks at every loss and gradient norm of `trainer` before the optimizer step that would use them.
 
     One comparison, and on a GPU one wait for the device, a step. With float16 a gradient may overflow: its
-    scaler passes over such a step, and only the loss is looked at.
+    scaler passes over such a step, and only the loss is looked at. DeepSpeed changes the weights within the
+    backward pass, but passes over a gradient that is no number: losses are looked at before.
     """
 
     def __init__(self, stage: Stage, trainer: Any, placed: Placed) -> None:
@@ -37,17 +39,24 @@ class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self.before: float | None = None
         self._losses: list[torch.Tensor] = []
         self._norm: Any = None
-        self._training_step, self._get_grad_norm = trainer.training_step, trainer._get_grad_norm
-        trainer.training_step, trainer._get_grad_norm = self._with_loss, self._with_norm
+        self._backward, self._get_grad_norm = trainer.accelerator.backward, trainer._get_grad_norm
+        trainer.accelerator.backward, trainer._get_grad_norm = self._with_loss, self._with_norm
 
-    def _with_loss(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        loss: torch.Tensor = self._training_step(*args, **kwargs)
+    def _with_loss(self, loss: torch.Tensor, **kwargs: Any) -> None:
         self._losses.append(loss.detach())
-        return loss
+        self._backward(loss, **kwargs)
 
     def _with_norm(self, *args: Any, **kwargs: Any) -> Any:
         self._norm = self._get_grad_norm(*args, **kwargs)
         return self._norm
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        around_update(self.trainer, lambda: self._check_losses(state, args), lambda changed: None)
+
+    def _check_losses(self, state: TrainerState, args: TrainingArguments) -> None:
+        self._check(torch.stack(self._losses).tolist(), None, state, args)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -59,6 +68,7 @@ class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         also = [] if norm is None else [torch.as_tensor(norm).reshape(1).to(losses)]
         values = torch.cat([losses, *also]).tolist()
         self._check(values[: len(losses)], values[len(losses)] if also else None, state, args)
+        self.before = values[len(losses)] if also else None
 
     def _check(
         self, losses: list[float], norm: float | None, state: TrainerState, args: TrainingArguments
@@ -67,11 +77,13 @@ class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         told = None
         if broken is not None:
             told = self._fault("loss", state, args, broken)
-        elif norm is not None and not math.isfinite(norm) and self.trainer.accelerator.scaler is None:
+        elif norm is not None and not math.isfinite(norm) and not self._may_overflow():
             told = self._fault("gradient norm", state, args, None)
         # The norm is that of all processes together: the one with the loss names its rows.
         current().agree(told, first=broken is not None)
-        self.before = norm
+
+    def _may_overflow(self) -> bool:
+        return bool(self.trainer.accelerator.mixed_precision == "fp16")
 
     def _fault(
         self, what: str, state: TrainerState, args: TrainingArguments, batch: int | None

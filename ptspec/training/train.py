@@ -31,10 +31,18 @@ from ptspec.rewards.judges import Judge
 from ptspec.store.half_made import saved_in_words
 from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
-from ptspec.training.checkpoints import is_sharded, last_sound, processes_of, rows_a_pass, step_of
+from ptspec.training.checkpoints import (
+    Written,
+    last_sound,
+    processes_of,
+    rows_a_pass,
+    step_of,
+    written_by,
+)
 from ptspec.training.config import trainer_arguments
 from ptspec.training.data_order import rows_repeated
 from ptspec.training.drift import Watch
+from ptspec.training.engines import elements, forgotten_afterwards, is_rounded, whole_weights
 from ptspec.training.faults import failure
 from ptspec.training.library_patches import taken_off
 from ptspec.training.nonfinite_guard import Finite, Placed
@@ -117,7 +125,8 @@ def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     fails, the steps before that saved where they can be; `OutOfMemory` is one.
     """
     patched = taken_off(job.policy.model) if job.stage.config.get("use_liger_kernel") else nullcontext()
-    with tracked(job.watched), float32_settings_kept(), patched:
+    engine = forgotten_afterwards(job.stage.compute)
+    with tracked(job.watched), float32_settings_kept(), patched, engine:
         return _train(job, listener, stop_request)
 
 
@@ -164,8 +173,7 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
         probes=_probes(trainer, model, job.handed_over.ids),
         config=_plain(trainer.args.to_dict()),
     )
-    # Of sharded weights every process gives its part.
-    whole = trainer.accelerator.get_state_dict(trainer.model) if trainer.is_fsdp_enabled else None
+    whole = whole_weights(trainer)
     team.by_first(lambda: _save(model, job, trained, whole))
     listener(StageTrained(job.stage.name, trained.steps, seconds, progress.last))
     if why := nothing_learned(trainer.state.log_history):
@@ -174,10 +182,9 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
 
 
 def _probes(trainer: Any, model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
-    """The probes of what was trained. Sharded weights compute in the precision that they are gathered in."""
+    """The probes of what was trained."""
     found = probes.measure(model, ids)
-    is_rounded = trainer.is_fsdp_enabled and trainer.accelerator.mixed_precision != "no"
-    return replace(found, tolerance=probes.COARSE) if is_rounded else found
+    return replace(found, tolerance=probes.COARSE) if is_rounded(trainer) else found
 
 
 def _save(model: Any, job: Job, trained: Trained, whole: dict[str, Any] | None) -> None:
@@ -189,7 +196,7 @@ def _save(model: Any, job: Job, trained: Trained, whole: dict[str, Any] | None) 
 def _trainable(model: Any, policy: Policy) -> int:
     """The parameters that learn: of an adapter with frozen ranks the others."""
     frozen = policy.frozen.elements if policy.frozen is not None else 0
-    learn: int = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    learn: int = sum(elements(parameter) for parameter in model.parameters() if parameter.requires_grad)
     return learn - frozen
 
 
@@ -272,8 +279,8 @@ def _resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener
     """The checkpoint to go on from; tells of damaged ones, and where rows a pass and processes are not what
     they are `now`."""
     sound, told = last_sound(checkpoints)
-    if sound is not None and is_sharded(sound) != stage.compute.is_sharded:
-        raise StageError(_other_strategy(stage, sound))
+    if sound is not None and (why := _unreadable(stage, sound, now[1])) is not None:
+        raise StageError(why)
     if sound is not None and (rows := rows_a_pass(sound)) is not None:
         before = (rows, processes_of(sound))
         text = f"from step {step_of(sound) + 1} on {_passes(*now)}, not "
@@ -287,10 +294,18 @@ def _resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener
     return sound
 
 
-def _other_strategy(stage: Stage, checkpoint: Path) -> Diagnostic:
-    was = "several processes with FSDP" if is_sharded(checkpoint) else "whole weights"
-    message = f"{stage.name} cannot go on from {checkpoint.name}, which was written by {was}"
-    hint = '"strategy" as it was goes on from there; --fresh begins anew'
+def _unreadable(stage: Stage, checkpoint: Path, processes: int) -> Diagnostic | None:
+    """Why so many processes of `stage` cannot read `checkpoint`; None where they can."""
+    was, now = written_by(checkpoint), Written.by(stage.compute)
+    if was is not now:
+        by, hint = was.value, '"strategy" (and the stage of ZeRO) as it was goes on from there'
+    elif now.is_deepspeed and processes_of(checkpoint) != processes:
+        by, hint = f"{processes_of(checkpoint)} processes", "as many as before go on from there"
+        by += f": DeepSpeed cannot share it among {processes}"
+    else:
+        return None
+    message = f"{stage.name} cannot go on from {checkpoint.name}, which was written by {by}"
+    hint += "; --fresh begins anew"
     return Diagnostic("other-strategy", message, None, join(stage.at, "compute"), hint)
 
 

@@ -80,6 +80,7 @@ def test_what_is_hooked_into_in_the_trainer_of_transformers():
     epoch = inspect.getsource(Trainer._run_epoch)
     hooks = ("self.training_step(", "self._get_grad_norm(", "on_pre_optimizer_step(", "self.optimizer.step()")
     assert [epoch.index(hook) for hook in hooks] == sorted(epoch.index(hook) for hook in hooks)
+    assert "self.accelerator.backward(loss, **kwargs)" in inspect.getsource(Trainer.training_step)
     assert "self._save_checkpoint(" in inspect.getsource(Trainer._maybe_log_save_evaluate)
 
 

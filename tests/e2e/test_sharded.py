@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import sharded_run
 import torch
 from safetensors.torch import load_file
-from small import ROOT, run_here, two_ranks, write_recipe
+from sharded_run import change_of, sharded
+from small import ROOT, run_here, write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -37,25 +35,6 @@ def in_two(recipe):
     nash = stages(recipe)
     recipe["stages"].append(nash)
     recipe["compute"] = SHARDED
-
-
-def sharded(recipe, output, *step):
-    """The exit code of the first process, and what it told."""
-    first, second = two_ranks(recipe, output, *step, main=sharded_run.main)
-    code, (_, told) = first.wait(900), first.told
-    second.wait(60)
-    return code, told
-
-
-def change_of(folder: Path, base: dict[str, torch.Tensor]) -> torch.Tensor:
-    """What training changed."""
-    if (file := folder / "adapter_model.safetensors").exists():
-        tensors = load_file(file)
-        pairs = ((b, name) for name in tensors if "lora_A" in name for b in [name.replace("_A.", "_B.")])
-        return torch.cat([(tensors[b] @ tensors[a]).flatten() for b, a in pairs]).double()
-    trained = load_file(folder / "model.safetensors")
-    assert trained.keys() == base.keys(), "tied weights are written once"
-    return torch.cat([(trained[name] - base[name]).flatten() for name in base]).double()
 
 
 def test_two_sharded_processes_learn_what_one_does_and_go_on_after_a_stop(tmp_path):

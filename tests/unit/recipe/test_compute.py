@@ -86,24 +86,95 @@ def test_the_plan_shows_processes_and_the_rows_they_take(tmp_path, here):
     assert (dpo["processes"], dpo["strategy"]) == (1, None)
 
 
+FSDP, ZERO_2, ZERO_3 = (
+    {"strategy": "fsdp"},
+    {"strategy": "deepspeed"},
+    {"strategy": "deepspeed", "deepspeed": {"zero_optimization": {"stage": 3}}},
+)
+HOOK = "a gradient hook, which sharded weights never call (FSDP)"
+COPY = "DeepSpeed's optimizer goes on from weights of its own (ZeRO-2)"
+MERGE, QLORA = {"handover": "merge"}, {"from": "base", "adapter": {"use_qlora": True}}
+REWARD = {"from": "base", "method": "reward"}
+
+
 @pytest.mark.parametrize(
-    ("stage", "why"),
+    ("stage", "strategy", "why"),
     [
-        ({"handover": "stack"}, "a gradient hook, which sharded weights never call"),
-        ({"handover": "merge"}, "a merge reads whole weights when it saves"),
-        ({"from": "base", "adapter": {"use_qlora": True}}, "weights in 4 or 8 bits are not sharded"),
-        ({"handover": "continue"}, None),
-        ({"from": "base", "adapter": {"use_lora": False}}, None),
+        ({"handover": "stack"}, FSDP, HOOK),
+        ({"handover": "stack"}, ZERO_2, COPY),
+        (MERGE, FSDP, "a merge reads whole weights when it saves (FSDP)"),
+        (MERGE, ZERO_3, "a merge reads whole weights when it saves (ZeRO-3)"),
+        (MERGE, ZERO_2, None),
+        (QLORA, FSDP, "weights in 4 or 8 bits are not sharded"),
+        (QLORA, ZERO_3, "weights in 4 or 8 bits are not sharded"),
+        (REWARD, FSDP, "the head of a reward model over LoRA is saved whole"),
+        (REWARD, ZERO_2, None),
+        ({"handover": "continue"}, FSDP, None),
+        ({"handover": "continue"}, ZERO_3, None),
+        ({"from": "base", "adapter": {"use_lora": False}}, FSDP, None),
+        ({"from": "base", "adapter": {"use_lora": False}}, ZERO_3, None),
     ],
 )
-def test_what_needs_whole_weights_is_not_sharded(tmp_path, stage, why):
+def test_what_needs_whole_weights_is_not_sharded(tmp_path, stage, strategy, why):
     def change(recipe):
         recipe["stages"][1] |= stage
-        recipe["stages"][1]["compute"] = {"launcher": "accelerate", "processes": 2, "strategy": "fsdp"}
+        recipe["stages"][1]["compute"] = {"launcher": "accelerate", "processes": 2, **strategy}
 
     found = read_recipe(write_recipe(tmp_path, change)).diagnostics
     told = [one.message for one in found if one.pointer == "/stages/1/compute/strategy"]
     assert [why in message for message in told] == ([True] if why else [])
+
+
+@pytest.mark.parametrize(
+    ("config", "pointer", "hint"),
+    [
+        ({"train_batch_size": 16}, "train_batch_size", "per_device_train_batch_size"),
+        ({"gradient_clipping": 0.5}, "gradient_clipping", "max_grad_norm"),
+        ({"optimizer": {"type": "AdamW"}}, "optimizer", "learning_rate"),
+        ({"bf16": {"enabled": True}}, "bf16/enabled", "/compute/precision"),
+        ({"zero_optimization": {"elastic_checkpoint": True}}, "zero_optimization/elastic_checkpoint", "many"),
+    ],
+)
+def test_what_a_recipe_says_elsewhere_is_no_option_of_deepspeed(tmp_path, config, pointer, hint):
+    def change(recipe):
+        recipe["compute"] = {"launcher": "accelerate", "processes": 2, **ZERO_2, "deepspeed": config}
+
+    (told,) = read_recipe(write_recipe(tmp_path, change)).errors
+    assert (told.code, told.pointer) == ("owned-key", f"/compute/deepspeed/{pointer}")
+    assert hint in told.hint
+
+
+def test_options_of_zero_3_in_zero_2_are_told(tmp_path):
+    zero = {"overlap_comm": True, "stage3_max_live_parameters": 1e9, "offload_param": {"device": "cpu"}}
+
+    def change(recipe):
+        config = {"zero_optimization": zero}
+        recipe["compute"] = {"launcher": "accelerate", "processes": 2, **ZERO_2, "deepspeed": config}
+
+    told = read_recipe(write_recipe(tmp_path, change)).diagnostics
+    assert [one.pointer.rpartition("/")[2] for one in told] == ["stage3_max_live_parameters", "offload_param"]
+    assert {(one.code, one.severity.value) for one in told} == {("unused-key", "warning")}
+
+
+def test_gradient_checkpointing_that_trl_decides_is_told(tmp_path):
+    def change(recipe):
+        recipe["compute"] = {"launcher": "accelerate", "processes": 2, **ZERO_3}
+        recipe["stages"][0]["config"]["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
+
+    (told,) = read_recipe(write_recipe(tmp_path, change)).diagnostics
+    assert (told.code, told.severity.value) == ("unused-key", "warning")
+    assert told.pointer == "/stages/0/config/gradient_checkpointing_kwargs/use_reentrant"
+
+
+def test_a_config_that_leaves_the_rest_to_the_trainer_is_taken(tmp_path):
+    auto = dict.fromkeys(("train_batch_size", "gradient_accumulation_steps", "gradient_clipping"), "auto")
+    zero = {"stage": 3, "reduce_bucket_size": "auto", "stage3_max_live_parameters": 1e9}
+    config = {**auto, "bf16": {"enabled": "auto"}, "zero_optimization": zero}
+
+    def change(recipe):
+        recipe["compute"] = {"launcher": "accelerate", "processes": 2, **ZERO_3, "deepspeed": config}
+
+    assert read_recipe(write_recipe(tmp_path, change)).errors == ()
 
 
 def test_a_strategy_of_one_process_is_told(tmp_path):
