@@ -109,3 +109,8 @@ def _unsharded(stage: Stage) -> str | None:
         ),
     }
     return next((why for why, holds in refusals.items() if holds), None)
+
+
+def allows_strategy(stage: Stage) -> bool:
+    """Whether method and set-up of `stage` allow the strategy of its `compute`."""
+    return not any(refusal.key == "strategy" for refusal in _stage(stage, {}))
