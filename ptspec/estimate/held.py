@@ -73,6 +73,11 @@ class Holder:
         return 2 if self.settings.mixed else stored_width(self.settings, self.model, self.shape)
 
     @property
+    def bucket(self) -> int:
+        """Elements of gradients that DeepSpeed reduces at once."""
+        return max(1, _number(self.settings, "reduce_bucket_size", BUCKET))
+
+    @property
     def weights(self) -> int:
         """Bytes of the weights of the base that this process holds."""
         if self.sharding.engine is Engine.DDP or self.settings.stage.adapter.use_qlora:
@@ -173,8 +178,7 @@ class Holder:
             yield Part("gradient buckets", count * width)
         elif sharding.engine is Engine.ZERO:
             buffers = 2 if _zero(self.settings, "overlap_comm", sharding.stage == 3) else 1
-            size = _number(self.settings, "reduce_bucket_size", BUCKET)
-            yield Part("gradient buckets", buffers * size * width)
+            yield Part("gradient buckets", buffers * self.bucket * width)
         elif self.settings.number("gradient_accumulation_steps", 1) > 1:
             # accelerate's no_sync: gradients are reduced after the last pass of a step, whole until then.
             yield Part("gradients of earlier passes", count * self.gathered_width)

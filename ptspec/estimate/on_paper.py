@@ -1,4 +1,4 @@
-"""A stage on devices that are elsewhere: memory, what is sent, how long a step takes, where more stop paying."""
+"""A stage on devices that are elsewhere: memory, what is sent, a step's time, where more stop paying."""
 
 from __future__ import annotations
 

@@ -49,8 +49,12 @@ class Collective:
         return round(self.bytes * share * (2 if self.kind is Kind.ALL_REDUCE else 1))
 
     def hops(self, processes: int) -> int:
-        """How often a part is handed on round the ring, in all messages of a step."""
-        return self.messages * (processes - 1) * (2 if self.kind is Kind.ALL_REDUCE else 1)
+        """How often something is handed on, one after the other, in all messages of a step: round the ring,
+        or up and down a tree, which NCCL takes for an all-reduce where that is shorter."""
+        ring = processes - 1
+        if self.kind is Kind.ALL_REDUCE:
+            ring = 2 * min(ring, math.ceil(math.log2(processes)))
+        return self.messages * ring
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def _zero(holder: Holder) -> tuple[Collective, ...]:
     sharding, width, passes = holder.sharding, holder.gathered_width, _passes(holder)
     trained = sharding.padded(holder.trained) * width
     reduced = trained * (passes if sharding.stage >= 2 else 1)
-    buckets = math.ceil(trained / DDP_BUCKET) * (passes if sharding.stage >= 2 else 1)
+    buckets = math.ceil(elements(holder.trained) / holder.bucket) * (passes if sharding.stage >= 2 else 1)
     if sharding.stage < 3:
         return (
             Collective(Kind.REDUCE_SCATTER, "gradients", reduced, buckets),

@@ -81,8 +81,8 @@ class Base:
             self.model.to(device.place)
 
     def let_go(self) -> None:
-        """Gives the weights up, once a model made from them was sharded, whose parts have storage of their own.
-        Config and tokenizer stay; nothing is to be computed with this any more."""
+        """Gives the weights up, once a model made from them was sharded, whose parts have storage of their
+        own. Config and tokenizer stay; nothing is to be computed with this any more."""
         self.model.to("meta")
 
     def renamed(self, path: str) -> Base:

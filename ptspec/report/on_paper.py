@@ -144,7 +144,7 @@ def _row(point: Point, paper: OnPaper, size: int) -> tuple[str, ...]:
         f"{point.rows} × {point.passes}",
         memory + too_much,
         seconds(point.seconds),
-        _span(f"{low:.2g}" if low < 10 else f"{low:.0f}", f"{high:.2g}" if high < 10 else f"{high:.0f}"),
+        _span(_times_as_fast(low), _times_as_fast(high)),
         _span(f"{100 * point.efficiency[0]:.0f}", f"{100 * point.efficiency[1]:.0f}") + " %",
         "←" if point is paper.here and len(paper.points) > 1 else "",
     )
@@ -174,7 +174,7 @@ def _assumed(forecast: Forecast) -> str:
         "gradients or one that gradient checkpointing repeats",
         "rows of mean length, no padding",
     ]
-    if any(one.sent for one in forecast.stages):
+    if any(one.paper is not None and len(one.paper.points) > 1 for one in forecast.stages):
         parts += [
             f"{device.linked_by}, {bytes_in_words(device.link)}/s from each device; nodes of "
             f"{forecast.cluster.node} joined by {device.networked_by}; {_percent(SLOWEST.reached)} to "
@@ -196,6 +196,10 @@ def seconds(span: Range) -> str:
 
 def _percent(share: float) -> str:
     return words.percent(share, 0)
+
+
+def _times_as_fast(value: float) -> str:
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
 
 
 def _two_digits(value: float) -> str:
