@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import llama_8b
+import llama_sizes
 import pytest
 
 from ptspec import methods
@@ -189,3 +192,23 @@ def test_zero_offload_leaves_the_states_to_the_host():
 def test_the_stage_of_zero_is_two_where_nothing_is_said():
     assert sharding_of(compute(8, "deepspeed")).words == "ZeRO-2"
     assert sharding_of(ComputeSpec(strategy="fsdp")) == Sharding()
+
+
+@pytest.mark.parametrize("setup", llama_sizes.SETUPS)
+@pytest.mark.parametrize("size", llama_sizes.SIZES)
+def test_the_table_of_the_docs_is_what_is_counted(size, setup):
+    lines = (Path(__file__).parent.parent.parent / "docs/scaling.md").read_text("utf-8").splitlines()
+    assert llama_sizes.row(size, setup) in lines
+
+
+def test_a_sharded_base_is_let_go_and_its_parts_stay():
+    import torch
+
+    from ptspec.model.base import Base
+    from ptspec.training.sharded import LetGo
+
+    base = Base("tiny", torch.nn.Linear(4, 4), None, 20)
+    part = base.model.weight.detach()[:2].clone()
+    LetGo(base).on_train_begin()
+    assert all(parameter.is_meta for parameter in base.model.parameters())
+    assert part.abs().sum() > 0
