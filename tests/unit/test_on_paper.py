@@ -44,8 +44,8 @@ def points(spec: ComputeSpec, *, node: int = 8, **config):
 
 
 def test_a_published_training_lies_in_the_range():
-    """NeMo Automodel: LoRA r 16 of an 8B on one H100, rows of 4,096 tokens, no checkpointing: 12,473 tokens/s
-    Its share of the peak is the upper end, so that the faster end is within some per cent of it."""
+    """NeMo Automodel: LoRA r 16 of an 8B on one H100, rows of 4,096 tokens, no checkpointing: 12,473 tokens a
+    second. Its share of the peak is the upper end, so that the faster end is within some per cent of it."""
     one = holder(ComputeSpec(), gradient_checkpointing=False, per_device_train_batch_size=1)
     work = step_work(one, H100, 1, 16 * 4096.0, 4096.0)
     published = 16 * 4096 / 12_473
