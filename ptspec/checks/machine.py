@@ -70,8 +70,11 @@ class Lack:
     hint: str
 
 
-def check_machine(plan: Plan, *, starts: bool) -> Iterator[Diagnostic]:
-    """What this machine lacks for `plan`; an error where the run `starts` here."""
+def check_machine(plan: Plan, *, starts: bool, on_paper: bool = False) -> Iterator[Diagnostic]:
+    """What this machine lacks for `plan`; an error where the run `starts` here, nothing of a plan
+    `on_paper`."""
+    if on_paper:
+        return
     severity = Severity.ERROR if starts else Severity.WARNING
     everywhere = (*_model(plan), *_compute(plan), *_tracking(plan), *_evaluation(plan))
     for lack in (*everywhere, *(lack for stage in plan.stages for lack in _stage(stage))):

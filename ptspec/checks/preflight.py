@@ -32,10 +32,11 @@ def preflight(
     manifest: Path | None = None,
     *,
     starts: bool = False,
+    on_paper: bool = False,
 ) -> Reading:
     """The recipe read, from `path` or as `manifest` holds it, its rewards, its model and the rows of its data
     checked; of a faulty one, what is not faulty. Where the run `starts` on this machine, what the machine
-    lacks is an error."""
+    lacks is an error; a plan `on_paper` asks nothing of it."""
     reading = read_recipe(path, overrides, output, manifest)
     plan = reading.plan or reading.partial
     if plan is None or reading.document is None:
@@ -48,7 +49,7 @@ def preflight(
         *hub.diagnostics,
         *_model(plan, checked, reading.errors),
         *check_weights(plan),
-        *check_machine(plan, starts=starts),
+        *check_machine(plan, starts=starts, on_paper=on_paper),
         *check_metrics(plan, checked.sources),
         *check_accuracy(plan, checked.sources),
         *check_reward_columns(plan, checked.sources),

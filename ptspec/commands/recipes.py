@@ -29,6 +29,7 @@ from ptspec.launched import Rank, launched
 from ptspec.report.diagnostics import Format, as_note, render, summary
 
 if TYPE_CHECKING:
+    from ptspec.commands.paper import Paper
     from ptspec.estimate.forecast import Forecast
     from ptspec.recipe.plan import Plan
 
@@ -165,7 +166,14 @@ def _as_found(recipe: Path, rank: Rank) -> Sequence[str]:
     return ('compute.launcher="accelerate"', f"compute.processes={rank.size}", "compute.nodes=1")
 
 
-def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, starts: bool = False) -> Plan:
+def _checked(
+    recipe: Path,
+    overrides: Sequence[str],
+    output: Path | None,
+    *,
+    starts: bool = False,
+    paper: Paper | None = None,
+) -> Plan:
     """The plan of a recipe, of a file that `pt plan` kept, or of a run's manifest; ends the command where
     there is a fault."""
     from ptspec.checks.manifest import read_again
@@ -175,10 +183,12 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
     from ptspec.store.saved_plan import must_be_unchanged, open_plan
 
     kept, manifest = open_plan(recipe), open_run(recipe.absolute())
-    if overrides and (was := kept or manifest):
+    on_paper = paper.overrides if paper is not None else []
+    if (overrides or on_paper) and (was := kept or manifest):
         what = "a plan that was kept" if kept else "what a run was"
-        hint = f"give them to the recipe: {was.recipe_file} --set …"
-        raise InputError(Diagnostic("wrong-usage", f"--set changes {what}", hint=hint))
+        option = "--set" if overrides or paper is None else paper.given
+        hint = f"give them to the recipe: {was.recipe_file} {option} …"
+        raise InputError(Diagnostic("wrong-usage", f"{option} changes {what}", hint=hint))
     if manifest is not None:
         if folder := enter(manifest):
             say(f"in {folder}, where this was run")
@@ -186,7 +196,9 @@ def _checked(recipe: Path, overrides: Sequence[str], output: Path | None, *, sta
     elif kept is not None:
         reading = preflight(kept.recipe_file, kept.overrides, output or kept.output, starts=starts)
     else:
-        reading = preflight(recipe, overrides, output, starts=starts)
+        is_elsewhere = paper is not None and paper.device is not None
+        every = [*overrides, *on_paper]
+        reading = preflight(recipe, every, output, starts=starts, on_paper=is_elsewhere)
     tell(reading.diagnostics)
     if reading.plan is None:
         say(f"{summary(reading.diagnostics)}." + (" Nothing was started." if starts else ""))
@@ -227,14 +239,33 @@ def plan(
     device_memory: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Say whether it fits a GPU of this size: 24GB.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Plan for such a device: H100, A100, RTX-4090, …")
+    ] = None,
+    processes: Annotated[
+        int | None, typer.Option(metavar="N", help="Plan for so many, a device each, on all nodes together.")
+    ] = None,
+    nodes: Annotated[
+        int | None, typer.Option(metavar="N", help="Machines that they stand on; by default as is usual.")
+    ] = None,
+    strategy: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How they share a model: ddp, fsdp, deepspeed.")
+    ] = None,
     format: Annotated[PlanFormat, typer.Option(help="A table, or one JSON object.")] = PlanFormat.TEXT,
 ) -> None:
     """Show the stages as they would run.
 
-    Reference, rows, tokens, steps, memory, disk, and what is reused.
+    Reference, rows, tokens, steps, memory, disk, and what is reused; on devices that are elsewhere also what
+    a step sends, how long it takes, and where more of them stop paying.
     """
+    from ptspec.commands.paper import paper
+
     size = None if device_memory is None else size_in_bytes(device_memory)
-    found = _show_plan(recipe, overrides or (), output, device_memory=size, format=format)
+    asked = paper(device, processes, nodes, strategy)
+    if keep is not None and asked.given is not None:
+        hint = "leave it out, or write it into the recipe's compute"
+        raise InputError(Diagnostic("wrong-usage", f"-o keeps what runs here, not {asked.given}", hint=hint))
+    found = _show_plan(recipe, overrides or (), output, device_memory=size, format=format, paper=asked)
     if keep is not None:
         from ptspec.store.saved_plan import keep as keep_plan
 
@@ -251,12 +282,14 @@ def _show_plan(
     fresh: bool = False,
     device_memory: int | None = None,
     format: PlanFormat = PlanFormat.TEXT,
+    paper: Paper | None = None,
 ) -> Forecast:
     from ptspec.estimate.forecast import forecast
     from ptspec.report.plan import as_json, as_text
 
-    planned = _checked(recipe, overrides, output)
-    found = forecast(planned, device_memory=device_memory, fresh=fresh)
+    planned = _checked(recipe, overrides, output, paper=paper)
+    cluster = paper.cluster(planned.compute) if paper is not None else None
+    found = forecast(planned, device_memory=device_memory, fresh=fresh, cluster=cluster)
     if format is PlanFormat.JSON:
         print(as_json(found))
     else:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.batch_split import PASSES, ROWS
+from ptspec.recipe.compute_rules import FSDP, allows_strategy
+from ptspec.recipe.effective_config import EffectiveConfig, config_of
 from ptspec.recipe.plan import Stage
 
 OPTIMIZER = "paged_adamw_8bit"
@@ -31,10 +33,10 @@ class Advice:
 
 def advise(settings: EffectiveConfig, need: Callable[[Stage], int], limit: int) -> Advice:
     """Changes to `settings.stage` until `need` of it, in bytes, is at most `limit`, in the order: batch size
-    with accumulation, gradient checkpointing, 8-bit optimizer, a reference that does not stay. Where these do
-    not suffice: an adapter (over 4-bit weights) before the last two, and `max_length` after them. A change
-    that saves nothing is left out."""
-    first = (_smaller_batch, _checkpointing)
+    with accumulation, gradient checkpointing, weights that several processes share, 8-bit optimizer, a
+    reference that does not stay. Where these do not suffice: an adapter (over 4-bit weights) before the last
+    two, and `max_length` after them. A change that saves nothing is left out."""
+    first = (_smaller_batch, _checkpointing, _sharded)
     same_weights = _changed(settings, need, limit, (*first, _optimizer, _reference))
     if same_weights.fits:
         return same_weights
@@ -59,8 +61,9 @@ def _changed(
 
 
 def _smaller_batch(settings: EffectiveConfig) -> Tried:
-    rows = settings.number("per_device_train_batch_size", 8)
-    steps = max(1, settings.number("gradient_accumulation_steps", 1))
+    # As one process takes them: the recipe's numbers, which several share.
+    config = config_of(settings.stage)
+    rows, steps = (number if isinstance(number, int) else 1 for number in map(config.get, (ROWS, PASSES)))
     while rows % 2 == 0:
         rows, steps = rows // 2, steps * 2
         yield _with(settings, rows, steps)
@@ -83,9 +86,19 @@ def _adapter(settings: EffectiveConfig) -> Tried:
     adapter = settings.stage.adapter
     if not adapter.use_lora:
         yield replace(settings.stage, adapter=replace(adapter, use_lora=True)), '"use_lora": true'
-    if not adapter.use_qlora:
+    if not adapter.use_qlora and not settings.stage.compute.is_sharded:
         changed = replace(adapter, use_lora=True, use_qlora=True)
         yield replace(settings.stage, adapter=changed), '"use_qlora": true'
+
+
+def _sharded(settings: EffectiveConfig) -> Tried:
+    """Of several processes that each hold the whole model: parts of it, where the stage allows that."""
+    compute = settings.stage.compute
+    if compute.world == 1 or compute.strategy not in (None, "ddp") or not settings.gpu:
+        return
+    stage = replace(settings.stage, compute=replace(compute, strategy=FSDP))
+    if allows_strategy(stage):
+        yield stage, f'"strategy": "{FSDP}"'
 
 
 def _optimizer(settings: EffectiveConfig) -> Tried:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ptspec.estimate.adapters import REWARD_HEAD, Adapter, StageAdapter, copies_reference
 from ptspec.estimate.files import safetensors_bytes
-from ptspec.estimate.memory import adapter_width, trained_width
 from ptspec.estimate.optimizer import state_bytes
+from ptspec.estimate.weights import adapter_width, trained_width
 from ptspec.methods.types import Yields
 from ptspec.recipe.effective_config import EffectiveConfig, leaves_checkpoints
 from ptspec.recipe.headers import Tensor

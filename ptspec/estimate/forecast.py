@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from ptspec.accelerator import has_accelerator
@@ -14,10 +15,13 @@ from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
 from ptspec.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter
 from ptspec.estimate.advice import Advice, advise
 from ptspec.estimate.disk import Disk, disk
+from ptspec.estimate.held import Holder
 from ptspec.estimate.host import host_memory
 from ptspec.estimate.memory import Memory, Work, memory
+from ptspec.estimate.on_paper import Cluster, OnPaper, on_paper
 from ptspec.estimate.rowcount import Counted, count_rows
 from ptspec.estimate.steps import Steps, count
+from ptspec.estimate.traffic import Collective, traffic
 from ptspec.model.hub import shape_of
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.headers import NoShape
@@ -45,6 +49,8 @@ class StageForecast:
     disk: Disk | None
     advice: Advice | None
     unknown: tuple[str, ...]
+    sent: tuple[Collective, ...] = ()
+    paper: OnPaper | None = None
 
 
 @dataclass(frozen=True)
@@ -59,13 +65,21 @@ class Forecast:
     parameters: int | None
     stages: tuple[StageForecast, ...]
     left_out: Mapping[str, int] = field(default_factory=dict)
+    cluster: Cluster | None = None
 
 
 def forecast(
-    plan: Plan, *, device_memory: int | None = None, gpu: bool | None = None, fresh: bool = False
+    plan: Plan,
+    *,
+    device_memory: int | None = None,
+    gpu: bool | None = None,
+    fresh: bool = False,
+    cluster: Cluster | None = None,
 ) -> Forecast:
     """What `pt run` would do with `plan`. `device_memory`, in bytes, asks of a device of that size: a GPU, or
-    what `gpu` says. Without it a CPU has the memory of this machine."""
+    what `gpu` says. Without it a CPU has the memory of this machine. `cluster`: known devices to plan for."""
+    if cluster is not None and device_memory is None:
+        device_memory = round(cluster.device.memory)
     if gpu is None:
         gpu = device_memory is not None or has_accelerator()
     if device_memory is None and not gpu:
@@ -77,11 +91,14 @@ def forecast(
     found = []
     for stage in plan.stages:
         settings = EffectiveConfig(stage, stage.compute, gpu)
-        one = _stage(plan, settings, shape, tokenizer, saved, device_memory)
+        # The processes of a machine share its memory; each has a GPU of its own.
+        each = device_memory if gpu or not device_memory else device_memory // stage.compute.processes
+        one = _stage(plan, settings, shape, tokenizer, saved, each, cluster)
         unknown = (*([why] if why else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
     count = shape.parameters if shape else None
-    return Forecast(plan, gpu, device_memory, count, tuple(found), _left_out(shape) if shape else {})
+    left_out = _left_out(shape) if shape else {}
+    return Forecast(plan, gpu, device_memory, count, tuple(found), left_out, cluster)
 
 
 def parameters(plan: Plan) -> int | None:
@@ -145,6 +162,7 @@ def _stage(
     tokenizer: TokenizerFiles | None,
     saved: dict[str, Adapter | None],
     device_memory: int | None,
+    cluster: Cluster | None,
 ) -> StageForecast:
     stage = settings.stage
     counted = count_rows(plan, settings, tokenizer)
@@ -165,8 +183,18 @@ def _stage(
     if shape is not None and adapter is not None and steps is not None:
         written = disk(settings, plan.model, shape, adapter, steps.total)
     tokens = _tokens(settings, steps, counted)
+    sent: tuple[Collective, ...] = ()
+    paper = None
+    if shape is not None and adapter is not None:
+        holder = Holder(settings, plan.model, shape, adapter)
+        sent = traffic(holder)
+        if cluster is not None and (a_row := _tokens_a_row(settings, counted)) is not None:
+            need = partial(_needed, plan, shape=shape, adapter=adapter, counted=counted)
+            paper = on_paper(holder, cluster, a_row, need)
+    if cluster is not None and paper is None:
+        unknown.append("the time of a step is not known: it follows from parameters and tokens")
     return StageForecast(
-        stage, Reuse(), counted, steps, tokens, adapter, needed, written, advice, tuple(unknown)
+        stage, Reuse(), counted, steps, tokens, adapter, needed, written, advice, tuple(unknown), sent, paper
     )
 
 
@@ -203,7 +231,7 @@ def _need(
     counted: Counted,
 ) -> Callable[[Stage], int]:
     def need(stage: Stage) -> int:
-        changed = replace(settings, stage=stage)
+        changed = replace(settings, stage=stage, compute=stage.compute)
         adapter = stage_adapter(stage, shape, _incoming(stage, saved))
         found = _needed(plan, changed, shape, adapter, counted)
         return found.total if found else 0
@@ -232,7 +260,13 @@ def _tokens(settings: EffectiveConfig, steps: Steps | None, counted: Counted) ->
     if steps is None or counted.tokens_a_row is None:
         return None
     if settings.stage.method.online:
-        answer = settings.number("max_completion_length", 256)
-        return round(steps.total * steps.batch * (counted.tokens_a_row + answer))
+        return round(steps.total * steps.batch * (_tokens_a_row(settings, counted) or 0))
     rows = steps.total * steps.batch if counted.trained is None else steps.epochs * counted.trained
     return round(rows * counted.tokens_a_row)
+
+
+def _tokens_a_row(settings: EffectiveConfig, counted: Counted) -> float | None:
+    """Tokens of a row in the mean, both answers of a pair; of an online method the most there can be."""
+    if counted.tokens_a_row is None or not settings.stage.method.online:
+        return counted.tokens_a_row
+    return counted.tokens_a_row + settings.number("max_completion_length", 256)

@@ -1,8 +1,7 @@
 """Memory on the device, by part: formulas with their sources. `docs/hardware.md` works one example through.
 
 Weights, gradients, optimizer: bytes an element times elements (Rajbhandari et al. 2020, ZeRO, arXiv
-1910.02054 §3.1). 4-bit weights: half a byte, and 0.127 bits of scales with double quantisation (Dettmers et
-al. 2023, QLoRA, arXiv 2305.14314 §3). Activations: what autograd keeps of a decoder layer with fused
+1910.02054 §3.1; `ptspec.estimate.held`). Activations: what autograd keeps of a decoder layer with fused
 attention, counted tensor by tensor as Korthikanti et al. 2022 (arXiv 2205.05198 §4) do; a test compares them
 with what torch saves. Head: TRL 1.16, `trl/kernels/chunked_logprob.py`.
 
@@ -11,17 +10,17 @@ An estimate of a peak: what fragmentation and library workspaces take is not in 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ptspec.estimate.adapters import StageAdapter, copies_reference
-from ptspec.estimate.optimizer import is_paged, state_bytes
+from ptspec.estimate.adapters import StageAdapter
+from ptspec.estimate.held import Holder, Part
+from ptspec.estimate.sharding import Engine, sharding_of
+from ptspec.estimate.weights import stored_width
 from ptspec.methods.types import Yields
 from ptspec.recipe import targets
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.headers import BYTES, Tensor
-from ptspec.recipe.plan import Handover, ModelSpec
+from ptspec.recipe.plan import ModelSpec
 from ptspec.recipe.shape import HEADS, ModelShape
 
 TILE = (4096, 32768)
@@ -35,10 +34,6 @@ LIBRARIES = 550_000_000
 CONTEXT = 500_000_000
 """What a CUDA context and the libraries' handles take before the first tensor, in bytes."""
 CUDA_CONTEXT, LIBRARIES_OF_A_CPU = "CUDA context", "libraries"
-QUANTISED = 0.5 + 1 / 64 + 4 / (64 * 256)
-"""Bytes of an NF4 element: 4 bits, an 8-bit scale a block of 64, a 32-bit one over 256 of these."""
-SINGLE_QUANTISED = 0.5 + 4 / 64
-WIDTHS = {"float32": 4, "bfloat16": 2, "float16": 2}
 PAIRS = ("dpo", "orpo", "reward")
 """Methods whose forward pass takes both answers of a row."""
 CACHES = {"nash_md": 2}
@@ -54,21 +49,22 @@ class Work:
 
 
 @dataclass(frozen=True)
-class Part:
-    name: str
-    bytes: int
-
-
-@dataclass(frozen=True)
 class Memory:
-    """`held` is there all the while a stage trains; of `training` and `sampling` the larger counts."""
+    """`held` is there all the while a stage trains; of `training` and `sampling` the larger counts. `opened`:
+    of sharded weights, what is there (beside the process) before they are sharded."""
 
     held: tuple[Part, ...]
     training: tuple[Part, ...]
     sampling: tuple[Part, ...] = ()
+    opened: tuple[Part, ...] = ()
 
     @property
     def total(self) -> int:
+        """The most that there is at one time."""
+        return max(self.while_training, self.process + _sum(self.opened))
+
+    @property
+    def while_training(self) -> int:
         return _sum(self.held) + max(_sum(self.training), _sum(self.sampling))
 
     @property
@@ -85,96 +81,13 @@ def memory(
     settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, work: Work
 ) -> Memory:
     """The parts that a stage needs on its device, per process; parts of no size are left out."""
-    held = _existing(_held(settings, model, shape, adapter))
-    training = _existing(_training(settings, model, shape, adapter, work))
-    sampling = _existing(_sampling(settings, shape, work)) if work.sampled else ()
-    return Memory(held, training, sampling)
-
-
-def _held(
-    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter
-) -> Iterator[Part]:
-    stage = settings.stage
-    weights = weight_bytes(settings, model, shape)
-    yield Part("weights", weights)
-    if not stage.adapter.use_lora and stage.holds_reference:
-        yield Part("reference model", weights)
-    elif stage.adapter.use_qlora and stage.handover is Handover.MERGE:
-        linear = [shape.matrices[name] for name in _quantised_layers(settings, shape)]
-        width = weight_width(settings, model, shape, linear[0].dtype if linear else "F32")
-        yield Part("dequantised weights", width * sum(tensor.elements for tensor in linear))
-    trained = _trained_shapes(shape, adapter)
-    width = trained_width(settings, model, shape)
-    if adapter.attached is not None:
-        yield Part("adapter", adapter.attached.parameters * width)
-        if copies_reference(stage):
-            yield Part("reference adapter", adapter.attached.parameters * width)
-    elements = sum(math.prod(one) for one in trained)
-    yield Part("gradients", elements * width)
-    optim = str(settings.value("optim"))
-    name = f"optimizer states{' (paged)' if is_paged(optim) else ''}"
-    yield Part(name, state_bytes(optim, trained, width))
-    if settings.mixed and adapter.attached is None and width == 4:
-        # Autocast keeps a 16-bit copy of every 32-bit matrix while a forward pass lasts.
-        yield Part("16-bit copies", 2 * sum(shape.matrices[name].elements for name in shape.linear))
-    yield Part(CUDA_CONTEXT, CONTEXT) if settings.gpu else Part(LIBRARIES_OF_A_CPU, LIBRARIES)
-
-
-def _trained_shapes(shape: ModelShape, adapter: StageAdapter) -> list[tuple[int, ...]]:
-    if adapter.attached is not None:
-        return list(adapter.attached.shapes.values())
-    return [tensor.shape for tensor in shape.tensors.values()]
-
-
-def weight_bytes(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
-    """Bytes of the base's weights as they are loaded (`ptspec.model.base.load_base`)."""
-    quantised = set(_quantised_layers(settings, shape) if settings.stage.adapter.use_qlora else ())
-    total = 0.0
-    for name, tensor in shape.tensors.items():
-        if name.removesuffix(".weight") in quantised:
-            total += _quantised(settings, tensor)
-        else:
-            total += tensor.elements * weight_width(settings, model, shape, tensor.dtype)
-    return round(total)
-
-
-def _quantised_layers(settings: EffectiveConfig, shape: ModelShape) -> tuple[str, ...]:
-    return shape.quantised_layers(settings.stage.adapter.quantization.get("llm_int8_skip_modules"))
-
-
-def _quantised(settings: EffectiveConfig, tensor: Tensor) -> float:
-    """Bytes of a linear layer in 4 bits, or in 8 with a 32-bit scale a row."""
-    fields = settings.stage.adapter.quantization
-    if fields.get("load_in_8bit"):
-        return tensor.elements + 4 * tensor.shape[0]
-    each = QUANTISED if fields.get("bnb_4bit_use_double_quant", True) else SINGLE_QUANTISED
-    return tensor.elements * each
-
-
-def weight_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, stored: str) -> int:
-    """Bytes of an element: float32 on a CPU and for full fine-tuning, else as the checkpoint has it; what was
-    quantised already always as the checkpoint has it."""
-    if model.dtype in WIDTHS:
-        return WIDTHS[model.dtype]
-    in_float32 = not settings.gpu or not settings.stage.adapter.use_lora
-    if model.dtype is None and in_float32 and shape.quantised is None:
-        return 4
-    return BYTES.get(stored, 4)
-
-
-def adapter_width(settings: EffectiveConfig) -> int:
-    """PEFT keeps adapters in float32; TRL casts those over a quantised base to bf16 (but not in ORPO, nor
-    after a merge, which leaves nothing quantised)."""
-    stage = settings.stage
-    over_quantised = stage.adapter.use_qlora and stage.handover is not Handover.MERGE
-    return 2 if over_quantised and stage.method.name != "orpo" else 4
-
-
-def trained_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
-    """Bytes of an element of what is trained; gradients and torch's optimizer states have its type."""
-    if settings.stage.adapter.use_lora:
-        return adapter_width(settings)
-    return _stored_width(settings, model, shape)
+    holder = Holder(settings, model, shape, adapter)
+    process = Part(CUDA_CONTEXT, CONTEXT) if settings.gpu else Part(LIBRARIES_OF_A_CPU, LIBRARIES)
+    held = _existing([*holder.held(), process])
+    gathered = tuple(holder.gathered())
+    training = _existing([*_training(settings, model, shape, adapter, work), *gathered])
+    sampling = _existing([*_sampling(settings, shape, work), *gathered[:1]]) if work.sampled else ()
+    return Memory(held, training, sampling, _existing(holder.opened()))
 
 
 def _training(
@@ -197,7 +110,7 @@ def _adapted(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, ada
     if adapter.attached is None or not adapter.attached.wraps_parameters:
         return 0
     wrapped = targets.resolve(settings.stage.adapter.lora, shape).parameters
-    whole = sum(shape.tensors[name].elements for name in wrapped) * _stored_width(settings, model, shape)
+    whole = sum(shape.tensors[name].elements for name in wrapped) * stored_width(settings, model, shape)
     layer = whole // max(shape.layers, 1)
     return 2 * layer if settings.value("gradient_checkpointing") else whole + layer
 
@@ -252,17 +165,14 @@ def _is_gated(shape: ModelShape) -> bool:
 
 
 def _compute_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
-    return 2 if settings.mixed else _stored_width(settings, model, shape)
+    return 2 if settings.mixed else stored_width(settings, model, shape)
 
 
 def _residual_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
-    """Of the stream between layers: that of the embeddings, which autocast leaves alone."""
-    return _stored_width(settings, model, shape)
-
-
-def _stored_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
-    first = next(iter(shape.tensors.values()), None)
-    return weight_width(settings, model, shape, first.dtype if first else "F32")
+    """Of the stream between layers: that of the embeddings, which autocast leaves alone, and which engines
+    that shard compute with in 16 bits."""
+    is_recast = settings.mixed and sharding_of(settings.compute).engine is not Engine.DDP
+    return 2 if is_recast else stored_width(settings, model, shape)
 
 
 def head_bytes(settings: EffectiveConfig, shape: ModelShape, tokens: int) -> int:
@@ -297,7 +207,7 @@ def _sampling(settings: EffectiveConfig, shape: ModelShape, work: Work) -> Itera
     yield Part("logits of a position", 2 * caches * work.sampled * shape.vocabulary * 4)
 
 
-def _existing(parts: Iterator[Part]) -> tuple[Part, ...]:
+def _existing(parts: Iterable[Part]) -> tuple[Part, ...]:
     return tuple(part for part in parts if part.bytes)
 
 

@@ -80,6 +80,11 @@ class Base:
         if str(self.model.device) != device.place and not _is_quantised(self.model):
             self.model.to(device.place)
 
+    def let_go(self) -> None:
+        """Gives the weights up, once a model made from them was sharded, whose parts have storage of their
+        own. Config and tokenizer stay; nothing is to be computed with this any more."""
+        self.model.to("meta")
+
     def renamed(self, path: str) -> Base:
         """These weights, whose folder is called `path` now."""
         self.model.config.name_or_path = self.model.name_or_path = self.tokenizer.name_or_path = path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ptspec.methods.types import Yields
 from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS, rows_of_a_step, split
-from ptspec.recipe.effective_config import with_defaults
+from ptspec.recipe.effective_config import config_of
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.plan import ComputeSpec, Handover, Stage
@@ -88,7 +88,7 @@ def _stage(stage: Stage) -> Iterator[Refusal]:
 
 def _rows(stage: Stage) -> Iterator[Refusal]:
     """Rows of a step that the processes cannot share evenly."""
-    config = with_defaults(stage.method, stage.config)
+    config = config_of(stage)
     world = stage.compute.world
     if not stage.compute.keep_effective_batch or split(config, world) is not None:
         return
@@ -132,3 +132,8 @@ def _refused(stage: Stage) -> str | None:
     }
     why = next((why for why, holds in refusals.items() if holds), None)
     return None if why is None else f"{why} ({shown})"
+
+
+def allows_strategy(stage: Stage) -> bool:
+    """Whether method and set-up of `stage` allow the strategy of its `compute`."""
+    return stage.compute.engine is None or _refused(stage) is None

@@ -88,8 +88,12 @@ def shared_fields(stage: Stage, compute: ComputeSpec) -> Mapping[str, int]:
     process, and where each is to take as many."""
     if compute.world == 1 or not compute.keep_effective_batch:
         return {}
-    config = with_defaults(stage.method, stage.config)
-    return split(config, compute.world) or {}
+    return split(config_of(stage), compute.world) or {}
+
+
+def config_of(stage: Stage) -> Mapping[str, Any]:
+    """The config fields of `stage` in one process, whatever the device: the recipe's, the method's, TRL's."""
+    return with_defaults(stage.method, stage.config)
 
 
 @cache

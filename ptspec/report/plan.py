@@ -13,12 +13,14 @@ from ptspec.estimate.advice import Advice
 from ptspec.estimate.forecast import Forecast, StageForecast
 from ptspec.estimate.memory import Memory
 from ptspec.estimate.rowcount import cut_words
+from ptspec.estimate.sharding import sharding_of
 from ptspec.methods.types import Yields
 from ptspec.recipe.batch_split import PASSES, ROWS
 from ptspec.recipe.effective_config import EffectiveConfig, own_defaults
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Stage
 from ptspec.report import words
+from ptspec.report.on_paper import paper_json, paper_lines, sent_in_words, sent_json
 from ptspec.store.reuse import ReuseState
 
 _HEADER = (
@@ -32,8 +34,13 @@ def as_text(forecast: Forecast, width: int) -> str:
     """The stages in a table, then, in `width` columns, the memory by part, the disk, what to change, what is
     not known."""
     rows = [_HEADER, *(_row(one) for one in forecast.stages)]
-    below = (line for text in _below(forecast) for line in _wrapped(text, width))
-    return "\n".join([*_table(_without_empty(rows)), "", *below]) + "\n"
+    below = [line for text in _below(forecast) for line in _wrapped(text, width)]
+    paper = [
+        line
+        for text, is_text in paper_lines(forecast)
+        for line in (_wrapped(text, width) if is_text else [text])
+    ]
+    return "\n".join([*_table(_without_empty(rows)), "", *below, *([""] if paper else []), *paper]) + "\n"
 
 
 def _without_empty(rows: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
@@ -133,7 +140,10 @@ def _below(forecast: Forecast) -> Iterator[str]:
     for one in forecast.stages:
         if one.counted is not None and (cut := cut_words(one.counted)):
             yield f"{one.stage.name}: {cut}"
-    yield from filter(None, map(_processes, forecast.stages))
+    for one in forecast.stages:
+        if (line := _processes(one)) is not None:
+            # On paper what is sent stands beside how long that takes.
+            yield line if one.paper is not None or not one.sent else f"{line}; {_sends(one)}"
     for one in forecast.stages:
         for default in own_defaults(one.stage.method, one.stage.config):
             yield f"{one.stage.name}: {default.words}"
@@ -149,12 +159,19 @@ def _processes(one: StageForecast) -> str | None:
     rows, passes = settings.number(ROWS, 8), settings.number(PASSES, 1)
     cut = f"{words.plural(rows, 'row')} × {passes} pass{'es' * (passes != 1)}"
     together = f"{rows * passes * compute.world} together"
-    processes = f"{compute.world} processes ({compute.strategy or 'ddp'})"
+    processes = f"{compute.world} processes ({sharding_of(compute).words})"
     return f"{one.stage.name}: {processes}, each {cut} a step: {together}"
+
+
+def _sends(one: StageForecast) -> str:
+    return f"each sends {sent_in_words(one.sent, one.stage.compute.world)} a step"
 
 
 def _parts(memory: Memory) -> str:
     parts = [f"{part.name} {bytes_in_words(part.bytes)}" for part in (*memory.held, *memory.training)]
+    if memory.opened:
+        whole = " · ".join(f"{part.name} {bytes_in_words(part.bytes)}" for part in memory.opened)
+        parts.append(f"or, while they are opened, {whole}")
     if memory.sampling:
         sampled = " · ".join(f"{part.name} {bytes_in_words(part.bytes)}" for part in memory.sampling)
         parts.append(f"or, while it samples, {sampled}")
@@ -220,6 +237,8 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "effective_batch": one.steps.batch if one.steps else None,
         "processes": stage.compute.world,
         "strategy": (stage.compute.strategy or "ddp") if stage.compute.world > 1 else None,
+        "sent_a_step": sent_json(one),
+        "on_paper": paper_json(one),
         "generation_batch": (one.steps.generation or None) if one.steps else None,
         "tokens": one.tokens,
         "own_defaults": [asdict(default) for default in own_defaults(stage.method, stage.config)],
@@ -239,5 +258,6 @@ def _memory_json(memory: Memory | None) -> dict[str, Any] | None:
     if memory is None:
         return None
     groups = {"held": memory.held, "training": memory.training, "sampling": memory.sampling}
+    groups |= {"opened": memory.opened}
     parts = {name: {part.name: part.bytes for part in group} for name, group in groups.items()}
     return {"total": memory.total, **parts}

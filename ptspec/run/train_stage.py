@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,7 +21,7 @@ from ptspec.model import probes
 from ptspec.model.base import Base
 from ptspec.model.device import Device
 from ptspec.model.handover import changes_weights, prepare
-from ptspec.model.model_cache import Bases
+from ptspec.model.model_cache import Bases, Weights
 from ptspec.model.probes import Probes
 from ptspec.processes import current
 from ptspec.recipe.effective_config import EffectiveConfig
@@ -119,15 +120,20 @@ class StageTrainer:
             ),
             watch=watch,
         )
-        self.bases.keep(self.needs.after_training(stage))
+        self.bases.keep(self._needed_after(stage))
         self.bases.park()
         return job
 
     def _base(self, stage: Stage, incoming: Artifact | None) -> Base:
         """The weights that `stage` stands on; its own to change where nothing else asks for them any more."""
         if changes_weights(stage, incoming):
-            return self.bases.give_away(stage.adapter, incoming, self.needs.after_training(stage))
+            return self.bases.give_away(stage.adapter, incoming, self._needed_after(stage))
         return self.bases.get(stage.adapter, incoming)
+
+    def _needed_after(self, stage: Stage) -> Sequence[Weights]:
+        """The weights that stay in memory while `stage` trains: none where it shards them, since each process
+        would hold whole ones beside its part."""
+        return () if stage.compute.is_sharded else self.needs.after_training(stage)
 
     def _rows(self, stage: Stage, folder: Path) -> Dataset:
         """The rows of `stage`; those that are left out are listed in `folder`."""

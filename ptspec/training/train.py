@@ -49,6 +49,7 @@ from ptspec.training.nonfinite_guard import Finite, Placed
 from ptspec.training.progress import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
 from ptspec.training.row_templates import rendered
+from ptspec.training.sharded import LetGo
 from ptspec.training.signal import nothing_learned
 from ptspec.training.start_checks import Beginning, check_beginning, unwrapped
 from ptspec.training.stop_callback import Stopping
@@ -204,6 +205,8 @@ def _listen(trainer: Any, job: Job, callbacks: Sequence[TrainerCallback]) -> Non
     """Gives `trainer` what hears and steers it. Progress comes first, saving after what asks for it."""
     if job.policy.frozen is not None:
         trainer.add_callback(Frozen(job.policy.frozen))
+    if job.stage.compute.is_sharded:
+        trainer.add_callback(LetGo(job.base))
     trainer.remove_callback(PrinterCallback)
     for callback in callbacks:
         trainer.add_callback(callback)

@@ -13,7 +13,7 @@ from ptspec.architecture.modules import Kind, Modules
 from ptspec.architecture.source import local_constant
 from ptspec.estimate.adapters import new_adapter
 from ptspec.estimate.files import safetensors_bytes
-from ptspec.estimate.memory import weight_bytes
+from ptspec.estimate.weights import weight_bytes
 from ptspec.recipe import targets
 from ptspec.recipe.adapter_settings import unlike_saved
 from ptspec.recipe.effective_config import EffectiveConfig
