@@ -15,7 +15,7 @@ from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.plan import AnySource, ComputeSpec, Handover, Stage, is_streamed
 
 WHERE = "/compute"
-LOCAL, ACCELERATE = "local", "accelerate"
+LOCAL, ACCELERATE, RAY = "local", "accelerate", "ray"
 FSDP = "fsdp"
 
 
@@ -29,15 +29,21 @@ class Refusal:
     is_warning: bool = False
 
 
+ONE_CLUSTER = Refusal("ray", "a run uses one Ray cluster, and its stages name several", "one address for all")
+
+
 def check(
     compute: ComputeSpec, stages: Sequence[Stage], data: Mapping[str, AnySource], findings: Findings
 ) -> None:
     """Every rule for `compute`, the recipe's and that of each stage."""
     _tell(_general(compute), (WHERE,), findings)
+    addresses = {_address(one) for one in (compute, *(s.compute for s in stages)) if one.launcher == RAY}
     for stage in stages:
         own = join(stage.at, "compute")
         if at(findings.document.value, own) is not None:
             _tell(_general(stage.compute), (own, WHERE), findings)
+            if stage.compute.launcher == RAY and len(addresses) > 1:
+                _tell(iter([ONE_CLUSTER]), (own, WHERE), findings)
         if stage.compute.world > 1:
             _tell(_stage(stage, data), (own, WHERE), findings)
 
@@ -46,7 +52,7 @@ def _tell(refusals: Iterator[Refusal], places: Sequence[str], findings: Findings
     """Each at the first of `places` that has its key; of a key that none has (its default counts), at the
     last."""
     for refusal in refusals:
-        there = [join(place, refusal.key) for place in places]
+        there = [join(place, *refusal.key.split("/")) for place in places]
         where = next((one for one in there if at(findings.document.value, one) is not None), places[-1])
         if refusal.is_warning:
             findings.warn("unused-key", where, refusal.message, refusal.hint, key=True)
@@ -62,10 +68,30 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
     if compute.strategy is not None and compute.world == 1:
         message = '"strategy" has no effect in one process'
         yield Refusal("strategy", message, f'"launcher": "{ACCELERATE}", "processes": …', is_warning=True)
+    yield from _ray(compute)
     for key in (FSDP, "deepspeed"):
         if getattr(compute, key) is not None and compute.strategy != key:
             message = f'"{key}" holds options of a strategy that is not chosen'
             yield Refusal(key, message, f'"strategy": "{key}", or leave it out')
+
+
+def _ray(compute: ComputeSpec) -> Iterator[Refusal]:
+    if compute.ray is None:
+        return
+    if compute.launcher != RAY:
+        message = '"ray" holds options of a launcher that is not chosen'
+        yield Refusal("ray", message, f'"launcher": "{RAY}", or leave it out')
+    if (address := _address(compute) or "").startswith("ray://"):
+        message = f"{address} is the address of Ray Client, and pt run is a process of the cluster itself"
+        yield Refusal("ray/address", message, 'start pt run on a node, with "auto" or HOST:6379')
+    asked = compute.ray.get("resources_per_worker")
+    if asked is not None and not any(asked.values()):
+        message = "each worker takes something of the cluster, by which Ray places it"
+        yield Refusal("ray/resources_per_worker", message, '{"CPU": 1}')
+
+
+def _address(compute: ComputeSpec) -> str | None:
+    return None if compute.ray is None else compute.ray.get("address")
 
 
 def _stage(stage: Stage, data: Mapping[str, AnySource]) -> Iterator[Refusal]:

@@ -224,7 +224,7 @@ class CheckSpec:
 class ComputeSpec:
     """Where and how a stage runs. `processes` is a node's; `strategy`: how several share a model (None: DDP).
     `keep_effective_batch`: an optimizer step takes the rows of one process's, whatever their number.
-    `fsdp`, `deepspeed`: options under accelerate's and DeepSpeed's names."""
+    `fsdp`, `deepspeed`, `ray`: options under accelerate's, DeepSpeed's and Ray's names."""
 
     launcher: str = "local"
     processes: int = 1
@@ -234,6 +234,7 @@ class ComputeSpec:
     precision: str | None = None
     fsdp: Mapping[str, Any] | None = None
     deepspeed: Mapping[str, Any] | None = None
+    ray: Mapping[str, Any] | None = None
     vllm: Mapping[str, Any] | None = None
     at: str = "/compute"
 

@@ -276,7 +276,7 @@ def _function(text: str | None, at: str, places: Places, findings: Findings) -> 
     return f"{found}:{name}"
 
 
-OF_SEVERAL = ("processes", "nodes", "strategy", "fsdp", "deepspeed")
+OF_SEVERAL = ("processes", "nodes", "strategy", "fsdp", "deepspeed", "ray")
 """Keys of `compute` that say something of more than one process."""
 
 
@@ -284,6 +284,8 @@ def compute(value: Value, own: Value | None = None) -> ComputeSpec:
     """The recipe's `compute` with what a stage has of its `own`. Where accelerate starts the processes and
     their number is not given, it is one for each GPU that is visible."""
     given = {**value, **(own or {})}
+    if own is not None and own.get("launcher", "ray") != "ray":
+        given = {key: v for key, v in given.items() if key in own or key != "ray"}
     if own is not None and own.get("launcher") == "local":
         # One process: what the recipe says of several is of its other stages.
         given = {key: v for key, v in given.items() if key in own or key not in OF_SEVERAL}
