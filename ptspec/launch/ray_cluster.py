@@ -18,6 +18,8 @@ from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.plan import ComputeSpec, Plan
 
 SECONDS_TO_CONNECT = 5.0
+TRIES = 3
+"""To begin a local cluster: Ray gives up after half a minute, in which a busy machine may not come to it."""
 Bundle = Mapping[str, float]
 """What one worker takes, or one node has, under Ray's names."""
 
@@ -128,20 +130,24 @@ def _connect(address: str | None) -> None:
         _must_answer(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    local = {"include_dashboard": False} if address is None else {}
     try:
-        ray.init(
-            address or "local",
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            namespace="ptspec",
-            **local,
-        )
-    except Exception as error:  # of connections, versions, tokens: each of another class
-        raise InputError(_unreachable(address, first_line(error))) from error
+        for tries_left in reversed(range(TRIES if address is None else 1)):
+            try:
+                return _init(address)
+            except Exception as error:  # of connections, versions, tokens: each of another class
+                ray.shutdown()
+                if not tries_left:
+                    raise InputError(_unreachable(address, first_line(error))) from error
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _init(address: str | None) -> None:
+    own = {"include_dashboard": False} if address is None else {}
+    ray.init(
+        address or "local", log_to_driver=False, logging_level=logging.ERROR, namespace="ptspec", **own
+    )
 
 
 def _must_answer(address: str) -> None:

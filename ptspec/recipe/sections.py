@@ -284,6 +284,8 @@ def compute(value: Value, own: Value | None = None) -> ComputeSpec:
     """The recipe's `compute` with what a stage has of its `own`. Where accelerate starts the processes and
     their number is not given, it is one for each GPU that is visible."""
     given = {**value, **(own or {})}
+    if own is not None and "ray" in own and "ray" in value:
+        given["ray"] = {**value["ray"], **own["ray"]}
     if own is not None and own.get("launcher", "ray") != "ray":
         given = {key: v for key, v in given.items() if key in own or key != "ray"}
     if own is not None and own.get("launcher") == "local":
