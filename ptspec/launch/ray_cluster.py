@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -70,7 +71,9 @@ def in_words(bundle: Bundle) -> str:
 
 
 def _has(nodes: Sequence[Bundle]) -> str:
-    return f"{len(nodes)} node{'s' * (len(nodes) != 1)} ({'; '.join(in_words(_own(node)) for node in nodes)})"
+    alike = Counter(in_words(_own(node)) or "nothing" for node in nodes)
+    each = [f"{number} × {text}" if number > 1 else text for text, number in alike.items()]
+    return f"{len(nodes)} node{'s' * (len(nodes) != 1)} ({'; '.join(each)})"
 
 
 def _own(node: Bundle) -> Bundle:

@@ -37,12 +37,12 @@ def check(
 ) -> None:
     """Every rule for `compute`, the recipe's and that of each stage."""
     _tell(_general(compute), (WHERE,), findings)
-    addresses = {_address(one) for one in (compute, *(s.compute for s in stages)) if one.launcher == RAY}
+    addresses = [_address(one) for one in (compute, *(s.compute for s in stages)) if one.launcher == RAY]
     for stage in stages:
         own = join(stage.at, "compute")
         if at(findings.document.value, own) is not None:
             _tell(_general(stage.compute), (own, WHERE), findings)
-            if stage.compute.launcher == RAY and len(addresses) > 1:
+            if stage.compute.launcher == RAY and _address(stage.compute) != addresses[0]:
                 _tell(iter([ONE_CLUSTER]), (own, WHERE), findings)
         if stage.compute.world > 1:
             _tell(_stage(stage, data), (own, WHERE), findings)

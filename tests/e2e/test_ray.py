@@ -148,7 +148,7 @@ def test_two_branches_outlive_a_worker_and_a_node_and_end_as_one_after_the_other
     assert [one["fingerprint"] for one in made[0].values()] == [one["fingerprint"] for one in made[1].values()]
     assert sorted(path.name for path in output.glob(".*")) == [".lock"]
     started = next(event for event in ran.events if isinstance(event, RunStarted))
-    assert started.device == f"Ray, the cluster at {cluster.address}: 2 nodes (1 CPU; 1 CPU)"
+    assert started.device == f"Ray, the cluster at {cluster.address}: 2 nodes (2 × 1 CPU)"
     again = run_here(tmp_path / "b/recipe.json", output)
     assert not [event for event in again.events if isinstance(event, StageStarted)] and again.error is None
 
