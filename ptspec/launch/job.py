@@ -54,8 +54,8 @@ class StageJob:
 
 
 def log_for(job: StageJob, log: Path) -> Path:
-    """Where the work on `job` is logged in a run whose own log is `log`: of workers on a cluster, which may do
-    several stages at a time, to one of the stage's."""
+    """Where the work on `job` is logged in a run whose own log is `log`: on a cluster, whose workers may do
+    several stages at a time, in one of the stage's."""
     if job.compute.launcher != RAY:
         return log
     return log.with_name(f"{log.stem}.{job.stage}{log.suffix}")

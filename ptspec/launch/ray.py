@@ -163,7 +163,10 @@ class _Work:
             self.lost[worker.index] = why_lost(error, worker.seen.node)
             return False
         for text in heard.lines:
-            message = read(text)
+            try:
+                message = read(text)
+            except ValueError:  # cut off
+                continue
             if isinstance(message, Happened):
                 self.launch.listener(message.event)
             elif isinstance(message, Done | Failed):

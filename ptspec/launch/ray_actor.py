@@ -64,6 +64,7 @@ class Worker:
         self._heard: SimpleQueue[bytes | Over] = SimpleQueue()
         self._pipe: int | None = None
         self._process: int | None = None
+        self._reason: str | None = None
 
     def see(self, token: str, text: str, paths: Sequence[str]) -> Seen:
         """Looks at the node: whether `token` holds `text` there, and which of `paths` are missing."""
@@ -101,7 +102,8 @@ class Worker:
         return Heard(tuple(lines), said)
 
     def stop(self, reason: str) -> None:
-        """Asks the process to save and end."""
+        """Asks the process to save and end, as soon as there is one."""
+        self._reason = reason
         if self._pipe is not None:
             with contextlib.suppress(OSError):
                 os.write(self._pipe, line(Stop(reason)))
@@ -121,6 +123,8 @@ class Worker:
             with started(command, log, environment, folder) as worker, ending_silent_ones(left) as silent:
                 assert worker.stdin is not None and worker.stdout is not None
                 self._pipe, self._process = worker.stdin.fileno(), worker.pid
+                if self._reason is not None:
+                    self.stop(self._reason)
                 for said in worker.stdout:
                     self._heard.put(said)
                 code = worker.wait()

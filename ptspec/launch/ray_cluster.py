@@ -89,7 +89,7 @@ def _times(node: Bundle, bundle: Bundle) -> int:
 
 def computes(plan: Plan) -> dict[str, ComputeSpec]:
     """Where the recipe says it, and what: each distinct `compute` of `plan` with the launcher ray."""
-    asked = {"/compute": plan.compute} if plan.evaluation is not None or not plan.stages else {}
+    asked = {"/compute": plan.compute} if plan.evaluation is not None else {}
     asked |= {stage.at: stage.compute for stage in plan.stages}
     return {where: one for where, one in asked.items() if one.launcher == RAY}
 
@@ -148,9 +148,7 @@ def _connect(address: str | None) -> None:
 
 def _init(address: str | None) -> None:
     own = {"include_dashboard": False} if address is None else {}
-    ray.init(
-        address or "local", log_to_driver=False, logging_level=logging.ERROR, namespace="ptspec", **own
-    )
+    ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, namespace="ptspec", **own)
 
 
 def _must_answer(address: str) -> None:

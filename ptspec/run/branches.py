@@ -12,7 +12,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
-from ptspec.diagnostics import Diagnostic, Interrupted, PtError
+from ptspec.diagnostics import Diagnostic, Interrupted, PtError, first_line
 from ptspec.events import Listener, Warned
 from ptspec.launch.job import Launch, StageJob
 from ptspec.recipe.compute_rules import RAY
@@ -141,8 +141,8 @@ class SideBySide:
             raise error
         if self._running and not isinstance(error, Interrupted):
             others = ", ".join(self._running)
-            text = f"an error, told at the end, once what goes on beside it is done: {others}"
-            self.listener(Warned(text, stage.name))
+            text = f"ended with an error: {first_line(error)}; what goes on beside it is finished first"
+            self.listener(Warned(f"{text}: {others}", stage.name))
 
     def _raise(self) -> None:
         if not self._errors:

@@ -77,7 +77,8 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
 @contextlib.contextmanager
 def _cluster(plan: Plan, listener: Listener) -> Iterator[Cluster | None]:
     """The Ray cluster of `plan`, where it asks for one, while this lasts."""
-    if RAY not in {plan.compute.launcher, *(stage.compute.launcher for stage in plan.stages)}:
+    of_run = {plan.compute.launcher} if plan.evaluation is not None else set()
+    if RAY not in {*of_run, *(stage.compute.launcher for stage in plan.stages)}:
         yield None
         return
     listener(Preparing("connecting to Ray"))

@@ -27,7 +27,8 @@ def tree(recipe):
         dpo | {"from": "sft"},
         dpo | {"name": "kto", "method": "kto", "from": "sft"},
         {"name": "reward", "method": "reward", "data": "train", "from": "base"},
-        dpo | {"name": "last", "from": "dpo", "checks": [{"metric": "accuracy", "min_gain": 0, "over": "kto"}]},
+        dpo
+        | {"name": "last", "from": "dpo", "checks": [{"metric": "accuracy", "min_gain": 0, "over": "kto"}]},
         {"name": "online", "method": "grpo", "data": "train", "from": "sft", "rewards": ["by_model"]},
     ]
     recipe["rewards"] = {"by_model": {"model": "reward"}}
@@ -66,7 +67,7 @@ class Job:
 
 
 class Tree:
-    """A run of `plan` whose jobs are functions of the test, by stage; `begun` says in what order they came."""
+    """A run of `plan` whose jobs are functions of the test, by stage; `begun`: in what order they came."""
 
     def __init__(self, plan, work, alone=lambda job: None):
         self.plan, self.work, self.begun, self.finished, self.told = plan, work, [], [], []
@@ -129,11 +130,11 @@ def test_after_an_error_what_goes_on_is_finished_and_nothing_is_begun(plan):
 
     ran = Tree(plan, {"dpo": dpo, "kto": kto})
     hear = ran.told.append
-    ran.side_by_side.listener = lambda event: (hear(event), "told at the end" in event.text and failed.set())
+    ran.side_by_side.listener = lambda event: (hear(event), "finished first" in event.text and failed.set())
     with pytest.raises(StageError, match="dpo fails"):
         ran.run()
     assert "kto" in ran.finished and "last" not in ran.begun and "dpo" not in ran.finished
-    assert any("an error, told at the end, once what goes on beside it is done: kto" in e.text for e in ran.told)
+    assert "ended with an error: dpo fails; what goes on beside it is finished first: kto" in str(ran.told)
 
 
 def test_a_stop_request_ends_all_and_each_says_what_it_has_saved(plan):
@@ -171,9 +172,7 @@ def test_a_check_that_stops_leaves_later_stages_unbegun(plan):
 
 def test_a_stage_of_another_launcher_goes_alone(plan):
     here = ComputeSpec()
-    stages = tuple(
-        replace(stage, compute=here) if stage.name == "kto" else stage for stage in plan.stages
-    )
+    stages = tuple(replace(stage, compute=here) if stage.name == "kto" else stage for stage in plan.stages)
     going = set()
     seen = []
 
