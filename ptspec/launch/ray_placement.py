@@ -42,12 +42,12 @@ class Placed:
         return f"node {self.seen.name} ({self.seen.address}, {self.seen.node[:8]})"
 
 
-@dataclass(frozen=True)
 class Lost(Exception):
-    """Workers that are gone with nothing said: which, and why. Whatever they did may be done again."""
+    """A worker that is gone and could not say why: which, and why. What it did may be done again."""
 
-    which: str
-    why: str
+    def __init__(self, which: str, why: str) -> None:
+        super().__init__(f"{which}: {why}")
+        self.which, self.why = which, why
 
 
 @contextlib.contextmanager
