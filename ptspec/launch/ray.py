@@ -3,9 +3,8 @@ the last checkpoint."""
 
 from __future__ import annotations
 
-import json
-import os
 import secrets
+import signal
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError
 
-from ptspec import __version__
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Interrupted, PtError, StageError
 from ptspec.events import Listener, Warned
@@ -22,13 +20,12 @@ from ptspec.launch.accelerate import log_of
 from ptspec.launch.child import POLL, died, kept, pointer_of
 from ptspec.launch.job import StageJob, as_text, log_for
 from ptspec.launch.protocol import Done, Failed, Happened, error_of, read
-from ptspec.launch.ray_actor import Heard, Over, Seen
+from ptspec.launch.ray_actor import Heard, Over
 from ptspec.launch.ray_cluster import Cluster
+from ptspec.launch.ray_nodes import must_be_alike, passed_on, paths_of
 from ptspec.launch.ray_placement import Lost, Placed, placed, why_lost
 from ptspec.launch.several import SILENCE
 from ptspec.launch.smaller_passes import with_smaller_passes
-from ptspec.recipe.plan import Source
-from ptspec.store.fingerprint import versions
 from ptspec.store.half_made import is_trained, last_step
 from ptspec.training.stop_request import StopRequest
 
@@ -37,8 +34,6 @@ GRACE = 60.0
 """Seconds in which the others may end by themselves after one has failed: which of them was the cause is then
 known, and the loss of a node is seen by then."""
 TOKEN = ".seen-by-all-nodes"
-PASSED_ON = ("HF_", "WANDB_", "MLFLOW_", "COMET_", "NEPTUNE_", "CLEARML_", "TRACKIO_", "PT_")
-"""How names of variables begin that workers get from the controller, beside keys that the recipe names."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,7 @@ class RayWorkers:
         # Each job has one of its own: stages may begin side by side.
         token = token.with_name(f"{token.name}-{text}").absolute()
         token.write_text(text, encoding="utf-8")
-        paths = _paths(job)
+        paths = paths_of(job)
         try:
             with placed(
                 job,
@@ -93,7 +88,7 @@ class RayWorkers:
                 self.listener,
                 lambda actor: actor.see.remote(str(token), text, paths),
             ) as workers:
-                _must_be_alike(job, workers)
+                must_be_alike(job, workers)
                 self._begin(job, workers)
                 _Work(self, job, workers).do()
         finally:
@@ -104,7 +99,7 @@ class RayWorkers:
         port = _got(first.actor.free_port.remote())
         asked = []
         for worker in workers:
-            variables = _passed_on(job)
+            variables = passed_on(job)
             if len(workers) > 1:
                 variables |= {
                     "RANK": str(worker.index),
@@ -200,11 +195,11 @@ class _Work:
         if over.is_silent:
             return f"no sign of life for {SILENCE:.0f} s"
         if over.code < 0:
-            return died(self.job, over.code, "it").message.rpartition('" ')[2]
+            return f"it was killed by {signal.Signals(-over.code).name}"
         failed = over.failed[1] if over.failed else self.last
         is_told = isinstance(failed, Failed) and failed.exit == Interrupted.exit
         if is_told and self.launch.stop_request.reason is None:
-            return "its node told it to end"
+            return "its node has told it to end"
         return None
 
     def _of(self, failed: Failed, index: int) -> PtError:
@@ -227,60 +222,3 @@ def _got(asked: Any) -> Any:
         return ray.get(asked)
     except RayActorError as error:
         raise Lost("a worker", why_lost(error, None)) from error
-
-
-def _paths(job: StageJob) -> list[str]:
-    """What each node must have under the same path: the folder that relative paths count from, the model, and
-    the files of the data."""
-    plan = job.plan
-    stage = plan.stage(job.stage)
-    names = {stage.data} if stage is not None else set()
-    names |= {plan.evaluation.data} if plan.evaluation is not None else set()
-    sources = [source for source in plan.data.values() if isinstance(source, Source) and source.name in names]
-    files = [str(Path(path).absolute()) for source in sources for path in source.paths]
-    model = [str(Path(plan.model.path).absolute())] if plan.model.local else []
-    return [str(Path.cwd()), *model, *files]
-
-
-def _must_be_alike(job: StageJob, workers: Sequence[Placed]) -> None:
-    """Raises `StageError` where a node cannot see what the controller sees, or has other versions."""
-    ours = {"ptspec": __version__, **versions()}
-    for worker in workers:
-        told = _unshared(job, worker, worker.seen) or _unlike(worker, ours)
-        if told is not None:
-            raise StageError(replace(told, pointer=pointer_of(job), notes=(kept(job),)))
-
-
-def _unshared(job: StageJob, worker: Placed, seen: Seen) -> Diagnostic | None:
-    if not seen.is_shared:
-        folder = job.plan.output.absolute()
-        message = f"{worker.where} does not see {folder}, which this process writes to"
-        hint = (
-            "mount one folder (NFS, Lustre, EFS, …) under the same path on every node, and name it: --output"
-        )
-        return Diagnostic("not-shared", message, hint=hint)
-    if seen.missing:
-        message = f"{worker.where} has no {seen.missing[0]}"
-        return Diagnostic("not-shared", message, hint="the same path has to be there on every node")
-    return None
-
-
-def _unlike(worker: Placed, ours: dict[str, str]) -> Diagnostic | None:
-    theirs = worker.seen.versions
-    other = [
-        f"{name} {theirs.get(name)}, not {ours[name]}" for name in ours if theirs.get(name) != ours[name]
-    ]
-    if not other:
-        return None
-    message = f"{worker.where} has other versions than this process: {', '.join(other)}"
-    return Diagnostic("not-alike", message, hint="a stage depends on them: install the same everywhere")
-
-
-def _passed_on(job: StageJob) -> dict[str, str]:
-    """Variables that workers get from this process: on another node nobody may have set them."""
-    document = json.dumps(job.plan.document)
-    return {
-        name: text
-        for name, text in os.environ.items()
-        if name.startswith(PASSED_ON) or (name.endswith("KEY") and f'"{name}"' in document)
-    }

@@ -26,6 +26,8 @@ SECONDS_BEFORE_TOLD = 5.0
 SECONDS_FOR_NODES = 300.0
 """Of waiting for a node to come back, where those that are left have too little."""
 SECONDS_TO_END = 10.0
+SECONDS_TO_SEE = 5.0
+"""Until Ray knows of a node whose processes are gone that it is gone too."""
 
 
 @dataclass(frozen=True)
@@ -132,10 +134,15 @@ def _answer(asked: Any, index: int, job: StageJob) -> Seen:
 
 
 def why_lost(error: RayActorError, node: str | None) -> str:
-    """Why an actor is gone, in words: with its node (by its id, where known), or alone."""
-    alive = {one["NodeID"] for one in ray.nodes() if one["Alive"]}
-    if (node is not None and node not in alive) or "node" in str(error).lower().partition("actor")[0]:
-        return "its node is gone"
+    """Why an actor is gone, in words: with its `node` (by its id, where known), or alone. The end of the actor
+    is seen before that of its node."""
+    for _ in range(int(SECONDS_TO_SEE / POLL)):
+        alive = {one["NodeID"] for one in ray.nodes() if one["Alive"]}
+        if "node has died" in str(error) or (node is not None and node not in alive):
+            return "its node is gone"
+        if node is None:
+            break
+        time.sleep(POLL)
     return "its Ray process died"
 
 

@@ -16,13 +16,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ptspec.data.readers.placed import shown
-from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, Location
+from ptspec.diagnostics import Diagnostic, Interrupted
 from ptspec.estimate.forecast import parameters
 from ptspec.estimate.planned_steps import planned_steps
-from ptspec.evaluation.checks import Outcome, outcome
+from ptspec.evaluation.checks import Outcome
 from ptspec.evaluation.measurement import Measurement
 from ptspec.events import (
-    CheckEvaluated,
     Listener,
     RunFinished,
     RunStarted,
@@ -39,7 +38,8 @@ from ptspec.model.device import Device, training_device
 from ptspec.model.handover import describe_adapter
 from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.hints import bytes_in_words
-from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
+from ptspec.recipe.plan import BASE, CheckSpec, Plan, Stage
+from ptspec.run.ask_checks import ask
 from ptspec.run.disk_space import check_disk
 from ptspec.run.one_process import every_gpu
 from ptspec.run.options import LOG, Options
@@ -117,7 +117,8 @@ class Run:
         self.several_processes = SeveralProcesses(listener, stop_request, log, every_gpu())
         self.cluster = cluster
         self.fingerprints: dict[str, str] = {BASE: BASE}
-        self.checks: list[Outcome] = []
+        self.begun: set[str] = set()
+        self.checks: dict[str, list[Outcome]] = {}
 
     def go(self) -> Outcomes:
         """Runs the stages. Raises `CheckError` where a check that stops did not hold."""
@@ -139,7 +140,8 @@ class Run:
             self.listener(Warned(f"stages that the recipe no longer has are left as they are: {names_left}"))
         names = tuple(stage.name for stage in stages)
         self.listener(RunFinished(str(self.plan.output), time.monotonic() - begun, names))
-        return Outcomes(self.evaluator.in_order(), tuple(self.checks))
+        checks = [outcome for name in names for outcome in self.checks.get(name, ())]
+        return Outcomes(self.evaluator.in_order(), tuple(checks))
 
     def _one_after_the_other(self, stages: tuple[Stage, ...]) -> None:
         for stage in stages:
@@ -213,6 +215,7 @@ class Run:
 
     def _stage(self, stage: Stage) -> Iterator[StageJob]:
         """The jobs of `stage`, each to be done before the next one is asked for."""
+        self.begun.add(stage.name)
         final = self.plan.output / stage.name
         recover(final)
         parent = parent_fingerprint(stage, self.fingerprints, self.hashes)
@@ -325,33 +328,21 @@ class Run:
 
     def _check(self, stage: Stage, checks: Sequence[CheckSpec]) -> None:
         """Asks `checks` of what `stage` came to; of a run that measures nothing, none."""
-        failed: list[Diagnostic] = []
-        for check in checks if self.plan.evaluation is not None else ():
-            result = outcome(check, stage.name, stage.parent, self.evaluator.measurements)
-            self.checks.append(result)
-            on_fail = OnFail.WARN if self.options.ignore_checks else check.on_fail
-            place = None if check in self.plan.checks else stage.name
-            self.listener(CheckEvaluated(place, result.reason, result.held, on_fail.value, result.bounds))
-            if not result.held and on_fail is OnFail.STOP:
-                failed.append(self._check_failed(stage, result))
-        if failed:
-            raise CheckError(*failed)
+        if self.plan.evaluation is not None:
+            asked = ask(
+                self.plan,
+                stage,
+                checks,
+                self.evaluator.measurements,
+                self.listener,
+                ignored=self.options.ignore_checks,
+                unbegun=[other.name for other in self.plan.stages if other.name not in self.begun],
+            )
+            self.checks.setdefault(stage.name, []).extend(asked)
 
     def _checks_of(self, stage: Stage) -> tuple[CheckSpec, ...]:
         """Those of `stage`, and after the last one those of the run."""
         return (*stage.checks, *(self.plan.checks if stage is self.plan.stages[-1] else ()))
-
-    def _check_failed(self, stage: Stage, result: Outcome) -> Diagnostic:
-        later = [other.name for other in self.plan.stages[self.plan.stages.index(stage) + 1 :]]
-        skipped = f"not started: {', '.join(later)}" if later else "it was the last stage"
-        return Diagnostic(
-            "check-failed",
-            f'stage "{stage.name}": the check on {result.check.metric} failed'
-            + (f": {result.reason}" if result.reason else ""),
-            Location(str(self.plan.recipe)),
-            result.check.at,
-            notes=(f"{stage.name} is kept in {self.plan.output / stage.name}; {skipped}",),
-        )
 
     def _write_manifest(self) -> None:
         for name in self.evaluator.written:

@@ -132,7 +132,7 @@ def test_two_branches_outlive_a_worker_and_a_node_and_end_as_one_after_the_other
     assert ran.weights.keys() == {"sft", "dpo", "kto", "orpo"}, told
     assert sorted(gone.values()) == ["node", "worker"]
     for stage, what in gone.items():
-        why = "its node is gone" if what == "node" else "was killed by SIGKILL"
+        why = "its node is gone" if what == "node" else "it was killed by SIGKILL"
         (lost,) = [text for text in told if text.startswith(f"{stage}: process 0 of 1 on node ")]
         assert f"is lost: {why}; training begins again from step " in lost and "(time 1 of at most 3)" in lost
         resumed = [
@@ -178,7 +178,8 @@ def test_two_workers_learn_what_two_of_accelerate_do_also_where_one_is_killed(tm
     ran = run_here(recipe_in(tmp_path / "b", change), output, hear)
     assert ran.weights == one.weights and killed
     (lost,) = [text for text in warnings(ran) if "is lost" in text]
-    assert "process 1 of 2 on node " in lost and "was killed by SIGKILL; training begins again" in lost
+    assert "process 1 of 2 on node " in lost
+    assert "is lost: it was killed by SIGKILL; training begins again" in lost
 
 
 def test_workers_that_are_lost_too_often_end_the_run_which_goes_on_and_stops(tmp_path, two_nodes):
@@ -220,7 +221,7 @@ def test_what_the_cluster_can_never_give_and_what_nodes_do_not_see_is_told_at_on
     from ptspec.launch import ray as launcher
 
     # The node reads another text than was written: it has a folder of its own under that path.
-    monkeypatch.setattr(launcher, "_paths", lambda job: ["/there/is/nothing"])
+    monkeypatch.setattr(launcher, "paths_of", lambda job: ["/there/is/nothing"])
     ran = run_here(recipe_in(tmp_path / "b", on_ray(sft_alone)), tmp_path / "out")
     assert ran.told.startswith("not-shared: node ") and "has no /there/is/nothing" in ran.told
 
