@@ -20,7 +20,7 @@ from threading import Thread
 
 from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError
 from ptspec.launch.accelerate import log_of
-from ptspec.launch.job import StageJob, read_job
+from ptspec.launch.job import StageJob, log_for, read_job
 from ptspec.launch.protocol import Done, Happened, Message, Stop, failed, line, read
 from ptspec.launch.several import FOLDER, Left
 from ptspec.launched import launched
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             prepare_process()
         job = read_job(files[0])
-        log = log_of(job.plan.output / LOG, rank.index if rank else 0)
+        log = log_of(log_for(job, job.plan.output / LOG), rank.index if rank else 0)
         with stop_request.listening(), told(job.plan):
             held = contextlib.nullcontext() if controlled else lock(job.plan.output)
             with held, into_log(log), logged():

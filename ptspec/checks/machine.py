@@ -108,17 +108,22 @@ def _compute(plan: Plan) -> Iterator[Lack]:
 
 def _unserved(spec: ComputeSpec) -> Iterator[tuple[str, str, str]]:
     """The keys of a `compute` that have no effect here: why, and what to do."""
-    if spec.launcher == "ray":
-        yield "launcher", '"ray" is not supported in this version', '"accelerate" or "local"'
-    if spec.engine == "deepspeed" and not _installed("deepspeed"):
+    started = launched()
+    if spec.launcher == "ray" and not _has("ray"):
+        yield "launcher", '"ray" needs the package ray, which is not installed', "pip install 'ptspec[ray]'"
+    if spec.launcher == "ray" and started is not None:
+        message = f'{started.launcher} started {started.size} processes, and "ray" starts its own'
+        yield "launcher", message, f"start pt run without {started.launcher.partition(' ')[0]}"
+    if spec.engine == "deepspeed" and not _has("deepspeed"):
         message = '"deepspeed" needs the package deepspeed, which is not installed'
         yield "strategy", message, "pip install 'ptspec[deepspeed]', or \"ddp\""
-    if spec.engine == "fsdp" and not has_accelerator():
+    if spec.engine == "fsdp" and spec.launcher != "ray" and not has_accelerator():
         message = '"fsdp" needs GPUs, and this machine has none: accelerate shards on accelerators only'
         yield "strategy", message, '"ddp" runs on a CPU'
     if spec.vllm is not None:
         yield "vllm", '"vllm" has no effect in this version: trainers generate by themselves', "leave it out"
-    started = launched()
+    if spec.launcher == "ray":
+        return  # its workers are on the cluster's nodes
     if started is None and 0 < (gpus := visible_gpus()) < spec.processes:
         message = (
             f"{spec.processes} processes take a GPU each, and {gpus} {'is' if gpus == 1 else 'are'} visible"

@@ -121,7 +121,7 @@ def run(
             return
         outlive_launcher()
     with _letting_others_go(rank):
-        overrides = [*(overrides or ()), *(_as_found(recipe, rank) if rank is not None else ())]
+        overrides = [*(overrides or ()), *_as_found(recipe, overrides or (), rank)]
         seconds = None if max_time is None else time_in_seconds(max_time)
         output = None if output is None else output.absolute()
         planned = _checked(recipe, overrides, output, starts=True)
@@ -155,15 +155,28 @@ def _letting_others_go(rank: Rank | None) -> Iterator[None]:
         raise
 
 
-def _as_found(recipe: Path, rank: Rank) -> Sequence[str]:
-    """The processes that a launcher has started, in place of those that the recipe asks for; what a plan that
-    was kept or a manifest says stands."""
+def _as_found(recipe: Path, overrides: Sequence[str], rank: Rank | None) -> Sequence[str]:
+    """The processes that a launcher has started (`rank`: one of them), in place of those that the recipe asks
+    for; what a plan that was kept or a manifest says stands."""
     from ptspec.store.rerun import open_run
     from ptspec.store.saved_plan import open_plan
 
-    if open_plan(recipe) or open_run(recipe.absolute()):
+    if rank is None or open_plan(recipe) or open_run(recipe.absolute()) or _asks_for_ray(recipe, overrides):
         return ()
     return ('compute.launcher="accelerate"', f"compute.processes={rank.size}", "compute.nodes=1")
+
+
+def _asks_for_ray(recipe: Path, overrides: Sequence[str]) -> bool:
+    """Whether the recipe names the launcher that starts its own processes: it is refused, not replaced."""
+    from ptspec.recipe.document import read_document
+    from ptspec.recipe.json_pointer import at
+    from ptspec.recipe.overrides import override
+
+    try:
+        value = override(read_document(recipe), overrides).value
+    except InputError:
+        return False
+    return bool(at(value, "/compute/launcher") == "ray")
 
 
 def _checked(

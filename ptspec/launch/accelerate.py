@@ -11,13 +11,12 @@ from pathlib import Path
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, PtError, StageError, noted
-from ptspec.events import Listener, Warned
+from ptspec.events import Listener
 from ptspec.launch.child import JOB, died, heard, kept, passing_on, pointer_of, started
 from ptspec.launch.job import StageJob, write_job
 from ptspec.launch.protocol import Died, Done
 from ptspec.launch.several import FOLDER, SILENCE, Left, ending_silent_ones
-from ptspec.store.stage_folder import CHECKPOINTS
-from ptspec.training.batch_halving import halved_in_words, halvings
+from ptspec.launch.smaller_passes import with_smaller_passes
 from ptspec.training.stop_request import StopRequest
 
 
@@ -35,16 +34,7 @@ class SeveralProcesses:
     def __call__(self, job: StageJob) -> None:
         """Raises what ended the work, of several errors the first. Where that is memory that ran out and the
         recipe lets batches be halved, the work begins again with smaller ones."""
-        checkpoints = job.folder / CHECKPOINTS
-        while True:
-            before = halvings(checkpoints)
-            try:
-                return self._once(job)
-            except StageError:
-                times = halvings(checkpoints)
-                if times == before:
-                    raise
-            self.listener(Warned(halved_in_words(times), job.stage))
+        with_smaller_passes(job, self._once, self.listener)
 
     def _once(self, job: StageJob) -> None:
         file, left = job.plan.output / JOB, Left(job.plan.output / FOLDER)

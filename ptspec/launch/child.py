@@ -29,13 +29,23 @@ POLL = 0.1
 
 @contextlib.contextmanager
 def started(
-    command: Sequence[str], log: Path, environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    log: Path,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`command` as a process whose stderr goes to `log`; whatever happens here, it does not outlive this."""
+    """`command` as a process in `folder` whose stderr goes to `log`; whatever happens here, it does not
+    outlive this."""
     pipe = subprocess.PIPE
     with log.open("ab") as file:
         worker = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=file, env=environment, start_new_session=True
+            command,
+            stdin=pipe,
+            stdout=pipe,
+            stderr=file,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
         )
     try:
         yield worker

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.plan import ComputeSpec, Plan
 from ptspec.store.files import read_json, write_json
 from ptspec.store.fingerprint import Hashed
@@ -51,12 +53,29 @@ class StageJob:
         return self.plan.compute if stage is None else stage.compute
 
 
+def log_for(job: StageJob, log: Path) -> Path:
+    """Where the work on `job` is logged in a run whose own log is `log`: on a cluster, whose workers may do
+    several stages at a time, in one of the stage's."""
+    if job.compute.launcher != RAY:
+        return log
+    return log.with_name(f"{log.stem}.{job.stage}{log.suffix}")
+
+
 Launch = Callable[[StageJob], None]
 """Does a job: returns when the folder is made. Raises a `PtError` as the work itself does."""
 
 
 def write_job(job: StageJob, file: Path) -> None:
-    write_json(file, {"format": FORMAT, "job": to_json(job)})
+    write_json(file, _document(job))
+
+
+def as_text(job: StageJob) -> str:
+    """What `write_job` writes."""
+    return json.dumps(_document(job))
+
+
+def _document(job: StageJob) -> dict[str, Any]:
+    return {"format": FORMAT, "job": to_json(job)}
 
 
 def read_job(file: Path) -> StageJob:

@@ -54,6 +54,14 @@ class Left:
 
     def first_failure(self) -> tuple[int, PtError] | None:
         """The process that failed first, and its error: what the others raise comes of that."""
+        found = self.failures()
+        if not found:
+            return None
+        _, index, message = min(found, key=lambda one: one[0])
+        return index, error_of(message)
+
+    def failures(self) -> list[tuple[float, int, Failed]]:
+        """Each process that failed: when (seconds since the epoch), its number, and what it raised."""
         found = []
         for file in self.folder.glob("*.error.json"):
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -61,10 +69,7 @@ class Left:
                 message = read(value["line"].encode())
                 if isinstance(message, Failed):
                     found.append((value["time"], int(file.name.partition(".")[0]), message))
-        if not found:
-            return None
-        _, index, message = min(found, key=lambda one: one[0])
-        return index, error_of(message)
+        return found
 
     def live(self, index: int) -> None:
         """Gives signs of life until the folder is gone, and ends this process once its launcher is."""

@@ -14,7 +14,7 @@ from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.plan import ComputeSpec, Handover, Stage
 
 WHERE = "/compute"
-LOCAL, ACCELERATE = "local", "accelerate"
+LOCAL, ACCELERATE, RAY = "local", "accelerate", "ray"
 FSDP, DEEPSPEED = "fsdp", "deepspeed"
 OF_STAGE_3 = ("offload_param", "sub_group_size", "zero_hpz_partition_size", "zero_quantized_weights")
 """Options of ZeRO-3 alone, beside those that are called so."""
@@ -30,13 +30,19 @@ class Refusal:
     is_warning: bool = False
 
 
+ONE_CLUSTER = Refusal("ray", "a run uses one Ray cluster, and its stages name several", "one address for all")
+
+
 def check(compute: ComputeSpec, stages: Sequence[Stage], findings: Findings) -> None:
     """Every rule for `compute`, the recipe's and that of each stage."""
     _tell(_general(compute), (WHERE,), findings)
+    addresses = [_address(one) for one in (compute, *(s.compute for s in stages)) if one.launcher == RAY]
     for stage in stages:
         own = join(stage.at, "compute")
         if at(findings.document.value, own) is not None:
             _tell(_general(stage.compute), (own, WHERE), findings)
+            if stage.compute.launcher == RAY and _address(stage.compute) != addresses[0]:
+                _tell(iter([ONE_CLUSTER]), (own, WHERE), findings)
         if stage.compute.world > 1:
             _tell(_stage(stage), (own, WHERE), findings)
         if stage.compute.zero_stage == 3:
@@ -63,6 +69,7 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
     if compute.strategy is not None and compute.world == 1:
         message = '"strategy" has no effect in one process'
         yield Refusal("strategy", message, f'"launcher": "{ACCELERATE}", "processes": …', is_warning=True)
+    yield from _ray(compute)
     for key in (FSDP, DEEPSPEED):
         if getattr(compute, key) is not None and compute.strategy != key:
             message = f'"{key}" holds options of a strategy that is not chosen'
@@ -77,6 +84,25 @@ def _of_stage_3(compute: ComputeSpec) -> Iterator[Refusal]:
         if key.startswith("stage3_") or key in OF_STAGE_3:
             where = f"deepspeed/zero_optimization/{key}"
             yield Refusal(where, f'"{key}" has no effect in ZeRO-2', '"stage": 3, or leave it out', True)
+
+
+def _ray(compute: ComputeSpec) -> Iterator[Refusal]:
+    if compute.ray is None:
+        return
+    if compute.launcher != RAY:
+        message = '"ray" holds options of a launcher that is not chosen'
+        yield Refusal("ray", message, f'"launcher": "{RAY}", or leave it out')
+    if (address := _address(compute) or "").startswith("ray://"):
+        message = f"{address} is the address of Ray Client, and pt run is a process of the cluster itself"
+        yield Refusal("ray/address", message, 'start pt run on a node, with "auto" or HOST:6379')
+    asked = compute.ray.get("resources_per_worker")
+    if asked is not None and not any(asked.values()):
+        message = "each worker takes something of the cluster, by which Ray places it"
+        yield Refusal("ray/resources_per_worker", message, '{"CPU": 1}')
+
+
+def _address(compute: ComputeSpec) -> str | None:
+    return None if compute.ray is None else compute.ray.get("address")
 
 
 def _stage(stage: Stage) -> Iterator[Refusal]:

@@ -229,7 +229,7 @@ ZERO_STAGE = 2
 class ComputeSpec:
     """Where and how a stage runs. `processes` is a node's; `strategy`: how several share a model (None: DDP).
     `keep_effective_batch`: an optimizer step takes the rows of one process's, whatever their number.
-    `fsdp`, `deepspeed`: options under accelerate's and DeepSpeed's names."""
+    `fsdp`, `deepspeed`, `ray`: options under accelerate's, DeepSpeed's and Ray's names."""
 
     launcher: str = "local"
     processes: int = 1
@@ -239,6 +239,7 @@ class ComputeSpec:
     precision: str | None = None
     fsdp: Mapping[str, Any] | None = None
     deepspeed: Mapping[str, Any] | None = None
+    ray: Mapping[str, Any] | None = None
     vllm: Mapping[str, Any] | None = None
     at: str = "/compute"
 

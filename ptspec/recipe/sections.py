@@ -276,7 +276,7 @@ def _function(text: str | None, at: str, places: Places, findings: Findings) -> 
     return f"{found}:{name}"
 
 
-OF_SEVERAL = ("processes", "nodes", "strategy", "fsdp", "deepspeed")
+OF_SEVERAL = ("processes", "nodes", "strategy", "fsdp", "deepspeed", "ray")
 """Keys of `compute` that say something of more than one process."""
 
 
@@ -289,6 +289,10 @@ def compute(value: Value, own: Value | None = None) -> ComputeSpec:
 def compute_keys(value: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of `compute`: those of the recipe's `value`, and of a stage's `own`, which go before them."""
     given = {**value, **own}
+    if "ray" in own and "ray" in value:
+        given["ray"] = {**value["ray"], **own["ray"]}
+    if own.get("launcher", "ray") != "ray":
+        given = {key: v for key, v in given.items() if key in own or key != "ray"}
     if own.get("launcher") == "local":
         # One process: what the recipe says of several is of its other stages.
         given = {key: v for key, v in given.items() if key in own or key not in OF_SEVERAL}

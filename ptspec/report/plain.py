@@ -52,8 +52,9 @@ class Plain:
         self._timer = timer
         self._now = now
         self._board = Board()
-        self._told_at = float("-inf")
-        self._untold = ""
+        # By stage: several may train at a time.
+        self._told_at: dict[str, float] = {}
+        self._untold: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
         at = self._timer()
@@ -61,7 +62,7 @@ class Plain:
         if isinstance(event, StageStep):
             self._step(event, at)
         elif text := self._text(event):
-            self._tell_step()
+            self._tell_steps()
             self._line(text)
         if isinstance(event, RunFinished):
             self._end()
@@ -72,7 +73,7 @@ class Plain:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._tell_step()
+        self._tell_steps()
         if self._board.finished is None:
             self._board.end(how_it_ended(error))
             self._end()
@@ -84,15 +85,15 @@ class Plain:
             return
         left = "" if row.seconds_left is None else f", {words.remaining(row.seconds_left)} left"
         progress = f"step {words.count(event.step)} of {words.count(event.total_steps)}"
-        self._untold = f"{row.name}: {progress}{left}: {', '.join(shown)}"
-        if at - self._told_at >= SECONDS_BETWEEN_STEPS:
-            self._told_at = at
-            self._tell_step()
+        self._untold[row.name] = f"{row.name}: {progress}{left}: {', '.join(shown)}"
+        if at - self._told_at.get(row.name, float("-inf")) >= SECONDS_BETWEEN_STEPS:
+            self._told_at[row.name] = at
+            self._line(self._untold.pop(row.name))
 
-    def _tell_step(self) -> None:
-        if self._untold:
-            self._line(self._untold)
-            self._untold = ""
+    def _tell_steps(self) -> None:
+        for text in self._untold.values():
+            self._line(text)
+        self._untold.clear()
 
     def _text(self, event: Event) -> str:
         """One event in words."""

@@ -5,7 +5,7 @@ What is measured is what was saved: a stage's folder is opened anew over the sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -115,9 +115,45 @@ class StageEvaluator:
         self._keep_verdicts(name, load_comparison(folder))
         self.written.add(name)
 
-    def made(self) -> tuple[Made, ...]:
-        """The evaluations so far, and where they lie."""
-        return tuple(Made(name, self._folder_of(name)) for name in self.measurements)
+    def made(self, stage: Stage | None) -> tuple[Made, ...]:
+        """The evaluations so far of what comes before `stage` (None: the base), and where they lie."""
+        before = self._before(stage)
+        return tuple(Made(name, self._folder_of(name)) for name in before if name in self.measurements)
+
+    def in_order(self) -> dict[str, Measurement]:
+        """The measurements in the order of the plan, in whatever order they were made."""
+        order = self._order()
+        names = sorted(self.measurements, key=lambda name: order.index(name) if name in order else len(order))
+        return {name: self.measurements[name] for name in names}
+
+    def show_with_all_before(self, stage: Stage, shown: Sequence[str]) -> bool:
+        """Writes the files of the evaluation of `stage` anew once all that comes before it in the plan is
+        measured, where it was made beside some of that: with what `shown` names alone. Whether that is so."""
+        before = self._before(stage)
+        # Its parent is among them always: one that is none of the run was measured with it.
+        if set(before) <= {*shown, stage.parent}:
+            return True
+        if not {*before, stage.name} <= self.measurements.keys():
+            return False
+        earlier = [self.measurements[name] for name in before]
+        measured, folder = self.measurements[stage.name], self.plan.output / stage.name
+        write_evaluation(measured, earlier, folder, _headline(stage), self._spec.samples, self.verdicts)
+        self.written.add(stage.name)
+        return True
+
+    def _order(self) -> list[str]:
+        """The names of what is measured: the base, then each stage, after what it starts from where that is
+        none of the run."""
+        names = [BASE]
+        for stage in self.plan.stages:
+            outside = stage.parent != BASE and self.plan.stage(stage.parent) is None
+            is_measured = outside and stage.method.yields is not Yields.REWARD_MODEL
+            names += [stage.parent, stage.name] if is_measured else [stage.name]
+        return list(dict.fromkeys(names))
+
+    def _before(self, stage: Stage | None) -> list[str]:
+        order = self._order()
+        return [] if stage is None else order[: order.index(stage.name)]
 
     def evaluate(self, stage: Stage | None, folder: Path) -> None:
         """Measures the policy of `stage` (None: the base) in `folder` and leaves its files there, unless it
@@ -135,9 +171,8 @@ class StageEvaluator:
         if not current().is_first:
             self.measurements[subject.name] = measured
             return
-        headline = stage.method.headline if stage is not None and not subject.is_reward_model else ()
         self._compared(subject, measured, folder)
-        self._write(measured, folder, headline)
+        self._write(measured, folder, _headline(stage))
         self.written.add(subject.name)
         self._take(subject, measured, folder)
 
@@ -338,3 +373,10 @@ class StageEvaluator:
     def _write(self, measured: Measurement, folder: Path, headline: tuple[Headline, ...]) -> None:
         earlier = [other for name, other in self.measurements.items() if name != measured.name]
         write_evaluation(measured, earlier, folder, headline, self._spec.samples, self.verdicts)
+
+
+def _headline(stage: Stage | None) -> tuple[Headline, ...]:
+    """What is drawn of the training of `stage`."""
+    if stage is None or stage.method.yields is Yields.REWARD_MODEL:
+        return ()
+    return stage.method.headline

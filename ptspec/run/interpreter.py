@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 
 from ptspec.data.readers.placed import shown
-from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, Location
+from ptspec.diagnostics import Diagnostic, Interrupted
 from ptspec.estimate.forecast import parameters
 from ptspec.estimate.planned_steps import planned_steps
-from ptspec.evaluation.checks import Outcome, outcome
+from ptspec.evaluation.checks import Outcome
 from ptspec.evaluation.measurement import Measurement
 from ptspec.events import (
-    CheckEvaluated,
     Listener,
     RunFinished,
     RunStarted,
@@ -35,8 +36,10 @@ from ptspec.launch.job import Launch, StageJob
 from ptspec.launch.local import OwnProcess
 from ptspec.model.device import Device, training_device
 from ptspec.model.handover import describe_adapter
+from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.hints import bytes_in_words
-from ptspec.recipe.plan import BASE, CheckSpec, OnFail, Plan, Stage
+from ptspec.recipe.plan import BASE, CheckSpec, Plan, Stage
+from ptspec.run.ask_checks import ask
 from ptspec.run.disk_space import check_disk
 from ptspec.run.one_process import every_gpu
 from ptspec.run.options import LOG, Options
@@ -68,6 +71,9 @@ from ptspec.store.stage_folder import (
 )
 from ptspec.training.stop_request import StopRequest
 
+if TYPE_CHECKING:
+    from ptspec.launch.ray_cluster import Cluster
+
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -80,7 +86,14 @@ class Outcomes:
 class Run:
     """One run of a plan in its output folder, which the caller has locked."""
 
-    def __init__(self, plan: Plan, listener: Listener, options: Options, stop_request: StopRequest) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        listener: Listener,
+        options: Options,
+        stop_request: StopRequest,
+        cluster: Cluster | None = None,
+    ) -> None:
         self.stop_request = stop_request
         self.plan = plan
         self.listener = listener
@@ -102,8 +115,10 @@ class Run:
         self.own_process = OwnProcess(listener, stop_request, log)
         self.together: Launch | None = None
         self.several_processes = SeveralProcesses(listener, stop_request, log, every_gpu())
+        self.cluster = cluster
         self.fingerprints: dict[str, str] = {BASE: BASE}
-        self.checks: list[Outcome] = []
+        self.begun: set[str] = set()
+        self.checks: dict[str, list[Outcome]] = {}
 
     def go(self) -> Outcomes:
         """Runs the stages. Raises `CheckError` where a check that stops did not hold."""
@@ -114,19 +129,61 @@ class Run:
         self._announce(stages)
         if self.plan.evaluation is not None and self.stop_request.reason is None:
             (self.plan.output / BASE).mkdir(exist_ok=True)
-            self._evaluate(None, self.plan.output / BASE)
+            self._do_all(self._evaluate(None, self.plan.output / BASE))
             self._write_manifest()
-        for stage in stages:
-            if self.stop_request.reason is not None:
-                raise Interrupted(_not_begun(stage, self.stop_request.reason))
-            self._stage(stage)
-            self._write_manifest()
+        if self.cluster is not None:
+            self._side_by_side(stages, self.cluster)
+        else:
+            self._one_after_the_other(stages)
         if left := left_behind(self.plan):
             names_left = ", ".join(shown(folder) for folder in left)
             self.listener(Warned(f"stages that the recipe no longer has are left as they are: {names_left}"))
         names = tuple(stage.name for stage in stages)
         self.listener(RunFinished(str(self.plan.output), time.monotonic() - begun, names))
-        return Outcomes(self.evaluator.measurements, tuple(self.checks))
+        checks = [outcome for name in names for outcome in self.checks.get(name, ())]
+        return Outcomes(self.evaluator.in_order(), tuple(checks))
+
+    def _one_after_the_other(self, stages: tuple[Stage, ...]) -> None:
+        for stage in stages:
+            if self.stop_request.reason is not None:
+                raise Interrupted(_not_begun(stage, self.stop_request.reason))
+            self._do_all(self._stage(stage))
+            self._check(stage, self._checks_of(stage))
+            self._write_manifest()
+
+    def _side_by_side(self, stages: tuple[Stage, ...], cluster: Cluster) -> None:
+        """Stages that do not need one another at the same time; checks of the run once all are done."""
+        # Imported here: they need an optional extra.
+        from ptspec.launch.ray import RayWorkers
+        from ptspec.run.branches import SideBySide, needed
+
+        heard: SimpleQueue[Any] = SimpleQueue()
+        workers = RayWorkers(cluster, heard.put, self.stop_request, self.plan.output / LOG)
+        shown: dict[str, list[str]] = {}
+
+        def jobs(stage: Stage) -> Iterator[StageJob]:
+            for job in self._stage(stage):
+                shown[job.stage] = [made.name for made in job.measured]
+                yield job
+            self._check(stage, stage.checks)
+            later = [one for one in stages if one.name in shown]
+            if self.plan.evaluation is not None:
+                for one in later:
+                    if self.evaluator.show_with_all_before(one, shown[one.name]):
+                        del shown[one.name]
+            self._write_manifest()
+
+        SideBySide(
+            jobs=jobs,
+            needed=needed(self.plan, stages),
+            workers=workers,
+            alone=lambda job: self._launch(job)(job),
+            heard=heard,
+            listener=self.listener,
+            stop_request=self.stop_request,
+        ).run(stages)
+        if self.plan.stages[-1] in stages:
+            self._check(stages[-1], self.plan.checks)
 
     def _wanted(self) -> tuple[Stage, ...]:
         if self.options.until is None:
@@ -143,7 +200,7 @@ class Run:
                 model=shown(Path(self.plan.model.path)),
                 parameters=parameters(self.plan),
                 setup=", ".join(setups),
-                device=self.device.words,
+                device=self.device.words if self.cluster is None else self.cluster.words,
                 output=shown(self.plan.output),
                 stages=tuple(
                     StageLine(
@@ -156,7 +213,9 @@ class Run:
             )
         )
 
-    def _stage(self, stage: Stage) -> None:
+    def _stage(self, stage: Stage) -> Iterator[StageJob]:
+        """The jobs of `stage`, each to be done before the next one is asked for."""
+        self.begun.add(stage.name)
         final = self.plan.output / stage.name
         recover(final)
         parent = parent_fingerprint(stage, self.fingerprints, self.hashes)
@@ -169,27 +228,36 @@ class Run:
             finished = (finished_record(self.plan.output, stage.name) or {}).get("finished")
             self.listener(StageReused(stage.name, str(finished), "unchanged"))
         else:
-            self._train(stage, reuse)
+            yield from self._train(stage, reuse)
             self.output_hashes.written(stage.name)
         if self.plan.evaluation is not None:
-            self._evaluate(stage, final)
-            self._check(stage)
+            yield from self._evaluate(stage, final)
 
-    def _evaluate(self, stage: Stage | None, folder: Path) -> None:
+    def _evaluate(self, stage: Stage | None, folder: Path) -> Iterator[StageJob]:
         """Evaluates the policy in `folder` (of no stage: the base), unless that stands there already."""
         if not self.evaluator.take(stage, folder):
-            self._do(self._job(stage, folder, trains=False))
+            yield from self._done(self._job(stage, folder, trains=False))
 
     def _launch(self, job: StageJob) -> Launch:
         """What does `job`: processes that were started with this one, several of its own, or this process."""
         if self.together is not None:
             return self.together
+        if self.cluster is not None and job.compute.launcher == RAY:
+            # Imported here: it needs an optional extra.
+            from ptspec.launch.ray import RayWorkers
+
+            return RayWorkers(self.cluster, self.listener, self.stop_request, self.plan.output / LOG)
         if job.compute.world > 1:
             return self.several_processes
         return self.own_process if self.options.isolate else self.work.do
 
-    def _do(self, job: StageJob) -> None:
-        self._launch(job)(job)
+    def _do_all(self, jobs: Iterator[StageJob]) -> None:
+        for job in jobs:
+            self._launch(job)(job)
+
+    def _done(self, job: StageJob) -> Iterator[StageJob]:
+        """Has `job` done, and takes what it measured."""
+        yield job
         if self.plan.evaluation is not None:
             self.evaluator.adopt(job.stage, job.folder)
 
@@ -201,7 +269,7 @@ class Run:
             trains=trains,
             allow_code=self.options.allow_code,
             hashed=self.hashes.hashed(),
-            measured=self.evaluator.made(),
+            measured=self.evaluator.made(stage),
         )
 
     def _rename(self, before: str, stage: Stage) -> None:
@@ -212,7 +280,7 @@ class Run:
         )
         rename_finished(self.plan.output, before, stage.name)
 
-    def _train(self, stage: Stage, reuse: Reuse) -> None:
+    def _train(self, stage: Stage, reuse: Reuse) -> Iterator[StageJob]:
         """Makes the stage's folder, going on where a run before stopped: in training, or after it."""
         covered, fingerprint = dict(reuse.covered), reuse.fingerprint
         partial, final = self._partial(stage, covered, fingerprint), self.plan.output / stage.name
@@ -221,10 +289,11 @@ class Run:
             self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
         else:
             job = self._job(stage, partial, trains=True)
-            self._do(replace(job, fingerprint=fingerprint, covered=covered, reason=reuse.changed or None))
+            job = replace(job, fingerprint=fingerprint, covered=covered, reason=reuse.changed or None)
+            yield from self._done(job)
         slim(stage, partial)
         if self.plan.evaluation is not None:
-            self._evaluate(stage, partial)
+            yield from self._evaluate(stage, partial)
         for mark in (MARK, SAVED):
             (partial / mark).unlink(missing_ok=True)
         self._set_aside(stage, fingerprint)
@@ -257,34 +326,23 @@ class Run:
                 self.listener(Warned(f"goes on with what was set aside in {shown(kept)}", stage.name))
         return make_partial(output, stage.name, fingerprint, covered)
 
-    def _check(self, stage: Stage) -> None:
-        failed: list[Diagnostic] = []
-        of_run = self._run_checks(stage)
-        for check in (*stage.checks, *of_run):
-            result = outcome(check, stage.name, stage.parent, self.evaluator.measurements)
-            self.checks.append(result)
-            on_fail = OnFail.WARN if self.options.ignore_checks else check.on_fail
-            place = None if check in of_run else stage.name
-            self.listener(CheckEvaluated(place, result.reason, result.held, on_fail.value, result.bounds))
-            if not result.held and on_fail is OnFail.STOP:
-                failed.append(self._check_failed(stage, result))
-        if failed:
-            raise CheckError(*failed)
+    def _check(self, stage: Stage, checks: Sequence[CheckSpec]) -> None:
+        """Asks `checks` of what `stage` came to; of a run that measures nothing, none."""
+        if self.plan.evaluation is not None:
+            asked = ask(
+                self.plan,
+                stage,
+                checks,
+                self.evaluator.measurements,
+                self.listener,
+                ignored=self.options.ignore_checks,
+                unbegun=[other.name for other in self.plan.stages if other.name not in self.begun],
+            )
+            self.checks.setdefault(stage.name, []).extend(asked)
 
-    def _run_checks(self, stage: Stage) -> tuple[CheckSpec, ...]:
-        return self.plan.checks if stage is self.plan.stages[-1] else ()
-
-    def _check_failed(self, stage: Stage, result: Outcome) -> Diagnostic:
-        later = [other.name for other in self.plan.stages[self.plan.stages.index(stage) + 1 :]]
-        skipped = f"not started: {', '.join(later)}" if later else "it was the last stage"
-        return Diagnostic(
-            "check-failed",
-            f'stage "{stage.name}": the check on {result.check.metric} failed'
-            + (f": {result.reason}" if result.reason else ""),
-            Location(str(self.plan.recipe)),
-            result.check.at,
-            notes=(f"{stage.name} is kept in {self.plan.output / stage.name}; {skipped}",),
-        )
+    def _checks_of(self, stage: Stage) -> tuple[CheckSpec, ...]:
+        """Those of `stage`, and after the last one those of the run."""
+        return (*stage.checks, *(self.plan.checks if stage is self.plan.stages[-1] else ()))
 
     def _write_manifest(self) -> None:
         for name in self.evaluator.written:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from ptspec.events import Event, Listener, Preparing, Warned
 from ptspec.launched import Rank, launched
 from ptspec.library_imports import importing_libraries
 from ptspec.library_output import into_log
+from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.plan import Plan
 from ptspec.run.errors import logged, told
 from ptspec.run.one_process import prepare_process, prepare_worker
@@ -23,6 +25,7 @@ from ptspec.store.lock import SOFT_LOCK, Lock, lock
 from ptspec.training.stop_request import StopRequest
 
 if TYPE_CHECKING:
+    from ptspec.launch.ray_cluster import Cluster
     from ptspec.run.interpreter import Outcomes
 
 
@@ -38,7 +41,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     notice = prepare_process() if rank is None else None
     if rank is not None:
         prepare_worker(rank)
-    with stop_request.listening(), told(plan):
+    with stop_request.listening(), told(plan), _cluster(plan, listener) as cluster:
         make_output_folder(plan)
         with (
             lock(plan.output) as held,
@@ -57,7 +60,8 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
                 both(Warned(f"the run before ({held.died.words}) was cut off; this one goes on from there"))
             for text in _missing(plan.output, held):
                 both(Warned(text))
-            if notice is not None and all(stage.compute.world == 1 for stage in plan.stages):
+            here = (stage.compute for stage in plan.stages)
+            if notice is not None and all(one.world == 1 and one.launcher != RAY for one in here):
                 both(Warned(notice))
             listener(Preparing("loading torch, transformers, trl, peft"))
             # Imported here, since these libraries have things to say when they are imported.
@@ -66,8 +70,23 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
                 from ptspec.run.pinned import pinned
 
             if rank is None:
-                return Run(pinned(plan), both, options, stop_request).go()
+                return Run(pinned(plan), both, options, stop_request, cluster).go()
             return _together(pinned(plan), both, options, stop_request, rank)
+
+
+@contextlib.contextmanager
+def _cluster(plan: Plan, listener: Listener) -> Iterator[Cluster | None]:
+    """The Ray cluster of `plan`, where it asks for one, while this lasts."""
+    of_run = {plan.compute.launcher} if plan.evaluation is not None else set()
+    if RAY not in {*of_run, *(stage.compute.launcher for stage in plan.stages)}:
+        yield None
+        return
+    listener(Preparing("connecting to Ray"))
+    # Imported here: an optional extra.
+    from ptspec.launch.ray_cluster import connected
+
+    with connected(plan) as cluster:
+        yield cluster
 
 
 def _together(

@@ -17,7 +17,7 @@ PACKAGE = Path(ptspec.__file__).parent
 ROOT = PACKAGE.parent
 HEAVY = (
     *("torch", "transformers", "trl", "peft", "datasets", "accelerate", "bitsandbytes"),
-    *("matplotlib", "numpy", "pandas", "pyarrow", "rich"),
+    *("matplotlib", "numpy", "pandas", "pyarrow", "ray", "rich"),
 )
 
 # A package, or a module that stands outside of one.

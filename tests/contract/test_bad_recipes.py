@@ -23,6 +23,8 @@ from ptspec.cli import main
 
 PACKAGE = Path(ptspec.__file__).parent
 ROOT = Path(__file__).parent.parent.parent
+# Where a package is installed, what is told of one that is not is the same.
+NO_EXTRAS = mock.patch("ptspec.checks.machine._has", return_value=False)
 CASES = sorted(path for path in (ROOT / "tests" / "bad_recipes").iterdir() if path.is_dir())
 MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
 
@@ -67,6 +69,7 @@ def told(case: Path) -> tuple[int, str]:
         with (
             no_gpu_no_hub,
             no_run_before,
+            NO_EXTRAS,
             contextlib.redirect_stderr(stderr),
             pytest.raises(SystemExit) as ended,
         ):

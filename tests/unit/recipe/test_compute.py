@@ -182,3 +182,14 @@ def test_a_strategy_of_one_process_is_told(tmp_path):
     (warning,) = read_recipe(file).diagnostics
     assert (warning.code, warning.severity.value) == ("unused-key", "warning")
     assert warning.message == '"strategy" has no effect in one process'
+
+
+def test_a_stage_changes_some_of_the_options_of_ray_and_none_where_it_is_not_on_ray(tmp_path):
+    def change(recipe):
+        recipe["compute"] = {"launcher": "ray", "processes": 2, "ray": {"address": "auto", "max_failures": 1}}
+        recipe["stages"][0]["compute"] = {"ray": {"resources_per_worker": {"GPU": 2}}}
+        recipe["stages"][1]["compute"] = {"launcher": "accelerate"}
+
+    sft, dpo = plan_of(tmp_path, change).stages
+    assert sft.compute.ray == {"address": "auto", "max_failures": 1, "resources_per_worker": {"GPU": 2}}
+    assert (dpo.compute.launcher, dpo.compute.ray, dpo.compute.world) == ("accelerate", None, 2)

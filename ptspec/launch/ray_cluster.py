@@ -1,0 +1,184 @@
+"""The Ray cluster of a run: one that is there, or a local one that begins and ends with the run; and whether
+it has what the workers ask for."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import ray
+
+from ptspec.diagnostics import Diagnostic, InputError, first_line
+from ptspec.recipe.compute_rules import RAY
+from ptspec.recipe.plan import ComputeSpec, Plan
+
+SECONDS_TO_CONNECT = 5.0
+TRIES = 3
+"""To begin a local cluster: Ray gives up after half a minute, in which a busy machine may not come to it."""
+Bundle = Mapping[str, float]
+"""What one worker takes, or one node has, under Ray's names."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A cluster that this process is connected to; `name`: its address, or that it is local."""
+
+    name: str
+    most: Bundle | None = field(default=None, compare=False)
+    """What an autoscaler may make of it in all; None where there is none."""
+
+    @property
+    def nodes(self) -> Sequence[Bundle]:
+        """What each node that is there has in all, used or not."""
+        return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+    @property
+    def words(self) -> str:
+        return f"Ray, {self.name}: {_has(self.nodes)}"
+
+    def bundle(self, compute: ComputeSpec) -> Bundle:
+        """What each worker of `compute` takes: what the recipe says; else one CPU, and one GPU of a cluster
+        that has some."""
+        given = (compute.ray or {}).get("resources_per_worker")
+        if given is not None:
+            return {name: float(amount) for name, amount in given.items() if amount}
+        has_gpus = any(node.get("GPU") for node in self.nodes)
+        return {"CPU": 1.0, "GPU": 1.0} if has_gpus else {"CPU": 1.0}
+
+    def lacks(self, compute: ComputeSpec) -> str | None:
+        """Why the workers of `compute` cannot be placed, however long one waits; None where they can."""
+        bundle = self.bundle(compute)
+        room = sum(_times(node, bundle) for node in self.nodes)
+        if room >= compute.world or self._may_become(bundle, compute.world):
+            return None
+        each = in_words(bundle)
+        asked = f"{compute.world} worker{'s' * (compute.world != 1)} of {each}"
+        return f"{asked} need room for as many, and the cluster has room for {room}: {_has(self.nodes)}"
+
+    def _may_become(self, bundle: Bundle, workers: int) -> bool:
+        most = self.most
+        return most is not None and all(most.get(name, 0) >= n * workers for name, n in bundle.items())
+
+
+def in_words(bundle: Bundle) -> str:
+    return ", ".join(f"{amount:g} {name}" for name, amount in sorted(bundle.items()))
+
+
+def _has(nodes: Sequence[Bundle]) -> str:
+    alike = Counter(in_words(_own(node)) or "nothing" for node in nodes)
+    each = [f"{number} × {text}" if number > 1 else text for text, number in alike.items()]
+    return f"{len(nodes)} node{'s' * (len(nodes) != 1)} ({'; '.join(each)})"
+
+
+def _own(node: Bundle) -> Bundle:
+    """Without what Ray adds by itself for each node, and the memory that nobody asked about."""
+    hidden = ("node:", "accelerator_type:", "object_store_memory", "memory")
+    return {name: amount for name, amount in node.items() if not name.startswith(hidden)}
+
+
+def _times(node: Bundle, bundle: Bundle) -> int:
+    """How many of `bundle` a node has room for."""
+    return min(int(node.get(name, 0) / amount + 1e-9) for name, amount in bundle.items())
+
+
+def computes(plan: Plan) -> dict[str, ComputeSpec]:
+    """Where the recipe says it, and what: each distinct `compute` of `plan` with the launcher ray."""
+    asked = {"/compute": plan.compute} if plan.evaluation is not None else {}
+    asked |= {stage.at: stage.compute for stage in plan.stages}
+    return {where: one for where, one in asked.items() if one.launcher == RAY}
+
+
+@contextlib.contextmanager
+def connected(plan: Plan) -> Iterator[Cluster]:
+    """The cluster of `plan`, while this lasts. Raises `InputError` where it cannot be reached, or could never
+    do what the plan asks of it."""
+    asked = computes(plan)
+    address = next((one.ray["address"] for one in asked.values() if one.ray and "address" in one.ray), None)
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    is_ours = not ray.is_initialized()
+    if is_ours:
+        _connect(address)
+    try:
+        name = f"the cluster at {ray.get_runtime_context().gcs_address}" if address else "a local cluster"
+        cluster = Cluster(name, _most())
+        told = [_told(where, why) for where, one in asked.items() if (why := _refused(cluster, one))]
+        if told:
+            raise InputError(*told)
+        yield cluster
+    finally:
+        if is_ours:
+            ray.shutdown()
+
+
+def _refused(cluster: Cluster, compute: ComputeSpec) -> str | None:
+    if compute.is_sharded and "GPU" not in cluster.bundle(compute):
+        return '"fsdp" needs GPUs, and no worker takes one: accelerate shards on accelerators only'
+    return cluster.lacks(compute)
+
+
+def _told(where: str, why: str) -> Diagnostic:
+    hint = "fewer processes, or other resources_per_worker; what a node has is what ray start was told"
+    return Diagnostic("no-room", why, pointer=where, hint=hint)
+
+
+def _connect(address: str | None) -> None:
+    """Joins the cluster at `address`, or begins one of this machine."""
+    if address is not None:
+        _must_answer(address)
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for tries_left in reversed(range(TRIES if address is None else 1)):
+            try:
+                return _init(address)
+            except Exception as error:  # of connections, versions, tokens: each of another class
+                ray.shutdown()
+                if not tries_left:
+                    raise InputError(_unreachable(address, first_line(error))) from error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _init(address: str | None) -> None:
+    own = {"include_dashboard": False} if address is None else {}
+    ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, namespace="ptspec", **own)
+
+
+def _must_answer(address: str) -> None:
+    """Raises `InputError` where nothing listens: Ray itself tries for half a minute and more."""
+    host, _, port = address.rpartition(":")
+    if address in ("auto", "local"):
+        return
+    if not host or not port.isdecimal() or "/" in host:
+        raise InputError(_unreachable(address, "it is no HOST:PORT"))
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
+    except OSError as error:
+        raise InputError(_unreachable(address, str(error))) from error
+
+
+def _unreachable(address: str | None, why: str) -> Diagnostic:
+    if address is None:
+        return Diagnostic("no-cluster", f"no local Ray cluster could be begun: {why}", pointer="/compute")
+    hint = (
+        "ray start --head begins one, ray status tells what there is; without an address, and without "
+        "RAY_ADDRESS, the run begins a local one"
+    )
+    return Diagnostic("no-cluster", f"no Ray cluster at {address}: {why}", pointer="/compute/ray", hint=hint)
+
+
+def _most() -> Bundle | None:
+    """What an autoscaler may add up to, as Ray Train asks it."""
+    try:
+        from ray._private.state import state
+
+        return state.get_max_resources_from_cluster_config()  # type: ignore[no-any-return]
+    except (ImportError, AttributeError):
+        return None

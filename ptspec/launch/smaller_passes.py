@@ -1,0 +1,24 @@
+"""A job of several processes that memory ran out in: done again with smaller passes."""
+
+from __future__ import annotations
+
+from ptspec.diagnostics import StageError
+from ptspec.events import Listener, Warned
+from ptspec.launch.job import Launch, StageJob
+from ptspec.store.stage_folder import CHECKPOINTS
+from ptspec.training.batch_halving import halved_in_words, halvings
+
+
+def with_smaller_passes(job: StageJob, work: Launch, listener: Listener) -> None:
+    """Does `job` by `work`, again each time that a worker has written that passes are to be smaller. Raises
+    what `work` raises otherwise."""
+    checkpoints = job.folder / CHECKPOINTS
+    while True:
+        before = halvings(checkpoints)
+        try:
+            return work(job)
+        except StageError:
+            times = halvings(checkpoints)
+            if times == before:
+                raise
+        listener(Warned(halved_in_words(times), job.stage))

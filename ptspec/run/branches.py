@@ -1,0 +1,155 @@
+"""Branches of the stage tree: stages that do not need one another, at the same time.
+
+Everything but the work itself is done in one thread, that of the run: what workers tell comes to it through a
+queue, so that events, manifest, measurements and checks need no lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+from ptspec.diagnostics import Diagnostic, Interrupted, PtError, first_line
+from ptspec.events import Listener, Warned
+from ptspec.launch.job import Launch, StageJob
+from ptspec.recipe.compute_rules import RAY
+from ptspec.recipe.plan import BASE, Plan, Stage, rewards_of
+from ptspec.training.stop_request import StopRequest
+
+
+def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
+    """Stage name -> the stages that have to be done before it begins: its parent, those that make its reward
+    models and those of its judge, and those that its checks or the evaluation's judge compare with.
+
+    Of stages that begin from one folder outside the run the first measures it, and the others wait.
+    """
+    names = [stage.name for stage in stages]
+    found = {}
+    for number, stage in enumerate(stages):
+        earlier = names[:number]
+        asked = {stage.parent, *(check.over for check in stage.checks), *_reward_models(plan, stage)}
+        if plan.evaluation is not None and stage.parent != BASE and stage.parent not in names:
+            asked |= {other.name for other in stages[:number] if other.parent == stage.parent}
+        found[stage.name] = frozenset(name for name in asked if name in earlier)
+    return found
+
+
+def _reward_models(plan: Plan, stage: Stage) -> Iterator[str | None]:
+    judge = plan.judges.get((plan.evaluation.judge or "") if plan.evaluation else "")
+    by_judge = [judge.reward] if judge is not None and judge.reward is not None else []
+    for name in (*rewards_of(stage, plan.judges), *by_judge):
+        yield plan.rewards[name].model
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The work on a job of `stage` is over; `error`: what it raised."""
+
+    stage: Stage
+    error: BaseException | None
+
+
+@dataclass
+class SideBySide:
+    """Begins each stage as soon as those that it needs are done; the cluster says when its workers begin.
+
+    `jobs` gives the jobs of a stage one after the other and does all that comes between them. `workers` does
+    one on the cluster, in a thread of its own; `alone` one of another launcher, while nothing else goes on.
+    After an error nothing more is begun, and what goes on is brought to its end.
+    """
+
+    jobs: Callable[[Stage], Iterator[StageJob]]
+    needed: Mapping[str, frozenset[str]]
+    workers: Launch
+    alone: Launch
+    heard: SimpleQueue[Any]
+    listener: Listener
+    stop_request: StopRequest
+    _running: dict[str, Iterator[StageJob]] = field(default_factory=dict)
+    _done: set[str] = field(default_factory=set)
+    _errors: list[BaseException] = field(default_factory=list)
+
+    def run(self, stages: Sequence[Stage]) -> None:
+        """Raises the first error, with what is told of the others."""
+        waiting = list(stages)
+        while True:
+            waiting = self._begin(waiting)
+            if not self._running:
+                break
+            said = self.heard.get()
+            if isinstance(said, Ended):
+                self._ended(said)
+            else:
+                self.listener(said)
+        self._raise()
+        if waiting and (reason := self.stop_request.reason) is not None:
+            message = f"{reason}: {waiting[0].name} was not begun; the same command goes on with it"
+            raise Interrupted(Diagnostic("interrupted", message, pointer=waiting[0].at))
+
+    def _begin(self, waiting: Sequence[Stage]) -> list[Stage]:
+        """Begins what can be; gives what still waits."""
+        left = list(waiting)
+        for stage in waiting:
+            # Asked each time: a stage that is taken over as it is lets others begin at once.
+            may_begin = self._may_go_on() and self.needed[stage.name] <= self._done
+            if may_begin and (stage.compute.launcher == RAY or not self._running):
+                left.remove(stage)
+                self._running[stage.name] = self.jobs(stage)
+                self._next(stage)
+        return left
+
+    def _may_go_on(self) -> bool:
+        return not self._errors and self.stop_request.reason is None
+
+    def _next(self, stage: Stage) -> None:
+        """Begins the next job of `stage`, unless it is done."""
+        try:
+            job = next(self._running[stage.name], None)
+            while job is not None and job.compute.launcher != RAY:
+                self.alone(job)
+                job = next(self._running[stage.name], None)
+        except BaseException as error:
+            self._failed(stage, error)
+            return
+        if job is None:
+            del self._running[stage.name]
+            self._done.add(stage.name)
+            return
+        Thread(target=self._work, args=(stage, job), name=f"ptspec-{stage.name}", daemon=True).start()
+
+    def _work(self, stage: Stage, job: StageJob) -> None:
+        error: BaseException | None = None
+        try:
+            self.workers(job)
+        except BaseException as raised:
+            error = raised
+        self.heard.put(Ended(stage, error))
+
+    def _ended(self, ended: Ended) -> None:
+        if ended.error is None:
+            self._next(ended.stage)
+        else:
+            self._failed(ended.stage, ended.error)
+
+    def _failed(self, stage: Stage, error: BaseException) -> None:
+        del self._running[stage.name]
+        self._errors.append(error)
+        if isinstance(error, KeyboardInterrupt):
+            raise error
+        if self._running and not isinstance(error, Interrupted):
+            others = ", ".join(self._running)
+            text = f"ended with an error: {first_line(error)}; what goes on beside it is finished first"
+            self.listener(Warned(f"{text}: {others}", stage.name))
+
+    def _raise(self) -> None:
+        if not self._errors:
+            return
+        # An error that came by itself, before those that a stop request has ended.
+        first = min(self._errors, key=lambda error: isinstance(error, Interrupted))
+        if isinstance(first, PtError):
+            others = [error for error in self._errors if error is not first and isinstance(error, PtError)]
+            first.diagnostics += tuple(told for error in others for told in error.diagnostics)
+        raise first
