@@ -132,8 +132,8 @@ class GenerationServer:
         sampling: Sampling,
         seeds: Sequence[int] | None = None,
     ) -> list[Completion]:
-        """One completion of each of `prompts` (token ids) by `model`, a name that the server answers to. A row
-        with a seed gets the same completion whatever is asked beside it, up to rounding in the server's
+        """One completion of each of `prompts` (token ids) by `model`, a name that the server answers to. A
+        row with a seed gets the same completion whatever is asked beside it, up to rounding in the server's
         batches. The first failure ends all."""
         own = {**sampling.fields(), "logprobs": 0}
         bodies = [self._body(model, prompt, own) for prompt in prompts]
@@ -150,18 +150,20 @@ class GenerationServer:
 
     def load_adapter(self, name: str, folder: Path | str) -> None:
         """Serves the adapter in `folder`, a path on the server's machine, under `name`, in the place of one
-        of that name. Completions asked for from now on are by it. Raises `ServerError`, which says what is
-        wrong with the server's options, with the folder, or with the adapter."""
+        of that name. Completions asked for from now on are by it. What changed has to lie in a folder that
+        was not loaded before: vLLM goes on using what it has computed of a prompt for the same name and
+        folder (its prefix cache). Raises `ServerError`, which says what is wrong with the server's options,
+        with the folder, or with the adapter."""
         body = {"lora_name": name, "lora_path": str(folder), "load_inplace": True}
         try:
             self.requests.post("/v1/load_lora_adapter", body)
         except ServerError as error:
             raise self._unloadable(error, str(folder)) from error
 
-    def unload_adapter(self, name: str) -> None:
+    def unload_adapter(self, name: str, *, retries: int | None = None) -> None:
         """Serves `name` no longer; one that it does not serve is fine."""
         try:
-            self.requests.post("/v1/unload_lora_adapter", {"lora_name": name})
+            self.requests.post("/v1/unload_lora_adapter", {"lora_name": name}, retries=retries)
         except ServerError as error:
             if error.status != 404:
                 raise

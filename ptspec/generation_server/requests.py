@@ -57,9 +57,9 @@ class Requests:
         """The JSON that the server answers with; None for an empty body. Raises `ServerError`."""
         return self._ask("GET", path, None, self._retries if retries is None else retries)
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+    def post(self, path: str, body: Mapping[str, Any], *, retries: int | None = None) -> Any:
         """As `get`; the answer's text where it is no JSON."""
-        return self._ask("POST", path, body, self._retries)
+        return self._ask("POST", path, body, self._retries if retries is None else retries)
 
     def stop(self) -> None:
         """Ends the waiting of every thread; `resume` lets them ask again."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptspec.methods.types import Yields
+from ptspec.recipe import vllm_rules
 from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS, rows_of_a_step, split
 from ptspec.recipe.effective_config import trl_defaults
@@ -33,6 +34,7 @@ def check(
     compute: ComputeSpec, stages: Sequence[Stage], data: Mapping[str, AnySource], findings: Findings
 ) -> None:
     """Every rule for `compute`, the recipe's and that of each stage."""
+    vllm_rules.check(compute, stages, findings)
     _tell(_general(compute), (WHERE,), findings)
     for stage in stages:
         own = join(stage.at, "compute")

@@ -13,6 +13,7 @@ from ptspec.model.device import Device, training_defaults
 from ptspec.recipe.effective_config import KEPT_CHECKPOINTS, shared_fields
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.vllm import vllm_of
 from ptspec.training import batch_halving
 from ptspec.training.tracking import Watched
 
@@ -63,6 +64,9 @@ def trainer_arguments(
     config |= batch_halving.halved(config, _defaults(config_class), batch_halving.halvings(checkpoints)) or {}
     if stage.compute.is_sharded:
         owned |= {"fsdp": True, "fsdp_config": {**SHARDED, **(stage.compute.fsdp or {}), "version": 2}}
+    vllm = vllm_of(stage)
+    if vllm is not None and not vllm.is_plain_server:
+        owned |= vllm.trl()  # of a plain server TRL knows nothing: ptspec.training.vllm
     if watched.spec.project is not None:
         owned["project"] = watched.spec.project
     try:
