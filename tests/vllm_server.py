@@ -46,6 +46,7 @@ def vllm_serving(model, log, *options, lora=True, environment=None):
     own = {
         "OMP_NUM_THREADS": "1",
         "KMP_BLOCKTIME": "0",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # not all servers on one core
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",

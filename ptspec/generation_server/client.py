@@ -3,6 +3,9 @@
 Prompts and completions are token ids both ways, so that nothing is tokenised twice. The server needs no
 options for that; for adapters that come and go it runs with `--enable-lora` and
 VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment.
+
+Log-probabilities of given tokens (`prompt_logprobs`) are not asked for: with `--enable-lora` vLLM 0.32 ends
+its engine on two such requests at a time.
 """
 
 from __future__ import annotations
@@ -141,13 +144,6 @@ class GenerationServer:
             body["seed"] = seed
         return [self._completion(choice) for choice in self._all(bodies)]
 
-    def score(self, sequences: Sequence[Sequence[int]], model: str) -> list[tuple[float, ...]]:
-        """The log-probability, in nats, of each token but the first of each sequence, by `model`."""
-        # The server samples at least one token; it is not looked at.
-        own = {"max_tokens": 1, "temperature": 1.0, "prompt_logprobs": 0}
-        choices = self._all([self._body(model, ids, own) for ids in sequences])
-        return [self._scores(choice, ids) for choice, ids in zip(choices, sequences, strict=True)]
-
     def load_adapter(self, name: str, folder: Path | str) -> None:
         """Serves the adapter in `folder`, a path on the server's machine, under `name`, in the place of one
         of that name. Completions asked for from now on are by it. What changed has to lie in a folder that
@@ -206,13 +202,6 @@ class GenerationServer:
         if len(logps) != len(token_ids):
             raise self._no_vllm(COMPLETIONS, choice)
         return Completion(token_ids, logps, stopped)
-
-    def _scores(self, choice: Any, ids: Sequence[int]) -> tuple[float, ...]:
-        try:
-            rest = zip(choice["prompt_logprobs"][1:], ids[1:], strict=True)
-            return tuple(_number(by_token[str(token)]["logprob"]) for by_token, token in rest)
-        except (LookupError, TypeError, ValueError):
-            raise self._no_vllm(COMPLETIONS, choice) from None
 
     def _no_vllm(self, path: str, found: Any) -> ServerError:
         what = f"answered {path} with something else than `vllm serve` does"

@@ -12,6 +12,8 @@ from ptspec.generation_server.requests import ServerError
 
 pytestmark = [needs_vllm, pytest.mark.slow]
 BASE = ROOT / "data/base_model"
+LONG = [[1, *range(10, 210)], [1, *range(300, 500)]]
+"""More than a block of vLLM's prefix cache each."""
 PROMPTS = [[1, 5, 6, 7], [1, 9, 10], [1, 20, 30, 40, 50]]
 
 
@@ -35,6 +37,12 @@ def logps(model, ids):
     return torch.log_softmax(logits, -1).gather(1, torch.tensor(ids)[1:, None])[:, 0]
 
 
+def must_agree(found, prompts, model):
+    for prompt, one in zip(prompts, found, strict=True):
+        own = logps(model, [*prompt, *one.token_ids])[len(prompt) - 1 :]
+        assert torch.tensor(one.logps) == pytest.approx(own, abs=1e-3)
+
+
 def adapter(folder, rank=8, seed=0):
     torch.manual_seed(seed)
     base = AutoModelForCausalLM.from_pretrained(BASE)
@@ -51,9 +59,8 @@ def test_it_says_what_it_serves(client):
 def test_completions_and_their_log_probabilities_are_the_models(client):
     model, name = AutoModelForCausalLM.from_pretrained(BASE), client.model().name
     found = client.complete(PROMPTS, name, Sampling(12), [1, 2, 3])
-    for prompt, one in zip(PROMPTS, found, strict=True):
-        own = logps(model, [*prompt, *one.token_ids])[len(prompt) - 1 :]
-        assert torch.tensor(one.logps) == pytest.approx(own, abs=1e-3)
+    must_agree(found, PROMPTS, model)
+    for one in found:
         assert one.stopped == (one.token_ids[-1] == 2)
         assert len(one.token_ids) == 12 or one.stopped
 
@@ -69,19 +76,23 @@ def test_a_rows_seed_decides_its_completion_whatever_is_asked_beside_it(client):
     assert [one.token_ids for one in other] != [one.token_ids for one in alone]
 
 
-def test_scores_are_the_models(client):
-    model = AutoModelForCausalLM.from_pretrained(BASE)
-    for ids, scores in zip(PROMPTS, client.score(PROMPTS, client.model().name), strict=True):
-        assert torch.tensor(scores) == pytest.approx(logps(model, ids), abs=1e-3)
-
-
 def test_an_adapter_is_served_and_replaced_in_place(client, tmp_path):
+    for seed in (1, 2):
+        # The prompts are the same: of the adapter before, nothing may be left in the server's prefix cache.
+        model = adapter(tmp_path / f"adapter.{seed}", seed=seed)
+        client.load_adapter("policy", tmp_path / f"adapter.{seed}")
+        must_agree(client.complete(LONG, "policy", Sampling(8), [1, 2]), LONG, model)
+    assert [one.parent for one in client.models() if one.name == "policy"] == [client.model().name]
+
+
+def test_a_folder_that_is_loaded_again_is_answered_from_the_prefix_cache(client, tmp_path):
+    """Why each adapter of a training lies in a folder of its own."""
     for seed in (1, 2):
         model = adapter(tmp_path / "adapter", seed=seed)
         client.load_adapter("policy", tmp_path / "adapter")
-        (scores,) = client.score(PROMPTS[:1], "policy")
-        assert torch.tensor(scores) == pytest.approx(logps(model, PROMPTS[0]), abs=1e-3)
-    assert [one.parent for one in client.models() if one.name == "policy"] == [client.model().name]
+        found = client.complete(LONG, "policy", Sampling(8), [1, 2])
+    with pytest.raises(AssertionError):
+        must_agree(found, LONG, model)
 
 
 def test_adapters_that_cannot_be_served_are_told(client, tmp_path):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.events import Listener
@@ -28,6 +28,11 @@ from ptspec.training.vllm.adapter_sync import ServedAdapter
 from ptspec.training.vllm.agreement import Agreement, ProbeLog
 from ptspec.training.vllm.generation import ServerGeneration, sampling_of
 
+if TYPE_CHECKING:
+    from ptspec.training.vllm.opponents import ServedOpponent
+
+COMPARED = 32
+"""Tokens that the server samples after half of each probe, at most, to be compared."""
 FOLDER = "served_adapters"
 """In a stage's folder while it trains: what the server is given, where the recipe names no other folder."""
 
@@ -82,13 +87,17 @@ def begin_sampling(trainer: Any, spec: VLLMSpec, sampled: Sampled, listener: Lis
         with weights_precision(model):
             save_adapter(model, sampled.policy, sampled.base, into)
 
+    prompts = [ids[: max(1, len(ids) // 2)] for ids in sampled.handed_over.ids]
+
     def difference() -> float:
-        now = probes.measure(unwrapped(trainer, trainer.model), sampled.handed_over.ids)
-        theirs = team.by_first(lambda: server.score(now.ids, served.name))
-        return now.distance(Probes(now.ids, tuple(theirs)))
+        return difference_on(prompts, server, served.name, unwrapped(trainer, trainer.model))
+
+    opponent = _opponent(trainer, server, sampled, label, folder)
 
     def close() -> None:
         served.remove()
+        if opponent is not None:
+            opponent.remove()
         shutil.rmtree(folder, ignore_errors=True)
         server.close()
 
@@ -113,6 +122,19 @@ def begin_sampling(trainer: Any, spec: VLLMSpec, sampled: Sampled, listener: Lis
     return PolicyServer(generation, agreement, apart, close)
 
 
+def _opponent(
+    trainer: Any, server: GenerationServer, sampled: Sampled, label: str, folder: Path
+) -> ServedOpponent | None:
+    """Nash-MD's, served beside the policy; None for other methods."""
+    if sampled.stage.method.name != "nash_md":
+        return None
+    from ptspec.training.vllm.opponents import ServedOpponent
+
+    served = ServedOpponent(server, f"{label}.opponent", folder, sampled.policy, sampled.base)
+    trainer.served_opponent = served
+    return served
+
+
 def _nothing() -> None:
     """TRL compares the log-probabilities itself."""
 
@@ -124,6 +146,21 @@ def _attach(trainer: Any, generation: ServerGeneration) -> None:
     trainer.use_vllm = trainer.args.use_vllm = True
     trainer.vllm_mode = trainer.args.vllm_mode = SERVER
     trainer._last_loaded_step = -1
+
+
+def difference_on(prompts: Sequence[Sequence[int]], server: GenerationServer, name: str, model: Any) -> float:
+    """The mean difference, in nats a token, of log-probabilities by the server's adapter `name` and by
+    `model`, over completions of `prompts` that the server samples."""
+    seeds = list(range(len(prompts)))
+    found = current().by_first(lambda: server.complete(prompts, name, Sampling(COMPARED), seeds))
+    ids = tuple((*prompt, *one.token_ids) for prompt, one in zip(prompts, found, strict=True))
+    ours = probes.measure(model, ids).logps
+    apart = [
+        abs(own - other)
+        for row, one in zip(ours, found, strict=True)
+        for own, other in zip(row[-len(one.logps) :], one.logps, strict=True)
+    ]
+    return sum(apart) / max(1, len(apart))
 
 
 def _server(spec: VLLMSpec, stage: Stage) -> GenerationServer:
@@ -188,8 +225,8 @@ def _another_policy(server: GenerationServer, sampled: Sampled, apart: float) ->
     stands_on = sampled.base.path
     message = (
         f'the server at {server.base_url} would not sample from the policy of stage "{sampled.stage.name}": '
-        f"log-probabilities of the probes differ by {apart:.3g} nats a token, {COARSE:g} is what rounding "
-        "explains"
+        f"log-probabilities of what it samples differ by {apart:.3g} nats a token, {COARSE:g} is what "
+        "rounding explains"
     )
     hint = f"{HOW_TO_SERVE.replace('MODEL', stands_on)}: the weights that the stage stands on"
     notes = (f"it serves {server.model().root}",)
