@@ -106,8 +106,8 @@ def _of_nash_md(stage: Stage, spec: VLLMSpec) -> Iterator[tuple[str, str]]:
     opponent = stage.config.get("opponent", trl_defaults("nash_md")["opponent"])
     if opponent == "mixture":
         message = (
-            'opponent "mixture" mixes policy and reference for each token, and a server gives tokens, not the '
-            "distributions that would be mixed"
+            'opponent "mixture" mixes policy and reference for each token, and a server gives tokens, not '
+            "the distributions that would be mixed"
         )
         yield message, f'"opponent": "ema" or "weight_mixture" is served as an adapter; {OUT}'
     elif not spec.is_plain_server:

@@ -18,6 +18,7 @@ from ptspec.recipe.batch_split import PASSES, ROWS
 from ptspec.recipe.effective_config import EffectiveConfig, own_defaults
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.vllm import vllm_of
 from ptspec.report import words
 from ptspec.store.reuse import ReuseState
 
@@ -135,6 +136,9 @@ def _below(forecast: Forecast) -> Iterator[str]:
             yield f"{one.stage.name}: {cut}"
     yield from filter(None, map(_processes, forecast.stages))
     for one in forecast.stages:
+        if (sampler := vllm_of(one.stage)) is not None:
+            yield f"{one.stage.name}: sampled by {sampler.words}"
+    for one in forecast.stages:
         for default in own_defaults(one.stage.method, one.stage.config):
             yield f"{one.stage.name}: {default.words}"
     yield from dict.fromkeys(f"not known: {why}" for one in forecast.stages for why in one.unknown)
@@ -220,6 +224,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "effective_batch": one.steps.batch if one.steps else None,
         "processes": stage.compute.world,
         "strategy": (stage.compute.strategy or "ddp") if stage.compute.world > 1 else None,
+        "sampled_by": sampler.words if (sampler := vllm_of(stage)) is not None else None,
         "generation_batch": (one.steps.generation or None) if one.steps else None,
         "tokens": one.tokens,
         "own_defaults": [asdict(default) for default in own_defaults(stage.method, stage.config)],
