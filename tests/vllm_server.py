@@ -24,6 +24,11 @@ SECONDS = 900
 """A start takes half a minute on two idle cores, many on busy ones."""
 
 
+RUNNING = os.environ.get("PT_VLLM_URL")
+"""A server of the shipped base that runs already, with the options below: saves a start."""
+BASE = Path(__file__).parent.parent / "data/base_model"
+
+
 @dataclass
 class Served:
     url: str

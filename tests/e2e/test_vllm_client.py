@@ -3,32 +3,24 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from small import ROOT
 from transformers import AutoModelForCausalLM
-from vllm_server import needs_vllm, vllm_serving
+from vllm_server import BASE, needs_vllm, vllm_serving
 
 from ptspec.generation_server.client import GenerationServer, Sampling
 from ptspec.generation_server.requests import ServerError
 
 pytestmark = [needs_vllm, pytest.mark.slow]
-BASE = ROOT / "data/base_model"
 LONG = [[1, *range(10, 210)], [1, *range(300, 500)]]
 """More than a block of vLLM's prefix cache each."""
 PROMPTS = [[1, 5, 6, 7], [1, 9, 10], [1, 20, 30, 40, 50]]
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    with vllm_serving(BASE, tmp_path_factory.mktemp("vllm") / "log") as found:
-        yield found
-
-
 @pytest.fixture
-def client(served):
-    with_server = GenerationServer(served.url, at="/compute/vllm")
-    yield with_server
-    with_server.unload_adapter("policy")
-    with_server.close()
+def client(vllm_url):
+    found = GenerationServer(vllm_url, at="/compute/vllm")
+    yield found
+    found.unload_adapter("policy")
+    found.close()
 
 
 def logps(model, ids):

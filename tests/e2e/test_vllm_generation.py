@@ -5,22 +5,15 @@ from __future__ import annotations
 import json
 
 import pytest
-from small import ROOT, run_here, write_recipe
-from vllm_server import needs_vllm, vllm_serving
+from small import run_here, write_recipe
+from vllm_server import BASE, needs_vllm, vllm_serving
 
 from ptspec.generation_server.client import GenerationServer
 from ptspec.training.vllm import adapter_sync
 from ptspec.training.vllm.agreement import PROBES, SAMPLED
 
 pytestmark = [needs_vllm, pytest.mark.slow]
-BASE = ROOT / "data/base_model"
 STEPS = 4
-
-
-@pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    with vllm_serving(BASE, tmp_path_factory.mktemp("vllm") / "log") as found:
-        yield found
 
 
 def online(url, method="grpo", handover=None, **config):
@@ -62,19 +55,19 @@ def told(ran):
 
 
 @pytest.mark.parametrize("handover", ["continue", "merge", "stack"])
-def test_server_and_policy_agree_at_each_step(served, tmp_path, handover):
-    ran = run_here(write_recipe(tmp_path, online(served.url, handover=handover)), tmp_path / "out")
+def test_server_and_policy_agree_at_each_step(vllm_url, tmp_path, handover):
+    ran = run_here(write_recipe(tmp_path, online(vllm_url, handover=handover)), tmp_path / "out")
     assert ran.error is None, ran.error.diagnostics
     differences = logged(ran, SAMPLED)
     assert len(differences) == STEPS
     assert max(differences) < 1e-3
     assert not [text for text in told(ran) if "server" in text]
     # What the server was given is taken back.
-    assert len(GenerationServer(served.url, at="").models()) == 1
+    assert len(GenerationServer(vllm_url, at="").models()) == 1
     assert not list(ran.output.rglob("served_adapters"))
 
 
-def test_a_policy_that_does_not_arrive_is_told(served, tmp_path, monkeypatch):
+def test_a_policy_that_does_not_arrive_is_told(vllm_url, tmp_path, monkeypatch):
     """Sabotage: only the first adapter is loaded."""
     once = adapter_sync.ServedAdapter.replace
 
@@ -83,17 +76,17 @@ def test_a_policy_that_does_not_arrive_is_told(served, tmp_path, monkeypatch):
             once(self, write)
 
     monkeypatch.setattr(adapter_sync.ServedAdapter, "replace", replace)
-    ran = run_here(write_recipe(tmp_path, online(served.url)), tmp_path / "out")
+    ran = run_here(write_recipe(tmp_path, online(vllm_url)), tmp_path / "out")
     assert ran.error is None, ran.error.diagnostics
     assert max(logged(ran, SAMPLED)) > 1e-2
     assert [text for text in told(ran) if "does not sample from the policy as it is" in text]
 
 
-def test_a_server_of_other_weights_ends_the_run_before_the_first_step(served, tmp_path):
+def test_a_server_of_other_weights_ends_the_run_before_the_first_step(vllm_url, tmp_path):
     """The stage stands on whole weights that were trained; the server has the base's."""
 
     def change(recipe):
-        online(served.url)(recipe)
+        online(vllm_url)(recipe)
         recipe["stages"][0]["adapter"] = {"use_lora": False}
         recipe["stages"][0]["config"]["learning_rate"] = 1e-3
 
@@ -104,14 +97,14 @@ def test_a_server_of_other_weights_ends_the_run_before_the_first_step(served, tm
 
 
 @pytest.mark.parametrize("opponent", ["ema", "weight_mixture"])
-def test_opponents_of_nash_md_are_served_beside_the_policy(served, tmp_path, opponent):
-    change = online(served.url, "nash_md", opponent=opponent, ema_decay=0.5, probe_steps=2)
+def test_opponents_of_nash_md_are_served_beside_the_policy(vllm_url, tmp_path, opponent):
+    change = online(vllm_url, "nash_md", opponent=opponent, ema_decay=0.5, probe_steps=2)
     ran = run_here(write_recipe(tmp_path, change), tmp_path / "out")
     assert ran.error is None, ran.error.diagnostics
     assert len(logged(ran, PROBES)) == STEPS
     assert max(logged(ran, PROBES)) < 1e-3
     assert logged(ran, "opponents/mean_length")
-    assert len(GenerationServer(served.url, at="").models()) == 1
+    assert len(GenerationServer(vllm_url, at="").models()) == 1
 
 
 def test_a_server_that_dies_ends_the_run_and_the_same_command_goes_on(tmp_path):
