@@ -74,3 +74,15 @@ def here(capsys):
         return Finished(int(ended.value.code or 0), told.out, told.err)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def vllm_url(tmp_path_factory):
+    """The address of a vLLM server of the shipped base that takes adapters."""
+    from vllm_server import BASE, RUNNING, vllm_serving
+
+    if RUNNING is not None:
+        yield RUNNING
+        return
+    with vllm_serving(BASE, tmp_path_factory.mktemp("vllm") / "log") as found:
+        yield found.url

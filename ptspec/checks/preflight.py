@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ptspec.checks.accuracy import accuracy_in_words, check_accuracy
 from ptspec.checks.evaluation import check_metrics, mix_in_words
+from ptspec.checks.generation_server import check_generation_servers
 from ptspec.checks.hub import check_hub
 from ptspec.checks.machine import check_machine
 from ptspec.checks.model import check_model, with_plain_text
@@ -50,6 +51,7 @@ def preflight(
         *_model(plan, checked, reading.errors),
         *check_weights(plan),
         *check_machine(plan, starts=starts, on_paper=on_paper),
+        *check_generation_servers(plan, starts=starts and not reading.errors),
         *check_metrics(plan, checked.sources),
         *check_accuracy(plan, checked.sources),
         *check_reward_columns(plan, checked.sources),

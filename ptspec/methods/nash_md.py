@@ -32,7 +32,7 @@ METHOD = Method(
     ),
     owned={
         "reward_weights": "goes to the reward itself: /rewards/<name>/weight",
-        "use_vllm": "the opponent mixes two models token by token, which vLLM cannot do",
+        "use_vllm": 'goes to /compute/vllm (opponents "ema" and "weight_mixture")',
         "sync_ref_model": "the reference is the policy that came in, and stays",
         "ref_model_mixup_alpha": "the reference is the policy that came in, and stays",
         "ref_model_sync_steps": "the reference is the policy that came in, and stays",

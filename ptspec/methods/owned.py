@@ -13,6 +13,16 @@ _HUB = "a stage's folder can be pushed as it is when the run is over: hf upload"
 _STRATEGY = "goes to /compute/strategy"
 _TRACKING = "goes to /tracking/report_to"
 _MODEL = "goes to /model"
+_OF_VLLM = (
+    *("server_base_url", "server_host", "server_port", "server_timeout", "group_port"),
+    *(
+        "gpu_memory_utilization",
+        "max_model_length",
+        "tensor_parallel_size",
+        "enable_sleep_mode",
+        "model_impl",
+    ),
+)
 
 OWNED: dict[str, str] = {
     "output_dir": "the run's folder is outputs/<name>, or what --output says",
@@ -79,7 +89,8 @@ OWNED: dict[str, str] = {
     "debug": "set in the environment of the run; leave it out",
     "log_level": "pt run keeps the libraries quiet; PT_DEBUG=1 shows everything",
     "log_level_replica": "pt run keeps the libraries quiet; PT_DEBUG=1 shows everything",
-    "use_vllm": "goes to /compute/vllm",
+    **dict.fromkeys(("use_vllm", "vllm_mode"), "goes to /compute/vllm"),
+    **{f"vllm_{name}": f"goes to /compute/vllm/{name}" for name in _OF_VLLM},
     "reward_weights": "goes to the rewards: /rewards/<name>/weight",
     "ref_model_init_kwargs": "the reference is the policy that came in; see handover",
 }

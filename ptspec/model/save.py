@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model
 
 from ptspec.model import low_rank
 from ptspec.model.adapters import ADAPTER
@@ -24,15 +24,25 @@ def save(model: Any, policy: Policy, base: Base, folder: Path, whole: dict[str, 
     """
     if not isinstance(model, PeftModel):
         model.save_pretrained(str(folder), **_given(whole, model))
-    elif policy.merged is not None:
-        _save_adapter(_summed(model, policy.merged, base), base, folder)
-    elif policy.owns_weights:
+    elif policy.owns_weights and policy.merged is None:
         model.merge_and_unload().save_pretrained(str(folder))
     else:
-        _save_adapter(model, base, folder, whole)
+        save_adapter(model, policy, base, folder, whole)
     if getattr(model, "generation_config", None) is not None:
         base.model.generation_config.save_pretrained(str(folder))
     base.tokenizer.save_pretrained(str(folder))
+
+
+def save_adapter(
+    model: PeftModel, policy: Policy, base: Base, folder: Path, whole: dict[str, Any] | None = None
+) -> None:
+    """The policy in `model` as one adapter over `base`, in `folder`: over merged weights the sum of the
+    merged adapter and the new one."""
+    if policy.merged is not None:
+        both = low_rank.total(policy.merged, low_rank.taken(model))
+        save_sum(both, model.peft_config[ADAPTER], base, folder)
+    else:
+        _save_adapter(model, base, folder, whole)
 
 
 def _given(whole: dict[str, Any] | None, model: Any) -> dict[str, Any]:
@@ -55,11 +65,10 @@ def _save_adapter(model: PeftModel, base: Base, folder: Path, whole: dict[str, A
     write_json(folder / ADAPTER_CONFIG, config)
 
 
-def _summed(model: PeftModel, merged: low_rank.LowRank, base: Base) -> PeftModel:
-    """One adapter over the bare base that is the merged adapter and the new one together."""
-    both = low_rank.total(merged, low_rank.taken(model))
+def save_sum(adapter: low_rank.LowRank, template: LoraConfig, base: Base, folder: Path) -> None:
+    """Saves `adapter` as one plain adapter over the bare `base`; its config is otherwise `template`."""
     bare = base.spawn()
-    config = low_rank.config_for(both, bare, 1.0, model.peft_config[ADAPTER])
+    config = low_rank.config_for(adapter, bare, 1.0, template)
     summed = get_peft_model(bare, config, adapter_name=ADAPTER)
-    low_rank.put(both, summed)
-    return summed
+    low_rank.put(adapter, summed)
+    _save_adapter(summed, base, folder)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ptspec.methods.types import Yields
+from ptspec.recipe import vllm_rules
 from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS, rows_of_a_step, split
 from ptspec.recipe.effective_config import config_of
@@ -35,6 +36,7 @@ ONE_CLUSTER = Refusal("ray", "a run uses one Ray cluster, and its stages name se
 
 def check(compute: ComputeSpec, stages: Sequence[Stage], findings: Findings) -> None:
     """Every rule for `compute`, the recipe's and that of each stage."""
+    vllm_rules.check(compute, stages, findings)
     _tell(_general(compute), (WHERE,), findings)
     addresses = [_address(one) for one in (compute, *(s.compute for s in stages)) if one.launcher == RAY]
     for stage in stages:

@@ -19,6 +19,7 @@ from ptspec.recipe.batch_split import PASSES, ROWS
 from ptspec.recipe.effective_config import EffectiveConfig, own_defaults
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.vllm import vllm_of
 from ptspec.report import words
 from ptspec.report.on_paper import paper_json, paper_lines, sent_in_words, sent_json
 from ptspec.store.reuse import ReuseState
@@ -145,6 +146,9 @@ def _below(forecast: Forecast) -> Iterator[str]:
             # On paper what is sent stands beside how long that takes.
             yield line if one.paper is not None or not one.sent else f"{line}; {_sends(one)}"
     for one in forecast.stages:
+        if (sampler := vllm_of(one.stage)) is not None:
+            yield f"{one.stage.name}: sampled by {sampler.words}"
+    for one in forecast.stages:
         for default in own_defaults(one.stage.method, one.stage.config):
             yield f"{one.stage.name}: {default.words}"
     yield from dict.fromkeys(f"not known: {why}" for one in forecast.stages for why in one.unknown)
@@ -239,6 +243,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "strategy": (stage.compute.strategy or "ddp") if stage.compute.world > 1 else None,
         "sent_a_step": sent_json(one),
         "on_paper": paper_json(one),
+        "sampled_by": sampler.words if (sampler := vllm_of(stage)) is not None else None,
         "generation_batch": (one.steps.generation or None) if one.steps else None,
         "tokens": one.tokens,
         "own_defaults": [asdict(default) for default in own_defaults(stage.method, stage.config)],

@@ -32,8 +32,6 @@ WITHOUT_EFFECT = (
     "activation_",
     "torch_empty_cache_steps",
     "precompute_ref_batch_size",
-    "vllm_gpu_memory_utilization",
-    "vllm_server_timeout",
     "ddp_timeout",
 )
 """Prefixes of config fields that change what is written, the memory a step takes or how long is waited, not

@@ -13,6 +13,7 @@ from ptspec.model.device import Device, training_defaults
 from ptspec.recipe.effective_config import KEPT_CHECKPOINTS, shared_fields
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.vllm import vllm_of
 from ptspec.training import batch_halving
 from ptspec.training.engines import arguments_of
 from ptspec.training.tracking import Watched
@@ -59,6 +60,9 @@ def trainer_arguments(
     config = resolved_config(stage, device, precision)
     config |= batch_halving.halved(config, _defaults(config_class), batch_halving.halvings(checkpoints)) or {}
     owned |= arguments_of(stage.compute)
+    vllm = vllm_of(stage)
+    if vllm is not None and not vllm.is_plain_server:
+        owned |= vllm.trl()  # of a plain server TRL knows nothing: ptspec.training.vllm
     if watched.spec.project is not None:
         owned["project"] = watched.spec.project
     try:

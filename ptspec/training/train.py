@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -26,6 +26,7 @@ from ptspec.processes import Agreed, current
 from ptspec.recipe.effective_config import own_defaults
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.vllm import vllm_of
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
 from ptspec.store.half_made import saved_in_words
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset
 
     from ptspec.data.stream.dataset import StreamWatch
+    from ptspec.training.vllm.start import PolicyServer
 
 
 @dataclass(frozen=True)
@@ -138,15 +140,30 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     trainer = _trainer(job, checkpoints)
     with team.agreed():
         beginning = check_beginning(trainer, job.stage, job.handed_over)
+    with sampling_server(trainer, job, listener) as server:
+        return _steps(trainer, job, beginning, server, listener, stop_request)
+
+
+def _steps(
+    trainer: Any,
+    job: Job,
+    beginning: Beginning,
+    server: PolicyServer | None,
+    listener: Listener,
+    stop_request: StopRequest,
+) -> Trained:
+    """Trains and saves. `server`: what samples, where that is not the trainer itself."""
+    checkpoints, team = job.folder / CHECKPOINTS, current()
     now = (trainer.args.train_batch_size, team.size)
     resume = team.by_first(lambda: _resume_from(checkpoints, job.stage, now, listener))
     # An online method's few prompts are read again up to where it goes on.
     watch = None if job.stage.method.online else job.watch
     place = StreamPlace(trainer, watch, resume) if watch is not None else None
     saving = Saving(trainer, checkpoints, resume, job.signals.judge, place)
-    progress = Progress(_started(job), _about(job.stage, beginning), job.folder, listener)
+    progress = Progress(_started(job), _about(job.stage, beginning, server), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
-    drift = (Watch(job.stage, listener),) if job.stage.method.online else ()
+    drift: list[TrainerCallback] = [Watch(job.stage, listener)] if job.stage.method.online else []
+    drift += [server.agreement] if server is not None else []
     _listen(trainer, job, (progress, *drift, Stopping(stop_request), finite, saving))
     if repeated := rows_repeated(trainer, team.size):
         listener(Warned(repeated, job.stage.name))
@@ -334,10 +351,30 @@ def _started(job: Job) -> StageStarted:
     )
 
 
-def _about(stage: Stage, beginning: Beginning) -> tuple[StageDefault | StageChecked, ...]:
+def _about(
+    stage: Stage, beginning: Beginning, server: PolicyServer | None
+) -> tuple[StageDefault | StageChecked, ...]:
     """What is told of a stage as it begins: the defaults that are not TRL's, and what was checked."""
     defaults = [StageDefault(stage.name, own.words) for own in own_defaults(stage.method, stage.config)]
-    return (*defaults, StageChecked(stage.name, beginning.words))
+    words = beginning.words if server is None else f"{beginning.words}, {server.words}"
+    return (*defaults, StageChecked(stage.name, words))
+
+
+@contextmanager
+def sampling_server(trainer: Any, job: Job, listener: Listener) -> Iterator[PolicyServer | None]:
+    """The server that samples for `trainer` while it trains; None where it samples by itself."""
+    spec = vllm_of(job.stage)
+    if spec is None or not spec.is_plain_server:
+        yield None
+        return
+    from ptspec.training.vllm.start import Sampled, begin_sampling
+
+    parts = (job.stage, job.policy, job.base, job.handed_over, job.folder, job.seed, job.watched.run)
+    server = begin_sampling(trainer, spec, Sampled(*parts), listener)
+    try:
+        yield server
+    finally:
+        server.close()
 
 
 def _plain(config: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ RANKS = {
     "ptspec.launched": 0,
     "ptspec.secrets": 0,
     "ptspec.hub": 1,
+    "ptspec.generation_server": 1,
     "ptspec.architecture": 2,
     "ptspec.library_imports": 1,
     "ptspec.library_output": 1,

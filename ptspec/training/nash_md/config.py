@@ -99,7 +99,7 @@ class NashMDConfig(RLOOConfig):  # type: ignore[misc]  # the library is untyped
 
     def _unsupported(self) -> Iterator[str]:
         if self.use_vllm:
-            yield "use_vllm must be false: vLLM cannot mix two models token by token, as the opponent does"
+            yield "use_vllm must be false: a server that samples is given to the trainer, not to its config"
         if self.sync_ref_model:
             yield "sync_ref_model must be false: the equilibrium is defined by a reference that stays"
         if isinstance(self.generation_kwargs, dict) and self.generation_kwargs.get("num_beams", 1) != 1:

@@ -39,7 +39,7 @@ class Opponent:
         """Completions (rows, new tokens) of the opponent whose weight of the reference is `coef`."""
         if self.kind == "mixture":
             return self._decode(prompts, coef)
-        with self._weights(coef):
+        with self.weights(coef):
             return self._decode(prompts, 0.0)
 
     def sample_beside_policy(self, prompts: Prompts, mixed_from: int, coef: float) -> Tensor:
@@ -50,7 +50,8 @@ class Opponent:
         """Completions of the reference alone."""
         return self._decode(prompts, 1.0)
 
-    def _weights(self, coef: float) -> AbstractContextManager[None]:
+    def weights(self, coef: float) -> AbstractContextManager[None]:
+        """The policy's weights are the opponent's within; not of kind "mixture"."""
         if self.kind == "weight_mixture":
             return mixed_weights(self.policy, coef)
         return self.average.in_place() if self.average else nullcontext()

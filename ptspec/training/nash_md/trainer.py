@@ -29,7 +29,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.utils import gather
@@ -50,6 +50,9 @@ from ptspec.training.nash_md.reference import mixable
 from ptspec.training.nash_md.sampler import Prompts
 from ptspec.training.reference import adopt
 from ptspec.training.row_templates import RowTemplates
+
+if TYPE_CHECKING:
+    from ptspec.training.vllm.opponents import ServedOpponent
 
 
 class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]  # the library is untyped
@@ -94,6 +97,7 @@ class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]  # the lib
         self._check_opponent()
         self.groups: list[range] = []
         self.sampled_beside: list[list[int]] | None = None
+        self.served_opponent: ServedOpponent | None = None
         self.average = MovingAverage(self.model, args.ema_decay) if args.opponent == "ema" else None
         if self.average is not None:
             self.add_callback(_Averaging(self.average))
@@ -211,6 +215,10 @@ class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]  # the lib
         rows = self._opponent_rows()
         contexts = [self._contexts[row] for row in rows]
         prompt_ids, _, _ = self._tokenize_with([prompts[row] for row in rows], contexts)
+        if self.served_opponent is not None and not of_reference:
+            return self.served_opponent.sample(
+                self.vllm_generation, self.opponent, prompt_ids, self._mixture_coef()
+            )
         with self._generating():
             padded = self._padded(prompt_ids)
             if of_reference:

@@ -80,7 +80,7 @@ def hint(key, method="sft", at="config"):
         ("rlhf_type", "dpo", '"method" belongs to the stage, beside "config"'),
         ("use_vllm", "sft", "goes to /compute/vllm"),
         ("warmup_ratio", "sft", 'did you mean "warmup_steps"? (below 1 it is the share of all steps)'),
-        ("vllm_max_model_len", "grpo", 'did you mean "vllm_max_model_length"?'),
+        ("vllm_max_model_len", "grpo", '/compute/vllm: "max_model_length"'),
         ("dataset_mixture", "sft", "concat"),
         ("ref_model", "dpo", "the policy that came in"),
         ("Micro-Batch-Size", "sft", '"per_device_train_batch_size"'),

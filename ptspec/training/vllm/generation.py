@@ -1,0 +1,102 @@
+"""Completions by a generation server, in the place where TRL's trainers ask vLLM for them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.generation_server.client import Completion, GenerationServer, Sampling
+from ptspec.processes import current
+from ptspec.training.vllm.adapter_sync import ServedAdapter, Write
+
+SEEDS = 2**63
+"""vLLM takes seeds below it."""
+
+
+class ServerGeneration:
+    """What TRL calls `vllm_generation`: `sync_weights` before it samples from changed weights, `generate`.
+
+    Each process asks for its own rows. A row's seed comes of the stage's, the step, the row's number over all
+    processes and the generation's number in the step: a stage that goes on from a checkpoint draws what it
+    would have drawn.
+    """
+
+    def __init__(
+        self,
+        server: GenerationServer,
+        policy: ServedAdapter,
+        write: Write,
+        sampling: Sampling,
+        seed: int,
+        step: Callable[[], int],
+        after_sync: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`write` writes the policy as it is now; `step` tells the trainer's step; `after_sync` is called
+        when the server has the policy of that step."""
+        self.server = server
+        self.policy = policy
+        self.sampling = sampling
+        self.after_sync = after_sync
+        self._write = write
+        self._seed = seed
+        self._step = step
+        self._drawn = (-1, 0)
+
+    def sync_weights(self) -> None:
+        """The policy as it is now to the server."""
+        self.policy.replace(self._write)
+        self.after_sync()
+
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        images: Any,
+        num_generations: int,
+        profiler: AbstractContextManager[Any] | None = None,
+    ) -> tuple[Any, list[list[int]], list[list[list[float]]], None]:
+        """As TRL's: a prompt stands in `prompts` once for each of its generations; log-probabilities are of
+        the sampled token, in lists of one. Raises `Agreed` in every process where the server fails one."""
+        if images is not None:
+            raise StageError(
+                Diagnostic("generation-server", "prompts with images are not sent to a generation server")
+            )
+        with profiler or nullcontext():
+            found = self.sample(prompts, self.policy.name)
+        token_ids = [list(one.token_ids) for one in found]
+        return prompts, token_ids, [[[logp] for logp in one.logps] for one in found], None
+
+    def sample(self, prompts: Sequence[Sequence[int]], name: str) -> list[Completion]:
+        """A completion of each prompt by the adapter `name`."""
+        found: list[Completion] = []
+        told = None
+        try:
+            found = self.server.complete(prompts, name, self.sampling, self._seeds(len(prompts)))
+        except StageError as error:
+            told = error.diagnostics[0]
+        current().agree(told)
+        return found
+
+    def _seeds(self, rows: int) -> list[int]:
+        step = self._step()
+        self._drawn = (step, self._drawn[1] + 1 if self._drawn[0] == step else 0)
+        first = current().index * rows
+        keys = (f"{self._seed}/{step}/{self._drawn[1]}/{first + row}" for row in range(rows))
+        return [random.Random(key).randrange(SEEDS) for key in keys]
+
+
+def sampling_of(trainer: Any, more: Mapping[str, Any]) -> Sampling:
+    """How `trainer` samples. It says itself which tokens end a completion, whatever the served model does."""
+    ends = tuple(trainer.eos_token_ids)
+    return Sampling(
+        max_tokens=trainer.max_completion_length,
+        temperature=trainer.temperature,
+        top_p=trainer.top_p,
+        top_k=trainer.top_k,
+        min_p=trainer.min_p or 0.0,
+        repetition_penalty=trainer.repetition_penalty,
+        stop_token_ids=ends,
+        more={"ignore_eos": True, **more},
+    )
