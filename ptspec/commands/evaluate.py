@@ -174,6 +174,7 @@ def _measured(
 ) -> tuple[list[Measurement], Judgement | None]:
     """The measurements, and what the judge says of them. torch is loaded only where something needs it."""
     from ptspec.evaluation.request import evaluate_targets, judge_name
+    from ptspec.events import Warned
 
     name = judge_name(request.targets, judge)
     is_heavy = name is not None or request.held is not None
@@ -182,7 +183,7 @@ def _measured(
             return evaluate_targets(request, listen), None
         from ptspec.evaluation.choose_judge import choose, judgement
 
-        chosen = choose(request.targets, name, request.allow_code)
+        chosen = choose(request.targets, name, request.allow_code, warn=lambda text: listen(Warned(text)))
         measured = evaluate_targets(request, listen)
         return measured, judgement(chosen, measured)
 

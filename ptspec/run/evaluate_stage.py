@@ -274,6 +274,7 @@ class StageEvaluator:
                 strings=strings_in(self.plan.data[self._spec.data], self.plan.data),
                 allow_code=self.allow_code,
                 open_model=self.open_model,
+                warn=self._warn,
             )
             rows = dict(zip(keys_of(self.rows()), self.rows(), strict=True))
             self._judge = Referee(self._spec.judge, made, rows)
