@@ -15,6 +15,7 @@ from ptspec.launched import launched
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.paths import is_folder
 from ptspec.recipe.plan import ComputeSpec, Plan, Stage, TrackingSpec
+from ptspec.recipe.vllm import COLOCATE, VLLMSpec, vllm_spec
 
 KERNELS: Mapping[str, str] = {
     "flash_attention_2": "flash-attn",
@@ -113,7 +114,7 @@ def _unserved(spec: ComputeSpec) -> Iterator[tuple[str, str, str]]:
         message = '"fsdp" needs GPUs, and this machine has none: accelerate shards on accelerators only'
         yield "strategy", message, '"ddp" runs on a CPU'
     if spec.vllm is not None:
-        yield "vllm", '"vllm" has no effect in this version: trainers generate by themselves', "leave it out"
+        yield from (("vllm", *lack) for lack in _vllm_lacks(vllm_spec(spec.vllm)))
     started = launched()
     if started is None and 0 < (gpus := visible_gpus()) < spec.processes:
         message = (
@@ -128,6 +129,20 @@ def _unserved(spec: ComputeSpec) -> Iterator[tuple[str, str, str]]:
         message = f'"nodes" is {spec.nodes}, and this command is started on one'
         start = f"torchrun --nnodes {spec.nodes} --nproc-per-node {spec.processes} --rdzv-endpoint HOST:29500"
         yield "nodes", message, f"on each node, the output folder shared: {start} -m ptspec.cli run …"
+
+
+def _vllm_lacks(spec: VLLMSpec) -> Iterator[tuple[str, str]]:
+    """What this machine lacks for vLLM to sample: why, and what to do."""
+    plain = '"mode": "server" with "weight_sync": "lora" asks a server on another machine'
+    if spec.is_plain_server:
+        if not _installed("httpx"):
+            yield "a generation server is asked over HTTP, which needs httpx", 'pip install "ptspec[vllm]"'
+        return
+    how = '"colocate" runs vLLM here' if spec.mode == COLOCATE else '"nccl" sends weights from GPU to GPU'
+    if not has_accelerator():
+        yield f"{how}, which needs a GPU, and this machine has none", plain
+    elif not _installed("vllm"):
+        yield f"{how}, which needs the package vllm (0.22 to 0.31)", f'pip install "trl[vllm]"; {plain}'
 
 
 def _tracking(plan: Plan) -> Iterator[Lack]:
