@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ptspec.checks.served_evaluation import server_errors
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.document import read_document
 from ptspec.recipe.paths import exists
@@ -26,7 +27,7 @@ def check_allowed(plan: Plan, *, allow_code: bool) -> None:
     except InputError as error:
         faults += error.diagnostics
     if not faults:
-        faults = list(_of_judge(plan))
+        faults = [*_of_judge(plan), *server_errors(plan)]
     if faults:
         raise InputError(*(located(fault, plan) for fault in faults))
 

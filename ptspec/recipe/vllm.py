@@ -48,6 +48,14 @@ class VLLMSpec:
         return str(self.given.get("server_base_url", address))
 
     @property
+    def words(self) -> str:
+        """Who samples."""
+        if self.mode == COLOCATE:
+            return "vLLM in the training process (colocate)"
+        how = "adapters" if self.weight_sync == LORA else "whole weights over NCCL"
+        return f"the vLLM server at {self.base_url}, which is given {how}"
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The keys that have an effect."""
         if self.mode == COLOCATE:
