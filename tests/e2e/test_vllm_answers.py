@@ -153,7 +153,8 @@ def test_an_adapter_that_the_server_refuses_is_told(server, tmp_path):
     base = AutoModelForCausalLM.from_pretrained(BASE)
     get_peft_model(base, LoraConfig(r=128, target_modules=["q_proj"])).save_pretrained(tmp_path / "large")
     voices = served_voices([str(tmp_path / "large")], server)
-    told = pytest.raises(InputError, voices.__enter__)
+    with pytest.raises(InputError) as told:
+        voices.__enter__()
     assert "does not take the adapter" in told.value.diagnostics[0].message
     assert "--max-lora-rank" in told.value.diagnostics[0].hint
 

@@ -73,6 +73,12 @@ def as_vllm(path, body):
     return 200, {"choices": [choice]}
 
 
+def error_of(kind, call):
+    with pytest.raises(kind) as error:
+        call()
+    return error.value
+
+
 def completions(seen):
     return {tuple(body["prompt"]): body for path, body in seen if path == "/v1/completions"}
 
@@ -115,11 +121,10 @@ def test_greedy_answers_have_no_seed_and_drawn_ones_that_of_their_row():
 
 def test_answers_without_room_are_told_before_any_is_asked_for():
     with serving() as (server, seen):
-        error = pytest.raises(
-            ServerError, Served(server, "m", "vLLM", 40).respond, [[1] * 30], 12, frozenset()
-        )
-    assert "takes 40 tokens" in error.value.diagnostics[0].message
-    assert "--max-model-len 42" in error.value.diagnostics[0].hint
+        served = Served(server, "m", "vLLM", 40)
+        error = error_of(ServerError, lambda: served.respond([[1] * 30], 12, frozenset()))
+    assert "takes 40 tokens" in error.diagnostics[0].message
+    assert "--max-model-len 42" in error.diagnostics[0].hint
     assert completions(seen) == {}
 
 
@@ -152,9 +157,8 @@ def test_an_adapter_is_put_where_the_server_sees_it_and_removed(adapter, tmp_pat
 
 
 def test_the_base_needs_no_adapter():
-    with serving() as (server, seen):
-        with Host(server).serving(asked(None)) as served:
-            assert served.name == "base"
+    with serving() as (server, seen), Host(server).serving(asked(None)) as served:
+        assert served.name == "base"
     assert not any("lora" in path for path, _ in seen)
 
 
@@ -190,8 +194,8 @@ def test_another_policy_is_told_with_what_to_serve():
     with serving() as (server, _):
         served = Served(server, "m", "vLLM", 40, "/models/base")
         served.must_be(Probes(((1, 5, 6),), ((-1.0, -1.04),)))
-        error = pytest.raises(StageError, served.must_be, Probes(((1, 5, 6),), ((-1.0, -1.2),)))
-    (told,) = error.value.diagnostics
+        other = Probes(((1, 5, 6),), ((-1.0, -1.2),))
+        (told,) = error_of(StageError, lambda: served.must_be(other)).diagnostics
     assert (told.code, told.pointer) == ("another-policy", "/compute/vllm")
     assert "vllm serve /models/base" in told.hint
     assert told.notes == ("it serves /models/base",)
@@ -202,10 +206,10 @@ def test_a_server_that_dies_is_not_asked_to_forget(adapter):
         host = Host(server).serving(asked(adapter))
         served = host.__enter__()
         count = len(seen)
-    error = pytest.raises(ServerError, served.respond, [[1]], 3, frozenset())
-    assert not host.__exit__(ServerError, error.value, None)
+    error = error_of(ServerError, lambda: served.respond([[1]], 3, frozenset()))
+    assert not host.__exit__(ServerError, error, None)
     assert len(seen) == count
-    assert "cannot be reached" in error.value.diagnostics[0].message
+    assert "cannot be reached" in error.diagnostics[0].message
 
 
 def test_a_comparison_says_that_answers_are_of_different_programs():
@@ -223,12 +227,13 @@ def test_a_comparison_says_that_answers_are_of_different_programs():
 def test_an_address_where_nothing_answers_is_told_before_anything_is_loaded(tmp_path):
     with serving() as (server, _):
         url = server.base_url
-    told = pytest.raises(InputError, server_at, url).value.diagnostics[0]
+    told = error_of(InputError, lambda: server_at(url)).diagnostics[0]
     assert "cannot be reached" in told.message
     missing = str(tmp_path / "nothing")
-    pytest.raises(InputError, chat, [missing], False, 16, 0.0, 1, url, False)
-    message = pytest.raises(InputError, _must_go_together, False, None, None, None, None, url).value
-    assert "--server has nothing to generate" in message.diagnostics[0].message
+    error = error_of(InputError, lambda: chat([missing], False, 16, 0.0, 1, url, False))
+    assert "cannot be reached" in error.diagnostics[0].message
+    error = error_of(InputError, lambda: _must_go_together(False, None, None, None, None, url))
+    assert "--server has nothing to generate" in error.diagnostics[0].message
 
 
 def test_a_key_that_is_wanted_is_told(monkeypatch):
@@ -236,5 +241,5 @@ def test_a_key_that_is_wanted_is_told(monkeypatch):
         return (401, {"error": "Unauthorized"}) if path.startswith("/v1") else None
 
     with serving(reply) as (server, _):
-        told = pytest.raises(InputError, server_at, server.base_url).value.diagnostics[0]
+        told = error_of(InputError, lambda: server_at(server.base_url)).diagnostics[0]
     assert "VLLM_API_KEY" in told.hint
