@@ -118,10 +118,12 @@ class StageReused:
 
 @dataclass(frozen=True)
 class EvaluationStarted:
-    """`stage` is "base" for the base model."""
+    """`stage` is "base" for the base model. `answers_by`: the server that generates the answers, in words;
+    empty where the policy itself does."""
 
     stage: str
     rows: int
+    answers_by: str = ""
 
 
 @dataclass(frozen=True)

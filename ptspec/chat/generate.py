@@ -10,9 +10,11 @@ import torch
 from transformers import TextStreamer
 
 from ptspec.chat.models import Voice
+from ptspec.chat.served import ServedVoice
 from ptspec.diagnostics import Diagnostic, InputError
-from ptspec.evaluation.generation import end_tokens, generation_config
+from ptspec.evaluation.generation import generation_config
 
+AnyVoice = Voice | ServedVoice
 Message = Mapping[str, str]
 Tell = Callable[[str], None]
 NO_LIMIT = 2**31
@@ -39,43 +41,62 @@ class Answer:
     stopped: bool = False
 
 
-def speak(voice: Voice, ids: Sequence[int], settings: Settings, seed: int, tell: Tell) -> Answer:
+def speak(voice: AnyVoice, ids: Sequence[int], settings: Settings, seed: int, tell: Tell) -> Answer:
     """The voice's answer to the prompt `ids`.
 
-    `tell` gets the text in pieces as it comes. Ctrl-C while it comes ends the answer, which holds what was
-    said until then. Raises `InputError` where the prompt leaves no room in the voice's context.
+    `tell` gets the text in pieces as it comes, a server's all at once. Ctrl-C while it comes ends the answer,
+    which holds what was said until then. Raises `InputError` where the prompt leaves no room in the voice's
+    context, `ServerError` where a server fails.
     """
     left = room(voice, ids)
     if left < 1:
         message = f"{len(ids):,} tokens leave no room for an answer: {voice.name} takes {voice.context:,}"
         raise InputError(Diagnostic("too-long", message))
-    ends = end_tokens(voice.model, voice.tokenizer)
     longest = min(left, settings.max_new_tokens)
+    if isinstance(voice, ServedVoice):
+        return _by_server(voice, ids, longest, settings, seed, tell)
     said = _Streamer(voice.tokenizer, tell)
     stopped = False
     torch.manual_seed(seed)
     prompt = torch.tensor([ids], device=voice.model.device)
+    config = generation_config(voice.tokenizer, voice.ends, longest, settings.temperature)
     try:
         with torch.no_grad():
             voice.model.generate(
                 input_ids=prompt,
                 attention_mask=torch.ones_like(prompt),
-                generation_config=generation_config(voice.tokenizer, ends, longest, settings.temperature),
+                generation_config=config,
                 streamer=said,
             )
     except KeyboardInterrupt:
         stopped = True
-    finished = bool(said.ids) and said.ids[-1] in ends
-    text = voice.tokenizer.decode(said.ids[:-1] if finished else said.ids, skip_special_tokens=True)
-    return Answer(text, len(said.ids), finished, stopped)
+    return _answer(voice, said.ids, stopped)
 
 
-def room(voice: Voice, ids: Sequence[int]) -> int:
+def _by_server(
+    voice: ServedVoice, ids: Sequence[int], longest: int, settings: Settings, seed: int, tell: Tell
+) -> Answer:
+    try:
+        said = voice.continued(ids, longest, settings.temperature, seed)
+    except KeyboardInterrupt:
+        return Answer("", 0, finished=False, stopped=True)
+    answer = _answer(voice, said, stopped=False)
+    tell(answer.text)
+    return answer
+
+
+def _answer(voice: AnyVoice, ids: Sequence[int], stopped: bool) -> Answer:
+    finished = bool(ids) and ids[-1] in voice.ends
+    text = voice.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=True)
+    return Answer(text, len(ids), finished, stopped)
+
+
+def room(voice: AnyVoice, ids: Sequence[int]) -> int:
     """How many tokens the voice's context has left after `ids`."""
     return NO_LIMIT if voice.context is None else voice.context - len(ids)
 
 
-def encode(voice: Voice, messages: Sequence[Message]) -> list[int]:
+def encode(voice: AnyVoice, messages: Sequence[Message]) -> list[int]:
     """The ids that the voice continues: the chat template's, or those of the last message's text. Raises
     `InputError` where the template refuses the messages."""
     if not voice.has_template:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from ptspec.chat.session import Session, TellVoice, Turn
-from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.diagnostics import Diagnostic, InputError, PtError
+from ptspec.generation_server.requests import ServerError
 from ptspec.recipe.paths import from_home
 
 HELP = """\
@@ -36,7 +37,7 @@ class Screen(Protocol):
     def remark(self, text: str) -> None:
         """A line that is no answer."""
 
-    def fault(self, error: InputError) -> None:
+    def fault(self, error: PtError) -> None:
         """What was wrong with a line."""
 
 
@@ -48,7 +49,9 @@ def converse(session: Session, lines: Iterable[str], screen: Screen, *, apart: b
         try:
             if not obey(session, _encodable(line).strip(), screen, apart):
                 break
-        except InputError as error:
+        except (InputError, ServerError) as error:
+            if apart and isinstance(error, ServerError):
+                raise  # it would fail each of the lines to come
             screen.fault(error)
             good = False
     return good

@@ -9,6 +9,7 @@ from typing import Any
 
 from ptspec.checks.code_permission import model_spec
 from ptspec.diagnostics import Diagnostic, InputError, Location, first_line
+from ptspec.evaluation.generation import end_tokens
 from ptspec.evaluation.targets import Target, last_of_each
 from ptspec.model.classifier import is_reward_model
 from ptspec.model.device import Device, find_device
@@ -26,6 +27,11 @@ class Voice:
     context: int | None
 
     @property
+    def ends(self) -> frozenset[int]:
+        """The ids that end an answer."""
+        return end_tokens(self.model, self.tokenizer)
+
+    @property
     def has_template(self) -> bool:
         """Whether it is spoken to through a chat template; else each prompt is continued as it stands."""
         return bool(self.tokenizer.chat_template)
@@ -37,13 +43,19 @@ def open_voices(paths: Sequence[str], *, allow_code: bool = False) -> list[Voice
     Raises `InputError` where a path holds no policy, or would run code without leave, before any weights are
     loaded.
     """
+    asked = asked_voices(paths, allow_code)
+    device = find_device()
+    shelves: dict[ModelSpec, Bases] = {}
+    return [_open(target, spec, shelves, device) for target, spec in asked]
+
+
+def asked_voices(paths: Sequence[str], allow_code: bool) -> list[tuple[Target, ModelSpec]]:
+    """What each path stands for, and how its model is loaded. Raises `InputError` as `open_voices` does."""
     asked = last_of_each(paths)
     for target in asked:
         _must_speak(target)
     specs = [model_spec(target.model, target.recipe, allow_code=allow_code) for target in asked]
-    device = find_device()
-    shelves: dict[ModelSpec, Bases] = {}
-    return [_open(target, spec, shelves, device) for target, spec in zip(asked, specs, strict=True)]
+    return list(zip(asked, specs, strict=True))
 
 
 def _open(target: Target, spec: ModelSpec, shelves: dict[ModelSpec, Bases], device: Device) -> Voice:

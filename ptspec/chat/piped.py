@@ -11,7 +11,7 @@ from typing import BinaryIO, TextIO
 
 from ptspec.chat.lines import Asking
 from ptspec.chat.session import Session
-from ptspec.diagnostics import InputError
+from ptspec.diagnostics import PtError
 from ptspec.report.clean import clean
 from ptspec.report.diagnostics import Format, render
 
@@ -40,5 +40,5 @@ class Pipe:
     def remark(self, text: str) -> None:
         print(clean(text, keep_lines=True), file=self._beside)
 
-    def fault(self, error: InputError) -> None:
+    def fault(self, error: PtError) -> None:
         print(render(error.diagnostics, Format.TEXT, False), end="", file=self._beside)

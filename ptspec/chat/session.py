@@ -10,9 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ptspec.chat.generate import NO_LIMIT, Answer, Message, Settings, encode, room, speak
-from ptspec.chat.models import Voice
-from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.chat.generate import NO_LIMIT, Answer, AnyVoice, Message, Settings, encode, room, speak
+from ptspec.diagnostics import Diagnostic, InputError, Location, PtError
 
 TellVoice = Callable[[int, str], None]
 AGAIN_TEMPERATURE = 1.0
@@ -32,7 +31,7 @@ class Turn:
 class Session:
     """`turns` so far under the `system` message, if there is one."""
 
-    voices: Sequence[Voice]
+    voices: Sequence[AnyVoice]
     settings: Settings
     system: str | None = None
     turns: list[Turn] = field(default_factory=list)
@@ -46,7 +45,8 @@ class Session:
         """Every voice's answer to `prompt`; `tell` gets the number of a voice and a piece of its text.
 
         Turns that a voice's context has no room for are left out of what it sees, the oldest first; the turn
-        says how many. Raises `InputError` where a voice cannot take the prompt; nothing is remembered then.
+        says how many. Raises `InputError` where a voice cannot take the prompt, `ServerError`
+        where its server fails; nothing is remembered then.
         """
         turn = self._answered(prompt, self.settings, tell)
         self.turns.append(turn)
@@ -61,7 +61,7 @@ class Session:
         warm = self.settings.temperature or AGAIN_TEMPERATURE
         try:
             turn = self._answered(last.prompt, replace(self.settings, temperature=warm), tell)
-        except InputError:
+        except PtError:
             self.turns.append(last)
             raise
         self.turns.append(turn)

@@ -15,7 +15,7 @@ from rich.text import Text
 from ptspec.chat.generate import Answer
 from ptspec.chat.lines import Asking
 from ptspec.chat.session import Session, Turn
-from ptspec.diagnostics import InputError
+from ptspec.diagnostics import PtError
 from ptspec.report.clean import CleanStream, clean
 from ptspec.report.lines import hanging
 
@@ -64,7 +64,7 @@ class Terminal:
         for line in clean(text, keep_lines=True).splitlines():
             self._print(line, "dim")
 
-    def fault(self, error: InputError) -> None:
+    def fault(self, error: PtError) -> None:
         for diagnostic in error.diagnostics:
             hint = f" ({diagnostic.hint})" if diagnostic.hint else ""
             self._print(clean(diagnostic.message + hint), "yellow")

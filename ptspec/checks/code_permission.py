@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.checks.own_code import is_kernel
+from ptspec.checks.served_evaluation import server_errors
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.document import read_document
 from ptspec.recipe.paths import exists
@@ -27,7 +28,7 @@ def check_allowed(plan: Plan, *, allow_code: bool) -> None:
     except InputError as error:
         faults += error.diagnostics
     if not faults:
-        faults = list(_of_judge(plan))
+        faults = [*_of_judge(plan), *server_errors(plan)]
     if faults:
         raise InputError(*(located(fault, plan) for fault in faults))
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptspec.commands.options import AllowCode, quiet_libraries, say
+from ptspec.commands.options import AllowCode, quiet_libraries, say, server_at
 from ptspec.diagnostics import Diagnostic, Exit, InputError
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ def chat(
         float, typer.Option(min=0, max=100, metavar="T", help="0 is greedy, as in the evaluation.")
     ] = 0.0,
     seed: Annotated[int, typer.Option(min=0, max=2**32, metavar="N", help="Of sampled answers.")] = 42,
+    server: Annotated[
+        str | None, typer.Option(metavar="URL", help="A `vllm serve` that answers; nothing is loaded here.")
+    ] = None,
     allow_code: AllowCode = False,
 ) -> None:
     """Talk to a stage, or to several at once.
@@ -42,23 +45,38 @@ def chat(
     if not math.isfinite(temperature):
         raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is no number"))
     live = sys.stdin.isatty() and sys.stdout.isatty()
-    with _loading(runs) if live else nullcontext():
-        session = _opened(runs, max_new_tokens, temperature, seed, allow_code)
-    if live:
-        _talk(session)
-    elif not _piped(session):
-        raise typer.Exit(Exit.WRONG_INPUT)
+    with ExitStack() as kept:
+        with _loading(runs) if live else nullcontext():
+            session = _opened(runs, max_new_tokens, temperature, seed, allow_code, server, kept)
+        if live:
+            _talk(session)
+        elif not _piped(session):
+            raise typer.Exit(Exit.WRONG_INPUT)
 
 
 def _opened(
-    runs: Sequence[str], max_new_tokens: int, temperature: float, seed: int, allow_code: bool
+    runs: Sequence[str],
+    max_new_tokens: int,
+    temperature: float,
+    seed: int,
+    allow_code: bool,
+    server: str | None,
+    kept: ExitStack,
 ) -> Session:
+    """The conversation to be had; what a server is given for it is taken back when `kept` ends."""
+    asked = server_at(server) if server is not None else None
     with quiet_libraries():
-        from ptspec.chat.generate import Settings
+        from ptspec.chat.generate import AnyVoice, Settings
         from ptspec.chat.models import open_voices
+        from ptspec.chat.served import served_voices
         from ptspec.chat.session import Session
 
-        return Session(open_voices(runs, allow_code=allow_code), Settings(max_new_tokens, temperature, seed))
+        voices: Sequence[AnyVoice]
+        if asked is None:
+            voices = open_voices(runs, allow_code=allow_code)
+        else:
+            voices = kept.enter_context(served_voices(runs, asked, allow_code=allow_code))
+        return Session(voices, Settings(max_new_tokens, temperature, seed))
 
 
 @contextmanager

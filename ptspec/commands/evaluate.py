@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ptspec.commands.options import AllowCode, quiet_libraries, say, show
+from ptspec.commands.options import AllowCode, quiet_libraries, say, server_at, show
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.report.clean import clean
 
@@ -69,6 +69,10 @@ def eval(
     everything: Annotated[bool, typer.Option("--all", help="Tell every metric, with its interval.")] = False,
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the evaluation files go.")] = None,
     max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of each response.")] = None,
+    server: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="With --data: a `vllm serve` that generates the answers."),
+    ] = None,
     format: Annotated[EvalFormat, typer.Option(help="Tables, or one JSON object.")] = EvalFormat.TEXT,
     allow_code: AllowCode = False,
 ) -> None:
@@ -85,13 +89,23 @@ def eval(
 
     def listen(event: Event) -> None:
         if isinstance(event, EvaluationStarted):
-            print(clean(f"{event.stage}: measuring on {event.rows:,} rows"), file=screen, flush=True)
+            by = f", answers by {event.answers_by}" if event.answers_by else ""
+            print(clean(f"{event.stage}: measuring on {event.rows:,} rows{by}"), file=screen, flush=True)
         elif isinstance(event, Warned) and event.text not in warned:
             warned.add(event.text)
             print(clean(f"warning: {event.text}"), file=screen, flush=True)
 
-    _must_go_together(compare, data, prompts, by, judge)
-    request = make_request(runs, data, compare, output, max_new_tokens, allow_code, prompts)
+    _must_go_together(compare, data, prompts, by, judge, server)
+    request = make_request(
+        runs,
+        data,
+        compare,
+        output,
+        max_new_tokens,
+        allow_code,
+        prompts,
+        server_at(server) if server else None,
+    )
     if compare:
         _compare(request, listen, Asked(prompts, by, judge, show, everything, context.obj), format)
         return
@@ -128,8 +142,16 @@ def _policies(
 
 
 def _must_go_together(
-    compare: bool, data: Path | None, prompts: int | None, by: str | None, judge: str | None
+    compare: bool,
+    data: Path | None,
+    prompts: int | None,
+    by: str | None,
+    judge: str | None,
+    server: str | None,
 ) -> None:
+    if server is not None and data is None:
+        message = "--server has nothing to generate: without --data what was measured before is told"
+        raise InputError(Diagnostic("wrong-usage", message, hint="pt eval RUN --data FILE --server URL"))
     alone = [name for name, given in (("--by", by), ("--judge", judge)) if given is not None]
     if prompts is not None and data is None:
         alone.append("--prompts")
@@ -169,6 +191,7 @@ def _measured(
 ) -> tuple[list[Measurement], Judgement | None]:
     """The measurements, and what the judge says of them. torch is loaded only where something needs it."""
     from ptspec.evaluation.request import evaluate_targets, judge_name
+    from ptspec.events import Warned
 
     name = judge_name(request.targets, judge)
     is_heavy = name is not None or request.held is not None
@@ -177,7 +200,7 @@ def _measured(
             return evaluate_targets(request, listen), None
         from ptspec.evaluation.choose_judge import choose, judgement
 
-        chosen = choose(request.targets, name, request.allow_code)
+        chosen = choose(request.targets, name, request.allow_code, warn=lambda text: listen(Warned(text)))
         measured = evaluate_targets(request, listen)
         return measured, judgement(chosen, measured)
 

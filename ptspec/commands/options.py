@@ -7,9 +7,10 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +18,9 @@ from ptspec.diagnostics import Diagnostic, InputError, Unlooked
 from ptspec.report.clean import clean
 from ptspec.report.diagnostics import Format, broken, columns_of, render, unlooked_lines, wants_colour
 from ptspec.secrets import blotted
+
+if TYPE_CHECKING:
+    from ptspec.generation_server.client import GenerationServer
 
 Recipe = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe file.")]
 Overrides = Annotated[
@@ -114,6 +118,27 @@ def time_in_seconds(text: str) -> float:
     except (KeyError, ValueError):
         hint = "a number and a unit: 90s, 30m, 2h"
         raise InputError(Diagnostic("wrong-usage", f'--max-time: "{text}" is no time', hint=hint)) from None
+
+
+SERVER_KEY = "VLLM_API_KEY"
+"""The environment variable in which vLLM itself looks for its key."""
+
+
+def server_at(url: str) -> GenerationServer:
+    """The generation server at `url`, which answers. Raises `InputError` where it does not."""
+    from ptspec.generation_server.client import GenerationServer
+    from ptspec.generation_server.requests import ServerError
+
+    server = GenerationServer(url, at="--server", key=os.environ.get(SERVER_KEY) or None)
+    try:
+        server.must_be_up()
+        server.model()
+    except ServerError as error:
+        told = error.diagnostics[0]
+        if error.status in (401, 403):
+            told = replace(told, hint=f"the environment variable {SERVER_KEY} holds the server's key")
+        raise InputError(told) from error
+    return server
 
 
 def must_be_stage(name: str | None, stages: Sequence[str], option: str) -> None:

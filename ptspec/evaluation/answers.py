@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ptspec.evaluation.choice import chosen, draws
 from ptspec.evaluation.divergence import divergences
 from ptspec.evaluation.encoding import Encoded
-from ptspec.evaluation.generation import Response, respond
+from ptspec.evaluation.generation import Response, end_tokens, respond, response_of
 from ptspec.evaluation.progress import Progress, counting
+from ptspec.evaluation.thought_tags import thoughts_of
+from ptspec.processes import current
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from ptspec.evaluation.served import Served
 
 SAMPLED = frozenset({"sampled_accuracy", "kl"})
 
@@ -39,25 +44,31 @@ def answers(
     tokens: int | None,
     progress: Progress,
     warn: Callable[[str], None],
+    served: Served | None = None,
 ) -> Answers:
     """A greedy response to each prompt, and a drawn one where there are `numbers` to draw with.
 
     `base`, where given, is what the drawn ones' KL is to. `expected`: the tokens of the expected answers;
     `tokens` bounds a batch, `progress` hears how far they are, and `warn` is told where memory ran out.
+    `served`, where given, makes the responses in the place of `model`; KL is that of `model`.
     """
     asked = [*prompts.values(), *(prompts[i] for i in numbers)]
     drawing = [*(None for _ in prompts), *numbers.values()]
-    said = respond(
-        model,
-        tokenizer,
-        asked,
-        max_new_tokens,
-        draws=drawing,
-        expected=[min(expected.get(i, 0), max_new_tokens) for i in (*prompts, *numbers)],
-        tokens=tokens,
-        done=counting(progress, "answers", len(asked)),
-        warn=warn,
-    )
+    done = counting(progress, "answers", len(asked))
+    if served is not None:
+        said = _by_server(served, model, tokenizer, asked, max_new_tokens, drawing, done)
+    else:
+        said = respond(
+            model,
+            tokenizer,
+            asked,
+            max_new_tokens,
+            draws=drawing,
+            expected=[min(expected.get(i, 0), max_new_tokens) for i in (*prompts, *numbers)],
+            tokens=tokens,
+            done=done,
+            warn=warn,
+        )
     drawn = dict(zip(numbers, said[len(prompts) :], strict=True))
     kl: dict[int, float] = {}
     if base is not None:
@@ -66,6 +77,24 @@ def answers(
         found = divergences(model, base, whole, tokens=tokens, done=done, warn=warn)
         kl = dict(zip(drawn, found or (), strict=False))
     return Answers(dict(zip(prompts, said, strict=False)), drawn, kl)
+
+
+def _by_server(
+    served: Served,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    draws: Sequence[Sequence[float] | None],
+    done: Callable[[int], None],
+) -> list[Response]:
+    """What the server says, asked by one process. `model` tells which tokens end a response."""
+    ends, thoughts = end_tokens(model, tokenizer), thoughts_of(tokenizer)
+    asked = partial(served.respond, prompts, max_new_tokens, ends, draws=draws, done=done)
+    new = current().by_first(asked)
+    return [
+        response_of(tokenizer, prompt, ids, ends, thoughts) for prompt, ids in zip(prompts, new, strict=True)
+    ]
 
 
 def numbers_to_draw_with(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ from ptspec.rewards.checked import CheckedJudge, in_data_form
 from ptspec.rewards.contract import Kind
 from ptspec.rewards.judges import Judge
 from ptspec.rewards.models import RewardModel, open_reward_model_of
+from ptspec.rewards.time_limit import Warn
 from ptspec.rewards.user import load_user_function
 from ptspec.store.rerun import recorded_plan
 
@@ -34,8 +36,9 @@ class Chosen:
     make: Callable[[bool], Judge]
 
 
-def choose(targets: Sequence[Target], asked: str, allow_code: bool) -> Chosen:
-    """The judge called `asked` in the recipes of `targets`, or the function "file.py:name".
+def choose(targets: Sequence[Target], asked: str, allow_code: bool, warn: Warn = warnings.warn) -> Chosen:
+    """The judge called `asked` in the recipes of `targets`, or the function "file.py:name". `warn` is told of
+    what does not stop it.
 
     Raises `InputError` for one that is not there, whose code is not allowed or fails, or whose server
     cannot be reached.
@@ -43,7 +46,7 @@ def choose(targets: Sequence[Target], asked: str, allow_code: bool) -> Chosen:
     recipes = [target for target in targets if target.recipe]
     named = [target for target in recipes if asked in (target.recipe.get("judges") or {})]
     if named:
-        return _recorded(named[0], asked, allow_code)
+        return _recorded(named[0], asked, allow_code, warn)
     if ":" in asked:
         return _function(asked, allow_code)
     known = dict.fromkeys(name for target in recipes for name in target.recipe.get("judges") or {})
@@ -56,7 +59,7 @@ def choose(targets: Sequence[Target], asked: str, allow_code: bool) -> Chosen:
     )
 
 
-def _recorded(target: Target, name: str, allow_code: bool) -> Chosen:
+def _recorded(target: Target, name: str, allow_code: bool, warn: Warn) -> Chosen:
     """The judge `name` of the recipe that the run of `target` keeps."""
     assert target.run is not None
     plan = recorded_plan(target.run)
@@ -68,7 +71,9 @@ def _recorded(target: Target, name: str, allow_code: bool) -> Chosen:
         def open_model(reward: RewardSpec) -> RewardModel:
             return open_reward_model_of(plan, reward, find_device())
 
-        return judge_named(plan, name, strings=strings, allow_code=allow_code, open_model=open_model)
+        return judge_named(
+            plan, name, strings=strings, allow_code=allow_code, open_model=open_model, warn=warn
+        )
 
     if not _goes_by_a_model(plan, spec):
         made: Any = make(False)

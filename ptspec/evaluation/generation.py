@@ -57,7 +57,7 @@ def respond(
         config = generation_config(tokenizer, ends, max_new_tokens)
         new = _generate(model, [prompts[i] for i in batch], drawn, config, ends)
         return [
-            _response(tokenizer, prompts[index], ids, ends, thoughts)
+            response_of(tokenizer, prompts[index], ids, ends, thoughts)
             for index, ids in zip(batch, new, strict=True)
         ]
 
@@ -177,13 +177,14 @@ def generation_config(
     )
 
 
-def _response(
+def response_of(
     tokenizer: PreTrainedTokenizerBase,
     prompt: Sequence[int],
     ids: Sequence[int],
     ends: frozenset[int],
     thoughts: Thoughts,
 ) -> Response:
+    """What the new `ids` after `prompt` say, up to the first of `ends`."""
     end = next((i for i, token in enumerate(ids) if token in ends), None)
     kept = tuple(ids if end is None else ids[: end + 1])
     said = kept if end is None else kept[:-1]

@@ -49,6 +49,8 @@ from ptspec.rewards.tool_calls import is_text_alone
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from ptspec.evaluation.served import Served
+
 
 def measure(
     model: PreTrainedModel,
@@ -65,6 +67,7 @@ def measure(
     data: DataStamp | None = None,
     progress: Progress = unheard,
     warn: Callable[[str], None] = warnings.warn,
+    served: Served | None = None,
 ) -> Measurement:
     """Measure `model` on `rows`: what their columns allow and `spec.metrics` (None: all) asks for.
 
@@ -72,7 +75,8 @@ def measure(
     implicit, (log π/π_ref)(chosen) against (log π/π_ref)(rejected), else by the raw likelihoods. `base`,
     called `base_name`, is the model that KL is to; without one there is no KL.
     Preference accuracy asked for brings task accuracy along. `progress` hears how far each part of the work
-    is; `warn` of right answers that cannot be compared with, and of memory that ran out.
+    is; `warn` of right answers that cannot be compared with, and of memory that ran out. `served`: `model`
+    on a generation server, which makes the responses; it must have the policy, by its log-probabilities.
     Raises `InputError` for rows the chat template cannot render or a reward named like a metric,
     `StageError` where the model's likelihoods are no numbers or a reward function fails.
     """
@@ -90,6 +94,8 @@ def measure(
         drawn_rewards = {key: function for key, function in rewards.items() if DRAWN + key in wanted}
         sampled = spec.sampled if wanted & SAMPLED or drawn_rewards else 0
         numbers = numbers_to_draw_with(ids, work.prompts, sampled, spec.max_new_tokens, seed)
+        if served is not None:
+            served.check(model, work.prompts)
         done = counting(progress, "likelihoods", len(work.texts))
         found = log_likelihoods(model, work.texts, tokens=spec.batch_tokens, done=done, warn=warn)
         logp = dict(zip(work.texts, found, strict=True))
@@ -105,6 +111,7 @@ def measure(
             tokens=spec.batch_tokens,
             progress=progress,
             warn=warn,
+            served=served,
         )
 
         def scored() -> _Given:
@@ -140,6 +147,7 @@ def measure(
             cluster=spec.cluster,
             accuracy=None if scorer is None else scorer.name,
             accuracy_why=None if scorer is None else scorer.why,
+            generated_by=served.program if served is not None and work.prompts else None,
         ),
         data=data,
         seconds=time.perf_counter() - begun,

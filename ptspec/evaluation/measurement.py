@@ -82,7 +82,8 @@ class Settings:
     messages; `refusals`: the patterns that tell a refusal, "built in" or a hash of the recipe's own.
     `cluster`: the column by which rows belong together, beside those of one prompt; `method`: what the policy
     was last trained by, where that is known. `accuracy`: the built-in reward that says what is right, "tool
-    calls" where calls are compared, and `accuracy_why` why that one; None where nothing says it."""
+    calls" where calls are compared, and `accuracy_why` why that one; None where nothing says it.
+    `generated_by`: the server that made the responses, "vLLM 0.32.0"; None where the policy itself did."""
 
     seed: int
     max_new_tokens: int
@@ -98,6 +99,7 @@ class Settings:
     method: str | None = None
     accuracy: str | None = None
     accuracy_why: str | None = None
+    generated_by: str | None = None
 
     @property
     def accuracy_in_words(self) -> str | None:

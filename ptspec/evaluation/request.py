@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ from ptspec.store.rerun import recorded_plan
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from ptspec.generation_server.client import GenerationServer
+
 
 @dataclass(frozen=True)
 class Held:
@@ -47,12 +50,13 @@ class Held:
 @dataclass(frozen=True)
 class EvaluationRequest:
     """What `pt eval` was asked. `held` None: what lies beside the targets is told. `output`: where the
-    files of the evaluation go; None writes nothing."""
+    files of the evaluation go; None writes nothing. `server`: who generates the answers."""
 
     targets: tuple[Target, ...]
     held: Held | None
     output: Path | None
     allow_code: bool = False
+    server: GenerationServer | None = None
 
 
 def make_request(
@@ -63,6 +67,7 @@ def make_request(
     max_new_tokens: int | None,
     allow_code: bool = False,
     prompts: int | None = None,
+    server: GenerationServer | None = None,
 ) -> EvaluationRequest:
     """What `pt eval`'s options ask for. Raises `InputError` before anything is loaded."""
     asked = last_of_each(paths) if compare else targets(paths)
@@ -83,7 +88,7 @@ def make_request(
     if held is not None:
         for target in asked:
             model_spec(target.model, target.recipe, allow_code=allow_code)
-    return EvaluationRequest(tuple(asked), held, output, allow_code)
+    return EvaluationRequest(tuple(asked), held, output, allow_code, server)
 
 
 def _policies(asked: Sequence[Target]) -> list[Target]:
@@ -121,7 +126,7 @@ def evaluate_targets(request: EvaluationRequest, listener: Listener) -> list[Mea
     """The measurements asked for, stored or made now, in the order of the targets. Writes nothing."""
     if request.held is None:
         return [stored_measurement(target) for target in request.targets]
-    return measure_all(request.targets, request.held, listener, request.allow_code)
+    return measure_all(request.targets, request.held, listener, request.allow_code, request.server)
 
 
 def write(
@@ -225,13 +230,23 @@ def _first_row(source: Source) -> Mapping[str, Any]:
 
 
 def measure_all(
-    asked: Sequence[Target], held: Held, listener: Listener, allow_code: bool
+    asked: Sequence[Target],
+    held: Held,
+    listener: Listener,
+    allow_code: bool,
+    server: GenerationServer | None = None,
 ) -> list[Measurement]:
-    """Each target measured on the same rows, the base weights loaded once for those that share them."""
+    """Each target measured on the same rows, the base weights loaded once for those that share them. `server`
+    generates the answers of those that it can serve."""
     from ptspec.evaluation.measure import measure
+    from ptspec.evaluation.served import Asked, Host
     from ptspec.model.device import find_device
     from ptspec.model.model_cache import Bases
 
+    def warn(text: str) -> None:
+        listener(Warned(text))
+
+    host = None if server is None else Host(server)
     rows_of: dict[ModelSpec, list[EvaluationRow]] = {}
     stamp = DataStamp(shown(held.source.paths[0]), known_content(held.source.paths), 0)
     device = find_device()
@@ -247,22 +262,25 @@ def measure_all(
             held_by.keep([held_by.weights(o.adapter, a) for o in opened for a in (None, o.artifact)])
         model, base = bases.open(target.adapter, target.artifact)
         rows = rows_of[spec] = rows_of.get(spec) or _rows(held, base.tokenizer)
-        listener(EvaluationStarted(target.name, len(rows)))
         untrained = bases.open(target.adapter, None)[0] if target.artifact else None
-        measured = measure(
-            model,
-            base.tokenizer,
-            rows,
-            held.spec,
-            seed=held.seed,
-            name=target.name,
-            rewards=_rewards(target, allow_code),
-            reference=by_stage.get((target.run, target.parent or "")),
-            base=untrained,
-            base_name=shown(Path(target.model)) if exists(Path(target.model)) else target.model,
-            data=replace(stamp, rows=len(rows)),
-            warn=lambda text: listener(Warned(text)),
-        )
+        policy = Asked(target.name, target.artifact, target.adapter, target.model)
+        with nullcontext() if host is None else host.answering(policy, warn) as served:
+            listener(EvaluationStarted(target.name, len(rows), served.words if served else ""))
+            measured = measure(
+                model,
+                base.tokenizer,
+                rows,
+                held.spec,
+                seed=held.seed,
+                name=target.name,
+                rewards=_rewards(target, allow_code),
+                reference=by_stage.get((target.run, target.parent or "")),
+                base=untrained,
+                base_name=shown(Path(target.model)) if exists(Path(target.model)) else target.model,
+                data=replace(stamp, rows=len(rows)),
+                warn=warn,
+                served=served,
+            )
         measured = trained_by(measured, target.method)
         done.append(measured)
         by_stage[target.run, target.name] = measured

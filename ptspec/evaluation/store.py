@@ -40,6 +40,7 @@ LATER = frozenset(
         *("slices", "refused", "sample", "sample_tokens", "sample_correct", "sample_rewards", "kl", "judged"),
         *("kl_base", "conversational", "refusals", "reference_fingerprint", "tokenizer"),
         *("cluster", "method", "accuracy", "accuracy_why", "is_share"),
+        "generated_by",
     )
 )
 """Fields that evaluations of this format did not have at first: what was not measured then is None."""

@@ -96,7 +96,7 @@ class Bases:
         model = base.spawn()
         if artifact is not None and artifact.is_adapter:
             model = attach(model, artifact.folder, trainable=False)
-            _stop_as_in(artifact.folder, model.generation_config)
+            stop_as_in(artifact.folder, model.generation_config)
             if (artifact.folder / TOKENIZER_CONFIG).is_file():
                 base = replace(base, tokenizer=load_tokenizer(self._spec, str(artifact.folder)))
                 stop_at_answer_end(model.generation_config, base.tokenizer)
@@ -168,7 +168,7 @@ def _is_understood(spec: ModelSpec) -> bool:
         return False
 
 
-def _stop_as_in(folder: Path, generation: GenerationConfig) -> None:
+def stop_as_in(folder: Path, generation: GenerationConfig) -> None:
     """Gives `generation` the end tokens of the generation config in `folder`, if there is one."""
     file = folder / GENERATION_CONFIG
     given = read_json(file).get("eos_token_id") if file.is_file() else None

@@ -119,7 +119,8 @@ class Plain:
                 since = moment(event.when, self._now().date())
                 return f"{event.stage}: unchanged since {since}, reused"
             case EvaluationStarted():
-                return f"{event.stage}: evaluating {words.plural(event.rows, 'row')}"
+                by = f", answers by {event.answers_by}" if event.answers_by else ""
+                return f"{event.stage}: evaluating {words.plural(event.rows, 'row')}{by}"
             case StageEvaluated():
                 took = "reused" if event.reused else f"in {words.duration(event.seconds)}"
                 return f"{event.stage}: evaluated, {took}: {self._figures(event.stage)}"

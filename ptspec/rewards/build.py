@@ -65,7 +65,7 @@ def judge(
     """The judge `name`. Raises `InputError` as `reward_functions` does, and for wrong options."""
     spec = plan.judges[name]
     if spec.endpoint is not None:
-        return endpoint_judge(spec, plan.places)
+        return endpoint_judge(spec, plan.places, warn)
     if spec.reward is not None:
         rewards = reward_functions(
             plan,

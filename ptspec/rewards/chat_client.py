@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import random
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -34,6 +34,14 @@ class Reply:
 
     text: str | None
     tries: int
+
+
+class EndpointError(StageError):
+    """The server gave no reply. `passing`: asking again later may mend it."""
+
+    def __init__(self, diagnostic: Diagnostic, passing: bool) -> None:
+        super().__init__(diagnostic)
+        self.passing = passing
 
 
 class ChatClient:
@@ -66,13 +74,22 @@ class ChatClient:
 
         Overload (429), faults of the server (5xx), time-outs, lost connections and bodies that are no chat
         completion are tried again, with exponential backoff and jitter or as long as Retry-After says.
-        Raises `StageError` after the last try, and at once for what trying again does not mend.
+        Raises `EndpointError` after the last try, and at once for what trying again does not mend.
         """
         body = {"model": model, "messages": list(messages), **options}
+        return Reply(*self._asked(lambda: self._attempt(body)))
+
+    def vllm_version(self) -> str | None:
+        """The version that vLLM answers at /version; None where the server is something else. Raises
+        `EndpointError` where nothing answers."""
+        return self._asked(self._version)[0]
+
+    def _asked(self, attempt: Callable[[], str | Trouble | None]) -> tuple[str | None, int]:
+        """What `attempt` gives, made again where that helps, and the number of tries."""
         for tries in range(1, self.retries + 2):
-            got = self._attempt(body)
+            got = attempt()
             if not isinstance(got, Trouble):
-                return Reply(got, tries)
+                return got, tries
             last = tries > self.retries or not got.passing or (got.wait or 0) > LONGEST_WAIT
             if last or self._stopped.wait(self._backoff(tries) if got.wait is None else got.wait):
                 raise self._told(got, tries)
@@ -92,6 +109,21 @@ class ChatClient:
             return _content(response)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             return Trouble("answered with what is no chat completion", _ADDRESS, detail=response.text)
+
+    def _version(self) -> str | Trouble | None:
+        import httpx
+
+        try:
+            response = self._http.get(self.endpoint.removesuffix("/v1") + "/version")
+        except httpx.RequestError as error:
+            return _connection_trouble(error)
+        if response.status_code in (429, 502, 503, 504):
+            return _status_trouble(response)
+        try:
+            found = response.json().get("version") if response.is_success else None
+        except (ValueError, AttributeError, RecursionError):
+            return None
+        return found if isinstance(found, str) else None
 
     def must_be_up(self) -> None:
         """Raises `InputError` where nothing listens at the address; asks no model anything."""
@@ -116,14 +148,15 @@ class ChatClient:
         longest: float = min(LONGEST_BACKOFF, self.first_backoff * 2 ** (tries - 1))
         return longest * self._random.uniform(0.5, 1.0)
 
-    def _told(self, trouble: Trouble, tries: int) -> StageError:
+    def _told(self, trouble: Trouble, tries: int) -> EndpointError:
         again = f" (asked {tries} times)" if tries > 1 else ""
         wait = trouble.wait or 0.0
         later = f"; it wants to be asked again in {wait:,.0f} s" if wait > LONGEST_WAIT else ""
         message = f"the judge at {self.endpoint} {trouble.what}{again}{later}"
         notes = (self._blotted(trouble.detail),) if trouble.detail.strip() else ()
         place = join(self.at, "endpoint")
-        return StageError(Diagnostic("judge-endpoint", message, None, place, trouble.advice, notes))
+        diagnostic = Diagnostic("judge-endpoint", message, None, place, trouble.advice, notes)
+        return EndpointError(diagnostic, trouble.passing)
 
     def _blotted(self, text: str) -> str:
         line = " ".join(text.split())

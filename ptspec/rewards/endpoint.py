@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -19,8 +20,10 @@ from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import JudgeSpec
 from ptspec.rewards.chat_client import ChatClient
+from ptspec.rewards.choice_replies import choice_fields
 from ptspec.rewards.endpoint_checks import endpoint_faults, template_text
-from ptspec.rewards.verdict import REMINDER, answer_text, filled, request_text, win_of
+from ptspec.rewards.time_limit import Warn
+from ptspec.rewards.verdict import REMINDER, WORDS, answer_text, filled, request_text, win_of
 
 Question = tuple[str, str, str]
 """The texts of a prompt, of the answer shown as A, and of the one shown as B."""
@@ -38,6 +41,7 @@ class EndpointOptions:
     max_concurrency: int = 8
     timeout: float = 60.0
     retries: int = 5
+    structured_outputs: bool = True
 
 
 @dataclass
@@ -74,7 +78,8 @@ class _Answer:
 
 @dataclass
 class EndpointJudge:
-    """`judge(prompts, a, b)` over a server. `counters` may be read at any time."""
+    """`judge(prompts, a, b)` over a server. `counters` may be read at any time; `warn` is told, once, of a
+    server that does not hold replies to a choice."""
 
     name: str
     client: ChatClient
@@ -82,6 +87,8 @@ class EndpointJudge:
     template: str = field(repr=False)
     options: EndpointOptions
     counters: Counters = field(default_factory=Counters)
+    warn: Warn = field(default=warnings.warn, repr=False)
+    _choice: dict[str, Any] | None = field(default=None, repr=False)
     _wins: dict[str, float] = field(default_factory=dict, repr=False)
     _compared: set[str] = field(default_factory=set, repr=False)
 
@@ -124,6 +131,8 @@ class EndpointJudge:
         if not new:
             return
         self.client.resume()
+        if self._choice is None:
+            self._choice = self._choice_fields()
         with ThreadPoolExecutor(max_workers=self.options.max_concurrency) as pool:
             asked = {pool.submit(self._answer, question): question for question in new}
             try:
@@ -140,13 +149,26 @@ class EndpointJudge:
         retried = 0
         for content in (text, text + REMINDER):
             reply = self.client.complete(
-                self.model, [{"role": "user", "content": content}], **self._sampling()
+                self.model, [{"role": "user", "content": content}], **self._sampling(), **(self._choice or {})
             )
             retried += reply.tries - 1
             win = win_of(reply.text)
             if win is not None:
                 return _Answer(win, retried, parsed=True)
         return _Answer(0.5, retried, parsed=False)
+
+    def _choice_fields(self) -> dict[str, Any]:
+        """The fields of a request that hold its reply to the words; none where that is not asked for, or the
+        server does not do it."""
+        if not self.options.structured_outputs:
+            return {}
+        found = choice_fields(self.client, self.model, WORDS)
+        if found.why_not is not None:
+            self.warn(
+                f"judge {self.name}: replies are read as they come, not held to {', '.join(WORDS)}: "
+                f"{found.why_not}"
+            )
+        return found.fields
 
     def _sampling(self) -> dict[str, Any]:
         fields: dict[str, Any] = {"max_tokens": self.options.max_tokens}
@@ -181,7 +203,7 @@ def _digest(question: Question) -> str:
     return hashlib.blake2b(json.dumps(question).encode(), digest_size=16).hexdigest()
 
 
-def endpoint_judge(spec: JudgeSpec, places: Places) -> EndpointJudge:
+def endpoint_judge(spec: JudgeSpec, places: Places, warn: Warn = warnings.warn) -> EndpointJudge:
     """The judge that `spec` describes; asks nothing yet.
 
     Raises `InputError` for an address or a template that will not do, a key that is not in the environment,
@@ -198,7 +220,8 @@ def endpoint_judge(spec: JudgeSpec, places: Places) -> EndpointJudge:
         timeout=options.timeout,
         retries=options.retries,
     )
-    return EndpointJudge(spec.name, client, spec.model, template_text(options.template, places), options)
+    template = template_text(options.template, places)
+    return EndpointJudge(spec.name, client, spec.model, template, options, warn=warn)
 
 
 def _key(variable: str | None, at: str) -> str | None:

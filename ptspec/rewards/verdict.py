@@ -19,6 +19,8 @@ _PLACE = re.compile(r"\{(prompt|a|b)\}")
 _WORD = re.compile(r"[\s\"'`*.\[\]()]*(A|B|TIE)[\s\"'`*.\[\]()]*", re.IGNORECASE)
 _FENCE = re.compile(r"```(?:json)?(.*)```", re.DOTALL)
 _WINS = {"A": 1.0, "B": 0.0, "TIE": 0.5}
+WORDS = tuple(_WINS)
+"""What a reply may be."""
 
 
 def missing_places(template: str) -> list[str]:

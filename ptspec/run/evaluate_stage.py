@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ptspec.data.checks.row_checks import Use
 from ptspec.data.dataset import Loading, load_evaluation, strings_in
@@ -36,10 +37,14 @@ from ptspec.rewards.build import OpenModel, no_model, reward_functions
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.models import open_reward_model
+from ptspec.run.answering import Answering
 from ptspec.run.needs import Needs, needs_base
 from ptspec.store.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
 from ptspec.store.stage_folder import Artifact, open_artifact
 from ptspec.training.row_templates import refusal
+
+if TYPE_CHECKING:
+    from ptspec.evaluation.served import Served
 
 REFERENCE = "reference"
 """Below a stage's folder: the evaluation of what it started from, where that is none of the run."""
@@ -82,6 +87,7 @@ class StageEvaluator:
         self.measurements: dict[str, Measurement] = {}
         self.verdicts: dict[str, Mapping[str, Verdict]] = {}
         self.written: set[str] = set()
+        self._answering = Answering(plan, self._warn)
         self._judge: Referee | None = None
         self._told: set[str] = set()
         self._rows: list[EvaluationRow] | None = None
@@ -253,9 +259,26 @@ class StageEvaluator:
 
     def _measure(self, subject: Subject, spec: EvaluationSpec) -> Measurement:
         rows = self.rows()
-        self.listener(EvaluationStarted(subject.name, len(rows)))
         if subject.is_reward_model:
+            self.listener(EvaluationStarted(subject.name, len(rows)))
             return self._measure_pairs(subject, rows)
+        with self._answering.for_policy(subject.name, subject.artifact, subject.adapter) as served:
+            by = served.words if served is not None else ""
+            self.listener(EvaluationStarted(subject.name, len(rows), by))
+            measured = self._measure_policy(subject, spec, rows, served)
+        self.bases.release()
+        if self._judges(subject):
+            self._tell_progress(subject.name, "comparisons by the judge")
+            own, base_measured = measured, self.measurements.get(BASE)
+            measured = current().by_first(
+                lambda: judged(self._referee, own, subject.reference, base_measured)
+            )
+        return replace(measured, fingerprint=self._fingerprint(subject))
+
+    def _measure_policy(
+        self, subject: Subject, spec: EvaluationSpec, rows: list[EvaluationRow], served: Served | None
+    ) -> Measurement:
+        """All but what a judge says."""
         model, base = self.bases.open(subject.adapter, subject.artifact)
         is_compared = subject.artifact is not None and needs_base(spec)
         untrained = self.bases.open(subject.adapter, None)[0] if is_compared else None
@@ -273,6 +296,7 @@ class StageEvaluator:
             data=self._stamp(len(rows)),
             progress=partial(self._tell_progress, subject.name),
             warn=self._warn,
+            served=served,
         )
         if spec.lm_eval is not None:
             # Imported here: an optional extra.
@@ -285,15 +309,7 @@ class StageEvaluator:
             measured = replace(
                 measured, metrics={**measured.metrics, **told.figures}, documents=told.documents
             )
-        del model, untrained
-        self.bases.release()
-        if self._judges(subject):
-            self._tell_progress(subject.name, "comparisons by the judge")
-            own, base_measured = measured, self.measurements.get(BASE)
-            measured = current().by_first(
-                lambda: judged(self._referee, own, subject.reference, base_measured)
-            )
-        return replace(measured, fingerprint=self._fingerprint(subject))
+        return measured
 
     def _judges(self, subject: Subject) -> bool:
         """Whether the responses of `subject` go before the evaluation's judge."""
@@ -310,6 +326,7 @@ class StageEvaluator:
                 strings=strings_in(self.plan.data[self._spec.data], self.plan.data),
                 allow_code=self.allow_code,
                 open_model=self.open_model,
+                warn=self._warn,
             )
             rows = dict(zip(keys_of(self.rows()), self.rows(), strict=True))
             self._judge = Referee(self._spec.judge, made, rows)

@@ -35,6 +35,7 @@ from ptspec.recipe.plan import (
     Stage,
     rewards_of,
 )
+from ptspec.recipe.served_evaluation import evaluation_vllm
 from ptspec.store.covered_config import covered_config
 from ptspec.store.file_hashes import known_content, known_hash
 
@@ -301,6 +302,8 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
         spec.cluster is not None
     ):  # not covered where it is not given: evaluations from before stay what they are
         covered.append({"cluster": spec.cluster})
+    if evaluation_vllm(plan) is not None:
+        covered.append({"answers": "server"})
     return digest(covered if spec.lm_eval is None else [*covered, _tasks(spec.lm_eval)])
 
 

@@ -1,0 +1,46 @@
+"""The generation server that an evaluation asks for answers: the one of the recipe's `compute.vllm`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ptspec.diagnostics import Diagnostic, InputError, PtError
+from ptspec.recipe.json_pointer import join
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.served_evaluation import evaluation_vllm
+
+if TYPE_CHECKING:
+    from ptspec.generation_server.client import GenerationServer
+
+WHERE = "/compute/vllm"
+
+
+def evaluation_server(plan: Plan) -> GenerationServer | None:
+    """The server that generates the answers of the plan's evaluation; None where the policies do. Asks it
+    nothing. Raises `InputError` for an address or a key that will not do, or httpx not installed."""
+    spec = evaluation_vllm(plan)
+    if spec is None:
+        return None
+    from ptspec.generation_server.client import GenerationServer
+
+    variable = spec.given.get("api_key_env")
+    key = os.environ.get(variable) if variable else None
+    if variable and not key:
+        message = f"the environment has no {variable}, in which the server's key stands"
+        place = join(WHERE, "api_key_env")
+        raise InputError(Diagnostic("generation-server", message, None, place, f"export {variable}=…"))
+    return GenerationServer(spec.base_url, at=WHERE, key=key)
+
+
+def server_errors(plan: Plan) -> Sequence[Diagnostic]:
+    """What is wrong with that server, asked before the first stage: better than after it."""
+    try:
+        server = evaluation_server(plan)
+        if server is not None:
+            server.must_be_up()
+            server.model()
+    except PtError as error:
+        return error.diagnostics
+    return ()

@@ -1,0 +1,248 @@
+"""Answers by a generation server: which policies it can be given, and whether it has the right ones."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.generation_server.client import HOW_TO_SERVE, Completion, GenerationServer, Sampling, ServedModel
+from ptspec.generation_server.requests import ServerError
+from ptspec.model import probes
+from ptspec.model.probes import COARSE, SEQUENCES, TOKENS, Probes
+from ptspec.model.vocabulary import rows_saved
+from ptspec.processes import current
+from ptspec.recipe.adapter_rules import takes_from_base
+from ptspec.recipe.handovers import beyond_low_rank
+from ptspec.recipe.paths import is_folder
+from ptspec.recipe.plan import AdapterSpec
+from ptspec.store.files import read_json
+from ptspec.store.fingerprint import hash_folder
+from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact
+
+PORTION = 256
+"""Prompts that are asked for before progress is told."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """A policy under its `name` on a server. `program`: what generates there, "vLLM 0.32.0"; `max_length`: of
+    prompt and answer together, in tokens; `stands_on`: the weights that it needs."""
+
+    server: GenerationServer
+    name: str
+    program: str
+    max_length: int | None
+    stands_on: str = "MODEL"
+
+    @property
+    def words(self) -> str:
+        """Who answers."""
+        return f"{self.program} at {self.server.base_url}"
+
+    def respond(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        ends: frozenset[int],
+        *,
+        draws: Sequence[Sequence[float] | None] = (),
+        done: Callable[[int], None] = lambda count: None,
+    ) -> list[tuple[int, ...]]:
+        """The token ids that continue each prompt: greedy, or, where `draws` holds random numbers for it,
+        drawn at temperature 1 with a seed of them. Raises `ServerError`."""
+        self._must_have_room(prompts, max_new_tokens)
+        numbers = draws or [None] * len(prompts)
+        found: dict[int, Completion] = {}
+        for drawn in (False, True):
+            asked = [i for i, one in enumerate(numbers) if bool(one) is drawn]
+            for start in range(0, len(asked), PORTION):
+                portion = asked[start : start + PORTION]
+                seeds = [seed_of(numbers[i] or ()) for i in portion] if drawn else None
+                sampling = sampling_at(1.0 if drawn else 0.0, max_new_tokens, ends)
+                made = self.server.complete([prompts[i] for i in portion], self.name, sampling, seeds)
+                found.update(zip(portion, made, strict=True))
+                done(len(portion))
+        return [found[i].token_ids for i in range(len(prompts))]
+
+    def distance(self, expected: Probes) -> float:
+        """By how much its log-probabilities differ from `expected`, in nats a token."""
+        found = Probes(expected.ids, tuple(self.server.score(expected.ids, self.name)))
+        return expected.distance(found)
+
+    def check(self, model: Any, prompts: Mapping[int, Sequence[int]]) -> None:
+        """Raises `StageError`, in every process, where the server's policy is not that of `model`."""
+        if ids := probe_ids(prompts):
+            expected = probes.measure(model, ids)
+            current().by_first(lambda: self.must_be(expected))
+
+    def must_be(self, expected: Probes) -> None:
+        """Raises `StageError` where the server has another policy than that of `expected`."""
+        apart = self.distance(expected)
+        if apart <= COARSE:
+            return
+        message = (
+            f"the generation server at {self.server.base_url} does not have the policy that it is asked for: "
+            f"log-probabilities differ by {apart:.3g} nats a token, {COARSE:g} is what rounding explains"
+        )
+        hint = f"{HOW_TO_SERVE.replace('MODEL', self.stands_on)}: the weights that the policy stands on"
+        notes = (f"it serves {self.server.model().root}",)
+        raise StageError(Diagnostic("another-policy", message, None, self.server.requests.at, hint, notes))
+
+    def _must_have_room(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> None:
+        needed = max(map(len, prompts), default=0) + max_new_tokens
+        if self.max_length is not None and needed > self.max_length:
+            what = f"takes {self.max_length:,} tokens, prompt and answer together, and {needed:,} are needed"
+            hint = f"start it with --max-model-len {needed} or more, or ask for fewer max_new_tokens"
+            raise self.server.requests.error(what, hint)
+
+
+def sampling_at(temperature: float, max_new_tokens: int, ends: frozenset[int]) -> Sampling:
+    """The policy's own distribution at a temperature (0: greedy) and nothing else, up to one of `ends`."""
+    stops = tuple(sorted(ends))
+    return Sampling(max_new_tokens, temperature=temperature, stop_token_ids=stops, more={"ignore_eos": True})
+
+
+def seed_of(numbers: Sequence[float]) -> int:
+    """A seed of a row's random numbers, which come of its id and the evaluation's seed."""
+    return int(numbers[0] * 2**53)
+
+
+def probe_ids(prompts: Mapping[int, Sequence[int]]) -> tuple[tuple[int, ...], ...]:
+    """The beginnings of a few prompts, to compare policies on."""
+    found = [tuple(ids[:TOKENS]) for ids in prompts.values() if len(ids) > 1]
+    return tuple(found[:SEQUENCES])
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A policy that a server may answer for: its folder (None: the base), how it is opened, and the folder or
+    hub id of the base."""
+
+    name: str
+    artifact: Artifact | None
+    adapter: AdapterSpec
+    base: str
+
+    @property
+    def stands_on(self) -> str:
+        """The weights that it, or its adapter, is."""
+        return self.base if self.artifact is None else self.artifact.weights
+
+
+class Host:
+    """A server that is given one policy after the other."""
+
+    def __init__(self, server: GenerationServer, folder: Path | None = None) -> None:
+        """`folder`: where adapters are put for the server (None: it sees them where they lie)."""
+        self.server = server
+        self.folder = folder
+
+    def why_not(self, policy: Asked) -> str | None:
+        """Why the server cannot answer for `policy`; None where it can. Raises `ServerError` where it cannot
+        be asked."""
+        return current().by_first(lambda: self._why_not(policy))
+
+    @contextmanager
+    def answering(self, policy: Asked, warn: Callable[[str], None]) -> Iterator[Served | None]:
+        """As `serving`; None where the server cannot answer for `policy`, of which `warn` is told."""
+        why_not = self.why_not(policy)
+        if why_not is not None:
+            where = f"generated here, not by the server at {self.server.base_url}"
+            warn(f"{policy.name}: answers are {where}: {why_not}")
+            yield None
+            return
+        with self.serving(policy) as served:
+            yield served
+
+    @contextmanager
+    def serving(self, policy: Asked) -> Iterator[Served]:
+        """`policy`, served within. Raises `ServerError` where the server does not take it."""
+        team, artifact, stands_on = current(), policy.artifact, policy.stands_on
+        program = team.by_first(lambda: self._program)
+        model = team.by_first(lambda: self._model)
+        if artifact is None or not artifact.is_adapter:
+            yield Served(self.server, model.name, program, model.max_length, stands_on)
+            return
+        # vLLM goes on using what it has computed of prompts for a name: one that was never served before.
+        name = team.of_first(f"{label_of(policy.name)}.{uuid.uuid4().hex[:12]}")
+        place = artifact.folder.absolute() if self.folder is None else self.folder.absolute() / name
+        reached = True
+        try:
+            team.by_first(lambda: self._load(name, artifact.folder, place))
+            yield Served(self.server, name, program, model.max_length, stands_on)
+        except ServerError as error:
+            reached = error.status is not None
+            raise
+        finally:
+            if team.is_first:
+                self._unload(name, place, reached=reached)
+
+    @cached_property
+    def _model(self) -> ServedModel:
+        return self.server.model()
+
+    @cached_property
+    def _program(self) -> str:
+        try:
+            found = self.server.requests.get("/version")
+        except ServerError as error:
+            if error.status is None:
+                raise
+            return "a generation server"
+        version = found.get("version") if isinstance(found, dict) else None
+        return f"vLLM {version}" if version else "a generation server"
+
+    def _why_not(self, policy: Asked) -> str | None:
+        artifact, stands_on = policy.artifact, policy.stands_on
+        if policy.adapter.use_qlora:
+            return "its base is in 4 or 8 bits"
+        if _are_others(self._model.root, stands_on, is_base=stands_on == policy.base):
+            return f"it stands on the weights in {stands_on}, and the server has {self._model.root}"
+        if artifact is None or not artifact.is_adapter:
+            return None
+        config = read_json(artifact.folder / ADAPTER_CONFIG)
+        beyond = "init_lora_weights" if takes_from_base(config) else beyond_low_rank(config)
+        if beyond is not None:
+            return f'vLLM serves no adapter with "{beyond}"'
+        return "its adapter holds embeddings" if rows_saved(artifact.folder) else None
+
+    def _load(self, name: str, folder: Path, place: Path) -> None:
+        if self.folder is not None:
+            place.mkdir(parents=True)
+            for file in (ADAPTER_CONFIG, ADAPTER_WEIGHTS):
+                shutil.copyfile(folder / file, place / file)
+        self.server.load_adapter(name, place)
+
+    def _unload(self, name: str, place: Path, *, reached: bool) -> None:
+        """A server that is gone serves nothing; its own error was told."""
+        if self.folder is not None:
+            shutil.rmtree(place, ignore_errors=True)
+        if reached:
+            try:
+                self.server.unload_adapter(name)
+            except ServerError:
+                return
+
+
+def _are_others(root: str, stands_on: str, *, is_base: bool) -> bool:
+    """Whether the weights that a server has are known to be others than those at `stands_on`. A name of the
+    base that is not known here may be the base's: log-probabilities tell."""
+    here, there = Path(stands_on), Path(root)
+    if root == stands_on or (is_folder(here) and is_folder(there) and here.resolve() == there.resolve()):
+        return False
+    if is_folder(here) and is_folder(there):
+        return hash_folder(here) != hash_folder(there)
+    return not is_base
+
+
+def label_of(name: str) -> str:
+    """A policy's name as it may stand in a request and in a file's name."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[-40:].strip("-") or "policy"

@@ -1,0 +1,23 @@
+"""Whether a server generates the answers of a recipe's evaluation."""
+
+from __future__ import annotations
+
+from ptspec.recipe.plan import EvaluationSpec, Plan
+from ptspec.recipe.vllm import VLLMSpec, vllm_spec
+
+WITHOUT_ANSWERS = frozenset(
+    ("loss", "perplexity", "bits_per_byte", "reward_margin", "raw_preference", "raw_margin")
+)
+"""Metrics that need no answer of the policy."""
+
+
+def evaluation_vllm(plan: Plan) -> VLLMSpec | None:
+    """The plain server of the recipe's `compute.vllm`, where the evaluation asks for answers; else None."""
+    if plan.evaluation is None or plan.compute.vllm is None or not _asks_for_answers(plan.evaluation):
+        return None
+    spec = vllm_spec(plan.compute.vllm)
+    return spec if spec.is_plain_server else None
+
+
+def _asks_for_answers(spec: EvaluationSpec) -> bool:
+    return spec.metrics is None or bool(set(spec.metrics) - WITHOUT_ANSWERS)
