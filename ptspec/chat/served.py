@@ -63,7 +63,7 @@ def _open(target: Target, spec: ModelSpec, host: Host, kept: ExitStack) -> Serve
         served = kept.enter_context(host.serving(policy))
         left = probes.load(target.artifact.folder) if target.artifact else None
         if left is not None:
-            served.must_be(left)
+            served.check_left(left)
     except StageError as error:
         raise InputError(*error.diagnostics) from error
     known = [limit for limit in (outside.context, served.max_length) if limit is not None]

@@ -7,7 +7,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,12 @@ from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact
 
 PORTION = 256
 """Prompts that are asked for before progress is told."""
+SAMPLED = 16
+"""Tokens after each of a few prompts by which a server's policy is compared with the one here."""
+EVERY = 8
+"""Of the probes that a stage left, each so many tokens one is compared."""
+REPORTED = 1e-6
+"""Where no log-probability is below −REPORTED, a server says 0 of each token that it is made to say."""
 
 
 @dataclass(frozen=True)
@@ -72,20 +78,37 @@ class Served:
                 done(len(portion))
         return [found[i].token_ids for i in range(len(prompts))]
 
-    def distance(self, expected: Probes) -> float:
-        """By how much its log-probabilities differ from `expected`, in nats a token."""
-        found = Probes(expected.ids, tuple(self.server.score(expected.ids, self.name)))
-        return expected.distance(found)
-
     def check(self, model: Any, prompts: Mapping[int, Sequence[int]]) -> None:
-        """Raises `StageError`, in every process, where the server's policy is not that of `model`."""
-        if ids := probe_ids(prompts):
-            expected = probes.measure(model, ids)
-            current().by_first(lambda: self.must_be(expected))
+        """Raises `StageError`, in every process, where the server's policy is not that of `model`: by the
+        log-probabilities of what the server samples after a few of `prompts`, which `model` scores."""
+        ids = [tuple(one[:TOKENS]) for one in prompts.values() if one][:SEQUENCES]
+        sampling = sampling_at(1.0, SAMPLED, frozenset())
+        seeds = range(len(ids))
+        made = current().by_first(lambda: self.server.complete(ids, self.name, sampling, seeds))
+        whole = tuple((*one, *said.token_ids) for one, said in zip(ids, made, strict=True))
+        scores = probes.measure(model, whole).logps
+        ours = [row[len(row) - len(said.token_ids) :] for row, said in zip(scores, made, strict=True)]
+        theirs = [said.logps for said in made]
+        current().by_first(lambda: self._must_agree(_apart(ours, theirs)))
 
-    def must_be(self, expected: Probes) -> None:
-        """Raises `StageError` where the server has another policy than that of `expected`."""
-        apart = self.distance(expected)
+    def check_left(self, left: Probes) -> None:
+        """Raises `StageError` where the server's policy is not that of a stage, by the probes that it `left`:
+        the server may say nothing but their tokens. One that reports log-probabilities as sampled
+        (`--logprobs-mode processed_logprobs`) then says 0 of each, and is not compared."""
+        places = [(row, at) for row in range(len(left.ids)) for at in range(1, len(left.ids[row]), EVERY)]
+        with_token: dict[int, list[tuple[int, int]]] = {}
+        for row, at in places:
+            with_token.setdefault(left.ids[row][at], []).append((row, at))
+        ours, theirs = [], []
+        for token, found in with_token.items():
+            sampling = replace(sampling_at(1.0, 1, frozenset()), more={"allowed_token_ids": [token]})
+            made = self.server.complete([left.ids[row][:at] for row, at in found], self.name, sampling)
+            ours.append([left.logps[row][at - 1] for row, at in found])
+            theirs.append([one.logps[0] for one in made])
+        if any(logp < -REPORTED for row in theirs for logp in row):
+            self._must_agree(_apart(ours, theirs))
+
+    def _must_agree(self, apart: float) -> None:
         if apart <= COARSE:
             return
         message = (
@@ -115,10 +138,10 @@ def seed_of(numbers: Sequence[float]) -> int:
     return int(numbers[0] * 2**53)
 
 
-def probe_ids(prompts: Mapping[int, Sequence[int]]) -> tuple[tuple[int, ...], ...]:
-    """The beginnings of a few prompts, to compare policies on."""
-    found = [tuple(ids[:TOKENS]) for ids in prompts.values() if len(ids) > 1]
-    return tuple(found[:SEQUENCES])
+def _apart(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float:
+    """The mean difference of log-probabilities of the same tokens; 0 of none."""
+    pairs = [pair for one, other in zip(ours, theirs, strict=True) for pair in zip(one, other, strict=True)]
+    return sum(abs(one - other) for one, other in pairs) / max(1, len(pairs))
 
 
 @dataclass(frozen=True)

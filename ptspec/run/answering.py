@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Answering:
-    """The server of a plan's evaluation, if it has one. `warn` is told of each policy that it cannot serve."""
+    """The server of a plan's evaluation, if it has one. `warn` is told of policies that it cannot serve."""
 
     def __init__(self, plan: Plan, warn: Callable[[str], None]) -> None:
         self.plan = plan

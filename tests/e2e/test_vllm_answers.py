@@ -20,7 +20,7 @@ from ptspec.diagnostics import InputError, StageError
 from ptspec.evaluation import store
 from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.request import make_request, measure_all
-from ptspec.evaluation.served import Asked, Host
+from ptspec.evaluation.served import Asked, Host, sampling_at
 from ptspec.evaluation.targets import targets
 from ptspec.events import EvaluationStarted, Warned
 from ptspec.generation_server.client import GenerationServer
@@ -142,11 +142,23 @@ def test_full_weights_that_the_server_does_not_hold_are_told(server, tmp_path):
 
 def test_another_policy_on_the_server_is_refused(ran, server):
     (stage,) = targets([str(ran.output / "sft")])
-    left = probes.load(stage.artifact.folder)
+    base = AutoModelForCausalLM.from_pretrained(BASE)
+    prompts = {0: (1, 5, 6, 7), 1: (1, 9, 10)}
     with Host(server).serving(Asked("sft", stage.artifact, stage.adapter, stage.model)) as served:
-        served.must_be(left)
+        bare = replace(served, name=server.model().name)
+        bare.check(base, prompts)
         with pytest.raises(StageError, match="does not have the policy"):
-            replace(served, name=server.model().name).must_be(left)
+            served.check(base, prompts)
+        left = probes.load(stage.artifact.folder)
+        served.check_left(left)
+        if reports_raw(bare):
+            with pytest.raises(StageError, match="does not have the policy"):
+                bare.check_left(left)
+
+
+def reports_raw(served):
+    forced = replace(sampling_at(1.0, 1, frozenset()), more={"allowed_token_ids": [5]})
+    return served.server.complete([[1, 9]], served.name, forced)[0].logps[0] < -1e-6
 
 
 def test_an_adapter_that_the_server_refuses_is_told(server, tmp_path):

@@ -59,17 +59,11 @@ def serving(reply=lambda path, body: None):
 
 
 def as_vllm(path, body):
-    """A model that says its prompt's last token again, and an end token; each log-probability is −1."""
+    """A model that says its prompt's last token again, and an end token, each with probability exp(−0.5)."""
     if path != "/v1/completions":
         return 200, {"/version": {"version": "0.32.0"}, "/v1/models": MODELS}.get(path)
-    ids = body["prompt"]
-    scores = [None, *({str(token): {"logprob": -1.0}} for token in ids[1:])]
-    choice = {
-        "token_ids": [ids[-1], 2],
-        "logprobs": {"token_logprobs": [-0.5, -0.5]},
-        "prompt_logprobs": scores,
-        "finish_reason": "stop",
-    }
+    logprobs = {"token_logprobs": [-0.5, -0.5]}
+    choice = {"token_ids": [body["prompt"][-1], 2], "logprobs": logprobs, "finish_reason": "stop"}
     return 200, {"choices": [choice]}
 
 
@@ -191,14 +185,26 @@ def test_quantised_bases_are_answered_here():
 
 
 def test_another_policy_is_told_with_what_to_serve():
-    with serving() as (server, _):
+    with serving() as (server, seen):
         served = Served(server, "m", "vLLM", 40, "/models/base")
-        served.must_be(Probes(((1, 5, 6),), ((-1.0, -1.04),)))
-        other = Probes(((1, 5, 6),), ((-1.0, -1.2),))
-        (told,) = error_of(StageError, lambda: served.must_be(other)).diagnostics
+        served.check_left(Probes(((1, 5, 6),), ((-0.5, -9.0),)))  # one token of eight is asked for
+        other = Probes(((1, 5, 6),), ((-0.7, -0.5),))
+        (told,) = error_of(StageError, lambda: served.check_left(other)).diagnostics
+    assert completions(seen)[1,]["allowed_token_ids"] == [5]
     assert (told.code, told.pointer) == ("another-policy", "/compute/vllm")
     assert "vllm serve /models/base" in told.hint
     assert told.notes == ("it serves /models/base",)
+
+
+def test_a_server_that_says_0_of_forced_tokens_is_not_compared():
+    def processed(path, body):
+        if path != "/v1/completions":
+            return None
+        choice = {"token_ids": [5], "logprobs": {"token_logprobs": [0.0]}, "finish_reason": "length"}
+        return 200, {"choices": [choice]}
+
+    with serving(processed) as (server, _):
+        Served(server, "m", "vLLM", 40).check_left(Probes(((1, 5, 6),), ((-3.0, -3.0),)))
 
 
 def test_a_server_that_dies_is_not_asked_to_forget(adapter):
