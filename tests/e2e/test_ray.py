@@ -33,14 +33,26 @@ def two_nodes(monkeypatch):
     # Its processes find this checkout, and its libraries as quiet as the tests have them.
     for name, text in {**environment(), "RAY_USAGE_STATS_ENABLED": "0"}.items():
         monkeypatch.setenv(name, text)
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    head = {"num_cpus": 1, "include_dashboard": False}
+    cluster = tried(lambda: Cluster(initialize_head=True, head_node_args=head))
     try:
-        second = cluster.add_node(num_cpus=1)
+        second = tried(lambda: cluster.add_node(num_cpus=1))
         cluster.wait_for_nodes()
         monkeypatch.setenv("RAY_ADDRESS", cluster.address)
         yield cluster, second
     finally:
         cluster.shutdown()
+
+
+def tried(begin):
+    """Ray gives a node half a minute to begin, in which a busy machine may not come to it."""
+    for tries_left in (2, 1, 0):
+        try:
+            return begin()
+        except Exception as error:
+            if not tries_left or "timed out during startup" not in str(error):
+                raise
+    raise AssertionError
 
 
 def tree(recipe):
