@@ -59,7 +59,8 @@ class Cluster:
             return None
         each = in_words(bundle)
         asked = f"{compute.world} worker{'s' * (compute.world != 1)} of {each}"
-        return f"{asked} need room for as many, and the cluster has room for {room}: {_has(self.nodes)}"
+        verb = "needs a place" if compute.world == 1 else "need places"
+        return f"{asked} {verb}, and the cluster has room for {room}: {_has(self.nodes)}"
 
     def _may_become(self, bundle: Bundle, workers: int) -> bool:
         most = self.most
