@@ -9,8 +9,8 @@ states at the end of a step, gradients before the optimizer takes them; and, of 
 alive then: nothing is left of the whole weights. What is sent is counted twice: the sizes of the tensors
 that the collectives are called with, and the bytes that the process has written by the kernel's own count
 (`wchar` in /proc/self/io: gloo writes to sockets, and nothing else of that size is written during a step).
-Ends with 1 where a figure is more than 1 % off the plan. Not held against it are the bytes written: gloo does a
-reduce-scatter by an all-reduce, twice what a ring sends, which stands beside.
+Ends with 1 where a figure is more than 1 % off the plan. Not held against it are the bytes written: gloo does
+a reduce-scatter by an all-reduce, twice what a ring sends, which stands beside.
 """
 
 from __future__ import annotations
