@@ -6,11 +6,11 @@
 Two processes on the CPU (gloo, float32, gradient checkpointing) train a stage of the shipped model, two
 passes a step each. Each counts the bytes that it holds itself: weights, adapter, reference and optimizer
 states at the end of a step, gradients before the optimizer takes them; and, of FSDP, all tensors that are
-alive then, so that nothing else is. What is sent is counted twice: the sizes of the tensors that the
-collectives are called with, and the bytes that the process has written by the kernel's own count (`wchar` in
-/proc/self/io: gloo writes to sockets, and nothing else of that size is written during a step). Ends with 1
-where a figure is more than 1 % off the plan. Not held against it are the bytes written: gloo does a
-reduce-scatter by an all-reduce, twice what a ring sends, which stands beside.
+alive then: nothing is left of the whole weights. What is sent is counted twice: the sizes of the tensors
+that the collectives are called with, and the bytes that the process has written by the kernel's own count
+(`wchar` in /proc/self/io: gloo writes to sockets, and nothing else of that size is written during a step).
+Ends with 1 where a figure is more than 1 % off the plan. Not held against it are the bytes written: gloo does
+a reduce-scatter by an all-reduce, twice what a ring sends, which stands beside.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "data/base_model"
 BOUND = 0.01
+BESIDE = 0.05
+"""What else may be alive at the end of a step, of what is planned: the rows of a pass, logs."""
 STEPS = 3
 LORA = {"use_lora": True, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}
 ADAPTERS: Mapping[str, Mapping[str, Any]] = {"lora": LORA, "full": {"use_lora": False}}
@@ -236,7 +238,10 @@ def row(case: str, plan: Mapping[str, float], found: Mapping[str, Any]) -> float
         f"| {case} | {shown} | {ring / 1e3:,.0f}, {gloo / 1e3:,.0f}, {found['written'] / 1e3:,.0f} |",
         flush=True,
     )
-    return max(abs(b - a) / max(a, 1) for a, b in pairs)
+    if case.startswith("fsdp") and found["alive"] > (1 + BESIDE) * alive:
+        print(f"{case}: more is alive than what is planned and the rows of a pass", flush=True)
+        return 1.0
+    return max(abs(b - a) / max(a, 1) for a, b in pairs[: len(HELD) + len(SENT)])
 
 
 def main() -> int:

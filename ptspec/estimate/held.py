@@ -82,6 +82,8 @@ class Holder:
         """Bytes of the weights of the base that this process holds."""
         if self.sharding.engine is Engine.DDP or self.settings.stage.adapter.use_qlora:
             return weight_bytes(self.settings, self.model, self.shape)
+        if "param" in self.sharding.on_host:
+            return 0
         return sum(
             elements(self._part([tensor.shape])) * self._width(tensor.dtype)
             for tensor in self.shape.tensors.values()

@@ -189,6 +189,12 @@ def test_zero_offload_leaves_the_states_to_the_host():
     assert held(holder(zero(8, 2, offload_optimizer={"device": "none"})))["optimizer states"] > 0
 
 
+def test_zero_offload_leaves_the_weights_to_the_host_in_stage_three_alone():
+    given = {"offload_param": {"device": "cpu"}}
+    assert held(holder(zero(8, 3, **given)))["weights"] == 0
+    assert held(holder(zero(8, 2, **given)))["weights"] == 2 * EIGHT_B
+
+
 def test_the_stage_of_zero_is_two_where_nothing_is_said():
     assert sharding_of(compute(8, "deepspeed")).words == "ZeRO-2"
     assert sharding_of(ComputeSpec(strategy="fsdp")) == Sharding()
