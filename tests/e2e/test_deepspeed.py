@@ -116,15 +116,17 @@ def test_two_processes_learn_what_one_does_and_go_on_after_a_stop(tmp_path, alon
 def test_a_loss_that_is_no_number_ends_both_and_the_step_before_is_saved(tmp_path, stage):
     def diverging(recipe):
         recipe["adapter"] = {"use_lora": False}
-        fast = {"learning_rate": 1e6, "max_grad_norm": 0, "lr_scheduler_type": "constant", "optim": "sgd"}
-        one_stage(recipe, **fast, max_steps=20, save_strategy="no")
+        recipe["stages"] = [{"name": "dpo", "method": "dpo", "data": "train"}]
+        fast = {"learning_rate": 1.0, "max_grad_norm": 0, "lr_scheduler_type": "constant", "optim": "sgd"}
+        recipe["stages"][0]["config"] = {**CONFIG, **fast, "beta": 1000.0, "max_steps": 20, "save_steps": 50}
+        recipe.pop("eval")
 
     recipe, output = written(tmp_path / "two", diverging, compute=zero(stage)), tmp_path / "two/out"
     code, told = sharded(recipe, output)
     assert code == 1 and "not-a-number" in told, told
-    (step,) = re.findall(r"sft is saved up to step (\d+)", told)
-    weights = load_file(last_checkpoint(output, "sft") / "model.safetensors")
-    assert last_checkpoint(output, "sft").name == f"checkpoint-{step}"
+    (step,) = re.findall(r"dpo is saved up to step (\d+)", told)
+    weights = load_file(last_checkpoint(output, "dpo") / "model.safetensors")
+    assert last_checkpoint(output, "dpo").name == f"checkpoint-{step}"
     assert all(tensor.isfinite().all() for tensor in weights.values())
 
 
