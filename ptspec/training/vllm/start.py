@@ -180,7 +180,7 @@ def _look_at(server: GenerationServer, sampling: Sampling) -> ServedModel:
     if model.max_length is not None and model.max_length <= sampling.max_tokens:
         what = f"takes {model.max_length} tokens, prompt and completion together"
         hint = f"a --max-model-len above max_completion_length, which is {sampling.max_tokens}"
-        raise server.requests.error(what, hint)
+        raise server.requests.failure(what, hint)
     return model
 
 
@@ -211,7 +211,7 @@ def _must_report_what_it_samples(
     greedy = server.complete(prompts, name, Sampling(1, temperature=sampling.temperature, top_k=1))
     if min(one.logps[0] for one in greedy) < -1e-4:
         what = "reports log-probabilities as they are before the temperature, and TRL corrects by them"
-        raise server.requests.error(
+        raise server.requests.failure(
             what, 'start it with --logprobs-mode processed_logprobs, or "temperature": 1.0'
         )
 
