@@ -125,7 +125,7 @@ class GenerationServer:
         """The whole model, under the first of its names."""
         whole = [one for one in self.models() if one.parent is None]
         if not whole:
-            raise self.requests.error("serves no model", HOW_TO_SERVE)
+            raise self.requests.failure("serves no model", HOW_TO_SERVE)
         return whole[0]
 
     def complete(
@@ -205,7 +205,7 @@ class GenerationServer:
 
     def _no_vllm(self, path: str, found: Any) -> ServerError:
         what = f"answered {path} with something else than `vllm serve` does"
-        return self.requests.error(
+        return self.requests.failure(
             what, "token ids and log-probabilities are asked for; vLLM gives them", None, str(found)
         )
 
@@ -222,7 +222,7 @@ class GenerationServer:
             hint = "its --max-lora-rank has to be at least the adapter's r, and its model the adapter's base"
         else:
             return error
-        return self.requests.error(what, hint, error.status, said.removeprefix("it said: "))
+        return self.requests.failure(what, hint, error.status, said.removeprefix("it said: "))
 
 
 def _number(value: Any) -> float:

@@ -71,7 +71,7 @@ class Requests:
     def close(self) -> None:
         self._http.close()
 
-    def error(self, what: str, hint: str, status: int | None = None, detail: str = "") -> ServerError:
+    def failure(self, what: str, hint: str, status: int | None = None, detail: str = "") -> ServerError:
         """An error of this server: `what` it did, and what to do."""
         detail = " ".join(detail.split())
         detail = detail.replace(self._key, "[key]") if self._key else detail
@@ -89,7 +89,7 @@ class Requests:
             backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
             if tries > retries or not got.passing or self._stopped.wait(backoff):
                 again = f" (asked {tries} times)" if tries > 1 else ""
-                raise self.error(got.what + again, got.hint, got.status, got.detail)
+                raise self.failure(got.what + again, got.hint, got.status, got.detail)
 
     def _attempt(self, method: str, path: str, body: Mapping[str, Any] | None) -> Any:
         import httpx

@@ -8,6 +8,7 @@ import pytest
 from small import run_here, write_recipe
 from vllm_server import BASE, needs_vllm, vllm_serving
 
+from ptspec.events import Warned
 from ptspec.generation_server.client import GenerationServer
 from ptspec.training.vllm import adapter_sync
 from ptspec.training.vllm.agreement import PROBES, SAMPLED
@@ -51,7 +52,7 @@ def logged(ran, key):
 
 
 def told(ran):
-    return [event.message for event in ran.events if hasattr(event, "message")]
+    return [event.text for event in ran.events if isinstance(event, Warned)]
 
 
 @pytest.mark.parametrize("handover", ["continue", "merge", "stack"])

@@ -20,7 +20,6 @@ from ptspec.model.precision import weights_precision
 from ptspec.model.probes import COARSE, Probes
 from ptspec.model.save import save_adapter
 from ptspec.processes import current
-from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.recipe.vllm import SERVER, VLLMSpec
 from ptspec.training.start_checks import unwrapped
@@ -31,6 +30,7 @@ from ptspec.training.vllm.generation import ServerGeneration, sampling_of
 if TYPE_CHECKING:
     from ptspec.training.vllm.opponents import ServedOpponent
 
+WHERE = "/compute/vllm"
 COMPARED = 32
 """Tokens that the server samples after half of each probe, at most, to be compared."""
 FOLDER = "served_adapters"
@@ -74,7 +74,7 @@ def begin_sampling(trainer: Any, spec: VLLMSpec, sampled: Sampled, listener: Lis
     does not have the policy.
     """
     team, stage = current(), sampled.stage
-    server = _server(spec, stage)
+    server = _server(spec)
     sampling = sampling_of(trainer, _more(trainer))
     team.by_first(lambda: _look_at(server, sampling))
     label, folder = _place(spec, sampled)
@@ -163,14 +163,9 @@ def difference_on(prompts: Sequence[Sequence[int]], server: GenerationServer, na
     return sum(apart) / max(1, len(apart))
 
 
-def _server(spec: VLLMSpec, stage: Stage) -> GenerationServer:
+def _server(spec: VLLMSpec) -> GenerationServer:
     key = os.environ.get(spec.given.get("api_key_env", ""))
-    return GenerationServer(spec.base_url, at=where(stage), key=key)
-
-
-def where(stage: Stage) -> str:
-    """Where the recipe speaks of the server of `stage`."""
-    return join(stage.compute.at, "vllm")
+    return GenerationServer(spec.base_url, at=WHERE, key=key)
 
 
 def _more(trainer: Any) -> dict[str, Any]:
@@ -185,7 +180,7 @@ def _look_at(server: GenerationServer, sampling: Sampling) -> ServedModel:
     if model.max_length is not None and model.max_length <= sampling.max_tokens:
         what = f"takes {model.max_length} tokens, prompt and completion together"
         hint = f"a --max-model-len above max_completion_length, which is {sampling.max_tokens}"
-        raise server.requests.error(what, hint)
+        raise server.requests.failure(what, hint)
     return model
 
 
@@ -216,7 +211,7 @@ def _must_report_what_it_samples(
     greedy = server.complete(prompts, name, Sampling(1, temperature=sampling.temperature, top_k=1))
     if min(one.logps[0] for one in greedy) < -1e-4:
         what = "reports log-probabilities as they are before the temperature, and TRL corrects by them"
-        raise server.requests.error(
+        raise server.requests.failure(
             what, 'start it with --logprobs-mode processed_logprobs, or "temperature": 1.0'
         )
 
@@ -230,4 +225,4 @@ def _another_policy(server: GenerationServer, sampled: Sampled, apart: float) ->
     )
     hint = f"{HOW_TO_SERVE.replace('MODEL', stands_on)}: the weights that the stage stands on"
     notes = (f"it serves {server.model().root}",)
-    return Diagnostic("another-policy", message, None, where(sampled.stage), hint, notes)
+    return Diagnostic("another-policy", message, None, WHERE, hint, notes)
