@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ptspec.chat.generate import NO_LIMIT, Answer, AnyVoice, Message, Settings, encode, room, speak
+from ptspec.chat.served import ServedVoice
 from ptspec.diagnostics import Diagnostic, InputError, Location, PtError
 
 TellVoice = Callable[[int, str], None]
@@ -40,6 +41,11 @@ class Session:
     @property
     def has_template(self) -> bool:
         return all(voice.has_template for voice in self.voices)
+
+    @property
+    def served_by(self) -> str | None:
+        """The server that answers, in words; None where the voices themselves do."""
+        return next((voice.served.words for voice in self.voices if isinstance(voice, ServedVoice)), None)
 
     def ask(self, prompt: str, tell: TellVoice = lambda voice, piece: None) -> Turn:
         """Every voice's answer to `prompt`; `tell` gets the number of a voice and a piece of its text.

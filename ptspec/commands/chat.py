@@ -118,6 +118,8 @@ def _header(session: Session) -> str:
     warm = session.settings.temperature
     how = f"sampled at temperature {warm:g}, seed {session.settings.seed}" if warm else "greedy"
     lines = [f"{names} · {how} · at most {session.settings.max_new_tokens:,} tokens · /help"]
+    if session.served_by is not None:
+        lines.append(f"answers by {session.served_by}")
     if not session.has_template:
         lines.append(
             "no chat template: each prompt is continued as plain text, and nothing before it is seen"

@@ -92,8 +92,10 @@ def _by_server(
     ends, thoughts = end_tokens(model, tokenizer), thoughts_of(tokenizer)
     asked = partial(served.respond, prompts, max_new_tokens, ends, draws=draws, done=done)
     new = current().by_first(asked)
+    served.compare(model, prompts, new)
     return [
-        response_of(tokenizer, prompt, ids, ends, thoughts) for prompt, ids in zip(prompts, new, strict=True)
+        response_of(tokenizer, prompt, one.token_ids, ends, thoughts)
+        for prompt, one in zip(prompts, new, strict=True)
     ]
 
 

@@ -102,7 +102,7 @@ def test_greedy_answers_have_no_seed_and_drawn_ones_that_of_their_row():
             draws=[None, [0.25, 0.5], None, [0.75]],
             done=told.append,
         )
-    assert found == [(5, 2), (6, 2), (7, 2), (8, 2)]
+    assert [one.token_ids for one in found] == [(5, 2), (6, 2), (7, 2), (8, 2)]
     bodies = completions(seen)
     greedy, drawn = bodies[1, 5], bodies[1, 6]
     assert (greedy["temperature"], greedy.get("seed"), greedy["max_tokens"]) == (0.0, None, 9)

@@ -9,6 +9,7 @@ from ptspec import methods
 from ptspec.recipe.plan import (
     AdapterSpec,
     ComputeSpec,
+    EvaluationSpec,
     Handover,
     JudgeSpec,
     ModelSpec,
@@ -17,7 +18,14 @@ from ptspec.recipe.plan import (
     Stage,
     TrackingSpec,
 )
-from ptspec.store.fingerprint import Hashes, changes, digest, hash_folder, ingredients
+from ptspec.store.fingerprint import (
+    Hashes,
+    changes,
+    digest,
+    evaluation_fingerprint,
+    hash_folder,
+    ingredients,
+)
 
 
 @pytest.fixture
@@ -251,3 +259,21 @@ def test_a_folder_is_hashed_once_a_run_unless_the_run_may_write_it(plan, tmp_pat
         (folder / "adapter_model.safetensors").write_bytes(b"after")
     assert hashes.folder(outside) == before[0]
     assert hashes.folder(own) == hash_folder(own) != before[1]
+
+
+@pytest.mark.parametrize(
+    ("vllm", "metrics", "covered"),
+    [
+        ({}, None, True),
+        ({"mode": "server", "server_port": 9}, ("loss", "accuracy"), True),
+        ({}, ("loss", "reward_margin"), False),
+        ({"weight_sync": "nccl"}, None, False),
+        ({"mode": "colocate"}, None, False),
+    ],
+)
+def test_an_evaluation_covers_that_a_server_answers(plan, vllm, metrics, covered):
+    spec = EvaluationSpec("train", metrics)
+    here = replace(plan, evaluation=spec)
+    there = replace(here, compute=ComputeSpec(vllm=vllm))
+    one, other = (evaluation_fingerprint(each, spec, Hashes(each)) for each in (here, there))
+    assert (one != other) is covered
