@@ -134,7 +134,7 @@ class Served:
         if self.max_length is not None and needed > self.max_length:
             what = f"takes {self.max_length:,} tokens, prompt and answer together, and {needed:,} are needed"
             hint = f"start it with --max-model-len {needed} or more, or ask for fewer max_new_tokens"
-            raise self.server.requests.error(what, hint)
+            raise self.server.requests.failure(what, hint)
 
 
 def sampling_at(temperature: float, max_new_tokens: int, ends: frozenset[int]) -> Sampling:
