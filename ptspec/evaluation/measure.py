@@ -95,7 +95,7 @@ def measure(
         sampled = spec.sampled if wanted & SAMPLED or drawn_rewards else 0
         numbers = numbers_to_draw_with(ids, work.prompts, sampled, spec.max_new_tokens, seed)
         if served is not None:
-            served.check(model, work.prompts)
+            served = served.checked(model, work.prompts)
         done = counting(progress, "likelihoods", len(work.texts))
         found = log_likelihoods(model, work.texts, tokens=spec.batch_tokens, done=done, warn=warn)
         logp = dict(zip(work.texts, found, strict=True))

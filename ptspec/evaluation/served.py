@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import uuid
@@ -29,10 +30,12 @@ from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact
 
 PORTION = 256
 """Prompts that are asked for before progress is told."""
-COMPARED = 8
+COMPARED = 32
 """Answers that are compared when all are there."""
 SAMPLED = 16
 """Tokens after each of a few prompts by which a server's policy is compared with the one here."""
+FINEST = 0.01
+"""In nats: a smaller difference of one token's log-probability is never an error."""
 EVERY = 8
 """Of the probes that a stage left, each so many tokens one is compared."""
 REPORTED = 1e-6
@@ -42,13 +45,15 @@ REPORTED = 1e-6
 @dataclass(frozen=True)
 class Served:
     """A policy under its `name` on a server. `program`: what generates there, "vLLM 0.32.0"; `max_length`: of
-    prompt and answer together, in tokens; `stands_on`: the weights that it needs."""
+    prompt and answer together, in tokens; `stands_on`: the weights that it needs; `bound`: by how
+    much one token's log-probability may differ from the policy's here, in nats."""
 
     server: GenerationServer
     name: str
     program: str
     max_length: int | None
     stands_on: str = "MODEL"
+    bound: float = math.inf
 
     @property
     def words(self) -> str:
@@ -80,16 +85,17 @@ class Served:
                 done(len(portion))
         return [found[i] for i in range(len(prompts))]
 
-    def check(self, model: Any, prompts: Mapping[int, Sequence[int]]) -> None:
-        """Raises `StageError`, in every process, where the server's policy is not that of `model`: by the
-        log-probabilities of what the server samples after a few of `prompts`, which `model` scores."""
+    def checked(self, model: Any, prompts: Mapping[int, Sequence[int]]) -> Served:
+        """The same, with a `bound` of ten times the difference that rounding makes now. Raises `StageError`,
+        in every process, where the server's policy is not that of `model`: by the log-probabilities of what
+        the server samples after a few of `prompts`, which `model` scores."""
         ids = [tuple(one[:TOKENS]) for one in prompts.values() if one][:SEQUENCES]
         sampling = sampling_at(1.0, SAMPLED, frozenset())
         seeds = range(len(ids))
         made = current().by_first(lambda: self.server.complete(ids, self.name, sampling, seeds))
-        self.compare(model, ids, made)
+        return replace(self, bound=max(FINEST, 10 * self.compare(model, ids, made)))
 
-    def compare(self, model: Any, prompts: Sequence[Sequence[int]], said: Sequence[Completion]) -> None:
+    def compare(self, model: Any, prompts: Sequence[Sequence[int]], said: Sequence[Completion]) -> float:
         """Raises `StageError`, in every process, where some of what was `said` has other log-probabilities by
         `model`. vLLM 0.32 on a CPU computes wrongly where the base and an adapter are asked at once."""
         spoken = [i for i, one in enumerate(said) if one.token_ids]
@@ -99,7 +105,9 @@ class Served:
         scores = probes.measure(model, whole).logps
         ours = [row[len(row) - len(said.token_ids) :] for row, said in zip(scores, made, strict=True)]
         theirs = [said.logps for said in made]
-        current().by_first(lambda: self._must_agree(_apart(ours, theirs)))
+        most = current().by_first(lambda: max(_differences(ours, theirs), default=0.0))
+        current().by_first(lambda: self._must_agree(_apart(ours, theirs), most))
+        return most
 
     def check_left(self, left: Probes) -> None:
         """Raises `StageError` where the server's policy is not that of a stage, by the probes that it `left`:
@@ -118,13 +126,19 @@ class Served:
         if any(logp < -REPORTED for row in theirs for logp in row):
             self._must_agree(_apart(ours, theirs))
 
-    def _must_agree(self, apart: float) -> None:
-        if apart <= COARSE:
+    def _must_agree(self, apart: float, most: float = 0.0) -> None:
+        if apart <= COARSE and most <= self.bound:
             return
         message = (
             f"the generation server at {self.server.base_url} does not have the policy that it is asked for: "
             f"log-probabilities differ by {apart:.3g} nats a token, {COARSE:g} is what rounding explains"
         )
+        if apart <= COARSE:
+            message = (
+                f"the generation server at {self.server.base_url} computes some answers otherwise than the "
+                f"policy: the log-probability of a token differs by {most:.3g} nats, rounding by less than "
+                f"{self.bound:.2g}; is it asked for several policies at once?"
+            )
         hint = f"{HOW_TO_SERVE.replace('MODEL', self.stands_on)}: the weights that the policy stands on"
         notes = (f"it serves {self.server.model().root}",)
         raise StageError(Diagnostic("another-policy", message, None, self.server.requests.at, hint, notes))
@@ -150,8 +164,13 @@ def seed_of(numbers: Sequence[float]) -> int:
 
 def _apart(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float:
     """The mean difference of log-probabilities of the same tokens; 0 of none."""
+    found = _differences(ours, theirs)
+    return sum(found) / max(1, len(found))
+
+
+def _differences(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> list[float]:
     pairs = [pair for one, other in zip(ours, theirs, strict=True) for pair in zip(one, other, strict=True)]
-    return sum(abs(one - other) for one, other in pairs) / max(1, len(pairs))
+    return [abs(one - other) for one, other in pairs]
 
 
 @dataclass(frozen=True)

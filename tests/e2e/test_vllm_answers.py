@@ -147,7 +147,7 @@ def test_another_policy_on_the_server_is_refused(ran, server):
     with Host(server).serving(Asked("sft", stage.artifact, stage.adapter, stage.model)) as served:
         bare = replace(served, name=server.model().name)
         with pytest.raises(StageError, match="does not have the policy"):
-            served.check(base, prompts)
+            served.checked(base, prompts)
         left = probes.load(stage.artifact.folder)
         served.check_left(left)
         if reports_raw(bare):

@@ -249,3 +249,11 @@ def test_a_key_that_is_wanted_is_told(monkeypatch):
     with serving(reply) as (server, _):
         told = error_of(InputError, lambda: server_at(server.base_url)).diagnostics[0]
     assert "VLLM_API_KEY" in told.hint
+
+
+def test_one_token_that_is_computed_otherwise_is_told():
+    with serving() as (server, _):
+        served = Served(server, "m", "vLLM", 40, bound=0.01)
+        served._must_agree(0.001, 0.009)
+        (told,) = error_of(StageError, lambda: served._must_agree(0.001, 0.6)).diagnostics
+    assert "a token differs by 0.6 nats" in told.message
