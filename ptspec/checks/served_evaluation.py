@@ -20,7 +20,7 @@ WHERE = "/compute/vllm"
 def evaluation_server(plan: Plan) -> GenerationServer | None:
     """The server that generates the answers of the plan's evaluation; None where the policies do. Asks it
     nothing. Raises `InputError` for an address or a key that will not do, or httpx not installed."""
-    spec = evaluation_vllm(plan)
+    spec = evaluation_vllm(plan.evaluation, plan.compute)
     if spec is None:
         return None
     from ptspec.generation_server.client import GenerationServer

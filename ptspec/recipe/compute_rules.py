@@ -12,7 +12,7 @@ from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS, rows_of_a_st
 from ptspec.recipe.effective_config import config_of
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.json_pointer import at, join
-from ptspec.recipe.plan import ComputeSpec, Handover, Stage
+from ptspec.recipe.plan import ComputeSpec, EvaluationSpec, Handover, Stage
 
 WHERE = "/compute"
 LOCAL, ACCELERATE, RAY = "local", "accelerate", "ray"
@@ -34,9 +34,11 @@ class Refusal:
 ONE_CLUSTER = Refusal("ray", "a run uses one Ray cluster, and its stages name several", "one address for all")
 
 
-def check(compute: ComputeSpec, stages: Sequence[Stage], findings: Findings) -> None:
+def check(
+    compute: ComputeSpec, stages: Sequence[Stage], evaluation: EvaluationSpec | None, findings: Findings
+) -> None:
     """Every rule for `compute`, the recipe's and that of each stage."""
-    vllm_rules.check(compute, stages, findings)
+    vllm_rules.check(compute, stages, evaluation, findings)
     _tell(_general(compute), (WHERE,), findings)
     addresses = [_address(one) for one in (compute, *(s.compute for s in stages)) if one.launcher == RAY]
     for stage in stages:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ptspec.recipe.plan import EvaluationSpec, Plan
+from ptspec.recipe.plan import ComputeSpec, EvaluationSpec
 from ptspec.recipe.vllm import VLLMSpec, vllm_spec
 
 WITHOUT_ANSWERS = frozenset(
@@ -11,11 +11,11 @@ WITHOUT_ANSWERS = frozenset(
 """Metrics that need no answer of the policy."""
 
 
-def evaluation_vllm(plan: Plan) -> VLLMSpec | None:
-    """The plain server of the recipe's `compute.vllm`, where the evaluation asks for answers; else None."""
-    if plan.evaluation is None or plan.compute.vllm is None or not _asks_for_answers(plan.evaluation):
+def evaluation_vllm(evaluation: EvaluationSpec | None, compute: ComputeSpec) -> VLLMSpec | None:
+    """The plain server of the recipe's `compute`, where its evaluation asks for answers; else None."""
+    if evaluation is None or compute.vllm is None or not _asks_for_answers(evaluation):
         return None
-    spec = vllm_spec(plan.compute.vllm)
+    spec = vllm_spec(compute.vllm)
     return spec if spec.is_plain_server else None
 
 

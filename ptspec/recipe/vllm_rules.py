@@ -14,7 +14,8 @@ from ptspec.recipe.hints import listed
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.paths import is_file
-from ptspec.recipe.plan import ComputeSpec, Handover, Stage
+from ptspec.recipe.plan import ComputeSpec, EvaluationSpec, Handover, Stage
+from ptspec.recipe.served_evaluation import evaluation_vllm
 from ptspec.recipe.vllm import ADDRESS, COLOCATE, VLLMSpec, vllm_of, vllm_spec
 
 KEY = "vllm"
@@ -31,12 +32,15 @@ GENERATION = frozenset(
 """Keys of `generation_kwargs` that a request to vLLM has."""
 
 
-def check(compute: ComputeSpec, stages: Sequence[Stage], findings: Findings) -> None:
+def check(
+    compute: ComputeSpec, stages: Sequence[Stage], evaluation: EvaluationSpec | None, findings: Findings
+) -> None:
     """Every rule for `compute.vllm`, the recipe's and that of each stage."""
     if compute.vllm is not None:
         _check_keys(vllm_spec(compute.vllm), WHERE, findings)
-        if not any(vllm_of(stage) for stage in stages):
-            findings.warn("unused-key", WHERE, '"vllm" has no effect: no stage samples by it', key=True)
+        if not any(vllm_of(stage) for stage in stages) and evaluation_vllm(evaluation, compute) is None:
+            message = '"vllm" has no effect: no stage samples by it, and no evaluation'
+            findings.warn("unused-key", WHERE, message, key=True)
     for stage in stages:
         own = join(stage.at, "compute", KEY)
         given = at(findings.document.value, own)

@@ -37,7 +37,8 @@ class Answering:
 
     @cached_property
     def _host(self) -> Host | None:
-        server, spec = evaluation_server(self.plan), evaluation_vllm(self.plan)
+        spec = evaluation_vllm(self.plan.evaluation, self.plan.compute)
+        server = evaluation_server(self.plan)
         if server is None or spec is None:
             return None
         from ptspec.evaluation.served import Host

@@ -302,7 +302,7 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
         spec.cluster is not None
     ):  # not covered where it is not given: evaluations from before stay what they are
         covered.append({"cluster": spec.cluster})
-    if evaluation_vllm(plan) is not None:
+    if evaluation_vllm(plan.evaluation, plan.compute) is not None:
         covered.append({"answers": "server"})
     return digest(covered if spec.lm_eval is None else [*covered, _tasks(spec.lm_eval)])
 

@@ -52,7 +52,13 @@ def test_a_stage_may_sample_by_itself(tmp_path):
         recipe["stages"][1]["compute"] = {"vllm": None}
 
     assert vllm_of(read_recipe(write_recipe(tmp_path, change)).plan.stages[1]) is None
-    (one,) = told(tmp_path, change)
+    assert told(tmp_path, change) == [], "the evaluation's answers are asked of it"
+
+    def unused(recipe):
+        change(recipe)
+        recipe["eval"]["metrics"] = ["loss"]
+
+    (one,) = told(tmp_path, unused)
     assert one[:3] == ("warning", "unused-key", "/compute/vllm")
 
 
