@@ -26,8 +26,8 @@ SECONDS_BEFORE_TOLD = 5.0
 SECONDS_FOR_NODES = 300.0
 """Of waiting for a node to come back, where those that are left have too little."""
 SECONDS_TO_END = 10.0
-SECONDS_TO_SEE = 5.0
-"""Until Ray knows of a node whose processes are gone that it is gone too."""
+SECONDS_TO_SEE = 30.0
+"""Until Ray knows of a node whose processes are gone that it is gone too: five missed health checks, 3 s apart."""
 
 
 @dataclass(frozen=True)
