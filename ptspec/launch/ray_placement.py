@@ -27,7 +27,7 @@ SECONDS_FOR_NODES = 300.0
 """Of waiting for a node to come back, where those that are left have too little."""
 SECONDS_TO_END = 10.0
 SECONDS_TO_SEE = 30.0
-"""Until Ray knows of a node whose processes are gone that it is gone too: five missed health checks, 3 s apart."""
+"""Until Ray knows that a node is gone whose processes are: five health checks, 3 s apart, are missed."""
 
 
 @dataclass(frozen=True)
