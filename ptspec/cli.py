@@ -15,7 +15,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
@@ -49,12 +49,22 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     code = _run(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        _flush(stream)
     if launched() is not None:
         # One of several processes: torch would wait at the end for connections to those that are gone.
-        for stream in (sys.stdout, sys.stderr):
-            stream.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _flush(stream: TextIO) -> None:
+    """Writes what is left in the buffer of `stream`; nowhere if its reader is gone: the exit code stays."""
+    try:
+        stream.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except ValueError:  # it is closed
+        pass
 
 
 def _run(arguments: Sequence[str] | None) -> int:

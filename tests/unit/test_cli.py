@@ -188,3 +188,24 @@ def test_any_bytes_are_told_what_is_wrong(pt, data):
     assert code == 2
     assert err.startswith("any.json")
     assert "bug of ptspec" not in err
+
+
+GONE = """
+import os, sys
+from unittest import mock
+from ptspec import cli
+read, write = os.pipe()
+os.close(read)
+os.dup2(write, 1)
+def interrupted(arguments):
+    sys.stdout.write("left in the buffer")
+    return 130
+with mock.patch.object(cli, "_run", interrupted):
+    cli.main([])
+"""
+
+
+def test_a_reader_that_is_gone_changes_no_exit_code():
+    """What is left in a buffer at the end cannot be written: Python would end with 120 and a complaint."""
+    done = subprocess.run([sys.executable, "-c", GONE], capture_output=True)
+    assert (done.returncode, done.stderr) == (130, b"")
