@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -207,5 +208,6 @@ with mock.patch.object(cli, "_run", interrupted):
 
 def test_a_reader_that_is_gone_changes_no_exit_code():
     """What is left in a buffer at the end cannot be written: Python would end with 120 and a complaint."""
-    done = subprocess.run([sys.executable, "-c", GONE], capture_output=True)
+    buffered = {name: text for name, text in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run([sys.executable, "-c", GONE], capture_output=True, env=buffered)
     assert (done.returncode, done.stderr) == (130, b"")
