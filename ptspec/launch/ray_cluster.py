@@ -180,6 +180,6 @@ def _most() -> Bundle | None:
     try:
         from ray._private.state import state
 
-        return state.get_max_resources_from_cluster_config()  # type: ignore[no-any-return]
+        return state.get_max_resources_from_cluster_config()  # type: ignore[no-any-return]  # Ray leaves it untyped
     except (ImportError, AttributeError):
         return None

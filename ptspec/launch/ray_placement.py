@@ -121,7 +121,7 @@ def _actor(group: Any, index: int, bundle: dict[str, float]) -> Any:
 
 def _answer(asked: Any, index: int, job: StageJob) -> Seen:
     try:
-        return ray.get(asked)  # type: ignore[no-any-return]
+        return ray.get(asked)  # type: ignore[no-any-return]  # of a remote method
     except RayActorError as error:
         if "No module named" in str(error):
             module = str(error).rpartition("No module named")[2].strip().partition("\n")[0]

@@ -17,6 +17,7 @@ from small import (
     WEIGHTS,
     environment,
     one_stage,
+    rewarded_by,
     run_here,
     two_ranks,
     wait_until_it_trains,
@@ -261,14 +262,7 @@ def test_the_error_of_one_process_is_told_and_not_what_comes_of_it(tmp_path):
         "    return [float(len(text)) for text in completions]\n"
     )
 
-    def change(recipe):
-        recipe["rewards"] = {"mine": {"function": str(tmp_path / "mine.py") + ":reward"}}
-        config = {"max_steps": 1, "num_generations": 2, "max_completion_length": 4}
-        config["per_device_train_batch_size"] = 4
-        stage = {"name": "grpo", "method": "grpo", "data": "train", "rewards": ["mine"], "config": config}
-        recipe["stages"] = [stage]
-        recipe.pop("eval")
-
+    change = rewarded_by(tmp_path / "mine.py")
     typed = ("run", recipe_in(tmp_path / "a", change), "--output", tmp_path / "out", "--allow-code")
     first, second = two_ranks(*typed)
     assert (first.wait(300), second.wait(60)) == (1, 1)

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from small import WEIGHTS, environment, one_stage, pt, run_here, write_recipe
+from small import WEIGHTS, environment, one_stage, pt, rewarded_by, run_here, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import RunStarted, StageStarted, StageStep, Warned
@@ -279,14 +279,7 @@ def test_the_error_of_a_reward_is_told_and_nothing_begins_again(tmp_path, two_no
         "def reward(prompts, completions, **columns):\n    raise KeyError('oh')\n"
     )
 
-    def change(recipe):
-        recipe["rewards"] = {"mine": {"function": str(tmp_path / "mine.py") + ":reward"}}
-        config = {"max_steps": 1, "num_generations": 2, "max_completion_length": 4}
-        config["per_device_train_batch_size"] = 4
-        stage = {"name": "grpo", "method": "grpo", "data": "train", "rewards": ["mine"], "config": config}
-        recipe["stages"] = [stage]
-        recipe.pop("eval")
-
+    change = rewarded_by(tmp_path / "mine.py")
     ran = run_here(recipe_in(tmp_path / "a", on_ray(change, processes=2)), tmp_path / "out")
     assert "KeyError" in ran.told and " on node " in ran.told and "run.grpo" in ran.told
     assert not [text for text in warnings(ran) if "is lost" in text]

@@ -3,11 +3,9 @@
 What vLLM itself does is in tests/e2e/test_vllm_judge.py."""
 
 import contextlib
-import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from json_server import json_server
 from test_judge_endpoint import completion
 
 from ptspec.recipe.paths import Places
@@ -22,39 +20,19 @@ def serving(version, field):
     refuses a field called "refused"."""
     asked = []
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            found = version is not None and self.path == "/version"
-            self._send(200 if found else 404, {"version": version})
+    def reply(path, body):
+        if body is None:
+            found = version is not None and path == "/version"
+            return 200 if found else 404, {"version": version}
+        asked.append(body)
+        choice = body.get(field, [])
+        choice = choice.get("choice") if isinstance(choice, dict) else choice
+        if field == "refused" and {"structured_outputs", "guided_choice"} & set(body):
+            return 400, {"error": {"message": "no grammars here"}}
+        return 200, completion(choice[0] if choice else "B, I think")
 
-        def do_POST(self):
-            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            asked.append(body)
-            choice = body.get(field, [])
-            choice = choice.get("choice") if isinstance(choice, dict) else choice
-            if field == "refused" and {"structured_outputs", "guided_choice"} & set(body):
-                self._send(400, {"error": {"message": "no grammars here"}})
-            else:
-                self._send(200, completion(choice[0] if choice else "B, I think"))
-
-        def _send(self, status, value):
-            content = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", asked
-    finally:
-        server.shutdown()
-        server.server_close()
+    with json_server(reply) as (url, _):
+        yield f"{url}/v1", asked
 
 
 def judged(address, tmp_path, **options):

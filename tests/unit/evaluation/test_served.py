@@ -2,12 +2,11 @@
 server on this machine. What vLLM itself answers is in tests/e2e/test_vllm_answers.py."""
 
 import json
-import threading
 from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from json_server import json_server
 
 from ptspec.commands.chat import chat
 from ptspec.commands.evaluate import _must_go_together
@@ -28,34 +27,10 @@ LORA = AdapterSpec(True)
 
 @contextmanager
 def serving(reply=lambda path, body: None):
-    """Answers by `reply` ((status, JSON), or None: as vLLM does); gives the address and what was asked."""
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            seen.append((self.path, body))
-            status, content = reply(self.path, body) or as_vllm(self.path, body)
-            data = json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST
-
-        def log_message(self, *args):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    http.daemon_threads = True
-    threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
-    try:
-        yield GenerationServer(f"http://127.0.0.1:{http.server_port}", at="/compute/vllm", retries=0), seen
-    finally:
-        http.shutdown()
-        http.server_close()
+    """A server that answers by `reply` ((status, JSON), or None: as vLLM does); gives its client and what was
+    asked."""
+    with json_server(lambda path, body: reply(path, body) or as_vllm(path, body)) as (url, seen):
+        yield GenerationServer(url, at="/compute/vllm", retries=0), seen
 
 
 def as_vllm(path, body):
@@ -74,7 +49,7 @@ def error_of(kind, call):
 
 
 def completions(seen):
-    return {tuple(body["prompt"]): body for path, body in seen if path == "/v1/completions"}
+    return {tuple(body["prompt"]): body for path, body, _ in seen if path == "/v1/completions"}
 
 
 @pytest.fixture
@@ -129,11 +104,11 @@ def test_an_adapter_is_served_under_a_name_of_its_own_and_taken_back(adapter):
             with Host(server).serving(asked(adapter)) as served:
                 names.append(served.name)
                 assert (served.program, served.max_length) == ("vLLM 0.32.0", 40)
-    loads = [body for path, body in seen if path == "/v1/load_lora_adapter"]
+    loads = [body for path, body, _ in seen if path == "/v1/load_lora_adapter"]
     assert [body["lora_name"] for body in loads] == names
     assert {body["lora_path"] for body in loads} == {str(adapter)}
     assert len(set(names)) == 2
-    unloads = [body["lora_name"] for path, body in seen if path == "/v1/unload_lora_adapter"]
+    unloads = [body["lora_name"] for path, body, _ in seen if path == "/v1/unload_lora_adapter"]
     assert unloads == names
 
 
@@ -145,7 +120,7 @@ def test_an_adapter_is_put_where_the_server_sees_it_and_removed(adapter, tmp_pat
                 "adapter_config.json",
                 "adapter_model.safetensors",
             }
-        (body,) = [body for path, body in seen if path == "/v1/load_lora_adapter"]
+        (body,) = [body for path, body, _ in seen if path == "/v1/load_lora_adapter"]
     assert body["lora_path"] == str(place)
     assert not place.exists()
 
@@ -153,7 +128,7 @@ def test_an_adapter_is_put_where_the_server_sees_it_and_removed(adapter, tmp_pat
 def test_the_base_needs_no_adapter():
     with serving() as (server, seen), Host(server).serving(asked(None)) as served:
         assert served.name == "base"
-    assert not any("lora" in path for path, _ in seen)
+    assert not any("lora" in path for path, _, _ in seen)
 
 
 @pytest.mark.parametrize(

@@ -2,52 +2,18 @@
 
 What vLLM itself answers is in tests/e2e/test_vllm_client.py."""
 
-import json
 import math
 import socket
-import threading
 import time
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from json_server import json_server
 
 from ptspec.diagnostics import InputError
 from ptspec.generation_server.client import GenerationServer, Sampling
 from ptspec.generation_server.requests import ServerError
 
 KEY = "sk-very-secret-0123456789"
-
-
-@contextmanager
-def server(reply):
-    """Answers each request by `reply(path, body)`: (status, JSON value or text)."""
-    seen = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            length = int(self.headers.get("Content-Length") or 0)
-            body = json.loads(self.rfile.read(length)) if length else None
-            seen.append((self.path, body, self.headers.get("Authorization")))
-            status, content = reply(self.path, body)
-            data = content.encode() if isinstance(content, str) else json.dumps(content).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST
-
-        def log_message(self, *args):
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{http.server_port}", seen
-    finally:
-        http.shutdown()
-        http.server_close()
 
 
 def choice(token_ids, logps, reason="length"):
@@ -64,7 +30,7 @@ def test_each_row_is_asked_with_its_own_seed_and_answered_in_its_place():
         time.sleep(0.05 * (4 - body["seed"]))
         return 200, choice([body["seed"], 9], [-0.5, None], "stop")
 
-    with server(reply) as (url, seen):
+    with json_server(reply) as (url, seen):
         found = client(f"{url}/v1/").complete([[1], [2], [3]], "m", Sampling(7, top_k=5), [1, 2, 3])
     assert [one.token_ids for one in found] == [(1, 9), (2, 9), (3, 9)]
     assert found[0].logps[0] == -0.5
@@ -78,12 +44,15 @@ def test_each_row_is_asked_with_its_own_seed_and_answered_in_its_place():
 
 def test_a_busy_server_is_asked_again_and_an_error_of_the_request_is_not():
     answers = iter([(503, "loading"), (200, choice([4], [-1.0]))])
-    with server(lambda path, body: next(answers)) as (url, seen):
+    with json_server(lambda path, body: next(answers)) as (url, seen):
         (found,) = client(url).complete([[1]], "m", Sampling(1))
         assert found.token_ids == (4,)
         assert len(seen) == 2
 
-    with server(lambda path, body: (400, {"error": {"message": "max_tokens is too large"}})) as (url, seen):
+    with json_server(lambda path, body: (400, {"error": {"message": "max_tokens is too large"}})) as (
+        url,
+        seen,
+    ):
         with pytest.raises(ServerError) as caught:
             client(url).complete([[1]], "m", Sampling(1))
         assert len(seen) == 1
@@ -94,7 +63,7 @@ def test_a_busy_server_is_asked_again_and_an_error_of_the_request_is_not():
 
 
 def test_the_key_is_sent_and_stands_in_no_message():
-    with server(lambda path, body: (401, f"wrong key {KEY}")) as (url, seen):
+    with json_server(lambda path, body: (401, f"wrong key {KEY}")) as (url, seen):
         with pytest.raises(ServerError) as caught:
             client(url, key=KEY).models()
         assert seen[0][2] == f"Bearer {KEY}"
@@ -115,7 +84,7 @@ def test_nothing_listens():
 
 def test_a_server_that_is_still_loading_is_waited_for():
     answers = iter([(503, ""), (200, "")])
-    with server(lambda path, body: next(answers)) as (url, seen):
+    with json_server(lambda path, body: next(answers)) as (url, seen):
         client(url).must_be_up(wait=10)
         assert len(seen) == 2
 
@@ -127,7 +96,7 @@ def test_a_server_that_is_still_loading_is_waited_for():
 )
 def test_what_is_no_answer_of_vllm_is_told(found):
     told = pytest.raises(ServerError, match="something else than `vllm serve`")
-    with server(lambda path, body: (200, found)) as (url, _), told:
+    with json_server(lambda path, body: (200, found)) as (url, _), told:
         client(url).complete([[1]], "m", Sampling(1))
 
 
