@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def json_server(reply):
-    """Answers each request by `reply(path, body)`: (status, JSON value or text); `body` is None of a GET. Gives
-    its address, and a list of what it was asked: path, body, Authorization."""
+    """Answers each request by `reply(path, body)`: (status, JSON value or text); a GET has no body (None).
+    Gives its address, and a list of what it was asked: path, body, Authorization."""
     seen = []
 
     class Handler(BaseHTTPRequestHandler):
