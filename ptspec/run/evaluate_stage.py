@@ -38,6 +38,7 @@ from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.models import open_reward_model
 from ptspec.run.answering import Answering
+from ptspec.run.measured_order import measured_before, measured_order
 from ptspec.run.needs import Needs, needs_base
 from ptspec.store.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
 from ptspec.store.stage_folder import Artifact, open_artifact
@@ -123,19 +124,19 @@ class StageEvaluator:
 
     def made(self, stage: Stage | None) -> tuple[Made, ...]:
         """The evaluations so far of what comes before `stage` (None: the base), and where they lie."""
-        before = self._before(stage)
+        before = measured_before(self.plan, stage)
         return tuple(Made(name, self._folder_of(name)) for name in before if name in self.measurements)
 
     def in_order(self) -> dict[str, Measurement]:
         """The measurements in the order of the plan, in whatever order they were made."""
-        order = self._order()
+        order = measured_order(self.plan)
         names = sorted(self.measurements, key=lambda name: order.index(name) if name in order else len(order))
         return {name: self.measurements[name] for name in names}
 
     def show_with_all_before(self, stage: Stage, shown: Sequence[str]) -> bool:
         """Writes the files of the evaluation of `stage` anew once all that comes before it in the plan is
         measured, where it was made beside some of that: with what `shown` names alone. Whether that is so."""
-        before = self._before(stage)
+        before = measured_before(self.plan, stage)
         # Its parent is among them always: one that is none of the run was measured with it.
         if set(before) <= {*shown, stage.parent}:
             return True
@@ -146,20 +147,6 @@ class StageEvaluator:
         write_evaluation(measured, earlier, folder, _headline(stage), self._spec.samples, self.verdicts)
         self.written.add(stage.name)
         return True
-
-    def _order(self) -> list[str]:
-        """The names of what is measured: the base, then each stage, after what it starts from where that is
-        none of the run."""
-        names = [BASE]
-        for stage in self.plan.stages:
-            outside = stage.parent != BASE and self.plan.stage(stage.parent) is None
-            is_measured = outside and stage.method.yields is not Yields.REWARD_MODEL
-            names += [stage.parent, stage.name] if is_measured else [stage.name]
-        return list(dict.fromkeys(names))
-
-    def _before(self, stage: Stage | None) -> list[str]:
-        order = self._order()
-        return [] if stage is None else order[: order.index(stage.name)]
 
     def evaluate(self, stage: Stage | None, folder: Path) -> None:
         """Measures the policy of `stage` (None: the base) in `folder` and leaves its files there, unless it
