@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, PtError, StageError, noted
-from ptspec.events import Listener
+from ptspec.events import Listener, Preparing
 from ptspec.launch.child import JOB, died, heard, kept, passing_on, pointer_of, started
 from ptspec.launch.job import StageJob, write_job
 from ptspec.launch.protocol import Died, Done
@@ -42,6 +42,7 @@ class SeveralProcesses:
         left.folder.mkdir()
         write_job(job, file)
         processes = job.compute.processes
+        self.listener(Preparing(f"starting {processes} processes"))
         command = [sys.executable, "-m", "ptspec.launch.elastic", str(file), str(processes)]
         try:
             with (

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ptspec.accelerator import cpu_words
 from ptspec.diagnostics import Diagnostic, InputError
 
 STATUS = Path("/proc/self/status")
@@ -41,8 +42,7 @@ def find_device() -> Device:
         return Device("cuda", torch.cuda.get_device_name(0))
     if torch.backends.mps.is_available():
         return Device("mps", "Apple GPU")
-    threads = torch.get_num_threads()
-    return Device("cpu", f"cpu, {threads} thread{'s' if threads != 1 else ''}")
+    return Device("cpu", cpu_words(torch.get_num_threads()))
 
 
 def training_device() -> Device:

@@ -209,14 +209,3 @@ def _cannot_stack(stage: Stage) -> Diagnostic:
         pointer=join(stage.at, "handover"),
         hint='use "merge", or "continue" with the adapter settings of the incoming one',
     )
-
-
-def describe_adapter(adapter: AdapterSpec) -> str:
-    """The adapter setup in words: "LoRA r16", "QLoRA r16", "LoRA r16 over 8-bit weights", "full
-    fine-tuning"."""
-    if not adapter.use_lora:
-        return "full fine-tuning"
-    rank = adapter.lora.get("r", LoraConfig.r)
-    if adapter.quantization.get("load_in_8bit"):
-        return f"LoRA r{rank} over 8-bit weights"
-    return f"{'QLoRA' if adapter.use_qlora else 'LoRA'} r{rank}"

@@ -64,7 +64,7 @@ def unlike_saved(saved: Lora, own: Lora, shape: GetShape) -> list[str]:
 
 def _meaning(name: str, lora: Lora) -> Any:
     """The value of a field in a form in which equal means the same to PEFT."""
-    value = lora[name] if name in lora else _default(name)
+    value = lora[name] if name in lora else default_of(name)
     if name in UNORDERED and isinstance(value, dict):
         return {module: frozenset(indices) for module, indices in value.items()} or None
     if name == "layers_to_transform" and isinstance(value, int):
@@ -76,7 +76,7 @@ def _meaning(name: str, lora: Lora) -> Any:
     return frozenset(value) if name in UNORDERED and isinstance(value, list) else value
 
 
-def _default(name: str) -> Any:
+def default_of(name: str) -> Any:
     field = schema("peft/lora.schema.json")["properties"].get(name, {})
     return field.get("default") if isinstance(field, dict) else None
 

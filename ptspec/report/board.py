@@ -12,10 +12,12 @@ from ptspec.events import (
     EvaluationStarted,
     Event,
     Figure,
+    Preparing,
     RunFinished,
     RunStarted,
     StageChecked,
     StageComparison,
+    StageDefault,
     StageEvaluated,
     StageFinished,
     StageLine,
@@ -23,6 +25,7 @@ from ptspec.events import (
     StageStarted,
     StageStep,
     StageTrained,
+    Warned,
 )
 from ptspec.report.clean import clean
 from ptspec.report.view.policies import Policy
@@ -121,17 +124,21 @@ class Row:
 
 @dataclass
 class Board:
-    """The whole run. `run_checks` belong to no stage."""
+    """The whole run. `run_checks` belong to no stage; `preparing`: what is under way before the next thing
+    happens."""
 
     run: RunStarted | None = None
     rows: dict[str, Row] = field(default_factory=dict)
     run_checks: list[CheckEvaluated] = field(default_factory=list)
     finished: RunFinished | None = None
     ending: Ending | None = None
+    preparing: str = ""
     _outside: str = ""
 
     def apply(self, event: Event, at: float) -> None:
         """Takes in one event, which came at time `at`. What needs no memory (a warning) leaves no trace."""
+        if not isinstance(event, Warned | StageDefault):
+            self.preparing = event.what if isinstance(event, Preparing) else ""
         match event:
             case StageStep():
                 self._step(event, at)

@@ -69,7 +69,7 @@ class Screen:
         with self._lock:
             self._board.apply(event, self._timer())
         match event:
-            case Preparing():
+            case Preparing() if self._board.run is None:
                 self._console.print(Text(f"{event.what} …", style="dim"), end="\r")
             case RunStarted():
                 self._console.control(ERASE_LINE)
@@ -105,7 +105,12 @@ class Screen:
             stages = groups(self._board, self._view(width))
             over = self._board.finished is not None or self._board.ending is not None
             room = sum(map(len, stages)) if over else height - 3
-            return [header(self._board.run, width), Text(), *window(stages, room)]
+            shown = window(stages, room - 1 if self._board.preparing and not over else room)
+            return [header(self._board.run, width), Text(), *shown, *self._preparing(over)]
+
+    def _preparing(self, over: bool) -> list[Text]:
+        what = self._board.preparing
+        return [Text(f"{clean(what)} …", style="dim")] if what and not over else []
 
     def _view(self, width: int) -> View:
         return View(width, self._timer(), self._today(), self._headlines)

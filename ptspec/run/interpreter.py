@@ -10,11 +10,11 @@ import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from ptspec.accelerator import device_words
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Interrupted
 from ptspec.estimate.forecast import parameters
@@ -23,6 +23,7 @@ from ptspec.evaluation.checks import Outcome
 from ptspec.evaluation.measurement import Measurement
 from ptspec.events import (
     Listener,
+    Preparing,
     RunFinished,
     RunStarted,
     StageFinished,
@@ -34,19 +35,19 @@ from ptspec.events import (
 from ptspec.launch.accelerate import SeveralProcesses
 from ptspec.launch.job import Launch, StageJob
 from ptspec.launch.local import OwnProcess
-from ptspec.model.device import Device, training_device
-from ptspec.model.handover import describe_adapter
+from ptspec.library_imports import importing_libraries
 from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import BASE, CheckSpec, Plan, Stage
 from ptspec.run.ask_checks import ask
 from ptspec.run.disk_space import check_disk
+from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import every_gpu
 from ptspec.run.options import LOG, Options
-from ptspec.run.stage_work import StageWork, handover_of, slim
-from ptspec.run.train_stage import reference_of
+from ptspec.run.slim import slim
+from ptspec.run.stage_words import describe_adapter, handover_of, reference_of
 from ptspec.store.files import folder_size, read_json
-from ptspec.store.fingerprint import Hashes, digest, ingredients, parent_fingerprint
+from ptspec.store.fingerprint import Hashes, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
     MARK,
     SAVED,
@@ -73,6 +74,7 @@ from ptspec.training.stop_request import StopRequest
 
 if TYPE_CHECKING:
     from ptspec.launch.ray_cluster import Cluster
+    from ptspec.run.stage_work import StageWork
 
 
 @dataclass(frozen=True)
@@ -98,19 +100,10 @@ class Run:
         self.plan = plan
         self.listener = listener
         self.options = options
-        self.device: Device = training_device()
         self.hashes = Hashes(plan)
         self.output_hashes = OutputHashes(plan.output)
-        self.work = StageWork(
-            plan,
-            self._wanted(),
-            self.hashes,
-            self.device,
-            listener,
-            stop_request,
-            allow_code=options.allow_code,
-        )
-        self.evaluator = self.work.evaluator
+        self.evaluations = Evaluations(plan, self.hashes, listener)
+        self._work: StageWork | None = None
         log = plan.output / LOG
         self.own_process = OwnProcess(listener, stop_request, log)
         self.together: Launch | None = None
@@ -141,7 +134,7 @@ class Run:
         names = tuple(stage.name for stage in stages)
         self.listener(RunFinished(str(self.plan.output), time.monotonic() - begun, names))
         checks = [outcome for name in names for outcome in self.checks.get(name, ())]
-        return Outcomes(self.evaluator.in_order(), tuple(checks))
+        return Outcomes(self.evaluations.in_order(), tuple(checks))
 
     def _one_after_the_other(self, stages: tuple[Stage, ...]) -> None:
         for stage in stages:
@@ -169,7 +162,7 @@ class Run:
             later = [one for one in stages if one.name in shown]
             if self.plan.evaluation is not None:
                 for one in later:
-                    if self.evaluator.show_with_all_before(one, shown[one.name]):
+                    if self.evaluations.show_with_all_before(one, shown[one.name]):
                         del shown[one.name]
             self._write_manifest()
 
@@ -200,7 +193,7 @@ class Run:
                 model=shown(Path(self.plan.model.path)),
                 parameters=parameters(self.plan),
                 setup=", ".join(setups),
-                device=self.device.words if self.cluster is None else self.cluster.words,
+                device=device_words() if self.cluster is None else self.cluster.words,
                 output=shown(self.plan.output),
                 stages=tuple(
                     StageLine(
@@ -235,7 +228,7 @@ class Run:
 
     def _evaluate(self, stage: Stage | None, folder: Path) -> Iterator[StageJob]:
         """Evaluates the policy in `folder` (of no stage: the base), unless that stands there already."""
-        if not self.evaluator.take(stage, folder):
+        if not self.evaluations.take(stage, folder):
             yield from self._done(self._job(stage, folder, trains=False))
 
     def _launch(self, job: StageJob) -> Launch:
@@ -249,7 +242,25 @@ class Run:
             return RayWorkers(self.cluster, self.listener, self.stop_request, self.plan.output / LOG)
         if job.compute.world > 1:
             return self.several_processes
-        return self.own_process if self.options.isolate else self.work.do
+        return self.own_process if self.options.isolate else self.work().do
+
+    def work(self) -> StageWork:
+        """What does jobs in this process. Libraries are imported when the first one is done here: a run that
+        has everything finished, or has it done by others, needs none of them."""
+        if self._work is None:
+            self.listener(Preparing("loading torch, transformers, trl, peft"))
+            with importing_libraries():
+                from ptspec.run.stage_work import StageWork, device_of_stages
+            self._work = StageWork(
+                self.plan,
+                self._wanted(),
+                self.evaluations,
+                device_of_stages(self.listener),
+                self.listener,
+                self.stop_request,
+                allow_code=self.options.allow_code,
+            )
+        return self._work
 
     def _do_all(self, jobs: Iterator[StageJob]) -> None:
         for job in jobs:
@@ -259,7 +270,7 @@ class Run:
         """Has `job` done, and takes what it measured."""
         yield job
         if self.plan.evaluation is not None:
-            self.evaluator.adopt(job.stage, job.folder)
+            self.evaluations.adopt(job.stage, job.folder)
 
     def _job(self, stage: Stage | None, folder: Path, *, trains: bool) -> StageJob:
         return StageJob(
@@ -269,7 +280,7 @@ class Run:
             trains=trains,
             allow_code=self.options.allow_code,
             hashed=self.hashes.hashed(),
-            measured=self.evaluator.made(stage),
+            measured=self.evaluations.made(stage),
         )
 
     def _rename(self, before: str, stage: Stage) -> None:
@@ -298,7 +309,8 @@ class Run:
             (partial / mark).unlink(missing_ok=True)
         self._set_aside(stage, fingerprint)
         publish(partial, final)
-        self.work.bases.moved(partial, final)
+        if self._work is not None:
+            self._work.bases.moved(partial, final)
         self.listener(StageFinished(stage.name, str(final)))
 
     def _set_aside(self, stage: Stage, fingerprint: str) -> None:
@@ -333,7 +345,7 @@ class Run:
                 self.plan,
                 stage,
                 checks,
-                self.evaluator.measurements,
+                self.evaluations.measurements,
                 self.listener,
                 ignored=self.options.ignore_checks,
                 unbegun=[other.name for other in self.plan.stages if other.name not in self.begun],
@@ -345,9 +357,9 @@ class Run:
         return (*stage.checks, *(self.plan.checks if stage is self.plan.stages[-1] else ()))
 
     def _write_manifest(self) -> None:
-        for name in self.evaluator.written:
+        for name in self.evaluations.written:
             self.output_hashes.written(name)
-        self.evaluator.written.clear()
+        self.evaluations.written.clear()
         stages = {}
         for stage in self.plan.stages:
             if record := finished_record(self.plan.output, stage.name):
@@ -360,18 +372,11 @@ class Run:
         write_manifest(
             self.plan,
             self.hashes,
-            self.device.words,
+            self._work.bases.device.words if self._work is not None else device_words(),
             stages,
             base=self.output_hashes.base(),
-            chat_template=self.chat_template,
             command=self.options.command,
         )
-
-    @cached_property
-    def chat_template(self) -> str | None:
-        """The hash of the chat template in use."""
-        template = self.work.bases.tokenizer.chat_template
-        return None if template is None else digest(template)
 
 
 def _trained_for(plan: Plan, stages: tuple[Stage, ...]) -> tuple[str, ...]:

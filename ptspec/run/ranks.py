@@ -28,8 +28,10 @@ from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join as joined
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.run.errors import logged, told
+from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import SECONDS_FOR_RANK_0, prepare_worker
 from ptspec.run.options import LOG
+from ptspec.store.fingerprint import Hashes
 from ptspec.training.stop_request import StopRequest
 
 if TYPE_CHECKING:
@@ -210,15 +212,13 @@ def work_on(
     """What does `job` in this process, and others of `stages` after it."""
     # Imported here, since these libraries have things to say when they are imported.
     with importing_libraries():
-        from ptspec.model.device import training_device
-        from ptspec.run.stage_work import StageWork
-        from ptspec.store.fingerprint import Hashes
+        from ptspec.run.stage_work import StageWork, device_of_stages
 
     return StageWork(
         job.plan,
         tuple(stages),
-        Hashes(job.plan),
-        training_device(),
+        Evaluations(job.plan, Hashes(job.plan), listener),
+        device_of_stages(listener),
         listener,
         stop_request,
         allow_code=job.allow_code,

@@ -11,14 +11,15 @@ from typing import TYPE_CHECKING
 from ptspec.data.readers.placed import shown
 from ptspec.events import Event, Listener, Preparing, Warned
 from ptspec.launched import Rank, launched
-from ptspec.library_imports import importing_libraries
 from ptspec.library_output import into_log
 from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.plan import Plan
 from ptspec.run.errors import logged, told
+from ptspec.run.interpreter import Outcomes, Run
 from ptspec.run.one_process import prepare_process, prepare_worker
 from ptspec.run.options import LOG, Options
 from ptspec.run.output_folder import make_output_folder
+from ptspec.run.pinned import pinned
 from ptspec.store.event_log import EventLog
 from ptspec.store.files import flush_folder, sweep
 from ptspec.store.lock import SOFT_LOCK, Lock, lock
@@ -26,7 +27,6 @@ from ptspec.training.stop_request import StopRequest
 
 if TYPE_CHECKING:
     from ptspec.launch.ray_cluster import Cluster
-    from ptspec.run.interpreter import Outcomes
 
 
 def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
@@ -63,12 +63,6 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
             here = (stage.compute for stage in plan.stages)
             if notice is not None and all(one.world == 1 and one.launcher != RAY for one in here):
                 both(Warned(notice))
-            listener(Preparing("loading torch, transformers, trl, peft"))
-            # Imported here, since these libraries have things to say when they are imported.
-            with importing_libraries():
-                from ptspec.run.interpreter import Run
-                from ptspec.run.pinned import pinned
-
             if rank is None:
                 return Run(pinned(plan), both, options, stop_request, cluster).go()
             return _together(pinned(plan), both, options, stop_request, rank)
@@ -93,7 +87,6 @@ def _together(
     plan: Plan, listener: Listener, options: Options, stop_request: StopRequest, rank: Rank
 ) -> Outcomes:
     """The run by all processes that a launcher has started, of which this is the first."""
-    from ptspec.run.interpreter import Run
     from ptspec.run.ranks import TIMEOUT, Together, join_found, must_fit
 
     must_fit(plan, rank)
@@ -105,7 +98,7 @@ def _together(
     together = Together(plan.output)
     try:
         run = Run(plan, listener, options, stop_request)
-        run.together, together.work = together, run.work.do
+        run.together, together.work = together, lambda job: run.work().do(job)
         return run.go()
     finally:
         together.dismiss()

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
+import torch
+
+from ptspec.accelerator import has_accelerator
 from ptspec.events import Listener, Warned
 from ptspec.launch.job import StageJob
-from ptspec.model.device import Device
-from ptspec.model.handover import describe_adapter
+from ptspec.model.device import Device, training_device
 from ptspec.model.model_cache import Bases
 from ptspec.processes import current
-from ptspec.recipe.effective_config import leaves_checkpoints
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.run.evaluate_stage import StageEvaluator
+from ptspec.run.evaluations import Evaluations
 from ptspec.run.needs import Needs
-from ptspec.run.train_stage import StageTrainer, reference_of
+from ptspec.run.slim import slim
+from ptspec.run.stage_words import describe_adapter, handover_of, reference_of
+from ptspec.run.train_stage import StageTrainer
 from ptspec.store.files import write_json
-from ptspec.store.fingerprint import Hashes
 from ptspec.store.manifest import now
-from ptspec.store.stage_folder import CHECKPOINTS, FORMAT, RECORD, strip_pickles
-from ptspec.training.checkpoints import remove_checkpoints
+from ptspec.store.stage_folder import FORMAT, RECORD
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.train import Trained
 
@@ -32,21 +33,21 @@ class StageWork:
         self,
         plan: Plan,
         stages: tuple[Stage, ...],
-        hashes: Hashes,
+        evaluations: Evaluations,
         device: Device,
         listener: Listener,
         stop_request: StopRequest,
         *,
         allow_code: bool,
     ) -> None:
-        self.plan, self.hashes = plan, hashes
+        self.plan, self.evaluations, self.hashes = plan, evaluations, evaluations.hashes
         self.bases = Bases(plan.model, device, lambda text: listener(Warned(text)))
         needs = Needs(plan, stages)
         self.trainer = StageTrainer(
-            plan, self.bases, needs, hashes, device, listener, allow_code, stop_request
+            plan, self.bases, needs, self.hashes, device, listener, allow_code, stop_request
         )
         self.evaluator = StageEvaluator(
-            plan, self.bases, needs, hashes, listener, self.trainer.open_reward_model_of, allow_code
+            plan, self.bases, needs, evaluations, listener, self.trainer.open_reward_model_of, allow_code
         )
 
     def do(self, job: StageJob) -> None:
@@ -54,7 +55,7 @@ class StageWork:
         stage = self.plan.stage(job.stage)
         self.hashes.adopt(job.hashed)
         for made in job.measured:
-            self.evaluator.adopt(made.name, made.folder)
+            self.evaluations.adopt(made.name, made.folder)
         if job.trains and stage is not None:
             trained, distance = self.trainer.make(stage, job.folder, job.reason)
             current().by_first(lambda: _record_trained(stage, job, trained, distance))
@@ -63,22 +64,20 @@ class StageWork:
         current().gathered(None)  # what the first process writes last is there for all
 
 
+def device_of_stages(listener: Listener) -> Device:
+    """The device of this process, for training. `listener` is told where that is no GPU of a machine that has
+    one. Raises as `training_device`."""
+    device = training_device()
+    if device.is_cpu and has_accelerator():
+        why = "is built without" if torch.version.cuda is None and torch.version.hip is None else "cannot use"
+        listener(Warned(f"torch {torch.__version__} {why} the GPU of this machine: stages train on the CPU"))
+    return device
+
+
 def _record_trained(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> None:
     write_json(job.folder / RECORD, _record(stage, job, trained, saved_distance))
     # From here on the record stands for a trained stage: no checkpoint is needed to go on.
     slim(stage, job.folder)
-
-
-def slim(stage: Stage, folder: Path) -> None:
-    """Removes what is of no use once `stage` is trained: of its checkpoints what only going on from them
-    needs, and those of whole weights, unless the recipe says how many to keep."""
-    strip_pickles(folder / CHECKPOINTS)
-    if not leaves_checkpoints(stage):
-        remove_checkpoints(folder / CHECKPOINTS)
-
-
-def handover_of(stage: Stage) -> str | None:
-    return stage.handover.value if stage.handover else None
 
 
 def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> dict[str, Any]:

@@ -31,6 +31,7 @@ from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
 from ptspec.run.needs import Needs
+from ptspec.run.stage_words import reference_of
 from ptspec.store.fingerprint import Hashes, data_commit, digest
 from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
 from ptspec.training.batch_halving import halved_in_words, halvings, write_halvings
@@ -256,8 +257,3 @@ class StageTrainer:
 def _is_told(rows: int) -> bool:
     """Whether so many rows that were left out are told: 1, 10, 100, …"""
     return str(rows).strip("0") == "1"
-
-
-def reference_of(stage: Stage) -> str | None:
-    """The reference policy in words: "sft, frozen"; None for a method without one."""
-    return f"{stage.parent}, frozen" if stage.has_reference else None

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ptspec import __version__
+from ptspec.data.tokens.template import read_tokenizer
 from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.hub.cache import snapshot
 from ptspec.recipe.document import read_document
-from ptspec.recipe.plan import Plan
+from ptspec.recipe.plan import ModelSpec, Plan
 from ptspec.recipe.schema import check
 from ptspec.secrets import blotted_source
 from ptspec.store.files import read_json, write_json
-from ptspec.store.fingerprint import Hashes, hub_commit, versions
+from ptspec.store.fingerprint import Hashes, digest, hub_commit, versions
 from ptspec.store.input_hashes import data_commits, named_files, named_models
 from ptspec.store.stage_folder import FORMAT
 
@@ -82,11 +84,9 @@ def write_manifest(
     device: str,
     stages: Mapping[str, Mapping[str, Any]],
     base: Mapping[str, Any] | None = None,
-    chat_template: str | None = None,
     command: str | None = None,
 ) -> None:
-    """`command` is what was typed; its relative paths hold in the working directory, which is kept too.
-    `chat_template` is the hash of the template in use."""
+    """`command` is what was typed; its relative paths hold in the working directory, which is kept too."""
     write_json(
         plan.output / MANIFEST,
         {
@@ -103,7 +103,7 @@ def write_manifest(
                 "path": plan.model.path,
                 "revision": hub_commit(plan.model),
                 "sha256": hashes.model(),
-                "chat_template_sha256": chat_template,
+                "chat_template_sha256": _template_hash(plan.model),
             },
             "data": {name: hashes.source(name) for name in plan.data},
             "data_commits": data_commits(plan),
@@ -115,6 +115,14 @@ def write_manifest(
             "environment": environment(device),
         },
     )
+
+
+def _template_hash(spec: ModelSpec) -> str | None:
+    """The hash of the chat template in use; None where there is none."""
+    folder = spec.folder or snapshot(spec.path, spec.revision)
+    files = read_tokenizer(folder, spec.chat_template) if folder is not None else None
+    template = spec.chat_template if files is None else files.template
+    return None if template is None else digest(template)
 
 
 def environment(device: str) -> dict[str, str]:

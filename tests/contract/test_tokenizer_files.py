@@ -120,3 +120,8 @@ def test_an_empty_conversation_is_refused(both):
         assert isinstance(found, CannotRender)
         with pytest.raises(CannotRender):
             tokenizer.rendered(Chat([]))
+
+
+def test_the_template_is_that_of_transformers(both):
+    ours, theirs = both
+    assert ours.template == theirs.template

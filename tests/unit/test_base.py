@@ -7,8 +7,7 @@ from tiny_base import tiny_base
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, FalconConfig, FalconForCausalLM
 
 from ptspec.model.base import NF4, Base
-from ptspec.model.handover import describe_adapter, whole
-from ptspec.recipe.plan import AdapterSpec
+from ptspec.model.handover import whole
 
 
 @pytest.fixture
@@ -73,11 +72,3 @@ def test_of_a_model_that_bitsandbytes_leaves_alone_nothing_is_dequantised(tmp_pa
     ids = torch.arange(8)[None]
     with torch.no_grad():
         assert torch.equal(whole(Base(str(tmp_path), model, None, 0))(ids).logits, model(ids).logits)
-
-
-def test_setups_are_told_by_the_bits_of_their_base():
-    lora = {"r": 4}
-    eight = {"load_in_8bit": True}
-    told = [AdapterSpec(False), AdapterSpec(True, False, lora), AdapterSpec(True, True, lora)]
-    assert [*map(describe_adapter, told)] == ["full fine-tuning", "LoRA r4", "QLoRA r4"]
-    assert describe_adapter(AdapterSpec(True, True, lora, eight)) == "LoRA r4 over 8-bit weights"

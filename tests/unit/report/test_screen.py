@@ -14,6 +14,7 @@ from ptspec.events import (
     CheckedBound,
     CheckEvaluated,
     EvaluationStarted,
+    Preparing,
     RunFinished,
     StageDefault,
     StageEvaluated,
@@ -22,6 +23,7 @@ from ptspec.events import (
     StageStarted,
     StageStep,
     StageTrained,
+    Warned,
 )
 from ptspec.report import terminal
 from ptspec.report.screen import Screen
@@ -237,3 +239,12 @@ def test_a_run_of_two_stages_ends_in_about_fifteen_lines():
     with replay.screen:
         replay.tell(run())
     assert len([line for line in replay.look().splitlines() if "warning" not in line]) <= 16
+
+
+def test_what_is_under_way_before_the_next_thing_happens_stands_below_the_stages():
+    replay = Replay(80)
+    with replay.screen:
+        replay.tell([(0, STARTED), (0, Preparing("loading torch")), (1, Warned("the disk is small"))])
+        assert replay.look().rstrip().endswith("loading torch …")
+        replay.tell([(2, StageReused("sft", "2026-01-01T00:00:00+00:00", "unchanged"))])
+        assert "loading torch" not in replay.look()
