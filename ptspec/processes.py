@@ -8,10 +8,13 @@ its closed connections, at once.
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, TypeVar
 
 from ptspec.diagnostics import CheckError, Diagnostic, InputError, Interrupted, PtError, StageError
@@ -28,11 +31,13 @@ class Agreed(StageError):
 
 @dataclass(frozen=True)
 class Processes:
-    """This process is number `index` of `size`; `group` is torch's, for what they agree on."""
+    """This process is number `index` of `size`; `group` is torch's, for what they agree on. `ids`: the host
+    and the process id of each."""
 
     index: int = 0
     size: int = 1
     group: Any = None
+    ids: tuple[tuple[str, int], ...] = ()
 
     @property
     def alone(self) -> bool:
@@ -41,6 +46,14 @@ class Processes:
     @property
     def is_first(self) -> bool:
         return self.index == 0
+
+    def gone(self) -> int | None:
+        """One of them that ran on this machine and has ended."""
+        here = socket.gethostname()
+        ended = (
+            index for index, (host, process) in enumerate(self.ids) if host == here and _has_ended(process)
+        )
+        return next(ended, None)
 
     def gathered(self, value: T) -> list[T]:
         """What each process has given, in their order."""
@@ -112,6 +125,17 @@ class Processes:
         raise Agreed(min(said, key=lambda one: one[0])[1])
 
 
+def _has_ended(process: int) -> bool:
+    """Whether a process runs no longer; one that nobody has asked about since it ended does not."""
+    try:
+        os.kill(process, 0)
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except ProcessLookupError:
+        return True
+    except (OSError, IndexError):
+        return False
+
+
 _joined = Processes()
 
 
@@ -131,7 +155,8 @@ def join(timeout: timedelta) -> Processes:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         dist.init_process_group(backend, timeout=timeout)
     group = dist.new_group(backend="gloo", timeout=PATIENCE)
-    _joined = Processes(dist.get_rank(), dist.get_world_size(), group)
+    met = Processes(dist.get_rank(), dist.get_world_size(), group)
+    _joined = replace(met, ids=tuple(met.gathered((socket.gethostname(), os.getpid()))))
     return _joined
 
 

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -75,7 +74,7 @@ class Left:
         """Gives signs of life until the folder is gone, and ends this process once its launcher is."""
         parent, file = os.getppid(), self.folder / f"{index}.alive"
         with contextlib.suppress(OSError):
-            file.write_text(f"{os.getpid()} {socket.gethostname()}")
+            file.write_text(str(os.getpid()))
 
         def beat() -> None:
             while os.getppid() == parent:
@@ -97,31 +96,11 @@ class Left:
                     return int(file.name.partition(".")[0])
         return None
 
-    def gone(self) -> int | None:
-        """A process of this machine that has given signs of life and is no longer there."""
-        for file in self.folder.glob("*.alive"):
-            with contextlib.suppress(OSError, ValueError):
-                process, _, host = file.read_text().partition(" ")
-                if host == socket.gethostname() and not _is_there(int(process)):
-                    return int(file.name.partition(".")[0])
-        return None
-
     def kill(self) -> None:
         """Ends every process of them at once."""
         for file in self.folder.glob("*.alive"):
             with contextlib.suppress(OSError, ValueError):
-                os.kill(int(file.read_text().partition(" ")[0]), signal.SIGKILL)
-
-
-def _is_there(process: int) -> bool:
-    """Whether a process runs; one that has ended and that nobody has asked about yet does not."""
-    try:
-        os.kill(process, 0)
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except ProcessLookupError:
-        return False
-    except (OSError, IndexError):
-        return True
+                os.kill(int(file.read_text()), signal.SIGKILL)
 
 
 @contextlib.contextmanager

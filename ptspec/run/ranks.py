@@ -156,7 +156,7 @@ def _cause(job: StageJob, left: Left, error: Exception) -> Exception:
         index, theirs = found
         Member(index, team.size, log).sign(theirs)
         return theirs
-    gone = left.gone()
+    gone = team.gone()
     if found is None and gone is not None:
         return Member(gone, team.size, log).died(job, None)
     return error

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.launch import several
-from ptspec.processes import Agreed, current, join, leave
+from ptspec.processes import Agreed, Processes, current, join, leave
 
 HERE = Path(__file__)
 
@@ -37,7 +39,7 @@ def test_only_a_process_that_stays_silent_hangs(tmp_path, monkeypatch, wakes):
     monkeypatch.setattr(several, "BEAT", 0.2)
     alive = tmp_path / "0.alive"
     with subprocess.Popen(["sleep", "60"]) as process:
-        alive.write_text(f"{process.pid} here")
+        alive.write_text(str(process.pid))
         os.utime(alive, (1, 1))
         with several.ending_silent_ones(several.Left(tmp_path)) as silent:
             time.sleep(0.3)
@@ -47,6 +49,19 @@ def test_only_a_process_that_stays_silent_hangs(tmp_path, monkeypatch, wakes):
         assert silent == ([] if wakes else [0])
         assert (process.poll() is None) == wakes
         process.kill()
+
+
+def test_a_process_that_was_killed_is_gone_before_anyone_has_waited_for_it():
+    here = socket.gethostname()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        team = Processes(0, 2, None, ((here, os.getpid()), (here, process.pid)))
+        elsewhere = replace(team, ids=((here, os.getpid()), ("elsewhere", process.pid)))
+        assert team.gone() is None
+        process.kill()
+        until = time.monotonic() + 10
+        while team.gone() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        assert (team.gone(), elsewhere.gone()) == (1, None)
 
 
 def test_two_processes_agree(tmp_path):
