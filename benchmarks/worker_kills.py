@@ -47,8 +47,14 @@ APART = 1e-5
 TWO = {"launcher": "accelerate", "processes": 2}
 
 
-def recipe(methods: Sequence[str], compute: Mapping[str, Any]) -> dict[str, Any]:
-    lora = {"use_lora": True, "r": 8, "lora_alpha": 16, "lora_dropout": 0.1, "target_modules": "all-linear"}
+def recipe(methods: Sequence[str], compute: Mapping[str, Any], dropout: float = 0.1) -> dict[str, Any]:
+    lora = {
+        "use_lora": True,
+        "r": 8,
+        "lora_alpha": 16,
+        "lora_dropout": dropout,
+        "target_modules": "all-linear",
+    }
     return {
         "version": 1,
         "name": "worker_kills",
@@ -335,7 +341,9 @@ def numbers(work: Path, seed: int) -> list[str]:
     for name, compute in by.items():
         folder = work / "numbers" / name
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "recipe.json").write_text(json.dumps(recipe(tuple(METHODS), compute), indent=2))
+        # What dropout draws is each process's own: another number of them learns otherwise with it.
+        text = json.dumps(recipe(tuple(METHODS), compute, dropout=0.0), indent=2)
+        (folder / "recipe.json").write_text(text)
     runs = {name: Runs(work / "numbers" / name, "ddp") for name in by}
     whole = work / "numbers/whole"
     runs["one"].finish(whole, tuple(METHODS)[-1])
