@@ -245,7 +245,7 @@ def _log_ticks(axes: Axes, top: float) -> None:
 def _histogram(axes: Axes, values: Values, most: int, shade: str) -> None:
     step = max(1, math.ceil(most / 64))
     counts, edges = np.histogram(values, bins=np.arange(0.5, most + step + 0.5, step))
-    axes.bar(edges[:-1], counts, width=step, align="edge", color=shade, alpha=0.65, linewidth=0)
+    axes.stairs(counts, edges, fill=True, color=shade, alpha=0.65, linewidth=0)
     axes.axvline(float(np.median(values)), color=shade, linewidth=1.5)
     axes.axvline(most + 0.5, color=FAINT, linewidth=1, linestyle="--")
     axes.set_xlim(0, most + step + 1)
