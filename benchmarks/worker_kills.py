@@ -384,7 +384,9 @@ def _compared(ours: Path, whole: Path, method: str) -> str:
     begun = [event for event in events if event["event"] == "StageStarted" and event.get("stage") == method]
     text = f"went on from step {begun[-1].get('resumed_from_step') if begun else None}; "
     if (key := SAMPLED.get(method)) is not None:
-        means = [sum(step[key] for step in log) / len(log) for log in map(_log, (ours, whole))]
+        # A step that learns once more from the same completions logs none.
+        logged = ([step[key] for step in _log(folder) if key in step] for folder in (ours, whole))
+        means = [sum(values) / len(values) for values in logged]
         return text + f"mean {key} {means[0]:.3f}, of one process {means[1]:.3f}"
     apart = max(abs(a - b) for a, b in zip(losses(ours), losses(whole), strict=True))
     return text + f"cosine {cosine(ours, whole):.10f}, losses apart by {apart:.1e}"
