@@ -12,8 +12,8 @@ from small import two_ranks
 
 @pytest.mark.slow
 def test_two_processes_train_one_policy(tmp_path: Path):
-    """Rows 0-3 of each group of 8 are the first process's, 4-7 the second's; rewards meet in the gather. Forks
-    of a process that has torch: what starts them has no part in that."""
+    """Rows 0-3 of each group of 8 are the first process's, 4-7 the second's; rewards meet in the gather.
+    Forks of a process that has torch: what starts them has no part in that."""
     for process in two_ranks(tmp_path, main=train):
         assert process.wait(300) == 0, process.told
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))

@@ -312,7 +312,7 @@ def well_judged(server, tmp_path_factory):
 
 
 def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch):
-    """In each way at another step of one run; in the end a longer timeout goes on where a slow one stopped."""
+    """In each way at another step of one run; at last a longer timeout goes on where a slow one stopped."""
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
