@@ -130,8 +130,9 @@ class _Command:
     def __call__(self) -> None:
         from ptspec import cli
 
-        # A worker of pytest-xdist ignores SIGINT, and what it starts inherits that.
+        # A worker of pytest-xdist ignores SIGINT, one under nohup SIGHUP, and what it starts inherits that.
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         for number in self.ignores:
             signal.signal(number, signal.SIG_IGN)
         os.setsid()

@@ -110,13 +110,19 @@ def two_ranks(*arguments: object, main: Main | None = None) -> tuple[Forked, For
     return first, second
 
 
+def steps_logged(output: Path, stage: str) -> int:
+    """How many steps of `stage`, which is half made, are logged."""
+    metrics = output / f".{stage}.partial" / "metrics.jsonl"
+    return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+
 def wait_until_it_trains(output: Path, stage: str, process: Forked, meanwhile=lambda: None) -> None:
-    """Returns once `stage` has logged a step; an error where the run ends before."""
-    limit, metrics = time.monotonic() + 240, output / f".{stage}.partial" / "metrics.jsonl"
-    while not metrics.exists():
+    """Returns once `stage` has logged a step more than now; an error where the run ends before."""
+    limit, before = time.monotonic() + 240, steps_logged(output, stage)
+    while steps_logged(output, stage) <= before:
         assert process.poll() is None, process.told
         meanwhile()
-        assert time.monotonic() < limit, f"{metrics} did not come"
+        assert time.monotonic() < limit, f"{stage} logged no step"
         time.sleep(0.02)
 
 

@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 import torch
-
-HERE = Path(__file__)
+from small import two_ranks
 
 
 @pytest.mark.slow
 def test_two_processes_train_one_policy(tmp_path: Path):
-    """Rows 0-3 of each group of 8 are the first process's, 4-7 the second's; rewards meet in the gather."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launch, str(HERE), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    """Rows 0-3 of each group of 8 are the first process's, 4-7 the second's; rewards meet in the gather.
+    Forks of a process that has torch: what starts them has no part in that."""
+    for process in two_ranks(tmp_path, main=train):
+        assert process.wait(300) == 0, process.told
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     assert first["weights"].keys() == second["weights"].keys()
     for name, weight in first["weights"].items():
@@ -31,10 +25,11 @@ def test_two_processes_train_one_policy(tmp_path: Path):
     assert all(0 < rate < 1 for rate in first["win_rates"])
 
 
-def train(folder: Path) -> None:
-    sys.path.insert(0, str(HERE.parents[1]))
+def train(arguments: Sequence[str]) -> None:
     import games
 
+    folder = Path(arguments[0])
+    torch.set_num_threads(1)
     asked: list[tuple[list[str], list[str]]] = []
     judge = games.judge_of(games.RPS)
 
@@ -70,7 +65,3 @@ def train(folder: Path) -> None:
         },
         folder / f"{rank}.pt",
     )
-
-
-if __name__ == "__main__":
-    train(Path(sys.argv[1]))

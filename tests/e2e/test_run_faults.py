@@ -20,7 +20,6 @@ from small import (
     WEIGHTS,
     environment,
     one_stage,
-    pt,
     pt_loaded,
     run_here,
     undisturbed_weights,
@@ -120,16 +119,6 @@ def test_a_folder_that_cannot_be_made(tmp_path):
     assert "the run's folder cannot be made: Not a directory" in str(ran.error)
 
 
-def test_no_cache_can_be_written(undisturbed, tmp_path, monkeypatch):
-    for name in ("HF_HOME", "HF_DATASETS_CACHE", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
-        monkeypatch.setenv(name, "/proc/no-cache")
-    monkeypatch.setenv("HOME", "/proc/no-home")
-    # Its own imports are tried too: not a fork of a process that has them.
-    done = pt("run", write_recipe(tmp_path, short), "--output", tmp_path / "out")
-    assert done.code == 0, done.stderr
-    assert (tmp_path / "out" / "sft" / WEIGHTS).read_bytes() == undisturbed["sft"]
-
-
 @contextlib.contextmanager
 def memory_for(more):
     """This process may have so many bytes more than it has now; torch's allocator is what fails."""
@@ -152,7 +141,14 @@ def limited(stack, more):
     return at_step(2, lambda: stack.enter_context(memory_for(more)))
 
 
-def test_the_host_s_memory_runs_out(tmp_path):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The wide recipe, undisturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    return run_here(write_recipe(folder, wide), folder / "out")
+
+
+def test_the_host_s_memory_runs_out(whole, tmp_path):
     recipe, output = write_recipe(tmp_path, wide), tmp_path / "out"
     with contextlib.ExitStack() as stack:
         ran = run_here(recipe, output, limited(stack, 1 << 20))
@@ -162,7 +158,7 @@ def test_the_host_s_memory_runs_out(tmp_path):
     assert "sft is saved up to step 2" in ran.told
     shutil.copytree(output, tmp_path / "advised")
     again = run_here(recipe, output)
-    assert again.weights == run_here(recipe, tmp_path / "whole").weights
+    assert again.weights == whole.weights
 
     def advised(recipe):
         wide(recipe)
@@ -174,13 +170,12 @@ def test_the_host_s_memory_runs_out(tmp_path):
     assert started.resumed_from_step == 2 and smaller.error is None
 
 
-def test_auto_find_batch_size_keeps_the_effective_batch(tmp_path):
+def test_auto_find_batch_size_keeps_the_effective_batch(whole, tmp_path):
     def auto(recipe):
         wide(recipe)
         recipe["stages"][0]["config"].update(auto_find_batch_size=True)
 
     recipe, output = write_recipe(tmp_path, auto), tmp_path / "out"
-    whole = run_here(recipe, tmp_path / "whole")
     with contextlib.ExitStack() as stack:
         ran = run_here(recipe, output, limited(stack, 1 << 20))
     told = [event.text for event in ran.events if isinstance(event, Warned)]
@@ -316,38 +311,29 @@ def well_judged(server, tmp_path_factory):
     return run_here(write_recipe(folder, judged(server)), folder / "out").weights
 
 
-@pytest.mark.parametrize(
-    ("mood", "words"),
-    [
-        ("down", "cannot be reached"),
-        ("slow", "did not answer in time"),
-        ("rubbish", "answered with what is no chat completion"),
-        ("overloaded", "answered 503"),
-    ],
-)
-def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch, mood, words):
+def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch):
+    """In each way at another step of one run; at last a longer timeout goes on where a slow one stopped."""
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     recipe, output = write_recipe(tmp_path, judged(server)), tmp_path / "out"
-    ran = run_here(recipe, output, at_step(3, lambda: setattr(server, "mood", mood)))
+    moods = {
+        "down": "cannot be reached",
+        "rubbish": "answered with what is no chat completion",
+        "overloaded": "answered 503",
+        "slow": "did not answer in time",
+    }
+    for step, (mood, words) in enumerate(moods.items(), 1):
+        server.mood = None
+        ran = run_here(recipe, output, at_step(step, lambda mood=mood: setattr(server, "mood", mood)))
+        assert ran.resumed == {"online": step - 1}
+        assert words in ran.told and "(asked 2 times)" in ran.told
+        assert f"online is saved up to step {step}; the same command goes on from there" in ran.told
+        assert "/judges/fair/endpoint" in ran.told
+    waiting = {"timeout": 30, "retries": 7, "max_concurrency": 16}
+    again = run_here(write_recipe(tmp_path, judged(server, **waiting)), output)
     server.mood = None
-    assert words in ran.told and "(asked 2 times)" in ran.told
-    assert "online is saved up to step 3; the same command goes on from there" in ran.told
-    assert "/judges/fair/endpoint" in ran.told
-    assert run_here(recipe, output).weights == well_judged
-
-
-def test_a_longer_timeout_goes_on_where_a_slow_judge_stopped(well_judged, server, tmp_path):
-    recipe, output = write_recipe(tmp_path, judged(server)), tmp_path / "out"
-    ran = run_here(recipe, output, at_step(3, lambda: setattr(server, "mood", "slow")))
-    assert "did not answer in time" in ran.told
-    again = run_here(
-        write_recipe(tmp_path, judged(server, timeout=30, retries=7, max_concurrency=16)), output
-    )
-    server.mood = None
-    (started,) = [event for event in again.events if isinstance(event, StageStarted)]
-    assert started.resumed_from_step == 3
+    assert again.resumed == {"online": 4}
     assert again.weights == well_judged
 
 
@@ -419,8 +405,14 @@ def test_a_writer_that_died_is_told_of(tmp_path):
     assert ran.error is None
 
 
-def test_a_file_system_without_locks_and_flushes(undisturbed, tmp_path):
-    """The kernel's own answers, for the whole run: it goes on, and says so once."""
+def test_a_file_system_without_locks_and_flushes_where_no_cache_can_be_written(
+    undisturbed, tmp_path, monkeypatch
+):
+    """The kernel's own answers, for the whole run: it goes on, and says so once. A process of its own, whose
+    imports are tried too: libraries look for places to cache in."""
+    for name in ("HF_HOME", "HF_DATASETS_CACHE", "XDG_CACHE_HOME", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, "/proc/no-cache")
+    monkeypatch.setenv("HOME", "/proc/no-home")
     recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
     command = [sys.executable, str(ROOT / "tests" / "without_locks.py"), "ptspec.cli", "run", str(recipe)]
     done = subprocess.run(

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 
 def sft_alone(recipe):
-    """Long enough to be hit; nothing is saved but for a signal."""
+    """Long enough to be hit three times; nothing is saved but for a signal."""
     one_stage(recipe, max_steps=60, save_steps=1000, per_device_train_batch_size=4)
 
 
@@ -34,29 +34,12 @@ def recipe(tmp_path):
     return write_recipe(tmp_path, sft_alone)
 
 
-def goes_on(folder, undisturbed):
-    assert list((folder / "out" / ".sft.partial" / "checkpoints").glob("checkpoint-*"))
-    assert run_here(folder / "recipe.json", folder / "out").weights == undisturbed
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1], ids=lambda number: number.name)
-def test_a_signal_saves_and_tells_how_to_go_on(recipe, undisturbed, tmp_path, number):
-    process = start_run(recipe, tmp_path / "out")
-    wait_until_it_trains(tmp_path / "out", "sft", process)
-    process.send_signal(number)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 130, told
-    *_, last, again = told.splitlines()
-    assert last.startswith(f"interrupted: {number.name} was received: sft is saved up to step ")
-    assert again == f"     pt run {recipe} --output {tmp_path / 'out'}"
-    assert "error" not in told
-    goes_on(tmp_path, undisturbed)
-
-
-def test_a_terminal_that_hangs_up(recipe, undisturbed, tmp_path):
-    """As a dropped ssh connection does: the kernel sends SIGHUP, and nothing can be written any more."""
+@contextlib.contextmanager
+def on_a_terminal(recipe, output, **options):
+    """A run on a terminal of its own, once it trains; the terminal hangs up when this ends, as a dropped ssh
+    connection does: the kernel sends SIGHUP, and nothing can be written any more."""
     terminal, its_end = pty.openpty()
-    process = start_run(recipe, tmp_path / "out", streams=[its_end] * 3)
+    process = start_run(recipe, output, streams=[its_end] * 3, **options)
     os.close(its_end)
     os.set_blocking(terminal, False)
 
@@ -64,16 +47,42 @@ def test_a_terminal_that_hangs_up(recipe, undisturbed, tmp_path):
         with contextlib.suppress(BlockingIOError, OSError):  # the other end may not be open yet
             os.read(terminal, 1 << 16)
 
-    wait_until_it_trains(tmp_path / "out", "sft", process, read)
+    wait_until_it_trains(output, "sft", process, read)
+    yield process
     os.close(terminal)
-    assert process.wait(120) == 130, (tmp_path / "out" / "run.log").read_text()
-    goes_on(tmp_path, undisturbed)
+
+
+def test_signals_and_a_terminal_that_hangs_up_save_and_lose_nothing(recipe, undisturbed, tmp_path):
+    """Each ends the run that the one before it left; what they leave at last is gone on with."""
+    output, saved = tmp_path / "out", [0]
+
+    def is_saved():
+        checkpoints = (output / ".sft.partial" / "checkpoints").glob("checkpoint-*")
+        saved.append(max(int(folder.name.removeprefix("checkpoint-")) for folder in checkpoints))
+        assert saved[-2] < saved[-1]
+
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        process = start_run(recipe, output)
+        wait_until_it_trains(output, "sft", process)
+        process.send_signal(number)
+        _, told = process.communicate(timeout=120)
+        assert process.returncode == 130, told
+        *_, last, again = told.splitlines()
+        assert last.startswith(f"interrupted: {number.name} was received: sft is saved up to step ")
+        assert again == f"     pt run {recipe} --output {output}"
+        assert "error" not in told
+        is_saved()
+    with on_a_terminal(recipe, output) as process:
+        pass
+    assert process.wait(120) == 130, (output / "run.log").read_text()
+    is_saved()
+    assert run_here(recipe, output).weights == undisturbed
 
 
 def test_nohup_is_heeded(recipe, undisturbed, tmp_path):
-    process = start_run(recipe, tmp_path / "out", ignores=[signal.SIGHUP])
-    wait_until_it_trains(tmp_path / "out", "sft", process)
-    process.send_signal(signal.SIGHUP)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 0, told
-    assert (tmp_path / "out" / "sft" / "adapter_model.safetensors").read_bytes() == undisturbed["sft"]
+    """The terminal hangs up and takes nothing more, and the run ends well."""
+    output = tmp_path / "out"
+    with on_a_terminal(recipe, output, ignores=[signal.SIGHUP]) as process:
+        pass
+    assert process.wait(240) == 0, (output / "run.log").read_text()
+    assert (output / "sft" / "adapter_model.safetensors").read_bytes() == undisturbed["sft"]

@@ -1,12 +1,14 @@
 """A run that is stopped or killed goes on where it was, to the same bytes."""
 
+import json
 import os
 import random
+import shutil
 import signal
 import sys
 
 import pytest
-from small import ROOT, run_here, start_run, undisturbed_weights, wait_until_it_trains, write_recipe
+from small import ROOT, run_here, start_run, undisturbed_weights, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageStep, Warned
@@ -37,73 +39,83 @@ def undisturbed(tmp_path_factory):
     return undisturbed_weights(tmp_path_factory, slow)
 
 
-def test_killed_at_random_moments(tmp_path):
-    """The short form of `benchmarks/stress.py`."""
+def shorter(recipe):
+    """The recipe of `benchmarks/stress.py` with as many stages, checkpoints and passes over the data, and
+    fewer steps."""
+    for stage, steps in zip(recipe["stages"], (4, 4, 6), strict=True):
+        stage["config"] |= {"max_steps": steps, "save_steps": 2}
+    recipe["data"]["train"]["limit"], recipe["data"]["prompts"]["limit"] = 16, 4
+    recipe["data"]["heldout"]["limit"], recipe["eval"]["max_new_tokens"] = 2, 4
+
+
+def test_killed_while_it_saves_and_when_something_happens(tmp_path):
+    """Two of the moments of `benchmarks/stress.py`, which has thousands: in a file of a checkpoint, and just
+    after an event."""
     sys.path.insert(0, str(ROOT / "benchmarks"))
     import stress
 
-    def start(folder):
-        return start_run(folder / "recipe.json", folder / "out")
+    def prepared(folder):
+        recipe = json.loads((stress.prepared(folder) / "recipe.json").read_text())
+        shorter(recipe)
+        (folder / "recipe.json").write_text(json.dumps(recipe))
+        return folder / "recipe.json", folder / "out"
 
-    whole = stress.prepared(tmp_path / "undisturbed")
-    assert run_here(whole / "recipe.json", whole / "out").error is None
-    broken, tally = stress.prepared(tmp_path / "disturbed"), stress.Tally()
-    stress.disturb(broken, 2, random.Random(5), tally, start)
-    ran = run_here(broken / "recipe.json", broken / "out")
-    assert ran.error is None
-    found = stress.differences(stress.fingerprint(whole / "out"), stress.fingerprint(broken / "out"))
-    assert (found, tally.kills.total()) == ([], 2)
-
-
-def test_a_signal_saves_and_exits_with_130(undisturbed, tmp_path):
-    recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
-    process = start_run(recipe, output)
-    wait_until_it_trains(output, "dpo", process)
-    process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=120)
-    assert process.returncode == 130, told
-    assert "SIGINT was received: dpo is saved up to step " in told and "the same command goes on" in told
-    ran = run_here(recipe, output)
-    assert ran.weights == undisturbed
+    recipe, whole = prepared(tmp_path / "undisturbed")
+    assert run_here(recipe, whole).error is None
+    recipe, broken = prepared(tmp_path / "disturbed")
+    for aim in ("writing", "event"):
+        process = start_run(recipe, broken)
+        assert stress.until(stress.AIMS[aim], process, broken, random.Random(5)), process.told
+        os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    assert run_here(recipe, broken).error is None
+    assert stress.differences(stress.fingerprint(whole), stress.fingerprint(broken)) == []
 
 
-def test_a_signal_ends_the_step_and_saves_it(undisturbed, tmp_path):
-    recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
-    ran = run_here(recipe, output, at("dpo", 4, signal.SIGTERM))
-    assert ran.error.exit is Exit.INTERRUPTED
-    assert str(ran.error).startswith("SIGTERM was received: dpo is saved up to step 5")
-    again = run_here(recipe, output)
-    assert again.resumed == {"dpo": 5}
-    assert again.weights == undisturbed
-
-
-def test_a_second_signal_stops_at_once(undisturbed, tmp_path):
-    def twice(event):
-        if isinstance(event, StageStep) and (event.stage, event.step) == ("dpo", 4):
-            os.kill(os.getpid(), signal.SIGTERM)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
-    ran = run_here(recipe, output, twice)
-    assert ran.error.exit is Exit.INTERRUPTED and "the last finished stage or checkpoint" in str(ran.error)
-    again = run_here(recipe, output)
-    assert again.resumed == {"dpo": 3}
-    assert again.weights == undisturbed
-
-
-def test_max_time_saves_and_exits_with_130(undisturbed, tmp_path):
+def test_signals_and_max_time_save_and_the_same_command_goes_on(undisturbed, tmp_path):
+    """One after the other, in one run. `test_signals.py` has a process of its own."""
     recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
     first = run_here(recipe, output, options=Options(max_seconds=0.0))
     assert first.error.exit is Exit.INTERRUPTED and "--max-time" in str(first.error)
-    second = run_here(recipe, output, options=Options(max_seconds=2.0))
-    assert second.error is None or second.error.exit is Exit.INTERRUPTED
+
+    ended = run_here(recipe, output, at("dpo", 4, signal.SIGTERM))
+    assert ended.error.exit is Exit.INTERRUPTED
+    assert str(ended.error).startswith("SIGTERM was received: dpo is saved up to step 5")
+
+    def twice(event):
+        if isinstance(event, StageStep) and (event.stage, event.step) == ("dpo", 7):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    at_once = run_here(recipe, output, twice)
+    assert at_once.resumed == {"dpo": 5}
+    assert at_once.error.exit is Exit.INTERRUPTED
+    assert "the last finished stage or checkpoint" in str(at_once.error)
+
+    in_time = run_here(recipe, output, options=Options(max_seconds=2.0))
+    assert in_time.error is None or in_time.error.exit is Exit.INTERRUPTED
+    assert in_time.resumed in ({"dpo": 6}, {})
     assert run_here(recipe, output).weights == undisturbed
 
 
+def sft_alone(recipe):
+    slow(recipe)
+    del recipe["stages"][1]
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A run that was stopped after a checkpoint of its own and one for the signal, to be copied."""
+    folder = tmp_path_factory.mktemp("stopped")
+    ran = run_here(write_recipe(folder, sft_alone), folder / "out", at("sft", 6, signal.SIGTERM))
+    assert ran.error.exit is Exit.INTERRUPTED
+    return folder
+
+
 @pytest.mark.parametrize("damage", ["cut", "flipped", "unsealed"])
-def test_a_damaged_checkpoint_is_set_aside(undisturbed, tmp_path, damage):
-    recipe, output = write_recipe(tmp_path, slow), tmp_path / "out"
-    assert run_here(recipe, output, at("sft", 6, signal.SIGTERM)).error.exit is Exit.INTERRUPTED
+def test_a_damaged_checkpoint_is_set_aside(stopped, undisturbed, tmp_path, damage):
+    shutil.copytree(stopped, tmp_path / "damaged")
+    recipe, output = tmp_path / "damaged" / "recipe.json", tmp_path / "damaged" / "out"
     newest = output / ".sft.partial" / "checkpoints" / "checkpoint-7"
     victim = newest / ("sealed.json" if damage == "unsealed" else "optimizer.pt")
     data = victim.read_bytes()
@@ -116,7 +128,7 @@ def test_a_damaged_checkpoint_is_set_aside(undisturbed, tmp_path, damage):
     fault = "was not finished" if damage == "unsealed" else "is damaged (optimizer.pt)"
     assert told == f"checkpoint-7 {fault}; it was set aside as damaged-checkpoint-7"
     assert ran.resumed["sft"] == 6
-    assert ran.weights == undisturbed
+    assert ran.weights["sft"] == undisturbed["sft"]
 
 
 def test_a_loss_that_is_no_number_stops_the_stage_and_keeps_the_one_before(tmp_path):

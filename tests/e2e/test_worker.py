@@ -14,6 +14,7 @@ from small import (
     one_stage,
     run_here,
     start_run,
+    steps_logged,
     undisturbed_weights,
     wait_until_it_trains,
     write_recipe,
@@ -75,23 +76,6 @@ def test_the_same_bytes_and_events_as_in_one_process(tmp_path):
     assert not (there.output / ".job.json").exists()
 
 
-def test_a_worker_that_is_killed_is_told_and_gone_on_from(undisturbed, tmp_path):
-    def kill(event):
-        if isinstance(event, StageStep) and event.step == 5:
-            (child,) = children()
-            os.kill(child, signal.SIGKILL)
-
-    recipe = write_recipe(tmp_path, sft_alone)
-    ran = run_here(recipe, tmp_path / "out", kill, ISOLATED)
-    assert ran.told.startswith(
-        'worker-died: the process of "sft" was killed by SIGKILL | a system that runs out'
-    )
-    assert "sft is saved up to step " in ran.told and ran.error.exit is Exit.FAILED
-    again = run_here(recipe, tmp_path / "out")
-    assert again.resumed["sft"] >= 2
-    assert again.weights == undisturbed
-
-
 def children():
     """The workers that this process has started."""
     found = []
@@ -105,8 +89,33 @@ def children():
     return found
 
 
-def test_a_signal_reaches_the_worker_by_the_controller(undisturbed, tmp_path):
+def test_a_worker_that_is_left_killed_and_stopped_loses_nothing(undisturbed, tmp_path):
+    """Three starts of one run, each of which goes on from what the one before it saved."""
     recipe, output = write_recipe(tmp_path, sft_alone), tmp_path / "out"
+    process = start_run(recipe, output, "--isolate")
+    wait_until_it_trains(output, "sft", process)
+    process.kill()
+    process.communicate(timeout=60)
+    time.sleep(1)
+    lines = steps_logged(output, "sft")
+    time.sleep(3)
+    assert steps_logged(output, "sft") == lines < 40, "the worker does not outlive its controller"
+
+    steps = []
+
+    def kill(event):
+        if isinstance(event, StageStep):
+            steps.append(event.step)
+            if len(steps) == 5:
+                (child,) = children()
+                os.kill(child, signal.SIGKILL)
+
+    ran = run_here(recipe, output, kill, ISOLATED)
+    assert ran.told.startswith(
+        'worker-died: the process of "sft" was killed by SIGKILL | a system that runs out'
+    )
+    assert "sft is saved up to step " in ran.told and ran.error.exit is Exit.FAILED
+
     process = start_run(recipe, output, "--isolate")
     wait_until_it_trains(output, "sft", process)
     process.send_signal(signal.SIGINT)
@@ -114,21 +123,9 @@ def test_a_signal_reaches_the_worker_by_the_controller(undisturbed, tmp_path):
     assert process.returncode == 130, told
     assert "interrupted: SIGINT was received: sft is saved up to step " in told
     assert "error" not in told
-    assert run_here(recipe, output, options=ISOLATED).weights == undisturbed
-
-
-def test_a_worker_does_not_outlive_its_controller(undisturbed, tmp_path):
-    recipe, output = write_recipe(tmp_path, sft_alone), tmp_path / "out"
-    process = start_run(recipe, output, "--isolate")
-    wait_until_it_trains(output, "sft", process)
-    process.kill()
-    process.communicate(timeout=60)
-    metrics = output / ".sft.partial" / "metrics.jsonl"
-    time.sleep(1)
-    lines = len(metrics.read_text().splitlines())
-    time.sleep(3)
-    assert len(metrics.read_text().splitlines()) == lines < 40
-    assert run_here(recipe, output).weights == undisturbed
+    last = run_here(recipe, output)
+    assert last.resumed["sft"] > ran.resumed["sft"] + 1
+    assert last.weights == undisturbed
 
 
 def test_an_error_of_the_worker_is_told_as_that_of_one_process(tmp_path):

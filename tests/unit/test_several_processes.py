@@ -6,19 +6,18 @@ import json
 import os
 import socket
 import subprocess
-import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from small import two_ranks
 
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.launch import several
 from ptspec.processes import Agreed, Processes, current, join, leave
-
-HERE = Path(__file__)
 
 
 def test_one_process_agrees_with_itself():
@@ -65,13 +64,9 @@ def test_a_process_that_was_killed_is_gone_before_anyone_has_waited_for_it():
 
 
 def test_two_processes_agree(tmp_path):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parents[2])}
-    environment |= {"MASTER_ADDR": "localhost", "MASTER_PORT": "0", "WORLD_SIZE": "2"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    done = subprocess.run(
-        [*launch, str(HERE), str(tmp_path)], env=environment, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    """Forks of a process that has torch: what starts them has no part in what they say to each other."""
+    for process in two_ranks(tmp_path, main=agree):
+        assert process.wait(120) == 0, process.told
     first, second = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1))
     assert first.pop("mine") == [0, 2] and second.pop("mine") == [1, 2]
     assert first == second
@@ -95,7 +90,8 @@ def said(work):
     return None
 
 
-def agree(folder: Path) -> None:
+def agree(arguments: Sequence[str]) -> None:
+    folder = Path(arguments[0])
     team = join(timedelta(seconds=60))
     at = team.index
 
@@ -125,7 +121,3 @@ def agree(folder: Path) -> None:
     assert isinstance(Agreed(Diagnostic("x", "y")), StageError)
     leave()
     assert current().alone
-
-
-if __name__ == "__main__":
-    agree(Path(sys.argv[1]))

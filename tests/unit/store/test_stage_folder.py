@@ -89,13 +89,13 @@ def test_permissions_are_those_of_the_umask(tmp_path, umask, mode):
     code = f"""
         import os, pathlib
         os.umask({umask})
-        import torch
-        from safetensors.torch import save_file
+        import numpy
+        from safetensors.numpy import save_file
         from ptspec.store.files import write_json
         from ptspec.store.stage_folder import publish
         output = pathlib.Path({str(tmp_path)!r})
         (output / ".sft.partial").mkdir()
-        save_file({{"a": torch.ones(2)}}, output / ".sft.partial" / "model.safetensors")
+        save_file({{"a": numpy.ones(2)}}, output / ".sft.partial" / "model.safetensors")
         write_json(output / ".sft.partial" / "stage.json", {{}})
         publish(output / ".sft.partial", output / "sft")
     """
