@@ -1,0 +1,31 @@
+"""The attention kernel while a stage trains: FlashAttention where it is installed and the numbers allow it."""
+
+from __future__ import annotations
+
+from ptspec.performance.choice import ATTENTION, Choice, Effect, Situation
+from ptspec.performance.machine import has_package
+
+AMPERE, HOPPER = (8, 0), (9, 0)
+KERNELS = (("flash_attention_3", "flash_attn_interface", HOPPER), ("flash_attention_2", "flash_attn", AMPERE))
+"""What transformers calls a kernel, its package, and the first GPUs that it runs on."""
+
+
+def choose(situation: Situation) -> tuple[Choice, ...]:
+    """`attn_implementation` of the model; sdpa, transformers' own choice, where nothing else can be had."""
+    machine = situation.machine
+    if machine.kind != "cuda" or situation.model.attn_implementation is not None:
+        return ()
+    numbers = situation.settings.numbers(situation.model.dtype)
+    if numbers["training"] == "fp32" and numbers["weights"] not in ("bfloat16", "float16"):
+        return (_kept("FlashAttention takes 16-bit numbers alone"),)
+    installed = [(name, since) for name, package, since in KERNELS if has_package(package)]
+    if not installed:
+        return (_kept("flash_attn is not installed"),)
+    for name, since in installed:
+        if machine.capability is not None and machine.capability >= since:
+            return (Choice({ATTENTION: name}, f"attention by {name}", "installed, and the GPU has it"),)
+    return (_kept("the GPU is too old for FlashAttention, or not known"),)
+
+
+def _kept(reason: str) -> Choice:
+    return Choice({ATTENTION: "sdpa"}, "attention by sdpa", reason, effect=Effect.KEPT)

@@ -1,0 +1,53 @@
+"""Gradient checkpointing only where memory asks for it: it computes each forward pass twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ptspec.performance.choice import Choice, Situation
+from ptspec.performance.exactness import rows_of_a_pass, why_draws_differ, why_passes_matter
+from ptspec.performance.room import fits
+from ptspec.recipe.batch_split import PASSES, ROWS
+
+FIELD = "gradient_checkpointing"
+FULL_PASS = 4096
+"""Tokens of a pass from which on a GPU is busy: smaller passes are not taken to do without checkpointing."""
+GAIN = 4 / 3
+"""A forward pass is half of a backward one, so that three parts are computed in place of four."""
+
+
+def choose(situation: Situation) -> tuple[Choice, ...]:
+    """`gradient_checkpointing`, and smaller passes where it can be done without in them."""
+    if situation.is_given(FIELD, "gradient_checkpointing_kwargs", "activation_offloading"):
+        return ()
+    if situation.stage.compute.is_sharded:
+        return ()  # an engine's own options say what is kept
+    if not situation.settings.value(FIELD):
+        return _needed_after_all(situation)
+    for rows, values in _cuts(situation):
+        if fits(situation.needed(**values, **{FIELD: False}), situation.machine):
+            smaller = f" in passes of {rows} rows" if values else ""
+            reason = f"fits{smaller} without"
+            return (Choice({FIELD: False, **values}, f"no gradient checkpointing{smaller}", reason, GAIN),)
+    return ()
+
+
+def _needed_after_all(situation: Situation) -> tuple[Choice, ...]:
+    """Of a CPU, where it is off otherwise."""
+    without, with_it = situation.needed(), situation.needed(**{FIELD: True})
+    if fits(without, situation.machine) is not False or not fits(with_it, situation.machine):
+        return ()
+    return (Choice({FIELD: True}, "gradient checkpointing", "does not fit the memory without"),)
+
+
+def _cuts(situation: Situation) -> Iterator[tuple[int, dict[str, int]]]:
+    """The rows a pass as they are, then smaller ones that leave the device busy."""
+    alone = situation.alone
+    rows, passes = alone.number(ROWS, 8), alone.number(PASSES, 1)
+    yield rows, {}
+    lengths = None if situation.is_given(ROWS, PASSES) else situation.lengths
+    if lengths is None or why_passes_matter(situation) is not None or why_draws_differ(situation) is not None:
+        return
+    for fewer in rows_of_a_pass(situation):
+        if fewer < rows and fewer * lengths.mean >= FULL_PASS:
+            yield fewer, {ROWS: fewer, PASSES: rows * passes // fewer}
