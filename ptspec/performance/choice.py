@@ -26,8 +26,8 @@ class Effect(Enum):
 
 @dataclass(frozen=True)
 class Choice:
-    """`values`: fields of the method's TRL config, or of `OWN_FIELDS`, that belong together. `about`: what they
-    come to, in words. `gain`: how many times faster, estimated; None where that is not known."""
+    """`values`: fields of the method's TRL config, or of `OWN_FIELDS`, that belong together. `about`: what
+    they come to, in words. `gain`: how many times faster, estimated; None where that is not known."""
 
     values: Mapping[str, Any]
     about: str
@@ -52,8 +52,8 @@ OWN_FIELDS = (ROW_ORDER, ATTENTION)
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of some rows of a stage as its trainer holds them, in the order of the file: of a pair the longer
-    answer with the prompt (`padded`), and of all sequences of a row together (`tokens`)."""
+    """Tokens of some rows of a stage as its trainer holds them, in the order of the file: of a pair the
+    longer answer with the prompt (`padded`), and of all sequences of a row together (`tokens`)."""
 
     padded: tuple[int, ...]
     tokens: tuple[int, ...]
@@ -114,7 +114,11 @@ class Situation:
 
     def with_choice(self, choice: Choice) -> Situation:
         """The situation once `choice` was taken: what later ones go by."""
-        return self if choice.effect is not Effect.FREE else replace(self, stage=with_fields(self.stage, choice.values))
+        return (
+            self
+            if choice.effect is not Effect.FREE
+            else replace(self, stage=with_fields(self.stage, choice.values))
+        )
 
 
 def with_fields(stage: Stage, fields: Mapping[str, Any]) -> Stage:

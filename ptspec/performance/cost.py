@@ -1,9 +1,9 @@
-"""What a pass over some rows costs, in tokens: those that are computed, padding among them, and its overhead.
+"""What a pass over some rows costs, in tokens: those computed, padding among them, and its overhead.
 
 A pass that trains takes s · T + o · L + w seconds: T padded tokens at s = 4 P / rate (forward and backward of
-a frozen base, P parameters), o for each of L layers to call its kernels, and w = `READ` · s, since weights are
-read whole however few tokens there are. Measured on one core of a CPU (torch 2.13, float32, LoRA r 16 on all
-linear layers; a model of 1 M parameters and 4 layers, and one of 135 M and 30 layers; `benchmarks/pass_cost.py`).
+a frozen base, P parameters), o for each of L layers to call its kernels, and w = `read` · s, since weights
+are read whole however few tokens there are. Measured on one core of a CPU (torch 2.13, float32, LoRA r 16 on all
+linear layers; a model of 1 M parameters and 4 layers, and one of 135 M and 30): `benchmarks/pass_cost.py`.
 For GPUs, rate and overhead are what is usual of an H100 in bf16; they were not measured.
 """
 
@@ -23,8 +23,8 @@ STEPS = 32
 
 @dataclass(frozen=True)
 class Speed:
-    """`rate`: floating-point operations a second, of a CPU on each core; `call`: seconds that the kernels of a
-    layer take to be called, forward and backward; `read`: tokens that reading the weights is worth."""
+    """`rate`: floating-point operations a second, of a CPU on each core; `call`: seconds that the kernels of
+    a layer take to be called, forward and backward; `read`: tokens that reading the weights is worth."""
 
     rate: float
     call: float
@@ -38,8 +38,8 @@ GPU = Speed(rate=300e12, call=1e-3, read=1024)
 def overhead(shape: ModelShape, machine: Machine) -> float:
     """Tokens that a pass costs beside its own, whatever its rows."""
     speed = CPU if machine.is_cpu else GPU
-    cores = machine.cores if machine.is_cpu else 1
-    a_token = 4 * shape.parameters / (speed.rate * cores)
+    threads = machine.threads if machine.is_cpu else 1
+    a_token = 4 * shape.parameters / (speed.rate * threads)
     return speed.read + shape.layers * speed.call / a_token
 
 

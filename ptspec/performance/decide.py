@@ -71,5 +71,3 @@ def decide(performance: Performance, situation: Situation, *, proposals: bool = 
     if proposals:
         found += [choice for rule in DEAR for choice in rule(situation)]
     return Decision(performance, kind, tuple(found))
-
-

@@ -20,8 +20,8 @@ OF_TOKENS = ("sft",)
 
 
 def why_passes_matter(situation: Situation) -> str | None:
-    """Why the result of `situation.stage` depends on how a step's rows are cut into passes; None where it does
-    not, given that passes are equally large."""
+    """Why the result of `situation.stage` depends on how a step's rows are cut into passes; None where it
+    does not, given that passes are equally large."""
     settings, stage = situation.settings, situation.stage
     method = stage.method.name
     loss = settings.value("loss_type")
@@ -30,7 +30,11 @@ def why_passes_matter(situation: Situation) -> str | None:
     losses = loss if isinstance(loss, list | tuple) else [loss]
     if method == "dpo" and (needs_other_rows(method, loss) or any(one in OF_TOKENS for one in losses)):
         return f"the loss {loss} depends on the rows of a pass"
-    if method == "sft" and settings.processes > 1 and settings.value("average_tokens_across_devices") is False:
+    if (
+        method == "sft"
+        and settings.processes > 1
+        and settings.value("average_tokens_across_devices") is False
+    ):
         return "tokens are averaged in each process"
     if why := why_draws_differ(situation):
         return why
@@ -55,7 +59,7 @@ def why_draws_differ(situation: Situation) -> str | None:
 
 
 def _is_dropout(name: str, value: object) -> bool:
-    """Whether a field of a model's config drops something while it trains (`attn_pdrop`, `hidden_dropout`)."""
+    """Whether a field of a model's config drops something in training (`attn_pdrop`, `hidden_dropout`)."""
     named = "drop" in name or name.endswith("_pdrop")
     return named and isinstance(value, float) and value > 0
 

@@ -11,12 +11,14 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Machine:
-    """`kind` is torch's device type. `memory`: bytes of the device, for each process; `cores`: processors that
-    the process may use; `capability`: of an NVIDIA GPU, 8.0 or more computes in bf16. None: not known."""
+    """`kind` is torch's device type. `memory`: bytes of the device, for each process; `cores`: processors
+    that there are; `threads`: of them, those that one process computes on; `capability`: of an NVIDIA GPU.
+    None: not known."""
 
     kind: str
     memory: int | None = None
     cores: int = 1
+    threads: int = 1
     capability: tuple[int, int] | None = None
 
     @property
@@ -27,6 +29,13 @@ class Machine:
     def words(self) -> str:
         """ "a CPU", "a GPU (cuda)"."""
         return "a CPU" if self.is_cpu else f"a GPU ({self.kind})"
+
+
+def this_machine(kind: str, memory: int | None, capability: tuple[int, int] | None = None) -> Machine:
+    """This machine's processors beside a device of `kind`."""
+    cores = usable_cores()
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return Machine(kind, memory, cores, min(cores, int(asked)) if asked.isdecimal() else cores, capability)
 
 
 def usable_cores() -> int:

@@ -1,4 +1,4 @@
-"""The decision of a stage under way, in its folder: a resume takes the same, whatever it would choose anew."""
+"""The decision of a stage under way, in its folder: a resume takes the same one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ def choice_json(choice: Choice) -> dict[str, Any]:
 def _choice(value: Mapping[str, Any]) -> Choice:
     gain = value["gain"]
     return Choice(
-        dict(value["fields"]), str(value["about"]), str(value["reason"]), None if gain is None else float(gain)
+        dict(value["fields"]),
+        str(value["about"]),
+        str(value["reason"]),
+        None if gain is None else float(gain),
     )
 
 

@@ -10,6 +10,7 @@ from ptspec.launch.job import StageJob
 from ptspec.model.device import Device
 from ptspec.model.handover import describe_adapter
 from ptspec.model.model_cache import Bases
+from ptspec.performance.record import as_json, read_decision
 from ptspec.processes import current
 from ptspec.recipe.effective_config import leaves_checkpoints
 from ptspec.recipe.plan import Plan, Stage
@@ -82,6 +83,7 @@ def handover_of(stage: Stage) -> str | None:
 
 
 def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> dict[str, Any]:
+    decision = read_decision(job.folder)
     return {
         "format": FORMAT,
         "stage": stage.name,
@@ -93,6 +95,7 @@ def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float
         "fingerprint": job.fingerprint,
         "ingredients": job.covered,
         "config": trained.config,
+        "performance": None if decision is None else as_json(decision),
         "steps": trained.steps,
         "trainable_parameters": trained.trainable_parameters,
         "seconds": round(trained.seconds, 3),

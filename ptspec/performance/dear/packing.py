@@ -16,6 +16,6 @@ def propose(situation: Situation) -> tuple[Choice, ...]:
     if not most or lengths is None or lengths.mean > FILLED * most:
         return ()
     rows = most / lengths.mean
-    reason = f"rows have {lengths.mean:.0f} tokens of {most} in the mean: a step would learn from {rows:.1f} × as many"
+    reason = f"rows have {lengths.mean:.0f} of {most} tokens in the mean; a step takes {rows:.1f} × as many"
     values = {"packing": True, "packing_strategy": "bfd"}
     return (Choice(values, '"packing": true', reason, None, Effect.DEAR),)

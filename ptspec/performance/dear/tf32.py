@@ -8,8 +8,8 @@ FIELD = "tf32"
 
 
 def propose(situation: Situation) -> tuple[Choice, ...]:
-    """`tf32` of a stage in full float32; its rounding is coarser than what the probes allow, so that who asked
-    for float32 decides."""
+    """`tf32` of a stage in full float32; its rounding is coarser than what the probes allow, so that who
+    asked for float32 decides."""
     settings = situation.settings
     if situation.machine.kind != "cuda" or situation.is_given(FIELD) or settings.mixed:
         return ()

@@ -1,4 +1,4 @@
-"""The attention kernel while a stage trains: FlashAttention where it is installed and the numbers allow it."""
+"""The attention kernel in training: FlashAttention where it is installed and the numbers allow it."""
 
 from __future__ import annotations
 

@@ -17,21 +17,60 @@ BY_LENGTH = "by length within a step"
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """How a step's rows are cut, where its loss is the same either way. Of a recipe that gives the rows a pass
-    or the passes a step, only which rows share a pass."""
+    """How a step's rows are cut, where its loss is the same either way. Of a recipe that gives the rows a
+    pass or the passes a step, only which rows share a pass."""
+    if _is_settled(situation):
+        return ()
+    given = situation.is_given(ROWS, PASSES)
+    smaller = () if given else _smaller(situation)
     work = _work(situation)
     if work is None:
-        return ()
+        return smaller
     now = Cut(work.rows, sorted_rows=False)
     cuts = [Cut(rows, sorted_rows=True) for rows in rows_of_a_pass(situation)]
     same = [cut for cut in cuts if cut.rows == now.rows]
-    given = situation.is_given(ROWS, PASSES)
-    best = work.best(same if given else [cut for cut in cuts if _fits(situation, work, cut)])
+    best = work.best(same if given else [cut for cut in cuts if _fits(situation, cut.rows)])
     found = [_choice(work, now, best)] if best is not None and work.gain(now, best) >= LEAST else []
     other = work.best(cuts) if given else None
     if other is not None and work.gain(best if found and best is not None else now, other) >= LEAST:
         found.append(_left(work, now, other))
-    return tuple(found)
+    return tuple(found) or smaller
+
+
+def _is_settled(situation: Situation) -> bool:
+    """Whether the rows of a step are not to be cut otherwise."""
+    settings = situation.settings
+    others = ("packing", "padding_free", "auto_find_batch_size")
+    return (
+        _step(situation) < 2
+        or settings.value("train_sampling_strategy") != "random"
+        or any(settings.value(name) for name in others)
+        or why_passes_matter(situation) is not None
+    )
+
+
+def _smaller(situation: Situation) -> tuple[Choice, ...]:
+    """The largest passes that fit, where those of the recipe do not."""
+    rows, step = situation.alone.number(ROWS, 8), _step(situation)
+    if fits(situation.needed(), situation.machine) is not False:
+        return ()
+    for fewer in rows_of_a_pass(situation):
+        if fewer < rows and fits(situation.needed(**_split(fewer, step)), situation.machine):
+            reason = f"{rows} rows a pass do not fit the memory; {step} rows a step as before"
+            return (Choice(_split(fewer, step), _in_words(fewer, step), reason),)
+    return ()
+
+
+def _step(situation: Situation) -> int:
+    return situation.alone.number(ROWS, 8) * situation.alone.number(PASSES, 1)
+
+
+def _split(rows: int, step: int) -> dict[str, int]:
+    return {ROWS: rows, PASSES: step // rows}
+
+
+def _in_words(rows: int, step: int) -> str:
+    return f"{rows} row{'s' * (rows != 1)} a pass × {step // rows}"
 
 
 @dataclass(frozen=True)
@@ -69,10 +108,7 @@ def _work(situation: Situation) -> _Work | None:
     """None where nothing can be gained, or it is not known."""
     alone, shape = situation.alone, situation.shape
     rows, passes = alone.number(ROWS, 8), alone.number(PASSES, 1)
-    is_random = situation.settings.value("train_sampling_strategy") == "random"
-    if rows * passes < 2 or not is_random or why_passes_matter(situation) is not None or shape is None:
-        return None
-    if any(situation.settings.value(name) for name in ("packing", "padding_free", "auto_find_batch_size")):
+    if shape is None:
         return None
     least = overhead(shape, situation.machine)
     longest = situation.settings.number("max_length") or shape.context
@@ -82,9 +118,8 @@ def _work(situation: Situation) -> _Work | None:
     return None if lengths is None else _Work(rows, passes, lengths, least, situation.settings.processes)
 
 
-def _fits(situation: Situation, work: _Work, cut: Cut) -> bool:
-    fields = {ROWS: cut.rows, PASSES: work.step // cut.rows}
-    return fits(situation.needed(**fields), situation.machine) is not False
+def _fits(situation: Situation, rows: int) -> bool:
+    return fits(situation.needed(**_split(rows, _step(situation))), situation.machine) is not False
 
 
 def _choice(work: _Work, now: Cut, cut: Cut) -> Choice:
@@ -93,15 +128,10 @@ def _choice(work: _Work, now: Cut, cut: Cut) -> Choice:
     gain = work.gain(now, cut)
     if cut.rows == now.rows:
         return Choice(order, "rows of a length share a pass", reason, gain)
-    split = {ROWS: cut.rows, PASSES: work.step // cut.rows}
-    return Choice({**split, **order}, _in_words(work, cut), reason, gain)
+    return Choice({**_split(cut.rows, work.step), **order}, _in_words(cut.rows, work.step), reason, gain)
 
 
 def _left(work: _Work, now: Cut, cut: Cut) -> Choice:
     reason = f"the recipe gives {now.rows} × {work.passes}, the same rows a step"
-    values = {ROWS: cut.rows, PASSES: work.step // cut.rows}
-    return Choice(values, _in_words(work, cut), reason, work.gain(now, cut), Effect.LEFT)
-
-
-def _in_words(work: _Work, cut: Cut) -> str:
-    return f"{cut.rows} rows a pass × {work.step // cut.rows}"
+    words = _in_words(cut.rows, work.step)
+    return Choice(_split(cut.rows, work.step), words, reason, work.gain(now, cut), Effect.LEFT)

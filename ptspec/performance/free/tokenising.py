@@ -6,7 +6,7 @@ from ptspec.performance.choice import Choice, Situation
 
 FIELD = "dataset_num_proc"
 ROWS_A_PROCESS = 10_000
-"""Rows from which on one process more is faster, and as many again for the next (`benchmarks/tokenising.py`)."""
+"""Rows that one process more needs to pay for itself (`benchmarks/tokenising.py`)."""
 MOST = 16
 
 
