@@ -33,6 +33,11 @@ def write_decision(decision: Decision, folder: Path) -> None:
     write_json(folder / FILE, {"format": FORMAT, **as_json(decision)})
 
 
+def forget_decision(folder: Path) -> None:
+    """Removes what `write_decision` wrote: it stands in the record of a trained stage."""
+    (folder / FILE).unlink(missing_ok=True)
+
+
 def as_json(decision: Decision) -> dict[str, Any]:
     """What stands in a stage's record: its choices without those that were only proposed."""
     taken = [choice_json(choice) for choice in decision.taken]

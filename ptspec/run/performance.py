@@ -19,8 +19,8 @@ from ptspec.store.half_made import last_step
 def decided(
     plan: Plan, stage: Stage, folder: Path, device: Device, rows: int | None, listener: Listener
 ) -> Decision:
-    """What `stage`, of so many `rows` (None: streamed), trains with: what it began with, where it is half made
-    in `folder`; else what is chosen now, and kept there. The first process decides for all."""
+    """What `stage`, of so many `rows` (None: streamed), trains with: what it began with, where it is half
+    made in `folder`; else what is chosen now, and kept there. The first process decides for all."""
     found, told = current().by_first(lambda: _decided(plan, stage, folder, device, rows))
     for text in told:
         listener(Warned(text, stage.name))

@@ -10,7 +10,7 @@ from ptspec.launch.job import StageJob
 from ptspec.model.device import Device
 from ptspec.model.handover import describe_adapter
 from ptspec.model.model_cache import Bases
-from ptspec.performance.record import as_json, read_decision
+from ptspec.performance.record import as_json, forget_decision, read_decision
 from ptspec.processes import current
 from ptspec.recipe.effective_config import leaves_checkpoints
 from ptspec.recipe.plan import Plan, Stage
@@ -66,6 +66,7 @@ class StageWork:
 
 def _record_trained(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> None:
     write_json(job.folder / RECORD, _record(stage, job, trained, saved_distance))
+    forget_decision(job.folder)
     # From here on the record stands for a trained stage: no checkpoint is needed to go on.
     slim(stage, job.folder)
 
