@@ -3,7 +3,7 @@
 A pass that trains takes s · T + o · L + w seconds: T padded tokens at s = 4 P / rate (forward and backward of
 a frozen base, P parameters), o for each of L layers to call its kernels, and w = `read` · s, since weights
 are read whole however few tokens there are. Measured on one core of a CPU (torch 2.13, float32, LoRA r 16 on
-all linear layers; a model of 1 M parameters and 4 layers, and one of 135 M and 30): `benchmarks/pass_cost.py`.
+all linear layers; a model of 1 M parameters and 4 layers, one of 135 M and 30): `benchmarks/pass_cost.py`.
 For GPUs, rate and overhead are what is usual of an H100 in bf16; they were not measured.
 """
 

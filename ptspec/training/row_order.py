@@ -20,8 +20,8 @@ SEQUENCES = ("input_ids", "prompt_ids", "chosen_ids", "rejected_ids")
 
 class ByLength(Sampler[int]):  # type: ignore[misc]  # the library is untyped
     """The rows of `inner`, each `step` of them sorted by `lengths`, the longest first, so that memory runs
-    out at once or not at all. The rows that are left at the end of an epoch keep their order: their passes may
-    be of different sizes, and a loss may be a mean of passes."""
+    out at once or not at all. The rows that are left at the end of an epoch keep their order: their passes
+    may be of different sizes, and a loss may be a mean of passes."""
 
     def __init__(self, inner: SeedableRandomSampler, lengths: Sequence[int], step: int) -> None:
         self.inner, self.lengths, self.step = inner, lengths, step
