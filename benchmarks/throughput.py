@@ -94,6 +94,8 @@ def table(setup: Setup, results: Results, parameters: int, on_gpu: bool) -> list
 
 def curves(results: Results) -> str:
     """How far the losses of each variant are from those of `auto`."""
+    if "auto" not in results:
+        return ""
     own = results["auto"][0]["losses"]
     apart = {
         variant: max(abs(a - b) for a, b in zip(own, found[0]["losses"], strict=True))

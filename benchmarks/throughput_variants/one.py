@@ -60,7 +60,7 @@ def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
 
     train_stage.train = timed
     plan = preflight(recipe, output=work / "run")
-    execute(plan, Options(), lambda event: None)
+    execute(plan, lambda event: None, Options())
     folder = work / "run" / "s"
     record = json.loads((folder / "stage.json").read_text())
     chosen = [choice["about"] for choice in (record["performance"] or {}).get("choices", ())]
