@@ -11,7 +11,7 @@ from ptspec.performance.exactness import rows_of_a_pass, why_passes_matter
 from ptspec.performance.room import fits
 from ptspec.recipe.batch_split import PASSES, ROWS
 
-LEAST = 1.1
+LEAST = 1.05
 """How many times faster a step must become for its passes to change."""
 BY_LENGTH = "by length within a step"
 

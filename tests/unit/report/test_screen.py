@@ -16,13 +16,13 @@ from ptspec.events import (
     EvaluationStarted,
     RunFinished,
     StageDefault,
-    StageTuned,
     StageEvaluated,
     StageFinished,
     StageReused,
     StageStarted,
     StageStep,
     StageTrained,
+    StageTuned,
 )
 from ptspec.report import terminal
 from ptspec.report.screen import Screen
