@@ -82,6 +82,9 @@ def test_processes_share_the_passes():
     assert found is not None
     assert found[1] % 2 == 0, "each takes half of the passes"
     assert split(rows=1023, compute=two) is None, "accelerate fills the last step up, by the pass"
+    given = {ROWS: 2, PASSES: 4}
+    taken = [c for c in choose(situation(rows=1023, compute=two, **given)) if c.effect is Effect.FREE]
+    assert [dict(choice.values) for choice in taken] == [{ROW_ORDER: BY_LENGTH}]
 
 
 def test_passes_that_do_not_fit_are_made_smaller_at_the_same_rows():
