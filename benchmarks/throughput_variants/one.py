@@ -59,7 +59,7 @@ def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
         return trained
 
     train_stage.train = timed
-    plan = preflight(recipe, output=work / "run")
+    plan = preflight(recipe, output=work / "run").plan
     execute(plan, lambda event: None, Options())
     folder = work / "run" / "s"
     record = json.loads((folder / "stage.json").read_text())
