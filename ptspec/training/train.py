@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -22,7 +22,7 @@ from ptspec.model.handover import Policy
 from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
-from ptspec.performance.choice import ROW_ORDER
+from ptspec.performance.choice import ATTENTION, ROW_ORDER
 from ptspec.performance.decide import Decision
 from ptspec.performance.free.passes import BY_LENGTH
 from ptspec.performance.record import choice_json
@@ -35,6 +35,7 @@ from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
 from ptspec.store.half_made import saved_in_words
 from ptspec.store.stage_folder import CHECKPOINTS
+from ptspec.training.attention import attention
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
 from ptspec.training.checkpoints import (
     Written,
@@ -179,7 +180,8 @@ def _steps(
     begin_peak_memory(job.device)
     begun = time.monotonic()
     try:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        with _attention(trainer, job.decision):
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except AlreadyTrained:
         pass
     except Exception as error:
@@ -369,6 +371,13 @@ def _about(
     words = beginning.words if server is None else f"{beginning.words}, {server.words}"
     tuned = [] if job.decision is None else _tuned(stage, job.decision)
     return (*defaults, *tuned, StageChecked(stage.name, words))
+
+
+def _attention(trainer: Any, decision: Decision | None) -> AbstractContextManager[None]:
+    """The attention kernel that was chosen, in the policy and its reference."""
+    kernel = None if decision is None else decision.values.get(ATTENTION)
+    reference = getattr(trainer, "ref_model", None)
+    return attention((unwrapped(trainer, trainer.model), reference), kernel)
 
 
 def _tuned(stage: Stage, decision: Decision) -> list[StageTuned]:

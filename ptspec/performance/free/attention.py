@@ -15,8 +15,7 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
     machine = situation.machine
     if machine.kind != "cuda" or situation.model.attn_implementation is not None:
         return ()
-    numbers = situation.settings.numbers(situation.model.dtype)
-    if numbers["training"] == "fp32" and numbers["weights"] not in ("bfloat16", "float16"):
+    if not situation.settings.mixed and not _is_16_bit(situation):
         return (_kept("FlashAttention takes 16-bit numbers alone"),)
     installed = [(name, since) for name, package, since in KERNELS if has_package(package)]
     if not installed:
@@ -25,6 +24,15 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
         if machine.capability is not None and machine.capability >= since:
             return (Choice({ATTENTION: name}, f"attention by {name}", "installed, and the GPU has it"),)
     return (_kept("the GPU is too old for FlashAttention, or not known"),)
+
+
+def _is_16_bit(situation: Situation) -> bool:
+    """Whether the weights are kept in 16 bits."""
+    weights = situation.settings.numbers(situation.model.dtype)["weights"]
+    if weights != "as stored":
+        return weights in ("bfloat16", "float16")
+    stored = situation.shape.tensors.values() if situation.shape is not None else ()
+    return any(tensor.dtype in ("BF16", "F16") for tensor in stored)
 
 
 def _kept(reason: str) -> Choice:

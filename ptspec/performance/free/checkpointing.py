@@ -12,6 +12,8 @@ from ptspec.recipe.batch_split import PASSES, ROWS
 FIELD = "gradient_checkpointing"
 FULL_PASS = 4096
 """Tokens of a pass from which on a GPU is busy: smaller passes are not taken to do without checkpointing."""
+LONG = 4096
+"""Tokens of a row from which on attention is worth keeping: what chooses what is kept costs time too."""
 GAIN = 4 / 3
 """A forward pass is half of a backward one, so that three parts are computed in place of four."""
 
@@ -29,7 +31,24 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
             smaller = f" in passes of {rows} rows" if values else ""
             reason = f"fits{smaller} without"
             return (Choice({FIELD: False, **values}, f"no gradient checkpointing{smaller}", reason, GAIN),)
-    return ()
+    return _selective(situation)
+
+
+def _selective(situation: Situation) -> tuple[Choice, ...]:
+    """TRL's selective checkpointing, which SFT alone has: attention is kept, the rest computed again."""
+    settings, shape = situation.settings, situation.shape
+    longest = settings.number("max_length") or (shape.context if shape is not None else None) or 0
+    is_on = situation.stage.method.name == "sft" and situation.stage.compute.engine is None
+    if shape is None or not is_on or longest < LONG or not settings.gpu:
+        return ()
+    needed = situation.needed()
+    tokens = settings.number(ROWS, 8) * longest
+    width = 2 if settings.mixed else 4
+    kept = tokens * shape.layers * (shape.heads * shape.head_dim * width + 4 * shape.heads)
+    if needed is None or not fits(needed + kept, situation.machine):
+        return ()
+    values = {"gradient_checkpointing_kwargs": {"selective": True}}
+    return (Choice(values, "selective gradient checkpointing", "does not fit without; attention is kept"),)
 
 
 def _needed_after_all(situation: Situation) -> tuple[Choice, ...]:

@@ -43,6 +43,7 @@ def test_not_in_float32_nor_on_a_cpu_nor_against_the_recipe(installed):
     installed("flash_attn")
     precise = ComputeSpec(precision="fp32")
     assert taken(machine=H100, adapter=FULL, compute=precise) == []
+    assert taken(machine=H100, adapter=FULL) == ["flash_attention_2"], "autocast makes them bf16"
     assert attention.choose(situation(machine=CPU)) == ()
     assert (
         attention.choose(situation(machine=H100, model=ModelSpec("m", True, attn_implementation="eager")))

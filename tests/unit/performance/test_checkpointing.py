@@ -27,6 +27,13 @@ def test_on_where_nothing_fits_without():
     assert choose(of_8b(longest=2048, machine=replace(H100, memory=24 * 10**9))) == ()
 
 
+def test_selective_where_rows_are_long_and_it_still_fits():
+    (choice,) = choose(of_8b(longest=8192, rows=None))
+    assert dict(choice.values) == {"gradient_checkpointing_kwargs": {"selective": True}}
+    assert choose(of_8b(longest=8192, rows=None, machine=replace(H100, memory=70 * 10**9))) == ()
+    assert choose(of_8b("dpo", longest=8192, rows=None)) == ()
+
+
 def test_the_recipe_wins():
     assert choose(of_8b(longest=256, gradient_checkpointing=True)) == ()
 
