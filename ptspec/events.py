@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,16 @@ class StageDefault:
 
     stage: str
     text: str
+
+
+@dataclass(frozen=True)
+class StageTuned:
+    """What was chosen for the device before a stage trains: `text` in one line; `choices` with their fields,
+    reasons and estimated gains."""
+
+    stage: str
+    text: str
+    choices: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -230,6 +241,7 @@ Event = (
     | StageStarted
     | StageChecked
     | StageDefault
+    | StageTuned
     | StageStep
     | StageTrained
     | StageReused

@@ -5,31 +5,34 @@ Reads data, the tokenizer's files and safetensors headers; loads no model, impor
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 from ptspec.accelerator import has_accelerator
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
-from ptspec.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter
+from ptspec.estimate.adapters import Adapter, StageAdapter, stage_adapter
 from ptspec.estimate.advice import Advice, advise
+from ptspec.estimate.decided import situation_of
 from ptspec.estimate.disk import Disk, disk
 from ptspec.estimate.held import Holder
 from ptspec.estimate.host import host_memory
-from ptspec.estimate.memory import Memory, Work, memory
+from ptspec.estimate.memory import Memory
+from ptspec.estimate.needed import checkpoint_shape, incoming_adapter, need_of, needed_memory, opened_shape
 from ptspec.estimate.on_paper import Cluster, OnPaper, on_paper
 from ptspec.estimate.rowcount import Counted, count_rows
 from ptspec.estimate.steps import Steps, count
 from ptspec.estimate.traffic import Collective, traffic
-from ptspec.model.hub import shape_of
+from ptspec.performance.decide import Decision, decide
+from ptspec.performance.machine import CPU, Machine, this_machine
+from ptspec.performance.record import read_decision
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.headers import NoShape
-from ptspec.recipe.plan import BASE, Plan, Stage
+from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.shape import ModelShape, parts_of
 from ptspec.recipe.targets import UnknownTargets
 from ptspec.store.reuse import Reuse, reuses
-from ptspec.store.stage_folder import ADAPTER_CONFIG
+from ptspec.store.stage_folder import partial_folder
 
 MANY_STEPS = 10**9
 """More than any stage has."""
@@ -51,6 +54,12 @@ class StageForecast:
     unknown: tuple[str, ...]
     sent: tuple[Collective, ...] = ()
     paper: OnPaper | None = None
+    decision: Decision | None = None
+
+    @property
+    def as_run(self) -> Stage:
+        """The stage with what was chosen for its device."""
+        return self.stage if self.decision is None else self.decision.applied(self.stage)
 
 
 @dataclass(frozen=True)
@@ -84,7 +93,7 @@ def forecast(
         gpu = device_memory is not None or has_accelerator()
     if device_memory is None and not gpu:
         device_memory = host_memory()
-    shape, why = _opened_shape(plan)
+    shape, why = opened_shape(plan)
     tokenizer = tokenizer_files(plan.model)
     reused = reuses(plan, fresh=fresh)
     saved: dict[str, Adapter | None] = {}
@@ -93,7 +102,8 @@ def forecast(
         settings = EffectiveConfig(stage, stage.compute, gpu)
         # The processes of a machine share its memory; each has a GPU of its own.
         each = device_memory if gpu or not device_memory else device_memory // stage.compute.processes
-        one = _stage(plan, settings, shape, tokenizer, saved, each, cluster)
+        machine = this_machine("cuda" if gpu else CPU, each)
+        one = _stage(plan, settings, shape, tokenizer, saved, machine, cluster)
         unknown = (*([why] if why else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
     count = shape.parameters if shape else None
@@ -104,21 +114,21 @@ def forecast(
 def parameters(plan: Plan) -> int | None:
     """The parameters of the recipe's model, with those of the tokens that it adds; None where they are not
     known before it is loaded."""
-    shape = _opened_shape(plan)[0]
+    shape = opened_shape(plan)[0]
     return shape.parameters if shape is not None else None
 
 
 def most_written(plan: Plan) -> int | None:
     """Bytes that no run of `plan` exceeds on the disk, without looking at its rows: each stage as if it had
     steps enough for every checkpoint that it may keep. None where the model is not known."""
-    shape, _ = _shape(plan)
+    shape, _ = checkpoint_shape(plan)
     if shape is None:
         return None
     saved: dict[str, Adapter | None] = {}
     total = 0
     for stage in plan.stages:
         try:
-            adapter = stage_adapter(stage, shape, _incoming(stage, saved))
+            adapter = stage_adapter(stage, shape, incoming_adapter(stage, saved))
         except (UnknownTargets, NoShape):
             return None
         saved[stage.name] = adapter.saved
@@ -135,50 +145,37 @@ def _left_out(shape: ModelShape) -> dict[str, int]:
     return found
 
 
-def _opened_shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
-    """The shape of the model with embeddings for the tokens that the recipe adds; None, and why, where it is
-    not known."""
-    shape, why = _shape(plan)
-    if shape is None or not plan.model.additional_special_tokens:
-        return shape, why
-    tokenizer = tokenizer_files(plan.model)
-    return (shape.grown(tokenizer.size) if tokenizer is not None else shape), why
-
-
-def _shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
-    try:
-        shape = shape_of(plan.model)
-        if shape.quantised is None or shape.quantised.is_dequantised:
-            return shape, None
-        return None, f"parameters and memory of weights quantised by {shape.quantised.method} are not counted"
-    except NoShape as error:
-        return None, f"parameters and memory are not known: {error}"
-
-
 def _stage(
     plan: Plan,
     settings: EffectiveConfig,
     shape: ModelShape | None,
     tokenizer: TokenizerFiles | None,
     saved: dict[str, Adapter | None],
-    device_memory: int | None,
+    machine: Machine,
     cluster: Cluster | None,
 ) -> StageForecast:
-    stage = settings.stage
+    stage, device_memory = settings.stage, machine.memory
     counted = count_rows(plan, settings, tokenizer)
+    decision = read_decision(partial_folder(plan.output, stage.name))
+    if decision is None:
+        situation = situation_of(
+            plan, settings, machine, shape, tokenizer, counted.rows, saved, lambda: counted
+        )
+        decision = decide(plan.performance, situation, proposals=True)
+    settings = replace(settings, stage=decision.applied(stage))
     steps = count(settings, counted.trained) if counted.trained is not None else _given(settings)
     unknown = [counted.why] if counted.why else []
     adapter: StageAdapter | None = None
     try:
-        incoming = _incoming(stage, saved)
+        incoming = incoming_adapter(stage, saved)
         adapter = stage_adapter(stage, shape, incoming) if shape is not None else None
         saved[stage.name] = adapter.saved if adapter else None
     except (UnknownTargets, NoShape) as error:
         unknown.append(f"the adapter is not known: {error}")
-    needed = _needed(plan, settings, shape, adapter, counted)
+    needed = needed_memory(plan, settings, shape, adapter, counted)
     advice = None
     if needed is not None and device_memory is not None and shape is not None:
-        advice = advise(settings, _need(plan, settings, shape, saved, counted), device_memory)
+        advice = advise(settings, need_of(plan, settings, shape, saved, counted), device_memory)
     written = None
     if shape is not None and adapter is not None and steps is not None:
         written = disk(settings, plan.model, shape, adapter, steps.total)
@@ -189,70 +186,30 @@ def _stage(
         holder = Holder(settings, plan.model, shape, adapter)
         sent = traffic(holder)
         if cluster is not None and (a_row := _tokens_a_row(settings, counted)) is not None:
-            need = partial(_needed, plan, shape=shape, adapter=adapter, counted=counted)
+            need = partial(needed_memory, plan, shape=shape, adapter=adapter, counted=counted)
             paper = on_paper(holder, cluster, a_row, need)
     if cluster is not None and paper is None:
         unknown.append("the time of a step is not known: it follows from parameters and tokens")
     return StageForecast(
-        stage, Reuse(), counted, steps, tokens, adapter, needed, written, advice, tuple(unknown), sent, paper
+        stage,
+        Reuse(),
+        counted,
+        steps,
+        tokens,
+        adapter,
+        needed,
+        written,
+        advice,
+        tuple(unknown),
+        sent,
+        paper,
+        decision,
     )
-
-
-def _incoming(stage: Stage, saved: Mapping[str, Adapter | None]) -> Adapter | None:
-    if stage.parent == BASE or stage.parent in saved:
-        return saved.get(stage.parent)
-    folder = Path(stage.parent)
-    return read_adapter(folder) if (folder / ADAPTER_CONFIG).is_file() else None
 
 
 def _given(settings: EffectiveConfig) -> Steps | None:
     """Steps where the number of rows is not known: `max_steps`, if there is one."""
     return count(settings, 0) if settings.number("max_steps", -1) > 0 else None
-
-
-def _needed(
-    plan: Plan,
-    settings: EffectiveConfig,
-    shape: ModelShape | None,
-    adapter: StageAdapter | None,
-    counted: Counted,
-) -> Memory | None:
-    work = _work(settings, counted)
-    if shape is None or adapter is None or work is None or not (shape.hidden and shape.layers):
-        return None
-    return memory(settings, plan.model, shape, adapter, work)
-
-
-def _need(
-    plan: Plan,
-    settings: EffectiveConfig,
-    shape: ModelShape,
-    saved: Mapping[str, Adapter | None],
-    counted: Counted,
-) -> Callable[[Stage], int]:
-    def need(stage: Stage) -> int:
-        changed = replace(settings, stage=stage, compute=stage.compute)
-        adapter = stage_adapter(stage, shape, _incoming(stage, saved))
-        found = _needed(plan, changed, shape, adapter, counted)
-        return found.total if found else 0
-
-    return need
-
-
-def _work(settings: EffectiveConfig, counted: Counted) -> Work | None:
-    """The longest sequence there is: batches are padded to theirs."""
-    longest = counted.longest
-    if settings.stage.method.online:
-        if longest is None:
-            return None
-        steps = count(settings, 0)
-        return Work(
-            longest + settings.number("max_completion_length", 256), steps.generation // settings.processes
-        )
-    most = settings.number("max_length") or None
-    if settings.value("packing") or longest is None:
-        return Work(most) if most else None
-    return Work(min(longest, most) if most else longest)
 
 
 def _tokens(settings: EffectiveConfig, steps: Steps | None, counted: Counted) -> int | None:

@@ -45,6 +45,16 @@ def find_device() -> Device:
     return Device("cpu", cpu_words(torch.get_num_threads()))
 
 
+def device_memory(device: Device) -> int | None:
+    """Bytes of a GPU's memory; None of another device."""
+    return int(torch.cuda.get_device_properties(0).total_memory) if device.kind == "cuda" else None
+
+
+def device_capability(device: Device) -> tuple[int, int] | None:
+    """The compute capability of an NVIDIA GPU; None of another device."""
+    return torch.cuda.get_device_capability(0) if device.kind == "cuda" else None
+
+
 def training_device() -> Device:
     """The device, for a command that trains. Raises `InputError` where this process sees several GPUs all the
     same: CUDA was in use before the command could hide the others."""

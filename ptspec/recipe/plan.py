@@ -344,6 +344,13 @@ class EvaluationSpec:
     at: str = "/eval"
 
 
+class Performance(Enum):
+    """Whether settings that change nothing but rounding are chosen for the device (`ptspec.performance`)."""
+
+    AUTO = "auto"
+    OFF = "off"
+
+
 @dataclass(frozen=True)
 class TrackingSpec:
     report_to: tuple[str, ...] = ()
@@ -372,6 +379,7 @@ class Plan:
     recipe: Path
     document: Mapping[str, Any]
     manifest: Path | None = None
+    performance: Performance = Performance.AUTO
 
     @property
     def places(self) -> Places:

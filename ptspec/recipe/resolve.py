@@ -19,7 +19,7 @@ from ptspec.recipe.json_pointer import at, split, strings_in
 from ptspec.recipe.names import WINDOWS_DEVICES, Names, check_slug, named
 from ptspec.recipe.overrides import override
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import AnySource, ModelSpec, Plan, Source, Stage
+from ptspec.recipe.plan import AnySource, ModelSpec, Performance, Plan, Source, Stage
 from ptspec.recipe.schema import check, in_file_order
 from ptspec.recipe.stages import stages
 from ptspec.secrets import secret_in
@@ -185,6 +185,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
         output=(working / (output or Path("outputs") / name)).absolute(),
         recipe=(working / path).absolute(),
         document=findings.document.value,
+        performance=Performance(value.get("performance", Performance.AUTO.value)),
     )
 
 

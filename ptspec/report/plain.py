@@ -24,6 +24,7 @@ from ptspec.events import (
     StageStarted,
     StageStep,
     StageTrained,
+    StageTuned,
     Warned,
 )
 from ptspec.report import words
@@ -111,6 +112,8 @@ class Plain:
                 return f"{event.stage}: checked: {event.summary}"
             case StageDefault():
                 return f"{event.stage}: {event.text}"
+            case StageTuned():
+                return f"{event.stage}: performance: {event.text}"
             case StageTrained():
                 pace = words.rate(self._board.row(event.stage).own_steps, event.seconds)
                 took = f"in {words.duration(event.seconds)} ({pace})"

@@ -22,6 +22,7 @@ from ptspec.recipe.plan import Stage
 from ptspec.recipe.vllm import vllm_of
 from ptspec.report import words
 from ptspec.report.on_paper import paper_json, paper_lines, sent_in_words, sent_json
+from ptspec.report.performance import performance_json, performance_lines
 from ptspec.store.reuse import ReuseState
 
 _HEADER = (
@@ -148,6 +149,7 @@ def _below(forecast: Forecast) -> Iterator[str]:
     for one in forecast.stages:
         if (sampler := vllm_of(one.stage)) is not None:
             yield f"{one.stage.name}: sampled by {sampler.words}"
+    yield from performance_lines(forecast)
     for one in forecast.stages:
         for default in own_defaults(one.stage.method, one.stage.config):
             yield f"{one.stage.name}: {default.words}"
@@ -159,7 +161,7 @@ def _processes(one: StageForecast) -> str | None:
     compute = one.stage.compute
     if compute.world == 1:
         return None
-    settings = EffectiveConfig(one.stage, compute, gpu=False)
+    settings = EffectiveConfig(one.as_run, compute, gpu=False)
     rows, passes = settings.number(ROWS, 8), settings.number(PASSES, 1)
     cut = f"{words.plural(rows, 'row')} × {passes} pass{'es' * (passes != 1)}"
     together = f"{rows * passes * compute.world} together"
@@ -246,6 +248,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "sampled_by": sampler.words if (sampler := vllm_of(stage)) is not None else None,
         "generation_batch": (one.steps.generation or None) if one.steps else None,
         "tokens": one.tokens,
+        "performance": performance_json(one),
         "own_defaults": [asdict(default) for default in own_defaults(stage.method, stage.config)],
         "trainable_parameters": one.adapter.trained if one.adapter else None,
         "memory_bytes": _memory_json(one.memory),

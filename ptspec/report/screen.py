@@ -18,7 +18,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from ptspec.diagnostics import CheckError, Interrupted
-from ptspec.events import Event, Preparing, RunFinished, RunStarted, StageDefault, Warned
+from ptspec.events import Event, Preparing, RunFinished, RunStarted, StageDefault, StageTuned, Warned
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.ending import ending
@@ -78,6 +78,10 @@ class Screen:
                 self._warn(event)
             case StageDefault():
                 self._console.print(Text(f"{clean(event.stage)}: {clean(event.text)}", style="dim"))
+            case StageTuned():
+                self._console.print(
+                    Text(f"{clean(event.stage)}: performance: {clean(event.text)}", style="dim")
+                )
             case RunFinished():
                 self._close()
 

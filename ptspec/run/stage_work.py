@@ -11,6 +11,7 @@ from ptspec.events import Listener, Warned
 from ptspec.launch.job import StageJob
 from ptspec.model.device import Device, training_device
 from ptspec.model.model_cache import Bases
+from ptspec.performance.record import as_json, forget_decision, read_decision
 from ptspec.processes import current
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.run.evaluate_stage import StageEvaluator
@@ -76,11 +77,13 @@ def device_of_stages(listener: Listener) -> Device:
 
 def _record_trained(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> None:
     write_json(job.folder / RECORD, _record(stage, job, trained, saved_distance))
+    forget_decision(job.folder)
     # From here on the record stands for a trained stage: no checkpoint is needed to go on.
     slim(stage, job.folder)
 
 
 def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> dict[str, Any]:
+    decision = read_decision(job.folder)
     return {
         "format": FORMAT,
         "stage": stage.name,
@@ -92,6 +95,7 @@ def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float
         "fingerprint": job.fingerprint,
         "ingredients": job.covered,
         "config": trained.config,
+        "performance": None if decision is None else as_json(decision),
         "steps": trained.steps,
         "trainable_parameters": trained.trainable_parameters,
         "seconds": round(trained.seconds, 3),

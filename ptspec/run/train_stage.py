@@ -31,6 +31,7 @@ from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
 from ptspec.run.needs import Needs
+from ptspec.run.performance import as_begun, decided
 from ptspec.run.stage_words import reference_of
 from ptspec.store.fingerprint import Hashes, data_commit, digest
 from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
@@ -84,7 +85,7 @@ class StageTrainer:
         try:
             return train(self._job(stage, folder, reason), self.listener, self.stop_request)
         except OutOfMemory as error:
-            if not can_be_halved(stage, times):
+            if not can_be_halved(as_begun(stage, folder), times):
                 error.diagnostics = tuple(with_advice(told, self.plan, stage) for told in error.diagnostics)
                 raise
             write_halvings(checkpoints, times)
@@ -99,6 +100,10 @@ class StageTrainer:
         watch = self._watch(stage, folder)
         dataset = self._rows(stage, folder) if watch is None else self._stream(stage, watch)
         self.hashes.must_be_unchanged(stage.data)
+        decision = decided(
+            self.plan, stage, folder, self.device, None if watch else len(dataset), self.listener
+        )
+        stage = decision.applied(stage)
         handed_over = self._handed_over(stage, incoming, dataset)
         base = self._base(stage, incoming)
         self.hashes.model_must_be_unchanged()
@@ -120,6 +125,7 @@ class StageTrainer:
                 self.plan.data, stage.data, stage.method.rows, [dataset[row] for row in rows]
             ),
             watch=watch,
+            decision=decision,
         )
         self.bases.keep(self._needed_after(stage))
         self.bases.park()

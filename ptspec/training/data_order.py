@@ -18,7 +18,9 @@ from torch.utils.data import SequentialSampler
 from transformers.trainer_pt_utils import LengthGroupedSampler
 from trl.trainer.utils import RepeatSampler
 
-KNOWN = (SeedableRandomSampler, RepeatSampler, SequentialSampler, LengthGroupedSampler)
+from ptspec.training.row_order import ByLength
+
+KNOWN = (SeedableRandomSampler, RepeatSampler, SequentialSampler, LengthGroupedSampler, ByLength)
 
 
 def begin_epoch(dataloader: Any, seed: int, epoch: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from pkgutil import resolve_name
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import PrinterCallback, TrainerCallback
 
 from ptspec.diagnostics import Diagnostic, Interrupted, PtError, StageError, noted
-from ptspec.events import Listener, StageChecked, StageDefault, StageStarted, StageTrained, Warned
+from ptspec.events import Listener, StageChecked, StageDefault, StageStarted, StageTrained, StageTuned, Warned
 from ptspec.model import probes
 from ptspec.model.base import Base
 from ptspec.model.device import Device, begin_peak_memory, peak_memory
@@ -22,6 +22,10 @@ from ptspec.model.handover import Policy
 from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
+from ptspec.performance.choice import ATTENTION, ROW_ORDER
+from ptspec.performance.decide import Decision
+from ptspec.performance.free.passes import BY_LENGTH
+from ptspec.performance.record import choice_json
 from ptspec.processes import Agreed, current
 from ptspec.recipe.effective_config import own_defaults
 from ptspec.recipe.json_pointer import join
@@ -31,6 +35,7 @@ from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
 from ptspec.store.half_made import saved_in_words
 from ptspec.store.stage_folder import CHECKPOINTS
+from ptspec.training.attention import attention
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
 from ptspec.training.checkpoints import (
     Written,
@@ -49,6 +54,7 @@ from ptspec.training.library_patches import taken_off
 from ptspec.training.nonfinite_guard import Finite, Placed
 from ptspec.training.progress import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
+from ptspec.training.row_order import sort_within_steps
 from ptspec.training.row_templates import rendered
 from ptspec.training.sharded import LetGo
 from ptspec.training.signal import nothing_learned
@@ -98,6 +104,7 @@ class Job:
     signals: Signals = Signals()
     placed: Placed = _nowhere
     watch: StreamWatch | None = None
+    decision: Decision | None = None
 
     @property
     def rows(self) -> int | None:
@@ -138,6 +145,8 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     checkpoints.mkdir(parents=True, exist_ok=True)
     team = current()
     trainer = _trainer(job, checkpoints)
+    if job.decision is not None and job.decision.values.get(ROW_ORDER) == BY_LENGTH:
+        sort_within_steps(trainer, team.size)
     with team.agreed():
         beginning = check_beginning(trainer, job.stage, job.handed_over)
     with sampling_server(trainer, job, listener) as server:
@@ -160,7 +169,7 @@ def _steps(
     watch = None if job.stage.method.online else job.watch
     place = StreamPlace(trainer, watch, resume) if watch is not None else None
     saving = Saving(trainer, checkpoints, resume, job.signals.judge, place)
-    progress = Progress(_started(job), _about(job.stage, beginning, server), job.folder, listener)
+    progress = Progress(_started(job), _about(job, beginning, server), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
     drift: list[TrainerCallback] = [Watch(job.stage, listener)] if job.stage.method.online else []
     drift += [server.agreement] if server is not None else []
@@ -171,7 +180,8 @@ def _steps(
     begin_peak_memory(job.device)
     begun = time.monotonic()
     try:
-        trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        with _attention(trainer, job.decision):
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except AlreadyTrained:
         pass
     except Exception as error:
@@ -352,12 +362,27 @@ def _started(job: Job) -> StageStarted:
 
 
 def _about(
-    stage: Stage, beginning: Beginning, server: PolicyServer | None
-) -> tuple[StageDefault | StageChecked, ...]:
-    """What is told of a stage as it begins: the defaults that are not TRL's, and what was checked."""
+    job: Job, beginning: Beginning, server: PolicyServer | None
+) -> tuple[StageDefault | StageTuned | StageChecked, ...]:
+    """What is told of a stage as it begins: the defaults that are not TRL's, what was chosen for the device,
+    and what was checked."""
+    stage = job.stage
     defaults = [StageDefault(stage.name, own.words) for own in own_defaults(stage.method, stage.config)]
     words = beginning.words if server is None else f"{beginning.words}, {server.words}"
-    return (*defaults, StageChecked(stage.name, words))
+    tuned = [] if job.decision is None else _tuned(stage, job.decision)
+    return (*defaults, *tuned, StageChecked(stage.name, words))
+
+
+def _attention(trainer: Any, decision: Decision | None) -> AbstractContextManager[None]:
+    """The attention kernel that was chosen, in the policy and its reference."""
+    kernel = None if decision is None else decision.values.get(ATTENTION)
+    reference = getattr(trainer, "ref_model", None)
+    return attention((unwrapped(trainer, trainer.model), reference), kernel)
+
+
+def _tuned(stage: Stage, decision: Decision) -> list[StageTuned]:
+    choices = tuple(choice_json(choice) for choice in decision.taken)
+    return [StageTuned(stage.name, decision.words, choices)] if choices else []
 
 
 @contextmanager

@@ -41,6 +41,7 @@ RANKS = {
     "ptspec.data": 4,
     "ptspec.store": 5,
     "ptspec.model": 6,
+    "ptspec.performance": 6,
     "ptspec.estimate": 7,
     "ptspec.rewards": 7,
     "ptspec.checks": 8,

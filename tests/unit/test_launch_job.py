@@ -63,6 +63,7 @@ COMPARED = events.StageComparison(
 )
 EVENTS = {
     events.Preparing: events.Preparing("loading"),
+    events.StageTuned: events.StageTuned("s", "1 row a pass × 8", ({"fields": {"bf16": False}},)),
     events.StageDefault: events.StageDefault("s", "adam_beta1 0.0 (TRL: 0.9): why"),
     events.RunStarted: events.RunStarted(
         "n", "m", None, "LoRA r8", "cpu", "out", (events.StageLine("s", "sft", None, None, None),), "run.log"

@@ -23,6 +23,7 @@ from ptspec.events import (
     StageStarted,
     StageStep,
     StageTrained,
+    StageTuned,
     Warned,
 )
 from ptspec.report import terminal
@@ -184,6 +185,14 @@ def test_a_default_that_is_not_trls_stands_above_the_stages():
         replay.tell([(0, STARTED), (1, StageDefault("nash", "adam_beta1 0.0 (TRL: 0.9): why"))])
         replay.look()
     assert replay.vt.text.splitlines()[0] == "nash: adam_beta1 0.0 (TRL: 0.9): why"
+
+
+def test_what_was_chosen_for_the_device_is_one_line_above_the_stages():
+    replay = Replay(80)
+    with replay.screen:
+        replay.tell([(0, STARTED), (1, StageTuned("dpo", "1 row a pass × 8"))])
+        replay.look()
+    assert replay.vt.text.splitlines()[0] == "dpo: performance: 1 row a pass × 8"
 
 
 def test_escape_sequences_from_data_do_not_reach_the_terminal():

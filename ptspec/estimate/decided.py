@@ -1,0 +1,84 @@
+"""What `ptspec.performance` decides for a stage of a plan, by the arithmetic of `pt plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+
+from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
+from ptspec.estimate.adapters import Adapter, stage_adapter
+from ptspec.estimate.needed import incoming_adapter, need_of, opened_shape
+from ptspec.estimate.rowcount import Counted, count_rows
+from ptspec.performance.choice import Lengths, Situation
+from ptspec.performance.decide import Decision, decide
+from ptspec.performance.lengths import some_lengths
+from ptspec.performance.machine import Machine
+from ptspec.performance.room import fits
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.headers import NoShape
+from ptspec.recipe.plan import Performance, Plan, Stage
+from ptspec.recipe.shape import ModelShape
+from ptspec.recipe.targets import UnknownTargets
+
+
+def decision_of(plan: Plan, stage: Stage, machine: Machine, rows: int | None) -> Decision:
+    """What is chosen for `stage`, of so many `rows`, on `machine`."""
+    if plan.performance is Performance.OFF:
+        return Decision(plan.performance, machine.kind)
+    settings = EffectiveConfig(stage, stage.compute, gpu=not machine.is_cpu)
+    shape, _ = opened_shape(plan)
+    tokenizer = tokenizer_files(plan.model)
+    counted = cache(lambda: count_rows(plan, settings, tokenizer))
+    saved = _saved(plan, stage, shape)
+    situation = situation_of(plan, settings, machine, shape, tokenizer, rows, saved, counted)
+    return decide(plan.performance, situation)
+
+
+def situation_of(
+    plan: Plan,
+    settings: EffectiveConfig,
+    machine: Machine,
+    shape: ModelShape | None,
+    tokenizer: TokenizerFiles | None,
+    rows: int | None,
+    saved: Mapping[str, Adapter | None],
+    counted: Callable[[], Counted],
+) -> Situation:
+    """`saved`: the adapters that the stages before leave; `counted`: asked where the longest row counts."""
+
+    def need(stage: Stage) -> int | None:
+        if shape is None:
+            return None
+        try:
+            # Where the longest row that there may be fits, rows need not be counted.
+            most = need_of(plan, settings, shape, saved, _longest_allowed(settings, shape))(stage)
+            if most and fits(most, machine):
+                return most
+            return need_of(plan, settings, shape, saved, counted())(stage) or None
+        except (UnknownTargets, NoShape):
+            return None
+
+    def measure() -> Lengths | None:
+        return some_lengths(plan, settings, tokenizer)
+
+    return Situation(settings.stage, plan.model, machine, shape, rows, measure, need)
+
+
+def _longest_allowed(settings: EffectiveConfig, shape: ModelShape) -> Counted:
+    longest = shape.context
+    if not settings.stage.method.online:
+        longest = settings.number("max_length") or longest
+    return Counted(longest=longest)
+
+
+def _saved(plan: Plan, stage: Stage, shape: ModelShape | None) -> dict[str, Adapter | None]:
+    """The adapters that the stages before `stage` leave."""
+    saved: dict[str, Adapter | None] = {}
+    for one in plan.stages:
+        if one.name == stage.name or shape is None:
+            break
+        try:
+            saved[one.name] = stage_adapter(one, shape, incoming_adapter(one, saved)).saved
+        except (UnknownTargets, NoShape):
+            saved[one.name] = None
+    return saved

@@ -1,0 +1,69 @@
+"""What a pass over some rows costs, in tokens: those computed, padding among them, and its overhead.
+
+A pass that trains takes s · T + o · L + w seconds: T padded tokens at s = 4 P / rate (forward and backward of
+a frozen base, P parameters), o for each of L layers to call its kernels, and w = `read` · s, since weights
+are read whole however few tokens there are. Measured on one core of a CPU (torch 2.13, float32, LoRA r 16 on
+all linear layers; a model of 1 M parameters and 4 layers, one of 135 M and 30): `benchmarks/pass_cost.py`.
+For GPUs, rate and overhead are what is usual of an H100 in bf16; they were not measured.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ptspec.performance.choice import Lengths
+from ptspec.performance.machine import Machine
+from ptspec.recipe.shape import ModelShape
+
+STEPS = 32
+"""Steps that are drawn from the rows that were measured."""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """`rate`: floating-point operations a second, of a CPU on each core; `call`: seconds that the kernels of
+    a layer take to be called, forward and backward; `read`: tokens that reading the weights is worth."""
+
+    rate: float
+    call: float
+    read: float
+
+
+CPU = Speed(rate=30e9, call=4e-3, read=25)
+GPU = Speed(rate=300e12, call=1e-3, read=1024)
+
+
+def overhead(shape: ModelShape, machine: Machine) -> float:
+    """Tokens that a pass costs beside its own, whatever its rows."""
+    speed = CPU if machine.is_cpu else GPU
+    threads = machine.threads if machine.is_cpu else 1
+    a_token = 4 * shape.parameters / (speed.rate * threads)
+    return speed.read + shape.layers * speed.call / a_token
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a step's rows are cut: `rows` a pass; `sorted_rows`: by length within a step, so that rows of a
+    length share a pass."""
+
+    rows: int
+    sorted_rows: bool
+
+
+def cost(lengths: Lengths, step: int, cut: Cut, overhead: float, together: int = 1) -> float:
+    """Tokens that a step of `step` rows costs in the mean. Steps are drawn from `lengths` as a trainer draws
+    its rows, always the same ones. `together`: processes whose passes wait for the longest of them."""
+    total = 0.0
+    for rows in _steps(lengths.padded, step):
+        chosen = sorted(rows) if cut.sorted_rows else rows
+        pieces = [chosen[at : at + cut.rows * together] for at in range(0, step, cut.rows * together)]
+        total += sum(max(piece) * cut.rows + overhead for piece in pieces)
+    return total / STEPS
+
+
+def _steps(padded: Sequence[int], step: int) -> Iterator[list[int]]:
+    draw = random.Random(0)
+    for _ in range(STEPS):
+        yield draw.choices(padded, k=step)

@@ -1,0 +1,1 @@
+"""Choices that change what is learned: proposed, never taken."""

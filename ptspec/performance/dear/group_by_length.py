@@ -1,0 +1,30 @@
+"""Rows of a length in the same step: less padding, in another order than a random one."""
+
+from __future__ import annotations
+
+from ptspec.performance.choice import Choice, Effect, Situation
+from ptspec.performance.cost import Cut, cost
+from ptspec.performance.exactness import why_passes_matter
+from ptspec.recipe.batch_split import PASSES, ROWS
+
+FIELD = "train_sampling_strategy"
+LEAST = 1.15
+
+
+def propose(situation: Situation) -> tuple[Choice, ...]:
+    """`train_sampling_strategy` `group_by_length`, where it would pad less than the passes as they are."""
+    if situation.is_given(FIELD) or situation.stage.method.online or situation.stage.method.name == "kto":
+        return ()
+    if any(situation.settings.value(name) for name in ("packing", "padding_free")):
+        return ()
+    alone, lengths = situation.alone, situation.lengths
+    rows, step = alone.number(ROWS, 8), alone.number(ROWS, 8) * alone.number(PASSES, 1)
+    if lengths is None or rows < 2:
+        return ()
+    is_sorted = why_passes_matter(situation) is None and step > rows
+    padded = cost(lengths, step, Cut(rows, sorted_rows=is_sorted), 0.0)
+    gain = padded / (lengths.mean * step)
+    if gain < LEAST:
+        return ()
+    reason = "rows of a length come in one step, so that their order is no longer random"
+    return (Choice({FIELD: "group_by_length"}, f'"{FIELD}": "group_by_length"', reason, gain, Effect.DEAR),)

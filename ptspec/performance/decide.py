@@ -1,0 +1,73 @@
+"""The choices of a stage, in their order: each sees what those before it came to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ptspec.performance.choice import Choice, Effect, Rule, Situation, with_fields
+from ptspec.performance.dear import group_by_length, packing, padding_free, tf32
+from ptspec.performance.free import attention, checkpointing, passes, reference, tokenising
+from ptspec.recipe.plan import Performance, Stage
+
+FREE: tuple[Rule, ...] = (
+    attention.choose,
+    checkpointing.choose,
+    passes.choose,
+    reference.choose,
+    tokenising.choose,
+)
+DEAR: tuple[Rule, ...] = (packing.propose, padding_free.propose, group_by_length.propose, tf32.propose)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What was chosen for a stage on a kind of device (`Machine.kind`), once, before its first step."""
+
+    performance: Performance
+    device: str
+    choices: tuple[Choice, ...] = ()
+
+    @property
+    def taken(self) -> tuple[Choice, ...]:
+        return tuple(choice for choice in self.choices if choice.effect is Effect.FREE)
+
+    @property
+    def proposed(self) -> tuple[Choice, ...]:
+        return tuple(choice for choice in self.choices if choice.effect is Effect.DEAR)
+
+    @property
+    def told(self) -> tuple[Choice, ...]:
+        """What a plan tells of the settings as they will be."""
+        return tuple(choice for choice in self.choices if choice.effect is not Effect.DEAR)
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """Field -> value, of what was taken."""
+        return {name: value for choice in self.taken for name, value in choice.values.items()}
+
+    def applied(self, stage: Stage) -> Stage:
+        """`stage` with what was taken in its config, under what the recipe gives."""
+        values = {name: value for name, value in self.values.items() if name not in stage.config}
+        return with_fields(stage, values)
+
+    @property
+    def words(self) -> str:
+        """One line: each choice that was taken."""
+        return " · ".join(choice.about for choice in self.taken)
+
+
+def decide(performance: Performance, situation: Situation, *, proposals: bool = False) -> Decision:
+    """What makes `situation.stage` faster. `proposals`: what would besides, if what is learned may change."""
+    kind = situation.machine.kind
+    if performance is Performance.OFF:
+        return Decision(performance, kind)
+    found: list[Choice] = []
+    for rule in FREE:
+        for choice in rule(situation):
+            found.append(choice)
+            situation = situation.with_choice(choice)
+    if proposals:
+        found += [choice for rule in DEAR for choice in rule(situation)]
+    return Decision(performance, kind, tuple(found))

@@ -1,0 +1,1 @@
+"""Choices that change nothing but rounding."""

@@ -1,0 +1,137 @@
+"""The rows a pass, at the same rows a step: smaller passes pad less, larger ones have less overhead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ptspec.performance.choice import ROW_ORDER, Choice, Effect, Lengths, Situation
+from ptspec.performance.cost import Cut, cost, overhead
+from ptspec.performance.exactness import rows_of_a_pass, why_passes_matter
+from ptspec.performance.room import fits
+from ptspec.recipe.batch_split import PASSES, ROWS
+
+LEAST = 1.05
+"""How many times faster a step must become for its passes to change."""
+BY_LENGTH = "by length within a step"
+
+
+def choose(situation: Situation) -> tuple[Choice, ...]:
+    """How a step's rows are cut, where its loss is the same either way. Of a recipe that gives the rows a
+    pass or the passes a step, only which rows share a pass."""
+    if _is_settled(situation):
+        return ()
+    given = situation.is_given(ROWS, PASSES)
+    smaller = () if given else _smaller(situation)
+    work = _work(situation)
+    if work is None:
+        return smaller
+    now = Cut(work.rows, sorted_rows=False)
+    cuts = [Cut(rows, sorted_rows=True) for rows in rows_of_a_pass(situation)]
+    same = [cut for cut in cuts if cut.rows == now.rows]
+    best = work.best(same if given else [cut for cut in cuts if _fits(situation, cut.rows)])
+    found = [_choice(work, now, best)] if best is not None and work.gain(now, best) >= LEAST else []
+    other = work.best(cuts) if given else None
+    if other is not None and work.gain(best if found and best is not None else now, other) >= LEAST:
+        found.append(_left(work, now, other))
+    return tuple(found) or smaller
+
+
+def _is_settled(situation: Situation) -> bool:
+    """Whether the rows of a step are not to be cut otherwise."""
+    settings = situation.settings
+    others = ("packing", "padding_free", "auto_find_batch_size")
+    return (
+        _step(situation) < 2
+        or settings.value("train_sampling_strategy") != "random"
+        or any(settings.value(name) for name in others)
+        or why_passes_matter(situation) is not None
+    )
+
+
+def _smaller(situation: Situation) -> tuple[Choice, ...]:
+    """The largest passes that fit, where those of the recipe do not."""
+    rows, step = situation.alone.number(ROWS, 8), _step(situation)
+    if fits(situation.needed(), situation.machine) is not False:
+        return ()
+    for fewer in rows_of_a_pass(situation):
+        if fewer < rows and fits(situation.needed(**_split(fewer, step)), situation.machine):
+            reason = f"{rows} rows a pass do not fit the memory; {step} rows a step as before"
+            return (Choice(_split(fewer, step), _in_words(fewer, step), reason),)
+    return ()
+
+
+def _step(situation: Situation) -> int:
+    return situation.alone.number(ROWS, 8) * situation.alone.number(PASSES, 1)
+
+
+def _split(rows: int, step: int) -> dict[str, int]:
+    return {ROWS: rows, PASSES: step // rows}
+
+
+def _in_words(rows: int, step: int) -> str:
+    return f"{rows} row{'s' * (rows != 1)} a pass × {step // rows}"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A step of so many `rows` a pass × `passes`; `overhead` of a pass in tokens."""
+
+    rows: int
+    passes: int
+    lengths: Lengths
+    overhead: float
+    processes: int
+
+    @property
+    def step(self) -> int:
+        return self.rows * self.passes
+
+    def best(self, cuts: Sequence[Cut]) -> Cut | None:
+        return min(cuts, key=self._cost, default=None)
+
+    def gain(self, before: Cut, after: Cut) -> float:
+        return self._cost(before) / self._cost(after)
+
+    def saved(self, before: Cut, after: Cut) -> float:
+        """The part of all tokens, padding among them, that `after` does without."""
+        return 1 - self._padded(after) / self._padded(before)
+
+    def _cost(self, cut: Cut) -> float:
+        return cost(self.lengths, self.step, cut, self.overhead, self.processes)
+
+    def _padded(self, cut: Cut) -> float:
+        return cost(self.lengths, self.step, cut, 0.0, self.processes)
+
+
+def _work(situation: Situation) -> _Work | None:
+    """None where nothing can be gained, or it is not known."""
+    alone, shape = situation.alone, situation.shape
+    rows, passes = alone.number(ROWS, 8), alone.number(PASSES, 1)
+    if shape is None:
+        return None
+    least = overhead(shape, situation.machine)
+    longest = situation.settings.number("max_length") or shape.context
+    if longest is not None and rows * longest <= least:
+        return None  # whatever the lengths are: they need not be measured
+    lengths = situation.lengths
+    return None if lengths is None else _Work(rows, passes, lengths, least, situation.settings.processes)
+
+
+def _fits(situation: Situation, rows: int) -> bool:
+    return fits(situation.needed(**_split(rows, _step(situation))), situation.machine) is not False
+
+
+def _choice(work: _Work, now: Cut, cut: Cut) -> Choice:
+    order: dict[str, int | str] = {} if cut.rows == 1 else {ROW_ORDER: BY_LENGTH}
+    reason = f"{work.step} rows a step as before, {work.saved(now, cut):.0%} less padding"
+    gain = work.gain(now, cut)
+    if cut.rows == now.rows:
+        return Choice(order, "rows of a length share a pass", reason, gain)
+    return Choice({**_split(cut.rows, work.step), **order}, _in_words(cut.rows, work.step), reason, gain)
+
+
+def _left(work: _Work, now: Cut, cut: Cut) -> Choice:
+    reason = f"the recipe gives {now.rows} × {work.passes}, the same rows a step"
+    words = _in_words(cut.rows, work.step)
+    return Choice(_split(cut.rows, work.step), words, reason, work.gain(now, cut), Effect.LEFT)

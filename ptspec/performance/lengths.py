@@ -1,0 +1,35 @@
+"""How long some rows of a stage are, for the choices: the first ones of each of its sources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ptspec.data.tokens.chat_tokenizer import ChatTokenizer
+from ptspec.data.tokens.lengths import Row, lengths
+from ptspec.data.tokens.template import TokenizerFiles
+from ptspec.data.tokens.truncation import Truncation
+from ptspec.performance.choice import Lengths
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.plan import Plan, Source, parts_of
+
+SAMPLE = 256
+"""Rows of a source that are measured."""
+
+
+def some_lengths(plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Lengths | None:
+    """Lengths of the first rows of the stage's data; None where they lie elsewhere or have no tokenizer."""
+    if tokenizer is None or not tokenizer.can_count:
+        return None
+    rows = list(_rows(plan, settings, tokenizer))
+    if not rows:
+        return None
+    return Lengths(tuple(max(row.held) for row in rows), tuple(sum(row.held) for row in rows))
+
+
+def _rows(plan: Plan, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> Iterator[Row]:
+    for name in parts_of(plan.data, settings.stage.data):
+        source = plan.data[name]
+        if not isinstance(source, Source) or source.hub is not None or source.addresses:
+            continue
+        found = lengths(source, settings, tokenizer, most=SAMPLE)
+        yield from (row for row in found if row.truncation is not Truncation.DROPPED and row.held)
