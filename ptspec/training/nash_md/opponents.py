@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import GenerationConfig
 
+from ptspec.model.decoding.loop import Prompts
 from ptspec.training.nash_md.ema import MovingAverage
 from ptspec.training.nash_md.reference import Reference, mixed_weights, second_model, switched_adapter
-from ptspec.training.nash_md.sampler import Prompts, sample
+from ptspec.training.nash_md.sampler import sample
 
 
 def reference_of(policy: Any, ref_model: Any | None) -> Reference:
@@ -67,13 +67,5 @@ class Opponent:
             coef=coef,
             mixed_from=mixed_from,
             synced=self.synced,
+            adapters=self.reference.adapters if self.kind == "mixture" else None,
         )
-
-
-def until_end(completions: Tensor, end_ids: list[int]) -> list[list[int]]:
-    """The tokens of each row up to its first end token, that one included."""
-    rows = []
-    ends = torch.isin(completions, torch.tensor(end_ids, device=completions.device))
-    for tokens, is_end in zip(completions.tolist(), ends.tolist(), strict=True):
-        rows.append(tokens[: is_end.index(True) + 1] if True in is_end else tokens)
-    return rows
