@@ -187,8 +187,9 @@ def tell(taken: Mapping[str, list[Taken]], made: Mapping[str, Any]) -> None:
     for name, seconds in taken.items():
         processor, wall = [one.processor for one in seconds], [one.wall for one in seconds]
         (lengths,) = (log[KEY] for log in made[name].state.log_history if KEY in log)
+        spread = f"{min(processor):.2f} to {max(processor):.2f}"
         print(
-            f"{name:14} processor {statistics.median(processor):7.2f} s ({min(processor):.2f} to {max(processor):.2f})"
+            f"{name:14} processor {statistics.median(processor):7.2f} s ({spread})"
             f", wall {statistics.median(wall):7.2f} s, {lengths:.1f} tokens"
         )
     if TRL in made and GRPO in made:
@@ -202,7 +203,8 @@ def tell(taken: Mapping[str, list[Taken]], made: Mapping[str, Any]) -> None:
         wall = statistics.median(one.wall / other.wall for one, other in pairs)
         print(
             f"{name} / {over}: {statistics.median(processor):.3f} of the processor time "
-            f"({min(processor):.3f} to {max(processor):.3f}), {wall:.3f} of the wall time (wanted: ≤ {wanted})"
+            f"({min(processor):.3f} to {max(processor):.3f}), {wall:.3f} of the wall time "
+            f"(wanted: ≤ {wanted})"
         )
 
 

@@ -1,5 +1,5 @@
-"""Completions of TRL's online trainers by our decoding loop, where TRL would call `generate()`: rows that have
-ended leave the batch, and the completions of one prompt share one reading of it."""
+"""Completions of TRL's online trainers by our decoding loop, where TRL would call `generate()`: rows that
+have ended leave the batch, and the completions of one prompt share one reading of it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ptspec.training.nash_md.sampler import sample
 
 
 class LeavingRows:
-    """Mixed into a trainer of TRL that generates. With the same seed the completions are those of `generate()`,
-    as far as rounding goes."""
+    """Mixed into a trainer of TRL that generates. With the same seed the completions are those of
+    `generate()`, as far as rounding goes."""
 
     args: Any
     model: Any

@@ -61,7 +61,8 @@ class RowTemplates:
 
 
 class GRPOTrainer(RowTemplates, LeavingRows, trl.GRPOTrainer):  # type: ignore[misc]  # the library is untyped
-    """TRL's GRPO, with prompts that are rendered as their rows say, and rows that leave once they have ended."""
+    """TRL's GRPO, with prompts that are rendered as their rows say, and rows that leave once they have
+    ended."""
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, fields: Any, *more: Any, **named: Any

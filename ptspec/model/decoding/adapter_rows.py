@@ -22,8 +22,8 @@ class NotByRowsError(Exception):
 
 
 class AdapterRows:
-    """Which adapter reads which rows: `policy` the first `split` of `rows`, `reference` (None: no adapter) the
-    others."""
+    """Which adapter reads which rows: `policy` the first `split` of `rows`, `reference` (None: no adapter)
+    the others."""
 
     def __init__(self, policy: str, reference: str | None) -> None:
         self.policy = policy

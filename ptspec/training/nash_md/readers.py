@@ -47,8 +47,8 @@ class Readers:
 
 
 class SideBySide:
-    """One LoRA model, which reads the last `mixed` rows a second time in the same pass, as the reference: within
-    `by_rows(model, adapters)`."""
+    """One LoRA model, which reads the last `mixed` rows a second time in the same pass, as the reference:
+    within `by_rows(model, adapters)`."""
 
     def __init__(self, reader: Reader, adapters: AdapterRows, coef: float, mixed: int) -> None:
         self.reader = reader
