@@ -17,6 +17,7 @@ from ptspec.data.tokens.transformers_tokenizer import TransformersTokenizer
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.training.leaving_rows import LeavingRows
+from ptspec.training.scored_positions import ScoredPositions
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,7 +61,7 @@ class RowTemplates:
         return list(encoded["input_ids"])
 
 
-class GRPOTrainer(RowTemplates, LeavingRows, trl.GRPOTrainer):  # type: ignore[misc]  # the library is untyped
+class GRPOTrainer(RowTemplates, LeavingRows, ScoredPositions, trl.GRPOTrainer):  # type: ignore[misc]  # the library is untyped
     """TRL's GRPO, with prompts that are rendered as their rows say, and rows that leave once they have
     ended."""
 

@@ -70,6 +70,24 @@ def test_what_our_decoding_stands_in_for(trainer):
         assert piece in branch, piece
 
 
+@pytest.mark.parametrize("trainer", [GRPOTrainer, RLOOTrainer])
+def test_what_the_head_is_given(trainer):
+    """`ptspec.training.scored_positions` cuts labels and hidden states alike, before TRL shifts them."""
+    source = inspect.getsource(trainer._get_per_token_logps_and_entropies)
+    first = list(inspect.signature(trainer._get_per_token_logps_and_entropies).parameters)[:5]
+    assert first == ["self", "model", "input_ids", "attention_mask", "logits_to_keep"]
+    assert "model(**model_inputs, labels=labels, fused_lm_head=True)" in source
+    assert "outputs.log_probs[:, -logits_to_keep:]" in source
+    head = inspect.getsource(add_fused_lm_head)
+    for piece in (
+        "getattr(self, backbone_attr)(*args, **kwargs)",
+        "backbone_outputs.last_hidden_state[:, :-1]",
+        "labels = labels[:, 1:]",
+        "compact = _use_triton(hidden_states.device)",
+    ):
+        assert piece in head, piece
+
+
 def test_who_takes_a_reference_model():
     takers = {
         trainer.__name__: "ref_model" in inspect.signature(trainer).parameters

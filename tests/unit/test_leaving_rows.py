@@ -11,6 +11,7 @@ import games
 import pytest
 import torch
 import trl
+import trl.trainer.utils
 from datasets import Dataset
 from games import PHRASES
 from peft import LoraConfig, get_peft_model
@@ -65,12 +66,25 @@ def trainer_of(made: type, kind: str, folder: Path, **config: Any) -> tuple[Any,
 
 
 @pytest.mark.parametrize("kind", ["full", "lora"])
-def test_the_same_seed_gives_the_completions_and_losses_of_trl_from_fewer_tokens(kind: str, tmp_path: Path):
+def test_the_same_seed_gives_the_completions_and_losses_of_trl_from_fewer_tokens(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     theirs, all_read = trainer_of(trl.GRPOTrainer, kind, tmp_path / "theirs")
     ours, read = trainer_of(GRPOTrainer, kind, tmp_path / "ours")
+    scored: list[int] = []
+    apply = trl.trainer.utils._ChunkedLogProbFunction.apply
+
+    def counted(hidden: torch.Tensor, *more: Any) -> Any:
+        scored.append(len(hidden))
+        return apply(hidden, *more)
+
+    monkeypatch.setattr(trl.trainer.utils._ChunkedLogProbFunction, "apply", counted)
+    positions = []
     for trainer in (theirs, ours):
         torch.manual_seed(3)
         trainer.train()
+        positions.append(sum(scored))
+        scored.clear()
     assert list(ours._logs["completion"]) == list(theirs._logs["completion"])
     for name in ("loss", "kl", "entropy", "reward", "completions/mean_length"):
         if name == "kl" and kind == "full":
@@ -79,6 +93,7 @@ def test_the_same_seed_gives_the_completions_and_losses_of_trl_from_fewer_tokens
             [log[name] for log in one.state.log_history if name in log] for one in (ours, theirs)
         )
         assert found == pytest.approx(wanted, rel=1e-4, abs=1e-6), name
+    assert positions[1] < positions[0], "the head scores prompts"
     lengths = {len(text.split()) for text in ours._logs["completion"]}
     assert len(lengths) > 1, "the rows end at different tokens, or the test shows nothing"
     assert all_read[0][0] == 3 * GENERATIONS

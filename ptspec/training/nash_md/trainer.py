@@ -47,12 +47,13 @@ from ptspec.training.nash_md.opponents import Opponent, reference_of
 from ptspec.training.nash_md.reference import mixable
 from ptspec.training.reference import adopt
 from ptspec.training.row_templates import RowTemplates
+from ptspec.training.scored_positions import ScoredPositions
 
 if TYPE_CHECKING:
     from ptspec.training.vllm.opponents import ServedOpponent
 
 
-class NashMDTrainer(RowTemplates, LeavingRows, RLOOTrainer):  # type: ignore[misc]  # the library is untyped
+class NashMDTrainer(RowTemplates, LeavingRows, ScoredPositions, RLOOTrainer):  # type: ignore[misc]  # the library is untyped
     """Trains a policy towards the Nash equilibrium of a preference, regularised towards its reference.
 
     Takes what `RLOOTrainer` takes, and: `judge` or `reward_funcs` (callables; their Bradley-Terry preference
