@@ -160,12 +160,14 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--new-tokens", type=int)
     parser.add_argument("--beta", type=float)
+    parser.add_argument("--passes", type=int, help="gradient_accumulation_steps")
+    parser.add_argument("--cold", action="store_true", help="no step before those that are counted")
     parser.add_argument("--only", choices=("grpo", "nash_md"), help="one of the two comparisons")
     parser.add_argument("--profile", action="store_true", help="one step of each, and where its time went")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     shape = SHAPES[asked.model == SHIPPED]
-    given = {"new_tokens": asked.new_tokens, "beta": asked.beta}
+    given = {"new_tokens": asked.new_tokens, "beta": asked.beta, "passes": asked.passes}
     step = Step(**{**vars(shape), **{name: value for name, value in given.items() if value is not None}})
     names = {"grpo": [TRL, GRPO], "nash_md": [GRPO, NASH_MD], None: [TRL, GRPO, NASH_MD]}[asked.only]
     made = trainers(asked.model, step, names)
@@ -175,7 +177,7 @@ def main() -> None:
         return
     print(f"{asked.model.name}: {step}", flush=True)
     taken: dict[str, list[Taken]] = {name: [] for name in made}
-    for one in made.values():
+    for one in made.values() if not asked.cold else ():
         one.train()
     for _ in range(asked.rounds):
         for name, one in made.items():

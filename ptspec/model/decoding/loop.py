@@ -46,13 +46,15 @@ rows (rows,), and the number of all rows."""
 class DecodingLoop:
     """A decoding loop with the signature that `generate(custom_generate=…)` calls.
 
-    `reading` makes what reads the rows, of the model and of the inputs that `generate()` prepared. `synced`
+    `reading` makes what reads the rows, of the model and of the inputs that `generate()` prepared. `heard` is
+    given each token's logits, the tokens that were chosen, and which rows go on. `synced`
     keeps the processes of a sharded model in step: each runs until all have ended.
     """
 
     reading: Callable[[Any, dict[str, Any]], Reading]
     choice: Choice | None = None
     synced: bool = False
+    heard: Callable[[Tensor, Tensor, Tensor], None] | None = None
 
     def __call__(
         self,
@@ -78,6 +80,8 @@ class DecodingLoop:
                 continue
             new = choice(logits_processor(sequences[going, :length], logits), going, rows)[:, None]
             sequences[going, length] = new.squeeze(1)
+            if self.heard is not None:
+                self.heard(logits, new, going)
             length += 1
             ended = stopping_criteria(sequences[going, :length], None)
             over = bool(ended.all())

@@ -15,6 +15,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from ptspec.model.decoding.adapter_rows import AdapterRows, NotByRowsError, by_rows
+from ptspec.model.decoding.log_probabilities import LogProbabilities
 from ptspec.model.decoding.loop import DecodingLoop, Prompts, decoded, evaluating
 from ptspec.training.nash_md.readers import readers_of, side_by_side
 from ptspec.training.nash_md.reference import Reference
@@ -30,6 +31,7 @@ def sample(
     mixed_from: int = 0,
     synced: bool = False,
     adapters: tuple[str, str | None] | None = None,
+    heard: LogProbabilities | None = None,
 ) -> Tensor:
     """Completions (rows, new tokens), padded after their end.
 
@@ -38,8 +40,8 @@ def sample(
     their own. The reference reads the mixed rows alone; at c = 0 it is never run, and at c = 1 (`mixed_from`
     0) the policy is not. `synced` keeps the processes of a sharded model in step: each runs until all have
     ended. `adapters` are those of the policy and of its reference (None: without one) where `policy` is plain
-    LoRA: both then read in one pass, to the same scores. The random numbers are torch's global ones, for
-    all rows at each token.
+    LoRA: both then read in one pass, to the same scores. `heard` takes the log-probabilities down. The
+    random numbers are torch's global ones, for all rows at each token.
     """
     rows = len(prompts.ids)
     mixed = rows - mixed_from if reference is not None and coef > 0 else 0
@@ -47,7 +49,8 @@ def sample(
     if adapters is not None and not synced and not alone:
         by = AdapterRows(*adapters)
         loop = DecodingLoop(
-            lambda model, inputs: side_by_side(model, by, inputs, coef=coef, rows=rows, mixed=mixed)
+            lambda model, inputs: side_by_side(model, by, inputs, coef=coef, rows=rows, mixed=mixed),
+            heard=heard,
         )
         try:
             with by_rows(policy, by):
@@ -60,6 +63,7 @@ def sample(
             model, kept, inputs, coef=coef, rows=rows, mixed=rows - mixed_from, synced=synced
         ),
         synced=synced,
+        heard=heard,
     )
     with evaluating(reference.model) if reference is not None else nullcontext():
         return decoded(policy, prompts, config, loop)

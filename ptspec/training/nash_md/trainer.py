@@ -31,12 +31,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate.utils import gather
 from torch import Tensor
 from transformers import TrainerCallback
 from trl import RLOOTrainer
 from trl.data_utils import is_conversational
 
+from ptspec.model.decoding.log_probabilities import LogProbabilities
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import BradleyTerry, Judge, counted
 from ptspec.training.leaving_rows import LeavingRows, until_end
@@ -95,6 +97,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, ScoredPositions, RLOOTrainer):  #
         self._check_opponent()
         self.groups: list[range] = []
         self.sampled_beside: list[list[int]] | None = None
+        self.heard: LogProbabilities | None = None
         self.served_opponent: ServedOpponent | None = None
         self.average = MovingAverage(self.model, args.ema_decay) if args.opponent == "ema" else None
         if self.average is not None:
@@ -152,10 +155,37 @@ class NashMDTrainer(RowTemplates, LeavingRows, ScoredPositions, RLOOTrainer):  #
         policy_rows, rows = len(prompt_ids), self._opponent_rows()
         with self._generating():
             padded = self._padded([*prompt_ids, *(prompt_ids[row] for row in rows)])
-            sampled = self.opponent.sample_beside_policy(padded, policy_rows, self._mixture_coef())
+            heard = LogProbabilities(policy_rows, self.temperature) if self._is_exact() else None
+            sampled = self.opponent.sample_beside_policy(padded, policy_rows, self._mixture_coef(), heard)
+        self.heard = heard
         token_ids = until_end(sampled, self.eos_token_ids)
         self.sampled_beside = token_ids[policy_rows:]
         return token_ids[:policy_rows]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        *more: Any,
+        **named: Any,
+    ) -> Any:
+        """The policy's log-probabilities of its own completions, which TRL asks for first after they are
+        made, are those that they were sampled with."""
+        heard, self.heard = self.heard, None
+        if heard is not None and not torch.is_grad_enabled():
+            return heard.all(logits_to_keep), None, None
+        return super()._get_per_token_logps_and_entropies(
+            model, input_ids, attention_mask, logits_to_keep, *more, **named
+        )
+
+    def _is_exact(self) -> bool:
+        """Whether sampling and scoring compute the same: in float32, without dropout."""
+        modules = self.accelerator.unwrap_model(self.model).modules()
+        is_single = all(parameter.dtype == torch.float32 for parameter in self.model.parameters())
+        dropout = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in modules)
+        return is_single and not dropout and self.accelerator.mixed_precision == "no"
 
     def _calculate_rewards(
         self,
