@@ -65,8 +65,9 @@ def seconds(work: Callable[[], object]) -> float:
 
 def sampling(hidden: int, rows: int, new: int, repeats: int) -> dict[str, list[float]]:
     sys.path.insert(0, str(ROOT))
+    from ptspec.model.decoding.loop import Prompts
     from ptspec.training.nash_md.reference import switched_adapter
-    from ptspec.training.nash_md.sampler import Prompts, sample
+    from ptspec.training.nash_md.sampler import sample
 
     model = get_peft_model(llama(hidden), lora(init_lora_weights=False)).eval()
     base, reference = model.get_base_model(), switched_adapter(model)
@@ -78,7 +79,9 @@ def sampling(hidden: int, rows: int, new: int, repeats: int) -> dict[str, list[f
     policy_inputs = {"input_ids": ids, "attention_mask": prompts.mask, "generation_config": config}
     contenders: dict[str, Callable[[], object]] = {
         "policy alone, generate()": lambda: base.generate(**policy_inputs),
-        "mixture, ours": lambda: sample(base, prompts, config, reference=reference, coef=0.125),
+        "mixture, ours": lambda: sample(
+            base, prompts, config, reference=reference, coef=0.125, adapters=reference.adapters
+        ),
     }
     times: dict[str, list[float]] = {name: [] for name in contenders}
     peer = "mixture, TRL 1.13.0"

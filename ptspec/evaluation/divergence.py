@@ -31,23 +31,26 @@ def divergences(
     than Σ_t log π(y_t)/base(y_t) (Amini, Vieira and Cotterell 2025, arXiv 2504.10637). None where the two
     do not share a vocabulary. A batch is half as large as for likelihoods: two models' logits are held.
     """
-    if _vocabulary(model) != _vocabulary(base):
+    if not share_vocabulary(model, base):
         return None
 
     def compute(batch: list[int]) -> list[float]:
         asked = [sequences[i] for i in batch]
         pairs = zip(completion_logits(asked, model), completion_logits(asked, base), strict=True)
-        return [_divergence(policy, other) for policy, other in pairs]
+        return [divergence(policy, other) for policy, other in pairs]
 
     budget = max(1, token_budget(model, tokens) // 2)
     return in_shares([len(s.ids) for s in sequences], budget, compute, done=done, warn=warn)
 
 
-def _vocabulary(model: PreTrainedModel) -> int:
-    return int(model.get_output_embeddings().weight.shape[0])
+def share_vocabulary(model: PreTrainedModel, base: PreTrainedModel) -> bool:
+    """Whether the two have distributions over the same number of tokens."""
+    sizes = {int(one.get_output_embeddings().weight.shape[0]) for one in (model, base)}
+    return len(sizes) == 1
 
 
-def _divergence(policy: Iterable[torch.Tensor], other: Iterable[torch.Tensor]) -> float:
+def divergence(policy: Iterable[torch.Tensor], other: Iterable[torch.Tensor]) -> float:
+    """Σ_t KL in nats, of the logits of both at the same positions, in pieces of (positions, vocabulary)."""
     total = 0.0
     for p, q in zip(policy, other, strict=True):
         log_p, log_q = p.float().log_softmax(-1), q.float().log_softmax(-1)

@@ -7,13 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from peft import PeftModel
 
 from ptspec.evaluation.batching import in_shares, pad
 from ptspec.evaluation.memory import generation_tokens
 from ptspec.evaluation.thought_tags import Thoughts, thoughts_of
+from ptspec.model.decoding.loop import DecodingLoop, Prompts, decoded, decodes_by_rows
+from ptspec.model.decoding.reader import Reader
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import DynamicCache, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,12 @@ def respond(
     def compute(batch: list[int]) -> list[Response]:
         drawn = [draws[i] if draws else None for i in batch]
         config = generation_config(tokenizer, ends, max_new_tokens)
-        new = _generate(model, [prompts[i] for i in batch], drawn, config, ends)
+        asked = [prompts[i] for i in batch]
+        if decodes_by_rows(model, config):
+            ids, mask = pad(asked, config.pad_token_id, model.device, left=True)
+            new = continued(model, Prompts(ids, mask), drawn, config)
+        else:
+            new = _by_halves(model, asked, drawn, config, ends)
         return [
             response_of(tokenizer, prompts[index], ids, ends, thoughts)
             for index, ids in zip(batch, new, strict=True)
@@ -67,14 +75,30 @@ def respond(
     return in_shares(lengths, budget, compute, extra=max_new_tokens, rank=rank, done=done, warn=warn)
 
 
-def _generate(
+def continued(
+    model: PreTrainedModel,
+    prompts: Prompts,
+    draws: Sequence[Sequence[float] | None],
+    config: GenerationConfig,
+    cache: DynamicCache | None = None,
+) -> list[list[int]]:
+    """The new ids of each of `prompts`, of which `cache` holds all tokens but the last. Rows leave the
+    batch as soon as they have ended; equal prompts are read once."""
+    own = model.get_base_model() if isinstance(model, PeftModel) else model
+    loop = DecodingLoop(lambda model, inputs: Reader(model, inputs), Choosing(draws, model.device))
+    ids: list[list[int]] = decoded(own, prompts, config, loop, cache).tolist()
+    return ids
+
+
+def _by_halves(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     draws: Sequence[Sequence[float] | None],
     config: GenerationConfig,
     ends: Iterable[int],
 ) -> list[list[int]]:
-    """The new ids of each prompt. Whenever half of the rows have ended, those leave the batch."""
+    """The new ids of each prompt, of a model whose rows cannot leave at any time. Whenever half of the
+    rows have ended, those leave the batch."""
     config.return_dict_in_generate = True
     ids, mask = pad(prompts, config.pad_token_id, model.device, left=True)
     width, most = ids.shape[1], config.max_new_tokens
@@ -138,11 +162,38 @@ class Draws:
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores` (batch, vocabulary) with one token left in each of the rows that are drawn."""
-        cumulative = scores[self.rows].float().softmax(-1).cumsum(-1, dtype=torch.float64)
-        number = self.numbers[:, ids.shape[1] - self.start, None] * cumulative[:, -1:]
-        token = torch.searchsorted(cumulative, number, right=True).clamp(max=scores.shape[1] - 1)
+        token = falls_on(scores[self.rows], self.numbers[:, ids.shape[1] - self.start])[:, None]
         left = torch.full_like(scores[self.rows], -torch.inf).scatter_(1, token, 0.0)
         return scores.index_copy(0, self.rows, left)
+
+
+class Choosing:
+    """The greedy token of each row, or, of a row that has numbers, the one that its next number falls on."""
+
+    def __init__(self, draws: Sequence[Sequence[float] | None], device: torch.device) -> None:
+        self.drawn = torch.tensor([bool(one) for one in draws], device=device)
+        longest = max((len(one) for one in draws if one), default=0)
+        numbers = [list(one or [0.0] * longest) for one in draws]
+        self.numbers = torch.tensor(numbers, dtype=torch.float64, device=device)
+        self.token = 0
+
+    def __call__(self, scores: torch.Tensor, going: torch.Tensor, rows: int) -> torch.Tensor:
+        """(rows that go on,); `scores` (rows that go on, vocabulary)."""
+        tokens = scores.argmax(-1)
+        drawn = self.drawn[going].nonzero().squeeze(1)
+        if len(drawn):
+            tokens[drawn] = falls_on(scores[drawn], self.numbers[going[drawn], self.token])
+        self.token += 1
+        return tokens
+
+
+def falls_on(scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+    """The first token of each row whose cumulative probability exceeds its number: (rows,). The same number
+    gives the same token in any batch."""
+    cumulative = scores.float().softmax(-1).cumsum(-1, dtype=torch.float64)
+    number = numbers[:, None] * cumulative[:, -1:]
+    token = torch.searchsorted(cumulative, number, right=True).clamp(max=scores.shape[1] - 1)
+    return token.squeeze(1)
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

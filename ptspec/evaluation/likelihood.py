@@ -51,14 +51,14 @@ def completion_logits(sequences: Sequence[Encoded], model: PreTrainedModel) -> l
     """For each sequence the logits that predict its completion, in the model's dtype, in pieces of
     (positions, vocabulary). A sequence alone whose logits exceed `LOGIT_BYTES` is read as they are asked for.
     """
-    if len(sequences) == 1 and (piece := _piece(sequences[0], model)) is not None:
+    if len(sequences) == 1 and (piece := piece_of(sequences[0], model)) is not None:
         return [_by_pieces(sequences[0], model, piece)]
     logits, begin = _forward(sequences, model)
     whole = [logits[i, s.start - 1 - begin : len(s.ids) - 1 - begin] for i, s in enumerate(sequences)]
     return [iter(of_one.split(SOFTMAX_POSITIONS)) for of_one in whole]
 
 
-def _piece(sequence: Encoded, model: PreTrainedModel) -> int | None:
+def piece_of(sequence: Encoded, model: PreTrainedModel) -> int | None:
     """Positions of a piece of a sequence whose logits are more than `LOGIT_BYTES`; None where they are fewer,
     or where the model cannot go on from a cache with several tokens at once (state-space models)."""
     most = max(SOFTMAX_POSITIONS, LOGIT_BYTES // _logit_bytes(model)) // SOFTMAX_POSITIONS * SOFTMAX_POSITIONS
@@ -106,7 +106,7 @@ def _forward(sequences: Sequence[Encoded], model: PreTrainedModel) -> tuple[torc
 
 
 def _sums(sequences: Sequence[Encoded], model: PreTrainedModel) -> list[float]:
-    if len(sequences) == 1 and (piece := _piece(sequences[0], model)) is not None:
+    if len(sequences) == 1 and (piece := piece_of(sequences[0], model)) is not None:
         return [_long(sequences[0], model, piece)]
     values: list[float] = _batch(sequences, model).tolist()
     return values
@@ -125,14 +125,23 @@ def _batch(sequences: Sequence[Encoded], model: PreTrainedModel) -> torch.Tensor
     """(batch,) float64: Σ log-softmax at each completion's tokens. Positions of all sequences together, so
     many at a time."""
     logits, begin = _forward(sequences, model)
+    first = [s.start - 1 - begin for s in sequences]
+    return of_completions(logits, first, [s.ids[s.start :] for s in sequences])
+
+
+def of_completions(
+    logits: torch.Tensor, first: Sequence[int], completions: Sequence[Sequence[int]]
+) -> torch.Tensor:
+    """(batch,) float64: Σ log-softmax at the tokens of each completion. `logits` are (batch, positions,
+    vocabulary), and `first` is where those that predict a completion begin."""
     width = logits.shape[1]
     places = [
-        (row, row * width + at - 1 - begin, s.ids[at])
-        for row, s in enumerate(sequences)
-        for at in range(s.start, len(s.ids))
+        (row, row * width + start + at, token)
+        for row, (start, completion) in enumerate(zip(first, completions, strict=True))
+        for at, token in enumerate(completion)
     ]
     rows, flat, wanted = torch.tensor(places, device=logits.device).reshape(-1, 3).unbind(1)
-    sums = torch.zeros(len(sequences), dtype=torch.float64, device=logits.device)
+    sums = torch.zeros(len(completions), dtype=torch.float64, device=logits.device)
     every = logits.reshape(-1, logits.shape[2])
     parts = zip(*(column.split(SOFTMAX_POSITIONS) for column in (rows, flat, wanted)), strict=True)
     for of, part, target in parts:

@@ -18,11 +18,11 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.layouts.table import CONTEXT, LAYOUTS
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.accuracy import ACCURACY, readable_calls, scorer_of
-from ptspec.evaluation.answers import SAMPLED, Answers, answers, numbers_to_draw_with
+from ptspec.evaluation.answers import SAMPLED, Answers, numbers_to_draw_with
+from ptspec.evaluation.computed import Request, compute
 from ptspec.evaluation.encoding import Encoded, plain
 from ptspec.evaluation.generation import Response
 from ptspec.evaluation.isolation import undisturbed
-from ptspec.evaluation.likelihood import log_likelihoods
 from ptspec.evaluation.measurement import (
     DRAWN,
     METRICS,
@@ -36,7 +36,7 @@ from ptspec.evaluation.measurement import (
     row_ids,
 )
 from ptspec.evaluation.metrics import aggregates, repetition
-from ptspec.evaluation.progress import Progress, counting, unheard
+from ptspec.evaluation.progress import Progress, unheard
 from ptspec.evaluation.refusals import is_refusal, patterns_name
 from ptspec.evaluation.scoring import is_conversation, reward_scores
 from ptspec.evaluation.work import Work, prepare
@@ -96,23 +96,8 @@ def measure(
         numbers = numbers_to_draw_with(ids, work.prompts, sampled, spec.max_new_tokens, seed)
         if served is not None:
             served = served.checked(model, work.prompts)
-        done = counting(progress, "likelihoods", len(work.texts))
-        found = log_likelihoods(model, work.texts, tokens=spec.batch_tokens, done=done, warn=warn)
-        logp = dict(zip(work.texts, found, strict=True))
-        lengths = {i: encoded.completion_tokens for i, encoded in work.expected.items()}
-        said = answers(
-            model,
-            base,
-            tokenizer,
-            work.prompts,
-            numbers,
-            spec.max_new_tokens,
-            expected=lengths,
-            tokens=spec.batch_tokens,
-            progress=progress,
-            warn=warn,
-            served=served,
-        )
+        request = Request(work, numbers, spec.max_new_tokens, spec.batch_tokens)
+        logp, said = compute(model, base, tokenizer, request, progress=progress, warn=warn, served=served)
 
         def scored() -> _Given:
             chosen_rewards = {key: function for key, function in rewards.items() if key in wanted}

@@ -24,3 +24,15 @@ def counting(progress: Progress, what: str, total: int) -> Callable[[int], None]
 
     add(0)
     return add
+
+
+def counting_once_begun(progress: Progress, what: str, total: int) -> Callable[[int], None]:
+    """As `counting`, but `progress` hears nothing before the first call."""
+    begun: list[Callable[[int], None]] = []
+
+    def add(count: int) -> None:
+        if not begun:
+            begun.append(counting(progress, what, total))
+        begun[0](count)
+
+    return add

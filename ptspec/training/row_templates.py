@@ -16,6 +16,8 @@ from ptspec.data.tokens.look import render_row
 from ptspec.data.tokens.transformers_tokenizer import TransformersTokenizer
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.training.leaving_rows import LeavingRows
+from ptspec.training.scored_positions import ScoredPositions
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,8 +61,18 @@ class RowTemplates:
         return list(encoded["input_ids"])
 
 
-class GRPOTrainer(RowTemplates, trl.GRPOTrainer):  # type: ignore[misc]  # the library is untyped
-    """TRL's GRPO, with prompts that are rendered as their rows say."""
+class GRPOTrainer(RowTemplates, LeavingRows, ScoredPositions, trl.GRPOTrainer):  # type: ignore[misc]  # the library is untyped
+    """TRL's GRPO, with prompts that are rendered as their rows say, and rows that leave once they have
+    ended."""
+
+    def _generate_single_turn(
+        self, prompt_ids: list[list[int]], images: Any, fields: Any, *more: Any, **named: Any
+    ) -> Any:
+        """Token ids of the completions, and their log-probabilities (None: not known)."""
+        found = self._completions(prompt_ids, images, fields)
+        if found is None:
+            return super()._generate_single_turn(prompt_ids, images, fields, *more, **named)
+        return found, None
 
 
 def rendered(rows: Dataset, tokenizer: Any) -> Dataset:

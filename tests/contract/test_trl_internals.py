@@ -7,6 +7,7 @@ import pytest
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
+from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, add_fused_lm_head, disable_dropout_in_model
 
 from ptspec.training.data_order import catch_up
@@ -19,6 +20,21 @@ PARAMETERS = {
     "RLOOTrainer._generate_and_score_completions": (
         RLOOTrainer._generate_and_score_completions,
         ["self", "inputs"],
+    ),
+    "RLOOTrainer._generate_single_turn": (
+        RLOOTrainer._generate_single_turn,
+        ["self", "prompt_ids", "images", "multimodal_fields"],
+    ),
+    "GRPOTrainer._generate_single_turn": (
+        GRPOTrainer._generate_single_turn,
+        ["self", "prompt_ids", "images", "multimodal_fields", "num_generations", "has_tool_images"],
+    ),
+    "unwrap_model_for_generation": (
+        unwrap_model_for_generation,
+        [
+            *("model", "accelerator", "gather_deepspeed3_params", "generation_kwargs"),
+            "gradient_checkpointing_kwargs",
+        ],
     ),
     "add_fused_lm_head": (
         add_fused_lm_head,
@@ -37,6 +53,39 @@ def test_parameters_are_those_we_call_with(name):
 def test_the_methods_that_nash_md_overrides_are_there():
     for name in ("_calculate_rewards", "_generate_single_turn", "_generate_and_score_completions"):
         assert callable(getattr(RLOOTrainer, name)), name
+
+
+@pytest.mark.parametrize("trainer", [GRPOTrainer, RLOOTrainer])
+def test_what_our_decoding_stands_in_for(trainer):
+    """`ptspec.training.leaving_rows` does what this branch does."""
+    source = inspect.getsource(trainer._generate_single_turn)
+    branch = source[source.index("# Regular generation path") :]
+    for piece in (
+        "self.pad_to_multiple_of",
+        "gather_deepspeed3_params=self.args.ds3_gather_for_generation",
+        "self._dist.summon_full_params(self.model_wrapped, recurse=False)",
+        "generation_config=self.generation_config",
+        "self.eos_token_ids",
+    ):
+        assert piece in branch, piece
+
+
+@pytest.mark.parametrize("trainer", [GRPOTrainer, RLOOTrainer])
+def test_what_the_head_is_given(trainer):
+    """`ptspec.training.scored_positions` cuts labels and hidden states alike, before TRL shifts them."""
+    source = inspect.getsource(trainer._get_per_token_logps_and_entropies)
+    first = list(inspect.signature(trainer._get_per_token_logps_and_entropies).parameters)[:5]
+    assert first == ["self", "model", "input_ids", "attention_mask", "logits_to_keep"]
+    assert "model(**model_inputs, labels=labels, fused_lm_head=True)" in source
+    assert "outputs.log_probs[:, -logits_to_keep:]" in source
+    head = inspect.getsource(add_fused_lm_head)
+    for piece in (
+        "getattr(self, backbone_attr)(*args, **kwargs)",
+        "backbone_outputs.last_hidden_state[:, :-1]",
+        "labels = labels[:, 1:]",
+        "compact = _use_triton(hidden_states.device)",
+    ):
+        assert piece in head, piece
 
 
 def test_who_takes_a_reference_model():

@@ -24,8 +24,9 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from ptspec.model.decoding.loop import Prompts
 from ptspec.training.nash_md.reference import Reference, mixed_weights, second_model, switched_adapter
-from ptspec.training.nash_md.sampler import Prompts, sample
+from ptspec.training.nash_md.sampler import sample
 
 PAD, END, WORDS = 0, 1, 61
 NEW = 14
@@ -62,6 +63,7 @@ class Players:
     reference: Reference
     outer: Any
     reference_logits: Callable[..., torch.Tensor]
+    adapters: tuple[str, str | None] | None = None
 
 
 def adapter_off() -> Players:
@@ -95,11 +97,16 @@ def second() -> Players:
 
 
 KINDS = {"adapter off": adapter_off, "adapter ref": adapter_ref, "second model": second}
+ONE_PASS = {"adapter off, one pass": adapter_off, "adapter ref, one pass": adapter_ref}
 
 
-@pytest.fixture(params=KINDS.values(), ids=KINDS.keys())
+@pytest.fixture(params=[*KINDS.values(), *ONE_PASS.values()], ids=[*KINDS, *ONE_PASS])
 def players(request: pytest.FixtureRequest) -> Players:
-    return request.param()
+    made: Players = request.param()
+    if "one pass" in request.node.callspec.id:
+        made.adapters = made.reference.adapters
+        assert made.adapters is not None
+    return made
 
 
 def prompts_of(rows: int = 6, length: int = 9, seed: int = 3) -> Prompts:
@@ -134,7 +141,9 @@ def oracle(
         reference = players.reference_logits(**inputs)[:, -1].log_softmax(-1)
         scores = ((1 - coef) * policy + coef * reference).log_softmax(-1)
         scores = warp(ids[going], scores) if warp else scores
-        chosen = torch.multinomial(scores.softmax(-1), 1) if do_sample else scores.argmax(-1, keepdim=True)
+        every = torch.full((len(ids), scores.shape[1]), 1 / scores.shape[1])
+        every[going] = scores.softmax(-1)  # of all rows, so that no draw depends on which have ended
+        chosen = torch.multinomial(every, 1)[going] if do_sample else scores.argmax(-1, keepdim=True)
         new = torch.full((len(ids), 1), PAD)
         new[going] = chosen
         ids, mask = torch.cat([ids, new], 1), torch.cat([mask, torch.ones_like(new)], 1)
@@ -147,7 +156,9 @@ def oracle(
 @pytest.mark.parametrize("coef", [0.0, 0.125, 0.5, 1.0])
 def test_greedy_tokens_are_the_oracles(players: Players, coef: float):
     prompts = prompts_of()
-    tokens = sample(players.model, prompts, config_of(), reference=players.reference, coef=coef)
+    tokens = sample(
+        players.model, prompts, config_of(), reference=players.reference, adapters=players.adapters, coef=coef
+    )
     assert torch.equal(tokens, oracle(players, prompts, coef, [END]))
 
 
@@ -170,7 +181,9 @@ def test_sampled_tokens_are_the_oracles(players: Players, ends: list[int], field
     prompts = prompts_of()
     config = config_of(do_sample=True, eos_token_id=ends, **fields)
     torch.manual_seed(11)
-    tokens = sample(players.model, prompts, config, reference=players.reference, coef=0.3)
+    tokens = sample(
+        players.model, prompts, config, reference=players.reference, adapters=players.adapters, coef=0.3
+    )
     torch.manual_seed(11)
     expected = oracle(players, prompts, 0.3, ends, LogitsProcessorList(warpers), do_sample=True)
     assert torch.equal(tokens, expected)
@@ -181,7 +194,15 @@ def test_sampled_tokens_are_the_oracles(players: Players, ends: list[int], field
 
 def test_rows_before_mixed_from_are_the_policys_own(players: Players):
     prompts = prompts_of()
-    tokens = sample(players.model, prompts, config_of(), reference=players.reference, coef=0.6, mixed_from=4)
+    tokens = sample(
+        players.model,
+        prompts,
+        config_of(),
+        reference=players.reference,
+        adapters=players.adapters,
+        coef=0.6,
+        mixed_from=4,
+    )
     policy, mixed = oracle(players, prompts, 0.0, [END]), oracle(players, prompts, 0.6, [END])
     width = tokens.shape[1]
     assert torch.equal(tokens[:4], policy[:4, :width])
@@ -193,7 +214,9 @@ def test_no_mixture_is_the_policys_own_generation(players: Players):
     own = players.model.generate(
         input_ids=prompts.ids, attention_mask=prompts.mask, generation_config=config_of()
     )
-    tokens = sample(players.model, prompts, config_of(), reference=players.reference, coef=0.0)
+    tokens = sample(
+        players.model, prompts, config_of(), reference=players.reference, adapters=players.adapters, coef=0.0
+    )
     assert torch.equal(tokens, own[:, prompts.ids.shape[1] :])
 
 
@@ -201,7 +224,14 @@ def test_mixture_is_neither_policy_nor_reference(players: Players):
     """TRL 1.13's fault with LoRA: its reference had the adapter in it, so the mixture was the policy."""
     prompts = prompts_of()
     by_coef = [
-        sample(players.model, prompts, config_of(), reference=players.reference, coef=coef)
+        sample(
+            players.model,
+            prompts,
+            config_of(),
+            reference=players.reference,
+            adapters=players.adapters,
+            coef=coef,
+        )
         for coef in (0.0, 0.5, 1.0)
     ]
     widest = max(tokens.shape[1] for tokens in by_coef)
@@ -237,7 +267,9 @@ def test_other_architectures(family: str):
     policy, other = build(0), build(1)
     players = Players(policy, second_model(other), policy, lambda **inputs: other(**inputs).logits)
     prompts = prompts_of()
-    tokens = sample(policy, prompts, config_of(), reference=players.reference, coef=0.4)
+    tokens = sample(
+        policy, prompts, config_of(), reference=players.reference, adapters=players.adapters, coef=0.4
+    )
     assert torch.equal(tokens, oracle(players, prompts, 0.4, [END]))
 
 
@@ -261,7 +293,14 @@ def test_adapter_and_modes_are_restored_whatever_happens(kind: str):
 
     hook = players.model.model.norm.register_forward_hook(fails)
     with pytest.raises(Refusal):
-        sample(players.model, prompts_of(), config_of(), reference=players.reference, coef=0.5)
+        sample(
+            players.model,
+            prompts_of(),
+            config_of(),
+            reference=players.reference,
+            adapters=players.adapters,
+            coef=0.5,
+        )
     hook.remove()
     assert players.outer.active_adapter == "default"
     inputs = {"input_ids": prompts_of().ids}
@@ -279,10 +318,15 @@ def test_nothing_has_a_gradient_and_each_model_reads_each_token_once(players: Pl
     )
     prompts = prompts_of()
     tokens = sample(
-        players.model, prompts, config_of(eos_token_id=None), reference=players.reference, coef=0.5
+        players.model,
+        prompts,
+        config_of(eos_token_id=None),
+        reference=players.reference,
+        adapters=players.adapters,
+        coef=0.5,
     )
     hook.remove()
-    passes = 1 if players.outer is players.model else 2
+    passes = 1 if players.outer is players.model or players.adapters else 2
     assert not tokens.requires_grad
     assert sum(read) == passes * (prompts.ids.shape[1] + NEW - 1)
 
@@ -294,9 +338,11 @@ def test_rows_that_have_ended_are_not_run(players: Players):
     )
     torch.manual_seed(0)
     config = config_of(do_sample=True, eos_token_id=list(range(1, 12)))
-    sample(players.model, prompts_of(), config, reference=players.reference, coef=0.5)
+    sample(
+        players.model, prompts_of(), config, reference=players.reference, adapters=players.adapters, coef=0.5
+    )
     hook.remove()
-    assert rows[0] == 6 and rows[-1] < 6
+    assert rows[0] == (12 if players.adapters else 6) and rows[-1] < 6
     assert rows == sorted(rows, reverse=True)
 
 
@@ -319,3 +365,46 @@ def test_mixed_weights_are_the_mean_of_the_weights(kind: str):
     with pytest.raises(Refusal), mixed_weights(players.outer, 0.3):
         raise Refusal
     assert torch.equal(players.outer(**inputs).logits, before)
+
+
+def test_equal_prompts_are_read_once(players: Players):
+    one = prompts_of(rows=1)
+    prompts = Prompts(one.ids.repeat(6, 1), one.mask.repeat(6, 1))
+    rows: list[int] = []
+    hook = players.model.model.register_forward_pre_hook(
+        lambda module, args, kwargs: rows.append(kwargs["input_ids"].shape[0]), with_kwargs=True
+    )
+    tokens = sample(
+        players.model,
+        prompts,
+        config_of(),
+        reference=players.reference,
+        coef=0.3,
+        mixed_from=4,
+        adapters=players.adapters,
+    )
+    hook.remove()
+    assert rows[0] == (2 if players.adapters else 1)
+    policy, mixed = oracle(players, prompts, 0.0, [END]), oracle(players, prompts, 0.3, [END])
+    width = tokens.shape[1]
+    assert torch.equal(tokens[:4], policy[:4, :width])
+    assert torch.equal(tokens[4:], mixed[4:, :width])
+
+
+def test_experts_that_read_flat_tokens_are_read_by_two(monkeypatch: pytest.MonkeyPatch):
+    """A layer whose input has no rows, as an expert's: the pass is given up before anything is drawn."""
+    players = adapter_off()
+    mlp = type(players.model.model.layers[1].mlp)
+    plain = mlp.forward
+    monkeypatch.setattr(mlp, "forward", lambda self, x: plain(self, x.flatten(0, 1)).view(x.shape))
+    prompts = prompts_of()
+    tokens = sample(
+        players.model,
+        prompts,
+        config_of(),
+        reference=players.reference,
+        coef=0.3,
+        adapters=players.reference.adapters,
+    )
+    assert torch.equal(tokens, oracle(players, prompts, 0.3, [END]))
+    assert not any("forward" in vars(module) for module in players.outer.modules())

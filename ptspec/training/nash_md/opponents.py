@@ -9,14 +9,15 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from peft import PeftModel
 from torch import Tensor
 from transformers import GenerationConfig
 
+from ptspec.model.decoding.log_probabilities import LogProbabilities
+from ptspec.model.decoding.loop import Prompts
 from ptspec.training.nash_md.ema import MovingAverage
 from ptspec.training.nash_md.reference import Reference, mixed_weights, second_model, switched_adapter
-from ptspec.training.nash_md.sampler import Prompts, sample
+from ptspec.training.nash_md.sampler import sample
 
 
 def reference_of(policy: Any, ref_model: Any | None) -> Reference:
@@ -42,9 +43,12 @@ class Opponent:
         with self.weights(coef):
             return self._decode(prompts, 0.0)
 
-    def sample_beside_policy(self, prompts: Prompts, mixed_from: int, coef: float) -> Tensor:
-        """The policy's completions, and from row `mixed_from` on the mixture's; only of kind "mixture"."""
-        return self._decode(prompts, coef, mixed_from)
+    def sample_beside_policy(
+        self, prompts: Prompts, mixed_from: int, coef: float, heard: LogProbabilities | None = None
+    ) -> Tensor:
+        """The policy's completions, and from row `mixed_from` on the mixture's; only of kind "mixture".
+        `heard` takes the log-probabilities of the policy's down."""
+        return self._decode(prompts, coef, mixed_from, heard)
 
     def sample_reference(self, prompts: Prompts) -> Tensor:
         """Completions of the reference alone."""
@@ -56,7 +60,9 @@ class Opponent:
             return mixed_weights(self.policy, coef)
         return self.average.in_place() if self.average else nullcontext()
 
-    def _decode(self, prompts: Prompts, coef: float, mixed_from: int = 0) -> Tensor:
+    def _decode(
+        self, prompts: Prompts, coef: float, mixed_from: int = 0, heard: LogProbabilities | None = None
+    ) -> Tensor:
         is_adapter = isinstance(self.policy, PeftModel) and not self.synced
         model = self.policy.get_base_model() if is_adapter else self.policy  # of shards the root is asked
         return sample(
@@ -67,13 +73,6 @@ class Opponent:
             coef=coef,
             mixed_from=mixed_from,
             synced=self.synced,
+            heard=heard,
+            adapters=self.reference.adapters if self.kind == "mixture" else None,
         )
-
-
-def until_end(completions: Tensor, end_ids: list[int]) -> list[list[int]]:
-    """The tokens of each row up to its first end token, that one included."""
-    rows = []
-    ends = torch.isin(completions, torch.tensor(end_ids, device=completions.device))
-    for tokens, is_end in zip(completions.tolist(), ends.tolist(), strict=True):
-        rows.append(tokens[: is_end.index(True) + 1] if True in is_end else tokens)
-    return rows

@@ -1,62 +1,16 @@
-"""The models that read growing rows of tokens, each with its own KV cache. Knows no sampling."""
+"""Who reads growing rows of tokens for a mixture: one model, two, or one with an adapter for some rows."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ptspec.model.decoding.adapter_rows import AdapterRows
+from ptspec.model.decoding.reader import Reader, equal_rows
 from ptspec.training.nash_md.reference import Reference
-
-
-class Reader:
-    """One model over the rows from `start` on. `inputs` are what `generate()` prepared for its first pass."""
-
-    def __init__(
-        self,
-        model: Any,
-        enter: Callable[[], AbstractContextManager[None]],
-        inputs: dict[str, Any],
-        start: int = 0,
-    ) -> None:
-        self.model = model
-        self.enter = enter
-        self.fixed = {name: value for name, value in inputs.items() if value is not None}
-        self.cache = self.fixed.pop("past_key_values")
-        self.mask: Tensor | None = _from(self.fixed.pop("attention_mask", None), start)
-        self.positions: Tensor | None = _from(self.fixed.pop("position_ids", None), start)
-
-    def logits(self, new: Tensor) -> Tensor:
-        """Reads `new` (rows, tokens): float32 logits of the next token (rows, vocabulary)."""
-        places = {} if self.positions is None else {"position_ids": self.positions}
-        with self.enter():
-            outputs = self.model(
-                input_ids=new, attention_mask=self.mask, past_key_values=self.cache, **places, **self.fixed
-            )
-        self._advance()
-        # A copy: a view would keep the logits of the whole prompt alive.
-        logits: Tensor = outputs.logits[:, -1].to(torch.float32, copy=True)
-        return logits
-
-    def _advance(self) -> None:
-        if self.mask is not None:
-            self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
-        if self.positions is not None:
-            self.positions = self.positions[:, -1:] + 1
-
-    def keep(self, rows: Tensor) -> None:
-        """Goes on with these rows (a mask over the present ones) alone."""
-        self.cache.batch_select_indices(rows.nonzero().squeeze(1))
-        self.mask = self.mask[rows] if self.mask is not None else None
-        self.positions = self.positions[rows] if self.positions is not None else None
-
-
-def _from(values: Tensor | None, start: int) -> Tensor | None:
-    return None if values is None else values[start:]
 
 
 class Readers:
@@ -92,6 +46,38 @@ class Readers:
         self.second.keep(stay)
 
 
+class SideBySide:
+    """One LoRA model, which reads the last `mixed` rows a second time in the same pass, as the reference:
+    within `by_rows(model, adapters)`."""
+
+    def __init__(self, reader: Reader, adapters: AdapterRows, coef: float, mixed: int) -> None:
+        self.reader = reader
+        self.adapters = adapters
+        self.coef = coef
+        self.mixed = mixed
+
+    def logits(self, new: Tensor) -> Tensor:
+        """Logits of the next token (rows, vocabulary), in the last `mixed` rows mixed."""
+        rows = len(new)
+        both = torch.cat([new, new[rows - self.mixed :]]) if self.mixed else new
+        kinds = [*(["policy"] * rows), *(["reference"] * self.mixed)]
+        first = None if self.reader.begun else equal_rows(both, self.reader.mask, kinds)[0]
+        if first is None:
+            self.adapters.are(len(both), rows)
+        else:
+            self.adapters.are(len(first), int((first < rows).sum()))
+        logits = self.reader.logits(both, kinds)
+        own = logits[:rows]
+        if self.mixed:
+            own[-self.mixed :].lerp_(logits[rows:], self.coef)
+        return own
+
+    def keep(self, rows: Tensor) -> None:
+        """Goes on with these rows (a mask over the present ones) alone."""
+        self.reader.keep(torch.cat([rows, rows[len(rows) - self.mixed :]]) if self.mixed else rows)
+        self.mixed = int(rows[len(rows) - self.mixed :].sum()) if self.mixed else 0
+
+
 def readers_of(
     policy: Any,
     reference: Reference | None,
@@ -104,10 +90,18 @@ def readers_of(
 ) -> Readers:
     """Who must read: the policy alone without a reference, the reference alone where it has all weight."""
     if reference is None:
-        return Readers(Reader(policy, nullcontext, inputs), None, 0.0, 0, synced)
+        return Readers(Reader(policy, inputs), None, 0.0, 0, synced)
     if coef == 1 and mixed == rows:
-        return Readers(Reader(reference.model, reference.enter, inputs), None, 0.0, 0, synced)
+        return Readers(Reader(reference.model, inputs, reference.enter), None, 0.0, 0, synced)
     # Both caches start as the empty one that generate() made after the model's config.
     own = {**inputs, "past_key_values": copy.deepcopy(inputs["past_key_values"])}
-    second = Reader(reference.model, reference.enter, own, start=rows - mixed)
-    return Readers(Reader(policy, nullcontext, inputs), second, coef, mixed, synced)
+    second = Reader(reference.model, own, reference.enter, torch.arange(rows - mixed, rows))
+    return Readers(Reader(policy, inputs), second, coef, mixed, synced)
+
+
+def side_by_side(
+    policy: Any, adapters: AdapterRows, inputs: dict[str, Any], *, coef: float, rows: int, mixed: int
+) -> SideBySide:
+    """One reader of all rows as the policy, and of the last `mixed` as the reference."""
+    every = torch.cat([torch.arange(rows), torch.arange(rows - mixed, rows)])
+    return SideBySide(Reader(policy, inputs, rows=every), adapters, coef, mixed)

@@ -17,6 +17,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from peft.utils.other import AuxiliaryTrainingWrapper
 from torch import nn
 
+from ptspec.model.decoding.adapter_rows import readable_by_rows
+
 POLICY = "default"
 REFERENCE = "ref"
 """The name TRL gives to the frozen copy of an adapter that came in trained."""
@@ -24,10 +26,12 @@ REFERENCE = "ref"
 
 @dataclass(frozen=True)
 class Reference:
-    """`model` answers as the reference while `enter()` is open."""
+    """`model` answers as the reference while `enter()` is open. `adapters`: where it is the policy's own
+    model with plain LoRA, the policy's adapter and the reference's (None: without one)."""
 
     model: Any
     enter: Callable[[], AbstractContextManager[None]]
+    adapters: tuple[str, str | None] | None = None
 
 
 def second_model(model: nn.Module) -> Reference:
@@ -57,7 +61,9 @@ def switched_adapter(model: PeftModel) -> Reference:
             for layer, disabled, active in before:
                 layer._disable_adapters, layer._active_adapter = disabled, active
 
-    return Reference(model.get_base_model(), entered)
+    both = (POLICY, REFERENCE if adapters else None)
+    names = [name for name in both if name is not None]
+    return Reference(model.get_base_model(), entered, both if readable_by_rows(model, names) else None)
 
 
 @contextmanager

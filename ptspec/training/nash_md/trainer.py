@@ -37,25 +37,25 @@ from torch import Tensor
 from transformers import TrainerCallback
 from trl import RLOOTrainer
 from trl.data_utils import is_conversational
-from trl.models import unwrap_model_for_generation
-from trl.trainer.utils import pad
 
+from ptspec.model.decoding.log_probabilities import LogProbabilities
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import BradleyTerry, Judge, counted
+from ptspec.training.leaving_rows import LeavingRows, until_end
 from ptspec.training.nash_md.config import NashMDConfig
 from ptspec.training.nash_md.ema import MovingAverage
 from ptspec.training.nash_md.matches import Matches, Side, groups_of, mean_of, opponent_rows, pairings
-from ptspec.training.nash_md.opponents import Opponent, reference_of, until_end
+from ptspec.training.nash_md.opponents import Opponent, reference_of
 from ptspec.training.nash_md.reference import mixable
-from ptspec.training.nash_md.sampler import Prompts
 from ptspec.training.reference import adopt
 from ptspec.training.row_templates import RowTemplates
+from ptspec.training.scored_positions import ScoredPositions
 
 if TYPE_CHECKING:
     from ptspec.training.vllm.opponents import ServedOpponent
 
 
-class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]  # the library is untyped
+class NashMDTrainer(RowTemplates, LeavingRows, ScoredPositions, RLOOTrainer):  # type: ignore[misc]  # the library is untyped
     """Trains a policy towards the Nash equilibrium of a preference, regularised towards its reference.
 
     Takes what `RLOOTrainer` takes, and: `judge` or `reward_funcs` (callables; their Bradley-Terry preference
@@ -97,6 +97,7 @@ class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]  # the lib
         self._check_opponent()
         self.groups: list[range] = []
         self.sampled_beside: list[list[int]] | None = None
+        self.heard: LogProbabilities | None = None
         self.served_opponent: ServedOpponent | None = None
         self.average = MovingAverage(self.model, args.ema_decay) if args.opponent == "ema" else None
         if self.average is not None:
@@ -116,14 +117,13 @@ class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]  # the lib
     def opponent(self) -> Opponent:
         policy = self.accelerator.unwrap_model(self.model)
         ref_model = None if self.ref_model is None else self.accelerator.unwrap_model(self.ref_model)
-        sharded = self._dist.is_zero3 or self.is_fsdp_enabled
         return Opponent(
             self.args.opponent,
             policy,
             reference_of(policy, ref_model),
             self.average,
             self.generation_config,
-            synced=sharded and self.accelerator.num_processes > 1,
+            synced=self._is_synced(),
         )
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
@@ -150,15 +150,42 @@ class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]  # the lib
         if images is not None:
             raise ValueError("Nash-MD takes prompts of text; these hold images")
         if self.args.opponent != "mixture" or self.use_transformers_continuous_batching:
-            own: list[list[int]] = super()._generate_single_turn(prompt_ids, images, fields)
-            return own
+            own = self._completions(prompt_ids, images, fields)
+            return own or super()._generate_single_turn(prompt_ids, images, fields)  # type: ignore[no-any-return]
         policy_rows, rows = len(prompt_ids), self._opponent_rows()
         with self._generating():
             padded = self._padded([*prompt_ids, *(prompt_ids[row] for row in rows)])
-            sampled = self.opponent.sample_beside_policy(padded, policy_rows, self._mixture_coef())
+            heard = LogProbabilities(policy_rows, self.temperature) if self._is_exact() else None
+            sampled = self.opponent.sample_beside_policy(padded, policy_rows, self._mixture_coef(), heard)
+        self.heard = heard
         token_ids = until_end(sampled, self.eos_token_ids)
         self.sampled_beside = token_ids[policy_rows:]
         return token_ids[:policy_rows]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        *more: Any,
+        **named: Any,
+    ) -> Any:
+        """The policy's log-probabilities of its own completions, which TRL asks for first after they are
+        made, are those that they were sampled with."""
+        heard, self.heard = self.heard, None
+        if heard is not None and not torch.is_grad_enabled():
+            return heard.all(logits_to_keep), None, None
+        return super()._get_per_token_logps_and_entropies(
+            model, input_ids, attention_mask, logits_to_keep, *more, **named
+        )
+
+    def _is_exact(self) -> bool:
+        """Whether sampling and scoring compute the same: in float32, without dropout."""
+        modules = self.accelerator.unwrap_model(self.model).modules()
+        is_single = all(parameter.dtype == torch.float32 for parameter in self.model.parameters())
+        dropout = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in modules)
+        return is_single and not dropout and self.accelerator.mixed_precision == "no"
 
     def _calculate_rewards(
         self,
@@ -235,28 +262,6 @@ class NashMDTrainer(RowTemplates, RLOOTrainer):  # type: ignore[misc]  # the lib
         if is_conversational({"prompt": own[0]}):
             texts = [[{"role": "assistant", "content": text}] for text in texts]
         return Side(own, texts, token_ids, rows)
-
-    @contextmanager
-    def _generating(self) -> Iterator[None]:
-        """The model as TRL generates with it: unwrapped, its shards gathered, no gradient checkpointing."""
-        with (
-            unwrap_model_for_generation(
-                self.model_wrapped,
-                self.accelerator,
-                gather_deepspeed3_params=self.args.ds3_gather_for_generation,
-                generation_kwargs=self.generation_kwargs,
-                gradient_checkpointing_kwargs=self.args.gradient_checkpointing_kwargs,
-            ),
-            self._dist.summon_full_params(self.model_wrapped, recurse=False),
-        ):
-            yield
-
-    def _padded(self, prompt_ids: list[list[int]]) -> Prompts:
-        ids = [torch.tensor(row, device=self.accelerator.device) for row in prompt_ids]
-        return Prompts(
-            pad(ids, self._tokenizer.pad_token_id, "left", self.pad_to_multiple_of),
-            pad([torch.ones_like(row) for row in ids], 0, "left", self.pad_to_multiple_of),
-        )
 
     def _log_matches(self, matches: Matches, wins: Tensor, opponents: Side) -> None:
         self._log_metric("win_rate/mixture", wins.nanmean().item())

@@ -1,0 +1,133 @@
+"""Log-probabilities of completions without those of their prompts, which are read once where nothing learns.
+
+TRL's fused head scores only the positions that have a label where it has a Triton kernel. Elsewhere, on a
+CPU, it scores all, prompts and their padding too: a matrix product with the whole vocabulary, forwards and
+back, for what is then masked out. And of eight completions of one prompt it reads the prompt eight times,
+for the log-probabilities of the policy that sampled, and for those of the reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache
+from trl.kernels.chunked_logprob import _use_triton
+
+from ptspec.model.decoding.loop import decodes_by_rows
+from ptspec.model.decoding.reader import equal_rows
+
+
+class ScoredPositions:
+    """Mixed into a trainer of TRL that scores completions."""
+
+    accelerator: Any
+    generation_config: Any
+    _is_synced: Callable[[], bool]
+
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: Any,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        logits_to_keep: int,
+        *more: Any,
+        **named: Any,
+    ) -> Any:
+        """As in TRL: the log-probabilities of the last `logits_to_keep` tokens, and what else is asked
+        for."""
+        if not torch.is_grad_enabled() and not named.get("compute_entropy") and len(more) < 2:
+            found = self._by_prompts(model, input_ids, attention_mask, logits_to_keep, *more, **named)
+            if found is not None:
+                return found, None, None
+        cut = nullcontext() if _use_triton(input_ids.device) else self._cut(model, logits_to_keep)
+        with cut:
+            return super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
+                model, input_ids, attention_mask, logits_to_keep, *more, **named
+            )
+
+    def _by_prompts(
+        self,
+        model: Any,
+        ids: Tensor,
+        mask: Tensor,
+        tokens: int,
+        batch_size: int | None = None,
+        **further: Any,
+    ) -> Tensor | None:
+        """Log-probabilities of the last `tokens` tokens, each prompt read once; None where rows share
+        none, or the processes of a sharded model must make the same passes."""
+        inner = _causal(self.accelerator.unwrap_model(model))
+        is_text = all(value is None or value is False for value in further.values())
+        prompt = ids.shape[1] - tokens
+        if (
+            not is_text
+            or prompt < 2
+            or self._is_synced()
+            or not decodes_by_rows(inner, self.generation_config)
+        ):
+            return None
+        size = batch_size or len(ids)
+        chunks = [(ids[at : at + size], mask[at : at + size]) for at in range(0, len(ids), size)]
+        shared = [equal_rows(some[:, :prompt], seen[:, :prompt]) for some, seen in chunks]
+        if sum(len(first) for first, _ in shared) == len(ids):
+            return None
+        with self.accelerator.autocast():
+            each = [
+                _scored(model, inner, *chunk, prompt, *equal)
+                for chunk, equal in zip(chunks, shared, strict=True)
+            ]
+        return torch.cat(each)
+
+    @contextmanager
+    def _cut(self, model: nn.Module, tokens: int) -> Iterator[None]:
+        """Within, the head of `model` sees the last `tokens` tokens, and the position before them."""
+        inner = _causal(self.accelerator.unwrap_model(model))
+        hooks = [
+            model.register_forward_pre_hook(
+                lambda module, args, named: (args, {**named, "labels": named["labels"][:, -tokens - 1 :]}),
+                with_kwargs=True,
+            ),
+            inner.base_model.register_forward_hook(lambda module, args, output: _last(output, tokens + 1)),
+        ]
+        try:
+            yield
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+
+def _causal(model: Any) -> Any:
+    """The model that an adapter is around."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _scored(
+    model: Any, inner: Any, ids: Tensor, mask: Tensor, prompt: int, first: Tensor, row_of: Tensor
+) -> Tensor:
+    """Log-probabilities of what follows the first `prompt` tokens of each row; `first` are the rows whose
+    prompts are read, and `row_of` says which of them is that of each row."""
+    cache = DynamicCache(config=inner.config)
+    inner.base_model(
+        input_ids=ids[first, : prompt - 1],
+        attention_mask=mask[first, : prompt - 1],
+        past_key_values=cache,
+        use_cache=True,
+    )
+    cache.reorder_cache(row_of)
+    fed = ids[:, prompt - 1 :]
+    labels = fed.masked_fill(mask[:, prompt - 1 :] == 0, -100)
+    labels[:, 0] = -100
+    outputs = model(
+        input_ids=fed, attention_mask=mask, past_key_values=cache, labels=labels, fused_lm_head=True
+    )
+    log_probs: Tensor = outputs.log_probs
+    return log_probs
+
+
+def _last(output: Any, positions: int) -> Any:
+    output.last_hidden_state = output.last_hidden_state[:, -positions:]
+    return output
