@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
+from collections.abc import Mapping
 
-from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
+from ptspec.data.tokens.template import tokenizer_files
 from ptspec.estimate.adapters import Adapter, stage_adapter
 from ptspec.estimate.needed import incoming_adapter, need_of, opened_shape
-from ptspec.estimate.rowcount import Counted, count_rows
+from ptspec.estimate.rowcount import Counted, RowCounts
 from ptspec.performance.choice import Lengths, Situation
 from ptspec.performance.decide import Decision, decide
-from ptspec.performance.lengths import some_lengths
 from ptspec.performance.machine import Machine
 from ptspec.performance.room import fits
 from ptspec.recipe.effective_config import EffectiveConfig
@@ -27,10 +25,9 @@ def decision_of(plan: Plan, stage: Stage, machine: Machine, rows: int | None) ->
         return Decision(plan.performance, machine.kind)
     settings = EffectiveConfig(stage, stage.compute, gpu=not machine.is_cpu)
     shape, _ = opened_shape(plan)
-    tokenizer = tokenizer_files(plan.model)
-    counted = cache(lambda: count_rows(plan, settings, tokenizer))
+    counts = RowCounts(plan, tokenizer_files(plan.model))
     saved = _saved(plan, stage, shape)
-    situation = situation_of(plan, settings, machine, shape, tokenizer, rows, saved, counted)
+    situation = situation_of(plan, settings, machine, shape, counts, rows, saved)
     return decide(plan.performance, situation)
 
 
@@ -39,12 +36,11 @@ def situation_of(
     settings: EffectiveConfig,
     machine: Machine,
     shape: ModelShape | None,
-    tokenizer: TokenizerFiles | None,
+    counts: RowCounts,
     rows: int | None,
     saved: Mapping[str, Adapter | None],
-    counted: Callable[[], Counted],
 ) -> Situation:
-    """`saved`: the adapters that the stages before leave; `counted`: asked where the longest row counts."""
+    """`saved`: the adapters that the stages before leave; `counts`: asked where the longest row counts."""
 
     def need(stage: Stage) -> int | None:
         if shape is None:
@@ -54,12 +50,12 @@ def situation_of(
             most = need_of(plan, settings, shape, saved, _longest_allowed(settings, shape))(stage)
             if most and fits(most, machine):
                 return most
-            return need_of(plan, settings, shape, saved, counted())(stage) or None
+            return need_of(plan, settings, shape, saved, counts.of(settings))(stage) or None
         except (UnknownTargets, NoShape):
             return None
 
     def measure() -> Lengths | None:
-        return some_lengths(plan, settings, tokenizer)
+        return counts.lengths(settings)
 
     return Situation(settings.stage, plan.model, machine, shape, rows, measure, need)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from ptspec.accelerator import has_accelerator
-from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
+from ptspec.data.tokens.template import tokenizer_files
 from ptspec.estimate.adapters import Adapter, StageAdapter, stage_adapter
 from ptspec.estimate.advice import Advice, advise
 from ptspec.estimate.decided import situation_of
@@ -20,7 +20,7 @@ from ptspec.estimate.host import host_memory
 from ptspec.estimate.memory import Memory
 from ptspec.estimate.needed import checkpoint_shape, incoming_adapter, need_of, needed_memory, opened_shape
 from ptspec.estimate.on_paper import Cluster, OnPaper, on_paper
-from ptspec.estimate.rowcount import Counted, count_rows
+from ptspec.estimate.rowcount import Counted, RowCounts
 from ptspec.estimate.steps import Steps, count
 from ptspec.estimate.traffic import Collective, traffic
 from ptspec.performance.decide import Decision, decide
@@ -94,7 +94,7 @@ def forecast(
     if device_memory is None and not gpu:
         device_memory = host_memory()
     shape, why = opened_shape(plan)
-    tokenizer = tokenizer_files(plan.model)
+    counts = RowCounts(plan, tokenizer_files(plan.model))
     reused = reuses(plan, fresh=fresh)
     saved: dict[str, Adapter | None] = {}
     found = []
@@ -103,7 +103,7 @@ def forecast(
         # The processes of a machine share its memory; each has a GPU of its own.
         each = device_memory if gpu or not device_memory else device_memory // stage.compute.processes
         machine = this_machine("cuda" if gpu else CPU, each)
-        one = _stage(plan, settings, shape, tokenizer, saved, machine, cluster)
+        one = _stage(plan, settings, shape, counts, saved, machine, cluster)
         unknown = (*([why] if why else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
     count = shape.parameters if shape else None
@@ -149,18 +149,16 @@ def _stage(
     plan: Plan,
     settings: EffectiveConfig,
     shape: ModelShape | None,
-    tokenizer: TokenizerFiles | None,
+    counts: RowCounts,
     saved: dict[str, Adapter | None],
     machine: Machine,
     cluster: Cluster | None,
 ) -> StageForecast:
     stage, device_memory = settings.stage, machine.memory
-    counted = count_rows(plan, settings, tokenizer)
+    counted = counts.of(settings)
     decision = read_decision(partial_folder(plan.output, stage.name))
     if decision is None:
-        situation = situation_of(
-            plan, settings, machine, shape, tokenizer, counted.rows, saved, lambda: counted
-        )
+        situation = situation_of(plan, settings, machine, shape, counts, counted.rows, saved)
         decision = decide(plan.performance, situation, proposals=True)
     settings = replace(settings, stage=decision.applied(stage))
     steps = count(settings, counted.trained) if counted.trained is not None else _given(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ptspec.accelerator import has_accelerator
 from ptspec.data.tokens.template import tokenizer_files
-from ptspec.estimate.rowcount import count_rows
+from ptspec.estimate.rowcount import RowCounts
 from ptspec.estimate.steps import count
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import Plan, Source, Stage, parts_of
@@ -16,13 +16,13 @@ QUICK = 32 << 20
 def planned_steps(plan: Plan, most: int = QUICK) -> dict[str, int]:
     """The steps of each stage by its name; not of those whose rows are on the hub, or stand in files of more
     than `most` bytes, unless `max_steps` says them."""
-    tokenizer = tokenizer_files(plan.model)
+    counts = RowCounts(plan, tokenizer_files(plan.model))
     found: dict[str, int] = {}
     for stage in plan.stages:
         settings = EffectiveConfig(stage, stage.compute, has_accelerator())
         rows: int | None = 0
         if settings.number("max_steps", -1) <= 0:
-            rows = count_rows(plan, settings, tokenizer).trained if _bytes(plan, stage) <= most else None
+            rows = counts.of(settings).trained if _bytes(plan, stage) <= most else None
         if rows is not None:
             found[stage.name] = count(settings, rows).total
     return found

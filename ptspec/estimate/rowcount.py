@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,12 +12,17 @@ from ptspec.data.checks.source_pass import is_looked_at_in_part
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.cuts import Cuts, cuts
+from ptspec.data.tokens.encode import ENCODED_BY
 from ptspec.data.tokens.lengths import lengths
 from ptspec.data.tokens.template import FAST, TokenizerFiles
-from ptspec.data.tokens.truncation import Truncation
+from ptspec.data.tokens.truncation import CUT_BY, Truncation
+from ptspec.performance.choice import Lengths
+from ptspec.performance.lengths import some_lengths
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import Concat, Mix, Plan, Source, Until
 
+COUNTED_BY = (*ENCODED_BY, *CUT_BY)
+"""The fields of a stage's config that decide how many rows are left, and how long they are."""
 MOST = 5000
 """Rows of a source that are tokenised; of a longer one the first so many stand for all."""
 
@@ -36,19 +42,47 @@ class Counted:
     why: str | None = None
 
 
-def count_rows(plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Counted:
-    """The rows of the stage's source, or of the sources that it mixes."""
-    source = plan.data[settings.stage.data]
-    if isinstance(source, Source):
-        return _packed(_source(source, settings, tokenizer), settings)
-    parts = {name: plan.data[name] for name in source.parts}
-    counted = {n: _source(p, settings, tokenizer) for n, p in parts.items() if isinstance(p, Source)}
-    why = next((part.why for part in counted.values() if part.why), None)
-    trained = {name: part.trained for name, part in counted.items() if part.trained is not None}
-    if len(trained) < len(parts):
-        return Counted(exact=False, why=why)
-    shares, rows = shares_and_rows(source, trained)
-    return _packed(_of_parts(counted, shares, rows, why), settings)
+class RowCounts:
+    """The rows of the stages of `plan`. What several stages train on in the same way is read once."""
+
+    def __init__(self, plan: Plan, tokenizer: TokenizerFiles | None) -> None:
+        self._plan = plan
+        self._tokenizer = tokenizer
+        self._counted: dict[str, Counted] = {}
+        self._lengths: dict[str, Lengths | None] = {}
+
+    def of(self, settings: EffectiveConfig) -> Counted:
+        """The rows of the stage's source, or of the sources that it mixes."""
+        source = self._plan.data[settings.stage.data]
+        if isinstance(source, Source):
+            return _packed(self._of_source(source, settings), settings)
+        parts = {name: self._plan.data[name] for name in source.parts}
+        counted = {n: self._of_source(p, settings) for n, p in parts.items() if isinstance(p, Source)}
+        why = next((part.why for part in counted.values() if part.why), None)
+        trained = {name: part.trained for name, part in counted.items() if part.trained is not None}
+        if len(trained) < len(parts):
+            return Counted(exact=False, why=why)
+        shares, rows = shares_and_rows(source, trained)
+        return _packed(_of_parts(counted, shares, rows, why), settings)
+
+    def lengths(self, settings: EffectiveConfig) -> Lengths | None:
+        """How long some rows of the stage are; None where that is not known."""
+        key = _key(settings.stage.data, settings)
+        if key not in self._lengths:
+            self._lengths[key] = some_lengths(self._plan, settings, self._tokenizer)
+        return self._lengths[key]
+
+    def _of_source(self, source: Source, settings: EffectiveConfig) -> Counted:
+        key = _key(source.name, settings)
+        if key not in self._counted:
+            self._counted[key] = _source(source, settings, self._tokenizer)
+        return self._counted[key]
+
+
+def _key(data: str, settings: EffectiveConfig) -> str:
+    """What the tokens of the rows of `data` depend on in a stage."""
+    asked = {name: settings.value(name) for name in COUNTED_BY}
+    return json.dumps([data, settings.stage.method.name, asked], default=str)
 
 
 def _source(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Counted:

@@ -5,7 +5,7 @@ from ptspec.methods.types import Feedback, Guide, Headline, Method, Rows, Yields
 METHOD = Method(
     name="grpo",
     title="Group relative policy optimisation",
-    trainer="ptspec.training.row_templates:GRPOTrainer",
+    trainer="ptspec.training.grpo_trainer:GRPOTrainer",
     config="trl:GRPOConfig",
     rows=Rows.PROMPT_ONLY,
     yields=Yields.POLICY,

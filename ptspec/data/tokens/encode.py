@@ -122,6 +122,10 @@ def _tokens(parts: Sequence[Chat | Plain], tokenizer: ChatTokenizer) -> list[Tok
     return found
 
 
+ENCODED_BY = ("assistant_only_loss", "completion_only_loss", "chat_template_kwargs")
+"""The fields of a stage's config that decide its tokens before they are cut."""
+
+
 def _request(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> _Request:
     method = settings.stage.method
     if method.name == "reward":

@@ -18,6 +18,10 @@ ORPO_LENGTH = 512
 """What ORPO's trainer takes where `max_length` is null."""
 
 
+CUT_BY = ("packing", "max_length", "truncation_mode")
+"""The fields of a stage's config that decide what is cut."""
+
+
 class Truncation(Enum):
     WHOLE = "whole"
     CUT = "cut"

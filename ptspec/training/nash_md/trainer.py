@@ -48,7 +48,7 @@ from ptspec.training.nash_md.matches import Matches, Side, groups_of, mean_of, o
 from ptspec.training.nash_md.opponents import Opponent, reference_of
 from ptspec.training.nash_md.reference import mixable
 from ptspec.training.reference import adopt
-from ptspec.training.row_templates import RowTemplates
+from ptspec.training.row_prompts import RowTemplates
 from ptspec.training.scored_positions import ScoredPositions
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, ScoredPositions, RLOOTrainer):  #
             raise ValueError("Nash-MD takes prompts of text; these hold images")
         if self.args.opponent != "mixture" or self.use_transformers_continuous_batching:
             own = self._completions(prompt_ids, images, fields)
-            return own or super()._generate_single_turn(prompt_ids, images, fields)  # type: ignore[no-any-return]
+            return own or super()._generate_single_turn(prompt_ids, images, fields)
         policy_rows, rows = len(prompt_ids), self._opponent_rows()
         with self._generating():
             padded = self._padded([*prompt_ids, *(prompt_ids[row] for row in rows)])
