@@ -3,28 +3,15 @@
 from __future__ import annotations
 
 import gc
+import sys
 
 import pytest
 from small import ROOT, Finished, SmallRun, run_small
 
 LONGEST_FIRST = (
-    "games",
-    "run_faults",
-    "worker",
-    "survival",
-    "mixed_precision",
-    "memory",
-    "setups",
-    "nash_md_defaults",
-    "handover",
-    "signals",
-    "resume",
-    "sft_dpo",
-    "chains",
-    "evaluation",
-    "again",
-    "set_aside",
-    "hub_run",
+    *("processes", "run_faults", "worker", "games", "mixed_precision", "survival", "nash_md_defaults"),
+    *("handover", "setups", "hub_run", "chains", "plan_and_run", "sft_dpo", "signals", "streamed_stages"),
+    *("evaluation", "memory", "resume", "sharded", "set_aside", "tracking", "again"),
 )
 """Files of tests/e2e by the processor time that each takes: a process that begins one last is waited for."""
 
@@ -39,6 +26,14 @@ def pytest_collection_finish():
     not."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown():
+    """Nor is what libraries made in the first runs: two stages would look through it twelve times."""
+    if "torch" in sys.modules and len(gc.get_objects()) > 20_000:
+        gc.collect()
+        gc.freeze()
 
 
 @pytest.fixture(scope="session")

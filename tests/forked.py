@@ -1,7 +1,8 @@
 """`pt` in a process of its own that has its libraries already: a fork of a server that has loaded them once.
 
 Such a process has memory, streams, signals and a session of its own. What it shares with the others is the
-import, which takes longer than a small run, and the seed of string hashes: it is compared with this process.
+import, which takes longer than a small run, what checks of a shipped recipe read of the libraries' source,
+and the seed of string hashes: it is compared with this process.
 """
 
 from __future__ import annotations

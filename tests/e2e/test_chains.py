@@ -21,15 +21,17 @@ def weights(folder):
 
 
 def test_one_recipe_or_two_give_the_same_bytes(small_run, tmp_path):
-    def only_sft(recipe):
-        del recipe["stages"][1], recipe["eval"]
+    """The first of them stops with --until."""
 
     def from_the_first(recipe):
         del recipe["stages"][0], recipe["eval"]
         recipe["stages"][0]["from"] = str(tmp_path / "a" / "sft")
 
-    first = pt_loaded("run", write_recipe(tmp_path, only_sft), "--output", tmp_path / "a")
+    recipe = write_recipe(tmp_path, lambda recipe: recipe.pop("eval"))
+    first = pt_loaded("run", recipe, "--output", tmp_path / "a", "--until", "sft")
     assert first.code == 0, first.stderr
+    assert not (tmp_path / "a" / "dpo").exists()
+    assert pt_loaded("run", recipe, "--until", "stf").code == 2
     second = pt_loaded("run", write_recipe(tmp_path, from_the_first), "--output", tmp_path / "b")
     assert second.code == 0, second.stderr
     assert weights(tmp_path / "a" / "sft") == weights(small_run.output / "sft")

@@ -9,8 +9,8 @@ import pytest
 import torch
 from games import COEF, GAMES, PHRASES, RPS, STAKES, TAU, Game
 
-HALF = {"per_device_train_batch_size": 128}
-"""Of the completions a step: as near to a fixed point as the tests ask, in half of the time."""
+SHORT = {"per_device_train_batch_size": 128, "max_steps": 120, "learning_rate": 1.5e-3}
+"""Half of the completions a step, and fewer and longer steps: as near to a fixed point as the tests ask."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -42,7 +42,7 @@ def test_fixed_point_goes_to_the_regularised_equilibrium_as_the_mixture_goes(gam
 def test_training_ends_at_the_fixed_point(tmp_path: Path):
     """Answers of one token and of several, two of which begin alike; `benchmarks/games_from_anywhere.py` has
     every game from every favourite, the other tests have a game of single moves."""
-    before, after = games.distances(PHRASES, 2, tmp_path, **HALF)
+    before, after = games.distances(PHRASES, 2, tmp_path, **SHORT)
     assert before > 0.2
     assert after < 0.05
 
@@ -53,7 +53,7 @@ def test_training_ends_there_from_a_policy_that_is_not_the_reference(tmp_path: P
     reference_model = games.policy_of(STAKES, [0.8, 0.1, 0.1], seed=0)
     policy = games.policy_of(STAKES, [0.1, 0.8, 0.1], seed=1)
     target = games.fixed_point(STAKES, games.distribution(reference_model, STAKES), TAU, COEF)
-    trained = games.play(STAKES, policy, tmp_path, reference=reference_model, seed=1, **HALF)
+    trained = games.play(STAKES, policy, tmp_path, reference=reference_model, seed=1, **SHORT)
     assert games.total_variation(games.distribution(trained, STAKES), target) < 0.05
 
 
@@ -63,6 +63,6 @@ def test_a_small_mixture_trains_to_the_regularised_equilibrium_and_a_large_one_e
     for coef in (0.0, 0.5):
         policy = games.policy_of(STAKES, [0.8, 0.1, 0.1], seed=0)
         equilibrium = games.fixed_point(STAKES, games.distribution(policy, STAKES), TAU, coef=0.0)
-        trained = games.play(STAKES, policy, tmp_path, mixture_coef=coef, seed=0, **HALF)
+        trained = games.play(STAKES, policy, tmp_path, mixture_coef=coef, seed=0, **SHORT)
         ends.append(games.total_variation(games.distribution(trained, STAKES), equilibrium))
     assert ends[0] < 0.05 < 0.1 < ends[1]

@@ -47,6 +47,19 @@ def test_an_evaluation_pass_does_not_change_the_gradients_through_4_bit_weights(
     assert after.norm() / fresh.norm() == pytest.approx(1, abs=1e-3)
 
 
+@pytest.fixture(scope="module")
+def first_stages(bench):  # noqa: F811
+    """The SFT stage of an adapter, made when it is first asked for by its name."""
+    made = {}
+
+    def first(name, adapter):
+        if name not in made:
+            made[name], _ = bench.stage(f"{name}-sft", "sft", adapter, learning_rate=2e-3, max_steps=3)
+        return made[name]
+
+    return first
+
+
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
@@ -59,9 +72,9 @@ def test_an_evaluation_pass_does_not_change_the_gradients_through_4_bit_weights(
     ],
 )
 @pytest.mark.parametrize("hand_over", [Handover.CONTINUE, Handover.MERGE])
-def test_other_adapters_are_carried_across_stages(bench, name, fields, hand_over):  # noqa: F811
+def test_other_adapters_are_carried_across_stages(bench, first_stages, name, fields, hand_over):  # noqa: F811
     adapter = replace(LORA, lora={**LORA.lora, **fields})
-    first, _ = bench.stage(f"{name}-sft", "sft", adapter, learning_rate=2e-3, max_steps=3)
+    first = first_stages(name, adapter)
     to = adapter if hand_over is Handover.CONTINUE else OTHER
     second, trained = bench.stage(f"{name}-{hand_over.value}", "dpo", to, hand_over, first)
     assert trained.beginning.handed_over < 1e-5 and trained.beginning.reference < 1e-5
@@ -82,17 +95,24 @@ def test_an_adapter_on_the_embeddings_is_merged_into_whole_weights(bench, sft): 
         bench.stage("stacked embeddings", "dpo", adapter, Handover.STACK, sft)
 
 
+@pytest.fixture(scope="module")
+def half(tmp_path_factory):
+    """A bench over bf16 weights, and its SFT stage."""
+    spec = ModelSpec(str(ROOT / "data/base_model"), local=True, dtype="bfloat16")
+    made = Bench(tmp_path_factory.mktemp("half"), Bases(spec, find_device()))
+    return made, made.stage("sft", "sft", LORA, learning_rate=2e-3, max_steps=3)[0]
+
+
 @pytest.mark.parametrize(
     ("adapter", "hand_over"),
     [(LORA, Handover.CONTINUE), (OTHER, Handover.MERGE), (OTHER, Handover.STACK)],
     ids=["continue", "merge", "stack"],
 )
-def test_over_bf16_weights_the_reference_is_the_policy(tmp_path, adapter, hand_over):
-    spec = ModelSpec(str(ROOT / "data/base_model"), local=True, dtype="bfloat16")
-    half = Bench(tmp_path, Bases(spec, find_device()))
-    first, _ = half.stage("sft", "sft", LORA, learning_rate=2e-3, max_steps=3)
-    half.stage("dpo", "dpo", adapter, hand_over, first)
-    assert all(abs(row["rewards/margins"]) < BF16 for row in half.metrics("dpo"))
+def test_over_bf16_weights_the_reference_is_the_policy(half, adapter, hand_over):
+    of_bf16, first = half
+    name = hand_over.value
+    of_bf16.stage(name, "dpo", adapter, hand_over, first, per_device_train_batch_size=2)
+    assert all(abs(row["rewards/margins"]) < BF16 for row in of_bf16.metrics(name))
 
 
 @pytest.mark.parametrize("hand_over", [Handover.CONTINUE, Handover.MERGE])

@@ -154,14 +154,6 @@ def test_a_check_that_does_not_hold_stops_with_exit_3(copied):
     assert pt_loaded("run", write_recipe(copied, warned), "--output", copied / "out").code == 0
 
 
-def test_until_stops_after_the_stage(tmp_path):
-    recipe = write_recipe(tmp_path, lambda recipe: recipe.pop("eval"))
-    done = pt_loaded("run", recipe, "--output", tmp_path / "out", "--until", "sft")
-    assert done.code == 0, done.stderr
-    assert (tmp_path / "out" / "sft").is_dir() and not (tmp_path / "out" / "dpo").exists()
-    assert pt_loaded("run", tmp_path / "recipe.json", "--until", "stf").code == 2
-
-
 def test_full_fine_tuning_goes_the_same_way(tmp_path):
     def full(recipe):
         recipe.pop("eval")
