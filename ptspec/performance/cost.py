@@ -19,6 +19,8 @@ from ptspec.recipe.shape import ModelShape
 
 STEPS = 32
 """Steps that are drawn from the rows that were measured."""
+MOST = 4096
+"""Rows that are drawn at most."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,20 @@ class Cut:
 def cost(lengths: Lengths, step: int, cut: Cut, overhead: float, together: int = 1) -> float:
     """Tokens that a step of `step` rows costs in the mean. Steps are drawn from `lengths` as a trainer draws
     its rows, always the same ones. `together`: processes whose passes wait for the longest of them."""
-    total = 0.0
-    for rows in _steps(lengths.padded, step):
-        chosen = sorted(rows) if cut.sorted_rows else rows
-        pieces = [chosen[at : at + cut.rows * together] for at in range(0, step, cut.rows * together)]
-        total += sum(max(piece) * cut.rows + overhead for piece in pieces)
-    return total / STEPS
+    drawn = min(step, MOST)
+    rows = cut.rows * together
+    # Of a step of which some rows stand for all, a pass over sorted rows has its share of those.
+    piece = max(1, round(rows * drawn / step) if cut.sorted_rows else min(rows, drawn))
+    longest = [
+        max(chosen[at : at + piece])
+        for chosen in _steps(lengths.padded, drawn, cut.sorted_rows)
+        for at in range(0, drawn, piece)
+    ]
+    return step / rows * (sum(longest) / len(longest) * cut.rows + overhead)
 
 
-def _steps(padded: Sequence[int], step: int) -> Iterator[list[int]]:
+def _steps(padded: Sequence[int], rows: int, sorted_rows: bool) -> Iterator[list[int]]:
     draw = random.Random(0)
-    for _ in range(STEPS):
-        yield draw.choices(padded, k=step)
+    for _ in range(max(1, min(STEPS, MOST // rows))):
+        chosen = draw.choices(padded, k=rows)
+        yield sorted(chosen) if sorted_rows else chosen
