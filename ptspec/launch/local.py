@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptspec.diagnostics import StageError
-from ptspec.events import Listener
+from ptspec.events import Listener, Preparing
 from ptspec.launch.child import JOB, died, heard, passing_on, started
 from ptspec.launch.job import StageJob, write_job
 from ptspec.launch.protocol import Done, Failed, error_of
@@ -27,6 +27,7 @@ class OwnProcess:
         """Raises what the work raised; `StageError` where the worker died."""
         file = job.plan.output / JOB
         write_job(job, file)
+        self.listener(Preparing("starting a process"))
         command = [sys.executable, "-m", "ptspec.worker", str(file), "--controlled"]
         try:
             with started(command, self.log) as worker, passing_on(self.stop_request, worker):
