@@ -1,8 +1,8 @@
 """One variant of one setup in this process: prints a line of JSON.
 
-`training`: TRL's `train`, and a reference's log-probabilities where they are taken once before it. `whole`: from
-rows and a loaded model to the saved policy, the trainer's own preparation of rows among it. ptspec compares probes
-besides, before the first step and after the last.
+`training`: TRL's `train`, and a reference's log-probabilities where they are taken once before it. `whole`:
+from rows and a loaded model to the saved policy, with what the trainer makes of the rows. ptspec compares
+probes besides, before the first step and after the last.
 """
 
 from __future__ import annotations
