@@ -9,16 +9,17 @@ For GPUs, rate and overhead are what is usual of an H100 in bf16; they were not 
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ptspec.performance.choice import Lengths
 from ptspec.performance.machine import Machine
 from ptspec.recipe.shape import ModelShape
 
-STEPS = 32
-"""Steps that are drawn from the rows that were measured."""
+STEPS, MOST_ROWS = 32, 8192
+"""Steps that are drawn from the rows that were measured, and rows of all of them."""
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,15 @@ class Cut:
 def cost(lengths: Lengths, step: int, cut: Cut, overhead: float, together: int = 1) -> float:
     """Tokens that a step of `step` rows costs in the mean. Steps are drawn from `lengths` as a trainer draws
     its rows, always the same ones. `together`: processes whose passes wait for the longest of them."""
-    total = 0.0
-    for rows in _steps(lengths.padded, step):
-        chosen = sorted(rows) if cut.sorted_rows else rows
-        pieces = [chosen[at : at + cut.rows * together] for at in range(0, step, cut.rows * together)]
-        total += sum(max(piece) * cut.rows + overhead for piece in pieces)
-    return total / STEPS
+    steps = _steps(lengths.padded, step, cut.sorted_rows)
+    size = cut.rows * together
+    longest = sum(sum(max(rows[at : at + size]) for at in range(0, step, size)) for rows in steps)
+    return longest * cut.rows / len(steps) + overhead * math.ceil(step / size)
 
 
-def _steps(padded: Sequence[int], step: int) -> Iterator[list[int]]:
+@lru_cache(maxsize=16)
+def _steps(padded: tuple[int, ...], step: int, sorted_rows: bool) -> tuple[list[int], ...]:
+    """Lengths of the rows of some steps of `step` rows: fewer of large ones."""
     draw = random.Random(0)
-    for _ in range(STEPS):
-        yield draw.choices(padded, k=step)
+    drawn = [draw.choices(padded, k=step) for _ in range(max(1, min(STEPS, MOST_ROWS // step)))]
+    return tuple(sorted(rows) if sorted_rows else rows for rows in drawn)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from situations import CPU, EVEN, LORA, of_8b, situation
 
@@ -94,6 +96,12 @@ def test_passes_that_do_not_fit_are_made_smaller_at_the_same_rows():
     )
     assert choice.values[ROWS] * choice.values[PASSES] == 8
     assert "do not fit" in choice.reason
+
+
+def test_a_step_of_very_many_rows_is_looked_at_in_a_moment():
+    begun = time.process_time()
+    split(per_device_train_batch_size=2**18)
+    assert time.process_time() - begun < 5
 
 
 def test_off_the_sample_nothing_is_chosen():
