@@ -35,7 +35,7 @@ WORK = ROOT / "build" / "throughput"
 VARIANTS = ("trl", "trl-32", "off", "auto")
 SHAPES = {
     "8b": (gpu_memory.LAYERS, gpu_memory.HIDDEN, gpu_memory.INNER, gpu_memory.VOCABULARY),
-    "tiny": (2, 256, 512, 1024),
+    "tiny": (2, 256, 512, 1280),
 }
 PEAK = 989e12
 """Floating-point operations a second of an H100 SXM in bf16, dense."""
@@ -144,7 +144,8 @@ def prepared(arguments: argparse.Namespace) -> tuple[Path, tuple[Setup, ...]]:
             real_model.make_rows(real_model.ROWS / "train.jsonl", WORK / "rows.jsonl", 10**6)
         return arguments.model, setups.small()
     model = WORK / arguments.shape
-    gpu_memory.random_model(model, *SHAPES[arguments.shape])
+    if not (model / "config.json").exists():
+        gpu_memory.random_model(model, *SHAPES[arguments.shape])
     return model, setups.large()
 
 

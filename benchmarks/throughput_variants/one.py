@@ -76,7 +76,10 @@ def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
     recipe.write_text(json.dumps(value))
     training, whole = training_clock(), Clock()
     train_stage.train = whole.timing(train_stage.train)
-    plan = preflight(recipe, output=work / "run").plan
+    reading = preflight(recipe, output=work / "run")
+    plan = reading.plan
+    if plan is None:
+        sys.exit("\n".join(error.message for error in reading.errors))
     execute(plan, lambda event: None, Options())
     folder = work / "run" / "s"
     record = json.loads((folder / "stage.json").read_text())

@@ -124,7 +124,8 @@ def _fits(situation: Situation, rows: int) -> bool:
 
 def _choice(work: _Work, now: Cut, cut: Cut) -> Choice:
     order: dict[str, int | str] = {} if cut.rows == 1 else {ROW_ORDER: BY_LENGTH}
-    reason = f"{work.step} rows a step as before, {100 * work.saved(now, cut):.0f} % fewer tokens, padding included"
+    saved = f"{100 * work.saved(now, cut):.0f} % fewer tokens, padding included"
+    reason = f"{work.step} rows a step as before, {saved}"
     gain = work.gain(now, cut)
     if cut.rows == now.rows:
         return Choice(order, "rows of a length share a pass", reason, gain)
