@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import cache
 
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
@@ -31,7 +32,7 @@ def decision_of(plan: Plan, stage: Stage, machine: Machine, rows: int | None) ->
     counted = cache(lambda: count_rows(plan, settings, tokenizer))
     saved = _saved(plan, stage, shape)
     situation = situation_of(plan, settings, machine, shape, tokenizer, rows, saved, counted)
-    return decide(plan.performance, situation)
+    return decide(plan.performance, replace(situation, is_planned=False))
 
 
 def situation_of(

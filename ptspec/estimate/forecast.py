@@ -161,7 +161,7 @@ def _stage(
         situation = situation_of(
             plan, settings, machine, shape, tokenizer, counted.rows, saved, lambda: counted
         )
-        decision = decide(plan.performance, situation, proposals=True)
+        decision = decide(plan.performance, situation)
     settings = replace(settings, stage=decision.applied(stage))
     steps = count(settings, counted.trained) if counted.trained is not None else _given(settings)
     unknown = [counted.why] if counted.why else []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from situations import CPU, EVEN, LORA, of_8b, situation
@@ -64,6 +65,14 @@ def test_what_the_recipe_gives_wins_and_is_told():
     (choice,) = choose(situation(per_device_train_batch_size=8))
     assert choice.effect is Effect.LEFT
     assert "the recipe gives 8 × 1" in choice.reason
+
+
+def test_a_run_measures_no_rows_for_what_it_would_not_take():
+    def fail():
+        raise AssertionError
+
+    given = situation(per_device_train_batch_size=8)
+    assert choose(replace(given, measure=fail, is_planned=False)) == ()
 
 
 def test_rows_of_given_passes_are_sorted_among_them():
