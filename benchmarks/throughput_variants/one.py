@@ -71,7 +71,7 @@ def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
         "stages": [{"name": "s", "method": job["method"], "data": "rows", "config": job["config"]}],
     }
     if job["method"] == "grpo":
-        value["rewards"] = {"short": {"function": "length", "max_tokens": 64}}
+        value["rewards"] = {"short": {"function": "length", "max": 64}}
         value["stages"][0]["rewards"] = ["short"]
     recipe.write_text(json.dumps(value))
     training, whole = training_clock(), Clock()
