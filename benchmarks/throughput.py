@@ -8,8 +8,8 @@
 
 Each variant runs in a process of its own, all of them in turn, `--rounds` times. A ratio is that of two
 variants in the same round; the median over the rounds is told. `trl` has TRL's defaults (bf16, gradient
-checkpointing), `trl-32` neither: what suits a CPU. Seconds: processor and wall, from rows and a loaded model
-to the saved policy.
+checkpointing), `trl-32` neither: what suits a CPU. Seconds are of TRL's `train`, with a reference's log-
+probabilities where they are taken once; whole: from rows and a loaded model to the saved policy.
 """
 
 from __future__ import annotations
@@ -35,10 +35,12 @@ WORK = ROOT / "build" / "throughput"
 VARIANTS = ("trl", "trl-32", "off", "auto")
 SHAPES = {
     "8b": (gpu_memory.LAYERS, gpu_memory.HIDDEN, gpu_memory.INNER, gpu_memory.VOCABULARY),
-    "tiny": (2, 256, 512, 1024),
+    "tiny": (2, 256, 512, 1280),
 }
 PEAK = 989e12
 """Floating-point operations a second of an H100 SXM in bf16, dense."""
+
+CLOCKS = ("wall", "processor")
 
 Results = dict[str, list[dict[str, Any]]]
 
@@ -65,9 +67,9 @@ def run_one(setup: Setup, variant: str, model: Path, rows: Path, steps: int) -> 
 
 
 def ratio(results: Results, variant: str, over: str, clock: str) -> float:
-    """How many times faster `variant` is than `over`: the median of the rounds."""
+    """How many times faster `variant` trains than `over`: the median of the rounds."""
     pairs = zip(results[over], results[variant], strict=True)
-    return statistics.median(slow[clock] / fast[clock] for slow, fast in pairs)
+    return statistics.median(slow["training"][clock] / fast["training"][clock] for slow, fast in pairs)
 
 
 def table(setup: Setup, results: Results, parameters: int, on_gpu: bool) -> list[str]:
@@ -75,19 +77,28 @@ def table(setup: Setup, results: Results, parameters: int, on_gpu: bool) -> list
     base = next(iter(results))
     lines = [
         f"\n**{setup.name}**\n",
-        f"| variant | tokens/s wall | processor s | wall s | × {base} processor | × {base} wall | last loss "
-        "| peak GB | share of peak | chosen |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+        f"| variant | tokens/s wall | processor s | wall s | × {base} processor | × {base} wall "
+        "| whole, processor s | last loss | peak GB | share of peak | chosen |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for variant, found in results.items():
-        wall = statistics.median(each["wall"] for each in found)
-        processor = statistics.median(each["processor"] for each in found)
+        wall, processor = (statistics.median(each["training"][clock] for each in found) for clock in CLOCKS)
+        whole = statistics.median(each["whole"]["processor"] for each in found)
         rate = found[0]["tokens"] / wall
         share = f"{setup.factor * parameters * rate / PEAK:.1%}" if on_gpu else "–"
         memory = found[0]["gpu_bytes" if on_gpu else "resident_bytes"] / 1e9
-        faster = [f"{ratio(results, variant, base, clock):.2f}" for clock in ("processor", "wall")]
+        faster = [f"{ratio(results, variant, base, clock):.2f}" for clock in CLOCKS[::-1]]
         loss = f"{found[0]['losses'][-1]:.5f}"
-        cells = [variant, f"{rate:.1f}", f"{processor:.1f}", f"{wall:.1f}", *faster, loss, f"{memory:.2f}"]
+        cells = [
+            variant,
+            f"{rate:.1f}",
+            f"{processor:.1f}",
+            f"{wall:.1f}",
+            *faster,
+            f"{whole:.1f}",
+            loss,
+            f"{memory:.2f}",
+        ]
         lines.append(f"| {' | '.join([*cells, share, ', '.join(found[0]['chosen'])])} |")
     return lines
 
@@ -133,7 +144,8 @@ def prepared(arguments: argparse.Namespace) -> tuple[Path, tuple[Setup, ...]]:
             real_model.make_rows(real_model.ROWS / "train.jsonl", WORK / "rows.jsonl", 10**6)
         return arguments.model, setups.small()
     model = WORK / arguments.shape
-    gpu_memory.random_model(model, *SHAPES[arguments.shape])
+    if not (model / "config.json").exists():
+        gpu_memory.random_model(model, *SHAPES[arguments.shape])
     return model, setups.large()
 
 
@@ -171,7 +183,7 @@ def measure(setup: Setup, arguments: argparse.Namespace, model: Path, parameters
         for variant in variants if number % 2 == 0 else reversed(variants):
             found = run_one(setup, variant, model, rows, arguments.steps)
             results[variant].append(found)
-            took = f"{found['processor']:.1f} s processor, {found['wall']:.1f} s wall"
+            took = f"{found['training']['processor']:.1f} s processor, {found['training']['wall']:.1f} s wall"
             print(f"{setup.name} {variant} round {number + 1}: {took}", file=sys.stderr, flush=True)
     print("\n".join([*table(setup, results, parameters, on_gpu), "", curves(results)]), flush=True)
 

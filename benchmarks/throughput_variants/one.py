@@ -1,7 +1,8 @@
 """One variant of one setup in this process: prints a line of JSON.
 
-Measured is from rows and a loaded model to the saved policy: the trainer is made (rows tokenised, and a
-reference's log-probabilities where they are taken once), trains, and saves. ptspec compares probes besides.
+`training`: TRL's `train`, and a reference's log-probabilities where they are taken once before it. `whole`:
+from rows and a loaded model to the saved policy, with what the trainer makes of the rows. ptspec compares
+probes besides, before the first step and after the last.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +20,37 @@ CPU_SETTINGS = {"bf16": False, "gradient_checkpointing": False}
 
 
 class Clock:
+    """Wall and processor seconds of what is wrapped in it, added up."""
+
     def __init__(self) -> None:
-        self.wall, self.processor = time.perf_counter(), time.process_time()
+        self.wall = self.processor = 0.0
+
+    def timing(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """`function`, whose calls count."""
+
+        def timed(*given: Any, **named: Any) -> Any:
+            wall, processor = time.perf_counter(), time.process_time()
+            try:
+                return function(*given, **named)
+            finally:
+                self.wall += time.perf_counter() - wall
+                self.processor += time.process_time() - processor
+
+        return timed
 
     def read(self) -> dict[str, float]:
-        return {
-            "wall": time.perf_counter() - self.wall,
-            "processor": time.process_time() - self.processor,
-        }
+        return {"wall": self.wall, "processor": self.processor}
+
+
+def training_clock() -> Clock:
+    """Times every trainer of this process from now on."""
+    import transformers
+    import trl
+
+    clock = Clock()
+    transformers.Trainer.train = clock.timing(transformers.Trainer.train)
+    trl.DPOTrainer._precompute_ref_logps = clock.timing(trl.DPOTrainer._precompute_ref_logps)
+    return clock
 
 
 def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
@@ -46,25 +71,21 @@ def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
         "stages": [{"name": "s", "method": job["method"], "data": "rows", "config": job["config"]}],
     }
     if job["method"] == "grpo":
-        value["rewards"] = {"short": {"function": "length", "max_tokens": 64}}
+        value["rewards"] = {"short": {"function": "length", "max": 64}}
         value["stages"][0]["rewards"] = ["short"]
     recipe.write_text(json.dumps(value))
-    took: dict[str, float] = {}
-    inner = train_stage.train
-
-    def timed(*given: Any) -> Any:
-        clock = Clock()
-        trained = inner(*given)
-        took.update(clock.read())
-        return trained
-
-    train_stage.train = timed
-    plan = preflight(recipe, output=work / "run").plan
+    training, whole = training_clock(), Clock()
+    train_stage.train = whole.timing(train_stage.train)
+    reading = preflight(recipe, output=work / "run")
+    plan = reading.plan
+    if plan is None:
+        sys.exit("\n".join(error.message for error in reading.errors))
     execute(plan, lambda event: None, Options())
     folder = work / "run" / "s"
     record = json.loads((folder / "stage.json").read_text())
     chosen = [choice["about"] for choice in (record["performance"] or {}).get("choices", ())]
-    return {**took, "log": _log(folder), "chosen": chosen, "gpu_bytes": record["peak_memory_bytes"]}
+    clocks = {"training": training.read(), "whole": whole.read()}
+    return {**clocks, "log": _log(folder), "chosen": chosen, "gpu_bytes": record["peak_memory_bytes"]}
 
 
 def _log(folder: Path) -> list[dict[str, Any]]:
@@ -119,14 +140,19 @@ def with_trl(job: dict[str, Any], work: Path) -> dict[str, Any]:
     parts["processing_class"] = AutoTokenizer.from_pretrained(job["model"])
     if job["method"] == "grpo":
         parts["reward_funcs"] = lambda completions, **columns: [-float(len(one)) for one in completions]
-    clock = Clock()
-    trainer = getattr(trl, f"{name}Trainer")(**parts)
-    trainer.train()
-    trainer.save_model(str(work / "saved"))
-    took = clock.read()
+    training, whole = training_clock(), Clock()
+
+    def done() -> Any:
+        trainer = getattr(trl, f"{name}Trainer")(**parts)
+        trainer.train()
+        trainer.save_model(str(work / "saved"))
+        return trainer
+
+    trainer = whole.timing(done)()
+    clocks = {"training": training.read(), "whole": whole.read()}
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     used = torch.cuda.max_memory_allocated() if on_gpu else 0
-    return {**took, "log": log, "chosen": [], "gpu_bytes": used}
+    return {**clocks, "log": log, "chosen": [], "gpu_bytes": used}
 
 
 def main() -> None:

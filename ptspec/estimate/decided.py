@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ptspec.data.tokens.template import tokenizer_files
 from ptspec.estimate.adapters import Adapter, stage_adapter
@@ -28,7 +29,7 @@ def decision_of(plan: Plan, stage: Stage, machine: Machine, rows: int | None) ->
     counts = RowCounts(plan, tokenizer_files(plan.model))
     saved = _saved(plan, stage, shape)
     situation = situation_of(plan, settings, machine, shape, counts, rows, saved)
-    return decide(plan.performance, situation)
+    return decide(plan.performance, replace(situation, is_planned=False))
 
 
 def situation_of(

@@ -159,7 +159,7 @@ def _stage(
     decision = read_decision(partial_folder(plan.output, stage.name))
     if decision is None:
         situation = situation_of(plan, settings, machine, shape, counts, counted.rows, saved)
-        decision = decide(plan.performance, situation, proposals=True)
+        decision = decide(plan.performance, situation)
     settings = replace(settings, stage=decision.applied(stage))
     steps = count(settings, counted.trained) if counted.trained is not None else _given(settings)
     unknown = [counted.why] if counted.why else []

@@ -18,7 +18,7 @@ METHOD = Method(
         Headline("rewards/accuracies", "preference accuracy", ".1%", void_at_zero_of="rewards/margins"),
     ),
     paper="Rafailov et al. 2023, arXiv 2305.18290",
-    starter={"learning_rate": 2e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
+    starter={"learning_rate": 2e-5, "num_train_epochs": 1, "beta": 0.1},
     guide=Guide(
         after="sft",
         when="After SFT, when you have pairs of a better and a worse answer to the same prompt.",

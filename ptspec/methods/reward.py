@@ -18,7 +18,7 @@ METHOD = Method(
         Headline("margin", "margin"),
     ),
     paper="Ouyang et al. 2022, arXiv 2203.02155 §3.5",
-    starter={"learning_rate": 1e-4, "num_train_epochs": 1, "per_device_train_batch_size": 8},
+    starter={"learning_rate": 1e-4, "num_train_epochs": 1},
     guide=Guide(
         after="base",
         when="Before GRPO or Nash-MD, when no program can score an answer but people can compare two.",

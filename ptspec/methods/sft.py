@@ -18,7 +18,7 @@ METHOD = Method(
         Headline("mean_token_accuracy", "token accuracy", ".1%"),
     ),
     paper="Ouyang et al. 2022, arXiv 2203.02155 §3.1",
-    starter={"learning_rate": 2e-4, "num_train_epochs": 2, "per_device_train_batch_size": 8},
+    starter={"learning_rate": 2e-4, "num_train_epochs": 2},
     guide=Guide(
         after="base",
         when="First, whenever the model does not yet answer in the form you want, and you have good answers.",

@@ -74,7 +74,8 @@ Need = Callable[[Stage], int | None]
 @dataclass(frozen=True)
 class Situation:
     """A stage on a machine. `rows` of its data, `shape` of its model, None where not known; `measure` gives
-    the lengths of some rows, `need` the memory of the stage with another config."""
+    the lengths of some rows, `need` the memory of the stage with another config. `is_planned`: what is not
+    taken is told too; a run asks for no more than it takes."""
 
     stage: Stage
     model: ModelSpec
@@ -83,6 +84,7 @@ class Situation:
     rows: int | None
     measure: Callable[[], Lengths | None]
     need: Need
+    is_planned: bool = True
 
     @cached_property
     def settings(self) -> EffectiveConfig:

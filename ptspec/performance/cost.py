@@ -9,18 +9,17 @@ For GPUs, rate and overhead are what is usual of an H100 in bf16; they were not 
 
 from __future__ import annotations
 
+import math
 import random
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ptspec.performance.choice import Lengths
 from ptspec.performance.machine import Machine
 from ptspec.recipe.shape import ModelShape
 
-STEPS = 32
-"""Steps that are drawn from the rows that were measured."""
-MOST = 4096
-"""Rows that are drawn at most."""
+STEPS, MOST_ROWS = 32, 8192
+"""Steps that are drawn from the rows that were measured, and rows of all of them."""
 
 
 @dataclass(frozen=True)
@@ -57,20 +56,15 @@ class Cut:
 def cost(lengths: Lengths, step: int, cut: Cut, overhead: float, together: int = 1) -> float:
     """Tokens that a step of `step` rows costs in the mean. Steps are drawn from `lengths` as a trainer draws
     its rows, always the same ones. `together`: processes whose passes wait for the longest of them."""
-    drawn = min(step, MOST)
-    rows = cut.rows * together
-    # Of a step of which some rows stand for all, a pass over sorted rows has its share of those.
-    piece = max(1, round(rows * drawn / step) if cut.sorted_rows else min(rows, drawn))
-    longest = [
-        max(chosen[at : at + piece])
-        for chosen in _steps(lengths.padded, drawn, cut.sorted_rows)
-        for at in range(0, drawn, piece)
-    ]
-    return step / rows * (sum(longest) / len(longest) * cut.rows + overhead)
+    steps = _steps(lengths.padded, step, cut.sorted_rows)
+    size = cut.rows * together
+    longest = sum(sum(max(rows[at : at + size]) for at in range(0, step, size)) for rows in steps)
+    return longest * cut.rows / len(steps) + overhead * math.ceil(step / size)
 
 
-def _steps(padded: Sequence[int], rows: int, sorted_rows: bool) -> Iterator[list[int]]:
+@lru_cache(maxsize=16)
+def _steps(padded: tuple[int, ...], step: int, sorted_rows: bool) -> tuple[list[int], ...]:
+    """Lengths of the rows of some steps of `step` rows: fewer of large ones."""
     draw = random.Random(0)
-    for _ in range(max(1, min(STEPS, MOST // rows))):
-        chosen = draw.choices(padded, k=rows)
-        yield sorted(chosen) if sorted_rows else chosen
+    drawn = [draw.choices(padded, k=step) for _ in range(max(1, min(STEPS, MOST_ROWS // step)))]
+    return tuple(sorted(rows) if sorted_rows else rows for rows in drawn)

@@ -58,8 +58,8 @@ class Decision:
         return " · ".join(choice.about for choice in self.taken)
 
 
-def decide(performance: Performance, situation: Situation, *, proposals: bool = False) -> Decision:
-    """What makes `situation.stage` faster. `proposals`: what would besides, if what is learned may change."""
+def decide(performance: Performance, situation: Situation) -> Decision:
+    """What makes `situation.stage` faster; for a plan, what would besides if what is learned may change."""
     kind = situation.machine.kind
     if performance is Performance.OFF:
         return Decision(performance, kind)
@@ -68,6 +68,6 @@ def decide(performance: Performance, situation: Situation, *, proposals: bool = 
         for choice in rule(situation):
             found.append(choice)
             situation = situation.with_choice(choice)
-    if proposals:
+    if situation.is_planned:
         found += [choice for rule in DEAR for choice in rule(situation)]
     return Decision(performance, kind, tuple(found))

@@ -19,9 +19,10 @@ BY_LENGTH = "by length within a step"
 def choose(situation: Situation) -> tuple[Choice, ...]:
     """How a step's rows are cut, where its loss is the same either way. Of a recipe that gives the rows a
     pass or the passes a step, only which rows share a pass."""
-    if _is_settled(situation):
-        return ()
     given = situation.is_given(ROWS, PASSES)
+    is_one = situation.alone.number(PASSES, 1) == 1
+    if _is_settled(situation) or (given and is_one and not situation.is_planned):
+        return ()
     smaller = () if given else _smaller(situation)
     work = _work(situation)
     if work is None:
@@ -124,7 +125,8 @@ def _fits(situation: Situation, rows: int) -> bool:
 
 def _choice(work: _Work, now: Cut, cut: Cut) -> Choice:
     order: dict[str, int | str] = {} if cut.rows == 1 else {ROW_ORDER: BY_LENGTH}
-    reason = f"{work.step} rows a step as before, {work.saved(now, cut):.0%} less padding"
+    saved = f"{100 * work.saved(now, cut):.0f} % fewer tokens, padding included"
+    reason = f"{work.step} rows a step as before, {saved}"
     gain = work.gain(now, cut)
     if cut.rows == now.rows:
         return Choice(order, "rows of a length share a pass", reason, gain)

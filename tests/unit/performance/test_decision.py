@@ -17,7 +17,7 @@ def test_off_chooses_nothing_and_asks_nothing():
     def fail(stage):
         raise AssertionError
 
-    found = decide(Performance.OFF, situation("dpo", H100, need=fail), proposals=True)
+    found = decide(Performance.OFF, situation("dpo", H100, need=fail))
     assert found.choices == ()
 
 

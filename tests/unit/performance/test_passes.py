@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
+
 import pytest
 from situations import CPU, EVEN, LORA, of_8b, situation
 
@@ -64,6 +67,14 @@ def test_what_the_recipe_gives_wins_and_is_told():
     assert "the recipe gives 8 × 1" in choice.reason
 
 
+def test_a_run_measures_no_rows_for_what_it_would_not_take():
+    def fail():
+        raise AssertionError
+
+    given = situation(per_device_train_batch_size=8)
+    assert choose(replace(given, measure=fail, is_planned=False)) == ()
+
+
 def test_rows_of_given_passes_are_sorted_among_them():
     taken = [c for c in choose(situation(**{ROWS: 2, PASSES: 4})) if c.effect is Effect.FREE]
     assert [dict(choice.values) for choice in taken] == [{ROW_ORDER: BY_LENGTH}]
@@ -94,6 +105,12 @@ def test_passes_that_do_not_fit_are_made_smaller_at_the_same_rows():
     )
     assert choice.values[ROWS] * choice.values[PASSES] == 8
     assert "do not fit" in choice.reason
+
+
+def test_a_step_of_very_many_rows_is_looked_at_in_a_moment():
+    begun = time.process_time()
+    split(per_device_train_batch_size=2**18)
+    assert time.process_time() - begun < 5
 
 
 def test_off_the_sample_nothing_is_chosen():

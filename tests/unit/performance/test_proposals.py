@@ -42,7 +42,7 @@ def test_tf32_of_a_stage_in_float32():
 
 
 def test_a_proposal_is_never_applied():
-    found = decide(Performance.AUTO, situation(per_device_train_batch_size=8, lengths=UNEVEN), proposals=True)
+    found = decide(Performance.AUTO, situation(per_device_train_batch_size=8, lengths=UNEVEN))
     assert found.proposed
     stage = situation(per_device_train_batch_size=8).stage
     assert found.applied(stage).config == stage.config
