@@ -151,7 +151,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, ScoredPositions, RLOOTrainer):  #
             raise ValueError("Nash-MD takes prompts of text; these hold images")
         if self.args.opponent != "mixture" or self.use_transformers_continuous_batching:
             own = self._completions(prompt_ids, images, fields)
-            return own or super()._generate_single_turn(prompt_ids, images, fields)  # type: ignore[no-any-return]
+            return own or super()._generate_single_turn(prompt_ids, images, fields)
         policy_rows, rows = len(prompt_ids), self._opponent_rows()
         with self._generating():
             padded = self._padded([*prompt_ids, *(prompt_ids[row] for row in rows)])
