@@ -42,7 +42,7 @@ def scoring_tokens(model: PreTrainedModel) -> int:
     kind, free, taken = model.device.type, free_bytes(model.device), bytes_of_token(model)
     if free is None or taken is None:
         return FALLBACK
-    logits = int(model.get_output_embeddings().weight.shape[0]) * model.dtype.itemsize
+    logits = int(model.get_output_embeddings().weight.shape[0]) * int(model.dtype.itemsize)
     return max(1, min(MOST[kind], int(free * SHARE[kind]) // (taken + logits)))
 
 
