@@ -1,7 +1,7 @@
 """An adapter added to its layers' weights while a model is measured, where memory holds them twice.
 
-A LoRA layer unmerged makes two narrow products and two passes over its output beside its own product: a quarter
-of an evaluation's time. The model's own weights are not touched: within, each layer multiplies with a copy.
+A LoRA layer unmerged makes two narrow products and two passes over its output beside its own product. The
+model's own weights are not touched: within, each layer multiplies with a copy.
 """
 
 from __future__ import annotations
@@ -52,14 +52,10 @@ def mergeable(model: Any) -> list[Any]:
 
 
 def _is_plain(layer: Any) -> bool:
+    if not isinstance(layer, Linear) or layer.disable_adapters or any(layer.lora_bias.values()):
+        return False
     base = layer.base_layer
-    single = type(base) is nn.Linear and base.weight.dtype == torch.float32
-    return (
-        single
-        and isinstance(layer, Linear)
-        and not layer.disable_adapters
-        and not any(layer.lora_bias.values())
-    )
+    return type(base) is nn.Linear and base.weight.dtype == torch.float32
 
 
 def _merged(layer: Any) -> Callable[..., Tensor]:

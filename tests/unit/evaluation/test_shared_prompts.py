@@ -201,8 +201,7 @@ def test_what_is_not_merged(tokenizer, monkeypatch):
     monkeypatch.setattr(merged_adapter, "free_bytes", lambda device: 1000)
     assert not is_merged(model)
     monkeypatch.undo()
-    dora = get_peft_model(
-        random_llama(tokenizer, 0), LoraConfig(r=4, use_dora=True, target_modules="all-linear")
-    )
+    config = LoraConfig(r=4, use_dora=True, target_modules="all-linear")
+    dora = get_peft_model(random_llama(tokenizer, 0), config)
     assert not is_merged(dora.eval(), of=dora.base_model.model.model.layers[0].mlp.up_proj)
     assert not is_merged(model.to(torch.bfloat16))
