@@ -10,16 +10,16 @@ import torch
 
 from ptspec.evaluation.batching import in_shares, pad
 from ptspec.evaluation.encoding import Encoded
+from ptspec.evaluation.memory import scoring_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-TOKENS = 8192
 CPU_TOKENS = 1024
 """On a CPU: what still fits its caches. With the shipped model half the time of 8192."""
 
 LOGIT_BYTES = 256 * 2**20
-"""A batch's logits at completion positions stay under this, whatever the vocabulary's size."""
+"""A sequence whose logits are more is read in pieces; on a CPU a batch's stay under this, too."""
 
 SOFTMAX_POSITIONS = 256
 """So many positions are in float32 at a time."""
@@ -155,10 +155,12 @@ def _log_softmax(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def token_budget(model: PreTrainedModel, tokens: int | None = None) -> int:
-    """Tokens of a batch: what suits the device, and whose logits fit in `LOGIT_BYTES`; `tokens` where that is
-    less."""
-    most = CPU_TOKENS if model.device.type == "cpu" else TOKENS
-    budget = max(1, min(most, LOGIT_BYTES // _logit_bytes(model)))
+    """Tokens of a batch: what is fastest on a CPU, what the free memory holds on a GPU; `tokens` where
+    that is less."""
+    if model.device.type == "cpu":
+        budget = max(1, min(CPU_TOKENS, LOGIT_BYTES // _logit_bytes(model)))
+    else:
+        budget = scoring_tokens(model)
     return budget if tokens is None else min(tokens, budget)
 
 

@@ -35,6 +35,7 @@ from ptspec.evaluation.measurement import (
     Settings,
     row_ids,
 )
+from ptspec.evaluation.merged_adapter import adapter_merged
 from ptspec.evaluation.metrics import aggregates, repetition
 from ptspec.evaluation.progress import Progress, unheard
 from ptspec.evaluation.refusals import is_refusal, patterns_name
@@ -97,7 +98,8 @@ def measure(
         if served is not None:
             served = served.checked(model, work.prompts)
         request = Request(work, numbers, spec.max_new_tokens, spec.batch_tokens)
-        logp, said = compute(model, base, tokenizer, request, progress=progress, warn=warn, served=served)
+        with adapter_merged(model, base):
+            logp, said = compute(model, base, tokenizer, request, progress=progress, warn=warn, served=served)
 
         def scored() -> _Given:
             chosen_rewards = {key: function for key, function in rewards.items() if key in wanted}

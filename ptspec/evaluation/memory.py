@@ -37,6 +37,15 @@ def generation_tokens(model: PreTrainedModel, length: int) -> int:
     return max(1, min(MOST[kind], int(free * SHARE[kind]) // (taken + scores)))
 
 
+def scoring_tokens(model: PreTrainedModel) -> int:
+    """Tokens of a batch to score on a GPU, with the logits of each: what the free memory holds."""
+    kind, free, taken = model.device.type, free_bytes(model.device), bytes_of_token(model)
+    if free is None or taken is None:
+        return FALLBACK
+    logits = int(model.get_output_embeddings().weight.shape[0]) * int(model.dtype.itemsize)
+    return max(1, min(MOST[kind], int(free * SHARE[kind]) // (taken + logits)))
+
+
 def free_bytes(device: torch.device) -> int | None:
     """Bytes that are free on `device`, those that torch keeps for later included; None where not known."""
     if device.type == "cuda":

@@ -20,6 +20,7 @@ from ptspec.evaluation.memory import generation_tokens
 from ptspec.evaluation.prefixes import Prefixes
 from ptspec.evaluation.thought_tags import thoughts_of
 from ptspec.model.decoding.loop import Prompts
+from ptspec.processes import current
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -68,7 +69,8 @@ def ask(
     `base`, where given, is what the drawn responses' KL is to. `tokens` bounds a batch (None: what the free
     memory holds); `done` hears the number of "texts", "answers" and "kl" that are there.
     """
-    asking = _Asking(model, base, tokenizer, max_new_tokens, token_budget(model, tokens), done)
+    scored = current().of_first(token_budget(model, tokens))  # of the first's free memory: one batch, one sum
+    asking = _Asking(model, base, tokenizer, max_new_tokens, scored, done)
     lengths = [one.tokens(max_new_tokens) for one in questions]
     budget = tokens or generation_tokens(model, min(lengths, default=0))
     rank = [len(one.prompt) + one.longest for one in questions]

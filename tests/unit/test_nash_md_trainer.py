@@ -333,3 +333,26 @@ def test_a_resumed_run_ends_with_the_same_bits(opponent: str, base: Any, tmp_pat
     if whole.average is not None:
         averages = whole.average.average, resumed.average.average
         assert all(torch.equal(averages[0][name], averages[1][name]) for name in averages[0])
+
+
+def test_log_probabilities_kept_from_sampling_are_those_of_scoring(base: Any, tmp_path: Path):
+    """At a temperature, and of rows that end at different tokens; in lower precision they are scored anew."""
+    model = adapted(base, seed=1)
+    trainer = trainer_of(model, tmp_path, temperature=0.7)
+    kept, rows = (
+        trainer._get_per_token_logps_and_entropies,
+        [{"prompt": p} for p in PROMPTS for _ in range(8)],
+    )
+    batch = trainer._generate_and_score_completions(rows)
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    with torch.no_grad():
+        scored, _, _ = kept(trainer.model, ids, mask, batch["completion_ids"].shape[1])
+    assert len(set(batch["completion_mask"].sum(1).tolist())) > 1
+    assert batch["old_logps"] == pytest.approx((scored * batch["completion_mask"]).sum(1), abs=1e-4)
+    assert trainer._is_exact()
+    trainer.accelerator.state._mixed_precision = "bf16"
+    assert not trainer._is_exact()
+    trainer.accelerator.state._mixed_precision = "no"
+    model.to(torch.bfloat16)
+    assert not trainer._is_exact()

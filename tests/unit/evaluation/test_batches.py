@@ -125,7 +125,13 @@ def test_the_budget_follows_from_the_memory_that_is_free(model, monkeypatch):
     assert memory.generation_tokens(model, 100) == 10_000
     monkeypatch.setattr(memory, "free_bytes", lambda device: 10**12)
     assert memory.generation_tokens(model, 100) == memory.MOST["cpu"]
+    logits = len(model.get_output_embeddings().weight) * 4
+    monkeypatch.setattr(memory, "free_bytes", lambda device: 8_000 * (token + logits))
+    assert memory.scoring_tokens(model) == 2_000
+    assert likelihood.token_budget(model) == 1024, "what is fastest on a CPU, whatever is free"
+    assert likelihood.token_budget(model, 100) == 100
     monkeypatch.setattr(memory, "free_bytes", lambda device: None)
+    assert memory.scoring_tokens(model) == memory.FALLBACK
     assert memory.generation_tokens(model, 100) == memory.FALLBACK
 
 

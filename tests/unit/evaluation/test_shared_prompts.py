@@ -10,10 +10,11 @@ from tiny_llama import ROWS, random_llama
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from ptspec.data.layouts.evaluation import evaluation_row
-from ptspec.evaluation import computed
+from ptspec.evaluation import computed, merged_adapter
 from ptspec.evaluation.answers import numbers_to_draw_with
 from ptspec.evaluation.computed import Request, compute
 from ptspec.evaluation.encoding import Encoded
+from ptspec.evaluation.merged_adapter import adapter_merged
 from ptspec.evaluation.prefixes import Prefixes, can_be_shared
 from ptspec.evaluation.progress import unheard
 from ptspec.evaluation.work import Work, prepare
@@ -164,3 +165,43 @@ def test_a_prompt_near_the_end_of_the_context_beside_a_long_answer_to_a_short_on
     long, short = tuple(range(5, 255)), (7, 8, 9)
     read = Prefixes(model, [long, short], 1000)
     assert read.logits([0, 1], [(4, 5), tuple(range(5, 100))]).isfinite().all()
+
+
+def test_a_merged_adapter_computes_the_same_and_leaves_the_model_as_it_was(tokenizer):
+    model = adapted(tokenizer).eval()
+    request = request_of(tokenizer)
+    ids = torch.randint(5, 250, (2, 9))
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    with torch.no_grad():
+        before = model(ids).logits
+        wanted, expected = compute(model, None, tokenizer, request, progress=unheard, warn=pytest.fail)
+        with adapter_merged(model):
+            linear = model.base_model.model.model.layers[0].mlp.up_proj
+            assert "forward" in vars(linear)
+            found, said = compute(model, None, tokenizer, request, progress=unheard, warn=pytest.fail)
+            assert torch.allclose(model(ids).logits, before, atol=1e-4)
+        assert torch.equal(model(ids).logits, before)
+    assert found == pytest.approx(wanted, rel=1e-5) and said.greedy == expected.greedy
+    assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
+    assert "forward" not in vars(linear)
+
+
+def test_what_is_not_merged(tokenizer, monkeypatch):
+    """Lower precision, more memory than is free, an adapter that is off, DoRA, a base that has the layers."""
+    model = adapted(tokenizer).eval()
+    layer = model.base_model.model.model.layers[0].mlp.up_proj
+
+    def is_merged(one, base=None, of=layer):
+        with adapter_merged(one, base):
+            return "forward" in vars(of)
+
+    assert is_merged(model) and not is_merged(model, base=model)
+    with model.disable_adapter():
+        assert not is_merged(model)
+    monkeypatch.setattr(merged_adapter, "free_bytes", lambda device: 1000)
+    assert not is_merged(model)
+    monkeypatch.undo()
+    config = LoraConfig(r=4, use_dora=True, target_modules="all-linear")
+    dora = get_peft_model(random_llama(tokenizer, 0), config)
+    assert not is_merged(dora.eval(), of=dora.base_model.model.model.layers[0].mlp.up_proj)
+    assert not is_merged(model.to(torch.bfloat16))
