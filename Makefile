@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Each test runs on one thread; files go to as many processes as there are cores, up to four, the long ones first.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check schemas clean
+.PHONY: demo test check bench schemas clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pt run recipes/sft_dpo.json
@@ -23,6 +23,19 @@ check: $(VENV)/.installed-test
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+
+# What benchmarks/RESULTS.md tells that needs nothing but this installation; an idle machine, an hour.
+bench: $(VENV)/.installed-test
+	test -d outputs/sft_dpo/dpo || $(BIN)/pt run recipes/sft_dpo.json
+	$(BIN)/python benchmarks/validate.py
+	$(BIN)/python benchmarks/start.py
+	$(BIN)/python benchmarks/handover.py --only ptspec trl --repeats 5
+	$(BIN)/python benchmarks/threads.py
+	$(BIN)/python benchmarks/online_step.py
+	$(BIN)/python benchmarks/pass_cost.py
+	$(BIN)/python benchmarks/tokenising.py
+	$(BIN)/python benchmarks/growth.py --run outputs/sft_dpo
+	$(BIN)/python benchmarks/report.py outputs/sft_dpo
 
 schemas: $(VENV)/.installed
 	$(BIN)/python -m ptspec.schemagen

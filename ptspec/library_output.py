@@ -18,8 +18,6 @@ QUIET = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-    # Threads that spin while they wait halve the speed of a machine that does anything else beside.
-    "OMP_WAIT_POLICY": "PASSIVE",
 }
 
 

@@ -93,9 +93,11 @@ def quiet_libraries() -> Iterator[None]:
     """Makes the process ready for torch; what libraries write when they are imported and when they load a
     model is not shown."""
     from ptspec.library_output import into_log
+    from ptspec.performance.threads import set_spins
     from ptspec.run.one_process import prepare_process
 
     prepare_process()
+    set_spins()
     with into_log(Path(os.devnull)):
         yield
 

@@ -15,10 +15,11 @@ from ptspec.estimate.memory import Memory
 from ptspec.estimate.rowcount import cut_words
 from ptspec.estimate.sharding import sharding_of
 from ptspec.methods.types import Yields
+from ptspec.performance.threads import COUNT, POLICY, SPINS, is_chosen
 from ptspec.recipe.batch_split import PASSES, ROWS
 from ptspec.recipe.effective_config import EffectiveConfig, own_defaults
 from ptspec.recipe.hints import bytes_in_words
-from ptspec.recipe.plan import Stage
+from ptspec.recipe.plan import Performance, Stage
 from ptspec.recipe.vllm import vllm_of
 from ptspec.report import words
 from ptspec.report.on_paper import paper_json, paper_lines, sent_in_words, sent_json
@@ -196,6 +197,9 @@ def _device(forecast: Forecast) -> Iterator[str]:
     asked = "--device-memory 24GB asks about a GPU of that size"
     if not forecast.gpu:
         yield from _cpu(forecast.device_memory, asked)
+        if forecast.plan.performance is Performance.AUTO and is_chosen():
+            unset = f"{SPINS} and {POLICY} are not set"
+            yield f"threads that wait spin {COUNT:,} turns before they sleep ({unset})"
     elif forecast.device_memory is None:
         yield f"estimated for a GPU; {asked}"
     if forecast.device_memory is None:

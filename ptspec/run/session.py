@@ -12,8 +12,9 @@ from ptspec.data.readers.placed import shown
 from ptspec.events import Event, Listener, Preparing, Warned
 from ptspec.launched import Rank, launched
 from ptspec.library_output import into_log
+from ptspec.performance.threads import set_spins
 from ptspec.recipe.compute_rules import RAY
-from ptspec.recipe.plan import Plan
+from ptspec.recipe.plan import Performance, Plan
 from ptspec.run.errors import logged, told
 from ptspec.run.interpreter import Outcomes, Run
 from ptspec.run.one_process import prepare_process, prepare_worker
@@ -41,6 +42,8 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     notice = prepare_process() if rank is None else None
     if rank is not None:
         prepare_worker(rank)
+    if plan.performance is Performance.AUTO:
+        set_spins()
     with stop_request.listening(), told(plan), _cluster(plan, listener) as cluster:
         make_output_folder(plan)
         with (
