@@ -23,8 +23,8 @@ from ptspec.run.train_stage import StageTrainer
 from ptspec.store.files import write_json
 from ptspec.store.manifest import now
 from ptspec.store.stage_folder import FORMAT, RECORD
+from ptspec.training.job import Trained
 from ptspec.training.stop_request import StopRequest
-from ptspec.training.train import Trained
 
 
 class StageWork:

@@ -38,11 +38,12 @@ from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
 from ptspec.training.batch_halving import halved_in_words, halvings, write_halvings
 from ptspec.training.config import can_be_halved
 from ptspec.training.faults import OutOfMemory
+from ptspec.training.job import Job, Signals, Trained
 from ptspec.training.row_templates import encoder, refusal
 from ptspec.training.start_checks import check_saved
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched
-from ptspec.training.train import Job, Signals, Trained, train
+from ptspec.training.train import train
 
 if TYPE_CHECKING:
     from datasets import Dataset, IterableDataset

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Any
 from transformers import PrinterCallback, TrainerCallback
 
 from ptspec.diagnostics import Diagnostic, Interrupted, PtError, StageError, noted
-from ptspec.events import Listener, StageChecked, StageDefault, StageStarted, StageTrained, StageTuned, Warned
+from ptspec.events import Listener, StageTrained, Warned
 from ptspec.model import probes
-from ptspec.model.base import Base
-from ptspec.model.device import Device, begin_peak_memory, peak_memory
+from ptspec.model.device import begin_peak_memory, peak_memory
 from ptspec.model.handover import Policy
 from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
@@ -25,107 +24,40 @@ from ptspec.model.save import save
 from ptspec.performance.choice import ATTENTION, ROW_ORDER
 from ptspec.performance.decide import Decision
 from ptspec.performance.free.passes import BY_LENGTH
-from ptspec.performance.record import choice_json
 from ptspec.processes import Agreed, current
-from ptspec.recipe.effective_config import own_defaults
-from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.recipe.vllm import vllm_of
-from ptspec.rewards.builtin import RewardFunction
-from ptspec.rewards.judges import Judge
 from ptspec.store.half_made import saved_in_words
 from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.attention import attention
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
 from ptspec.training.checkpoints import (
-    Written,
-    last_sound,
-    processes_of,
-    rows_a_pass,
     step_of,
-    written_by,
 )
 from ptspec.training.config import trainer_arguments
 from ptspec.training.data_order import rows_repeated
 from ptspec.training.drift import Watch
 from ptspec.training.engines import elements, forgotten_afterwards, is_rounded, whole_weights
 from ptspec.training.faults import failure
+from ptspec.training.job import Job, Trained
 from ptspec.training.library_patches import taken_off
 from ptspec.training.nonfinite_guard import Finite, Placed
 from ptspec.training.progress import Frozen, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
+from ptspec.training.resume_from import resume_from
 from ptspec.training.row_order import sort_within_steps
 from ptspec.training.row_templates import rendered
 from ptspec.training.sharded import LetGo
 from ptspec.training.signal import nothing_learned
+from ptspec.training.stage_told import about, started
 from ptspec.training.start_checks import Beginning, check_beginning, unwrapped
 from ptspec.training.stop_callback import Stopping
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.stream_place import StreamPlace
-from ptspec.training.tracking import Watched, settle, tracked
+from ptspec.training.tracking import settle, tracked
 
 if TYPE_CHECKING:
-    from datasets import Dataset, IterableDataset
-
-    from ptspec.data.stream.dataset import StreamWatch
     from ptspec.training.vllm.start import PolicyServer
-
-
-@dataclass(frozen=True)
-class Signals:
-    """What an online method is told about its completions: rewards with their weights, or a judge."""
-
-    rewards: tuple[RewardFunction, ...] = ()
-    weights: tuple[float, ...] = ()
-    judge: Judge | None = None
-
-
-def _nowhere(rows: Sequence[int]) -> Sequence[str]:
-    return ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything a stage needs to train, resolved. `folder` is where it is made, `placed` says where rows of
-    `dataset` come from. `watch`: of a stream, what is told while it is read."""
-
-    stage: Stage
-    base: Base
-    policy: Policy
-    dataset: Dataset | IterableDataset
-    folder: Path
-    device: Device
-    precision: str | None
-    watched: Watched
-    seed: int
-    reference: str | None
-    reason: str | None
-    handed_over: Probes
-    signals: Signals = Signals()
-    placed: Placed = _nowhere
-    watch: StreamWatch | None = None
-    decision: Decision | None = None
-
-    @property
-    def rows(self) -> int | None:
-        """The rows of `dataset`; None of a stream."""
-        return None if self.watch is not None else len(self.dataset)
-
-    @property
-    def columns(self) -> Sequence[str]:
-        """The columns of `dataset`; of a stream those of its first row."""
-        return self.dataset.column_names or tuple(next(iter(self.dataset)))
-
-
-@dataclass(frozen=True)
-class Trained:
-    steps: int
-    seconds: float
-    trainable_parameters: int
-    peak_memory_bytes: int
-    beginning: Beginning
-    probes: Probes
-    config: dict[str, Any]
 
 
 def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
@@ -164,12 +96,12 @@ def _steps(
     """Trains and saves. `server`: what samples, where that is not the trainer itself."""
     checkpoints, team = job.folder / CHECKPOINTS, current()
     now = (trainer.args.train_batch_size, team.size)
-    resume = team.by_first(lambda: _resume_from(checkpoints, job.stage, now, listener))
+    resume = team.by_first(lambda: resume_from(checkpoints, job.stage, now, listener))
     # An online method's few prompts are read again up to where it goes on.
     watch = None if job.stage.method.online else job.watch
     place = StreamPlace(trainer, watch, resume) if watch is not None else None
     saving = Saving(trainer, checkpoints, resume, job.signals.judge, place)
-    progress = Progress(_started(job), _about(job, beginning, server), job.folder, listener)
+    progress = Progress(started(job), about(job, beginning, server), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
     drift: list[TrainerCallback] = [Watch(job.stage, listener)] if job.stage.method.online else []
     drift += [server.agreement] if server is not None else []
@@ -305,72 +237,8 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
     return parts
 
 
-def _resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener: Listener) -> Path | None:
-    """The checkpoint to go on from; tells of damaged ones, and where rows a pass and processes are not what
-    they are `now`."""
-    sound, told = last_sound(checkpoints)
-    if sound is not None and (why := _unreadable(stage, sound, now[1])) is not None:
-        raise StageError(why)
-    if sound is not None and (rows := rows_a_pass(sound)) is not None:
-        before = (rows, processes_of(sound))
-        text = f"from step {step_of(sound) + 1} on {_passes(*now)}, not "
-        if before[1] != now[1]:
-            online = "; completions that were half used are sampled anew" if stage.method.online else ""
-            told.append(f"{text}{_passes(*before)}{online}")
-        elif before != now:
-            told.append(f"{text}{rows}; a step learns from the same rows")
-    for text in told:
-        listener(Warned(text, stage.name))
-    return sound
-
-
-def _unreadable(stage: Stage, checkpoint: Path, processes: int) -> Diagnostic | None:
-    """Why so many processes of `stage` cannot read `checkpoint`; None where they can."""
-    was, now = written_by(checkpoint), Written.by(stage.compute)
-    if was is not now:
-        by, hint = was.value, '"strategy" (and the stage of ZeRO) as it was goes on from there'
-    elif now.is_deepspeed and processes_of(checkpoint) != processes:
-        by, hint = f"{processes_of(checkpoint)} processes", "as many as before go on from there"
-        by += f": DeepSpeed cannot share it among {processes}"
-    else:
-        return None
-    message = f"{stage.name} cannot go on from {checkpoint.name}, which was written by {by}"
-    hint += "; --fresh begins anew"
-    return Diagnostic("other-strategy", message, None, join(stage.at, "compute"), hint)
-
-
-def _passes(rows: int, processes: int) -> str:
-    return f"a pass has {rows} rows" + (f" in each of {processes} processes" if processes > 1 else "")
-
-
 def _interrupted(stage: Stage, step: int, reason: str) -> Diagnostic:
     return Diagnostic("interrupted", f"{reason}: {saved_in_words(stage.name, step)}", pointer=stage.at)
-
-
-def _started(job: Job) -> StageStarted:
-    """What is known before the trainer has counted its steps."""
-    return StageStarted(
-        stage=job.stage.name,
-        method=job.stage.method.name,
-        parent=job.stage.parent,
-        handover=job.stage.handover.value if job.stage.handover else None,
-        reference=job.reference,
-        rows=job.rows,
-        total_steps=0,
-        reason=job.reason,
-    )
-
-
-def _about(
-    job: Job, beginning: Beginning, server: PolicyServer | None
-) -> tuple[StageDefault | StageTuned | StageChecked, ...]:
-    """What is told of a stage as it begins: the defaults that are not TRL's, what was chosen for the device,
-    and what was checked."""
-    stage = job.stage
-    defaults = [StageDefault(stage.name, own.words) for own in own_defaults(stage.method, stage.config)]
-    words = beginning.words if server is None else f"{beginning.words}, {server.words}"
-    tuned = [] if job.decision is None else _tuned(stage, job.decision)
-    return (*defaults, *tuned, StageChecked(stage.name, words))
 
 
 def _attention(trainer: Any, decision: Decision | None) -> AbstractContextManager[None]:
@@ -378,11 +246,6 @@ def _attention(trainer: Any, decision: Decision | None) -> AbstractContextManage
     kernel = None if decision is None else decision.values.get(ATTENTION)
     reference = getattr(trainer, "ref_model", None)
     return attention((unwrapped(trainer, trainer.model), reference), kernel)
-
-
-def _tuned(stage: Stage, decision: Decision) -> list[StageTuned]:
-    choices = tuple(choice_json(choice) for choice in decision.taken)
-    return [StageTuned(stage.name, decision.words, choices)] if choices else []
 
 
 @contextmanager

@@ -26,10 +26,11 @@ from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Source, Stage, 
 from ptspec.rewards.builtin import builtin
 from ptspec.rewards.models import open_reward_model
 from ptspec.store.stage_folder import open_artifact
+from ptspec.training.job import Job, Signals
 from ptspec.training.start_checks import check_saved
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched
-from ptspec.training.train import Job, Signals, train
+from ptspec.training.train import train
 
 pytestmark = pytest.mark.slow
 

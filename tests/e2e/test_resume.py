@@ -22,9 +22,10 @@ from ptspec.training import resume_online
 from ptspec.training import train as training
 from ptspec.training.checkpoint_callback import Saving
 from ptspec.training.data_order import catch_up, rows_of_step
+from ptspec.training.job import Job, Signals
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched
-from ptspec.training.train import Job, Signals, train
+from ptspec.training.train import train
 
 pytestmark = pytest.mark.slow
 

@@ -15,9 +15,10 @@ from ptspec.model.handover import prepare
 from ptspec.model.model_cache import Bases
 from ptspec.recipe.plan import AdapterSpec, ModelSpec, Source, Stage, TrackingSpec
 from ptspec.rewards.builtin import builtin
+from ptspec.training.job import Job, Signals
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.tracking import Watched
-from ptspec.training.train import Job, Signals, train
+from ptspec.training.train import train
 
 pytestmark = pytest.mark.slow
 

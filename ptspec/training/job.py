@@ -1,0 +1,82 @@
+"""Everything a stage needs to train, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ptspec.model.base import Base
+from ptspec.model.device import Device
+from ptspec.model.handover import Policy
+from ptspec.model.probes import Probes
+from ptspec.performance.decide import Decision
+from ptspec.recipe.plan import Stage
+from ptspec.rewards.builtin import RewardFunction
+from ptspec.rewards.judges import Judge
+from ptspec.training.nonfinite_guard import Placed
+from ptspec.training.start_checks import Beginning
+from ptspec.training.tracking import Watched
+
+if TYPE_CHECKING:
+    from datasets import Dataset, IterableDataset
+
+    from ptspec.data.stream.dataset import StreamWatch
+
+
+@dataclass(frozen=True)
+class Signals:
+    """What an online method is told about its completions: rewards with their weights, or a judge."""
+
+    rewards: tuple[RewardFunction, ...] = ()
+    weights: tuple[float, ...] = ()
+    judge: Judge | None = None
+
+
+def _nowhere(rows: Sequence[int]) -> Sequence[str]:
+    return ()
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a stage needs to train, resolved. `folder` is where it is made, `placed` says where rows of
+    `dataset` come from. `watch`: of a stream, what is told while it is read."""
+
+    stage: Stage
+    base: Base
+    policy: Policy
+    dataset: Dataset | IterableDataset
+    folder: Path
+    device: Device
+    precision: str | None
+    watched: Watched
+    seed: int
+    reference: str | None
+    reason: str | None
+    handed_over: Probes
+    signals: Signals = Signals()
+    placed: Placed = _nowhere
+    watch: StreamWatch | None = None
+    decision: Decision | None = None
+
+    @property
+    def rows(self) -> int | None:
+        """The rows of `dataset`; None of a stream."""
+        return None if self.watch is not None else len(self.dataset)
+
+    @property
+    def columns(self) -> Sequence[str]:
+        """The columns of `dataset`; of a stream those of its first row."""
+        return self.dataset.column_names or tuple(next(iter(self.dataset)))
+
+
+@dataclass(frozen=True)
+class Trained:
+    steps: int
+    seconds: float
+    trainable_parameters: int
+    peak_memory_bytes: int
+    beginning: Beginning
+    probes: Probes
+    config: dict[str, Any]
