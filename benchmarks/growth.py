@@ -14,9 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -26,19 +24,11 @@ from pathlib import Path
 from typing import Any
 
 from synthetic_run import many_rows, many_stages, many_steps
+from whole_process import ROOT, Cost, cost
 
-ROOT = Path(__file__).resolve().parent.parent
 BOUND = 1.15
 SHORTEST = 0.05
 """Seconds of growth below which no exponent is told: clocks are that inexact."""
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Processor seconds, and bytes of the largest resident set."""
-
-    seconds: float
-    memory: int
 
 
 @dataclass(frozen=True)
@@ -50,18 +40,6 @@ class Series:
     sizes: Sequence[int]
     more: Sequence[int]
     command: Callable[[Path, int], list[str]]
-
-
-def measured(arguments: Sequence[str]) -> Cost:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, "-m", "ptspec.cli", *arguments]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, **quiet)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"exit {process.returncode}: pt {' '.join(arguments)}")
-    return Cost(usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
 
 
 def recipe(folder: Path, **change: Any) -> Path:
@@ -137,8 +115,8 @@ def all_series(run: Path) -> list[Series]:
 
 def exponent(sizes: Sequence[int], costs: Sequence[Cost]) -> float | None:
     """Of the growth above the smallest size, between the last two; None where it is not to be told."""
-    first, (before, last) = costs[0].seconds, costs[-2:]
-    low, high = before.seconds - first, last.seconds - first
+    first, (before, last) = costs[0].processor, costs[-2:]
+    low, high = before.processor - first, last.processor - first
     if len(costs) < 3 or low < SHORTEST or high < SHORTEST:
         return None
     return math.log(high / low) / math.log(sizes[-1] / sizes[-2])
@@ -152,7 +130,7 @@ def draw(found: dict[str, tuple[Sequence[int], list[Cost]]], file: Path) -> None
     figure = Figure(figsize=(3 * columns, 2.4 * tall), layout="constrained")
     for place, (name, (sizes, costs)) in enumerate(found.items(), 1):
         axes = figure.add_subplot(tall, columns, place)
-        axes.loglog(sizes, [cost.seconds for cost in costs], "o-", color="#0072b2", markersize=4)
+        axes.loglog(sizes, [one.processor for one in costs], "o-", color="#0072b2", markersize=4)
         axes.set_title(name, loc="left", fontsize=9)
         axes.set_ylabel("processor s", fontsize=8)
         axes.tick_params(labelsize=8)
@@ -178,12 +156,13 @@ def main() -> int:
         costs = []
         for size in sizes:
             with tempfile.TemporaryDirectory() as folder:
-                costs.append(measured(series.command(Path(folder), size)))
+                command = series.command(Path(folder), size)
+                costs.append(cost([sys.executable, "-m", "ptspec.cli", *command]))
         found[series.name] = sizes, costs
         power = exponent(sizes, costs)
         told = ", ".join(
-            f"{size:,}: {cost.seconds:.2f} s, {cost.memory / 1e6:,.0f} MB"
-            for size, cost in zip(sizes, costs, strict=True)
+            f"{size:,}: {one.processor:.2f} s, {one.memory / 1e6:,.0f} MB"
+            for size, one in zip(sizes, costs, strict=True)
         )
         print(
             f"{series.name} ({series.unit}) | {told} | {'–' if power is None else f'{power:.2f}'}", flush=True

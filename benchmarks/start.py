@@ -11,17 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from peers import chain, with_ptspec
+from whole_process import Cost, cost
 
 SCRIPT = """
 import sys
@@ -32,28 +29,7 @@ with_trl.sft(Path(sys.argv[1]))
 """
 
 
-@dataclass(frozen=True)
-class Cost:
-    """Of a whole process: seconds, processor seconds, bytes of the largest resident set."""
-
-    wall: float
-    processor: float
-    memory: int
-
-
-def cost(command: list[str]) -> Cost:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(chain.ROOT / "benchmarks")}
-    begun = time.perf_counter()
-    process = subprocess.Popen(
-        command, env=environment, cwd=chain.ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stderr is not None
-    told = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"exit {process.returncode}: {' '.join(command)}\n{told}")
-    return Cost(time.perf_counter() - begun, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
+PEERS = {"PYTHONPATH": str(chain.ROOT / "benchmarks")}
 
 
 def recipe(folder: Path) -> Path:
@@ -90,7 +66,7 @@ def main() -> None:
         for _ in range(rounds):
             shutil.rmtree(folder / "run", ignore_errors=True)
             shutil.rmtree(folder / "trl", ignore_errors=True)
-            found["TRL script"].append(cost([sys.executable, "-c", SCRIPT, str(folder / "trl")]))
+            found["TRL script"].append(cost([sys.executable, "-c", SCRIPT, str(folder / "trl")], PEERS))
             found["pt run"].append(cost(run))
             found["pt run, finished"].append(cost(run))
     theirs = found["TRL script"]

@@ -35,11 +35,11 @@ from ptspec.events import (
 from ptspec.launch.accelerate import SeveralProcesses
 from ptspec.launch.job import Launch, StageJob
 from ptspec.launch.local import OwnProcess
-from ptspec.library_imports import importing_libraries
 from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import BASE, CheckSpec, Plan, Stage
 from ptspec.run.ask_checks import ask
+from ptspec.run.begin_work import begin_work
 from ptspec.run.disk_space import check_disk
 from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import every_gpu
@@ -249,13 +249,10 @@ class Run:
         has everything finished, or has it done by others, needs none of them."""
         if self._work is None:
             self.listener(Preparing("loading torch, transformers, trl, peft"))
-            with importing_libraries():
-                from ptspec.run.stage_work import StageWork, device_of_stages
-            self._work = StageWork(
+            self._work = begin_work(
                 self.plan,
                 self._wanted(),
                 self.evaluations,
-                device_of_stages(self.listener),
                 self.listener,
                 self.stop_request,
                 allow_code=self.options.allow_code,

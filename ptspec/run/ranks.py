@@ -21,12 +21,12 @@ from ptspec.launch.accelerate import Member, log_of
 from ptspec.launch.job import Launch, StageJob
 from ptspec.launch.several import FOLDER, Left
 from ptspec.launched import Rank
-from ptspec.library_imports import importing_libraries
 from ptspec.library_output import into_log
 from ptspec.processes import Processes, current, join, leave
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join as joined
 from ptspec.recipe.plan import Plan, Stage
+from ptspec.run.begin_work import begin_work
 from ptspec.run.errors import logged, told
 from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import SECONDS_FOR_RANK_0, prepare_worker
@@ -210,16 +210,5 @@ def work_on(
     job: StageJob, stages: Sequence[Stage], listener: Listener, stop_request: StopRequest
 ) -> StageWork:
     """What does `job` in this process, and others of `stages` after it."""
-    # Imported here, since these libraries have things to say when they are imported.
-    with importing_libraries():
-        from ptspec.run.stage_work import StageWork, device_of_stages
-
-    return StageWork(
-        job.plan,
-        tuple(stages),
-        Evaluations(job.plan, Hashes(job.plan), listener),
-        device_of_stages(listener),
-        listener,
-        stop_request,
-        allow_code=job.allow_code,
-    )
+    evaluations = Evaluations(job.plan, Hashes(job.plan), listener)
+    return begin_work(job.plan, stages, evaluations, listener, stop_request, allow_code=job.allow_code)

@@ -31,9 +31,7 @@ from ptspec.store.half_made import saved_in_words
 from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.attention import attention
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
-from ptspec.training.checkpoints import (
-    step_of,
-)
+from ptspec.training.checkpoints import step_of
 from ptspec.training.config import trainer_arguments
 from ptspec.training.data_order import rows_repeated
 from ptspec.training.drift import Watch
