@@ -12,6 +12,7 @@ from peft import PeftModel
 from ptspec.evaluation.batching import in_shares, pad
 from ptspec.evaluation.memory import generation_tokens
 from ptspec.evaluation.thought_tags import Thoughts, thoughts_of
+from ptspec.model.decoding.draws import exact, falls_on
 from ptspec.model.decoding.loop import DecodingLoop, Prompts, decoded, decodes_by_rows
 from ptspec.model.decoding.reader import Reader
 
@@ -158,7 +159,7 @@ class Draws:
         """`start`: the width of the prompts."""
         self.start = start
         self.rows = torch.tensor([i for i, one in enumerate(draws) if one], device=device)
-        self.numbers = torch.tensor([list(one) for one in draws if one], dtype=torch.float64, device=device)
+        self.numbers = torch.tensor([list(one) for one in draws if one], dtype=exact(device), device=device)
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """`scores` (batch, vocabulary) with one token left in each of the rows that are drawn."""
@@ -174,7 +175,7 @@ class Choosing:
         self.drawn = torch.tensor([bool(one) for one in draws], device=device)
         longest = max((len(one) for one in draws if one), default=0)
         numbers = [list(one or [0.0] * longest) for one in draws]
-        self.numbers = torch.tensor(numbers, dtype=torch.float64, device=device)
+        self.numbers = torch.tensor(numbers, dtype=exact(device), device=device)
         self.token = 0
 
     def __call__(self, scores: torch.Tensor, going: torch.Tensor, rows: int) -> torch.Tensor:
@@ -185,15 +186,6 @@ class Choosing:
             tokens[drawn] = falls_on(scores[drawn], self.numbers[going[drawn], self.token])
         self.token += 1
         return tokens
-
-
-def falls_on(scores: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
-    """The first token of each row whose cumulative probability exceeds its number: (rows,). The same number
-    gives the same token in any batch."""
-    cumulative = scores.float().softmax(-1).cumsum(-1, dtype=torch.float64)
-    number = numbers[:, None] * cumulative[:, -1:]
-    token = torch.searchsorted(cumulative, number, right=True).clamp(max=scores.shape[1] - 1)
-    return token.squeeze(1)
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:

@@ -14,14 +14,15 @@ from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import pad
 
 from ptspec.model.decoding.adapter_rows import readable_by_rows
-from ptspec.model.decoding.loop import Prompts, decodes_by_rows
+from ptspec.model.decoding.draws import RowDraws
+from ptspec.model.decoding.loop import Choice, Prompts, decodes_by_rows, greedy
 from ptspec.training.nash_md.reference import POLICY
 from ptspec.training.nash_md.sampler import sample
 
 
 class LeavingRows:
-    """Mixed into a trainer of TRL that generates. With the same seed the completions are those of
-    `generate()`, as far as rounding goes."""
+    """Mixed into a trainer of TRL that generates. The completions are those of `generate()`, as far as
+    rounding goes, but for the random numbers: a row's depend on its place among those of all processes."""
 
     args: Any
     model: Any
@@ -30,6 +31,9 @@ class LeavingRows:
     generation_config: Any
     generation_kwargs: Any
     eos_token_ids: list[int]
+    num_iterations: int
+    _step: int
+    _batch: tuple[int, ...] | None = None
     use_vllm: bool
     use_transformers_continuous_batching: bool
     is_fsdp_enabled: bool
@@ -54,8 +58,29 @@ class LeavingRows:
                 self.generation_config,
                 synced=synced,
                 adapters=(POLICY, None) if plain else None,
+                choice=self._choice(len(prompt_ids)),
             )
         return until_end(tokens, self.eos_token_ids)
+
+    def _choice(self, *kinds: int) -> Choice:
+        """What takes the tokens of a batch that holds so many rows of each kind, one kind after the other."""
+        if not self.generation_config.do_sample:
+            return greedy
+        batch, process = self._next_batch(), self.accelerator.process_index
+        return RowDraws(
+            [(*batch, kind, process * rows + row) for kind, rows in enumerate(kinds) for row in range(rows)]
+        )
+
+    def _next_batch(self) -> tuple[int, ...]:
+        """What tells a batch from all others of a run: the seed, the generation of completions that it
+        belongs to, whether they are trained on, and how many were sampled for it before."""
+        every = self.args.steps_per_generation * self.num_iterations
+        now = (self.args.seed, self._step // every, int(self.model.training))
+        if self._batch is None or self._batch[:-1] != now:
+            self._batch = (*now, 0)
+        else:
+            self._batch = (*now, self._batch[-1] + 1)
+        return self._batch
 
     def _is_synced(self) -> bool:
         """Whether the processes must stay in step: each holds a part of the model."""

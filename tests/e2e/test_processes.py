@@ -164,13 +164,13 @@ def test_two_processes_share_a_stream(tmp_path):
     assert cosine(one.weights["sft"], (output / "sft" / WEIGHTS).read_bytes()) > 0.9999
 
 
-def test_two_processes_ask_the_streamed_prompts_that_one_asks(tmp_path):
-    """Each takes its part of a group of completions."""
+def test_two_processes_ask_and_draw_what_one_does(tmp_path):
+    """Each takes its part of a group of completions of streamed prompts."""
     (tmp_path / "mine.py").write_text(
         "import json, os\nfrom pathlib import Path\n\n"
         "def reward(prompts, completions, **columns):\n"
         "    asked = Path(__file__).with_name('asked.' + os.environ.get('RANK', 'alone'))\n"
-        "    with asked.open('a') as file:\n        file.write(json.dumps(prompts) + '\\n')\n"
+        "    with asked.open('a') as file:\n        file.write(json.dumps([prompts, completions]) + '\\n')\n"
         "    return [float(len(str(text))) for text in completions]\n"
     )
 
@@ -195,9 +195,21 @@ def test_two_processes_ask_the_streamed_prompts_that_one_asks(tmp_path):
         [json.loads(line) for line in (tmp_path / f"asked.{name}").read_text().splitlines()]
         for name in ("alone", "0", "1")
     )
-    assert all(len(set(map(str, prompts))) == 3 for prompts in of_one), "groups of 4 in 12 rows"
-    both = [ours + theirs for ours, theirs in zip(of_first, of_second, strict=True)]
-    assert [sorted(map(str, prompts)) for prompts in both] == [sorted(map(str, one)) for one in of_one]
+    assert all(len(set(map(str, prompts))) == 3 for prompts, _ in of_one), "groups of 4 in 12 rows"
+    both = [
+        sorted([*zip(*ours, strict=True), *zip(*theirs, strict=True)], key=str)
+        for ours, theirs in zip(of_first, of_second, strict=True)
+    ]
+    assert both == [sorted(zip(*one, strict=True), key=str) for one in of_one]
+    for stage in ("grpo", "nash"):
+        losses = [
+            [
+                json.loads(line)["loss"]
+                for line in (tmp_path / folder / stage / "metrics.jsonl").read_text().splitlines()
+            ]
+            for folder in ("one", "two")
+        ]
+        assert losses[0] == pytest.approx(losses[1], abs=1e-5), stage
 
 
 def test_rows_of_a_stream_that_two_processes_leave_out_are_listed_once_and_told(tmp_path):

@@ -1,4 +1,4 @@
-"""Completions of GRPO by our decoding loop: TRL's own for the same seed, from fewer tokens."""
+"""Completions of GRPO by our decoding loop: TRL's own for the same random numbers, from fewer tokens."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import games
+import numpy as np
 import pytest
 import torch
 import trl
@@ -65,8 +66,28 @@ def trainer_of(made: type, kind: str, folder: Path, **config: Any) -> tuple[Any,
     return trainer, read
 
 
+def drawing_by_rows(trainer: Any, patch: pytest.MonkeyPatch) -> None:
+    """Has `generate()` draw with the numbers that our trainer has for each row."""
+    rows, longest = 3 * GENERATIONS, PHRASES.longest + 4
+    numbers: list[np.ndarray] = []
+    generate = trainer._generate_single_turn
+
+    def generated(*args: Any, **named: Any) -> Any:
+        batch = (trainer.args.seed, trainer._step, 1, 0, 0)
+        drawn = np.stack([np.random.default_rng((*batch, row)).random(longest) for row in range(rows)])
+        numbers[:] = list(drawn.T)
+        return generate(*args, **named)
+
+    def multinomial(probabilities: torch.Tensor, num_samples: int) -> torch.Tensor:
+        passed = probabilities.double().cumsum(-1) > torch.tensor(numbers.pop(0))[:, None]
+        return passed.int().argmax(-1, keepdim=True)
+
+    patch.setattr(trainer, "_generate_single_turn", generated)
+    patch.setattr(torch, "multinomial", multinomial)
+
+
 @pytest.mark.parametrize("kind", ["full", "lora"])
-def test_the_same_seed_gives_the_completions_and_losses_of_trl_from_fewer_tokens(
+def test_the_same_numbers_give_the_completions_and_losses_of_trl_from_fewer_tokens(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     theirs, all_read = trainer_of(trl.GRPOTrainer, kind, tmp_path / "theirs")
@@ -79,6 +100,7 @@ def test_the_same_seed_gives_the_completions_and_losses_of_trl_from_fewer_tokens
         return apply(hidden, *more)
 
     monkeypatch.setattr(trl.trainer.utils._ChunkedLogProbFunction, "apply", counted)
+    drawing_by_rows(theirs, monkeypatch)
     positions = []
     for trainer in (theirs, ours):
         torch.manual_seed(3)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
@@ -24,6 +25,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
+from ptspec.model.decoding.draws import RowDraws
 from ptspec.model.decoding.loop import Prompts
 from ptspec.training.nash_md.reference import Reference, mixed_weights, second_model, switched_adapter
 from ptspec.training.nash_md.sampler import sample
@@ -126,12 +128,17 @@ def config_of(**fields: Any) -> GenerationConfig:
 
 @torch.no_grad()
 def oracle(
-    players: Players, prompts: Prompts, coef: float, end: list[int], warp: Any = None, do_sample: bool = False
+    players: Players,
+    prompts: Prompts,
+    coef: float,
+    end: list[int],
+    warp: Any = None,
+    numbers: np.ndarray | None = None,
 ) -> torch.Tensor:
     """The definition, from whole sequences at each token: both log-softmaxes mixed, warped, then chosen."""
     ids, mask = prompts.ids, prompts.mask
     going = torch.ones(len(ids), dtype=torch.bool)
-    for _ in range(NEW):
+    for token in range(NEW):
         inputs = {
             "input_ids": ids[going],
             "attention_mask": mask[going],
@@ -141,9 +148,11 @@ def oracle(
         reference = players.reference_logits(**inputs)[:, -1].log_softmax(-1)
         scores = ((1 - coef) * policy + coef * reference).log_softmax(-1)
         scores = warp(ids[going], scores) if warp else scores
-        every = torch.full((len(ids), scores.shape[1]), 1 / scores.shape[1])
-        every[going] = scores.softmax(-1)  # of all rows, so that no draw depends on which have ended
-        chosen = torch.multinomial(every, 1)[going] if do_sample else scores.argmax(-1, keepdim=True)
+        if numbers is None:
+            chosen = scores.argmax(-1, keepdim=True)
+        else:
+            passed = scores.double().softmax(-1).cumsum(-1) > torch.tensor(numbers[:, token])[going, None]
+            chosen = passed.int().argmax(-1, keepdim=True)
         new = torch.full((len(ids), 1), PAD)
         new[going] = chosen
         ids, mask = torch.cat([ids, new], 1), torch.cat([mask, torch.ones_like(new)], 1)
@@ -180,12 +189,18 @@ def test_greedy_tokens_are_the_oracles(players: Players, coef: float):
 def test_sampled_tokens_are_the_oracles(players: Players, ends: list[int], fields: dict, warpers: list):
     prompts = prompts_of()
     config = config_of(do_sample=True, eos_token_id=ends, **fields)
-    torch.manual_seed(11)
+    keys = [(11, row) for row in range(len(prompts.ids))]
     tokens = sample(
-        players.model, prompts, config, reference=players.reference, adapters=players.adapters, coef=0.3
+        players.model,
+        prompts,
+        config,
+        reference=players.reference,
+        adapters=players.adapters,
+        coef=0.3,
+        choice=RowDraws(keys),
     )
-    torch.manual_seed(11)
-    expected = oracle(players, prompts, 0.3, ends, LogitsProcessorList(warpers), do_sample=True)
+    numbers = np.stack([np.random.default_rng(key).random(NEW) for key in keys])
+    expected = oracle(players, prompts, 0.3, ends, LogitsProcessorList(warpers), numbers)
     assert torch.equal(tokens, expected)
     if len(ends) > 1:
         ended = torch.isin(tokens, torch.tensor(ends)).any(1)
@@ -336,10 +351,15 @@ def test_rows_that_have_ended_are_not_run(players: Players):
     hook = players.model.model.register_forward_pre_hook(
         lambda module, args, kwargs: rows.append(kwargs["input_ids"].shape[0]), with_kwargs=True
     )
-    torch.manual_seed(0)
     config = config_of(do_sample=True, eos_token_id=list(range(1, 12)))
     sample(
-        players.model, prompts_of(), config, reference=players.reference, adapters=players.adapters, coef=0.5
+        players.model,
+        prompts_of(),
+        config,
+        reference=players.reference,
+        adapters=players.adapters,
+        coef=0.5,
+        choice=RowDraws([(0, row) for row in range(6)]),
     )
     hook.remove()
     assert rows[0] == (12 if players.adapters else 6) and rows[-1] < 6

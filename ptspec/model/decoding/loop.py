@@ -46,13 +46,13 @@ rows (rows,), and the number of all rows."""
 class DecodingLoop:
     """A decoding loop with the signature that `generate(custom_generate=…)` calls.
 
-    `reading` makes what reads the rows, of the model and of the inputs that `generate()` prepared. `heard` is
-    given each token's logits, the tokens that were chosen, and which rows go on. `synced`
-    keeps the processes of a sharded model in step: each runs until all have ended.
+    `reading` makes what reads the rows, of the model and of the inputs that `generate()` prepared; `choice`
+    takes the tokens. `heard` is given each token's logits, the tokens that were chosen, and which rows go on.
+    `synced` keeps the processes of a sharded model in step: each runs until all have ended.
     """
 
     reading: Callable[[Any, dict[str, Any]], Reading]
-    choice: Choice | None = None
+    choice: Choice
     synced: bool = False
     heard: Callable[[Tensor, Tensor, Tensor], None] | None = None
 
@@ -68,7 +68,6 @@ class DecodingLoop:
         """All rows of `input_ids` (rows, length) with their new tokens: (rows, length + new tokens)."""
         rows, length = input_ids.shape
         reading = self.reading(model, inputs)
-        choice = self.choice or (sampled if generation_config.do_sample else greedy)
         pad = generation_config.pad_token_id or 0
         sequences = input_ids.new_full((rows, generation_config.max_length), pad)
         sequences[:, :length] = input_ids
@@ -78,7 +77,7 @@ class DecodingLoop:
             logits = reading.logits(new)
             if over:
                 continue
-            new = choice(logits_processor(sequences[going, :length], logits), going, rows)[:, None]
+            new = self.choice(logits_processor(sequences[going, :length], logits), going, rows)[:, None]
             sequences[going, length] = new.squeeze(1)
             if self.heard is not None:
                 self.heard(logits, new, going)
@@ -117,16 +116,6 @@ def decoded(
 def greedy(scores: Tensor, going: Tensor, rows: int) -> Tensor:
     """The likeliest token of each row, (rows,)."""
     return scores.argmax(dim=-1)
-
-
-def sampled(scores: Tensor, going: Tensor, rows: int) -> Tensor:
-    """A token of each row, (rows,), from its distribution.
-
-    What `torch.multinomial` draws where all `rows` are there: the random numbers of a row do not depend on
-    which of the others have ended, and are those of `generate()`, which keeps all of them.
-    """
-    noise = scores.new_empty(rows, scores.shape[1]).exponential_()
-    return (scores.softmax(dim=-1) / (noise if len(going) == rows else noise[going])).argmax(dim=-1)
 
 
 @contextmanager

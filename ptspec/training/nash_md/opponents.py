@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import GenerationConfig
 
 from ptspec.model.decoding.log_probabilities import LogProbabilities
-from ptspec.model.decoding.loop import Prompts
+from ptspec.model.decoding.loop import Choice, Prompts
 from ptspec.training.nash_md.ema import MovingAverage
 from ptspec.training.nash_md.reference import Reference, mixed_weights, second_model, switched_adapter
 from ptspec.training.nash_md.sampler import sample
@@ -36,23 +36,29 @@ class Opponent:
     config: GenerationConfig
     synced: bool
 
-    def sample(self, prompts: Prompts, coef: float) -> Tensor:
-        """Completions (rows, new tokens) of the opponent whose weight of the reference is `coef`."""
+    def sample(self, prompts: Prompts, coef: float, choice: Choice) -> Tensor:
+        """Completions (rows, new tokens) of the opponent whose weight of the reference is `coef`; `choice`
+        takes the tokens."""
         if self.kind == "mixture":
-            return self._decode(prompts, coef)
+            return self._decode(prompts, coef, choice)
         with self.weights(coef):
-            return self._decode(prompts, 0.0)
+            return self._decode(prompts, 0.0, choice)
 
     def sample_beside_policy(
-        self, prompts: Prompts, mixed_from: int, coef: float, heard: LogProbabilities | None = None
+        self,
+        prompts: Prompts,
+        mixed_from: int,
+        coef: float,
+        choice: Choice,
+        heard: LogProbabilities | None = None,
     ) -> Tensor:
         """The policy's completions, and from row `mixed_from` on the mixture's; only of kind "mixture".
         `heard` takes the log-probabilities of the policy's down."""
-        return self._decode(prompts, coef, mixed_from, heard)
+        return self._decode(prompts, coef, choice, mixed_from, heard)
 
-    def sample_reference(self, prompts: Prompts) -> Tensor:
+    def sample_reference(self, prompts: Prompts, choice: Choice) -> Tensor:
         """Completions of the reference alone."""
-        return self._decode(prompts, 1.0)
+        return self._decode(prompts, 1.0, choice)
 
     def weights(self, coef: float) -> AbstractContextManager[None]:
         """The policy's weights are the opponent's within; not of kind "mixture"."""
@@ -61,7 +67,12 @@ class Opponent:
         return self.average.in_place() if self.average else nullcontext()
 
     def _decode(
-        self, prompts: Prompts, coef: float, mixed_from: int = 0, heard: LogProbabilities | None = None
+        self,
+        prompts: Prompts,
+        coef: float,
+        choice: Choice,
+        mixed_from: int = 0,
+        heard: LogProbabilities | None = None,
     ) -> Tensor:
         is_adapter = isinstance(self.policy, PeftModel) and not self.synced
         model = self.policy.get_base_model() if is_adapter else self.policy  # of shards the root is asked
@@ -74,5 +85,6 @@ class Opponent:
             mixed_from=mixed_from,
             synced=self.synced,
             heard=heard,
+            choice=choice,
             adapters=self.reference.adapters if self.kind == "mixture" else None,
         )

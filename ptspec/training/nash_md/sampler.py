@@ -16,7 +16,7 @@ from transformers import GenerationConfig
 
 from ptspec.model.decoding.adapter_rows import AdapterRows, NotByRowsError, by_rows
 from ptspec.model.decoding.log_probabilities import LogProbabilities
-from ptspec.model.decoding.loop import DecodingLoop, Prompts, decoded, evaluating
+from ptspec.model.decoding.loop import Choice, DecodingLoop, Prompts, decoded, evaluating, greedy
 from ptspec.training.nash_md.readers import readers_of, side_by_side
 from ptspec.training.nash_md.reference import Reference
 
@@ -32,6 +32,7 @@ def sample(
     synced: bool = False,
     adapters: tuple[str, str | None] | None = None,
     heard: LogProbabilities | None = None,
+    choice: Choice = greedy,
 ) -> Tensor:
     """Completions (rows, new tokens), padded after their end.
 
@@ -40,8 +41,8 @@ def sample(
     their own. The reference reads the mixed rows alone; at c = 0 it is never run, and at c = 1 (`mixed_from`
     0) the policy is not. `synced` keeps the processes of a sharded model in step: each runs until all have
     ended. `adapters` are those of the policy and of its reference (None: without one) where `policy` is plain
-    LoRA: both then read in one pass, to the same scores. `heard` takes the log-probabilities down. The
-    random numbers are torch's global ones, for all rows at each token.
+    LoRA: both then read in one pass, to the same scores. `heard` takes the log-probabilities down. `choice`
+    takes the tokens by their scores.
     """
     rows = len(prompts.ids)
     mixed = rows - mixed_from if reference is not None and coef > 0 else 0
@@ -50,6 +51,7 @@ def sample(
         by = AdapterRows(*adapters)
         loop = DecodingLoop(
             lambda model, inputs: side_by_side(model, by, inputs, coef=coef, rows=rows, mixed=mixed),
+            choice,
             heard=heard,
         )
         try:
@@ -62,6 +64,7 @@ def sample(
         lambda model, inputs: readers_of(
             model, kept, inputs, coef=coef, rows=rows, mixed=rows - mixed_from, synced=synced
         ),
+        choice,
         synced=synced,
         heard=heard,
     )

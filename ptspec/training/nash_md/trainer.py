@@ -156,7 +156,10 @@ class NashMDTrainer(RowTemplates, LeavingRows, ScoredPositions, RLOOTrainer):  #
         with self._generating():
             padded = self._padded([*prompt_ids, *(prompt_ids[row] for row in rows)])
             heard = LogProbabilities(policy_rows, self.temperature) if self._is_exact() else None
-            sampled = self.opponent.sample_beside_policy(padded, policy_rows, self._mixture_coef(), heard)
+            choice = self._choice(policy_rows, len(rows))
+            sampled = self.opponent.sample_beside_policy(
+                padded, policy_rows, self._mixture_coef(), choice, heard
+            )
         self.heard = heard
         token_ids = until_end(sampled, self.eos_token_ids)
         self.sampled_beside = token_ids[policy_rows:]
@@ -247,11 +250,11 @@ class NashMDTrainer(RowTemplates, LeavingRows, ScoredPositions, RLOOTrainer):  #
                 self.vllm_generation, self.opponent, prompt_ids, self._mixture_coef()
             )
         with self._generating():
-            padded = self._padded(prompt_ids)
+            padded, choice = self._padded(prompt_ids), self._choice(0, len(rows))
             if of_reference:
-                completions = self.opponent.sample_reference(padded)
+                completions = self.opponent.sample_reference(padded, choice)
             else:
-                completions = self.opponent.sample(padded, self._mixture_coef())
+                completions = self.opponent.sample(padded, self._mixture_coef(), choice)
         return until_end(completions, self.eos_token_ids)
 
     def _side(self, prompts: list[Any], token_ids: list[list[int]]) -> Side:
