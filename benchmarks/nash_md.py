@@ -65,6 +65,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def sampling(hidden: int, rows: int, new: int, repeats: int) -> dict[str, list[float]]:
     sys.path.insert(0, str(ROOT))
+    from ptspec.model.decoding.draws import RowDraws
     from ptspec.model.decoding.loop import Prompts
     from ptspec.training.nash_md.reference import switched_adapter
     from ptspec.training.nash_md.sampler import sample
@@ -80,7 +81,13 @@ def sampling(hidden: int, rows: int, new: int, repeats: int) -> dict[str, list[f
     contenders: dict[str, Callable[[], object]] = {
         "policy alone, generate()": lambda: base.generate(**policy_inputs),
         "mixture, ours": lambda: sample(
-            base, prompts, config, reference=reference, coef=0.125, adapters=reference.adapters
+            base,
+            prompts,
+            config,
+            reference=reference,
+            coef=0.125,
+            adapters=reference.adapters,
+            choice=RowDraws([(0, row) for row in range(rows)]),
         ),
     }
     times: dict[str, list[float]] = {name: [] for name in contenders}

@@ -5,8 +5,10 @@
     python benchmarks/online_step.py --profile                         # the ten slowest functions of each
 
 Each trainer makes the same step of a LoRA adapter again and again, in turns, on the same rows: those of
-recipes/grpo.json, or of benchmarks/real_model.json. Processor and wall seconds of one thread, as medians of
-the ratios of a round. Wanted: GRPO at most .85 of TRL's, Nash-MD at most 1.4 of our GRPO.
+recipes/grpo.json, or of benchmarks/real_model.json. TRL draws with torch's random numbers, ours with those of
+each row (of the same numbers come the same completions: tests/unit/test_leaving_rows.py). Processor and wall
+seconds of one thread, as medians of the ratios of a round. Wanted: GRPO at most .85 of TRL's, Nash-MD at most
+1.4 of our GRPO.
 """
 
 from __future__ import annotations
@@ -84,9 +86,9 @@ def trainers(model: Path, step: Step, names: list[str]) -> dict[str, Any]:
     import trl
 
     sys.path.insert(0, str(ROOT))
+    from ptspec.training.grpo_trainer import GRPOTrainer
     from ptspec.training.nash_md.config import NashMDConfig
     from ptspec.training.nash_md.trainer import NashMDTrainer
-    from ptspec.training.row_templates import GRPOTrainer
 
     nash_md = {"probe_steps": 0, "num_opponents": step.opponents}
     made = {
@@ -194,9 +196,6 @@ def tell(taken: Mapping[str, list[Taken]], made: Mapping[str, Any]) -> None:
             f"{name:14} processor {statistics.median(processor):7.2f} s ({spread})"
             f", wall {statistics.median(wall):7.2f} s, {lengths:.1f} tokens"
         )
-    if TRL in made and GRPO in made:
-        both = zip(said(made[TRL]), said(made[GRPO]), strict=True)
-        print(f"of {len(said(made[TRL]))} completions {sum(a == b for a, b in both)} are TRL's own")
     for name, over, wanted in WANTED:
         if name not in taken or over not in taken:
             continue
@@ -208,11 +207,6 @@ def tell(taken: Mapping[str, list[Taken]], made: Mapping[str, Any]) -> None:
             f"({min(processor):.3f} to {max(processor):.3f}), {wall:.3f} of the wall time "
             f"(wanted: ≤ {wanted})"
         )
-
-
-def said(one: Any) -> list[Any]:
-    """The completions of the last step."""
-    return list(one._logs["completion"])
 
 
 def profile(name: str, one: Any) -> None:

@@ -9,16 +9,15 @@ what was cut off goes on where it stopped, and cells may be made one by one. At 
 `--table` alone, the table of what there is.
 
 Compared are what training changed (the cosine of B·A of each LoRA layer, or of the weights less the
-base's), the losses, and the evaluation of the trained model. Methods that sample draw other completions,
-since each process has random numbers of its own: there the first loss and the mean reward, or win rate,
-of all steps are shown. What `pt validate` refuses is shown with its reason, and so is DeepSpeed where it
-is not installed.
+base's), the losses, and the evaluation of the trained model. What `pt validate` refuses is shown with its
+reason, and so is DeepSpeed where it is not installed.
 
 accelerate shards with FSDP2 on accelerators only, and makes DDP of it on a CPU without a word: the FSDP2
 cells are run with what `tests/sharded_run.py` has: it tells accelerate otherwise and lets everything else
 be.
 
-Ends with 1 where a cosine is .9999 or less, or an evaluation is not equal.
+Ends with 1 where a cosine is .9999 or less, an evaluation is not equal, or the first loss of a method that
+samples is not.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ from ptspec.recipe.resolve import read_recipe
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / "data/base_model"
 BOUND = 0.9999
+SAME_LOSS = 1e-6
 RATES = {"sft": 2e-3, "dpo": 5e-4, "kto": 5e-4, "orpo": 1e-3, "reward": 1e-3, "grpo": 1e-3, "nash_md": 1e-3}
-SAMPLED = {"grpo": "reward", "nash_md": "win_rate/mixture"}
-"""Methods that sample, and what is logged of how they fare."""
+SAMPLED = ("grpo", "nash_md")
 SETUPS = {"lora": {"use_lora": True, "r": 8, "lora_alpha": 16, "target_modules": "all-linear"}, "full": {}}
 CUTS = {"lora": (4, 2), "full": (8, 1)}
 """Rows and passes of a step: two processes share the passes of the one, the rows of the other."""
@@ -74,15 +73,15 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a cell, as it is kept. `refused`: why it was not run; `sampled`: what is logged of
-    a method that samples, by one process and by two."""
+    """What came of a cell, as it is kept. `refused`: why it was not run; `sampled`: the method samples, so
+    that a difference in the last digit can draw another token, and from there on other completions."""
 
     steps: int
     refused: str | None = None
     cosine: float | None = None
     losses_apart: float | None = None
     first_loss_apart: float | None = None
-    sampled: tuple[float, float] | None = None
+    sampled: bool = False
     evaluation_apart: float | None = None
     seconds: float | None = None
 
@@ -90,6 +89,8 @@ class Result:
     def holds(self) -> bool:
         """Whether it is as good as one process. The numbers of an evaluation are those of weights that differ
         in their last digits."""
+        if self.sampled:
+            return self.first_loss_apart is not None and self.first_loss_apart < SAME_LOSS
         cosine = self.cosine is None or self.cosine > BOUND
         return self.refused is not None or (cosine and (self.evaluation_apart or 0) < 1e-3)
 
@@ -97,9 +98,8 @@ class Result:
     def words(self) -> str:
         if self.refused is not None:
             return self.refused
-        if self.sampled is not None:
-            one, two = self.sampled
-            return f"{one:.3f}, {two:.3f}; first loss to {self.first_loss_apart:.0e}"
+        if self.sampled:
+            return f"{self.cosine:.8f}; first loss to {self.first_loss_apart:.0e}"
         return f"{self.cosine:.8f}; losses to {self.losses_apart:.0e}; eval to {self.evaluation_apart:.0e}"
 
 
@@ -176,12 +176,10 @@ def _result(cell: Cell, one: Path, several: Path, steps: int) -> Result:
     logs = [_log(each) for each in (ours, theirs)]
     apart = [abs(a["loss"] - b["loss"]) for a, b in zip(*logs, strict=True)]
     seconds = json.loads((theirs / "stage.json").read_text())["seconds"]
-    if (key := SAMPLED.get(cell.method)) is not None:
-        means = [sum(step[key] for step in log) / len(log) for log in logs]
-        return Result(steps, first_loss_apart=apart[0], sampled=(means[0], means[1]), seconds=seconds)
     cosine = _cosine(_change(ours), _change(theirs))
     measured = max(abs(a - b) for a, b in zip(_evaluated(ours), _evaluated(theirs), strict=True))
-    return Result(steps, None, cosine, max(apart), apart[0], None, measured, seconds)
+    sampled = cell.method in SAMPLED
+    return Result(steps, None, cosine, max(apart), apart[0], sampled, measured, seconds)
 
 
 def _recipe(cells: list[Cell], steps: int) -> Mapping[str, Any]:
