@@ -120,11 +120,14 @@ class StageTrained:
 
 @dataclass(frozen=True)
 class StageReused:
-    """A finished stage whose fingerprint is unchanged; `when` is when it was finished (ISO 8601)."""
+    """A finished stage whose fingerprint is unchanged; `when` is when it was finished (ISO 8601).
+
+    `taken_from`: the folder of another run that it was taken over from.
+    """
 
     stage: str
     when: str
-    reason: str
+    taken_from: str | None = None
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,7 @@ class Row:
     finished: bool = False
     reused: bool = False
     reused_from: str = ""
+    taken_from: str | None = None
     resumed_from_step: int = 0
     reason: str = ""
     checks: list[CheckEvaluated] = field(default_factory=list)
@@ -154,6 +155,7 @@ class Board:
             case StageReused():
                 row = self.row(event.stage)
                 row.reused, row.reused_from = True, clean(event.when)
+                row.taken_from = None if event.taken_from is None else clean(event.taken_from)
                 _settle(row)
             case EvaluationStarted():
                 self._evaluating(event, at)

@@ -136,6 +136,8 @@ def _untrained(row: Row, detail: int, today: date) -> str:
         return ""
     if row.name == BASE or detail < 2:
         return "reused"
+    if row.taken_from is not None:
+        return f"finished {moment(row.reused_from, today)}, taken over from {row.taken_from}"
     return f"unchanged since {moment(row.reused_from, today)}, reused"
 
 

@@ -10,7 +10,6 @@ from ptspec.performance.choice import Choice, Effect
 from ptspec.performance.decide import Decision
 from ptspec.performance.record import as_json, choice_json
 from ptspec.recipe.plan import Performance
-from ptspec.store.reuse import ReuseState
 
 
 def performance_lines(forecast: Forecast) -> Iterator[str]:
@@ -28,7 +27,7 @@ def performance_lines(forecast: Forecast) -> Iterator[str]:
 
 
 def _is_told(one: StageForecast) -> bool:
-    return one.reuse.state is not ReuseState.REUSED
+    return not one.reuse.state.is_finished
 
 
 def _told(choice: Choice) -> str:

@@ -120,6 +120,8 @@ class Plain:
                 return f"{event.stage}: trained {words.plural(event.steps, 'step')} {took}"
             case StageReused():
                 since = moment(event.when, self._now().date())
+                if event.taken_from is not None:
+                    return f"{event.stage}: finished {since}, taken over from {event.taken_from}"
                 return f"{event.stage}: unchanged since {since}, reused"
             case EvaluationStarted():
                 by = f", answers by {event.answers_by}" if event.answers_by else ""

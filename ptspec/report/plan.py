@@ -98,6 +98,7 @@ def note_of(one: StageForecast) -> str:
         ReuseState.REUSED: "= reused (unchanged)",
         ReuseState.AGAIN: one.reuse.reason,
         ReuseState.GOES_ON: f"goes on from {one.reuse.reason}",
+        ReuseState.TAKEN_OVER: f"= taken over {one.reuse.reason}",
     }
     return texts[one.reuse.state]
 

@@ -10,7 +10,6 @@ from ptspec.diagnostics import Diagnostic, Location, StageError
 from ptspec.estimate.forecast import StageForecast, forecast, most_written
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Plan, Stage
-from ptspec.store.reuse import ReuseState
 
 
 def check_disk(plan: Plan, stages: Sequence[Stage]) -> None:
@@ -37,6 +36,6 @@ def _needed(stages: Sequence[StageForecast], wanted: set[str]) -> int:
     """The most bytes at once that are not there yet: what is done is kept while the next stage trains."""
     kept = most = 0
     for one in stages:
-        if one.stage.name in wanted and one.disk is not None and one.reuse.state is not ReuseState.REUSED:
+        if one.stage.name in wanted and one.disk is not None and not one.reuse.state.is_finished:
             most, kept = max(most, kept + one.disk.peak), kept + one.disk.kept
     return most

@@ -6,7 +6,6 @@ of that folder → the folder gets its name. Nothing else passes from one stage 
 
 from __future__ import annotations
 
-import shlex
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +35,6 @@ from ptspec.launch.accelerate import SeveralProcesses
 from ptspec.launch.job import Launch, StageJob
 from ptspec.launch.local import OwnProcess
 from ptspec.recipe.compute_rules import RAY
-from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import BASE, CheckSpec, Plan, Stage
 from ptspec.run.ask_checks import ask
 from ptspec.run.begin_work import begin_work
@@ -45,30 +43,21 @@ from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import every_gpu
 from ptspec.run.options import LOG, Options
 from ptspec.run.slim import slim
+from ptspec.run.stage_folders import StageFolders
 from ptspec.run.stage_words import describe_adapter, handover_of, reference_of
-from ptspec.store.files import folder_size, read_json
+from ptspec.store.files import read_json
 from ptspec.store.fingerprint import Hashes, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
-    MARK,
-    SAVED,
-    is_made_for,
     is_trained,
-    kept_aside,
-    make_partial,
-    read_mark,
-    set_aside,
-    set_finished_aside,
 )
 from ptspec.store.manifest import write_manifest
+from ptspec.store.other_runs import OtherRuns
 from ptspec.store.output_hashes import OutputHashes
-from ptspec.store.reuse import Reuse, ReuseState, left_behind, reuse_of, what_changed
+from ptspec.store.reuse import Before, Reuse, ReuseState, left_behind, reuse_of
 from ptspec.store.stage_folder import (
     RECORD,
     finished_record,
-    partial_folder,
-    publish,
     recover,
-    rename_finished,
 )
 from ptspec.training.stop_request import StopRequest
 
@@ -102,6 +91,8 @@ class Run:
         self.options = options
         self.hashes = Hashes(plan)
         self.output_hashes = OutputHashes(plan.output)
+        self.other_runs = OtherRuns(plan.output)
+        self.folders = StageFolders(plan.output, self.output_hashes, listener, options.fresh)
         self.evaluations = Evaluations(plan, self.hashes, listener)
         self._work: StageWork | None = None
         log = plan.output / LOG
@@ -213,13 +204,16 @@ class Run:
         recover(final)
         parent = parent_fingerprint(stage, self.fingerprints, self.hashes)
         covered = ingredients(self.plan, stage, parent, self.hashes)
-        reuse = reuse_of(self.plan, stage, covered, self.output_hashes, fresh=self.options.fresh)
+        before, fresh = Before(dict(self.fingerprints)), self.options.fresh
+        reuse = reuse_of(self.plan, stage, covered, self.output_hashes, self.other_runs, before, fresh=fresh)
         self.fingerprints[stage.name] = reuse.fingerprint
-        if reuse.state is ReuseState.REUSED:
+        if self.folders.take_over(stage, reuse, before.fingerprints):
+            self.output_hashes.written(stage.name)
+        elif reuse.state is ReuseState.REUSED:
             if reuse.renamed_from is not None:
-                self._rename(reuse.renamed_from, stage)
+                self.folders.rename(reuse.renamed_from, stage)
             finished = (finished_record(self.plan.output, stage.name) or {}).get("finished")
-            self.listener(StageReused(stage.name, str(finished), "unchanged"))
+            self.listener(StageReused(stage.name, str(finished)))
         else:
             yield from self._train(stage, reuse)
             self.output_hashes.written(stage.name)
@@ -280,18 +274,10 @@ class Run:
             measured=self.evaluations.made(stage),
         )
 
-    def _rename(self, before: str, stage: Stage) -> None:
-        """Gives a stage that is finished under another name its own; its evaluation, which has the old name
-        in it, is made anew."""
-        self.listener(
-            Warned(f"{before} is called {stage.name} now; nothing else of it has changed", stage.name)
-        )
-        rename_finished(self.plan.output, before, stage.name)
-
     def _train(self, stage: Stage, reuse: Reuse) -> Iterator[StageJob]:
         """Makes the stage's folder, going on where a run before stopped: in training, or after it."""
         covered, fingerprint = dict(reuse.covered), reuse.fingerprint
-        partial, final = self._partial(stage, covered, fingerprint), self.plan.output / stage.name
+        partial = self.folders.partial(stage, reuse)
         if is_trained(partial, fingerprint):
             record = read_json(partial / RECORD)
             self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
@@ -302,38 +288,10 @@ class Run:
         slim(stage, partial)
         if self.plan.evaluation is not None:
             yield from self._evaluate(stage, partial)
-        for mark in (MARK, SAVED):
-            (partial / mark).unlink(missing_ok=True)
-        self._set_aside(stage, fingerprint)
-        publish(partial, final)
+        final = self.folders.publish(stage, reuse)
         if self._work is not None:
             self._work.bases.moved(partial, final)
         self.listener(StageFinished(stage.name, str(final)))
-
-    def _set_aside(self, stage: Stage, fingerprint: str) -> None:
-        """Moves what was finished under the name of `stage` with other settings out of the way of what is."""
-        before = finished_record(self.plan.output, stage.name) or {}
-        if not (self.plan.output / stage.name).exists() or before.get("fingerprint") == fingerprint:
-            return
-        aside = set_finished_aside(self.plan.output, stage.name, self.output_hashes.saved(stage.name))
-        size = bytes_in_words(folder_size(aside))
-        text = f"what was finished with other settings is set aside in {shown(aside)}"
-        self.listener(Warned(f"{text} ({size}; rm -r {shlex.quote(shown(aside))} deletes it)", stage.name))
-
-    def _partial(self, stage: Stage, covered: dict[str, Any], fingerprint: str) -> Path:
-        """The folder to make the stage in, with what was made of this very stage before; what was made with
-        other settings is set aside."""
-        output, partial = self.plan.output, partial_folder(self.plan.output, stage.name)
-        if not is_made_for(partial, fingerprint):
-            why = ", ".join(what_changed(read_mark(partial), stage.parent, covered))
-            if (aside := set_aside(output, stage.name)) is not None:
-                text = f"what was half made is set aside in {shown(aside)}"
-                self.listener(Warned(f"{text}: {why or 'it does not say of which settings'}", stage.name))
-            kept = None if self.options.fresh else kept_aside(output, stage.name, fingerprint)
-            if kept is not None:
-                kept.rename(partial)
-                self.listener(Warned(f"goes on with what was set aside in {shown(kept)}", stage.name))
-        return make_partial(output, stage.name, fingerprint, covered)
 
     def _check(self, stage: Stage, checks: Sequence[CheckSpec]) -> None:
         """Asks `checks` of what `stage` came to; of a run that measures nothing, none."""

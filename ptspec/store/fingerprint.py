@@ -80,6 +80,11 @@ class Hashes:
         self._model_files: list[Any] = []
         self._sources: dict[str, Any] = {}
         self._folders: dict[Path, str] = {}
+        self._lies: dict[str, Path] = {}
+
+    def lies(self, stage: str, folder: Path) -> None:
+        """What `stage` will be lies in `folder`, in another run so far."""
+        self._lies[stage] = folder
 
     def adopt(self, before: Hashed) -> None:
         """Takes up what another process of the same run has hashed."""
@@ -137,7 +142,7 @@ class Hashes:
 
     def reward_model(self, model: str) -> str:
         """The hash of a reward model: a stage of this run, a folder, or a hub id, which stands for itself."""
-        folders = (self._plan.output / model, Path(model))
+        folders = (self._lies.get(model, self._plan.output / model), Path(model))
         return next((self.folder(folder) for folder in folders if is_folder(folder)), model)
 
     def _hash_source(self, source: AnySource) -> Any:

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import BASE, Plan, Stage, rewards_of
 from ptspec.store.files import read_json
@@ -21,6 +22,7 @@ from ptspec.store.half_made import (
     last_step,
     read_mark,
 )
+from ptspec.store.other_runs import Finished, OtherRuns
 from ptspec.store.output_hashes import CHANGED, OutputHashes
 from ptspec.store.stage_folder import ADAPTER_CONFIG, RECORD, finished_record, partial_folder
 
@@ -32,13 +34,20 @@ class ReuseState(Enum):
     REUSED = "reused"
     AGAIN = "trained again"
     GOES_ON = "goes on"
+    TAKEN_OVER = "taken over"
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing of the stage has to be trained."""
+        return self in (ReuseState.REUSED, ReuseState.TAKEN_OVER)
 
 
 @dataclass(frozen=True)
 class Reuse:
     """`reason`: what has changed since, or where it goes on from. `changed`: what has changed since the stage
     was finished; empty where it never was. `covered`: what the fingerprint covers. `renamed_from`: the name
-    under which a reused stage lies, where the recipe calls it something else now."""
+    under which a reused stage lies, where the recipe calls it something else now. `taken_from`: the stage of
+    another run that has this fingerprint."""
 
     state: ReuseState = ReuseState.NEW
     reason: str = ""
@@ -46,31 +55,43 @@ class Reuse:
     fingerprint: str = ""
     covered: Mapping[str, Any] = field(default_factory=dict)
     renamed_from: str | None = None
+    taken_from: Finished | None = None
+
+
+@dataclass(frozen=True)
+class Before:
+    """What came of the stages before: their fingerprints, and which of them will be trained (where that is
+    asked beforehand, so that what they will be is not known)."""
+
+    fingerprints: Mapping[str, str]
+    again: Collection[str] = ()
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """A stage, and what its fingerprint covers. `again`: the stages before it that will be trained."""
+    """A stage, and what its fingerprint covers."""
 
     plan: Plan
     stage: Stage
     covered: Mapping[str, Any]
     fingerprint: str
     fresh: bool
-    again: Collection[str]
+    before: Before
 
 
 def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
     """Stage name -> what becomes of what lies in the plan's output folder."""
-    hashes, saved = Hashes(plan), OutputHashes(plan.output)
+    hashes, saved, others = Hashes(plan), OutputHashes(plan.output), OtherRuns(plan.output)
     fingerprints = {BASE: BASE}
     found: dict[str, Reuse] = {}
     for stage in plan.stages:
         covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
-        again = [name for name, reuse in found.items() if reuse.state is not ReuseState.REUSED]
-        reuse = reuse_of(plan, stage, covered, saved, fresh=fresh, again=again)
+        before = Before(fingerprints, [name for name, one in found.items() if not one.state.is_finished])
+        reuse = reuse_of(plan, stage, covered, saved, others, before, fresh=fresh)
         fingerprints[stage.name] = reuse.fingerprint
         found[stage.name] = reuse
+        if reuse.taken_from is not None:
+            hashes.lies(stage.name, reuse.taken_from.folder)
     return found
 
 
@@ -79,14 +100,21 @@ def reuse_of(
     stage: Stage,
     covered: Mapping[str, Any],
     saved: OutputHashes,
+    others: OtherRuns,
+    before: Before,
     *,
     fresh: bool,
-    again: Collection[str] = (),
 ) -> Reuse:
-    """What becomes of what lies in the plan's output folder of `stage`. `covered`: what its fingerprint
-    covers; `again`: the stages that will be trained before it, so that what it covers is not final."""
-    asked = _Asked(plan, stage, covered, digest(covered), fresh, again)
-    return replace(_reuse(asked, saved), fingerprint=asked.fingerprint, covered=covered)
+    """What becomes of what lies in the plan's output folder of `stage`, or in other runs. `covered`: what its
+    fingerprint covers."""
+    asked = _Asked(plan, stage, covered, digest(covered), fresh, before)
+    found = _reuse(asked, saved)
+    if found.state in (ReuseState.NEW, ReuseState.AGAIN) and not fresh and not _reward_models_again(asked):
+        elsewhere = others.find(asked.fingerprint, before.fingerprints)
+        if elsewhere is not None:
+            where = f"from {shown(elsewhere.folder)}"
+            found = replace(found, state=ReuseState.TAKEN_OVER, reason=where, taken_from=elsewhere)
+    return replace(found, fingerprint=asked.fingerprint, covered=covered)
 
 
 def _reuse(asked: _Asked, saved: OutputHashes) -> Reuse:
@@ -119,7 +147,7 @@ def _reward_models_again(asked: _Asked) -> list[str]:
     models = [
         plan.rewards[name].model for name in rewards_of(asked.stage, plan.judges) if name in plan.rewards
     ]
-    return [other.name for other in plan.stages if other.name in models and other.name in asked.again]
+    return [other.name for other in plan.stages if other.name in models and other.name in asked.before.again]
 
 
 def _renamed_from(plan: Plan, fingerprint: str, saved: OutputHashes) -> str | None:
@@ -184,7 +212,7 @@ def _half_made(asked: _Asked) -> Reuse:
 
 
 def _what_changed(record: Mapping[str, Any], asked: _Asked) -> list[str]:
-    parent, again = asked.stage.parent, asked.again
+    parent, again = asked.stage.parent, asked.before.again
     rewards = [f"reward model {name} changes" for name in _reward_models_again(asked)]
     return [*what_changed(record, parent, asked.covered, again=parent in again), *rewards]
 

@@ -72,7 +72,7 @@ EVENTS = {
     events.StageChecked: events.StageChecked("s", "agree"),
     events.StageStep: events.StageStep("s", 1, 2, 0.5, {"loss": float("inf"), "epoch": 1}),
     events.StageTrained: events.StageTrained("s", 2, 0.5, {"loss": 1.5}),
-    events.StageReused: events.StageReused("s", "now", "unchanged"),
+    events.StageReused: events.StageReused("s", "now"),
     events.EvaluationStarted: events.EvaluationStarted("s", 3),
     events.EvaluationProgress: events.EvaluationProgress("s", "answers", 1, 3),
     events.StageEvaluated: events.StageEvaluated(

@@ -97,7 +97,7 @@ def test_before_the_first_step_of_dpo_all_pairs_are_tied_and_no_accuracy_is_told
 def test_reused_stage():
     replay = Replay()
     with replay.listener:
-        replay.tell([(0, STARTED), (1, StageReused("sft", "2026-11-23T13:58:00", "unchanged"))])
+        replay.tell([(0, STARTED), (1, StageReused("sft", "2026-11-23T13:58:00"))])
     assert replay.out.getvalue().splitlines()[-1] == "14:02:01 sft: unchanged since 2026-11-23, reused"
 
 

@@ -145,7 +145,7 @@ def test_reused_stages_say_since_when(expected):
             [
                 (0, STARTED),
                 (1, StageEvaluated("base", base.metrics, 2.9, reused=True)),
-                (2, StageReused("sft", "2026-11-24T13:58:00", "unchanged")),
+                (2, StageReused("sft", "2026-11-24T13:58:00")),
                 (3, StageEvaluated("sft", sft.metrics, 2.9, True, SFT_TO_BASE)),
                 (
                     4,
@@ -255,5 +255,5 @@ def test_what_is_under_way_before_the_next_thing_happens_stands_below_the_stages
     with replay.screen:
         replay.tell([(0, STARTED), (0, Preparing("loading torch")), (1, Warned("the disk is small"))])
         assert replay.look().rstrip().endswith("loading torch …")
-        replay.tell([(2, StageReused("sft", "2026-01-01T00:00:00+00:00", "unchanged"))])
+        replay.tell([(2, StageReused("sft", "2026-01-01T00:00:00+00:00"))])
         assert "loading torch" not in replay.look()

@@ -1,0 +1,95 @@
+"""The folders of a run's stages: where one is made, what is in the way, what is taken over and published.
+
+Nothing that was finished or half made for other settings is lost: it is set aside, and said.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptspec.data.readers.placed import shown
+from ptspec.events import Listener, StageReused, Warned
+from ptspec.recipe.hints import bytes_in_words
+from ptspec.recipe.plan import Stage
+from ptspec.store.files import folder_size
+from ptspec.store.half_made import (
+    MARK,
+    SAVED,
+    is_made_for,
+    kept_aside,
+    make_partial,
+    read_mark,
+    set_aside,
+    set_finished_aside,
+)
+from ptspec.store.other_runs import take_over
+from ptspec.store.output_hashes import OutputHashes
+from ptspec.store.reuse import Reuse, what_changed
+from ptspec.store.stage_folder import finished_record, partial_folder, publish, rename_finished
+
+
+@dataclass(frozen=True)
+class StageFolders:
+    """Those of the run in `output`, of which `hashes` knows what was saved; `fresh`: nothing made before is
+    gone on with."""
+
+    output: Path
+    hashes: OutputHashes
+    listener: Listener
+    fresh: bool
+
+    def partial(self, stage: Stage, reuse: Reuse) -> Path:
+        """The folder to make the stage in, with what was made of this very stage before; what was made with
+        other settings is set aside."""
+        fingerprint, partial = reuse.fingerprint, partial_folder(self.output, stage.name)
+        if not is_made_for(partial, fingerprint):
+            why = ", ".join(what_changed(read_mark(partial), stage.parent, reuse.covered))
+            if (aside := set_aside(self.output, stage.name)) is not None:
+                text = f"what was half made is set aside in {shown(aside)}"
+                self._warn(stage, f"{text}: {why or 'it does not say of which settings'}")
+            kept = None if self.fresh else kept_aside(self.output, stage.name, fingerprint)
+            if kept is not None:
+                kept.rename(partial)
+                self._warn(stage, f"goes on with what was set aside in {shown(kept)}")
+        return make_partial(self.output, stage.name, fingerprint, reuse.covered)
+
+    def publish(self, stage: Stage, reuse: Reuse) -> Path:
+        """Gives what was made its place, and returns it; what was finished there with other settings is set
+        aside."""
+        partial, final = partial_folder(self.output, stage.name), self.output / stage.name
+        for mark in (MARK, SAVED):
+            (partial / mark).unlink(missing_ok=True)
+        before = finished_record(self.output, stage.name) or {}
+        if final.exists() and before.get("fingerprint") != reuse.fingerprint:
+            aside = set_finished_aside(self.output, stage.name, self.hashes.saved(stage.name))
+            size, where = bytes_in_words(folder_size(aside)), shown(aside)
+            text = f"what was finished with other settings is set aside in {where}"
+            self._warn(stage, f"{text} ({size}; rm -r {shlex.quote(where)} deletes it)")
+        publish(partial, final)
+        return final
+
+    def take_over(self, stage: Stage, reuse: Reuse, fingerprints: Mapping[str, str]) -> bool:
+        """Makes the stage's folder of that of another run, where there is one; whether that was done.
+        `fingerprints`: of the stages before."""
+        found = reuse.taken_from
+        if found is None:
+            return False
+        names = {fingerprint: name for name, fingerprint in fingerprints.items()}
+        if not take_over(found, self.partial(stage, reuse), stage.name, stage.parent, names):
+            self._warn(stage, f"{shown(found.folder)} is no longer what was saved there: not taken over")
+            return False
+        self.publish(stage, reuse)
+        self.listener(StageReused(stage.name, found.when, shown(found.folder)))
+        return True
+
+    def rename(self, before: str, stage: Stage) -> None:
+        """Gives a stage that is finished under another name its own; its evaluation, which has the old name
+        in it, is made anew."""
+        self._warn(stage, f"{before} is called {stage.name} now; nothing else of it has changed")
+        rename_finished(self.output, before, stage.name)
+
+    def _warn(self, stage: Stage, text: str) -> None:
+        self.listener(Warned(text, stage.name))

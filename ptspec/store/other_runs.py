@@ -1,0 +1,144 @@
+"""Finished stages of other runs in the same `outputs/`: which is the one that a stage would come to, and how
+it is taken over. A stage with the same fingerprint has the same result, whichever run made it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ptspec.diagnostics import InputError
+from ptspec.store.files import read_json, write_json
+from ptspec.store.fingerprint import hash_folder
+from ptspec.store.manifest import MANIFEST, KeptFolder, peek_manifest
+from ptspec.store.output_hashes import OutputHashes, files_in
+from ptspec.store.stage_folder import (
+    ADAPTER_CONFIG,
+    AGGREGATES,
+    RECORD,
+    adapter_weights,
+    finished_record,
+)
+
+OUTPUTS = "outputs"
+"""Runs are looked for where ptspec puts them, not in whatever folder a run was given elsewhere."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The finished stage `name` of another `run`. `kept` is what that run's manifest says of its folder.
+    `below`: the stage of that run on whose weights its adapter stands, if there is one, and its
+    fingerprint."""
+
+    run: Path
+    name: str
+    when: str
+    kept: KeptFolder
+    below: tuple[str, str] | None
+
+    @property
+    def folder(self) -> Path:
+        return self.run / self.name
+
+
+class OtherRuns:
+    """The other runs in the folder that `output` lies in; none where that is not called `outputs`."""
+
+    def __init__(self, output: Path) -> None:
+        self._output = output
+        self._stages: list[tuple[Path, str, KeptFolder]] | None = None
+
+    def find(self, fingerprint: str, fingerprints: Mapping[str, str]) -> Finished | None:
+        """The finished stage with this fingerprint whose files are those that were saved; None where there is
+        none. `fingerprints`: of the stages of this run so far: one of them has to be what its adapter stands
+        on."""
+        if self._stages is None:
+            self._stages = list(self._read())
+        same = ((run, name, kept) for run, name, kept in self._stages if kept.fingerprint == fingerprint)
+        for found in filter(None, (_whole(*stage) for stage in same)):
+            if found.below is None or found.below[1] in fingerprints.values():
+                return found
+        return None
+
+    def _read(self) -> Iterator[tuple[Path, str, KeptFolder]]:
+        if self._output.parent.name != OUTPUTS:
+            return
+        for manifest in sorted(self._output.parent.glob(f"*/{MANIFEST}")):
+            if manifest.parent == self._output:
+                continue
+            try:
+                folders = peek_manifest(manifest.parent).folders
+            except InputError:
+                continue  # whatever is wrong with it, it is no run of ours
+            for name, kept in folders.items():
+                if kept.fingerprint is not None and kept.files is not None:
+                    yield manifest.parent, name, kept
+
+
+def _whole(run: Path, name: str, kept: KeptFolder) -> Finished | None:
+    record = finished_record(run, name) or {}
+    if record.get("fingerprint") != kept.fingerprint or not OutputHashes(run).is_as_saved(name):
+        return None
+    below = _below(run / name)
+    if below is None:
+        return Finished(run, name, str(record.get("finished", "")), kept, None)
+    fingerprint = (finished_record(run, below) or {}).get("fingerprint")
+    return Finished(run, name, str(record.get("finished", "")), kept, (below, str(fingerprint)))
+
+
+def _below(folder: Path) -> str | None:
+    """The stage beside `folder` on whose weights the adapter in it stands."""
+    if not (folder / ADAPTER_CONFIG).is_file():
+        return None
+    named = Path(str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or ""))
+    weights = Path(adapter_weights(folder, {"base_model_name_or_path": str(named)}))
+    is_beside = named.is_absolute() and weights.parent.resolve() == folder.parent.resolve()
+    return weights.name if is_beside and (weights / RECORD).is_file() else None
+
+
+def take_over(found: Finished, partial: Path, stage: str, parent: str, names: Mapping[str, str]) -> bool:
+    """Makes `partial` the folder of `stage` out of what was found, by hard links where they can be made.
+
+    False where what it computes is not what was saved, and `partial` is as it was. An evaluation is taken
+    along where every file is as it was, and tells of the same names. `names`: fingerprint -> stage of this
+    run.
+    """
+    made = partial.parent / f"{partial.name}.taken"
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        shutil.copytree(found.folder, made, symlinks=True, copy_function=_link)
+        if hash_folder(made) != found.kept.sha256:
+            shutil.rmtree(made)
+            return False
+        if files_in(made) != found.kept.files:
+            (made / AGGREGATES).unlink(missing_ok=True)
+    except OSError:
+        shutil.rmtree(made, ignore_errors=True)
+        return False
+    _made_own(found, made, stage, parent, names)
+    shutil.rmtree(partial, ignore_errors=True)
+    made.rename(partial)
+    return True
+
+
+def _made_own(found: Finished, made: Path, stage: str, parent: str, names: Mapping[str, str]) -> None:
+    """Writes this run's names into the files that hold those of the other run: new files, so that the other
+    run's own stay as they are."""
+    record = read_json(made / RECORD)
+    if (record.get("stage"), record.get("parent")) != (stage, parent):
+        (made / AGGREGATES).unlink(missing_ok=True)
+    taken = {"run": str(found.run), "stage": found.name}
+    write_json(made / RECORD, record | {"stage": stage, "parent": parent, "taken_over": taken})
+    if found.below is not None:
+        config = read_json(made / ADAPTER_CONFIG)
+        weights = made.parent / names[found.below[1]]
+        write_json(made / ADAPTER_CONFIG, config | {"base_model_name_or_path": str(weights)})
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
