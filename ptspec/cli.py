@@ -20,7 +20,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from ptspec import __version__
-from ptspec.commands import about, chat, evaluate, recipes, results, rows
+from ptspec.commands import about, chat, evaluate, push, recipes, results, rows
 from ptspec.commands.options import say, tell, tell_interrupted
 from ptspec.diagnostics import Diagnostic, Exit, Interrupted, Location, PtError
 from ptspec.launched import launched
@@ -35,6 +35,7 @@ COMMANDS = (
     chat.chat,
     about.init,
     results.export,
+    push.push,
     results.verify,
     about.methods,
     about.schema,

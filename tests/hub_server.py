@@ -5,6 +5,7 @@ It stands as the HTTP proxy of the process, so that it gets what goes to any nam
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -15,6 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 ENDPOINT = "http://hub.test"
+PUBLIC = "https://huggingface.co"
+"""The only host that huggingface_hub takes in an answer."""
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 REVISIONS = ("main", COMMIT)
 
@@ -30,15 +33,19 @@ class Repo:
     splits: list[tuple[str, str]] | None = None
     """Pairs of configuration and split that the viewer has; None: it has nothing."""
     rows: list[dict] = field(default_factory=list)
+    private: bool = False
+    commits: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Hub:
-    """What the server has. `slow`: seconds before each answer but the probe's."""
+    """What the server has. `slow`: seconds before each answer but the probe's; `may_write`: whether whoever
+    asks has a token that is good for that."""
 
     models: dict[str, Repo] = field(default_factory=dict)
     datasets: dict[str, Repo] = field(default_factory=dict)
     slow: float = 0.0
+    may_write: bool = True
     asked: list[str] = field(default_factory=list)
     address: str = ""
 
@@ -66,6 +73,34 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._answer()
+
+    def do_POST(self) -> None:
+        """What a push asks: a repository, how to send files, one commit."""
+        self.hub.asked.append(f"POST {self.path}")
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.hub.may_write:
+            return self._send(
+                403, b'{"error": "this token may only read"}', {"Content-Type": "application/json"}
+            )
+        if self.path == "/api/repos/create":
+            asked = json.loads(content)
+            name = f"{asked['organization']}/{asked['name']}"
+            self.hub.models.setdefault(name, Repo(private=bool(asked.get("private"))))
+            return self._json({"url": f"{PUBLIC}/{name}", "name": name, "id": "1"})
+        match = re.fullmatch(r"/api/models/([\w.-]+/[\w.-]+)/(preupload|commit|branch)/(.+)", self.path)
+        assert match is not None, self.path
+        repo = self.hub.models[match[1]]
+        if match[2] == "branch":
+            return self._json({})
+        if match[2] == "preupload":
+            files = [{"path": file["path"], "uploadMode": "regular"} for file in json.loads(content)["files"]]
+            return self._json({"files": [{**file, "shouldIgnore": False} for file in files]})
+        for line in map(json.loads, content.splitlines()):
+            if line["key"] == "file":
+                repo.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            elif line["key"] == "header":
+                repo.commits.append(line["value"]["summary"])
+        return self._json({"commitUrl": f"{PUBLIC}/{match[1]}/commit/{COMMIT}", "commitOid": COMMIT})
 
     def _answer(self) -> None:
         url = urlsplit(self.path)

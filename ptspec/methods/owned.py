@@ -9,7 +9,7 @@ from __future__ import annotations
 from ptspec.methods.types import Method
 
 _EVAL = "evaluation follows every stage: say what to measure in /eval"
-_HUB = "a stage's folder can be pushed as it is when the run is over: hf upload"
+_HUB = "pt push RUN REPO pushes a stage when the run is over, with a model card"
 _STRATEGY = "goes to /compute/strategy"
 _TRACKING = "goes to /tracking/report_to"
 _MODEL = "goes to /model"

@@ -27,6 +27,7 @@ from ptspec.model.stop_tokens import stop_at_answer_end
 from ptspec.recipe.headers import NoShape, read_header
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
 from ptspec.store.files import UMASK, folder_size, read_json, write_json
+from ptspec.store.fingerprint import deciding_files
 from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact, publish
 
 ADAPTER_FILES = (
@@ -69,6 +70,19 @@ def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) ->
                 shutil.copy(artifact.folder / name, made / name)
         config = read_json(made / ADAPTER_CONFIG)
         write_json(made / ADAPTER_CONFIG, {**config, "base_model_name_or_path": base or artifact.weights})
+    return folder_size(folder)
+
+
+def export_whole(artifact: Artifact, folder: Path) -> int:
+    """Copies the whole weights of `artifact`, with config and tokenizer, to `folder`. Returns the bytes
+    written; raises `InputError` where `folder` is in use."""
+    with _appearing(folder) as made:
+        for file in deciding_files(artifact.folder):
+            target = made / file.relative_to(artifact.folder)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy(file, target)
+        for file in artifact.folder.glob("*.safetensors.index.json"):
+            shutil.copy(file, made / file.name)
     return folder_size(folder)
 
 

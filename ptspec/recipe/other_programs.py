@@ -155,7 +155,7 @@ _MIN_LR = '"lr_scheduler_type": "cosine_with_min_lr" with "lr_scheduler_kwargs":
 _LIGER = '"use_liger_kernel": true, with the parts in "liger_kernel_config"'
 _EARLY = "there is no early stopping in this version: a stage trains to its end, checks follow it"
 _REMOVED = "TRL 1.16 has no such field; leave it out"
-_HUB = "a stage's folder can be pushed as it is when the run is over: hf upload"
+_HUB = "pt push RUN REPO pushes a stage when the run is over, with a model card"
 _WANDB = "is read from the environment"
 
 WORDS: Mapping[str, str] = {

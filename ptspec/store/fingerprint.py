@@ -215,17 +215,18 @@ def data_commit(source: Source) -> str | None:
 def hash_folder(folder: Path, hash_of: Callable[[Path], str] = known_hash) -> str:
     """SHA-256 over the files of a model or adapter folder that decide what it computes; `hash_of` hashes one
     of them."""
-    return digest([[file.relative_to(folder).as_posix(), hash_of(file)] for file in _deciding(folder)])
+    return digest([[file.relative_to(folder).as_posix(), hash_of(file)] for file in deciding_files(folder)])
 
 
-def _deciding(folder: Path) -> list[Path]:
+def deciding_files(folder: Path) -> list[Path]:
+    """The files of a model or adapter folder that decide what it computes, in order."""
     files = {file for pattern in DECIDING for file in folder.glob(pattern)}
     return sorted(file for file in files if file.is_file())
 
 
 def _stamps(spec: ModelSpec) -> list[Any]:
     """Name, bytes and time of the last write of each file of a local model."""
-    files = [(str(file), file.stat()) for file in _deciding(Path(spec.path))] if spec.local else []
+    files = [(str(file), file.stat()) for file in deciding_files(Path(spec.path))] if spec.local else []
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
 
 

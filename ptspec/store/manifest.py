@@ -157,6 +157,16 @@ def _other_version(found: Any) -> str:
     return "run the recipe again: pt run RECIPE"
 
 
+def hub_datasets(run: Path) -> tuple[str, ...]:
+    """The repositories on the hub that the data of the run in `run` came from. Raises `InputError` as
+    `read_manifest` does."""
+    manifest = read_manifest(run)
+    sources = (manifest.get("recipe") or {}).get("data") or {}
+    named = [sources.get(name) for name in manifest.get("data_commits") or ()]
+    paths = [source.get("path") if isinstance(source, dict) else source for source in named]
+    return tuple(dict.fromkeys(path for path in paths if isinstance(path, str)))
+
+
 def open_manifest(run: Path) -> Manifest:
     """As `read_manifest`, each part of its type, the recipe one that can be read. Raises `InputError` for a
     manifest that lacks parts, too."""
