@@ -28,6 +28,8 @@ def push(folder: Path, repository: str, *, message: str, private: bool, revision
 
     if (why := obstacle()) is not None:
         raise StageError(_refused(repository, f"the hub is not asked ({why})", None))
+    # The errors of its HTTP client, which is another one from version to version, are among its own's bases.
+    transport: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, ValueError)
     api = HfApi()
     try:
         is_new = not api.repo_exists(repository)
@@ -43,7 +45,7 @@ def push(folder: Path, repository: str, *, message: str, private: bool, revision
         status = getattr(error.response, "status_code", None)
         hint = TOKEN if status in (401, 403) else None
         raise StageError(_refused(repository, error.server_message or reason(error), hint)) from None
-    except (OSError, ValueError) as error:
+    except transport as error:
         raise StageError(_refused(repository, first_line(error), None)) from None
     return Pushed(made.commit_url, is_new)
 
