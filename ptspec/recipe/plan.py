@@ -293,8 +293,10 @@ class Stage:
     @property
     def has_reference(self) -> bool:
         """Whether this stage holds its policy against a frozen reference."""
-        switch = self.method.reference_unless_zero
-        return self.method.reference and (switch is None or bool(self.config.get(switch)))
+        reference = self.method.reference
+        if reference is None:
+            return False
+        return reference.unless_zero is None or bool(self.config.get(reference.unless_zero))
 
     @property
     def holds_reference(self) -> bool:
