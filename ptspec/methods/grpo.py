@@ -22,7 +22,7 @@ from ptspec.methods.types import (
 METHOD = Method(
     name="grpo",
     title="Group relative policy optimisation",
-    trainer="ptspec.training.grpo_trainer:GRPOTrainer",
+    trainer="ptspec.training.online:GRPOTrainer",
     config="trl:GRPOConfig",
     rows=Rows.PROMPT_ONLY,
     yields=Yields.POLICY,

@@ -58,8 +58,8 @@ def stage_rules(
     """Every rule for the config of one stage."""
     config = _Config(stage, findings)
     _training(config)
-    if stage.method.online:
-        _groups(config, compute)
+    if stage.method.sampling is not None and stage.method.sampling.group is not None:
+        _groups(config, stage.method.sampling.group, compute)
     _loss_weights(config)
     for clash in stage.method.clashes:
         _clash(config, clash)
@@ -138,21 +138,19 @@ def _training(config: _Config) -> None:
             config.contradiction(message, "leave it out, or set dataloader_num_workers", name)
 
 
-def _groups(config: _Config, compute: ComputeSpec | None) -> None:
-    """TRL samples `num_generations` completions of each prompt; a generation batch holds whole groups."""
+def _groups(config: _Config, field: str, compute: ComputeSpec | None) -> None:
+    """TRL samples `field` completions of each prompt; a generation batch holds whole groups."""
     processes = compute.world if compute else 1
     shared = shared_fields(config.stage, compute) if compute else {}
     each = shared.get(ROWS, config[ROWS])
-    rows, group = each * processes, config["num_generations"]
+    rows, group = each * processes, config[field]
     given = config.given.get("generation_batch_size")
     if group is None:
-        place, hint = join(config.at, "num_generations"), "leave the key out for the default"
-        config.findings.error("wrong-type", place, '"num_generations" is null, not an integer', hint)
+        place, hint = join(config.at, field), "leave the key out for the default"
+        config.findings.error("wrong-type", place, f'"{field}" is null, not an integer', hint)
         return
     if config.given.get("auto_find_batch_size"):
-        message = (
-            '"auto_find_batch_size" would break up the groups of num_generations completions of a prompt'
-        )
+        message = f'"auto_find_batch_size" would break up the groups of {field} completions of a prompt'
         config.contradiction(
             message, "leave it out; lower per_device_train_batch_size instead", "auto_find_batch_size"
         )
@@ -168,15 +166,14 @@ def _groups(config: _Config, compute: ComputeSpec | None) -> None:
     steps = shared.get(PER_GENERATION, config[PER_GENERATION]) or passes
     batch = given or rows * steps
     if batch % group:
-        message = f"a generation batch of {batch} rows cannot be split into groups of num_generations {group}"
+        message = f"a generation batch of {batch} rows cannot be split into groups of {field} {group}"
         over = f" × {processes} processes" if processes > 1 else ""
         by = "steps_per_generation" if config["steps_per_generation"] else "gradient_accumulation_steps"
         what = "it" if given else f"per_device_train_batch_size {each} × {by} {steps}{over}"
-        config.contradiction(message, f"make {what} a multiple of {group}", *_GROUP_FIELDS)
+        config.contradiction(message, f"make {what} a multiple of {group}", field, *_GROUP_FIELDS)
 
 
 _GROUP_FIELDS = (
-    "num_generations",
     "generation_batch_size",
     "per_device_train_batch_size",
     "steps_per_generation",
