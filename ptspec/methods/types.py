@@ -141,7 +141,7 @@ class Loss:
 @dataclass(frozen=True)
 class Reference:
     """The frozen policy that the policy is compared with: the one that came in. `unless_zero` is the config
-    field that switches it off at 0 (and at TRL's default). `once`: whether its log-probabilities may be taken
+    field that switches it off at 0. `once`: whether its log-probabilities may be taken
     once, before the first step, since the answers do not change."""
 
     unless_zero: str | None

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptspec.methods.types import Method
 from ptspec.recipe.paths import Places
+from ptspec.recipe.trl_defaults import trl_defaults
 
 if TYPE_CHECKING:
     from ptspec.recipe.shape import ModelShape
@@ -296,7 +297,8 @@ class Stage:
         reference = self.method.reference
         if reference is None:
             return False
-        return reference.unless_zero is None or bool(self.config.get(reference.unless_zero))
+        switch = reference.unless_zero
+        return switch is None or bool(self.config.get(switch, trl_defaults(self.method.name).get(switch)))
 
     @property
     def holds_reference(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.recipe.adapter_rules import takes_from_base
-from ptspec.recipe.effective_config import config_of, trl_defaults
+from ptspec.recipe.effective_config import config_of
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import beyond_low_rank
 from ptspec.recipe.hints import listed
@@ -16,6 +16,7 @@ from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.paths import is_file
 from ptspec.recipe.plan import ComputeSpec, EvaluationSpec, Handover, Stage
 from ptspec.recipe.served_evaluation import evaluation_vllm
+from ptspec.recipe.trl_defaults import trl_defaults
 from ptspec.recipe.vllm import ADDRESS, COLOCATE, VLLMSpec, vllm_of, vllm_spec
 
 KEY = "vllm"

@@ -7,8 +7,8 @@ from typing import Any
 
 
 def parts_of_a_generation(arguments: Any) -> int:
-    """The parts that a batch of completions is cut into, one a pass: of a trainer without a field for that, the
-    passes of an optimizer step."""
+    """The parts that a batch of completions is cut into, one a pass: of a trainer without a field for that,
+    the passes of an optimizer step."""
     steps: int = getattr(arguments, "steps_per_generation", None) or arguments.gradient_accumulation_steps
     return steps
 
