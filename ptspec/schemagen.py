@@ -42,6 +42,9 @@ _JSON_TYPES: dict[Any, str] = {
     list: "array",
 }
 
+NONE: Mapping[str, Mapping[str, Any]] = {}
+"""No field's type is stated beside its annotation."""
+
 _ORDER = ("boolean", "integer", "number", "string", "array", "object", "null")
 
 _PATTERN: Schema = {
@@ -52,9 +55,6 @@ _PATTERN: Schema = {
 
 # Where the annotation is looser than what the class takes, or says nothing.
 _CORRECTIONS: dict[str, Schema] = {
-    "DPOConfig.loss_type": {"type": ["string", "array"], "items": {"type": "string"}},
-    "GRPOConfig.scale_rewards": {"type": ["string", "boolean"]},
-    "SFTConfig.truncation_mode": {"type": "string", "enum": ["keep_start"]},
     "LoraConfig.rank_pattern": _PATTERN,
     "LoraConfig.alpha_pattern": _PATTERN,
     "BitsAndBytesConfig.bnb_4bit_compute_dtype": {"type": ["string", "null"]},
@@ -180,17 +180,21 @@ def _types(members: list[Schema]) -> str | list[str]:
     return ordered[0] if len(ordered) == 1 else ordered
 
 
-def fields_of(config: type) -> Iterator[tuple[str, Schema, Any, str]]:
-    """Name, schema, default and help of each field of a config dataclass that JSON can express."""
+def fields_of(
+    config: type, types: Mapping[str, Mapping[str, Any]] = NONE
+) -> Iterator[tuple[str, Schema, Any, str]]:
+    """Name, schema, default and help of each field of a config dataclass that JSON can express; `types` are
+    the schemas of fields whose annotation says too little."""
     hints = typing.get_type_hints(config)
     for field in dataclasses.fields(config):
         if not field.init:
             continue
         key = f"{config.__name__}.{field.name}"
-        schema = _CORRECTIONS.get(key) or schema_of(hints[field.name])
+        stated = _CORRECTIONS.get(key) or types.get(field.name)
+        schema = dict(stated) if stated is not None else schema_of(hints[field.name])
         if schema is None or schema.get("type") == "null":
             continue
-        if "choices" in field.metadata and "enum" not in schema and key not in _CORRECTIONS:
+        if "choices" in field.metadata and "enum" not in schema and stated is None:
             null = [None] if "null" in schema["type"] else []
             schema = {**schema, "enum": [*field.metadata["choices"], *null]}
         schema = _open_values(schema, _REFUSED.get(key, {}))
@@ -325,7 +329,7 @@ def generate() -> dict[str, Schema]:
         method = methods.get(name)
         config = resolve_name(method.config)
         generated[f"trl/{name}.schema.json"] = config_schema(
-            config.__name__, fields_of(config), owned(method)
+            config.__name__, fields_of(config, method.field_types), owned(method)
         )
     return generated
 

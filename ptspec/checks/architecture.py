@@ -8,14 +8,12 @@ from typing import Any
 from ptspec.architecture import auto, quantizers
 from ptspec.architecture.modules import Modules
 from ptspec.diagnostics import Diagnostic
-from ptspec.methods.types import Yields
+from ptspec.methods import all_of_them
+from ptspec.methods.types import Head, Yields
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.quantised import Quantised, read_quantised
 from ptspec.shipped import schema
-
-WITHOUT_HIDDEN_STATES = ("orpo", "reward")
-"""Methods for which TRL calls the whole model; for the others it takes the hidden states of its decoder."""
 
 
 def check_architecture(plan: Plan, config: Mapping[str, Any], at: str) -> Iterator[Diagnostic]:
@@ -56,7 +54,7 @@ def _stage(stage: Stage, modules: Modules) -> Iterator[Diagnostic]:
     if stage.method.yields is Yields.REWARD_MODEL and auto.sequence_classifier(kind) is None:
         message = f'stage "{stage.name}": transformers has no scoring head over a model of type "{kind}"'
         yield Diagnostic("no-reward-head", message, None, where, "train the reward model over another model")
-    if stage.method.name in WITHOUT_HIDDEN_STATES or modules.root is None:
+    if stage.method.loss.head is not Head.TILES or modules.root is None:
         return
     if modules.prefix and not modules.exists(modules.prefix):
         name = modules.root.name
@@ -64,9 +62,9 @@ def _stage(stage: Stage, modules: Modules) -> Iterator[Diagnostic]:
             f'stage "{stage.name}": for {stage.method.name} TRL takes the hidden states of '
             f'"{modules.prefix}", and {name} has no such part'
         )
-        yield Diagnostic(
-            "unsupported-architecture", message, None, where, "orpo goes without; or another model"
-        )
+        whole = [one.name for one in all_of_them() if one.loss.head is Head.LOGITS]
+        hint = f"{' and '.join(whole)} {'goes' if len(whole) == 1 else 'go'} without; or another model"
+        yield Diagnostic("unsupported-architecture", message, None, where, hint)
     else:
         yield from _router_loss(stage, modules, kind)
 

@@ -10,7 +10,7 @@ from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import first_row
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.estimate.rowcount import shares_and_rows
-from ptspec.estimate.steps import Steps, count
+from ptspec.estimate.steps import Steps, count, group_of
 from ptspec.methods.types import Rows
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.hints import listed
@@ -62,7 +62,7 @@ def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Itera
 def _mixed_forms(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Plain strings joined with chats, under a method whose trainer takes the one or the other."""
     parts = [plan.data[name] for name in parts_of(plan.data, stage.data)]
-    if stage.method.rows is Rows.PROMPT_COMPLETION or len(parts) < 2:
+    if stage.method.tokens.joins_forms or len(parts) < 2:
         return
     forms = {part.name: _is_chat(part, stage, seen) for part in parts if isinstance(part, Source)}
     chats, strings = ([name for name, is_chat in forms.items() if is_chat is kind] for kind in (True, False))
@@ -128,7 +128,7 @@ def _no_step(settings: EffectiveConfig, rows: int, steps: Steps) -> Diagnostic |
     """Incomplete batches are dropped, and there is no complete one."""
     stage, where = settings.stage, join(settings.stage.at, "config")
     if stage.method.online:
-        group = max(1, settings.number("num_generations", 8))
+        group = group_of(settings)
         prompts = max(1, steps.generation // group)
         if rows >= prompts:
             return None
@@ -136,7 +136,8 @@ def _no_step(settings: EffectiveConfig, rows: int, steps: Steps) -> Diagnostic |
             f'stage "{stage.name}" would take no step: its generation batch of {steps.generation} '
             f"completions takes {prompts} prompts, and the data has {rows:,}"
         )
-        hint = f"at most {rows * group} completions: a smaller batch, or more num_generations"
+        hint = f"at most {rows * group} completions: a smaller batch"
+        hint += "" if group == 1 else ", or more num_generations"
         fields = ("generation_batch_size", "steps_per_generation", "per_device_train_batch_size")
     else:
         at_once = settings.number("per_device_train_batch_size", 8) * settings.processes

@@ -21,7 +21,6 @@ from ptspec.data.tokens.pieces import Piece, pieces
 from ptspec.data.tokens.training_template import marks_answers
 from ptspec.data.tokens.truncation import Truncation, limit
 from ptspec.diagnostics import Diagnostic, Location, Severity
-from ptspec.methods.types import Yields
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import ModelSpec, Plan, Source, Stage
 
@@ -158,10 +157,8 @@ def stage_notes(settings: EffectiveConfig) -> Iterator[str]:
     if settings.value("packing"):
         length = settings.value("max_length")
         yield f"packing joins rows to sequences of {length} tokens; they are shown one by one, uncut"
-    if method.name == "orpo":
-        yield "the odds ratio compares what is marked; the likelihood term takes in the prompt too"
-    if method.yields is Yields.REWARD_MODEL:
-        yield "the model gives one score for a whole sequence: no token is learned by itself"
+    if method.tokens.note is not None:
+        yield method.tokens.note
     if method.online:
         most = settings.value("max_completion_length")
         yield f"what is learned is sampled behind the prompt: up to {most} tokens"

@@ -17,7 +17,7 @@ from ptspec.estimate.adapters import StageAdapter
 from ptspec.estimate.held import Holder, Part
 from ptspec.estimate.sharding import Engine, sharding_of
 from ptspec.estimate.weights import stored_width
-from ptspec.methods.types import Yields
+from ptspec.methods.types import Head
 from ptspec.recipe import targets
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import ModelSpec
@@ -34,10 +34,6 @@ LIBRARIES = 550_000_000
 CONTEXT = 500_000_000
 """What a CUDA context and the libraries' handles take before the first tensor, in bytes."""
 CUDA_CONTEXT, LIBRARIES_OF_A_CPU = "CUDA context", "libraries"
-PAIRS = ("dpo", "orpo", "reward")
-"""Methods whose forward pass takes both answers of a row."""
-CACHES = {"nash_md": 2}
-"""Key-value caches while sampling: the mixture of Nash-MD needs the reference's too."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +114,7 @@ def _adapted(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, ada
 def sequences(settings: EffectiveConfig) -> int:
     """Sequences in one forward pass of one process."""
     rows = settings.number("per_device_train_batch_size", 8)
-    return rows * (2 if settings.stage.method.name in PAIRS else 1)
+    return rows * settings.stage.method.loss.sequences
 
 
 def layer_bytes(
@@ -176,13 +172,13 @@ def _residual_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelSha
 
 
 def head_bytes(settings: EffectiveConfig, shape: ModelShape, tokens: int) -> int:
-    """Bytes of TRL's tiles of logits with the gradient of the hidden states in 32 bits; ORPO's whole logits,
+    """Bytes of TRL's tiles of logits with the gradient of the hidden states in 32 bits; of whole logits,
     their log-softmax and their gradient; a reward model has none."""
     width: float = 2 if settings.mixed else 4
     method = settings.stage.method
-    if method.yields is Yields.REWARD_MODEL:
+    if method.loss.head is Head.SCORE:
         return 0
-    if method.name == "orpo":
+    if method.loss.head is Head.LOGITS:
         return round(tokens * shape.vocabulary * (2 * width + 4))
     positions, entries = TILE
     if not settings.gpu:
@@ -201,7 +197,8 @@ def _sampling(settings: EffectiveConfig, shape: ModelShape, work: Work) -> Itera
     """Keys and values of every layer and token (Pope et al. 2022, arXiv 2211.05102 §3.3), and the logits of
     one position in 32 bits, with a copy that is sorted or scaled."""
     width = 2 if settings.mixed else 4
-    caches = CACHES.get(settings.stage.method.name, 1)
+    sampled = settings.stage.method.sampling
+    caches = sampled.caches if sampled is not None else 0
     token = 2 * shape.layers * shape.kv_heads * shape.head_dim * width
     yield Part("KV cache", caches * work.sampled * work.longest * token)
     yield Part("logits of a position", 2 * caches * work.sampled * shape.vocabulary * 4)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from ptspec.estimate.devices import Device
 from ptspec.estimate.held import Holder
-from ptspec.estimate.memory import PAIRS, Memory
+from ptspec.estimate.memory import Memory
 from ptspec.estimate.step_time import BEST, FASTEST, SLOWEST, WORST, Scenario, StepWork, step_work
 from ptspec.recipe.batch_split import PASSES, ROWS, rows_of_a_step, split
 from ptspec.recipe.compute_rules import ACCELERATE
@@ -88,7 +88,7 @@ def on_paper(
     memory_of: Callable[[EffectiveConfig], Memory | None],
 ) -> OnPaper:
     """The stage of `holder` on `cluster`, whose rows have so many tokens (both answers of a pair)."""
-    sequences = 2 if holder.settings.stage.method.name in PAIRS else 1
+    sequences = holder.settings.stage.method.loss.sequences
 
     def work(settings: EffectiveConfig) -> StepWork:
         tokens = settings.number(ROWS, 8) * max(1, settings.number(PASSES, 1)) * tokens_a_row

@@ -2,8 +2,8 @@
 
 transformers 5.23, `Trainer.set_initial_training_values`: the batches of an epoch over the gradient
 accumulation, rounded up, times the epochs, rounded up; `max_steps` goes first. TRL 1.16, `RepeatSampler` and
-`GRPOTrainer.get_train_dataloader` (RLOO alike): an epoch is rows ÷ (generation batch ÷ num_generations)
-whole chunks, each repeated num_iterations · steps_per_generation times; what is left over is dropped.
+`get_train_dataloader` of the trainers that sample: an epoch is rows ÷ (generation batch ÷ completions of a
+prompt) whole chunks, each repeated num_iterations · steps_per_generation times; what is left over is dropped.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def count(settings: EffectiveConfig, rows: int) -> Steps:
 
 
 def _online(settings: EffectiveConfig, rows: int, batch: int, accumulation: int) -> Steps:
-    group = max(1, settings.number("num_generations", 8))
+    group = group_of(settings)
     per_step = batch // accumulation
     per_generation = settings.number("steps_per_generation") or accumulation
     generation = settings.number("generation_batch_size") or per_step * per_generation
@@ -53,6 +53,13 @@ def _online(settings: EffectiveConfig, rows: int, batch: int, accumulation: int)
     an_epoch = max(1, math.ceil(batches / accumulation))
     total = _total(settings, an_epoch)
     return Steps(total, batch, total / an_epoch, generation)
+
+
+def group_of(settings: EffectiveConfig) -> int:
+    """The completions that an online method samples of a prompt."""
+    sampling = settings.stage.method.sampling
+    field = sampling.group if sampling is not None else None
+    return 1 if field is None else max(1, settings.number(field, 1))
 
 
 def _total(settings: EffectiveConfig, an_epoch: int) -> int:

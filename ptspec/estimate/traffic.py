@@ -24,8 +24,6 @@ from ptspec.recipe.effective_config import EffectiveConfig
 
 DDP_BUCKET = 25 << 20
 """Bytes that torch's DDP sends at once (`bucket_cap_mb`)."""
-KL_LOSSES = ("kto",)
-"""KTO's losses that look at mismatched answers too, for its estimate of the KL."""
 
 
 class Kind(Enum):
@@ -71,9 +69,10 @@ class Forwards:
 
 
 def forwards(settings: EffectiveConfig) -> Forwards:
-    """What a stage computes besides: its reference's log-probabilities, and KTO's of mismatched answers."""
+    """What a stage computes besides: its reference's log-probabilities, and those of mismatched answers, for
+    KTO's estimate of the KL."""
     stage = settings.stage
-    has_kl = stage.method.name == "kto" and stage.config.get("loss_type", KL_LOSSES[0]) in KL_LOSSES
+    has_kl = settings.value("loss_type") in stage.method.loss.mismatched
     times = (1 + has_kl) if stage.holds_reference else 0
     if stage.adapter.use_lora:
         return Forwards(times + has_kl)

@@ -54,11 +54,11 @@ def weight_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape,
 
 
 def adapter_width(settings: EffectiveConfig) -> int:
-    """PEFT keeps adapters in float32; TRL casts those over a quantised base to bf16 (but not in ORPO, nor
+    """PEFT keeps adapters in float32; TRL casts those that it puts over a quantised base to bf16 (but not
     after a merge, which leaves nothing quantised)."""
     stage = settings.stage
     over_quantised = stage.adapter.use_qlora and stage.handover is not Handover.MERGE
-    return 2 if over_quantised and stage.method.name != "orpo" else 4
+    return 2 if over_quantised and not stage.method.recasts_quantised else 4
 
 
 def trained_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.evaluation import store
+from ptspec.methods import trains_reward_model
 from ptspec.recipe.document import read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.paths import Places, exists, is_file, is_folder
@@ -151,7 +152,7 @@ def _stage(run: Path, name: str) -> dict[str, Any]:
         "adapter": _adapter(record),
         "stored": _stored(run / name),
         "parent": record.get("parent"),
-        "is_reward_model": record.get("method") == "reward",
+        "is_reward_model": trains_reward_model(record.get("method")),
         "method": record.get("method"),
     }
 

@@ -1,6 +1,22 @@
 """Kahneman-Tversky optimisation."""
 
-from ptspec.methods.types import Feedback, Guide, Headline, Method, Rows, Yields
+from ptspec.methods.settings import Clash, Is, IsNot, Variant
+from ptspec.methods.types import (
+    Cut,
+    Encoding,
+    Feedback,
+    Guide,
+    Head,
+    Headline,
+    Loss,
+    Mean,
+    Method,
+    Reference,
+    Rows,
+    Starter,
+    Tokens,
+    Yields,
+)
 
 METHOD = Method(
     name="kto",
@@ -10,15 +26,68 @@ METHOD = Method(
     rows=Rows.UNPAIRED_PREFERENCE,
     yields=Yields.POLICY,
     feedback=Feedback.NONE,
-    online=False,
-    reference=True,
+    tokens=Tokens(
+        Encoding.ANSWERS,
+        Cut.BEHIND_PROMPT,
+        length="max_length",
+        length_of_null=None,
+        joins_forms=False,
+        note=None,
+    ),
+    loss=Loss(
+        sequences=1,
+        head=Head.TILES,
+        mean=Mean.PASS,
+        compares=("kto",),
+        pools=(),
+        mismatched=("kto",),
+        keeps_order=True,
+    ),
+    reference=Reference(unless_zero=None, once=False),
+    sampling=None,
+    learns_references=False,
+    renders_rows=True,
+    recasts_quantised=False,
+    selective_checkpointing=False,
+    takes_no_stream=None,
+    own_defaults=(),
+    owned={},
+    field_types={},
+    needs={
+        "precompute_ref_batch_size": ("precompute_ref_log_probs", (True,)),
+        "ref_model_mixup_alpha": ("sync_ref_model", (True,)),
+        "ref_model_sync_steps": ("sync_ref_model", (True,)),
+    },
+    clashes=(
+        Clash(
+            {"train_sampling_strategy": IsNot(("sequential",)), "loss_type": Is(("kto",))},
+            'the kto loss compares neighbours of a batch, which "{train_sampling_strategy}" would part',
+            "leave it out: the rows are shuffled once, before",
+        ),
+    ),
+    variants=(
+        Variant(
+            "APO-zero, unpaired",
+            "D'Oosterlinck et al. 2024, arXiv 2408.06266",
+            {"loss_type": "apo_zero_unpaired"},
+            ("apo_zero_unpaired",),
+        ),
+    ),
+    aliases=(),
+    in_place_of={},
     headline=(
         Headline("loss", "loss"),
         Headline("rewards/margins", "margin"),
         Headline("kl", "KL"),
     ),
     paper="Ethayarajh et al. 2024, arXiv 2402.01306",
-    starter={"learning_rate": 2e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
+    starter=Starter(
+        "kto",
+        {"learning_rate": 2e-5, "num_train_epochs": 1, "per_device_train_batch_size": 8, "beta": 0.1},
+        choice=2,
+        leads=False,
+        follows=False,
+    ),
     guide=Guide(
         after="sft",
         when="After SFT, when single answers are marked good or bad and there are no pairs.",

@@ -1,6 +1,23 @@
 """Nash learning from human feedback, by mirror descent."""
 
-from ptspec.methods.types import Default, Feedback, Guide, Headline, Method, Rows, Yields
+from ptspec.methods.settings import Default, Variant
+from ptspec.methods.types import (
+    Cut,
+    Encoding,
+    Feedback,
+    Guide,
+    Head,
+    Headline,
+    Loss,
+    Mean,
+    Method,
+    Reference,
+    Rows,
+    Sampling,
+    Starter,
+    Tokens,
+    Yields,
+)
 
 METHOD = Method(
     name="nash_md",
@@ -10,14 +27,30 @@ METHOD = Method(
     rows=Rows.PROMPT_ONLY,
     yields=Yields.POLICY,
     feedback=Feedback.JUDGE_OR_REWARDS,
-    online=True,
-    reference=True,
-    headline=(
-        Headline("win_rate/mixture", "wins over mixture"),
-        Headline("win_rate/reference", "wins over reference"),
-        Headline("kl", "KL", ".3f"),
-        Headline("completions/mean_length", "length", ".1f"),
+    tokens=Tokens(
+        Encoding.PROMPT,
+        Cut.NEVER,
+        length=None,
+        length_of_null=None,
+        joins_forms=False,
+        note=None,
     ),
+    loss=Loss(
+        sequences=1,
+        head=Head.TILES,
+        mean=Mean.PASS,
+        compares=(),
+        pools=(),
+        mismatched=(),
+        keeps_order=False,
+    ),
+    reference=Reference(unless_zero=None, once=False),
+    sampling=Sampling(group="num_generations", caches=2, opponent="opponent"),
+    learns_references=False,
+    renders_rows=True,
+    recasts_quantised=False,
+    selective_checkpointing=False,
+    takes_no_stream=None,
     own_defaults=(
         Default(
             "num_generations",
@@ -37,8 +70,28 @@ METHOD = Method(
         "ref_model_mixup_alpha": "the reference is the policy that came in, and stays",
         "ref_model_sync_steps": "the reference is the policy that came in, and stays",
     },
+    field_types={},
+    needs={},
+    clashes=(),
+    variants=(
+        Variant("Nash-EMA", "Munos et al. 2023, arXiv 2312.00886", {"opponent": "ema"}, ("nash_ema",)),
+    ),
+    aliases=("nash",),
+    in_place_of=dict.fromkeys(("online_dpo", "xpo", "online"), 'and "grpo" learn from what they sample'),
+    headline=(
+        Headline("win_rate/mixture", "wins over mixture"),
+        Headline("win_rate/reference", "wins over reference"),
+        Headline("kl", "KL", ".3f"),
+        Headline("completions/mean_length", "length", ".1f"),
+    ),
     paper="Munos et al. 2023, arXiv 2312.00886",
-    starter={"learning_rate": 2e-5, "per_device_train_batch_size": 8, "num_generations": 8, "max_steps": 100},
+    starter=Starter(
+        "nash_md",
+        {"learning_rate": 2e-5, "per_device_train_batch_size": 8, "num_generations": 8, "max_steps": 100},
+        choice=None,
+        leads=False,
+        follows=False,
+    ),
     guide=Guide(
         after="sft",
         when=(

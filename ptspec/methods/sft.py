@@ -1,6 +1,21 @@
 """Supervised fine-tuning."""
 
-from ptspec.methods.types import Feedback, Guide, Headline, Method, Rows, Yields
+from ptspec.methods.settings import Clash, Is, IsNot, Variant
+from ptspec.methods.types import (
+    Cut,
+    Encoding,
+    Feedback,
+    Guide,
+    Head,
+    Headline,
+    Loss,
+    Mean,
+    Method,
+    Rows,
+    Starter,
+    Tokens,
+    Yields,
+)
 
 METHOD = Method(
     name="sft",
@@ -10,15 +25,63 @@ METHOD = Method(
     rows=Rows.PROMPT_COMPLETION,
     yields=Yields.POLICY,
     feedback=Feedback.NONE,
-    online=False,
+    tokens=Tokens(
+        Encoding.COMPLETION,
+        Cut.ROW,
+        length="max_length",
+        length_of_null=None,
+        joins_forms=True,
+        note=None,
+    ),
+    loss=Loss(
+        sequences=1,
+        head=Head.TILES,
+        mean=Mean.TOKENS_OF_STEP,
+        compares=(),
+        pools=(),
+        mismatched=(),
+        keeps_order=False,
+    ),
+    reference=None,
+    sampling=None,
     learns_references=True,
-    reference=False,
+    renders_rows=True,
+    recasts_quantised=False,
+    selective_checkpointing=True,
+    takes_no_stream=None,
+    own_defaults=(),
+    owned={},
+    field_types={"truncation_mode": {"type": "string", "enum": ["keep_start"]}},
+    needs={"packing_strategy": ("packing", (True,))},
+    clashes=(
+        Clash(
+            {"max_length": Is((None,)), "packing": Is((True,))},
+            '"packing" fills sequences of "max_length" tokens, which is null',
+            "give it",
+        ),
+        Clash(
+            {"padding_free": Is((True,)), "packing": IsNot((True,)), "max_length": IsNot((None,))},
+            '"padding_free" without "packing" cuts nothing, whatever "max_length" says',
+            'set "packing": true, or "max_length": null',
+        ),
+    ),
+    variants=(Variant("DFT", "Wu et al. 2025, arXiv 2508.05629", {"loss_type": "dft"}, ()),),
+    aliases=("finetune", "full", "instruct", "supervised"),
+    in_place_of={
+        "lora": 'with "adapter": {"use_lora": true}',
+        "qlora": 'with "adapter": {"use_lora": true, "use_qlora": true}',
+        **dict.fromkeys(
+            ("pt", "cpt", "pretrain", "pretraining", "clm"), 'over rows with "text", with "packing"'
+        ),
+    },
     headline=(
         Headline("loss", "loss"),
         Headline("mean_token_accuracy", "token accuracy", ".1%"),
     ),
     paper="Ouyang et al. 2022, arXiv 2203.02155 §3.1",
-    starter={"learning_rate": 2e-4, "num_train_epochs": 2},
+    starter=Starter(
+        "sft", {"learning_rate": 2e-4, "num_train_epochs": 2}, choice=3, leads=True, follows=False
+    ),
     guide=Guide(
         after="base",
         when="First, whenever the model does not yet answer in the form you want, and you have good answers.",

@@ -9,29 +9,27 @@ was generated together: for these the recipe's passes stay.
 
 from __future__ import annotations
 
+from ptspec.methods.types import Mean
 from ptspec.performance.choice import Situation
 from ptspec.recipe.batch_split import PASSES, ROWS
-from ptspec.recipe.config_rules import needs_other_rows
 
 EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts")
 """What a mixture of experts has in its config."""
-OF_TOKENS = ("sft",)
-"""DPO's losses that are a mean over the tokens of a pass."""
 
 
 def why_passes_matter(situation: Situation) -> str | None:
     """Why the result of `situation.stage` depends on how a step's rows are cut into passes; None where it
     does not, given that passes are equally large."""
     settings, stage = situation.settings, situation.stage
-    method = stage.method.name
+    method = stage.method
     loss = settings.value("loss_type")
-    if method not in ("sft", "dpo", "reward"):
-        return f"the loss of {method} depends on the rows of a pass"
+    if method.loss.mean is Mean.PASS:
+        return f"the loss of {method.name} depends on the rows of a pass"
     losses = loss if isinstance(loss, list | tuple) else [loss]
-    if method == "dpo" and (needs_other_rows(method, loss) or any(one in OF_TOKENS for one in losses)):
+    if method.compares_rows(loss) or any(one in method.loss.pools for one in losses):
         return f"the loss {loss} depends on the rows of a pass"
     if (
-        method == "sft"
+        method.loss.mean is Mean.TOKENS_OF_STEP
         and settings.processes > 1
         and settings.value("average_tokens_across_devices") is False
     ):
@@ -80,7 +78,8 @@ def rows_of_a_pass(situation: Situation) -> tuple[int, ...]:
 
 def _ends_equally(situation: Situation, rows: int, step: int) -> bool:
     """Whether the last step of an epoch, which takes what is left, is cut into equal passes too."""
-    if situation.settings.processes == 1 and (rows == 1 or situation.stage.method.name == "sft"):
+    of_tokens = situation.stage.method.loss.mean is Mean.TOKENS_OF_STEP
+    if situation.settings.processes == 1 and (rows == 1 or of_tokens):
         return True
     left = None if situation.rows is None else situation.rows % step
     if situation.settings.processes > 1:

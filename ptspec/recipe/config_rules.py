@@ -11,6 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ptspec.methods.settings import Clash
 from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS
 from ptspec.recipe.effective_config import shared_fields
 from ptspec.recipe.findings import Findings
@@ -18,46 +19,6 @@ from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import AnySource, ComputeSpec, Mix, Stage, Until, is_streamed
 from ptspec.shipped import schema
-
-SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
-"""Losses of DPO that `label_smoothing` has a part in; "sigmoid" is none of them."""
-DIVERGENT = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
-"""Losses of DPO that stand over another divergence than reverse KL."""
-
-WITHOUT_KL = "apo_zero_unpaired"
-"""KTO's loss that takes no completions of other rows for an estimate of the KL."""
-RANKED = {"aot", "aot_unpaired"}
-"""DPO's losses that rank the rows of a pass."""
-
-# A field that has an effect only where another one has one of these values.
-NEEDS: Mapping[str, Mapping[str, tuple[str, tuple[object, ...]]]] = {
-    "sft": {"packing_strategy": ("packing", (True,))},
-    "dpo": {
-        "label_smoothing": ("loss_type", SMOOTHED),
-        "discopop_tau": ("loss_type", ("discopop",)),
-        "f_alpha_divergence_coef": ("f_divergence_type", ("alpha_divergence",)),
-        "precompute_ref_batch_size": ("precompute_ref_log_probs", (True,)),
-        "ref_model_mixup_alpha": ("sync_ref_model", (True,)),
-        "ref_model_sync_steps": ("sync_ref_model", (True,)),
-    },
-    "kto": {
-        "precompute_ref_batch_size": ("precompute_ref_log_probs", (True,)),
-        "ref_model_mixup_alpha": ("sync_ref_model", (True,)),
-        "ref_model_sync_steps": ("sync_ref_model", (True,)),
-    },
-    "grpo": {
-        "ref_model_mixup_alpha": ("sync_ref_model", (True,)),
-        "ref_model_sync_steps": ("sync_ref_model", (True,)),
-        "sapo_temperature_neg": ("loss_type", ("sapo",)),
-        "sapo_temperature_pos": ("loss_type", ("sapo",)),
-    },
-}
-
-
-def needs_other_rows(method: str, loss: Any) -> bool:
-    """Whether the loss of a row depends on the others of its pass."""
-    losses = set(loss) if isinstance(loss, list | tuple) else {loss}
-    return (method == "kto" and losses != {WITHOUT_KL}) or (method == "dpo" and bool(losses & RANKED))
 
 
 class _Config:
@@ -85,6 +46,11 @@ class _Config:
         loss = self["loss_type"]
         return [loss] if isinstance(loss, str) else list(loss or ())
 
+    def values(self, name: str) -> list[Any]:
+        """What the field holds: the values of a list, or its one value."""
+        value = self[name]
+        return list(value) if isinstance(value, list | tuple) else [value]
+
 
 def stage_rules(
     stage: Stage, data: Mapping[str, AnySource], compute: ComputeSpec | None, findings: Findings
@@ -92,10 +58,11 @@ def stage_rules(
     """Every rule for the config of one stage."""
     config = _Config(stage, findings)
     _training(config)
-    if stage.method.online:
-        _groups(config, compute)
-    if rules := _METHODS.get(stage.method.name):
-        rules(config)
+    if stage.method.sampling is not None and stage.method.sampling.group is not None:
+        _groups(config, stage.method.sampling.group, compute)
+    _loss_weights(config)
+    for clash in stage.method.clashes:
+        _clash(config, clash)
     _without_effect(config)
     _precision(config, compute)
     _reference(config)
@@ -148,7 +115,7 @@ def _training(config: _Config) -> None:
     if config.given.get("bf16") and config.given.get("fp16"):
         config.contradiction('"bf16" and "fp16" cannot both be true', "keep one", "fp16")
     halves = config.given.get("auto_find_batch_size")
-    if halves and needs_other_rows(config.stage.method.name, config["loss_type"]):
+    if halves and config.stage.method.compares_rows(config["loss_type"]):
         message = (
             '"auto_find_batch_size" would change the loss, by which a row learns from the others of its pass'
         )
@@ -171,21 +138,19 @@ def _training(config: _Config) -> None:
             config.contradiction(message, "leave it out, or set dataloader_num_workers", name)
 
 
-def _groups(config: _Config, compute: ComputeSpec | None) -> None:
-    """TRL samples `num_generations` completions of each prompt; a generation batch holds whole groups."""
+def _groups(config: _Config, field: str, compute: ComputeSpec | None) -> None:
+    """TRL samples `field` completions of each prompt; a generation batch holds whole groups."""
     processes = compute.world if compute else 1
     shared = shared_fields(config.stage, compute) if compute else {}
     each = shared.get(ROWS, config[ROWS])
-    rows, group = each * processes, config["num_generations"]
+    rows, group = each * processes, config[field]
     given = config.given.get("generation_batch_size")
     if group is None:
-        place, hint = join(config.at, "num_generations"), "leave the key out for the default"
-        config.findings.error("wrong-type", place, '"num_generations" is null, not an integer', hint)
+        place, hint = join(config.at, field), "leave the key out for the default"
+        config.findings.error("wrong-type", place, f'"{field}" is null, not an integer', hint)
         return
     if config.given.get("auto_find_batch_size"):
-        message = (
-            '"auto_find_batch_size" would break up the groups of num_generations completions of a prompt'
-        )
+        message = f'"auto_find_batch_size" would break up the groups of {field} completions of a prompt'
         config.contradiction(
             message, "leave it out; lower per_device_train_batch_size instead", "auto_find_batch_size"
         )
@@ -201,15 +166,14 @@ def _groups(config: _Config, compute: ComputeSpec | None) -> None:
     steps = shared.get(PER_GENERATION, config[PER_GENERATION]) or passes
     batch = given or rows * steps
     if batch % group:
-        message = f"a generation batch of {batch} rows cannot be split into groups of num_generations {group}"
+        message = f"a generation batch of {batch} rows cannot be split into groups of {field} {group}"
         over = f" × {processes} processes" if processes > 1 else ""
         by = "steps_per_generation" if config["steps_per_generation"] else "gradient_accumulation_steps"
         what = "it" if given else f"per_device_train_batch_size {each} × {by} {steps}{over}"
-        config.contradiction(message, f"make {what} a multiple of {group}", *_GROUP_FIELDS)
+        config.contradiction(message, f"make {what} a multiple of {group}", field, *_GROUP_FIELDS)
 
 
 _GROUP_FIELDS = (
-    "num_generations",
     "generation_batch_size",
     "per_device_train_batch_size",
     "steps_per_generation",
@@ -217,50 +181,24 @@ _GROUP_FIELDS = (
 )
 
 
-def _sft(config: _Config) -> None:
-    if config["packing"] and config["max_length"] is None:
-        config.contradiction(
-            '"packing" fills sequences of "max_length" tokens, which is null', "give it", "max_length"
-        )
-    if config["padding_free"] and not config["packing"] and config["max_length"] is not None:
-        message = '"padding_free" without "packing" cuts nothing, whatever "max_length" says'
-        config.contradiction(message, 'set "packing": true, or "max_length": null', "padding_free")
-
-
-def _dpo(config: _Config) -> None:
+def _loss_weights(config: _Config) -> None:
     losses, weights = config.losses(), config.given.get("loss_weights")
     if isinstance(weights, list) and len(weights) != len(losses):
         message = f"{len(weights)} loss_weights for {len(losses)} loss_type{'s' if len(losses) != 1 else ''}"
         config.contradiction(message, "one weight a loss", "loss_weights")
-    others = [loss for loss in losses if loss not in DIVERGENT]
-    if config["f_divergence_type"] != "reverse_kl" and others:
-        message = f'"{others[0]}" has no form for "{config["f_divergence_type"]}"'
-        config.contradiction(message, f'"reverse_kl", or a loss of {listed(DIVERGENT)}', "f_divergence_type")
-    if config["use_weighting"] and {"aot", "aot_unpaired"} & set(losses):
-        message = '"use_weighting" weighs pairs, and "aot" sorts answers out of their pairs'
-        config.contradiction(message, "keep one", "use_weighting")
-    if "exo_pair" in losses and not config["label_smoothing"]:
-        message = '"exo_pair" needs a "label_smoothing" above 0'
-        config.contradiction(message, '"label_smoothing": 0.001 is the paper\'s', "loss_type")
-    if config["padding_free"]:
-        message = '"padding_free" has no effect: DPO in TRL 1.16 pads all the same'
-        config.findings.warn("unused-key", join(config.at, "padding_free"), message, "leave it out", key=True)
 
 
-def _kto(config: _Config) -> None:
-    strategy = config["train_sampling_strategy"]
-    if (
-        config["loss_type"] == "kto"
-        and "train_sampling_strategy" in config.given
-        and strategy != "sequential"
-    ):
-        message = f'the kto loss compares neighbours of a batch, which "{strategy}" would part'
-        config.contradiction(
-            message, "leave it out: the rows are shuffled once, before", "train_sampling_strategy"
-        )
-
-
-_METHODS = {"sft": _sft, "dpo": _dpo, "kto": _kto}
+def _clash(config: _Config, clash: Clash) -> None:
+    """Values that the method says do not go together."""
+    met = {name: condition.met_by(config.values(name)) for name, condition in clash.when.items()}
+    if not all(met.values()):
+        return
+    message = clash.message.format_map({name: values[0] for name, values in met.items()})
+    if not clash.is_ignored:
+        config.contradiction(message, clash.hint, *clash.when)
+        return
+    where = config.place(*clash.when)
+    config.findings.warn("unused-key", where, message, clash.hint, key=True)
 
 
 def _reference(config: _Config) -> None:
@@ -281,7 +219,7 @@ def _reference(config: _Config) -> None:
 
 
 def _without_effect(config: _Config) -> None:
-    for name, (other, values) in NEEDS.get(config.stage.method.name, {}).items():
+    for name, (other, values) in config.stage.method.needs.items():
         if name not in config.given or config[name] == config.default(name):
             continue
         has = config.losses() if other == "loss_type" else [config[other]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 from ptspec.methods.types import Method
 from ptspec.recipe.batch_split import split
 from ptspec.recipe.plan import ComputeSpec, Stage
-from ptspec.shipped import schema
+from ptspec.recipe.trl_defaults import trl_defaults
 
 KEPT_CHECKPOINTS = 2
 """`save_total_limit` where a recipe does not say."""
@@ -94,14 +94,6 @@ def shared_fields(stage: Stage, compute: ComputeSpec) -> Mapping[str, int]:
 def config_of(stage: Stage) -> Mapping[str, Any]:
     """The config fields of `stage` in one process, whatever the device: the recipe's, the method's, TRL's."""
     return with_defaults(stage.method, stage.config)
-
-
-@cache
-def trl_defaults(method: str) -> Mapping[str, Any]:
-    """TRL's own default of each config field of `method` that has one."""
-    fields: Mapping[str, Any] = schema(f"trl/{method}.schema.json")["properties"]
-    described = {name: field for name, field in fields.items() if isinstance(field, Mapping)}
-    return {name: field["default"] for name, field in described.items() if "default" in field}
 
 
 def with_defaults(method: Method, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+from ptspec.methods import all_of_them
 from ptspec.recipe import other_programs
 
 
@@ -52,7 +54,20 @@ def elsewhere(key: str) -> Elsewhere | None:
 
 def method_elsewhere(name: str) -> str | None:
     """What to write for a method that others have under this name."""
-    return other_programs.METHODS.get(_shape(name))
+    word, known = _shape(name), all_of_them()
+    for method in known:
+        if word in method.aliases:
+            return f'did you mean "{method.name}"?'
+        for variant in method.variants:
+            if word in variant.aliases:
+                return f'"{method.name}", with {in_json(variant.config)}'
+    words = ((one.name, one.in_place_of[word]) for one in known if word in one.in_place_of)
+    return next((f'"{name}" {said}' for name, said in words), None)
+
+
+def in_json(config: Mapping[str, object]) -> str:
+    """'"beta": 0.1, "loss_type": "ipo"': fields as a recipe's "config" has them."""
+    return json.dumps(config)[1:-1]
 
 
 def listed(names: Iterable[str], most: int = 16) -> str:

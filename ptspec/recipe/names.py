@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ptspec.methods import trains_reward_model
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.hints import did_you_mean, listed
@@ -43,7 +44,7 @@ class Chain:
 
     def policies(self) -> list[str]:
         """Names of the earlier stages that yield a policy, or may (their method is faulty)."""
-        return [name for name in self.before if self.methods[name] != "reward"]
+        return [name for name in self.before if not trains_reward_model(self.methods[name])]
 
     @cached_property
     def shape(self) -> ModelShape | None:

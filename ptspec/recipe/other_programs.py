@@ -239,10 +239,6 @@ WORDS: Mapping[str, str] = {
         _REMOVED,
     ),
     **dict.fromkeys(("rpo_alpha", "pref_ftx", "sft_alpha"), _FTX),
-    **dict.fromkeys(
-        ("simpo_gamma", "cpo_alpha"),
-        'is of SimPO and CPO, which are not here; "orpo" needs no reference either',
-    ),
     "missing_eos_penalty": '"mask_truncated_completions": true leaves answers without an end out of the loss',
     **dict.fromkeys(("vllm_max_model_len", "max_model_len"), '/compute/vllm: "max_model_length"'),
     "sleep_level": '/compute/vllm: "enable_sleep_mode"',
@@ -296,52 +292,3 @@ EXTRA: Mapping[str, str] = {
     "eot_tokens": " (what the template ends a turn with is a stop token by itself)",
 }
 """Key -> what to add to the name of the field or of the place."""
-
-_OF_DPO = ("ipo", "hinge", "apo_zero", "apo_down", "nca", "robust_dpo", "exo", "sppo", "bco", "discopop")
-_DISTILLED = 'there is no distillation here yet; "sft" on the teacher\'s answers is the nearest'
-_NOT_YET = "is not here yet"
-
-METHODS: Mapping[str, str] = {
-    "ppo": '"grpo" samples and scores as PPO does, without a value model',
-    **dict.fromkeys(
-        ("rloo", "reinforce", "reinforce++", "reinforce_plus_plus", "remax"),
-        '"grpo" is the nearest; "nash_md" trains by RLOO\'s gradient',
-    ),
-    **dict.fromkeys(("online_dpo", "xpo", "online"), '"nash_md" and "grpo" learn from what they sample'),
-    "nash": 'did you mean "nash_md"?',
-    **dict.fromkeys(("rm", "reward_model", "reward_modeling", "orm"), 'did you mean "reward"?'),
-    "prm": '"reward" trains a model that scores whole answers; steps are not scored',
-    "lora": '"sft", with "adapter": {"use_lora": true}',
-    "qlora": '"sft", with "adapter": {"use_lora": true, "use_qlora": true}',
-    **dict.fromkeys(("finetune", "full", "instruct", "supervised"), 'did you mean "sft"?'),
-    **dict.fromkeys(
-        ("pt", "cpt", "pretrain", "pretraining", "clm"), '"sft" over rows with "text", with "packing"'
-    ),
-    "cpo": f'CPO {_NOT_YET}; "orpo" needs no reference either, "dpo" is the nearest that has one',
-    "simpo": f'SimPO {_NOT_YET}; the nearest: "orpo" (no reference), "dpo" with "loss_type": "sigmoid_norm" '
-    "(by length)",
-    **dict.fromkeys(("gkd", "distillation", "distill", "kd", "minillm"), _DISTILLED),
-    **{
-        name: f'"dpo", with "loss_type": "{loss}"'
-        for name, loss in zip(
-            _OF_DPO,
-            (
-                "ipo",
-                "hinge",
-                "apo_zero",
-                "apo_down",
-                "nca_pair",
-                "robust",
-                "exo_pair",
-                "sppo_hard",
-                "bco_pair",
-                "discopop",
-            ),
-            strict=True,
-        )
-    },
-    **{name: f'"grpo", with "loss_type": "{name}"' for name in ("dr_grpo", "dapo", "bnpo", "cispo", "sapo")},
-    "gspo": '"grpo", with "importance_sampling_level": "sequence"',
-    "rlvr": 'did you mean "grpo"?',
-}
-"""What others call a method, or have in its place."""

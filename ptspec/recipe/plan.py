@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ptspec.methods.types import Method
 from ptspec.recipe.paths import Places
+from ptspec.recipe.trl_defaults import trl_defaults
 
 if TYPE_CHECKING:
     from ptspec.recipe.shape import ModelShape
@@ -293,8 +294,11 @@ class Stage:
     @property
     def has_reference(self) -> bool:
         """Whether this stage holds its policy against a frozen reference."""
-        switch = self.method.reference_unless_zero
-        return self.method.reference and (switch is None or bool(self.config.get(switch)))
+        reference = self.method.reference
+        if reference is None:
+            return False
+        switch = reference.unless_zero
+        return switch is None or bool(self.config.get(switch, trl_defaults(self.method.name).get(switch)))
 
     @property
     def holds_reference(self) -> bool:

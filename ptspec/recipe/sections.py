@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.accelerator import visible_gpus
+from ptspec.methods import reward_methods, trains_reward_model
 from ptspec.recipe.chat_templates import is_inline, named_template, template_names
 from ptspec.recipe.find_files import check_split, find_files
 from ptspec.recipe.findings import Findings
@@ -229,11 +230,13 @@ def rewards(
 def _reward_model(
     text: str | None, at: str, places: Places, stages: Mapping[str, str], findings: Findings
 ) -> str | None:
-    if text is None or stages.get(text) == "reward":
+    if text is None or trains_reward_model(stages.get(text)):
         return text
     if text in stages:
         message = f'stage "{text}" trains a policy, not a reward model'
-        findings.error("not-a-reward-model", at, message, 'name a stage with "method": "reward"')
+        findings.error(
+            "not-a-reward-model", at, message, f'name a stage with "method": "{reward_methods()[0]}"'
+        )
         return text
     found = places.find(text)
     if found is None and not places.hub_id(text):

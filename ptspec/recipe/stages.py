@@ -94,11 +94,11 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
     """What the stage starts from; of a faulty one, what it would by default."""
     text, where = given.get("from"), join(at, "from")
     earlier = chain.policies()
-    default = BASE if given.get("method") == "reward" or not earlier else earlier[-1]
+    default = BASE if methods.trains_reward_model(given.get("method")) or not earlier else earlier[-1]
     if text is None or text == BASE:
         return default if text is None else BASE
     if text in chain.before:
-        if chain.methods[text] == "reward":
+        if methods.trains_reward_model(chain.methods[text]):
             message = f'stage "{name}" starts from "{text}", which trains a reward model, not a policy'
             hint = f"stages that yield a policy: {listed(earlier) or 'none'}"
             findings.error("not-a-policy", where, message, hint)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.recipe.adapter_rules import takes_from_base
-from ptspec.recipe.effective_config import trl_defaults
+from ptspec.recipe.effective_config import config_of
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import beyond_low_rank
 from ptspec.recipe.hints import listed
@@ -16,6 +16,7 @@ from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.paths import is_file
 from ptspec.recipe.plan import ComputeSpec, EvaluationSpec, Handover, Stage
 from ptspec.recipe.served_evaluation import evaluation_vllm
+from ptspec.recipe.trl_defaults import trl_defaults
 from ptspec.recipe.vllm import ADDRESS, COLOCATE, VLLMSpec, vllm_of, vllm_spec
 
 KEY = "vllm"
@@ -101,13 +102,15 @@ def _check_config(stage: Stage, findings: Findings) -> None:
 
 def _refusals(stage: Stage, spec: VLLMSpec, stages: Sequence[Stage]) -> Iterator[tuple[str, str]]:
     """Why vLLM cannot sample for `stage`, and the way out."""
-    if stage.method.name == "nash_md":
-        yield from _of_nash_md(stage, spec)
+    sampling = stage.method.sampling
+    if sampling is not None and sampling.opponent is not None:
+        yield from _of_opponent(stage, sampling.opponent, spec)
     yield from (_of_plain_server(stage, stages) if spec.is_plain_server else _of_trl(stage))
 
 
-def _of_nash_md(stage: Stage, spec: VLLMSpec) -> Iterator[tuple[str, str]]:
-    opponent = stage.config.get("opponent", trl_defaults("nash_md")["opponent"])
+def _of_opponent(stage: Stage, field: str, spec: VLLMSpec) -> Iterator[tuple[str, str]]:
+    """Of a method that samples from an opponent too; the config field `field` says which."""
+    opponent = config_of(stage)[field]
     if opponent == "mixture":
         message = (
             'opponent "mixture" mixes policy and reference for each token, and a server gives tokens, not '

@@ -59,7 +59,7 @@ def screen(method: Method, width: int) -> str:
         _bullets("for", guide.pros, width),
         _bullets("against", guide.cons, width),
         f"data: {_ROWS[method.rows]}\n{_json(guide.example_row, width)}",
-        _paragraph("needs and yields", f"{_needs(method)}; yields {_YIELDS[method.yields]}.", width),
+        _paragraph("needs and yields", f"{_needs(method)}; yields {_yields(method)}.", width),
         "fields people change\n" + "\n".join(_fields(method, width)),
         _own_defaults(method, width),
         f"a stage to paste\n{_json(guide.example_stage, width)}",
@@ -67,10 +67,6 @@ def screen(method: Method, width: int) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-_YIELDS = {
-    Yields.POLICY: "a policy",
-    Yields.REWARD_MODEL: "a reward model, for grpo and nash_md to learn from",
-}
 _ASKS = {
     Feedback.NONE: "No reward and no judge",
     Feedback.REWARDS: "A reward (a function or a reward model)",
@@ -78,11 +74,19 @@ _ASKS = {
 }
 
 
+def _yields(method: Method) -> str:
+    if method.yields is Yields.POLICY:
+        return "a policy"
+    learners = [one.name for one in methods.all_of_them() if one.feedback is not Feedback.NONE]
+    return f"a reward model, for {', '.join(learners[:-1])} and {learners[-1]} to learn from"
+
+
 def _needs(method: Method) -> str:
-    switch = f" where {method.reference_unless_zero} is not 0" if method.reference_unless_zero else ""
-    reference = (
-        f"a reference policy: the one that came in, frozen{switch}" if method.reference else "no reference"
-    )
+    reference = "no reference"
+    if method.reference is not None:
+        field = method.reference.unless_zero
+        switch = f" where {field} is not 0" if field else ""
+        reference = f"a reference policy: the one that came in, frozen{switch}"
     return f"{_ASKS[method.feedback]}; {reference}"
 
 

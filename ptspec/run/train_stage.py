@@ -208,8 +208,8 @@ class StageTrainer:
         return refusal(self.bases.tokenizer)
 
     def _encoder(self, stage: Stage) -> Encode | None:
-        """Makes tokens of SFT's rows where their sources differ in form."""
-        if stage.method.name != "sft" or len(parts_of(self.plan.data, stage.data)) < 2:
+        """Makes tokens of rows where their sources differ in form, for a trainer that takes tokens."""
+        if not stage.method.tokens.joins_forms or len(parts_of(self.plan.data, stage.data)) < 2:
             return None
         return encoder(EffectiveConfig(stage, stage.compute, gpu=False), self.bases.tokenizer)
 

@@ -16,7 +16,7 @@ from ptspec.data.layouts.table import wanted
 from ptspec.data.readers.placed import shown
 from ptspec.data.tokens.template import tokenizer_files
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.methods.types import Feedback, Method, Rows
+from ptspec.methods.types import Feedback, Method, Rows, Yields
 from ptspec.recipe.paths import is_folder
 from ptspec.recipe.plan import ModelSpec
 from ptspec.recipe.resolve import VERSION
@@ -25,8 +25,14 @@ from ptspec.shipped import folder
 from ptspec.starter.first_row import CHATS, FirstRow, look_at
 from ptspec.store.files import write_json
 
-AFTER_SFT = tuple(f"sft_{name}" for name in methods.METHODS if name not in ("sft", "reward"))
-CHAINS = (*methods.METHODS, *AFTER_SFT)
+LEAD = next(one for one in methods.all_of_them() if one.starter.leads)
+"""The method that others may follow in one recipe: SFT."""
+CHAINED = {
+    f"{LEAD.name}_{one.name}": one
+    for one in methods.all_of_them()
+    if one.yields is Yields.POLICY and not one.starter.leads
+}
+CHAINS = (*methods.METHODS, *CHAINED)
 """What `--method` takes: a method, or SFT and a method after it."""
 
 HELD_OUT = ("eval", "test", "validation", "valid", "heldout", "dev")
@@ -87,19 +93,17 @@ def write(recipe: Mapping[str, Any], target: Path) -> None:
 
 def _for(row: FirstRow, file: Path) -> str:
     """What the data is for: preference pairs for DPO, after SFT where it can be; labelled answers for KTO."""
-    fits = [name for name in methods.METHODS if row.serves(methods.get(name))]
-    if "dpo" in fits:
-        return "sft_dpo" if "sft" in fits else "dpo"
-    for name in ("kto", "sft", "grpo"):
-        if name in fits:
-            return name
-    raise InputError(_unfit(methods.get("sft"), row, file))
+    fits = [one for one in methods.all_of_them() if one.starter.choice is not None and row.serves(one)]
+    if not fits:
+        raise InputError(_unfit(LEAD, row, file))
+    first = min(fits, key=lambda one: one.starter.choice or 0)
+    return f"{LEAD.name}_{first.name}" if first.starter.follows and LEAD in fits else first.name
 
 
 def _methods(chain: str) -> list[Method]:
     if chain in methods.METHODS:
         return [methods.get(chain)]
-    return [methods.get("sft"), methods.get(chain.removeprefix("sft_"))]
+    return [LEAD, CHAINED[chain]]
 
 
 def _sources(file: Path, row: FirstRow, stages: Sequence[Method]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -144,11 +148,10 @@ def _stage(
     method: Method, source: str, rewards: Mapping[str, Any], row: FirstRow, marked: bool
 ) -> dict[str, Any]:
     asks = {} if method.feedback is Feedback.NONE else {"rewards": list(rewards)}
-    name = "reward_model" if method.name == "reward" else method.name
-    config = dict(method.starter)
+    config = dict(method.starter.config)
     if method.rows is Rows.PROMPT_COMPLETION and row.layout(method.rows) in CHATS and marked:
         config["assistant_only_loss"] = True
-    return {"name": name, "method": method.name, "data": source, **asks, "config": config}
+    return {"name": method.starter.stage, "method": method.name, "data": source, **asks, "config": config}
 
 
 def _marks_answers(model: str) -> bool:

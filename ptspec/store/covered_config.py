@@ -11,7 +11,6 @@ from typing import Any
 
 from ptspec.methods.types import Method
 from ptspec.recipe.batch_split import split
-from ptspec.recipe.config_rules import needs_other_rows
 from ptspec.recipe.effective_config import with_defaults
 from ptspec.recipe.plan import ComputeSpec
 
@@ -72,7 +71,7 @@ def _rows_at_once(method: Method, config: Mapping[str, Any], processes: int) -> 
     if method.online:
         generated = rows * (_number(config, "steps_per_generation", 0) or passes)
         counted["rows of a generation"] = _number(config, "generation_batch_size", 0) or generated
-    if needs_other_rows(method.name, config.get("loss_type")):
+    if method.compares_rows(config.get("loss_type")):
         counted["rows of a pass"] = own if processes == 1 else f"{own} in each of {processes} processes"
     elif config.get("dataloader_drop_last"):
         counted["rows of a pass"] = rows

@@ -22,6 +22,7 @@ from ptspec.training import resume_online
 from ptspec.training.checkpoints import PREFIX, WRITING, processes_of, rotate
 from ptspec.training.data_order import begin_epoch, catch_up
 from ptspec.training.engines import around_update
+from ptspec.training.generation_batch import parts_of_a_generation
 from ptspec.training.resume_online import Position, Remembering
 from ptspec.training.sealing import Sealing
 from ptspec.training.stream_place import StreamPlace
@@ -110,7 +111,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         # transformers leaves what the checkpoint says, of passes that may have been cut otherwise.
         state.train_batch_size = args.train_batch_size
         process, device = self.trainer.accelerator.process_index, self.trainer.accelerator.device
-        parts = getattr(args, "steps_per_generation", 1)
+        parts = parts_of_a_generation(args)
         if processes_of(self.resumed_from) != current().size:
             resume_online.sample_anew(self.trainer, state.global_step)
         elif (place := resume_online.stored(self.resumed_from, process, device, parts)) is not None:

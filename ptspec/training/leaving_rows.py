@@ -16,6 +16,7 @@ from trl.trainer.utils import pad
 from ptspec.model.decoding.adapter_rows import readable_by_rows
 from ptspec.model.decoding.draws import RowDraws
 from ptspec.model.decoding.loop import Choice, Prompts, decodes_by_rows, greedy
+from ptspec.training.generation_batch import passes_of_a_generation
 from ptspec.training.nash_md.reference import POLICY
 from ptspec.training.nash_md.sampler import sample
 
@@ -31,11 +32,10 @@ class LeavingRows:
     generation_config: Any
     generation_kwargs: Any
     eos_token_ids: list[int]
-    num_iterations: int
     _step: int
     _batch: tuple[int, ...] | None = None
     use_vllm: bool
-    use_transformers_continuous_batching: bool
+    use_transformers_continuous_batching = False
     is_fsdp_enabled: bool
     _dist: Any
     _tokenizer: Any
@@ -74,7 +74,7 @@ class LeavingRows:
     def _next_batch(self) -> tuple[int, ...]:
         """What tells a batch from all others of a run: the seed, the generation of completions that it
         belongs to, whether they are trained on, and how many were sampled for it before."""
-        every = self.args.steps_per_generation * self.num_iterations
+        every = passes_of_a_generation(self)
         now = (self.args.seed, self._step // every, int(self.model.training))
         if self._batch is None or self._batch[:-1] != now:
             self._batch = (*now, 0)

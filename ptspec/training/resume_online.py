@@ -1,8 +1,8 @@
 """What the trainers of online methods keep between two steps and do not save: half-used completions, and what
 a judge has said.
 
-TRL's GRPO and RLOO trainers, and with them Nash-MD's, use one batch of completions for
-`steps_per_generation · num_iterations` steps; a trainer that is made again samples anew.
+TRL's trainers that sample, and with them Nash-MD's, use one batch of completions for several passes
+(`passes_of_a_generation`); a trainer that is made again samples anew.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor
 from trl.trainer.utils import split_tensor_dict
 
 from ptspec.store.files import read_json, write_json
+from ptspec.training.generation_batch import passes_of_a_generation
 
 Completions = list[dict[str, Any]]
 """A batch of completions in the parts that steps take one by one: tensors, and a few plain values."""
@@ -61,7 +62,7 @@ def position(trainer: Any) -> Position | None:
     """Where `trainer` is between two steps; None for one that generates nothing."""
     if not hasattr(trainer, "_buffered_inputs"):
         return None
-    every = trainer.args.steps_per_generation * trainer.num_iterations
+    every = passes_of_a_generation(trainer)
     return Position(trainer._step, trainer._buffered_inputs if trainer._step % every else None)
 
 

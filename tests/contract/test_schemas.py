@@ -29,7 +29,7 @@ def test_the_generated_schemas_are_current():
 
 def test_every_method_has_all_its_pieces():
     known = set(methods.METHODS)
-    modules = stems("ptspec/methods", ".py") - {"__init__", "types", "owned"}
+    modules = stems("ptspec/methods", ".py") - {"__init__", "types", "settings", "owned"}
     used = {
         stage["method"]
         for path in (ROOT / "recipes").glob("*.json")
@@ -99,7 +99,7 @@ def test_ranges_are_about_fields_that_exist(name):
 def test_the_fields_a_guide_names_and_a_starter_sets_exist(name):
     fields = json.loads((SCHEMAS / f"trl/{name}.schema.json").read_text("utf-8"))["properties"]
     method = methods.get(name)
-    assert {*method.guide.fields, *method.starter} - set(fields) == set()
+    assert {*method.guide.fields, *method.starter.config} - set(fields) == set()
 
 
 def test_ranges_of_all_trainers_are_about_fields_that_exist():

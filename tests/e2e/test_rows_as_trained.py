@@ -232,7 +232,7 @@ def test_a_source_gives_its_system_prompt(held):
 def test_prompts_of_online_methods_are_rendered_as_their_rows_say(base, libraries, tmp_path, method):
     from trl import RLOOConfig, RLOOTrainer
 
-    from ptspec.training.grpo_trainer import GRPOTrainer
+    from ptspec.training.online import GRPOTrainer
     from ptspec.training.row_prompts import RowTemplates
 
     class Online(RowTemplates, RLOOTrainer):

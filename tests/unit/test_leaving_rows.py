@@ -18,7 +18,7 @@ from games import PHRASES
 from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback
 
-from ptspec.training.grpo_trainer import GRPOTrainer
+from ptspec.training.online import GRPOTrainer
 
 PROMPTS = ["play", "play move", "hold then play"]
 GENERATIONS = 8

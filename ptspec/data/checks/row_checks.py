@@ -17,6 +17,7 @@ from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.data.layouts.pairs import is_whole_dialogue
 from ptspec.data.layouts.table import CHATS, CONTEXT, LAYOUTS, MEDIA, Layout, layout_for, wanted
 from ptspec.data.layouts.turns import LayoutError
+from ptspec.methods import all_of_them
 from ptspec.methods.types import Rows
 
 _ANSWERS = ("completion", "chosen", "rejected")
@@ -140,7 +141,8 @@ class LayoutChecker:
         """A label that says that the answer is bad, for a method that learns every answer as a good one."""
         if self.learns_labelled and "text" not in made[0] and label_of(values.get("label")) is False:
             message = f'"label" is false: the answer would be learned as a good one {self.needs}'
-            hint = "kto learns from answers marked false"
+            names = [one.name for one in all_of_them() if one.rows is Rows.UNPAIRED_PREFERENCE]
+            hint = f"{names[0]} learns from answers marked false"
             yield Fault("bad-answer", message, hint=hint)
 
 

@@ -16,10 +16,10 @@ from typing import Any
 
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, ChatTokenizer, Plain, Tokens, TrainerRefuses
 from ptspec.data.tokens.encoded import Encoded, Sequences
-from ptspec.data.tokens.orpo import orpo_sequences, orpo_texts
+from ptspec.data.tokens.pair_texts import pair_sequences, pair_texts
 from ptspec.data.tokens.training_template import training_template
 from ptspec.data.tokens.truncation import Truncation, truncated
-from ptspec.methods.types import Rows
+from ptspec.methods.types import Encoding, Rows
 from ptspec.recipe.effective_config import EffectiveConfig
 
 TrlRow = Mapping[str, Any]
@@ -128,18 +128,18 @@ ENCODED_BY = ("assistant_only_loss", "completion_only_loss", "chat_template_kwar
 
 def _request(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> _Request:
     method = settings.stage.method
-    if method.name == "reward":
-        return _reward(row, tokenizer)
-    if method.name == "orpo":
-        return _orpo(row, tokenizer)
-    match method.rows:
-        case Rows.PROMPT_COMPLETION:
+    match method.tokens.encoding:
+        case Encoding.COMPLETION:
             return _sft(row, settings, tokenizer)
-        case Rows.PREFERENCE:
-            return _answers(row["prompt"], (row["chosen"], row["rejected"]), row, tokenizer)
-        case Rows.UNPAIRED_PREFERENCE:
-            return _answers(row["prompt"], (row["completion"],), row, tokenizer)
-        case Rows.PROMPT_ONLY:
+        case Encoding.ANSWERS:
+            is_pair = method.rows is Rows.PREFERENCE
+            names = ("chosen", "rejected") if is_pair else ("completion",)
+            return _answers(row["prompt"], [row[name] for name in names], row, tokenizer)
+        case Encoding.SCORED:
+            return _reward(row, tokenizer)
+        case Encoding.TEXTS:
+            return _texts(row, settings, tokenizer)
+        case Encoding.PROMPT:
             return _prompt_only(row, settings)
 
 
@@ -218,14 +218,16 @@ def _unlearned(tokens: Sequence[Tokens]) -> Sequences:
     return tuple(Encoded(tuple(one.ids), (False,) * len(one.ids), 0) for one in tokens)
 
 
-def _orpo(row: TrlRow, tokenizer: ChatTokenizer) -> _Request:
-    prompt, *answers = orpo_texts(row, tokenizer)
+def _texts(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> _Request:
+    trainer = settings.stage.method.trainer.rpartition(":")[2]
+    prompt, *answers = pair_texts(row, tokenizer, trainer)
     parts = [Plain(text, special=False) for text in (prompt, *(prompt + answer for answer in answers))]
-    return _Request(tuple(parts), partial(_orpo_finished, bos=tokenizer.bos_id, eos=tokenizer.eos_id))
+    finish = partial(_joined, bos=tokenizer.bos_id, eos=tokenizer.eos_id, trainer=trainer)
+    return _Request(tuple(parts), finish)
 
 
-def _orpo_finished(tokens: Sequence[Tokens], bos: int | None, eos: int | None) -> Sequences:
-    return orpo_sequences([one.ids for one in tokens], bos, eos)
+def _joined(tokens: Sequence[Tokens], bos: int | None, eos: int | None, trainer: str) -> Sequences:
+    return pair_sequences([one.ids for one in tokens], bos, eos, trainer)
 
 
 def _prompt_only(row: TrlRow, settings: EffectiveConfig) -> _Request:

@@ -12,11 +12,8 @@ from collections.abc import Callable
 from enum import Enum
 
 from ptspec.data.tokens.encoded import Sequences
+from ptspec.methods.types import Cut
 from ptspec.recipe.effective_config import EffectiveConfig
-
-ORPO_LENGTH = 512
-"""What ORPO's trainer takes where `max_length` is null."""
-
 
 CUT_BY = ("packing", "max_length", "truncation_mode")
 """The fields of a stage's config that decide what is cut."""
@@ -32,11 +29,12 @@ class Truncation(Enum):
 
 def limit(settings: EffectiveConfig) -> int | None:
     """The length at which the stage's trainer cuts; None where it cuts nothing."""
-    if settings.stage.method.online or settings.value("packing"):
+    tokens = settings.stage.method.tokens
+    if tokens.length is None or settings.value("packing"):
         return None
-    value = settings.value("max_length")
-    if value is None and settings.stage.method.name == "orpo":
-        return ORPO_LENGTH
+    value = settings.value(tokens.length)
+    if value is None:
+        return tokens.length_of_null
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -46,33 +44,33 @@ def truncated(whole: Sequences, settings: EffectiveConfig) -> tuple[Sequences, T
     if most is None:
         return whole, Truncation.WHOLE
     keeps_end = settings.value("truncation_mode") == "keep_end"
-    return _RULES.get(settings.stage.method.name, _sft)(whole, most, keeps_end)
+    return _RULES[settings.stage.method.tokens.cut](whole, most, keeps_end)
 
 
 _Rule = Callable[[Sequences, int, bool], tuple[Sequences, Truncation]]
 
 
-def _sft(whole: Sequences, most: int, keeps_end: bool) -> tuple[Sequences, Truncation]:
+def _row(whole: Sequences, most: int, keeps_end: bool) -> tuple[Sequences, Truncation]:
     held = tuple(one.last(most) if keeps_end else one.first(most) for one in whole)
     if not any(any(one.learned) for one in held):
         return (), Truncation.DROPPED
     return held, _changed(whole, most)
 
 
-def _dpo(whole: Sequences, most: int, keeps_end: bool) -> tuple[Sequences, Truncation]:
+def _behind_prompt(whole: Sequences, most: int, keeps_end: bool) -> tuple[Sequences, Truncation]:
     if not keeps_end and any(one.prompt >= most for one in whole):
         return (), Truncation.DROPPED
     held = tuple(one.last(most) if keeps_end else one.first(most) for one in whole)
     return held, _changed(whole, most)
 
 
-def _orpo(whole: Sequences, most: int, keeps_end: bool) -> tuple[Sequences, Truncation]:
+def _answer(whole: Sequences, most: int, keeps_end: bool) -> tuple[Sequences, Truncation]:
     held = tuple(one.first(max(most, one.prompt)) for one in whole)
     lost = not all(any(one.learned) for one in held)
     return held, Truncation.LOST if lost else _changed(whole, most)
 
 
-def _reward(whole: Sequences, most: int, keeps_end: bool) -> tuple[Sequences, Truncation]:
+def _dropped(whole: Sequences, most: int, keeps_end: bool) -> tuple[Sequences, Truncation]:
     return (
         (whole, Truncation.WHOLE) if _changed(whole, most) is Truncation.WHOLE else ((), Truncation.DROPPED)
     )
@@ -82,4 +80,14 @@ def _changed(whole: Sequences, most: int) -> Truncation:
     return Truncation.CUT if any(len(one.ids) > most for one in whole) else Truncation.WHOLE
 
 
-_RULES: dict[str, _Rule] = {"sft": _sft, "dpo": _dpo, "kto": _dpo, "orpo": _orpo, "reward": _reward}
+def _never(whole: Sequences, most: int, keeps_end: bool) -> tuple[Sequences, Truncation]:
+    return whole, Truncation.WHOLE
+
+
+_RULES: dict[Cut, _Rule] = {
+    Cut.ROW: _row,
+    Cut.BEHIND_PROMPT: _behind_prompt,
+    Cut.ANSWER: _answer,
+    Cut.DROPPED: _dropped,
+    Cut.NEVER: _never,
+}

@@ -13,7 +13,7 @@ LEAST = 1.15
 
 def propose(situation: Situation) -> tuple[Choice, ...]:
     """`train_sampling_strategy` `group_by_length`, where it would pad less than the passes as they are."""
-    if situation.is_given(FIELD) or situation.stage.method.online or situation.stage.method.name == "kto":
+    if situation.is_given(FIELD) or situation.stage.method.online or situation.stage.method.loss.keeps_order:
         return ()
     if any(situation.settings.value(name) for name in ("packing", "padding_free")):
         return ()

@@ -35,10 +35,10 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
 
 
 def _selective(situation: Situation) -> tuple[Choice, ...]:
-    """TRL's selective checkpointing, which SFT alone has: attention is kept, the rest computed again."""
+    """TRL's selective checkpointing, where its trainer has it: attention is kept, the rest computed again."""
     settings, shape = situation.settings, situation.shape
     longest = settings.number("max_length") or (shape.context if shape is not None else None) or 0
-    is_on = situation.stage.method.name == "sft" and situation.stage.compute.engine is None
+    is_on = situation.stage.method.selective_checkpointing and situation.stage.compute.engine is None
     if shape is None or not is_on or longest < LONG or not settings.gpu:
         return ()
     needed = situation.needed()

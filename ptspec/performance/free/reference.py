@@ -12,10 +12,12 @@ SEEN = 1.25
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """`precompute_ref_log_probs` of DPO, whose rows do not change, with a reference that does not either."""
+    """`precompute_ref_log_probs` where the answers do not change (DPO), with a reference that does not
+    either."""
     stage, settings = situation.stage, situation.settings
-    is_dpo = stage.method.name == "dpo" and stage.has_reference
-    if not is_dpo or situation.is_given(FIELD) or settings.value("sync_ref_model"):
+    reference = stage.method.reference
+    stays = reference is not None and reference.once and stage.has_reference
+    if not stays or situation.is_given(FIELD) or settings.value("sync_ref_model"):
         return ()
     if situation.rows is None or stage.compute.engine is not None or why_draws_differ(situation):
         return ()

@@ -126,7 +126,8 @@ def _opponent(
     trainer: Any, server: GenerationServer, sampled: Sampled, label: str, folder: Path
 ) -> ServedOpponent | None:
     """Nash-MD's, served beside the policy; None for other methods."""
-    if sampled.stage.method.name != "nash_md":
+    sampling = sampled.stage.method.sampling
+    if sampling is None or sampling.opponent is None:
         return None
     from ptspec.training.vllm.opponents import ServedOpponent
 

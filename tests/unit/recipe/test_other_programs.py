@@ -142,21 +142,43 @@ def test_what_is_proposed_exists():
     assert quoted - KEYS <= {"min_lr", "min_lr_rate", "enable_thinking", "a", "b", "mode"}
 
 
-@pytest.mark.parametrize("name", other_programs.METHODS)
-def test_a_method_of_other_programs(name):
+def told_of(name):
     recipe = {
         "model": "m",
         "data": {"t": {"path": "p"}},
         "stages": [{"name": "x", "method": name, "data": "t"}],
     }
     (fault,) = check(parse(json.dumps(recipe), "f"))
-    assert fault.hint == other_programs.METHODS[name]
-    named = set(re.findall(r'"(\w+)"', fault.hint.partition("with")[0]))
-    assert named & set(methods.METHODS)
+    return fault.hint
 
 
-def test_the_losses_that_are_proposed_for_a_method_exist():
-    for name, words in other_programs.METHODS.items():
-        for loss in re.findall(r'"loss_type": "(\w+)"', words):
-            method = "dpo" if words.startswith('"dpo"') or "dpo" in words else "grpo"
-            assert loss in json.dumps(schema(f"methods/{method}.schema.json")), name
+ALIASES = [(alias, one.name) for one in methods.all_of_them() for alias in one.aliases]
+STAND_INS = [(name, one.name) for one in methods.all_of_them() for name in one.in_place_of]
+VARIANTS = [
+    (alias, one.name, variant.config)
+    for one in methods.all_of_them()
+    for variant in one.variants
+    for alias in variant.aliases
+]
+
+
+@pytest.mark.parametrize(("alias", "method"), ALIASES)
+def test_another_name_of_a_method(alias, method):
+    assert told_of(alias) == f'did you mean "{method}"?'
+
+
+@pytest.mark.parametrize(("name", "method"), STAND_INS)
+def test_a_method_that_is_not_here(name, method):
+    assert told_of(name).startswith(f'"{method}" ')
+
+
+@pytest.mark.parametrize(("alias", "method", "config"), VARIANTS)
+def test_a_variant_is_a_method_with_fields(alias, method, config):
+    assert told_of(alias) == f'"{method}", with {json.dumps(config)[1:-1]}'
+
+
+def test_no_two_methods_claim_a_name():
+    names = [name for name, *_ in (*ALIASES, *STAND_INS, *VARIANTS)]
+    assert len(names) == len(set(names))
+    assert set(names) & set(methods.METHODS) == set()
+    assert [name for name in names if name != name.lower().replace("-", "_")] == []

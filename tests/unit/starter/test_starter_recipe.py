@@ -15,7 +15,7 @@ from ptspec import methods
 from ptspec.checks.preflight import preflight
 from ptspec.cli import main
 from ptspec.data.layouts.table import LAYOUTS
-from ptspec.starter.recipe import AFTER_SFT, CHAINS, starter
+from ptspec.starter.recipe import CHAINED, CHAINS, starter
 
 VALUES = {
     "messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}],
@@ -25,7 +25,7 @@ VALUES = {
 CASES = [
     (chain, shape.columns)
     for chain in CHAINS
-    for shape in LAYOUTS[methods.get(chain.removeprefix("sft_") if chain in AFTER_SFT else chain).rows]
+    for shape in LAYOUTS[methods.get(CHAINED[chain].name if chain in CHAINED else chain).rows]
 ]
 
 
@@ -71,13 +71,13 @@ def write(file: Path, rows: list[dict]) -> None:
 
 @pytest.mark.parametrize(("chain", "columns"), CASES, ids=str)
 def test_a_recipe_for_each_method_and_its_data_validates(pt, chain, columns):
-    wanted = {*columns, *(("instruction", "output") if chain in AFTER_SFT else ())}
+    wanted = {*columns, *(("instruction", "output") if chain in CHAINED else ())}
     write(Path("rows.jsonl"), [row(sorted(wanted), number) for number in range(8)])
     assert pt("init", "--method", chain, "--data", "rows.jsonl")[0] == 0
     code, told = pt("validate", "recipe.json")
     assert code == 0, told
     stages = json.loads(Path("recipe.json").read_text())["stages"]
-    assert [stage["method"] for stage in stages] == (["sft", chain[4:]] if chain in AFTER_SFT else [chain])
+    assert [stage["method"] for stage in stages] == (["sft", chain[4:]] if chain in CHAINED else [chain])
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv", "rows.parquet", "rows.jsonl.gz"])

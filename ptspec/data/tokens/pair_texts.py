@@ -1,8 +1,8 @@
-"""How TRL's experimental ORPO makes tokens of a pair: by itself, and unlike the other trainers.
+"""How some of TRL's experimental trainers (ORPO's) make tokens of a pair: unlike the other trainers.
 
-It renders a chat to text first and tokenises prompt and answer without the tokenizer's own special tokens;
-then it puts a beginning-of-sequence token before the prompt and an end-of-sequence token behind the answer
-wherever it does not see one there. Behind a template that ends a turn with anything else ("<|im_end|>\\n"),
+They render a chat to text first and tokenise prompt and answer without the tokenizer's own special tokens;
+then they put a beginning-of-sequence token before the prompt and an end-of-sequence token behind the answer
+wherever they do not see one there. Behind a template that ends a turn with anything else ("<|im_end|>\\n"),
 the answer so gets an end token more than generation ever shows.
 """
 
@@ -17,17 +17,17 @@ from ptspec.data.tokens.chat_tokenizer import Chat, ChatTokenizer, TrainerRefuse
 from ptspec.data.tokens.encoded import Encoded, Sequences
 
 
-def orpo_texts(row: Mapping[str, Any], tokenizer: ChatTokenizer) -> tuple[str, str, str]:
+def pair_texts(row: Mapping[str, Any], tokenizer: ChatTokenizer, trainer: str) -> tuple[str, str, str]:
     """Prompt, chosen, rejected as text.
 
-    Raises `CannotRender`, and `TrainerRefuses` of a prompt that ORPO's trainer does not take.
+    Raises `CannotRender`, and `TrainerRefuses` of a prompt that `trainer` (its name) does not take.
     """
     prompt, chosen, rejected = (row[name] for name in ("prompt", "chosen", "rejected"))
     if isinstance(prompt, str):
         return prompt, chosen, rejected
     last = prompt[-1]["role"] if prompt else None
     if last not in ("user", "tool", "assistant"):
-        raise TrainerRefuses(f"ORPO's trainer takes no prompt that ends with the role {last!r}")
+        raise TrainerRefuses(f"{trainer} takes no prompt that ends with the role {last!r}")
     chat = Chat(prompt, tools=row.get("tools") or None, variables=row.get("chat_template_kwargs") or {})
     is_open = last == "assistant"
     head = tokenizer.rendered(replace(chat, prompt=not is_open, continued=is_open))
@@ -41,26 +41,26 @@ def _alike(pair: tuple[str, str]) -> bool:
     return pair[0] == pair[1]
 
 
-def orpo_sequences(ids: Sequence[Sequence[int]], bos: int | None, eos: int | None) -> Sequences:
+def pair_sequences(ids: Sequence[Sequence[int]], bos: int | None, eos: int | None, trainer: str) -> Sequences:
     """Chosen and rejected of the ids of the prompt, prompt + chosen, prompt + rejected.
 
-    Raises `TrainerRefuses` where ORPO's trainer refuses the pair.
+    Raises `TrainerRefuses` where `trainer` (its name) refuses the pair.
     """
     prompt, *wholes = ids
-    starts = [_start(prompt, whole) for whole in wholes]
+    starts = [_start(prompt, whole, trainer) for whole in wholes]
     heads = [whole[:start] for whole, start in zip(wholes, starts, strict=True)]
     unlike = sum(a != b for a, b in zip(*heads, strict=False))
     if unlike > 1 or abs(starts[0] - starts[1]) > 1:
-        raise TrainerRefuses("ORPO's trainer takes no pair whose prompts differ by more than a token")
+        raise TrainerRefuses(f"{trainer} takes no pair whose prompts differ by more than a token")
     return tuple(
         _sequence(head, whole[len(head) :], bos, eos) for head, whole in zip(heads, wholes, strict=True)
     )
 
 
-def _start(prompt: Sequence[int], whole: Sequence[int]) -> int:
+def _start(prompt: Sequence[int], whole: Sequence[int], trainer: str) -> int:
     """Where the answer begins: one token early where the prompt's last one merges with it."""
     if len(whole) < len(prompt):
-        raise TrainerRefuses("ORPO's trainer takes no answer that makes the prompt shorter")
+        raise TrainerRefuses(f"{trainer} takes no answer that makes the prompt shorter")
     return len(prompt) if list(whole[: len(prompt)]) == list(prompt) else len(prompt) - 1
 
 

@@ -1,0 +1,17 @@
+"""TRL's own defaults of a method's config, as the generated schemas hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from ptspec.shipped import schema
+
+
+@cache
+def trl_defaults(method: str) -> Mapping[str, Any]:
+    """TRL's own default of each config field of `method` that has one."""
+    fields: Mapping[str, Any] = schema(f"trl/{method}.schema.json")["properties"]
+    described = {name: field for name, field in fields.items() if isinstance(field, Mapping)}
+    return {name: field["default"] for name, field in described.items() if "default" in field}
