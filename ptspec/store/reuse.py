@@ -65,12 +65,14 @@ def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
     hashes, saved = Hashes(plan), OutputHashes(plan.output)
     fingerprints = {BASE: BASE}
     found: dict[str, Reuse] = {}
+    again: list[str] = []
     for stage in plan.stages:
         covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
-        again = [name for name, reuse in found.items() if reuse.state is not ReuseState.REUSED]
         reuse = reuse_of(plan, stage, covered, saved, fresh=fresh, again=again)
         fingerprints[stage.name] = reuse.fingerprint
         found[stage.name] = reuse
+        if reuse.state is not ReuseState.REUSED:
+            again.append(stage.name)
     return found
 
 
