@@ -86,9 +86,9 @@ def trainers(model: Path, step: Step, names: list[str]) -> dict[str, Any]:
     import trl
 
     sys.path.insert(0, str(ROOT))
-    from ptspec.training.grpo_trainer import GRPOTrainer
     from ptspec.training.nash_md.config import NashMDConfig
     from ptspec.training.nash_md.trainer import NashMDTrainer
+    from ptspec.training.online import GRPOTrainer
 
     nash_md = {"probe_steps": 0, "num_opponents": step.opponents}
     made = {

@@ -102,8 +102,8 @@ def _compute(plan: Plan) -> Iterator[Lack]:
     specs |= {join(stage.at, "compute"): stage.compute for stage in plan.stages}
     for where, spec in specs.items():
         given = at(plan.document, where)
-        for key, message, hint in _unserved(spec):
-            if isinstance(given, dict) and key in given:
+        for key, message, hint in _unserved(spec) if isinstance(given, dict) else ():
+            if key in given:
                 yield Lack(join(where, key), message, hint)
 
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from ptspec.checks.adapter import check_adapter
 from ptspec.checks.architecture import check_architecture
 from ptspec.checks.checkpoint import check_checkpoint
 from ptspec.checks.held_out import check_held_out
-from ptspec.checks.lengths import check_lengths, first_rows, local_sources
+from ptspec.checks.lengths import check_lengths
 from ptspec.checks.row_look import RENDERED, look_at_stages
 from ptspec.checks.rows_left import check_rows_left
+from ptspec.checks.stage_rows import StageRows, first_rows
 from ptspec.checks.template import at_model, check_given_template, check_special_tokens, check_stage_template
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.readers.placed import PlacedRow, shown
@@ -53,8 +55,9 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     elif tokenizer.damage is not None:
         yield _damaged_tokenizer(plan, tokenizer.damage)
         tokenizer = None
+    rows = StageRows(plan, tokenizer, seen) if tokenizer is not None else None
     for stage in plan.stages:
-        yield from _check_stage(plan, stage, shape, tokenizer, seen)
+        yield from _check_stage(plan, stage, shape, rows)
     unknown = list(check_special_tokens(plan))
     yield from unknown
     if tokenizer is not None and not unknown:
@@ -81,42 +84,43 @@ def _damaged_tokenizer(plan: Plan, damage: str) -> Diagnostic:
 
 
 def _check_stage(
-    plan: Plan,
-    stage: Stage,
-    shape: ModelShape | None,
-    tokenizer: TokenizerFiles | None,
-    seen: Mapping[str, Seen],
+    plan: Plan, stage: Stage, shape: ModelShape | None, rows: StageRows | None
 ) -> Iterator[Diagnostic]:
     settings = EffectiveConfig(stage, stage.compute, gpu=False)
     if shape is not None:
         if stage.adapter.use_lora and stage.handover is not Handover.CONTINUE:
             yield from check_adapter(plan, stage, shape)
         yield from _context(settings, shape)
-    if tokenizer is not None:
-        lacking = list(check_stage_template(plan, stage, tokenizer, seen))
+    if rows is not None:
+        lacking = list(check_stage_template(plan, stage, rows.tokenizer, rows.seen))
         yield from lacking
         if stage.config.get("assistant_only_loss") and not lacking:
-            yield from _without_answer(plan, settings, tokenizer, seen)
-        long = list(check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen))
+            yield from _without_answer(settings, rows)
+        long = list(check_lengths(rows, settings, shape.context if shape else None))
         yield from long
         if not any(one.severity is Severity.ERROR for one in long):
-            yield from check_rows_left(plan, settings, tokenizer, seen)
+            yield from check_rows_left(rows, settings)
 
 
-def _without_answer(
-    plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
-) -> Iterator[Diagnostic]:
+def _without_answer(settings: EffectiveConfig, rows: StageRows) -> Iterator[Diagnostic]:
     """Chats in which the template marks nothing as the assistant's, under `assistant_only_loss`."""
-    for source in local_sources(plan, settings.stage):
-        chats = [row for row in first_rows(seen, source)[:RENDERED] if isinstance(row, PlacedRow)]
-        found = refused(chats, source, settings, tokenizer)
-        refusals = [(row, error) for row, error in found if isinstance(error, TrainerRefuses)]
+    for source in rows.sources(settings.stage):
+        chats = [row for row in first_rows(rows.seen, source)[:RENDERED] if isinstance(row, PlacedRow)]
+        read = partial(_refusals, chats, source, settings, rows.tokenizer)
+        refusals = rows.once("refusals", source, settings, read)
         if refusals:
             row, error = refusals[0]
             message = f'stage "{settings.stage.name}": the trainer refuses this row: {error}'
             note = f"{len(refusals)} of the first {len(chats)} rows are refused"
             where = Location(shown(row.file), row.line)
             yield Diagnostic("cannot-render", message, where, source.at, notes=(note,))
+
+
+def _refusals(
+    chats: list[PlacedRow], source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles
+) -> list[tuple[PlacedRow, TrainerRefuses]]:
+    found = refused(chats, source, settings, tokenizer)
+    return [(row, error) for row, error in found if isinstance(error, TrainerRefuses)]
 
 
 def _context(settings: EffectiveConfig, shape: ModelShape) -> Iterator[Diagnostic]:

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from typing import Any
 
-from ptspec.checks.lengths import first_rows, local_sources
 from ptspec.checks.look_messages import finding_message, user_turns_learned
 from ptspec.checks.refused_rows import Refused, refused_rows
+from ptspec.checks.stage_rows import first_rows, local_sources
 from ptspec.checks.template import check_answer_end, end_of_answer, stops
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.convert import Reading, to_trl
@@ -20,6 +20,7 @@ from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.look import Finding, Kind, Look, render_row
 from ptspec.data.tokens.template import TokenizerFiles
 from ptspec.diagnostics import Diagnostic, Location
+from ptspec.methods.types import Rows
 from ptspec.recipe.hints import listed
 from ptspec.recipe.plan import Plan, Source, Stage
 from ptspec.recipe.shape import ModelShape
@@ -38,20 +39,22 @@ def look_at_stages(
     known = stops(tokenizer)
     end = end_of_answer(tokenizer, known) if tokenizer.is_template else None
     look = Look(tokenizer, known | {end.token} if end and end.token else known, embedding)
-    met = {stage.name: _met(plan, stage, look, seen) for stage in plan.stages}
+    # Stages that take the same rows in the same columns are looked at once.
+    takers = {(stage.data, stage.method.rows): stage for stage in plan.stages}
+    met = {takes: _met(local_sources(plan, one), takes[1], look, seen) for takes, one in takers.items()}
     if any(one.has_chats for one in met.values()):
         yield from check_answer_end(plan, tokenizer, end)
     for stage in plan.stages:
         never_ends = end is not None and end.token is None  # reported above
-        yield from _refusals(stage, met[stage.name], look, seen)
-        yield from _reports(stage, met[stage.name], look, (Kind.NO_STOP,) if never_ends else ())
+        found = met[stage.data, stage.method.rows]
+        yield from _refusals(stage, found, look, seen)
+        yield from _reports(stage, found, look, (Kind.NO_STOP,) if never_ends else ())
 
 
-def _met(plan: Plan, stage: Stage, look: Look, seen: Mapping[str, Seen]) -> _Met:
+def _met(sources: Sequence[Source], wanted: Rows, look: Look, seen: Mapping[str, Seen]) -> _Met:
     met = _Met()
-    for source in local_sources(plan, stage):
+    for source in sources:
         placed = [row for row in first_rows(seen, source) if isinstance(row, PlacedRow)]
-        wanted = stage.method.rows
         layout = layout_for(wanted, seen[source.name].columns) if placed else None
         if layout is None:
             continue
@@ -101,7 +104,7 @@ class _Row:
 
 @dataclass
 class _Met:
-    """What was met in the rows of a stage. `conversation` is the first row whose user turns are learned."""
+    """What was met in the rows of stages. `conversation` is the first row whose user turns are learned."""
 
     rows: int = 0
     has_chats: bool = False

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain, islice, repeat
 
-from ptspec.checks.lengths import local_sources
+from ptspec.checks.stage_rows import StageRows, local_sources
 from ptspec.data.checks.fault import Fault
 from ptspec.data.checks.row_checks import Use, row_checker
-from ptspec.data.checks.source_pass import Items, Seen
+from ptspec.data.checks.source_pass import Items
 from ptspec.data.layouts.convert import reading_of
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.lengths import lengths_of
-from ptspec.data.tokens.template import TokenizerFiles
 from ptspec.data.tokens.truncation import Truncation, limit
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import OnBadRow, Plan, Source, parts_of
+from ptspec.recipe.plan import OnBadRow, Source, parts_of
 
 CHUNKS = (1, 15, 240)
 """Rows that are tokenised at once, from the first on: nearly always the first row is one to learn from."""
@@ -27,16 +28,27 @@ CHUNKS = (1, 15, 240)
 _BAD, _REFUSED, _DROPPED = "bad", "refused by the chat template", "too long and dropped"
 
 
-def check_rows_left(
-    plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
-) -> Iterator[Diagnostic]:
+@dataclass
+class _Lost:
+    """How many rows are not trained on, by why; tokens of the longest; whether that is so of every row."""
+
+    rows: Counter[str] = field(default_factory=Counter)
+    longest: int = 0
+    is_all: bool = True
+
+
+def check_rows_left(stage_rows: StageRows, settings: EffectiveConfig) -> Iterator[Diagnostic]:
     """An error for a stage whose every row is left out or dropped; none where that is not known.
 
     Stops reading at the first row that is trained on.
     """
-    stage = settings.stage
+    stage, plan, seen = settings.stage, stage_rows.plan, stage_rows.seen
     sources = local_sources(plan, stage)
-    if not tokenizer.can_count or not sources or len(sources) < len(parts_of(plan.data, stage.data)):
+    if (
+        not stage_rows.tokenizer.can_count
+        or not sources
+        or len(sources) < len(parts_of(plan.data, stage.data))
+    ):
         return
     if any(source.name not in seen or not seen[source.name].rows for source in sources):
         return
@@ -47,11 +59,11 @@ def check_rows_left(
     lost: Counter[str] = Counter()
     longest = 0
     for source in sources:
-        for found, length in _fates(source, settings, tokenizer, seen[source.name]):
-            if found is None:
-                return
-            lost[found] += 1
-            longest = max(longest, length)
+        found = stage_rows.once("lost", source, settings, partial(_lost, source, settings, stage_rows))
+        if not found.is_all:
+            return
+        lost += found.rows
+        longest = max(longest, found.longest)
     if len(lost) > 1 or _DROPPED in lost:  # rows that are all bad, or all refused, are an error already
         yield _nothing_left(settings, lost, longest)
 
@@ -69,12 +81,24 @@ def _is_bad(faults: Sequence[Fault]) -> bool:
     return any(fault.severity is Severity.ERROR for fault in faults)
 
 
+def _lost(source: Source, settings: EffectiveConfig, stage_rows: StageRows) -> _Lost:
+    """The rows of `source` that are lost before the first that is trained on."""
+    lost = _Lost()
+    for found, length in _fates(source, settings, stage_rows):
+        if found is None:
+            lost.is_all = False
+            break
+        lost.rows[found] += 1
+        lost.longest = max(lost.longest, length)
+    return lost
+
+
 def _fates(
-    source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles, seen: Seen
+    source: Source, settings: EffectiveConfig, stage_rows: StageRows
 ) -> Iterator[tuple[str | None, int]]:
     """Why each row of `source` is not trained on (None: it is), and its length in tokens."""
     use = Use(settings.stage.method.name, settings.stage.method.rows)
-    check = row_checker(use, seen.columns, reading_of(source))
+    check = row_checker(use, stage_rows.seen[source.name].columns, reading_of(source))
     items = scan(source)
     for size in chain(CHUNKS, repeat(CHUNKS[-1])):
         chunk = list(islice(items, size))
@@ -82,7 +106,7 @@ def _fates(
             return
         sound: Items = [one for one in chunk if isinstance(one, PlacedRow) and not _is_bad(check(one.values))]
         yield from ((_BAD, 0) for _ in range(len(chunk) - len(sound)))
-        lengths = list(lengths_of(sound, source, settings, tokenizer))
+        lengths = list(lengths_of(sound, source, settings, stage_rows.tokenizer))
         rows = len({(row.file, row.line) for row in lengths})
         yield from ((_REFUSED, 0) for _ in range(len(sound) - rows))
         for row in lengths:

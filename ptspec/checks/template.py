@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ptspec.checks.lengths import first_rows, local_sources
+from ptspec.checks.stage_rows import first_rows, local_sources
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.readers.placed import first_row, shown
 from ptspec.data.tokens.chat_tokenizer import NoTemplate

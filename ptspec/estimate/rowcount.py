@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,17 +11,14 @@ from ptspec.data.checks.source_pass import is_looked_at_in_part
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.cuts import Cuts, cuts
-from ptspec.data.tokens.encode import ENCODED_BY
-from ptspec.data.tokens.lengths import lengths
+from ptspec.data.tokens.lengths import lengths, tokenised_by
 from ptspec.data.tokens.template import FAST, TokenizerFiles
-from ptspec.data.tokens.truncation import CUT_BY, Truncation
+from ptspec.data.tokens.truncation import Truncation
 from ptspec.performance.choice import Lengths
 from ptspec.performance.lengths import some_lengths
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import Concat, Mix, Plan, Source, Until
 
-COUNTED_BY = (*ENCODED_BY, *CUT_BY)
-"""The fields of a stage's config that decide how many rows are left, and how long they are."""
 MOST = 5000
 """Rows of a source that are tokenised; of a longer one the first so many stand for all."""
 
@@ -67,22 +63,16 @@ class RowCounts:
 
     def lengths(self, settings: EffectiveConfig) -> Lengths | None:
         """How long some rows of the stage are; None where that is not known."""
-        key = _key(settings.stage.data, settings)
+        key = tokenised_by(settings.stage.data, settings)
         if key not in self._lengths:
             self._lengths[key] = some_lengths(self._plan, settings, self._tokenizer)
         return self._lengths[key]
 
     def _of_source(self, source: Source, settings: EffectiveConfig) -> Counted:
-        key = _key(source.name, settings)
+        key = tokenised_by(source.name, settings)
         if key not in self._counted:
             self._counted[key] = _source(source, settings, self._tokenizer)
         return self._counted[key]
-
-
-def _key(data: str, settings: EffectiveConfig) -> str:
-    """What the tokens of the rows of `data` depend on in a stage."""
-    asked = {name: settings.value(name) for name in COUNTED_BY}
-    return json.dumps([data, settings.stage.method.name, asked], default=str)
 
 
 def _source(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Counted:

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -241,6 +242,7 @@ def versions() -> dict[str, str]:
     return {package: _version(package) for package in VERSIONED}
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

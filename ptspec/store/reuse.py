@@ -84,12 +84,14 @@ def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
     hashes, saved, others = Hashes(plan), OutputHashes(plan.output), OtherRuns(plan.output)
     fingerprints = {BASE: BASE}
     found: dict[str, Reuse] = {}
+    again: list[str] = []
     for stage in plan.stages:
         covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
-        before = Before(fingerprints, [name for name, one in found.items() if not one.state.is_finished])
-        reuse = reuse_of(plan, stage, covered, saved, others, before, fresh=fresh)
+        reuse = reuse_of(plan, stage, covered, saved, others, Before(fingerprints, again), fresh=fresh)
         fingerprints[stage.name] = reuse.fingerprint
         found[stage.name] = reuse
+        if not reuse.state.is_finished:
+            again.append(stage.name)
         if reuse.taken_from is not None:
             hashes.lies(stage.name, reuse.taken_from.folder)
     return found

@@ -7,9 +7,10 @@ import json
 import pytest
 from small import ROOT
 
+from ptspec.data.tokens.lengths import TOKENISED_BY
 from ptspec.data.tokens.template import tokenizer_files
 from ptspec.estimate import rowcount
-from ptspec.estimate.rowcount import COUNTED_BY, RowCounts
+from ptspec.estimate.rowcount import RowCounts
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.resolve import load_plan
 
@@ -56,4 +57,4 @@ def test_counting_asks_for_no_field_that_stages_do_not_share_by(method, counted)
     more = {"rewards": ["long"]} if method == "grpo" else {}
     _, reads, fields = counted([{**stage("one", method), **more}])
     assert reads == ["train"]
-    assert fields <= set(COUNTED_BY)
+    assert fields <= set(TOKENISED_BY)

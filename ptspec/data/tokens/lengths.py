@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -13,13 +14,16 @@ from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer
-from ptspec.data.tokens.encode import FAULTS, EncodedRow, TrlRow, encode_all
-from ptspec.data.tokens.truncation import Truncation
+from ptspec.data.tokens.encode import ENCODED_BY, FAULTS, EncodedRow, TrlRow, encode_all
+from ptspec.data.tokens.truncation import CUT_BY, Truncation
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import Source
 
 BATCH = 256
 """Rows tokenised at once."""
+
+TOKENISED_BY = (*ENCODED_BY, *CUT_BY)
+"""The fields of a stage's config that decide how many rows are left, and how long they are."""
 
 Items = Iterable[PlacedRow | Unreadable]
 
@@ -54,6 +58,12 @@ class Row:
     @property
     def tokens(self) -> int:
         return sum(span.total for span in self.spans)
+
+
+def tokenised_by(data: str, settings: EffectiveConfig) -> str:
+    """What the tokens of the rows of `data` depend on in a stage: equal where stages read them alike."""
+    asked = {name: settings.value(name) for name in TOKENISED_BY}
+    return json.dumps([data, settings.stage.method.name, asked], default=str)
 
 
 def lengths(
