@@ -84,9 +84,9 @@ def trainers(model: Path, step: Step, names: list[str]) -> dict[str, Any]:
     import trl
 
     sys.path.insert(0, str(ROOT))
+    from ptspec.training.grpo_trainer import GRPOTrainer
     from ptspec.training.nash_md.config import NashMDConfig
     from ptspec.training.nash_md.trainer import NashMDTrainer
-    from ptspec.training.row_templates import GRPOTrainer
 
     nash_md = {"probe_steps": 0, "num_opponents": step.opponents}
     made = {
@@ -145,9 +145,17 @@ class Clock(TrainerCallback):
         self.taken = Taken(now.processor - self.begun.processor, now.wall - self.begun.wall)
 
 
-def timed(one: Any) -> Taken:
+def stepped(name: str, one: Any) -> None:
+    """One step; of ours as a stage on a CPU makes it."""
+    from ptspec.training.labels_alone import labels_alone
+
+    with labels_alone(name != TRL):
+        one.train()
+
+
+def timed(name: str, one: Any) -> Taken:
     torch.manual_seed(0)
-    one.train()
+    stepped(name, one)
     (clock,) = (found for found in one.callback_handler.callbacks if isinstance(found, Clock))
     return clock.taken
 
@@ -177,11 +185,11 @@ def main() -> None:
         return
     print(f"{asked.model.name}: {step}", flush=True)
     taken: dict[str, list[Taken]] = {name: [] for name in made}
-    for one in made.values() if not asked.cold else ():
-        one.train()
+    for name, one in made.items() if not asked.cold else ():
+        stepped(name, one)
     for _ in range(asked.rounds):
         for name, one in made.items():
-            taken[name].append(timed(one))
+            taken[name].append(timed(name, one))
     tell(taken, made)
 
 
@@ -216,9 +224,9 @@ def said(one: Any) -> list[Any]:
 
 
 def profile(name: str, one: Any) -> None:
-    one.train()
+    stepped(name, one)
     profiler = cProfile.Profile(time.process_time)
-    profiler.runcall(one.train)  # with the start of train(), which is no part of a step
+    profiler.runcall(stepped, name, one)  # with the start of train(), which is no part of a step
     print(f"\n{name}")
     pstats.Stats(profiler).sort_stats("tottime").print_stats(12)
     pstats.Stats(profiler).sort_stats("cumtime").print_stats("trl|generat|nash_md|decoding", 25)

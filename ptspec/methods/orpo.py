@@ -16,6 +16,7 @@ METHOD = Method(
     takes_no_stream="its trainer in TRL 1.16 makes tokens of all rows first",
     renders_rows=False,
     recasts_quantised=True,
+    fused_head=False,
     headline=(
         Headline("loss", "loss"),
         Headline("log_odds_chosen", "log odds"),

@@ -12,6 +12,7 @@ METHOD = Method(
     feedback=Feedback.NONE,
     online=False,
     reference=False,
+    fused_head=False,
     headline=(
         Headline("loss", "loss"),
         Headline("accuracy", "pair accuracy"),

@@ -91,6 +91,7 @@ class Method:
     fine-tuning.
     `learns_references`: whether the loss holds the likelihood of the reference answers; after another method
     that likelihood is described, not judged.
+    `fused_head`: whether TRL's trainer gives the model its fused head (`add_fused_lm_head`).
     `takes_no_stream`: why its trainer needs all rows before it begins; None where they may be streamed.
     `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
     """
@@ -114,6 +115,7 @@ class Method:
     renders_rows: bool = True
     recasts_quantised: bool = False
     learns_references: bool = False
+    fused_head: bool = True
     takes_no_stream: str | None = None
 
     @property

@@ -7,11 +7,11 @@ from typing import Any
 import trl
 
 from ptspec.training.leaving_rows import LeavingRows
+from ptspec.training.prompts_read_once import PromptsReadOnce
 from ptspec.training.row_prompts import RowTemplates
-from ptspec.training.scored_positions import ScoredPositions
 
 
-class GRPOTrainer(RowTemplates, LeavingRows, ScoredPositions, trl.GRPOTrainer):  # type: ignore[misc]  # the library is untyped
+class GRPOTrainer(RowTemplates, LeavingRows, PromptsReadOnce, trl.GRPOTrainer):  # type: ignore[misc]  # the library is untyped
     """TRL's GRPO, with prompts that are rendered as their rows say, and rows that leave once they have
     ended."""
 
