@@ -50,7 +50,11 @@ HEAD = "head_positions"
 """No field of TRL: which positions its fused head scores."""
 LABELS = "labels"
 """Of `HEAD`: those that have a label."""
-OWN_FIELDS = (ROW_ORDER, ATTENTION, HEAD)
+PROMPTS = "pairs"
+"""No field of TRL: how often the prompt of a pair is read."""
+SHARED = "prompt read once"
+"""Of `PROMPTS`: for both answers together."""
+OWN_FIELDS = (ROW_ORDER, ATTENTION, HEAD, PROMPTS)
 """Fields of choices that stand in no TRL config."""
 
 

@@ -21,7 +21,7 @@ from ptspec.model.handover import Policy
 from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
-from ptspec.performance.choice import ATTENTION, HEAD, LABELS, ROW_ORDER
+from ptspec.performance.choice import ATTENTION, HEAD, LABELS, PROMPTS, ROW_ORDER, SHARED
 from ptspec.performance.free.passes import BY_LENGTH
 from ptspec.processes import Agreed, current
 from ptspec.recipe.plan import Stage
@@ -46,6 +46,7 @@ from ptspec.training.resume_from import resume_from
 from ptspec.training.row_order import sort_within_steps
 from ptspec.training.row_templates import rendered
 from ptspec.training.sharded import LetGo
+from ptspec.training.shared_prompts import prompts_shared
 from ptspec.training.signal import nothing_learned
 from ptspec.training.stage_told import about, started
 from ptspec.training.start_checks import Beginning, check_beginning, unwrapped
@@ -67,7 +68,8 @@ def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     patched = taken_off(job.policy.model) if job.stage.config.get("use_liger_kernel") else nullcontext()
     engine = forgotten_afterwards(job.stage.compute)
     head = labels_alone(_chosen(job, HEAD) == LABELS)
-    with tracked(job.watched), float32_settings_kept(), patched, engine, head:
+    pairs = prompts_shared(_chosen(job, PROMPTS) == SHARED, lambda why: listener(Warned(why, job.stage.name)))
+    with tracked(job.watched), float32_settings_kept(), patched, engine, head, pairs:
         return _train(job, listener, stop_request)
 
 
