@@ -147,9 +147,17 @@ class Clock(TrainerCallback):
         self.taken = Taken(now.processor - self.begun.processor, now.wall - self.begun.wall)
 
 
-def timed(one: Any) -> Taken:
+def stepped(name: str, one: Any) -> None:
+    """One step; of ours as a stage on a CPU makes it."""
+    from ptspec.training.labels_alone import labels_alone
+
+    with labels_alone(name != TRL):
+        one.train()
+
+
+def timed(name: str, one: Any) -> Taken:
     torch.manual_seed(0)
-    one.train()
+    stepped(name, one)
     (clock,) = (found for found in one.callback_handler.callbacks if isinstance(found, Clock))
     return clock.taken
 
@@ -179,11 +187,11 @@ def main() -> None:
         return
     print(f"{asked.model.name}: {step}", flush=True)
     taken: dict[str, list[Taken]] = {name: [] for name in made}
-    for one in made.values() if not asked.cold else ():
-        one.train()
+    for name, one in made.items() if not asked.cold else ():
+        stepped(name, one)
     for _ in range(asked.rounds):
         for name, one in made.items():
-            taken[name].append(timed(one))
+            taken[name].append(timed(name, one))
     tell(taken, made)
 
 
@@ -210,9 +218,9 @@ def tell(taken: Mapping[str, list[Taken]], made: Mapping[str, Any]) -> None:
 
 
 def profile(name: str, one: Any) -> None:
-    one.train()
+    stepped(name, one)
     profiler = cProfile.Profile(time.process_time)
-    profiler.runcall(one.train)  # with the start of train(), which is no part of a step
+    profiler.runcall(stepped, name, one)  # with the start of train(), which is no part of a step
     print(f"\n{name}")
     pstats.Stats(profiler).sort_stats("tottime").print_stats(12)
     pstats.Stats(profiler).sort_stats("cumtime").print_stats("trl|generat|nash_md|decoding", 25)

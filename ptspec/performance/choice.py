@@ -46,7 +46,15 @@ ROW_ORDER = "row_order"
 """No field of TRL: in which order the rows of a step are cut into passes."""
 ATTENTION = "attn_implementation"
 """A field of the model: the attention kernel while the stage trains."""
-OWN_FIELDS = (ROW_ORDER, ATTENTION)
+HEAD = "head_positions"
+"""No field of TRL: which positions its fused head scores."""
+LABELS = "labels"
+"""Of `HEAD`: those that have a label."""
+PROMPTS = "pairs"
+"""No field of TRL: how often the prompt of a pair is read."""
+SHARED = "prompt read once"
+"""Of `PROMPTS`: for both answers together."""
+OWN_FIELDS = (ROW_ORDER, ATTENTION, HEAD, PROMPTS)
 """Fields of choices that stand in no TRL config."""
 
 

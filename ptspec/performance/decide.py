@@ -8,7 +8,7 @@ from typing import Any
 
 from ptspec.performance.choice import Choice, Effect, Rule, Situation, with_fields
 from ptspec.performance.dear import group_by_length, packing, padding_free, tf32
-from ptspec.performance.free import attention, checkpointing, passes, reference, tokenising
+from ptspec.performance.free import attention, checkpointing, head, passes, prompts, reference, tokenising
 from ptspec.recipe.plan import Performance, Stage
 
 FREE: tuple[Rule, ...] = (
@@ -16,6 +16,8 @@ FREE: tuple[Rule, ...] = (
     checkpointing.choose,
     passes.choose,
     reference.choose,
+    prompts.choose,
+    head.choose,
     tokenising.choose,
 )
 DEAR: tuple[Rule, ...] = (packing.propose, padding_free.propose, group_by_length.propose, tf32.propose)

@@ -8,14 +8,14 @@ from typing import Any
 import trl
 
 from ptspec.training.leaving_rows import LeavingRows
+from ptspec.training.prompts_read_once import PromptsReadOnce
 from ptspec.training.row_prompts import RowTemplates
-from ptspec.training.scored_positions import ScoredPositions
 
 WITH_LOGPS = ("GRPOTrainer",)
 """Trainers that want the log-probabilities of what was sampled beside it; None: not known."""
 
 
-class _Sampling(RowTemplates, LeavingRows, ScoredPositions):
+class _Sampling(RowTemplates, LeavingRows, PromptsReadOnce):
     """Prompts that are rendered as their rows say, and rows that leave once they have ended."""
 
     _wants_logps: bool

@@ -21,8 +21,7 @@ from ptspec.model.handover import Policy
 from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
-from ptspec.performance.choice import ATTENTION, ROW_ORDER
-from ptspec.performance.decide import Decision
+from ptspec.performance.choice import ATTENTION, HEAD, LABELS, PROMPTS, ROW_ORDER, SHARED
 from ptspec.performance.free.passes import BY_LENGTH
 from ptspec.processes import Agreed, current
 from ptspec.recipe.plan import Stage
@@ -38,6 +37,7 @@ from ptspec.training.drift import Watch
 from ptspec.training.engines import elements, forgotten_afterwards, is_rounded, whole_weights
 from ptspec.training.faults import failure
 from ptspec.training.job import Job, Trained
+from ptspec.training.labels_alone import labels_alone
 from ptspec.training.library_patches import taken_off
 from ptspec.training.nonfinite_guard import Finite, Placed
 from ptspec.training.progress import Frozen, Progress
@@ -46,6 +46,7 @@ from ptspec.training.resume_from import resume_from
 from ptspec.training.row_order import sort_within_steps
 from ptspec.training.row_templates import rendered
 from ptspec.training.sharded import LetGo
+from ptspec.training.shared_prompts import prompts_shared
 from ptspec.training.signal import nothing_learned
 from ptspec.training.stage_told import about, started
 from ptspec.training.start_checks import Beginning, check_beginning, unwrapped
@@ -66,7 +67,9 @@ def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     """
     patched = taken_off(job.policy.model) if job.stage.config.get("use_liger_kernel") else nullcontext()
     engine = forgotten_afterwards(job.stage.compute)
-    with tracked(job.watched), float32_settings_kept(), patched, engine:
+    head = labels_alone(_chosen(job, HEAD) == LABELS)
+    pairs = prompts_shared(_chosen(job, PROMPTS) == SHARED, lambda why: listener(Warned(why, job.stage.name)))
+    with tracked(job.watched), float32_settings_kept(), patched, engine, head, pairs:
         return _train(job, listener, stop_request)
 
 
@@ -75,7 +78,7 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     checkpoints.mkdir(parents=True, exist_ok=True)
     team = current()
     trainer = _trainer(job, checkpoints)
-    if job.decision is not None and job.decision.values.get(ROW_ORDER) == BY_LENGTH:
+    if _chosen(job, ROW_ORDER) == BY_LENGTH:
         sort_within_steps(trainer, team.size)
     with team.agreed():
         beginning = check_beginning(trainer, job.stage, job.handed_over)
@@ -110,7 +113,7 @@ def _steps(
     begin_peak_memory(job.device)
     begun = time.monotonic()
     try:
-        with _attention(trainer, job.decision):
+        with _attention(trainer, _chosen(job, ATTENTION)):
             trainer.train(resume_from_checkpoint=str(resume) if resume else None)
     except AlreadyTrained:
         pass
@@ -239,9 +242,13 @@ def _interrupted(stage: Stage, step: int, reason: str) -> Diagnostic:
     return Diagnostic("interrupted", f"{reason}: {saved_in_words(stage.name, step)}", pointer=stage.at)
 
 
-def _attention(trainer: Any, decision: Decision | None) -> AbstractContextManager[None]:
+def _chosen(job: Job, field: str) -> Any:
+    """What was chosen of a field; None where nothing was."""
+    return None if job.decision is None else job.decision.values.get(field)
+
+
+def _attention(trainer: Any, kernel: str | None) -> AbstractContextManager[None]:
     """The attention kernel that was chosen, in the policy and its reference."""
-    kernel = None if decision is None else decision.values.get(ATTENTION)
     reference = getattr(trainer, "ref_model", None)
     return attention((unwrapped(trainer, trainer.model), reference), kernel)
 

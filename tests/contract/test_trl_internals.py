@@ -2,14 +2,18 @@
 
 import inspect
 from importlib.metadata import version
+from pkgutil import resolve_name
 
 import pytest
+import trl.trainer.utils
 from torch.utils.data import DataLoader
 from transformers import Trainer
 from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, add_fused_lm_head, disable_dropout_in_model
 
+from ptspec.methods import METHODS, get
+from ptspec.methods.types import Head
 from ptspec.training.data_order import catch_up
 
 PARAMETERS = {
@@ -71,21 +75,28 @@ def test_what_our_decoding_stands_in_for(trainer):
 
 
 @pytest.mark.parametrize("trainer", [GRPOTrainer, RLOOTrainer])
-def test_what_the_head_is_given(trainer):
-    """`ptspec.training.scored_positions` cuts labels and hidden states alike, before TRL shifts them."""
+def test_what_scores_completions(trainer):
+    """`ptspec.training.prompts_read_once` stands in for it where nothing learns."""
     source = inspect.getsource(trainer._get_per_token_logps_and_entropies)
     first = list(inspect.signature(trainer._get_per_token_logps_and_entropies).parameters)[:5]
     assert first == ["self", "model", "input_ids", "attention_mask", "logits_to_keep"]
     assert "model(**model_inputs, labels=labels, fused_lm_head=True)" in source
-    assert "outputs.log_probs[:, -logits_to_keep:]" in source
-    head = inspect.getsource(add_fused_lm_head)
-    for piece in (
-        "getattr(self, backbone_attr)(*args, **kwargs)",
-        "backbone_outputs.last_hidden_state[:, :-1]",
-        "labels = labels[:, 1:]",
-        "compact = _use_triton(hidden_states.device)",
-    ):
-        assert piece in head, piece
+    assert "labels[:, :-logits_to_keep] = -100" in source
+
+
+def test_where_the_head_asks_which_positions_it_scores():
+    """`ptspec.training.labels_alone` answers in its place: nothing else may ask by this name."""
+    assert "compact = _use_triton(hidden_states.device)" in inspect.getsource(add_fused_lm_head)
+    assert inspect.getsource(trl.trainer.utils).count("_use_triton(") == 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_which_methods_have_the_fused_head(name):
+    classes = resolve_name(get(name).trainer).__mro__
+    theirs = {inspect.getmodule(one) for one in classes if one.__module__.startswith("trl.")}
+    assert (get(name).loss.head is Head.TILES) == any(
+        "add_fused_lm_head(" in inspect.getsource(one) for one in theirs
+    )
 
 
 def test_who_takes_a_reference_model():

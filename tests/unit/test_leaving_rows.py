@@ -18,6 +18,7 @@ from games import PHRASES
 from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback
 
+from ptspec.training.labels_alone import labels_alone
 from ptspec.training.online import GRPOTrainer
 
 PROMPTS = ["play", "play move", "hold then play"]
@@ -104,7 +105,8 @@ def test_the_same_numbers_give_the_completions_and_losses_of_trl_from_fewer_toke
     positions = []
     for trainer in (theirs, ours):
         torch.manual_seed(3)
-        trainer.train()
+        with labels_alone(trainer is ours):
+            trainer.train()
         positions.append(sum(scored))
         scored.clear()
     assert list(ours._logs["completion"]) == list(theirs._logs["completion"])

@@ -47,15 +47,15 @@ from ptspec.training.nash_md.ema import MovingAverage
 from ptspec.training.nash_md.matches import Matches, Side, groups_of, mean_of, opponent_rows, pairings
 from ptspec.training.nash_md.opponents import Opponent, reference_of
 from ptspec.training.nash_md.reference import mixable
+from ptspec.training.prompts_read_once import PromptsReadOnce
 from ptspec.training.reference import adopt
 from ptspec.training.row_prompts import RowTemplates
-from ptspec.training.scored_positions import ScoredPositions
 
 if TYPE_CHECKING:
     from ptspec.training.vllm.opponents import ServedOpponent
 
 
-class NashMDTrainer(RowTemplates, LeavingRows, ScoredPositions, RLOOTrainer):  # type: ignore[misc]  # the library is untyped
+class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  # type: ignore[misc]  # the library is untyped
     """Trains a policy towards the Nash equilibrium of a preference, regularised towards its reference.
 
     Takes what `RLOOTrainer` takes, and: `judge` or `reward_funcs` (callables; their Bradley-Terry preference

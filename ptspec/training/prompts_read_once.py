@@ -1,27 +1,23 @@
-"""Log-probabilities of completions without those of their prompts, which are read once where nothing learns.
+"""Log-probabilities of completions whose prompts are read once, where nothing learns.
 
-TRL's fused head scores only the positions that have a label where it has a Triton kernel. Elsewhere, on a
-CPU, it scores all, prompts and their padding too: a matrix product with the whole vocabulary, forwards and
-back, for what is then masked out. And of eight completions of one prompt it reads the prompt eight times,
-for the log-probabilities of the policy that sampled, and for those of the reference.
+Of eight completions of one prompt TRL reads the prompt eight times, for the log-probabilities of the policy
+that sampled, and for those of the reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import DynamicCache
-from trl.kernels.chunked_logprob import _use_triton
 
 from ptspec.model.decoding.loop import decodes_by_rows
 from ptspec.model.decoding.reader import equal_rows
 
 
-class ScoredPositions:
+class PromptsReadOnce:
     """Mixed into a trainer of TRL that scores completions."""
 
     accelerator: Any
@@ -43,11 +39,9 @@ class ScoredPositions:
             found = self._by_prompts(model, input_ids, attention_mask, logits_to_keep, *more, **named)
             if found is not None:
                 return found, None, None
-        cut = nullcontext() if _use_triton(input_ids.device) else self._cut(model, logits_to_keep)
-        with cut:
-            return super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
-                model, input_ids, attention_mask, logits_to_keep, *more, **named
-            )
+        return super()._get_per_token_logps_and_entropies(  # type: ignore[misc]
+            model, input_ids, attention_mask, logits_to_keep, *more, **named
+        )
 
     def _by_prompts(
         self,
@@ -82,23 +76,6 @@ class ScoredPositions:
             ]
         return torch.cat(each)
 
-    @contextmanager
-    def _cut(self, model: nn.Module, tokens: int) -> Iterator[None]:
-        """Within, the head of `model` sees the last `tokens` tokens, and the position before them."""
-        inner = _causal(self.accelerator.unwrap_model(model))
-        hooks = [
-            model.register_forward_pre_hook(
-                lambda module, args, named: (args, {**named, "labels": named["labels"][:, -tokens - 1 :]}),
-                with_kwargs=True,
-            ),
-            inner.base_model.register_forward_hook(lambda module, args, output: _last(output, tokens + 1)),
-        ]
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-
 
 def _causal(model: Any) -> Any:
     """The model that an adapter is around."""
@@ -126,8 +103,3 @@ def _scored(
     )
     log_probs: Tensor = outputs.log_probs
     return log_probs
-
-
-def _last(output: Any, positions: int) -> Any:
-    output.last_hidden_state = output.last_hidden_state[:, -positions:]
-    return output

@@ -1,0 +1,121 @@
+"""Both answers of a pair behind one reading of their prompt, wherever DPO asks for log-probabilities.
+
+TRL's passes hold the chosen conversations, then the rejected ones: (2 × pairs, tokens). Here a pair becomes
+one sequence: the prompt but for its last token, the rest of the chosen conversation, the rest of the rejected
+one, under a mask by which neither answer sees the other, with the positions that each had alone. The outputs
+are put back to where TRL has them: it computes its losses and metrics as ever.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ptspec.training.joined_pairs import Joined, first_pair, joined
+
+Tell = Callable[[str], None]
+WITHIN = 1e-3
+"""How far a log-probability of the first pair may be from TRL's, in nats. A mask or a position that a model
+does not take as it is meant is off by more, an order of float32 sums by a hundredth of that."""
+ROWS = ("input_ids", "attention_mask", "labels")
+TAKEN = {*ROWS, "use_cache", "fused_lm_head", "return_dict"}
+"""What TRL's DPO gives a model of texts, and PEFT adds."""
+
+
+@contextmanager
+def prompts_shared(is_chosen: bool, tell: Tell) -> Iterator[None]:
+    """Within, models that TRL's DPO gives its fused head read the prompt of a pair once. `tell` hears why one
+    does not after all."""
+    if not is_chosen:
+        yield
+        return
+    from trl.trainer import dpo_trainer
+
+    usual = dpo_trainer.add_fused_lm_head
+    told: set[str] = set()
+
+    def once(text: str) -> None:
+        if text not in told:
+            told.add(text)
+            tell(text)
+
+    def added(model: Any, *more: Any, **named: Any) -> None:
+        usual(model, *more, **named)
+        model.forward = _Shared(model.forward, once).forward()
+
+    dpo_trainer.add_fused_lm_head = added
+    try:
+        yield
+    finally:
+        dpo_trainer.add_fused_lm_head = usual
+
+
+@dataclass
+class _Shared:
+    """The forward of a model with TRL's fused head, by pairs. `agrees`: whether it comes to TRL's log-
+    probabilities so; None before the first pass."""
+
+    usual: Callable[..., Any]
+    tell: Tell
+    agrees: bool | None = None
+
+    def forward(self) -> Callable[..., Any]:
+        @functools.wraps(self.usual)  # `generate` reads its parameters
+        def forward(*args: Any, **named: Any) -> Any:
+            if args or self.agrees is False or not named.get("fused_lm_head") or not _is_text(named):
+                return self.usual(*args, **named)
+            rows = tuple(named[name] for name in ROWS)
+            found = joined(*rows)
+            if found is None or not self._tried(rows):
+                return self.usual(**named)
+            return self._parted(found)
+
+        return forward
+
+    def _tried(self, rows: tuple[Tensor, ...]) -> bool:
+        """Whether the first pair of the first pass came to the same log-probabilities both ways."""
+        if self.agrees is None:
+            self.agrees = self._agree(*first_pair(*rows))
+            if not self.agrees:
+                self.tell("the model does not take pairs in one sequence: each answer reads its prompt anew")
+        return self.agrees
+
+    def _agree(self, ids: Tensor, mask: Tensor, labels: Tensor) -> bool:
+        pair = joined(ids, mask, labels, least=0.0)
+        with torch.no_grad():
+            alone = self.usual(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
+            try:
+                together = None if pair is None else self._parted(pair)
+            except (IndexError, RuntimeError, TypeError, ValueError):  # of another shape than it unpacks
+                return False
+        apart = None if together is None else (together.log_probs - alone.log_probs).abs()
+        return apart is not None and bool((apart <= WITHIN).all())
+
+    def _parted(self, pairs: Joined) -> Any:
+        """TRL's output for the rows as they were."""
+        output = self.usual(
+            input_ids=pairs.ids,
+            attention_mask=pairs.mask,
+            position_ids=pairs.positions,
+            shift_labels=pairs.targets,
+            fused_lm_head=True,
+        )
+        values = {one.name: getattr(output, one.name) for one in fields(output)}
+        tokens = {
+            name: pairs.parted(value)
+            for name, value in values.items()
+            if isinstance(value, Tensor) and value.shape == pairs.targets.shape
+        }
+        return replace(output, **{**tokens, "label_mask": pairs.labelled})
+
+
+def _is_text(named: dict[str, Any]) -> bool:
+    """Whether a model is given rows of tokens, and nothing else that it would have to be given by pairs."""
+    given = {name for name, value in named.items() if value is not None}
+    return given.issuperset(ROWS) and given <= TAKEN
