@@ -7,14 +7,11 @@ whole step ended is kept at hand, so that it can still be saved as if the run ha
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ptspec.processes import current
@@ -22,6 +19,7 @@ from ptspec.training import resume_online
 from ptspec.training.checkpoints import PREFIX, WRITING, processes_of, rotate
 from ptspec.training.data_order import begin_epoch, catch_up
 from ptspec.training.engines import around_update
+from ptspec.training.random_state import RandomState
 from ptspec.training.resume_online import Position, Remembering
 from ptspec.training.sealing import Sealing
 from ptspec.training.stream_place import StreamPlace
@@ -32,10 +30,7 @@ class Moment:
     """The end of a whole step: random number generators, position in the completions, tokens counted."""
 
     step: int
-    python: Any
-    numpy: Any
-    cpu: torch.Tensor
-    cuda: list[torch.Tensor]
+    random: RandomState
     position: Position | None
     tokens_seen: int
 
@@ -43,20 +38,13 @@ class Moment:
     def now(cls, trainer: Any, state: TrainerState) -> Moment:
         return cls(
             step=state.global_step,
-            python=random.getstate(),
-            numpy=np.random.get_state(),
-            cpu=torch.random.get_rng_state(),
-            cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            random=RandomState.now(),
             position=resume_online.position(trainer),
             tokens_seen=state.num_input_tokens_seen,
         )
 
     def back(self, trainer: Any) -> None:
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.random.set_rng_state(self.cpu)
-        if self.cuda:
-            torch.cuda.set_rng_state_all(self.cuda)
+        self.random.back()
         if self.position is not None:
             resume_online.go_to(trainer, self.position)
         trainer.state.num_input_tokens_seen = self.tokens_seen
@@ -111,10 +99,13 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         state.train_batch_size = args.train_batch_size
         process, device = self.trainer.accelerator.process_index, self.trainer.accelerator.device
         parts = getattr(args, "steps_per_generation", 1)
-        if processes_of(self.resumed_from) != current().size:
-            resume_online.sample_anew(self.trainer, state.global_step)
-        elif (place := resume_online.stored(self.resumed_from, process, device, parts)) is not None:
+        place = None
+        if processes_of(self.resumed_from) == current().size:
+            place = resume_online.stored(self.resumed_from, process, device, parts)
+        if place is not None:
             resume_online.go_to(self.trainer, place)
+        else:
+            resume_online.sample_anew(self.trainer, state.global_step)
         if self.judge is not None:
             resume_online.recall(self.judge, self.resumed_from, process, current().size)
         if state.epoch is not None:
