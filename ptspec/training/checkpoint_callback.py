@@ -16,7 +16,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from ptspec.processes import current
 from ptspec.training import resume_online
-from ptspec.training.checkpoints import PREFIX, WRITING, processes_of, rotate
+from ptspec.training.checkpoints import PREFIX, WRITING, forget_path_of_best, processes_of, rotate
 from ptspec.training.data_order import begin_epoch, catch_up
 from ptspec.training.engines import around_update
 from ptspec.training.random_state import RandomState
@@ -64,10 +64,14 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         resumed_from: Path | None,
         judge: Any = None,
         place: StreamPlace | None = None,
+        *,
+        keeps_best: bool = False,
     ) -> None:
-        """`place`: where in a stream the training is, of a trainer whose rows are one."""
+        """`place`: where in a stream the training is, of a trainer whose rows are one. `keeps_best`: the
+        checkpoint of the best evaluation stays, however many come after it."""
         self.trainer = trainer
         self.place = place
+        self.keeps_best = keeps_best
         self.judge: Remembering | None = judge if hasattr(judge, "recall") else None
         self.checkpoints = checkpoints
         self.resumed_from = resumed_from
@@ -90,7 +94,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     ) -> None:
         if state.is_world_process_zero:
             # A run that was killed while it removed an old checkpoint left part of it.
-            rotate(self.checkpoints, args.save_total_limit)
+            rotate(self.checkpoints, args.save_total_limit, self._best(state))
         around_update(self.trainer, lambda: self._update(True), self._update)
         if self.resumed_from is None:
             return
@@ -157,9 +161,15 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
             step = state.global_step
-            self._sealing.begin(written, args.save_total_limit, lambda: setattr(self, "saved", step))
+            forget_path_of_best(written)
+            done = lambda: setattr(self, "saved", step)  # noqa: E731
+            self._sealing.begin(written, args.save_total_limit, self._best(state), done)
         else:
             self.saved = state.global_step
+
+    def _best(self, state: TrainerState) -> int | None:
+        """The step of the checkpoint that stays whatever its age."""
+        return state.best_global_step if self.keeps_best else None
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
