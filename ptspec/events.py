@@ -113,11 +113,12 @@ class StageStep:
 @dataclass(frozen=True)
 class StepEvaluated:
     """An evaluation on held-out rows within the training, after `step`. `metrics` are TRL's under the names
-    that it logs them by ("eval_loss")."""
+    that it logs them by ("eval_loss"), `metric` is the one to show."""
 
     stage: str
     step: int
     total_steps: int
+    metric: str
     metrics: Mapping[str, float] = field(default_factory=dict)
 
 

@@ -292,8 +292,8 @@ _STOPPING: tuple[tuple[str, Schema, Any, str], ...] = (
         "early_stopping_patience",
         {"type": ["integer", "null"], "minimum": 1, "maximum": LARGEST},
         None,
-        "Ends the training after so many evaluations in which metric_for_best_model is no better than before. "
-        "(transformers' EarlyStoppingCallback.)",
+        "Ends the training after so many evaluations in a row in which metric_for_best_model is no better "
+        "than it was. (transformers' EarlyStoppingCallback.)",
     ),
     (
         "early_stopping_threshold",

@@ -114,8 +114,9 @@ class _Rules:
             hint = f'"save_strategy": "{evaluation.strategy}", or leave it out'
             self._refuse("contradiction", "save_strategy", message, hint)
         elif strategy == STEPS and not _is_multiple(self.given.get("save_steps"), evaluation.steps):
+            saves = self.given["save_steps"]
             message = (
-                f'"load_best_model_at_end" hands on a checkpoint, and "save_steps" {self.given["save_steps"]} '
+                f'"load_best_model_at_end" hands on a checkpoint, and "save_steps" {saves} '
                 f'is no multiple of "eval_steps" {evaluation.steps:g}'
             )
             hint = f'"save_steps": {evaluation.steps:g}, or leave it out'

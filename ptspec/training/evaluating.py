@@ -31,6 +31,7 @@ from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
 from ptspec.recipe.stage_evaluation import EPOCH, PREFIX, StageEvaluation
+from ptspec.recipe.stage_metrics import example_of
 from ptspec.training.checkpoint_callback import AlreadyTrained
 from ptspec.training.checkpoints import PREFIX as CHECKPOINT
 from ptspec.training.checkpoints import fault_of
@@ -121,9 +122,9 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         metrics.update(current().of_first(dict(metrics)))
         if self.evaluation.metric is not None and (state.global_step > 0 or self._makes_up):
             self._judge(args, state, control, metrics)
-        self.listener(
-            StepEvaluated(self.stage.name, state.global_step, state.max_steps, measured_values(metrics))
-        )
+        shown, values = shown_metric(self.stage, self.evaluation), measured_values(metrics)
+        where = (self.stage.name, state.global_step, state.max_steps)
+        self.listener(StepEvaluated(*where, shown, values))
 
     def _judge(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, Any]
@@ -209,6 +210,11 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         hint = did_you_mean(name, known) or f"it logs: {listed(known, 24)}"
         where = join(self.stage.at, "config", "metric_for_best_model")
         return Diagnostic("unknown-metric", message, None, where, hint)
+
+
+def shown_metric(stage: Stage, evaluation: StageEvaluation) -> str:
+    """What is shown of each evaluation: what tells the best one, where something does."""
+    return evaluation.metric or (example_of(stage) if stage.method.online else f"{PREFIX}loss")
 
 
 def measured_values(logs: Mapping[str, Any]) -> dict[str, float]:
