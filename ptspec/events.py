@@ -111,6 +111,46 @@ class StageStep:
 
 
 @dataclass(frozen=True)
+class StepEvaluated:
+    """An evaluation on held-out rows within the training, after `step`. `metrics` are TRL's under the names
+    that it logs them by ("eval_loss"), `metric` is the one to show."""
+
+    stage: str
+    step: int
+    total_steps: int
+    metric: str
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class BestStep:
+    """Which step of a stage was the best by `metric`, of the `trained` steps: once it is trained.
+    `patience`: after how many evaluations without improvement it stops; `stopped`: whether it did."""
+
+    stage: str
+    step: int
+    metric: str
+    value: float
+    trained: int
+    patience: int | None = None
+    stopped: bool = False
+    handed_on: bool = True
+
+    @property
+    def words(self) -> str:
+        """ "stopped early at step 40: eval_loss has not improved for 3 evaluations; best step 25 is …"."""
+        if self.stopped:
+            times = "1 evaluation" if self.patience == 1 else f"{self.patience} evaluations"
+            begin = f"stopped early at step {self.trained}: {self.metric} has not improved for {times}; "
+            best = f"best step {self.step}"
+            return begin + (
+                f"{best} is handed on" if self.handed_on else f"the last step is handed on, not {best}"
+            )
+        best = f"best step {self.step} of {self.trained} ({self.metric} {self.value:.4g})"
+        return f"{best} is handed on" if self.handed_on else f"{best}; the last step is handed on"
+
+
+@dataclass(frozen=True)
 class StageTrained:
     stage: str
     steps: int
@@ -246,6 +286,8 @@ Event = (
     | StageDefault
     | StageTuned
     | StageStep
+    | StepEvaluated
+    | BestStep
     | StageTrained
     | StageReused
     | EvaluationStarted

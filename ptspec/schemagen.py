@@ -17,6 +17,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -290,6 +291,24 @@ def _shown_default(default: Any) -> Schema:
     return {"default": value}
 
 
+_STOPPING: tuple[tuple[str, Schema, Any, str], ...] = (
+    (
+        "early_stopping_patience",
+        {"type": ["integer", "null"], "minimum": 1, "maximum": LARGEST},
+        None,
+        "Ends the training after so many evaluations in a row in which metric_for_best_model is no better "
+        "than it was. (transformers' EarlyStoppingCallback.)",
+    ),
+    (
+        "early_stopping_threshold",
+        {"type": "number", "minimum": 0},
+        0.0,
+        "How much metric_for_best_model must improve to count. (transformers' EarlyStoppingCallback.)",
+    ),
+)
+"""Fields of a stage's config that stand in a callback of transformers, and in no config class."""
+
+
 def stage_schema() -> Schema:
     """Which methods there are, and the schema of `config` for each."""
     titles = [f"{name}: {methods.get(name).title}" for name in methods.METHODS]
@@ -329,7 +348,7 @@ def generate() -> dict[str, Schema]:
         method = methods.get(name)
         config = resolve_name(method.config)
         generated[f"trl/{name}.schema.json"] = config_schema(
-            config.__name__, fields_of(config, method.field_types), owned(method)
+            config.__name__, chain(fields_of(config, method.field_types), _STOPPING), owned(method)
         )
     return generated
 

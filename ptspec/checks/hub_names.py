@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from ptspec.checks.template import at_model
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import exists
-from ptspec.recipe.plan import BASE, Plan, Source, parts_of
+from ptspec.recipe.plan import BASE, Plan, Source, Stage, parts_of
 from ptspec.store.stage_folder import ADAPTER_CONFIG, finished_record
 
 
@@ -58,7 +58,7 @@ def _below(folder: Path, at: str) -> HubName | None:
 
 def sources(plan: Plan) -> list[Source]:
     """The sources on the hub that a stage or the evaluation reads."""
-    used = [stage.data for stage in plan.stages]
+    used = _used_by(plan.stages)
     if plan.evaluation is not None:
         used.append(plan.evaluation.data)
     return list(_on_hub(plan, used))
@@ -67,7 +67,12 @@ def sources(plan: Plan) -> list[Source]:
 def unfinished_sources(plan: Plan) -> frozenset[str]:
     """The names of those that stages read which are not finished in the run's folder."""
     stages = [stage for stage in plan.stages if finished_record(plan.output, stage.name) is None]
-    return frozenset(source.name for source in _on_hub(plan, [stage.data for stage in stages]))
+    return frozenset(source.name for source in _on_hub(plan, _used_by(stages)))
+
+
+def _used_by(stages: Sequence[Stage]) -> list[str]:
+    names = (name for stage in stages for name in (stage.data, stage.eval_data))
+    return [name for name in names if name is not None]
 
 
 def _on_hub(plan: Plan, names: list[str]) -> Iterator[Source]:

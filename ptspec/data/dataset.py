@@ -51,12 +51,14 @@ class Tokenised(NamedTuple):
 @dataclass
 class Loading:
     """How rows are read for one use: `refuses` tells what the chat template does not take; `left_out` gets
-    the rows that `on_bad_row` leaves out; `encode` makes tokens of rows whose sources differ in form."""
+    the rows that `on_bad_row` leaves out; `encode` makes tokens of rows whose sources differ in form, or of
+    all where it `encodes_always`."""
 
     use: Use
     refuses: Refuses = field(default=lambda row: None)
     left_out: list[LeftOut] = field(default_factory=list)
     encode: Encode | None = None
+    encodes_always: bool = False
 
 
 def load(
@@ -76,7 +78,8 @@ def load(
     source = data[name]
     parts = [source] if isinstance(source, Source) else [data[part] for part in source.parts]
     tables = [_table(part, rows, loading) for part in parts if isinstance(part, Source)]
-    if len({form(table.kinds) for table in tables}) > 1 and loading.encode is not None:
+    is_mixed = loading.encodes_always or len({form(table.kinds) for table in tables}) > 1
+    if is_mixed and loading.encode is not None:
         datasets_of_parts = [_tokenised(table, loading.encode) for table in tables]
     else:
         kinds = common_kinds(tables)
@@ -155,6 +158,15 @@ def form(kinds: Mapping[str, Kind]) -> tuple[str, ...]:
     return tuple(
         f"{name}*" if kind.value == "json" else name for name, kind in sorted(kinds.items()) if name in TEXTS
     )
+
+
+def form_of_rows(rows: Dataset) -> tuple[str, ...]:
+    """What a trainer tells `rows` by, as `form` has it; of rows in tokens, that they are."""
+    if "input_ids" in rows.column_names:
+        return ("input_ids",)
+    first = rows[0]
+    there = [name for name in sorted(rows.column_names) if name in TEXTS]
+    return tuple(f"{name}*" if isinstance(first[name], list) else name for name in there)
 
 
 def _tokenised(table: Table, encode: Encode) -> Dataset:

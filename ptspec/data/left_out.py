@@ -29,6 +29,17 @@ def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
     (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
+def list_left_out(rows: Sequence[LeftOut], folder: Path, *, goes_on: bool) -> None:
+    """Lists the rows that were left out; `goes_on`: beside those of a stream, which are listed there as it
+    comes to them."""
+    if not goes_on:
+        write_left_out(rows, folder)
+        return
+    listed = LeftOutFile(folder)
+    for row in rows:
+        listed.add(row)
+
+
 class LeftOutFile:
     """The rows that a stream leaves out, listed as it comes to them, each once, by all processes that share
     it; where a run goes on, after those that were listed before."""

@@ -9,6 +9,7 @@ from ptspec.recipe.batch_split import PASSES, ROWS
 from ptspec.recipe.compute_rules import FSDP, allows_strategy
 from ptspec.recipe.effective_config import EffectiveConfig, config_of
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.stage_evaluation import evaluation_of
 
 OPTIMIZER = "paged_adamw_8bit"
 PRECOMPUTE = "precompute_ref_log_probs"
@@ -33,10 +34,10 @@ class Advice:
 
 def advise(settings: EffectiveConfig, need: Callable[[Stage], int], limit: int) -> Advice:
     """Changes to `settings.stage` until `need` of it, in bytes, is at most `limit`, in the order: batch size
-    with accumulation, gradient checkpointing, weights that several processes share, 8-bit optimizer, a
-    reference that does not stay. Where these do not suffice: an adapter (over 4-bit weights) before the last
-    two, and `max_length` after them. A change that saves nothing is left out."""
-    first = (_smaller_batch, _checkpointing, _sharded)
+    with accumulation, rows of an evaluation's pass, gradient checkpointing, weights that several processes
+    share, 8-bit optimizer, a reference that does not stay. Where these do not suffice: an adapter (over 4-bit
+    weights) before the last two, and `max_length` after them. A change that saves nothing is left out."""
+    first = (_smaller_batch, _smaller_evaluation, _checkpointing, _sharded)
     same_weights = _changed(settings, need, limit, (*first, _optimizer, _reference))
     if same_weights.fits:
         return same_weights
@@ -67,6 +68,16 @@ def _smaller_batch(settings: EffectiveConfig) -> Tried:
     while rows % 2 == 0:
         rows, steps = rows // 2, steps * 2
         yield _with(settings, rows, steps)
+
+
+def _smaller_evaluation(settings: EffectiveConfig) -> Tried:
+    """Of a stage that is measured while it trains; an online one's passes hold whole groups."""
+    evaluation = evaluation_of(settings.stage)
+    rows = evaluation.rows if evaluation is not None and evaluation.generations is None else 1
+    while rows % 2 == 0:
+        rows //= 2
+        changed = _configured(settings.stage, per_device_eval_batch_size=rows)
+        yield changed, f'"per_device_eval_batch_size": {rows}'
 
 
 def _with(settings: EffectiveConfig, rows: int, steps: int) -> tuple[Stage, str]:

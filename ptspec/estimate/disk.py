@@ -14,6 +14,7 @@ from ptspec.recipe.effective_config import EffectiveConfig, leaves_checkpoints
 from ptspec.recipe.headers import Tensor
 from ptspec.recipe.plan import Handover, ModelSpec
 from ptspec.recipe.shape import ModelShape
+from ptspec.recipe.stage_evaluation import evaluation_of
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,15 @@ def _stored(model: ModelSpec) -> str | None:
 
 def _checkpoints(settings: EffectiveConfig, steps: int) -> int:
     """How many checkpoints stand at the end: one every `save_steps`, and one at the last step."""
-    if settings.value("save_strategy") == "no":
+    evaluation = evaluation_of(settings.stage)
+    saving = {} if evaluation is None else evaluation.saving
+    if saving.get("save_strategy", settings.value("save_strategy")) == "no":
         return 0
-    every = settings.value("save_steps")
+    every = saving.get("save_steps", settings.value("save_steps"))
     every = steps * every if isinstance(every, float) and 0 < every < 1 else every
     made = math.ceil(steps / every) if isinstance(every, int | float) and every > 0 else 1
     limit = settings.value("save_total_limit")
-    return min(made, limit) if isinstance(limit, int) and limit > 0 else made
+    if not isinstance(limit, int) or limit <= 0:
+        return made
+    # The best one stays beside the newest.
+    return min(made, limit + (evaluation is not None and evaluation.hands_on_best))

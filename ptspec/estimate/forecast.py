@@ -17,6 +17,7 @@ from ptspec.estimate.decided import situation_of
 from ptspec.estimate.disk import Disk, disk
 from ptspec.estimate.held import Holder
 from ptspec.estimate.host import host_memory
+from ptspec.estimate.measured import Measured, measured
 from ptspec.estimate.memory import Memory
 from ptspec.estimate.needed import checkpoint_shape, incoming_adapter, need_of, needed_memory, opened_shape
 from ptspec.estimate.on_paper import Cluster, OnPaper, on_paper
@@ -55,6 +56,7 @@ class StageForecast:
     sent: tuple[Collective, ...] = ()
     paper: OnPaper | None = None
     decision: Decision | None = None
+    measured: Measured | None = None
 
     @property
     def as_run(self) -> Stage:
@@ -202,6 +204,7 @@ def _stage(
         sent,
         paper,
         decision,
+        measured(settings, counts, steps),
     )
 
 

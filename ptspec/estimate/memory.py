@@ -22,6 +22,7 @@ from ptspec.recipe import targets
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import ModelSpec
 from ptspec.recipe.shape import HEADS, ModelShape
+from ptspec.recipe.stage_evaluation import evaluation_of
 
 TILE = (4096, 32768)
 """Positions and vocabulary entries of a tile of logits in TRL (TOKEN_CHUNK_SIZE, chunk_size)."""
@@ -46,13 +47,15 @@ class Work:
 
 @dataclass(frozen=True)
 class Memory:
-    """`held` is there all the while a stage trains; of `training` and `sampling` the larger counts. `opened`:
-    of sharded weights, what is there (beside the process) before they are sharded."""
+    """`held` is there all the while a stage trains; of `training`, `sampling` and `measuring` (on held-out
+    rows, while it trains) the largest counts. `opened`: of sharded weights, what is there (beside the
+    process) before they are sharded."""
 
     held: tuple[Part, ...]
     training: tuple[Part, ...]
     sampling: tuple[Part, ...] = ()
     opened: tuple[Part, ...] = ()
+    measuring: tuple[Part, ...] = ()
 
     @property
     def total(self) -> int:
@@ -61,7 +64,7 @@ class Memory:
 
     @property
     def while_training(self) -> int:
-        return _sum(self.held) + max(_sum(self.training), _sum(self.sampling))
+        return _sum(self.held) + max(map(_sum, (self.training, self.sampling, self.measuring)))
 
     @property
     def process(self) -> int:
@@ -70,7 +73,7 @@ class Memory:
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        return (*self.held, *self.training, *self.sampling)
+        return (*self.held, *self.training, *self.sampling, *self.measuring)
 
 
 def memory(
@@ -83,7 +86,8 @@ def memory(
     gathered = tuple(holder.gathered())
     training = _existing([*_training(settings, model, shape, adapter, work), *gathered])
     sampling = _existing([*_sampling(settings, shape, work), *gathered[:1]]) if work.sampled else ()
-    return Memory(held, training, sampling, _existing(holder.opened()))
+    measured = _existing([*_measuring(settings, model, shape, adapter, work), *gathered[:1]])
+    return Memory(held, training, sampling, _existing(holder.opened()), measured)
 
 
 def _training(
@@ -98,6 +102,20 @@ def _training(
         yield Part("activations", tokens * shape.layers * layer)
     yield Part("experts with their adapter", _adapted(settings, model, shape, adapter))
     yield Part("logits", head_bytes(settings, shape, tokens))
+
+
+def _measuring(
+    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, work: Work
+) -> Iterator[Part]:
+    """A pass over held-out rows as long as those of the training, without gradients: one layer at a time."""
+    if (evaluation := evaluation_of(settings.stage)) is None:
+        return
+    pairs = 2 if settings.stage.method.name in PAIRS else 1
+    tokens = evaluation.rows * pairs * work.longest
+    yield Part("activations of a layer", tokens * layer_bytes(settings, model, shape, adapter, work.longest))
+    yield Part("logits", head_bytes(settings, shape, tokens))
+    if work.sampled:
+        yield from _sampling(settings, shape, Work(work.longest, evaluation.rows))
 
 
 def _adapted(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter) -> int:

@@ -25,7 +25,7 @@ def paths_of(job: StageJob) -> list[str]:
     the files of the data."""
     plan = job.plan
     stage = plan.stage(job.stage)
-    names = {stage.data} if stage is not None else set()
+    names = {stage.data, stage.eval_data} if stage is not None else set()
     names |= {plan.evaluation.data} if plan.evaluation is not None else set()
     sources = [source for source in plan.data.values() if isinstance(source, Source) and source.name in names]
     files = [str(Path(path).absolute()) for source in sources for path in source.paths]

@@ -10,6 +10,7 @@ from ptspec.methods.types import Method
 
 _EVAL = "evaluation follows every stage: say what to measure in /eval"
 _HUB = "pt push RUN REPO pushes a stage when the run is over, with a model card"
+_KEPT = "of predictions that are kept, and eval_data is measured without keeping any"
 _STRATEGY = "goes to /compute/strategy"
 _TRACKING = "goes to /tracking/report_to"
 _MODEL = "goes to /model"
@@ -36,26 +37,16 @@ OWNED: dict[str, str] = {
     "trackio_static_space_id": "trackio is set up by /tracking and its environment variables",
     "disable_tqdm": "progress is shown by pt run; redirect its output for plain lines",
     "do_train": "every stage trains; leave it out",
-    "do_eval": _EVAL,
+    "do_eval": "the stage's eval_data switches it on",
     "do_predict": _EVAL,
-    "eval_strategy": _EVAL,
-    "eval_steps": _EVAL,
-    "eval_delay": _EVAL,
-    "eval_on_start": _EVAL,
-    "eval_packing": _EVAL,
-    "eval_accumulation_steps": _EVAL,
-    "eval_do_concat_batches": _EVAL,
-    "eval_use_gather_object": _EVAL,
-    "per_device_eval_batch_size": _EVAL,
-    "num_generations_eval": _EVAL,
-    "prediction_loss_only": _EVAL,
-    "include_for_metrics": _EVAL,
-    "batch_eval_metrics": _EVAL,
-    "bf16_full_eval": _EVAL,
-    "fp16_full_eval": _EVAL,
-    "load_best_model_at_end": _EVAL,
-    "metric_for_best_model": _EVAL,
-    "greater_is_better": _EVAL,
+    "eval_accumulation_steps": _KEPT,
+    "eval_do_concat_batches": _KEPT,
+    "eval_use_gather_object": _KEPT,
+    "prediction_loss_only": _KEPT,
+    "include_for_metrics": _KEPT,
+    "batch_eval_metrics": _KEPT,
+    "bf16_full_eval": "a policy is measured as it trains; see /compute/precision",
+    "fp16_full_eval": "a policy is measured as it trains; see /compute/precision",
     "generate_during_eval": _EVAL,
     "push_to_hub": _HUB,
     "hub_token": _HUB,

@@ -18,6 +18,7 @@ from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import AnySource, ComputeSpec, Mix, Stage, Until, is_streamed
+from ptspec.recipe.stage_evaluation import FOLLOWING
 from ptspec.shipped import schema
 
 
@@ -121,11 +122,12 @@ def _training(config: _Config) -> None:
         )
         hint = "leave it out; after memory ran out, lower per_device_train_batch_size"
         config.contradiction(message, hint, "auto_find_batch_size")
-    if config["lr_scheduler_type"] in ("reduce_lr_on_plateau", "greedy"):
+    if config["lr_scheduler_type"] in FOLLOWING and config.stage.eval_data is None:
         message = (
             f'"{config["lr_scheduler_type"]}" follows an evaluation inside the training, and there is none'
         )
-        config.contradiction(message, '"cosine" or "linear" need none', "lr_scheduler_type")
+        hint = '"cosine" or "linear" need none; "eval_data" names rows for one'
+        config.contradiction(message, hint, "lr_scheduler_type")
     for name in ("logging_steps", "save_steps"):
         value = config.given.get(name)
         if isinstance(value, float) and value > 1 and not value.is_integer():

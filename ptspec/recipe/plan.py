@@ -275,7 +275,8 @@ class Stage:
 
     `parent` is an earlier stage's name, "base", or a path to an adapter or model. `handover` is None
     where no adapter comes in. `config` holds the method's TRL config fields under TRL's names, as
-    given in the recipe. `compute` is the recipe's with what the stage has of its own.
+    given in the recipe. `compute` is the recipe's with what the stage has of its own. `eval_data`: the source
+    that the trainer measures itself on while it trains; None where it does not.
     """
 
     name: str
@@ -289,6 +290,7 @@ class Stage:
     config: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
     compute: ComputeSpec = ComputeSpec()
+    eval_data: str | None = None
     at: str = "/stages"
 
     @property

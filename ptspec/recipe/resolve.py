@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Severity, Unlooked
-from ptspec.recipe import compute_rules, config_rules, rules, sections
+from ptspec.recipe import compute_rules, config_rules, rules, sections, stage_evaluation_rules
 from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import check_new_tokens
@@ -89,7 +89,11 @@ def _sound(plan: Plan) -> Plan:
     """`plan` without what names a source that is not there."""
     data = {name: source for name, source in plan.data.items() if _is_whole(source, plan.data)}
     evaluation = plan.evaluation if plan.evaluation and plan.evaluation.data in data else None
-    stages = tuple(stage for stage in plan.stages if stage.data in data)
+    stages = tuple(
+        stage if stage.eval_data in data else replace(stage, eval_data=None)
+        for stage in plan.stages
+        if stage.data in data
+    )
     return replace(plan, data=data, evaluation=evaluation, stages=stages)
 
 
@@ -160,6 +164,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     resolved = _stages(value, names, model, places, findings)
     for stage in resolved:
         config_rules.stage_rules(stage, data, stage.compute, findings)
+        stage_evaluation_rules.check(stage, data, findings)
     name = _name(value, path, findings)
     evaluation = rules.evaluation(value.get("eval"), names, places, findings)
     compute_rules.check(compute, resolved, evaluation, findings)

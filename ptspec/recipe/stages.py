@@ -53,6 +53,8 @@ def stages(
 def _check_names(given: Value, at: str, names: Names, findings: Findings) -> None:
     if given.get("data") is not None:
         check_known(given["data"], join(at, "data"), "unknown-data", names.data, findings)
+    if given.get("eval_data") is not None:
+        check_known(given["eval_data"], join(at, "eval_data"), "unknown-data", names.data, findings)
     if given.get("judge") is not None:
         check_known(given["judge"], join(at, "judge"), "unknown-judge", names.judges, findings)
     for where, name in each(given.get("rewards"), join(at, "rewards")):
@@ -86,6 +88,7 @@ def _stage(
         judge=given.get("judge"),
         config=given.get("config", {}),
         compute=sections.compute(compute, given.get("compute")),
+        eval_data=given.get("eval_data"),
         at=at,
     )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from ptspec.events import (
+    BestStep,
     CheckEvaluated,
     EvaluationProgress,
     EvaluationStarted,
@@ -25,6 +26,7 @@ from ptspec.events import (
     StageStarted,
     StageStep,
     StageTrained,
+    StepEvaluated,
     Warned,
 )
 from ptspec.report.clean import clean
@@ -59,7 +61,9 @@ class Ending(Enum):
 
 @dataclass
 class Row:
-    """One stage. Times are those of the caller's timer, in seconds; `latest` are TRL's logged numbers."""
+    """One stage. Times are those of the caller's timer, in seconds; `latest` are TRL's logged numbers;
+    `held_out` is what it was last measured by on held-out rows, and where its best step is handed on, that
+    step's: ("eval_loss", 0.43)."""
 
     name: str
     method: str = ""
@@ -76,6 +80,7 @@ class Row:
     trained_seconds: float | None = None
     trained_steps: int = 0
     latest: dict[str, float] = field(default_factory=dict)
+    held_out: tuple[str, float] | None = None
     evaluating: int = 0
     evaluating_since: float = 0.0
     evaluating_part: EvaluationProgress | None = None
@@ -152,6 +157,12 @@ class Board:
                 self.row(event.stage).checked = clean(event.summary)
             case StageTrained():
                 self._trained(event)
+            case StepEvaluated():
+                if event.metric in event.metrics:
+                    self.row(event.stage).held_out = (event.metric, event.metrics[event.metric])
+            case BestStep():
+                if event.handed_on:
+                    self.row(event.stage).held_out = (event.metric, event.value)
             case StageReused():
                 row = self.row(event.stage)
                 row.reused, row.reused_from = True, clean(event.when)

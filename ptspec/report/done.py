@@ -17,7 +17,14 @@ from ptspec.report.board import BASE, Row, State
 from ptspec.report.clean import clean
 from ptspec.report.lines import COLOURS
 from ptspec.report.view.measure import Measure
-from ptspec.report.view.policies import Cell, Policy, StageLines, stage_lines, training_figures
+from ptspec.report.view.policies import (
+    Cell,
+    Policy,
+    StageLines,
+    held_out,
+    stage_lines,
+    training_figures,
+)
 
 GAP = "   "
 ROOMY = 90
@@ -102,7 +109,8 @@ def _line(row: Row, timer: float, text: Text) -> Text:
         return doing if row.trained_seconds is None else joined([text, doing], GAP)
     if row.evaluation or not row.latest:
         return text
-    return joined([text, *map(Text, training_figures(row.latest, row.method))], GAP)
+    figures = [*training_figures(row.latest, row.method), *held_out(row.held_out)]
+    return joined([text, *map(Text, figures)], GAP)
 
 
 def _part(row: Row) -> str:

@@ -10,6 +10,7 @@ from typing import TextIO
 from rich.text import Text
 
 from ptspec.events import (
+    BestStep,
     CheckEvaluated,
     EvaluationStarted,
     Event,
@@ -25,6 +26,7 @@ from ptspec.events import (
     StageStep,
     StageTrained,
     StageTuned,
+    StepEvaluated,
     Warned,
 )
 from ptspec.report import words
@@ -37,7 +39,7 @@ from ptspec.report.rows import Headlines, View, groups, origin, tails_of
 from ptspec.report.screen import how_it_ended
 from ptspec.report.view.checks import check_view
 from ptspec.report.view.measure import Measure
-from ptspec.report.view.policies import Cell, logged, stage_lines
+from ptspec.report.view.policies import Cell, held_out, logged, stage_lines
 
 SECONDS_BETWEEN_STEPS = 5.0
 
@@ -62,6 +64,8 @@ class Plain:
         self._board.apply(event, at)
         if isinstance(event, StageStep):
             self._step(event, at)
+        elif isinstance(event, StepEvaluated):
+            self._step_evaluated(event, at)
         elif text := self._text(event):
             self._tell_steps()
             self._line(text)
@@ -86,10 +90,21 @@ class Plain:
             return
         left = "" if row.seconds_left is None else f", {words.remaining(row.seconds_left)} left"
         progress = f"step {words.count(event.step)} of {words.count(event.total_steps)}"
-        self._untold[row.name] = f"{row.name}: {progress}{left}: {', '.join(shown)}"
-        if at - self._told_at.get(row.name, float("-inf")) >= SECONDS_BETWEEN_STEPS:
-            self._told_at[row.name] = at
-            self._line(self._untold.pop(row.name))
+        self._tell(row.name, f"{row.name}: {progress}{left}: {', '.join(shown)}", at)
+
+    def _step_evaluated(self, event: StepEvaluated, at: float) -> None:
+        row = self._board.row(event.stage)
+        progress = f"step {words.count(event.step)} of {words.count(event.total_steps)}"
+        shown = held_out(row.held_out)
+        if shown:
+            self._tell(f"{row.name} evaluated", f"{row.name}: {progress}: {', '.join(shown)}", at)
+
+    def _tell(self, about: str, text: str, at: float) -> None:
+        """Writes `text`, or keeps it while the last one `about` the same is not long ago."""
+        self._untold[about] = text
+        if at - self._told_at.get(about, float("-inf")) >= SECONDS_BETWEEN_STEPS:
+            self._told_at[about] = at
+            self._line(self._untold.pop(about))
 
     def _tell_steps(self) -> None:
         for text in self._untold.values():
@@ -114,6 +129,8 @@ class Plain:
                 return f"{event.stage}: {event.text}"
             case StageTuned():
                 return f"{event.stage}: performance: {event.text}"
+            case BestStep():
+                return f"{event.stage}: {event.words}"
             case StageTrained():
                 pace = words.rate(self._board.row(event.stage).own_steps, event.seconds)
                 took = f"in {words.duration(event.seconds)} ({pace})"

@@ -11,6 +11,7 @@ from typing import Any
 
 from ptspec.estimate.advice import Advice
 from ptspec.estimate.forecast import Forecast, StageForecast
+from ptspec.estimate.held import Part
 from ptspec.estimate.memory import Memory
 from ptspec.estimate.rowcount import cut_words
 from ptspec.estimate.sharding import sharding_of
@@ -151,6 +152,9 @@ def _below(forecast: Forecast) -> Iterator[str]:
     for one in forecast.stages:
         if (sampler := vllm_of(one.stage)) is not None:
             yield f"{one.stage.name}: sampled by {sampler.words}"
+    for one in forecast.stages:
+        if one.measured is not None:
+            yield f"{one.stage.name}: measured while it trains {one.measured.words}"
     yield from performance_lines(forecast)
     for one in forecast.stages:
         for default in own_defaults(one.stage.method, one.stage.config):
@@ -183,6 +187,9 @@ def _parts(memory: Memory) -> str:
     if memory.sampling:
         sampled = " · ".join(f"{part.name} {bytes_in_words(part.bytes)}" for part in memory.sampling)
         parts.append(f"or, while it samples, {sampled}")
+    if memory.measuring and _bytes(memory.measuring) > max(_bytes(memory.training), _bytes(memory.sampling)):
+        measured = " · ".join(f"{part.name} {bytes_in_words(part.bytes)}" for part in memory.measuring)
+        parts.append(f"or, while it is measured, {measured}")
     return " · ".join(parts)
 
 
@@ -250,6 +257,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "strategy": (stage.compute.strategy or "ddp") if stage.compute.world > 1 else None,
         "sent_a_step": sent_json(one),
         "on_paper": paper_json(one),
+        "measured": _measured_json(one),
         "sampled_by": sampler.words if (sampler := vllm_of(stage)) is not None else None,
         "generation_batch": (one.steps.generation or None) if one.steps else None,
         "tokens": one.tokens,
@@ -267,10 +275,22 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
     }
 
 
+def _measured_json(one: StageForecast) -> dict[str, Any] | None:
+    """When the stage is measured while it trains, and what becomes of that."""
+    if (measured := one.measured) is None:
+        return None
+    counted = {"rows": measured.rows, "evaluations": measured.times, "in_words": measured.words}
+    return {**asdict(measured.evaluation), **counted}
+
+
+def _bytes(parts: Sequence[Part]) -> int:
+    return sum(part.bytes for part in parts)
+
+
 def _memory_json(memory: Memory | None) -> dict[str, Any] | None:
     if memory is None:
         return None
     groups = {"held": memory.held, "training": memory.training, "sampling": memory.sampling}
-    groups |= {"opened": memory.opened}
+    groups |= {"opened": memory.opened, "measuring": memory.measuring}
     parts = {name: {part.name: part.bytes for part in group} for name, group in groups.items()}
     return {"total": memory.total, **parts}

@@ -21,7 +21,7 @@ from ptspec.report.clean import clean
 from ptspec.report.done import GAP
 from ptspec.report.lines import COLOURS, hanging, parts_in_lines
 from ptspec.report.view.checks import CheckView, check_view
-from ptspec.report.view.policies import logged
+from ptspec.report.view.policies import held_out, logged
 
 Headlines = Callable[[str], tuple[Headline, ...]]
 Group = list[Text]
@@ -132,7 +132,7 @@ def _training(row: Row, head: Text, view: View) -> list[Text]:
     total = row.total_steps or 0
     step, of = words.count(row.step), words.count(total)
     steps = f"{step.rjust(len(of))}/{of}  "
-    metrics = logged(view.headlines(row.method), row.latest)
+    metrics = [*logged(view.headlines(row.method), row.latest), *held_out(row.held_out)]
     timing = _timing(row)
     room = view.width - head.cell_len - len(steps) - len(timing)
     beside = room - len(GAP.join(["", *metrics]))

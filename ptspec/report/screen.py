@@ -18,7 +18,16 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from ptspec.diagnostics import CheckError, Interrupted
-from ptspec.events import Event, Preparing, RunFinished, RunStarted, StageDefault, StageTuned, Warned
+from ptspec.events import (
+    BestStep,
+    Event,
+    Preparing,
+    RunFinished,
+    RunStarted,
+    StageDefault,
+    StageTuned,
+    Warned,
+)
 from ptspec.report.board import Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.ending import ending
@@ -78,6 +87,8 @@ class Screen:
                 self._warn(event)
             case StageDefault():
                 self._console.print(Text(f"{clean(event.stage)}: {clean(event.text)}", style="dim"))
+            case BestStep():
+                self._console.print(Text(f"{clean(event.stage)}: {clean(event.words)}"))
             case StageTuned():
                 self._console.print(
                     Text(f"{clean(event.stage)}: performance: {clean(event.text)}", style="dim")

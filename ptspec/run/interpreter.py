@@ -44,7 +44,7 @@ from ptspec.run.one_process import every_gpu
 from ptspec.run.options import LOG, Options
 from ptspec.run.slim import slim
 from ptspec.run.stage_folders import StageFolders
-from ptspec.run.stage_words import describe_adapter, handover_of, reference_of
+from ptspec.run.stage_words import describe_adapter, handover_of, never_measured, reference_of
 from ptspec.store.files import read_json
 from ptspec.store.fingerprint import Hashes, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
@@ -212,8 +212,10 @@ class Run:
         elif reuse.state is ReuseState.REUSED:
             if reuse.renamed_from is not None:
                 self.folders.rename(reuse.renamed_from, stage)
-            finished = (finished_record(self.plan.output, stage.name) or {}).get("finished")
-            self.listener(StageReused(stage.name, str(finished)))
+            record = finished_record(self.plan.output, stage.name) or {}
+            self.listener(StageReused(stage.name, str(record.get("finished"))))
+            if (missing := never_measured(stage, record)) is not None:
+                self.listener(Warned(missing, stage.name))
         else:
             yield from self._train(stage, reuse)
             self.output_hashes.written(stage.name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ptspec.recipe.adapter_settings import default_of
 from ptspec.recipe.plan import AdapterSpec, Stage
 
@@ -25,3 +28,15 @@ def describe_adapter(adapter: AdapterSpec) -> str:
     if adapter.quantization.get("load_in_8bit"):
         return f"LoRA r{rank} over 8-bit weights"
     return f"{'QLoRA' if adapter.use_qlora else 'LoRA'} r{rank}"
+
+
+def never_measured(stage: Stage, record: Mapping[str, Any]) -> str | None:
+    """What to tell of a reused stage, by its `record`, whose `eval_data` came into the recipe afterwards."""
+    config = record.get("config")
+    before = config.get("eval_strategy", "no") if isinstance(config, Mapping) else "no"
+    if stage.eval_data is None or before != "no":
+        return None
+    return (
+        f'it was trained without "eval_data" ({stage.eval_data}), which decides nothing of it: it has no '
+        "curve of held-out rows; --fresh trains it again"
+    )

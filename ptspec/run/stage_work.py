@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -97,6 +98,7 @@ def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float
         "config": trained.config,
         "performance": None if decision is None else as_json(decision),
         "steps": trained.steps,
+        "best": None if trained.best is None else asdict(trained.best),
         "trainable_parameters": trained.trainable_parameters,
         "seconds": round(trained.seconds, 3),
         "peak_memory_bytes": trained.peak_memory_bytes,

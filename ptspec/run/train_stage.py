@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ptspec import __version__
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.dataset import Encode, Loading, Refuses, load, places, strings_in
+from ptspec.data.dataset import Encode, Loading, Refuses, form_of_rows, load, places, strings_in
 from ptspec.data.kept_rows import kept_rows
-from ptspec.data.left_out import LEFT_OUT, LeftOut, LeftOutFile, write_left_out
+from ptspec.data.left_out import LEFT_OUT, LeftOut, LeftOutFile, list_left_out
 from ptspec.estimate.out_of_memory import with_advice
 from ptspec.events import Listener, Warned
 from ptspec.methods.types import Rows, Yields
@@ -99,7 +99,7 @@ class StageTrainer:
         self.bases.keep(self.needs.of(stage))
         incoming = self._incoming(stage)
         watch = self._watch(stage, folder)
-        dataset = self._rows(stage, folder) if watch is None else self._stream(stage, watch)
+        dataset, eval_dataset = self._datasets(stage, folder, watch)
         self.hashes.must_be_unchanged(stage.data)
         decision = decided(
             self.plan, stage, folder, self.device, None if watch else len(dataset), self.listener
@@ -127,6 +127,7 @@ class StageTrainer:
             ),
             watch=watch,
             decision=decision,
+            eval_dataset=eval_dataset,
         )
         self.bases.keep(self._needed_after(stage))
         self.bases.park()
@@ -143,15 +144,44 @@ class StageTrainer:
         would hold whole ones beside its part."""
         return () if stage.compute.is_sharded else self.needs.after_training(stage)
 
-    def _rows(self, stage: Stage, folder: Path) -> Dataset:
-        """The rows of `stage`; those that are left out are listed in `folder`."""
-        loading = self._loading(stage)
+    def _datasets(self, stage: Stage, folder: Path, watch: StreamWatch | None) -> tuple[Any, Dataset | None]:
+        """The rows that `stage` learns from, and those that it is measured on while it trains, prepared
+        alike; those that are left out are listed in `folder`."""
+        left_out: list[LeftOut] = []
+        learned: Any = self._stream(stage, watch) if watch is not None else self._rows(stage, left_out)
+        measured = self._measured_rows(stage, left_out)
+        if measured is not None and watch is None and self._differ(stage, learned, measured):
+            left_out.clear()
+            learned = self._rows(stage, left_out, as_tokens=True)
+            measured = self._measured_rows(stage, left_out, as_tokens=True)
+        if left_out and current().is_first:
+            list_left_out(left_out, folder, goes_on=watch is not None)
+            self._tell_left_out(stage, len(left_out))
+        return learned, measured
+
+    def _differ(self, stage: Stage, learned: Dataset, measured: Dataset) -> bool:
+        """Whether SFT's trainer would take loss on other parts of the rows that it is measured on: it goes by
+        the form of those that it learns from."""
+        return stage.method.name == "sft" and form_of_rows(learned) != form_of_rows(measured)
+
+    def _measured_rows(
+        self, stage: Stage, left_out: list[LeftOut], *, as_tokens: bool = False
+    ) -> Dataset | None:
+        """The rows of the stage's `eval_data`, as its trainer would get them to learn from."""
+        if stage.eval_data is None:
+            return None
+        self.hashes.source(stage.eval_data)
+        rows = self._rows(replace(stage, data=stage.eval_data), left_out, as_tokens=as_tokens)
+        self.hashes.must_be_unchanged(stage.eval_data)
+        return rows
+
+    def _rows(self, stage: Stage, left_out: list[LeftOut], *, as_tokens: bool = False) -> Dataset:
+        """The rows of `stage`, and into `left_out` those that cannot be used."""
+        loading = self._loading(stage, as_tokens=as_tokens)
         read = partial(load, self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
         key = self._key_of_rows(stage, loading)
         rows = read() if key is None else kept_rows(key, read)
-        if loading.left_out and current().is_first:
-            write_left_out(loading.left_out, folder)
-            self._tell_left_out(stage, len(loading.left_out))
+        left_out += loading.left_out
         return rows
 
     def _tell_left_out(self, stage: Stage, rows: int) -> None:
@@ -196,9 +226,10 @@ class StageTrainer:
         data, rows = self.plan.data, stage.method.rows
         return stream(data, stage.data, rows, self.plan.seed, self._loading(stage), share, watch)
 
-    def _loading(self, stage: Stage) -> Loading:
+    def _loading(self, stage: Stage, *, as_tokens: bool = False) -> Loading:
         use = Use(stage.method.name, stage.method.rows)
-        return Loading(use, self._refusal(stage), encode=self._encoder(stage))
+        encode = self._encoder(stage, as_tokens=as_tokens)
+        return Loading(use, self._refusal(stage), encode=encode, encodes_always=as_tokens)
 
     def _refusal(self, stage: Stage) -> Refuses:
         """What the chat template says against a row; asked only where such rows are left out."""
@@ -207,9 +238,10 @@ class StageTrainer:
             return lambda row: None
         return refusal(self.bases.tokenizer)
 
-    def _encoder(self, stage: Stage) -> Encode | None:
+    def _encoder(self, stage: Stage, *, as_tokens: bool = False) -> Encode | None:
         """Makes tokens of rows where their sources differ in form, for a trainer that takes tokens."""
-        if not stage.method.tokens.joins_forms or len(parts_of(self.plan.data, stage.data)) < 2:
+        is_mixed = as_tokens or len(parts_of(self.plan.data, stage.data)) > 1
+        if not stage.method.tokens.joins_forms or not is_mixed:
             return None
         return encoder(EffectiveConfig(stage, stage.compute, gpu=False), self.bases.tokenizer)
 

@@ -1,7 +1,8 @@
 """What of a stage's config its fingerprint covers: what decides which rows a step learns from, and how.
 
 How rows are cut into passes and over devices, how much memory a step takes and what is written stay out, so
-that a stage that ran out of memory goes on from its last step with smaller batches.
+that a stage that ran out of memory goes on from its last step with smaller batches. The fields of a stage's
+own evaluation are covered apart, where it decides something (`ptspec.store.fingerprint`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from ptspec.methods.types import Method
 from ptspec.recipe.batch_split import split
 from ptspec.recipe.effective_config import with_defaults
 from ptspec.recipe.plan import ComputeSpec
+from ptspec.recipe.stage_evaluation import FIELDS
 
 WITHOUT_EFFECT = (
     "logging_",
@@ -51,7 +53,8 @@ def covered_config(method: Method, config: Mapping[str, Any], compute: ComputeSp
     """A stage's `config` in the recipe without what changes nothing in the result. The processes of `compute`
     share its batches, or take as many each."""
     given = {**method.defaults, **config}
-    kept = {name: value for name, value in given.items() if not name.startswith((*WITHOUT_EFFECT, *CUT))}
+    left_out = (*WITHOUT_EFFECT, *CUT, *FIELDS)
+    kept = {name: value for name, value in given.items() if not name.startswith(left_out)}
     whole = with_defaults(method, config)
     if compute.world > 1 and compute.keep_effective_batch:
         whole |= split(whole, compute.world) or {}

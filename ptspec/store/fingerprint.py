@@ -37,6 +37,7 @@ from ptspec.recipe.plan import (
     rewards_of,
 )
 from ptspec.recipe.served_evaluation import evaluation_vllm
+from ptspec.recipe.stage_evaluation import evaluation_of
 from ptspec.store.covered_config import covered_config
 from ptspec.store.file_hashes import known_content, known_hash
 
@@ -252,7 +253,7 @@ def _version(package: str) -> str:
 
 def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[str, Any]:
     """What the fingerprint of `stage` covers, by name; `parent` is the fingerprint of what comes in."""
-    return {
+    covered = {
         "format": FORMAT,
         "model": hashes.model(),
         "model options": _model_options(plan.model),
@@ -272,6 +273,11 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
         "numbers": EffectiveConfig(stage, stage.compute, has_accelerator()).numbers(plan.model.dtype),
         "versions": versions(),
     }
+    evaluation = evaluation_of(stage)
+    if evaluation is not None and evaluation.decides:
+        measured = {"eval_data": hashes.source(evaluation.data), "evaluation": evaluation.covered()}
+        return covered | measured
+    return covered
 
 
 def _signals(plan: Plan, stage: Stage, hashes: Hashes) -> list[Any]:

@@ -7,22 +7,20 @@ whole step ended is kept at hand, so that it can still be saved as if the run ha
 from __future__ import annotations
 
 import contextlib
-import random
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ptspec.processes import current
 from ptspec.training import resume_online
-from ptspec.training.checkpoints import PREFIX, WRITING, processes_of, rotate
+from ptspec.training.checkpoints import PREFIX, WRITING, forget_path_of_best, processes_of, rotate
 from ptspec.training.data_order import begin_epoch, catch_up
 from ptspec.training.engines import around_update
 from ptspec.training.generation_batch import parts_of_a_generation
+from ptspec.training.random_state import RandomState
 from ptspec.training.resume_online import Position, Remembering
 from ptspec.training.sealing import Sealing
 from ptspec.training.stream_place import StreamPlace
@@ -33,10 +31,7 @@ class Moment:
     """The end of a whole step: random number generators, position in the completions, tokens counted."""
 
     step: int
-    python: Any
-    numpy: Any
-    cpu: torch.Tensor
-    cuda: list[torch.Tensor]
+    random: RandomState
     position: Position | None
     tokens_seen: int
 
@@ -44,20 +39,13 @@ class Moment:
     def now(cls, trainer: Any, state: TrainerState) -> Moment:
         return cls(
             step=state.global_step,
-            python=random.getstate(),
-            numpy=np.random.get_state(),
-            cpu=torch.random.get_rng_state(),
-            cuda=torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            random=RandomState.now(),
             position=resume_online.position(trainer),
             tokens_seen=state.num_input_tokens_seen,
         )
 
     def back(self, trainer: Any) -> None:
-        random.setstate(self.python)
-        np.random.set_state(self.numpy)
-        torch.random.set_rng_state(self.cpu)
-        if self.cuda:
-            torch.cuda.set_rng_state_all(self.cuda)
+        self.random.back()
         if self.position is not None:
             resume_online.go_to(trainer, self.position)
         trainer.state.num_input_tokens_seen = self.tokens_seen
@@ -77,10 +65,14 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         resumed_from: Path | None,
         judge: Any = None,
         place: StreamPlace | None = None,
+        *,
+        keeps_best: bool = False,
     ) -> None:
-        """`place`: where in a stream the training is, of a trainer whose rows are one."""
+        """`place`: where in a stream the training is, of a trainer whose rows are one. `keeps_best`: the
+        checkpoint of the best evaluation stays, however many come after it."""
         self.trainer = trainer
         self.place = place
+        self.keeps_best = keeps_best
         self.judge: Remembering | None = judge if hasattr(judge, "recall") else None
         self.checkpoints = checkpoints
         self.resumed_from = resumed_from
@@ -103,7 +95,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     ) -> None:
         if state.is_world_process_zero:
             # A run that was killed while it removed an old checkpoint left part of it.
-            rotate(self.checkpoints, args.save_total_limit)
+            rotate(self.checkpoints, args.save_total_limit, self._best(state))
         around_update(self.trainer, lambda: self._update(True), self._update)
         if self.resumed_from is None:
             return
@@ -112,10 +104,13 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         state.train_batch_size = args.train_batch_size
         process, device = self.trainer.accelerator.process_index, self.trainer.accelerator.device
         parts = parts_of_a_generation(args)
-        if processes_of(self.resumed_from) != current().size:
-            resume_online.sample_anew(self.trainer, state.global_step)
-        elif (place := resume_online.stored(self.resumed_from, process, device, parts)) is not None:
+        place = None
+        if processes_of(self.resumed_from) == current().size:
+            place = resume_online.stored(self.resumed_from, process, device, parts)
+        if place is not None:
             resume_online.go_to(self.trainer, place)
+        else:
+            resume_online.sample_anew(self.trainer, state.global_step)
         if self.judge is not None:
             resume_online.recall(self.judge, self.resumed_from, process, current().size)
         if state.epoch is not None:
@@ -167,9 +162,15 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self.trainer.accelerator.wait_for_everyone()
         if state.is_world_process_zero:
             step = state.global_step
-            self._sealing.begin(written, args.save_total_limit, lambda: setattr(self, "saved", step))
+            forget_path_of_best(written)
+            done = lambda: setattr(self, "saved", step)  # noqa: E731
+            self._sealing.begin(written, args.save_total_limit, self._best(state), done)
         else:
             self.saved = state.global_step
+
+    def _best(self, state: TrainerState) -> int | None:
+        """The step of the checkpoint that stays whatever its age."""
+        return state.best_global_step if self.keeps_best else None
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

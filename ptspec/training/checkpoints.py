@@ -31,11 +31,12 @@ def publish_checkpoint(written: Path, checkpoints: Path) -> None:
     written.rename(final)
 
 
-def rotate(checkpoints: Path, keep: int | None) -> None:
-    """Removes all but the newest `keep` checkpoints; None keeps all."""
+def rotate(checkpoints: Path, keep: int | None, best: int | None = None) -> None:
+    """Removes all but the newest `keep` checkpoints and that of step `best`; None keeps all."""
     if keep is not None and keep > 0:
         for old in _newest_first(checkpoints)[keep:]:
-            shutil.rmtree(old)
+            if step_of(old) != best:
+                shutil.rmtree(old)
 
 
 def remove_checkpoints(checkpoints: Path) -> None:
@@ -44,14 +45,15 @@ def remove_checkpoints(checkpoints: Path) -> None:
         shutil.rmtree(checkpoint)
 
 
-def last_sound(checkpoints: Path) -> tuple[Path | None, list[str]]:
+def last_sound(checkpoints: Path, *, with_best: bool = False) -> tuple[Path | None, list[str]]:
     """The newest checkpoint whose files are what was sealed, and what to say of newer ones that are not.
+    `with_best`: the checkpoint of the step that it names as the best must be there and sound too.
 
     A damaged one is renamed out of the way.
     """
     told: list[str] = []
     for checkpoint in _newest_first(checkpoints):
-        fault = _fault(checkpoint)
+        fault = fault_of(checkpoint) or (_lacks_best(checkpoint) if with_best else None)
         if fault is None:
             return checkpoint, told
         aside = _free(checkpoint.with_name(f"damaged-{checkpoint.name}"))
@@ -70,7 +72,34 @@ def _free(path: Path) -> Path:
     return next(candidate for candidate in candidates if not candidate.exists())
 
 
-def _fault(checkpoint: Path) -> str | None:
+def best_step(checkpoint: Path) -> int | None:
+    """The step whose evaluation was the best when `checkpoint` was written; None where there was none."""
+    value = read_json(checkpoint / TRAINER_STATE).get("best_global_step")
+    return value if isinstance(value, int) and value > 0 else None
+
+
+def forget_path_of_best(written: Path) -> None:
+    """Takes out of a checkpoint where transformers says that the best one is: it was renamed since, and goes
+    by its step."""
+    file = written / TRAINER_STATE
+    state = read_json(file)
+    if state.get("best_model_checkpoint") is not None:
+        text = json.dumps({**state, "best_model_checkpoint": None}, indent=2, sort_keys=True)
+        file.write_text(text + "\n", encoding="utf-8")
+
+
+def _lacks_best(checkpoint: Path) -> str | None:
+    best = best_step(checkpoint)
+    if best is None or best == step_of(checkpoint):
+        return None
+    fault = fault_of(checkpoint.with_name(f"{PREFIX}{best}"))
+    return f"names step {best} as the best so far, whose checkpoint {fault}" if fault else None
+
+
+def fault_of(checkpoint: Path) -> str | None:
+    """Why the files of `checkpoint` are not those that were sealed; None where they are."""
+    if not checkpoint.is_dir():
+        return "is not there"
     try:
         sealed = json.loads((checkpoint / SEAL).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -13,6 +13,7 @@ from ptspec.model.device import Device, training_defaults
 from ptspec.recipe.effective_config import KEPT_CHECKPOINTS, shared_fields
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.stage_evaluation import FIELDS, evaluation_of
 from ptspec.recipe.vllm import vllm_of
 from ptspec.training import batch_halving
 from ptspec.training.engines import arguments_of
@@ -54,10 +55,11 @@ def trainer_arguments(
         "report_to": list(watched.trackers),
         "run_name": watched.name,
         "disable_tqdm": True,
-        "eval_strategy": "no",
         batch_halving.FIELD: False,
     }
     config = resolved_config(stage, device, precision)
+    config = {name: value for name, value in config.items() if name not in FIELDS}
+    config |= evaluation.arguments() if (evaluation := evaluation_of(stage)) is not None else {}
     config |= batch_halving.halved(config, _defaults(config_class), batch_halving.halvings(checkpoints)) or {}
     owned |= arguments_of(stage.compute)
     vllm = vllm_of(stage)

@@ -15,6 +15,7 @@ from ptspec.performance.decide import Decision
 from ptspec.recipe.plan import Stage
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.judges import Judge
+from ptspec.training.evaluating import Best
 from ptspec.training.nonfinite_guard import Placed
 from ptspec.training.start_checks import Beginning
 from ptspec.training.tracking import Watched
@@ -41,7 +42,8 @@ def _nowhere(rows: Sequence[int]) -> Sequence[str]:
 @dataclass(frozen=True)
 class Job:
     """Everything a stage needs to train, resolved. `folder` is where it is made, `placed` says where rows of
-    `dataset` come from. `watch`: of a stream, what is told while it is read."""
+    `dataset` come from. `watch`: of a stream, what is told while it is read. `eval_dataset`: the rows that it
+    is measured on while it trains."""
 
     stage: Stage
     base: Base
@@ -59,6 +61,7 @@ class Job:
     placed: Placed = _nowhere
     watch: StreamWatch | None = None
     decision: Decision | None = None
+    eval_dataset: Dataset | None = None
 
     @property
     def rows(self) -> int | None:
@@ -80,3 +83,4 @@ class Trained:
     beginning: Beginning
     probes: Probes
     config: dict[str, Any]
+    best: Best | None = None

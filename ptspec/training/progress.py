@@ -14,6 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ptspec.events import Event, Listener, StageStarted, StageStep
 from ptspec.model.frozen_ranks import FrozenRanks
 from ptspec.store.stage_folder import METRICS
+from ptspec.training.evaluating import is_measured
 
 SUMMARY = "train_runtime"
 """TRL's last log is a summary of the run, told by this key; it is no step."""
@@ -67,11 +68,15 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     ) -> None:
         if not logs or SUMMARY in logs:
             return
-        self.last = {name: value for name, value in logs.items() if isinstance(value, int | float)}
+        found = {name: value for name, value in logs.items() if isinstance(value, int | float)}
+        is_evaluation = any(map(is_measured, logs))
+        kept = {name: value for name, value in self.last.items() if is_measured(name) != is_evaluation}
+        self.last = {**kept, **found}
         if state.is_world_process_zero:
             with self.metrics_file.open("a", encoding="utf-8") as file:
                 file.write(_line({**logs, "step": state.global_step}))
-        self._emit(state, self.last)
+        if not is_evaluation:  # of which `Evaluating` tells
+            self._emit(state, found)
 
     def _emit(self, state: TrainerState, metrics: dict[str, float]) -> None:
         seconds = time.monotonic() - self.started

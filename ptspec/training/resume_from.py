@@ -8,6 +8,7 @@ from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.events import Listener, Warned
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.stage_evaluation import evaluation_of
 from ptspec.training.checkpoints import (
     Written,
     last_sound,
@@ -21,7 +22,9 @@ from ptspec.training.checkpoints import (
 def resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener: Listener) -> Path | None:
     """The checkpoint to go on from; tells of damaged ones, and where rows a pass and processes are not what
     they are `now`."""
-    sound, told = last_sound(checkpoints)
+    evaluation = evaluation_of(stage)
+    hands_on_best = evaluation is not None and evaluation.hands_on_best
+    sound, told = last_sound(checkpoints, with_best=hands_on_best)
     if sound is not None and (why := _unreadable(stage, sound, now[1])) is not None:
         raise StageError(why)
     if sound is not None and (rows := rows_a_pass(sound)) is not None:

@@ -72,8 +72,8 @@ def go_to(trainer: Any, place: Position) -> None:
 
 
 def sample_anew(trainer: Any, steps: int) -> None:
-    """Puts `trainer` after `steps` optimizer steps, with no completions to go on with: those that were half
-    used are shared out among another number of processes."""
+    """Puts `trainer` after `steps` optimizer steps, with no completions to go on with: at the edge of a
+    batch, and where those that were half used are shared out among another number of processes."""
     if hasattr(trainer, "_buffered_inputs"):
         go_to(trainer, Position(steps * trainer.args.gradient_accumulation_steps, None))
 

@@ -17,14 +17,15 @@ class Sealing:
         self._thread: Thread | None = None
         self._error: Exception | None = None
 
-    def begin(self, written: Path, keep: int | None, done: Callable[[], None]) -> None:
-        """Seals `written`, gives it its name and removes all but the newest `keep`; then calls `done`."""
+    def begin(self, written: Path, keep: int | None, best: int | None, done: Callable[[], None]) -> None:
+        """Seals `written`, gives it its name and removes all but the newest `keep` and that of step `best`;
+        then calls `done`."""
         self.wait()
 
         def seal() -> None:
             try:
                 publish_checkpoint(written, self._checkpoints)
-                rotate(self._checkpoints, keep)
+                rotate(self._checkpoints, keep, best)
                 done()
             except Exception as error:
                 self._error = error

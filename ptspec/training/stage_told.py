@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ptspec.events import StageChecked, StageDefault, StageStarted, StageTuned
@@ -9,6 +10,7 @@ from ptspec.performance.decide import Decision
 from ptspec.performance.record import choice_json
 from ptspec.recipe.effective_config import own_defaults
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.stage_evaluation import evaluation_of
 from ptspec.training.job import Job
 from ptspec.training.start_checks import Beginning
 
@@ -39,7 +41,15 @@ def about(
     defaults = [StageDefault(stage.name, own.words) for own in own_defaults(stage.method, stage.config)]
     words = beginning.words if server is None else f"{beginning.words}, {server.words}"
     tuned = [] if job.decision is None else _tuned(stage, job.decision)
-    return (*defaults, *tuned, StageChecked(stage.name, words))
+    return (*defaults, *_measured(job), *tuned, StageChecked(stage.name, words))
+
+
+def _measured(job: Job) -> Iterator[StageDefault]:
+    """When it is measured on held-out rows, and what becomes of that."""
+    evaluation = evaluation_of(job.stage)
+    if evaluation is not None and job.eval_dataset is not None:
+        rows = f"{len(job.eval_dataset):,} rows"
+        yield StageDefault(job.stage.name, f"eval_data: {rows}, {evaluation.words}")
 
 
 def _tuned(stage: Stage, decision: Decision) -> list[StageTuned]:

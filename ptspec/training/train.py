@@ -25,6 +25,7 @@ from ptspec.performance.choice import ATTENTION, HEAD, LABELS, PROMPTS, ROW_ORDE
 from ptspec.performance.free.passes import BY_LENGTH
 from ptspec.processes import Agreed, current
 from ptspec.recipe.plan import Stage
+from ptspec.recipe.stage_evaluation import evaluation_of
 from ptspec.recipe.vllm import vllm_of
 from ptspec.store.half_made import saved_in_words
 from ptspec.store.stage_folder import CHECKPOINTS
@@ -35,6 +36,7 @@ from ptspec.training.config import trainer_arguments
 from ptspec.training.data_order import rows_repeated
 from ptspec.training.drift import Watch
 from ptspec.training.engines import elements, forgotten_afterwards, is_rounded, whole_weights
+from ptspec.training.evaluating import Evaluating
 from ptspec.training.faults import failure
 from ptspec.training.job import Job, Trained
 from ptspec.training.labels_alone import labels_alone
@@ -101,12 +103,15 @@ def _steps(
     # An online method's few prompts are read again up to where it goes on.
     watch = None if job.stage.method.online else job.watch
     place = StreamPlace(trainer, watch, resume) if watch is not None else None
-    saving = Saving(trainer, checkpoints, resume, job.signals.judge, place)
+    evaluating = _evaluating(trainer, job, resume, listener)
+    keeps_best = evaluating is not None and evaluating.evaluation.hands_on_best
+    saving = Saving(trainer, checkpoints, resume, job.signals.judge, place, keeps_best=keeps_best)
     progress = Progress(started(job), about(job, beginning, server), job.folder, listener)
     finite = Finite(job.stage, trainer, _placed(trainer, job))
     drift: list[TrainerCallback] = [Watch(job.stage, listener)] if job.stage.method.online else []
     drift += [server.agreement] if server is not None else []
-    _listen(trainer, job, (progress, *drift, Stopping(stop_request), finite, saving))
+    measuring = [] if evaluating is None else [evaluating]
+    _listen(trainer, job, (progress, *drift, Stopping(stop_request), finite, *measuring, saving))
     if repeated := rows_repeated(trainer, team.size):
         listener(Warned(repeated, job.stage.name))
     settle(trainer, job.watched, step_of(resume) if resume else None)
@@ -124,6 +129,7 @@ def _steps(
     seconds = time.monotonic() - begun
     if trainer.state.global_step < trainer.state.max_steps and stop_request.reason is not None:
         raise Interrupted(_interrupted(job.stage, trainer.state.global_step, stop_request.reason))
+    best = None if evaluating is None else evaluating.hand_on()
     model = unwrapped(trainer, trainer.model)
     trained = Trained(
         steps=trainer.state.global_step,
@@ -133,6 +139,7 @@ def _steps(
         beginning=beginning,
         probes=_probes(trainer, model, job.handed_over.ids),
         config=_plain(trainer.args.to_dict()),
+        best=best,
     )
     whole = whole_weights(trainer)
     team.by_first(lambda: _save(model, job, trained, whole))
@@ -140,6 +147,13 @@ def _steps(
     if why := nothing_learned(trainer.state.log_history):
         listener(Warned(why, job.stage.name))
     return trained
+
+
+def _evaluating(trainer: Any, job: Job, resume: Path | None, listener: Listener) -> Evaluating | None:
+    """What measures `trainer` on held-out rows while it trains; None where nothing asks for that."""
+    if (evaluation := evaluation_of(job.stage)) is None:
+        return None
+    return Evaluating(trainer, evaluation, job.stage, job.folder / CHECKPOINTS, resume, listener)
 
 
 def _probes(trainer: Any, model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
@@ -221,11 +235,11 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
     parts: dict[str, Any] = {
         "model": job.policy.model,
         "args": arguments,
-        "train_dataset": job.dataset
-        if job.stage.method.renders_rows
-        else rendered(job.dataset, job.base.tokenizer),
+        "train_dataset": _as_trained(job, job.dataset),
         "processing_class": job.base.tokenizer,
     }
+    if job.eval_dataset is not None:
+        parts["eval_dataset"] = _as_trained(job, job.eval_dataset)
     if "labels" in job.columns:
         arguments.assistant_only_loss = False  # the labels say already what is learned
     if job.policy.adapter is not None:
@@ -236,6 +250,10 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
         parts["reward_funcs"] = list(job.signals.rewards)
         arguments.reward_weights = list(job.signals.weights)
     return parts
+
+
+def _as_trained(job: Job, rows: Any) -> Any:
+    return rows if job.stage.method.renders_rows else rendered(rows, job.base.tokenizer)
 
 
 def _interrupted(stage: Stage, step: int, reason: str) -> Diagnostic:

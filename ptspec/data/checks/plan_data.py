@@ -36,7 +36,7 @@ class Checked:
 
 def check_plan(plan: Plan) -> Checked:
     """Every fault of every local source that `plan` uses, each source read once."""
-    held_out = parts_of(plan.data, plan.evaluation.data) if plan.evaluation else ()
+    held_out = held_out_sources(plan)
     uses = _uses(plan)
     seen: dict[str, Seen] = {}
     found: dict[str, list[Diagnostic]] = {}
@@ -58,6 +58,14 @@ def check_plan(plan: Plan) -> Checked:
     in_order = [diagnostic for name in uses for diagnostic in found.get(name, ())]
     notes = tuple(_in_part(plan, name) for name in uses if name in seen and not seen[name].is_whole)
     return Checked([*in_order, *_label_faults(plan, seen)], seen, notes)
+
+
+def held_out_sources(plan: Plan) -> set[str]:
+    """The sources that the evaluation measures and those that stages do while they train, but for what a
+    stage trains on by the same name, which is told already."""
+    names = [stage.eval_data for stage in plan.stages if stage.eval_data != stage.data]
+    names += [plan.evaluation.data] if plan.evaluation else []
+    return {part for name in names if name is not None for part in parts_of(plan.data, name)}
 
 
 def _scanned(source: Source) -> Iterator[Item]:
@@ -82,7 +90,12 @@ def _in_part(plan: Plan, name: str) -> str:
 
 def _uses(plan: Plan) -> dict[str, list[Use]]:
     uses: dict[str, list[Use]] = {}
-    asked = [(stage.data, Use(stage.method.name, stage.method.rows)) for stage in plan.stages]
+    asked = [
+        (name, Use(stage.method.name, stage.method.rows))
+        for stage in plan.stages
+        for name in (stage.data, stage.eval_data)
+        if name is not None
+    ]
     if plan.evaluation is not None:
         asked.append((plan.evaluation.data, Use("eval", None)))
     for name, use in asked:

@@ -3,30 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ptspec import methods
 from ptspec.methods.types import Headline
+from ptspec.recipe.stage_evaluation import PREFIX
 from ptspec.report import words
 from ptspec.report.html.logged import Point, Series, thinned
 from ptspec.report.html.model import StageStory, State
 
 LOSS = Headline("loss", "loss", ".4f")
+SPEED = tuple(
+    f"{PREFIX}{name}"
+    for name in ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "num_tokens")
+)
+"""What is logged of an evaluation and is none of what it measures."""
 POINTS = 60_000
 """Of all curves of a page together, two thirds of them the headlines'; a curve gets 12 to 600 of them."""
 FEWEST, MOST = 12, 600
 
 
 @dataclass(frozen=True)
+class HeldOut:
+    """A metric on held-out rows, by step."""
+
+    steps: tuple[int, ...]
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
 class Curve:
-    """One logged metric. `values` is None at steps where it was no finite number."""
+    """One logged metric. `values` is None at steps where it was no finite number. `held_out`: the same metric
+    on held-out rows; `best`: the best of these evaluations, where this metric tells it."""
 
     key: str
     label: str
     steps: tuple[int, ...]
     values: tuple[float | None, ...]
     summary: str
+    held_out: HeldOut | None = None
+    best: int | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +92,7 @@ def curves(stages: Sequence[StageStory]) -> list[Curves]:
     """One for every stage that logged something."""
     trained = [stage for stage in stages if stage.logged.series and stage.state is not State.OUTDATED]
     headlines = sum(len(_headlines(stage)) for stage in trained)
-    further = sum(len(stage.logged.series) for stage in trained) - headlines
+    further = sum(len(_trained(stage)) for stage in trained) - headlines
     points = _share(2 * POINTS // 3, headlines), _share(POINTS // 3, further)
     return [_curves(stage, *points) for stage in trained]
 
@@ -94,14 +111,41 @@ def _headlines(stage: StageStory) -> list[tuple[Headline, Series]]:
 def _curves(stage: StageStory, of_headline: int, of_further: int) -> Curves:
     headlines = _headlines(stage)
     shown = {one.key for one, _ in headlines}
+    further = [one for one in _trained(stage) if one.key not in shown]
     return Curves(
         stage=stage.name,
         method=stage.method,
-        headline=tuple(_curve(series, one.label, of_headline) for one, series in headlines),
-        further=tuple(_curve(s, s.key, of_further) for s in stage.logged.series if s.key not in shown),
+        headline=tuple(_beside(stage, _curve(s, one.label, of_headline)) for one, s in headlines),
+        further=tuple(_beside(stage, _curve(s, s.key, of_further)) for s in further),
         logged=stage.logged.rows,
         thinned=stage.logged.rows > of_headline,
     )
+
+
+def _trained(stage: StageStory) -> list[Series]:
+    """What was logged while it learned, and what only evaluations logged, but for how long these took."""
+    keys = {one.key for one in stage.logged.series}
+    return [
+        one
+        for one in stage.logged.series
+        if not one.key.startswith(PREFIX)
+        or (one.key.removeprefix(PREFIX) not in keys and one.key not in SPEED)
+    ]
+
+
+def _beside(stage: StageStory, curve: Curve) -> Curve:
+    """`curve` with what the same metric was on held-out rows."""
+    key = f"{PREFIX}{curve.key}"
+    series = next((one for one in stage.logged.series if one.key == key), None)
+    if series is None:
+        return curve
+    values = tuple(None if value is None else float(f"{value:.6g}") for _, value in series.points)
+    held_out = HeldOut(tuple(step for step, _ in series.points), values)
+    kept = stage.training.best if stage.training else None
+    best = kept.step if kept is not None and kept.metric == key else None
+    words = f"{curve.summary}. On held-out rows: {_summary(series)}"
+    words += "" if best is None else f"; best at step {best:,}"
+    return replace(curve, held_out=held_out, best=best, summary=words)
 
 
 def _curve(series: Series, label: str, points: int) -> Curve:

@@ -17,7 +17,7 @@ from ptspec.recipe.plan import BASE, ComputeSpec
 from ptspec.recipe.sections import compute_keys
 from ptspec.report.html.events import Log, read_log
 from ptspec.report.html.logged import Logged, read_logged
-from ptspec.report.html.model import Input, RunStory, StageStory, StartChecks, State, Training
+from ptspec.report.html.model import BestEvaluation, Input, RunStory, StageStory, StartChecks, State, Training
 from ptspec.report.html.untrusted import number, text, whole
 from ptspec.store.covered_config import covered_config
 from ptspec.store.event_log import EVENTS
@@ -149,7 +149,15 @@ def _training(record: Json) -> Training:
             number(checks.get("saved_to_trained")),
         ),
         config=_object(_object(record.get("ingredients")).get("config")),
+        best=_best(_object(record.get("best"))),
     )
+
+
+def _best(kept: Json) -> BestEvaluation | None:
+    step, metric = whole(kept.get("step")), text(kept.get("metric"))
+    if step is None or metric is None:
+        return None
+    return BestEvaluation(step, metric, kept.get("handed_on") is True, whole(kept.get("stopped_at")))
 
 
 def _logged(output: Path, name: str, method: str, finished: bool) -> Logged:

@@ -18,6 +18,8 @@ from ptspec.report.html.columns import read_columns
 POINTS = 600
 """Of a series, at most about."""
 NO_SERIES = ("step", "epoch")
+MEASURED = "eval_runtime"
+"""Logged with each evaluation on held-out rows, which is no step."""
 
 Point = tuple[int, float]
 MaybePoint = tuple[int, float | None]
@@ -88,7 +90,8 @@ def read_logged(path: Path, headlines: Sequence[Headline] = ()) -> Logged:
         if steps is None:
             continue
         is_step = steps.is_there
-        rows += int(is_step.sum())
+        measured = block.get(MEASURED)
+        rows += int((is_step if measured is None else is_step & ~measured.is_there).sum())
         for key, column in block.items():
             if key in NO_SERIES:
                 continue

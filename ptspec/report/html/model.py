@@ -47,6 +47,16 @@ class StartChecks:
 
 
 @dataclass(frozen=True)
+class BestEvaluation:
+    """The best step by held-out rows, and by which metric; `stopped_at`: where the stage stopped early."""
+
+    step: int
+    metric: str
+    handed_on: bool
+    stopped_at: int | None
+
+
+@dataclass(frozen=True)
 class Training:
     """What `stage.json` keeps of a finished stage. `config` is that of the recipe, not TRL's defaults."""
 
@@ -58,6 +68,7 @@ class Training:
     finished: str
     checks: StartChecks
     config: Mapping[str, Any]
+    best: BestEvaluation | None = None
 
 
 @dataclass(frozen=True)

@@ -211,3 +211,8 @@ def logged(headlines: Sequence[Headline], metrics: Mapping[str, float]) -> list[
     those that were not logged."""
     values = [(h, h.value(metrics)) for h in headlines if h.key in metrics]
     return [f"{h.label} {'—' if value is None else words.number(value, h.format)}" for h, value in values]
+
+
+def held_out(measured: tuple[str, float] | None) -> list[str]:
+    """What a stage was measured by on held-out rows while it trained: "eval_loss 0.4284"."""
+    return [] if measured is None else [f"{measured[0]} {words.number(measured[1])}"]

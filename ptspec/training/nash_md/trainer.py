@@ -64,9 +64,9 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
     "ref"), that of a new adapter (`peft_config`) the model without it.
 
     Logged beside RLOO's own: `win_rate/mixture` (P against the opponent, whichever it is), every
-    `probe_steps` `win_rate/reference` and `judge/asymmetry` (mean |P(a,b) + P(b,a) − 1|), `mixture_coef`,
-    `opponents/mean_length`, and with Bradley-Terry the rewards of both sides; beside each completion of the
-    completions table one of its opponents.
+    `probe_steps` and in each evaluation `win_rate/reference` and `judge/asymmetry` (mean
+    |P(a,b) + P(b,a) − 1|), `mixture_coef`, `opponents/mean_length`, and with Bradley-Terry the rewards of
+    both sides; beside each completion of the completions table one of its opponents.
     """
 
     _tag_names = ("trl", "nash-md")
@@ -217,7 +217,10 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         return generations
 
     def _probe_is_due(self) -> bool:
-        """Whether a multiple of `probe_steps` falls among the steps that learn from this generation."""
+        """Whether a multiple of `probe_steps` falls among the steps that learn from this generation; always
+        of an evaluation, which the reference is the one opponent of that does not learn."""
+        if not self.model.training:
+            return True
         if not self.args.probe_steps:
             return False
         passes = self.args.steps_per_generation * self.num_iterations

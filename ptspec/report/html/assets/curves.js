@@ -7,7 +7,12 @@
   const { HEIGHT, TOP, BOTTOM, element, worded, smoothed, axes, path, nearest } = plotting;
   const chart = (figure) => {
     const [stage, kind, index] = figure.dataset.at.split(" ");
-    const { label, steps, values, summary } = data[stage][kind][index];
+    const { label, steps, values, summary, held_out, best } = data[stage][kind][index];
+    // The same metric on held-out rows, by step.
+    const held = held_out ?? { steps: [], values: [] };
+    const heldAt = new Map(held.steps.map((step, i) => [step, held.values[i]]));
+    const ends = [...steps, ...held.steps];
+    const first = ends.reduce((a, b) => Math.min(a, b)), last = ends.reduce((a, b) => Math.max(a, b));
     const plot = figure.querySelector(".plot"), readout = figure.querySelector("output");
     let chosen = -1, cross = null, dot = null, scale = null, line = [], weight = 0;
 
@@ -23,9 +28,11 @@
       const value = values[chosen], even = line[chosen];
       const said = value === null ? "no number" : worded(value);
       const more = even !== null && value !== null && weight > 0 ? " · smoothed " + worded(even) : "";
-      readout.textContent = "step " + steps[chosen].toLocaleString("en") + " · " + said + more;
+      const beside = heldAt.get(steps[chosen]) ?? null;
+      const out = beside === null ? "" : " · held out " + worded(beside) + (steps[chosen] === best ? ", best" : "");
+      readout.textContent = "step " + steps[chosen].toLocaleString("en") + " · " + said + more + out;
       svg.setAttribute("aria-valuenow", steps[chosen]);
-      svg.setAttribute("aria-valuetext", "step " + steps[chosen] + ", " + said);
+      svg.setAttribute("aria-valuetext", "step " + steps[chosen] + ", " + said + out);
       const x = scale.x(steps[chosen]);
       cross.setAttribute("x1", x);
       cross.setAttribute("x2", x);
@@ -50,7 +57,7 @@
       // Of a few points every one counts.
       weight = raw.length < 12 ? 0 : Number(smooth.value);
       line = smoothed(raw, weight);
-      const known = raw.filter((value) => value !== null);
+      const known = [...raw, ...held.values].filter(fits);
       scale = null;
       if (!known.length) {
         svg.replaceChildren(element("text", { x: 0, y: HEIGHT / 2 }, logarithmic ? "no positive values" : "no numbers"));
@@ -58,11 +65,19 @@
         return;
       }
       const low = known.reduce((a, b) => Math.min(a, b)), high = known.reduce((a, b) => Math.max(a, b));
-      const { x, y } = axes(svg, width, [steps[0], steps[steps.length - 1]], [low, high], logarithmic);
+      const { x, y } = axes(svg, width, [first, last], [low, high], logarithmic);
       scale = { x, y, fits };
       svg.append(element("path", { class: "raw", d: path(steps, raw, scale) }));
       svg.append(element("path", { class: "line", d: path(steps, line, scale) }));
-      if (known.length < 12)
+      const beside = held.values.map((value) => (fits(value) ? value : null));
+      if (beside.length) svg.append(element("path", { class: "held", d: path(held.steps, beside, scale) }));
+      beside.forEach((value, i) => {
+        if (value === null) return;
+        const at = { cx: x(held.steps[i]), cy: y(value) };
+        if (beside.length < 40) svg.append(element("circle", { class: "held-dot", ...at, r: 2.2 }));
+        if (held.steps[i] === best) svg.append(element("circle", { class: "best", ...at, r: 5.5 }));
+      });
+      if (raw.filter((value) => value !== null).length < 12)
         raw.forEach((value, i) => { if (value !== null) svg.append(element("circle", { class: "dot", cx: x(steps[i]), cy: y(value), r: 2 })); });
       cross = element("line", { class: "cross", y1: TOP, y2: HEIGHT - BOTTOM, visibility: "hidden" });
       dot = element("circle", { class: "dot", r: 3.5, visibility: "hidden" });
