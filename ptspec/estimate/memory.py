@@ -110,8 +110,7 @@ def _measuring(
     """A pass over held-out rows as long as those of the training, without gradients: one layer at a time."""
     if (evaluation := evaluation_of(settings.stage)) is None:
         return
-    pairs = 2 if settings.stage.method.name in PAIRS else 1
-    tokens = evaluation.rows * pairs * work.longest
+    tokens = evaluation.rows * settings.stage.method.loss.sequences * work.longest
     yield Part("activations of a layer", tokens * layer_bytes(settings, model, shape, adapter, work.longest))
     yield Part("logits", head_bytes(settings, shape, tokens))
     if work.sampled:

@@ -1,5 +1,6 @@
 """Direct preference optimisation."""
 
+from ptspec.methods.metrics import PAIRS
 from ptspec.methods.settings import Clash, Is, IsNot, Variant
 from ptspec.methods.types import (
     Cut,
@@ -10,6 +11,7 @@ from ptspec.methods.types import (
     Headline,
     Loss,
     Mean,
+    Measured,
     Method,
     Reference,
     Rows,
@@ -133,6 +135,11 @@ METHOD = Method(
     ),
     aliases=(),
     in_place_of={},
+    measured=Measured(
+        metrics=("loss", "rewards/accuracies", *PAIRS, "mean_token_accuracy", "entropy"),
+        of_reward=(),
+        best="loss",
+    ),
     headline=(
         Headline("loss", "loss"),
         Headline("rewards/margins", "margin"),

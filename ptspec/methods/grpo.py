@@ -1,5 +1,6 @@
 """Group relative policy optimisation."""
 
+from ptspec.methods.metrics import SAMPLED
 from ptspec.methods.settings import Variant
 from ptspec.methods.types import (
     Cut,
@@ -10,6 +11,7 @@ from ptspec.methods.types import (
     Headline,
     Loss,
     Mean,
+    Measured,
     Method,
     Reference,
     Rows,
@@ -100,6 +102,11 @@ METHOD = Method(
     ),
     aliases=("rlvr",),
     in_place_of={"ppo": "samples and scores as PPO does, without a value model"},
+    measured=Measured(
+        metrics=("loss", *SAMPLED),
+        of_reward=("mean", "std"),
+        best="reward",
+    ),
     headline=(
         Headline("reward", "reward"),
         Headline("reward_std", "spread"),

@@ -1,5 +1,6 @@
 """Kahneman-Tversky optimisation."""
 
+from ptspec.methods.metrics import PAIRS
 from ptspec.methods.settings import Clash, Is, IsNot, Variant
 from ptspec.methods.types import (
     Cut,
@@ -10,6 +11,7 @@ from ptspec.methods.types import (
     Headline,
     Loss,
     Mean,
+    Measured,
     Method,
     Reference,
     Rows,
@@ -75,6 +77,11 @@ METHOD = Method(
     ),
     aliases=(),
     in_place_of={},
+    measured=Measured(
+        metrics=("loss", "kl", *PAIRS, "entropy"),
+        of_reward=(),
+        best="loss",
+    ),
     headline=(
         Headline("loss", "loss"),
         Headline("rewards/margins", "margin"),

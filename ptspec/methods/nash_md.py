@@ -1,5 +1,6 @@
 """Nash learning from human feedback, by mirror descent."""
 
+from ptspec.methods.metrics import SAMPLED
 from ptspec.methods.settings import Default, Variant
 from ptspec.methods.types import (
     Cut,
@@ -10,6 +11,7 @@ from ptspec.methods.types import (
     Headline,
     Loss,
     Mean,
+    Measured,
     Method,
     Reference,
     Rows,
@@ -78,6 +80,11 @@ METHOD = Method(
     ),
     aliases=("nash",),
     in_place_of=dict.fromkeys(("online_dpo", "xpo", "online"), 'and "grpo" learn from what they sample'),
+    measured=Measured(
+        metrics=("loss", *SAMPLED, "win_rate/mixture", "win_rate/reference", "judge/asymmetry"),
+        of_reward=("policy", "opponents"),
+        best="win_rate/reference",
+    ),
     headline=(
         Headline("win_rate/mixture", "wins over mixture"),
         Headline("win_rate/reference", "wins over reference"),

@@ -1,5 +1,6 @@
 """Odds ratio preference optimisation. All that touches TRL's experimental ORPO is named in this file."""
 
+from ptspec.methods.metrics import PAIRS
 from ptspec.methods.types import (
     Cut,
     Encoding,
@@ -9,6 +10,7 @@ from ptspec.methods.types import (
     Headline,
     Loss,
     Mean,
+    Measured,
     Method,
     Rows,
     Starter,
@@ -56,6 +58,11 @@ METHOD = Method(
     variants=(),
     aliases=(),
     in_place_of={},
+    measured=Measured(
+        metrics=("loss", "rewards/accuracies", *PAIRS, "nll_loss", "log_odds_ratio", "log_odds_chosen"),
+        of_reward=(),
+        best="loss",
+    ),
     headline=(
         Headline("loss", "loss"),
         Headline("log_odds_chosen", "log odds"),

@@ -9,6 +9,7 @@ from ptspec.methods.types import (
     Headline,
     Loss,
     Mean,
+    Measured,
     Method,
     Rows,
     Starter,
@@ -56,6 +57,11 @@ METHOD = Method(
     variants=(),
     aliases=("rm", "reward_model", "reward_modeling", "orm"),
     in_place_of={"prm": "trains a model that scores whole answers; steps are not scored"},
+    measured=Measured(
+        metrics=("loss", "accuracy", "margin", "mean_reward", "min_reward", "max_reward"),
+        of_reward=(),
+        best="loss",
+    ),
     headline=(
         Headline("loss", "loss"),
         Headline("accuracy", "pair accuracy"),

@@ -10,6 +10,7 @@ from ptspec.methods.types import (
     Headline,
     Loss,
     Mean,
+    Measured,
     Method,
     Rows,
     Starter,
@@ -74,6 +75,11 @@ METHOD = Method(
             ("pt", "cpt", "pretrain", "pretraining", "clm"), 'over rows with "text", with "packing"'
         ),
     },
+    measured=Measured(
+        metrics=("loss", "mean_token_accuracy", "entropy"),
+        of_reward=(),
+        best="loss",
+    ),
     headline=(
         Headline("loss", "loss"),
         Headline("mean_token_accuracy", "token accuracy", ".1%"),

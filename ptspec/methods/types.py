@@ -160,6 +160,18 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What the trainer logs when it is evaluated while it trains, without the prefix "eval_".
+
+    `of_reward`: the parts of what it logs of each reward; `best`: the metric that shows how good a step is.
+    """
+
+    metrics: tuple[str, ...]
+    of_reward: tuple[str, ...]
+    best: str
+
+
+@dataclass(frozen=True)
 class Starter:
     """What `pt init` writes: `config` (for LoRA, so about ten times the learning rate of full fine-tuning)
     and the `stage`'s name.
@@ -225,6 +237,7 @@ class Method:
     variants: tuple[Variant, ...]
     aliases: tuple[str, ...]
     in_place_of: Mapping[str, str]
+    measured: Measured
     headline: tuple[Headline, ...]
     paper: str
     starter: Starter

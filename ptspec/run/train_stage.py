@@ -162,7 +162,7 @@ class StageTrainer:
     def _differ(self, stage: Stage, learned: Dataset, measured: Dataset) -> bool:
         """Whether SFT's trainer would take loss on other parts of the rows that it is measured on: it goes by
         the form of those that it learns from."""
-        return stage.method.name == "sft" and form_of_rows(learned) != form_of_rows(measured)
+        return stage.method.tokens.joins_forms and form_of_rows(learned) != form_of_rows(measured)
 
     def _measured_rows(
         self, stage: Stage, left_out: list[LeftOut], *, as_tokens: bool = False

@@ -7,7 +7,7 @@ from small import WEIGHTS, run_here, write_recipe
 
 from ptspec import methods
 from ptspec.recipe.stage_evaluation import PREFIX
-from ptspec.recipe.stage_metrics import METRICS, known_metrics
+from ptspec.recipe.stage_metrics import known_metrics
 from ptspec.training.evaluating import is_measured
 
 pytestmark = pytest.mark.slow
@@ -51,7 +51,7 @@ def lines(output):
     return list(map(json.loads, (output / "one" / "metrics.jsonl").read_text().splitlines()))
 
 
-@pytest.mark.parametrize("method", METRICS)
+@pytest.mark.parametrize("method", methods.METHODS)
 def test_the_names_that_a_best_step_can_go_by_are_those_that_are_logged(method, tmp_path):
     ran = run_here(write_recipe(tmp_path, measured_as_it_trains(method)), tmp_path / "out")
     assert ran.error is None, ran.error.diagnostics
