@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ptspec.evaluation.comparison_store import read_selection
+from ptspec.evaluation.selection import Selection
 from ptspec.events import (
     CheckEvaluated,
     EvaluationProgress,
@@ -21,6 +23,7 @@ from ptspec.events import (
     StageEvaluated,
     StageFinished,
     StageLine,
+    StagePicked,
     StageReused,
     StageStarted,
     StageStep,
@@ -88,6 +91,7 @@ class Row:
     reused_from: str = ""
     resumed_from_step: int = 0
     reason: str = ""
+    picked: Selection | None = None
     checks: list[CheckEvaluated] = field(default_factory=list)
 
     @property
@@ -155,6 +159,8 @@ class Board:
                 row = self.row(event.stage)
                 row.reused, row.reused_from = True, clean(event.when)
                 _settle(row)
+            case StagePicked():
+                self.row(event.stage).picked = read_selection(event.selection)
             case EvaluationStarted():
                 self._evaluating(event, at)
             case EvaluationProgress():
@@ -185,6 +191,11 @@ class Board:
     @property
     def trained_for(self) -> tuple[str, ...]:
         return self.run.trained_for if self.run else ()
+
+    @property
+    def picked(self) -> list[Selection]:
+        """What stages took over of their variants."""
+        return [row.picked for row in self.rows.values() if row.picked is not None]
 
     @property
     def checks(self) -> list[CheckEvaluated]:

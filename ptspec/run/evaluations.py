@@ -6,7 +6,7 @@ Opens no model: what has to be measured is measured by `ptspec.run.evaluate_stag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptspec.diagnostics import InputError
@@ -69,6 +69,10 @@ class Evaluations:
         kept = self._kept(subject, folder)
         if kept is None:
             return False
+        if kept.name != subject.name:
+            # The stage had another name: what tells of it is written again, nothing is measured.
+            kept = replace(kept, name=subject.name)
+            self._write(stage, kept, folder)
         self._take(subject, kept, folder, reused=True)
         return True
 
@@ -87,10 +91,13 @@ class Evaluations:
         """Compares what was measured of `subject`, the policy of `stage` (None: the base), with its parent,
         writes it to `folder`, and takes it."""
         self._compared(subject, measured, folder)
+        self._write(stage, measured, folder)
+        self._take(subject, measured, folder)
+
+    def _write(self, stage: Stage | None, measured: Measurement, folder: Path) -> None:
         earlier = [other for name, other in self.measurements.items() if name != measured.name]
         write_evaluation(measured, earlier, folder, _headline(stage), self.spec.samples, self.verdicts)
-        self.written.add(subject.name)
-        self._take(subject, measured, folder)
+        self.written.add(measured.name)
 
     def made(self, stage: Stage | None) -> tuple[Made, ...]:
         """The evaluations so far of what comes before `stage` (None: the base), and where they lie."""

@@ -44,6 +44,7 @@ from ptspec.run.disk_space import check_disk
 from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import every_gpu
 from ptspec.run.options import LOG, Options
+from ptspec.run.pick_stage import Matrices
 from ptspec.run.slim import slim
 from ptspec.run.stage_words import describe_adapter, handover_of, reference_of
 from ptspec.store.files import folder_size, read_json
@@ -110,6 +111,9 @@ class Run:
         self.several_processes = SeveralProcesses(listener, stop_request, log, every_gpu())
         self.cluster = cluster
         self.fingerprints: dict[str, str] = {BASE: BASE}
+        self.matrices = Matrices(
+            plan, self.hashes, self.output_hashes, self.evaluations, self.fingerprints, options, listener
+        )
         self.begun: set[str] = set()
         self.checks: dict[str, list[Outcome]] = {}
 
@@ -181,8 +185,7 @@ class Run:
     def _wanted(self) -> tuple[Stage, ...]:
         if self.options.until is None:
             return self.plan.stages
-        names = [stage.name for stage in self.plan.stages]
-        return self.plan.stages[: names.index(self.options.until) + 1]
+        return self.plan.upto(self.options.until)
 
     def _announce(self, stages: tuple[Stage, ...]) -> None:
         steps = planned_steps(self.plan)
@@ -209,6 +212,10 @@ class Run:
     def _stage(self, stage: Stage) -> Iterator[StageJob]:
         """The jobs of `stage`, each to be done before the next one is asked for."""
         self.begun.add(stage.name)
+        if stage.pick is not None:
+            self.matrices.pick(stage, stage.pick)
+            return
+        self.matrices.number(stage)
         final = self.plan.output / stage.name
         recover(final)
         parent = parent_fingerprint(stage, self.fingerprints, self.hashes)
@@ -281,8 +288,7 @@ class Run:
         )
 
     def _rename(self, before: str, stage: Stage) -> None:
-        """Gives a stage that is finished under another name its own; its evaluation, which has the old name
-        in it, is made anew."""
+        """Gives a stage that is finished under another name its own."""
         self.listener(
             Warned(f"{before} is called {stage.name} now; nothing else of it has changed", stage.name)
         )

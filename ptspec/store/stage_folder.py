@@ -72,10 +72,8 @@ def _remove(path: Path) -> None:
 
 
 def rename_finished(output: Path, before: str, after: str) -> None:
-    """Gives the finished stage `before` another name, and drops what tells of it under the old one: the
-    aggregates, which stand for its evaluation."""
+    """Gives the finished stage `before` another name. Its evaluation still has the old one in it."""
     final = output / after
-    (output / before / AGGREGATES).unlink(missing_ok=True)
     (output / before).rename(final)
     write_json(final / RECORD, read_json(final / RECORD) | {"stage": after})
 
