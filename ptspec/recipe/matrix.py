@@ -71,7 +71,7 @@ def expanded(stages: Sequence[Any], faulty: Set[str] = frozenset()) -> Expanded:
             names.append(f"{name}.{number}")
             variants[len(made)] = VariantSpec(name, number, settings)
             made.append(_variant(given, names[-1], chosen))
-        if "pick" in given:
+        if "pick" in given or join(at, "pick") in faulty:
             origins[join("/stages", len(made))] = at
             picks[len(made)] = tuple(names)
             made.append({**_variant(given, name, found[0]), **_of_pick(given)})

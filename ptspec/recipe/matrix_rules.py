@@ -169,7 +169,9 @@ def with_variants(
         if stage.at in picks:
             index = int(stage.at.rpartition("/")[2])
             before = [other.name for other in found]
-            pick = _pick(expanded.stages[index]["pick"], stage, picks[stage.at], before, rewards, findings)
+            pick = _pick(
+                expanded.stages[index].get("pick"), stage, picks[stage.at], before, rewards, findings
+            )
         found.append(replace(stage, variant=by_at.get(stage.at), pick=pick))
     return tuple(found)
 
@@ -189,14 +191,15 @@ def _pick(
         message = '"pick" needs "eval": nothing is measured that it could choose by'
         findings.error("pick-without-eval", where, message, 'add "eval": {"data": …}', key=True)
     metric = given.get("metric")
-    if isinstance(metric, str):
-        _check_pick_metric(metric, join(where, "metric"), stage, rewards, findings)
+    if not isinstance(metric, str):
+        return None
+    _check_pick_metric(metric, join(where, "metric"), stage, rewards, findings)
     earlier = [name for name in before if name not in variants]
     keep = tuple(
         check_spec(one, place, earlier, list(rewards), findings)
         for place, one in _kept(given.get("keep"), join(where, "keep"))
     )
-    return PickSpec(str(metric), variants, keep, where)
+    return PickSpec(metric, variants, keep, where)
 
 
 def _kept(given: Any, where: str) -> Iterator[tuple[str, Value]]:
@@ -217,7 +220,8 @@ def _check_pick_metric(
     name: str, where: str, stage: Stage, rewards: Mapping[str, Any], findings: Findings
 ) -> None:
     """A metric that is measured, and of which one end is better."""
-    check_metric(name, where, list(rewards), findings)
+    if not check_metric(name, where, list(rewards), findings):
+        return
     if name in UNDIRECTED:
         message = f'"{name}" has no better end: nothing can be picked by it'
         hint = f'"keep": {{"{name}": {{"max": …}}}} bounds it, and another metric picks'

@@ -196,10 +196,12 @@ def _check_pattern(pattern: str, at: str, findings: Findings) -> None:
         findings.error("wrong-pattern", at, f"this is no regular expression: {error}")
 
 
-def check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> None:
-    """`name` must be a metric, one that needs no judge where the evaluation has none."""
+def check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> bool:
+    """Whether `name` is a metric, and one that needs no judge where the evaluation has none; told if not."""
+    before = len(findings.diagnostics)
     _check_known_metric(name, at, rewards, findings)
     _check_judged(name, at, findings.document.value.get("eval"), findings)
+    return len(findings.diagnostics) == before
 
 
 def _check_known_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> None:

@@ -99,6 +99,7 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
     """What the stage starts from; of a faulty one, what it would by default."""
     text, where = given.get("from"), join(at, "from")
     earlier = chain.policies(name)
+    others = [one for one in chain.before if chain.own(one) != chain.own(name)]
     default = BASE if given.get("method") == "reward" or not earlier else earlier[-1]
     if (default if text is None else text) in chain.without_pick:
         handed = str(default if text is None else text)
@@ -119,9 +120,7 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
         return str(text)
     if text == name or text in chain.methods:
         what = "itself" if chain.own(text) == chain.own(name) else f'"{text}", which comes later'
-        hint = (
-            f"stages before it: {listed(chain.before)}" if chain.before else "it is the first: leave it out"
-        )
+        hint = f"stages before it: {listed(others)}" if others else "it is the first: leave it out"
         findings.error("unknown-stage", where, f'stage "{name}" starts from {what}', hint)
         return default
     return _outside(name, text, where, chain, places, findings) or default
