@@ -87,15 +87,24 @@ class Evaluations:
         self._keep_verdicts(name, load_comparison(folder))
         self.written.add(name)
 
-    def add(self, stage: Stage | None, subject: Subject, measured: Measurement, folder: Path) -> None:
+    def add(
+        self,
+        stage: Stage | None,
+        subject: Subject,
+        measured: Measurement,
+        folder: Path,
+        *,
+        reused: bool = False,
+    ) -> None:
         """Compares what was measured of `subject`, the policy of `stage` (None: the base), with its parent,
-        writes it to `folder`, and takes it."""
+        writes it to `folder`, and takes it. `reused`: it was measured under another name."""
         self._compared(subject, measured, folder)
         self._write(stage, measured, folder)
-        self._take(subject, measured, folder)
+        self._take(subject, measured, folder, reused=reused)
 
     def _write(self, stage: Stage | None, measured: Measurement, folder: Path) -> None:
-        earlier = [other for name, other in self.measurements.items() if name != measured.name]
+        before = measured_before(self.plan, stage)
+        earlier = [self.measurements[name] for name in before if name in self.measurements]
         write_evaluation(measured, earlier, folder, _headline(stage), self.spec.samples, self.verdicts)
         self.written.add(measured.name)
 

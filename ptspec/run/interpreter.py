@@ -159,6 +159,8 @@ class Run:
         shown: dict[str, list[str]] = {}
 
         def jobs(stage: Stage) -> Iterator[StageJob]:
+            if stage.pick is not None:
+                shown[stage.name] = [made.name for made in self.evaluations.made(stage)]
             for job in self._stage(stage):
                 shown[job.stage] = [made.name for made in job.measured]
                 yield job
@@ -383,8 +385,11 @@ class Run:
 
 
 def _trained_for(plan: Plan, stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    """The rewards that the stages learn from, and the metrics that their checks and the run's name."""
+    """The rewards that the stages learn from, and the metrics that their picks and checks and the run's
+    name."""
     rewards = [name for stage in stages for name in stage.rewards]
+    picks = [stage.pick for stage in stages if stage.pick is not None]
+    rewards += [metric for p in picks for metric in (p.metric, *(check.metric for check in p.keep))]
     checks = [check.metric for stage in stages for check in stage.checks]
     return tuple(dict.fromkeys([*rewards, *checks, *(check.metric for check in plan.checks)]))
 

@@ -107,7 +107,8 @@ class Matrices:
         picked = {"variant": selection.picked, "metric": selection.metric, "covered": covered}
         take_over(output / selection.picked, partial, name, picked)
         measured = replace(self.evaluations.measurements[selection.picked], name=name)
-        self.evaluations.add(stage, self.evaluations.subject(stage, partial), measured, partial)
+        subject = self.evaluations.subject(stage, partial)
+        self.evaluations.add(stage, subject, measured, partial, reused=True)
         save_selection(partial, selection)
         self._set_aside(stage, fingerprint)
         publish(partial, final)

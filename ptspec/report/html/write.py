@@ -31,7 +31,8 @@ def write_run_report(output: Path) -> Path:
 
     story = read_run(output)
     policies, reward_models = results(story)
-    drawn, said = curves(story.stages), samples(story.measured)
+    trained = [stage for stage in story.stages if stage.selection is None]
+    drawn, said = curves(trained), samples(story.measured)
     data = {"curves": [one.data() for one in drawn], "samples": said.data() if said else None}
     view = {
         "story": story,

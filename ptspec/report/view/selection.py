@@ -135,7 +135,8 @@ def _rest(found: Selection, shown: Measure) -> Iterator[str]:
     if len(others) > 1:
         yield f"distinguishable from {apart} of the {len(others)} others"
     if found.held_out is not None and found.best.value is not None:
-        yield _optimism(found, found.best.value, found.held_out, shown)
+        text = _optimism(found, found.best.value, found.held_out, shown)
+        yield f"{text}; with other seeds it may be less" if _seeds(found) > 1 else text
     yield from map(clean, found.notes)
 
 
