@@ -171,6 +171,16 @@ class StageReused:
 
 
 @dataclass(frozen=True)
+class StagePicked:
+    """A stage has taken over one of the variants of its matrix; `selection`: all of them and why, as
+    `comparison.json` has it under "variants"."""
+
+    stage: str
+    variant: str
+    selection: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class EvaluationStarted:
     """`stage` is "base" for the base model. `answers_by`: the server that generates the answers, in words;
     empty where the policy itself does."""
@@ -290,6 +300,7 @@ Event = (
     | BestStep
     | StageTrained
     | StageReused
+    | StagePicked
     | EvaluationStarted
     | EvaluationProgress
     | StageEvaluated

@@ -54,6 +54,9 @@ def check_metrics(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     offered = {offer for row in rows for offer in _offers(row, evaluation.accuracy)}
     asked = [(name, join("/eval/metrics", index)) for index, name in enumerate(evaluation.metrics or ())]
     checks = [check for stage in plan.stages for check in stage.checks] + list(plan.checks)
+    picks = [stage.pick for stage in plan.stages if stage.pick is not None]
+    checks += [check for pick in picks for check in pick.keep]
+    asked += [(pick.metric, join(pick.at, "metric")) for pick in picks]
     asked += [(check.metric, join(check.at, "metric")) for check in checks]
     for metric, where in asked:
         need = NEEDS.get(metric, Offer.PROMPT)

@@ -12,6 +12,7 @@ from ptspec.checks.evaluation import check_metrics, mix_in_words
 from ptspec.checks.generation_server import check_generation_servers
 from ptspec.checks.hub import check_hub
 from ptspec.checks.machine import check_machine
+from ptspec.checks.matrix import check_variants, once_a_matrix
 from ptspec.checks.model import check_model, with_plain_text
 from ptspec.checks.own_code import code_in_words
 from ptspec.checks.reward_columns import check_reward_columns, check_right_answers
@@ -57,12 +58,14 @@ def preflight(
         *check_reward_columns(plan, checked.sources),
         *check_right_answers(plan, checked.sources),
         *(check_stages(plan, checked.sources) if not reading.errors else ()),
+        *check_variants(plan),
     ]
     here = [_located(d, document) for d in told if d.location is None]
     elsewhere = [d for d in told if d.location is not None]
     rows = [_located(d, document) for d in checked.diagnostics]
     unlooked = tuple(replace(one, location=document.locate(one.pointer)) for one in hub.unlooked)
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
+    found = once_a_matrix(found, plan)
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     sound = None if faulty or reading.plan is None else with_plain_text(plan)
     said = (*mix_in_words(plan), *checked.notes, *accuracy_in_words(plan, checked.sources))

@@ -125,7 +125,7 @@ def run(
         seconds = None if max_time is None else time_in_seconds(max_time)
         output = None if output is None else output.absolute()
         planned = _checked(recipe, overrides, output, starts=True)
-        must_be_stage(until, [stage.name for stage in planned.stages], "--until")
+        must_be_stage(until, planned.stage_names, "--until")
         # Files of the user's are imported here, and may print.
         with into_log(Path(os.devnull)):
             check_allowed(planned, allow_code=allow_code)

@@ -106,7 +106,9 @@ def forecast(
         each = device_memory if gpu or not device_memory else device_memory // stage.compute.processes
         machine = this_machine("cuda" if gpu else CPU, each)
         one = _stage(plan, settings, shape, counts, saved, machine, cluster)
-        unknown = (*([why] if why else []), *one.unknown)
+        if stage.pick is not None:  # looked at for what it hands on
+            one = _of_pick(stage)
+        unknown = (*([why] if why and stage.pick is None else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
     count = shape.parameters if shape else None
     left_out = _left_out(shape) if shape else {}
@@ -134,6 +136,8 @@ def most_written(plan: Plan) -> int | None:
         except (UnknownTargets, NoShape):
             return None
         saved[stage.name] = adapter.saved
+        if stage.pick is not None:
+            continue  # the files of its variant, under a second name
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
         total += disk(settings, plan.model, shape, adapter, MANY_STEPS).peak
     return total
@@ -206,6 +210,11 @@ def _stage(
         decision,
         measured(settings, counts, steps),
     )
+
+
+def _of_pick(stage: Stage) -> StageForecast:
+    """A stage that takes a variant over trains nothing."""
+    return StageForecast(stage, Reuse(), None, None, None, None, None, None, None, ())
 
 
 def _given(settings: EffectiveConfig) -> Steps | None:

@@ -1,4 +1,5 @@
-"""`comparison.json`: a comparison as a file, of a stage with its parent or of `pt eval --compare`.
+"""`comparison.json`: a comparison as a file, of a stage with its parent or of `pt eval --compare`; of a stage
+that took over a variant, the variants beside it.
 
 Written whole, read back or not there: a file that is missing, damaged or of another version is made again
 from the measurements.
@@ -14,17 +15,24 @@ from typing import Any
 from ptspec.diagnostics import InputError
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement
+from ptspec.evaluation.selection import Selection
 from ptspec.store.files import write_json
 from ptspec.store.typed_json import from_json
 
 COMPARISON = "comparison.json"
 FORMAT = 2
+VARIANTS = "variants"
+"""The key of what was picked of the variants of a matrix."""
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
     """The comparison as a JSON object; verdicts by their words."""
-    found: dict[str, Any] = json.loads(json.dumps(asdict(comparison), default=lambda value: value.value))
-    return {"format": FORMAT, **found}
+    return {"format": FORMAT, **_plain(comparison)}
+
+
+def _plain(value: Comparison | Selection) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(json.dumps(asdict(value), default=lambda value: value.value))
+    return found
 
 
 def save_comparison(folder: Path, comparison: Comparison) -> None:
@@ -35,12 +43,48 @@ def save_comparison(folder: Path, comparison: Comparison) -> None:
 def load_comparison(folder: Path) -> Comparison | None:
     """The comparison that was saved in `folder`; None where there is none that this version can read."""
     try:
-        found = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
-        if not isinstance(found, dict) or found.get("format") != FORMAT:
-            return None
-        return from_json(Comparison, found)
+        return from_json(Comparison, _read(folder))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def save_selection(folder: Path, selection: Selection) -> None:
+    """Adds what was picked to `comparison.json` in `folder`."""
+    try:
+        found = _read(folder)
+    except (OSError, ValueError):
+        found = {"format": FORMAT}
+    write_json(folder / COMPARISON, {**found, VARIANTS: selection_json(selection)})
+
+
+def selection_json(selection: Selection) -> dict[str, Any]:
+    """What was picked as a JSON object; whether it is distinguishable from the next best stands beside it."""
+    after = selection.runner_up
+    apart = after.rival.is_distinguishable if after is not None and after.rival is not None else None
+    return {**_plain(selection), "distinguishable_from_next_best": apart}
+
+
+def load_selection(folder: Path) -> Selection | None:
+    """What was picked of variants, of the stage in `folder`; None where that does not say."""
+    try:
+        return read_selection(_read(folder)[VARIANTS])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def read_selection(value: Any) -> Selection | None:
+    """What `selection_json` made; None of what is none."""
+    try:
+        return from_json(Selection, value)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / COMPARISON).read_text(encoding="utf-8"))
+    if not isinstance(found, dict) or found.get("format") != FORMAT:
+        raise ValueError("no comparison of this version")
+    return found
 
 
 def comparison_of(
@@ -61,5 +105,5 @@ def comparison_of(
 
 def _is_of(stored: Comparison, before: Measurement, after: Measurement) -> bool:
     fingerprints = (before.fingerprint, after.fingerprint)
-    is_whole = stored.of == stored.shared
-    return None not in fingerprints and stored.fingerprints == fingerprints and is_whole
+    is_whole, is_named = stored.of == stored.shared, stored.names == (before.name, after.name)
+    return None not in fingerprints and stored.fingerprints == fingerprints and is_whole and is_named

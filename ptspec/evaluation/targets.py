@@ -12,6 +12,7 @@ from ptspec.evaluation import store
 from ptspec.methods import trains_reward_model
 from ptspec.recipe.document import read_document
 from ptspec.recipe.findings import Findings
+from ptspec.recipe.matrix import expanded_stages
 from ptspec.recipe.paths import Places, exists, is_file, is_folder
 from ptspec.recipe.plan import BASE, AdapterSpec
 from ptspec.recipe.sections import chat_template
@@ -63,7 +64,7 @@ def last_of_each(paths: Sequence[str]) -> list[Target]:
 def _last(path: str) -> Target:
     """What `path` stands for where one policy is wanted. A run that is unfinished stands for none."""
     found = _targets(path)
-    asked = [stage.get("name") for stage in found[-1].recipe.get("stages") or ()]
+    asked = [str(stage.get("name")) for stage in expanded_stages(found[-1].recipe.get("stages"))]
     missing = [name for name in asked if name not in [target.name for target in found]]
     if len(found) == 1 or not missing:  # a stage, or a whole run
         return found[-1]

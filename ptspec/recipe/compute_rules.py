@@ -11,7 +11,7 @@ from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.batch_split import PASSES, PER_GENERATION, ROWS, rows_of_a_step, split
 from ptspec.recipe.effective_config import config_of
 from ptspec.recipe.findings import Findings
-from ptspec.recipe.json_pointer import at, join
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import ComputeSpec, EvaluationSpec, Handover, Stage
 
 WHERE = "/compute"
@@ -43,7 +43,7 @@ def check(
     addresses = [_address(one) for one in (compute, *(s.compute for s in stages)) if one.launcher == RAY]
     for stage in stages:
         own = join(stage.at, "compute")
-        if at(findings.document.value, own) is not None:
+        if findings.given(own) is not None:
             _tell(_general(stage.compute), (own, WHERE), findings)
             if stage.compute.launcher == RAY and _address(stage.compute) != addresses[0]:
                 _tell(iter([ONE_CLUSTER]), (own, WHERE), findings)
@@ -58,7 +58,7 @@ def _tell(refusals: Iterator[Refusal], places: Sequence[str], findings: Findings
     last."""
     for refusal in refusals:
         there = [join(place, *refusal.key.split("/")) for place in places]
-        where = next((one for one in there if at(findings.document.value, one) is not None), places[-1])
+        where = next((one for one in there if findings.given(one) is not None), places[-1])
         if refusal.is_warning:
             findings.warn("unused-key", where, refusal.message, refusal.hint, key=True)
         else:
@@ -133,7 +133,7 @@ def _rows(stage: Stage) -> Iterator[Refusal]:
 def _reentrant(stage: Stage, findings: Findings) -> None:
     """What TRL decides for LoRA under ZeRO-3, whatever a recipe says."""
     where = join(stage.at, "config", "gradient_checkpointing_kwargs", "use_reentrant")
-    if stage.adapter.use_lora and at(findings.document.value, where) is False:
+    if stage.adapter.use_lora and findings.given(where) is False:
         why = "LoRA under ZeRO-3 needs reentrant gradient checkpointing, which TRL sets"
         message = f'"use_reentrant" has no effect: {why}'
         findings.warn("unused-key", where, message, "leave it out", key=True)

@@ -2,20 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
-from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.document import Document
-from ptspec.recipe.json_pointer import ancestors
+from ptspec.recipe.json_pointer import ancestors, at, join, split
 
 
 @dataclass
 class Findings:
-    """`known` are the pointers already found faulty: what follows from them is not told again."""
+    """`known` are the pointers already found faulty: what follows from them is not told again.
+
+    `origins`: where something stands in the document that is judged at another pointer, as the stages are
+    that a matrix stands for; `renamed`: by the pointer of such a stage, its name and that in the recipe.
+    """
 
     document: Document
     known: frozenset[str] = frozenset()
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    origins: Mapping[str, str] = field(default_factory=dict)
+    renamed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+    def origin(self, pointer: str) -> str:
+        """The pointer into the document of what is judged at `pointer`."""
+        if not self.origins:
+            return pointer
+        above = next((one for one in ancestors(pointer) if one in self.origins), None)
+        return pointer if above is None else self.origins[above] + pointer.removeprefix(above)
+
+    def locate(self, pointer: str) -> Location:
+        """Where what is judged at `pointer` stands."""
+        return self.document.locate(self.origin(pointer))
+
+    def given(self, pointer: str) -> Any:
+        """What the recipe gives at what is judged at `pointer`; None where it gives nothing."""
+        return at(self.document.value, self.origin(pointer))
 
     def error(
         self,
@@ -42,7 +65,14 @@ class Findings:
         key: bool,
         severity: Severity,
     ) -> None:
+        message, hint = self._as_in_recipe(pointer, message), hint and self._as_in_recipe(pointer, hint)
+        pointer = self.origin(pointer)
         if any(ancestor in self.known for ancestor in ancestors(pointer) if ancestor):
             return
         where = self.document.locate(pointer, key)
         self.diagnostics.append(Diagnostic(code, message, where, pointer, hint, notes, severity))
+
+    def _as_in_recipe(self, pointer: str, text: str) -> str:
+        """`text` on a variant with the name in the recipe: of all variants it is said once."""
+        made, name = self.renamed.get(join("", *split(pointer)[:2]), ("", ""))
+        return text.replace(f'"{made}"', f'"{name}"') if made else text

@@ -35,16 +35,25 @@ class Names:
 @dataclass
 class Chain:
     """The stages resolved so far, by name; `methods` knows the method of each stage of the recipe, or None
-    where it is not known; `model` is the folder of the base model, None where it lies on the hub."""
+    where it is not known; `model` is the folder of the base model, None where it lies on the hub.
+    `matrix_of`: of a variant, the stage whose matrix it is of; `without_pick`: those that hand nothing on."""
 
     methods: Mapping[str, str | None]
     model: Path | None = None
     done: dict[str, Stage] = field(default_factory=dict)
     before: list[str] = field(default_factory=list)
+    matrix_of: Mapping[str, str] = field(default_factory=dict)
+    without_pick: Sequence[str] = ()
 
-    def policies(self) -> list[str]:
-        """Names of the earlier stages that yield a policy, or may (their method is faulty)."""
-        return [name for name in self.before if not trains_reward_model(self.methods[name])]
+    def policies(self, stage: str) -> list[str]:
+        """The stages before `stage` that yield a policy, or may (their method is faulty); of a
+        matrix its own."""
+        names = (self.own(name) for name in self.before if not trains_reward_model(self.methods[name]))
+        return [name for name in dict.fromkeys(names) if name != self.own(stage)]
+
+    def own(self, stage: str) -> str:
+        """The stage as the recipe has it: of a variant the one with the matrix."""
+        return self.matrix_of.get(stage, stage)
 
     @cached_property
     def shape(self) -> ModelShape | None:

@@ -18,8 +18,9 @@ from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import Span, join
 from ptspec.recipe.scanner import Scanner
 from ptspec.recipe.schema import check
+from ptspec.recipe.wording import SET
 
-FILE = "--set"
+FILE = SET
 """What stands for the file in a fault of an override."""
 
 

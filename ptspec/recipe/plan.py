@@ -222,6 +222,26 @@ class CheckSpec:
     at: str = "/checks"
 
 
+@dataclass(frozen=True)
+class VariantSpec:
+    """One combination of a matrix: the stage that has the matrix (`of`), its number from 1, and the value of
+    each axis, by the axis as the recipe writes it."""
+
+    of: str
+    number: int
+    settings: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PickSpec:
+    """What chooses among `variants`: the best `metric` of those that hold to the checks `keep`."""
+
+    metric: str
+    variants: tuple[str, ...]
+    keep: tuple[CheckSpec, ...] = ()
+    at: str = "/stages"
+
+
 ZERO_STAGE = 2
 """DeepSpeed's stage of ZeRO where a recipe does not say."""
 
@@ -276,7 +296,9 @@ class Stage:
     `parent` is an earlier stage's name, "base", or a path to an adapter or model. `handover` is None
     where no adapter comes in. `config` holds the method's TRL config fields under TRL's names, as
     given in the recipe. `compute` is the recipe's with what the stage has of its own. `eval_data`: the source
-    that the trainer measures itself on while it trains; None where it does not.
+    that the trainer measures itself on while it trains; None where it does not. `seed` None: the
+    recipe's. `variant`: where it is one of a matrix. `pick`: where it trains nothing and takes over one of
+    its variants; the rest is then as of the first of them.
     """
 
     name: str
@@ -291,6 +313,9 @@ class Stage:
     checks: tuple[CheckSpec, ...] = ()
     compute: ComputeSpec = ComputeSpec()
     eval_data: str | None = None
+    seed: int | None = None
+    variant: VariantSpec | None = None
+    pick: PickSpec | None = None
     at: str = "/stages"
 
     @property
@@ -395,3 +420,18 @@ class Plan:
     def stage(self, name: str) -> Stage | None:
         """The stage called `name`; None where that is the base, or none of this recipe."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+    def seed_of(self, stage: Stage) -> int:
+        """What `stage` initialises, orders its rows and draws by."""
+        return self.seed if stage.seed is None else stage.seed
+
+    def upto(self, name: str) -> tuple[Stage, ...]:
+        """The stages up to the one called `name`; of a matrix, up to its last variant."""
+        wanted = [i for i, s in enumerate(self.stages) if name in (s.name, s.variant and s.variant.of)]
+        return self.stages[: max(wanted, default=-1) + 1]
+
+    @property
+    def stage_names(self) -> list[str]:
+        """The names that a stage goes by, those of matrices among them."""
+        names = (name for s in self.stages for name in (s.name, s.variant.of if s.variant else s.name))
+        return list(dict.fromkeys(names))

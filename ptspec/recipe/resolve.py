@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Severity, Unlooked
-from ptspec.recipe import compute_rules, config_rules, rules, sections, stage_evaluation_rules
+from ptspec.recipe import compute_rules, config_rules, matrix_rules, rules, sections, stage_evaluation_rules
 from ptspec.recipe.document import Document, read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import check_new_tokens
 from ptspec.recipe.json_pointer import at, split, strings_in
+from ptspec.recipe.matrix import Expanded, expanded
 from ptspec.recipe.names import WINDOWS_DEVICES, Names, check_slug, named
 from ptspec.recipe.overrides import override
 from ptspec.recipe.paths import Places
@@ -69,7 +70,7 @@ def read_recipe(
     document = None
     try:
         document = read_document(path) if manifest is None else read_document(manifest).within("/recipe")
-        document = override(document, overrides)
+        document = matrix_rules.with_axes(override(document, overrides))
     except InputError as error:
         return Reading(None, error.diagnostics, document)
     version = document.value.get("version")
@@ -111,7 +112,8 @@ def _read_once(document: Document) -> list[Diagnostic]:
     """Faults of the text and of the schema; a value that could not be read has no right type either."""
     unread = {fault.pointer for fault in document.faults if fault.code != "duplicate-key"}
     read = (fault for fault in check(document) if fault.pointer not in unread)
-    return [*document.faults, *_secrets(document), *read]
+    of_axes = (fault for fault in matrix_rules.value_faults(document) if fault.pointer not in unread)
+    return [*document.faults, *_secrets(document), *read, *of_axes]
 
 
 def _secrets(document: Document) -> Iterator[Diagnostic]:
@@ -153,15 +155,20 @@ def _plain(value: Any) -> Any:
 def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) -> Plan:
     working = Path.cwd()
     places = Places(working, (working / path).parent)
+    matrix_rules.check_matrices(value.get("stages") or (), findings)
+    made = expanded(value.get("stages") or (), findings.known)
+    findings.origins, findings.renamed = made.origins, matrix_rules.renamed(made)
     names = Names(*(_keys(findings.document, section) for section in ("data", "rewards", "judges")))
-    methods = {name: str(given.get("method")) for _, name, given in named(value.get("stages") or ())}
+    methods = {name: str(given.get("method")) for _, name, given in named(made.stages)}
     model = sections.model(value.get("model"), places, findings)
     seed = value.get("seed", SEED)
     data = sections.data(value.get("data") or {}, seed, places, findings)
     rewards = sections.rewards(value.get("rewards") or {}, places, methods, findings)
     judges = sections.judges(value.get("judges") or {}, places, names.rewards, findings)
     compute = sections.compute(value.get("compute") or {})
-    resolved = _stages(value, names, model, places, findings)
+    resolved = matrix_rules.with_variants(
+        _stages(value, made, names, model, places, findings), made, rewards, findings
+    )
     for stage in resolved:
         config_rules.stage_rules(stage, data, stage.compute, findings)
         stage_evaluation_rules.check(stage, data, findings)
@@ -182,7 +189,7 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
         data=data,
         rewards=rewards,
         judges=judges,
-        stages=resolved,
+        stages=tuple(matrix_rules.in_recipe(stage, findings) for stage in resolved),
         evaluation=evaluation,
         checks=rules.run_checks(value.get("checks"), list(methods), names.rewards, findings),
         compute=compute,
@@ -195,12 +202,16 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
 
 
 def _stages(
-    value: Value, names: Names, model: ModelSpec | None, places: Places, findings: Findings
+    value: Value,
+    made: Expanded,
+    names: Names,
+    model: ModelSpec | None,
+    places: Places,
+    findings: Findings,
 ) -> tuple[Stage, ...]:
-    given, adapter = value.get("stages") or (), value.get("adapter") or {}
-    compute = value.get("compute") or {}
-    resolved = stages(given, adapter, compute, names, model, places, findings)
-    checks = rules.stage_checks(given, names.rewards, findings)
+    adapter, compute = value.get("adapter") or {}, value.get("compute") or {}
+    resolved = stages(made, adapter, compute, names, model, places, findings)
+    checks = rules.stage_checks(made.stages, names.rewards, findings)
     rules.unused(adapter, resolved, findings)
     return tuple(replace(stage, checks=checks[stage.name]) for stage in resolved)
 

@@ -121,7 +121,7 @@ def evaluation(
     if value.get("judge") is not None:
         check_known(value["judge"], "/eval/judge", "unknown-judge", names.judges, findings)
     for where, name in each(value.get("metrics"), "/eval/metrics"):
-        _check_metric(name, where, names.rewards, findings)
+        _check_known_metric(name, where, names.rewards, findings)
         _check_judged(name, where, value, findings)
     for where, pattern in each(value.get("refusals"), "/eval/refusals"):
         _check_pattern(pattern, where, findings)
@@ -196,7 +196,15 @@ def _check_pattern(pattern: str, at: str, findings: Findings) -> None:
         findings.error("wrong-pattern", at, f"this is no regular expression: {error}")
 
 
-def _check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> None:
+def check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> bool:
+    """Whether `name` is a metric, and one that needs no judge where the evaluation has none; told if not."""
+    before = len(findings.diagnostics)
+    _check_known_metric(name, at, rewards, findings)
+    _check_judged(name, at, findings.document.value.get("eval"), findings)
+    return len(findings.diagnostics) == before
+
+
+def _check_known_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> None:
     known = [*METRICS, *rewards]
     if name.partition("/")[0] in _tasks(findings.document.value) or name.removeprefix("sampled_") in rewards:
         return
@@ -241,20 +249,24 @@ def _checks(
     findings: Findings,
 ) -> Iterator[CheckSpec]:
     for index, given in enumerate(value or ()):
-        if not isinstance(given, dict) or "metric" not in given:
-            continue
-        where = join(at, index)
-        if "eval" not in findings.document.value:
-            hint = 'add "eval": {"data": …}'
-            findings.error("check-without-eval", where, 'a check needs "eval": nothing is measured', hint)
-        _check_metric(given["metric"], join(where, "metric"), rewards, findings)
-        _check_judged(given["metric"], join(where, "metric"), findings.document.value.get("eval"), findings)
-        _check_over(given, where, before, findings)
-        if given.get("min") is not None and given.get("max") is not None and given["min"] > given["max"]:
-            message = f'"min" {given["min"]} is above "max" {given["max"]}: no value can hold'
-            findings.error("contradiction", join(where, "min"), message, "exchange them")
-        rest = {key: value for key, value in given.items() if key != "on_fail"}
-        yield CheckSpec(**rest, on_fail=OnFail(given.get("on_fail", "stop")), at=where)
+        if isinstance(given, dict) and "metric" in given:
+            yield check_spec(given, join(at, index), before, rewards, findings)
+
+
+def check_spec(
+    given: Value, at: str, before: Sequence[str], rewards: Sequence[str], findings: Findings
+) -> CheckSpec:
+    """The check `given` at `at`, of a policy that comes after those called `before`."""
+    if "eval" not in findings.document.value:
+        hint = 'add "eval": {"data": …}'
+        findings.error("check-without-eval", at, 'a check needs "eval": nothing is measured', hint)
+    check_metric(given["metric"], join(at, "metric"), rewards, findings)
+    _check_over(given, at, before, findings)
+    if given.get("min") is not None and given.get("max") is not None and given["min"] > given["max"]:
+        message = f'"min" {given["min"]} is above "max" {given["max"]}: no value can hold'
+        findings.error("contradiction", join(at, "min"), message, "exchange them")
+    rest = {key: value for key, value in given.items() if key != "on_fail"}
+    return CheckSpec(**rest, on_fail=OnFail(given.get("on_fail", "stop")), at=at)
 
 
 def _check_over(given: Value, at: str, before: Sequence[str], findings: Findings) -> None:

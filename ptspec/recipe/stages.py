@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +13,16 @@ from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import handover
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
+from ptspec.recipe.matrix import Expanded
 from ptspec.recipe.names import Chain, Names, check_known, check_slug, each, named
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import BASE, ModelSpec, Stage
+from ptspec.recipe.plan import BASE, AdapterSpec, ModelSpec, Stage
 
 Value = dict[str, Any]
 
 
 def stages(
-    value: Sequence[Any],
+    expanded: Expanded,
     adapter: Value,
     compute: Value,
     names: Names,
@@ -32,13 +32,16 @@ def stages(
 ) -> tuple[Stage, ...]:
     """The stages, in order; a faulty one may be left out."""
     folder = Path(model.path) if model is not None and model.local else None
+    value = expanded.stages
     chain = Chain({name: given.get("method") for _, name, given in named(value)}, folder)
+    chain.matrix_of = {name: v.of for i, name, _ in named(value) if (v := expanded.variants.get(i))}
+    chain.without_pick = expanded.without_pick
     for index, name, given in named(value):
         at = join("/stages", index)
-        check_slug(name, join(at, "name"), findings, "stage")
+        check_slug(chain.own(name), join(at, "name"), findings, "stage")
         if name in chain.before:
             first = next(i for i, other, _ in named(value) if other == name)
-            where = findings.document.locate(join("/stages", first, "name"))
+            where = findings.locate(join("/stages", first, "name"))
             hint = f"the first is at line {where.line}" if where.line else None
             findings.error("duplicate-name", join(at, "name"), f'two stages are called "{name}"', hint)
             continue
@@ -77,6 +80,7 @@ def _stage(
     method = methods.get(given["method"])
     own = adapter_spec(adapter, given.get("adapter"), at, findings)
     _check_feedback(method, name, given, at, findings)
+    _check_settled(name, given, own, parent, at, chain, findings)
     return Stage(
         name=name,
         method=method,
@@ -89,6 +93,7 @@ def _stage(
         config=given.get("config", {}),
         compute=sections.compute(compute, given.get("compute")),
         eval_data=given.get("eval_data"),
+        seed=given.get("seed"),
         at=at,
     )
 
@@ -96,11 +101,20 @@ def _stage(
 def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, findings: Findings) -> str:
     """What the stage starts from; of a faulty one, what it would by default."""
     text, where = given.get("from"), join(at, "from")
-    earlier = chain.policies()
+    earlier = chain.policies(name)
+    others = [one for one in chain.before if chain.own(one) != chain.own(name)]
     default = BASE if methods.trains_reward_model(given.get("method")) or not earlier else earlier[-1]
+    if (default if text is None else text) in chain.without_pick:
+        handed = str(default if text is None else text)
+        message = (
+            f'stage "{name}" would go on from "{handed}", whose matrix has no "pick": nothing is handed on'
+        )
+        hint = f'"pick": {{"metric": …}} in "{handed}", or "from": "{handed}.1", one of its variants'
+        findings.error("matrix-without-pick", where if text is not None else at, message, hint)
+        return BASE
     if text is None or text == BASE:
         return default if text is None else BASE
-    if text in chain.before:
+    if text in chain.before and chain.own(text) != chain.own(name):
         if methods.trains_reward_model(chain.methods[text]):
             message = f'stage "{name}" starts from "{text}", which trains a reward model, not a policy'
             hint = f"stages that yield a policy: {listed(earlier) or 'none'}"
@@ -108,13 +122,25 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
             return default
         return str(text)
     if text == name or text in chain.methods:
-        what = "itself" if text == name else f'"{text}", which comes later'
-        hint = (
-            f"stages before it: {listed(chain.before)}" if chain.before else "it is the first: leave it out"
-        )
+        what = "itself" if chain.own(text) == chain.own(name) else f'"{text}", which comes later'
+        hint = f"stages before it: {listed(others)}" if others else "it is the first: leave it out"
         findings.error("unknown-stage", where, f'stage "{name}" starts from {what}', hint)
         return default
     return _outside(name, text, where, chain, places, findings) or default
+
+
+def _check_settled(
+    name: str, given: Value, own: AdapterSpec, parent: str, at: str, chain: Chain, findings: Findings
+) -> None:
+    """Variants with other adapters: which settings are handed on is known once one is picked."""
+    variants = [stage for other, stage in chain.done.items() if chain.matrix_of.get(other) == parent]
+    differ = any(stage.adapter.lora != variants[0].adapter.lora for stage in variants)
+    if differ and own.use_lora and given.get("handover") not in ("merge", "stack"):
+        message = (
+            f'the variants of "{parent}" have other adapters: "{name}" cannot continue whichever is picked'
+        )
+        hint = '"handover": "merge" starts a new adapter over any of them'
+        findings.error("handover-mismatch", at, message, hint)
 
 
 def _outside(name: str, text: str, at: str, chain: Chain, places: Places, findings: Findings) -> str | None:

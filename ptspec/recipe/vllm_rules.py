@@ -12,7 +12,7 @@ from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import beyond_low_rank
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_object import read_object
-from ptspec.recipe.json_pointer import at, join
+from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import is_file
 from ptspec.recipe.plan import ComputeSpec, EvaluationSpec, Handover, Stage
 from ptspec.recipe.served_evaluation import evaluation_vllm
@@ -44,7 +44,7 @@ def check(
             findings.warn("unused-key", WHERE, message, key=True)
     for stage in stages:
         own = join(stage.at, "compute", KEY)
-        given = at(findings.document.value, own)
+        given = findings.given(own)
         if given is not None:
             _check_keys(vllm_spec(given), own, findings)
             if not stage.method.online:

@@ -48,6 +48,8 @@ _KINDS = {
     "null": "null",
 }
 _NUMBERS = {"number", "integer"}
+SET = "--set"
+"""What stands for the file of a value that the command line gives."""
 _SWITCHES = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _BOUNDS = {
     "minimum": "at least",
@@ -110,7 +112,8 @@ def _wrong_type(error: Complaint, document: Document) -> Diagnostic:
     if isinstance(error.instance, int) and not isinstance(error.instance, bool) and _NUMBERS & set(kinds):
         return _fault("out-of-range", "beyond what 64 bits hold", error, document)
     words = " or ".join(_KINDS[kind] for kind in kinds)
-    return _fault("wrong-type", f"not {words}", error, document, _write_instead(error, kinds))
+    hint = _write_instead(error, kinds) or _as_matrix(error, kinds, document)
+    return _fault("wrong-type", f"not {words}", error, document, hint)
 
 
 def _write_instead(error: Complaint, kinds: list[str]) -> str | None:
@@ -133,6 +136,22 @@ def _write_instead(error: Complaint, kinds: list[str]) -> str | None:
     if value is None:
         return "leave the key out for the default"
     return None
+
+
+def _as_matrix(error: Complaint, kinds: list[str], document: Document) -> str | None:
+    """How several values of a field of a stage's config are tried."""
+    pointer = _pointer(error)
+    steps = split(pointer)
+    if not isinstance(error.instance, list) or not error.instance or "array" in kinds:
+        return None
+    if not _in_config(steps) or len(steps) != 4:
+        return None
+    values = json.dumps(error.instance, ensure_ascii=False)
+    values = values if len(values) <= 48 else "[…]"
+    if document.locate(pointer).file == SET:
+        stage = at(document.value, f"/stages/{steps[1]}/name") or steps[1]
+        return f"to try each of them: --set 'stages.{stage}.matrix.{steps[3]}={values}'"
+    return f'to try each of them: "matrix": {{"{steps[3]}": {values}}} in the stage, beside "config"'
 
 
 def _is_number(text: str) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from ptspec.evaluation.comparison_store import read_selection
+from ptspec.evaluation.selection import Selection
 from ptspec.events import (
     BestStep,
     CheckEvaluated,
@@ -22,6 +24,7 @@ from ptspec.events import (
     StageEvaluated,
     StageFinished,
     StageLine,
+    StagePicked,
     StageReused,
     StageStarted,
     StageStep,
@@ -94,6 +97,7 @@ class Row:
     taken_from: str | None = None
     resumed_from_step: int = 0
     reason: str = ""
+    picked: Selection | None = None
     checks: list[CheckEvaluated] = field(default_factory=list)
 
     @property
@@ -168,6 +172,8 @@ class Board:
                 row.reused, row.reused_from = True, clean(event.when)
                 row.taken_from = None if event.taken_from is None else clean(event.taken_from)
                 _settle(row)
+            case StagePicked():
+                self.row(event.stage).picked = read_selection(event.selection)
             case EvaluationStarted():
                 self._evaluating(event, at)
             case EvaluationProgress():
@@ -198,6 +204,11 @@ class Board:
     @property
     def trained_for(self) -> tuple[str, ...]:
         return self.run.trained_for if self.run else ()
+
+    @property
+    def picked(self) -> list[Selection]:
+        """What stages took over of their variants."""
+        return [row.picked for row in self.rows.values() if row.picked is not None]
 
     @property
     def checks(self) -> list[CheckEvaluated]:

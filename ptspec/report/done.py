@@ -140,6 +140,8 @@ def _trained(row: Row) -> list[str]:
 
 
 def _untrained(row: Row, detail: int, today: date) -> str:
+    if row.picked is not None:
+        return f"= {clean(row.picked.picked)}"
     if row.state is State.EVALUATING or not row.reused:
         return ""
     if row.name == BASE or detail < 2:

@@ -9,16 +9,18 @@ from pathlib import PurePath
 from rich.text import Text
 
 from ptspec import methods
+from ptspec.evaluation.selection import Selection
 from ptspec.events import RunFinished
 from ptspec.methods.types import Yields
 from ptspec.report import words
-from ptspec.report.board import Board, Ending
+from ptspec.report.board import BASE, Board, Ending
 from ptspec.report.clean import clean
 from ptspec.report.done import GAP
 from ptspec.report.lines import COLOURS, hanging, parts_in_lines
 from ptspec.report.view.checks import CheckView, check_view, passed
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.policies import LEGEND, Policy, accuracy_by, also
+from ptspec.report.view.selection import selection_view
 
 
 def ending(
@@ -30,6 +32,7 @@ def ending(
         return []
     checks = list(map(check_view, board.checks))
     blocks = [
+        [Text(), *picked_lines(board.picked, width)] if board.picked else [],
         [Text(), *check_lines(checks, width)] if checks else [],
         [Text(), *_finished(board, board.finished)] if board.finished else [],
     ]
@@ -61,6 +64,21 @@ def check_lines(checks: Sequence[CheckView], width: int) -> list[Text]:
     return lines
 
 
+def picked_lines(picked: Sequence[Selection], width: int) -> list[Text]:
+    """ "PICK dpo   dpo.3 (beta 0.5): best style of 6 variants, 88.1 %", then what there is to know of it."""
+    views = [selection_view(one) for one in picked]
+    column = max(len(view.stage) for view in views)
+    lines = []
+    for view in views:
+        head = f"PICK {view.stage.ljust(column)}{GAP}"
+        first, *more = hanging(head, view.head, width)
+        text = Text(first)
+        text.stylize("bold", 0, 4)
+        below = [line for one in view.rest for line in hanging(" " * len(head), one, width)]
+        lines += [text, *map(Text, [*more, *below])]
+    return lines
+
+
 def _finished(board: Board, finished: RunFinished) -> list[Text]:
     held = sum(check.held for check in board.checks)
     checks = f", {passed(held, len(board.checks))}" if board.checks else ""
@@ -84,6 +102,10 @@ def next_command(board: Board, finished: RunFinished) -> str:
         return f"pt chat {shlex.quote(output)}" if policies else f"pt report {shlex.quote(output)}"
     if len(folders) < 2:
         return f"pt eval {shlex.quote(output)} --all"
+    if (last := board.rows.get(policies[-1])) is not None and last.picked is not None:
+        # The one before it is but another variant.
+        parent = shlex.quote(str(PurePath(output, last.parent or BASE)))
+        return f"pt eval --compare {parent} {folders[-1]} --show 5"
     return f"pt eval --compare {folders[-2]} {folders[-1]} --show 5"
 
 

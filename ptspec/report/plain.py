@@ -9,6 +9,7 @@ from typing import TextIO
 
 from rich.text import Text
 
+from ptspec.evaluation.comparison_store import read_selection
 from ptspec.events import (
     BestStep,
     CheckEvaluated,
@@ -21,6 +22,7 @@ from ptspec.events import (
     StageDefault,
     StageEvaluated,
     StageFinished,
+    StagePicked,
     StageReused,
     StageStarted,
     StageStep,
@@ -40,6 +42,7 @@ from ptspec.report.screen import how_it_ended
 from ptspec.report.view.checks import check_view
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.policies import Cell, held_out, logged, stage_lines
+from ptspec.report.view.selection import selection_view
 
 SECONDS_BETWEEN_STEPS = 5.0
 
@@ -140,6 +143,10 @@ class Plain:
                 if event.taken_from is not None:
                     return f"{event.stage}: finished {since}, taken over from {event.taken_from}"
                 return f"{event.stage}: unchanged since {since}, reused"
+            case StagePicked():
+                found = read_selection(event.selection)
+                told = selection_view(found).sentences[:2] if found is not None else (event.variant,)
+                return f"{event.stage}: picked {'; '.join(told)}"
             case EvaluationStarted():
                 by = f", answers by {event.answers_by}" if event.answers_by else ""
                 return f"{event.stage}: evaluating {words.plural(event.rows, 'row')}{by}"

@@ -23,6 +23,7 @@ from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Performance, Stage
 from ptspec.recipe.vllm import vllm_of
 from ptspec.report import words
+from ptspec.report.matrix import matrix_note, once_a_matrix
 from ptspec.report.on_paper import paper_json, paper_lines, sent_in_words, sent_json
 from ptspec.report.performance import performance_json, performance_lines
 from ptspec.store.reuse import ReuseState
@@ -38,7 +39,7 @@ def as_text(forecast: Forecast, width: int) -> str:
     """The stages in a table, then, in `width` columns, the memory by part, the disk, what to change, what is
     not known."""
     rows = [_HEADER, *(_row(one) for one in forecast.stages)]
-    below = [line for text in _below(forecast) for line in _wrapped(text, width)]
+    below = [line for text in once_a_matrix(_below(forecast)) for line in _wrapped(text, width)]
     paper = [
         line
         for text, is_text in paper_lines(forecast)
@@ -101,11 +102,14 @@ def note_of(one: StageForecast) -> str:
         ReuseState.GOES_ON: f"goes on from {one.reuse.reason}",
         ReuseState.TAKEN_OVER: f"= taken over {one.reuse.reason}",
     }
-    return texts[one.reuse.state]
+    what = matrix_note(one.stage)
+    return "; ".join(filter(None, (what, texts[one.reuse.state])))
 
 
 def _row(one: StageForecast) -> tuple[str, ...]:
     stage = one.stage
+    if stage.pick is not None:
+        return (stage.name, "pick", *[""] * (len(_HEADER) - 3), note_of(one))
     about = "" if one.counted and one.counted.exact else "≈ "
     most = "≤ " if stage.method.online else about
     rows = one.counted.rows if one.counted else None
@@ -214,6 +218,8 @@ def _device(forecast: Forecast) -> Iterator[str]:
         return
     size = bytes_in_words(forecast.device_memory)
     for one in forecast.stages:
+        if one.stage.pick is not None:
+            continue
         if one.advice is None:
             yield f"{one.stage.name}: whether {size} will do is not known"
         elif not one.advice.fits or one.advice.changes or forecast.gpu:
@@ -272,6 +278,10 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "reason": one.reuse.reason or None,
         "fingerprint": one.reuse.fingerprint,
         "unknown": list(one.unknown),
+        "matrix": stage.variant.of if stage.variant else None,
+        "settings": dict(stage.variant.settings) if stage.variant else None,
+        "picks": list(stage.pick.variants) if stage.pick else None,
+        "pick_by": stage.pick.metric if stage.pick else None,
     }
 
 

@@ -31,6 +31,8 @@ def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
     for number, stage in enumerate(stages):
         earlier = names[:number]
         asked = {stage.parent, *(check.over for check in stage.checks), *_reward_models(plan, stage)}
+        if stage.pick is not None:
+            asked |= {*stage.pick.variants, *(check.over for check in stage.pick.keep)}
         if plan.evaluation is not None and stage.parent != BASE and stage.parent not in names:
             asked |= {other.name for other in stages[:number] if other.parent == stage.parent}
         found[stage.name] = frozenset(name for name in asked if name in earlier)

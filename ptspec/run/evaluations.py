@@ -6,7 +6,7 @@ Opens no model: what has to be measured is measured by `ptspec.run.evaluate_stag
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ptspec.diagnostics import InputError
@@ -69,6 +69,10 @@ class Evaluations:
         kept = self._kept(subject, folder)
         if kept is None:
             return False
+        if kept.name != subject.name:
+            # The stage had another name: what tells of it is written again, nothing is measured.
+            kept = replace(kept, name=subject.name)
+            self._write(stage, kept, folder)
         self._take(subject, kept, folder, reused=True)
         return True
 
@@ -83,14 +87,26 @@ class Evaluations:
         self._keep_verdicts(name, load_comparison(folder))
         self.written.add(name)
 
-    def add(self, stage: Stage | None, subject: Subject, measured: Measurement, folder: Path) -> None:
+    def add(
+        self,
+        stage: Stage | None,
+        subject: Subject,
+        measured: Measurement,
+        folder: Path,
+        *,
+        reused: bool = False,
+    ) -> None:
         """Compares what was measured of `subject`, the policy of `stage` (None: the base), with its parent,
-        writes it to `folder`, and takes it."""
+        writes it to `folder`, and takes it. `reused`: it was measured under another name."""
         self._compared(subject, measured, folder)
-        earlier = [other for name, other in self.measurements.items() if name != measured.name]
+        self._write(stage, measured, folder)
+        self._take(subject, measured, folder, reused=reused)
+
+    def _write(self, stage: Stage | None, measured: Measurement, folder: Path) -> None:
+        before = measured_before(self.plan, stage)
+        earlier = [self.measurements[name] for name in before if name in self.measurements]
         write_evaluation(measured, earlier, folder, _headline(stage), self.spec.samples, self.verdicts)
-        self.written.add(subject.name)
-        self._take(subject, measured, folder)
+        self.written.add(measured.name)
 
     def made(self, stage: Stage | None) -> tuple[Made, ...]:
         """The evaluations so far of what comes before `stage` (None: the base), and where they lie."""

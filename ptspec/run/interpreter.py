@@ -42,6 +42,7 @@ from ptspec.run.disk_space import check_disk
 from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import every_gpu
 from ptspec.run.options import LOG, Options
+from ptspec.run.pick_stage import Matrices
 from ptspec.run.slim import slim
 from ptspec.run.stage_folders import StageFolders
 from ptspec.run.stage_words import describe_adapter, handover_of, never_measured, reference_of
@@ -101,6 +102,9 @@ class Run:
         self.several_processes = SeveralProcesses(listener, stop_request, log, every_gpu())
         self.cluster = cluster
         self.fingerprints: dict[str, str] = {BASE: BASE}
+        self.matrices = Matrices(
+            plan, self.hashes, self.output_hashes, self.evaluations, self.fingerprints, options, listener
+        )
         self.begun: set[str] = set()
         self.checks: dict[str, list[Outcome]] = {}
 
@@ -146,6 +150,8 @@ class Run:
         shown: dict[str, list[str]] = {}
 
         def jobs(stage: Stage) -> Iterator[StageJob]:
+            if stage.pick is not None:
+                shown[stage.name] = [made.name for made in self.evaluations.made(stage)]
             for job in self._stage(stage):
                 shown[job.stage] = [made.name for made in job.measured]
                 yield job
@@ -172,8 +178,7 @@ class Run:
     def _wanted(self) -> tuple[Stage, ...]:
         if self.options.until is None:
             return self.plan.stages
-        names = [stage.name for stage in self.plan.stages]
-        return self.plan.stages[: names.index(self.options.until) + 1]
+        return self.plan.upto(self.options.until)
 
     def _announce(self, stages: tuple[Stage, ...]) -> None:
         steps = planned_steps(self.plan)
@@ -200,6 +205,10 @@ class Run:
     def _stage(self, stage: Stage) -> Iterator[StageJob]:
         """The jobs of `stage`, each to be done before the next one is asked for."""
         self.begun.add(stage.name)
+        if stage.pick is not None:
+            self.matrices.pick(stage, stage.pick)
+            return
+        self.matrices.number(stage)
         final = self.plan.output / stage.name
         recover(final)
         parent = parent_fingerprint(stage, self.fingerprints, self.hashes)
@@ -337,8 +346,11 @@ class Run:
 
 
 def _trained_for(plan: Plan, stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    """The rewards that the stages learn from, and the metrics that their checks and the run's name."""
+    """The rewards that the stages learn from, and the metrics that their picks and checks and the run's
+    name."""
     rewards = [name for stage in stages for name in stage.rewards]
+    picks = [stage.pick for stage in stages if stage.pick is not None]
+    rewards += [metric for p in picks for metric in (p.metric, *(check.metric for check in p.keep))]
     checks = [check.metric for stage in stages for check in stage.checks]
     return tuple(dict.fromkeys([*rewards, *checks, *(check.metric for check in plan.checks)]))
 

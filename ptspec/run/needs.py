@@ -48,6 +48,8 @@ class Needs:
         return Weights(None, self.plan.stages[0].adapter)
 
     def _whole(self, stage: Stage) -> Iterator[Weights]:
+        if stage.pick is not None:
+            return
         yield from self._training(stage)
         yield from self._folder(stage)
         yield from self._evaluation(stage)

@@ -111,7 +111,7 @@ class StageTrainer:
         job = Job(
             stage=stage,
             base=base,
-            policy=prepare(base, incoming, stage, self.plan.seed),
+            policy=prepare(base, incoming, stage, self.plan.seed_of(stage)),
             dataset=dataset,
             handed_over=handed_over,
             signals=self._signals(stage),
@@ -119,7 +119,7 @@ class StageTrainer:
             device=self.device,
             precision=stage.compute.precision,
             watched=Watched(self.plan.tracking, self.plan.name, stage.name, self.plan.output),
-            seed=self.plan.seed,
+            seed=self.plan.seed_of(stage),
             reference=reference_of(stage),
             reason=reason,
             placed=lambda rows: places(
@@ -178,7 +178,7 @@ class StageTrainer:
     def _rows(self, stage: Stage, left_out: list[LeftOut], *, as_tokens: bool = False) -> Dataset:
         """The rows of `stage`, and into `left_out` those that cannot be used."""
         loading = self._loading(stage, as_tokens=as_tokens)
-        read = partial(load, self.plan.data, stage.data, stage.method.rows, self.plan.seed, loading)
+        read = partial(load, self.plan.data, stage.data, stage.method.rows, self.plan.seed_of(stage), loading)
         key = self._key_of_rows(stage, loading)
         rows = read() if key is None else kept_rows(key, read)
         left_out += loading.left_out
@@ -199,7 +199,9 @@ class StageTrainer:
         if loading.encode is not None or leaves_out or not is_known or is_kto:
             return None
         source = self.hashes.source(stage.data)
-        return digest([__version__, version("datasets"), source, stage.method.rows.value, self.plan.seed])
+        return digest(
+            [__version__, version("datasets"), source, stage.method.rows.value, self.plan.seed_of(stage)]
+        )
 
     def _watch(self, stage: Stage, folder: Path) -> StreamWatch | None:
         """What is told of the rows of `stage` while it trains, where they are streamed."""
@@ -224,7 +226,7 @@ class StageTrainer:
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
         share = Share(batch=settings.number("per_device_train_batch_size", 8))
         data, rows = self.plan.data, stage.method.rows
-        return stream(data, stage.data, rows, self.plan.seed, self._loading(stage), share, watch)
+        return stream(data, stage.data, rows, self.plan.seed_of(stage), self._loading(stage), share, watch)
 
     def _loading(self, stage: Stage, *, as_tokens: bool = False) -> Loading:
         use = Use(stage.method.name, stage.method.rows)

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -77,6 +78,15 @@ def open_to_umask(path: Path) -> None:
             # Where permissions are fixed by the mount, they are not ours to give.
             with contextlib.suppress(PermissionError):
                 file.chmod(stat.S_IMODE(file.stat().st_mode) | (0o666 & ~UMASK))
+
+
+def link_or_copy(source: Path | str, target: Path | str) -> None:
+    """Makes `target` a second name of a file (of a link: a link to the same place), or a copy where the file
+    system has no second names."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def folder_size(folder: Path) -> int:

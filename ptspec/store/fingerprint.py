@@ -269,7 +269,7 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
         ],
         "config": covered_config(stage.method, stage.config, stage.compute),
         "signals": _signals(plan, stage, hashes),
-        "seed": plan.seed,
+        "seed": _seed(plan, stage),
         "numbers": EffectiveConfig(stage, stage.compute, has_accelerator()).numbers(plan.model.dtype),
         "versions": versions(),
     }
@@ -278,6 +278,12 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
         measured = {"eval_data": hashes.source(evaluation.data), "evaluation": evaluation.covered()}
         return covered | measured
     return covered
+
+
+def _seed(plan: Plan, stage: Stage) -> int | str:
+    """The stage's, and the recipe's where it differs: that says which rows a shuffled source brings."""
+    seed = plan.seed_of(stage)
+    return seed if seed == plan.seed else f"{seed}, rows {plan.seed}"
 
 
 def _signals(plan: Plan, stage: Stage, hashes: Hashes) -> list[Any]:

@@ -71,17 +71,18 @@ def set_aside(output: Path, stage: str) -> Path | None:
     if not holds_work(partial):
         shutil.rmtree(partial, ignore_errors=True)
         return None
-    return _move_aside(partial, output, stage)
+    return move_aside(partial, output, stage)
 
 
 def set_finished_aside(output: Path, stage: str, sha256: str | None) -> Path:
     """Renames the finished `stage`, whose model or adapter has the hash `sha256` (None: not known), and
     returns its new folder."""
     write_json(output / stage / SAVED, {"sha256": sha256})
-    return _move_aside(output / stage, output, stage)
+    return move_aside(output / stage, output, stage)
 
 
-def _move_aside(folder: Path, output: Path, stage: str) -> Path:
+def move_aside(folder: Path, output: Path, stage: str) -> Path:
+    """Renames `folder`, which holds `stage`, to the next name of what is set aside, and returns that."""
     names = (output / f"{stage}.set-aside-{number}" for number in count(1))
     return folder.rename(next(name for name in names if not name.exists()))
 
@@ -92,14 +93,15 @@ def kept_aside(output: Path, stage: str, fingerprint: str) -> Path | None:
     kept = [
         folder
         for folder in _aside(output, stage)
-        if is_made_for(folder, fingerprint) and _is_as_saved(folder)
+        if is_made_for(folder, fingerprint) and is_as_saved_aside(folder)
     ]
     return max(
         kept, key=lambda folder: (is_trained(folder, fingerprint), last_step(folder) or 0), default=None
     )
 
 
-def _is_as_saved(folder: Path) -> bool:
+def is_as_saved_aside(folder: Path) -> bool:
+    """Whether what was set aside in `folder` is as it was saved, as far as that is known."""
     saved = read_object(folder / SAVED).get("sha256")
     return saved is None or saved == hash_folder(folder)
 

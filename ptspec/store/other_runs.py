@@ -3,20 +3,20 @@ it is taken over. A stage with the same fingerprint has the same result, whichev
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ptspec.diagnostics import InputError
-from ptspec.store.files import read_json, write_json
+from ptspec.store.files import link_or_copy, read_json, write_json
 from ptspec.store.fingerprint import hash_folder
 from ptspec.store.manifest import MANIFEST, KeptFolder, peek_manifest
 from ptspec.store.output_hashes import OutputHashes, files_in
 from ptspec.store.stage_folder import (
     ADAPTER_CONFIG,
     AGGREGATES,
+    PICKED,
     RECORD,
     adapter_weights,
     finished_record,
@@ -102,13 +102,13 @@ def take_over(found: Finished, partial: Path, stage: str, parent: str, names: Ma
     """Makes `partial` the folder of `stage` out of what was found, by hard links where they can be made.
 
     False where what it computes is not what was saved, and `partial` is as it was. An evaluation is taken
-    along where every file is as it was, and tells of the same names. `names`: fingerprint -> stage of this
-    run.
+    along where every file is as it was, and what it is relative to has the same name. `names`: fingerprint ->
+    stage of this run.
     """
     made = partial.parent / f"{partial.name}.taken"
     shutil.rmtree(made, ignore_errors=True)
     try:
-        shutil.copytree(found.folder, made, symlinks=True, copy_function=_link)
+        shutil.copytree(found.folder, made, symlinks=True, copy_function=link_or_copy)
         if hash_folder(made) != found.kept.sha256:
             shutil.rmtree(made)
             return False
@@ -126,8 +126,8 @@ def take_over(found: Finished, partial: Path, stage: str, parent: str, names: Ma
 def _made_own(found: Finished, made: Path, stage: str, parent: str, names: Mapping[str, str]) -> None:
     """Writes this run's names into the files that hold those of the other run: new files, so that the other
     run's own stay as they are."""
-    record = read_json(made / RECORD)
-    if (record.get("stage"), record.get("parent")) != (stage, parent):
+    record = {key: value for key, value in read_json(made / RECORD).items() if key != PICKED}
+    if record.get("parent") != parent:
         (made / AGGREGATES).unlink(missing_ok=True)
     taken = {"run": str(found.run), "stage": found.name}
     write_json(made / RECORD, record | {"stage": stage, "parent": parent, "taken_over": taken})
@@ -135,10 +135,3 @@ def _made_own(found: Finished, made: Path, stage: str, parent: str, names: Mappi
         config = read_json(made / ADAPTER_CONFIG)
         weights = made.parent / names[found.below[1]]
         write_json(made / ADAPTER_CONFIG, config | {"base_model_name_or_path": str(weights)})
-
-
-def _link(source: str, target: str) -> None:
-    try:
-        os.link(source, target, follow_symlinks=False)
-    except OSError:  # another file system, or one without links
-        shutil.copy2(source, target)

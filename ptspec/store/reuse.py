@@ -24,7 +24,9 @@ from ptspec.store.half_made import (
 )
 from ptspec.store.other_runs import Finished, OtherRuns
 from ptspec.store.output_hashes import CHANGED, OutputHashes
-from ptspec.store.stage_folder import ADAPTER_CONFIG, RECORD, finished_record, partial_folder
+from ptspec.store.picked import choice_covered, to_be_picked, why_picked_anew
+from ptspec.store.stage_folder import ADAPTER_CONFIG, PICKED, RECORD, finished_record, partial_folder
+from ptspec.store.variant_folders import in_place, lies_in
 
 
 class ReuseState(Enum):
@@ -86,8 +88,13 @@ def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
     found: dict[str, Reuse] = {}
     again: list[str] = []
     for stage in plan.stages:
-        covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
-        reuse = reuse_of(plan, stage, covered, saved, others, Before(fingerprints, again), fresh=fresh)
+        before = Before(fingerprints, again)
+        if stage.pick is not None:
+            covered = choice_covered(plan, stage.pick, fingerprints, hashes)
+            reuse = reuse_of_pick(plan, stage, covered, saved, fresh=fresh, again=again)
+        else:
+            covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
+            reuse = reuse_of(plan, stage, covered, saved, others, before, fresh=fresh)
         fingerprints[stage.name] = reuse.fingerprint
         found[stage.name] = reuse
         if not reuse.state.is_finished:
@@ -119,7 +126,47 @@ def reuse_of(
     return replace(found, fingerprint=asked.fingerprint, covered=covered)
 
 
+def reuse_of_pick(
+    plan: Plan,
+    stage: Stage,
+    covered: Mapping[str, Any],
+    saved: OutputHashes,
+    *,
+    fresh: bool,
+    again: Collection[str] = (),
+) -> Reuse:
+    """The same of a stage that takes a variant over: its fingerprint is that of the variant, where it stands
+    which one that is."""
+    record = finished_record(plan.output, stage.name)
+    unknown = to_be_picked(covered)
+    if record is None:
+        return Reuse(fingerprint=unknown, covered=covered)
+    if changed := why_picked_anew(record, stage, covered, saved, fresh=fresh, again=again):
+        return Reuse(ReuseState.AGAIN, changed, changed, unknown, covered)
+    picked, fingerprint = record[PICKED]["variant"], str(record["fingerprint"])
+    return Reuse(ReuseState.REUSED, f"picked {picked}", "", fingerprint, covered)
+
+
+def _elsewhere(asked: _Asked, saved: OutputHashes) -> Reuse | None:
+    """What becomes of a variant that lies under another number, or under the name of its stage."""
+    plan, variant, name = asked.plan, asked.stage.variant, asked.stage.name
+    if variant is None or asked.fresh or _reward_models_again(asked):
+        return None
+    found = lies_in(plan.output, variant.of, asked.fingerprint, saved)
+    if found is None or in_place(found, plan.output, name):
+        return None
+    lay = found.folder.name
+    if found.is_finished:
+        return Reuse(ReuseState.REUSED, f"finished as {lay}", renamed_from=lay)
+    if is_trained(found.folder, asked.fingerprint):
+        return Reuse(ReuseState.GOES_ON, f"its evaluation, in {lay}")
+    step = last_step(found.folder)
+    return None if step is None else Reuse(ReuseState.GOES_ON, f"step {step}, in {lay}")
+
+
 def _reuse(asked: _Asked, saved: OutputHashes) -> Reuse:
+    if (elsewhere := _elsewhere(asked, saved)) is not None:
+        return elsewhere
     plan, stage = asked.plan, asked.stage
     name = stage.name
     record = finished_record(plan.output, name)

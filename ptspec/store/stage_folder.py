@@ -16,6 +16,8 @@ from ptspec.store.files import flush_folder, open_to_umask, read_json, write_jso
 from ptspec.store.safetensors_only import SUFFIXES, refuse_pickles
 
 RECORD = "stage.json"
+PICKED = "picked"
+"""In the record of a stage that took a variant over: which one, and what the choice depended on."""
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 MODEL_CONFIG = "config.json"
@@ -72,10 +74,8 @@ def _remove(path: Path) -> None:
 
 
 def rename_finished(output: Path, before: str, after: str) -> None:
-    """Gives the finished stage `before` another name, and drops what tells of it under the old one: the
-    aggregates, which stand for its evaluation."""
+    """Gives the finished stage `before` another name. Its evaluation still has the old one in it."""
     final = output / after
-    (output / before / AGGREGATES).unlink(missing_ok=True)
     (output / before).rename(final)
     write_json(final / RECORD, read_json(final / RECORD) | {"stage": after})
 

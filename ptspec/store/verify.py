@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.recipe.hints import first_of
+from ptspec.recipe.matrix import expanded_stages
 from ptspec.recipe.paths import Places
 from ptspec.recipe.source_files import chosen, look
 from ptspec.store.file_hashes import read_hash
@@ -40,8 +41,7 @@ def verify(run: Path) -> list[Line]:
 
 
 def _not_finished(manifest: Manifest) -> Iterator[Line]:
-    stages = manifest.recipe.get("stages")
-    for stage in stages if isinstance(stages, list) else []:
+    for stage in expanded_stages(manifest.recipe.get("stages")):
         if (name := stage.get("name")) not in manifest.folders:
             yield Line(f"stage {name}: not finished")
 

@@ -11,8 +11,9 @@ from ptspec import methods
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
-from ptspec.evaluation.comparison_store import load_comparison
+from ptspec.evaluation.comparison_store import load_comparison, load_selection
 from ptspec.evaluation.measurement import Measurement, trained_by
+from ptspec.recipe.matrix import expanded_stages
 from ptspec.recipe.plan import BASE, ComputeSpec
 from ptspec.recipe.sections import compute_keys
 from ptspec.report.html.events import Log, read_log
@@ -49,7 +50,7 @@ def read_run(output: Path) -> RunStory:
         model=str(started.get("model") or model.get("path")),
         stages=tuple(
             _stage(output, spec, recipe, log)
-            for spec in _objects(recipe.get("stages"))
+            for spec in expanded_stages(recipe.get("stages"))
             if is_folder(spec.get("name"))
         ),
         base=base,
@@ -94,6 +95,7 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
         measurement=None if measurement is None else trained_by(measurement, text(record.get("method"))),
         error=error,
         comparison=load_comparison(output / name) if record else None,
+        selection=load_selection(output / name) if record and "pick" in spec else None,
     )
 
 
@@ -128,6 +130,8 @@ def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
         nodes=whole(keys.get("nodes")) or 1,
         keep_effective_batch=keys.get("keep_effective_batch") is not False,
     )
+    if "pick" in spec:
+        return True  # what its variants and the choice were stands in its record
     config = covered_config(known, _object(spec.get("config")), compute)
     before = finished_record(output, str(parent))
     on_the_same = before is None or before.get("fingerprint") == kept.get("parent")

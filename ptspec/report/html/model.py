@@ -9,6 +9,7 @@ from typing import Any
 
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement
+from ptspec.evaluation.selection import Selection
 from ptspec.report.html.logged import NOTHING_LOGGED, Logged
 from ptspec.report.view.checks import CheckView
 
@@ -75,7 +76,7 @@ class Training:
 class StageStory:
     """`logged` is what `metrics.jsonl` holds, `signals` the rewards or the judge that it learns from;
     `error` says why an evaluation could not be read; `comparison` is the stored one with its
-    parent."""
+    parent; `selection`: which of its variants it took over."""
 
     name: str
     method: str
@@ -94,6 +95,7 @@ class StageStory:
     measurement: Measurement | None = None
     error: str | None = None
     comparison: Comparison | None = None
+    selection: Selection | None = None
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,8 @@ def _about(stage: StageStory | None, name: str) -> str:
     """ "dpo from sft, 30 steps, 8.8 s" """
     if stage is None:
         return "" if name == BASE else "from outside this run"
+    if stage.selection is not None:
+        return f"{stage.selection.picked}, picked of {len(stage.selection.variants)}"
     parts = [f"{stage.method} from {stage.parent or BASE}"]
     if stage.training:
         parts += [words.plural(stage.training.steps, "step"), words.duration(stage.training.seconds)]

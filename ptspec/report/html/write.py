@@ -27,10 +27,12 @@ def write_run_report(output: Path) -> Path:
     from ptspec.report.html.results import results
     from ptspec.report.html.samples import samples
     from ptspec.report.html.tree import tree
+    from ptspec.report.view.selection import selection_view
 
     story = read_run(output)
     policies, reward_models = results(story)
-    drawn, said = curves(story.stages), samples(story.measured)
+    trained = [stage for stage in story.stages if stage.selection is None]
+    drawn, said = curves(trained), samples(story.measured)
     data = {"curves": [one.data() for one in drawn], "samples": said.data() if said else None}
     view = {
         "story": story,
@@ -41,6 +43,7 @@ def write_run_report(output: Path) -> Path:
         "overlays": overlays(drawn),
         "distributions": distributions(story.measured),
         "samples": said,
+        "selections": [selection_view(one.selection) for one in story.stages if one.selection is not None],
         "titles": {name: methods.get(name).title for name in methods.METHODS},
     }
     return _write(output, "run.html.j2", data, view)

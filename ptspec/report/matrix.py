@@ -1,0 +1,38 @@
+"""A matrix in `pt plan`: what a variant tries, what a pick chooses by, and lines that are the same of all."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from ptspec.recipe.plan import Stage
+from ptspec.report.view.selection import settings_in_words
+
+_VARIANT = re.compile(r"(?<![\w.-])([a-z0-9][a-z0-9_-]*)\.([1-9]\d*)(?![\w.])")
+"""The name of a variant in a line: its stage and its number."""
+
+
+def matrix_note(stage: Stage) -> str:
+    """ "beta 0.5, learning_rate 1e-06" of a variant; of a pick how it chooses."""
+    if stage.pick is not None:
+        keeps = f", of those that keep {len(stage.pick.keep)} checks" if stage.pick.keep else ""
+        keeps = keeps.replace("1 checks", "1 check") if len(stage.pick.keep) == 1 else keeps
+        return f"takes over the best {stage.pick.metric} of {len(stage.pick.variants)}{keeps}"
+    return "" if stage.variant is None else settings_in_words(stage.variant.settings)
+
+
+def once_a_matrix(lines: Iterable[str]) -> list[str]:
+    """`lines`, those that say the same of several variants of a stage as one."""
+    numbers: dict[tuple[str, str], list[int]] = {}
+    for line in lines:
+        found = _VARIANT.search(line)
+        rest = line if found is None else f"{line[: found.start()]}\0{line[found.end() :]}"
+        numbers.setdefault((found[1] if found else "", rest), []).append(int(found[2]) if found else 0)
+    return [rest.replace("\0", _names(of, of_line)) for (of, rest), of_line in numbers.items()]
+
+
+def _names(of: str, numbers: list[int]) -> str:
+    """ "dpo.3", "dpo.1 to dpo.6", "dpo.1, dpo.4"."""
+    if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
+        return f"{of}.{numbers[0]} to {of}.{numbers[-1]}"
+    return ", ".join(f"{of}.{number}" for number in numbers)
