@@ -46,7 +46,7 @@ def check_plan(plan: Plan) -> Checked:
         source = plan.data[name]
         if not isinstance(source, Source) or not (source.paths or source.addresses):
             continue
-        scanned = partial(_scanned, source)
+        scanned = partial(looked_at, source)
         check = SourcePass(source, uses[name], prompts, scanned, is_held_out=name in held_out)
         try:
             found[name], seen[name] = list(check.faults()), check.seen
@@ -60,7 +60,7 @@ def check_plan(plan: Plan) -> Checked:
     return Checked([*in_order, *_label_faults(plan, seen)], seen, notes)
 
 
-def _scanned(source: Source) -> Iterator[Item]:
+def looked_at(source: Source) -> Iterator[Item]:
     """The rows that are looked at."""
     if not is_looked_at_in_part(source):
         return scan(source)
