@@ -1,4 +1,4 @@
-"""GRPO by rewards that a column of the rows chooses, on the shipped base; rows that were not all seen before."""
+"""GRPO by rewards that a column chooses, on the shipped base; rows that were not all looked at before."""
 
 import json
 

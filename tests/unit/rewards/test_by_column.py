@@ -1,4 +1,4 @@
-"""Rewards that a column of the rows chooses: who pays which row, what is logged, what an evaluation measures."""
+"""Rewards that a column of the rows chooses: who pays which row, what is logged, what is measured."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ptspec.diagnostics import StageError
-from ptspec.recipe.reward_parts import measured_rewards, rewards_of
 from ptspec.recipe.resolve import load_plan
+from ptspec.recipe.reward_parts import measured_rewards, rewards_of
 from ptspec.rewards.build import measured_builtins, measured_functions, no_model, reward_functions
 from ptspec.store.fingerprint import Hashes, ingredients
 
@@ -120,7 +120,9 @@ def test_what_a_stage_names_itself_is_measured_on_every_row(tmp_path):
 
 
 def test_without_leave_for_code_a_choice_of_it_is_not_measured(tmp_path):
-    (tmp_path / "mine.py").write_text("def town(completions, **columns):\n    return [0] * len(completions)\n")
+    (tmp_path / "mine.py").write_text(
+        "def town(completions, **columns):\n    return [0] * len(completions)\n"
+    )
     mine = {"function": str(tmp_path / "mine.py:town")}
     plan = plan_of(tmp_path, {**REWARDS, "words": mine})
     assert list(measured_builtins(plan.rewards, ())) == ["number", "short"]
