@@ -16,6 +16,7 @@ from ptspec.checks.matrix import check_variants, once_a_matrix
 from ptspec.checks.model import check_model, with_plain_text
 from ptspec.checks.own_code import code_in_words
 from ptspec.checks.reward_columns import check_reward_columns, check_right_answers
+from ptspec.checks.reward_values import check_reward_values
 from ptspec.checks.stages import check_stages
 from ptspec.checks.weights import check_weights
 from ptspec.data.checks.plan_data import Checked, check_plan
@@ -57,6 +58,7 @@ def preflight(
         *check_accuracy(plan, checked.sources),
         *check_reward_columns(plan, checked.sources),
         *check_right_answers(plan, checked.sources),
+        *check_reward_values(plan, checked.sources),
         *(check_stages(plan, checked.sources) if not reading.errors else ()),
         *check_variants(plan),
     ]

@@ -2,50 +2,72 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.table import WITHHELD
 from ptspec.data.readers.placed import PlacedRow
 from ptspec.diagnostics import Diagnostic, Severity
+from ptspec.recipe.by_column import ByColumn
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Plan, RewardSpec, parts_of, rewards_of
+from ptspec.recipe.plan import Plan, RewardSpec, parts_of
+from ptspec.recipe.reward_parts import measured_rewards, own_rewards
 from ptspec.rewards.builtin import BUILTIN, compared_columns, not_compared_with
 from ptspec.rewards.columns import columns_needed
 from ptspec.rewards.right_answers import right_answers
+
+Paying = tuple[RewardSpec, ByColumn | None]
+"""A reward, and where it pays only rows that it is chosen for, what chooses."""
 
 
 def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Rewards of stages and of the evaluation whose columns the data that was looked at does not have."""
     asked = [
-        (f'stage "{stage.name}"', stage.data, name)
+        (f'stage "{stage.name}"', stage.data, one)
         for stage in plan.stages
-        for name in rewards_of(stage, plan.judges)
+        for one in _paying(plan, _named(plan, own_rewards(stage, plan.judges)))
     ]
     if plan.evaluation is not None:
-        measured = [name for name, spec in plan.rewards.items() if spec.function is not None]
-        asked += [("eval", plan.evaluation.data, name) for name in measured]
-    for who, data, name in dict.fromkeys(asked):
-        if name in plan.rewards and data in plan.data:
-            yield from _missing(who, data, plan.rewards[name], _columns(plan, data, seen))
+        asked += [
+            ("eval", plan.evaluation.data, one) for one in _paying(plan, measured_rewards(plan).values())
+        ]
+    for who, data, (spec, by) in {repr(one): one for one in asked}.values():
+        if data in plan.data:
+            yield from _missing(who, data, spec, _columns(plan, data, spec, seen, by))
 
 
 def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Right answers of the data that stages train on, of which a built-in reward has no say."""
-    asked = {(stage.data, name): None for stage in plan.stages for name in stage.rewards}
-    for data, name in asked:
-        spec = plan.rewards.get(name)
-        reward = BUILTIN.get(spec.function or "") if spec is not None else None
-        if spec is None or reward is None or data not in plan.data:
+    asked = [(stage.data, one) for stage in plan.stages for one in _paying(plan, _named(plan, stage.rewards))]
+    for data, (spec, by) in {repr(one): one for one in asked}.values():
+        reward = BUILTIN.get(spec.function or "")
+        if reward is None or data not in plan.data:
             continue
-        rows = [item.values for item in _first(plan, data, seen)]
+        rows = [item.values for item in _first(plan, data, seen) if _is_paid(item, spec, by)]
         columns = compared_columns(reward.name, spec.options)
         column = next((one for one in columns if any(one in row for row in rows)), None)
         golds = [right_answers(row.get(column), reward.takes_json) for row in rows] if column else []
         if words := not_compared_with(reward, spec.options, golds):
-            message = f'the reward "{name}" has no say on {words}, in "{data}"'
+            message = f'the reward "{spec.name}" has no say on {words}, in "{data}"'
             yield Diagnostic("not-compared", message, None, spec.at, None, (), Severity.WARNING)
+
+
+def _paying(plan: Plan, specs: Iterable[RewardSpec]) -> Iterator[Paying]:
+    """`specs`, and those that they choose from by a column with what chooses them."""
+    for spec in specs:
+        if spec.by is None or spec.by.only is None:
+            yield spec, None
+        if spec.by is not None:
+            yield from ((plan.rewards[part], spec.by) for part in spec.by.parts if part in plan.rewards)
+
+
+def _named(plan: Plan, names: Iterable[str]) -> Iterator[RewardSpec]:
+    return (plan.rewards[name] for name in names if name in plan.rewards)
+
+
+def _is_paid(item: PlacedRow, spec: RewardSpec, by: ByColumn | None) -> bool:
+    return by is None or by.part_of(item.values.get(by.column)) == spec.name
 
 
 def _first(plan: Plan, data: str, seen: Mapping[str, Seen]) -> list[PlacedRow]:
@@ -53,13 +75,16 @@ def _first(plan: Plan, data: str, seen: Mapping[str, Seen]) -> list[PlacedRow]:
     return [item for name in names for item in seen[name].first if isinstance(item, PlacedRow)]
 
 
-def _columns(plan: Plan, data: str, seen: Mapping[str, Seen]) -> frozenset[str] | None:
-    """The columns of the first rows of every source of `data`; None where one was not looked at."""
+def _columns(
+    plan: Plan, data: str, spec: RewardSpec, seen: Mapping[str, Seen], by: ByColumn | None
+) -> frozenset[str] | None:
+    """The columns of the first rows of every source of `data` that `spec` pays; None where one was not looked
+    at, or no row among them is paid by it."""
     names = parts_of(plan.data, data)
     if any(name not in seen or not seen[name].rows for name in names):
         return None
-    items = (item for name in names for item in seen[name].first if isinstance(item, PlacedRow))
-    return frozenset(column for item in items for column in item.values)
+    items = [item for item in _first(plan, data, seen) if _is_paid(item, spec, by)]
+    return frozenset(column for item in items for column in item.values) if items else None
 
 
 def _missing(who: str, data: str, spec: RewardSpec, there: frozenset[str] | None) -> Iterator[Diagnostic]:
@@ -72,7 +97,8 @@ def _missing(who: str, data: str, spec: RewardSpec, there: frozenset[str] | None
         wanted = " or ".join(f'"{name}"' for name in group)
         why = "which TRL withholds from rewards" if there.issuperset(group) else f'which "{data}" has not'
         message = f'{who}: the reward "{spec.name}" asks for the column {wanted}, {why}'
-        where = join(spec.at, "column") if "column" in spec.options else spec.at
+        option = "by" if spec.by is not None else "column" if "column" in spec.options else None
+        where = spec.at if option is None else join(spec.at, option)
         yield Diagnostic("missing-column", message, None, where, _hint(group, there))
 
 

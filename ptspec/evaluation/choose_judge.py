@@ -16,6 +16,7 @@ from ptspec.evaluation.targets import Target
 from ptspec.model.device import find_device
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.recipe.reward_parts import with_parts
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.checked import CheckedJudge, in_data_form
 from ptspec.rewards.contract import Kind
@@ -83,7 +84,8 @@ def _recorded(target: Target, name: str, allow_code: bool, warn: Warn) -> Chosen
 
 
 def _goes_by_a_model(plan: Plan, spec: JudgeSpec) -> bool:
-    return spec.reward is not None and plan.rewards[spec.reward].model is not None
+    named = with_parts([spec.reward] if spec.reward is not None else [], plan.rewards)
+    return any(plan.rewards[name].model is not None for name in named)
 
 
 def _function(text: str, allow_code: bool) -> Chosen:

@@ -23,11 +23,13 @@ from ptspec.evaluation.comparison_store import COMPARISON
 from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.targets import Target, last_of_each, targets
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
+from ptspec.recipe.names import each
 from ptspec.recipe.paths import exists, is_file
 from ptspec.recipe.plan import EvaluationSpec, ModelSpec, Source
 from ptspec.recipe.rules import accuracy
-from ptspec.rewards.build import no_model, reward_functions
-from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.recipe.sections import reward_spec
+from ptspec.rewards.build import measured_builtins, measured_functions
+from ptspec.rewards.builtin import RewardFunction
 from ptspec.store.file_hashes import known_content
 from ptspec.store.rerun import recorded_plan
 
@@ -308,17 +310,8 @@ def _rows(held: Held, tokenizer: PreTrainedTokenizerBase) -> list[EvaluationRow]
 def _rewards(target: Target, allow_code: bool) -> dict[str, RewardFunction]:
     """The reward functions of the target's run: built-in ones, and where that is allowed the user's own."""
     if allow_code and target.run is not None:
-        plan = recorded_plan(target.run)
-        names = [name for name, spec in plan.rewards.items() if spec.function is not None]
-        made = reward_functions(plan, names, strings=False, allow_code=True, open_model=no_model)
-        return dict(zip(names, made, strict=True))
-    rewards = {}
-    for name, reward in (target.recipe.get("rewards") or {}).items():
-        function = reward.get("function", "")
-        if function and ":" not in function:
-            options = {key: value for key, value in reward.items() if key not in NOT_OPTIONS}
-            rewards[name] = builtin(function, options)
-    return rewards
-
-
-NOT_OPTIONS = ("function", "weight", "$comment")
+        return measured_functions(recorded_plan(target.run), allow_code=True)
+    given = target.recipe.get("rewards") or {}
+    specs = {name: reward_spec(name, reward) for name, reward in given.items() if isinstance(reward, dict)}
+    stages = target.recipe.get("stages") or []
+    return measured_builtins(specs, {name for stage in stages for _, name in each(stage.get("rewards"), "")})

@@ -27,7 +27,7 @@ RENAMED: Mapping[str, str] = {
     **dict.fromkeys(
         (
             *("max_seq_length", "max_seq_len", "seq_len", "seq_length", "cutoff_len", "sequence_len"),
-            *("model_max_length", "max_packed_sequence_len", "block_size"),
+            *("model_max_length", "max_packed_sequence_len", "block_size", "max_token_length"),
         ),
         "max_length",
     ),
@@ -43,9 +43,14 @@ RENAMED: Mapping[str, str] = {
         ("kl_coef", "dpo_beta", "pref_beta", "rl_beta", "orpo_alpha", "kl_coeff", "init_kl_coef"), "beta"
     ),
     **dict.fromkeys(
-        ("group_size", "rloo_k", "num_return_sequences", "num_samples_per_prompt"), "num_generations"
+        (
+            *("group_size", "rloo_k", "num_return_sequences", "num_samples_per_prompt"),
+            *("num_samples_per_prompt_rollout", "number_samples_per_prompt"),
+        ),
+        "num_generations",
     ),
-    **dict.fromkeys(("loss", "pref_loss"), "loss_type"),
+    **dict.fromkeys(("loss", "pref_loss", "dpo_loss_type"), "loss_type"),
+    **dict.fromkeys(("checkpointing_steps", "save_freq"), "save_steps"),
     **dict.fromkeys(("sample_packing", "neat_packing", "enable_packing"), "packing"),
     **dict.fromkeys(
         ("preprocessing_num_workers", "dataset_processes", "num_proc", "preprocessing_num_proc"),
@@ -68,7 +73,7 @@ RENAMED: Mapping[str, str] = {
     "vllm_guided_decoding_regex": "vllm_structured_outputs_regex",
     "wandb_log_unique_prompts": "log_unique_prompts",
     **dict.fromkeys(("parent", "base"), "from"),
-    **dict.fromkeys(("type", "rlhf_type", "rl"), "method"),
+    **dict.fromkeys(("type", "rlhf_type", "rl", "stage"), "method"),
     **dict.fromkeys(("files", "file"), "path"),
     "reward": "rewards",
     **dict.fromkeys(("threshold", "minimum"), "min"),
@@ -93,10 +98,12 @@ _COLUMNS = (
 
 PLACES: Mapping[str, str] = {
     **dict.fromkeys((*_MODEL, *_TOKENIZER), "/model/path"),
-    **dict.fromkeys(("model_revision", "revision_of_model"), "/model/revision"),
+    **dict.fromkeys(("model_revision", "revision_of_model", "tokenizer_revision"), "/model/revision"),
     **dict.fromkeys(("torch_dtype", "dtype", "model_dtype", "infer_dtype"), "/model/dtype"),
     **dict.fromkeys(_ATTENTION, "/model/attn_implementation"),
-    **dict.fromkeys(("chat_template", "template", "chat_template_jinja"), "/model/chat_template"),
+    **dict.fromkeys(
+        ("chat_template", "template", "chat_template_jinja", "chat_template_name"), "/model/chat_template"
+    ),
     **dict.fromkeys(("tokens", "new_special_tokens", "add_tokens"), "/model/additional_special_tokens"),
     "eot_tokens": "/model/eos_token",
     **dict.fromkeys(("peft_config", "peft"), "/adapter"),
@@ -118,7 +125,10 @@ PLACES: Mapping[str, str] = {
     **dict.fromkeys(("peft_init_lora_weights", "init_weights"), "/adapter/init_lora_weights"),
     **dict.fromkeys(_DATA, "/data"),
     **dict.fromkeys(("dataset_config", "dataset_config_name", "subset"), "/data/<name>/name"),
-    **dict.fromkeys(("dataset_train_split", "dataset_split", "dataset_splits"), "/data/<name>/split"),
+    **dict.fromkeys(
+        ("dataset_train_split", "dataset_split", "dataset_splits", "dataset_mixer_list_splits"),
+        "/data/<name>/split",
+    ),
     **dict.fromkeys(_COLUMNS, "/data/<name>/columns"),
     **dict.fromkeys(("max_samples", "max_train_samples", "num_train_samples"), "/data/<name>/limit"),
     **dict.fromkeys(("dataset_shuffle", "shuffle_merged_datasets"), "/data/<name>/shuffle"),
@@ -128,12 +138,15 @@ PLACES: Mapping[str, str] = {
         ("reward_model", "reward_model_path", "reward_model_name_or_path"), "/rewards/<name>/model"
     ),
     "evaluation": "/eval",
-    "output": "/name",
+    **dict.fromkeys(("output", "exp_name"), "/name"),
     **dict.fromkeys(
         ("wandb_project", "swanlab_project", "trackio_project_name", "mlflow_experiment_name"),
         "/tracking/project",
     ),
-    **dict.fromkeys(("use_wandb", "use_swanlab", "use_tensorboard", "use_mlflow"), "/tracking/report_to"),
+    **dict.fromkeys(
+        ("use_wandb", "use_swanlab", "use_tensorboard", "use_mlflow", "with_tracking"), "/tracking/report_to"
+    ),
+    "deepspeed_stage": "/compute/deepspeed",
     **dict.fromkeys(("num_processes", "nproc_per_node", "ray_num_workers"), "/compute/processes"),
     **dict.fromkeys(("nnodes", "num_machines"), "/compute/nodes"),
     "use_ray": "/compute/launcher",
@@ -154,13 +167,15 @@ _FTX = '"loss_type": ["sigmoid", "sft"] with "loss_weights": [1, …] adds the s
 _MIN_LR = '"lr_scheduler_type": "cosine_with_min_lr" with "lr_scheduler_kwargs": {"min_lr_rate": …}'
 _LIGER = '"use_liger_kernel": true, with the parts in "liger_kernel_config"'
 _EARLY = "there is no early stopping in this version: a stage trains to its end, checks follow it"
+_VERIFIERS = 'verifiers are rewards: in /rewards, "by" chooses one by a column of the rows'
+_ENDLESS = '"mask_truncated_completions": true leaves answers without an end out of the loss'
 _REMOVED = "TRL 1.16 has no such field; leave it out"
 _HUB = "pt push RUN REPO pushes a stage when the run is over, with a model card"
 _WANDB = "is read from the environment"
 
 WORDS: Mapping[str, str] = {
     **dict.fromkeys(
-        ("max_prompt_length", "max_prompt_len"),
+        ("max_prompt_length", "max_prompt_len", "max_prompt_token_length"),
         "TRL 1.16 has no max_prompt_length: rows are cut by max_length; online prompts are not cut",
     ),
     **dict.fromkeys(("finetuning_type", "tuner_type", "train_type", "full_finetune"), _KINDS),
@@ -174,13 +189,17 @@ WORDS: Mapping[str, str] = {
     "rope_scaling": "goes to the model's config.json",
     **dict.fromkeys(("resize_vocab", "resize_token_embeddings_to_32x"), "the embeddings grow by themselves"),
     **dict.fromkeys(
-        ("dataset_mixture", "dataset_mixer", "dataset_mixer_list", "interleave_probs", "mix_strategy"),
+        (
+            *("dataset_mixture", "dataset_mixer", "dataset_mixer_list", "mixer_list"),
+            *("interleave_probs", "mix_strategy"),
+        ),
         'goes to /data: {"concat": {"a": 1.0, "b": 0.5}} or {"mix": {"a": 0.7, "b": 0.3}} of other sources',
     ),
     **dict.fromkeys(
         (
             *("val_set_size", "val_size", "split_dataset_ratio", "test_split_size", "eval_dataset"),
             *("val_dataset", "test_datasets", "dataset_test_split", "val_dataset_config"),
+            *("dataset_mixer_eval_list", "dataset_mixer_eval_list_splits"),
         ),
         _HELD_OUT,
     ),
@@ -188,6 +207,7 @@ WORDS: Mapping[str, str] = {
         (
             *("dataset_prepared_path", "overwrite_cache", "load_from_cache_file", "tokenized_path"),
             *("push_dataset_to_hub", "skip_prepare_dataset", "lazy_tokenize", "dataset_batch_size"),
+            *("dataset_mix_dir", "dataset_local_cache_dir"),
         ),
         _ANEW,
     ),
@@ -221,6 +241,14 @@ WORDS: Mapping[str, str] = {
         ("reward_funcs", "reward_functions", "reward_func"),
         'name them in /rewards, and give the names to the stage: "rewards": [ … ], beside "config"',
     ),
+    **dict.fromkeys(("apply_verifiable_reward", "verification_reward", "ground_truths_key"), _VERIFIERS),
+    **dict.fromkeys(("non_stop_penalty", "non_stop_penalty_value", "penalty_reward_value"), _ENDLESS),
+    "total_episodes": '"max_steps": episodes divided by the rows of an optimizer step',
+    "num_unique_prompts_rollout": '"generation_batch_size": prompts times "num_generations"',
+    "num_mini_batches": '"steps_per_generation": so many times "gradient_accumulation_steps"',
+    "add_bos": 'goes to /model: a "chat_template" that begins with {{ bos_token }}',
+    "use_slow_tokenizer": "the tokenizer is what the model's files make; leave it out",
+    "benchmarks": 'goes to /eval: "lm_eval": {"tasks": […]}',
     "external_plugins": 'a function of your own goes to /rewards: {"function": "file.py:name"}',
     **dict.fromkeys(
         ("ref_model", "ref_model_name_or_path", "reference_model", "ref_adapter_name", "model_adapter_name"),
@@ -239,7 +267,7 @@ WORDS: Mapping[str, str] = {
         _REMOVED,
     ),
     **dict.fromkeys(("rpo_alpha", "pref_ftx", "sft_alpha"), _FTX),
-    "missing_eos_penalty": '"mask_truncated_completions": true leaves answers without an end out of the loss',
+    "missing_eos_penalty": _ENDLESS,
     **dict.fromkeys(("vllm_max_model_len", "max_model_len"), '/compute/vllm: "max_model_length"'),
     "sleep_level": '/compute/vllm: "enable_sleep_mode"',
     "vllm_device": 'TRL 1.16 has none: /compute/vllm says where vLLM runs ("mode": "colocate" or "server")',
@@ -287,7 +315,9 @@ NOTHING = frozenset(
 EXTRA: Mapping[str, str] = {
     **dict.fromkeys(("warmup_ratio", "lr_warmup_fraction"), " (below 1 it is the share of all steps)"),
     **dict.fromkeys(_TOKENIZER, " (the tokenizer comes with the model)"),
-    "output": " (the run goes to outputs/<name>; --output names another folder)",
+    **dict.fromkeys(
+        ("output", "exp_name"), " (the run goes to outputs/<name>; --output names another folder)"
+    ),
     **dict.fromkeys(("flash_attn", "flash_attention"), ' ("flash_attention_2")'),
     "eot_tokens": " (what the template ends a turn with is a stop token by itself)",
 }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptspec.methods.types import Method
+from ptspec.recipe.by_column import ByColumn
 from ptspec.recipe.paths import Places
 from ptspec.recipe.trl_defaults import trl_defaults
 
@@ -177,7 +178,8 @@ def is_streamed(data: Mapping[str, AnySource], name: str) -> bool:
 
 @dataclass(frozen=True)
 class RewardSpec:
-    """`function` (built in, or "file.py:name"), or `model` (a path, a hub id, or a reward stage).
+    """`function` (built in, or "file.py:name"), `model` (a path, a hub id, or a reward stage), or `by`:
+    others of the recipe, chosen row by row.
 
     `options` are the built-in function's own arguments (a `pattern`, a `max_length`, …), or a model's
     `revision`.
@@ -189,6 +191,7 @@ class RewardSpec:
     weight: float = 1.0
     options: Mapping[str, Any] = field(default_factory=dict)
     at: str = "/rewards"
+    by: ByColumn | None = None
 
     @property
     def revision(self) -> str | None:
@@ -332,13 +335,6 @@ class Stage:
         """Whether the reference stays in memory while the stage trains: not where its log-probabilities are
         taken from the policy itself before the first step."""
         return self.has_reference and not self.config.get("precompute_ref_log_probs")
-
-
-def rewards_of(stage: Stage, judges: Mapping[str, JudgeSpec]) -> tuple[str, ...]:
-    """The names of the rewards that `stage` follows: its own, and the one that its judge goes by."""
-    judge = judges.get(stage.judge or "")
-    by = () if judge is None or judge.reward is None else (judge.reward,)
-    return (*stage.rewards, *by)
 
 
 @dataclass(frozen=True)

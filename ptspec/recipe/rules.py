@@ -25,8 +25,8 @@ from ptspec.recipe.plan import (
     Source,
     Stage,
     parts_of,
-    rewards_of,
 )
+from ptspec.recipe.reward_parts import rewards_of, with_parts
 
 Value = dict[str, Any]
 
@@ -75,11 +75,11 @@ def trained_rewards(
     before: list[str] = []
     trained = {stage.name for stage in stages}
     for stage in stages:
-        for name in rewards_of(stage, judges):
+        for name in rewards_of(stage, judges, rewards):
             model = rewards[name].model if name in rewards else None
             if model in trained and model not in before and stage.method.feedback is not Feedback.NONE:
                 message = f'"{name}" is the model that stage "{model}" trains, which comes later'
-                place = "rewards" if name in stage.rewards else "judge"
+                place = "rewards" if name in with_parts(stage.rewards, rewards) else "judge"
                 hint = f'put "{model}" before "{stage.name}"'
                 findings.error("unknown-stage", join(stage.at, place), message, hint)
         before.append(stage.name)
@@ -172,12 +172,14 @@ def judge_rules(
 ) -> None:
     """A reward model that the run trains itself must be there before the first policy is judged by it."""
     judge = judges.get((evaluation.judge or "") if evaluation else "")
-    reward = rewards.get((judge.reward or "") if judge else "")
     names = [stage.name for stage in stages]
-    if reward is None or reward.model not in names:
-        return
-    before = [s.name for s in stages[: names.index(reward.model)] if s.method.yields is Yields.POLICY]
-    if before:
+    for name in with_parts([(judge.reward or "") if judge else ""], rewards):
+        reward = rewards.get(name)
+        if reward is None or reward.model not in names:
+            continue
+        before = [s.name for s in stages[: names.index(reward.model)] if s.method.yields is Yields.POLICY]
+        if not before:
+            continue
         message = (
             f'the judge goes by the reward model of stage "{reward.model}", which comes after "{before[0]}"'
         )

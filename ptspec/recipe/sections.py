@@ -6,12 +6,14 @@ left out and told to the findings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ptspec.accelerator import visible_gpus
 from ptspec.methods import reward_methods, trains_reward_model
+from ptspec.recipe.by_column import KEYS, ByColumn
 from ptspec.recipe.chat_templates import is_inline, named_template, template_names
 from ptspec.recipe.find_files import check_split, find_files
 from ptspec.recipe.findings import Findings
@@ -217,14 +219,52 @@ def rewards(
         if "function" in given and "model" in given:
             message = f'reward "{name}" gives both "function" and "model"'
             findings.error("contradiction", join(at, "model"), message, "keep one", key=True)
-        options = {k: v for k, v in given.items() if k not in ("function", "model", "weight")}
+        for where, part in _chosen(given, at):
+            _check_chosen(name, part, where, value, findings)
         function = _function(given.get("function"), join(at, "function"), places, findings)
         scorer = _reward_model(given.get("model"), join(at, "model"), places, stages, findings)
         if "revision" in given and scorer is not None and (scorer in stages or Path(scorer).is_absolute()):
             message = '"revision" is of models on the hub only; this one is a folder or a stage'
             findings.warn("unused-key", join(at, "revision"), message, key=True)
-        found[name] = RewardSpec(name, function, scorer, float(given.get("weight", 1.0)), options, at)
+        found[name] = replace(reward_spec(name, given, at), function=function, model=scorer)
     return found
+
+
+def reward_spec(name: str, given: Value, at: str = "/rewards") -> RewardSpec:
+    """A reward as the recipe has it: its paths are not looked for."""
+    by = _by_column(given)
+    apart = ("function", "model", "weight", "$comment", *(KEYS if by is not None else ()))
+    options = {key: value for key, value in given.items() if key not in apart}
+    function, model, weight = given.get("function"), given.get("model"), float(given.get("weight", 1.0))
+    return RewardSpec(name, function, model, weight, options, at, by)
+
+
+def _by_column(given: Value) -> ByColumn | None:
+    """What of a reward says that it chooses others by a column."""
+    if not isinstance(given.get("by"), str):
+        return None
+    rewards = {value: name for value, name in (given.get("rewards") or {}).items() if isinstance(name, str)}
+    return ByColumn(given["by"], rewards, given.get("otherwise"), "otherwise" in given)
+
+
+def _chosen(given: Value, at: str) -> Iterator[tuple[str, str]]:
+    """Pointer and name of each reward that a reward chooses from."""
+    if "by" not in given:
+        return
+    for value, name in (given.get("rewards") or {}).items():
+        if isinstance(name, str):
+            yield join(at, "rewards", value), name
+    if isinstance(given.get("otherwise"), str):
+        yield join(at, "otherwise"), given["otherwise"]
+
+
+def _check_chosen(name: str, part: str, at: str, rewards: Value, findings: Findings) -> None:
+    """A reward chooses from those of the recipe that choose from none."""
+    check_known(part, at, "unknown-reward", list(rewards), findings)
+    if "by" in rewards.get(part, {}):
+        what = "is this reward itself" if part == name else "chooses by a column itself"
+        hint = "name a function or a model; values and rewards of both can stand in one"
+        findings.error("wrong-reward", at, f'"{part}" {what}', hint)
 
 
 def _reward_model(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,7 @@ def _receivers(row: StageRow, plan: Plan) -> Iterator[str]:
     if row.columns is None:
         return
     form = "as strings" if row.are_strings else "as messages"
-    rewards = [plan.rewards[name] for name in row.stage.rewards]
+    rewards = [spec for name in row.stage.rewards for spec in _paying(plan.rewards[name], row.columns, plan)]
     for reward in rewards:
         gets = "in its own chat template" if reward.model else f"{form}, and the columns"
         yield f'reward "{clean(reward.name)}" ({_origin(reward)}) gets prompt and answer {gets}'
@@ -123,6 +124,14 @@ def _receivers(row: StageRow, plan: Plan) -> Iterator[str]:
     if row.stage.judge is not None:
         judge = plan.judges[row.stage.judge]
         yield f'judge "{clean(judge.name)}" ({_origin(judge)}) gets prompt and two answers {form}'
+
+
+def _paying(reward: RewardSpec, columns: Mapping[str, Any], plan: Plan) -> Iterator[RewardSpec]:
+    """The reward itself, or the one that it chooses for a row with these columns."""
+    if reward.by is None:
+        yield reward
+    elif (part := reward.by.part_of(columns.get(reward.by.column))) is not None:
+        yield replace(plan.rewards[part], name=f"{reward.name}/{part}")
 
 
 def _origin(signal: RewardSpec | JudgeSpec) -> str:

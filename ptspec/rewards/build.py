@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn
 
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.recipe.by_column import ByColumn
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.recipe.reward_parts import measured, measured_rewards
 from ptspec.rewards.builtin import RewardFunction, builtin
+from ptspec.rewards.by_column import RewardByColumn
 from ptspec.rewards.check import no_builtin_judge
 from ptspec.rewards.checked import CheckedJudge, CheckedReward, in_data_form
 from ptspec.rewards.contract import Kind
@@ -45,7 +48,29 @@ def reward_functions(
     run. Raises `InputError` where the user's code is not allowed or fails, and for a model that cannot be
     opened.
     """
-    return [_reward(plan.rewards[name], strings, allow_code, open_model, warn) for name in names]
+    make = _Maker(plan.rewards, strings, allow_code, open_model, warn)
+    return [make.reward(plan.rewards[name]) for name in names]
+
+
+def measured_functions(
+    plan: Plan, *, allow_code: bool, warn: Warn = warnings.warn
+) -> dict[str, RewardFunction]:
+    """The rewards that an evaluation of `plan` measures, by name. Raises `InputError` as `reward_functions`
+    does."""
+    make = _Maker(plan.rewards, False, allow_code, no_model, warn)
+    return {name: make.reward(spec) for name, spec in measured_rewards(plan).items()}
+
+
+def measured_builtins(rewards: Mapping[str, RewardSpec], named: Iterable[str]) -> dict[str, RewardFunction]:
+    """Of `rewards` those that an evaluation measures and that run no code of the user's. `named`: those that
+    stages name."""
+    make = _Maker(rewards, False, False, no_model, warnings.warn)
+    found = measured({name: spec for name, spec in rewards.items() if not _is_users(spec)}, named)
+    return {name: make.reward(spec) for name, spec in found.items()}
+
+
+def _is_users(spec: RewardSpec) -> bool:
+    return spec.function is not None and is_user_function(spec.function)
 
 
 def reward_weights(plan: Plan, names: Iterable[str]) -> list[float]:
@@ -105,7 +130,8 @@ def check_judge_is_up(plan: Plan) -> None:
 
 def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]]:
     for reward in used_functions(plan):
-        yield partial(_reward, reward, False, allow_code, no_model, warnings.warn)
+        make = _Maker(plan.rewards, False, allow_code, no_model, warnings.warn)
+        yield partial(make.reward, reward)
     for spec in used_judges(plan):
         if spec.endpoint is not None:
             yield partial(endpoint_judge, spec, plan.places)
@@ -118,18 +144,33 @@ def no_model(spec: RewardSpec) -> NoReturn:
     raise AssertionError(f"reward {spec.name} is a model, and only functions were asked for")
 
 
-def _reward(
-    spec: RewardSpec, strings: bool, allow_code: bool, open_model: OpenModel, warn: Warn
-) -> RewardFunction:
-    if spec.model is not None:
-        model = replace(open_model(spec), chat=strings)
-        return CheckedReward(model, spec.name, spec.at)
-    assert spec.function is not None
-    if is_user_function(spec.function):
-        function = load_user_function(spec.function, Kind.REWARD, allow_code=allow_code, at=spec.at)
-    else:
-        function = builtin(spec.function, spec.options, warn=warn)
-    return CheckedReward(in_data_form(function, strings), spec.name, spec.at)
+@dataclass(frozen=True)
+class _Maker:
+    """Makes functions of the specs of `rewards`; the other fields as in `reward_functions`."""
+
+    rewards: Mapping[str, RewardSpec]
+    strings: bool
+    allow_code: bool
+    open_model: OpenModel
+    warn: Warn
+
+    def reward(self, spec: RewardSpec) -> RewardFunction:
+        if spec.by is not None:
+            return CheckedReward(self._by_column(spec, spec.by), spec.name, spec.at)
+        if spec.model is not None:
+            model = replace(self.open_model(spec), chat=self.strings)
+            return CheckedReward(model, spec.name, spec.at)
+        assert spec.function is not None
+        if is_user_function(spec.function):
+            function = load_user_function(spec.function, Kind.REWARD, allow_code=self.allow_code, at=spec.at)
+        else:
+            function = builtin(spec.function, spec.options, warn=self.warn)
+        return CheckedReward(in_data_form(function, self.strings), spec.name, spec.at)
+
+    def _by_column(self, spec: RewardSpec, by: ByColumn) -> RewardByColumn:
+        parts = {name: self.reward(self.rewards[name]) for name in by.parts}
+        weights = {name: 1.0 if by.only else self.rewards[name].weight for name in parts}
+        return RewardByColumn(spec.name, by, parts, weights)
 
 
 def _user_judge(spec: JudgeSpec, strings: bool, allow_code: bool) -> Judge:

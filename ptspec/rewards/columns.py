@@ -13,10 +13,13 @@ from ptspec.rewards.trl_rewards import TRL
 def columns_needed(spec: RewardSpec) -> Columns | None:
     """The columns that the reward `spec` asks for, each as a group of names of which the data must have one.
 
-    () where it asks for none: a reward model, or a built-in reward that looks at the completion alone. None
-    where that is not known before the code runs: a function of the user's that takes `**columns` and names
-    none, that has a decorator, or that cannot be read (`ptspec.rewards.check` tells of that).
+    () where it asks for none: a reward model, or a built-in reward that looks at the completion alone. Of a
+    choice by a column that column: the rewards that it chooses from ask for their own. None where that is not
+    known before the code runs: a function of the user's that takes `**columns` and names none, that has a
+    decorator, or that cannot be read (`ptspec.rewards.check` tells of that).
     """
+    if spec.by is not None:
+        return ((spec.by.column,),)
     if spec.function is None:
         return ()
     if not is_user_function(spec.function):

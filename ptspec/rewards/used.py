@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.recipe.reward_parts import with_parts
 from ptspec.rewards.source import is_user_function
 
 
@@ -23,9 +24,10 @@ def used_judges(plan: Plan) -> Sequence[JudgeSpec]:
 
 
 def used_functions(plan: Plan) -> Sequence[RewardSpec]:
-    """The rewards that stages, judges and the evaluation use, but for models."""
+    """The functions that stages, judges and the evaluation use as rewards."""
     used = {name for stage in plan.stages for name in stage.rewards}
     used |= {spec.reward for spec in used_judges(plan) if spec.reward is not None}
     if plan.evaluation is not None:
         used |= set(plan.rewards)
-    return [spec for spec in plan.rewards.values() if spec.name in used and spec.model is None]
+    used = set(with_parts(used, plan.rewards))
+    return [spec for spec in plan.rewards.values() if spec.name in used and spec.function is not None]

@@ -16,7 +16,8 @@ from ptspec.diagnostics import Diagnostic, Interrupted, PtError, first_line
 from ptspec.events import Listener, Warned
 from ptspec.launch.job import Launch, StageJob
 from ptspec.recipe.compute_rules import RAY
-from ptspec.recipe.plan import BASE, Plan, Stage, rewards_of
+from ptspec.recipe.plan import BASE, Plan, Stage
+from ptspec.recipe.reward_parts import rewards_of, with_parts
 from ptspec.training.stop_request import StopRequest
 
 
@@ -42,7 +43,7 @@ def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
 def _reward_models(plan: Plan, stage: Stage) -> Iterator[str | None]:
     judge = plan.judges.get((plan.evaluation.judge or "") if plan.evaluation else "")
     by_judge = [judge.reward] if judge is not None and judge.reward is not None else []
-    for name in (*rewards_of(stage, plan.judges), *by_judge):
+    for name in (*rewards_of(stage, plan.judges, plan.rewards), *with_parts(by_judge, plan.rewards)):
         yield plan.rewards[name].model
 
 

@@ -24,7 +24,7 @@ from ptspec.events import EvaluationProgress, EvaluationStarted, Listener, Warne
 from ptspec.model.model_cache import Bases
 from ptspec.processes import current
 from ptspec.recipe.plan import BASE, EvaluationSpec, Plan, Source, Stage
-from ptspec.rewards.build import OpenModel, no_model, reward_functions
+from ptspec.rewards.build import OpenModel, measured_functions
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.rewards.models import open_reward_model
@@ -172,16 +172,7 @@ class StageEvaluator:
     def _rewards(self) -> dict[str, RewardFunction]:
         """The recipe's reward functions by name. A reward model is not among them: what has been trained to
         please it should not be measured by it."""
-        names = [name for name, spec in self.plan.rewards.items() if spec.function is not None]
-        made = reward_functions(
-            self.plan,
-            names,
-            strings=False,
-            allow_code=self.allow_code,
-            open_model=no_model,
-            warn=self._warn,
-        )
-        return dict(zip(names, made, strict=True))
+        return measured_functions(self.plan, allow_code=self.allow_code, warn=self._warn)
 
     def _tell_progress(self, name: str, what: str, done: int = 0, total: int = 0) -> None:
         self.listener(EvaluationProgress(name, what, done, total))

@@ -13,7 +13,8 @@ from pathlib import Path
 from ptspec.diagnostics import PtError
 from ptspec.methods.types import Yields
 from ptspec.model.model_cache import Weights
-from ptspec.recipe.plan import BASE, EvaluationSpec, Handover, Plan, Stage, rewards_of
+from ptspec.recipe.plan import BASE, EvaluationSpec, Handover, Plan, Stage
+from ptspec.recipe.reward_parts import rewards_of
 from ptspec.store.stage_folder import ADAPTER_CONFIG, open_artifact, partial_folder
 
 
@@ -100,7 +101,8 @@ class Needs:
         return None if weights == self.plan.model.path else weights
 
     def _reward_models(self, stage: Stage) -> list[str]:
-        models = [self.plan.rewards[name].model for name in rewards_of(stage, self.plan.judges)]
+        names = rewards_of(stage, self.plan.judges, self.plan.rewards)
+        models = [self.plan.rewards[name].model for name in names]
         return [model for model in models if model is not None]
 
     def _goes_over_base(self, model: str) -> bool:

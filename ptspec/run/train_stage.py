@@ -32,6 +32,7 @@ from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of
 from ptspec.run.needs import Needs
 from ptspec.run.performance import as_begun, decided
+from ptspec.run.reward_rows import check_reward_rows
 from ptspec.run.stage_words import reference_of
 from ptspec.store.fingerprint import Hashes, data_commit, digest
 from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
@@ -101,6 +102,8 @@ class StageTrainer:
         watch = self._watch(stage, folder)
         dataset, eval_dataset = self._datasets(stage, folder, watch)
         self.hashes.must_be_unchanged(stage.data)
+        if watch is None:
+            check_reward_rows(self.plan, stage, dataset)
         decision = decided(
             self.plan, stage, folder, self.device, None if watch else len(dataset), self.listener
         )

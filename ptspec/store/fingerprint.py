@@ -34,8 +34,8 @@ from ptspec.recipe.plan import (
     RewardSpec,
     Source,
     Stage,
-    rewards_of,
 )
+from ptspec.recipe.reward_parts import measured_rewards, rewards_of, with_parts
 from ptspec.recipe.served_evaluation import evaluation_vllm
 from ptspec.recipe.stage_evaluation import evaluation_of
 from ptspec.store.covered_config import covered_config
@@ -289,7 +289,8 @@ def _seed(plan: Plan, stage: Stage) -> int | str:
 def _signals(plan: Plan, stage: Stage, hashes: Hashes) -> list[Any]:
     """The rewards and the judge of `stage`: what they are, and what stands in the files that they name."""
     judge = plan.judges[stage.judge] if stage.judge else None
-    signals = [_signal(plan.rewards[name], hashes) for name in rewards_of(stage, plan.judges)]
+    names = rewards_of(stage, plan.judges, plan.rewards)
+    signals = [_signal(plan.rewards[name], hashes) for name in names]
     return [*signals, *([_signal(judge, hashes)] if judge else [])]
 
 
@@ -304,16 +305,14 @@ def _signal(spec: RewardSpec | JudgeSpec, hashes: Hashes) -> Any:
         described["options"] = {**described["options"], "template": hashes.file(template)}
     if isinstance(spec, RewardSpec) and spec.model is not None:
         described["model"] = hashes.reward_model(spec.model)
+    if isinstance(spec, RewardSpec) and spec.by is None:
+        del described["by"]  # the fingerprints of other rewards stay what they were
     return described
 
 
 def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> str:
     """What an evaluation's numbers depend on beside the policy itself."""
-    rewards = {
-        name: _signal(replace(reward, weight=1.0), hashes)
-        for name, reward in plan.rewards.items()
-        if reward.function is not None
-    }
+    rewards = {name: _measured(plan, reward, hashes) for name, reward in measured_rewards(plan).items()}
     accuracy = None if spec.accuracy is None else _signal(spec.accuracy, hashes)
     settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals, accuracy]
     judge = _judge_signal(plan, spec.judge, hashes)
@@ -325,6 +324,12 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
     if evaluation_vllm(plan.evaluation, plan.compute) is not None:
         covered.append({"answers": "server"})
     return digest(covered if spec.lm_eval is None else [*covered, _tasks(spec.lm_eval)])
+
+
+def _measured(plan: Plan, spec: RewardSpec, hashes: Hashes) -> Any:
+    """A reward that is measured, and those that it chooses from; its own weight counts in training alone."""
+    own = _signal(replace(spec, weight=1.0), hashes)
+    return own if spec.by is None else [own, *(_signal(plan.rewards[part], hashes) for part in spec.by.parts)]
 
 
 def _tasks(spec: LmEvalSpec) -> list[Any]:
@@ -339,8 +344,8 @@ def _judge_signal(plan: Plan, name: str | None, hashes: Hashes) -> list[Any]:
     if name is None:
         return []
     judge = plan.judges[name]
-    by = [_signal(plan.rewards[judge.reward], hashes)] if judge.reward else []
-    return [_signal(judge, hashes), *by]
+    by = with_parts([judge.reward], plan.rewards) if judge.reward else ()
+    return [_signal(judge, hashes), *(_signal(plan.rewards[reward], hashes) for reward in by)]
 
 
 def _model_options(spec: ModelSpec) -> list[Any]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
-from ptspec.recipe.plan import BASE, Plan, Stage, rewards_of
+from ptspec.recipe.plan import BASE, Plan, Stage
+from ptspec.recipe.reward_parts import rewards_of
 from ptspec.store.files import read_json
 from ptspec.store.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
@@ -193,9 +194,8 @@ def _reuse(asked: _Asked, saved: OutputHashes) -> Reuse:
 def _reward_models_again(asked: _Asked) -> list[str]:
     """Stages that train a reward model which the stage follows, and that will be trained before it."""
     plan = asked.plan
-    models = [
-        plan.rewards[name].model for name in rewards_of(asked.stage, plan.judges) if name in plan.rewards
-    ]
+    names = rewards_of(asked.stage, plan.judges, plan.rewards)
+    models = [plan.rewards[name].model for name in names if name in plan.rewards]
     return [other.name for other in plan.stages if other.name in models and other.name in asked.before.again]
 
 

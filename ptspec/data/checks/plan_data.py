@@ -46,7 +46,7 @@ def check_plan(plan: Plan) -> Checked:
         source = plan.data[name]
         if not isinstance(source, Source) or not (source.paths or source.addresses):
             continue
-        scanned = partial(_scanned, source)
+        scanned = partial(looked_at, source)
         check = SourcePass(source, uses[name], prompts, scanned, is_held_out=name in held_out)
         try:
             found[name], seen[name] = list(check.faults()), check.seen
@@ -68,7 +68,7 @@ def held_out_sources(plan: Plan) -> set[str]:
     return {part for name in names if name is not None for part in parts_of(plan.data, name)}
 
 
-def _scanned(source: Source) -> Iterator[Item]:
+def looked_at(source: Source) -> Iterator[Item]:
     """The rows that are looked at."""
     if not is_looked_at_in_part(source):
         return scan(source)

@@ -74,10 +74,11 @@ def _listed(address: str) -> list[str]:
     system, path = fsspec.core.url_to_fs(address)
     if GLOB.search(address):
         names = system.glob(path)
-    elif system.isdir(path):
+    # exists() and isdir() say no of what cannot be reached; info() raises.
+    elif system.info(path)["type"] == "directory":
         names = [one for one in system.ls(path, detail=False) if kind_of(Path(one)) in DATA_FORMATS]
     else:
-        names = [path] if system.exists(path) else []
+        names = [path]
     if not names:
         raise FileNotFoundError
     return sorted(system.unstrip_protocol(name) for name in names)

@@ -113,7 +113,7 @@ def test_each_builtin_reward_has_its_options_in_the_schema():
     shipped = schema("rewards.schema.json")
     assert shipped["properties"]["function"]["then"]["enum"] == [*BUILTIN, *TRL]
     referred = {part["then"]["$ref"].rpartition("/")[2] for part in shipped["allOf"]}
-    assert referred == {*BUILTIN, *TRL} | {"user_function", "model"}
+    assert referred == {*BUILTIN, *TRL} | {"user_function", "model", "by_column"}
     for name, reward in BUILTIN.items():
         options = shipped["$defs"][name]["properties"].keys() - {"$comment", "function", "weight"}
         assert ("column" in options) == bool(reward.columns)

@@ -1,0 +1,77 @@
+"""Which rewards of a recipe go with one another: what a stage follows, what an evaluation measures.
+
+A reward that chooses by a column is paid out by others of the recipe, its parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec, Stage
+
+
+def with_parts(names: Iterable[str], rewards: Mapping[str, RewardSpec]) -> tuple[str, ...]:
+    """`names`, each once, and after them the parts of those that choose by a column."""
+    found = dict.fromkeys(names)
+    for name in tuple(found):
+        spec = rewards.get(name)
+        found |= dict.fromkeys(spec.by.parts if spec is not None and spec.by is not None else ())
+    return tuple(found)
+
+
+def rewards_of(
+    stage: Stage, judges: Mapping[str, JudgeSpec], rewards: Mapping[str, RewardSpec]
+) -> tuple[str, ...]:
+    """The names of the rewards that `stage` follows: its own, the one that its judge goes by, and the parts
+    of these."""
+    return with_parts(own_rewards(stage, judges), rewards)
+
+
+def own_rewards(stage: Stage, judges: Mapping[str, JudgeSpec]) -> tuple[str, ...]:
+    """The names of the rewards of `stage`, and of the one that its judge goes by."""
+    judge = judges.get(stage.judge or "")
+    by = () if judge is None or judge.reward is None else (judge.reward,)
+    return (*stage.rewards, *by)
+
+
+def measured_rewards(plan: Plan) -> dict[str, RewardSpec]:
+    """The rewards that an evaluation of `plan` measures, by name."""
+    named = {name for stage in plan.stages for name in stage.rewards}
+    named |= {judge.reward for judge in plan.judges.values() if judge.reward is not None}
+    return measured(plan.rewards, named)
+
+
+def measured(rewards: Mapping[str, RewardSpec], named: Iterable[str] = ()) -> dict[str, RewardSpec]:
+    """Of `rewards` those that are measured: the functions, and what chooses among functions alone (what has
+    been trained to please a model should not be measured by it). `named`: those that are used by themselves.
+
+    A function that one reward chooses and nothing else names is measured on the rows that it is chosen for.
+    Held-out rows of other values are paid by none.
+    """
+    choosers: dict[str, list[RewardSpec]] = {}
+    alone = frozenset(named)
+    for spec in rewards.values():
+        for part in spec.by.parts if spec.by is not None else ():
+            choosers.setdefault(part, []).append(spec)
+    found = {}
+    for name, spec in rewards.items():
+        by = choosers.get(name, [])
+        if spec.function is not None and (len(by) != 1 or name in alone):
+            found[name] = spec
+        elif spec.function is not None:
+            found[name] = _of_its_rows(name, by[0])
+        elif spec.by is not None and all(_is_function(rewards.get(part)) for part in spec.by.parts):
+            found[name] = replace(spec, by=replace(spec.by, takes_others=True))
+    return found
+
+
+def _is_function(spec: RewardSpec | None) -> bool:
+    return spec is not None and spec.function is not None
+
+
+def _of_its_rows(part: str, chooser: RewardSpec) -> RewardSpec:
+    """A choice of `part` or none: on the rows that `chooser` has paid by it."""
+    assert chooser.by is not None
+    by = replace(chooser.by, only=part, takes_others=True)
+    return replace(chooser, name=part, weight=1.0, by=by)
