@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, Location
+from ptspec.methods.types import Yields
 from ptspec.recipe.document import Document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
@@ -237,7 +238,7 @@ def _not_measured(
     name: str, stage: Stage, rewards: Mapping[str, Any], evaluation: Value
 ) -> tuple[str, str] | None:
     """Why the evaluation does not measure a metric, and what to do."""
-    is_of_pairs, trains_reward = name in OF_PAIRS, stage.method.name == "reward"
+    is_of_pairs, trains_reward = name in OF_PAIRS, stage.method.yields is Yields.REWARD_MODEL
     if is_of_pairs != trains_reward:
         what = "a reward model" if trains_reward else "a policy"
         return f"of {what} it has no meaning", "pair_accuracy is of reward models, and theirs alone"
