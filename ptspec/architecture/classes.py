@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ptspec.architecture.source import parsed
+from ptspec.architecture.source import defined, defines_class, imported
 
 
 @dataclass(frozen=True)
@@ -127,42 +127,39 @@ def _constant(node: ast.expr) -> Any:
 
 def find(file: Path, name: str) -> Own | None:
     """The class `name` as `file` has it: defined there, or imported from another modeling file."""
-    if isinstance(node := _names(file).get(name), ast.ClassDef):
+    if defines_class(file, name):
         return Own(file, name)
-    return node if isinstance(node, Own) else None
+    return _imported(file).get(name)
 
 
 @cache
-def _names(file: Path) -> Mapping[str, ast.ClassDef | Own | ast.expr]:
-    """Classes, imported classes and constants of a module."""
-    found: dict[str, ast.ClassDef | Own | ast.expr] = {}
-    tree = parsed(file)
-    for node in tree.body if tree else ():
-        if isinstance(node, ast.ClassDef):
-            found[node.name] = node
-        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = node.value
-        elif isinstance(node, ast.ImportFrom) and node.level and node.module:
-            other = file.parents[node.level - 1].joinpath(*node.module.split(".")).with_suffix(".py")
-            if other.stem.startswith(("modeling_", "configuration_")):
-                found.update({alias.asname or alias.name: Own(other, alias.name) for alias in node.names})
+def _imported(file: Path) -> Mapping[str, Own]:
+    """The classes that a module takes from other modeling files, by the names that it gives them."""
+    found: dict[str, Own] = {}
+    for node in imported(file):
+        other = file.parents[node.level - 1].joinpath(*(node.module or "").split(".")).with_suffix(".py")
+        if other.stem.startswith(("modeling_", "configuration_")):
+            found.update({alias.asname or alias.name: Own(other, alias.name) for alias in node.names})
     return found
 
 
 def _class(owner: Own) -> ast.ClassDef:
-    node = _names(owner.file).get(owner.name)
+    node = defined(owner.file, owner.name)
     return node if isinstance(node, ast.ClassDef) else ast.ClassDef(owner.name, [], [], [], [])
 
 
-@cache
-def _line(owner: Own) -> tuple[Own, ...]:
-    """A class and its bases of modeling files, nearest first."""
-    found = [owner]
-    for base in _class(owner).bases:
-        other = find(owner.file, _name(base) or "")
-        if other is not None and other not in found:
-            found += [one for one in _line(other) if one not in found]
-    return tuple(found)
+def _line(owner: Own) -> Iterator[Own]:
+    """A class and its bases of modeling files, nearest first; of each no more is read than is asked for."""
+    met: set[Own] = set()
+    todo = [owner]
+    while todo:
+        one = todo.pop()
+        if one in met:
+            continue
+        met.add(one)
+        yield one
+        bases = (find(one.file, _name(base) or "") for base in _class(one).bases)
+        todo += reversed([base for base in bases if base is not None])
 
 
 @cache
@@ -258,7 +255,8 @@ class _Method:
 
     def _entries(self, node: ast.expr, depth: int) -> frozenset[Node]:
         """The classes in a table of them: `MIXERS = {"mamba": …}`."""
-        table = _names(self.file).get(node.id) if isinstance(node, ast.Name) else None
+        given = defined(self.file, node.id) if isinstance(node, ast.Name) else None
+        table = given.value if isinstance(given, ast.Assign) else None
         if not isinstance(table, ast.Dict):
             return UNKNOWN
         return frozenset().union(*(self.classes(value, depth) for value in table.values))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 
@@ -26,6 +27,82 @@ def parsed(file: Path) -> ast.Module | None:
         return ast.parse(file.read_text("utf-8"))
     except (OSError, ValueError, SyntaxError):
         return None
+
+
+@cache
+def _text(file: Path) -> str:
+    """What stands in a file, behind an empty line; "" where it cannot be read."""
+    try:
+        return "\n" + file.read_text("utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+_DEFINED = re.compile(r"\n(?:class (?P<klass>\w+)|(?P<constant>\w+)\s*=(?!=))")
+_IMPORTED = re.compile(r"\nfrom \.+[\w.]* import\b")
+_NEXT = {indent: re.compile(rf"\n {{0,{indent}}}[^\s#)\]}}\"']") for indent in (0, 4)}
+"""The next statement of a module, or of a class: no closing bracket, comment, or end of a string. All begin
+with the end of the line before, which is looked for faster than ^."""
+
+
+@cache
+def _places(file: Path) -> Mapping[str, list[re.Match[str]]]:
+    """The first lines of what may be the classes and constants of a module, by name."""
+    found: dict[str, list[re.Match[str]]] = {}
+    for one in _DEFINED.finditer(_text(file)):
+        found.setdefault(one["klass"] or one["constant"], []).append(one)
+    return found
+
+
+def defines_class(file: Path, name: str) -> bool:
+    """Whether a module has a class of this name at its top."""
+    places = _places(file).get(name, [])
+    return bool(places[0]["klass"]) if len(places) == 1 else isinstance(defined(file, name), ast.ClassDef)
+
+
+@cache
+def defined(file: Path, name: str) -> ast.ClassDef | ast.Assign | None:
+    """The class or the constant that a module calls `name`, the last one; None where it defines none.
+
+    Parses its lines alone: the whole of a module of thousands of lines takes a tenth of a second. Of several
+    places some may stand in a string.
+    """
+    places = _places(file).get(name, [])
+    if len(places) > 1:
+        tree = parsed(file)
+        nodes: list[ast.stmt | None] = [*tree.body] if tree else []
+    else:
+        nodes = [_statement(_text(file), one.start()) for one in places]
+    found = [node for node in nodes if _is_called(node, name)]
+    node = found[-1] if found else None
+    return node if isinstance(node, ast.ClassDef | ast.Assign) else None
+
+
+def _is_called(node: ast.stmt | None, name: str) -> bool:
+    if isinstance(node, ast.Assign):
+        return _target(node) == name
+    return isinstance(node, ast.ClassDef) and node.name == name
+
+
+@cache
+def imported(file: Path) -> tuple[ast.ImportFrom, ...]:
+    """What a module takes from its neighbours, wherever they lie in the package."""
+    found = (_statement(_text(file), one.start()) for one in _IMPORTED.finditer(_text(file)))
+    return tuple(node for node in found if isinstance(node, ast.ImportFrom))
+
+
+def _statement(text: str, begin: int, indent: int = 0) -> ast.stmt | None:
+    """The statement, indented so far, that stands on the line after `begin`; None where there is none."""
+    end = begin + 1
+    while end < len(text):
+        after = _NEXT[indent].search(text, end)
+        end = after.start() + 1 if after else len(text)
+        try:
+            lines = text[begin:end]
+            return ast.parse(dedent(lines) if indent else lines).body[0]
+        except (SyntaxError, ValueError):
+            continue  # a string goes on over a line that looks like the next statement
+    return None
 
 
 def library_file(package: str, name: str) -> Path:
@@ -52,12 +129,12 @@ def table(package: str, name: str, variable: str) -> Mapping[str, Any]:
 @cache
 def local_constant(package: str, name: str, function: str, variable: str) -> Any:
     """What a function of a module sets a local variable to, written as a literal; None where it does not."""
-    tree = parsed(library_file(package, name))
-    for node in ast.walk(tree) if tree else ():
-        if isinstance(node, ast.FunctionDef) and node.name == function:
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.Assign) and _target(inner) == variable:
-                    return ast.literal_eval(inner.value)
+    text = _text(library_file(package, name))
+    for found in re.finditer(rf"\n((?:    )?)def {re.escape(function)}\b", text):
+        node = _statement(text, found.start(), len(found[1]))
+        for inner in ast.walk(node) if node is not None else ():
+            if isinstance(inner, ast.Assign) and _target(inner) == variable:
+                return ast.literal_eval(inner.value)
     return None
 
 
