@@ -12,6 +12,7 @@ import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from types import MethodType
 from typing import Any
 
 import torch
@@ -47,7 +48,7 @@ def prompts_shared(is_chosen: bool, tell: Tell) -> Iterator[None]:
 
     def added(model: Any, *more: Any, **named: Any) -> None:
         usual(model, *more, **named)
-        model.forward = _Shared(model.forward, once).forward()
+        model.forward = MethodType(_forward(model, once), model)
 
     dpo_trainer.add_fused_lm_head = added
     try:
@@ -56,63 +57,69 @@ def prompts_shared(is_chosen: bool, tell: Tell) -> Iterator[None]:
         dpo_trainer.add_fused_lm_head = usual
 
 
-@dataclass
-class _Shared:
-    """The forward of a model with TRL's fused head, by pairs. `agrees`: whether it comes to TRL's log-
-    probabilities so; None before the first pass."""
+def _forward(model: Any, tell: Tell) -> Callable[..., Any]:
+    """What `model` with TRL's fused head computes, by pairs where it is given pairs."""
+    fused, pairs = model.forward.__func__, _Pairs(tell)
 
-    usual: Callable[..., Any]
+    @functools.wraps(type(model).forward)  # `generate` reads its parameters
+    def forward(self: Any, *args: Any, **named: Any) -> Any:
+        usual = functools.partial(fused, self)  # of a copy of the model the copy's
+        found = None if args or not named.get("fused_lm_head") else pairs.joined(usual, named)
+        return usual(*args, **named) if found is None else _parted(usual, found)
+
+    return forward
+
+
+@dataclass
+class _Pairs:
+    """Whether a model takes pairs in one sequence: whether it comes to TRL's log-probabilities so; None
+    before the first pass."""
+
     tell: Tell
     agrees: bool | None = None
 
-    def forward(self) -> Callable[..., Any]:
-        @functools.wraps(self.usual)  # `generate` reads its parameters
-        def forward(*args: Any, **named: Any) -> Any:
-            if args or self.agrees is False or not named.get("fused_lm_head") or not _is_text(named):
-                return self.usual(*args, **named)
-            rows = tuple(named[name] for name in ROWS)
-            found = joined(*rows)
-            if found is None or not self._tried(rows):
-                return self.usual(**named)
-            return self._parted(found)
-
-        return forward
-
-    def _tried(self, rows: tuple[Tensor, ...]) -> bool:
-        """Whether the first pair of the first pass came to the same log-probabilities both ways."""
-        if self.agrees is None:
-            self.agrees = self._agree(*first_pair(*rows))
+    def joined(self, usual: Callable[..., Any], named: dict[str, Any]) -> Joined | None:
+        """The rows that a pass is given; None where they are read as they are."""
+        if self.agrees is False or not _is_text(named):
+            return None
+        rows = tuple(named[name] for name in ROWS)
+        found = joined(*rows)
+        if found is not None and self.agrees is None:
+            self.agrees = _agree(usual, *first_pair(*rows))
             if not self.agrees:
                 self.tell("the model does not take pairs in one sequence: each answer reads its prompt anew")
-        return self.agrees
+        return found if self.agrees else None
 
-    def _agree(self, ids: Tensor, mask: Tensor, labels: Tensor) -> bool:
-        pair = joined(ids, mask, labels, least=0.0)
-        with torch.no_grad():
-            alone = self.usual(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
-            try:
-                together = None if pair is None else self._parted(pair)
-            except (IndexError, RuntimeError, TypeError, ValueError):  # of another shape than it unpacks
-                return False
-        apart = None if together is None else (together.log_probs - alone.log_probs).abs()
-        return apart is not None and bool((apart <= WITHIN).all())
 
-    def _parted(self, pairs: Joined) -> Any:
-        """TRL's output for the rows as they were."""
-        output = self.usual(
-            input_ids=pairs.ids,
-            attention_mask=pairs.mask,
-            position_ids=pairs.positions,
-            shift_labels=pairs.targets,
-            fused_lm_head=True,
-        )
-        values = {one.name: getattr(output, one.name) for one in fields(output)}
-        tokens = {
-            name: pairs.parted(value)
-            for name, value in values.items()
-            if isinstance(value, Tensor) and value.shape == pairs.targets.shape
-        }
-        return replace(output, **{**tokens, "label_mask": pairs.labelled})
+def _agree(usual: Callable[..., Any], ids: Tensor, mask: Tensor, labels: Tensor) -> bool:
+    """Whether the log-probabilities of a pair are the same both ways."""
+    pair = joined(ids, mask, labels, least=0.0)
+    with torch.no_grad():
+        alone = usual(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
+        try:
+            together = None if pair is None else _parted(usual, pair)
+        except (IndexError, RuntimeError, TypeError, ValueError):  # of another shape than it unpacks
+            return False
+    apart = None if together is None else (together.log_probs - alone.log_probs).abs()
+    return apart is not None and bool((apart <= WITHIN).all())
+
+
+def _parted(usual: Callable[..., Any], pairs: Joined) -> Any:
+    """TRL's output for the rows as they were."""
+    output = usual(
+        input_ids=pairs.ids,
+        attention_mask=pairs.mask,
+        position_ids=pairs.positions,
+        shift_labels=pairs.targets,
+        fused_lm_head=True,
+    )
+    values = {one.name: getattr(output, one.name) for one in fields(output)}
+    tokens = {
+        name: pairs.parted(value)
+        for name, value in values.items()
+        if isinstance(value, Tensor) and value.shape == pairs.targets.shape
+    }
+    return replace(output, **{**tokens, "label_mask": pairs.labelled})
 
 
 def _is_text(named: dict[str, Any]) -> bool:

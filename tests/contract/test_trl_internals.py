@@ -90,6 +90,18 @@ def test_where_the_head_asks_which_positions_it_scores():
     assert inspect.getsource(trl.trainer.utils).count("_use_triton(") == 1
 
 
+def test_where_dpo_puts_the_head_on_a_model():
+    """`ptspec.training.shared_prompts` stands between: by this name, before a reference is asked."""
+    made = inspect.getsource(DPOTrainer.__init__)
+    assert made.count("add_fused_lm_head(") == 2
+    assert made.rindex("add_fused_lm_head(") < made.index("self._precompute_ref_logps(")
+    for one in (DPOTrainer._compute_loss, DPOTrainer.compute_ref_log_probs):
+        assert "model(**model_kwargs, labels=labels, fused_lm_head=True)" in inspect.getsource(one)
+    head = inspect.getsource(add_fused_lm_head)
+    assert "labels = shift_labels" in head
+    assert "model.forward = types.MethodType(_fused_forward, model)" in head
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_which_methods_have_the_fused_head(name):
     classes = resolve_name(get(name).trainer).__mro__

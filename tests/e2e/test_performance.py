@@ -11,7 +11,7 @@ import pytest
 from small import Ran, run_here, write_recipe
 
 from ptspec.events import StageReused, StageStep, StageTuned
-from ptspec.performance.choice import ROW_ORDER
+from ptspec.performance.choice import HEAD, LABELS, PROMPTS, ROW_ORDER, SHARED
 from ptspec.recipe.batch_split import PASSES, ROWS
 
 pytestmark = pytest.mark.slow
@@ -95,12 +95,15 @@ def test_the_losses_are_those_without_it(ran, stage):
 def test_each_form_of_a_choice_was_tried(ran):
     assert chosen(ran["auto"].output, "sft")[ROW_ORDER] == "by length within a step"
     assert chosen(ran["auto"].output, "dpo")["precompute_ref_log_probs"] is True
+    assert chosen(ran["auto"].output, "dpo")[PROMPTS] == SHARED
 
 
 def test_it_is_told_as_a_stage_begins_with_its_fields(ran):
     told = [event for event in ran["auto"].events if isinstance(event, StageTuned)]
     assert [event.stage for event in told] == list(EPOCHS)
-    assert told[0].text.endswith(f"pass × {8 // chosen(ran['auto'].output, 'sft')[ROWS]}")
+    assert told[0].text.endswith(
+        f"pass × {8 // chosen(ran['auto'].output, 'sft')[ROWS]} · head on labels alone"
+    )
     kept = [json.loads(line) for line in (ran["auto"].output / "events.jsonl").read_text().splitlines()]
     written = next(event for event in kept if event["event"] == "StageTuned")
     assert written["choices"][0]["fields"][ROWS] == chosen(ran["auto"].output, "sft")[ROWS]
@@ -146,5 +149,5 @@ def test_two_processes_share_a_step_of_sorted_rows(tmp_path):
         assert done.error is None, done.error
         outputs.append(done.output)
     one, two = outputs
-    assert chosen(two, "sft") == {ROW_ORDER: "by length within a step"}
+    assert chosen(two, "sft") == {ROW_ORDER: "by length within a step", HEAD: LABELS}
     assert losses(two, "sft") == pytest.approx(losses(one, "sft"), abs=2e-6)
