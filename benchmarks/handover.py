@@ -1,13 +1,17 @@
-"""SFT, then DPO from its adapter, through ptspec, raw TRL and other tools: is DPO's reference the policy that
-came in, and does the saved adapter compute what the policy in memory computes?
+"""SFT, then DPO from its adapter, through ptspec, raw TRL and other tools: what the chain costs, whether
+DPO's reference is the policy that came in, and whether the saved adapter computes what the policy in memory
+computes.
 
-    python benchmarks/handover.py --install llamafactory ms_swift oumi axolotl    # once, into build/peers
-    python benchmarks/handover.py                     # every peer that is installed; prints a Markdown table
+    python benchmarks/handover.py --install trl_cli llamafactory ms_swift oumi axolotl    # once
+    python benchmarks/handover.py                     # every peer that is installed; prints Markdown tables
     python benchmarks/handover.py --only ptspec trl --repeats 3
+    python benchmarks/handover.py --only ptspec trl_cli --defaults --repeats 3
 
-The chain is that of peers/chain.py, the peers those of peers/with_*.py; everything runs on the processor from
-the files of data/. Distances are means of |difference of log-probability| over the tokens of held-out
-conversations, in nats. Processor time is that of all processes of a chain.
+The chain is that of peers/chain.py, the peers those of peers/with_*.py, with ptspec's precision and without
+gradient checkpointing; with --defaults those of them that have other settings of their own run with these.
+Everything runs on the processor from the files of data/. The peers take turns: in --repeats turns whole
+processes are measured, in one more peers/hook looks on while they train. Ratios are medians over the turns.
+Distances are means of |difference of log-probability| over the tokens of held-out conversations, in nats.
 """
 
 from __future__ import annotations
@@ -15,27 +19,24 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
-import statistics
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from peers import chain
+from peers import chain, tables
 from peers.chain import ROOT, Peer
+from peers.environments import Environments
+from peers.tables import Row, Seen
+from whole_process import Cost, Failed, measured
 
 BUILD = ROOT / "build"
 WORK = BUILD / "handover"
 HOOK = Path(__file__).parent / "peers/hook"
-NAMES = ("ptspec", "trl", "llamafactory", "ms_swift", "oumi", "axolotl")
-TORCH = "torch==2.13.0"
-LIMIT = 400
+NAMES = ("ptspec", "trl", "trl_cli", "llamafactory", "ms_swift", "oumi", "axolotl")
+LIMIT = 600
 """Seconds that one process of a peer may take."""
 
 QUIET = {
@@ -47,132 +48,49 @@ QUIET = {
     "WANDB_MODE": "disabled",
     "TOKENIZERS_PARALLELISM": "false",
 }
-MARGIN = "rewards/margins"
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One chain of one peer. `margin` and `loss` are those of the first logged DPO step."""
-
-    seconds: float
-    processor: float
-    margin: float | None
-    loss: float | None
-    begins: float
-    saved: float
-    to_sft: float
-    to_base: float
-    opens: bool
-
-
-@dataclass
-class Row:
-    peer: Peer
-    version: str | None
-    runs: list[Measured] = field(default_factory=list)
-    fault: str = ""
-
-
-def peers_of(name: str) -> Sequence[Peer]:
-    found: Sequence[Peer] = import_module(f"peers.with_{name}").PEERS
+def peers_of(name: str, defaults: bool = False) -> Sequence[Peer]:
+    module = import_module(f"peers.with_{name}")
+    found: Sequence[Peer] = getattr(module, "DEFAULTS", module.PEERS) if defaults else module.PEERS
     return found
 
 
-def programs(peer: Peer) -> Path:
-    """Its `bin`. Not resolved: a virtual environment's python is a link."""
-    return BUILD / "peers" / peer.environment / "bin" if peer.environment else Path(sys.executable).parent
-
-
-def install(peer: Peer) -> None:
-    """Makes the virtual environment: torch first, and the same torch as a constraint on everything else."""
-    folder = programs(peer).parent
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    pip = [str(folder / "bin/pip"), "install", "--quiet", "--no-cache-dir"]
-    constraint = BUILD / "peers/constraints.txt"
-    constraint.write_text(TORCH + "\n", encoding="utf-8")
-    subprocess.run([*pip, TORCH], check=True)
-    subprocess.run(
-        [*pip, *peer.requirements], check=True, env={**os.environ, "PIP_CONSTRAINT": str(constraint)}
-    )
-    if peer.alone:
-        subprocess.run([*pip, "--no-deps", *peer.alone], check=True)
-    for pattern in peer.removed:
-        for found in folder.glob(f"lib/python*/site-packages/{pattern}"):
-            shutil.rmtree(found)
-
-
-def version(peer: Peer) -> str | None:
-    """The installed version, None where it is not installed."""
-    python = programs(peer) / "python"
-    if not python.exists():
-        return None
-    asked = f"from importlib.metadata import version; print(version({peer.package!r}))"
-    done = subprocess.run([python, "-c", asked], capture_output=True, text=True)
-    return done.stdout.strip() or None
-
-
-def probes() -> list[list[int]]:
-    """Conversations of the held-out file as token ids."""
-    from transformers import AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(chain.BASE)
-    lines = (ROOT / "data/eval.jsonl").read_text(encoding="utf-8").splitlines()[:8]
-    pairs = [(row["prompt"], row[kind]) for row in map(json.loads, lines) for kind in ("chosen", "rejected")]
-    turns = [[chain.user(prompt), chain.assistant(answer)] for prompt, answer in pairs]
-    return [list(tokenizer.apply_chat_template(turn, return_dict=False)) for turn in turns]
-
-
-def run(peer: Peer, work: Path) -> Measured:
-    """The chain in the fresh folder `work`, timed as whole processes; raises RuntimeError where it breaks."""
-    records = work / "records"
-    records.mkdir(parents=True)
-    path = os.pathsep.join(filter(None, (str(HOOK), peer.settings.get("PYTHONPATH"))))
+def run(peer: Peer, programs: Path, work: Path, watching: dict[str, str] | None = None) -> list[Cost]:
+    """The chain in the fresh folder `work`; what its processes cost. Raises Failed where one breaks."""
+    work.mkdir(parents=True)
+    path = os.pathsep.join(filter(None, (str(HOOK) if watching else None, peer.settings.get("PYTHONPATH"))))
     environment = {
-        **os.environ,
+        # Bytecode is kept, as that of an installed package is.
+        **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+        **QUIET,
+        "HF_DATASETS_CACHE": str(work / "cache"),  # no turn finds what an earlier one tokenised
         **peer.settings,
-        "PATH": os.pathsep.join((str(programs(peer)), os.environ["PATH"])),
+        "PATH": os.pathsep.join((str(programs), os.environ["PATH"])),
         "PYTHONPATH": path,
-        "HANDOVER_RECORDS": str(records),
-        "HANDOVER_PROBES": str(WORK / "probes.json"),
+        **(watching or {}),
     }
-    seconds = processor = 0.0
-    for number, command in enumerate(peer.commands(work, programs(peer))):
-        begun, used = time.monotonic(), children()
-        call(command, work, environment, work / f"process_{number}.log")
-        seconds, processor = seconds + time.monotonic() - begun, processor + children() - used
-    return measured(peer, work, seconds, processor)
+    costs = []
+    for number, command in enumerate(peer.commands(work, programs)):
+        cost = measured(command, environment, work, LIMIT)
+        if number not in peer.uncounted:
+            costs.append(cost)
+    return costs
 
 
-def children() -> float:
-    """Processor seconds of the processes that were started and have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def watch(row: Row, programs: Path, work: Path, probes: Path) -> Seen:
+    """The chain once more with the hook; where its policies stand."""
+    from peers.likelihoods import distance, logps
 
-
-def call(command: list[str], work: Path, environment: dict[str, str], log: Path) -> None:
-    with log.open("w", encoding="utf-8") as out:
-        try:
-            done = subprocess.run(
-                command, cwd=work, env=environment, stdout=out, stderr=subprocess.STDOUT, timeout=LIMIT
-            )
-        except subprocess.TimeoutExpired:
-            raise RuntimeError(f"not done after {LIMIT} s") from None
-    if done.returncode:
-        said = [line for line in log.read_text(encoding="utf-8").splitlines() if "Error" in line] or [
-            "no word"
-        ]
-        raise RuntimeError(f"exit {done.returncode}: {said[-1].strip()[:160]}")
-
-
-def measured(peer: Peer, work: Path, seconds: float, processor: float) -> Measured:
-    sft, dpo = (json.loads((work / "records" / f"{number}.json").read_text()) for number in (0, 1))
-    first = next((row for row in dpo["logged"] if "loss" in row), {})
-    base, saved_sft, (saved, opens) = logps(chain.BASE)[0], logps(work / peer.sft)[0], logps(work / peer.dpo)
-    return Measured(
-        seconds=seconds,
-        processor=processor,
-        margin=first.get(MARGIN),
-        loss=first.get("loss"),
+    records = work.with_suffix(".records")
+    records.mkdir()
+    asked = json.loads(probes.read_text())
+    run(row.peer, programs, work, {"HANDOVER_RECORDS": str(records), "HANDOVER_PROBES": str(probes)})
+    sft, dpo = (json.loads((records / f"{number}.json").read_text()) for number in (0, 1))
+    base, saved_sft = logps(chain.BASE, asked)[0], logps(work / row.peer.sft, asked)[0]
+    saved, opens = logps(work / row.peer.dpo, asked)
+    return Seen(
+        logged=(sft["logged"], dpo["logged"]),
         begins=distance(dpo["before"], sft["after"]),
         saved=distance(saved, dpo["after"]),
         to_sft=distance(saved, saved_sft),
@@ -181,123 +99,64 @@ def measured(peer: Peer, work: Path, seconds: float, processor: float) -> Measur
     )
 
 
-def logps(folder: Path) -> tuple[list[float], bool]:
-    """The probes' log-probabilities under what lies in `folder`, and whether it opens with the one line that
-    PEFT has for it. Where it does not, it is laid over the base by hand, as a user would."""
-    import torch
-    from peft import AutoPeftModelForCausalLM, PeftModel
-    from transformers import AutoModelForCausalLM
-
-    opens = True
-    if not (folder / "adapter_config.json").exists():
-        model = AutoModelForCausalLM.from_pretrained(folder)
-    else:
-        try:
-            model = AutoPeftModelForCausalLM.from_pretrained(folder)
-        except (OSError, ValueError):  # it names no base
-            opens = False
-            model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(chain.BASE), folder)
-    model.eval()
-    found: list[float] = []
-    with torch.no_grad():
-        for ids in json.loads((WORK / "probes.json").read_text()):
-            tokens = torch.tensor([ids])
-            logits = model(input_ids=tokens).logits[0, :-1].float()
-            found += torch.log_softmax(logits, -1).gather(1, tokens[0, 1:, None])[:, 0].tolist()
-    return found, opens
-
-
-def distance(ours: list[float], theirs: list[float]) -> float:
-    return statistics.fmean(abs(a - b) for a, b in zip(ours, theirs, strict=True))
-
-
-def benchmark(names: Sequence[str], repeats: int) -> list[Row]:
-    """The peers take turns, so that what else the machine does falls on all of them."""
-    shutil.rmtree(WORK, ignore_errors=True)
-    WORK.mkdir(parents=True)
-    (WORK / "probes.json").write_text(json.dumps(probes()), encoding="utf-8")
-    rows = [Row(peer, version(peer)) for name in names for peer in peers_of(name)]
+def measure_all(rows: Sequence[Row], environments: Environments, repeats: int) -> None:
+    """The peers take turns, each second one backwards: what else the machine does falls on all of them. This
+    process has no torch yet: see whole_process.py."""
     for turn in range(repeats):
-        for number, row in enumerate(rows):
-            if row.version is None or row.fault:
+        for row in list(rows)[:: 1 if turn % 2 == 0 else -1]:
+            if row.version is None or row.error:
                 continue
+            work = WORK / f"{rows.index(row)}_{turn}"
             try:
-                row.runs.append(run(row.peer, WORK / f"{number}_{turn}"))
-            except RuntimeError as error:
-                row.fault = str(error)
-            print(row.peer.title, row.fault or row.runs[-1], file=sys.stderr, flush=True)
-    return rows
+                row.turns.append(run(row.peer, environments.programs(row.peer), work))
+            except Failed as failed:
+                row.error = tables.reason(failed)
+            print(row.peer.title, row.error or row.turns[-1], file=sys.stderr, flush=True)
 
 
-TITLES = (
-    "",
-    "version",
-    "first DPO margin",
-    "first DPO loss",
-    "DPO's start − SFT's end",
-    "opens",
-    "saved − in memory",
-    "saved − SFT",
-    "saved − base",
-    "chain, s",
-    "× raw TRL",
-    "processor, × raw TRL",
-)
+def watch_all(rows: Sequence[Row], environments: Environments) -> None:
+    from peers.likelihoods import probes
 
-
-def table(rows: Sequence[Row]) -> str:
-    raw = next((row for row in rows if row.peer.package == "trl" and row.runs), None)
-    head = [f"| {' | '.join(TITLES)} |", "|---" * len(TITLES) + "|"]
-    return "\n".join([*head, *(f"| {' | '.join(cells(row, raw))} |" for row in rows)])
-
-
-def cells(row: Row, raw: Row | None) -> list[str]:
-    """What the row shows; times are medians of its runs, the rest is of the first."""
-    name = row.peer.title
-    if row.version is None or not row.runs:
-        fault = row.fault.replace("|", "/") if row.version else "not installed"
-        return [name, row.version or "", fault, *[""] * (len(TITLES) - 3)]
-    found = row.runs[0]
-    return [
-        name,
-        row.version,
-        shown(found.margin),
-        "not logged" if found.loss is None else f"{found.loss:.4f}",
-        shown(found.begins),
-        "yes" if found.opens else "no",
-        *map(shown, (found.saved, found.to_sft, found.to_base)),
-        f"{median(row, 'seconds'):.0f}",
-        *(ratio(row, raw, time) for time in ("seconds", "processor")),
-    ]
-
-
-def median(row: Row, name: str) -> float:
-    return statistics.median(getattr(run, name) for run in row.runs)
-
-
-def ratio(row: Row, raw: Row | None, name: str) -> str:
-    return "" if raw is None else f"{median(row, name) / median(raw, name):.1f}"
-
-
-def shown(value: float | None) -> str:
-    if value is None:
-        return "not logged"
-    return "0" if abs(value) < 1e-6 else f"{value:.3f}" if abs(value) >= 1e-3 else f"{value:.0e}"
+    file = WORK / "probes.json"
+    file.write_text(json.dumps(probes()), encoding="utf-8")
+    for number, row in enumerate(rows):
+        if row.version is None or row.error:
+            continue
+        try:
+            row.seen = watch(row, environments.programs(row.peer), WORK / f"{number}_watched", file)
+        except Failed as failed:
+            row.error = tables.reason(failed)
+        print(row.peer.title, row.error or "watched", file=sys.stderr, flush=True)
 
 
 def main() -> None:
-    os.environ.update(QUIET)
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, metavar="PEER")
     parser.add_argument("--install", nargs="+", choices=NAMES[2:], metavar="PEER")
+    parser.add_argument("--environments", type=Path, default=BUILD, help="the folder of the environments")
+    parser.add_argument("--defaults", action="store_true")
     parser.add_argument("--repeats", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=chain.STEPS, help="of each of the two trainings")
+    parser.add_argument("--unwatched", action="store_true", help="costs alone")
     wanted: Any = parser.parse_args()
+    environments = Environments(wanted.environments)
     if wanted.install:
         for name in wanted.install:
-            install(peers_of(name)[0])
+            environments.install(peers_of(name)[0])
         return
-    rows = benchmark(wanted.only, wanted.repeats)
-    print(table(rows))
+    chain.STEPS = wanted.steps
+    shutil.rmtree(WORK, ignore_errors=True)
+    WORK.mkdir(parents=True)
+    found = [peer for name in wanted.only for peer in peers_of(name, wanted.defaults)]
+    rows = [Row(peer, environments.version(peer)) for peer in found]
+    measure_all(rows, environments, wanted.repeats)
+    print(tables.costs(rows))
+    if not wanted.unwatched:
+        os.environ.update(QUIET)
+        watch_all(rows, environments)
+        print(f"\n{tables.policies(rows)}\n\n{tables.losses(rows)}")
 
 
 if __name__ == "__main__":

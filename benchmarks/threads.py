@@ -2,6 +2,8 @@
 
     python benchmarks/threads.py                       # data/base_model, 40 steps a measurement
     python benchmarks/threads.py --model DIR --rounds 5
+    python benchmarks/threads.py --busy                # with programs beside it alone
+    python benchmarks/threads.py --only PASSIVE unset "spins 10,000"
 
 torch divides an operation among the threads of libgomp. One that waits for the next operation spins, then
 sleeps; to be woken takes as long as a small operation. Measured is the wall time of training steps (forward,
@@ -78,21 +80,24 @@ def main() -> None:
     parser.add_argument("--model", default=str(ROOT / "data/base_model"))
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS), metavar="SETTING")
+    parser.add_argument("--busy", action="store_true", help="only with programs beside it")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.child:
         print(json.dumps(measure(given.model, given.steps)))
         return
     cores = os.cpu_count() or 1
-    print(f"load average at the beginning {os.getloadavg()[0]:.1f}, {cores} cores")
-    for programs in (0, cores):
-        found: dict[str, list[float]] = {name: [] for name in SETTINGS}
+    for programs in (cores,) if given.busy else (0, cores):
+        print(f"\n{programs} programs beside it, {cores} cores, load average {os.getloadavg()[0]:.1f}")
+        found: dict[str, list[float]] = {name: [] for name in given.only}
         with beside(programs):
             for _ in range(given.rounds):
-                for name, setting in SETTINGS.items():
-                    found[name].append(child(setting, given.model, given.steps))
+                for name in given.only:
+                    found[name].append(child(SETTINGS[name], given.model, given.steps))
+                    print(f"  {name:14} {1000 * found[name][-1]:7.1f} ms a step", flush=True)
         passive = found["PASSIVE"]
-        print(f"\n{programs} programs beside it: milliseconds a step (lowest, highest), ratio to PASSIVE")
+        print("Milliseconds a step (lowest, highest), ratio to PASSIVE of the same round:")
         for name, times in found.items():
             ratio = statistics.median(mine / theirs for mine, theirs in zip(times, passive, strict=True))
             middle, low, high = (1000 * one for one in (statistics.median(times), min(times), max(times)))

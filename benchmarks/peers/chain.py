@@ -34,7 +34,8 @@ class Peer:
     sft: str
     dpo: str
     environment: str | None = None
-    """The folder below build/peers with the peer's virtual environment; None: the one that runs this."""
+    """The name of its virtual environment; None: the one that runs this. What is installed there stands in
+    requirements/NAME.txt, or in the three fields below."""
     requirements: tuple[str, ...] = ()
     alone: tuple[str, ...] = ()
     """Installed after the requirements and without their own: packages that refuse this torch."""
@@ -43,6 +44,8 @@ class Peer:
     processor cannot load and a text model does not need."""
     settings: dict[str, str] = field(default_factory=dict)
     """Environment variables of its processes."""
+    uncounted: tuple[int, ...] = ()
+    """Which of its processes are not among its costs: they join two commands that do not fit as they are."""
 
 
 def rows() -> list[dict[str, str]]:

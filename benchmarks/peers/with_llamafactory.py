@@ -41,7 +41,7 @@ def data(work: Path) -> None:
     )
 
 
-def commands(work: Path, programs: Path, **choice: Any) -> list[list[str]]:
+def commands(work: Path, programs: Path, anew: bool, settings: dict[str, Any]) -> list[list[str]]:
     data(work)
     sft = {
         **common(work),
@@ -49,6 +49,7 @@ def commands(work: Path, programs: Path, **choice: Any) -> list[list[str]]:
         "dataset": "answers",
         "learning_rate": chain.SFT_RATE,
         "output_dir": str(work / "sft"),
+        **settings,
     }
     dpo = {
         **common(work),
@@ -59,26 +60,30 @@ def commands(work: Path, programs: Path, **choice: Any) -> list[list[str]]:
         "pref_beta": chain.BETA,
         "adapter_name_or_path": str(work / "sft"),
         "output_dir": str(work / "dpo"),
-        **choice,
+        **settings,
+        **({"create_new_adapter": True} if anew else {}),
     }
     train = [str(programs / "llamafactory-cli"), "train"]
     return [[*train, write_json(work / f"{name}.yaml", config)] for name, config in (("a", sft), ("b", dpo))]
 
 
-def peer(title: str, **choice: Any) -> Peer:
+def peer(title: str, settings: dict[str, Any], anew: bool = False) -> Peer:
     return Peer(
         title,
         "llamafactory",
-        partial(commands, **choice),
+        partial(commands, anew=anew, settings=settings),
         sft="sft",
         dpo="dpo",
         environment="llamafactory",
-        requirements=("llamafactory==0.9.5",),
-        removed=("torchvision*", "torchaudio/lib"),
+        removed=("torchaudio/lib",),
     )
 
 
+SAME = {"disable_gradient_checkpointing": True}
+"""Its other settings are ptspec's: float32 where neither `bf16` nor `fp16` is asked for."""
 PEERS = (
-    peer("LLaMA-Factory"),
-    peer("LLaMA-Factory, `create_new_adapter`", create_new_adapter=True),
+    peer("LLaMA-Factory", SAME),
+    peer("LLaMA-Factory, `create_new_adapter`", SAME, anew=True),
 )
+DEFAULTS = (peer("LLaMA-Factory, defaults", {}),)
+"""Gradient checkpointing."""

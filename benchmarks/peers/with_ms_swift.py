@@ -10,7 +10,7 @@ from peers import chain
 from peers.chain import Peer, assistant, user, write_rows
 
 
-def common(data: str, folder: Path, rate: float) -> list[str]:
+def common(data: str, folder: Path, rate: float, settings: dict[str, str]) -> list[str]:
     options = {
         "model": chain.BASE,
         "model_type": "llama",
@@ -20,7 +20,6 @@ def common(data: str, folder: Path, rate: float) -> list[str]:
         "lora_alpha": chain.ALPHA,
         "lora_dropout": 0,
         "target_modules": "all-linear",
-        "torch_dtype": "float32",
         "dataset": data,
         "split_dataset_ratio": 0,
         "max_length": chain.MAX_LENGTH,
@@ -35,11 +34,14 @@ def common(data: str, folder: Path, rate: float) -> list[str]:
         "report_to": "none",
         "output_dir": folder,
         "add_version": "false",
+        **settings,
     }
     return [text for name, value in options.items() for text in (f"--{name}", str(value))]
 
 
-def commands(work: Path, programs: Path, options: tuple[str, ...]) -> list[list[str]]:
+def commands(
+    work: Path, programs: Path, options: tuple[str, ...], settings: dict[str, str]
+) -> list[list[str]]:
     rows = chain.rows()
     answers = [{"messages": [user(row["instruction"]), assistant(row["output"])]} for row in rows]
     pairs = [
@@ -47,8 +49,8 @@ def commands(work: Path, programs: Path, options: tuple[str, ...]) -> list[list[
         for row in rows
     ]
     swift = str(programs / "swift")
-    sft = common(write_rows(work / "answers.jsonl", answers), work / "sft", chain.SFT_RATE)
-    dpo = common(write_rows(work / "pairs.jsonl", pairs), work / "dpo", chain.DPO_RATE)
+    sft = common(write_rows(work / "answers.jsonl", answers), work / "sft", chain.SFT_RATE, settings)
+    dpo = common(write_rows(work / "pairs.jsonl", pairs), work / "dpo", chain.DPO_RATE, settings)
     saved = str(work / SAVED.format("sft"))
     method = ["--rlhf_type", "dpo", "--beta", str(chain.BETA), "--loss_type", "sigmoid"]
     given = [text for option in options for text in (option, saved)]
@@ -58,20 +60,22 @@ def commands(work: Path, programs: Path, options: tuple[str, ...]) -> list[list[
 SAVED = f"{{}}/checkpoint-{chain.STEPS}"
 
 
-def peer(title: str, *options: str) -> Peer:
+def peer(title: str, *options: str, **settings: str) -> Peer:
     return Peer(
         title,
         "ms-swift",
-        partial(commands, options=options),
+        partial(commands, options=options, settings=settings),
         sft=SAVED.format("sft"),
         dpo=SAVED.format("dpo"),
-        environment="ms_swift",
-        requirements=("ms-swift==4.6.0",),
+        environment="swift",
         settings={"USE_HF": "1"},
     )
 
 
+SAME = {"torch_dtype": "float32", "gradient_checkpointing": "false"}
 PEERS = (
-    peer("ms-swift, `--adapters`", "--adapters"),
-    peer("ms-swift, `--adapters` and `--ref_adapters`", "--adapters", "--ref_adapters"),
+    peer("ms-swift, `--adapters`", "--adapters", **SAME),
+    peer("ms-swift, `--adapters` and `--ref_adapters`", "--adapters", "--ref_adapters", **SAME),
 )
+DEFAULTS = (peer("ms-swift, defaults", "--adapters", "--ref_adapters"),)
+"""The checkpoint's precision, gradient checkpointing."""

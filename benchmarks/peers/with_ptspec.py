@@ -41,4 +41,13 @@ def commands(work: Path, programs: Path) -> list[list[str]]:
     return [[str(programs / "pt"), "run", written, "--output", str(work / "run"), "--fresh"]]
 
 
-PEERS = (Peer("ptspec", "ptspec", commands, sft="run/sft", dpo="run/dpo"),)
+PEERS = (
+    Peer(
+        "ptspec",
+        "ptspec",
+        commands,
+        sft="run/sft",
+        dpo="run/dpo",
+        settings={"PYTHONPATH": str(chain.ROOT)},
+    ),
+)
