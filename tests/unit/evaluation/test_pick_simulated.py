@@ -1,4 +1,4 @@
-"""`pick` calls noise distinguishable no more often than its level; benchmarks/pick_simulated.py draws more."""
+"""`pick` calls noise distinguishable no more often than its level. benchmarks/pick_simulated.py has more."""
 
 import math
 import sys
