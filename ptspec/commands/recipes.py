@@ -44,6 +44,7 @@ def validate(
     All that can be found without loading a model, in one go.
     """
     from ptspec.checks.preflight import preflight
+    from ptspec.recipe.matrix import names_in_words
 
     found: list[Diagnostic] = []
     unlooked: list[Unlooked] = []
@@ -60,7 +61,7 @@ def validate(
         tell(reading.diagnostics)
         if reading.plan is not None:
             stages = reading.plan.stages
-            chain = " → ".join(stage.name for stage in stages)
+            chain = " → ".join(names_in_words(stages))
             count = f"{len(stages)} stage{'s' if len(stages) != 1 else ''} ({chain})"
             parts = [f"{path}: valid", count, *filter(None, [summary(reading.diagnostics)])]
             say(" · ".join(parts))

@@ -47,8 +47,8 @@ def rows(
 
     place = None if line is None else place_of(line)
     plan = _plan(recipe, overrides or ())
-    must_be_stage(stage, [one.name for one in plan.stages], "--stage")
-    stages = [one for one in plan.stages if stage in (None, one.name)]
+    must_be_stage(stage, plan.stage_names, "--stage")
+    stages = _asked(plan, stage)
     chosen = _chosen(plan, stages, count, place)
     tokenizer = _tokenizer(plan, allow_code)
     found = [_show(plan, one, tokenizer, chosen[one.name], format) for one in stages if one.name in chosen]
@@ -56,6 +56,16 @@ def rows(
     if errors:
         say(summary(errors))
         raise typer.Exit(Exit.WRONG_INPUT)
+
+
+def _asked(plan: Plan, name: str | None) -> list[Stage]:
+    """The stage called `name`, of a matrix without a pick the first variant; None: every stage, of a matrix
+    the first variant alone, since all learn from the same rows."""
+    first = [one for one in plan.stages if one.variant is None or one.variant.number == 1]
+    if name is None:
+        return [one for one in first if one.pick is None]
+    found = plan.stage(name)
+    return [found] if found is not None else [one for one in first if one.variant and one.variant.of == name]
 
 
 def _plan(recipe: Path, overrides: Sequence[str]) -> Plan:

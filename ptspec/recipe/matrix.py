@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from math import prod
 from typing import Any
 
 from ptspec.recipe.json_pointer import join, split
-from ptspec.recipe.plan import VariantSpec
+from ptspec.recipe.plan import Stage, VariantSpec
 
 Value = dict[str, Any]
 
@@ -85,6 +85,17 @@ def expanded_stages(stages: Any) -> list[Value]:
     """The same of a recipe that a run had, as plain values; what is no stage is left out."""
     given = [one for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
     return [one for one in expanded(given).stages if isinstance(one, dict)]
+
+
+def names_in_words(stages: Sequence[Stage]) -> list[str]:
+    """The names of `stages` in order, variants of one stage together: "dpo.1 … dpo.6"."""
+    found: list[str] = []
+    for _, group in groupby(
+        stages, key=lambda stage: stage.variant.of if stage.variant else stage.name + "/"
+    ):
+        names = [stage.name for stage in group]
+        found.append(" … ".join(dict.fromkeys((names[0], names[-1]))))
+    return found
 
 
 def axes_of(given: Any) -> Mapping[str, Any]:

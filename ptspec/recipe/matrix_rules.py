@@ -14,7 +14,7 @@ from ptspec.methods.types import Yields
 from ptspec.recipe.document import Document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
-from ptspec.recipe.json_pointer import join
+from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.matrix import MOST, SEED, Expanded, axes_of, steps_of, too_many
 from ptspec.recipe.plan import CheckSpec, PickSpec, Stage
 from ptspec.recipe.rules import check_metric, check_spec
@@ -93,14 +93,15 @@ def _tried(document: Document) -> Iterator[_Tried]:
 
 
 def with_axes(document: Document) -> Document:
-    """`document`, in which each field that an axis varies is found where the axis is."""
+    """`document`, in which a field that an axis varies is found where the axis is, unless it has a place of
+    its own."""
     overlay = dict(document.overlay)
     stages = document.value.get("stages")
     for index, given in enumerate(stages if isinstance(stages, list) else []):
         for key in axes_of(given):
             steps, axis = steps_of(key), join("/stages", index, "matrix", key)
-            if steps is not None and steps != (SEED,):
-                field = join("/stages", index, *steps)
+            field = join("/stages", index, *(steps or ()))
+            if steps is not None and steps != (SEED,) and at(document.value, field) is None:
                 overlay[field] = document.locate(axis, key=True), document.locate(axis)
     return replace(document, overlay=overlay)
 

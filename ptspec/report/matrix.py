@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ptspec.recipe.plan import Stage
 from ptspec.report.view.selection import settings_in_words
-
-_VARIANT = re.compile(r"(?<![\w.-])([a-z0-9][a-z0-9_-]*)\.([1-9]\d*)(?![\w.])")
-"""The name of a variant in a line: its stage and its number."""
 
 
 def matrix_note(stage: Stage) -> str:
@@ -21,11 +18,15 @@ def matrix_note(stage: Stage) -> str:
     return "" if stage.variant is None else settings_in_words(stage.variant.settings)
 
 
-def once_a_matrix(lines: Iterable[str]) -> list[str]:
-    """`lines`, those that say the same of several variants of a stage as one."""
+def once_a_matrix(lines: Iterable[str], stages: Sequence[Stage]) -> list[str]:
+    """`lines`, those that say the same of several variants of one of `stages` as one."""
+    matrices = {stage.variant.of for stage in stages if stage.variant is not None}
+    if not matrices:
+        return list(lines)
+    variant = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, matrices))})\.([1-9]\d*)(?![\w.])")
     numbers: dict[tuple[str, str], list[int]] = {}
     for line in lines:
-        found = _VARIANT.search(line)
+        found = variant.search(line)
         rest = line if found is None else f"{line[: found.start()]}\0{line[found.end() :]}"
         numbers.setdefault((found[1] if found else "", rest), []).append(int(found[2]) if found else 0)
     return [rest.replace("\0", _names(of, of_line)) for (of, rest), of_line in numbers.items()]

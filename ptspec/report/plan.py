@@ -39,7 +39,11 @@ def as_text(forecast: Forecast, width: int) -> str:
     """The stages in a table, then, in `width` columns, the memory by part, the disk, what to change, what is
     not known."""
     rows = [_HEADER, *(_row(one) for one in forecast.stages)]
-    below = [line for text in once_a_matrix(_below(forecast)) for line in _wrapped(text, width)]
+    below = [
+        line
+        for text in once_a_matrix(_below(forecast), forecast.plan.stages)
+        for line in _wrapped(text, width)
+    ]
     paper = [
         line
         for text, is_text in paper_lines(forecast)

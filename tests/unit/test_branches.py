@@ -188,3 +188,18 @@ def test_a_stage_of_another_launcher_goes_alone(plan):
     ran = Tree(replace(plan, stages=stages), work, alone=lambda job: seen.append((job.stage, set(going))))
     ran.run()
     assert seen == [("kto", set())] and len(ran.finished) == len(stages)
+
+
+def test_variants_go_side_by_side_and_what_is_picked_waits_for_all_of_them(tmp_path):
+    def tried(recipe):
+        recipe["stages"][1] |= {"matrix": {"beta": [0.1, 0.5]}, "pick": {"metric": "loss"}}
+        recipe["stages"].append({"name": "last", "method": "kto", "data": "train"})
+
+    plan = read_recipe(write_recipe(tmp_path, tried)).plan
+    assert {name: set(asked) for name, asked in needed(plan, plan.stages).items()} == {
+        "sft": set(),
+        "dpo.1": {"sft"},
+        "dpo.2": {"sft"},
+        "dpo": {"sft", "dpo.1", "dpo.2"},
+        "last": {"dpo"},
+    }

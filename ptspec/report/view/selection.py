@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -73,7 +74,10 @@ def settings_in_words(settings: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> str:
-    return clean(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    """A value as in the file, but for zeros of an exponent: "5e-6"."""
+    if isinstance(value, str):
+        return clean(value)
+    return clean(re.sub(r"(?<=\de)([+-])0+(?=\d)", r"\1", json.dumps(value, ensure_ascii=False)))
 
 
 def _seeds(found: Selection) -> int:

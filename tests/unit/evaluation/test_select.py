@@ -164,7 +164,7 @@ def test_rows_and_seeds_both_count_in_the_error_of_seeds():
     moved = crossed(noise + np.array([0.0, 3.0, -2.0, 4.0]))
     means = (noise + np.array([0.0, 3.0, -2.0, 4.0])).mean(axis=0)
     assert moved.error == pytest.approx(stats.sem(means), rel=0.05)
-    assert moved.freedom == pytest.approx(3, abs=0.2)
+    assert moved.freedom == of_rows.freedom == 3
     assert moved.p == pytest.approx(stats.ttest_1samp(means, 0).pvalue, rel=0.1)
     assert moved.at(0.95).low < 0 < moved.at(0.95).high and moved.p > 0.05
 
