@@ -21,4 +21,6 @@ def with_smaller_passes(job: StageJob, work: Launch, listener: Listener) -> None
             times = halvings(checkpoints)
             if times == before:
                 raise
-        listener(Warned(halved_in_words(times), job.stage))
+        stage = job.plan.stage(job.stage)
+        is_measured = stage is not None and stage.eval_data is not None
+        listener(Warned(halved_in_words(times, is_measured=is_measured), job.stage))

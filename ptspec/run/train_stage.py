@@ -93,7 +93,8 @@ class StageTrainer:
             write_halvings(checkpoints, times)
             if not current().alone:
                 raise  # the others are in the middle of a step: whoever started them all begins again
-        self.listener(Warned(halved_in_words(times), stage.name))
+        is_measured = stage.eval_data is not None
+        self.listener(Warned(halved_in_words(times, is_measured=is_measured), stage.name))
         return None
 
     def _job(self, stage: Stage, folder: Path, reason: str | None) -> Job:

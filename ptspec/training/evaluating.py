@@ -71,6 +71,7 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         self.checkpoints, self.resumed_from, self.listener = checkpoints, resumed_from, listener
         self.stopper = EarlyStoppingCallback(evaluation.patience or 0, evaluation.threshold)
         self.stopped_at: int | None = None
+        self.is_measuring = False
         self._makes_up = False
         self._evaluate, self._determine = trainer.evaluate, trainer._determine_best_metric
         self._load = trainer._load_best_model
@@ -149,6 +150,14 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         if self.evaluation.follows:
             self.trainer.lr_scheduler.step(metrics[str(self.evaluation.metric)])
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to tell of an error, where it was raised by an evaluation."""
+        if not self.is_measuring:
+            return ()
+        rows = f"per_device_eval_batch_size is {self.trainer.args.per_device_eval_batch_size}"
+        return (f"it happened in the evaluation after step {self.trainer.state.global_step}; {rows}",)
+
     def hand_on(self) -> Best | None:
         """Puts the weights of the best evaluation into the model, where that is what the recipe asks for;
         every process must ask. None where nothing tells which was best."""
@@ -185,7 +194,9 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
                 self.trainer._load_rng_state(str(self.resumed_from))
             if hasattr(self.trainer, "_batch"):
                 self.trainer._batch = None
+            self.is_measuring = True
             metrics: dict[str, Any] = self._evaluate(*args, **kwargs)
+            self.is_measuring = False
         return metrics
 
     def _is_best(self, metrics: dict[str, Any], trial: Any) -> bool:

@@ -29,6 +29,7 @@ from ptspec.recipe.stage_evaluation import evaluation_of
 from ptspec.recipe.vllm import vllm_of
 from ptspec.store.half_made import saved_in_words
 from ptspec.store.stage_folder import CHECKPOINTS
+from ptspec.training.adapter_dtypes import keep_dtypes
 from ptspec.training.attention import attention
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
 from ptspec.training.checkpoints import step_of
@@ -80,6 +81,7 @@ def _train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     checkpoints.mkdir(parents=True, exist_ok=True)
     team = current()
     trainer = _trainer(job, checkpoints)
+    keep_dtypes(trainer)
     if _chosen(job, ROW_ORDER) == BY_LENGTH:
         sort_within_steps(trainer, team.size)
     with team.agreed():
@@ -123,7 +125,8 @@ def _steps(
     except AlreadyTrained:
         pass
     except Exception as error:
-        raise _ended_by(error, job.stage, saving) from error
+        notes = () if evaluating is None else evaluating.notes
+        raise _ended_by(error, job.stage, saving, notes) from error
     finally:
         saving.close()
     seconds = time.monotonic() - begun
@@ -202,9 +205,9 @@ def _placed(trainer: Any, job: Job) -> Placed:
     return placed
 
 
-def _ended_by(error: Exception, stage: Stage, saving: Saving) -> StageError:
-    """What to tell of a step that failed, after the steps before it have been saved; by several processes
-    where all of them know of it."""
+def _ended_by(error: Exception, stage: Stage, saving: Saving, notes: tuple[str, ...]) -> StageError:
+    """What to tell of a step that failed, and `notes`, after the steps before it have been saved; by several
+    processes where all of them know of it."""
     try:
         saved = saving.rescue() if current().alone or isinstance(error, Agreed) else saving.saved
     except Exception:
@@ -212,8 +215,8 @@ def _ended_by(error: Exception, stage: Stage, saving: Saving) -> StageError:
         saved = saving.saved
     kept = saved_in_words(stage.name, saved)
     if not isinstance(error, PtError):
-        return failure(error, stage.at, (kept,))
-    return StageError(*noted(error.diagnostics, kept))
+        return failure(error, stage.at, (*notes, kept))
+    return StageError(*noted(error.diagnostics, *notes, kept))
 
 
 def _trainer(job: Job, checkpoints: Path) -> Any:

@@ -188,3 +188,93 @@ def test_all_weights_of_the_best_step_are_handed_on(tmp_path):
     assert checkpoints.keys() == {f"checkpoint-{best['step']}", f"checkpoint-{best['stopped_at']}"}
     saved = (folder / "model.safetensors").read_bytes()
     assert saved == (checkpoints[f"checkpoint-{best['step']}"] / "model.safetensors").read_bytes()
+
+
+def test_four_bit_weights_under_the_best_adapter(tmp_path):
+    pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes (pip install ptspec[qlora])")
+
+    def quantised(recipe):
+        overtrained(recipe)
+        recipe["adapter"]["use_qlora"] = True
+
+    ran = run_here(write_recipe(tmp_path, quantised), tmp_path / "out")
+    assert ran.error is None, ran.error.diagnostics
+    best, folder = record(ran.output)["best"], ran.output / "sft"
+    assert best["step"] < record(ran.output)["steps"]
+    saved = (folder / "checkpoints" / f"checkpoint-{best['step']}" / WEIGHTS).read_bytes()
+    assert (folder / WEIGHTS).read_bytes() == saved
+
+
+def test_rows_of_another_form_are_measured_as_they_would_be_learned(tmp_path):
+    """SFT's trainer goes by the form of the rows that it learns from: of plain text beside prompts with
+    completions, all tokens count. A policy that has learned nothing yet measures them as one that learns
+    from such rows."""
+
+    def measured_once(recipe):
+        only_measured(recipe)
+        recipe["stages"][0]["config"] |= {"max_steps": 1, "eval_steps": 1}
+
+    def mixed(recipe):
+        measured_once(recipe)
+        text = "".join(f"Mira lives in Tarn, number {number}.\n" for number in range(8))
+        rows = (json.dumps({"text": line}) for line in text.splitlines())
+        (tmp_path / "plain.jsonl").write_text("".join(f"{row}\n" for row in rows))
+        recipe["data"]["plain"] = {"path": str(tmp_path / "plain.jsonl")}
+        recipe["stages"][0]["eval_data"] = "plain"
+
+    def plain(recipe):
+        mixed(recipe)
+        recipe["stages"][0] |= {"data": "plain"}
+
+    losses = []
+    for name, change in (("mixed", mixed), ("plain", plain)):
+        (tmp_path / name).mkdir()
+        recipe = write_recipe(tmp_path / name, change)
+        content = json.loads(recipe.read_text())
+        content["stages"][0]["config"]["learning_rate"] = 1e-9
+        recipe.write_text(json.dumps(content))
+        ran = run_here(recipe, tmp_path / name / "out")
+        assert ran.error is None, ran.error.diagnostics
+        losses.append(measured(ran.output)[0][1])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_memory_that_runs_out_in_an_evaluation_halves_its_passes(tmp_path, monkeypatch):
+    import torch
+    import trl
+
+    original, refused = trl.SFTTrainer.prediction_step, []
+
+    def step(self, model, inputs, *args, **kwargs):
+        if len(inputs["input_ids"]) > 4 and self.state.global_step > EVERY:
+            refused.append(self.state.global_step)
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return original(self, model, inputs, *args, **kwargs)
+
+    def halving(recipe):
+        overtrained(recipe)
+        recipe["stages"][0]["config"] |= {"max_steps": 8, "auto_find_batch_size": True}
+
+    monkeypatch.setattr(trl.SFTTrainer, "prediction_step", step)
+    ran = run_here(write_recipe(tmp_path, halving), tmp_path / "out")
+    assert ran.error is None, ran.error.diagnostics
+    assert refused == [2 * EVERY]
+    assert any("an evaluation is the mean of smaller passes" in one.text for one in told(ran, Warned))
+    assert [step for step, _ in measured(ran.output)] == [2, 4, 6, 8]
+    assert ran.resumed == {"sft": 2 * EVERY}
+
+
+def test_two_processes_come_to_one_verdict(undisturbed, tmp_path):
+    def in_two(recipe):
+        overtrained(recipe)
+        recipe["adapter"]["lora_dropout"] = 0.0
+        recipe["compute"] = {"launcher": "accelerate", "processes": 2}
+
+    ran = run_here(write_recipe(tmp_path, in_two), tmp_path / "out")
+    assert ran.error is None, ran.error.diagnostics
+    losses, best = measured(ran.output), record(ran.output)["best"]
+    assert best["step"] == min(losses, key=lambda one: one[1])[0] < record(ran.output)["steps"]
+    folder = ran.output / "sft"
+    saved = (folder / "checkpoints" / f"checkpoint-{best['step']}" / WEIGHTS).read_bytes()
+    assert (folder / WEIGHTS).read_bytes() == saved
+    assert len(told(ran, BestStep)) == 1
