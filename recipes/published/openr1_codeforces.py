@@ -22,8 +22,10 @@ _turn = count()
 
 
 def solves(completions, language, official_tests, generated_checker, time_limit, memory_limit, input_mode):
-    """1 where a program passes every test, and 0.1 times the share that it passes (`weighted_sum`); -0.1 where
-    it does not compile, -1 where there is none. A problem without tests has no say."""
+    """1 where a program passes every test, and 0.1 times the share that it passes (`weighted_sum`).
+
+    -0.1 where it does not compile, -1 where there is none. A problem without tests has no say.
+    """
     endpoints = os.environ.get("PISTON_ENDPOINTS", "").split(",")
     if not endpoints[0]:
         raise RuntimeError("PISTON_ENDPOINTS names no server: http://HOST:PORT/api/v2")
