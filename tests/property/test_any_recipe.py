@@ -74,6 +74,8 @@ KEYS = [
         "judge",
         "rewards",
         "reward",
+        "by",
+        "otherwise",
         "function",
         "model",
         "x",
@@ -103,7 +105,11 @@ FULL = {
     "model": {"path": "a/b", "chat_template": "t"},
     "adapter": {"use_lora": True, "r": 8, "quantization": {"load_in_4bit": True}},
     "data": {"train": {"path": ["a/b"], "columns": {"a": "b"}}, "mixed": {"mix": {"train": 1}}},
-    "rewards": {"style": {"function": "regex", "pattern": "."}, "trained": {"model": "a/b"}},
+    "rewards": {
+        "style": {"function": "regex", "pattern": "."},
+        "trained": {"model": "a/b"},
+        "chosen": {"by": "kind", "rewards": {"a": "style", "b": "trained"}, "otherwise": None},
+    },
     "judges": {"fair": {"reward": "style"}},
     "stages": [
         {"name": "sft", "method": "sft", "data": "train", "config": {"max_steps": 3, "bf16": True}},

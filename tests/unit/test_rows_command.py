@@ -231,3 +231,15 @@ def test_a_tokenizer_that_cannot_be_reached_is_told(shows, monkeypatch):
     assert done.code == 2
     assert "the tokenizer of nobody/has-this-model cannot be opened" in done.stderr
     assert "hf download nobody/has-this-model" in done.stderr
+
+
+def test_of_rewards_by_a_column_that_is_shown_which_pays_the_row(shows):
+    rewards = {
+        "number": {"function": "numeric_answer"},
+        "verify": {"by": "kind", "rewards": {"math": "number"}, "otherwise": None},
+    }
+    stage = {"name": "s", "method": "grpo", "data": "d", "rewards": ["verify"]}
+    rows = [{"prompt": "2 + 2?", "answer": "4", "kind": kind} for kind in ("math", "chat")]
+    first, second = shows(rows=rows, rewards=rewards, stages=[stage]).stdout.split("\n\n")[:2]
+    assert 'reward "verify/number" (numeric_answer) gets prompt and answer' in first
+    assert "gets prompt and answer" not in second
