@@ -112,10 +112,13 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         state.train_batch_size = args.train_batch_size
         process, device = self.trainer.accelerator.process_index, self.trainer.accelerator.device
         parts = parts_of_a_generation(args)
-        if processes_of(self.resumed_from) != current().size:
-            resume_online.sample_anew(self.trainer, state.global_step)
-        elif (place := resume_online.stored(self.resumed_from, process, device, parts)) is not None:
+        place = None
+        if processes_of(self.resumed_from) == current().size:
+            place = resume_online.stored(self.resumed_from, process, device, parts)
+        if place is not None:
             resume_online.go_to(self.trainer, place)
+        else:
+            resume_online.sample_anew(self.trainer, state.global_step)
         if self.judge is not None:
             resume_online.recall(self.judge, self.resumed_from, process, current().size)
         if state.epoch is not None:
