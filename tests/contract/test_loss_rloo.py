@@ -1,4 +1,5 @@
-"""RLOO against Ahmadian et al. 2024, arXiv 2402.14740: the leave-one-out estimator over k answers of a prompt,
+"""RLOO against Ahmadian et al. 2024, arXiv 2402.14740: the leave-one-out estimator over k answers of a
+prompt,
 
 ∇J = 1/k Σ_i [ R(y_i, x) − 1/(k−1) Σ_{j≠i} R(y_j, x) ] ∇ log π(y_i | x),
 R(y, x) = r(y, x) − β log π(y | x) / π_ref(y | x),
