@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.accelerator import visible_gpus
-from ptspec.methods import reward_methods, trains_reward_model
+from ptspec.methods.types import Yields
+from ptspec.recipe import second_models
 from ptspec.recipe.chat_templates import is_inline, named_template, template_names
 from ptspec.recipe.find_files import check_split, find_files
 from ptspec.recipe.findings import Findings
@@ -219,30 +220,14 @@ def rewards(
             findings.error("contradiction", join(at, "model"), message, "keep one", key=True)
         options = {k: v for k, v in given.items() if k not in ("function", "model", "weight")}
         function = _function(given.get("function"), join(at, "function"), places, findings)
-        scorer = _reward_model(given.get("model"), join(at, "model"), places, stages, findings)
+        scorer = second_models.resolve(
+            given.get("model"), Yields.REWARD_MODEL, join(at, "model"), places, stages, findings
+        )
         if "revision" in given and scorer is not None and (scorer in stages or Path(scorer).is_absolute()):
             message = '"revision" is of models on the hub only; this one is a folder or a stage'
             findings.warn("unused-key", join(at, "revision"), message, key=True)
         found[name] = RewardSpec(name, function, scorer, float(given.get("weight", 1.0)), options, at)
     return found
-
-
-def _reward_model(
-    text: str | None, at: str, places: Places, stages: Mapping[str, str], findings: Findings
-) -> str | None:
-    if text is None or trains_reward_model(stages.get(text)):
-        return text
-    if text in stages:
-        message = f'stage "{text}" trains a policy, not a reward model'
-        findings.error(
-            "not-a-reward-model", at, message, f'name a stage with "method": "{reward_methods()[0]}"'
-        )
-        return text
-    found = places.find(text)
-    if found is None and not places.hub_id(text):
-        hint = places.nearest(text) or did_you_mean(text, stages)
-        findings.error("no-such-model", at, f'no such reward model: "{text}"', hint, places.looked(text))
-    return str(found or text)
 
 
 def judges(value: Value, places: Places, rewards: Sequence[str], findings: Findings) -> dict[str, JudgeSpec]:

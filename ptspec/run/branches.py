@@ -16,13 +16,14 @@ from ptspec.diagnostics import Diagnostic, Interrupted, PtError, first_line
 from ptspec.events import Listener, Warned
 from ptspec.launch.job import Launch, StageJob
 from ptspec.recipe.compute_rules import RAY
-from ptspec.recipe.plan import BASE, Plan, Stage, rewards_of
+from ptspec.recipe.plan import BASE, Plan, Stage
+from ptspec.recipe.second_models import second_models_of
 from ptspec.training.stop_request import StopRequest
 
 
 def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
     """Stage name -> the stages that have to be done before it begins: its parent, those that make its reward
-    models and those of its judge, and those that its checks or the evaluation's judge compare with.
+    models, those of its judge and its teacher, those that its checks or the evaluation's judge compare with.
 
     Of stages that begin from one folder outside the run the first measures it, and the others wait.
     """
@@ -30,18 +31,18 @@ def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
     found = {}
     for number, stage in enumerate(stages):
         earlier = names[:number]
-        asked = {stage.parent, *(check.over for check in stage.checks), *_reward_models(plan, stage)}
+        asked = {stage.parent, *(check.over for check in stage.checks), *_second_models(plan, stage)}
         if plan.evaluation is not None and stage.parent != BASE and stage.parent not in names:
             asked |= {other.name for other in stages[:number] if other.parent == stage.parent}
         found[stage.name] = frozenset(name for name in asked if name in earlier)
     return found
 
 
-def _reward_models(plan: Plan, stage: Stage) -> Iterator[str | None]:
+def _second_models(plan: Plan, stage: Stage) -> Iterator[str | None]:
+    yield from (second.path for second in second_models_of(plan, stage))
     judge = plan.judges.get((plan.evaluation.judge or "") if plan.evaluation else "")
-    by_judge = [judge.reward] if judge is not None and judge.reward is not None else []
-    for name in (*rewards_of(stage, plan.judges), *by_judge):
-        yield plan.rewards[name].model
+    if judge is not None and judge.reward is not None:
+        yield plan.rewards[judge.reward].model
 
 
 @dataclass(frozen=True)

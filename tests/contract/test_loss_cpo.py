@@ -5,8 +5,8 @@ L_CPO = −E[log σ(β log π(y_w|x) − β log π(y_l|x))] − E[log π(y_w|x)]
 L_SimPO = −E[log σ(β/|y_w| log π(y_w|x) − β/|y_l| log π(y_l|x) − γ)]
 
 Finding: the second term of L_CPO in TRL is weighted by `cpo_alpha` and is a mean over the tokens of all
-chosen answers of the micro-batch, in place of the mean of their sums. SimPO has no such term: TRL adds it all the
-same unless `cpo_alpha` is 0.
+chosen answers of the micro-batch, in place of the mean of their sums. SimPO has no such term: TRL adds it
+all the same unless `cpo_alpha` is 0.
 """
 
 import pytest
