@@ -11,6 +11,7 @@ from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import BASE, Plan, Source, Stage, parts_of
+from ptspec.recipe.second_models import second_models
 from ptspec.store.stage_folder import ADAPTER_CONFIG, finished_record
 
 
@@ -25,18 +26,14 @@ class HubName:
 
 
 def models(plan: Plan) -> list[HubName]:
-    """The base model, where stages start from, reward models, and what local adapters stand on."""
+    """The base model, where stages start from, reward models, teachers, and what local adapters stand on."""
     found: list[HubName] = []
     if plan.model.path and not plan.model.local:
         found.append(HubName(plan.model.path, plan.model.revision, at_model(plan), is_base=True))
     stages = {BASE, *(stage.name for stage in plan.stages)}
     named: list[tuple[str, str | None, str]]
     named = [(stage.parent, None, join(stage.at, "from")) for stage in plan.stages]
-    named += [
-        (reward.model, reward.revision, join(reward.at, "model"))
-        for reward in plan.rewards.values()
-        if reward.model is not None
-    ]
+    named += [(second.path, second.revision, second.at) for second in second_models(plan)]
     for path, revision, at in named:
         if path in stages:
             continue

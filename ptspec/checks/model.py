@@ -18,6 +18,7 @@ from ptspec.checks.lengths import check_lengths
 from ptspec.checks.row_look import RENDERED, look_at_stages
 from ptspec.checks.rows_left import check_rows_left
 from ptspec.checks.stage_rows import StageRows, first_rows
+from ptspec.checks.teacher import check_teachers
 from ptspec.checks.template import at_model, check_given_template, check_special_tokens, check_stage_template
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.readers.placed import PlacedRow, shown
@@ -58,6 +59,7 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     rows = StageRows(plan, tokenizer, seen) if tokenizer is not None else None
     for stage in plan.stages:
         yield from _check_stage(plan, stage, shape, rows)
+    yield from check_teachers(plan, shape, tokenizer)
     unknown = list(check_special_tokens(plan))
     yield from unknown
     if tokenizer is not None and not unknown:

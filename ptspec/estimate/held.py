@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ptspec.estimate.adapters import StageAdapter, copies_reference
 from ptspec.estimate.optimizer import is_paged, state_bytes
 from ptspec.estimate.sharding import Engine, Shapes, Sharding, elements, sharding_of
+from ptspec.estimate.teacher import teacher_bytes
 from ptspec.estimate.units import Units, is_tied, units
 from ptspec.estimate.weights import (
     quantised_layers,
@@ -106,6 +107,7 @@ class Holder:
             yield Part("reference model", self.weights)
         elif stage.adapter.use_qlora and stage.handover is Handover.MERGE:
             yield Part("dequantised weights", self._dequantised())
+        yield Part("teacher", teacher_bytes(self.settings, self.model, self.shape))
         sharding, width = self.sharding, self.trained_width
         count = elements(self.trained)
         if self.adapter.attached is not None:

@@ -61,11 +61,12 @@ class Mean(Enum):
 
 
 class Feedback(Enum):
-    """What an online method asks for while it trains."""
+    """What a method asks for while it trains, beside its rows."""
 
     NONE = "none"
     REWARDS = "rewards"
     JUDGE_OR_REWARDS = "judge or rewards"
+    TEACHER = "teacher"
 
 
 @dataclass(frozen=True)

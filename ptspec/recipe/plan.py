@@ -177,6 +177,18 @@ def is_streamed(data: Mapping[str, AnySource], name: str) -> bool:
 
 
 @dataclass(frozen=True)
+class SecondModel:
+    """A model beside the policy, which no step changes: a reward model, a teacher. `path`: the name of a
+    stage of the recipe, a folder (absolute), or a hub id, there at `revision` (None: its main branch).
+    `shares_base`: whether it is the base itself, or an adapter of the recipe's over it."""
+
+    path: str
+    revision: str | None = None
+    at: str = "/stages"
+    shares_base: bool = False
+
+
+@dataclass(frozen=True)
 class RewardSpec:
     """`function` (built in, or "file.py:name"), `model` (a path, a hub id, or a reward stage), or `by`:
     others of the recipe, chosen row by row.
@@ -197,6 +209,11 @@ class RewardSpec:
     def revision(self) -> str | None:
         """The branch, tag or commit of a model on the hub; None for its main branch."""
         return self.options.get("revision")
+
+    @property
+    def second(self) -> SecondModel | None:
+        """The model that scores; None of a function."""
+        return None if self.model is None else SecondModel(self.model, self.revision, f"{self.at}/model")
 
 
 @dataclass(frozen=True)
@@ -312,6 +329,7 @@ class Stage:
     adapter: AdapterSpec
     rewards: tuple[str, ...] = ()
     judge: str | None = None
+    teacher: SecondModel | None = None
     config: Mapping[str, Any] = field(default_factory=dict)
     checks: tuple[CheckSpec, ...] = ()
     compute: ComputeSpec = ComputeSpec()

@@ -77,7 +77,11 @@ def trained_rewards(
     for stage in stages:
         for name in rewards_of(stage, judges, rewards):
             model = rewards[name].model if name in rewards else None
-            if model in trained and model not in before and stage.method.feedback is not Feedback.NONE:
+            if (
+                model in trained
+                and model not in before
+                and stage.method.feedback not in (Feedback.NONE, Feedback.TEACHER)
+            ):
                 message = f'"{name}" is the model that stage "{model}" trains, which comes later'
                 place = "rewards" if name in with_parts(stage.rewards, rewards) else "judge"
                 hint = f'put "{model}" before "{stage.name}"'

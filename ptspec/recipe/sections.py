@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.accelerator import visible_gpus
-from ptspec.methods import reward_methods, trains_reward_model
+from ptspec.methods.types import Yields
+from ptspec.recipe import second_models
 from ptspec.recipe.by_column import KEYS, ByColumn
 from ptspec.recipe.chat_templates import is_inline, named_template, template_names
 from ptspec.recipe.find_files import check_split, find_files
@@ -222,7 +223,9 @@ def rewards(
         for where, part in _chosen(given, at):
             _check_chosen(name, part, where, value, findings)
         function = _function(given.get("function"), join(at, "function"), places, findings)
-        scorer = _reward_model(given.get("model"), join(at, "model"), places, stages, findings)
+        scorer = second_models.resolve(
+            given.get("model"), Yields.REWARD_MODEL, join(at, "model"), places, stages, findings
+        )
         if "revision" in given and scorer is not None and (scorer in stages or Path(scorer).is_absolute()):
             message = '"revision" is of models on the hub only; this one is a folder or a stage'
             findings.warn("unused-key", join(at, "revision"), message, key=True)
@@ -265,24 +268,6 @@ def _check_chosen(name: str, part: str, at: str, rewards: Value, findings: Findi
         what = "is this reward itself" if part == name else "chooses by a column itself"
         hint = "name a function or a model; values and rewards of both can stand in one"
         findings.error("wrong-reward", at, f'"{part}" {what}', hint)
-
-
-def _reward_model(
-    text: str | None, at: str, places: Places, stages: Mapping[str, str], findings: Findings
-) -> str | None:
-    if text is None or trains_reward_model(stages.get(text)):
-        return text
-    if text in stages:
-        message = f'stage "{text}" trains a policy, not a reward model'
-        findings.error(
-            "not-a-reward-model", at, message, f'name a stage with "method": "{reward_methods()[0]}"'
-        )
-        return text
-    found = places.find(text)
-    if found is None and not places.hub_id(text):
-        hint = places.nearest(text) or did_you_mean(text, stages)
-        findings.error("no-such-model", at, f'no such reward model: "{text}"', hint, places.looked(text))
-    return str(found or text)
 
 
 def judges(value: Value, places: Places, rewards: Sequence[str], findings: Findings) -> dict[str, JudgeSpec]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ptspec import methods
-from ptspec.methods.types import Feedback, Method
-from ptspec.recipe import sections
+from ptspec.methods.types import Feedback, Method, Yields
+from ptspec.recipe import second_models, sections
 from ptspec.recipe.adapters import adapter_spec
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import handover
@@ -16,7 +16,7 @@ from ptspec.recipe.json_pointer import join
 from ptspec.recipe.matrix import Expanded
 from ptspec.recipe.names import Chain, Names, check_known, check_slug, each, named
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import BASE, AdapterSpec, ModelSpec, Stage
+from ptspec.recipe.plan import BASE, AdapterSpec, ModelSpec, SecondModel, Stage
 
 Value = dict[str, Any]
 
@@ -90,12 +90,38 @@ def _stage(
         adapter=own,
         rewards=tuple(text for _, text in each(given.get("rewards"), "")),
         judge=given.get("judge"),
+        teacher=_teacher(name, given.get("teacher"), join(at, "teacher"), chain, places, findings),
         config=given.get("config", {}),
         compute=sections.compute(compute, given.get("compute")),
         eval_data=given.get("eval_data"),
         seed=given.get("seed"),
         at=at,
     )
+
+
+def _teacher(
+    name: str, given: str | Value | None, at: str, chain: Chain, places: Places, findings: Findings
+) -> SecondModel | None:
+    """The model that `stage` is to become like; one that a stage trains must be there before."""
+    named = given if isinstance(given, dict) else {"model": given}
+    text, where = named.get("model"), join(at, "model") if isinstance(given, dict) else at
+    if text is None:
+        return None
+    if text == BASE:
+        return SecondModel(BASE, None, where, shares_base=True)
+    if text not in chain.before and text in chain.methods:
+        what = "itself" if text == name else f'"{text}", which comes later'
+        there = f"stages before it: {listed(chain.before)}" if chain.before else "it is the first"
+        findings.error("unknown-stage", where, f'stage "{name}" has as its teacher {what}', there)
+        return None
+    earlier = {one: chain.methods[one] for one in chain.before}
+    found = second_models.resolve(text, Yields.POLICY, where, places, earlier, findings)
+    revision = named.get("revision")
+    if revision is not None and found is not None and (found in earlier or Path(found).is_absolute()):
+        message = '"revision" is of models on the hub only; this one is a folder or a stage'
+        findings.warn("unused-key", join(at, "revision"), message, key=True)
+    done = chain.done.get(text)
+    return SecondModel(str(found), revision, where, done is not None and done.adapter.use_lora)
 
 
 def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, findings: Findings) -> str:
@@ -180,8 +206,14 @@ def _check_feedback(method: Method, name: str, given: Value, at: str, findings: 
         findings.error(
             "missing-reward", at, f'stage "{name}" ({method.name}) needs a judge or a reward', hint
         )
-    unused = [("rewards", has_rewards and method.feedback is Feedback.NONE)]
+    has_teacher = given.get("teacher") is not None
+    if method.feedback is Feedback.TEACHER and not has_teacher:
+        hint = '"teacher": an earlier stage, a folder with a model, or a hub id, with the same vocabulary'
+        findings.error("missing-teacher", at, f'stage "{name}" ({method.name}) needs a teacher', hint)
+    scored = (Feedback.REWARDS, Feedback.JUDGE_OR_REWARDS)
+    unused = [("rewards", has_rewards and method.feedback not in scored)]
     unused += [("judge", has_judge and method.feedback is not Feedback.JUDGE_OR_REWARDS)]
+    unused += [("teacher", has_teacher and method.feedback is not Feedback.TEACHER)]
     for key, is_unused in unused:
         if is_unused:
             message = f'"{key}" has no effect: {method.name} does not ask for one while it trains'

@@ -17,7 +17,7 @@ _ROWS = {
     Rows.UNPAIRED_PREFERENCE: "prompt, completion, label",
     Rows.PROMPT_ONLY: "prompt",
 }
-_NEEDS = {Feedback.NONE: "–", Feedback.REWARDS: "rewards", Feedback.JUDGE_OR_REWARDS: "judge or rewards"}
+_NEEDS = {one: "–" if one is Feedback.NONE else one.value for one in Feedback}
 _HEADER = ("method", "data", "after", "online", "needs", "reference", "paper")
 
 
@@ -71,13 +71,18 @@ _ASKS = {
     Feedback.NONE: "No reward and no judge",
     Feedback.REWARDS: "A reward (a function or a reward model)",
     Feedback.JUDGE_OR_REWARDS: "A judge of two answers, or a reward",
+    Feedback.TEACHER: "A teacher (a model with the same vocabulary, or an earlier stage)",
 }
 
 
 def _yields(method: Method) -> str:
     if method.yields is Yields.POLICY:
         return "a policy"
-    learners = [one.name for one in methods.all_of_them() if one.feedback is not Feedback.NONE]
+    learners = [
+        one.name
+        for one in methods.all_of_them()
+        if one.feedback in (Feedback.REWARDS, Feedback.JUDGE_OR_REWARDS)
+    ]
     return f"a reward model, for {', '.join(learners[:-1])} and {learners[-1]} to learn from"
 
 

@@ -163,6 +163,8 @@ def _below(forecast: Forecast) -> Iterator[str]:
     for one in forecast.stages:
         if one.measured is not None:
             yield f"{one.stage.name}: measured while it trains {one.measured.words}"
+        if one.stage.teacher is not None:
+            yield f"{one.stage.name}: taught by {one.stage.teacher.path}, frozen"
     yield from performance_lines(forecast)
     for one in forecast.stages:
         for default in own_defaults(one.stage.method, one.stage.config):
@@ -254,6 +256,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "handover": stage.handover.value if stage.handover else None,
         "handover_in_words": handover_in_words(stage),
         "reference": reference_in_words(stage) if stage.has_reference else None,
+        "teacher": stage.teacher.path if stage.teacher is not None else None,
         "data": stage.data,
         "rows": counted.rows if counted else None,
         "rows_trained": counted.trained if counted else None,

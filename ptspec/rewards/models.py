@@ -30,8 +30,9 @@ from ptspec.model.classifier import classifier_over
 from ptspec.model.device import Device
 from ptspec.model.hub import must_be_loadable
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.paths import exists, is_folder
+from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import Plan, RewardSpec
+from ptspec.recipe.second_models import folder_of
 from ptspec.store.files import read_json
 from ptspec.store.safetensors_only import refuse_pickles
 from ptspec.store.stage_folder import ADAPTER_WEIGHTS, adapter_weights
@@ -99,10 +100,10 @@ def open_reward_model_of(
 ) -> RewardModel:
     """The model that the reward `spec` names: a reward stage of the run in `plan.output`, a folder, or a hub
     id at the revision that the recipe pins. Raises `InputError` as `open_reward_model` does."""
-    model, folder = str(spec.model), plan.output / str(spec.model)
-    if is_folder(folder) or any(stage.name == model for stage in plan.stages):
+    folder = folder_of(plan, str(spec.model))
+    if folder is not None:
         return open_reward_model(str(folder), device, at=spec.at, below=below)
-    return open_reward_model(model, device, at=spec.at, below=below, revision=spec.revision)
+    return open_reward_model(str(spec.model), device, at=spec.at, below=below, revision=spec.revision)
 
 
 def open_reward_model(

@@ -17,13 +17,14 @@ from ptspec.events import Listener, Warned
 from ptspec.launch.job import Launch, StageJob
 from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.plan import BASE, Plan, Stage
-from ptspec.recipe.reward_parts import rewards_of, with_parts
+from ptspec.recipe.reward_parts import with_parts
+from ptspec.recipe.second_models import second_models_of
 from ptspec.training.stop_request import StopRequest
 
 
 def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
     """Stage name -> the stages that have to be done before it begins: its parent, those that make its reward
-    models and those of its judge, and those that its checks or the evaluation's judge compare with.
+    models, those of its judge and its teacher, those that its checks or the evaluation's judge compare with.
 
     Of stages that begin from one folder outside the run the first measures it, and the others wait.
     """
@@ -31,7 +32,7 @@ def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
     found = {}
     for number, stage in enumerate(stages):
         earlier = names[:number]
-        asked = {stage.parent, *(check.over for check in stage.checks), *_reward_models(plan, stage)}
+        asked = {stage.parent, *(check.over for check in stage.checks), *_second_models(plan, stage)}
         if stage.pick is not None:
             asked |= {*stage.pick.variants, *(check.over for check in stage.pick.keep)}
         if plan.evaluation is not None and stage.parent != BASE and stage.parent not in names:
@@ -40,11 +41,11 @@ def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
     return found
 
 
-def _reward_models(plan: Plan, stage: Stage) -> Iterator[str | None]:
+def _second_models(plan: Plan, stage: Stage) -> Iterator[str | None]:
+    yield from (second.path for second in second_models_of(plan, stage))
     judge = plan.judges.get((plan.evaluation.judge or "") if plan.evaluation else "")
     by_judge = [judge.reward] if judge is not None and judge.reward is not None else []
-    for name in (*rewards_of(stage, plan.judges, plan.rewards), *with_parts(by_judge, plan.rewards)):
-        yield plan.rewards[name].model
+    yield from (plan.rewards[name].model for name in with_parts(by_judge, plan.rewards))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from pathlib import Path
 from ptspec.diagnostics import PtError
 from ptspec.methods.types import Yields
 from ptspec.model.model_cache import Weights
-from ptspec.recipe.plan import BASE, EvaluationSpec, Handover, Plan, Stage
-from ptspec.recipe.reward_parts import rewards_of
+from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Handover, Plan, SecondModel, Stage
+from ptspec.recipe.second_models import second_models_of
 from ptspec.store.stage_folder import ADAPTER_CONFIG, open_artifact, partial_folder
 
 
@@ -58,8 +58,13 @@ class Needs:
     def _training(self, stage: Stage) -> Iterator[Weights]:
         for folder in self._below(stage.parent):
             yield Weights(folder, stage.adapter)
-        if any(self._goes_over_base(name) for name in self._reward_models(stage)):
-            yield self.base
+        for second in second_models_of(self.plan, stage):
+            if second != stage.teacher:
+                yield from [self.base] if self._goes_over_base(second.path) else []
+                continue
+            adapter = teacher_adapter(self.plan, second)
+            for folder in self._below(second.path):
+                yield Weights(folder, adapter)
 
     def _folder(self, stage: Stage) -> Iterator[Weights]:
         """What is under the policy that `stage` saves."""
@@ -100,17 +105,18 @@ class Needs:
             return folder
         return None if weights == self.plan.model.path else weights
 
-    def _reward_models(self, stage: Stage) -> list[str]:
-        names = rewards_of(stage, self.plan.judges, self.plan.rewards)
-        models = [self.plan.rewards[name].model for name in names]
-        return [model for model in models if model is not None]
-
     def _goes_over_base(self, model: str) -> bool:
         """Whether the reward model `model` (a stage, or a folder) is an adapter, which may share the base."""
         stage = self.plan.stage(model)
         if stage is not None:
             return stage.adapter.use_lora
         return (Path(model) / ADAPTER_CONFIG).is_file()
+
+
+def teacher_adapter(plan: Plan, teacher: SecondModel) -> AdapterSpec:
+    """In what precision the weights of a teacher are opened: as its stage had them, else as stored."""
+    stage = plan.stage(teacher.path)
+    return AdapterSpec(True) if stage is None else stage.adapter
 
 
 def needs_base(spec: EvaluationSpec) -> bool:

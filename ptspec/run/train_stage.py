@@ -34,6 +34,7 @@ from ptspec.run.needs import Needs
 from ptspec.run.performance import as_begun, decided
 from ptspec.run.reward_rows import check_reward_rows
 from ptspec.run.stage_words import reference_of
+from ptspec.run.teacher import open_teacher
 from ptspec.store.fingerprint import Hashes, data_commit, digest
 from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
 from ptspec.training.batch_halving import halved_in_words, halvings, write_halvings
@@ -268,6 +269,8 @@ class StageTrainer:
 
     def _signals(self, stage: Stage) -> Signals:
         """What `stage` is told about its completions, made from the rewards or the judge that it names."""
+        if stage.teacher is not None:
+            return Signals(teacher=open_teacher(self.plan, stage.teacher, self.bases))
         if not stage.rewards and stage.judge is None:
             return Signals()  # without opening its data once more
         source = self.plan.data[stage.data]

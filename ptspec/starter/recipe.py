@@ -35,6 +35,9 @@ CHAINED = {
 CHAINS = (*methods.METHODS, *CHAINED)
 """What `--method` takes: a method, or SFT and a method after it."""
 
+SCORED = (Feedback.REWARDS, Feedback.JUDGE_OR_REWARDS)
+"""What methods ask for that a reward answers."""
+
 HELD_OUT = ("eval", "test", "validation", "valid", "heldout", "dev")
 
 
@@ -55,8 +58,9 @@ def starter(chain: str | None, model: str | None, data: Path | None) -> dict[str
     row = look_at(file)
     stages = _methods(chain or _for(row, file))
     sources, names = _sources(file, row, stages)
+    base = _place(folder("data") / "base_model")
     marked = _marks_answers(model or str(folder("data") / "base_model"))
-    rewards = _rewards(row) if any(one.feedback is not Feedback.NONE for one in stages) else {}
+    rewards = _rewards(row) if any(one.feedback in SCORED for one in stages) else {}
     held_out = _held_out(file, row, stages[0])
     if held_out is not None:
         sources["heldout"] = {"path": _place(held_out)}
@@ -64,7 +68,7 @@ def starter(chain: str | None, model: str | None, data: Path | None) -> dict[str
         "$schema": _place(folder("schemas") / "recipe.schema.json"),
         "version": VERSION,
         "seed": 42,
-        "model": {"path": model or _place(folder("data") / "base_model")},
+        "model": {"path": model or base},
         "adapter": {
             "use_lora": True,
             "use_qlora": False,
@@ -74,7 +78,7 @@ def starter(chain: str | None, model: str | None, data: Path | None) -> dict[str
         },
         "data": sources,
         **({"rewards": rewards} if rewards else {}),
-        "stages": [_stage(one, names[one.name], rewards, row, marked) for one in stages],
+        "stages": [_stage(one, names[one.name], rewards, row, marked, model or base) for one in stages],
         **({"eval": {"data": "heldout", "max_new_tokens": 64, "samples": 8}} if held_out else {}),
     }
 
@@ -145,9 +149,12 @@ def _rewards(row: FirstRow) -> dict[str, Any]:
 
 
 def _stage(
-    method: Method, source: str, rewards: Mapping[str, Any], row: FirstRow, marked: bool
+    method: Method, source: str, rewards: Mapping[str, Any], row: FirstRow, marked: bool, model: str
 ) -> dict[str, Any]:
-    asks = {} if method.feedback is Feedback.NONE else {"rewards": list(rewards)}
+    asks: dict[str, Any] = {"rewards": list(rewards)} if method.feedback in SCORED else {}
+    if method.feedback is Feedback.TEACHER:
+        comment = "in place of a better model with the same tokenizer: a folder, a hub id, an earlier stage"
+        asks = {"teacher": {"$comment": comment, "model": model}}
     config = dict(method.starter.config)
     if method.rows is Rows.PROMPT_COMPLETION and row.layout(method.rows) in CHATS and marked:
         config["assistant_only_loss"] = True

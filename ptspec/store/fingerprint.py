@@ -23,6 +23,7 @@ from ptspec.hub.cache import commit
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.paths import is_file, is_folder
 from ptspec.recipe.plan import (
+    BASE,
     AnySource,
     Concat,
     EvaluationSpec,
@@ -32,10 +33,12 @@ from ptspec.recipe.plan import (
     ModelSpec,
     Plan,
     RewardSpec,
+    SecondModel,
     Source,
     Stage,
 )
 from ptspec.recipe.reward_parts import measured_rewards, rewards_of, with_parts
+from ptspec.recipe.second_models import folder_of
 from ptspec.recipe.served_evaluation import evaluation_vllm
 from ptspec.recipe.stage_evaluation import evaluation_of
 from ptspec.store.covered_config import covered_config
@@ -142,10 +145,11 @@ class Hashes:
             self._folders[folder] = hash_folder(folder)
         return self._folders[folder]
 
-    def reward_model(self, model: str) -> str:
-        """The hash of a reward model: a stage of this run, a folder, or a hub id, which stands for itself."""
-        folders = (self._lies.get(model, self._plan.output / model), Path(model))
-        return next((self.folder(folder) for folder in folders if is_folder(folder)), model)
+    def second_model(self, model: str) -> str:
+        """The hash of a model beside the policy: a stage of this run, a folder, or a hub id, which stands for
+        itself."""
+        folder = self._lies.get(model) or folder_of(self._plan, model)
+        return self.folder(folder) if folder is not None and is_folder(folder) else model
 
     def _hash_source(self, source: AnySource) -> Any:
         if isinstance(source, Concat):
@@ -253,6 +257,8 @@ def _version(package: str) -> str:
 
 def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[str, Any]:
     """What the fingerprint of `stage` covers, by name; `parent` is the fingerprint of what comes in."""
+    # Not covered where there is none: stages from before stay what they are.
+    taught = {} if stage.teacher is None else {"teacher": _teacher(stage.teacher, hashes)}
     covered = {
         "format": FORMAT,
         "model": hashes.model(),
@@ -269,6 +275,7 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
         ],
         "config": covered_config(stage.method, stage.config, stage.compute),
         "signals": _signals(plan, stage, hashes),
+        **taught,
         "seed": _seed(plan, stage),
         "numbers": EffectiveConfig(stage, stage.compute, has_accelerator()).numbers(plan.model.dtype),
         "versions": versions(),
@@ -284,6 +291,12 @@ def _seed(plan: Plan, stage: Stage) -> int | str:
     """The stage's, and the recipe's where it differs: that says which rows a shuffled source brings."""
     seed = plan.seed_of(stage)
     return seed if seed == plan.seed else f"{seed}, rows {plan.seed}"
+
+
+def _teacher(teacher: SecondModel, hashes: Hashes) -> list[str | None]:
+    if teacher.path == BASE:
+        return [hashes.model(), None]
+    return [hashes.second_model(teacher.path), teacher.revision]
 
 
 def _signals(plan: Plan, stage: Stage, hashes: Hashes) -> list[Any]:
@@ -304,7 +317,7 @@ def _signal(spec: RewardSpec | JudgeSpec, hashes: Hashes) -> Any:
     if isinstance(template := spec.options.get("template"), str):
         described["options"] = {**described["options"], "template": hashes.file(template)}
     if isinstance(spec, RewardSpec) and spec.model is not None:
-        described["model"] = hashes.reward_model(spec.model)
+        described["model"] = hashes.second_model(spec.model)
     if isinstance(spec, RewardSpec) and spec.by is None:
         del described["by"]  # the fingerprints of other rewards stay what they were
     return described

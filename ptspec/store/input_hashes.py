@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ptspec.hub.cache import commit
 from ptspec.recipe.plan import BASE, JudgeSpec, Plan, RewardSpec, Source
+from ptspec.recipe.second_models import second_models
 from ptspec.store.fingerprint import Hashes, data_commit
 
 
@@ -29,11 +30,11 @@ def _files(plan: Plan) -> Iterator[str]:
 
 
 def named_models(plan: Plan, hashes: Hashes) -> dict[str, str]:
-    """The hash of each model that is none of this run: where a stage starts from, reward models; of one on
-    the hub its commit, as far as the local cache knows it."""
+    """The hash of each model that is none of this run: where a stage starts from, reward models, teachers;
+    of one on the hub its commit, as far as the local cache knows it."""
     stages = {stage.name for stage in plan.stages}
     named = [stage.parent for stage in plan.stages if stage.parent != BASE]
-    named += [reward.model for reward in plan.rewards.values() if reward.model is not None]
+    named += [second.path for second in second_models(plan) if second.path != BASE]
     outside = [name for name in dict.fromkeys(named) if name not in stages]
     found = {
         name: hashes.folder(Path(name)) if Path(name).is_dir() else commit(name, None) for name in outside

@@ -10,8 +10,9 @@ from typing import Any
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import InputError
+from ptspec.methods.types import Yields
 from ptspec.recipe.plan import BASE, Plan, Stage
-from ptspec.recipe.reward_parts import rewards_of
+from ptspec.recipe.second_models import second_models_of
 from ptspec.store.files import read_json
 from ptspec.store.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
 from ptspec.store.half_made import (
@@ -119,7 +120,7 @@ def reuse_of(
     fingerprint covers."""
     asked = _Asked(plan, stage, covered, digest(covered), fresh, before)
     found = _reuse(asked, saved)
-    if found.state in (ReuseState.NEW, ReuseState.AGAIN) and not fresh and not _reward_models_again(asked):
+    if found.state in (ReuseState.NEW, ReuseState.AGAIN) and not fresh and not _second_models_again(asked):
         elsewhere = others.find(asked.fingerprint, before.fingerprints)
         if elsewhere is not None:
             where = f"from {shown(elsewhere.folder)}"
@@ -151,7 +152,7 @@ def reuse_of_pick(
 def _elsewhere(asked: _Asked, saved: OutputHashes) -> Reuse | None:
     """What becomes of a variant that lies under another number, or under the name of its stage."""
     plan, variant, name = asked.plan, asked.stage.variant, asked.stage.name
-    if variant is None or asked.fresh or _reward_models_again(asked):
+    if variant is None or asked.fresh or _second_models_again(asked):
         return None
     found = lies_in(plan.output, variant.of, asked.fingerprint, saved)
     if found is None or in_place(found, plan.output, name):
@@ -179,7 +180,7 @@ def _reuse(asked: _Asked, saved: OutputHashes) -> Reuse:
     is_same = record.get("fingerprint") == asked.fingerprint and not asked.fresh
     if is_same and not saved.is_as_saved(name):
         changed = CHANGED
-    elif is_same and not _reward_models_again(asked):
+    elif is_same and not _second_models_again(asked):
         renamed_from = name if name != stage.name else None
         finished = f"finished as {name}" if renamed_from else f"finished {record.get('finished', '')}"
         return Reuse(ReuseState.REUSED, finished, renamed_from=renamed_from)
@@ -191,11 +192,10 @@ def _reuse(asked: _Asked, saved: OutputHashes) -> Reuse:
     return Reuse(ReuseState.AGAIN, changed, changed)
 
 
-def _reward_models_again(asked: _Asked) -> list[str]:
-    """Stages that train a reward model which the stage follows, and that will be trained before it."""
+def _second_models_again(asked: _Asked) -> list[str]:
+    """Stages that train a model which the stage learns from, and that will be trained before it."""
     plan = asked.plan
-    names = rewards_of(asked.stage, plan.judges, plan.rewards)
-    models = [plan.rewards[name].model for name in names if name in plan.rewards]
+    models = [second.path for second in second_models_of(plan, asked.stage)]
     return [other.name for other in plan.stages if other.name in models and other.name in asked.before.again]
 
 
@@ -242,7 +242,7 @@ def _is_stood_on(folder: Path) -> bool:
 def _half_made(asked: _Asked) -> Reuse:
     output, stage, fingerprint = asked.plan.output, asked.stage, asked.fingerprint
     partial = partial_folder(output, stage.name)
-    if _reward_models_again(asked):
+    if _second_models_again(asked):
         folder = None  # it will have another fingerprint
     elif is_made_for(partial, fingerprint):
         folder = partial
@@ -262,8 +262,10 @@ def _half_made(asked: _Asked) -> Reuse:
 
 def _what_changed(record: Mapping[str, Any], asked: _Asked) -> list[str]:
     parent, again = asked.stage.parent, asked.before.again
-    rewards = [f"reward model {name} changes" for name in _reward_models_again(asked)]
-    return [*what_changed(record, parent, asked.covered, again=parent in again), *rewards]
+    trained = {stage.name: stage.method.yields for stage in asked.plan.stages}
+    words = {Yields.REWARD_MODEL: "reward model", Yields.POLICY: "teacher"}
+    others = [f"{words[trained[name]]} {name} changes" for name in _second_models_again(asked)]
+    return [*what_changed(record, parent, asked.covered, again=parent in again), *others]
 
 
 def what_changed(

@@ -93,10 +93,9 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def _advice(self, args: TrainingArguments) -> str:
         """What holds a policy, with the values that are set."""
         beta = getattr(args, "beta", 0.0)
-        changes = [
-            f"a lower learning_rate (now {args.learning_rate:g})",
-            f"a higher beta (now {beta:g})",
-        ]
+        changes = [f"a lower learning_rate (now {args.learning_rate:g})"]
+        if self.stage.method.reference is not None:
+            changes.append(f"a higher beta (now {beta:g})")
         own = self.stage.method.defaults.get("adam_beta1", args.adam_beta1)
         if own != args.adam_beta1:
             changes.append(f"adam_beta1 {own:g} (now {args.adam_beta1:g})")

@@ -28,11 +28,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signals:
-    """What an online method is told about its completions: rewards with their weights, or a judge."""
+    """What a method is told about its completions: rewards with their weights, a judge, or the `teacher`
+    whose distributions they are compared with."""
 
     rewards: tuple[RewardFunction, ...] = ()
     weights: tuple[float, ...] = ()
     judge: Judge | None = None
+    teacher: Any | None = None
 
 
 def _nowhere(rows: Sequence[int]) -> Sequence[str]:

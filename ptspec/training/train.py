@@ -247,6 +247,8 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
         arguments.assistant_only_loss = False  # the labels say already what is learned
     if job.policy.adapter is not None:
         parts["peft_config"] = job.policy.adapter
+    if job.signals.teacher is not None:
+        parts["teacher_model"] = job.signals.teacher
     if job.signals.judge is not None:
         parts["judge"] = job.signals.judge
     elif job.signals.rewards:

@@ -137,7 +137,7 @@ def test_steps_are_those_of_the_trainer(libraries, base, tokenizer, tmp_path, me
 
 
 @pytest.mark.parametrize("chat", [True, False])
-@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "orpo", "reward"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "orpo", "cpo", "reward"])
 def test_tokens_are_those_of_the_trainer(libraries, base, tokenizer, tmp_path, method, chat):
     made = trainer(method, base, tokenizer, tmp_path, chat=chat, per_device_train_batch_size=8)
     ours = list(lengths(source(chat=chat), settings(method), read_tokenizer(MODEL)))
@@ -157,7 +157,7 @@ def trl_tokens(row) -> int:
 
 @pytest.mark.parametrize("mode", ["keep_start", "keep_end"])
 @pytest.mark.parametrize("most", [10, 13, 16, 24, 40])
-@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "orpo", "reward"])
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto", "orpo", "cpo", "reward"])
 def test_rows_left_are_those_of_the_trainer(libraries, base, tokenizer, tmp_path, method, most, mode):
     config = {"max_length": most, "per_device_train_batch_size": 8}
     if method in ("sft", "dpo"):

@@ -9,6 +9,7 @@ from typing import Any
 from as_trained import sequences
 
 from ptspec import methods
+from ptspec.methods.types import Encoding
 
 
 def held(method: str, rows: list[dict], base: Any, tokenizer: Any, folder: Path, **config: Any) -> list[list]:
@@ -27,7 +28,7 @@ def held(method: str, rows: list[dict], base: Any, tokenizer: Any, folder: Path,
         from peft import LoraConfig
 
         more["peft_config"] = LoraConfig(target_modules="all-linear")
-    if method == "orpo":
+    if found.tokens.encoding is Encoding.TEXTS:
         rows = [rendered(row, tokenizer) for row in rows]
     trainer = resolve_name(found.trainer)(
         model=base,

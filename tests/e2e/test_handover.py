@@ -48,6 +48,7 @@ CONFIGS = {
     "dpo": {"beta": 0.5},
     "kto": {"beta": 0.5},
     "grpo": {"beta": 0.5, "num_generations": 4, "max_completion_length": 8},
+    "rloo": {"beta": 0.5, "num_generations": 4, "max_completion_length": 8},
     "nash_md": {"beta": 0.5, "num_generations": 4, "max_completion_length": 8},
 }
 SHORT = Signals((builtin("length", {"max": 4}),), (1.0,))
@@ -167,7 +168,7 @@ def assert_nothing_moved(bench, name, bound):
         assert all(abs(value) < bound for value in zeros.values()), zeros
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto", "grpo", "nash_md"])
+@pytest.mark.parametrize("method", ["dpo", "kto", "grpo", "rloo", "nash_md"])
 @pytest.mark.parametrize("setup", SETUPS)
 def test_at_learning_rate_0_nothing_moves(bench, sft, method, setup):
     adapter, hand_over = SETUPS[setup]
@@ -180,7 +181,7 @@ def test_at_learning_rate_0_nothing_moves(bench, sft, method, setup):
         assert bench.metrics(name)[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
-@pytest.mark.parametrize("method", ["dpo", "kto", "grpo", "nash_md"])
+@pytest.mark.parametrize("method", ["dpo", "kto", "grpo", "rloo", "nash_md"])
 @pytest.mark.parametrize("setup", ["continue", "stack", "merge"])
 def test_at_learning_rate_0_nothing_moves_over_4_bit_weights(bench, quantised_sft, method, setup):
     adapter, hand_over = SETUPS[setup]

@@ -105,7 +105,7 @@ def adapter(folder):
 
 
 LENGTH = Signals((builtin("length", {"target": 5}),), (1.0,))
-METHODS = {"grpo": {}, "nash_md": {"opponent": "ema", "num_opponents": 2, "probe_steps": 0}}
+METHODS = {"grpo": {}, "rloo": {}, "nash_md": {"opponent": "ema", "num_opponents": 2, "probe_steps": 0}}
 
 
 @pytest.fixture(scope="module", params=METHODS)

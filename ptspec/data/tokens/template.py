@@ -123,6 +123,11 @@ class TokenizerFiles:
         """How many tokens it knows, the added ones with them."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
+    @property
+    def vocabulary(self) -> Mapping[str, int]:
+        """Every token, the added ones among them, with its id."""
+        return dict(self._tokenizer.get_vocab(with_added_tokens=True))
+
     def _id_of(self, name: str) -> int | None:
         token = self.special.get(name)
         return None if token is None else self.token_id(token)

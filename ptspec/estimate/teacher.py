@@ -1,0 +1,25 @@
+"""The weights of a teacher, which is there whole while its stage trains."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from ptspec.estimate.weights import weight_bytes
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.headers import NoShape
+from ptspec.recipe.plan import AdapterSpec, ModelSpec
+from ptspec.recipe.shape import ModelShape, read_shape
+
+
+def teacher_bytes(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
+    """Bytes beside those of the policy: none where it shares the base with an adapter that is trained; as
+    many as the base has where its shape is not known."""
+    stage = settings.stage
+    if stage.teacher is None or (stage.teacher.shares_base and stage.adapter.use_lora):
+        return 0
+    with suppress(NoShape):
+        shape = read_shape(Path(stage.teacher.path))
+    plain = replace(settings, stage=replace(stage, adapter=AdapterSpec(True)))
+    return weight_bytes(plain, model, shape)
