@@ -55,6 +55,8 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
         tokenizer = None
     for stage in plan.stages:
         yield from _check_stage(plan, stage, shape, tokenizer, seen)
+    if tokenizer is not None:
+        yield from _check_measured(plan, shape, tokenizer, seen)
     unknown = list(check_special_tokens(plan))
     yield from unknown
     if tokenizer is not None and not unknown:
@@ -97,10 +99,42 @@ def _check_stage(
         yield from lacking
         if stage.config.get("assistant_only_loss") and not lacking:
             yield from _without_answer(plan, settings, tokenizer, seen)
-        long = list(check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen))
-        yield from long
-        if not any(one.severity is Severity.ERROR for one in long):
-            yield from check_rows_left(plan, settings, tokenizer, seen)
+        yield from _check_lengths(plan, settings, shape, tokenizer, seen)
+
+
+def _check_lengths(
+    plan: Plan,
+    settings: EffectiveConfig,
+    shape: ModelShape | None,
+    tokenizer: TokenizerFiles,
+    seen: Mapping[str, Seen],
+) -> Iterator[Diagnostic]:
+    long = list(check_lengths(plan, settings, tokenizer, shape.context if shape else None, seen))
+    yield from long
+    if not any(one.severity is Severity.ERROR for one in long):
+        yield from check_rows_left(plan, settings, tokenizer, seen)
+
+
+def _check_measured(
+    plan: Plan, shape: ModelShape | None, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
+) -> Iterator[Diagnostic]:
+    """The rows that stages are measured on while they train: those that are cut, and those that the chat
+    template refuses. What else it does with them it does with those that are learned."""
+    measured = tuple(filter(None, map(measured_as_learned, plan.stages)))
+    for stage in measured:
+        settings = EffectiveConfig(stage, stage.compute, gpu=False)
+        yield from _check_lengths(plan, settings, shape, tokenizer, seen)
+    if measured:
+        looked = look_at_stages(replace(plan, stages=measured), tokenizer, shape, seen)
+        yield from (one for one in looked if one.severity is Severity.ERROR)
+
+
+def measured_as_learned(stage: Stage) -> Stage | None:
+    """`stage` as if it learned from its `eval_data`, whose rows its trainer takes as it does those; None
+    where there is none."""
+    if stage.eval_data is None:
+        return None
+    return replace(stage, name=f"{stage.name} (eval_data)", data=stage.eval_data)
 
 
 def _without_answer(

@@ -19,8 +19,10 @@ from ptspec.rewards.right_answers import right_answers
 def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Rewards of stages and of the evaluation whose columns the data that was looked at does not have."""
     asked = [
-        (f'stage "{stage.name}"', stage.data, name)
+        (f'stage "{stage.name}"', data, name)
         for stage in plan.stages
+        for data in (stage.data, stage.eval_data)
+        if data is not None
         for name in rewards_of(stage, plan.judges)
     ]
     if plan.evaluation is not None:

@@ -196,9 +196,7 @@ WORDS: Mapping[str, str] = {
         _ANEW,
     ),
     **dict.fromkeys(
-        (
-            *("do_bench_eval", "eval_table_size", "eval_max_new_tokens", "eval_limit", "max_eval_samples"),
-        ),
+        (*("do_bench_eval", "eval_table_size", "eval_max_new_tokens", "eval_limit", "max_eval_samples"),),
         _EVAL,
     ),
     "evals_per_epoch": f'{_WHILE}"eval_strategy": "epoch", or "eval_steps" below 1: a share of all steps',
