@@ -59,6 +59,8 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     rows = StageRows(plan, tokenizer, seen) if tokenizer is not None else None
     for stage in plan.stages:
         yield from _check_stage(plan, stage, shape, rows)
+    if rows is not None:
+        yield from _check_measured(plan, shape, rows)
     yield from check_teachers(plan, shape, tokenizer)
     unknown = list(check_special_tokens(plan))
     yield from unknown
@@ -98,10 +100,35 @@ def _check_stage(
         yield from lacking
         if stage.config.get("assistant_only_loss") and not lacking:
             yield from _without_answer(settings, rows)
-        long = list(check_lengths(rows, settings, shape.context if shape else None))
-        yield from long
-        if not any(one.severity is Severity.ERROR for one in long):
-            yield from check_rows_left(rows, settings)
+        yield from _check_lengths(rows, settings, shape)
+
+
+def _check_lengths(
+    rows: StageRows, settings: EffectiveConfig, shape: ModelShape | None
+) -> Iterator[Diagnostic]:
+    long = list(check_lengths(rows, settings, shape.context if shape else None))
+    yield from long
+    if not any(one.severity is Severity.ERROR for one in long):
+        yield from check_rows_left(rows, settings)
+
+
+def _check_measured(plan: Plan, shape: ModelShape | None, rows: StageRows) -> Iterator[Diagnostic]:
+    """The rows that stages are measured on while they train: those that are cut, and those that the chat
+    template refuses. What else it does with them it does with those that are learned."""
+    measured = tuple(filter(None, map(measured_as_learned, plan.stages)))
+    for stage in measured:
+        yield from _check_lengths(rows, EffectiveConfig(stage, stage.compute, gpu=False), shape)
+    if measured:
+        looked = look_at_stages(replace(plan, stages=measured), rows.tokenizer, shape, rows.seen)
+        yield from (one for one in looked if one.severity is Severity.ERROR)
+
+
+def measured_as_learned(stage: Stage) -> Stage | None:
+    """`stage` as if it learned from its `eval_data`, whose rows its trainer takes as it does those; None
+    where there is none."""
+    if stage.eval_data is None:
+        return None
+    return replace(stage, name=f"{stage.name} (eval_data)", data=stage.eval_data)
 
 
 def _without_answer(settings: EffectiveConfig, rows: StageRows) -> Iterator[Diagnostic]:

@@ -24,8 +24,10 @@ Paying = tuple[RewardSpec, ByColumn | None]
 def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Rewards of stages and of the evaluation whose columns the data that was looked at does not have."""
     asked = [
-        (f'stage "{stage.name}"', stage.data, one)
+        (f'stage "{stage.name}"', data, one)
         for stage in plan.stages
+        for data in (stage.data, stage.eval_data)
+        if data is not None
         for one in _paying(plan, _named(plan, own_rewards(stage, plan.judges)))
     ]
     if plan.evaluation is not None:

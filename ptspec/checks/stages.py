@@ -62,7 +62,12 @@ def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Itera
 def _mixed_forms(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Plain strings joined with chats, under a method whose trainer takes the one or the other."""
     parts = [plan.data[name] for name in parts_of(plan.data, stage.data)]
-    if stage.method.tokens.joins_forms or len(parts) < 2:
+    if stage.eval_data is not None:
+        parts += [plan.data[name] for name in parts_of(plan.data, stage.eval_data)]
+    makes_tokens = stage.method.tokens.joins_forms and not (
+        stage.eval_data is not None and is_streamed(plan.data, stage.data)
+    )
+    if makes_tokens or len(parts) < 2:
         return
     forms = {part.name: _is_chat(part, stage, seen) for part in parts if isinstance(part, Source)}
     chats, strings = ([name for name, is_chat in forms.items() if is_chat is kind] for kind in (True, False))

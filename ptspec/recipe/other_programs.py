@@ -156,7 +156,10 @@ PLACES: Mapping[str, str] = {
 """Key -> where the same thing is said, as a pointer."""
 
 _EVAL = "evaluation follows every stage: say what to measure in /eval"
-_HELD_OUT = 'held-out rows are a source that /eval/data names; "split": "train[90%:]" takes a part of a set'
+_HELD_OUT = (
+    'held-out rows are a source that /eval/data names, or "eval_data" of a stage, to measure it while it '
+    'trains; "split": "train[90%:]" takes a part of a set'
+)
 _REFERENCE = "the reference is the policy that came in; see handover"
 _FROM = 'goes to "from" of the stage'
 _ANEW = "a stage prepares its rows itself; leave it out"
@@ -166,7 +169,8 @@ _KINDS = (
 _FTX = '"loss_type": ["sigmoid", "sft"] with "loss_weights": [1, …] adds the sft term'
 _MIN_LR = '"lr_scheduler_type": "cosine_with_min_lr" with "lr_scheduler_kwargs": {"min_lr_rate": …}'
 _LIGER = '"use_liger_kernel": true, with the parts in "liger_kernel_config"'
-_EARLY = "there is no early stopping in this version: a stage trains to its end, checks follow it"
+_EARLY = 'goes to a stage\'s config, with its "eval_data"'
+_WHILE = 'with a stage\'s "eval_data": '
 _VERIFIERS = 'verifiers are rewards: in /rewards, "by" chooses one by a column of the rows'
 _ENDLESS = '"mask_truncated_completions": true leaves answers without an end out of the loss'
 _REMOVED = "TRL 1.16 has no such field; leave it out"
@@ -212,12 +216,13 @@ WORDS: Mapping[str, str] = {
         _ANEW,
     ),
     **dict.fromkeys(
-        (
-            *("evals_per_epoch", "eval_batch_size", "eval_sample_packing", "evaluation_strategy"),
-            *("do_bench_eval", "eval_table_size", "eval_max_new_tokens", "eval_limit", "max_eval_samples"),
-        ),
+        (*("do_bench_eval", "eval_table_size", "eval_max_new_tokens", "eval_limit", "max_eval_samples"),),
         _EVAL,
     ),
+    "evals_per_epoch": f'{_WHILE}"eval_strategy": "epoch", or "eval_steps" below 1: a share of all steps',
+    "eval_batch_size": f'{_WHILE}"per_device_eval_batch_size"',
+    "eval_sample_packing": f'{_WHILE}"eval_packing"',
+    "evaluation_strategy": f'{_WHILE}"eval_strategy"',
     "saves_per_epoch": '"save_strategy": "epoch", or "save_steps" below 1: a share of all steps',
     **dict.fromkeys(("early_stopping_patience", "early_stopping_threshold"), _EARLY),
     "save_safetensors": "weights are always saved as safetensors; leave it out",

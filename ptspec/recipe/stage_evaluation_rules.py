@@ -5,13 +5,13 @@ What transformers refuses once the model is loaded is refused here; what it pass
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import AnySource, Source, Stage, parts_of
+from ptspec.recipe.plan import AnySource, EvaluationSpec, Source, Stage, parts_of
 from ptspec.recipe.stage_evaluation import (
     BEST,
     FIELDS,
@@ -40,6 +40,16 @@ def check(stage: Stage, data: Mapping[str, AnySource], findings: Findings) -> No
     rules.metric(evaluation)
     rules.groups(evaluation)
     rules.without_effect(evaluation)
+
+
+def chosen_by(evaluation: EvaluationSpec | None, stages: Sequence[Stage], findings: Findings) -> None:
+    """Rows by which a stage chooses its best step show that step better than others would."""
+    for stage in stages:
+        own = evaluation_of(stage)
+        if evaluation is not None and own is not None and own.decides and own.data == evaluation.data:
+            message = f'"{own.data}" chooses the best step of stage "{stage.name}", and /eval measures it on that'
+            hint = "give other rows: what is chosen by some looks better on them"
+            findings.warn("held-out-row", join(stage.at, "eval_data"), message, hint)
 
 
 class _Rules:

@@ -191,8 +191,6 @@ def test_all_weights_of_the_best_step_are_handed_on(tmp_path):
 
 
 def test_four_bit_weights_under_the_best_adapter(tmp_path):
-    pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes (pip install ptspec[qlora])")
-
     def quantised(recipe):
         overtrained(recipe)
         recipe["adapter"]["use_qlora"] = True

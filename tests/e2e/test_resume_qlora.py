@@ -12,8 +12,6 @@ pytestmark = pytest.mark.slow
 
 
 def test_a_stopped_stage_over_4_bit_weights_comes_to_the_same_bytes(tmp_path):
-    pytest.importorskip("bitsandbytes", reason="QLoRA needs bitsandbytes (pip install ptspec[qlora])")
-
     def quantised(recipe):
         one_stage(recipe, max_steps=5)
         recipe["adapter"]["use_qlora"] = True
