@@ -9,6 +9,7 @@ import signal
 import pytest
 from small import RECIPE, run_here, start_run, wait_until_it_trains
 
+from ptspec.diagnostics import Exit
 from ptspec.events import CheckEvaluated, StageEvaluated, StagePicked, StageReused, StageStarted, Warned
 from ptspec.run import pick_stage
 from ptspec.run.options import Options
@@ -242,8 +243,7 @@ def test_killed_in_a_variant_and_in_the_taking_over_it_comes_to_the_same_bytes(t
     whole = pick_stage.take_over
     with monkeypatch.context() as patched:
         patched.setattr(pick_stage, "take_over", cut_off)
-        with pytest.raises(KeyboardInterrupt):
-            go(folder, recipe)
+        assert go(folder, recipe).error.exit is Exit.INTERRUPTED
     ran = go(folder, recipe)
     assert ran.error is None and trained(ran) == []
     names = ("sft", "dpo.1", "dpo.2", "dpo")

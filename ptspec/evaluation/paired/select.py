@@ -54,22 +54,10 @@ class _Table:
 def select(
     stage: Stage, pick: PickSpec, variants: Sequence[Stage], measured: Mapping[str, Measurement], *, seed: int
 ) -> Selection | None:
-    """What `stage` takes over of its `variants`; None where none holds to the checks."""
-    looked = [_look(pick, variant, measured) for variant in variants]
+    """What `stage` takes over of its `variants`: the best of those that hold to the checks, of equal ones the
+    first; None where none does."""
+    looked = look_at(pick, variants, measured)
     found = _combined(looked)
-    return choose(stage, pick, looked, found, measured, seed=seed)
-
-
-def choose(
-    stage: Stage,
-    pick: PickSpec,
-    variants: Sequence[Variant],
-    found: Sequence[Combination],
-    measured: Mapping[str, Measurement],
-    *,
-    seed: int,
-) -> Selection | None:
-    """The best of the combinations that are kept, against the others; of equal ones the first."""
     is_higher = metric(pick.metric).better is not Better.LOWER
     kept = [index for index, one in enumerate(found) if one.is_kept]
     if not kept:
@@ -90,7 +78,7 @@ def choose(
         chosen=chosen,
         next_best=ranked[1] if len(ranked) > 1 else None,
         combinations=tuple(compared),
-        variants=tuple(variants),
+        variants=tuple(looked),
         rows=len(table.there) if table is not None else 0,
         clusters=table.clusters if table is not None else 0,
         tests=tests,
