@@ -34,9 +34,13 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
         asked += [
             ("eval", plan.evaluation.data, one) for one in _paying(plan, measured_rewards(plan).values())
         ]
-    for who, data, (spec, by) in _once(asked):
-        if data in plan.data:
-            yield from _missing(who, data, spec, _columns(plan, data, spec, seen, by))
+    told = (
+        fault
+        for who, data, (spec, by) in _once(asked)
+        if data in plan.data
+        for fault in _missing(who, data, spec, _columns(plan, data, spec, seen, by))
+    )
+    yield from _once(told)  # a part is measured by itself and in what chooses it
 
 
 def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
