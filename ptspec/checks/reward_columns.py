@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
 
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.table import WITHHELD
@@ -17,6 +18,7 @@ from ptspec.rewards.builtin import BUILTIN, compared_columns, not_compared_with
 from ptspec.rewards.columns import columns_needed
 from ptspec.rewards.right_answers import right_answers
 
+Found = TypeVar("Found")
 Paying = tuple[RewardSpec, ByColumn | None]
 """A reward, and where it pays only rows that it is chosen for, what chooses."""
 
@@ -34,15 +36,19 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
         asked += [
             ("eval", plan.evaluation.data, one) for one in _paying(plan, measured_rewards(plan).values())
         ]
-    for who, data, (spec, by) in {repr(one): one for one in asked}.values():
-        if data in plan.data:
-            yield from _missing(who, data, spec, _columns(plan, data, spec, seen, by))
+    told = (
+        fault
+        for who, data, (spec, by) in _once(asked)
+        if data in plan.data
+        for fault in _missing(who, data, spec, _columns(plan, data, spec, seen, by))
+    )
+    yield from _once(told)  # a part is measured by itself and in what chooses it
 
 
 def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Right answers of the data that stages train on, of which a built-in reward has no say."""
     asked = [(stage.data, one) for stage in plan.stages for one in _paying(plan, _named(plan, stage.rewards))]
-    for data, (spec, by) in {repr(one): one for one in asked}.values():
+    for data, (spec, by) in _once(asked):
         reward = BUILTIN.get(spec.function or "")
         if reward is None or data not in plan.data:
             continue
@@ -53,6 +59,15 @@ def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagno
         if words := not_compared_with(reward, spec.options, golds):
             message = f'the reward "{spec.name}" has no say on {words}, in "{data}"'
             yield Diagnostic("not-compared", message, None, spec.at, None, (), Severity.WARNING)
+
+
+def _once(found: Iterable[Found]) -> list[Found]:
+    """Each of `found` once; a reward's options have no hash."""
+    once: list[Found] = []
+    for one in found:
+        if one not in once:
+            once.append(one)
+    return once
 
 
 def _paying(plan: Plan, specs: Iterable[RewardSpec]) -> Iterator[Paying]:
