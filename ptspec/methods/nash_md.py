@@ -1,6 +1,6 @@
 """Nash learning from human feedback, by mirror descent."""
 
-from ptspec.methods.settings import Default, Variant
+from ptspec.methods.settings import Default
 from ptspec.methods.types import (
     Cut,
     Encoding,
@@ -73,11 +73,12 @@ METHOD = Method(
     field_types={},
     needs={},
     clashes=(),
-    variants=(
-        Variant("Nash-EMA", "Munos et al. 2023, arXiv 2312.00886", {"opponent": "ema"}, ("nash_ema",)),
-    ),
+    variants=(),
     aliases=("nash",),
-    in_place_of=dict.fromkeys(("online_dpo", "xpo", "online"), 'and "grpo" learn from what they sample'),
+    in_place_of={
+        **dict.fromkeys(("online_dpo", "xpo", "online"), 'and "grpo" learn from what they sample'),
+        "nash_ema": 'with "opponent": "ema"',
+    },
     headline=(
         Headline("win_rate/mixture", "wins over mixture"),
         Headline("win_rate/reference", "wins over reference"),
