@@ -6,7 +6,7 @@ from importlib import import_module
 
 from ptspec.methods.types import Method, Yields
 
-METHODS = ("sft", "dpo", "orpo", "cpo", "kto", "grpo", "rloo", "nash_md", "reward")
+METHODS = ("sft", "dpo", "orpo", "cpo", "kto", "grpo", "rloo", "nash_md", "distillation", "reward")
 
 
 def find(name: str | None) -> Method | None:

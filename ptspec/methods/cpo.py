@@ -121,7 +121,7 @@ METHOD = Method(
         ),
         example_stage=(
             '{"name": "simpo", "method": "cpo", "data": "train", '
-            '"config": {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0, "simpo_gamma": 1.0}}'
+            '"config": {"loss_type": "simpo", "cpo_alpha": 0.0, "beta": 2.0}}'
         ),
     ),
 )

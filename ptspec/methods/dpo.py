@@ -95,7 +95,6 @@ METHOD = Method(
     ),
     variants=(
         Variant("IPO", "Azar et al. 2023, arXiv 2310.12036", {"loss_type": "ipo"}, ("ipo",)),
-        Variant("SLiC", "Zhao et al. 2023, arXiv 2305.10425", {"loss_type": "hinge"}, ("hinge", "slic")),
         Variant(
             "APO-zero",
             "D'Oosterlinck et al. 2024, arXiv 2408.06266",
@@ -124,7 +123,6 @@ METHOD = Method(
         Variant("SPPO", "Wu et al. 2024, arXiv 2405.00675", {"loss_type": "sppo_hard"}, ("sppo",)),
         Variant("BCO over pairs", "Jung et al. 2024, arXiv 2404.04656", {"loss_type": "bco_pair"}, ("bco",)),
         Variant("AOT", "Melnyk et al. 2024, arXiv 2406.05882", {"loss_type": "aot"}, ("aot",)),
-        Variant("DiscoPOP", "Lu et al. 2024, arXiv 2406.08414", {"loss_type": "discopop"}, ("discopop",)),
         Variant("WPO", "Zhou et al. 2024, arXiv 2406.11827", {"use_weighting": True}, ("wpo",)),
         Variant(
             "RPO",
@@ -134,7 +132,10 @@ METHOD = Method(
         ),
     ),
     aliases=(),
-    in_place_of={},
+    in_place_of={
+        **dict.fromkeys(("hinge", "slic"), 'with "loss_type": "hinge"'),
+        "discopop": 'with "loss_type": "discopop"',
+    },
     measured=Measured(
         metrics=("loss", "rewards/accuracies", *PAIRS, "mean_token_accuracy", "entropy"),
         of_reward=(),

@@ -69,7 +69,7 @@ METHOD = Method(
     ),
     variants=(
         Variant(
-            "APO-zero, unpaired",
+            "unpaired APO-zero",
             "D'Oosterlinck et al. 2024, arXiv 2408.06266",
             {"loss_type": "apo_zero_unpaired"},
             ("apo_zero_unpaired",),

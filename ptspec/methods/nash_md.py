@@ -1,7 +1,7 @@
 """Nash learning from human feedback, by mirror descent."""
 
 from ptspec.methods.metrics import SAMPLED
-from ptspec.methods.settings import Default, Variant
+from ptspec.methods.settings import Default
 from ptspec.methods.types import (
     Cut,
     Encoding,
@@ -75,11 +75,12 @@ METHOD = Method(
     field_types={},
     needs={},
     clashes=(),
-    variants=(
-        Variant("Nash-EMA", "Munos et al. 2023, arXiv 2312.00886", {"opponent": "ema"}, ("nash_ema",)),
-    ),
+    variants=(),
     aliases=("nash",),
-    in_place_of=dict.fromkeys(("online_dpo", "xpo", "online"), 'and "grpo" learn from what they sample'),
+    in_place_of={
+        **dict.fromkeys(("online_dpo", "xpo", "online"), 'and "grpo" learn from what they sample'),
+        "nash_ema": 'with "opponent": "ema"',
+    },
     measured=Measured(
         metrics=("loss", *SAMPLED, "win_rate/mixture", "win_rate/reference", "judge/asymmetry"),
         of_reward=("policy", "opponents"),

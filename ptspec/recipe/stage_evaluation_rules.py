@@ -47,7 +47,7 @@ def chosen_by(evaluation: EvaluationSpec | None, stages: Sequence[Stage], findin
     for stage in stages:
         own = evaluation_of(stage)
         if evaluation is not None and own is not None and own.decides and own.data == evaluation.data:
-            message = f'"{own.data}" chooses the best step of stage "{stage.name}", and /eval measures it on that'
+            message = f'"{own.data}" chooses the best step of "{stage.name}", and /eval measures it on that'
             hint = "give other rows: what is chosen by some looks better on them"
             findings.warn("held-out-row", join(stage.at, "eval_data"), message, hint)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from textwrap import fill
+from textwrap import fill, wrap
 
 from ptspec import methods
 from ptspec.methods.types import Feedback, Method, Rows, Yields
 from ptspec.recipe.effective_config import own_defaults
+from ptspec.recipe.hints import in_json
 from ptspec.shipped import schema
 
 _ROWS = {
@@ -17,7 +18,7 @@ _ROWS = {
     Rows.UNPAIRED_PREFERENCE: "prompt, completion, label",
     Rows.PROMPT_ONLY: "prompt",
 }
-_NEEDS = {one: "–" if one is Feedback.NONE else one.value for one in Feedback}
+_NEEDS = {one: "–" if one is Feedback.NONE else one.value.replace(" or ", "/") for one in Feedback}
 _HEADER = ("method", "data", "after", "online", "needs", "reference", "paper")
 
 
@@ -27,7 +28,19 @@ def table(width: int) -> str:
     text = _columns(rows)
     if max(map(len, text.splitlines())) > width:
         text = _columns([row[:-1] for row in rows])
-    return f"{text}\n\npt methods METHOD tells more of one.\n"
+    named = "".join(f"{line}\n" for one in methods.all_of_them() for line in _named(one, width))
+    return (
+        f"{text}\n\n{named}\npt methods METHOD tells more of one, and the fields that make each of these.\n"
+    )
+
+
+def _named(method: Method, width: int) -> list[str]:
+    """The published methods that are `method` with other settings."""
+    if not method.variants:
+        return []
+    head = f"settings of {method.name}: "
+    names = ", ".join(one.name for one in method.variants)
+    return wrap(head + names, width, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def _columns(rows: Sequence[Sequence[str]]) -> str:
@@ -62,6 +75,7 @@ def screen(method: Method, width: int) -> str:
         _paragraph("needs and yields", f"{_needs(method)}; yields {_yields(method)}.", width),
         "fields people change\n" + "\n".join(_fields(method, width)),
         _own_defaults(method, width),
+        _variants(method, width),
         f"a stage to paste\n{_json(guide.example_stage, width)}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -111,6 +125,18 @@ def _bullets(title: str, lines: Iterable[str], width: int) -> str:
     return "\n".join(
         (title, *(fill(line, width, initial_indent="  - ", subsequent_indent="    ") for line in lines))
     )
+
+
+def _variants(method: Method, width: int) -> str:
+    """Published methods with the fields that make them, a line each."""
+    if not method.variants:
+        return ""
+    longest = max(len(one.name) for one in method.variants)
+    lines = (
+        fill(f"  {one.name:{longest}}  {in_json(one.config)}", width, subsequent_indent=" " * (longest + 4))
+        for one in method.variants
+    )
+    return "published methods that are settings of it\n" + "\n".join(lines)
 
 
 def _own_defaults(method: Method, width: int) -> str:

@@ -41,7 +41,6 @@ ELSEWHERE = {
     "mixed-types": "tests/unit/test_exact_json.py",
     "no-such-dataset": "tests/unit/test_hub_reader.py",
     "other-vocabulary": "tests/unit/checks/test_teacher.py",
-    "missing-teacher": "tests/unit/recipe/test_second_models.py",
     "not-writable": "tests/unit/test_cli.py",
     "pickled-weights": "tests/unit/store/test_safetensors_only.py",
     "unreadable-dataset": "tests/unit/test_hub_reader.py",

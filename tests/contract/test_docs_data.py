@@ -14,6 +14,8 @@ from ptspec.checks.preflight import preflight
 from ptspec.data.checks.row_checks import Use
 from ptspec.data.dataset import Loading, load
 from ptspec.methods import METHODS, get
+from ptspec.methods.types import Feedback
+from ptspec.recipe.effective_config import with_defaults
 
 ROOT = Path(__file__).parent.parent.parent
 TEXT = (ROOT / "docs" / "data.md").read_text("utf-8")
@@ -95,6 +97,7 @@ CASES = [
     for one in EXAMPLES
     for method in one.methods
 ]
+SCORED = (Feedback.REWARDS, Feedback.JUDGE_OR_REWARDS)
 ERRORS = [row for row in cells(section("Errors and warnings")) if len(row) == 4]
 
 
@@ -106,7 +109,11 @@ def recipe(tmp_path, monkeypatch):
     def write(method: str, rows: list[Row], source: Row | None = None, template: str | None = None) -> Path:
         Path("rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
         stage: Row = {"name": "s", "method": method, "data": "rows"}
-        rewards = {"short": {"function": "length", "max": 9}} if get(method).online else {}
+        rewards = {"short": {"function": "length", "max": 9}} if get(method).feedback in SCORED else {}
+        stage |= {"teacher": "base"} if get(method).feedback is Feedback.TEACHER else {}
+        if (sampling := get(method).sampling) is not None:  # one prompt a step
+            group = 1 if sampling.group is None else with_defaults(get(method), {})[sampling.group]
+            stage["config"] = {"per_device_train_batch_size": group}
         model = {"path": str(MODEL)} | ({"chat_template": template} if template else {})
         whole = {
             "model": model,

@@ -8,13 +8,14 @@ import pytest
 import trl.trainer.utils
 from torch.utils.data import DataLoader
 from transformers import Trainer
-from trl import DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
+from trl import DistillationTrainer, DPOTrainer, GRPOTrainer, KTOTrainer, RLOOTrainer
 from trl.models import unwrap_model_for_generation
 from trl.trainer.utils import RepeatSampler, add_fused_lm_head, disable_dropout_in_model
 
 from ptspec.methods import METHODS, get
 from ptspec.methods.types import Head
 from ptspec.training.data_order import catch_up
+from ptspec.training.online import WITH_LOGPS
 
 PARAMETERS = {
     "RLOOTrainer._calculate_rewards": (
@@ -133,6 +134,42 @@ def test_half_used_completions_are_kept_where_we_look_for_them(trainer):
     assert "if self._step % generate_every == 0 or self._buffered_inputs is None" in source
     assert "self._buffered_inputs[self._step % self.args.steps_per_generation]" in source
     assert "self._step += 1" in inspect.getsource(trainer.training_step)
+
+
+def test_a_distillation_batch_is_used_up_in_one_optimizer_step():
+    """`ptspec.training.generation_batch`: it has no field that says otherwise."""
+    source = inspect.getsource(DistillationTrainer._prepare_inputs)
+    assert "generate_every = self.args.gradient_accumulation_steps" in source
+    assert "if self._step % generate_every == 0 or self._buffered_inputs is None" in source
+    assert "self._step += 1" in inspect.getsource(DistillationTrainer.training_step)
+
+
+def test_who_gives_log_probabilities_beside_the_tokens():
+    """`ptspec.training.online` gives back what each expects."""
+    pairs = {
+        trainer.__name__: "completion_ids, logprobs" in inspect.getsource(trainer._generate_single_turn)
+        for trainer in (GRPOTrainer, RLOOTrainer, DistillationTrainer)
+    }
+    assert {name for name, gives in pairs.items() if gives} == set(WITH_LOGPS)
+
+
+def test_a_teacher_is_an_argument_and_only_the_sizes_of_vocabularies_are_compared():
+    """`ptspec.checks.teacher` compares the tokens."""
+    source = inspect.getsource(DistillationTrainer.__init__)
+    assert "teacher_model" in inspect.signature(DistillationTrainer).parameters
+    assert "student_vocab_size != teacher_vocab_size" in source
+    assert (
+        "self.teacher_model = self.accelerator.prepare_model(teacher_model, evaluation_mode=True)" in source
+    )
+
+
+def test_orpo_and_cpo_make_tokens_alike():
+    """`ptspec.data.tokens.pair_texts` is for both."""
+    from trl.experimental.cpo import CPOTrainer
+    from trl.experimental.orpo import ORPOTrainer
+
+    cpo, orpo = (inspect.getsource(one.build_tokenized_answer) for one in (CPOTrainer, ORPOTrainer))
+    assert cpo == orpo
 
 
 def test_prompts_are_shuffled_by_a_generator_that_goes_on_from_epoch_to_epoch():

@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
+from small import ROOT
 
 from ptspec import methods
 from ptspec.data.layouts.table import layout_for
+from ptspec.methods.types import Feedback
+from ptspec.recipe.config_rules import stage_rules
+from ptspec.recipe.document import parse
+from ptspec.recipe.findings import Findings
+from ptspec.recipe.plan import AdapterSpec, Stage
+from ptspec.recipe.schema import check
 from ptspec.report.methods import screen, table
 
 
@@ -38,6 +45,37 @@ def test_the_examples_are_what_the_method_takes(name):
     row, stage = json.loads(method.guide.example_row), json.loads(method.guide.example_stage)
     assert layout_for(method.rows, frozenset(row)) is not None
     assert stage["method"] == name
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_each_variant_is_named_with_the_fields_that_make_it(name):
+    text = " ".join(screen(methods.get(name), 120).split())
+    for variant in methods.get(name).variants:
+        assert f"{variant.name} {json.dumps(variant.config)[1:-1]}" in " ".join(text.split())
+        assert variant.name in " ".join(table(80).split())
+
+
+VARIANTS = [(one.name, variant) for one in methods.all_of_them() for variant in one.variants]
+
+
+@pytest.mark.parametrize(("name", "variant"), VARIANTS, ids=lambda one: getattr(one, "name", one))
+def test_the_fields_of_a_variant_are_right(name, variant):
+    """As a recipe may write them: by the schema, and by the rules for values that go together."""
+    stage = {"name": "x", "method": name, "data": "d", "config": dict(variant.config)}
+    stage |= {"rewards": ["r"]} if methods.get(name).feedback.value.endswith("rewards") else {}
+    stage |= {"teacher": "base"} if methods.get(name).feedback is Feedback.TEACHER else {}
+    recipe = {
+        "model": str(ROOT / "data/base_model"),
+        "data": {"d": {"path": str(ROOT / "data/train.jsonl")}},
+        "rewards": {"r": {"function": "length", "max": 9}},
+        "stages": [stage],
+    }
+    found = Findings(parse(json.dumps(recipe), "f"))
+    assert [one.message for one in check(found.document)] == []
+    made = Stage("x", methods.get(name), "base", None, "d", AdapterSpec(True), config=variant.config)
+    stage_rules(made, {}, None, found)
+    assert [one.message for one in found.diagnostics] == []
+    assert variant.paper.partition(" et al.")[2] or variant.paper.startswith("MiniMax")
 
 
 def test_defaults_that_are_not_trls_stand_with_both_values_and_why():
