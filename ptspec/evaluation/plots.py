@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Measurement, RowMeasurement, metric
 from ptspec.events import Figure as Measured
 from ptspec.methods.types import Headline
+from ptspec.recipe.stage_evaluation import MEASURED, PREFIX
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +59,8 @@ def training_curves(
     rates = _curve(steps, RATE)
     columns = max(1, min(3, len(curves)))
     tall = math.ceil(len(curves) / columns)
-    note = f"{len(steps):,} logged steps" + (", raw and smoothed" if len(steps) >= SMOOTH_FROM else "")
+    logged = sum(MEASURED not in row for row in steps)
+    note = f"{logged:,} logged steps" + (", raw and smoothed" if len(steps) >= SMOOTH_FROM else "")
     with picture(path, f"Training of {short(title, 60)}", note, 9, 1.6 + 2.3 * max(1, tall)) as figure:
         if not curves:
             say(figure, "no numbers were logged")
@@ -68,12 +71,20 @@ def training_curves(
         flat = [one for row in axes[:-1] for one in row]
         for one, (label, x, y) in zip(flat, curves, strict=False):
             _draw_curve(one, x, y)
+            _draw_held_out(one, *_curve(steps, replace(label, key=f"{PREFIX}{label.key}")))
             one.set_title(label.label, pad=16)
             key = "" if label.key == label.label else label.key
             one.text(0, 1.03, key, transform=one.transAxes, color=QUIET, fontsize=7.5)
         for unused in flat[len(curves) :]:
             unused.remove()
         _draw_rate(axes[-1], rates)
+
+
+def _draw_held_out(axes: Axes, x: Values, y: Values) -> None:
+    """The same metric on held-out rows, where the stage was measured on some while it trained."""
+    if len(x):
+        axes.plot(x, y, color=colour(2, ""), linewidth=1.4, marker="o", markersize=3, label="held-out rows")
+        axes.legend(fontsize=7.5, frameon=False)
 
 
 def _curve(steps: Sequence[Mapping[str, float]], of: Headline) -> tuple[Values, Values]:

@@ -46,10 +46,12 @@ def chosen_by(evaluation: EvaluationSpec | None, stages: Sequence[Stage], findin
     """Rows by which a stage chooses its best step show that step better than others would."""
     for stage in stages:
         own = evaluation_of(stage)
-        if evaluation is not None and own is not None and own.decides and own.data == evaluation.data:
-            message = f'"{own.data}" chooses the best step of "{stage.name}", and /eval measures it on that'
-            hint = "give other rows: what is chosen by some looks better on them"
-            findings.warn("held-out-row", join(stage.at, "eval_data"), message, hint)
+        if evaluation is None or own is None or not own.decides or own.data != evaluation.data:
+            continue
+        step = f'the best step of stage "{stage.name}"'
+        message = f'"{own.data}" chooses {step}, and /eval measures that step on it'
+        hint = "give other rows: what is chosen by some looks better on them"
+        findings.warn("held-out-row", join(stage.at, "eval_data"), message, hint)
 
 
 class _Rules:

@@ -1,11 +1,15 @@
 """What each method logs when it is evaluated, and that the best step of an online one goes by it."""
 
 import json
+import os
+import signal
 
 import pytest
 from small import WEIGHTS, run_here, write_recipe
 
 from ptspec import methods
+from ptspec.events import StageStep
+from ptspec.recipe.plan import AdapterSpec, Stage
 from ptspec.recipe.stage_evaluation import PREFIX
 from ptspec.recipe.stage_metrics import known_metrics
 from ptspec.training.evaluating import is_measured
@@ -57,26 +61,39 @@ def test_the_names_that_a_best_step_can_go_by_are_those_that_are_logged(method, 
     assert ran.error is None, ran.error.diagnostics
     (found,) = [line for line in lines(ran.output) if f"{PREFIX}loss" in line]
     logged = {name.removeprefix(PREFIX) for name in found if is_measured(name)}
-    (stage,) = (one for one in [_stage(method)])
-    assert logged - UNKNOWN == set(known_metrics(stage))
+    assert logged - UNKNOWN == set(known_metrics(stage_of(method)))
 
 
-def _stage(method):
-    from ptspec.recipe.plan import AdapterSpec, Stage
-
+def stage_of(method):
     rewards = ("short",) if methods.get(method).online else ()
     return Stage("one", methods.get(method), "base", None, "train", AdapterSpec(True), rewards=rewards)
 
 
-def test_the_best_step_of_grpo_goes_by_its_reward(tmp_path):
-    config = {"max_steps": 6, "eval_steps": 1, "load_best_model_at_end": True}
-    config["metric_for_best_model"] = "eval_reward"
-    recipe = write_recipe(tmp_path, measured_as_it_trains("grpo", **config))
-    ran = run_here(recipe, tmp_path / "out")
+@pytest.mark.parametrize(
+    ("method", "metric"), [("grpo", "eval_reward"), ("nash_md", "eval_win_rate/reference")]
+)
+def test_the_best_step_of_an_online_method_after_a_stop(method, metric, tmp_path):
+    """By what was sampled, which a run that was stopped draws as one that was not."""
+    config = {"max_steps": 5, "eval_steps": 1, "load_best_model_at_end": True}
+    config["metric_for_best_model"] = metric
+    if method == "nash_md":
+        config["opponent"] = "ema"
+    recipe = write_recipe(tmp_path, measured_as_it_trains(method, **config))
+    ran = run_here(recipe, tmp_path / "whole")
     assert ran.error is None, ran.error.diagnostics
-    rewards = {line["step"]: line["eval_reward"] for line in lines(ran.output) if "eval_reward" in line}
-    best = max(rewards, key=lambda step: (rewards[step], -step))
+    values = {line["step"]: line[metric] for line in lines(ran.output) if metric in line}
+    best = max(values, key=lambda step: (values[step], -step))
     folder = ran.output / "one"
     saved = (folder / "checkpoints" / f"checkpoint-{best}" / WEIGHTS).read_bytes()
     assert (folder / WEIGHTS).read_bytes() == saved
     assert json.loads((folder / "stage.json").read_text())["best"]["step"] == best
+
+    def stop(event):
+        if isinstance(event, StageStep) and event.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    assert run_here(recipe, tmp_path / "stopped", stop).error is not None
+    again = run_here(recipe, tmp_path / "stopped")
+    assert again.resumed == {"one": 3}
+    assert {line["step"]: line[metric] for line in lines(again.output) if metric in line} == values
+    assert again.weights == ran.weights

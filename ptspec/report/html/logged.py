@@ -13,13 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptspec.methods.types import Headline
+from ptspec.recipe.stage_evaluation import MEASURED
 from ptspec.report.html.columns import read_columns
 
 POINTS = 600
 """Of a series, at most about."""
 NO_SERIES = ("step", "epoch")
-MEASURED = "eval_runtime"
-"""Logged with each evaluation on held-out rows, which is no step."""
 
 Point = tuple[int, float]
 MaybePoint = tuple[int, float | None]

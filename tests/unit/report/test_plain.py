@@ -9,6 +9,7 @@ from a_run import STARTED, Clock, before, run
 
 from ptspec.diagnostics import CheckError, Diagnostic, StageError
 from ptspec.events import (
+    BestStep,
     CheckedBound,
     CheckEvaluated,
     StageDefault,
@@ -16,9 +17,11 @@ from ptspec.events import (
     StageStarted,
     StageStep,
     StageTrained,
+    StepEvaluated,
     Warned,
 )
 from ptspec.report import terminal
+from ptspec.report.rows import View, groups
 
 FAILED = (CheckedBound("accuracy", 0.95, "≥", 0.99, False),)
 TOLD = "accuracy 95.0 % ≥ 99 %, missed by 4 points"
@@ -117,6 +120,48 @@ def test_a_default_that_is_not_trls_is_a_line():
     with replay.listener:
         replay.tell([(0, STARTED), (1, StageDefault("nash", "adam_beta1 0.0 (TRL: 0.9): why"))])
     assert replay.out.getvalue().splitlines()[-1] == "14:02:01 nash: adam_beta1 0.0 (TRL: 0.9): why"
+
+
+def test_evaluations_while_a_stage_trains_and_the_step_that_is_handed_on():
+    metrics = {"eval_loss": 0.4284, "eval_entropy": 0.4}
+    replay = Replay()
+    with replay.listener:
+        replay.tell([(0, STARTED), (1, StageStarted("sft", "sft", "base", None, None, 64, 120))])
+        replay.tell([(2, StepEvaluated("sft", 20, 120, "eval_loss", {"eval_loss": 0.5}))])
+        replay.tell([(3, StepEvaluated("sft", 40, 120, "eval_loss", metrics))])
+        replay.tell([(9, StepEvaluated("sft", 60, 120, "eval_loss", {"eval_loss": 0.6}))])
+        replay.tell([(9.1, BestStep("sft", 40, "eval_loss", 0.4284, 60, 1, stopped=True))])
+        replay.tell([(9.2, StageTrained("sft", 60, 8.0, {"loss": 0.1}))])
+    assert replay.out.getvalue().splitlines()[2:5] == [
+        "14:02:02 sft: step 20 of 120: eval_loss 0.5000",
+        "14:02:09 sft: step 60 of 120: eval_loss 0.6000",
+        "14:02:09 sft: stopped early at step 60: eval_loss has not improved for 1 evaluation; "
+        "best step 40 is handed on",
+    ]
+    (line,) = [row.plain for row in _rows(replay) if " sft " in f"{row.plain} "]
+    assert line.endswith("loss 0.10   eval_loss 0.4284")
+
+
+def _rows(replay):
+    board = replay.listener._board
+    view = View(100, 10.0, replay.clock.now().date(), terminal.headline)
+    return [line for group in groups(board, view) for line in group]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({}, "best step 40 of 60 (eval_loss 0.4284) is handed on"),
+        ({"handed_on": False}, "best step 40 of 60 (eval_loss 0.4284); the last step is handed on"),
+        (
+            {"handed_on": False, "stopped": True, "patience": 3},
+            "stopped early at step 60: eval_loss has not improved for 3 evaluations; "
+            "the last step is handed on, not best step 40",
+        ),
+    ],
+)
+def test_what_is_told_of_the_best_step(fields, words):
+    assert BestStep("sft", 40, "eval_loss", 0.4284, 60, **fields).words == words
 
 
 def test_no_control_character_gets_through():

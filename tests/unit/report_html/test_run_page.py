@@ -217,6 +217,24 @@ def test_headline_curves_are_embedded(page):
     assert first["headline"][0]["values"][1] == 1.0
 
 
+def test_held_out_rows_stand_on_the_axes_of_the_training_and_the_best_step_is_marked(made):
+    steps = [{"step": step, "loss": 1 / step} for step in range(1, 7)]
+    for step, loss in ((2, 0.6), (4, 0.5), (6, 0.7)):
+        steps.append({"step": step, "eval_loss": loss, "eval_runtime": 1.0, "eval_num_tokens": 9})
+    made.stage("sft", "sft", None, steps=steps)
+    record = made.output / "sft" / "stage.json"
+    best = {"step": 4, "metric": "eval_loss", "value": 0.5, "handed_on": True, "stopped_at": 6}
+    record.write_text(json.dumps(json.loads(record.read_text()) | {"best": best}))
+    made.start()
+    page = Page(write_run_report(made.write()))
+    curves = page.data["curves"][0]
+    (loss,) = [curve for curve in curves["headline"] if curve["key"] == "loss"]
+    assert loss["held_out"] == {"steps": [2, 4, 6], "values": [0.6, 0.5, 0.7]} and loss["best"] == 4
+    assert [curve["key"] for curve in curves["further"]] == []
+    assert "held-out rows, best at step 4" in page.text and "6 logged steps" in page.text
+    assert "4 by eval_loss, handed on; stopped early at step 6" in page.text
+
+
 def test_a_second_time_gives_the_same_bytes(run, page):
     assert write_run_report(run).read_text() == page.source
 
