@@ -1,6 +1,6 @@
 """What a matrix of six variants over one stage costs, and whether one that is killed comes to the same bytes.
 
-    python benchmarks/matrix_cost.py [--rounds 1] [--kills 3] [--recipe recipes/sft_dpo_matrix.json]
+    python benchmarks/matrix_cost.py [--rounds 1] [--kills 3] [--share .25]
 
 The recipe with its matrix against the same stages written out by hand, each from the first: processor
 seconds of whole processes in turn. Wanted: at most 1.15 of that. Told too is what of the matrix's own time is
@@ -41,6 +41,20 @@ def written(recipe: dict[str, Any], folder: Path, stages: list[dict[str, Any]]) 
 
 def command(file: Path) -> list[str]:
     return [sys.executable, "-m", "ptspec.cli", "run", str(file), "--output", str(file.parent / "out")]
+
+
+def made_smaller(recipe: dict[str, Any], share: float) -> dict[str, Any]:
+    """The recipe with this share of its steps and of its measured rows."""
+    if share == 1:
+        return recipe
+    for stage in recipe["stages"]:
+        stage["config"]["max_steps"] = max(2, round(stage["config"]["max_steps"] * share))
+    rows = sum(1 for _ in (ROOT / recipe["data"]["heldout"]["path"]).open())
+    recipe["data"]["heldout"]["limit"] = max(8, round(rows * share))
+    for stage in recipe["stages"]:  # what so few steps come to is not what is asked here
+        stage.pop("checks", None)
+        stage.get("pick", {}).pop("keep", None)
+    return recipe
 
 
 def by_hand(recipe: dict[str, Any]) -> list[dict[str, Any]]:
@@ -94,9 +108,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--share", type=float, default=1.0, help="of the steps and of the measured rows")
     parser.add_argument("--recipe", type=Path, default=ROOT / "recipes/sft_dpo_matrix.json")
     given = parser.parse_args()
-    recipe = json.loads(given.recipe.read_text())
+    recipe = made_smaller(json.loads(given.recipe.read_text()), given.share)
     for number in range(given.rounds):
         with tempfile.TemporaryDirectory() as made:
             folder = Path(made)

@@ -6,7 +6,7 @@ Each value of an axis is judged by the schema of the field that it is for, where
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, Location
@@ -16,7 +16,7 @@ from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.matrix import MOST, SEED, Expanded, axes_of, steps_of, too_many
-from ptspec.recipe.plan import CheckSpec, PickSpec, Stage
+from ptspec.recipe.plan import PickSpec, Stage
 from ptspec.recipe.rules import check_metric, check_spec
 from ptspec.recipe.schema import check
 from ptspec.recipe.wording import shown
@@ -258,23 +258,18 @@ def _not_measured(
 
 
 def in_recipe(stage: Stage, findings: Findings) -> Stage:
-    """`stage` with pointers into the recipe as it is written."""
-    if not findings.origins:
-        return stage
+    """`stage`, and what it is made of, with pointers into the recipe as it is written."""
+    moved: Stage = _moved(stage, findings) if findings.origins else stage
+    return moved
 
-    def moved(check: CheckSpec) -> CheckSpec:
-        return replace(check, at=findings.origin(check.at))
 
-    pick = stage.pick and replace(
-        stage.pick, at=findings.origin(stage.pick.at), keep=tuple(map(moved, stage.pick.keep))
-    )
-    return replace(
-        stage,
-        at=findings.origin(stage.at),
-        adapter=replace(stage.adapter, at=findings.origin(stage.adapter.at)),
-        checks=tuple(map(moved, stage.checks)),
-        pick=pick,
-    )
+def _moved(value: Any, findings: Findings) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_moved(item, findings) for item in value)
+    if not is_dataclass(value) or isinstance(value, type) or not hasattr(value, "at"):
+        return value
+    within = {one.name: _moved(getattr(value, one.name), findings) for one in fields(value)}
+    return replace(value, **{**within, "at": findings.origin(str(value.at))})
 
 
 def renamed(expanded: Expanded) -> Mapping[str, tuple[str, str]]:

@@ -13,7 +13,7 @@ import pytest
 from small import WEIGHTS, environment, one_stage, pt, rewarded_by, run_here, write_recipe
 
 from ptspec.diagnostics import Exit
-from ptspec.events import RunStarted, StageStarted, StageStep, Warned
+from ptspec.events import RunStarted, StageFinished, StagePicked, StageStarted, StageStep, Warned
 
 pytestmark = [
     pytest.mark.slow,
@@ -67,6 +67,14 @@ def tree(recipe):
     kto = {"name": "kto", "method": "kto", "data": "train", "from": "sft", "config": dict(long)}
     orpo = {"name": "orpo", "method": "orpo", "data": "train", "from": "kto", "config": {"max_steps": 2}}
     recipe["stages"] = [sft, dpo | {"from": "sft"}, kto, orpo]
+
+
+def tried_values(recipe):
+    """sft → two values of dpo, of which one is handed on."""
+    tree(recipe)
+    recipe["stages"] = recipe["stages"][:2]
+    recipe["stages"][1] |= {"matrix": {"beta": [0.1, 0.5]}, "pick": {"metric": "loss"}}
+    recipe["stages"][1]["config"] |= {"max_steps": 4}
 
 
 def on_ray(change, **compute):
@@ -302,3 +310,20 @@ def test_a_local_cluster_begins_and_ends_with_the_run(tmp_path):
     assert WEIGHTS and ran.weights.keys() == {"sft"} and not ray.is_initialized()
     started = next(event for event in ran.events if isinstance(event, RunStarted))
     assert started.device.startswith("Ray, a local cluster: 1 node (")
+
+
+def test_variants_go_side_by_side_and_come_to_what_they_come_to_one_after_the_other(two_nodes, tmp_path):
+    ran = run_here(recipe_in(tmp_path / "ray", on_ray(tried_values)), tmp_path / "ray" / "out")
+    assert ran.error is None, ran.error.diagnostics
+    told = [(type(e), e.stage) for e in ran.events if isinstance(e, StageStarted | StageFinished)]
+    first = told.index((StageFinished, "dpo.1")), told.index((StageFinished, "dpo.2"))
+    begun = told.index((StageStarted, "dpo.1")), told.index((StageStarted, "dpo.2"))
+    assert max(begun) < min(first) < told.index((StageFinished, "dpo"))
+    here = run_here(recipe_in(tmp_path / "here", tried_values), tmp_path / "here" / "out")
+    assert here.error is None
+    picked = [[e.variant for e in one.events if isinstance(e, StagePicked)] for one in (ran, here)]
+    assert picked[0] == picked[1] and len(picked[0]) == 1
+    assert ran.weights == here.weights and set(ran.weights) == {"sft", "dpo.1", "dpo.2", "dpo"}
+    for name in ("dpo.2", "dpo"):
+        for file in ("sample_responses.json", "comparison.json"):
+            assert (ran.output / name / file).read_bytes() == (here.output / name / file).read_bytes()

@@ -73,6 +73,7 @@ EVENTS = {
     events.StageStep: events.StageStep("s", 1, 2, 0.5, {"loss": float("inf"), "epoch": 1}),
     events.StageTrained: events.StageTrained("s", 2, 0.5, {"loss": 1.5}),
     events.StageReused: events.StageReused("s", "now"),
+    events.StagePicked: events.StagePicked("s", "s.2", {"metric": "loss", "combinations": [{"value": 0.5}]}),
     events.EvaluationStarted: events.EvaluationStarted("s", 3),
     events.EvaluationProgress: events.EvaluationProgress("s", "answers", 1, 3),
     events.StageEvaluated: events.StageEvaluated(

@@ -168,3 +168,16 @@ def test_the_metrics_without_a_better_end_are_those_of_the_table():
     known = {*KNOWN, *RAW_METRICS}
     none = {name for name, one in directed.items() if one.better is Better.NEITHER and name in known}
     assert none == set(UNDIRECTED)
+
+
+def test_what_stands_behind_a_matrix_has_its_place_in_the_file(read):
+    checks = [{"metric": "loss", "max": 9}]
+    last = {"adapter": {"r": 8}, "checks": checks}
+    plan = read(with_matrix(TWO, BY_LOSS | {"keep": checks}, later=last, checks=checks)).plan
+    stage, pick = plan.stage("last"), plan.stage("dpo")
+    assert (stage.at, stage.adapter.at, stage.checks[0].at) == (
+        *("/stages/2", "/stages/2/adapter", "/stages/2/checks/0"),
+    )
+    assert (pick.checks[0].at, pick.pick.at) == ("/stages/1/checks/0", "/stages/1/pick")
+    assert pick.pick.keep[0].at == "/stages/1/pick/keep/0"
+    assert plan.stage("dpo.3").adapter.at == "/adapter" and plan.compute.at == "/compute"
