@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -32,7 +33,7 @@ STUDENT = {
 
 
 def taught(recipe, **more):
-    recipe["stages"][1] = {**STUDENT, **more}
+    recipe["stages"][1] = {**copy.deepcopy(STUDENT), **more}
     recipe.pop("eval")
 
 
@@ -67,7 +68,7 @@ def test_a_student_becomes_like_its_teacher_which_stays_as_it_is(undisturbed):
 @pytest.mark.parametrize("step", [2, 5])
 def test_stopped_it_goes_on_to_the_same_bytes(undisturbed, tmp_path, step):
     recipe, output = write_recipe(tmp_path, taught), tmp_path / "out"
-    first = run_here(recipe, output, at(step))
+    first = run_here(recipe, output, at(step - 1))
     assert first.error.exit is Exit.INTERRUPTED
     second = run_here(recipe, output)
     assert second.resumed == {"student": step}
