@@ -69,7 +69,7 @@ class Matrices:
         if selection is not None and self.evaluations.take(stage, final):
             self.fingerprints[stage.name] = reuse.fingerprint
             finished = (finished_record(self.plan.output, stage.name) or {}).get("finished")
-            self.listener(StageReused(stage.name, str(finished), "unchanged"))
+            self.listener(StageReused(stage.name, str(finished)))
             self._tell(selection)
             return
         selection = self._selected(stage, pick)
