@@ -25,7 +25,7 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
     """Rewards of stages and of the evaluation whose columns the data that was looked at does not have."""
     asked = [
         (f'stage "{stage.name}"', stage.data, one)
-        for stage in plan.stages
+        for stage in plan.trained
         for one in _paying(plan, _named(plan, own_rewards(stage, plan.judges)))
     ]
     if plan.evaluation is not None:
@@ -39,7 +39,7 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
 
 def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Right answers of the data that stages train on, of which a built-in reward has no say."""
-    asked = [(stage.data, one) for stage in plan.stages for one in _paying(plan, _named(plan, stage.rewards))]
+    asked = [(stage.data, one) for stage in plan.trained for one in _paying(plan, _named(plan, stage.rewards))]
     for data, (spec, by) in {repr(one): one for one in asked}.values():
         reward = BUILTIN.get(spec.function or "")
         if reward is None or data not in plan.data:

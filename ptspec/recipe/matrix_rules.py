@@ -268,12 +268,16 @@ def in_recipe(stage: Stage, findings: Findings) -> Stage:
     pick = stage.pick and replace(
         stage.pick, at=findings.origin(stage.pick.at), keep=tuple(map(moved, stage.pick.keep))
     )
+    merge = stage.merge and replace(
+        stage.merge, parts=tuple(replace(part, at=findings.origin(part.at)) for part in stage.merge.parts)
+    )
     return replace(
         stage,
         at=findings.origin(stage.at),
         adapter=replace(stage.adapter, at=findings.origin(stage.adapter.at)),
         checks=tuple(map(moved, stage.checks)),
         pick=pick,
+        merge=merge,
     )
 
 

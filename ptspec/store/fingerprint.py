@@ -280,6 +280,26 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
     return covered
 
 
+PART = "part"
+"""What the ingredients of a merge call its parts, by number."""
+
+
+def covered_by(plan: Plan, stage: Stage, fingerprints: Mapping[str, str], hashes: Hashes) -> dict[str, Any]:
+    """What the fingerprint of `stage` covers, by name; `fingerprints`: of the stages before it."""
+    if stage.merge is None:
+        return ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
+    parts = [fingerprints.get(part.name) or hashes.folder(Path(part.name)) for part in stage.merge.parts]
+    return {
+        "format": FORMAT,
+        "model": hashes.model(),
+        "model options": _model_options(plan.model),
+        "method": stage.method.name,
+        **{f"{PART} {number}": part for number, part in enumerate(parts, start=1)},
+        "weights": [part.weight for part in stage.merge.parts],
+        "versions": versions(),
+    }
+
+
 def _seed(plan: Plan, stage: Stage) -> int | str:
     """The stage's, and the recipe's where it differs: that says which rows a shuffled source brings."""
     seed = plan.seed_of(stage)
