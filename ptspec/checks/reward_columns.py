@@ -39,7 +39,9 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
 
 def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Right answers of the data that stages train on, of which a built-in reward has no say."""
-    asked = [(stage.data, one) for stage in plan.trained for one in _paying(plan, _named(plan, stage.rewards))]
+    asked = [
+        (stage.data, one) for stage in plan.trained for one in _paying(plan, _named(plan, stage.rewards))
+    ]
     for data, (spec, by) in {repr(one): one for one in asked}.values():
         reward = BUILTIN.get(spec.function or "")
         if reward is None or data not in plan.data:

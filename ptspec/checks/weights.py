@@ -19,5 +19,6 @@ def check_weights(plan: Plan) -> Iterator[Diagnostic]:
         if name in inside or (pickle := pickled_weights(Path(name))) is None:
             continue
         given = at(plan.document, where)
-        message = f'"{given if isinstance(given, str) else split(where)[-1]}" holds its weights as a pickle ({pickle.name}), which can run code when loaded'
+        said = given if isinstance(given, str) else split(where)[-1]
+        message = f'"{said}" holds its weights as a pickle ({pickle.name}), which can run code when loaded'
         yield Diagnostic("pickled-weights", message, None, where, way_out(pickle))

@@ -45,8 +45,8 @@ def methods(
     from shutil import get_terminal_size
 
     from ptspec.methods import METHODS, get
-    from ptspec.recipe.hints import did_you_mean, listed
     from ptspec.methods.merge import NAME as MERGE
+    from ptspec.recipe.hints import did_you_mean, listed
     from ptspec.report.methods import merge_screen, screen, table
 
     known = (*METHODS, MERGE)

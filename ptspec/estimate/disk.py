@@ -61,7 +61,7 @@ def disk(
 
 
 def disk_of_merge(model: ModelSpec, shape: ModelShape, adapter: StageAdapter) -> Disk:
-    """The bytes of a sum: an adapter in float32, or full weights, which are as large as those of its parts."""
+    """The bytes of a sum: an adapter in float32, or full weights, as large as those of its parts."""
     weights = _adapter_file(adapter.saved, 4) if adapter.saved else _merged(model, shape)
     return Disk(weights, 0, 0, 0, 0)
 

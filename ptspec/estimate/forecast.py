@@ -226,7 +226,8 @@ def _of_merge(
     plan: Plan, stage: Stage, shape: ModelShape | None, saved: dict[str, Adapter | None]
 ) -> StageForecast:
     """A sum of policies trains nothing, and is a file."""
-    adapter, unknown = None, ()
+    adapter: StageAdapter | None = None
+    unknown: tuple[str, ...] = ()
     try:
         adapter = adapter_of(stage, shape, saved) if shape is not None else None
     except (UnknownTargets, NoShape) as error:

@@ -62,7 +62,7 @@ MERGE = Method(
     starter=Starter(NAME, {}, choice=None, leads=False, follows=False),
     guide=Guide(
         after="two stages",
-        when="After several stages from one policy, each good at something else, or one in several strengths.",
+        when="After several stages from one policy: each good at something else, or of several strengths.",
         how="Adds up the parts, each times its weight: of adapters Σ wᵢ·BᵢAᵢ over the weights below them, of "
         "full weights Σ wᵢWᵢ with Σ wᵢ = 1.",
         pros=("trains nothing, samples as fast as one policy", "often keeps more of what each part can do"),

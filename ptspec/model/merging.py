@@ -1,9 +1,9 @@
 """Policies summed into one: adapters as sums of low-rank updates, full weights tensor by tensor, and the same
 again by other hands, so that what was saved can be compared.
 
-Σ wᵢ·BᵢAᵢ is one adapter of rank Σ rᵢ (PEFT's `add_weighted_adapter` calls that "cat"). The sum of the factors,
-(Σ √wᵢAᵢ, Σ √wᵢBᵢ), which PEFT calls "linear", has products of one adapter's A with another's B: it is the sum
-of no policies.
+Σ wᵢ·BᵢAᵢ is one adapter of rank Σ rᵢ (PEFT's `add_weighted_adapter` calls that "cat"). The sum of the
+factors, (Σ √wᵢAᵢ, Σ √wᵢBᵢ), which PEFT calls "linear", has products of one adapter's A with another's B: it
+is the sum of no policies.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class _Stored:
     def is_tied(self) -> bool:
         """Whether the output weights are those of the embeddings, and need not stand beside them."""
         config = read_json(self.folder / MODEL_CONFIG)
-        return bool(config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings")))
+        return bool(
+            config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings"))
+        )
 
     def tensor(self, name: str) -> torch.Tensor:
         found: torch.Tensor = self._files[name].get_tensor(name)

@@ -110,9 +110,7 @@ def _parts(
             yield MergePart(found, float(weight), where)
 
 
-def _named(
-    name: str, text: str, where: str, chain: Chain, places: Places, findings: Findings
-) -> str | None:
+def _named(name: str, text: str, where: str, chain: Chain, places: Places, findings: Findings) -> str | None:
     if text == BASE:
         return BASE
     if text in chain.without_pick:
@@ -165,7 +163,9 @@ def _weights(name: str, model: ModelSpec | None, chain: Chain) -> str:
     if name == BASE or not is_file(config):
         return name
     below = str(read_object(config).get("base_model_name_or_path") or "")
-    is_base = model is not None and (below == model.path or Path(below).resolve() == Path(model.path).resolve())
+    is_base = model is not None and (
+        below == model.path or Path(below).resolve() == Path(model.path).resolve()
+    )
     return BASE if is_base else below
 
 
@@ -206,8 +206,12 @@ def _is_sum_of_adapters(
     for one in found:
         named = f'"{one.part.name}"'
         if one.adapter is None and one.weights != below:
-            message = f'{named} has full weights and "{adapters[0].part.name}" is an adapter: they do not add up'
-            hint = f'"{below}", on which the adapter stands, can be a part; pt export makes full weights of it'
+            message = (
+                f'{named} has full weights and "{adapters[0].part.name}" is an adapter: they do not add up'
+            )
+            hint = (
+                f'"{below}", on which the adapter stands, can be a part; pt export makes full weights of it'
+            )
             findings.error("merge-mixed", one.part.at, message, hint, key=True)
             return None
         if one.weights != below:
@@ -234,9 +238,7 @@ def _count_as_one(found: Sequence[Standing], where: str, findings: Findings) -> 
     return False
 
 
-def _add_up(
-    name: str, adapters: Sequence[Standing], model: ModelSpec | None, findings: Findings
-) -> bool:
+def _add_up(name: str, adapters: Sequence[Standing], model: ModelSpec | None, findings: Findings) -> bool:
     """Whether the sum of these adapters is an adapter, and what it stands on the same for all."""
     first = _most_known(adapters)
     for one in adapters:

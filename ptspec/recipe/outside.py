@@ -19,7 +19,9 @@ def outside(
         if any((found / file).is_file() for file in ("config.json", "adapter_config.json")):
             return str(found)
         message = f'"{text}" holds neither a model nor an adapter'
-        findings.error("not-a-model", at, message, "it has no config.json and no adapter_config.json", (), key)
+        findings.error(
+            "not-a-model", at, message, "it has no config.json and no adapter_config.json", (), key
+        )
         return None
     is_path = "/" in text or "\\" in text
     what = "neither a stage nor a folder" if is_path else "not a stage"

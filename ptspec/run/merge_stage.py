@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,7 @@ class StageMerger:
         folder = Path(name) if self.plan.stage(name) is None else self.plan.output / name
         return open_artifact(folder, at)
 
-    def _adapters(
-        self, stage: Stage, parts: Sequence[tuple[Artifact | None, float]], folder: Path
-    ) -> Probes:
+    def _adapters(self, stage: Stage, parts: Sequence[tuple[Artifact | None, float]], folder: Path) -> Probes:
         """Saves the sum of the adapters among `parts` (what they stand on adds nothing to it) in `folder`;
         gives the probes of the same sum as PEFT makes it."""
         adapters = [(one, weight) for one, weight in parts if one is not None and one.is_adapter]
@@ -104,9 +102,7 @@ class StageMerger:
         ids = self._ids([one for one, _ in adapters], opened.tokenizer)
         return probes.measure(adapters_by_peft(base.spawn(), of).eval(), ids)
 
-    def _weights(
-        self, stage: Stage, parts: Sequence[tuple[Artifact | None, float]], folder: Path
-    ) -> Probes:
+    def _weights(self, stage: Stage, parts: Sequence[tuple[Artifact | None, float]], folder: Path) -> Probes:
         """Saves the mean of full weights in `folder`; gives the probes of the same mean made of the models as
         transformers opens them, two at a time."""
         of: list[Part] = [(self._weights_folder(one), weight) for one, weight in parts]
@@ -159,7 +155,7 @@ PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 """The files of a model on the hub that are opened."""
 
 
-def merged_record(stage: Stage, merged: Merged) -> Mapping[str, Any]:
+def merged_record(stage: Stage, merged: Merged) -> dict[str, Any]:
     """What the record of a merge holds of it alone."""
     assert stage.merge is not None
     return {

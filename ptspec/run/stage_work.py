@@ -71,7 +71,9 @@ class StageWork:
 
     def _merge(self, stage: Stage, job: StageJob) -> None:
         merged = self.merger.make(stage, job.folder)
-        write_json(job.folder / RECORD, _about(stage, job) | merged_record(stage, merged) | {"finished": now()})
+        write_json(
+            job.folder / RECORD, _about(stage, job) | merged_record(stage, merged) | {"finished": now()}
+        )
 
 
 def device_of_stages(listener: Listener) -> Device:
