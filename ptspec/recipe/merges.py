@@ -39,11 +39,10 @@ WHY_NOT = {
     "handover": "no adapter comes in that it would train",
     "rewards": "it samples nothing to be paid",
     "judge": "it samples nothing to be judged",
-    "seed": "nothing in it is drawn",
     "matrix": "its weights are tried as several stages, each with a name",
     "pick": "there are no variants to pick from",
 }
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5
 """How far from 1 the sum of weights may be that were written in decimals."""
 
 

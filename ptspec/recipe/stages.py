@@ -48,10 +48,10 @@ def stages(
             hint = f"the first is at line {where.line}" if where.line else None
             findings.error("duplicate-name", join(at, "name"), f'two stages are called "{name}"', hint)
             continue
-        _check_names(given, at, names, findings)
         if given.get("method") == MERGE:
             made = merged(name, given, at, compute, model, chain, places, findings)
         else:
+            _check_names(given, at, names, findings)
             made = _stage(name, given, at, adapter, compute, chain, places, findings)
         if made is not None:
             chain.done[name] = made
