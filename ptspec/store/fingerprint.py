@@ -261,12 +261,7 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
         "method": stage.method.name,
         "handover": stage.handover.value if stage.handover else None,
         "data": hashes.source(stage.data),
-        "adapter": [
-            stage.adapter.use_lora,
-            stage.adapter.use_qlora,
-            dict(stage.adapter.lora),
-            dict(stage.adapter.quantization),
-        ],
+        "adapter": _adapter(stage),
         "config": covered_config(stage.method, stage.config, stage.compute),
         "signals": _signals(plan, stage, hashes),
         "seed": _seed(plan, stage),
@@ -296,8 +291,14 @@ def covered_by(plan: Plan, stage: Stage, fingerprints: Mapping[str, str], hashes
         "method": stage.method.name,
         **{f"{PART} {number}": part for number, part in enumerate(parts, start=1)},
         "weights": [part.weight for part in stage.merge.parts],
+        "adapter": _adapter(stage),
         "versions": versions(),
     }
+
+
+def _adapter(stage: Stage) -> list[Any]:
+    spec = stage.adapter
+    return [spec.use_lora, spec.use_qlora, dict(spec.lora), dict(spec.quantization)]
 
 
 def _seed(plan: Plan, stage: Stage) -> int | str:
