@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from ptspec.events import StageFinished, StageMerged, StageReused, StageStarted
 from ptspec.model import low_rank
+from ptspec.run import merge_stage
 from ptspec.run.options import Options
 from ptspec.store.verify import verify
 
@@ -149,3 +150,13 @@ def test_full_weights_are_the_mean_of_each_tensor_and_verify_knows_them(tmp_path
     assert opened.dtype is torch.float32
     lines = verify(out)
     assert any("soup" in line.text for line in lines) and not any(line.differs for line in lines)
+
+
+def test_what_is_saved_and_is_not_the_sum_ends_the_run(summed, monkeypatch):
+    folder, _ = summed
+    right = merge_stage.sum_of_adapters
+    monkeypatch.setattr(merge_stage, "sum_of_adapters", lambda parts: right([(f, w / 2) for f, w in parts]))
+    recipe = recipe_of({"a": 0.61, "b": 0.2}, later=True)
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    ran = run_here(folder / "recipe.json", folder / "out", None, Options(allow_code=True, until="soup"))
+    assert "saved-differs" in ran.told and "0.61 × a + 0.2 × b" in ran.told
