@@ -181,6 +181,15 @@ class StagePicked:
 
 
 @dataclass(frozen=True)
+class StageMerged:
+    """A stage is made and saved that trains nothing; `words`: of what, "0.9 × a + 0.1 × b"."""
+
+    stage: str
+    words: str
+    seconds: float
+
+
+@dataclass(frozen=True)
 class EvaluationStarted:
     """`stage` is "base" for the base model. `answers_by`: the server that generates the answers, in words;
     empty where the policy itself does."""
@@ -301,6 +310,7 @@ Event = (
     | StageTrained
     | StageReused
     | StagePicked
+    | StageMerged
     | EvaluationStarted
     | EvaluationProgress
     | StageEvaluated

@@ -32,7 +32,7 @@ def check_architecture(plan: Plan, config: Mapping[str, Any], at: str) -> Iterat
         yield _not_causal(config, kind, at)
     elif kind:
         modules, quantised = Modules(config), read_quantised(config)
-        for stage in plan.stages:
+        for stage in plan.trained:
             yield from _stage(stage, modules)
             if quantised is not None:
                 yield from _quantised(stage, quantised)

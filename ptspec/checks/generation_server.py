@@ -16,7 +16,7 @@ def check_generation_servers(plan: Plan, *, starts: bool) -> Iterator[Diagnostic
     """What is wrong with each plain server that samples for a stage: its address, its key; where the run
     `starts` here, that it does not answer or serves no model."""
     asked: dict[str, VLLMSpec] = {}
-    for stage in plan.stages:
+    for stage in plan.trained:
         spec = vllm_of(stage)
         if spec is not None and spec.is_plain_server:
             own = join(stage.at, "compute", "vllm")

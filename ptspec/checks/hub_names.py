@@ -8,7 +8,6 @@ from pathlib import Path
 
 from ptspec.checks.template import at_model
 from ptspec.recipe.json_object import read_object
-from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import BASE, Plan, Source, Stage, parts_of
 from ptspec.recipe.second_models import second_models
@@ -32,7 +31,7 @@ def models(plan: Plan) -> list[HubName]:
         found.append(HubName(plan.model.path, plan.model.revision, at_model(plan), is_base=True))
     stages = {BASE, *(stage.name for stage in plan.stages)}
     named: list[tuple[str, str | None, str]]
-    named = [(stage.parent, None, join(stage.at, "from")) for stage in plan.stages]
+    named = [(name, None, at) for stage in plan.stages for name, at in stage.comes_from]
     named += [(second.path, second.revision, second.at) for second in second_models(plan)]
     for path, revision, at in named:
         if path in stages:
@@ -55,7 +54,7 @@ def _below(folder: Path, at: str) -> HubName | None:
 
 def sources(plan: Plan) -> list[Source]:
     """The sources on the hub that a stage or the evaluation reads."""
-    used = _used_by(plan.stages)
+    used = _used_by(plan.trained)
     if plan.evaluation is not None:
         used.append(plan.evaluation.data)
     return list(_on_hub(plan, used))
@@ -63,7 +62,7 @@ def sources(plan: Plan) -> list[Source]:
 
 def unfinished_sources(plan: Plan) -> frozenset[str]:
     """The names of those that stages read which are not finished in the run's folder."""
-    stages = [stage for stage in plan.stages if finished_record(plan.output, stage.name) is None]
+    stages = [stage for stage in plan.trained if finished_record(plan.output, stage.name) is None]
     return frozenset(source.name for source in _on_hub(plan, _used_by(stages)))
 
 

@@ -21,7 +21,7 @@ def check_rows(plan: Plan, source: Source, found: Preview) -> Iterator[Diagnosti
         yield from unknown
         return
     found_uses = {
-        Use(s.method.name, s.method.rows) for s in plan.stages if source.name in parts_of(plan.data, s.data)
+        Use(s.method.name, s.method.rows) for s in plan.trained if source.name in parts_of(plan.data, s.data)
     }
     uses = sorted(found_uses, key=lambda use: use.who)
     checkers = [row_checker(use, found.columns, reading_of(source)) for use in uses]

@@ -78,7 +78,7 @@ def check_machine(plan: Plan, *, starts: bool, on_paper: bool = False) -> Iterat
         return
     severity = Severity.ERROR if starts else Severity.WARNING
     everywhere = (*_model(plan), *_compute(plan), *_tracking(plan), *_evaluation(plan))
-    for lack in (*everywhere, *(lack for stage in plan.stages for lack in _stage(stage))):
+    for lack in (*everywhere, *(lack for stage in plan.trained for lack in _stage(stage))):
         yield Diagnostic("not-here", lack.message, None, lack.pointer, lack.hint, severity=severity)
 
 

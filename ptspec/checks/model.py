@@ -57,7 +57,7 @@ def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
         yield _damaged_tokenizer(plan, tokenizer.damage)
         tokenizer = None
     rows = StageRows(plan, tokenizer, seen) if tokenizer is not None else None
-    for stage in plan.stages:
+    for stage in plan.trained:
         yield from _check_stage(plan, stage, shape, rows)
     if rows is not None:
         yield from _check_measured(plan, shape, rows)

@@ -27,7 +27,7 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
     """Rewards of stages and of the evaluation whose columns the data that was looked at does not have."""
     asked = [
         (f'stage "{stage.name}"', data, one)
-        for stage in plan.stages
+        for stage in plan.trained
         for data in (stage.data, stage.eval_data)
         if data is not None
         for one in _paying(plan, _named(plan, own_rewards(stage, plan.judges)))
@@ -47,7 +47,9 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
 
 def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Right answers of the data that stages train on, of which a built-in reward has no say."""
-    asked = [(stage.data, one) for stage in plan.stages for one in _paying(plan, _named(plan, stage.rewards))]
+    asked = [
+        (stage.data, one) for stage in plan.trained for one in _paying(plan, _named(plan, stage.rewards))
+    ]
     for data, (spec, by) in _once(asked):
         reward = BUILTIN.get(spec.function or "")
         if reward is None or data not in plan.data:

@@ -60,7 +60,7 @@ def check_reward_values(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagno
 
 def _asked(plan: Plan) -> Iterator[tuple[str, RewardSpec, bool]]:
     """The data that each reward by a column meets, and whether it is only measured there."""
-    asked = {(stage.data, name): False for stage in plan.stages for name in own_rewards(stage, plan.judges)}
+    asked = {(stage.data, name): False for stage in plan.trained for name in own_rewards(stage, plan.judges)}
     if (evaluation := plan.evaluation) is not None:
         judge = plan.judges.get(evaluation.judge or "")
         if judge is not None and judge.reward is not None:

@@ -40,11 +40,11 @@ def look_at_stages(
     end = end_of_answer(tokenizer, known) if tokenizer.is_template else None
     look = Look(tokenizer, known | {end.token} if end and end.token else known, embedding)
     # Stages that take the same rows in the same columns are looked at once.
-    takers = {(stage.data, stage.method.rows): stage for stage in plan.stages}
+    takers = {(stage.data, stage.method.rows): stage for stage in plan.trained}
     met = {takes: _met(local_sources(plan, one), takes[1], look, seen) for takes, one in takers.items()}
     if any(one.has_chats for one in met.values()):
         yield from check_answer_end(plan, tokenizer, end)
-    for stage in plan.stages:
+    for stage in plan.trained:
         never_ends = end is not None and end.token is None  # reported above
         found = met[stage.data, stage.method.rows]
         yield from _refusals(stage, found, look, seen)

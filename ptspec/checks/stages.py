@@ -23,7 +23,7 @@ UNREAD = 0.1
 
 def check_stages(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Faults of batch sizes, step counts and kinds of loss against the rows."""
-    for stage in plan.stages:
+    for stage in plan.trained:
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
         yield from _loss_of_a_part(plan, stage, seen)
         yield from _unread(plan, stage, seen)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ptspec.diagnostics import Diagnostic
-from ptspec.recipe.json_pointer import at, join
+from ptspec.recipe.json_pointer import at, split
 from ptspec.recipe.plan import BASE, Plan
 from ptspec.store.safetensors_only import pickled_weights, way_out
 
@@ -14,10 +14,11 @@ from ptspec.store.safetensors_only import pickled_weights, way_out
 def check_weights(plan: Plan) -> Iterator[Diagnostic]:
     """Weights that would have to be unpickled, of the folders outside the run that stages start from."""
     inside = {BASE, *(stage.name for stage in plan.stages)}
-    for stage in plan.stages:
-        if stage.parent in inside or (pickle := pickled_weights(Path(stage.parent))) is None:
+    named = ((name, where) for stage in plan.stages for name, where in stage.comes_from)
+    for name, where in named:
+        if name in inside or (pickle := pickled_weights(Path(name))) is None:
             continue
-        where = join(stage.at, "from")
-        named = at(plan.document, where)
-        message = f'"{named}" holds its weights as a pickle ({pickle.name}), which can run code when loaded'
+        given = at(plan.document, where)
+        said = given if isinstance(given, str) else split(where)[-1]
+        message = f'"{said}" holds its weights as a pickle ({pickle.name}), which can run code when loaded'
         yield Diagnostic("pickled-weights", message, None, where, way_out(pickle))

@@ -45,14 +45,19 @@ def methods(
     from shutil import get_terminal_size
 
     from ptspec.methods import METHODS, get
+    from ptspec.methods.merge import NAME as MERGE
     from ptspec.recipe.hints import did_you_mean, listed
-    from ptspec.report.methods import screen, table
+    from ptspec.report.methods import merge_screen, screen, table
 
-    if method is not None and method not in METHODS:
-        hint = did_you_mean(method, METHODS) or f"methods: {listed(METHODS)}"
+    known = (*METHODS, MERGE)
+    if method is not None and method not in known:
+        hint = did_you_mean(method, known) or f"methods: {listed(known)}"
         raise InputError(Diagnostic("unknown-method", f'there is no method "{method}"', hint=hint))
     width = min(get_terminal_size((120, 24)).columns, 120)
-    print(table(width) if method is None else screen(get(method), width), end="")
+    if method == MERGE:
+        print(merge_screen(width), end="")
+    else:
+        print(table(width) if method is None else screen(get(method), width), end="")
 
 
 def schema(

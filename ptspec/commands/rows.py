@@ -63,8 +63,11 @@ def _asked(plan: Plan, name: str | None) -> list[Stage]:
     the first variant alone, since all learn from the same rows."""
     first = [one for one in plan.stages if one.variant is None or one.variant.number == 1]
     if name is None:
-        return [one for one in first if one.pick is None]
+        return [one for one in first if one.trains]
     found = plan.stage(name)
+    if found is not None and found.merge is not None:
+        message = f'--stage: "{name}" is a merge, which learns from no rows'
+        raise InputError(Diagnostic("wrong-usage", message, hint="pt rows RECIPE shows those of the others"))
     return [found] if found is not None else [one for one in first if one.variant and one.variant.of == name]
 
 

@@ -141,7 +141,7 @@ def stage_adapter(stage: Stage, shape: ModelShape, incoming: Adapter | None) -> 
     put_on = own.doubled if splits else own
     if incoming is None or stage.handover is None:
         return StageAdapter(put_on, own.parameters, put_on)
-    both = _total(incoming, put_on)
+    both = total(incoming, put_on)
     if stage.handover is Handover.STACK:
         return StageAdapter(both, own.parameters, both)
     return StageAdapter(put_on, own.parameters, both if incoming.is_plain and own.is_plain else None)
@@ -161,7 +161,7 @@ def _backbone(stage: Stage, shape: ModelShape) -> int:
     return sum(t.elements for name, t in shape.tensors.items() if not name.startswith("lm_head."))
 
 
-def _total(first: Adapter, second: Adapter) -> Adapter:
+def total(first: Adapter, second: Adapter) -> Adapter:
     """Both as one: every module of either gets the sum of the two highest ranks."""
     rank = sum(max(adapter.ranks.values(), default=0) for adapter in (first, second))
     sizes = {**first.sizes, **second.sizes}

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from ptspec.data.tokens.template import tokenizer_files
-from ptspec.estimate.adapters import Adapter, stage_adapter
-from ptspec.estimate.needed import incoming_adapter, need_of, opened_shape
+from ptspec.estimate.adapters import Adapter
+from ptspec.estimate.needed import adapter_of, need_of, opened_shape
 from ptspec.estimate.rowcount import Counted, RowCounts
 from ptspec.performance.choice import Lengths, Situation
 from ptspec.performance.decide import Decision, decide
@@ -75,7 +75,7 @@ def _saved(plan: Plan, stage: Stage, shape: ModelShape | None) -> dict[str, Adap
         if one.name == stage.name or shape is None:
             break
         try:
-            saved[one.name] = stage_adapter(one, shape, incoming_adapter(one, saved)).saved
+            saved[one.name] = adapter_of(one, shape, saved).saved
         except (UnknownTargets, NoShape):
             saved[one.name] = None
     return saved

@@ -60,6 +60,12 @@ def disk(
     return Disk(saved, one + reference, states, count, left)
 
 
+def disk_of_merge(model: ModelSpec, shape: ModelShape, adapter: StageAdapter) -> Disk:
+    """The bytes of a sum: an adapter in float32, or full weights, as large as those of its parts."""
+    weights = _adapter_file(adapter.saved, 4) if adapter.saved else _merged(model, shape)
+    return Disk(weights, 0, 0, 0, 0)
+
+
 def _adapter_file(adapter: Adapter, width: int) -> int:
     return safetensors_bytes(adapter.tensors("F32" if width == 4 else "BF16"))
 

@@ -11,15 +11,15 @@ from functools import partial
 
 from ptspec.accelerator import has_accelerator
 from ptspec.data.tokens.template import tokenizer_files
-from ptspec.estimate.adapters import Adapter, StageAdapter, stage_adapter
+from ptspec.estimate.adapters import Adapter, StageAdapter
 from ptspec.estimate.advice import Advice, advise
 from ptspec.estimate.decided import situation_of
-from ptspec.estimate.disk import Disk, disk
+from ptspec.estimate.disk import Disk, disk, disk_of_merge
 from ptspec.estimate.held import Holder
 from ptspec.estimate.host import host_memory
 from ptspec.estimate.measured import Measured, measured
 from ptspec.estimate.memory import Memory
-from ptspec.estimate.needed import checkpoint_shape, incoming_adapter, need_of, needed_memory, opened_shape
+from ptspec.estimate.needed import adapter_of, checkpoint_shape, need_of, needed_memory, opened_shape
 from ptspec.estimate.on_paper import Cluster, OnPaper, on_paper
 from ptspec.estimate.rowcount import Counted, RowCounts
 from ptspec.estimate.steps import Steps, count
@@ -101,6 +101,9 @@ def forecast(
     saved: dict[str, Adapter | None] = {}
     found = []
     for stage in plan.stages:
+        if stage.merge is not None:
+            found.append(replace(_of_merge(plan, stage, shape, saved), reuse=reused[stage.name]))
+            continue
         settings = EffectiveConfig(stage, stage.compute, gpu)
         # The processes of a machine share its memory; each has a GPU of its own.
         each = device_memory if gpu or not device_memory else device_memory // stage.compute.processes
@@ -132,12 +135,15 @@ def most_written(plan: Plan) -> int | None:
     total = 0
     for stage in plan.stages:
         try:
-            adapter = stage_adapter(stage, shape, incoming_adapter(stage, saved))
+            adapter = adapter_of(stage, shape, saved)
         except (UnknownTargets, NoShape):
             return None
         saved[stage.name] = adapter.saved
         if stage.pick is not None:
             continue  # the files of its variant, under a second name
+        if stage.merge is not None:
+            total += disk_of_merge(plan.model, shape, adapter).peak
+            continue
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
         total += disk(settings, plan.model, shape, adapter, MANY_STEPS).peak
     return total
@@ -171,8 +177,7 @@ def _stage(
     unknown = [counted.why] if counted.why else []
     adapter: StageAdapter | None = None
     try:
-        incoming = incoming_adapter(stage, saved)
-        adapter = stage_adapter(stage, shape, incoming) if shape is not None else None
+        adapter = adapter_of(stage, shape, saved) if shape is not None else None
         saved[stage.name] = adapter.saved if adapter else None
     except (UnknownTargets, NoShape) as error:
         unknown.append(f"the adapter is not known: {error}")
@@ -215,6 +220,21 @@ def _stage(
 def _of_pick(stage: Stage) -> StageForecast:
     """A stage that takes a variant over trains nothing."""
     return StageForecast(stage, Reuse(), None, None, None, None, None, None, None, ())
+
+
+def _of_merge(
+    plan: Plan, stage: Stage, shape: ModelShape | None, saved: dict[str, Adapter | None]
+) -> StageForecast:
+    """A sum of policies trains nothing, and is a file."""
+    adapter: StageAdapter | None = None
+    unknown: tuple[str, ...] = ()
+    try:
+        adapter = adapter_of(stage, shape, saved) if shape is not None else None
+    except (UnknownTargets, NoShape) as error:
+        unknown = (f"the adapter is not known: {error}",)
+    saved[stage.name] = adapter.saved if adapter else None
+    written = disk_of_merge(plan.model, shape, adapter) if shape is not None and adapter is not None else None
+    return StageForecast(stage, Reuse(), None, None, None, adapter, None, written, None, unknown)
 
 
 def _given(settings: EffectiveConfig) -> Steps | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 
 from ptspec.data.tokens.template import tokenizer_files
-from ptspec.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter
+from ptspec.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_adapter, total
 from ptspec.estimate.memory import Memory, Work, memory
 from ptspec.estimate.rowcount import Counted
 from ptspec.estimate.steps import count
@@ -46,6 +47,17 @@ def incoming_adapter(stage: Stage, saved: Mapping[str, Adapter | None]) -> Adapt
     return read_adapter(folder) if (folder / ADAPTER_CONFIG).is_file() else None
 
 
+def adapter_of(stage: Stage, shape: ModelShape, saved: Mapping[str, Adapter | None]) -> StageAdapter:
+    """The adapter of `stage` over a base of `shape`; `saved`: those that the stages before it leave. Raises
+    `UnknownTargets` and `NoShape`."""
+    if stage.merge is None:
+        return stage_adapter(stage, shape, incoming_adapter(stage, saved))
+    parts = (incoming_adapter(replace(stage, parent=part.name), saved) for part in stage.merge.parts)
+    known = [part for part in parts if part is not None]
+    summed = reduce(total, known) if stage.merge.of_adapters and known else None
+    return StageAdapter(summed, 0, summed)
+
+
 def needed_memory(
     plan: Plan,
     settings: EffectiveConfig,
@@ -68,7 +80,7 @@ def need_of(
 ) -> Callable[[Stage], int]:
     def need(stage: Stage) -> int:
         changed = replace(settings, stage=stage, compute=stage.compute)
-        adapter = stage_adapter(stage, shape, incoming_adapter(stage, saved))
+        adapter = adapter_of(stage, shape, saved)
         found = needed_memory(plan, changed, shape, adapter, counted)
         return found.total if found else 0
 

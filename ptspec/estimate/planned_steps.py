@@ -15,10 +15,10 @@ QUICK = 32 << 20
 
 def planned_steps(plan: Plan, most: int = QUICK) -> dict[str, int]:
     """The steps of each stage by its name; not of those whose rows are on the hub, or stand in files of more
-    than `most` bytes, unless `max_steps` says them; nor of those that take a variant over."""
+    than `most` bytes, unless `max_steps` says them; nor of those that train nothing."""
     counts = RowCounts(plan, tokenizer_files(plan.model))
     found: dict[str, int] = {}
-    for stage in (one for one in plan.stages if one.pick is None):
+    for stage in plan.trained:
         settings = EffectiveConfig(stage, stage.compute, has_accelerator())
         rows: int | None = 0
         if settings.number("max_steps", -1) <= 0:

@@ -47,7 +47,7 @@ def check(
             _tell(_general(stage.compute), (own, WHERE), findings)
             if stage.compute.launcher == RAY and _address(stage.compute) != addresses[0]:
                 _tell(iter([ONE_CLUSTER]), (own, WHERE), findings)
-        if stage.compute.world > 1:
+        if stage.compute.world > 1 and stage.merge is None:
             _tell(_stage(stage), (own, WHERE), findings)
         if stage.compute.zero_stage == 3:
             _reentrant(stage, findings)

@@ -118,7 +118,7 @@ class OwnDefault:
 
 def own_defaults(method: Method, config: Mapping[str, Any]) -> Iterator[OwnDefault]:
     """The defaults of `method` in place of TRL's that hold where a recipe gives `config`."""
-    trl = trl_defaults(method.name)
     for default in method.own_defaults:
         if default.name not in config:
-            yield OwnDefault(default.name, default.value, trl.get(default.name), default.reason)
+            trl = trl_defaults(method.name).get(default.name)
+            yield OwnDefault(default.name, default.value, trl, default.reason)

@@ -45,7 +45,7 @@ def handover(
 ) -> Handover | None:
     """The hand-over of stage `name`, asked for or by default; None where no adapter comes in."""
     asked = Handover(given["handover"]) if given.get("handover") else None
-    incoming = _incoming(parent, chain)
+    incoming = incoming_settings(parent, chain)
     _check_precision(name, own, parent, chain, findings)
     if incoming is None:
         if asked and not _may_bring_adapter(parent, chain):
@@ -150,18 +150,18 @@ def _trains_embeddings(adapter: AdapterSpec) -> bool:
     return not adapter.use_lora or any(adapter.lora.get(name) for name in fields)
 
 
-def _incoming(parent: str, chain: Chain) -> AdapterSpec | None:
+def incoming_settings(parent: str, chain: Chain) -> AdapterSpec | None:
     """The adapter that comes in, as far as it is known without a model."""
     if parent in chain.done:
         before = chain.done[parent]
-        return before.adapter if before.adapter.use_lora and not _saves_weights(before, chain) else None
+        return before.adapter if before.adapter.use_lora and not saves_weights(before, chain) else None
     config = Path(parent) / "adapter_config.json"
     return AdapterSpec(True, lora=read_object(config)) if is_file(config) else None
 
 
-def _saves_weights(stage: Stage, chain: Chain) -> bool:
+def saves_weights(stage: Stage, chain: Chain) -> bool:
     """Whether `stage` merged an adapter that is no low-rank sum with its own, and saved full weights."""
-    incoming = _incoming(stage.parent, chain) if stage.handover is Handover.MERGE else None
+    incoming = incoming_settings(stage.parent, chain) if stage.handover is Handover.MERGE else None
     adapters = () if incoming is None else (incoming, stage.adapter)
     return any(beyond_low_rank(adapter.lora) for adapter in adapters)
 
@@ -175,5 +175,7 @@ def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) 
     found = unlike(incoming.lora, own.lora, lambda: chain.shape)
     found += ["use_qlora"] if incoming.use_qlora != own.use_qlora else []
     found += ["quantization"] if incoming.quantization != own.quantization else []
-    # What a merge or a stack saved has the ranks of the incoming adapter and its own.
-    return found or (["r"] if chain.done[parent].handover in (Handover.MERGE, Handover.STACK) else [])
+    # What a merge or a stack saved has the ranks of the incoming adapter and its own; a sum those of all.
+    before = chain.done[parent]
+    is_sum = before.merge is not None or before.handover in (Handover.MERGE, Handover.STACK)
+    return found or (["r"] if is_sum else [])

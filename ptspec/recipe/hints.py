@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from ptspec.methods import all_of_them
+from ptspec.methods.merge import MERGE
 from ptspec.recipe import other_programs
 
 
@@ -54,7 +55,7 @@ def elsewhere(key: str) -> Elsewhere | None:
 
 def method_elsewhere(name: str) -> str | None:
     """What to write for a method that others have under this name."""
-    word, known = _shape(name), all_of_them()
+    word, known = _shape(name), [*all_of_them(), MERGE]
     for method in known:
         if word in method.aliases:
             return f'did you mean "{method.name}"?'

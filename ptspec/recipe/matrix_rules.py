@@ -16,7 +16,7 @@ from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.matrix import MOST, SEED, Expanded, axes_of, steps_of, too_many
-from ptspec.recipe.plan import PickSpec, Stage
+from ptspec.recipe.plan import MergeSpec, PickSpec, Stage
 from ptspec.recipe.rules import check_metric, check_spec
 from ptspec.recipe.schema import check
 from ptspec.recipe.wording import shown
@@ -266,6 +266,8 @@ def in_recipe(stage: Stage, findings: Findings) -> Stage:
 def _moved(value: Any, findings: Findings) -> Any:
     if isinstance(value, tuple):
         return tuple(_moved(item, findings) for item in value)
+    if isinstance(value, MergeSpec):
+        return replace(value, parts=_moved(value.parts, findings))
     if not is_dataclass(value) or isinstance(value, type) or not hasattr(value, "at"):
         return value
     within = {one.name: _moved(getattr(value, one.name), findings) for one in fields(value)}

@@ -183,6 +183,10 @@ WORDS: Mapping[str, str] = {
         "TRL 1.16 has no max_prompt_length: rows are cut by max_length; online prompts are not cut",
     ),
     **dict.fromkeys(("finetuning_type", "tuner_type", "train_type", "full_finetune"), _KINDS),
+    **dict.fromkeys(
+        ("merge_method", "merge_models", "models_to_merge"),
+        'a stage with "method": "merge" and "of": {stage: weight, …} is the weighted sum of others',
+    ),
     "lora_target_linear": 'goes to /adapter: "target_modules": "all-linear"',
     "pissa_init": 'goes to /adapter: "init_lora_weights": "pissa"',
     **dict.fromkeys(("lora_model_dir", "adapter_name_or_path", "adapters", "resume_from_adapter"), _FROM),

@@ -7,7 +7,7 @@ in a run can still be shown at its line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -262,6 +262,35 @@ class PickSpec:
     at: str = "/stages"
 
 
+@dataclass(frozen=True)
+class MergePart:
+    """A policy (an earlier stage's name, "base", or a folder) that counts `weight` times."""
+
+    name: str
+    weight: float
+    at: str = "/stages"
+
+
+@dataclass(frozen=True)
+class MergeSpec:
+    """What a stage is the weighted sum of. `of_adapters`: adapters over the same weights, which stay as they
+    are; without, the weights themselves are summed."""
+
+    parts: tuple[MergePart, ...]
+    of_adapters: bool
+
+    @property
+    def words(self) -> str:
+        """ "0.9 × a + 0.1 × b"."""
+        return sum_in_words((part.name, part.weight) for part in self.parts)
+
+
+def sum_in_words(parts: Iterable[tuple[str, float]]) -> str:
+    """ "0.9 × a + 0.1 × b" of names and weights."""
+    first, *rest = (f"{'-' if weight < 0 else '+'} {abs(weight):g} × {name}" for name, weight in parts)
+    return " ".join((first.removeprefix("+ "), *rest))
+
+
 ZERO_STAGE = 2
 """DeepSpeed's stage of ZeRO where a recipe does not say."""
 
@@ -311,14 +340,15 @@ class ComputeSpec:
 
 @dataclass(frozen=True)
 class Stage:
-    """One training stage.
+    """One stage, which trains a policy, or makes one of others.
 
     `parent` is an earlier stage's name, "base", or a path to an adapter or model. `handover` is None
     where no adapter comes in. `config` holds the method's TRL config fields under TRL's names, as
     given in the recipe. `compute` is the recipe's with what the stage has of its own. `eval_data`: the source
     that the trainer measures itself on while it trains; None where it does not. `seed` None: the
     recipe's. `variant`: where it is one of a matrix. `pick`: where it trains nothing and takes over one of
-    its variants; the rest is then as of the first of them.
+    its variants; the rest is then as of the first of them. `merge`: where it trains nothing and is the sum of
+    other policies; `parent` is then the first of these, `adapter` says what the sum is, and `data` is "".
     """
 
     name: str
@@ -337,7 +367,20 @@ class Stage:
     seed: int | None = None
     variant: VariantSpec | None = None
     pick: PickSpec | None = None
+    merge: MergeSpec | None = None
     at: str = "/stages"
+
+    @property
+    def trains(self) -> bool:
+        """Whether it learns from rows: what is neither a pick nor a merge."""
+        return self.pick is None and self.merge is None
+
+    @property
+    def comes_from(self) -> tuple[tuple[str, str], ...]:
+        """The policies that it is made from, each with the pointer to where the recipe names it."""
+        if self.merge is None:
+            return ((self.parent, f"{self.at}/from"),)
+        return tuple((part.name, part.at) for part in self.merge.parts)
 
     @property
     def has_reference(self) -> bool:
@@ -434,6 +477,11 @@ class Plan:
     def stage(self, name: str) -> Stage | None:
         """The stage called `name`; None where that is the base, or none of this recipe."""
         return next((stage for stage in self.stages if stage.name == name), None)
+
+    @property
+    def trained(self) -> tuple[Stage, ...]:
+        """The stages that learn from rows."""
+        return tuple(stage for stage in self.stages if stage.trains)
 
     def seed_of(self, stage: Stage) -> int:
         """What `stage` initialises, orders its rows and draws by."""

@@ -93,7 +93,7 @@ def _sound(plan: Plan) -> Plan:
     stages = tuple(
         stage if stage.eval_data in data else replace(stage, eval_data=None)
         for stage in plan.stages
-        if stage.data in data
+        if stage.data in data or stage.merge is not None
     )
     return replace(plan, data=data, evaluation=evaluation, stages=stages)
 
@@ -169,7 +169,8 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     resolved = matrix_rules.with_variants(
         _stages(value, made, names, model, places, findings), made, rewards, findings
     )
-    for stage in resolved:
+    trained = [stage for stage in resolved if stage.merge is None]
+    for stage in trained:
         config_rules.stage_rules(stage, data, stage.compute, findings)
         stage_evaluation_rules.check(stage, data, findings)
     name = _name(value, path, findings)
@@ -177,10 +178,10 @@ def _resolve(value: Value, path: Path, output: Path | None, findings: Findings) 
     compute_rules.check(compute, resolved, evaluation, findings)
     rules.trained_rewards(resolved, rewards, judges, findings)
     rules.reward_names(names.rewards, findings)
-    rules.held_out(evaluation, resolved, findings)
-    stage_evaluation_rules.chosen_by(evaluation, resolved, findings)
-    rules.streams_held_out(evaluation, data, resolved, findings)
-    check_new_tokens(model, resolved, findings)
+    rules.held_out(evaluation, trained, findings)
+    stage_evaluation_rules.chosen_by(evaluation, trained, findings)
+    rules.streams_held_out(evaluation, data, trained, findings)
+    check_new_tokens(model, trained, findings)
     rules.judge_rules(evaluation, judges, rewards, resolved, findings)
     return Plan(
         name=name,

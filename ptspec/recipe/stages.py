@@ -6,15 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from ptspec import methods
+from ptspec.methods.merge import NAME as MERGE
 from ptspec.methods.types import Feedback, Method, Yields
 from ptspec.recipe import second_models, sections
 from ptspec.recipe.adapters import adapter_spec
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import handover
-from ptspec.recipe.hints import did_you_mean, listed
+from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.matrix import Expanded
+from ptspec.recipe.merges import merged
 from ptspec.recipe.names import Chain, Names, check_known, check_slug, each, named
+from ptspec.recipe.outside import outside
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import BASE, AdapterSpec, ModelSpec, SecondModel, Stage
 
@@ -45,8 +48,11 @@ def stages(
             hint = f"the first is at line {where.line}" if where.line else None
             findings.error("duplicate-name", join(at, "name"), f'two stages are called "{name}"', hint)
             continue
-        _check_names(given, at, names, findings)
-        made = _stage(name, given, at, adapter, compute, chain, places, findings)
+        if given.get("method") == MERGE:
+            made = merged(name, given, at, compute, model, chain, places, findings)
+        else:
+            _check_names(given, at, names, findings)
+            made = _stage(name, given, at, adapter, compute, chain, places, findings)
         if made is not None:
             chain.done[name] = made
         chain.before.append(name)
@@ -74,6 +80,10 @@ def _stage(
     places: Places,
     findings: Findings,
 ) -> Stage | None:
+    if findings.given(join(at, "of")) is not None:
+        message = '"of" names the parts of a merge, and this stage trains'
+        hint = f'"method": "{MERGE}", or leave it out'
+        findings.error("unknown-key", join(at, "of"), message, hint, key=True)
     parent = _parent(name, given, at, chain, places, findings)
     if given.get("method") is None or given.get("data") is None:
         return None
@@ -152,7 +162,8 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
         hint = f"stages before it: {listed(others)}" if others else "it is the first: leave it out"
         findings.error("unknown-stage", where, f'stage "{name}" starts from {what}', hint)
         return default
-    return _outside(name, text, where, chain, places, findings) or default
+    says = f'stage "{name}" starts from "{text}"'
+    return outside(says, text, where, chain, places, findings) or default
 
 
 def _check_settled(
@@ -167,33 +178,6 @@ def _check_settled(
         )
         hint = '"handover": "merge" starts a new adapter over any of them'
         findings.error("handover-mismatch", at, message, hint)
-
-
-def _outside(name: str, text: str, at: str, chain: Chain, places: Places, findings: Findings) -> str | None:
-    """A path to an adapter or model; a bare word that is no folder was meant for a stage."""
-    found = places.find(text)
-    if found is not None and found.is_dir():
-        if any((found / file).is_file() for file in ("config.json", "adapter_config.json")):
-            return str(found)
-        message = f'"{text}" holds neither a model nor an adapter'
-        findings.error("not-a-model", at, message, "it has no config.json and no adapter_config.json")
-        return None
-    is_path = "/" in text or "\\" in text
-    what = "neither a stage nor a folder" if is_path else "not a stage"
-    message = f'stage "{name}" starts from "{text}", which is {what}'
-    near = places.nearest(text) if is_path else did_you_mean(text, [*chain.before, BASE])
-    there = (
-        f"stages before it: {listed(chain.before)}" if chain.before else 'no stage is before it; "base" is'
-    )
-    hint = near or (_download(text) if is_path and places.hub_id(text) else there)
-    findings.error("unknown-stage", at, message, hint, places.looked(text) if is_path else ())
-    return None
-
-
-def _download(name: str) -> str:
-    """How the repository `name` of the hub becomes a folder that a stage can start from."""
-    folder = f"models/{name.rpartition('/')[2]}"
-    return f'one of the hub: hf download {name} --local-dir {folder}, and "from": "{folder}"'
 
 
 def _check_feedback(method: Method, name: str, given: Value, at: str, findings: Findings) -> None:

@@ -24,6 +24,7 @@ from ptspec.events import (
     StageEvaluated,
     StageFinished,
     StageLine,
+    StageMerged,
     StagePicked,
     StageReused,
     StageStarted,
@@ -97,6 +98,7 @@ class Row:
     taken_from: str | None = None
     resumed_from_step: int = 0
     reason: str = ""
+    merged: str = ""
     picked: Selection | None = None
     checks: list[CheckEvaluated] = field(default_factory=list)
 
@@ -172,6 +174,9 @@ class Board:
                 row.reused, row.reused_from = True, clean(event.when)
                 row.taken_from = None if event.taken_from is None else clean(event.taken_from)
                 _settle(row)
+            case StageMerged():
+                row = self.row(event.stage)
+                row.state, row.merged = State.TRAINED, clean(event.words)
             case StagePicked():
                 self.row(event.stage).picked = read_selection(event.selection)
             case EvaluationStarted():

@@ -119,10 +119,10 @@ def _stage_row(stage: StageStory) -> str:
     cells = [
         f"`{stage.name}`",
         stage.method,
-        stage.parent or BASE,
+        stage.origin,
         clean(stage.data),
         words.count(stage.rows) if stage.rows is not None else words.NOTHING,
-        words.count(trained.steps) if trained else words.NOTHING,
+        words.count(trained.steps) if trained and not stage.merged else words.NOTHING,
         trained.adapter if trained else words.NOTHING,
         config,
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from textwrap import fill, wrap
 
 from ptspec import methods
+from ptspec.methods.merge import MERGE
 from ptspec.methods.types import Feedback, Method, Rows, Yields
 from ptspec.recipe.effective_config import own_defaults
 from ptspec.recipe.hints import in_json
@@ -28,10 +29,10 @@ def table(width: int) -> str:
     text = _columns(rows)
     if max(map(len, text.splitlines())) > width:
         text = _columns([row[:-1] for row in rows])
+    merge = f"{MERGE.name}: {MERGE.title[0].lower()}{MERGE.title[1:]}, of stages or folders"
     named = "".join(f"{line}\n" for one in methods.all_of_them() for line in _named(one, width))
-    return (
-        f"{text}\n\n{named}\npt methods METHOD tells more of one, and the fields that make each of these.\n"
-    )
+    more = "pt methods METHOD tells more of one, and the fields that make each of these."
+    return f"{text}\n\n{merge}\n\n{named}\n{more}\n"
 
 
 def _named(method: Method, width: int) -> list[str]:
@@ -59,6 +60,21 @@ def _row(method: Method) -> tuple[str, ...]:
         "yes" if method.reference else "–",
         method.paper.partition(", ")[2],
     )
+
+
+def merge_screen(width: int) -> str:
+    """What a merge is, when it is for, what it takes, a stage to paste; `width` columns."""
+    guide = MERGE.guide
+    parts = [
+        f"{MERGE.name}: {MERGE.title}\n{MERGE.paper}",
+        _paragraph("when", guide.when, width),
+        _paragraph("how", guide.how, width),
+        _bullets("for", guide.pros, width),
+        _bullets("against", guide.cons, width),
+        _paragraph("takes", "name, method, of, checks, compute; no data, no config and no adapter.", width),
+        f"a stage to paste\n{_json(guide.example_stage, width)}",
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def screen(method: Method, width: int) -> str:

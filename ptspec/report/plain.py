@@ -22,6 +22,7 @@ from ptspec.events import (
     StageDefault,
     StageEvaluated,
     StageFinished,
+    StageMerged,
     StagePicked,
     StageReused,
     StageStarted,
@@ -143,6 +144,8 @@ class Plain:
                 if event.taken_from is not None:
                     return f"{event.stage}: finished {since}, taken over from {event.taken_from}"
                 return f"{event.stage}: unchanged since {since}, reused"
+            case StageMerged():
+                return f"{event.stage}: {event.words}, merged in {words.duration(event.seconds)}"
             case StagePicked():
                 found = read_selection(event.selection)
                 told = selection_view(found).sentences[:2] if found is not None else (event.variant,)

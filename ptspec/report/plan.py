@@ -83,6 +83,8 @@ def as_json(forecast: Forecast) -> str:
 
 def handover_in_words(stage: Stage) -> str:
     """ "new LoRA", "continue", "merge, new LoRA", "stack", "full"."""
+    if stage.merge is not None:
+        return "sum of adapters" if stage.merge.of_adapters else "mean of weights"
     if not stage.adapter.use_lora:
         text = "full" if stage.handover is None else "merge, full"
     else:
@@ -114,6 +116,9 @@ def _row(one: StageForecast) -> tuple[str, ...]:
     stage = one.stage
     if stage.pick is not None:
         return (stage.name, "pick", *[""] * (len(_HEADER) - 3), note_of(one))
+    if stage.merge is not None:
+        what = (stage.name, stage.method.name, stage.merge.words, handover_in_words(stage))
+        return (*what, *[""] * (len(_HEADER) - len(what) - 1), note_of(one))
     about = "" if one.counted and one.counted.exact else "≈ "
     most = "≤ " if stage.method.online else about
     rows = one.counted.rows if one.counted else None
@@ -224,7 +229,7 @@ def _device(forecast: Forecast) -> Iterator[str]:
         return
     size = bytes_in_words(forecast.device_memory)
     for one in forecast.stages:
-        if one.stage.pick is not None:
+        if not one.stage.trains:
             continue
         if one.advice is None:
             yield f"{one.stage.name}: whether {size} will do is not known"
@@ -257,7 +262,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "handover_in_words": handover_in_words(stage),
         "reference": reference_in_words(stage) if stage.has_reference else None,
         "teacher": stage.teacher.path if stage.teacher is not None else None,
-        "data": stage.data,
+        "data": stage.data or None,
         "rows": counted.rows if counted else None,
         "rows_trained": counted.trained if counted else None,
         "rows_exact": counted.exact if counted else False,
@@ -289,6 +294,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
         "settings": dict(stage.variant.settings) if stage.variant else None,
         "picks": list(stage.pick.variants) if stage.pick else None,
         "pick_by": stage.pick.metric if stage.pick else None,
+        "of": {part.name: part.weight for part in stage.merge.parts} if stage.merge else None,
     }
 
 

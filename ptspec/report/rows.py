@@ -174,7 +174,7 @@ def origin(row: Row) -> list[str]:
     """ "from sft by continue", "reference = sft, frozen" and the like: what is known of them."""
     by = f" by {row.handover}" if row.handover else ""
     facts = (
-        clean(f"from {row.parent}{by}") if row.parent else "",
+        row.merged or (clean(f"from {row.parent}{by}") if row.parent else ""),
         clean(f"reference = {row.reference}") if row.reference else "",
         f"trained again: {row.reason}" if row.reason else "",
         f"resumed from step {words.count(row.resumed_from_step)}" if row.resumed_from_step else "",

@@ -23,8 +23,8 @@ from ptspec.training.stop_request import StopRequest
 
 
 def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
-    """Stage name -> the stages that have to be done before it begins: its parent, those that make its reward
-    models, those of its judge and its teacher, those that its checks or the evaluation's judge compare with.
+    """Stage name -> the stages that have to be done before it begins: those that it is made from, those that
+    make its reward models and its teacher, those that its checks or the evaluation's judge compare with.
 
     Of stages that begin from one folder outside the run the first measures it, and the others wait.
     """
@@ -32,7 +32,11 @@ def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
     found = {}
     for number, stage in enumerate(stages):
         earlier = names[:number]
-        asked = {stage.parent, *(check.over for check in stage.checks), *_second_models(plan, stage)}
+        asked = {
+            *(name for name, _ in stage.comes_from),
+            *(check.over for check in stage.checks),
+            *_second_models(plan, stage),
+        }
         if stage.pick is not None:
             asked |= {*stage.pick.variants, *(check.over for check in stage.pick.keep)}
         if plan.evaluation is not None and stage.parent != BASE and stage.parent not in names:

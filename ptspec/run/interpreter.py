@@ -27,6 +27,7 @@ from ptspec.events import (
     RunStarted,
     StageFinished,
     StageLine,
+    StageMerged,
     StageReused,
     StageTrained,
     Warned,
@@ -47,7 +48,7 @@ from ptspec.run.slim import slim
 from ptspec.run.stage_folders import StageFolders
 from ptspec.run.stage_words import describe_adapter, handover_of, never_measured, reference_of
 from ptspec.store.files import read_json
-from ptspec.store.fingerprint import Hashes, ingredients, parent_fingerprint
+from ptspec.store.fingerprint import Hashes, covered_by
 from ptspec.store.half_made import (
     is_trained,
 )
@@ -182,7 +183,7 @@ class Run:
 
     def _announce(self, stages: tuple[Stage, ...]) -> None:
         steps = planned_steps(self.plan)
-        setups = dict.fromkeys(describe_adapter(stage.adapter) for stage in stages)
+        setups = dict.fromkeys(describe_adapter(stage.adapter) for stage in stages if stage.trains)
         self.listener(
             RunStarted(
                 name=self.plan.name,
@@ -211,8 +212,7 @@ class Run:
         self.matrices.number(stage)
         final = self.plan.output / stage.name
         recover(final)
-        parent = parent_fingerprint(stage, self.fingerprints, self.hashes)
-        covered = ingredients(self.plan, stage, parent, self.hashes)
+        covered = covered_by(self.plan, stage, self.fingerprints, self.hashes)
         before, fresh = Before(dict(self.fingerprints)), self.options.fresh
         reuse = reuse_of(self.plan, stage, covered, self.output_hashes, self.other_runs, before, fresh=fresh)
         self.fingerprints[stage.name] = reuse.fingerprint
@@ -291,7 +291,10 @@ class Run:
         partial = self.folders.partial(stage, reuse)
         if is_trained(partial, fingerprint):
             record = read_json(partial / RECORD)
-            self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
+            if stage.merge is not None:
+                self.listener(StageMerged(stage.name, stage.merge.words, record["seconds"]))
+            else:
+                self.listener(StageTrained(stage.name, record["steps"], record["seconds"], {}))
         else:
             job = self._job(stage, partial, trains=True)
             job = replace(job, fingerprint=fingerprint, covered=covered, reason=reuse.changed or None)

@@ -56,6 +56,8 @@ class Needs:
         yield from self._evaluation(stage)
 
     def _training(self, stage: Stage) -> Iterator[Weights]:
+        if stage.merge is not None and not stage.merge.of_adapters:
+            return  # read tensor by tensor, and opened two at a time
         for folder in self._below(stage.parent):
             yield Weights(folder, stage.adapter)
         for second in second_models_of(self.plan, stage):

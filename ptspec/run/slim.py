@@ -13,6 +13,8 @@ from ptspec.training.checkpoints import remove_checkpoints
 def slim(stage: Stage, folder: Path) -> None:
     """Removes what is of no use once `stage` is trained: of its checkpoints what only going on from them
     needs, and those of whole weights, unless the recipe says how many to keep."""
+    if not stage.trains:
+        return
     strip_pickles(folder / CHECKPOINTS)
     if not leaves_checkpoints(stage):
         remove_checkpoints(folder / CHECKPOINTS)

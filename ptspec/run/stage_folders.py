@@ -14,7 +14,7 @@ from ptspec.data.readers.placed import shown
 from ptspec.events import Listener, StageReused, Warned
 from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Stage
-from ptspec.store.files import folder_size
+from ptspec.store.files import folder_size, read_json, write_json
 from ptspec.store.half_made import (
     MARK,
     SAVED,
@@ -28,7 +28,7 @@ from ptspec.store.half_made import (
 from ptspec.store.other_runs import take_over
 from ptspec.store.output_hashes import OutputHashes
 from ptspec.store.reuse import Reuse, what_changed
-from ptspec.store.stage_folder import finished_record, partial_folder, publish, rename_finished
+from ptspec.store.stage_folder import RECORD, finished_record, partial_folder, publish, rename_finished
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,10 @@ class StageFolders:
         if not take_over(found, self.partial(stage, reuse), stage.name, stage.parent, names):
             self._warn(stage, f"{shown(found.folder)} is no longer what was saved there: not taken over")
             return False
+        if stage.merge is not None:
+            record = partial_folder(self.output, stage.name) / RECORD
+            of = {part.name: part.weight for part in stage.merge.parts}
+            write_json(record, read_json(record) | {"of": of})
         self.publish(stage, reuse)
         self.listener(StageReused(stage.name, found.when, shown(found.folder)))
         return True

@@ -19,11 +19,11 @@ def reference_of(stage: Stage) -> str | None:
     return f"{stage.parent}, frozen" if stage.has_reference else None
 
 
-def describe_adapter(adapter: AdapterSpec) -> str:
+def describe_adapter(adapter: AdapterSpec, *, trains: bool = True) -> str:
     """The adapter setup in words: "LoRA r16", "QLoRA r16", "LoRA r16 over 8-bit weights", "full
-    fine-tuning"."""
+    fine-tuning"; of what trains nothing "full weights"."""
     if not adapter.use_lora:
-        return "full fine-tuning"
+        return "full fine-tuning" if trains else "full weights"
     rank = adapter.lora.get("r", default_of("r"))
     if adapter.quantization.get("load_in_8bit"):
         return f"LoRA r{rank} over 8-bit weights"

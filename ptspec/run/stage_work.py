@@ -17,6 +17,7 @@ from ptspec.processes import current
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.run.evaluate_stage import StageEvaluator
 from ptspec.run.evaluations import Evaluations
+from ptspec.run.merge_stage import StageMerger, merged_record
 from ptspec.run.needs import Needs
 from ptspec.run.slim import slim
 from ptspec.run.stage_words import describe_adapter, handover_of, reference_of
@@ -48,6 +49,7 @@ class StageWork:
         self.trainer = StageTrainer(
             plan, self.bases, needs, self.hashes, device, listener, allow_code, stop_request
         )
+        self.merger = StageMerger(plan, self.bases, needs, listener)
         self.evaluator = StageEvaluator(
             plan, self.bases, needs, evaluations, listener, self.trainer.open_reward_model_of, allow_code
         )
@@ -58,12 +60,20 @@ class StageWork:
         self.hashes.adopt(job.hashed)
         for made in job.measured:
             self.evaluations.adopt(made.name, made.folder)
-        if job.trains and stage is not None:
+        if job.trains and stage is not None and stage.merge is not None:
+            current().by_first(lambda: self._merge(stage, job))
+        elif job.trains and stage is not None:
             trained, distance = self.trainer.make(stage, job.folder, job.reason)
             current().by_first(lambda: _record_trained(stage, job, trained, distance))
         if self.plan.evaluation is not None:
             self.evaluator.evaluate(stage, job.folder)
         current().gathered(None)  # what the first process writes last is there for all
+
+    def _merge(self, stage: Stage, job: StageJob) -> None:
+        merged = self.merger.make(stage, job.folder)
+        write_json(
+            job.folder / RECORD, _about(stage, job) | merged_record(stage, merged) | {"finished": now()}
+        )
 
 
 def device_of_stages(listener: Listener) -> Device:
@@ -83,8 +93,7 @@ def _record_trained(stage: Stage, job: StageJob, trained: Trained, saved_distanc
     slim(stage, job.folder)
 
 
-def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> dict[str, Any]:
-    decision = read_decision(job.folder)
+def _about(stage: Stage, job: StageJob) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "stage": stage.name,
@@ -92,9 +101,16 @@ def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float
         "parent": stage.parent,
         "handover": handover_of(stage),
         "reference": reference_of(stage),
-        "adapter": describe_adapter(stage.adapter),
+        "adapter": describe_adapter(stage.adapter, trains=stage.trains),
         "fingerprint": job.fingerprint,
         "ingredients": job.covered,
+    }
+
+
+def _record(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> dict[str, Any]:
+    decision = read_decision(job.folder)
+    return {
+        **_about(stage, job),
         "config": trained.config,
         "performance": None if decision is None else as_json(decision),
         "steps": trained.steps,

@@ -267,12 +267,7 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
         "method": stage.method.name,
         "handover": stage.handover.value if stage.handover else None,
         "data": hashes.source(stage.data),
-        "adapter": [
-            stage.adapter.use_lora,
-            stage.adapter.use_qlora,
-            dict(stage.adapter.lora),
-            dict(stage.adapter.quantization),
-        ],
+        "adapter": _adapter(stage),
         "config": covered_config(stage.method, stage.config, stage.compute),
         "signals": _signals(plan, stage, hashes),
         **taught,
@@ -285,6 +280,32 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
         measured = {"eval_data": hashes.source(evaluation.data), "evaluation": evaluation.covered()}
         return covered | measured
     return covered
+
+
+PART = "part"
+"""What the ingredients of a merge call its parts, by number."""
+
+
+def covered_by(plan: Plan, stage: Stage, fingerprints: Mapping[str, str], hashes: Hashes) -> dict[str, Any]:
+    """What the fingerprint of `stage` covers, by name; `fingerprints`: of the stages before it."""
+    if stage.merge is None:
+        return ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
+    parts = [fingerprints.get(part.name) or hashes.folder(Path(part.name)) for part in stage.merge.parts]
+    return {
+        "format": FORMAT,
+        "model": hashes.model(),
+        "model options": _model_options(plan.model),
+        "method": stage.method.name,
+        **{f"{PART} {number}": part for number, part in enumerate(parts, start=1)},
+        "weights": [part.weight for part in stage.merge.parts],
+        "adapter": _adapter(stage),
+        "versions": versions(),
+    }
+
+
+def _adapter(stage: Stage) -> list[Any]:
+    spec = stage.adapter
+    return [spec.use_lora, spec.use_qlora, dict(spec.lora), dict(spec.quantization)]
 
 
 def _seed(plan: Plan, stage: Stage) -> int | str:

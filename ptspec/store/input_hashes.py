@@ -33,7 +33,7 @@ def named_models(plan: Plan, hashes: Hashes) -> dict[str, str]:
     """The hash of each model that is none of this run: where a stage starts from, reward models, teachers;
     of one on the hub its commit, as far as the local cache knows it."""
     stages = {stage.name for stage in plan.stages}
-    named = [stage.parent for stage in plan.stages if stage.parent != BASE]
+    named = [name for stage in plan.stages for name, _ in stage.comes_from if name != BASE]
     named += [second.path for second in second_models(plan) if second.path != BASE]
     outside = [name for name in dict.fromkeys(named) if name not in stages]
     found = {

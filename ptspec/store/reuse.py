@@ -14,7 +14,7 @@ from ptspec.methods.types import Yields
 from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.recipe.second_models import second_models_of
 from ptspec.store.files import read_json
-from ptspec.store.fingerprint import Hashes, changes, digest, ingredients, parent_fingerprint
+from ptspec.store.fingerprint import PART, Hashes, changes, covered_by, digest
 from ptspec.store.half_made import (
     holds_work,
     is_made_for,
@@ -95,7 +95,7 @@ def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
             covered = choice_covered(plan, stage.pick, fingerprints, hashes)
             reuse = reuse_of_pick(plan, stage, covered, saved, fresh=fresh, again=again)
         else:
-            covered = ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
+            covered = covered_by(plan, stage, fingerprints, hashes)
             reuse = reuse_of(plan, stage, covered, saved, others, before, fresh=fresh)
         fingerprints[stage.name] = reuse.fingerprint
         found[stage.name] = reuse
@@ -263,9 +263,18 @@ def _half_made(asked: _Asked) -> Reuse:
 def _what_changed(record: Mapping[str, Any], asked: _Asked) -> list[str]:
     parent, again = asked.stage.parent, asked.before.again
     trained = {stage.name: stage.method.yields for stage in asked.plan.stages}
-    words = {Yields.REWARD_MODEL: "reward model", Yields.POLICY: "teacher"}
-    others = [f"{words[trained[name]]} {name} changes" for name in _second_models_again(asked)]
-    return [*what_changed(record, parent, asked.covered, again=parent in again), *others]
+    kinds = {Yields.REWARD_MODEL: "reward model", Yields.POLICY: "teacher"}
+    others = [f"{kinds[trained[name]]} {name} changes" for name in _second_models_again(asked)]
+    words = what_changed(record, parent, asked.covered, again=parent in again)
+    return [*(_of_part(word, asked) for word in words), *others]
+
+
+def _of_part(word: str, asked: _Asked) -> str:
+    """ "part 2 changed" of a merge, with the name of the part."""
+    for number, part in enumerate(asked.stage.merge.parts if asked.stage.merge else (), start=1):
+        if word == f"{PART} {number} changed":
+            return f"{part.name} {'changes' if part.name in asked.before.again else 'changed'}"
+    return word
 
 
 def what_changed(

@@ -63,7 +63,7 @@ def check_plan(plan: Plan) -> Checked:
 def held_out_sources(plan: Plan) -> set[str]:
     """The sources that the evaluation measures and those that stages do while they train, but for what a
     stage trains on by the same name, which is told already."""
-    names = [stage.eval_data for stage in plan.stages if stage.eval_data != stage.data]
+    names = [stage.eval_data for stage in plan.trained if stage.eval_data != stage.data]
     names += [plan.evaluation.data] if plan.evaluation else []
     return {part for name in names if name is not None for part in parts_of(plan.data, name)}
 
@@ -92,7 +92,7 @@ def _uses(plan: Plan) -> dict[str, list[Use]]:
     uses: dict[str, list[Use]] = {}
     asked = [
         (name, Use(stage.method.name, stage.method.rows))
-        for stage in plan.stages
+        for stage in plan.trained
         for name in (stage.data, stage.eval_data)
         if name is not None
     ]
@@ -107,7 +107,7 @@ def _uses(plan: Plan) -> dict[str, list[Use]]:
 
 def _label_faults(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Stages whose rows are all good, or all bad, over every source that they mix."""
-    for stage in plan.stages:
+    for stage in plan.trained:
         if stage.method.rows is not Rows.UNPAIRED_PREFERENCE:
             continue
         parts = parts_of(plan.data, stage.data)

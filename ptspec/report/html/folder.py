@@ -13,8 +13,9 @@ from ptspec.diagnostics import InputError
 from ptspec.evaluation import store
 from ptspec.evaluation.comparison_store import load_comparison, load_selection
 from ptspec.evaluation.measurement import Measurement, trained_by
+from ptspec.methods.merge import NAME as MERGE
 from ptspec.recipe.matrix import expanded_stages
-from ptspec.recipe.plan import BASE, ComputeSpec
+from ptspec.recipe.plan import BASE, ComputeSpec, sum_in_words
 from ptspec.recipe.sections import compute_keys
 from ptspec.report.html.events import Log, read_log
 from ptspec.report.html.logged import Logged, read_logged
@@ -96,7 +97,15 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
         error=error,
         comparison=load_comparison(output / name) if record else None,
         selection=load_selection(output / name) if record and "pick" in spec else None,
+        merged=_merged(record) or _merged(spec),
     )
+
+
+def _merged(of: Json) -> str:
+    """ "0.9 × a + 0.1 × b" of a merge; empty where a stage is none."""
+    weights = {name: number(weight) for name, weight in _object(of.get("of")).items()}
+    known = [(name, weight) for name, weight in weights.items() if weight is not None]
+    return sum_in_words(known) if known else ""
 
 
 def _signals(spec: Json) -> str:
@@ -121,6 +130,9 @@ def _state(output: Path, spec: Json, record: Json, log: Log, recipe: Json) -> St
 def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
     """Whether a folder that the last session did not come to is of this recipe, as far as it tells."""
     kept, method, parent = _object(record.get("ingredients")), str(spec.get("method")), record.get("parent")
+    if method == MERGE:
+        weights = [weight for name, weight in _object(spec.get("of")).items() if name != "$comment"]
+        return kept.get("method") == MERGE and kept.get("weights") == weights
     known = methods.find(method)
     if known is None:
         return False

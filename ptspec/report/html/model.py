@@ -10,6 +10,7 @@ from typing import Any
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement
 from ptspec.evaluation.selection import Selection
+from ptspec.recipe.plan import BASE
 from ptspec.report.html.logged import NOTHING_LOGGED, Logged
 from ptspec.report.view.checks import CheckView
 
@@ -76,7 +77,7 @@ class Training:
 class StageStory:
     """`logged` is what `metrics.jsonl` holds, `signals` the rewards or the judge that it learns from;
     `error` says why an evaluation could not be read; `comparison` is the stored one with its
-    parent; `selection`: which of its variants it took over."""
+    parent; `selection`: which of its variants it took over; `merged`: the sum that it is."""
 
     name: str
     method: str
@@ -96,6 +97,12 @@ class StageStory:
     error: str | None = None
     comparison: Comparison | None = None
     selection: Selection | None = None
+    merged: str = ""
+
+    @property
+    def origin(self) -> str:
+        """What it is made from, in words."""
+        return self.merged or self.parent or BASE
 
 
 @dataclass(frozen=True)

@@ -162,8 +162,8 @@ def _about(stage: StageStory | None, name: str) -> str:
         return "" if name == BASE else "from outside this run"
     if stage.selection is not None:
         return f"{stage.selection.picked}, picked of {len(stage.selection.variants)}"
-    parts = [f"{stage.method} from {stage.parent or BASE}"]
-    if stage.training:
+    parts = [stage.merged or f"{stage.method} from {stage.parent or BASE}"]
+    if stage.training and not stage.merged:
         parts += [words.plural(stage.training.steps, "step"), words.duration(stage.training.seconds)]
     return ", ".join(parts)
 

@@ -15,6 +15,7 @@ from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.measurement import Measurement
 from ptspec.evaluation.request import REPORT
 from ptspec.events import Event, Listener, RunFinished, Warned
+from ptspec.methods.merge import MERGE
 from ptspec.store.files import whole_file
 from ptspec.store.manifest import MANIFEST
 
@@ -44,7 +45,7 @@ def write_run_report(output: Path) -> Path:
         "distributions": distributions(story.measured),
         "samples": said,
         "selections": [selection_view(one.selection) for one in story.stages if one.selection is not None],
-        "titles": {name: methods.get(name).title for name in methods.METHODS},
+        "titles": {name: methods.get(name).title for name in methods.METHODS} | {MERGE.name: MERGE.title},
     }
     return _write(output, "run.html.j2", data, view)
 

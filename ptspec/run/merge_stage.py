@@ -1,0 +1,176 @@
+"""A stage that is the weighted sum of policies: made of their folders, saved, opened anew and compared with
+the same sum made by other hands."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from peft import PeftConfig
+
+from ptspec.diagnostics import Diagnostic, StageError
+from ptspec.events import Listener, StageMerged
+from ptspec.model import probes
+from ptspec.model.base import load_tokenizer
+from ptspec.model.device import begin_peak_memory, peak_memory
+from ptspec.model.merging import (
+    Part,
+    adapters_by_peft,
+    add_weights,
+    save_mean,
+    scale_weights,
+    sum_of_adapters,
+)
+from ptspec.model.model_cache import Bases
+from ptspec.model.probes import Probes
+from ptspec.model.save import save_sum
+from ptspec.recipe.plan import BASE, MergeSpec, Plan, Stage
+from ptspec.run.needs import Needs
+from ptspec.store.fingerprint import deciding_files
+from ptspec.store.stage_folder import MODEL_CONFIG, Artifact, open_artifact
+
+TEXTS = (
+    "The policy that is saved here is the sum of others.",
+    "Question: what is seven times six?\nAnswer: 42.",
+    "def add(a, b):\n    return a + b\n",
+    "Once upon a time, in a village by the sea, there lived an old fisherman.",
+)
+"""What a sum is probed with where none of its parts has left probes."""
+
+
+@dataclass(frozen=True)
+class Merged:
+    """`saved_to_sum`: how far what was saved is from the same sum in memory, in nats a token."""
+
+    seconds: float
+    peak_memory_bytes: int
+    saved_to_sum: float
+
+
+@dataclass(frozen=True)
+class StageMerger:
+    """Makes the stages of `plan` that are sums of others. `needs` says which weights are still asked for."""
+
+    plan: Plan
+    bases: Bases
+    needs: Needs
+    listener: Listener
+
+    def make(self, stage: Stage, folder: Path) -> Merged:
+        """Raises `InputError` for parts that do not add up, `StageError` where what was saved is another
+        policy than their sum."""
+        merge = stage.merge
+        assert merge is not None
+        begun = time.monotonic()
+        begin_peak_memory(self.bases.device)
+        self.bases.keep(self.needs.of(stage))
+        parts = [(self._artifact(part.name, part.at), part.weight) for part in merge.parts]
+        if merge.of_adapters:
+            expected = self._adapters(stage, parts, folder)
+        else:
+            expected = self._weights(stage, parts, folder)
+        probes.store(expected, folder)
+        self.bases.keep(self.needs.after_training(stage))
+        distance = self._checked(stage, merge, expected, folder)
+        merged = Merged(time.monotonic() - begun, peak_memory(self.bases.device), distance)
+        self.listener(StageMerged(stage.name, merge.words, merged.seconds))
+        return merged
+
+    def _artifact(self, name: str, at: str) -> Artifact | None:
+        """What lies in the folder of a part; None for the base."""
+        if name == BASE:
+            return None
+        folder = Path(name) if self.plan.stage(name) is None else self.plan.output / name
+        return open_artifact(folder, at)
+
+    def _adapters(self, stage: Stage, parts: Sequence[tuple[Artifact | None, float]], folder: Path) -> Probes:
+        """Saves the sum of the adapters among `parts` (what they stand on adds nothing to it) in `folder`;
+        gives the probes of the same sum as PEFT makes it."""
+        adapters = [(one, weight) for one, weight in parts if one is not None and one.is_adapter]
+        first = adapters[0][0]
+        base = self.bases.get(stage.adapter, first)
+        of = [(one.folder, weight) for one, weight in adapters]
+        save_sum(sum_of_adapters(of), PeftConfig.from_pretrained(str(first.folder)), base, folder)
+        _, opened = self.bases.open(stage.adapter, first)
+        base.model.generation_config.save_pretrained(str(folder))
+        opened.tokenizer.save_pretrained(str(folder))
+        ids = self._ids([one for one, _ in adapters], opened.tokenizer)
+        return probes.measure(adapters_by_peft(base.spawn(), of).eval(), ids)
+
+    def _weights(self, stage: Stage, parts: Sequence[tuple[Artifact | None, float]], folder: Path) -> Probes:
+        """Saves the mean of full weights in `folder`; gives the probes of the same mean made of the models as
+        transformers opens them, two at a time."""
+        of: list[Part] = [(self._weights_folder(one), weight) for one, weight in parts]
+        save_mean(of, folder)
+        for file in deciding_files(of[0][0]):
+            if file.name == MODEL_CONFIG or file.suffix == ".py":
+                shutil.copyfile(file, folder / file.name)
+        tokenizer = load_tokenizer(self.plan.model, str(of[0][0]))
+        tokenizer.save_pretrained(str(folder))
+        (first, weight), *others = parts
+        base = self.bases.give_away(stage.adapter, first)
+        base.model.generation_config.save_pretrained(str(folder))
+        model = base.spawn(own_weights=True)
+        scale_weights(model, weight)
+        for one, weight in others:
+            add_weights(model, self.bases.give_away(stage.adapter, one).model, weight)
+            self.bases.release()
+        found = [one for one, _ in parts if one is not None]
+        return probes.measure(model.requires_grad_(False).eval(), self._ids(found, tokenizer))
+
+    def _weights_folder(self, one: Artifact | None) -> Path:
+        if one is not None:
+            return one.folder
+        model = self.plan.model
+        if model.local:
+            return Path(model.path)
+        return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=PATTERNS))
+
+    def _ids(self, parts: Sequence[Artifact], tokenizer: Any) -> tuple[tuple[int, ...], ...]:
+        """The token sequences that the first part with probes was probed with."""
+        left = (probes.load(part.folder) for part in parts)
+        known = next((one for one in left if one is not None), None)
+        return known.ids if known is not None else probes.sequences(tokenizer, [{"text": t} for t in TEXTS])
+
+    def _checked(self, stage: Stage, merge: MergeSpec, expected: Probes, folder: Path) -> float:
+        """The distance of what lies in `folder`, opened as anyone would, from the sum that was computed."""
+        saved = probes.measure(self.bases.open(stage.adapter, open_artifact(folder))[0], expected.ids)
+        distance, bound = saved.distance(expected), saved.bound(expected)
+        if not distance <= bound:
+            message = (
+                f'what stage "{stage.name}" saved is not {merge.words}: log-probabilities of the probes '
+                f"differ by {distance:.3g} nats a token, {bound:g} is what rounding explains"
+            )
+            hint = "this is an error of ptspec or of a library below it: please report it"
+            raise StageError(Diagnostic("saved-differs", message, pointer=stage.at, hint=hint))
+        return distance
+
+
+PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
+"""The files of a model on the hub that are opened."""
+
+
+def merged_record(stage: Stage, merged: Merged) -> dict[str, Any]:
+    """What the record of a merge holds of it alone."""
+    assert stage.merge is not None
+    return {
+        "of": {part.name: part.weight for part in stage.merge.parts},
+        "config": {},
+        "performance": None,
+        "steps": 0,
+        "best": None,
+        "trainable_parameters": 0,
+        "seconds": round(merged.seconds, 3),
+        "peak_memory_bytes": merged.peak_memory_bytes,
+        "checks": {
+            "policy_to_handed_over": None,
+            "policy_to_reference": None,
+            "saved_to_trained": merged.saved_to_sum,
+            "unit": "mean |difference| of token log-probabilities of the probes, nats",
+        },
+    }
