@@ -6,7 +6,9 @@ import os
 import signal
 
 import pytest
+import torch
 from forked import Forked
+from safetensors.torch import load
 from small import ROOT, WEIGHTS, environment, run_here, write_recipe
 
 from ptspec.diagnostics import Exit
@@ -238,7 +240,6 @@ def test_rows_of_another_form_are_measured_as_they_would_be_learned(tmp_path):
 
 
 def test_memory_that_runs_out_in_an_evaluation_halves_its_passes(tmp_path, monkeypatch):
-    import torch
     import trl
 
     original, refused = trl.SFTTrainer.prediction_step, []
@@ -262,17 +263,38 @@ def test_memory_that_runs_out_in_an_evaluation_halves_its_passes(tmp_path, monke
     assert ran.resumed == {"sft": 2 * EVERY}
 
 
-def test_two_processes_come_to_one_verdict(undisturbed, tmp_path):
-    def in_two(recipe):
+def in_two(strategy):
+    """The stage in two processes; `strategy` None: in one. Without dropout they learn what one does."""
+
+    def change(recipe):
         overtrained(recipe)
         recipe["adapter"]["lora_dropout"] = 0.0
-        recipe["compute"] = {"launcher": "accelerate", "processes": 2}
+        recipe["stages"][0]["config"]["max_steps"] = 6
+        if strategy is not None:
+            recipe["compute"] = {"launcher": "accelerate", "processes": 2, "strategy": strategy}
 
-    ran = run_here(write_recipe(tmp_path, in_two), tmp_path / "out")
-    assert ran.error is None, ran.error.diagnostics
-    losses, best = measured(ran.output), record(ran.output)["best"]
-    assert best["step"] == min(losses, key=lambda one: one[1])[0] < record(ran.output)["steps"]
-    folder = ran.output / "sft"
-    saved = (folder / "checkpoints" / f"checkpoint-{best['step']}" / WEIGHTS).read_bytes()
-    assert (folder / WEIGHTS).read_bytes() == saved
-    assert len(told(ran, BestStep)) == 1
+    return change
+
+
+def test_two_processes_come_to_the_verdict_of_one(tmp_path):
+    """Each with the whole model, and with parts of it."""
+    runs = []
+    for strategy in (None, "ddp", "fsdp"):
+        folder = tmp_path / str(strategy)
+        folder.mkdir()
+        ran = run_here(write_recipe(folder, in_two(strategy)), folder / "out")
+        assert ran.error is None, ran.error.diagnostics
+        assert len(told(ran, BestStep)) == 1
+        runs.append(ran)
+    one = runs[0]
+    expected = load(one.weights["sft"])
+    for ran in runs[1:]:
+        best, wanted = record(ran.output)["best"], record(one.output)["best"]
+        assert best["step"] == wanted["step"] < record(ran.output)["steps"]
+        for found, loss in zip(measured(ran.output), measured(one.output), strict=True):
+            assert found == pytest.approx(loss, rel=1e-3)
+        handed_on = load(ran.weights["sft"])
+        ours, theirs = (
+            torch.cat([part[name].flatten() for name in expected]) for part in (handed_on, expected)
+        )
+        assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.9999
