@@ -34,7 +34,7 @@ def resolve(
         return None
     if text in stages:
         if trains_reward_model(stages[text]) is not (wanted is Yields.REWARD_MODEL):
-            findings.error(*_of_another_kind(text, wanted, at, stages))
+            _of_another_kind(text, wanted, at, stages, findings)
         return text
     found = places.find(text)
     if found is None and not places.hub_id(text):
@@ -48,14 +48,16 @@ def resolve(
 
 
 def _of_another_kind(
-    name: str, wanted: Yields, at: str, stages: Mapping[str, str | None]
-) -> tuple[str, str, str, str]:
+    name: str, wanted: Yields, at: str, stages: Mapping[str, str | None], findings: Findings
+) -> None:
     if wanted is Yields.REWARD_MODEL:
         message = f'stage "{name}" trains a policy, not a reward model'
-        return "not-a-reward-model", at, message, f'name a stage with "method": "{reward_methods()[0]}"'
+        hint = f'name a stage with "method": "{reward_methods()[0]}"'
+        findings.error("not-a-reward-model", at, message, hint)
+        return
     others = [other for other, method in stages.items() if not trains_reward_model(method)]
     message = f'stage "{name}" trains a reward model, not a policy'
-    return "not-a-policy", at, message, f"stages that yield a policy: {listed(others) or 'none'}"
+    findings.error("not-a-policy", at, message, f"stages that yield a policy: {listed(others) or 'none'}")
 
 
 def _holds_a_model(folder: Path) -> bool:
