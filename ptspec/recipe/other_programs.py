@@ -159,6 +159,7 @@ _HUB = "a stage's folder can be pushed as it is when the run is over: hf upload"
 _WANDB = "is read from the environment"
 
 WORDS: Mapping[str, str] = {
+    "teacher_model": '"teacher" of the stage, beside "config": an earlier stage, a folder or a hub id',
     **dict.fromkeys(
         ("max_prompt_length", "max_prompt_len"),
         "TRL 1.16 has no max_prompt_length: rows are cut by max_length; online prompts are not cut",
@@ -266,7 +267,7 @@ WORDS: Mapping[str, str] = {
 
 NOTHING = frozenset(
     (
-        *("teacher_model", "lmbda", "dynamic_sample", "multi_turn_scheduler", "max_turns", "agent_template"),
+        *("lmbda", "dynamic_sample", "multi_turn_scheduler", "max_turns", "agent_template"),
         *("advantage_estimator", "offload_model", "offload_optimizer", "optimizer_cpu_offload"),
         *("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "cut_cross_entropy", "plugins", "strict"),
         *("loss_watchdog_threshold", "loss_watchdog_patience", "torchdistx_path", "unfrozen_parameters"),
