@@ -16,6 +16,8 @@ from ptspec.methods.types import (
     Yields,
 )
 
+_OF_ENCODERS = "is of encoder-decoder models; leave it out"
+
 METHOD = Method(
     name="orpo",
     title="Odds ratio preference optimisation",
@@ -49,7 +51,7 @@ METHOD = Method(
     selective_checkpointing=False,
     takes_no_stream="its trainer in TRL 1.16 makes tokens of all rows first",
     own_defaults=(),
-    owned={},
+    owned=dict.fromkeys(("is_encoder_decoder", "max_completion_length"), _OF_ENCODERS),
     field_types={},
     needs={},
     clashes=(),
