@@ -16,8 +16,6 @@ from ptspec.methods.types import (
     Yields,
 )
 
-_OF_ENCODERS = "is of encoder-decoder models; leave it out"
-
 METHOD = Method(
     name="orpo",
     title="Odds ratio preference optimisation",
@@ -51,7 +49,7 @@ METHOD = Method(
     selective_checkpointing=False,
     takes_no_stream="its trainer in TRL 1.16 makes tokens of all rows first",
     own_defaults=(),
-    owned=dict.fromkeys(("is_encoder_decoder", "max_completion_length"), _OF_ENCODERS),
+    owned={},
     field_types={},
     needs={},
     clashes=(),

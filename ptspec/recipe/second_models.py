@@ -34,7 +34,7 @@ def resolve(
         return None
     if text in stages:
         if trains_reward_model(stages[text]) is not (wanted is Yields.REWARD_MODEL):
-            _of_another_kind(text, wanted, at, stages, findings)
+            findings.error(*_of_another_kind(text, wanted, at, stages))
         return text
     found = places.find(text)
     if found is None and not places.hub_id(text):
@@ -48,16 +48,14 @@ def resolve(
 
 
 def _of_another_kind(
-    name: str, wanted: Yields, at: str, stages: Mapping[str, str | None], findings: Findings
-) -> None:
+    name: str, wanted: Yields, at: str, stages: Mapping[str, str | None]
+) -> tuple[str, str, str, str]:
     if wanted is Yields.REWARD_MODEL:
         message = f'stage "{name}" trains a policy, not a reward model'
-        hint = f'name a stage with "method": "{reward_methods()[0]}"'
-        findings.error("not-a-reward-model", at, message, hint)
-        return
+        return "not-a-reward-model", at, message, f'name a stage with "method": "{reward_methods()[0]}"'
     others = [other for other, method in stages.items() if not trains_reward_model(method)]
     message = f'stage "{name}" trains a reward model, not a policy'
-    findings.error("not-a-policy", at, message, f"stages that yield a policy: {listed(others) or 'none'}")
+    return "not-a-policy", at, message, f"stages that yield a policy: {listed(others) or 'none'}"
 
 
 def _holds_a_model(folder: Path) -> bool:
