@@ -1,3 +1,3 @@
-"""ptspec: post-training pipelines (SFT, DPO, ORPO, KTO, GRPO, Nash-MD) from one JSON recipe."""
+"""ptspec: post-training pipelines (SFT, DPO, KTO, GRPO, RLOO, distillation, …) from one JSON recipe."""
 
 __version__ = "0.1.0"

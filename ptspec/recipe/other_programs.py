@@ -178,6 +178,7 @@ _HUB = "pt push RUN REPO pushes a stage when the run is over, with a model card"
 _WANDB = "is read from the environment"
 
 WORDS: Mapping[str, str] = {
+    "teacher_model": '"teacher" of the stage, beside "config": an earlier stage, a folder or a hub id',
     **dict.fromkeys(
         ("max_prompt_length", "max_prompt_len", "max_prompt_token_length"),
         "TRL 1.16 has no max_prompt_length: rows are cut by max_length; online prompts are not cut",
@@ -303,7 +304,7 @@ WORDS: Mapping[str, str] = {
 
 NOTHING = frozenset(
     (
-        *("teacher_model", "lmbda", "dynamic_sample", "multi_turn_scheduler", "max_turns", "agent_template"),
+        *("lmbda", "dynamic_sample", "multi_turn_scheduler", "max_turns", "agent_template"),
         *("advantage_estimator", "offload_model", "offload_optimizer", "optimizer_cpu_offload"),
         *("lora_mlp_kernel", "lora_qkv_kernel", "lora_o_kernel", "cut_cross_entropy", "plugins", "strict"),
         *("loss_watchdog_threshold", "loss_watchdog_patience", "torchdistx_path", "unfrozen_parameters"),

@@ -1,0 +1,37 @@
+"""What a teacher takes of the memory: nothing where it shares the policy's weights, else all of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from small import ROOT
+
+from ptspec.estimate.teacher import teacher_bytes
+from ptspec.recipe.effective_config import EffectiveConfig
+from ptspec.recipe.plan import AdapterSpec, SecondModel
+from ptspec.recipe.resolve import load_plan
+from ptspec.recipe.shape import read_shape
+
+BASE = ROOT / "data/base_model"
+SHAPE = read_shape(BASE)
+WHOLE = 4 * sum(tensor.elements for tensor in SHAPE.tensors.values())
+"""Bytes of the shipped base in float32, as a CPU has it."""
+
+
+@pytest.mark.parametrize(
+    ("teacher", "adapter", "expected"),
+    [
+        (None, AdapterSpec(True), 0),
+        (SecondModel("sft", shares_base=True), AdapterSpec(True), 0),
+        (SecondModel("sft", shares_base=True), AdapterSpec(False), WHOLE),
+        (SecondModel(str(BASE)), AdapterSpec(True), WHOLE),
+        (SecondModel("org/not-known"), AdapterSpec(True), WHOLE),
+    ],
+    ids=["none", "an adapter", "an adapter, the base is trained", "a folder", "not known"],
+)
+def test_the_weights_of_a_teacher(teacher, adapter, expected):
+    plan = load_plan(ROOT / "recipes/distillation.json")
+    stage = replace(plan.stages[1], teacher=teacher, adapter=adapter)
+    settings = EffectiveConfig(stage, stage.compute, gpu=False)
+    assert teacher_bytes(settings, plan.model, SHAPE) == expected
