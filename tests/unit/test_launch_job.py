@@ -71,6 +71,7 @@ EVENTS = {
     events.StageStarted: events.StageStarted("s", "sft", None, None, "x, frozen", 3, 4, 1, "changed"),
     events.StageChecked: events.StageChecked("s", "agree"),
     events.StageStep: events.StageStep("s", 1, 2, 0.5, {"loss": float("inf"), "epoch": 1}),
+    events.StageMerged: events.StageMerged("s", "0.9 × a + 0.1 × b", 0.5),
     events.StageTrained: events.StageTrained("s", 2, 0.5, {"loss": 1.5}),
     events.StageReused: events.StageReused("s", "now"),
     events.EvaluationStarted: events.EvaluationStarted("s", 3),
