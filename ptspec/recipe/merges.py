@@ -38,6 +38,7 @@ WHY_NOT = {
     "adapter": "it has the ranks of its parts together",
     "handover": "no adapter comes in that it would train",
     "rewards": "it samples nothing to be paid",
+    "teacher": "it learns from none",
     "judge": "it samples nothing to be judged",
     "matrix": "its weights are tried as several stages, each with a name",
     "pick": "there are no variants to pick from",
@@ -84,7 +85,7 @@ def merged(
         data="",
         adapter=_adapter(adapters, at) if is_sum else AdapterSpec(False, at=at),
         compute=sections.compute(compute, given.get("compute")),
-        merge=MergeSpec(tuple(parts), of_adapters=is_sum),
+        merge=MergeSpec(tuple(parts), of_adapters=is_sum, at=join(at, "of")),
         at=at,
     )
 

@@ -261,6 +261,7 @@ class MergeSpec:
 
     parts: tuple[MergePart, ...]
     of_adapters: bool
+    at: str = "/stages"
 
     @property
     def words(self) -> str:
