@@ -269,9 +269,7 @@ def in_recipe(stage: Stage, findings: Findings) -> Stage:
         stage.pick, at=findings.origin(stage.pick.at), keep=tuple(map(moved, stage.pick.keep))
     )
     merge = stage.merge and replace(
-        stage.merge,
-        parts=tuple(replace(part, at=findings.origin(part.at)) for part in stage.merge.parts),
-        at=findings.origin(stage.merge.at),
+        stage.merge, parts=tuple(replace(part, at=findings.origin(part.at)) for part in stage.merge.parts)
     )
     return replace(
         stage,

@@ -85,7 +85,7 @@ def merged(
         data="",
         adapter=_adapter(adapters, at) if is_sum else AdapterSpec(False, at=at),
         compute=sections.compute(compute, given.get("compute")),
-        merge=MergeSpec(tuple(parts), of_adapters=is_sum, at=join(at, "of")),
+        merge=MergeSpec(tuple(parts), of_adapters=is_sum),
         at=at,
     )
 

@@ -261,7 +261,6 @@ class MergeSpec:
 
     parts: tuple[MergePart, ...]
     of_adapters: bool
-    at: str = "/stages"
 
     @property
     def words(self) -> str:
