@@ -72,6 +72,8 @@ EVENTS = {
     events.StageChecked: events.StageChecked("s", "agree"),
     events.StageStep: events.StageStep("s", 1, 2, 0.5, {"loss": float("inf"), "epoch": 1}),
     events.StageMerged: events.StageMerged("s", "0.9 × a + 0.1 × b", 0.5),
+    events.StepEvaluated: events.StepEvaluated("s", 2, 4, "eval_loss", {"eval_loss": 1.5}),
+    events.BestStep: events.BestStep("s", 2, "eval_loss", 1.5, 4, patience=1, stopped=True),
     events.StageTrained: events.StageTrained("s", 2, 0.5, {"loss": 1.5}),
     events.StageReused: events.StageReused("s", "now"),
     events.EvaluationStarted: events.EvaluationStarted("s", 3),
