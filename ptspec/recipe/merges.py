@@ -38,6 +38,7 @@ WHY_NOT = {
     "adapter": "it has the ranks of its parts together",
     "handover": "no adapter comes in that it would train",
     "rewards": "it samples nothing to be paid",
+    "teacher": "it learns from none",
     "judge": "it samples nothing to be judged",
     "matrix": "its weights are tried as several stages, each with a name",
     "pick": "there are no variants to pick from",

@@ -189,7 +189,7 @@ class Run:
                 name=self.plan.name,
                 model=shown(Path(self.plan.model.path)),
                 parameters=parameters(self.plan),
-                setup=", ".join(setups),
+                setup=", ".join(setups) or "nothing is trained",
                 device=device_words() if self.cluster is None else self.cluster.words,
                 output=shown(self.plan.output),
                 stages=tuple(

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from ptspec import methods
+from ptspec.methods.merge import MERGE
 from ptspec.methods.types import Method
 from ptspec.recipe.plan import HubModel
 
@@ -65,7 +66,7 @@ def _read(hint: Any, value: Any) -> Any:
     if origin is not None:  # a mapping
         return {key: _read(get_args(hint)[1], item) for key, item in _checked(dict, value).items()}
     if hint is Method:
-        return methods.get(_checked(str, value))
+        return MERGE if value == MERGE.name else methods.get(_checked(str, value))
     if hint is HubModel:
         return HubModel(Path(_checked(str, value)))
     if dataclasses.is_dataclass(hint):

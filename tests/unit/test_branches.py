@@ -54,6 +54,15 @@ def test_a_stage_needs_its_parent_its_reward_models_and_what_it_is_compared_with
     }
 
 
+def test_a_merge_waits_for_all_its_parts(tmp_path):
+    def change(recipe):
+        tree(recipe)
+        recipe["stages"].append({"name": "soup", "method": "merge", "of": {"dpo": 0.5, "kto": 0.5}})
+
+    plan = read_recipe(write_recipe(tmp_path, change)).plan
+    assert needed(plan, plan.stages)["soup"] == {"dpo", "kto"}
+
+
 def test_of_stages_from_one_outside_folder_the_first_measures_it(plan):
     outside = tuple(replace(stage, parent="/elsewhere", checks=()) for stage in plan.stages[1:3])
     assert needed(plan, outside) == {"dpo": frozenset(), "kto": frozenset({"dpo"})}
