@@ -47,7 +47,9 @@ _met = False
 def join_for(job: StageJob) -> Processes:
     """Makes this process one of those that do `job` together."""
     stage = job.plan.stage(job.stage)
-    given = None if stage is None else EffectiveConfig(stage, stage.compute, gpu=False).value("ddp_timeout")
+    given = None
+    if stage is not None and stage.merge is None:
+        given = EffectiveConfig(stage, stage.compute, gpu=False).value("ddp_timeout")
     return join(timedelta(seconds=given if isinstance(given, int) else TIMEOUT))
 
 

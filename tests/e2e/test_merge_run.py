@@ -160,3 +160,14 @@ def test_what_is_saved_and_is_not_the_sum_ends_the_run(summed, monkeypatch):
     (folder / "recipe.json").write_text(json.dumps(recipe))
     ran = run_here(folder / "recipe.json", folder / "out", None, Options(allow_code=True, until="soup"))
     assert "saved-differs" in ran.told and "0.61 × a + 0.2 × b" in ran.told
+
+
+def test_several_processes_make_it_once(summed, tmp_path):
+    out = summed[0] / "out"
+    recipe = recipe_of({str(out / "a"): 0.5, "base": 0.5})
+    recipe["stages"] = recipe["stages"][2:]
+    recipe["stages"][0]["compute"] = {"launcher": "accelerate", "processes": 2}
+    del recipe["eval"]
+    go(tmp_path, recipe)
+    for name, update in updates(tmp_path / "out/soup").items():
+        torch.testing.assert_close(update, 0.5 * updates(out / "a")[name], rtol=1e-5, atol=1e-7)
