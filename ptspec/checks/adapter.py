@@ -8,7 +8,6 @@ from typing import Any
 
 from ptspec.architecture.source import local_constant
 from ptspec.diagnostics import Diagnostic, Severity
-from ptspec.methods.types import Head
 from ptspec.recipe import targets
 from ptspec.recipe.handovers import leaves_a_sum
 from ptspec.recipe.hints import did_you_mean, listed
@@ -94,7 +93,7 @@ def _tuples(found: targets.Targets, shape: ModelShape) -> Refusal | None:
 
 def _head(stage: Stage, shape: ModelShape) -> Refusal | None:
     """TRL multiplies hidden states with the head's weight itself, so that LoRA on it would not be trained."""
-    if stage.method.loss.head is not Head.TILES:
+    if not stage.method.loss.head.is_tiled:
         return None
     head = next((name for name in targets.meant(stage.adapter.lora, shape) if shape.is_head(name)), None)
     if head is None:
@@ -112,7 +111,7 @@ def _quantised(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnost
     skip = stage.adapter.quantization.get("llm_int8_skip_modules")
     heads = list(filter(shape.is_head, shape.all_modules))
     whole = [head for head in heads if is_skipped(head, skip or ())]
-    if skip is not None and heads and not whole and stage.method.loss.head is Head.TILES:
+    if skip is not None and heads and not whole and stage.method.loss.head.is_tiled:
         where = join(_at_field(plan, stage, "quantization"), "llm_int8_skip_modules")
         message = f'"{heads[0]}" would be quantised, and TRL reads its weight itself: the list has to name it'
         yield Diagnostic("contradiction", message, None, where, f'add "{heads[0]}" to the list')

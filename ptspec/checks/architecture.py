@@ -54,7 +54,7 @@ def _stage(stage: Stage, modules: Modules) -> Iterator[Diagnostic]:
     if stage.method.yields is Yields.REWARD_MODEL and auto.sequence_classifier(kind) is None:
         message = f'stage "{stage.name}": transformers has no scoring head over a model of type "{kind}"'
         yield Diagnostic("no-reward-head", message, None, where, "train the reward model over another model")
-    if stage.method.loss.head is not Head.TILES or modules.root is None:
+    if not stage.method.loss.head.is_tiled or modules.root is None:
         return
     if modules.prefix and not modules.exists(modules.prefix):
         name = modules.root.name

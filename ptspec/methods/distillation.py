@@ -33,7 +33,7 @@ METHOD = Method(
     tokens=Tokens(Encoding.PROMPT, Cut.NEVER, length=None, length_of_null=None, joins_forms=False, note=None),
     loss=Loss(
         sequences=1,
-        head=Head.TILES,
+        head=Head.LEARNED_TILES,
         mean=Mean.PASS,
         compares=(),
         pools=(),

@@ -48,8 +48,14 @@ class Head(Enum):
     """What TRL makes of the last hidden states."""
 
     TILES = "it multiplies them with the head's weight itself, tile by tile"
+    LEARNED_TILES = "the same, of learned tokens alone"
     LOGITS = "the whole model gives all logits"
     SCORE = "a head of its own gives one score"
+
+    @property
+    def is_tiled(self) -> bool:
+        """Whether TRL takes the head's weight and multiplies with it itself."""
+        return self in (Head.TILES, Head.LEARNED_TILES)
 
 
 class Mean(Enum):

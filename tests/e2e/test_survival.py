@@ -51,7 +51,7 @@ def shorter(recipe):
 def test_killed_while_it_saves_and_when_something_happens(tmp_path):
     """Two of the moments of `benchmarks/stress.py`, which has thousands: in a file of a checkpoint, and just
     after an event."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
+    sys.path.append(str(ROOT / "benchmarks"))
     import stress
 
     def prepared(folder):

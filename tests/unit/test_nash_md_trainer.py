@@ -145,6 +145,7 @@ def test_opponents_are_those_of_the_mixture(base: Any, tmp_path: Path):
         per_device_train_batch_size=2048,
         num_opponents=8,
     )
+    trainer.model.train()  # evaluated, it would be asked against the reference last
     trainer._generate_and_score_completions([{"prompt": "play"}] * 2048)
     opponents = [opponent for _, _, opponent in recorded.asked]
     counts = torch.tensor([opponents.count(answer) for answer in GAME.answers], dtype=torch.double)

@@ -6,7 +6,7 @@ import sys
 import pytest
 from small import ROOT
 
-sys.path.insert(0, str(ROOT / "benchmarks"))
+sys.path.append(str(ROOT / "benchmarks"))
 
 import pick_simulated
 
