@@ -59,7 +59,8 @@ def push(
         folder = Path(made) / "pushed"
         _fill(folder, target, card, merged, dtype.value if dtype else None, allow_code)
         (folder / "README.md").write_text(blotted(model_card(card)), encoding="utf-8")
-        say(_pushed(folder, card, revision, public))
+        told = _pushed(folder, card, revision, public)
+    say(told)
 
 
 def _target(run: str, stage: str | None) -> Target:

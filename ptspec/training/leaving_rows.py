@@ -16,7 +16,6 @@ from trl.trainer.utils import pad
 from ptspec.model.decoding.adapter_rows import readable_by_rows
 from ptspec.model.decoding.draws import RowDraws
 from ptspec.model.decoding.loop import Choice, Prompts, decodes_by_rows, greedy
-from ptspec.training.generation_batch import passes_of_a_generation
 from ptspec.training.nash_md.reference import POLICY
 from ptspec.training.nash_md.sampler import sample
 
@@ -32,7 +31,7 @@ class LeavingRows:
     generation_config: Any
     generation_kwargs: Any
     eos_token_ids: list[int]
-    _step: int
+    state: Any
     _batch: tuple[int, ...] | None = None
     use_vllm: bool
     use_transformers_continuous_batching = False
@@ -72,10 +71,9 @@ class LeavingRows:
         )
 
     def _next_batch(self) -> tuple[int, ...]:
-        """What tells a batch from all others of a run: the seed, the generation of completions that it
-        belongs to, whether they are trained on, and how many were sampled for it before."""
-        every = passes_of_a_generation(self)
-        now = (self.args.seed, self._step // every, int(self.model.training))
+        """What tells a batch from all others of a run: the seed, the step before which it is sampled, whether
+        it is trained on, and how many were sampled there before."""
+        now = (self.args.seed, self.state.global_step, int(self.model.training))
         if self._batch is None or self._batch[:-1] != now:
             self._batch = (*now, 0)
         else:

@@ -9,6 +9,7 @@ from small import WEIGHTS, run_here, write_recipe
 
 from ptspec import methods
 from ptspec.events import StageStep
+from ptspec.methods.types import Feedback
 from ptspec.recipe.plan import AdapterSpec, Stage
 from ptspec.recipe.stage_evaluation import PREFIX
 from ptspec.recipe.stage_metrics import known_metrics
@@ -44,7 +45,9 @@ def measured_as_it_trains(method, **config):
         recipe["stages"] = [stage | {"config": given | config}]
         recipe["data"]["train"]["limit"], recipe["data"]["heldout"]["limit"] = 8, 4
         recipe.pop("eval")
-        if online:
+        if methods.get(method).feedback is Feedback.TEACHER:
+            recipe["stages"][0]["teacher"] = "base"
+        elif online:
             recipe["rewards"] = {"short": {"function": "length", "target": 2}}
             recipe["stages"][0]["rewards"] = ["short"]
 
