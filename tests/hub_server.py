@@ -90,7 +90,9 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == "/api/repos/create":
             asked = json.loads(content)
             name = f"{asked['organization']}/{asked['name']}"
-            self.hub.models.setdefault(name, Repo(private=bool(asked.get("private"))))
+            self.hub.models.setdefault(
+                name, Repo(private=asked.get("visibility") == "private" or bool(asked.get("private")))
+            )
             return self._json({"url": f"{PUBLIC}/{name}", "name": name, "id": "1"})
         match = re.fullmatch(r"/api/models/([\w.-]+/[\w.-]+)/(preupload|commit|branch)/(.+)", self.path)
         assert match is not None, self.path
