@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
+from ptspec.methods.types import Method
 from ptspec.recipe.effective_config import with_defaults
 from ptspec.recipe.plan import Stage
 
@@ -39,7 +40,7 @@ class StageEvaluation:
     """When a stage is evaluated on `data`, and what becomes of it.
 
     `strategy`: "steps" or "epoch"; `steps`: how many are between two evaluations, below 1 a share of all.
-    `rows`: of a pass, on each device; `generations`: completions of a prompt, None of an offline method.
+    `rows`: of a pass, on each device; `generations`: completions of a prompt; None without groups.
     `metric`: what tells the best evaluation, as it is logged ("eval_loss"); None where nothing asks for it.
     `hands_on_best`: whether the policy of the best evaluation is handed on. `patience`: so many evaluations
     without an improvement of more than `threshold` end the training; None: it goes on to its last step.
@@ -130,7 +131,7 @@ def evaluation_of(stage: Stage) -> StageEvaluation | None:
     is_asked = best or patience is not None or follows or stage.config.get("save_strategy") == BEST
     metric = _metric(stage.config.get("metric_for_best_model") or "loss") if is_asked else None
     greater = stage.config.get("greater_is_better")
-    generations = _generations(config) if stage.method.online else None
+    generations = _generations(stage.method, config)
     return StageEvaluation(
         data=stage.eval_data,
         strategy=strategy,
@@ -184,8 +185,10 @@ def _metric(name: str) -> str:
     return name if name.startswith(PREFIX) else PREFIX + name
 
 
-def _generations(config: Mapping[str, Any]) -> int:
-    return int(config.get("num_generations_eval") or config.get("num_generations") or 8)
+def _generations(method: Method, config: Mapping[str, Any]) -> int | None:
+    """Completions of a prompt; None of a method that compares none with one another."""
+    group = method.sampling.group if method.sampling is not None else None
+    return int(config.get(f"{group}_eval") or config.get(group) or 8) if group is not None else None
 
 
 def _rows(stage: Stage, config: Mapping[str, Any], generations: int | None) -> int:

@@ -41,6 +41,8 @@ def measured_as_it_trains(method, **config):
             "eval_steps": 1,
             **(ONLINE if online else {"per_device_train_batch_size": 4}),
         }
+        if methods.get(method).feedback is Feedback.TEACHER:
+            given = {key: value for key, value in given.items() if key not in ("num_generations", "beta")}
         stage = {"name": "one", "method": method, "data": "train", "eval_data": "heldout"}
         recipe["stages"] = [stage | {"config": given | config}]
         recipe["data"]["train"]["limit"], recipe["data"]["heldout"]["limit"] = 8, 4
