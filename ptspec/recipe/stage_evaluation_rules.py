@@ -140,7 +140,7 @@ class _Rules:
             return
         asks = next((field for field in ASKING if self.given.get(field)), "lr_scheduler_type")
         name = evaluation.metric.removeprefix(PREFIX)
-        if self.stage.method.online and name == "loss":
+        if name == "loss" != self.stage.method.measured.best:
             message = (
                 f'"{asks}" needs "metric_for_best_model": the loss of {self.stage.method.name} is that of a '
                 "gradient, and no lower for a better policy"

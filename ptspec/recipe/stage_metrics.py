@@ -18,5 +18,5 @@ def is_open(stage: Stage) -> bool:
 
 
 def example_of(stage: Stage) -> str:
-    """What an online method's best step is known by. (Not by Nash-MD's mixture, which learns.)"""
+    """What a method's best step is known by. (Nash-MD's not by the mixture, which learns.)"""
     return f"eval_{stage.method.measured.best}"

@@ -225,7 +225,7 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
 
 def shown_metric(stage: Stage, evaluation: StageEvaluation) -> str:
     """What is shown of each evaluation: what tells the best one, where something does."""
-    return evaluation.metric or (example_of(stage) if stage.method.online else f"{PREFIX}loss")
+    return evaluation.metric or example_of(stage)
 
 
 def measured_values(logs: Mapping[str, Any]) -> dict[str, float]:
