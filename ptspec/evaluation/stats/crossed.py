@@ -9,39 +9,12 @@ ones of two seeds differ 10 % of the time at a level of 5 % (`benchmarks/pick_si
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from ptspec.evaluation.stats.clusters import Values
-from ptspec.evaluation.stats.distributions import student_p, student_quantile
-from ptspec.evaluation.stats.intervals import Interval
+from ptspec.evaluation.stats.tests import ByStudent
 
 
-@dataclass(frozen=True)
-class Crossed:
-    """An estimate with its standard error, and the degrees of `freedom` of that."""
-
-    value: float
-    error: float
-    freedom: int
-    units: int
-    none: float = 0.0
-
-    @property
-    def is_constant(self) -> bool:
-        return self.error <= 1e-15 and self.value == 0
-
-    @property
-    def p(self) -> float:
-        if self.error <= 1e-15:
-            return 1.0 if self.value == 0 else 0.0
-        return student_p(self.value / self.error, self.freedom)
-
-    def at(self, confidence: float) -> Interval:
-        half = student_quantile(confidence, self.freedom) * self.error if self.error > 1e-15 else 0.0
-        return Interval(self.value, self.value - half, self.value + half)
-
-
-def crossed(differences: Values) -> Crossed:
+def crossed(differences: Values) -> ByStudent:
     """The mean of `differences`, a row a unit and a column a seed, at least two of each."""
     units, seeds = differences.shape
     grand = float(differences.mean())
@@ -52,4 +25,4 @@ def crossed(differences: Values) -> Crossed:
     of_rest = float((rest**2).sum()) / ((units - 1) * (seeds - 1))
     # Where the estimate of a part comes out below 0 it counts as 0.
     square = max(of_units + of_seeds - of_rest, of_units, of_seeds)
-    return Crossed(grand, math.sqrt(square / (units * seeds)), seeds - 1, units)
+    return ByStudent(grand, math.sqrt(square / (units * seeds)), seeds - 1, units)

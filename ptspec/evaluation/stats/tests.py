@@ -37,15 +37,13 @@ def paired_p(wins: float, losses: float) -> float:
 
 
 @dataclass(frozen=True)
-class Jackknife:
-    """An estimate by the delete-one jackknife (Efron and Tibshirani 1993, §11.2): interval and p both by
-    Student's t with one degree of freedom less than there are units.
-
-    For what resampling with replacement distorts, such as the number of different n-grams.
-    """
+class ByStudent:
+    """An estimate with its standard error and the degrees of `freedom` of that: interval and p both by
+    Student's t."""
 
     value: float
     error: float
+    freedom: int
     units: int
     none = 0.0
 
@@ -57,20 +55,24 @@ class Jackknife:
     def p(self) -> float:
         if self.error <= 1e-15:
             return 1.0 if self.value == 0 else 0.0
-        return student_p(self.value / self.error, self.units - 1)
+        return student_p(self.value / self.error, self.freedom)
 
     def at(self, confidence: float) -> Interval:
         if self.error <= 1e-15:
             return Interval(self.value, self.value, self.value)
-        half = student_quantile(confidence, self.units - 1) * self.error
+        half = student_quantile(confidence, self.freedom) * self.error
         return Interval(self.value, self.value - half, self.value + half)
 
 
-def jackknife(value: float, left_out: Values) -> Jackknife:
-    """A statistic of all units from its values without each of them."""
+def jackknife(value: float, left_out: Values) -> ByStudent:
+    """A statistic of all units from its values without each of them: by the delete-one jackknife (Efron and
+    Tibshirani 1993, §11.2), with one degree of freedom less than there are units.
+
+    For what resampling with replacement distorts, such as the number of different n-grams.
+    """
     n = len(left_out)
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum())) if n > 1 else 0.0
-    return Jackknife(value, error, n)
+    return ByStudent(value, error, n - 1, n)
 
 
 @dataclass(frozen=True)
