@@ -13,7 +13,6 @@ from typing import Any
 from huggingface_hub import snapshot_download
 from peft import PeftConfig
 
-from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.events import Listener, StageMerged
 from ptspec.model import probes
 from ptspec.model.base import load_tokenizer
@@ -29,10 +28,11 @@ from ptspec.model.merging import (
 from ptspec.model.model_cache import Bases
 from ptspec.model.probes import Probes
 from ptspec.model.save import save_sum
-from ptspec.recipe.plan import BASE, MergeSpec, Plan, Stage
+from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.run.needs import Needs
 from ptspec.store.fingerprint import deciding_files
 from ptspec.store.stage_folder import MODEL_CONFIG, Artifact, open_artifact
+from ptspec.training.start_checks import check_saved
 
 TEXTS = (
     "The policy that is saved here is the sum of others.",
@@ -76,7 +76,8 @@ class StageMerger:
             expected = self._weights(stage, parts, folder)
         probes.store(expected, folder)
         self.bases.keep(self.needs.after_training(stage))
-        distance = self._checked(stage, merge, expected, folder)
+        saved = self.bases.open(stage.adapter, open_artifact(folder))[0]
+        distance = check_saved(stage, saved, expected)
         merged = Merged(time.monotonic() - begun, peak_memory(self.bases.device), distance)
         self.listener(StageMerged(stage.name, merge.words, merged.seconds))
         return merged
@@ -136,19 +137,6 @@ class StageMerger:
         left = (probes.load(part.folder) for part in parts)
         known = next((one for one in left if one is not None), None)
         return known.ids if known is not None else probes.sequences(tokenizer, [{"text": t} for t in TEXTS])
-
-    def _checked(self, stage: Stage, merge: MergeSpec, expected: Probes, folder: Path) -> float:
-        """The distance of what lies in `folder`, opened as anyone would, from the sum that was computed."""
-        saved = probes.measure(self.bases.open(stage.adapter, open_artifact(folder))[0], expected.ids)
-        distance, bound = saved.distance(expected), saved.bound(expected)
-        if not distance <= bound:
-            message = (
-                f'what stage "{stage.name}" saved is not {merge.words}: log-probabilities of the probes '
-                f"differ by {distance:.3g} nats a token, {bound:g} is what rounding explains"
-            )
-            hint = "this is an error of ptspec or of a library below it: please report it"
-            raise StageError(Diagnostic("saved-differs", message, pointer=stage.at, hint=hint))
-        return distance
 
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]

@@ -11,7 +11,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -87,6 +87,18 @@ def link_or_copy(source: Path | str, target: Path | str) -> None:
         os.link(source, target, follow_symlinks=False)
     except OSError:
         shutil.copy2(source, target, follow_symlinks=False)
+
+
+def link_folder(source: Path, target: Path, leave_out: Collection[str] = ()) -> None:
+    """Gives every file below `source` a second name below `target`, which may be there; `leave_out` are names
+    right below `source`."""
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        return [name for name in names if name in leave_out] if Path(folder) == source else []
+
+    shutil.copytree(
+        source, target, symlinks=True, ignore=left_out, copy_function=link_or_copy, dirs_exist_ok=True
+    )
 
 
 def folder_size(folder: Path) -> int:

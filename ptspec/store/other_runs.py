@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptspec.diagnostics import InputError
-from ptspec.store.files import link_or_copy, read_json, write_json
+from ptspec.store.files import link_folder, read_json, write_json
 from ptspec.store.fingerprint import hash_folder
 from ptspec.store.manifest import MANIFEST, KeptFolder, peek_manifest
 from ptspec.store.output_hashes import OutputHashes, files_in
@@ -108,7 +108,7 @@ def take_over(found: Finished, partial: Path, stage: str, parent: str, names: Ma
     made = partial.parent / f"{partial.name}.taken"
     shutil.rmtree(made, ignore_errors=True)
     try:
-        shutil.copytree(found.folder, made, symlinks=True, copy_function=link_or_copy)
+        link_folder(found.folder, made)
         if hash_folder(made) != found.kept.sha256:
             shutil.rmtree(made)
             return False

@@ -14,7 +14,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.recipe.plan import PickSpec, Plan, Stage
-from ptspec.store.files import link_or_copy, read_json, write_json
+from ptspec.store.files import link_folder, read_json, write_json
 from ptspec.store.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
 from ptspec.store.manifest import now
 from ptspec.store.output_hashes import CHANGED, OutputHashes
@@ -91,12 +91,7 @@ def take_over(source: Path, partial: Path, name: str, picked: Mapping[str, Any])
     # First: what a crash leaves here is then known as half of this, and as nothing that was trained.
     record = read_json(source / RECORD) | {"stage": name, "finished": now(), PICKED: dict(picked)}
     write_json(partial / RECORD, record)
-    for path in sorted(source.rglob("*")):
-        within = path.relative_to(source)
-        if within.parts[0] in (*OF_EVALUATION, RECORD, CHECKPOINTS) or not path.is_file():
-            continue
-        (partial / within).parent.mkdir(parents=True, exist_ok=True)
-        link_or_copy(path, partial / within)
+    link_folder(source, partial, leave_out=(*OF_EVALUATION, RECORD, CHECKPOINTS))
     if hash_folder(partial) != hash_folder(source):
         message = f"{name} is not {source.name}, which it takes over: the files changed meanwhile"
         raise StageError(Diagnostic("picked-differs", message, hint="start the same command again"))

@@ -116,6 +116,10 @@ def _as_reference(model: PeftModel) -> Any:
             parameter.requires_grad_(name in trained)
 
 
+def _made(stage: Stage) -> str:
+    return "what it trained" if stage.merge is None else stage.merge.words
+
+
 def _differ(distance: float, bound: float) -> str:
     return (
         f"log-probabilities of the probes differ by {distance:.3g} nats a token, "
@@ -153,18 +157,19 @@ def _another_reference(stage: Stage, distance: float, bound: float) -> Diagnosti
     )
 
 
-def check_saved(stage: Stage, model: Any, trained: Probes) -> float:
-    """The distance between the policy in memory at the end of training and `model`, opened from its folder.
+def check_saved(stage: Stage, model: Any, made: Probes) -> float:
+    """The distance between the policy in memory at the end of training (of a merge: the sum) and `model`,
+    opened from its folder.
 
     Raises `StageError` where it is more than rounding.
     """
-    saved = probes.measure(model, trained.ids)
-    distance, bound = saved.distance(trained), saved.bound(trained)
+    saved = probes.measure(model, made.ids)
+    distance, bound = saved.distance(made), saved.bound(made)
     if not distance <= bound:
         raise StageError(
             Diagnostic(
                 "saved-differs",
-                f'what stage "{stage.name}" saved is not what it trained: {_differ(distance, bound)}',
+                f'what stage "{stage.name}" saved is not {_made(stage)}: {_differ(distance, bound)}',
                 pointer=stage.at,
                 hint="this is an error of ptspec or of a library below it: please report it",
             )
