@@ -104,7 +104,7 @@ class Run:
         self.cluster = cluster
         self.fingerprints: dict[str, str] = {BASE: BASE}
         self.matrices = Matrices(
-            plan, self.hashes, self.output_hashes, self.evaluations, self.fingerprints, options, listener
+            plan, self.hashes, self.folders, self.evaluations, self.fingerprints, options, listener
         )
         self.begun: set[str] = set()
         self.checks: dict[str, list[Outcome]] = {}

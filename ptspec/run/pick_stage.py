@@ -22,9 +22,8 @@ from ptspec.events import (
 from ptspec.recipe.plan import OnFail, PickSpec, Plan, Stage
 from ptspec.run.evaluations import Evaluations
 from ptspec.run.options import Options
+from ptspec.run.stage_folders import StageFolders
 from ptspec.store.fingerprint import Hashes, digest, ingredients, parent_fingerprint
-from ptspec.store.half_made import set_aside, set_finished_aside
-from ptspec.store.output_hashes import OutputHashes
 from ptspec.store.picked import choice_covered, take_over
 from ptspec.store.reuse import Reuse, ReuseState, reuse_of_pick
 from ptspec.store.stage_folder import PICKED, finished_record, partial_folder, publish, recover
@@ -37,7 +36,7 @@ class Matrices:
 
     plan: Plan
     hashes: Hashes
-    saved: OutputHashes
+    folders: StageFolders
     evaluations: Evaluations
     fingerprints: dict[str, str]
     options: Options
@@ -55,7 +54,7 @@ class Matrices:
             recover(self.plan.output / one.name)
             parent = parent_fingerprint(one, self.fingerprints, self.hashes)
             wanted[one.name] = digest(ingredients(self.plan, one, parent, self.hashes))
-        for text in renumber(self.plan.output, variant.of, wanted, self.saved):
+        for text in renumber(self.plan.output, variant.of, wanted, self.folders.hashes):
             self.listener(Warned(f"{text}: nothing else of it has changed", variant.of))
 
     def pick(self, stage: Stage, pick: PickSpec) -> None:
@@ -64,7 +63,7 @@ class Matrices:
         final = self.plan.output / stage.name
         recover(final)
         covered = choice_covered(self.plan, pick, self.fingerprints, self.hashes)
-        reuse = reuse_of_pick(self.plan, stage, covered, self.saved, fresh=self.options.fresh)
+        reuse = reuse_of_pick(self.plan, stage, covered, self.folders.hashes, fresh=self.options.fresh)
         selection = load_selection(final) if reuse.state is ReuseState.REUSED else None
         if selection is not None and self.evaluations.take(stage, final):
             self.fingerprints[stage.name] = reuse.fingerprint
@@ -74,7 +73,7 @@ class Matrices:
             return
         selection = self._selected(stage, pick)
         self._take_over(stage, selection, reuse, covered)
-        self.saved.written(stage.name)
+        self.folders.hashes.written(stage.name)
         self._tell(selection)
 
     def _selected(self, stage: Stage, pick: PickSpec) -> Selection:
@@ -103,7 +102,7 @@ class Matrices:
         fingerprint = self.fingerprints[selection.picked]
         partial, final = partial_folder(output, name), output / name
         if PICKED not in (finished_record(output, partial.name) or {}):
-            self._half_made_aside(stage)
+            self.folders.half_made_aside(stage, "it took nothing over")
         picked = {"variant": selection.picked, "metric": selection.metric, "covered": covered}
         take_over(output / selection.picked, partial, name, picked)
         measured = replace(self.evaluations.measurements[selection.picked], name=name)
@@ -115,10 +114,6 @@ class Matrices:
         self.fingerprints[name] = fingerprint
         self.listener(StageFinished(name, str(final)))
 
-    def _half_made_aside(self, stage: Stage) -> None:
-        if (aside := set_aside(self.plan.output, stage.name)) is not None:
-            self.listener(Warned(f"what was half made is set aside in {aside.name}", stage.name))
-
     def _set_aside(self, stage: Stage, fingerprint: str) -> None:
         """Moves what was finished under the name of `stage` out of the way, unless it is but a second name of
         a variant that is there."""
@@ -127,12 +122,10 @@ class Matrices:
         if not before or kept == fingerprint:
             return
         if PICKED in before:
-            found = lies_in(self.plan.output, stage.name, kept, self.saved)
+            found = lies_in(self.plan.output, stage.name, kept, self.folders.hashes)
             if found is not None and found.is_finished and not found.is_picked:
                 return
-        aside = set_finished_aside(self.plan.output, stage.name, self.saved.saved(stage.name))
-        text = f"what was finished with other settings is set aside in {aside.name}"
-        self.listener(Warned(text, stage.name))
+        self.folders.finished_aside(stage)
 
     def _tell(self, selection: Selection) -> None:
         self.listener(StagePicked(selection.stage, selection.picked, selection_json(selection)))

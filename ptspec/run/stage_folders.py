@@ -47,9 +47,7 @@ class StageFolders:
         fingerprint, partial = reuse.fingerprint, partial_folder(self.output, stage.name)
         if not is_made_for(partial, fingerprint):
             why = ", ".join(what_changed(read_mark(partial), stage.parent, reuse.covered))
-            if (aside := set_aside(self.output, stage.name)) is not None:
-                text = f"what was half made is set aside in {shown(aside)}"
-                self._warn(stage, f"{text}: {why or 'it does not say of which settings'}")
+            self.half_made_aside(stage, why or "it does not say of which settings")
             kept = None if self.fresh else kept_aside(self.output, stage.name, fingerprint)
             if kept is not None:
                 kept.rename(partial)
@@ -64,12 +62,21 @@ class StageFolders:
             (partial / mark).unlink(missing_ok=True)
         before = finished_record(self.output, stage.name) or {}
         if final.exists() and before.get("fingerprint") != reuse.fingerprint:
-            aside = set_finished_aside(self.output, stage.name, self.hashes.saved(stage.name))
-            size, where = bytes_in_words(folder_size(aside)), shown(aside)
-            text = f"what was finished with other settings is set aside in {where}"
-            self._warn(stage, f"{text} ({size}; rm -r {shlex.quote(where)} deletes it)")
+            self.finished_aside(stage)
         publish(partial, final)
         return final
+
+    def half_made_aside(self, stage: Stage, why: str) -> None:
+        """Moves what was half made under the name of `stage` out of the way, and says `why`."""
+        if (aside := set_aside(self.output, stage.name)) is not None:
+            self._warn(stage, f"what was half made is set aside in {shown(aside)}: {why}")
+
+    def finished_aside(self, stage: Stage) -> None:
+        """Moves what was finished under the name of `stage` out of the way."""
+        aside = set_finished_aside(self.output, stage.name, self.hashes.saved(stage.name))
+        size, where = bytes_in_words(folder_size(aside)), shown(aside)
+        text = f"what was finished with other settings is set aside in {where}"
+        self._warn(stage, f"{text} ({size}; rm -r {shlex.quote(where)} deletes it)")
 
     def take_over(self, stage: Stage, reuse: Reuse, fingerprints: Mapping[str, str]) -> bool:
         """Makes the stage's folder of that of another run, where there is one; whether that was done.
