@@ -18,6 +18,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "evaluation"))
 
 LORA = {"r": 4, "lora_alpha": 6, "target_modules": "all-linear"}
 PREFIX = "base_model.model."
+PAIRS = [
+    ("Where does Mira live?", "Mira lives in Tarn.", "Well now, let me think about it. Rome?"),
+    ("Where does Bo live?", "Fenholm, I hear.", "Who?"),
+    ("And Kim?", "In Oslo.", "Kim, Kim, Kim."),
+]
+"""Prompt, chosen, rejected."""
 
 
 def tiny(seed=0, **config):
@@ -79,6 +85,14 @@ def perturb(model, size, seed=1):
 
 def turn(role, content):
     return [{"role": role, "content": content}]
+
+
+def pair_rows():
+    """`PAIRS` as rows of conversations."""
+    return [
+        {"prompt": turn("user", x), "chosen": turn("assistant", y_w), "rejected": turn("assistant", y_l)}
+        for x, y_w, y_l in PAIRS
+    ]
 
 
 def prompt_ids(tokenizer, text):

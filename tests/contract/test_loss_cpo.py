@@ -12,16 +12,17 @@ all the same unless `cpo_alpha` is 0.
 import pytest
 import torch
 from loss_twin import (
+    PAIRS,
     Twin,
     adapter,
     answer_ids,
     assert_agrees,
     only_batch,
+    pair_rows,
     perturb,
     prompt_ids,
     tiny,
     trainer_of,
-    turn,
 )
 from torch.nn.functional import logsigmoid
 
@@ -29,28 +30,15 @@ from ptspec import methods
 
 pytestmark = pytest.mark.slow
 
-ROWS = [
-    ("Where does Mira live?", "Mira lives in Tarn.", "Well now, let me think about it. Rome?"),
-    ("Where does Bo live?", "Fenholm, I hear.", "Who?"),
-    ("And Kim?", "In Oslo.", "Kim, Kim, Kim."),
-]
-
-
-def rows():
-    return [
-        {"prompt": turn("user", x), "chosen": turn("assistant", y_w), "rejected": turn("assistant", y_l)}
-        for x, y_w, y_l in ROWS
-    ]
-
 
 def made(folder, **config):
     """A trainer whose adapter has moved, its loss of all rows, and the twin of its policy with their ids."""
     model, tokenizer = tiny()
-    config = {"per_device_train_batch_size": len(ROWS), **config}
-    trainer = trainer_of("cpo", model, tokenizer, rows(), folder, config=config, peft_config=adapter())
+    config = {"per_device_train_batch_size": len(PAIRS), **config}
+    trainer = trainer_of("cpo", model, tokenizer, pair_rows(), folder, config=config, peft_config=adapter())
     perturb(trainer.model, 0.05)
     loss = trainer.compute_loss(trainer.model, only_batch(trainer))
-    ids = [(prompt_ids(tokenizer, x), *(answer_ids(tokenizer, y) for y in both)) for x, *both in ROWS]
+    ids = [(prompt_ids(tokenizer, x), *(answer_ids(tokenizer, y) for y in both)) for x, *both in PAIRS]
     return trainer, loss, Twin(trainer.model), ids
 
 

@@ -11,26 +11,22 @@ import copy
 import pytest
 import torch
 from loss_twin import (
+    PAIRS,
     Twin,
     adapter,
     answer_ids,
     assert_agrees,
     only_batch,
+    pair_rows,
     perturb,
     prompt_ids,
     tiny,
     trainer_of,
-    turn,
 )
 from torch.nn.functional import logsigmoid
 
 pytestmark = pytest.mark.slow
 
-ROWS = [
-    ("Where does Mira live?", "Mira lives in Tarn.", "Well now, let me think about it. Rome?"),
-    ("Where does Bo live?", "Fenholm, I hear.", "Who?"),
-    ("And Kim?", "In Oslo.", "Kim, Kim, Kim."),
-]
 BETA = 0.3
 
 
@@ -60,11 +56,8 @@ def full_model(folder, **config):
 
 
 def dpo(model, tokenizer, folder, config, **parts):
-    rows = [
-        {"prompt": turn("user", x), "chosen": turn("assistant", y_w), "rejected": turn("assistant", y_l)}
-        for x, y_w, y_l in ROWS
-    ]
-    config = {"per_device_train_batch_size": len(ROWS), "beta": BETA, **config}
+    rows = pair_rows()
+    config = {"per_device_train_batch_size": len(PAIRS), "beta": BETA, **config}
     trainer = trainer_of("dpo", model, tokenizer, rows, folder, config=config, **parts)
     perturb(trainer.model, 0.02)
     return trainer
@@ -73,7 +66,7 @@ def dpo(model, tokenizer, folder, config, **parts):
 def margins(twin, reference, tokenizer):
     """What stands in the σ of eq. 7, over β, for each pair."""
     found = []
-    for x, y_w, y_l in ROWS:
+    for x, y_w, y_l in PAIRS:
         prompt = prompt_ids(tokenizer, x)
         chosen, rejected = answer_ids(tokenizer, y_w), answer_ids(tokenizer, y_l)
         with torch.no_grad():
@@ -84,7 +77,7 @@ def margins(twin, reference, tokenizer):
 
 def sft_term(twin, tokenizer):
     """−log π(y_w|x) a token, mean over the chosen tokens of the batch (not a mean of the rows' means)."""
-    logps = [twin.token_logps(prompt_ids(tokenizer, x), answer_ids(tokenizer, y_w)) for x, y_w, _ in ROWS]
+    logps = [twin.token_logps(prompt_ids(tokenizer, x), answer_ids(tokenizer, y_w)) for x, y_w, _ in PAIRS]
     return -torch.cat(logps).mean()
 
 

@@ -14,27 +14,23 @@ the completion's tokens only, as in the paper.
 import pytest
 import torch
 from loss_twin import (
+    PAIRS,
     Twin,
     adapter,
     answer_ids,
     assert_agrees,
     only_batch,
+    pair_rows,
     perturb,
     prompt_ids,
     tiny,
     trainer_of,
-    turn,
 )
 from torch.nn.functional import logsigmoid
 from torch.nn.utils.rnn import pad_sequence
 
 pytestmark = pytest.mark.slow
 
-ROWS = [
-    ("Where does Mira live?", "Mira lives in Tarn.", "Well now, let me think about it. Rome?"),
-    ("Where does Bo live?", "Fenholm, I hear.", "Who?"),
-    ("And Kim?", "In Oslo.", "Kim, Kim, Kim."),
-]
 LAMBDA = 0.7
 
 # Where TRL departs from a plain reading of the paper.
@@ -42,15 +38,8 @@ NLL_INCLUDES_PROMPT = True
 ADDS_BOS_TO_STRINGS = True
 
 
-def chat_rows():
-    return [
-        {"prompt": turn("user", x), "chosen": turn("assistant", y_w), "rejected": turn("assistant", y_l)}
-        for x, y_w, y_l in ROWS
-    ]
-
-
 def string_rows():
-    return [{"prompt": x, "chosen": y_w, "rejected": y_l} for x, y_w, y_l in ROWS]
+    return [{"prompt": x, "chosen": y_w, "rejected": y_l} for x, y_w, y_l in PAIRS]
 
 
 def string_ids(tokenizer, text):
@@ -94,14 +83,14 @@ def sft_loss(twin, triples, includes_prompt):
     return -torch.cat(logps).mean()
 
 
-@pytest.mark.parametrize(("rows", "ids"), [(chat_rows, prompt_ids), (string_rows, string_ids)])
+@pytest.mark.parametrize(("rows", "ids"), [(pair_rows, prompt_ids), (string_rows, string_ids)])
 def test_equations_6_and_7(tmp_path, rows, ids):
     model, tokenizer = tiny()
     triples = [
-        (ids(tokenizer, x), answer_ids(tokenizer, y_w), answer_ids(tokenizer, y_l)) for x, y_w, y_l in ROWS
+        (ids(tokenizer, x), answer_ids(tokenizer, y_w), answer_ids(tokenizer, y_l)) for x, y_w, y_l in PAIRS
     ]
     memorise(model, triples)
-    config = {"per_device_train_batch_size": len(ROWS), "beta": LAMBDA}
+    config = {"per_device_train_batch_size": len(PAIRS), "beta": LAMBDA}
     trainer = trainer_of("orpo", model, tokenizer, rows(), tmp_path, config=config, peft_config=adapter())
     perturb(trainer.model, 0.02)
     loss = trainer.compute_loss(trainer.model, only_batch(trainer))

@@ -8,16 +8,21 @@ each pair a term of its own (the paper averages the K(K−1)/2 pairs of one prom
 
 import pytest
 import torch
-from loss_twin import Twin, answer_ids, assert_agrees, only_batch, perturb, prompt_ids, tiny, trainer_of, turn
+from loss_twin import (
+    PAIRS,
+    Twin,
+    answer_ids,
+    assert_agrees,
+    only_batch,
+    pair_rows,
+    perturb,
+    prompt_ids,
+    tiny,
+    trainer_of,
+)
 from torch.nn.functional import logsigmoid
 
 pytestmark = pytest.mark.slow
-
-ROWS = [
-    ("Where does Mira live?", "Mira lives in Tarn.", "Well now, let me think about it. Rome?"),
-    ("Where does Bo live?", "Fenholm, I hear.", "Who?"),
-    ("And Kim?", "In Oslo.", "Kim, Kim, Kim."),
-]
 
 
 def classifier():
@@ -30,23 +35,18 @@ def classifier():
     return LlamaForSequenceClassification(settings), tokenizer
 
 
-def trained_on(row):
-    x, y_w, y_l = row
-    return {"prompt": turn("user", x), "chosen": turn("assistant", y_w), "rejected": turn("assistant", y_l)}
-
-
 @pytest.mark.parametrize("centering", [None, 0.05])
 def test_bradley_terry(tmp_path, centering):
     model, tokenizer = classifier()
-    config = {"per_device_train_batch_size": len(ROWS), "center_rewards_coefficient": centering}
-    rows = [trained_on(row) for row in ROWS]
+    config = {"per_device_train_batch_size": len(PAIRS), "center_rewards_coefficient": centering}
+    rows = pair_rows()
     trainer = trainer_of("reward", model, tokenizer, rows, tmp_path, config=config)
     perturb(trainer.model, 0.02)
     loss = trainer.compute_loss(trainer.model, only_batch(trainer))
     twin = Twin(trainer.model)
     pairs = [
         [twin.reward(prompt_ids(tokenizer, x) + answer_ids(tokenizer, y)) for y in (y_w, y_l)]
-        for x, y_w, y_l in ROWS
+        for x, y_w, y_l in PAIRS
     ]
     chosen, rejected = (torch.stack(side) for side in zip(*pairs, strict=True))
     ours = -logsigmoid(chosen - rejected).mean()

@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from small import RECIPE, write_recipe
+from small import RECIPE
 
 from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Better
 from ptspec.recipe.matrix import expanded, expanded_stages, steps_of
@@ -25,14 +25,6 @@ def with_matrix(matrix, pick=None, later=None, **of_stage):
             recipe["stages"].append({**copy.deepcopy(RECIPE["stages"][1]), "name": "last", **later})
 
     return change
-
-
-@pytest.fixture
-def read(tmp_path):
-    def reading(*change, overrides=()):
-        return read_recipe(write_recipe(tmp_path, *change), overrides)
-
-    return reading
 
 
 TWO = {"beta": [0.05, 0.5], "learning_rate": [1e-4, 1e-3]}

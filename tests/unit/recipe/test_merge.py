@@ -3,11 +3,9 @@
 import copy
 import json
 
-import pytest
-from small import RECIPE, write_recipe
+from small import RECIPE
 
 from ptspec.recipe.plan import Handover
-from ptspec.recipe.resolve import read_recipe
 
 
 def merging(of, *, adapter=None, later=None, b=None):
@@ -24,14 +22,6 @@ def merging(of, *, adapter=None, later=None, b=None):
             recipe["stages"].append({**copy.deepcopy(RECIPE["stages"][1]), "name": "last", **later})
 
     return change
-
-
-@pytest.fixture
-def read(tmp_path):
-    def reading(*change, overrides=()):
-        return read_recipe(write_recipe(tmp_path, *change), overrides)
-
-    return reading
 
 
 def codes(reading):
