@@ -192,8 +192,6 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         with random_state_kept():
             if self._makes_up:
                 self.trainer._load_rng_state(str(self.resumed_from))
-            if hasattr(self.trainer, "_batch"):
-                self.trainer._batch = None
             self.is_measuring = True
             metrics: dict[str, Any] = self._evaluate(*args, **kwargs)
             self.is_measuring = False
