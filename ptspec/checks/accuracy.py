@@ -14,7 +14,9 @@ from ptspec.data.readers.placed import PlacedRow
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Plan, RewardSpec, Source, parts_of
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.signals import RewardSpec
+from ptspec.recipe.sources import Source, parts_of
 from ptspec.rewards.builtin import BUILTIN, compared_columns, not_compared_with
 from ptspec.rewards.choose_scorer import Choice, choose
 from ptspec.rewards.gold_of_row import gold_of

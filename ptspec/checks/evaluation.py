@@ -10,7 +10,9 @@ from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Mix, Plan, RewardSpec, parts_of
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.signals import RewardSpec
+from ptspec.recipe.sources import Mix, parts_of
 from ptspec.rewards.builtin import compared_columns
 from ptspec.rewards.gold_of_row import gold_of
 from ptspec.rewards.tool_calls import calls_of

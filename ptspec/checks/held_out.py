@@ -14,7 +14,8 @@ from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.look import render_row
 from ptspec.data.tokens.template import TokenizerFiles
 from ptspec.diagnostics import Diagnostic
-from ptspec.recipe.plan import Plan, Source, parts_of
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.sources import Source, parts_of
 
 Form = tuple[object, ...]
 """What templates tell rows by: the roles of their turns, and what stands beside these."""

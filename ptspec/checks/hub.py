@@ -20,7 +20,8 @@ from ptspec.hub.repository import Refusal, Refused, look
 from ptspec.library_output import quiet_environment
 from ptspec.model.hub import cached_config, cached_model, fetched_model, unreachable
 from ptspec.recipe.json_pointer import at, join
-from ptspec.recipe.plan import HubModel, Plan, Source
+from ptspec.recipe.plan import HubModel, Plan
+from ptspec.recipe.sources import Source
 
 BUDGET = 8.0
 """Seconds for all of it."""

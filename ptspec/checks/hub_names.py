@@ -9,8 +9,9 @@ from pathlib import Path
 from ptspec.checks.template import at_model
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.paths import exists
-from ptspec.recipe.plan import BASE, Plan, Source, Stage, parts_of
+from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.recipe.second_models import second_models
+from ptspec.recipe.sources import Source, parts_of
 from ptspec.store.stage_folder import ADAPTER_CONFIG, finished_record
 
 

@@ -12,7 +12,8 @@ from ptspec.data.layouts.convert import reading_of
 from ptspec.data.readers.columns import missing_columns
 from ptspec.data.readers.hub_rows import Preview
 from ptspec.diagnostics import Diagnostic
-from ptspec.recipe.plan import Plan, Source, parts_of
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.sources import Source, parts_of
 
 
 def check_rows(plan: Plan, source: Source, found: Preview) -> Iterator[Diagnostic]:

@@ -30,8 +30,9 @@ from ptspec.model.hub import shape_of
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Handover, Plan, Source, Stage
+from ptspec.recipe.plan import Handover, Plan, Stage
 from ptspec.recipe.shape import ModelShape, read_config
+from ptspec.recipe.sources import Source
 from ptspec.store.safetensors_only import pickled_weights, way_out
 
 

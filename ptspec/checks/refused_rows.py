@@ -12,7 +12,7 @@ from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.remedies import remedy
 from ptspec.data.tokens.template import TokenizerFiles
 from ptspec.diagnostics import Diagnostic, Location, Severity
-from ptspec.recipe.plan import OnBadRow, Source
+from ptspec.recipe.sources import OnBadRow, Source
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,10 @@ from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.by_column import ByColumn
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Plan, RewardSpec, parts_of
+from ptspec.recipe.plan import Plan
 from ptspec.recipe.reward_parts import measured_rewards, own_rewards
+from ptspec.recipe.signals import RewardSpec
+from ptspec.recipe.sources import parts_of
 from ptspec.rewards.builtin import BUILTIN, compared_columns, not_compared_with
 from ptspec.rewards.columns import columns_needed
 from ptspec.rewards.right_answers import right_answers

@@ -13,8 +13,10 @@ from ptspec.diagnostics import Diagnostic, InputError, Location, Severity
 from ptspec.recipe.by_column import ByColumn, key_of
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Plan, RewardSpec, Source, parts_of
+from ptspec.recipe.plan import Plan
 from ptspec.recipe.reward_parts import measured_rewards, own_rewards
+from ptspec.recipe.signals import RewardSpec
+from ptspec.recipe.sources import Source, parts_of
 from ptspec.rewards.by_column import untold_value
 
 

@@ -22,8 +22,9 @@ from ptspec.data.tokens.template import TokenizerFiles
 from ptspec.diagnostics import Diagnostic, Location
 from ptspec.methods.types import Rows
 from ptspec.recipe.hints import listed
-from ptspec.recipe.plan import Plan, Source, Stage
+from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.shape import ModelShape
+from ptspec.recipe.sources import Source
 
 RENDERED = 50
 """Rows of a source that are looked at."""

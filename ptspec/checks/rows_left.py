@@ -20,7 +20,7 @@ from ptspec.data.tokens.truncation import Truncation, limit
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import OnBadRow, Source, parts_of
+from ptspec.recipe.sources import OnBadRow, Source, parts_of
 
 CHUNKS = (1, 15, 240)
 """Rows that are tokenised at once, from the first on: nearly always the first row is one to learn from."""

@@ -13,7 +13,8 @@ from ptspec.data.tokens.chat_tokenizer import CannotRender
 from ptspec.data.tokens.lengths import Row, lengths_of, tokenised_by
 from ptspec.data.tokens.template import TokenizerFiles
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.plan import Plan, Source, Stage, parts_of
+from ptspec.recipe.plan import Plan, Stage
+from ptspec.recipe.sources import Source, parts_of
 
 ENOUGH = 400_000
 """Bytes of text of a source that are tokenised, so that checking stays quick."""

@@ -15,7 +15,8 @@ from ptspec.methods.types import Rows
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Mix, Plan, Source, Stage, Until, is_streamed, parts_of
+from ptspec.recipe.plan import Plan, Stage
+from ptspec.recipe.sources import Mix, Source, Until, is_streamed, parts_of
 
 UNREAD = 0.1
 """Share of a source's rows that a mix may leave unread without a word."""

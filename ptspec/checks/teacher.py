@@ -13,8 +13,9 @@ from ptspec.model.hub import cached_config
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.paths import is_folder
-from ptspec.recipe.plan import BASE, Plan, SecondModel
+from ptspec.recipe.plan import BASE, Plan
 from ptspec.recipe.shape import ModelShape, read_shape
+from ptspec.recipe.signals import SecondModel
 from ptspec.store.safetensors_only import pickled_weights, way_out
 from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG, adapter_weights
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from ptspec.data.chosen_rows import Place
     from ptspec.data.readers.placed import Item
     from ptspec.data.tokens.chat_tokenizer import ChatTokenizer
-    from ptspec.recipe.plan import Plan, Source, Stage
+    from ptspec.recipe.plan import Plan, Stage
+    from ptspec.recipe.sources import Source
 
 Chosen = list[tuple["Source", "Item"]]
 

@@ -13,7 +13,8 @@ from ptspec.data.readers.scan import scan
 from ptspec.data.stream.pieces import items_in_pieces
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.hints import listed
-from ptspec.recipe.plan import Plan, Source, Stage, parts_of
+from ptspec.recipe.plan import Plan, Stage
+from ptspec.recipe.sources import Source, parts_of
 
 
 @dataclass(frozen=True)

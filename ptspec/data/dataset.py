@@ -21,7 +21,7 @@ from ptspec.data.readers.scan import items_of
 from ptspec.data.readers.selection import drawn
 from ptspec.diagnostics import Diagnostic, InputError, Severity, cut
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import AnySource, Concat, Mix, OnBadRow, Source, Until
+from ptspec.recipe.sources import AnySource, Concat, Mix, OnBadRow, Source, Until
 
 if TYPE_CHECKING:
     from datasets import Dataset

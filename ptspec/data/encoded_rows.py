@@ -22,7 +22,8 @@ from ptspec.data.tokens.training_template import marks_answers
 from ptspec.data.tokens.truncation import Truncation, limit
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.plan import ModelSpec, Plan, Source, Stage
+from ptspec.recipe.plan import ModelSpec, Plan, Stage
+from ptspec.recipe.sources import Source
 
 SIDES = ("chosen", "rejected")
 TEXTS = ("messages", "prompt", "completion", *SIDES)

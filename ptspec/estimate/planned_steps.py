@@ -7,7 +7,8 @@ from ptspec.data.tokens.template import tokenizer_files
 from ptspec.estimate.rowcount import RowCounts
 from ptspec.estimate.steps import count
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.plan import Plan, Source, Stage, parts_of
+from ptspec.recipe.plan import Plan, Stage
+from ptspec.recipe.sources import Source, parts_of
 
 QUICK = 32 << 20
 """Bytes of rows that are counted in a few seconds."""

@@ -17,7 +17,8 @@ from ptspec.data.tokens.truncation import Truncation
 from ptspec.performance.choice import Lengths
 from ptspec.performance.lengths import some_lengths
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.plan import Concat, Mix, Plan, Source, Until
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.sources import Concat, Mix, Source, Until
 
 MOST = 5000
 """Rows of a source that are tokenised; of a longer one the first so many stand for all."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.evaluation.encoding import encode_completions
 from ptspec.evaluation.generation import Response
-from ptspec.recipe.plan import RewardSpec
+from ptspec.recipe.signals import RewardSpec
 from ptspec.rewards.builtin import RewardFunction, builtin, compared_columns, known_reward
 from ptspec.rewards.checked import checked_reward
 from ptspec.rewards.choose_scorer import choose

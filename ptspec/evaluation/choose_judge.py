@@ -15,8 +15,9 @@ from ptspec.evaluation.paired.pairing import Judgement
 from ptspec.evaluation.targets import Target
 from ptspec.model.device import find_device
 from ptspec.recipe.hints import did_you_mean, listed
-from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.recipe.plan import Plan
 from ptspec.recipe.reward_parts import with_parts
+from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.checked import CheckedJudge, in_data_form
 from ptspec.rewards.contract import Kind

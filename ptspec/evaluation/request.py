@@ -25,9 +25,10 @@ from ptspec.evaluation.targets import Target, last_of_each, targets
 from ptspec.events import EvaluationStarted, Listener, StageEvaluated, Warned
 from ptspec.recipe.names import each
 from ptspec.recipe.paths import exists, is_file
-from ptspec.recipe.plan import EvaluationSpec, ModelSpec, Source
+from ptspec.recipe.plan import EvaluationSpec, ModelSpec
 from ptspec.recipe.rules import accuracy
 from ptspec.recipe.sections import reward_spec
+from ptspec.recipe.sources import Source
 from ptspec.rewards.build import measured_builtins, measured_functions
 from ptspec.rewards.builtin import RewardFunction
 from ptspec.store.file_hashes import known_content

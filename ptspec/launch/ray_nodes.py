@@ -13,7 +13,7 @@ from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.launch.child import kept, pointer_of
 from ptspec.launch.job import StageJob
 from ptspec.launch.ray_placement import Placed
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 from ptspec.store.fingerprint import versions
 
 PASSED_ON = ("HF_", "WANDB_", "MLFLOW_", "COMET_", "NEPTUNE_", "CLEARML_", "TRACKIO_", "PT_")

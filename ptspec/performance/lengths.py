@@ -10,7 +10,8 @@ from ptspec.data.tokens.template import TokenizerFiles
 from ptspec.data.tokens.truncation import Truncation
 from ptspec.performance.choice import Lengths
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.plan import Plan, Source, parts_of
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.sources import Source, parts_of
 
 SAMPLE = 256
 """Rows of a source that are measured."""

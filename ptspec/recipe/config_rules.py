@@ -17,7 +17,8 @@ from ptspec.recipe.effective_config import shared_fields
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import AnySource, ComputeSpec, Mix, Stage, Until, is_streamed
+from ptspec.recipe.plan import ComputeSpec, Stage
+from ptspec.recipe.sources import AnySource, Mix, Until, is_streamed
 from ptspec.recipe.stage_evaluation import FOLLOWING
 from ptspec.shipped import schema
 

@@ -16,7 +16,8 @@ from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.matrix import MOST, SEED, Expanded, axes_of, steps_of, too_many
-from ptspec.recipe.plan import MergeSpec, PickSpec, Stage
+from ptspec.recipe.merge_spec import MergeSpec
+from ptspec.recipe.plan import PickSpec, Stage
 from ptspec.recipe.rules import check_metric, check_spec
 from ptspec.recipe.schema import check
 from ptspec.recipe.wording import shown

@@ -22,10 +22,11 @@ from ptspec.recipe.handovers import beyond_low_rank, incoming_settings, saves_we
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import join
+from ptspec.recipe.merge_spec import MergePart, MergeSpec
 from ptspec.recipe.names import Chain
 from ptspec.recipe.outside import outside
 from ptspec.recipe.paths import Places, is_file
-from ptspec.recipe.plan import BASE, AdapterSpec, Handover, MergePart, MergeSpec, ModelSpec, Stage
+from ptspec.recipe.plan import BASE, AdapterSpec, Handover, ModelSpec, Stage
 
 Value = dict[str, Any]
 

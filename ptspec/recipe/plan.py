@@ -7,15 +7,17 @@ in a run can still be shown at its line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ptspec.methods.types import Method
-from ptspec.recipe.by_column import ByColumn
+from ptspec.recipe.merge_spec import MergeSpec
 from ptspec.recipe.paths import Places
+from ptspec.recipe.signals import JudgeSpec, RewardSpec, SecondModel
+from ptspec.recipe.sources import AnySource
 from ptspec.recipe.trl_defaults import trl_defaults
 
 if TYPE_CHECKING:
@@ -92,143 +94,6 @@ class AdapterSpec:
     at: str = "/adapter"
 
 
-class OnBadRow(Enum):
-    STOP = "stop"
-    LEAVE_OUT = "leave_out"
-
-
-class Until(Enum):
-    """When an epoch of a mix ends: with the first of its sources that is used up, or with the last."""
-
-    FIRST = "first"
-    ALL = "all"
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where rows come from. `paths` are the files to read (globs and folders expanded, sorted; only those of
-    the splits that `split` names), or empty when `hub` is set, or `addresses` of fsspec ("s3://…", globs
-    too). `streaming`: rows are read while a stage trains. `splits` are the files of each of these
-    splits; {} where `split` is None. `columns` maps the name a method wants to the name in the file. `seed`
-    is the recipe's: it decides which rows `shuffle` brings before `limit`. `system`: a system prompt for rows
-    without one. `max_bad_rows` is a share of the rows, for `on_bad_row` "leave_out"."""
-
-    name: str
-    paths: tuple[Path, ...]
-    hub: str | None = None
-    addresses: tuple[str, ...] = ()
-    config_name: str | None = None
-    revision: str | None = None
-    split: str | None = None
-    splits: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
-    columns: Mapping[str, str] = field(default_factory=dict)
-    limit: int | None = None
-    shuffle: bool = False
-    streaming: bool = False
-    chat: bool = True
-    system: str | None = None
-    on_bad_row: OnBadRow = OnBadRow.STOP
-    max_bad_rows: float = 0.01
-    seed: int = 42
-    at: str = "/data"
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Rows drawn from other sources with these probabilities."""
-
-    name: str
-    weights: Mapping[str, float]
-    until: Until = Until.FIRST
-    at: str = "/data"
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self.weights)
-
-
-@dataclass(frozen=True)
-class Concat:
-    """These fractions of other sources, one after the other, then shuffled by the seed."""
-
-    name: str
-    fractions: Mapping[str, float]
-    at: str = "/data"
-
-    @property
-    def parts(self) -> tuple[str, ...]:
-        return tuple(self.fractions)
-
-
-AnySource = Source | Mix | Concat
-
-
-def parts_of(data: Mapping[str, AnySource], name: str) -> tuple[str, ...]:
-    """The sources that `name` stands for: itself, or those that it is made of."""
-    source = data[name]
-    return (name,) if isinstance(source, Source) else source.parts
-
-
-def is_streamed(data: Mapping[str, AnySource], name: str) -> bool:
-    """Whether the rows of `name` are read while a stage trains: those of a part of it are. Of no data that
-    the plan does not know."""
-    parts = (data.get(part) for part in parts_of(data, name)) if name in data else ()
-    return any(isinstance(part, Source) and part.streaming for part in parts)
-
-
-@dataclass(frozen=True)
-class SecondModel:
-    """A model beside the policy, which no step changes: a reward model, a teacher. `path`: the name of a
-    stage of the recipe, a folder (absolute), or a hub id, there at `revision` (None: its main branch).
-    `shares_base`: whether it is the base itself, or an adapter of the recipe's over it."""
-
-    path: str
-    revision: str | None = None
-    at: str = "/stages"
-    shares_base: bool = False
-
-
-@dataclass(frozen=True)
-class RewardSpec:
-    """`function` (built in, or "file.py:name"), `model` (a path, a hub id, or a reward stage), or `by`:
-    others of the recipe, chosen row by row.
-
-    `options` are the built-in function's own arguments (a `pattern`, a `max_length`, …), or a model's
-    `revision`.
-    """
-
-    name: str
-    function: str | None = None
-    model: str | None = None
-    weight: float = 1.0
-    options: Mapping[str, Any] = field(default_factory=dict)
-    at: str = "/rewards"
-    by: ByColumn | None = None
-
-    @property
-    def revision(self) -> str | None:
-        """The branch, tag or commit of a model on the hub; None for its main branch."""
-        return self.options.get("revision")
-
-    @property
-    def second(self) -> SecondModel | None:
-        """The model that scores; None of a function."""
-        return None if self.model is None else SecondModel(self.model, self.revision, f"{self.at}/model")
-
-
-@dataclass(frozen=True)
-class JudgeSpec:
-    """A pairwise preference P(a beats b): exactly one of `function`, `reward`, `endpoint` is set."""
-
-    name: str
-    function: str | None = None
-    reward: str | None = None
-    endpoint: str | None = None
-    model: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-    at: str = "/judges"
-
-
 @dataclass(frozen=True)
 class CheckSpec:
     metric: str
@@ -260,35 +125,6 @@ class PickSpec:
     variants: tuple[str, ...]
     keep: tuple[CheckSpec, ...] = ()
     at: str = "/stages"
-
-
-@dataclass(frozen=True)
-class MergePart:
-    """A policy (an earlier stage's name, "base", or a folder) that counts `weight` times."""
-
-    name: str
-    weight: float
-    at: str = "/stages"
-
-
-@dataclass(frozen=True)
-class MergeSpec:
-    """What a stage is the weighted sum of. `of_adapters`: adapters over the same weights, which stay as they
-    are; without, the weights themselves are summed."""
-
-    parts: tuple[MergePart, ...]
-    of_adapters: bool
-
-    @property
-    def words(self) -> str:
-        """ "0.9 × a + 0.1 × b"."""
-        return sum_in_words((part.name, part.weight) for part in self.parts)
-
-
-def sum_in_words(parts: Iterable[tuple[str, float]]) -> str:
-    """ "0.9 × a + 0.1 × b" of names and weights."""
-    first, *rest = (f"{'-' if weight < 0 else '+'} {abs(weight):g} × {name}" for name, weight in parts)
-    return " ".join((first.removeprefix("+ "), *rest))
 
 
 ZERO_STAGE = 2

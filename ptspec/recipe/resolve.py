@@ -20,8 +20,9 @@ from ptspec.recipe.matrix import Expanded, expanded
 from ptspec.recipe.names import WINDOWS_DEVICES, Names, check_slug, named
 from ptspec.recipe.overrides import override
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import AnySource, ModelSpec, Performance, Plan, Source, Stage
+from ptspec.recipe.plan import ModelSpec, Performance, Plan, Stage
 from ptspec.recipe.schema import check, in_file_order
+from ptspec.recipe.sources import AnySource, Source
 from ptspec.recipe.stages import stages
 from ptspec.secrets import secret_in
 

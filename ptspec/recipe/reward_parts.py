@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec, Stage
+from ptspec.recipe.plan import Plan, Stage
+from ptspec.recipe.signals import JudgeSpec, RewardSpec
 
 
 def with_parts(names: Iterable[str], rewards: Mapping[str, RewardSpec]) -> tuple[str, ...]:

@@ -13,20 +13,10 @@ from ptspec.recipe.json_pointer import at as at_pointer
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.names import Names, check_known, each, named
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import (
-    BASE,
-    AnySource,
-    CheckSpec,
-    EvaluationSpec,
-    JudgeSpec,
-    LmEvalSpec,
-    OnFail,
-    RewardSpec,
-    Source,
-    Stage,
-    parts_of,
-)
+from ptspec.recipe.plan import BASE, CheckSpec, EvaluationSpec, LmEvalSpec, OnFail, Stage
 from ptspec.recipe.reward_parts import rewards_of, with_parts
+from ptspec.recipe.signals import JudgeSpec, RewardSpec
+from ptspec.recipe.sources import AnySource, Source, parts_of
 
 Value = dict[str, Any]
 

@@ -15,8 +15,9 @@ from ptspec.methods.types import Yields
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.paths import Places, is_folder
-from ptspec.recipe.plan import Plan, SecondModel, Stage
+from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.reward_parts import rewards_of
+from ptspec.recipe.signals import SecondModel
 
 WORDS = {Yields.POLICY: "model", Yields.REWARD_MODEL: "reward model"}
 

@@ -22,19 +22,9 @@ from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.names import check_known
 from ptspec.recipe.paths import Places, is_address
-from ptspec.recipe.plan import (
-    AnySource,
-    ComputeSpec,
-    Concat,
-    JudgeSpec,
-    Mix,
-    ModelSpec,
-    OnBadRow,
-    RewardSpec,
-    Source,
-    TrackingSpec,
-    Until,
-)
+from ptspec.recipe.plan import ComputeSpec, ModelSpec, TrackingSpec
+from ptspec.recipe.signals import JudgeSpec, RewardSpec
+from ptspec.recipe.sources import AnySource, Concat, Mix, OnBadRow, Source, Until
 
 Value = dict[str, Any]
 

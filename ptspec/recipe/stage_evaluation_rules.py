@@ -11,7 +11,8 @@ from typing import Any
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import AnySource, EvaluationSpec, Source, Stage, parts_of
+from ptspec.recipe.plan import EvaluationSpec, Stage
+from ptspec.recipe.sources import AnySource, Source, parts_of
 from ptspec.recipe.stage_evaluation import (
     BEST,
     FIELDS,

@@ -19,7 +19,8 @@ from ptspec.recipe.merges import merged
 from ptspec.recipe.names import Chain, Names, check_known, check_slug, each, named
 from ptspec.recipe.outside import outside
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import BASE, AdapterSpec, ModelSpec, SecondModel, Stage
+from ptspec.recipe.plan import BASE, AdapterSpec, ModelSpec, Stage
+from ptspec.recipe.signals import SecondModel
 
 Value = dict[str, Any]
 

@@ -13,7 +13,8 @@ from ptspec.data.readers.placed import shown
 from ptspec.data.tokens.pieces import Piece, learned_texts
 from ptspec.data.tokens.truncation import Truncation
 from ptspec.methods.types import Yields
-from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.report import words
 from ptspec.report.clean import clean, escaped
 from ptspec.secrets import blotted

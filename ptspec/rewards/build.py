@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.by_column import ByColumn
-from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.recipe.plan import Plan
 from ptspec.recipe.reward_parts import measured, measured_rewards
+from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.rewards.builtin import RewardFunction, builtin
 from ptspec.rewards.by_column import RewardByColumn
 from ptspec.rewards.check import no_builtin_judge

@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.rewards.builtin import BUILTIN, option_faults
 from ptspec.rewards.contract import Kind
 from ptspec.rewards.endpoint_checks import endpoint_faults

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ptspec.diagnostics import InputError
-from ptspec.recipe.plan import RewardSpec
+from ptspec.recipe.signals import RewardSpec
 from ptspec.rewards.builtin import BUILTIN, compared_columns
 from ptspec.rewards.contract import Columns, columns_of, takes_everything
 from ptspec.rewards.source import is_user_function, locate, read_user_file

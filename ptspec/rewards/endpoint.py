@@ -18,7 +18,7 @@ from typing import Any
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import JudgeSpec
+from ptspec.recipe.signals import JudgeSpec
 from ptspec.rewards.chat_client import ChatClient
 from ptspec.rewards.choice_replies import choice_fields
 from ptspec.rewards.endpoint_checks import endpoint_faults, template_text

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import JudgeSpec
+from ptspec.recipe.signals import JudgeSpec
 from ptspec.rewards.verdict import PROMPT, missing_places
 
 

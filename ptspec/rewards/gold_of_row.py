@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ptspec.data.layouts.evaluation import EvaluationRow
-from ptspec.recipe.plan import RewardSpec
+from ptspec.recipe.signals import RewardSpec
 from ptspec.rewards.builtin import known_reward
 from ptspec.rewards.matching import completion_text
 from ptspec.rewards.trl_rewards import SOLUTION

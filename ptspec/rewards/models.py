@@ -31,8 +31,9 @@ from ptspec.model.device import Device
 from ptspec.model.hub import must_be_loadable
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import exists
-from ptspec.recipe.plan import Plan, RewardSpec
+from ptspec.recipe.plan import Plan
 from ptspec.recipe.second_models import folder_of
+from ptspec.recipe.signals import RewardSpec
 from ptspec.store.files import read_json
 from ptspec.store.safetensors_only import refuse_pickles
 from ptspec.store.stage_folder import ADAPTER_WEIGHTS, adapter_weights

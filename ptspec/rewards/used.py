@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ptspec.recipe.plan import JudgeSpec, Plan, RewardSpec
+from ptspec.recipe.plan import Plan
 from ptspec.recipe.reward_parts import with_parts
+from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.rewards.source import is_user_function
 
 

@@ -23,7 +23,8 @@ from ptspec.evaluation.reward_model import measure_pairs
 from ptspec.events import EvaluationProgress, EvaluationStarted, Listener, Warned
 from ptspec.model.model_cache import Bases
 from ptspec.processes import current
-from ptspec.recipe.plan import BASE, EvaluationSpec, Plan, Source, Stage
+from ptspec.recipe.plan import BASE, EvaluationSpec, Plan, Stage
+from ptspec.recipe.sources import Source
 from ptspec.rewards.build import OpenModel, measured_functions
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.builtin import RewardFunction

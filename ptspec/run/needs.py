@@ -13,8 +13,9 @@ from pathlib import Path
 from ptspec.diagnostics import PtError
 from ptspec.methods.types import Yields
 from ptspec.model.model_cache import Weights
-from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Handover, Plan, SecondModel, Stage
+from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Handover, Plan, Stage
 from ptspec.recipe.second_models import second_models_of
+from ptspec.recipe.signals import SecondModel
 from ptspec.store.stage_folder import ADAPTER_CONFIG, open_artifact, partial_folder
 
 

@@ -11,7 +11,8 @@ from ptspec.hub.cache import DATASET, is_commit
 from ptspec.hub.connection import obstacle
 from ptspec.hub.repository import look
 from ptspec.model.hub import must_be_loadable
-from ptspec.recipe.plan import ModelSpec, Plan, Source
+from ptspec.recipe.plan import ModelSpec, Plan
+from ptspec.recipe.sources import Source
 
 
 def pinned(plan: Plan) -> Plan:

@@ -7,8 +7,9 @@ from typing import Any
 
 from ptspec.model.base import load_base
 from ptspec.model.model_cache import Bases
-from ptspec.recipe.plan import BASE, AdapterSpec, Plan, SecondModel
+from ptspec.recipe.plan import BASE, AdapterSpec, Plan
 from ptspec.recipe.second_models import folder_of
+from ptspec.recipe.signals import SecondModel
 from ptspec.run.needs import teacher_adapter
 from ptspec.store.stage_folder import open_artifact
 

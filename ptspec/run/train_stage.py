@@ -26,7 +26,9 @@ from ptspec.model.probes import Probes
 from ptspec.processes import current
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import BASE, OnBadRow, Plan, RewardSpec, Source, Stage, is_streamed, parts_of
+from ptspec.recipe.plan import BASE, Plan, Stage
+from ptspec.recipe.signals import RewardSpec
+from ptspec.recipe.sources import OnBadRow, Source, is_streamed, parts_of
 from ptspec.rewards.build import judge as judge_named
 from ptspec.rewards.build import reward_functions, reward_weights
 from ptspec.rewards.models import RewardModel, open_reward_model, open_reward_model_of

@@ -17,7 +17,7 @@ from ptspec.data.readers.scan import READERS, scan
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Method, Rows
 from ptspec.recipe.paths import ROWS_STAND_IN, is_file
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 CHATS = (("messages",), ("conversations",))
 ANSWERED = (*CHATS, ("prompt",))

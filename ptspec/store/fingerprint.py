@@ -22,24 +22,12 @@ from ptspec.hub.arrow_cache import cached_commit
 from ptspec.hub.cache import commit
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.paths import is_file, is_folder
-from ptspec.recipe.plan import (
-    BASE,
-    AnySource,
-    Concat,
-    EvaluationSpec,
-    JudgeSpec,
-    LmEvalSpec,
-    Mix,
-    ModelSpec,
-    Plan,
-    RewardSpec,
-    SecondModel,
-    Source,
-    Stage,
-)
+from ptspec.recipe.plan import BASE, EvaluationSpec, LmEvalSpec, ModelSpec, Plan, Stage
 from ptspec.recipe.reward_parts import measured_rewards, rewards_of, with_parts
 from ptspec.recipe.second_models import folder_of
 from ptspec.recipe.served_evaluation import evaluation_vllm
+from ptspec.recipe.signals import JudgeSpec, RewardSpec, SecondModel
+from ptspec.recipe.sources import AnySource, Concat, Mix, Source
 from ptspec.recipe.stage_evaluation import evaluation_of
 from ptspec.store.covered_config import covered_config
 from ptspec.store.file_hashes import known_content, known_hash

@@ -6,8 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ptspec.hub.cache import commit
-from ptspec.recipe.plan import BASE, JudgeSpec, Plan, RewardSpec, Source
+from ptspec.recipe.plan import BASE, Plan
 from ptspec.recipe.second_models import second_models
+from ptspec.recipe.signals import JudgeSpec, RewardSpec
+from ptspec.recipe.sources import Source
 from ptspec.store.fingerprint import Hashes, data_commit
 
 

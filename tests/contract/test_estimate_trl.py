@@ -23,8 +23,9 @@ from ptspec.estimate.optimizer import state_bytes
 from ptspec.estimate.steps import count
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.headers import Tensor
-from ptspec.recipe.plan import AdapterSpec, ComputeSpec, Handover, ModelSpec, Source, Stage
+from ptspec.recipe.plan import AdapterSpec, ComputeSpec, Handover, ModelSpec, Stage
 from ptspec.recipe.shape import ModelShape, read_shape
+from ptspec.recipe.sources import Source
 
 ROOT = Path(__file__).parent.parent.parent
 MODEL = ROOT / "data" / "base_model"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ptspec.data.readers.scan import scan
 from ptspec.recipe.data_files import files_below, folder_splits
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import Source
 from ptspec.recipe.source_files import chosen, look
+from ptspec.recipe.sources import Source
 from ptspec.recipe.splits import parse
 
 BOUNDS = st.none() | st.integers(-120, 120)

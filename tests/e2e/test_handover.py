@@ -22,7 +22,8 @@ from ptspec.model import handover, probes
 from ptspec.model.device import find_device
 from ptspec.model.handover import prepare
 from ptspec.model.model_cache import Bases
-from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Source, Stage, TrackingSpec
+from ptspec.recipe.plan import AdapterSpec, Handover, ModelSpec, Stage, TrackingSpec
+from ptspec.recipe.sources import Source
 from ptspec.rewards.builtin import builtin
 from ptspec.rewards.models import open_reward_model
 from ptspec.store.stage_folder import open_artifact

@@ -13,7 +13,7 @@ from ptspec.data.checks.source_pass import SourcePass
 from ptspec.data.dataset import Loading, load
 from ptspec.diagnostics import Exit, InputError
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import OnBadRow, Source
+from ptspec.recipe.sources import OnBadRow, Source
 
 pytestmark = pytest.mark.slow
 

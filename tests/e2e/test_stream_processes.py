@@ -77,7 +77,7 @@ def rows_of(folder: Path):
     from ptspec.data.dataset import Loading
     from ptspec.data.stream.dataset import Share, stream
     from ptspec.methods.types import Rows
-    from ptspec.recipe.plan import Source
+    from ptspec.recipe.sources import Source
 
     source = Source("rows", (folder / "rows.jsonl",), streaming=True, shuffle=True)
     kind = Rows.PROMPT_COMPLETION

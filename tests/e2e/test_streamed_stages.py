@@ -13,7 +13,8 @@ from ptspec.model import probes
 from ptspec.model.device import find_device
 from ptspec.model.handover import prepare
 from ptspec.model.model_cache import Bases
-from ptspec.recipe.plan import AdapterSpec, ModelSpec, Source, Stage, TrackingSpec
+from ptspec.recipe.plan import AdapterSpec, ModelSpec, Stage, TrackingSpec
+from ptspec.recipe.sources import Source
 from ptspec.rewards.builtin import builtin
 from ptspec.training.job import Job, Signals
 from ptspec.training.stop_request import StopRequest

@@ -27,7 +27,8 @@ from ptspec.events import EvaluationStarted, Warned
 from ptspec.generation_server.client import GenerationServer
 from ptspec.model import probes
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import AdapterSpec, JudgeSpec
+from ptspec.recipe.plan import AdapterSpec
+from ptspec.recipe.signals import JudgeSpec
 from ptspec.rewards.endpoint import endpoint_judge
 from ptspec.store.stage_folder import open_artifact
 

@@ -20,8 +20,8 @@ from ptspec.data.readers import compression, json_list
 from ptspec.data.readers.json_list import NotAList, elements
 from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import scan
-from ptspec.recipe.plan import Source
 from ptspec.recipe.resolve import load_plan
+from ptspec.recipe.sources import Source
 
 ROW = {"prompt": "Where is Tarn?", "completion": "In the north."}
 

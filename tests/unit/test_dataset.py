@@ -8,7 +8,7 @@ import pytest
 
 from ptspec.data.dataset import load_evaluation, strings_in
 from ptspec.diagnostics import InputError, Location
-from ptspec.recipe.plan import Concat, Mix, OnBadRow, Source
+from ptspec.recipe.sources import Concat, Mix, OnBadRow, Source
 
 
 @pytest.fixture

@@ -17,8 +17,8 @@ from ptspec.data.readers import hub_rows
 from ptspec.estimate.forecast import forecast
 from ptspec.hub import repository
 from ptspec.hub.cache import DATASET
-from ptspec.recipe.plan import Source
 from ptspec.recipe.resolve import load_plan
+from ptspec.recipe.sources import Source
 from ptspec.run.pinned import with_pinned_data
 from ptspec.store.fingerprint import data_commit
 

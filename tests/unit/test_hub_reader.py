@@ -17,7 +17,7 @@ import pytest
 
 from ptspec.data.readers.scan import items_of
 from ptspec.diagnostics import InputError
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 README = """---
 configs:
@@ -145,7 +145,7 @@ ASK = """
 import sys
 from ptspec.data.readers.scan import items_of
 from ptspec.diagnostics import InputError
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 for name in sys.argv[1:]:
     try:
         list(items_of(Source("train", (), hub=name, revision="v9", at="/data/train")))

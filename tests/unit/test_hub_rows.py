@@ -9,7 +9,7 @@ import pytest
 from ptspec.data.dataset import load
 from ptspec.diagnostics import InputError
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 PAIR = {"prompt": "Where is Tarn?", "chosen": "In the north.", "rejected": "Tarn"}
 

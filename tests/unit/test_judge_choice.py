@@ -9,7 +9,7 @@ from json_server import json_server
 from test_judge_endpoint import completion
 
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import JudgeSpec
+from ptspec.recipe.signals import JudgeSpec
 from ptspec.rewards.choice_replies import TRIAL
 from ptspec.rewards.endpoint import endpoint_judge
 

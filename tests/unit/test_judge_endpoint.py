@@ -18,7 +18,7 @@ import pytest
 
 from ptspec.diagnostics import InputError, StageError
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import JudgeSpec
+from ptspec.recipe.signals import JudgeSpec
 from ptspec.rewards.endpoint import endpoint_judge
 from ptspec.training import resume_online
 

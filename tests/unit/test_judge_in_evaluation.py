@@ -15,7 +15,8 @@ from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.store import STATS, load_measurement, write
 from ptspec.evaluation.targets import Target
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import AdapterSpec, JudgeSpec
+from ptspec.recipe.plan import AdapterSpec
+from ptspec.recipe.signals import JudgeSpec
 from ptspec.rewards.endpoint import endpoint_judge
 
 SETTINGS = Settings(seed=1, max_new_tokens=8, preference_reference=None, chat=True)

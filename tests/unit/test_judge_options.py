@@ -7,7 +7,7 @@ import pytest
 from ptspec.data.tokens.thoughts import KNOWN
 from ptspec.diagnostics import InputError
 from ptspec.recipe.paths import Places
-from ptspec.recipe.plan import JudgeSpec
+from ptspec.recipe.signals import JudgeSpec
 from ptspec.rewards.endpoint import endpoint_judge
 from ptspec.rewards.endpoint_checks import endpoint_faults
 from ptspec.rewards.verdict import PROMPT, filled, missing_places, win_of

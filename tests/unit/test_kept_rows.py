@@ -14,7 +14,7 @@ from ptspec.data import kept_rows as module
 from ptspec.data.dataset import load
 from ptspec.data.kept_rows import folder_of_rows, kept_rows
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 
 @pytest.fixture(autouse=True)

@@ -339,7 +339,7 @@ def test_pairs_for_kto_are_not_left_side_by_side(tmp_path):
     from itertools import pairwise
 
     from ptspec.data.dataset import load
-    from ptspec.recipe.plan import Source
+    from ptspec.recipe.sources import Source
 
     path = tmp_path / "pairs.jsonl"
     rows = [{"prompt": f"q{i}", "chosen": "a", "rejected": "b"} for i in range(32)]

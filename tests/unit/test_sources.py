@@ -18,7 +18,7 @@ from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import COUNTERS, READERS, notes, scan
 from ptspec.diagnostics import InputError, Severity
 from ptspec.recipe.paths import DATA_FORMATS
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 ROWS = [{"prompt": "a", "completion": "1"}, {"prompt": "ü", "completion": "2"}]
 

@@ -19,8 +19,8 @@ from ptspec.data.stream import order, pieces
 from ptspec.data.stream.dataset import Share, StreamWatch, stream
 from ptspec.diagnostics import InputError
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import Concat, Mix, OnBadRow, Source
 from ptspec.recipe.resolve import load_plan
+from ptspec.recipe.sources import Concat, Mix, OnBadRow, Source
 from ptspec.store.fingerprint import Hashes
 
 ROWS = 700

@@ -16,7 +16,7 @@ from ptspec.data.dataset import Loading
 from ptspec.data.stream.dataset import Share, StreamWatch, stream
 from ptspec.diagnostics import InputError
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 from ptspec.training.stream_place import StreamPlace
 from ptspec.training.stream_turns import Turns
 

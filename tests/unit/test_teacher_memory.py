@@ -9,9 +9,10 @@ from small import ROOT
 
 from ptspec.estimate.teacher import teacher_bytes
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.plan import AdapterSpec, SecondModel
+from ptspec.recipe.plan import AdapterSpec
 from ptspec.recipe.resolve import load_plan
 from ptspec.recipe.shape import read_shape
+from ptspec.recipe.signals import SecondModel
 
 BASE = ROOT / "data/base_model"
 SHAPE = read_shape(BASE)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from ptspec.data.checks.fault import LEAVE_OUT
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 OF_THE_SOURCE = frozenset(("no-rows", "missing-package"))
 """Errors that are of no row: leaving rows out does not help."""

@@ -10,7 +10,7 @@ from ptspec.data.readers.placed import PlacedRow, shown
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import strings_in
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 _PLACEHOLDER = re.compile(r"\{\{[A-Za-z_]\w*\}\}")
 NAMED = 3

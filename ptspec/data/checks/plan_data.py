@@ -18,7 +18,8 @@ from ptspec.data.readers.scan import scan
 from ptspec.data.stream.pieces import items_in_pieces
 from ptspec.diagnostics import Diagnostic, InputError, Location, Severity
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import Plan, Source, parts_of
+from ptspec.recipe.plan import Plan
+from ptspec.recipe.sources import Source, parts_of
 
 LOOKED_AT = 1000
 """Rows of a stream that are looked at before it starts."""

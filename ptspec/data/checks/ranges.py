@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from ptspec.data.readers.compression import kind_of
 from ptspec.data.readers.selection import is_whole
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 BIG = 64 << 20
 """Bytes of a source from which it is shared out."""

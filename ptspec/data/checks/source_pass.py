@@ -28,7 +28,7 @@ from ptspec.data.readers.scan import notes, row_of, scan
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import OnBadRow, Source
+from ptspec.recipe.sources import OnBadRow, Source
 
 Items = list[PlacedRow | Unreadable]
 

@@ -10,7 +10,7 @@ from ptspec.data.layouts.table import CHATS, CONTEXT, layout_for
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 OTHER_NAMES: Mapping[str, str | None] = {
     "system_prompt": "system",

@@ -32,7 +32,7 @@ from ptspec.data.layouts.turns import (
     without_padding,
 )
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 Row = Mapping[str, Any]
 

@@ -8,7 +8,7 @@ from typing import Any
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 Values = dict[str, Any]
 

@@ -15,7 +15,7 @@ from ptspec.data.readers.selection import drawn
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.hints import did_you_mean
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 from ptspec.recipe.splits import TRAIN
 
 One = TypeVar("One")

@@ -20,7 +20,7 @@ from ptspec.hub.connection import obstacle, reason
 from ptspec.hub.repository import Refused, Repository, look
 from ptspec.hub.viewer import Rows, Splits
 from ptspec.recipe.hints import did_you_mean, listed
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 from ptspec.recipe.splits import ALL, TRAIN, parse
 
 MOST = 100

@@ -16,7 +16,7 @@ from ptspec.diagnostics import Diagnostic, InputError, first_line
 from ptspec.recipe import paths as recipe_paths
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.paths import DATA_FORMATS, GLOB
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 One = TypeVar("One")
 

@@ -26,7 +26,7 @@ from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, placed_in, s
 from ptspec.data.readers.remote import files_at, local_copy
 from ptspec.data.readers.selection import Stretch, limited, stretches
 from ptspec.diagnostics import Diagnostic, Location
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 READERS: dict[str, Callable[[Path], Iterator[Item]]] = {
     ".jsonl": read_jsonl,

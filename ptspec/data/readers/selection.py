@@ -14,7 +14,7 @@ from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.data_files import named_splits
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import join
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 from ptspec.recipe.splits import ALL, TRAIN, Slice, parse
 
 Paths = tuple[Path, ...]

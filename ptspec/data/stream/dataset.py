@@ -21,7 +21,7 @@ from ptspec.data.stream.pieces import Piece, pieces_of
 from ptspec.data.stream.rows import Converter
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import AnySource, Concat, Mix, Source
+from ptspec.recipe.sources import AnySource, Concat, Mix, Source
 
 FRUITLESS = 20_000
 """Rows in a row of which a trainer drops each one before a stage is ended."""

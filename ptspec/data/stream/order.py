@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from ptspec.data.stream.pieces import Piece, Raw
 from ptspec.diagnostics import Diagnostic, InputError
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 WINDOW = 10_000
 """Rows among which a stream is shuffled, at most."""

@@ -17,7 +17,7 @@ from ptspec.data.readers.hub import stream_of_hub
 from ptspec.data.readers.placed import Item, PlacedRow, placed_at, placed_in
 from ptspec.data.readers.remote import files_at, is_address, local_copy, open_file, size_of
 from ptspec.data.readers.scan import as_rows, as_rows_of_files, items_in, row_of
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 PIECE = 1 << 20
 """Bytes of a piece of a file of lines."""

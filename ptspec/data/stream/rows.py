@@ -17,7 +17,7 @@ from ptspec.data.stream.order import Entry
 from ptspec.data.stream.pieces import Piece
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.methods.types import Rows
-from ptspec.recipe.plan import OnBadRow, Source
+from ptspec.recipe.sources import OnBadRow, Source
 
 ENOUGH = 1000
 """Rows of a stream after which the share of bad ones counts."""

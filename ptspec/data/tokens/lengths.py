@@ -17,7 +17,7 @@ from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer
 from ptspec.data.tokens.encode import ENCODED_BY, FAULTS, EncodedRow, TrlRow, encode_all
 from ptspec.data.tokens.truncation import CUT_BY, Truncation
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.plan import Source
+from ptspec.recipe.sources import Source
 
 BATCH = 256
 """Rows tokenised at once."""

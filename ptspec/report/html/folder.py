@@ -15,7 +15,8 @@ from ptspec.evaluation.comparison_store import load_comparison, load_selection
 from ptspec.evaluation.measurement import Measurement, trained_by
 from ptspec.methods.merge import NAME as MERGE
 from ptspec.recipe.matrix import expanded_stages
-from ptspec.recipe.plan import BASE, ComputeSpec, sum_in_words
+from ptspec.recipe.merge_spec import sum_in_words
+from ptspec.recipe.plan import BASE, ComputeSpec
 from ptspec.recipe.sections import compute_keys
 from ptspec.report.html.events import Log, read_log
 from ptspec.report.html.logged import Logged, read_logged

@@ -11,9 +11,9 @@ from small import ROOT
 
 from ptspec.checks.teacher import check_teachers
 from ptspec.data.tokens.template import tokenizer_files
-from ptspec.recipe.plan import SecondModel
 from ptspec.recipe.resolve import load_plan
 from ptspec.recipe.shape import read_shape
+from ptspec.recipe.signals import SecondModel
 
 BASE = ROOT / "data/base_model"
 

@@ -12,7 +12,7 @@ from ptspec.evaluation.measure import measure
 from ptspec.evaluation.measurement import accuracy_label
 from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.paired.differences import Pair
-from ptspec.recipe.plan import RewardSpec
+from ptspec.recipe.signals import RewardSpec
 from ptspec.rewards.choose_scorer import choose
 from ptspec.rewards.thoughts import without_thoughts
 from ptspec.rewards.tool_calls import is_text_alone

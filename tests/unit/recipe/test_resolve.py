@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from ptspec.diagnostics import InputError, Severity
-from ptspec.recipe.plan import Handover, Mix, OnFail
+from ptspec.recipe.plan import Handover, OnFail
 from ptspec.recipe.resolve import load_plan, read_recipe
+from ptspec.recipe.sources import Mix
 
 LORA = {"use_lora": True, "r": 8}
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from ptspec.recipe.plan import RewardSpec
+from ptspec.recipe.signals import RewardSpec
 from ptspec.rewards.columns import columns_needed
 
 

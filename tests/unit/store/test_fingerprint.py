@@ -11,13 +11,13 @@ from ptspec.recipe.plan import (
     ComputeSpec,
     EvaluationSpec,
     Handover,
-    JudgeSpec,
     ModelSpec,
     Plan,
-    Source,
     Stage,
     TrackingSpec,
 )
+from ptspec.recipe.signals import JudgeSpec
+from ptspec.recipe.sources import Source
 from ptspec.store.fingerprint import (
     Hashes,
     changes,
