@@ -75,7 +75,8 @@ def _target(run: str, stage: str | None) -> Target:
 
 def _card(target: Target, repository: str, merged: bool, base: str | None) -> Card:
     from ptspec.data.readers.placed import shown
-    from ptspec.report.card import Card, is_hub_id
+    from ptspec.recipe.paths import is_hub_id
+    from ptspec.report.card import Card
     from ptspec.report.html.folder import read_run
     from ptspec.store.manifest import hub_datasets, open_manifest
 

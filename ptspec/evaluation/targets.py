@@ -13,7 +13,7 @@ from ptspec.methods import trains_reward_model
 from ptspec.recipe.document import read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.matrix import expanded_stages
-from ptspec.recipe.paths import Places, exists, is_file, is_folder
+from ptspec.recipe.paths import Places, exists, is_file, is_folder, is_hub_id
 from ptspec.recipe.plan import BASE, AdapterSpec
 from ptspec.recipe.sections import chat_template
 from ptspec.store.manifest import MANIFEST, Manifest, open_manifest
@@ -88,13 +88,9 @@ def _targets(path: str) -> list[Target]:
     if is_file(folder / ADAPTER_CONFIG):
         artifact = open_artifact(folder)
         return [Target(folder.name, artifact.weights, artifact, AdapterSpec(True), _stored(folder))]
-    if is_file(folder / MODEL_CONFIG) or (not exists(folder) and _is_hub_id(path)):
+    if is_file(folder / MODEL_CONFIG) or (not exists(folder) and is_hub_id(path)):
         return [Target(folder.name, path, None, AdapterSpec(True), _stored(folder))]
     raise InputError(_not_a_target(path, folder))
-
-
-def _is_hub_id(path: str) -> bool:
-    return path.count("/") == 1 and not path.startswith((".", "/", "~"))
 
 
 def _not_a_target(path: str, folder: Path) -> Diagnostic:

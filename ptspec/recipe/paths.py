@@ -156,6 +156,11 @@ def _close(path: Path, cutoff: float) -> str | None:
     )
 
 
+def is_hub_id(name: str) -> bool:
+    """Whether `name` can be that of a repository: "owner/name"."""
+    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
+
+
 def is_folder(path: Path) -> bool:
     """Whether `path` is a folder; False where its name is none that a file system takes."""
     try:

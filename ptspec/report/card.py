@@ -13,6 +13,7 @@ from typing import Any
 from ptspec import methods
 from ptspec.evaluation.measurement import Measurement
 from ptspec.methods.types import Yields
+from ptspec.recipe.paths import is_hub_id
 from ptspec.recipe.plan import BASE
 from ptspec.report import words
 from ptspec.report.clean import clean
@@ -57,11 +58,6 @@ def model_card(card: Card) -> str:
     """The card as the text of a README.md."""
     parts = [_front_matter(card), _head(card), _use(card), _training(card), _evaluation(card), _recipe(card)]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether `name` can be that of a repository: "owner/name"."""
-    return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def _front_matter(card: Card) -> str:
