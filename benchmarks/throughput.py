@@ -9,7 +9,8 @@
 Each variant runs in a process of its own, all of them in turn, `--rounds` times. A ratio is that of two
 variants in the same round; the median over the rounds is told. `trl` has TRL's defaults (bf16, gradient
 checkpointing), `trl-32` neither: what suits a CPU. Seconds are of TRL's `train`, with a reference's log-
-probabilities where they are taken once; whole: from rows and a loaded model to the saved policy.
+probabilities where they are taken once; whole: from rows and a loaded model to the saved policy. Tokens a
+second are those of the steps after the first one, which compiles kernels and fills caches besides.
 """
 
 from __future__ import annotations
@@ -45,31 +46,34 @@ CLOCKS = ("wall", "processor")
 Results = dict[str, list[dict[str, Any]]]
 
 
-def run_one(setup: Setup, variant: str, model: Path, rows: Path, steps: int) -> dict[str, Any]:
-    """Runs one variant; returns what it measured. Raises CalledProcessError where it failed."""
+def run_one(setup: Setup, variant: str, model: Path, rows: Path, steps: int, limit: float) -> dict[str, Any]:
+    """Runs one variant; returns what it measured. Raises SubprocessError where it failed or took longer than
+    `limit` seconds."""
     config = {**setup.config, "max_steps": steps, "save_strategy": "no"}
     if "num_train_epochs" in setup.config:
         del config["max_steps"]
     with tempfile.TemporaryDirectory() as folder:
         job = {
             "variant": variant, "method": setup.method, "adapter": setup.adapter, "config": config,
-            "model": str(model.absolute()), "rows": str(rows.absolute()), "seed": SEED,
+            "model": str(model.absolute()), "rows": str(rows.absolute()), "seed": SEED, "dtype": setup.dtype,
         }  # fmt: skip
         file = Path(folder) / "job.json"
         file.write_text(json.dumps(job))
         path = os.pathsep.join((str(ROOT), str(ROOT / "benchmarks"), os.environ.get("PYTHONPATH", "")))
         environment = {**os.environ, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"}
         command = [sys.executable, "-m", "throughput_variants.one", str(file)]
-        done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        done = subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=limit
+        )
     line = next(line for line in done.stdout.splitlines() if line.startswith(one.MARK))
     found: dict[str, Any] = json.loads(line.removeprefix(one.MARK))
     return found
 
 
-def ratio(results: Results, variant: str, over: str, clock: str) -> float:
+def ratio(results: Results, variant: str, over: str, clock: str, part: str = "training") -> float:
     """How many times faster `variant` trains than `over`: the median of the rounds."""
-    pairs = zip(results[over], results[variant], strict=True)
-    return statistics.median(slow["training"][clock] / fast["training"][clock] for slow, fast in pairs)
+    pairs = zip(results[over], results[variant], strict=False)  # fewer rounds of one that failed
+    return statistics.median(slow[part][clock] / fast[part][clock] for slow, fast in pairs)
 
 
 def table(setup: Setup, results: Results, parameters: int, on_gpu: bool) -> list[str]:
@@ -77,14 +81,16 @@ def table(setup: Setup, results: Results, parameters: int, on_gpu: bool) -> list
     base = next(iter(results))
     lines = [
         f"\n**{setup.name}**\n",
-        f"| variant | tokens/s wall | processor s | wall s | × {base} processor | × {base} wall "
+        f"| variant | tokens/s | × {base} | training, processor s | wall s | × {base} processor "
+        f"| × {base} wall "
         "| whole, processor s | last loss | peak GB | share of peak | chosen |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     for variant, found in results.items():
         wall, processor = (statistics.median(each["training"][clock] for each in found) for clock in CLOCKS)
         whole = statistics.median(each["whole"]["processor"] for each in found)
-        rate = found[0]["tokens"] / wall
+        steady = statistics.median(each["steady"]["wall"] / each["steady"]["tokens"] for each in found)
+        rate = 1 / steady
         share = f"{setup.factor * parameters * rate / PEAK:.1%}" if on_gpu else "–"
         memory = found[0]["gpu_bytes" if on_gpu else "resident_bytes"] / 1e9
         faster = [f"{ratio(results, variant, base, clock):.2f}" for clock in CLOCKS[::-1]]
@@ -92,6 +98,7 @@ def table(setup: Setup, results: Results, parameters: int, on_gpu: bool) -> list
         cells = [
             variant,
             f"{rate:.1f}",
+            f"{ratio(results, variant, base, 'wall', 'steady'):.2f}",
             f"{processor:.1f}",
             f"{wall:.1f}",
             *faster,
@@ -132,6 +139,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--epochs", type=float, help="train so often over the rows in place of --steps")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=3600, help="seconds that one process may take")
     return parser.parse_args()
 
 
@@ -181,11 +189,19 @@ def measure(setup: Setup, arguments: argparse.Namespace, model: Path, parameters
     rows = rows_of(setup, arguments)
     for number in range(arguments.rounds):
         for variant in variants if number % 2 == 0 else reversed(variants):
-            found = run_one(setup, variant, model, rows, arguments.steps)
+            if variant not in results:
+                continue
+            try:
+                found = run_one(setup, variant, model, rows, arguments.steps, arguments.limit)
+            except subprocess.SubprocessError as failed:
+                print(f"{setup.name} {variant}: {failed}", file=sys.stderr, flush=True)
+                del results[variant]
+                continue
             results[variant].append(found)
             took = f"{found['training']['processor']:.1f} s processor, {found['training']['wall']:.1f} s wall"
             print(f"{setup.name} {variant} round {number + 1}: {took}", file=sys.stderr, flush=True)
-    print("\n".join([*table(setup, results, parameters, on_gpu), "", curves(results)]), flush=True)
+    if results:
+        print("\n".join([*table(setup, results, parameters, on_gpu), "", curves(results)]), flush=True)
 
 
 if __name__ == "__main__":

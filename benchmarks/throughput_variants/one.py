@@ -42,15 +42,40 @@ class Clock:
         return {"wall": self.wall, "processor": self.processor}
 
 
-def training_clock() -> Clock:
+class Steps:
+    """When each step of what trains in this process was logged, and how many tokens had been read by then."""
+
+    def __init__(self) -> None:
+        self.at: list[tuple[float, float]] = []
+
+    def noting(self, log: Callable[..., Any]) -> Callable[..., Any]:
+        """A trainer's `log`; a loss that is logged has been waited for on the device."""
+
+        def noted(trainer: Any, logs: dict[str, float], *given: Any, **named: Any) -> Any:
+            found = log(trainer, logs, *given, **named)
+            if "loss" in logs:
+                tokens = trainer.state.log_history[-1].get("num_tokens", 0)
+                self.at.append((time.perf_counter(), tokens))
+            return found
+
+        return noted
+
+    def read(self) -> dict[str, float]:
+        """Of the steps after the first, which pays for what is made once."""
+        (begins, had), (ends, has) = self.at[0], self.at[-1]
+        return {"wall": ends - begins, "tokens": has - had}
+
+
+def training_clock() -> tuple[Clock, Steps]:
     """Times every trainer of this process from now on."""
     import transformers
     import trl
 
-    clock = Clock()
+    clock, steps = Clock(), Steps()
+    transformers.Trainer.log = steps.noting(transformers.Trainer.log)
     transformers.Trainer.train = clock.timing(transformers.Trainer.train)
     trl.DPOTrainer._precompute_ref_logps = clock.timing(trl.DPOTrainer._precompute_ref_logps)
-    return clock
+    return clock, steps
 
 
 def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
@@ -64,7 +89,7 @@ def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
     value = {
         "name": "throughput",
         "seed": job["seed"],
-        "model": {"path": job["model"]},
+        "model": {"path": job["model"], **({"dtype": job["dtype"]} if job["dtype"] else {})},
         "performance": job["variant"],
         "adapter": job["adapter"],
         "data": {"rows": {"path": job["rows"], "chat": False}},
@@ -74,7 +99,7 @@ def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
         value["rewards"] = {"short": {"function": "length", "max": 64}}
         value["stages"][0]["rewards"] = ["short"]
     recipe.write_text(json.dumps(value))
-    training, whole = training_clock(), Clock()
+    (training, steps), whole = training_clock(), Clock()
     train_stage.train = whole.timing(train_stage.train)
     reading = preflight(recipe, output=work / "run")
     plan = reading.plan
@@ -84,7 +109,7 @@ def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
     folder = work / "run" / "s"
     record = json.loads((folder / "stage.json").read_text())
     chosen = [choice["about"] for choice in (record["performance"] or {}).get("choices", ())]
-    clocks = {"training": training.read(), "whole": whole.read()}
+    clocks = {"training": training.read(), "whole": whole.read(), "steady": steps.read()}
     return {**clocks, "log": _log(folder), "chosen": chosen, "gpu_bytes": record["peak_memory_bytes"]}
 
 
@@ -106,7 +131,8 @@ def with_trl(job: dict[str, Any], work: Path) -> dict[str, Any]:
     rows = rows.select_columns(list(keep[job["method"]]))
     adapter = job["adapter"]
     on_gpu = torch.cuda.is_available()
-    loading: dict[str, Any] = {"dtype": torch.bfloat16 if on_gpu and adapter["use_lora"] else torch.float32}
+    half = job["dtype"] or (on_gpu and adapter["use_lora"])
+    loading: dict[str, Any] = {"dtype": torch.bfloat16 if half else torch.float32}
     if adapter.get("use_qlora"):
         loading["quantization_config"] = BitsAndBytesConfig(
             load_in_4bit=True,
@@ -140,7 +166,7 @@ def with_trl(job: dict[str, Any], work: Path) -> dict[str, Any]:
     parts["processing_class"] = AutoTokenizer.from_pretrained(job["model"])
     if job["method"] == "grpo":
         parts["reward_funcs"] = lambda completions, **columns: [-float(len(one)) for one in completions]
-    training, whole = training_clock(), Clock()
+    (training, steps), whole = training_clock(), Clock()
 
     def done() -> Any:
         trainer = getattr(trl, f"{name}Trainer")(**parts)
@@ -149,7 +175,7 @@ def with_trl(job: dict[str, Any], work: Path) -> dict[str, Any]:
         return trainer
 
     trainer = whole.timing(done)()
-    clocks = {"training": training.read(), "whole": whole.read()}
+    clocks = {"training": training.read(), "whole": whole.read(), "steady": steps.read()}
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
     used = torch.cuda.max_memory_allocated() if on_gpu else 0
     return {**clocks, "log": log, "chosen": [], "gpu_bytes": used}

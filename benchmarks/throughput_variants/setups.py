@@ -18,13 +18,15 @@ WORDS = "the of and to in is was for on that with as by at from it an be this wh
 @dataclass(frozen=True)
 class Setup:
     """`config`: of the stage, TRL's defaults where it says nothing; `factor`: floating-point operations of a
-    token and parameter (6 of full fine-tuning, 4 over a frozen base, which has no weight gradients)."""
+    token and parameter (6 of full fine-tuning, 4 over a frozen base, which has no weight gradients); `dtype`:
+    of the weights, each variant's own default where it is None."""
 
     name: str
     method: str
     adapter: dict[str, Any]
     config: dict[str, Any] = field(default_factory=dict)
     factor: int = 4
+    dtype: str | None = None
 
 
 def small() -> tuple[Setup, ...]:
@@ -40,8 +42,8 @@ def large() -> tuple[Setup, ...]:
         Setup("lora-2048", "sft", LORA, {"max_length": 2048}),
         Setup("lora-4096", "sft", LORA, {"max_length": 4096}),
         Setup("qlora-2048", "sft", QLORA, {"max_length": 2048}),
-        Setup("full-2048", "sft", FULL, {"max_length": 2048, **sixteen_bit}, 6),
-        Setup("full-4096", "sft", FULL, {"max_length": 4096, **sixteen_bit}, 6),
+        Setup("full-2048", "sft", FULL, {"max_length": 2048, **sixteen_bit}, 6, "bfloat16"),
+        Setup("full-4096", "sft", FULL, {"max_length": 4096, **sixteen_bit}, 6, "bfloat16"),
         Setup("dpo-2048", "dpo", LORA, {"max_length": 2048}),
         Setup("grpo-256", "grpo", LORA, grpo),
     )

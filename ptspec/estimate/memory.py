@@ -20,7 +20,7 @@ from ptspec.estimate.weights import stored_width
 from ptspec.methods.types import Head
 from ptspec.recipe import targets
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.plan import ModelSpec
+from ptspec.recipe.plan import ModelSpec, Performance
 from ptspec.recipe.shape import HEADS, ModelShape
 from ptspec.recipe.stage_evaluation import evaluation_of
 
@@ -77,24 +77,35 @@ class Memory:
 
 
 def memory(
-    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, work: Work
+    settings: EffectiveConfig,
+    model: ModelSpec,
+    shape: ModelShape,
+    adapter: StageAdapter,
+    work: Work,
+    performance: Performance = Performance.AUTO,
 ) -> Memory:
     """The parts that a stage needs on its device, per process; parts of no size are left out."""
     holder = Holder(settings, model, shape, adapter)
     process = Part(CUDA_CONTEXT, CONTEXT) if settings.gpu else Part(LIBRARIES_OF_A_CPU, LIBRARIES)
     held = _existing([*holder.held(), process])
     gathered = tuple(holder.gathered())
-    training = _existing([*_training(settings, model, shape, adapter, work), *gathered])
+    layer = layer_bytes(settings, model, shape, adapter, work.longest, performance)
+    training = _existing([*_training(settings, model, shape, adapter, work, layer), *gathered])
     sampling = _existing([*_sampling(settings, shape, work), *gathered[:1]]) if work.sampled else ()
-    measured = _existing([*_measuring(settings, model, shape, adapter, work), *gathered[:1]])
+    measured = _existing([*_measuring(settings, shape, work, layer), *gathered[:1]])
     return Memory(held, training, sampling, _existing(holder.opened()), measured)
 
 
 def _training(
-    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, work: Work
+    settings: EffectiveConfig,
+    model: ModelSpec,
+    shape: ModelShape,
+    adapter: StageAdapter,
+    work: Work,
+    layer: int,
 ) -> Iterator[Part]:
+    """`layer`: bytes a token of one layer."""
     tokens = sequences(settings) * work.longest
-    layer = layer_bytes(settings, model, shape, adapter, work.longest)
     between = shape.hidden * _residual_width(settings, model, shape)
     if settings.value("gradient_checkpointing"):
         yield Part("activations", tokens * (shape.layers * between + layer))
@@ -104,14 +115,12 @@ def _training(
     yield Part("logits", head_bytes(settings, shape, tokens))
 
 
-def _measuring(
-    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, work: Work
-) -> Iterator[Part]:
+def _measuring(settings: EffectiveConfig, shape: ModelShape, work: Work, layer: int) -> Iterator[Part]:
     """A pass over held-out rows as long as those of the training, without gradients: one layer at a time."""
     if (evaluation := evaluation_of(settings.stage)) is None:
         return
     tokens = evaluation.rows * settings.stage.method.loss.sequences * work.longest
-    yield Part("activations of a layer", tokens * layer_bytes(settings, model, shape, adapter, work.longest))
+    yield Part("activations of a layer", tokens * layer)
     yield Part("logits", head_bytes(settings, shape, tokens))
     if work.sampled:
         yield from _sampling(settings, shape, Work(work.longest, evaluation.rows))
@@ -135,12 +144,18 @@ def sequences(settings: EffectiveConfig) -> int:
 
 
 def layer_bytes(
-    settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, length: int
+    settings: EffectiveConfig,
+    model: ModelSpec,
+    shape: ModelShape,
+    adapter: StageAdapter,
+    length: int,
+    performance: Performance = Performance.AUTO,
 ) -> int:
     """Bytes a token that autograd keeps of one decoder layer, fused attention.
 
     The MLP keeps gate, its activation, up and their product (without a gate: two of them); the two norms
-    their inputs and outputs; attention its output, q, k, v and a log-sum a head; LoRA r a module.
+    their inputs and outputs; attention its output, q, k, v and a log-sum a head; LoRA r a module, and of its
+    input a copy a module where PEFT makes float32 of it (`performance.free.adapter_inputs`).
     """
     hidden, inner = shape.hidden, shape.active_intermediate
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -153,7 +168,11 @@ def layer_bytes(
     elif whole:
         kept = 2 * (mlp + 5 * hidden + 2 * queries + 2 * keys) + 4 * 4 * hidden
     else:
-        kept = 2 * (mlp + 5 * hidden + 3 * queries + 2 * keys + ranks) + 2 * 4 * hidden
+        shares = settings.autocasts_adapter and (
+            settings.stage.adapter.use_qlora or performance is Performance.AUTO
+        )
+        inputs = (2 if shares else 5) * hidden
+        kept = 2 * (mlp + inputs + (2 if shares else 3) * queries + 2 * keys + ranks) + 2 * 4 * hidden
     dropped = _dropout(settings, shape, adapter) * (width + 1)
     scores = shape.heads * length * (2 * width + 4) if model.attn_implementation == "eager" else 0
     return kept + dropped + scores + 4 * shape.heads + 8

@@ -68,7 +68,7 @@ def needed_memory(
     work = work_of(settings, counted)
     if shape is None or adapter is None or work is None or not (shape.hidden and shape.layers):
         return None
-    return memory(settings, plan.model, shape, adapter, work)
+    return memory(settings, plan.model, shape, adapter, work, plan.performance)
 
 
 def need_of(

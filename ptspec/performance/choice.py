@@ -54,7 +54,11 @@ PROMPTS = "pairs"
 """No field of TRL: how often the prompt of a pair is read."""
 SHARED = "prompt read once"
 """Of `PROMPTS`: for both answers together."""
-OWN_FIELDS = (ROW_ORDER, ATTENTION, HEAD, PROMPTS)
+ADAPTER_INPUTS = "adapter_inputs"
+"""No field of TRL: the numbers in which an adapter gets its inputs."""
+AUTOCAST = "autocast"
+"""Of `ADAPTER_INPUTS`: those that autocast computes with, not first the adapter's own."""
+OWN_FIELDS = (ROW_ORDER, ATTENTION, HEAD, PROMPTS, ADAPTER_INPUTS)
 """Fields of choices that stand in no TRL config."""
 
 

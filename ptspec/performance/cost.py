@@ -1,15 +1,15 @@
 """What a pass over some rows costs, in tokens: those computed, padding among them, and its overhead.
 
-A pass that trains takes s · T + o · L + w seconds: T padded tokens at s = 4 P / rate (forward and backward of
-a frozen base, P parameters), o for each of L layers to call its kernels, and w = `read` · s, since weights
-are read whole however few tokens there are. Measured on one core of a CPU (torch 2.13, float32, LoRA r 16 on
-all linear layers; a model of 1 M parameters and 4 layers, one of 135 M and 30): `benchmarks/pass_cost.py`.
-For GPUs, rate and overhead are what is usual of an H100 in bf16; they were not measured.
+On a CPU a pass that trains takes s · T + o · L + w seconds: T padded tokens at s = 4 P / rate (forward and
+backward of a frozen base, P parameters), o for each of L layers to call its kernels, and w = `read` · s,
+since weights are read whole however few tokens there are. A GPU computes while the next kernels are called:
+it takes the longer of s · T and o · L. Measured by `benchmarks/pass_cost.py` with LoRA r 16 on all linear
+layers: on one core of a CPU (torch 2.13, float32; a model of 1 M parameters and 4 layers, one of 135 M and
+30), and on an H100 (torch 2.11, bf16; 8 B parameters and 32 layers).
 """
 
 from __future__ import annotations
 
-import math
 import random
 from dataclasses import dataclass
 from functools import lru_cache
@@ -25,23 +25,41 @@ STEPS, MOST_ROWS = 32, 8192
 @dataclass(frozen=True)
 class Speed:
     """`rate`: floating-point operations a second, of a CPU on each core; `call`: seconds that the kernels of
-    a layer take to be called, forward and backward; `read`: tokens that reading the weights is worth."""
+    a layer take to be called, forward and backward; `read`: tokens that reading the weights is worth;
+    `overlaps`: whether it computes while the next kernels are called."""
 
     rate: float
     call: float
     read: float
+    overlaps: bool
 
 
-CPU = Speed(rate=30e9, call=4e-3, read=25)
-GPU = Speed(rate=300e12, call=1e-3, read=1024)
+CPU = Speed(rate=30e9, call=4e-3, read=25, overlaps=False)
+GPU = Speed(rate=300e12, call=6.2e-3, read=0, overlaps=True)
 
 
-def overhead(shape: ModelShape, machine: Machine) -> float:
-    """Tokens that a pass costs beside its own, whatever its rows."""
+@dataclass(frozen=True)
+class Overhead:
+    """What a pass costs whatever its rows: `tokens` beside its own, or where it `overlaps`, at least."""
+
+    tokens: float
+    overlaps: bool = False
+
+    def with_it(self, padded: float) -> float:
+        """Tokens that a pass over `padded` of them costs."""
+        return max(padded, self.tokens) if self.overlaps else padded + self.tokens
+
+
+NO_OVERHEAD = Overhead(0)
+"""Of padded tokens alone."""
+
+
+def overhead(shape: ModelShape, machine: Machine) -> Overhead:
+    """What a pass costs whatever its rows."""
     speed = CPU if machine.is_cpu else GPU
     threads = machine.threads if machine.is_cpu else 1
     a_token = 4 * shape.parameters / (speed.rate * threads)
-    return speed.read + shape.layers * speed.call / a_token
+    return Overhead(speed.read + shape.layers * speed.call / a_token, speed.overlaps)
 
 
 @dataclass(frozen=True)
@@ -53,13 +71,13 @@ class Cut:
     sorted_rows: bool
 
 
-def cost(lengths: Lengths, step: int, cut: Cut, overhead: float, together: int = 1) -> float:
+def cost(lengths: Lengths, step: int, cut: Cut, overhead: Overhead, together: int = 1) -> float:
     """Tokens that a step of `step` rows costs in the mean. Steps are drawn from `lengths` as a trainer draws
     its rows, always the same ones. `together`: processes whose passes wait for the longest of them."""
     steps = _steps(lengths.padded, step, cut.sorted_rows)
     size = cut.rows * together
-    longest = sum(sum(max(rows[at : at + size]) for at in range(0, step, size)) for rows in steps)
-    return longest * cut.rows / len(steps) + overhead * math.ceil(step / size)
+    passes = (max(rows[at : at + size]) * cut.rows for rows in steps for at in range(0, step, size))
+    return sum(map(overhead.with_it, passes)) / len(steps)
 
 
 @lru_cache(maxsize=16)

@@ -8,7 +8,16 @@ from typing import Any
 
 from ptspec.performance.choice import Choice, Effect, Rule, Situation, with_fields
 from ptspec.performance.dear import group_by_length, packing, padding_free, tf32
-from ptspec.performance.free import attention, checkpointing, head, passes, prompts, reference, tokenising
+from ptspec.performance.free import (
+    adapter_inputs,
+    attention,
+    checkpointing,
+    head,
+    passes,
+    prompts,
+    reference,
+    tokenising,
+)
 from ptspec.recipe.plan import Performance, Stage
 
 FREE: tuple[Rule, ...] = (
@@ -18,6 +27,7 @@ FREE: tuple[Rule, ...] = (
     reference.choose,
     prompts.choose,
     head.choose,
+    adapter_inputs.choose,
     tokenising.choose,
 )
 DEAR: tuple[Rule, ...] = (packing.propose, padding_free.propose, group_by_length.propose, tf32.propose)

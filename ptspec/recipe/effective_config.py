@@ -71,6 +71,14 @@ class EffectiveConfig:
         on_by_itself = given is None and self.gpu and not self.value("fp16")
         return bool(given) or bool(self.value("fp16")) or on_by_itself
 
+    @property
+    def autocasts_adapter(self) -> bool:
+        """Whether autocast computes a LoRA in 16 bits, and its inputs are the layer's own: dropout makes
+        others, DoRA needs them in its own numbers, and engines that shard compute without autocast."""
+        adapter = self.stage.adapter
+        others = adapter.lora.get("lora_dropout") or adapter.lora.get("use_dora")
+        return adapter.use_lora and not others and self.mixed and not self.compute.is_sharded
+
     def numbers(self, dtype: str | None) -> Mapping[str, str]:
         """In what types of number the stage computes: the weights of its base (`dtype`: what the recipe gives
         the model; `ptspec.model.base`), what layers in 4 bits are brought to, matrix products in training."""

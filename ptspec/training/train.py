@@ -21,7 +21,16 @@ from ptspec.model.handover import Policy
 from ptspec.model.precision import float32_settings_kept, weights_precision
 from ptspec.model.probes import Probes
 from ptspec.model.save import save
-from ptspec.performance.choice import ATTENTION, HEAD, LABELS, PROMPTS, ROW_ORDER, SHARED
+from ptspec.performance.choice import (
+    ADAPTER_INPUTS,
+    ATTENTION,
+    AUTOCAST,
+    HEAD,
+    LABELS,
+    PROMPTS,
+    ROW_ORDER,
+    SHARED,
+)
 from ptspec.performance.free.passes import BY_LENGTH
 from ptspec.processes import Agreed, current
 from ptspec.recipe.plan import Stage
@@ -30,6 +39,7 @@ from ptspec.recipe.vllm import vllm_of
 from ptspec.store.half_made import saved_in_words
 from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.adapter_dtypes import keep_dtypes
+from ptspec.training.adapter_inputs import adapter_inputs
 from ptspec.training.attention import attention
 from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
 from ptspec.training.checkpoints import step_of
@@ -72,7 +82,8 @@ def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
     engine = forgotten_afterwards(job.stage.compute)
     head = labels_alone(_chosen(job, HEAD) == LABELS)
     pairs = prompts_shared(_chosen(job, PROMPTS) == SHARED, lambda why: listener(Warned(why, job.stage.name)))
-    with tracked(job.watched), float32_settings_kept(), patched, engine, head, pairs:
+    inputs = adapter_inputs(_chosen(job, ADAPTER_INPUTS) == AUTOCAST)
+    with tracked(job.watched), float32_settings_kept(), patched, engine, head, pairs, inputs:
         return _train(job, listener, stop_request)
 
 

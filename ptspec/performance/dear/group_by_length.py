@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ptspec.performance.choice import Choice, Effect, Situation
-from ptspec.performance.cost import Cut, cost
+from ptspec.performance.cost import NO_OVERHEAD, Cut, cost
 from ptspec.performance.exactness import why_passes_matter
 from ptspec.recipe.batch_split import PASSES, ROWS
 
@@ -22,7 +22,7 @@ def propose(situation: Situation) -> tuple[Choice, ...]:
     if lengths is None or rows < 2:
         return ()
     is_sorted = why_passes_matter(situation) is None and step > rows
-    padded = cost(lengths, step, Cut(rows, sorted_rows=is_sorted), 0.0)
+    padded = cost(lengths, step, Cut(rows, sorted_rows=is_sorted), NO_OVERHEAD)
     gain = padded / (lengths.mean * step)
     if gain < LEAST:
         return ()

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from ptspec.performance.choice import Choice, Situation
-from ptspec.performance.exactness import rows_of_a_pass, why_draws_differ, why_passes_matter
+from ptspec.performance.cost import Cut
+from ptspec.performance.exactness import rows_of_a_pass
+from ptspec.performance.free.passes import LEAST, is_settled, split_fits, work_of
 from ptspec.performance.room import fits
 from ptspec.recipe.batch_split import PASSES, ROWS
 
 FIELD = "gradient_checkpointing"
-FULL_PASS = 4096
-"""Tokens of a pass from which on a GPU is busy: smaller passes are not taken to do without checkpointing."""
 LONG = 4096
 """Tokens of a row from which on attention is worth keeping: what chooses what is kept costs time too."""
+NONE = "no gradient checkpointing"
 GAIN = 4 / 3
 """A forward pass is half of a backward one, so that three parts are computed in place of four."""
 
@@ -26,11 +25,10 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
         return ()  # an engine's own options say what is kept
     if not situation.settings.value(FIELD):
         return _needed_after_all(situation)
-    for rows, values in _cuts(situation):
-        if fits(situation.needed(**values, **{FIELD: False}), situation.machine):
-            smaller = f" in passes of {rows} rows" if values else ""
-            reason = f"fits{smaller} without"
-            return (Choice({FIELD: False, **values}, f"no gradient checkpointing{smaller}", reason, GAIN),)
+    if fits(situation.needed(**{FIELD: False}), situation.machine):
+        return (Choice({FIELD: False}, NONE, "fits without", GAIN),)
+    if (gain := _gain_in_smaller_passes(situation)) is not None:
+        return (Choice({FIELD: False}, NONE, "fits without in smaller passes", gain),)
     return _selective(situation)
 
 
@@ -59,14 +57,18 @@ def _needed_after_all(situation: Situation) -> tuple[Choice, ...]:
     return (Choice({FIELD: True}, "gradient checkpointing", "does not fit the memory without"),)
 
 
-def _cuts(situation: Situation) -> Iterator[tuple[int, dict[str, int]]]:
-    """The rows a pass as they are, then smaller ones that leave the device busy."""
-    alone = situation.alone
-    rows, passes = alone.number(ROWS, 8), alone.number(PASSES, 1)
-    yield rows, {}
-    lengths = None if situation.is_given(ROWS, PASSES) else situation.lengths
-    if lengths is None or why_passes_matter(situation) is not None or why_draws_differ(situation) is not None:
-        return
-    for fewer in rows_of_a_pass(situation):
-        if fewer < rows and fewer * lengths.mean >= FULL_PASS:
-            yield fewer, {ROWS: fewer, PASSES: rows * passes // fewer}
+def _gain_in_smaller_passes(situation: Situation) -> float | None:
+    """How many times faster a step is without checkpointing, in the best passes that fit so, than with it in
+    the best ones; None where it is not faster, or its passes stay as they are. `passes.choose`, which comes
+    next, cuts the step."""
+    if situation.is_given(ROWS, PASSES) or is_settled(situation) or situation.machine.memory is None:
+        return None
+    if (work := work_of(situation)) is None:
+        return None
+    cuts = [Cut(rows, sorted_rows=True) for rows in rows_of_a_pass(situation)]
+    with_it = work.best([cut for cut in cuts if split_fits(situation, cut.rows)])
+    without = work.best([cut for cut in cuts if split_fits(situation, cut.rows, **{FIELD: False})])
+    if with_it is None or without is None:
+        return None
+    gain = GAIN * work.gain(with_it, without)
+    return gain if gain >= LEAST else None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ptspec.performance.choice import ROW_ORDER, Choice, Effect, Lengths, Situation
-from ptspec.performance.cost import Cut, cost, overhead
+from ptspec.performance.cost import NO_OVERHEAD, Cut, Overhead, cost, overhead
 from ptspec.performance.exactness import rows_of_a_pass, why_passes_matter
 from ptspec.performance.room import fits
 from ptspec.recipe.batch_split import PASSES, ROWS
@@ -21,16 +21,16 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
     pass or the passes a step, only which rows share a pass."""
     given = situation.is_given(ROWS, PASSES)
     is_one = situation.alone.number(PASSES, 1) == 1
-    if _is_settled(situation) or (given and is_one and not situation.is_planned):
+    if is_settled(situation) or (given and is_one and not situation.is_planned):
         return ()
     smaller = () if given else _smaller(situation)
-    work = _work(situation)
+    work = work_of(situation)
     if work is None:
         return smaller
     now = Cut(work.rows, sorted_rows=False)
     cuts = [Cut(rows, sorted_rows=True) for rows in rows_of_a_pass(situation)]
     same = [cut for cut in cuts if cut.rows == now.rows]
-    best = work.best(same if given else [cut for cut in cuts if _fits(situation, cut.rows)])
+    best = work.best(same if given else [cut for cut in cuts if split_fits(situation, cut.rows) is not False])
     found = [_choice(work, now, best)] if best is not None and work.gain(now, best) >= LEAST else []
     other = work.best(cuts) if given else None
     if other is not None and work.gain(best if found and best is not None else now, other) >= LEAST:
@@ -38,7 +38,7 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
     return tuple(found) or smaller
 
 
-def _is_settled(situation: Situation) -> bool:
+def is_settled(situation: Situation) -> bool:
     """Whether the rows of a step are not to be cut otherwise."""
     settings = situation.settings
     others = ("packing", "padding_free", "auto_find_batch_size")
@@ -56,9 +56,9 @@ def _smaller(situation: Situation) -> tuple[Choice, ...]:
     if fits(situation.needed(), situation.machine) is not False:
         return ()
     for fewer in rows_of_a_pass(situation):
-        if fewer < rows and fits(situation.needed(**_split(fewer, step)), situation.machine):
+        if fewer < rows and fits(situation.needed(**split(fewer, step)), situation.machine):
             reason = f"{rows} rows a pass do not fit the memory; {step} rows a step as before"
-            return (Choice(_split(fewer, step), _in_words(fewer, step), reason),)
+            return (Choice(split(fewer, step), _in_words(fewer, step), reason),)
     return ()
 
 
@@ -66,7 +66,8 @@ def _step(situation: Situation) -> int:
     return situation.alone.number(ROWS, 8) * situation.alone.number(PASSES, 1)
 
 
-def _split(rows: int, step: int) -> dict[str, int]:
+def split(rows: int, step: int) -> dict[str, int]:
+    """The fields of a step of `step` rows in passes of `rows`."""
     return {ROWS: rows, PASSES: step // rows}
 
 
@@ -75,13 +76,13 @@ def _in_words(rows: int, step: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Work:
-    """A step of so many `rows` a pass × `passes`; `overhead` of a pass in tokens."""
+class Work:
+    """A step of so many `rows` a pass × `passes`."""
 
     rows: int
     passes: int
     lengths: Lengths
-    overhead: float
+    overhead: Overhead
     processes: int
 
     @property
@@ -102,38 +103,39 @@ class _Work:
         return cost(self.lengths, self.step, cut, self.overhead, self.processes)
 
     def _padded(self, cut: Cut) -> float:
-        return cost(self.lengths, self.step, cut, 0.0, self.processes)
+        return cost(self.lengths, self.step, cut, NO_OVERHEAD, self.processes)
 
 
-def _work(situation: Situation) -> _Work | None:
-    """None where nothing can be gained, or it is not known."""
+def work_of(situation: Situation) -> Work | None:
+    """The work of a step as it is cut now. None where nothing can be gained, or it is not known."""
     alone, shape = situation.alone, situation.shape
     rows, passes = alone.number(ROWS, 8), alone.number(PASSES, 1)
     if shape is None:
         return None
     least = overhead(shape, situation.machine)
     longest = situation.settings.number("max_length") or shape.context
-    if longest is not None and rows * longest <= least:
+    if longest is not None and rows * longest <= least.tokens:
         return None  # whatever the lengths are: they need not be measured
     lengths = situation.lengths
-    return None if lengths is None else _Work(rows, passes, lengths, least, situation.settings.processes)
+    return None if lengths is None else Work(rows, passes, lengths, least, situation.settings.processes)
 
 
-def _fits(situation: Situation, rows: int) -> bool:
-    return fits(situation.needed(**_split(rows, _step(situation))), situation.machine) is not False
+def split_fits(situation: Situation, rows: int, **fields: object) -> bool | None:
+    """Whether passes of `rows` fit with `fields` in the config; None where that is not known."""
+    return fits(situation.needed(**split(rows, _step(situation)), **fields), situation.machine)
 
 
-def _choice(work: _Work, now: Cut, cut: Cut) -> Choice:
+def _choice(work: Work, now: Cut, cut: Cut) -> Choice:
     order: dict[str, int | str] = {} if cut.rows == 1 else {ROW_ORDER: BY_LENGTH}
     saved = f"{100 * work.saved(now, cut):.0f} % fewer tokens, padding included"
     reason = f"{work.step} rows a step as before, {saved}"
     gain = work.gain(now, cut)
     if cut.rows == now.rows:
         return Choice(order, "rows of a length share a pass", reason, gain)
-    return Choice({**_split(cut.rows, work.step), **order}, _in_words(cut.rows, work.step), reason, gain)
+    return Choice({**split(cut.rows, work.step), **order}, _in_words(cut.rows, work.step), reason, gain)
 
 
-def _left(work: _Work, now: Cut, cut: Cut) -> Choice:
+def _left(work: Work, now: Cut, cut: Cut) -> Choice:
     reason = f"the recipe gives {now.rows} × {work.passes}, the same rows a step"
     words = _in_words(cut.rows, work.step)
-    return Choice(_split(cut.rows, work.step), words, reason, work.gain(now, cut), Effect.LEFT)
+    return Choice(split(cut.rows, work.step), words, reason, work.gain(now, cut), Effect.LEFT)

@@ -99,10 +99,7 @@ def test_processes_share_the_passes():
 
 
 def test_passes_that_do_not_fit_are_made_smaller_at_the_same_rows():
-
-    (choice,) = choose(
-        of_8b(rows=1024, per_device_train_batch_size=None) if False else of_8b(rows=1024, longest=16384)
-    )
+    (choice,) = choose(of_8b(rows=1024, longest=16384))
     assert choice.values[ROWS] * choice.values[PASSES] == 8
     assert "do not fit" in choice.reason
 
