@@ -30,8 +30,8 @@ from ptspec.library_output import into_log, quiet_environment
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.run.needs import Needs
 from ptspec.run.train_stage import StageTrainer
+from ptspec.store.content_hashes import Hashes, hash_folder
 from ptspec.store.event_log import EventLog
-from ptspec.store.fingerprint import Hashes, hash_folder
 from ptspec.training import train as training
 from ptspec.training.checkpoint_callback import Saving
 from ptspec.training.nonfinite_guard import Finite

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import torch
 
-from ptspec.evaluation.memory import release
+from ptspec.model.free_memory import give_back
 from ptspec.processes import current
 from ptspec.training.faults import Trouble, trouble_of
 
@@ -69,7 +69,7 @@ def in_batches(
             done = set(batch)
             todo = [i for i in todo if i not in done]
             continue
-        release()  # after the traceback, which holds the batch's tensors, is gone
+        give_back()  # after the traceback, which holds the batch's tensors, is gone
     if tokens < given:
         warn(
             f"the device ran out of memory with batches of {given:,} tokens, and went on with {tokens:,}: "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,13 +68,6 @@ def bytes_of_token(model: PreTrainedModel) -> int | None:
     kept = getattr(config, "num_key_value_heads", None) or heads
     width = getattr(config, "head_dim", None) or hidden // heads
     return int((2 * layers * kept * width + ACTIVATIONS * hidden) * model.dtype.itemsize)
-
-
-def release() -> None:
-    """Give back what memory is held for nothing, after it ran out."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _available() -> int | None:

@@ -24,8 +24,8 @@ from ptspec.recipe.adapter_rules import takes_from_base
 from ptspec.recipe.handovers import beyond_low_rank
 from ptspec.recipe.paths import is_folder
 from ptspec.recipe.plan import AdapterSpec
+from ptspec.store.content_hashes import hash_folder
 from ptspec.store.files import read_json
-from ptspec.store.fingerprint import hash_folder
 from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact
 
 PORTION = 256

@@ -11,8 +11,8 @@ from typing import Any
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.plan import ComputeSpec, Plan
+from ptspec.store.content_hashes import Hashed
 from ptspec.store.files import read_json, write_json
-from ptspec.store.fingerprint import Hashed
 from ptspec.store.typed_json import from_json, to_json
 
 FORMAT = 1

@@ -26,8 +26,8 @@ from ptspec.model.probes import Probes
 from ptspec.model.stop_tokens import stop_at_answer_end
 from ptspec.recipe.headers import NoShape, read_header
 from ptspec.recipe.plan import AdapterSpec, ModelSpec
+from ptspec.store.content_hashes import deciding_files
 from ptspec.store.files import UMASK, folder_size, read_json, write_json
-from ptspec.store.fingerprint import deciding_files
 from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact, publish
 
 ADAPTER_FILES = (

@@ -10,12 +10,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import GenerationConfig
 
 from ptspec.model.adapters import attach
 from ptspec.model.base import NAMED, Base, default_dtype, load_base, load_tokenizer
 from ptspec.model.device import Device
+from ptspec.model.free_memory import give_back
 from ptspec.model.hub import must_be_loadable, shape_of
 from ptspec.model.stop_tokens import GENERATION_CONFIG, stop_at_answer_end
 from ptspec.recipe.headers import NoShape
@@ -108,9 +108,7 @@ class Bases:
 
     def release(self) -> None:
         """Gives back what stages left behind; called between stages, when their objects are gone."""
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_back()
 
     def weights(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Weights:
         """The weights that `incoming` (None: nothing) stands on, as `adapter` asks for them."""

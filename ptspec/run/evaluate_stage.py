@@ -32,7 +32,7 @@ from ptspec.rewards.models import open_reward_model
 from ptspec.run.answering import Answering
 from ptspec.run.evaluations import REFERENCE, Evaluations, Subject
 from ptspec.run.needs import Needs, needs_base
-from ptspec.store.fingerprint import digest
+from ptspec.store.content_hashes import digest
 from ptspec.training.row_templates import refusal
 
 if TYPE_CHECKING:

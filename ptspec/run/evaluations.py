@@ -22,7 +22,8 @@ from ptspec.recipe.paths import is_file
 from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Stage
 from ptspec.recipe.rules import JUDGED
 from ptspec.run.measured_order import measured_before, measured_order
-from ptspec.store.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
+from ptspec.store.content_hashes import Hashes, digest, hash_folder
+from ptspec.store.fingerprint import evaluation_fingerprint
 from ptspec.store.stage_folder import Artifact, open_artifact
 
 REFERENCE = "reference"

@@ -16,17 +16,13 @@ from typing import TYPE_CHECKING, Any
 from ptspec.accelerator import device_words
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, Interrupted
-from ptspec.estimate.forecast import parameters
-from ptspec.estimate.planned_steps import planned_steps
 from ptspec.evaluation.checks import Outcome
 from ptspec.evaluation.measurement import Measurement
 from ptspec.events import (
     Listener,
     Preparing,
     RunFinished,
-    RunStarted,
     StageFinished,
-    StageLine,
     StageMerged,
     StageReused,
     StageTrained,
@@ -44,11 +40,13 @@ from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import every_gpu
 from ptspec.run.options import LOG, Options
 from ptspec.run.pick_stage import Matrices
+from ptspec.run.run_started import run_started
 from ptspec.run.slim import slim
 from ptspec.run.stage_folders import StageFolders
-from ptspec.run.stage_words import describe_adapter, handover_of, never_measured, reference_of
+from ptspec.run.stage_words import never_measured
+from ptspec.store.content_hashes import Hashes
 from ptspec.store.files import read_json
-from ptspec.store.fingerprint import Hashes, covered_by
+from ptspec.store.fingerprint import covered_by
 from ptspec.store.half_made import (
     is_trained,
 )
@@ -182,26 +180,8 @@ class Run:
         return self.plan.upto(self.options.until)
 
     def _announce(self, stages: tuple[Stage, ...]) -> None:
-        steps = planned_steps(self.plan)
-        setups = dict.fromkeys(describe_adapter(stage.adapter) for stage in stages if stage.trains)
-        self.listener(
-            RunStarted(
-                name=self.plan.name,
-                model=shown(Path(self.plan.model.path)),
-                parameters=parameters(self.plan),
-                setup=", ".join(setups) or "nothing is trained",
-                device=device_words() if self.cluster is None else self.cluster.words,
-                output=shown(self.plan.output),
-                stages=tuple(
-                    StageLine(
-                        s.name, s.method.name, s.parent, handover_of(s), reference_of(s), steps.get(s.name)
-                    )
-                    for s in stages
-                ),
-                log=shown(self.plan.output / LOG),
-                trained_for=_trained_for(self.plan, stages),
-            )
-        )
+        device = device_words() if self.cluster is None else self.cluster.words
+        self.listener(run_started(self.plan, stages, device))
 
     def _stage(self, stage: Stage) -> Iterator[StageJob]:
         """The jobs of `stage`, each to be done before the next one is asked for."""
@@ -346,16 +326,6 @@ class Run:
             base=self.output_hashes.base(),
             command=self.options.command,
         )
-
-
-def _trained_for(plan: Plan, stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    """The rewards that the stages learn from, and the metrics that their picks and checks and the run's
-    name."""
-    rewards = [name for stage in stages for name in stage.rewards]
-    picks = [stage.pick for stage in stages if stage.pick is not None]
-    rewards += [metric for p in picks for metric in (p.metric, *(check.metric for check in p.keep))]
-    checks = [check.metric for stage in stages for check in stage.checks]
-    return tuple(dict.fromkeys([*rewards, *checks, *(check.metric for check in plan.checks)]))
 
 
 def _not_begun(stage: Stage, reason: str) -> Diagnostic:

@@ -30,7 +30,7 @@ from ptspec.model.probes import Probes
 from ptspec.model.save import save_sum
 from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.run.needs import Needs
-from ptspec.store.fingerprint import deciding_files
+from ptspec.store.content_hashes import deciding_files
 from ptspec.store.stage_folder import MODEL_CONFIG, Artifact, open_artifact
 from ptspec.training.start_checks import check_saved
 

@@ -23,7 +23,8 @@ from ptspec.recipe.plan import OnFail, PickSpec, Plan, Stage
 from ptspec.run.evaluations import Evaluations
 from ptspec.run.options import Options
 from ptspec.run.stage_folders import StageFolders
-from ptspec.store.fingerprint import Hashes, digest, ingredients, parent_fingerprint
+from ptspec.store.content_hashes import Hashes, digest
+from ptspec.store.fingerprint import ingredients, parent_fingerprint
 from ptspec.store.picked import choice_covered, take_over
 from ptspec.store.reuse import Reuse, ReuseState, reuse_of_pick
 from ptspec.store.stage_folder import PICKED, finished_record, partial_folder, publish, recover

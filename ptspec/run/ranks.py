@@ -31,7 +31,7 @@ from ptspec.run.errors import logged, told
 from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import SECONDS_FOR_RANK_0, prepare_worker
 from ptspec.run.options import LOG
-from ptspec.store.fingerprint import Hashes
+from ptspec.store.content_hashes import Hashes
 from ptspec.training.stop_request import StopRequest
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from ptspec.run.performance import as_begun, decided
 from ptspec.run.reward_rows import check_reward_rows
 from ptspec.run.stage_words import reference_of
 from ptspec.run.teacher import open_teacher
-from ptspec.store.fingerprint import Hashes, data_commit, digest
+from ptspec.store.content_hashes import Hashes, data_commit, digest
 from ptspec.store.stage_folder import CHECKPOINTS, Artifact, open_artifact
 from ptspec.training.batch_halving import halved_in_words, halvings, write_halvings
 from ptspec.training.config import can_be_halved

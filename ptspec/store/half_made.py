@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.recipe.json_object import read_object
+from ptspec.store.content_hashes import hash_folder
 from ptspec.store.files import sweep, write_json
-from ptspec.store.fingerprint import hash_folder
 from ptspec.store.stage_folder import CHECKPOINTS, METRICS, RECORD, partial_folder
 
 MARK = ".fingerprint.json"

@@ -10,7 +10,7 @@ from ptspec.recipe.plan import BASE, Plan
 from ptspec.recipe.second_models import second_models
 from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.recipe.sources import Source
-from ptspec.store.fingerprint import Hashes, data_commit
+from ptspec.store.content_hashes import Hashes, data_commit
 
 
 def named_files(plan: Plan, hashes: Hashes) -> dict[str, str]:

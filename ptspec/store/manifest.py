@@ -20,8 +20,9 @@ from ptspec.recipe.document import read_document
 from ptspec.recipe.plan import ModelSpec, Plan
 from ptspec.recipe.schema import check
 from ptspec.secrets import blotted_source
+from ptspec.store.content_hashes import Hashes, digest, hub_commit
 from ptspec.store.files import read_json, write_json
-from ptspec.store.fingerprint import Hashes, digest, hub_commit, versions
+from ptspec.store.fingerprint import versions
 from ptspec.store.input_hashes import data_commits, named_files, named_models
 from ptspec.store.stage_folder import FORMAT
 

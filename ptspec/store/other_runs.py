@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptspec.diagnostics import InputError
+from ptspec.store.content_hashes import hash_folder
 from ptspec.store.files import link_folder, read_json, write_json
-from ptspec.store.fingerprint import hash_folder
 from ptspec.store.manifest import MANIFEST, KeptFolder, peek_manifest
 from ptspec.store.output_hashes import OutputHashes, files_in
 from ptspec.store.stage_folder import (

@@ -12,8 +12,8 @@ from typing import Any
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import BASE
+from ptspec.store.content_hashes import hash_folder
 from ptspec.store.file_hashes import known_hash
-from ptspec.store.fingerprint import hash_folder
 from ptspec.store.manifest import KeptFolder, peek_manifest
 from ptspec.store.stage_folder import AGGREGATES, finished_record
 

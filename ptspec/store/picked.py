@@ -14,8 +14,9 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, StageError
 from ptspec.recipe.plan import PickSpec, Plan, Stage
+from ptspec.store.content_hashes import Hashes, digest, hash_folder
 from ptspec.store.files import link_folder, read_json, write_json
-from ptspec.store.fingerprint import Hashes, digest, evaluation_fingerprint, hash_folder
+from ptspec.store.fingerprint import evaluation_fingerprint
 from ptspec.store.manifest import now
 from ptspec.store.output_hashes import CHANGED, OutputHashes
 from ptspec.store.stage_folder import AGGREGATES, CHECKPOINTS, PICKED, RECORD

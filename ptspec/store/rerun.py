@@ -11,8 +11,9 @@ from ptspec import __version__
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.plan import Plan
 from ptspec.recipe.resolve import read_recipe
+from ptspec.store.content_hashes import Hashes
 from ptspec.store.files import read_json
-from ptspec.store.fingerprint import Hashes, versions
+from ptspec.store.fingerprint import versions
 from ptspec.store.input_hashes import named_files, named_models
 from ptspec.store.manifest import MANIFEST, Manifest, environment, open_manifest
 

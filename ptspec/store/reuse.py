@@ -13,8 +13,9 @@ from ptspec.diagnostics import InputError
 from ptspec.methods.types import Yields
 from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.recipe.second_models import second_models_of
+from ptspec.store.content_hashes import Hashes, digest
 from ptspec.store.files import read_json
-from ptspec.store.fingerprint import PART, Hashes, changes, covered_by, digest
+from ptspec.store.fingerprint import PART, changes, covered_by
 from ptspec.store.half_made import (
     holds_work,
     is_made_for,

@@ -12,9 +12,9 @@ from ptspec.recipe.hints import first_of
 from ptspec.recipe.matrix import expanded_stages
 from ptspec.recipe.paths import Places
 from ptspec.recipe.source_files import chosen, look
+from ptspec.store.content_hashes import hash_folder
 from ptspec.store.file_hashes import read_hash
 from ptspec.store.files import hash_files
-from ptspec.store.fingerprint import hash_folder
 from ptspec.store.manifest import KeptFolder, Manifest, open_manifest
 from ptspec.store.output_hashes import files_in
 from ptspec.store.stage_folder import RECORD, finished_record

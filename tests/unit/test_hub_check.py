@@ -20,7 +20,7 @@ from ptspec.hub.cache import DATASET
 from ptspec.recipe.resolve import load_plan
 from ptspec.recipe.sources import Source
 from ptspec.run.pinned import with_pinned_data
-from ptspec.store.fingerprint import data_commit
+from ptspec.store.content_hashes import data_commit
 
 BASE = Path(__file__).parents[2] / "data" / "base_model"
 

@@ -7,7 +7,7 @@ import pytest
 
 from ptspec.hub.cache import commit
 from ptspec.recipe.plan import ModelSpec
-from ptspec.store.fingerprint import hash_model, hub_commit
+from ptspec.store.content_hashes import hash_model, hub_commit
 
 COMMIT, OTHER = "0123456789abcdef0123456789abcdef01234567", "f" * 40
 MODEL = Path(__file__).parents[2] / "data" / "base_model"

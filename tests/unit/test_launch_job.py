@@ -22,7 +22,7 @@ from ptspec.launch.job import Made, StageJob, read_job, write_job
 from ptspec.launch.protocol import Done, Failed, Happened, Stop, error_of, failed, line, read
 from ptspec.recipe.plan import HubModel, Plan
 from ptspec.recipe.resolve import load_plan
-from ptspec.store.fingerprint import Hashed
+from ptspec.store.content_hashes import Hashed
 from ptspec.store.typed_json import from_json, to_json
 
 RECIPES = sorted((ROOT / "recipes").glob("*.json"))

@@ -21,7 +21,7 @@ from ptspec.diagnostics import InputError
 from ptspec.methods.types import Rows
 from ptspec.recipe.resolve import load_plan
 from ptspec.recipe.sources import Concat, Mix, OnBadRow, Source
-from ptspec.store.fingerprint import Hashes
+from ptspec.store.content_hashes import Hashes
 
 ROWS = 700
 

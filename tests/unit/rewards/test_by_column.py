@@ -11,7 +11,8 @@ from ptspec.diagnostics import StageError
 from ptspec.recipe.resolve import load_plan
 from ptspec.recipe.reward_parts import measured_rewards, rewards_of
 from ptspec.rewards.build import measured_builtins, measured_functions, no_model, reward_functions
-from ptspec.store.fingerprint import Hashes, ingredients
+from ptspec.store.content_hashes import Hashes
+from ptspec.store.fingerprint import ingredients
 
 BASE = Path(__file__).parent.parent.parent.parent / "data" / "base_model"
 

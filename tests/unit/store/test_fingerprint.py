@@ -18,14 +18,8 @@ from ptspec.recipe.plan import (
 )
 from ptspec.recipe.signals import JudgeSpec
 from ptspec.recipe.sources import Source
-from ptspec.store.fingerprint import (
-    Hashes,
-    changes,
-    digest,
-    evaluation_fingerprint,
-    hash_folder,
-    ingredients,
-)
+from ptspec.store.content_hashes import Hashes, digest, hash_folder
+from ptspec.store.fingerprint import changes, evaluation_fingerprint, ingredients
 
 
 @pytest.fixture

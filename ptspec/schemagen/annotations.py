@@ -1,33 +1,16 @@
-"""Writes the schemas that follow from the libraries: `python -m ptspec.schemagen [--check]`.
-
-`schemas/trl/<method>.schema.json` from each method's config dataclass, `schemas/peft/` from `LoraConfig`,
-`schemas/bnb/` from `BitsAndBytesConfig`, and `schemas/methods.schema.json`, which ties a stage's `config`
-to its `method`. A development tool: the only module of `pt validate`'s world that imports the libraries.
-"""
+"""The JSON Schema of a class's fields, from their annotations: dataclasses, and arguments of `__init__`."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
 import json
-import os
 import re
-import sys
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from enum import Enum
-from itertools import chain
-from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
-
-from ptspec import methods
-from ptspec.methods.merge import MERGE
-from ptspec.methods.owned import owned
-
-SCHEMAS = Path(__file__).parent.parent / "schemas"
-DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 LARGEST = 2**53 - 1
 """Of an integer: what every reader of JSON takes exactly (RFC 8259, section 6)."""
@@ -64,40 +47,18 @@ _CORRECTIONS: dict[str, Schema] = {
     "BitsAndBytesConfig.llm_int8_skip_modules": {"type": ["array", "null"], "items": {"type": "string"}},
 }
 
-_DATA_PASS = "needs a pass over data before the adapter is put on, which is not made here"
+DATA_PASS = "needs a pass over data before the adapter is put on, which is not made here"
 
-_LOFTQ = "LoftQ puts quantised weights in place of the base's, and only over those is what it saves right"
+LOFTQ = "LoftQ puts quantised weights in place of the base's, and only over those is what it saves right"
 
 # Values that the annotation allows and that cannot work here, and why.
 _REFUSED: dict[str, dict[str, str]] = {
     "LoraConfig.init_lora_weights": {
-        "eva": f"EVA {_DATA_PASS}",
-        "corda": f"CorDA {_DATA_PASS}",
-        "loftq": f"{_LOFTQ}: use_qlora with the default",
+        "eva": f"EVA {DATA_PASS}",
+        "corda": f"CorDA {DATA_PASS}",
+        "loftq": f"{LOFTQ}: use_qlora with the default",
     },
 }
-
-# Set by the interpreter or by PEFT itself, or not for training a causal language model.
-_LORA_OWNED = {
-    "task_type": "set by the method; leave it out",
-    "peft_type": "always LORA; leave it out",
-    "auto_mapping": "set by PEFT; leave it out",
-    "peft_version": "set by PEFT; leave it out",
-    "base_model_name_or_path": "goes to /model/path",
-    "revision": "goes to /model/revision",
-    "inference_mode": "a stage trains its adapter; leave it out",
-    "eva_config": f"EVA {_DATA_PASS}",
-    "corda_config": f"CorDA {_DATA_PASS}",
-    "loftq_config": _LOFTQ,
-    "lora_ga_config": f"LoRA-GA {_DATA_PASS}",
-    "kasa_config": "KaSA needs terms in the loss that no trainer here has",
-    "monteclora_config": "MonteCLoRA needs a term in the loss that no trainer here has",
-    "arrow_config": "Arrow routes between adapters that are trained already",
-    "use_bdlora": "BD-LoRA cannot be merged or stacked here; leave it out",
-    "runtime_config": "PEFT does not save it; leave it out",
-}
-# Keys of a recipe's adapter that stand beside the LoraConfig fields; recipe.schema.json describes them.
-_BESIDE_LORA = ("use_lora", "use_qlora", "quantization")
 
 
 def schema_of(hint: Any) -> Schema | None:
@@ -142,7 +103,7 @@ def _enumeration(values: list[Any]) -> Schema:
 def _nested(config: type) -> Schema:
     """A config within a config: an object with its fields."""
     fields = {
-        name: {**schema, **_shown_default(default), **({"description": text} if text else {})}
+        name: {**schema, **shown_default(default), **({"description": text} if text else {})}
         for name, schema, default, text in fields_of(config)
     }
     return {
@@ -237,7 +198,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return field.default_factory() if field.default_factory is not dataclasses.MISSING else None
 
 
-def _arguments_of(config: type) -> Iterator[tuple[str, Schema, Any, str]]:
+def arguments_of(config: type) -> Iterator[tuple[str, Schema, Any, str]]:
     """The same for a class whose fields are the arguments of `__init__`; types follow the defaults."""
     helps = _docstring_arguments(inspect.getdoc(config) or "")
     for name, parameter in inspect.signature(config).parameters.items():
@@ -254,35 +215,7 @@ def _docstring_arguments(doc: str) -> dict[str, str]:
     return {name: " ".join(text.split()) for name, text in found}
 
 
-def config_schema(
-    title: str,
-    fields: Iterator[tuple[str, Schema, Any, str]],
-    reserved: Mapping[str, str],
-    beside: tuple[str, ...] = (),
-) -> Schema:
-    """An object schema with one property a field, the reserved ones under `x-owned` instead.
-
-    `beside` are keys allowed here whose schema stands elsewhere.
-    """
-    properties: Schema = dict.fromkeys(("$comment", *beside), True)
-    taken = {}
-    for name, schema, default, text in fields:
-        if name in reserved:
-            taken[name] = reserved[name]
-            continue
-        properties[name] = {**schema, **_shown_default(default), **({"description": text} if text else {})}
-    return {
-        "$schema": DRAFT,
-        "$comment": "generated by python -m ptspec.schemagen; do not edit",
-        "title": title,
-        "type": "object",
-        "additionalProperties": False,
-        "properties": properties,
-        "x-owned": taken,
-    }
-
-
-def _shown_default(default: Any) -> Schema:
+def shown_default(default: Any) -> Schema:
     value = default.value if isinstance(default, Enum) else default
     value = list(value) if isinstance(value, tuple | set) else value
     try:
@@ -290,105 +223,3 @@ def _shown_default(default: Any) -> Schema:
     except (TypeError, ValueError):
         return {}
     return {"default": value}
-
-
-_STOPPING: tuple[tuple[str, Schema, Any, str], ...] = (
-    (
-        "early_stopping_patience",
-        {"type": ["integer", "null"], "minimum": 1, "maximum": LARGEST},
-        None,
-        "Ends the training after so many evaluations in a row in which metric_for_best_model is no better "
-        "than it was. (transformers' EarlyStoppingCallback.)",
-    ),
-    (
-        "early_stopping_threshold",
-        {"type": "number", "minimum": 0},
-        0.0,
-        "How much metric_for_best_model must improve to count. (transformers' EarlyStoppingCallback.)",
-    ),
-)
-"""Fields of a stage's config that stand in a callback of transformers, and in no config class."""
-
-
-def stage_schema() -> Schema:
-    """Which methods there are, and the schema of `config` for each."""
-    titles = [f"{one.name}: {one.title}" for one in (*methods.all_of_them(), MERGE)]
-    return {
-        "$schema": DRAFT,
-        "$comment": "generated by python -m ptspec.schemagen; do not edit",
-        "title": "A stage's method and its config",
-        "properties": {"method": {"enum": [*methods.METHODS, MERGE.name], "description": "; ".join(titles)}},
-        "allOf": [_when(name) for name in methods.METHODS],
-    }
-
-
-def _when(method: str) -> Schema:
-    return {
-        "if": {"properties": {"method": {"const": method}}, "required": ["method"]},
-        "then": {"properties": {"config": {"$ref": f"methods/{method}.schema.json"}}},
-    }
-
-
-def generate() -> dict[str, Schema]:
-    """Path below `schemas/` -> content, for every generated file."""
-    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
-    from peft import LoraConfig
-    from transformers import BitsAndBytesConfig
-
-    files: dict[str, Callable[[], Schema]] = {
-        "methods.schema.json": stage_schema,
-        "peft/lora.schema.json": lambda: config_schema(
-            "LoraConfig", fields_of(LoraConfig), _LORA_OWNED, _BESIDE_LORA
-        ),
-        "bnb/bitsandbytes.schema.json": lambda: config_schema(
-            "BitsAndBytesConfig", _arguments_of(BitsAndBytesConfig), {}
-        ),
-    }
-    generated = {path: make() for path, make in files.items()}
-    for name in methods.METHODS:
-        method = methods.get(name)
-        config = resolve_name(method.config)
-        generated[f"trl/{name}.schema.json"] = config_schema(
-            config.__name__, chain(fields_of(config, method.field_types), _STOPPING), owned(method)
-        )
-    return generated
-
-
-def render(schema: Schema) -> str:
-    """One property a line: a diff after an upgrade shows what changed, and the file stays small."""
-    head = {key: value for key, value in schema.items() if key not in ("properties", "x-owned")}
-    parts = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
-    for key in ("properties", "x-owned"):
-        if key in schema:
-            lines = [
-                f"  {json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in schema[key].items()
-            ]
-            parts.append(f" {json.dumps(key)}: {{\n" + ",\n".join(lines) + "\n }")
-    return "{\n" + ",\n".join(parts) + "\n}\n"
-
-
-def stale() -> list[str]:
-    """The generated files that are not what the installed libraries give."""
-    return [
-        path
-        for path, schema in generate().items()
-        if not (SCHEMAS / path).is_file() or (SCHEMAS / path).read_text("utf-8") != render(schema)
-    ]
-
-
-def main(arguments: list[str]) -> int:
-    if arguments == ["--check"]:
-        paths = stale()
-        for path in paths:
-            print(f"schemas/{path} is not current: run python -m ptspec.schemagen", file=sys.stderr)
-        return 1 if paths else 0
-    for path, schema in generate().items():
-        target = SCHEMAS / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(render(schema), "utf-8")
-        print(f"schemas/{path}: {len(schema.get('properties', {}))} fields")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
