@@ -74,11 +74,13 @@ def _router_loss(stage: Stage, modules: Modules, kind: str) -> Iterator[Diagnost
     name = "router_aux_loss_coef"
     if name not in schema(f"trl/{stage.method.name}.schema.json")["properties"]:
         return
-    fields = {*auto.config_fields(kind), *modules.config}
     given = stage.config.get(name)
     weight = modules.default(name) if given is None else given
+    if not weight:
+        return
+    fields = {*auto.config_fields(kind), *modules.config}
     lacking = [field for field in ("num_experts", "num_experts_per_tok") if field not in fields]
-    if "output_router_logits" in fields and weight and lacking:
+    if "output_router_logits" in fields and lacking:
         message = (
             f'stage "{stage.name}": TRL adds the loss of the router for {stage.method.name} and reads '
             f'"{lacking[0]}" of the config, which a model of type "{kind}" does not have'

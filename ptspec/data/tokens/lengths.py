@@ -9,8 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.layouts.convert import reading_of, to_trl
-from ptspec.data.layouts.table import layout_for
+from ptspec.data.layouts.convert import Reading, reading_of, to_trl
+from ptspec.data.layouts.table import BESIDE, Layout, layout_for
 from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer
@@ -110,21 +110,38 @@ def _encoded(
 def _converted(
     items: Items, source: Source, settings: EffectiveConfig, at_least: int
 ) -> Iterator[tuple[PlacedRow, TrlRow]]:
-    layout, wanted = None, settings.stage.method.rows
+    layout, wanted, reading = None, settings.stage.method.rows, reading_of(source)
     for placed in items:
         if not isinstance(placed, PlacedRow):
             continue
         layout = layout or layout_for(wanted, frozenset(placed.values))
         if layout is None:
             return
+        if at_least and _is_shorter(placed.values, layout, reading, at_least):
+            continue
         try:
-            rows = list(to_trl(placed.values, wanted, layout, reading_of(source)))
+            rows = list(to_trl(placed.values, wanted, layout, reading))
         except FAULTS:
             continue  # told by who checks rows
         if at_least and max(map(_bytes, rows), default=0) < at_least:
             continue
         for row in rows:
             yield placed, row
+
+
+FRAME = 40
+"""Bytes of a text as a turn beside its own: of {'role': 'assistant', 'content': ''}."""
+
+
+def _is_shorter(row: Mapping[str, Any], layout: Layout, reading: Reading, size: int) -> bool:
+    """Whether the texts in the columns of `layout` are together, each as a turn, shorter than `size` bytes; of a
+    row that holds something else there nothing is said."""
+    texts = [row[name] for name in (*layout.columns, *BESIDE) if name in row and name != "label"]
+    if reading.system is not None:
+        texts.append(reading.system)
+    if not all(type(text) is str for text in texts):
+        return False
+    return sum(FRAME + (len(text) if text.isascii() else len(text.encode())) for text in texts) < size
 
 
 def _bytes(row: Mapping[str, Any]) -> int:
