@@ -97,8 +97,11 @@ def bases(file: Path, name: str) -> tuple[ast.expr, ...]:
                 (node,) = ast.parse(f"{text[begin : colon.start()]}: ...").body
             except (SyntaxError, ValueError):
                 continue  # a colon among the arguments
-            return tuple(node.bases) if isinstance(node, ast.ClassDef) else ()
-    node = defined(file, name)
+            return _bases(node)
+    return _bases(defined(file, name))
+
+
+def _bases(node: ast.stmt | None) -> tuple[ast.expr, ...]:
     return tuple(node.bases) if isinstance(node, ast.ClassDef) else ()
 
 

@@ -49,7 +49,7 @@ def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen], rows: Sequence[Evalu
 
 
 def check_accuracy(plan: Plan, rows: Sequence[EvaluationRow]) -> Iterator[Diagnostic]:
-    """A column of right answers that the held-out `rows` do not have, and those that cannot be compared with."""
+    """A column of right answers that the held-out `rows` lack, and answers that cannot be compared with."""
     evaluation = plan.evaluation
     if evaluation is None or not rows:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ptspec.architecture import auto, quantizers
+from ptspec.architecture import auto
 from ptspec.architecture.modules import Modules
 from ptspec.diagnostics import Diagnostic
 from ptspec.methods import all_of_them
@@ -89,6 +89,12 @@ def _router_loss(stage: Stage, modules: Modules, kind: str) -> Iterator[Diagnost
         yield Diagnostic("no-router-loss", message, None, join(stage.at, "config"), hint)
 
 
+def _is_trainable(method: str) -> bool | None:
+    from ptspec.architecture.quantizers import is_trainable
+
+    return is_trainable(method)
+
+
 def _quantised(stage: Stage, quantised: Quantised) -> Iterator[Diagnostic]:
     """Stages that do not go over weights that are quantised already."""
     adapter, method = stage.adapter, quantised.method
@@ -101,7 +107,7 @@ def _quantised(stage: Stage, quantised: Quantised) -> Iterator[Diagnostic]:
         hint = '"use_qlora": false puts LoRA over them; or take a release of the model in bf16'
     elif is_bnb and not adapter.use_qlora:
         words, hint = "the weights are quantised by bitsandbytes, which is QLoRA", '"use_qlora": true'
-    elif not (quantised.is_dequantised or is_bnb) and quantizers.is_trainable(method) is False:
+    elif not (quantised.is_dequantised or is_bnb) and _is_trainable(method) is False:
         words = f"transformers trains nothing over weights quantised by {method}"
         hint = "take a release of the model in bf16"
     else:

@@ -45,7 +45,7 @@ def mix_in_words(plan: Plan) -> Iterator[str]:
 def check_metrics(
     plan: Plan, seen: Mapping[str, Seen], rows: Sequence[EvaluationRow]
 ) -> Iterator[Diagnostic]:
-    """Checks, metrics, clusters that none of the held-out `rows` can serve; of sources that were looked at."""
+    """Checks, metrics, clusters that no row of the held-out `rows` can serve, where all sources were seen."""
     evaluation = plan.evaluation
     if evaluation is None or evaluation.data not in plan.data:
         return

@@ -7,12 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptspec.checks.template import at_model
+from ptspec.diagnostics import Diagnostic, Unlooked
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.recipe.second_models import second_models
 from ptspec.recipe.sources import Source, parts_of
 from ptspec.store.stage_folder import ADAPTER_CONFIG, finished_record
+
+
+@dataclass(frozen=True)
+class HubChecked:
+    """The plan with what is known of its model, what is wrong, and what was not looked at."""
+
+    plan: Plan
+    diagnostics: tuple[Diagnostic, ...] = ()
+    unlooked: tuple[Unlooked, ...] = ()
 
 
 @dataclass(frozen=True)

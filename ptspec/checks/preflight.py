@@ -10,7 +10,7 @@ from pathlib import Path
 from ptspec.checks.accuracy import accuracy_in_words, check_accuracy, held_out_rows
 from ptspec.checks.evaluation import check_metrics, mix_in_words
 from ptspec.checks.generation_server import check_generation_servers
-from ptspec.checks.hub import check_hub
+from ptspec.checks.hub_names import HubChecked, models, sources
 from ptspec.checks.machine import check_machine
 from ptspec.checks.matrix import check_variants, once_a_matrix
 from ptspec.checks.model import check_model, with_plain_text
@@ -45,7 +45,7 @@ def preflight(
     if plan is None or reading.document is None:
         return reading
     document = reading.document
-    checked, hub = check_plan(plan), check_hub(plan, starts=starts)
+    checked, hub = check_plan(plan), _hub(plan, starts=starts)
     plan = hub.plan
     held_out = held_out_rows(plan, checked.sources)
     told = [
@@ -76,6 +76,15 @@ def preflight(
         said = (*said, *code_in_words(plan))
     notes = said if sound is not None else ()
     return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked, notes=notes)
+
+
+def _hub(plan: Plan, *, starts: bool) -> HubChecked:
+    """What the plan names on the hub, looked at."""
+    if not models(plan) and not sources(plan):
+        return HubChecked(plan)
+    from ptspec.checks.hub import check_hub
+
+    return check_hub(plan, starts=starts)
 
 
 def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:

@@ -9,7 +9,6 @@ from pathlib import Path
 from ptspec.data.readers.placed import shown
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
 from ptspec.diagnostics import Diagnostic
-from ptspec.model.hub import cached_config
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.paths import is_folder
@@ -38,6 +37,8 @@ def check_teachers(
 def _folder(teacher: SecondModel) -> Path | None:
     if is_folder(Path(teacher.path)):
         return Path(teacher.path)
+    from ptspec.model.hub import cached_config
+
     cached = cached_config(teacher.path, teacher.revision)
     return cached.folder if cached is not None else None
 

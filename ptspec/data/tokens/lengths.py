@@ -134,8 +134,8 @@ FRAME = 40
 
 
 def _is_shorter(row: Mapping[str, Any], layout: Layout, reading: Reading, size: int) -> bool:
-    """Whether the texts in the columns of `layout` are together, each as a turn, shorter than `size` bytes; of a
-    row that holds something else there nothing is said."""
+    """Whether the texts in the columns of `layout`, each as a turn, are together shorter than `size` bytes;
+    of a row that holds something else there nothing is said."""
     texts = [row[name] for name in (*layout.columns, *BESIDE) if name in row and name != "label"]
     if reading.system is not None:
         texts.append(reading.system)
