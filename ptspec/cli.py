@@ -44,8 +44,8 @@ COMMANDS = {
 """The commands in the order of the help, and the module of `ptspec.commands` that each is a function of."""
 
 NEW_OBJECTS = 50_000
-"""After how many garbage is looked for, until torch is to be loaded (`prepare_process`): what a command imports
-is none either."""
+"""After how many garbage is looked for, until torch is to be loaded (`prepare_process`): what a command
+imports is none either."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

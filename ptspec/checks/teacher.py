@@ -16,7 +16,6 @@ from ptspec.recipe.plan import BASE, Plan
 from ptspec.recipe.shape import ModelShape, read_shape
 from ptspec.recipe.signals import SecondModel
 from ptspec.store.safetensors_only import pickled_weights, way_out
-from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG, adapter_weights
 
 
 def check_teachers(
@@ -45,6 +44,8 @@ def _folder(teacher: SecondModel) -> Path | None:
 
 def _weights(folder: Path) -> str:
     """Where the weights lie that the model or adapter in `folder` computes with."""
+    from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG, adapter_weights
+
     if (folder / MODEL_CONFIG).is_file():
         return str(folder)
     return adapter_weights(folder, read_object(folder / ADAPTER_CONFIG))
