@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ptspec.data.layouts.convert import Reading, reading_of, to_trl
+from ptspec.data.layouts.convert import reading_of, to_trl
 from ptspec.data.layouts.table import BESIDE, Layout, layout_for
 from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import scan
@@ -117,7 +117,7 @@ def _converted(
         layout = layout or layout_for(wanted, frozenset(placed.values))
         if layout is None:
             return
-        if at_least and _is_shorter(placed.values, layout, reading, at_least):
+        if at_least and _is_shorter(placed.values, layout, at_least - len((reading.system or "").encode())):
             continue
         try:
             rows = list(to_trl(placed.values, wanted, layout, reading))
@@ -133,15 +133,16 @@ FRAME = 40
 """Bytes of a text as a turn beside its own: of {'role': 'assistant', 'content': ''}."""
 
 
-def _is_shorter(row: Mapping[str, Any], layout: Layout, reading: Reading, size: int) -> bool:
+def _is_shorter(row: Mapping[str, Any], layout: Layout, size: int) -> bool:
     """Whether the texts in the columns of `layout`, each as a turn, are together shorter than `size` bytes;
     of a row that holds something else there nothing is said."""
-    texts = [row[name] for name in (*layout.columns, *BESIDE) if name in row and name != "label"]
-    if reading.system is not None:
-        texts.append(reading.system)
-    if not all(type(text) is str for text in texts):
-        return False
-    return sum(FRAME + (len(text) if text.isascii() else len(text.encode())) for text in texts) < size
+    for name in (*layout.columns, *BESIDE):
+        text = row.get(name)
+        if type(text) is str:
+            size -= FRAME + (len(text) if text.isascii() else len(text.encode()))
+        elif text is not None and name != "label":
+            return False
+    return size > FRAME  # of a system prompt that the source gives
 
 
 def _bytes(row: Mapping[str, Any]) -> int:
