@@ -11,41 +11,49 @@ import gc
 
 gc.disable()  # nothing that is imported is garbage, and looking for it takes a tenth of the start
 
+import atexit
 import os
 import shlex
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Annotated, Any, NoReturn, TextIO
 
 import typer
 
 from ptspec import __version__
-from ptspec.commands import about, chat, evaluate, push, recipes, results, rows
 from ptspec.commands.options import say, tell, tell_interrupted
 from ptspec.diagnostics import Diagnostic, Exit, Interrupted, Location, PtError
 from ptspec.launched import launched
 
-COMMANDS = (
-    recipes.validate,
-    recipes.run,
-    recipes.plan,
-    rows.rows,
-    evaluate.eval,
-    results.report,
-    chat.chat,
-    about.init,
-    results.export,
-    push.push,
-    results.verify,
-    about.methods,
-    about.schema,
-)
+COMMANDS = {
+    "validate": "recipes",
+    "run": "recipes",
+    "plan": "recipes",
+    "rows": "rows",
+    "eval": "evaluate",
+    "report": "results",
+    "chat": "chat",
+    "init": "about",
+    "export": "results",
+    "push": "push",
+    "verify": "results",
+    "methods": "about",
+    "schema": "about",
+}
+"""The commands in the order of the help, and the module of `ptspec.commands` that each is a function of."""
+
+NEW_OBJECTS = 50_000
+"""After how many garbage is looked for, until torch is to be loaded (`prepare_process`): what a command
+imports is none either."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program: runs a command and exits with its code; no input ends in a traceback."""
     gc.freeze()
+    gc.set_threshold(NEW_OBJECTS)
     gc.enable()
+    atexit.register(_leave)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -56,6 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         # One of several processes: torch would wait at the end for connections to those that are gone.
         os._exit(code)
     sys.exit(code)
+
+
+def _leave() -> None:
+    """The interpreter looks for garbage once more at its end: not among what was imported, where no library
+    was loaded that has something to put away."""
+    if "torch" not in sys.modules:
+        gc.freeze()
 
 
 def _flush(stream: TextIO) -> None:
@@ -139,8 +154,8 @@ def _options(
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
-    """The command that is asked for, or all of them: to read the options of all takes as long as checking a
-    recipe."""
+    """The command that is asked for, imported alone, or all of them: to read the options of all takes as long
+    as checking a recipe."""
     app = typer.Typer(
         name="pt",
         help="Post-training of language models from one JSON recipe.",
@@ -150,9 +165,8 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_options)
-    asked = [command for command in COMMANDS if [command.__name__] == list(arguments[:1])]
-    for command in asked or COMMANDS:
-        app.command()(command)
+    for name in COMMANDS.keys() & set(arguments[:1]) or COMMANDS:
+        app.command()(getattr(import_module(f"ptspec.commands.{COMMANDS[name]}"), name))
     return app
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.architecture import classes
-from ptspec.architecture.source import library_file, table
+from ptspec.architecture.source import entry, library_file
 
 _MODELING = "models/auto/modeling_auto.py"
 _CONFIGURATIONS = "models/auto/auto_mappings.py"
@@ -17,7 +17,7 @@ def causal_lm(model_type: str, architectures: Any = None) -> str | None:
 
     Of several classes it takes the one that the config's `architectures` names, else the first.
     """
-    found = table("transformers", _MODELING, "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES").get(model_type)
+    found = entry("transformers", _MODELING, "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", model_type)
     if isinstance(found, tuple) and isinstance(architectures, list):
         return _first(tuple(name for name in architectures if name in found) or found)
     return _first(found)
@@ -25,13 +25,13 @@ def causal_lm(model_type: str, architectures: Any = None) -> str | None:
 
 def sequence_classifier(model_type: str) -> str | None:
     """The class that `AutoModelForSequenceClassification` takes for a model type, if any."""
-    names = table("transformers", _MODELING, "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES")
-    return _first(names.get(model_type))
+    name = "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"
+    return _first(entry("transformers", _MODELING, name, model_type))
 
 
 def base_model(model_type: str) -> str | None:
     """The class that `AutoModel` takes for a model type, if any."""
-    return _first(table("transformers", _MODELING, "MODEL_MAPPING_NAMES").get(model_type))
+    return _first(entry("transformers", _MODELING, "MODEL_MAPPING_NAMES", model_type))
 
 
 def is_known(model_type: str) -> bool:
@@ -41,7 +41,7 @@ def is_known(model_type: str) -> bool:
 
 def config_class(model_type: str) -> str | None:
     """The name of the configuration class of a model type."""
-    return _first(table("transformers", _CONFIGURATIONS, "CONFIG_MAPPING_NAMES").get(model_type))
+    return _first(entry("transformers", _CONFIGURATIONS, "CONFIG_MAPPING_NAMES", model_type))
 
 
 def config_fields(model_type: str) -> set[str]:
@@ -62,8 +62,8 @@ def config_default(model_type: str, field: str) -> Any:
 
 
 def _module_file(model_type: str, kind: str) -> Path:
-    special = table("transformers", _CONFIGURATIONS, "SPECIAL_MODEL_TYPE_TO_MODULE_NAME")
-    module = str(special.get(model_type) or model_type.replace("-", "_"))
+    special = entry("transformers", _CONFIGURATIONS, "SPECIAL_MODEL_TYPE_TO_MODULE_NAME", model_type)
+    module = str(special or model_type.replace("-", "_"))
     return library_file("transformers", f"models/{module}/{kind}_{module}.py")
 
 

@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ptspec.architecture import source
 from ptspec.architecture.source import defined, defines_class, imported
 
 
@@ -97,7 +98,7 @@ def returns_tuple(owner: Own) -> bool:
 def library_base(owner: Own) -> str | None:
     """The layer of torch or transformers that a class derives from ("Linear"), if it is one of LAYERS."""
     for one in _line(owner):
-        for base in _class(one).bases:
+        for base in source.bases(one.file, one.name):
             if (name := _name(base)) in LAYERS:
                 return name
     return None
@@ -110,7 +111,7 @@ def setting(owner: Own, name: str) -> Any:
     """What a class, or a base of it, sets a constant to (`base_model_prefix = "model"`); of one that is no
     literal the name (`config_class = LlamaConfig`, `config: LlamaConfig`), else None."""
     for one in _line(owner):
-        for node in _class(one).body:
+        for node in _class(one).body if source.may_set(one.file, name) else ():
             if isinstance(node, ast.Assign) and _name(node.targets[0]) == name:
                 return _constant(node.value)
             if isinstance(node, ast.AnnAssign) and _name(node.target) == name:
@@ -158,7 +159,7 @@ def _line(owner: Own) -> Iterator[Own]:
             continue
         met.add(one)
         yield one
-        bases = (find(one.file, _name(base) or "") for base in _class(one).bases)
+        bases = (find(one.file, _name(base) or "") for base in source.bases(one.file, one.name))
         todo += reversed([base for base in bases if base is not None])
 
 

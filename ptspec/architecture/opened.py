@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ptspec.architecture.conversion import NotConvertible, Shape, converted
 from ptspec.architecture.modules import Modules
+
+if TYPE_CHECKING:
+    from ptspec.architecture.conversion import Shape
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ def open_checkpoint(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> O
     if all(map(modules.has_tensor, shapes)):
         made = {name: Made(shape, (name,)) for name, shape in shapes.items()}
     else:
+        from ptspec.architecture.conversion import NotConvertible, converted
+
         try:
             made = {name: Made(*one) for name, one in converted(shapes, modules).items()}
         except (NotConvertible, IndexError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -40,6 +41,7 @@ def _text(file: Path) -> str:
 
 _DEFINED = re.compile(r"\n(?:class (?P<klass>\w+)|(?P<constant>\w+)\s*=(?!=))")
 _IMPORTED = re.compile(r"\nfrom \.+[\w.]* import\b")
+_COLON = re.compile(":")
 _NEXT = {indent: re.compile(rf"\n {{0,{indent}}}[^\s#)\]}}\"']") for indent in (0, 4)}
 """The next statement of a module, or of a class: no closing bracket, comment, or end of a string. All begin
 with the end of the line before, which is looked for faster than ^."""
@@ -85,6 +87,31 @@ def _is_called(node: ast.stmt | None, name: str) -> bool:
 
 
 @cache
+def bases(file: Path, name: str) -> tuple[ast.expr, ...]:
+    """What the class that a module calls `name` derives from. Parses its first line alone."""
+    places = _places(file).get(name, [])
+    if len(places) == 1 and places[0]["klass"]:
+        text, begin = _text(file), places[0].start()
+        for colon in _COLON.finditer(text, begin):
+            try:
+                (node,) = ast.parse(f"{text[begin : colon.start()]}: ...").body
+            except (SyntaxError, ValueError):
+                continue  # a colon among the arguments
+            return _bases(node)
+    return _bases(defined(file, name))
+
+
+def _bases(node: ast.stmt | None) -> tuple[ast.expr, ...]:
+    return tuple(node.bases) if isinstance(node, ast.ClassDef) else ()
+
+
+@cache
+def may_set(file: Path, name: str) -> bool:
+    """Whether any class of a module may set a constant `name` of its own: one that does has such a line."""
+    return re.search(rf"\n    {re.escape(name)}\s*[:=]", _text(file)) is not None
+
+
+@cache
 def imported(file: Path) -> tuple[ast.ImportFrom, ...]:
     """What a module takes from its neighbours, wherever they lie in the package."""
     found = (_statement(_text(file), one.start()) for one in _IMPORTED.finditer(_text(file)))
@@ -117,13 +144,45 @@ def table(package: str, name: str, variable: str) -> Mapping[str, Any]:
     Parses its lines alone: the whole of a module of thousands of lines takes a tenth of a second.
     """
     try:
-        text = library_file(package, name).read_text("utf-8")
-        lines = re.search(rf"^{variable}\b[^\n]*=.*?(?:^[)}}\]]+$|\Z)", text, re.DOTALL | re.MULTILINE)
-        body = ast.parse(lines[0]).body if lines else []
-    except (OSError, ValueError, SyntaxError):
+        body = ast.parse(_table_lines(package, name, variable)).body
+    except (ValueError, SyntaxError):
         return {}
     values = [node.value for node in body if isinstance(node, ast.Assign | ast.AnnAssign)]
     return _literal(values[0]) if len(body) == 1 and values and values[0] is not None else {}
+
+
+def _table_lines(package: str, name: str, variable: str) -> str:
+    """The lines that set a module's constant; "" where there are none."""
+    text = _text(library_file(package, name))
+    lines = re.search(rf"^{variable}\b[^\n]*=.*?(?:^[)}}\]]+$|\Z)", text, re.DOTALL | re.MULTILINE)
+    return lines[0] if lines else ""
+
+
+@cache
+def entry(package: str, name: str, variable: str, key: str) -> Any:
+    """What a `table` holds under `key`; None where it holds nothing.
+
+    Of one that is written as `OrderedDict([...])`, a pair a line, that pair alone is parsed: the tables of
+    transformers' auto classes have hundreds.
+    """
+    lines = _table_lines(package, name, variable)
+    first = _PAIR.search(lines)
+    if first is None:
+        return table(package, name, variable).get(key)
+    found = [*re.finditer(rf"^{first[1]}(?=\(\s*{re.escape(json.dumps(key))},)", lines, re.MULTILINE)]
+    begin = found[-1].end() if found else len(lines)  # of two the last one counts, as in a dict
+    for closing in _CLOSING.finditer(lines, begin):
+        try:
+            return ast.literal_eval(lines[begin : closing.end()])[1]
+        except SyntaxError:
+            continue  # of a tuple in the pair
+        except ValueError:
+            break
+    return None
+
+
+_PAIR = re.compile(r"^( +)\(", re.MULTILINE)
+_CLOSING = re.compile(r"\)")
 
 
 @cache

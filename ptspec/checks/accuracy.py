@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -26,11 +26,10 @@ from ptspec.rewards.tool_calls import calls_of
 ACCURACY = ("accuracy", "sampled_accuracy")
 
 
-def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[str]:
+def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen], rows: Sequence[EvaluationRow]) -> Iterator[str]:
     """By what a response counts as right, where accuracy is measured and the recipe does not say it; and that
-    nothing says it, where there is no accuracy. Goes by the rows that were looked at."""
+    nothing says it, where there is no accuracy. Goes by the held-out `rows` that were looked at."""
     evaluation = plan.evaluation
-    rows = held_out_rows(plan, seen)
     if evaluation is None or not rows or not any(row.prompt for row in rows):
         return
     if evaluation.metrics is not None and not set(ACCURACY) & set(evaluation.metrics):
@@ -49,9 +48,9 @@ def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[str]:
         yield 'no accuracy: the rows have no column "answer", and eval.accuracy names no reward'
 
 
-def check_accuracy(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """A column of right answers that is not there, and right answers that cannot be compared with."""
-    evaluation, rows = plan.evaluation, held_out_rows(plan, seen)
+def check_accuracy(plan: Plan, rows: Sequence[EvaluationRow]) -> Iterator[Diagnostic]:
+    """A column of right answers that the held-out `rows` lack, and answers that cannot be compared with."""
+    evaluation = plan.evaluation
     if evaluation is None or not rows:
         return
     asked = evaluation.accuracy
@@ -91,7 +90,7 @@ def _rows(source: object, seen: Seen) -> Iterator[EvaluationRow]:
             continue  # an error of the row, told by who checks rows
 
 
-def _choice(rows: list[EvaluationRow]) -> Choice | None:
+def _choice(rows: Sequence[EvaluationRow]) -> Choice | None:
     return choose([gold for row in rows if (gold := gold_of(row)) is not None])
 
 
@@ -108,7 +107,7 @@ def _not_compared(
         yield Diagnostic("not-compared", message, None, at, hint, (), Severity.WARNING)
 
 
-def _no_gold(asked: RewardSpec, rows: list[EvaluationRow]) -> Diagnostic:
+def _no_gold(asked: RewardSpec, rows: Sequence[EvaluationRow]) -> Diagnostic:
     columns = sorted({name for row in rows for name in row.columns})
     wanted = asked.options.get("column")
     if wanted is None:

@@ -15,7 +15,6 @@ from ptspec.recipe.json_object import read_object
 from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.shape import ModelShape, is_skipped
-from ptspec.store.stage_folder import ADAPTER_CONFIG
 
 NOT_OVER_PARAMETERS = ("lora_dropout", "fan_in_fan_out", "lora_bias", "use_dora")
 """Fields of LoraConfig that PEFT refuses where it wraps a parameter: `lora.layer.ParamWrapper`."""
@@ -161,7 +160,11 @@ def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]
 def _incoming(plan: Plan, stage: Stage) -> Mapping[str, Any]:
     """The LoRA fields of the adapter that comes into `stage`."""
     before = plan.stage(stage.parent)
-    return before.adapter.lora if before is not None else read_object(Path(stage.parent) / ADAPTER_CONFIG)
+    if before is not None:
+        return before.adapter.lora
+    from ptspec.store.stage_folder import ADAPTER_CONFIG
+
+    return read_object(Path(stage.parent) / ADAPTER_CONFIG)
 
 
 def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ptspec.architecture import auto, quantizers
+from ptspec.architecture import auto
 from ptspec.architecture.modules import Modules
 from ptspec.diagnostics import Diagnostic
 from ptspec.methods import all_of_them
@@ -74,17 +74,25 @@ def _router_loss(stage: Stage, modules: Modules, kind: str) -> Iterator[Diagnost
     name = "router_aux_loss_coef"
     if name not in schema(f"trl/{stage.method.name}.schema.json")["properties"]:
         return
-    fields = {*auto.config_fields(kind), *modules.config}
     given = stage.config.get(name)
     weight = modules.default(name) if given is None else given
+    if not weight:
+        return
+    fields = {*auto.config_fields(kind), *modules.config}
     lacking = [field for field in ("num_experts", "num_experts_per_tok") if field not in fields]
-    if "output_router_logits" in fields and weight and lacking:
+    if "output_router_logits" in fields and lacking:
         message = (
             f'stage "{stage.name}": TRL adds the loss of the router for {stage.method.name} and reads '
             f'"{lacking[0]}" of the config, which a model of type "{kind}" does not have'
         )
         hint = f'"config": {{"{name}": 0.0}} trains without that loss'
         yield Diagnostic("no-router-loss", message, None, join(stage.at, "config"), hint)
+
+
+def _is_trainable(method: str) -> bool | None:
+    from ptspec.architecture.quantizers import is_trainable
+
+    return is_trainable(method)
 
 
 def _quantised(stage: Stage, quantised: Quantised) -> Iterator[Diagnostic]:
@@ -99,7 +107,7 @@ def _quantised(stage: Stage, quantised: Quantised) -> Iterator[Diagnostic]:
         hint = '"use_qlora": false puts LoRA over them; or take a release of the model in bf16'
     elif is_bnb and not adapter.use_qlora:
         words, hint = "the weights are quantised by bitsandbytes, which is QLoRA", '"use_qlora": true'
-    elif not (quantised.is_dequantised or is_bnb) and quantizers.is_trainable(method) is False:
+    elif not (quantised.is_dequantised or is_bnb) and _is_trainable(method) is False:
         words = f"transformers trains nothing over weights quantised by {method}"
         hint = "take a release of the model in bf16"
     else:

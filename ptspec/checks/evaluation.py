@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 
-from ptspec.checks.accuracy import held_out_rows
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.diagnostics import Diagnostic
@@ -43,12 +42,13 @@ def mix_in_words(plan: Plan) -> Iterator[str]:
         yield f'the evaluation reads every row of {parts}: the weights of "{source.name}" are not used'
 
 
-def check_metrics(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Checks, metrics, clusters that no held-out row can serve; of sources that were looked at."""
+def check_metrics(
+    plan: Plan, seen: Mapping[str, Seen], rows: Sequence[EvaluationRow]
+) -> Iterator[Diagnostic]:
+    """Checks, metrics, clusters that no row of the held-out `rows` can serve, where all sources were seen."""
     evaluation = plan.evaluation
     if evaluation is None or evaluation.data not in plan.data:
         return
-    rows = held_out_rows(plan, seen)
     if any(name not in seen for name in parts_of(plan.data, evaluation.data)):
         return
     if rows and evaluation.cluster is not None and not any(evaluation.cluster in row.columns for row in rows):

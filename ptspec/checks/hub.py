@@ -1,7 +1,7 @@
 """What a recipe names on the hub, looked at before anything starts; what could not be looked at is named.
 
 The local caches come first, then the hub, where it can be reached. A recipe that names nothing there pays
-nothing: huggingface_hub is not imported.
+nothing: neither this module nor huggingface_hub is imported.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from ptspec.checks.hub_names import HubName, models, sources, unfinished_sources
+from ptspec.checks.hub_names import HubChecked, HubName, models, sources, unfinished_sources
 from ptspec.checks.hub_rows import check_rows
 from ptspec.data.readers.hub_rows import Preview, Wrong, is_cached, preview
 from ptspec.diagnostics import Diagnostic, Severity, Unlooked
@@ -25,15 +25,6 @@ from ptspec.recipe.sources import Source
 
 BUDGET = 8.0
 """Seconds for all of it."""
-
-
-@dataclass(frozen=True)
-class HubChecked:
-    """The plan with what is known of its model, what is wrong, and what was not looked at."""
-
-    plan: Plan
-    diagnostics: tuple[Diagnostic, ...] = ()
-    unlooked: tuple[Unlooked, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -52,8 +43,6 @@ def check_hub(plan: Plan, *, starts: bool) -> HubChecked:
     for source in sources(plan):
         name = HubName(source.hub or "", source.revision, join(source.at, "path"))
         tasks[name] = partial(_source, plan, source, name, starts=source.name in needed)
-    if not tasks:
-        return HubChecked(plan)
     quiet_environment()
     found = {
         name: _unreached(name, reason(one)) if isinstance(one, Exception) else one

@@ -7,12 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptspec.checks.template import at_model
+from ptspec.diagnostics import Diagnostic, Unlooked
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import BASE, Plan, Stage
 from ptspec.recipe.second_models import second_models
 from ptspec.recipe.sources import Source, parts_of
-from ptspec.store.stage_folder import ADAPTER_CONFIG, finished_record
+
+
+@dataclass(frozen=True)
+class HubChecked:
+    """The plan with what is known of its model, what is wrong, and what was not looked at."""
+
+    plan: Plan
+    diagnostics: tuple[Diagnostic, ...] = ()
+    unlooked: tuple[Unlooked, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -46,6 +55,8 @@ def models(plan: Plan) -> list[HubName]:
 
 def _below(folder: Path, at: str) -> HubName | None:
     """The model on the hub that the adapter in `folder` stands on."""
+    from ptspec.store.stage_folder import ADAPTER_CONFIG
+
     config = read_object(folder / ADAPTER_CONFIG)
     base, revision = config.get("base_model_name_or_path"), config.get("revision")
     if not isinstance(base, str) or exists(Path(base)):
@@ -63,6 +74,8 @@ def sources(plan: Plan) -> list[Source]:
 
 def unfinished_sources(plan: Plan) -> frozenset[str]:
     """The names of those that stages read which are not finished in the run's folder."""
+    from ptspec.store.stage_folder import finished_record
+
     stages = [stage for stage in plan.trained if finished_record(plan.output, stage.name) is None]
     return frozenset(source.name for source in _on_hub(plan, _used_by(stages)))
 

@@ -6,15 +6,18 @@ Only the first rows of a source are looked at, so that checking stays quick: `pt
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from ptspec.checks.stage_rows import StageRows
 from ptspec.data.readers.placed import shown
-from ptspec.data.tokens.cuts import Cuts, cuts
 from ptspec.data.tokens.lengths import Row
 from ptspec.data.tokens.truncation import Truncation, limit
 from ptspec.diagnostics import Diagnostic, Location, Severity
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join
+
+if TYPE_CHECKING:
+    from ptspec.data.tokens.cuts import Cuts
 
 
 def check_lengths(
@@ -42,6 +45,8 @@ def check_lengths(
         about = f"{looked_at:,}" if is_all else f"the first {looked_at:,}"
         found = stage_rows.lengths(source, settings, floor)
         if most is not None and (long := [row for row in found if row.longest > most]):
+            from ptspec.data.tokens.cuts import cuts
+
             yield _cut(settings, cuts(long, settings), long, rows, about)
         over = [row for row in found if room and _length(row, settings, most) > room]
         if over:

@@ -26,7 +26,7 @@ from ptspec.data.tokens.chat_tokenizer import TrainerRefuses
 from ptspec.data.tokens.lengths import refused
 from ptspec.data.tokens.template import TokenizerFiles, tokenizer_files
 from ptspec.diagnostics import Diagnostic, Location, Severity
-from ptspec.model.hub import shape_of
+from ptspec.model.shape_of import shape_of
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.json_pointer import join

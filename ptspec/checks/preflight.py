@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ptspec.checks.accuracy import accuracy_in_words, check_accuracy
+from ptspec.checks.accuracy import accuracy_in_words, check_accuracy, held_out_rows
 from ptspec.checks.evaluation import check_metrics, mix_in_words
 from ptspec.checks.generation_server import check_generation_servers
-from ptspec.checks.hub import check_hub
+from ptspec.checks.hub_names import HubChecked, models, sources
 from ptspec.checks.machine import check_machine
 from ptspec.checks.matrix import check_variants, once_a_matrix
 from ptspec.checks.model import check_model, with_plain_text
@@ -45,8 +45,9 @@ def preflight(
     if plan is None or reading.document is None:
         return reading
     document = reading.document
-    checked, hub = check_plan(plan), check_hub(plan, starts=starts)
+    checked, hub = check_plan(plan), _hub(plan, starts=starts)
     plan = hub.plan
+    held_out = held_out_rows(plan, checked.sources)
     told = [
         *check_functions(plan),
         *hub.diagnostics,
@@ -54,8 +55,8 @@ def preflight(
         *check_weights(plan),
         *check_machine(plan, starts=starts, on_paper=on_paper),
         *check_generation_servers(plan, starts=starts and not reading.errors),
-        *check_metrics(plan, checked.sources),
-        *check_accuracy(plan, checked.sources),
+        *check_metrics(plan, checked.sources, held_out),
+        *check_accuracy(plan, held_out),
         *check_reward_columns(plan, checked.sources),
         *check_right_answers(plan, checked.sources),
         *check_reward_values(plan, checked.sources),
@@ -70,11 +71,20 @@ def preflight(
     found = once_a_matrix(found, plan)
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     sound = None if faulty or reading.plan is None else with_plain_text(plan)
-    said = (*mix_in_words(plan), *checked.notes, *accuracy_in_words(plan, checked.sources))
+    said = (*mix_in_words(plan), *checked.notes, *accuracy_in_words(plan, checked.sources, held_out))
     if not starts:
         said = (*said, *code_in_words(plan))
     notes = said if sound is not None else ()
     return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked, notes=notes)
+
+
+def _hub(plan: Plan, *, starts: bool) -> HubChecked:
+    """What the plan names on the hub, looked at."""
+    if not models(plan) and not sources(plan):
+        return HubChecked(plan)
+    from ptspec.checks.hub import check_hub
+
+    return check_hub(plan, starts=starts)
 
 
 def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:

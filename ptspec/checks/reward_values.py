@@ -17,7 +17,6 @@ from ptspec.recipe.plan import Plan
 from ptspec.recipe.reward_parts import measured_rewards, own_rewards
 from ptspec.recipe.signals import RewardSpec
 from ptspec.recipe.sources import Source, parts_of
-from ptspec.rewards.by_column import untold_value
 
 
 @dataclass
@@ -90,6 +89,8 @@ def _values(plan: Plan, part: str, column: str) -> Values:
 
 
 def _untold(spec: RewardSpec, by: ByColumn, found: Values, is_warning: bool) -> Iterator[Diagnostic]:
+    from ptspec.rewards.by_column import untold_value
+
     missing = {value: rows for value, rows in found.items() if not by.is_told(value)}
     total = sum(rows.count for rows in found.values())
     for value, rows in list(missing.items())[:SHOWN_LINES]:

@@ -55,7 +55,10 @@ class StageRows:
 
     def first(self, source: Source) -> Items:
         """The first rows of `source`, so many as hold `ENOUGH` bytes, and twenty at least."""
-        return self._once(("first", source.name), lambda: _enough(first_rows(self.seen, source)))
+        items = first_rows(self.seen, source)
+        if len(items) * self.seen[source.name].widest <= ENOUGH:
+            return items
+        return self._once(("first", source.name), lambda: _enough(items))
 
     def lengths(self, source: Source, settings: EffectiveConfig, at_least: int) -> list[Row]:
         """The `first` rows in tokens but those that are surely shorter than `at_least` tokens."""

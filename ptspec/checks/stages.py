@@ -9,7 +9,7 @@ from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.readers.placed import first_row
 from ptspec.diagnostics import Diagnostic, Severity
-from ptspec.estimate.rowcount import shares_and_rows
+from ptspec.estimate.shares import shares_and_rows
 from ptspec.estimate.steps import Steps, count, group_of
 from ptspec.methods.types import Rows
 from ptspec.recipe.effective_config import EffectiveConfig

@@ -9,7 +9,6 @@ from pathlib import Path
 from ptspec.data.readers.placed import shown
 from ptspec.data.tokens.template import TokenizerFiles, read_tokenizer
 from ptspec.diagnostics import Diagnostic
-from ptspec.model.hub import cached_config
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.paths import is_folder
@@ -17,7 +16,6 @@ from ptspec.recipe.plan import BASE, Plan
 from ptspec.recipe.shape import ModelShape, read_shape
 from ptspec.recipe.signals import SecondModel
 from ptspec.store.safetensors_only import pickled_weights, way_out
-from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG, adapter_weights
 
 
 def check_teachers(
@@ -38,12 +36,16 @@ def check_teachers(
 def _folder(teacher: SecondModel) -> Path | None:
     if is_folder(Path(teacher.path)):
         return Path(teacher.path)
+    from ptspec.model.hub import cached_config
+
     cached = cached_config(teacher.path, teacher.revision)
     return cached.folder if cached is not None else None
 
 
 def _weights(folder: Path) -> str:
     """Where the weights lie that the model or adapter in `folder` computes with."""
+    from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG, adapter_weights
+
     if (folder / MODEL_CONFIG).is_file():
         return str(folder)
     return adapter_weights(folder, read_object(folder / ADAPTER_CONFIG))

@@ -12,7 +12,7 @@ from ptspec.estimate.adapters import Adapter, StageAdapter, read_adapter, stage_
 from ptspec.estimate.memory import Memory, Work, memory
 from ptspec.estimate.rowcount import Counted
 from ptspec.estimate.steps import count
-from ptspec.model.hub import shape_of
+from ptspec.model.shape_of import shape_of
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.plan import BASE, Plan, Stage

@@ -14,11 +14,12 @@ from ptspec.data.tokens.cuts import Cuts, cuts
 from ptspec.data.tokens.lengths import lengths, tokenised_by
 from ptspec.data.tokens.template import FAST, TokenizerFiles
 from ptspec.data.tokens.truncation import Truncation
+from ptspec.estimate.shares import shares_and_rows
 from ptspec.performance.choice import Lengths
 from ptspec.performance.lengths import some_lengths
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.plan import Plan
-from ptspec.recipe.sources import Concat, Mix, Source, Until
+from ptspec.recipe.sources import Source
 
 MOST = 5000
 """Rows of a source that are tokenised; of a longer one the first so many stand for all."""
@@ -105,27 +106,6 @@ def _of_first(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFil
         return Counted(exact=False, why=why)
     longest = found.longest_prompt if settings.stage.method.online else found.longest
     return Counted(None, None, found.tokens / found.left, longest, (found,), exact=False, why=why)
-
-
-def _mixed(mix: Mix, trained: Mapping[str, int]) -> tuple[Mapping[str, float], int]:
-    """The share of each source, and the rows of all. Rows are drawn until one source is used up: in the mean,
-    so many as the first to go allows."""
-    least = min if mix.until is Until.FIRST else max
-    return mix.weights, least(
-        round(rows / share) for name, rows in trained.items() if (share := mix.weights[name])
-    )
-
-
-def _joined(concat: Concat, trained: Mapping[str, int]) -> tuple[Mapping[str, float], int]:
-    """The share of each source, and the rows of all: of each source so many as its fraction says."""
-    taken = {name: round(rows * concat.fractions[name]) for name, rows in trained.items()}
-    rows = sum(taken.values())
-    return {name: count / rows if rows else 0.0 for name, count in taken.items()}, rows
-
-
-def shares_and_rows(source: Mix | Concat, rows: Mapping[str, int]) -> tuple[Mapping[str, float], int]:
-    """The share of each part of `source`, and the rows of all, where the parts have so many `rows`."""
-    return _mixed(source, rows) if isinstance(source, Mix) else _joined(source, rows)
 
 
 def _of_parts(known: dict[str, Counted], shares: Mapping[str, float], rows: int, why: str | None) -> Counted:

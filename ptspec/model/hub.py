@@ -11,20 +11,11 @@ from ptspec.hub.model_files import fetch, headers
 from ptspec.hub.repository import Repository
 from ptspec.recipe.headers import NoShape, Tensor
 from ptspec.recipe.paths import exists
-from ptspec.recipe.plan import HubModel, ModelSpec
-from ptspec.recipe.shape import ModelShape, make_shape, read_config, read_shape
+from ptspec.recipe.plan import HubModel
+from ptspec.recipe.shape import make_shape, read_config, read_shape
 
 FILES, HEADERS = 4.5, 2.5
 """Seconds for the small files of a model, and for the headers of its weights."""
-
-
-def shape_of(spec: ModelSpec) -> ModelShape:
-    """The shape of a recipe's model. Raises `NoShape` where it is not known."""
-    if spec.local:
-        return read_shape(Path(spec.path))
-    if spec.hub is None or spec.hub.shape is None:
-        raise NoShape(f"{spec.path} is on the hub, and its files were not looked at")
-    return spec.hub.shape
 
 
 def cached_model(path: str, revision: str | None) -> HubModel | None:

@@ -16,7 +16,8 @@ from ptspec.model.adapters import attach
 from ptspec.model.base import NAMED, Base, default_dtype, load_base, load_tokenizer
 from ptspec.model.device import Device
 from ptspec.model.free_memory import give_back
-from ptspec.model.hub import must_be_loadable, shape_of
+from ptspec.model.hub import must_be_loadable
+from ptspec.model.shape_of import shape_of
 from ptspec.model.stop_tokens import GENERATION_CONFIG, stop_at_answer_end
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.hints import first_of

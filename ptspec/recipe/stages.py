@@ -15,7 +15,6 @@ from ptspec.recipe.handovers import handover
 from ptspec.recipe.hints import listed
 from ptspec.recipe.json_pointer import join
 from ptspec.recipe.matrix import Expanded
-from ptspec.recipe.merges import merged
 from ptspec.recipe.names import Chain, Names, check_known, check_slug, each, named
 from ptspec.recipe.outside import outside
 from ptspec.recipe.paths import Places
@@ -50,6 +49,8 @@ def stages(
             findings.error("duplicate-name", join(at, "name"), f'two stages are called "{name}"', hint)
             continue
         if given.get("method") == MERGE:
+            from ptspec.recipe.merges import merged
+
             made = merged(name, given, at, compute, model, chain, places, findings)
         else:
             _check_names(given, at, names, findings)

@@ -15,7 +15,6 @@ from ptspec.recipe.plan import Plan
 from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.rewards.builtin import BUILTIN, option_faults
 from ptspec.rewards.contract import Kind
-from ptspec.rewards.endpoint_checks import endpoint_faults
 from ptspec.rewards.source import check_user_function, is_user_function
 
 
@@ -58,6 +57,8 @@ def _check_reward(function: str, reward: RewardSpec) -> Iterator[Diagnostic]:
 
 def _check_judge(judge: JudgeSpec, places: Places) -> Iterator[Diagnostic]:
     if judge.endpoint is not None:
+        from ptspec.rewards.endpoint_checks import endpoint_faults
+
         yield from endpoint_faults(judge, places)
     elif missing := no_builtin_judge(judge):
         yield missing

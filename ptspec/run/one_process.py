@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections.abc import Mapping
@@ -13,6 +14,9 @@ from ptspec.library_output import quiet_environment
 
 SECONDS_FOR_RANK_0 = 2.0
 
+GARBAGE = (700, 10, 10)
+"""Python's own thresholds, which `pt` raises while no library is loaded: garbage may hold tensors."""
+
 
 def prepare_process() -> str | None:
     """Makes this process ready to import torch; returns what a user should be told of its GPUs, if anything.
@@ -21,6 +25,7 @@ def prepare_process() -> str | None:
     """
     must_be_alone()
     quiet_environment()
+    gc.set_threshold(*GARBAGE)
     return use_one_gpu()
 
 
@@ -28,6 +33,7 @@ def prepare_worker(rank: Rank | None) -> None:
     """Makes a process that does jobs for another, or with others (`rank`), ready to import torch: each takes
     a GPU of its own."""
     quiet_environment()
+    gc.set_threshold(*GARBAGE)
     use_one_gpu(rank.local if rank is not None else 0)
 
 

@@ -43,5 +43,8 @@ def placeholders(source: Source, rows: Sequence[PlacedRow]) -> Iterator[Diagnost
 
 def _names(row: PlacedRow) -> list[str]:
     """The placeholders in the texts of a row."""
-    texts = (text for name, value in row.values.items() if name in _COLUMNS for _, text in strings_in(value))
-    return [name for text in texts if "{{" in text for name in _PLACEHOLDER.findall(text)]
+    found = []
+    for name, value in row.values.items():
+        if name in _COLUMNS and (type(value) is not str or "{{" in value):
+            found += [place for _, text in strings_in(value) for place in _PLACEHOLDER.findall(text)]
+    return found

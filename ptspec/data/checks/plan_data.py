@@ -15,7 +15,6 @@ from ptspec.data.checks.row_checks import Use
 from ptspec.data.checks.source_pass import Seen, SourcePass, is_looked_at_in_part
 from ptspec.data.readers.placed import Item, shown
 from ptspec.data.readers.scan import scan
-from ptspec.data.stream.pieces import items_in_pieces
 from ptspec.diagnostics import Diagnostic, InputError, Location, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.plan import Plan
@@ -73,8 +72,14 @@ def looked_at(source: Source) -> Iterator[Item]:
     """The rows that are looked at."""
     if not is_looked_at_in_part(source):
         return scan(source)
-    items = items_in_pieces(source) if source.addresses else scan(source)
+    items = _at_addresses(source) if source.addresses else scan(source)
     return islice(items, min(LOOKED_AT, source.limit or LOOKED_AT))
+
+
+def _at_addresses(source: Source) -> Iterator[Item]:
+    from ptspec.data.stream.pieces import items_in_pieces
+
+    return items_in_pieces(source)
 
 
 def _unreached(diagnostic: Diagnostic) -> Diagnostic:

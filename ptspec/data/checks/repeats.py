@@ -14,16 +14,13 @@ from ptspec.data.checks.fault import Fault
 from ptspec.data.checks.row_checks import Use
 from ptspec.data.layouts.convert import instruction_prompt, split_messages
 from ptspec.data.layouts.pairs import is_dialogue, split_conversations, turns_of_dialogue
-from ptspec.data.layouts.table import CHATS, CONTEXT, layout_for
+from ptspec.data.layouts.table import BESIDE, CHATS, layout_for
 from ptspec.data.layouts.turns import HEADS, LayoutError, Message, messages_of
 from ptspec.diagnostics import Severity
 from ptspec.methods.types import Rows
 
 BOUND = 1_000_000
 """Rows that are remembered (some 100 MB); later rows are compared with these, not with each other."""
-
-BESIDE = ("input", *CONTEXT)
-"""Columns that belong to a row's text beside those of its layout."""
 
 
 class Repeats:

@@ -310,8 +310,11 @@ def is_looked_at_in_part(source: Source) -> bool:
 
 def bytes_of(values: Mapping[str, Any]) -> int:
     """Bytes of text in a row."""
-    texts = (value if isinstance(value, str) else repr(value) for value in values.values())
-    return sum(len(text) if text.isascii() else len(text.encode()) for text in texts)
+    size = 0
+    for value in values.values():
+        text = value if type(value) is str else repr(value)
+        size += len(text) if text.isascii() else len(text.encode())
+    return size
 
 
 def _moved(item: PlacedRow | Unreadable, offset: int) -> PlacedRow | Unreadable:

@@ -18,7 +18,7 @@ from ptspec.data.layouts.pairs import (
     split_strings,
     turns_of_dialogue,
 )
-from ptspec.data.layouts.table import CHATS, CONTEXT, Layout
+from ptspec.data.layouts.table import CHATS, CONTEXT, TEMPLATE, Layout
 from ptspec.data.layouts.turns import (
     HEADS,
     LayoutError,
@@ -67,6 +67,9 @@ class Context:
         return found | ({"chat_template_kwargs": dict(self.template_kwargs)} if self.template_kwargs else {})
 
 
+NO_CONTEXT = Context()
+
+
 @dataclass(frozen=True)
 class Exchange:
     """A prompt with its answers, as the model sees them: `completion`, or `chosen` and `rejected`."""
@@ -84,6 +87,8 @@ def unpadded(row: Row) -> dict[str, Any]:
 
 def context_of(row: Row) -> Context:
     """The row's tools and template arguments. Raises `LayoutError`."""
+    if not any(name in row for name in TEMPLATE):
+        return NO_CONTEXT
     return Context(tools_of(row.get("tools")), template_kwargs_of(row.get("chat_template_kwargs")))
 
 

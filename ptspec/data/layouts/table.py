@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
 from ptspec.methods.types import Rows
 
@@ -14,6 +15,9 @@ TEMPLATE = ("tools", "chat_template_kwargs")
 
 CONTEXT = ("system", "history", *TEMPLATE)
 """Columns that belong to a row's text in every layout."""
+
+BESIDE = ("input", *CONTEXT)
+"""Columns that belong to a row's text beside those of its layout."""
 
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
 """Columns that a language model cannot take."""
@@ -35,7 +39,7 @@ class Layout:
     def fits(self, present: frozenset[str]) -> bool:
         return present.issuperset(self.columns)
 
-    @property
+    @cached_property
     def prompt(self) -> str | None:
         """The column that holds the prompt, alone or in a whole chat; None where the answers hold it."""
         return next((name for name in ("prompt", *CHATS, "instruction") if name in self.columns), None)
@@ -86,6 +90,7 @@ LAYOUTS: dict[Rows, tuple[Layout, ...]] = {
 }
 
 
+@lru_cache(maxsize=256)
 def layout_for(rows: Rows, present: frozenset[str]) -> Layout | None:
     """The layout that columns `present` offer for a method that needs `rows`, or None."""
     return next((layout for layout in LAYOUTS[rows] if layout.fits(present)), None)

@@ -1,7 +1,8 @@
 """Rows of sources, streamed with the place of each; knows no method and no torch.
 
 JSONL, JSON (a list of objects, or one a line), CSV, TSV, Parquet and Arrow, the text formats also as `.gz` or
-`.zst`, and the hub. Never more than a few rows are in memory.
+`.zst`, and the hub. Never more than a few rows are in memory; what reads a format is imported with its first
+file.
 """
 
 from __future__ import annotations
@@ -14,35 +15,60 @@ from itertools import chain, islice
 from pathlib import Path
 
 from ptspec.data.layouts.convert import unpadded
-from ptspec.data.readers.columnar import count_parquet, read_arrow, read_parquet
 from ptspec.data.readers.columns import renamer
 from ptspec.data.readers.compression import kind_of, read_errors
-from ptspec.data.readers.delimited import notes as delimited_notes
-from ptspec.data.readers.delimited import read_delimited
-from ptspec.data.readers.hub import hub_rows
-from ptspec.data.readers.json_rows import read_json
 from ptspec.data.readers.jsonl import count_lines, json_row, read_jsonl
 from ptspec.data.readers.placed import Item, PlacedRow, Unreadable, placed_in, shown
-from ptspec.data.readers.remote import files_at, local_copy
 from ptspec.data.readers.selection import Stretch, limited, stretches
 from ptspec.diagnostics import Diagnostic, Location
 from ptspec.recipe.sources import Source
 
+
+def _json(path: Path) -> Iterator[Item]:
+    from ptspec.data.readers.json_rows import read_json
+
+    return read_json(path)
+
+
+def _delimited(path: Path) -> Iterator[Item]:
+    from ptspec.data.readers.delimited import read_delimited
+
+    return read_delimited(path)
+
+
+def _parquet(path: Path) -> Iterator[Item]:
+    from ptspec.data.readers.columnar import read_parquet
+
+    return read_parquet(path)
+
+
+def _arrow(path: Path) -> Iterator[Item]:
+    from ptspec.data.readers.columnar import read_arrow
+
+    return read_arrow(path)
+
+
+def _count_parquet(path: Path) -> int:
+    from ptspec.data.readers.columnar import count_parquet
+
+    return count_parquet(path)
+
+
 READERS: dict[str, Callable[[Path], Iterator[Item]]] = {
     ".jsonl": read_jsonl,
     ".ndjson": read_jsonl,
-    ".json": read_json,
-    ".csv": read_delimited,
-    ".tsv": read_delimited,
-    ".parquet": read_parquet,
-    ".arrow": read_arrow,
-    ".feather": read_arrow,
+    ".json": _json,
+    ".csv": _delimited,
+    ".tsv": _delimited,
+    ".parquet": _parquet,
+    ".arrow": _arrow,
+    ".feather": _arrow,
 }
 
 COUNTERS: dict[str, Callable[[Path], int]] = {
     ".jsonl": count_lines,
     ".ndjson": count_lines,
-    ".parquet": count_parquet,
+    ".parquet": _count_parquet,
 }
 """What counts the items of a file faster than by reading them."""
 
@@ -100,12 +126,18 @@ def items_of(source: Source) -> Iterator[Item]:
     raise."""
     if source.addresses:
         return remote_rows(source)
-    return scan(source) if source.hub is None else hub_rows(source)
+    if source.hub is None:
+        return scan(source)
+    from ptspec.data.readers.hub import hub_rows
+
+    return hub_rows(source)
 
 
 def remote_rows(source: Source) -> Iterator[Item]:
     """The rows at the addresses of a source, one file after the other. Raises `InputError` where they cannot
     be reached."""
+    from ptspec.data.readers.remote import files_at, local_copy
+
     files = files_at(source)
 
     def rows() -> Iterator[Item]:
@@ -124,9 +156,11 @@ def notes(source: Source) -> Iterator[Diagnostic]:
     encoding that is not UTF-8."""
     files: dict[Diagnostic, list[Path]] = {}
     for path in source.paths:
-        if READERS.get(kind_of(path)) is read_delimited:
+        if READERS.get(kind_of(path)) is _delimited:
+            from ptspec.data.readers import delimited
+
             try:
-                for note in delimited_notes(path):
+                for note in delimited.notes(path):
                     files.setdefault(note, []).append(path)
             except read_errors():
                 continue  # told by who reads the rows

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.data.layouts.convert import reading_of, to_trl
-from ptspec.data.layouts.table import layout_for
+from ptspec.data.layouts.table import BESIDE, Layout, layout_for
 from ptspec.data.readers.placed import PlacedRow, Unreadable
 from ptspec.data.readers.scan import scan
 from ptspec.data.tokens.chat_tokenizer import CannotRender, ChatTokenizer
@@ -110,21 +110,39 @@ def _encoded(
 def _converted(
     items: Items, source: Source, settings: EffectiveConfig, at_least: int
 ) -> Iterator[tuple[PlacedRow, TrlRow]]:
-    layout, wanted = None, settings.stage.method.rows
+    layout, wanted, reading = None, settings.stage.method.rows, reading_of(source)
     for placed in items:
         if not isinstance(placed, PlacedRow):
             continue
         layout = layout or layout_for(wanted, frozenset(placed.values))
         if layout is None:
             return
+        if at_least and _is_shorter(placed.values, layout, at_least - len((reading.system or "").encode())):
+            continue
         try:
-            rows = list(to_trl(placed.values, wanted, layout, reading_of(source)))
+            rows = list(to_trl(placed.values, wanted, layout, reading))
         except FAULTS:
             continue  # told by who checks rows
         if at_least and max(map(_bytes, rows), default=0) < at_least:
             continue
         for row in rows:
             yield placed, row
+
+
+FRAME = 40
+"""Bytes of a text as a turn beside its own: of {'role': 'assistant', 'content': ''}."""
+
+
+def _is_shorter(row: Mapping[str, Any], layout: Layout, size: int) -> bool:
+    """Whether the texts in the columns of `layout`, each as a turn, are together shorter than `size` bytes;
+    of a row that holds something else there nothing is said."""
+    for name in (*layout.columns, *BESIDE):
+        text = row.get(name)
+        if type(text) is str:
+            size -= FRAME + (len(text) if text.isascii() else len(text.encode()))
+        elif text is not None and name != "label":
+            return False
+    return size > FRAME  # of a system prompt that the source gives
 
 
 def _bytes(row: Mapping[str, Any]) -> int:

@@ -45,7 +45,7 @@ class TokenizerFiles:
     added: tuple[str, ...] = ()
     tool_template: str | None = None
 
-    @property
+    @cached_property
     def is_template(self) -> bool:
         """Whether there is a chat template, and it compiles."""
         try:
@@ -58,7 +58,7 @@ class TokenizerFiles:
         """Raises `NoTemplate` where the text of the template is none."""
         _compiled(self.template or "")
 
-    @property
+    @cached_property
     def can_count(self) -> bool:
         """Whether texts can be turned into tokens without transformers: there is a sound tokenizer.json."""
         return (self.folder / FAST).is_file() and self.damage is None
