@@ -27,7 +27,8 @@ from ptspec.store.half_made import (
 )
 from ptspec.store.other_runs import take_over
 from ptspec.store.output_hashes import OutputHashes
-from ptspec.store.reuse import ANEW, Reuse, what_changed
+from ptspec.store.picked import ANEW
+from ptspec.store.reuse import Reuse, what_changed
 from ptspec.store.stage_folder import RECORD, finished_record, partial_folder, publish, rename_finished
 
 

@@ -1,4 +1,4 @@
-"""`--fresh`: everything is trained anew, of a matrix too; what is in the way is set aside and said with its size."""
+"""`--fresh`: all is trained anew, of a matrix too; what is in the way is set aside, and its size said."""
 
 import json
 import os
