@@ -26,6 +26,7 @@ from ptspec.commands.options import say, tell, tell_interrupted
 from ptspec.diagnostics import Diagnostic, Exit, Interrupted, Location, PtError
 from ptspec.launched import launched
 
+_FRESH = "--fresh"
 COMMANDS = {
     "validate": "recipes",
     "run": "recipes",
@@ -91,10 +92,14 @@ def _run(arguments: Sequence[str] | None) -> int:
         code = command.main(arguments, prog_name="pt", standalone_mode=False, obj=typed)
         return code if isinstance(code, int) else Exit.DONE
     except Interrupted as error:
-        tell_interrupted(error.diagnostics, typed)
+        tell_interrupted(error.diagnostics, _going_on(given))
+        if _FRESH in given:
+            say(f"     without {_FRESH}, which begins anew each time")
         return error.exit
     except PtError as error:
         tell(error.diagnostics)
+        if _FRESH in given and error.exit is not Exit.WRONG_INPUT:
+            say(f"     {_FRESH} begins anew each time; {_going_on(given)} goes on")
         return error.exit
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
@@ -107,6 +112,11 @@ def _run(arguments: Sequence[str] | None) -> int:
         return _unusable(error) if error.filename is not None else _bug(error)
     except Exception as error:
         return _wrong_usage(error) if hasattr(error, "format_message") else _bug(error)
+
+
+def _going_on(given: Sequence[str]) -> str:
+    """The command that goes on where this one ended: one that begins anew does so once."""
+    return shlex.join(["pt", *(one for one in given if one != _FRESH)])
 
 
 def _wrong_usage(error: Any) -> int:

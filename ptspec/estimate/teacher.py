@@ -14,10 +14,12 @@ from ptspec.recipe.shape import ModelShape, read_shape
 
 
 def teacher_bytes(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
-    """Bytes beside those of the policy: none where it shares the base with an adapter that is trained; as
-    many as the base has where its shape is not known."""
+    """Bytes beside those of the policy: none where it shares the base with an adapter that is trained and no
+    process shards it; as many as the base has where its shape is not known."""
     stage = settings.stage
-    if stage.teacher is None or (stage.teacher.shares_base and stage.adapter.use_lora):
+    if stage.teacher is None:
+        return 0
+    if stage.teacher.shares_base and stage.adapter.use_lora and not stage.compute.is_sharded:
         return 0
     with suppress(NoShape):
         shape = read_shape(Path(stage.teacher.path))

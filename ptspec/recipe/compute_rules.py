@@ -158,7 +158,6 @@ def _refused(stage: Stage) -> str | None:
         "an average of weights is kept of those that DeepSpeed's optimizer shards": (
             stage.config.get("opponent") == "ema" and compute.engine == DEEPSPEED
         ),
-        "a teacher stays whole in each process, which is tried with DDP alone": stage.teacher is not None,
         "the head of a reward model over LoRA is saved whole": is_adapter_of_rewards and compute.is_sharded,
     }
     why = next((why for why, holds in refusals.items() if holds), None)

@@ -12,13 +12,14 @@ from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Plan, Stage
 
 
-def check_disk(plan: Plan, stages: Sequence[Stage]) -> None:
-    """Raises `StageError` where the disk has not the room that `pt plan` says the stages take."""
+def check_disk(plan: Plan, stages: Sequence[Stage], *, fresh: bool = False) -> None:
+    """Raises `StageError` where the disk has not the room that `pt plan` says the stages take; `fresh`: what
+    is finished is made once more, beside what there is."""
     free = shutil.disk_usage(plan.output).free
     most = most_written(plan)
     if most is not None and most <= free:
         return  # without counting rows
-    needed = _needed(forecast(plan).stages, {stage.name for stage in stages})
+    needed = _needed(forecast(plan, fresh=fresh).stages, {stage.name for stage in stages})
     if needed > free:
         raise StageError(
             Diagnostic(

@@ -111,7 +111,7 @@ class Run:
         """Runs the stages. Raises `CheckError` where a check that stops did not hold."""
         begun = time.monotonic()
         stages = self._wanted()
-        check_disk(self.plan, stages)
+        check_disk(self.plan, stages, fresh=self.options.fresh)
         self._write_manifest()
         self._announce(stages)
         if self.plan.evaluation is not None and self.stop_request.reason is None:

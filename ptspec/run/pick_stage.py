@@ -117,16 +117,16 @@ class Matrices:
 
     def _set_aside(self, stage: Stage, fingerprint: str) -> None:
         """Moves what was finished under the name of `stage` out of the way, unless it is but a second name of
-        a variant that is there."""
+        a variant that is there and stays as it is."""
         before = finished_record(self.plan.output, stage.name) or {}
         kept = str(before.get("fingerprint"))
-        if not before or kept == fingerprint:
+        if not before:
             return
-        if PICKED in before:
+        if PICKED in before and not self.options.fresh:
             found = lies_in(self.plan.output, stage.name, kept, self.folders.hashes)
             if found is not None and found.is_finished and not found.is_picked:
                 return
-        self.folders.finished_aside(stage)
+        self.folders.finished_aside(stage, fingerprint)
 
     def _tell(self, selection: Selection) -> None:
         self.listener(StagePicked(selection.stage, selection.picked, selection_json(selection)))

@@ -1,6 +1,6 @@
 """The folders of a run's stages: where one is made, what is in the way, what is taken over and published.
 
-Nothing that was finished or half made for other settings is lost: it is set aside, and said.
+Nothing that was finished or half made before is lost: it is set aside, and said with its size.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from ptspec.store.half_made import (
 )
 from ptspec.store.other_runs import take_over
 from ptspec.store.output_hashes import OutputHashes
+from ptspec.store.picked import ANEW
 from ptspec.store.reuse import Reuse, what_changed
 from ptspec.store.stage_folder import RECORD, finished_record, partial_folder, publish, rename_finished
 
@@ -43,11 +44,10 @@ class StageFolders:
 
     def partial(self, stage: Stage, reuse: Reuse) -> Path:
         """The folder to make the stage in, with what was made of this very stage before; what was made with
-        other settings is set aside."""
+        other settings is set aside, and so is everything where all begins anew."""
         fingerprint, partial = reuse.fingerprint, partial_folder(self.output, stage.name)
-        if not is_made_for(partial, fingerprint):
-            why = ", ".join(what_changed(read_mark(partial), stage.parent, reuse.covered))
-            self.half_made_aside(stage, why or "it does not say of which settings")
+        if self.fresh or not is_made_for(partial, fingerprint):
+            self.half_made_aside(stage, self._why_aside(partial, stage, reuse))
             kept = None if self.fresh else kept_aside(self.output, stage.name, fingerprint)
             if kept is not None:
                 kept.rename(partial)
@@ -55,28 +55,27 @@ class StageFolders:
         return make_partial(self.output, stage.name, fingerprint, reuse.covered)
 
     def publish(self, stage: Stage, reuse: Reuse) -> Path:
-        """Gives what was made its place, and returns it; what was finished there with other settings is set
-        aside."""
+        """Gives what was made its place, and returns it; what was finished there before is set aside."""
         partial, final = partial_folder(self.output, stage.name), self.output / stage.name
         for mark in (MARK, SAVED):
             (partial / mark).unlink(missing_ok=True)
-        before = finished_record(self.output, stage.name) or {}
-        if final.exists() and before.get("fingerprint") != reuse.fingerprint:
-            self.finished_aside(stage)
+        if final.exists():
+            self.finished_aside(stage, reuse.fingerprint)
         publish(partial, final)
         return final
 
     def half_made_aside(self, stage: Stage, why: str) -> None:
         """Moves what was half made under the name of `stage` out of the way, and says `why`."""
         if (aside := set_aside(self.output, stage.name)) is not None:
-            self._warn(stage, f"what was half made is set aside in {shown(aside)}: {why}")
+            self._warn(stage, f"what was half made is set aside in {_with_size(aside)}: {why}")
 
-    def finished_aside(self, stage: Stage) -> None:
-        """Moves what was finished under the name of `stage` out of the way."""
+    def finished_aside(self, stage: Stage, fingerprint: str) -> None:
+        """Moves what was finished under the name of `stage` out of the way; `fingerprint`: of what takes its
+        place."""
+        before = (finished_record(self.output, stage.name) or {}).get("fingerprint")
         aside = set_finished_aside(self.output, stage.name, self.hashes.saved(stage.name))
-        size, where = bytes_in_words(folder_size(aside)), shown(aside)
-        text = f"what was finished with other settings is set aside in {where}"
-        self._warn(stage, f"{text} ({size}; rm -r {shlex.quote(where)} deletes it)")
+        settings = "before" if before == fingerprint else "with other settings"
+        self._warn(stage, f"what was finished {settings} is set aside in {_with_size(aside)}")
 
     def take_over(self, stage: Stage, reuse: Reuse, fingerprints: Mapping[str, str]) -> bool:
         """Makes the stage's folder of that of another run, where there is one; whether that was done.
@@ -102,5 +101,16 @@ class StageFolders:
         self._warn(stage, f"{before} is called {stage.name} now; nothing else of it has changed")
         rename_finished(self.output, before, stage.name)
 
+    def _why_aside(self, partial: Path, stage: Stage, reuse: Reuse) -> str:
+        if self.fresh and is_made_for(partial, reuse.fingerprint):
+            return ANEW
+        changed = what_changed(read_mark(partial), stage.parent, reuse.covered)
+        return ", ".join(changed) or "it does not say of which settings"
+
     def _warn(self, stage: Stage, text: str) -> None:
         self.listener(Warned(text, stage.name))
+
+
+def _with_size(folder: Path) -> str:
+    where = shown(folder)
+    return f"{where} ({bytes_in_words(folder_size(folder))}; rm -r {shlex.quote(where)} deletes it)"

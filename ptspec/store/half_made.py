@@ -24,11 +24,17 @@ MARK = ".fingerprint.json"
 SAVED = ".saved.json"
 """In a finished stage that was set aside: the hash of what was saved, where it is known."""
 
-_ASIDE = re.compile(r".+\.set-aside-\d+")
+_ASIDE = re.compile(r".+\.set-aside-(\d+)")
 
 
 def is_set_aside(folder: Path) -> bool:
     return _ASIDE.fullmatch(folder.name) is not None
+
+
+def number_aside(folder: Path) -> int:
+    """The number of a folder that was set aside, the newest one the highest; 0 where it was not."""
+    found = _ASIDE.fullmatch(folder.name)
+    return 0 if found is None else int(found[1])
 
 
 def read_mark(folder: Path) -> Mapping[str, Any]:
@@ -88,15 +94,17 @@ def move_aside(folder: Path, output: Path, stage: str) -> Path:
 
 
 def kept_aside(output: Path, stage: str, fingerprint: str) -> Path | None:
-    """What was set aside of `stage` with this fingerprint, is as it was saved, and came furthest; None where
-    nothing was."""
+    """What was set aside of `stage` with this fingerprint, is as it was saved, and came furthest, of equal
+    ones the newest; None where nothing was."""
     kept = [
         folder
         for folder in _aside(output, stage)
         if is_made_for(folder, fingerprint) and is_as_saved_aside(folder)
     ]
     return max(
-        kept, key=lambda folder: (is_trained(folder, fingerprint), last_step(folder) or 0), default=None
+        kept,
+        key=lambda folder: (is_trained(folder, fingerprint), last_step(folder) or 0, number_aside(folder)),
+        default=None,
     )
 
 

@@ -21,6 +21,7 @@ from ptspec.store.manifest import now
 from ptspec.store.output_hashes import CHANGED, OutputHashes
 from ptspec.store.stage_folder import AGGREGATES, CHECKPOINTS, PICKED, RECORD
 
+ANEW = "asked for with --fresh"
 OF_EVALUATION = frozenset(
     (
         *(AGGREGATES, "evaluation_rows.jsonl", "sample_responses.json", "lm_eval_documents.json"),
@@ -65,7 +66,7 @@ def why_picked_anew(
     changed = _changed(record, stage.pick, covered, again)
     if not changed and not saved.is_as_saved(stage.name):
         changed = CHANGED
-    return changed or ("asked for with --fresh" if fresh else "")
+    return changed or (ANEW if fresh else "")
 
 
 def _changed(

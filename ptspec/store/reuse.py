@@ -27,7 +27,7 @@ from ptspec.store.half_made import (
 )
 from ptspec.store.other_runs import Finished, OtherRuns
 from ptspec.store.output_hashes import CHANGED, OutputHashes
-from ptspec.store.picked import choice_covered, to_be_picked, why_picked_anew
+from ptspec.store.picked import ANEW, choice_covered, to_be_picked, why_picked_anew
 from ptspec.store.stage_folder import ADAPTER_CONFIG, PICKED, RECORD, finished_record, partial_folder
 from ptspec.store.variant_folders import in_place, lies_in
 
@@ -186,7 +186,7 @@ def _reuse(asked: _Asked, saved: OutputHashes) -> Reuse:
         finished = f"finished as {name}" if renamed_from else f"finished {record.get('finished', '')}"
         return Reuse(ReuseState.REUSED, finished, renamed_from=renamed_from)
     else:
-        changed = ", ".join(_what_changed(record, asked)) or "asked for with --fresh"
+        changed = ", ".join(_what_changed(record, asked)) or ANEW
     half_made = _half_made(asked)
     if half_made.state is ReuseState.GOES_ON:
         return replace(half_made, changed=changed)
@@ -243,12 +243,12 @@ def _is_stood_on(folder: Path) -> bool:
 def _half_made(asked: _Asked) -> Reuse:
     output, stage, fingerprint = asked.plan.output, asked.stage, asked.fingerprint
     partial = partial_folder(output, stage.name)
-    if _second_models_again(asked):
-        folder = None  # it will have another fingerprint
+    if asked.fresh or _second_models_again(asked):
+        folder = None  # begun anew, or it will have another fingerprint
     elif is_made_for(partial, fingerprint):
         folder = partial
     else:
-        folder = None if asked.fresh else kept_aside(output, stage.name, fingerprint)
+        folder = kept_aside(output, stage.name, fingerprint)
     if folder is not None:
         where = "" if folder == partial else f", in {folder.name}"
         if is_trained(folder, fingerprint):
@@ -257,7 +257,7 @@ def _half_made(asked: _Asked) -> Reuse:
             return Reuse(ReuseState.GOES_ON, f"step {step}{where}")
     if folder == partial or not holds_work(partial):
         return Reuse()
-    why = ", ".join(_what_changed(read_mark(partial), asked))
+    why = ", ".join(_what_changed(read_mark(partial), asked)) or (ANEW if asked.fresh else "")
     return Reuse(reason=f"what is half made is set aside{why and ': '}{why}")
 
 

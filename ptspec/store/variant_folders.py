@@ -20,6 +20,7 @@ from ptspec.store.half_made import (
     is_trained,
     last_step,
     move_aside,
+    number_aside,
     read_mark,
     set_finished_aside,
 )
@@ -38,10 +39,17 @@ class Found:
 
 
 def lies_in(output: Path, matrix: str, fingerprint: str, saved: OutputHashes) -> Found | None:
-    """Where the variant with this fingerprint lies: finished before half made, and of half-made ones the one
-    that came furthest; what a stage took over last. None where there is none as it was saved."""
+    """Where the variant with this fingerprint lies: finished before half made, what a stage took over after
+    those, what was set aside (the newest first) last, and of half-made ones the one that came furthest. None
+    where there is none as it was saved."""
     found = [one for one in _folders(output, matrix, saved) if _fingerprint(one) == fingerprint]
-    return max(found, key=lambda one: (one.is_finished, not one.is_picked, one.step), default=None)
+    return max(
+        found, key=lambda one: (one.is_finished, not one.is_picked, one.step, *_newest(one)), default=None
+    )
+
+
+def _newest(found: Found) -> tuple[bool, int]:
+    return not is_set_aside(found.folder), number_aside(found.folder)
 
 
 def in_place(found: Found, output: Path, name: str) -> bool:

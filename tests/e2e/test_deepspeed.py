@@ -10,7 +10,9 @@ import json
 import re
 
 import pytest
+import students
 import torch
+from best_step import assert_same_best_step, recipe_in
 from safetensors.torch import load_file
 from sharded_run import change_of, sharded
 from small import ROOT, one_stage, run_here, write_recipe
@@ -185,3 +187,41 @@ def test_zero_2_takes_what_needs_whole_weights(tmp_path):
     for name in ("sft", "merged", "scores"):
         ours, theirs = (change_of(tmp_path / folder / "out" / name, {}) for folder in ("one", "two"))
         assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.9999, name
+
+
+@pytest.fixture(scope="module")
+def best_alone(tmp_path_factory):
+    """Stages that are past their best step when they end, by one process."""
+    folder = tmp_path_factory.mktemp("best")
+    ran = run_here(recipe_in(folder / "one"), folder / "out")
+    assert ran.error is None, ran.error.diagnostics
+    return folder / "out"
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_the_best_step_is_handed_on_as_by_one_process(tmp_path, best_alone, stage):
+    """After a stop behind it, too: the parts of that step are read again, and what is saved is whole."""
+    recipe, output = recipe_in(tmp_path / "two", zero(stage)), tmp_path / "two/out"
+    code, told = sharded(recipe, output, 5)
+    assert "SIGINT was received: lora is saved up to step " in told
+    code, told = sharded(recipe, output)
+    assert code == 0, told
+    assert_same_best_step(best_alone, output)
+
+
+@pytest.fixture(scope="module")
+def taught_alone(tmp_path_factory):
+    """Students of teachers, by one process."""
+    folder = tmp_path_factory.mktemp("taught")
+    ran = run_here(students.recipe_in(folder / "one"), folder / "out")
+    assert ran.error is None, ran.error.diagnostics
+    return folder / "out"
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_teacher_beside_what_is_sharded_teaches_as_in_one_process(tmp_path, taught_alone, stage):
+    """TRL makes an engine of the teacher, which ZeRO-3 shards, whether or not its base is the student's."""
+    recipe, output = students.recipe_in(tmp_path / "two", zero(stage)), tmp_path / "two/out"
+    code, told = sharded(recipe, output)
+    assert code == 0, told
+    students.assert_taught_alike(taught_alone, output)

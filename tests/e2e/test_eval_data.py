@@ -5,10 +5,10 @@ import json
 import os
 import signal
 
+import best_step
 import pytest
 import torch
 from forked import Forked
-from safetensors.torch import load
 from small import ROOT, WEIGHTS, environment, run_here, write_recipe
 
 from ptspec.diagnostics import Exit
@@ -263,38 +263,12 @@ def test_memory_that_runs_out_in_an_evaluation_halves_its_passes(tmp_path, monke
     assert ran.resumed == {"sft": 2 * EVERY}
 
 
-def in_two(strategy):
-    """The stage in two processes; `strategy` None: in one. Without dropout they learn what one does."""
-
-    def change(recipe):
-        overtrained(recipe)
-        recipe["adapter"]["lora_dropout"] = 0.0
-        recipe["stages"][0]["config"]["max_steps"] = 6
-        if strategy is not None:
-            recipe["compute"] = {"launcher": "accelerate", "processes": 2, "strategy": strategy}
-
-    return change
-
-
 def test_two_processes_come_to_the_verdict_of_one(tmp_path):
-    """Each with the whole model, and with parts of it."""
+    """Each with the whole model. With parts of it: test_sharded.py, test_deepspeed.py."""
     runs = []
-    for strategy in (None, "ddp", "fsdp"):
-        folder = tmp_path / str(strategy)
-        folder.mkdir()
-        ran = run_here(write_recipe(folder, in_two(strategy)), folder / "out")
+    for name, compute in (("one", None), ("two", {"launcher": "accelerate", "processes": 2})):
+        ran = run_here(best_step.recipe_in(tmp_path / name, compute), tmp_path / name / "out")
         assert ran.error is None, ran.error.diagnostics
-        assert len(told(ran, BestStep)) == 1
-        runs.append(ran)
-    one = runs[0]
-    expected = load(one.weights["sft"])
-    for ran in runs[1:]:
-        best, wanted = record(ran.output)["best"], record(one.output)["best"]
-        assert best["step"] == wanted["step"] < record(ran.output)["steps"]
-        for found, loss in zip(measured(ran.output), measured(one.output), strict=True):
-            assert found == pytest.approx(loss, rel=1e-3)
-        handed_on = load(ran.weights["sft"])
-        ours, theirs = (
-            torch.cat([part[name].flatten() for name in expected]) for part in (handed_on, expected)
-        )
-        assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.9999
+        assert len(told(ran, BestStep)) == 2
+        runs.append(ran.output)
+    best_step.assert_same_best_step(*runs)

@@ -10,10 +10,20 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from best_step import assert_same_best_step, measured, overtrained
 from small import WEIGHTS, environment, one_stage, pt, rewarded_by, run_here, write_recipe
 
 from ptspec.diagnostics import Exit
-from ptspec.events import RunStarted, StageFinished, StagePicked, StageStarted, StageStep, Warned
+from ptspec.events import (
+    BestStep,
+    RunStarted,
+    StageFinished,
+    StagePicked,
+    StageStarted,
+    StageStep,
+    StepEvaluated,
+    Warned,
+)
 
 pytestmark = [
     pytest.mark.slow,
@@ -327,3 +337,27 @@ def test_variants_go_side_by_side_and_come_to_what_they_come_to_one_after_the_ot
     for name in ("dpo.2", "dpo"):
         for file in ("sample_responses.json", "comparison.json"):
             assert (ran.output / name / file).read_bytes() == (here.output / name / file).read_bytes()
+
+
+def test_best_steps_are_handed_on_though_a_worker_is_killed_behind_them(two_nodes, tmp_path):
+    """Two stages side by side, each past its best step; what is told of them comes once."""
+    output, killed = tmp_path / "out", []
+
+    def hear(event):
+        if isinstance(event, StageStep) and (event.stage, event.step) == ("lora", 6) and not killed:
+            killed.append(workers(output)["lora"][0])
+            os.kill(killed[0], signal.SIGKILL)
+
+    ran = run_here(recipe_in(tmp_path / "ray", on_ray(overtrained)), output, hear)
+    assert ran.error is None, ran.error.diagnostics
+    (lost,) = [text for text in warnings(ran) if "is lost: it was killed by SIGKILL" in text]
+    assert lost.startswith("lora: ")
+    here = run_here(recipe_in(tmp_path / "here", overtrained), tmp_path / "one")
+    assert ran.weights == here.weights and killed
+    assert_same_best_step(here.output, output)
+    best = [{e.stage: e.words for e in one.events if isinstance(e, BestStep)} for one in (ran, here)]
+    assert best[0] == best[1] and set(best[0]) == {"lora", "whole"}
+    for stage in best[0]:
+        assert measured(output, stage) == measured(here.output, stage)
+        told = {e.step for e in ran.events if isinstance(e, StepEvaluated) and e.stage == stage}
+        assert told == set(range(1, 9))

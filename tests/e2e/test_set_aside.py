@@ -109,7 +109,7 @@ def test_other_settings_set_what_is_half_made_aside_and_the_old_ones_take_it_up(
     assert planned.reason == "what is half made is set aside: learning_rate 0.002 → 0.001"
     again = run_here(other, half_made, stopping)
     (text,) = told(again)
-    assert "out/sft.set-aside-1: learning_rate 0.002 → 0.001" in text
+    assert "out/sft.set-aside-1 (" in text and " deletes it): learning_rate 0.002 → 0.001" in text
     aside = half_made / "sft.set-aside-1"
     assert {path.name: path.read_bytes() for path in aside.rglob("*.safetensors")} == kept
     assert again.resumed == {"sft": 0}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from best_step import assert_same_best_step, recipe_in
 from safetensors.torch import load_file
 from sharded_run import change_of, sharded
 from small import ROOT, run_here, write_recipe
@@ -58,3 +59,15 @@ def test_two_sharded_processes_learn_what_one_does_and_go_on_after_a_stop(tmp_pa
         )
         assert torch.nn.functional.cosine_similarity(ours, theirs, dim=0) > 0.9999, stage
     assert (output / "nash/adapter_model.safetensors").exists()
+
+
+def test_the_best_step_is_handed_on_as_by_one_process(tmp_path):
+    """After a stop behind it, too: the parts of that step are read again, and what is saved is whole."""
+    one = run_here(recipe_in(tmp_path / "one"), tmp_path / "one/out")
+    assert one.error is None, one.error.diagnostics
+    recipe, output = recipe_in(tmp_path / "two", SHARDED), tmp_path / "two/out"
+    _, told = sharded(recipe, output, 5)
+    assert "SIGINT was received: lora is saved up to step " in told
+    code, told = sharded(recipe, output)
+    assert code == 0, told
+    assert_same_best_step(one.output, output)

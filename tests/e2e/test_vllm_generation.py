@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import pytest
-from small import run_here, write_recipe
+from small import WEIGHTS, run_here, write_recipe
 from vllm_server import BASE, needs_vllm, vllm_serving
 
-from ptspec.events import Warned
+from ptspec.diagnostics import Exit
+from ptspec.events import StageStep, Warned
 from ptspec.generation_server.client import GenerationServer
 from ptspec.training.vllm import adapter_sync
 from ptspec.training.vllm.agreement import PROBES, SAMPLED
@@ -124,3 +127,60 @@ def test_a_server_that_dies_ends_the_run_and_the_same_command_goes_on(tmp_path):
         again = run_here(write_recipe(tmp_path, online(second.url, max_steps=3, save_steps=1)), ran.output)
     assert again.error is None, again.error.diagnostics
     assert again.resumed["online"] == 2
+
+
+BY_REWARD = {"eval_steps": 1, "load_best_model_at_end": True, "metric_for_best_model": "eval_reward"}
+
+
+def measured_by(url, **config):
+    """A stage that is measured on completions of held-out prompts, by the server too."""
+
+    def change(recipe):
+        online(url, **config)(recipe)
+        recipe["data"]["heldout"]["limit"] = 4
+        recipe["stages"][1]["eval_data"] = "heldout"
+
+    return change
+
+
+def stopping_at(step):
+    def hear(event):
+        if isinstance(event, StageStep) and (event.stage, event.step) == ("online", step):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return hear
+
+
+def recipe_in(folder, change):
+    folder.mkdir()
+    return write_recipe(folder, change)
+
+
+def test_the_best_step_goes_by_the_reward_of_what_the_server_samples(vllm_url, tmp_path):
+    """Which draws what it would have drawn, in training and evaluation, with a stop in between or without
+    an evaluation."""
+    given = {"learning_rate": 2e-2, "max_steps": 5, "num_generations_eval": 4, **BY_REWARD}
+    recipe = recipe_in(tmp_path / "a", measured_by(vllm_url, **given))
+    ran = run_here(recipe, tmp_path / "whole")
+    assert ran.error is None, ran.error.diagnostics
+    values = {line["step"]: line["eval_reward"] for line in metrics(ran) if "eval_reward" in line}
+    best = max(values, key=lambda step: (values[step], -step))
+    assert len(values) == 5 and best < 5, "it is past its best step when it ends"
+    folder = ran.output / "online"
+    saved = (folder / "checkpoints" / f"checkpoint-{best}" / WEIGHTS).read_bytes()
+    assert (folder / WEIGHTS).read_bytes() == saved
+    assert json.loads((folder / "stage.json").read_text())["best"]["step"] == best
+    of_evaluation = logged(ran, f"eval_{SAMPLED}")
+    assert len(of_evaluation) == 5 and max(of_evaluation) < 1e-3, "what it is measured by is this policy"
+
+    assert run_here(recipe, tmp_path / "out", stopping_at(2)).error.exit is Exit.INTERRUPTED
+    again = run_here(recipe, tmp_path / "out")
+    assert again.resumed["online"] == 3
+    plain = online(vllm_url, **{name: given[name] for name in ("learning_rate", "max_steps")})
+    alone = run_here(recipe_in(tmp_path / "b", plain), tmp_path / "alone")
+    rewards = logged(ran, "reward")
+    assert len(rewards) == 5
+    for other in (again, alone):
+        assert logged(other, "reward") == pytest.approx(rewards, abs=1e-6)
+    found = {line["step"]: line["eval_reward"] for line in metrics(again) if "eval_reward" in line}
+    assert found == pytest.approx(values, abs=1e-6)

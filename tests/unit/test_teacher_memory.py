@@ -9,7 +9,7 @@ from small import ROOT
 
 from ptspec.estimate.teacher import teacher_bytes
 from ptspec.recipe.effective_config import EffectiveConfig
-from ptspec.recipe.plan import AdapterSpec
+from ptspec.recipe.plan import AdapterSpec, ComputeSpec
 from ptspec.recipe.resolve import load_plan
 from ptspec.recipe.shape import read_shape
 from ptspec.recipe.signals import SecondModel
@@ -32,7 +32,17 @@ WHOLE = 4 * sum(tensor.elements for tensor in SHAPE.tensors.values())
     ids=["none", "an adapter", "an adapter, the base is trained", "a folder", "not known"],
 )
 def test_the_weights_of_a_teacher(teacher, adapter, expected):
+    assert bytes_of(teacher, adapter) == expected
+
+
+def test_a_teacher_stays_whole_where_the_weights_below_the_student_are_sharded():
+    teacher, sharded = SecondModel("sft", shares_base=True), ComputeSpec("accelerate", 2, strategy="fsdp")
+    assert bytes_of(teacher, AdapterSpec(True), sharded) == WHOLE
+
+
+def bytes_of(teacher, adapter, compute=None):
     plan = load_plan(ROOT / "recipes/distillation.json")
     stage = replace(plan.stages[1], teacher=teacher, adapter=adapter)
+    stage = stage if compute is None else replace(stage, compute=compute)
     settings = EffectiveConfig(stage, stage.compute, gpu=False)
-    assert teacher_bytes(settings, plan.model, SHAPE) == expected
+    return teacher_bytes(settings, plan.model, SHAPE)

@@ -19,9 +19,9 @@ SEEDS = 2**63
 class ServerGeneration:
     """What TRL calls `vllm_generation`: `sync_weights` before it samples from changed weights, `generate`.
 
-    Each process asks for its own rows. A row's seed comes of the stage's, the step, the row's number over all
-    processes and the generation's number in the step: a stage that goes on from a checkpoint draws what it
-    would have drawn.
+    Each process asks for its own rows. A row's seed comes of the stage's, the step, whether the rows are
+    trained on, the row's number over all processes and the generation's number in the step: a stage that goes
+    on from a checkpoint draws what it would have drawn, and so does one that is measured in between.
     """
 
     def __init__(
@@ -31,19 +31,19 @@ class ServerGeneration:
         write: Write,
         sampling: Sampling,
         seed: int,
-        step: Callable[[], int],
+        now: Callable[[], tuple[int, bool]],
         after_sync: Callable[[], None] = lambda: None,
     ) -> None:
-        """`write` writes the policy as it is now; `step` tells the trainer's step; `after_sync` is called
-        when the server has the policy of that step."""
+        """`write` writes the policy as it is now; `now` tells the trainer's step, and whether it trains or is
+        evaluated; `after_sync` is called when the server has the policy of that step."""
         self.server = server
         self.policy = policy
         self.sampling = sampling
         self.after_sync = after_sync
         self._write = write
         self._seed = seed
-        self._step = step
-        self._drawn = (-1, 0)
+        self._now = now
+        self._drawn = ((-1, True), 0)
 
     def sync_weights(self) -> None:
         """The policy as it is now to the server."""
@@ -80,10 +80,11 @@ class ServerGeneration:
         return found
 
     def _seeds(self, rows: int) -> list[int]:
-        step = self._step()
-        self._drawn = (step, self._drawn[1] + 1 if self._drawn[0] == step else 0)
-        first = current().index * rows
-        keys = (f"{self._seed}/{step}/{self._drawn[1]}/{first + row}" for row in range(rows))
+        now = self._now()
+        self._drawn = (now, self._drawn[1] + 1 if self._drawn[0] == now else 0)
+        step, trains = now
+        first, at = current().index * rows, f"{step}" if trains else f"{step}/evaluation"
+        keys = (f"{self._seed}/{at}/{self._drawn[1]}/{first + row}" for row in range(rows))
         return [random.Random(key).randrange(SEEDS) for key in keys]
 
 

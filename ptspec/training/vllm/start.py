@@ -114,7 +114,7 @@ def begin_sampling(trainer: Any, spec: VLLMSpec, sampled: Sampled, listener: Lis
     plain = _samples_plainly(sampling)
     compares = plain and getattr(trainer, "vllm_importance_sampling_correction", False)
     generation = ServerGeneration(
-        *(server, served, write, sampling, sampled.seed, lambda: int(trainer.state.global_step)),
+        *(server, served, write, sampling, sampled.seed, lambda: _now(trainer)),
         after_sync=_nothing if compares else ProbeLog(trainer, difference),
     )
     _attach(trainer, generation)
@@ -192,6 +192,11 @@ def _place(spec: VLLMSpec, sampled: Sampled) -> tuple[str, Path]:
     given = spec.given.get("adapter_folder")
     folder = Path(given) / label if given is not None else sampled.folder / FOLDER
     return label, folder.absolute()
+
+
+def _now(trainer: Any) -> tuple[int, bool]:
+    """The trainer's step, and whether it trains or is evaluated."""
+    return int(trainer.state.global_step), bool(trainer.model.training)
 
 
 def _samples_plainly(sampling: Sampling) -> bool:
