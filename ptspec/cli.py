@@ -20,7 +20,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from ptspec import __version__
-from ptspec.commands import about, chat, evaluate, push, recipes, results, rows
+from ptspec.commands import about, chat, evaluate, push, recipes, results, rows, runs
 from ptspec.commands.options import say, tell, tell_interrupted
 from ptspec.diagnostics import Diagnostic, Exit, Interrupted, Location, PtError
 from ptspec.launched import launched
@@ -31,6 +31,7 @@ COMMANDS = (
     recipes.plan,
     rows.rows,
     evaluate.eval,
+    runs.runs,
     results.report,
     chat.chat,
     about.init,
