@@ -33,6 +33,7 @@ COMMANDS = {
     "plan": "recipes",
     "rows": "rows",
     "eval": "evaluate",
+    "runs": "runs",
     "report": "results",
     "chat": "chat",
     "init": "about",

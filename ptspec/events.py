@@ -297,6 +297,16 @@ class RunFinished:
     report: str | None = None
 
 
+@dataclass(frozen=True)
+class RunStopped:
+    """A run that did not end by itself, of `code` and `text` of the error. Told to the log alone: what the
+    error says is shown. `asked`: the user, the system or a time limit stopped it."""
+
+    code: str
+    text: str
+    asked: bool
+
+
 Event = (
     Preparing
     | RunStarted
@@ -318,6 +328,7 @@ Event = (
     | CheckEvaluated
     | Warned
     | RunFinished
+    | RunStopped
 )
 
 Listener = Callable[[Event], None]

@@ -65,7 +65,7 @@ def preflight(
     ]
     here = [_located(d, document) for d in told if d.location is None]
     elsewhere = [d for d in told if d.location is not None]
-    rows = [_located(d, document) for d in checked.diagnostics]
+    rows = _once([_located(d, document) for d in checked.diagnostics])
     unlooked = tuple(replace(one, location=document.locate(one.pointer)) for one in hub.unlooked)
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     found = once_a_matrix(found, plan)
@@ -92,6 +92,14 @@ def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterat
     if not any((error.pointer or "").startswith("/model") for error in errors):
         found = check_model(plan, checked.sources)
         yield from {(d.pointer, d.message): d for d in found}.values()
+
+
+def _once(found: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """`found` without what is told again of the same place in a file that several sources read."""
+    told: dict[object, Diagnostic] = {}
+    for one in found:
+        told.setdefault((one.severity, one.code, one.message, one.location), one)
+    return list(told.values())
 
 
 def _located(diagnostic: Diagnostic, document: Document) -> Diagnostic:

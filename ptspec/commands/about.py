@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ptspec.commands.options import say
 from ptspec.diagnostics import Diagnostic, InputError
 
+if TYPE_CHECKING:
+    from ptspec.starter.recipe import Starting
+
+Column = Annotated[
+    str | None,
+    typer.Option(metavar="COLUMN", help="The name of this column in the file.", show_default=False),
+]
+
 
 def init(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="Rows to train on: a file or a folder.")
+    ] = None,
     method: Annotated[
         str | None,
         typer.Option(metavar="METHOD", help="dpo, or sft_dpo for both; else what the data is for."),
     ] = None,
     model: Annotated[str | None, typer.Option(metavar="PATH", help="A model's folder or hub id.")] = None,
-    data: Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to train on.")] = None,
+    data: Annotated[Path | None, typer.Option(metavar="FILE", help="The same as FILE.")] = None,
+    prompt: Column = None,
+    completion: Column = None,
+    chosen: Column = None,
+    rejected: Column = None,
+    label: Column = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where the recipe goes.")
     ] = Path("recipe.json"),
 ) -> None:
     """Write a recipe to start from.
 
-    Without options it is over the model and the data that ship with pt.
+    Over the rows of FILE, or without it over the model and the data that ship with pt.
     """
     from ptspec.recipe.hints import did_you_mean, listed
     from ptspec.starter.recipe import CHAINS, starter, write
@@ -32,10 +49,38 @@ def init(
     if method is not None and method not in CHAINS:
         hint = did_you_mean(method, CHAINS) or f"methods: {listed(CHAINS, len(CHAINS))}"
         raise InputError(Diagnostic("unknown-method", f'there is no method "{method}"', hint=hint))
-    made = starter(method, model, data)
-    write(made, output)
-    chain = " → ".join(stage["name"] for stage in made["stages"])
-    say(f"{output}: written ({chain} on {made['data']['train']['path']}). Next: pt validate {output}")
+    if file is not None and data is not None:
+        raise InputError(Diagnostic("wrong-usage", "FILE and --data are the same: name one"))
+    named = {
+        "prompt": prompt,
+        "completion": completion,
+        "chosen": chosen,
+        "rejected": rejected,
+        "label": label,
+    }
+    rows, columns = file or data, {wanted: name for wanted, name in named.items() if name is not None}
+    if columns and rows is None:
+        raise InputError(Diagnostic("wrong-usage", f"--{next(iter(columns))} names a column of a FILE"))
+    started = starter(method, model, rows, columns)
+    write(started.recipe, output)
+    _tell_started(started, output)
+
+
+def _tell_started(started: Starting, output: Path) -> None:
+    """What stands in the recipe that a person would not have guessed, and what to type next."""
+    recipe = started.recipe
+    chain = " → ".join(stage["name"] for stage in recipe["stages"])
+    say(f"{output}: written ({chain} on {recipe['data']['train']['path']})")
+    if columns := started.columns:
+        say(f"columns  {', '.join(f'{new} is {old}' for new, old in columns.items())}")
+    say(f"held out {started.held_out}")
+    if started.is_toy:
+        say(
+            "model    the toy that ships with ptspec: 1 M parameters, it knows one invented village and shows"
+        )
+        say("         that everything works. For real answers: --model, with a folder or a hub id")
+    recipe_file = shlex.quote(str(output))
+    say(f"next     pt validate {recipe_file}\n         pt run {recipe_file}")
 
 
 def methods(

@@ -39,11 +39,14 @@ def chat(
 
     A prompt a line; /help lists the commands. Through a pipe each line is asked alone.
     """
+    from ptspec.evaluation.targets import last_of_each
+
     if compare != (len(runs) > 1):
         hint = "pt chat RUN, or pt chat --compare A B"
         raise InputError(Diagnostic("wrong-usage", "--compare goes with two or more policies", hint=hint))
     if not math.isfinite(temperature):
         raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is no number"))
+    last_of_each(runs)  # what is not there is told before torch is imported
     live = sys.stdin.isatty() and sys.stdout.isatty()
     with ExitStack() as kept:
         with _loading(runs) if live else nullcontext():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ptspec.commands.options import AllowCode, WeightType, quiet_libraries, say, show
 from ptspec.diagnostics import Diagnostic, Exit, InputError
+
+if TYPE_CHECKING:
+    from ptspec.evaluation.targets import Target
 
 
 def report(
@@ -47,20 +50,27 @@ def export(
         raise InputError(Diagnostic("wrong-usage", "--base goes with --adapter-only"))
     if dtype is not None and adapter_only:
         raise InputError(Diagnostic("wrong-usage", "--dtype does not go with --adapter-only"))
+    from ptspec.evaluation.targets import last_of_each
+
+    (target,) = last_of_each([run])
     with quiet_libraries():
-        told = _exported(run, folder, dtype.value if dtype else None, adapter_only, base, allow_code)
+        told = _exported(run, target, folder, dtype.value if dtype else None, adapter_only, base, allow_code)
     say(told)
 
 
 def _exported(
-    run: str, folder: Path, dtype: str | None, adapter_only: bool, base: str | None, allow_code: bool
+    run: str,
+    target: Target,
+    folder: Path,
+    dtype: str | None,
+    adapter_only: bool,
+    base: str | None,
+    allow_code: bool,
 ) -> str:
     from ptspec.checks.code_permission import model_spec
-    from ptspec.evaluation.targets import last_of_each
     from ptspec.model.export import export_adapter, export_model
     from ptspec.recipe.hints import bytes_in_words
 
-    (target,) = last_of_each([run])
     if target.artifact is None:
         raise InputError(Diagnostic("not-a-model", f"{run} is a base model: nothing was trained on it"))
     if adapter_only:

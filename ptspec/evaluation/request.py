@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -194,6 +195,8 @@ def stored_measurement(target: Target) -> Measurement:
 
 def _not_evaluated(target: Target) -> Diagnostic:
     hint = "say what to measure it on: --data FILE"
+    if target.run is not None and not target.recipe.get("eval"):
+        hint = 'its recipe has no "eval"; say what to measure it on: --data FILE'
     return Diagnostic("not-evaluated", f"{target.name} has no evaluation of its own", hint=hint)
 
 
@@ -217,14 +220,30 @@ def held_out(path: Path, max_new_tokens: int | None, prompts: int | None, first:
 
 
 def _source(path: Path, first: Target) -> Source:
-    """The file at `path`, read as the recipe of `first` reads its held-out rows: `chat`, `system`, and
-    `columns` as far as the file has them under their old names."""
-    sources = first.recipe.get("data") or {}
-    asked = sources.get((first.recipe.get("eval") or {}).get("data")) or {}
+    """The file at `path`, read as the recipe of `first` reads it, else as it reads its held-out rows or those
+    that it trains on: `chat`, `system`, and `columns` as far as the file has them under their old names."""
+    asked = _as_read(path, first.recipe)
     source = Source("data", (path.absolute(),), chat=asked.get("chat", True), system=asked.get("system"))
     row = _first_row(source)
     columns = {new: old for new, old in (asked.get("columns") or {}).items() if old in row}
     return replace(source, columns=columns)
+
+
+def _as_read(path: Path, recipe: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The source of the recipe that tells how the file at `path` is read; {} where there is none."""
+    sources = {name: one for name, one in (recipe.get("data") or {}).items() if isinstance(one, dict)}
+    same = (one for one in sources.values() if isinstance(one.get("path"), str) and _is(path, one["path"]))
+    names = [(recipe.get("eval") or {}).get("data")]
+    names += [stage.get("data") for stage in recipe.get("stages") or [] if isinstance(stage, dict)]
+    named = (sources[name] for name in names if isinstance(name, str) and name in sources)
+    return next(chain(same, named), {})
+
+
+def _is(path: Path, text: str) -> bool:
+    try:
+        return path.resolve() == Path(text).resolve()
+    except OSError:
+        return False
 
 
 def _first_row(source: Source) -> Mapping[str, Any]:

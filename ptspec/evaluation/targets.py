@@ -13,10 +13,11 @@ from ptspec.methods import trains_reward_model
 from ptspec.recipe.document import read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.matrix import expanded_stages
-from ptspec.recipe.paths import Places, exists, is_file, is_folder, is_hub_id
+from ptspec.recipe.paths import Places, exists, is_file, is_folder
 from ptspec.recipe.plan import BASE, AdapterSpec
 from ptspec.recipe.sections import chat_template
 from ptspec.store.manifest import MANIFEST, Manifest, open_manifest
+from ptspec.store.run_names import is_of_hub, no_such_run
 from ptspec.store.stage_folder import (
     ADAPTER_CONFIG,
     MODEL_CONFIG,
@@ -88,15 +89,15 @@ def _targets(path: str) -> list[Target]:
     if is_file(folder / ADAPTER_CONFIG):
         artifact = open_artifact(folder)
         return [Target(folder.name, artifact.weights, artifact, AdapterSpec(True), _stored(folder))]
-    if is_file(folder / MODEL_CONFIG) or (not exists(folder) and is_hub_id(path)):
+    if is_file(folder / MODEL_CONFIG) or (not exists(folder) and is_of_hub(path)):
         return [Target(folder.name, path, None, AdapterSpec(True), _stored(folder))]
     raise InputError(_not_a_target(path, folder))
 
 
 def _not_a_target(path: str, folder: Path) -> Diagnostic:
     if not exists(folder):
-        what = "there is no such folder"
-    elif any(folder.glob(f"*/{RECORD}")):
+        return no_such_run(path)
+    if any(folder.glob(f"*/{RECORD}")):
         what = f"its {MANIFEST} is missing, though it has finished stages: name one of them"
     elif any(folder.glob(".*.partial")) or (folder / "events.jsonl").exists():
         what = "the run has no finished stage yet"

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ptspec.data.readers.placed import shown
-from ptspec.events import Event, Listener, Preparing, Warned
+from ptspec.diagnostics import Exit, PtError, first_line
+from ptspec.events import Event, Listener, Preparing, RunStopped, Warned
 from ptspec.launched import Rank, launched
 from ptspec.library_output import into_log
 from ptspec.performance.threads import set_spins
@@ -50,6 +51,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
             lock(plan.output) as held,
             into_log(plan.output / LOG),
             EventLog(plan.output) as events,
+            _end_in(events),
             logged(),
         ):
 
@@ -69,6 +71,25 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
             if rank is None:
                 return Run(pinned(plan), both, options, stop_request, cluster).go()
             return _together(pinned(plan), both, options, stop_request, rank)
+
+
+@contextlib.contextmanager
+def _end_in(events: EventLog) -> Iterator[None]:
+    """Writes the error or the interruption that ends a run into its log, for whoever lists runs later."""
+    try:
+        yield
+    except PtError as error:
+        first = error.diagnostics[0]
+        _log_end(events, RunStopped(first.code, first.message, asked=error.exit is Exit.INTERRUPTED))
+        raise
+    except Exception as error:
+        _log_end(events, RunStopped("bug", first_line(error), asked=False))
+        raise
+
+
+def _log_end(events: EventLog, event: RunStopped) -> None:
+    with contextlib.suppress(OSError):  # the disk may be what is full
+        events(event)
 
 
 @contextlib.contextmanager

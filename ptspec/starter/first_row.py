@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,10 @@ from ptspec.data.column_names import renaming
 from ptspec.data.layouts.convert import label_of
 from ptspec.data.layouts.table import layout_for
 from ptspec.data.layouts.turns import ROLES
-from ptspec.data.readers.compression import kind_of
-from ptspec.data.readers.placed import PlacedRow, Unreadable, shown, unreadable
-from ptspec.data.readers.scan import READERS, scan
+from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.methods.types import Method, Rows
-from ptspec.recipe.paths import ROWS_STAND_IN, is_file
-from ptspec.recipe.sources import Source
+from ptspec.recipe.hints import did_you_mean, listed
 
 CHATS = (("messages",), ("conversations",))
 ANSWERED = (*CHATS, ("prompt",))
@@ -28,14 +26,41 @@ class FirstRow:
     """What the first row of a file offers."""
 
     values: Mapping[str, Any]
+    given: Mapping[str, str] = field(default_factory=dict)
+    """Wanted names with the names of columns that the user gave for them."""
+
+    def with_columns(self, given: Mapping[str, str], file: Path) -> FirstRow:
+        """The row with the user's names. Raises `InputError` where `file` has no such column."""
+        found = {wanted: _named_like(name, self.names) for wanted, name in given.items()}
+        faults = [
+            Diagnostic(
+                "missing-column",
+                f'--{wanted}: there is no column "{given[wanted]}"',
+                Location(shown(file)),
+                hint=did_you_mean(given[wanted], self.names)
+                or f"columns there: {listed(sorted(self.names))}",
+            )
+            for wanted, name in found.items()
+            if name is None
+        ]
+        if faults:
+            raise InputError(*faults)
+        return replace(self, given={wanted: name for wanted, name in found.items() if name is not None})
 
     @property
     def names(self) -> frozenset[str]:
         return frozenset(self.values)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns that hold a text, in the order of the file."""
+        return tuple(name for name, value in self.values.items() if isinstance(value, str) and value.strip())
+
     def columns(self, rows: Rows) -> Mapping[str, str] | None:
         """The source's "columns" for a method that reads `rows`; None where these will not do."""
-        return renaming(self.names, rows)
+        given = {wanted: name for wanted, name in self.given.items() if wanted != name}
+        found = renaming((self.names - {*given.values()}) | given.keys(), rows)
+        return None if found is None else {**given, **found}
 
     def layout(self, rows: Rows) -> tuple[str, ...]:
         """The columns that such a method would read, under their wanted names."""
@@ -64,20 +89,18 @@ class FirstRow:
         return True
 
 
-def look_at(file: Path) -> FirstRow:
-    """The first row of `file`. Raises `InputError` where it has none."""
-    where = Location(shown(file))
-    if not is_file(file):
-        raise InputError(Diagnostic("missing-file", f"there is no file {file}", where))
-    if kind_of(file) not in READERS:
-        hint = f"{ROWS_STAND_IN}, optionally with .gz or .zst"
-        raise InputError(Diagnostic("unsupported-format", "is in no format known here", where, hint=hint))
-    first = next(scan(Source("data", (file.absolute(),))), None)
-    if isinstance(first, Unreadable):
-        raise InputError(unreadable(first))
-    if not isinstance(first, PlacedRow):
-        raise InputError(Diagnostic("no-rows", "has no rows", where))
-    return FirstRow(first.values)
+def _named_like(name: str, names: Iterable[str]) -> str | None:
+    """The one of `names` that `name` means: itself, or the only one that differs in case, in spaces or in how
+    an umlaut is composed."""
+    there = list(names)
+    if name in there:
+        return name
+    alike = [one for one in there if _folded(one) == _folded(name)]
+    return alike[0] if len(alike) == 1 else None
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).strip().casefold()
 
 
 def _is_answered(turns: Any) -> bool:

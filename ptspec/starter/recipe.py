@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,10 @@ from ptspec.recipe.plan import ModelSpec
 from ptspec.recipe.resolve import VERSION
 from ptspec.rewards.builtin import BUILTIN
 from ptspec.shipped import folder
-from ptspec.starter.first_row import CHATS, FirstRow, look_at
+from ptspec.starter.first_row import CHATS, FirstRow
+from ptspec.starter.held_out import hold_out
+from ptspec.starter.rows import look_at
+from ptspec.starter.settings import is_toy, settings
 from ptspec.store.files import write_json
 
 LEAD = next(one for one in methods.all_of_them() if one.starter.leads)
@@ -38,9 +43,11 @@ CHAINS = (*methods.METHODS, *CHAINED)
 SCORED = (Feedback.REWARDS, Feedback.JUDGE_OR_REWARDS)
 """What methods ask for that a reward answers."""
 
-HELD_OUT = ("eval", "test", "validation", "valid", "heldout", "dev")
-
-
+_TEXTS: Mapping[Rows, Sequence[str]] = {
+    Rows.PROMPT_COMPLETION: ("prompt", "completion"),
+    Rows.PREFERENCE: ("prompt", "chosen", "rejected"),
+}
+"""Columns that a file with other names of them is likely to have, in this order."""
 GOLD = ("answer", "output", "ground_truth", "solution", "final_answer", "correct_answer", "target")
 """Columns that often hold the right answer, the likeliest first."""
 
@@ -48,23 +55,43 @@ _NUMBER = re.compile(r"\s*[-+]?[$€£]?[\d,]*\.?\d+\s*%?\s*|.*####\s*[-+]?[\d,.
 """A number alone, or GSM8K's answer, which ends with one."""
 
 
-def starter(chain: str | None, model: str | None, data: Path | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Starting:
+    """A recipe to start from, and what there is to know of it: `held_out` in words; `is_toy`: it is over the
+    base that ships with the program."""
+
+    recipe: dict[str, Any]
+    held_out: str
+    is_toy: bool
+
+    @property
+    def columns(self) -> Mapping[str, str]:
+        """Wanted names -> names in the file, of all sources."""
+        sources = self.recipe["data"].values()
+        return {new: old for source in sources for new, old in source.get("columns", {}).items()}
+
+
+def starter(
+    chain: str | None, model: str | None, data: Path | None, columns: Mapping[str, str] = {}
+) -> Starting:
     """The recipe for `chain` (None: what the data is for).
 
-    Without `model` or `data` it goes over those that ship with the program. Raises `InputError` where the
-    file has no rows, or not what the method needs.
+    Without `model` or `data` it goes over those that ship with the program. `columns` are wanted names with
+    those of the file. Raises `InputError` where the file has no rows, or not what the method needs.
     """
-    file = data or folder("data") / "train.jsonl"
-    row = look_at(file)
+    given = look_at(data or folder("data") / "train.jsonl", columns)
+    row, file = given.first, given.path
     stages = _methods(chain or _for(row, file))
-    sources, names = _sources(file, row, stages)
+    held = hold_out(given, _place(file))
+    sources, names = _sources(file, row, stages, held.train)
     base = _place(folder("data") / "base_model")
     marked = _marks_answers(model or str(folder("data") / "base_model"))
     rewards = _rewards(row) if any(one.feedback in SCORED for one in stages) else {}
-    held_out = _held_out(file, row, stages[0])
-    if held_out is not None:
-        sources["heldout"] = {"path": _place(held_out)}
-    return {
+    toy = is_toy(model)
+    if held.heldout is not None:
+        renamed = {new: old for one in stages for new, old in (row.columns(one.rows) or {}).items()}
+        sources["heldout"] = {**held.heldout, **({"columns": renamed} if renamed else {})}
+    made = {
         "$schema": _place(folder("schemas") / "recipe.schema.json"),
         "version": VERSION,
         "seed": 42,
@@ -78,9 +105,14 @@ def starter(chain: str | None, model: str | None, data: Path | None) -> dict[str
         },
         "data": sources,
         **({"rewards": rewards} if rewards else {}),
-        "stages": [_stage(one, names[one.name], rewards, row, marked, model or base) for one in stages],
-        **({"eval": {"data": "heldout", "max_new_tokens": 64, "samples": 8}} if held_out else {}),
+        "stages": [
+            _stage(one, names[one.name], rewards, model or base)
+            | {"config": _config(one, row, marked, settings(one, held.rows, is_toy=toy))}
+            for one in stages
+        ],
+        **({"eval": {"data": "heldout", "max_new_tokens": 64, "samples": 8}} if held.heldout else {}),
     }
+    return Starting(made, held.note, toy)
 
 
 def write(recipe: Mapping[str, Any], target: Path) -> None:
@@ -110,16 +142,18 @@ def _methods(chain: str) -> list[Method]:
     return [LEAD, CHAINED[chain]]
 
 
-def _sources(file: Path, row: FirstRow, stages: Sequence[Method]) -> tuple[dict[str, Any], dict[str, str]]:
-    """The sources, and the name of the one that each method takes: one for both where no column is renamed
-    differently."""
+def _sources(
+    file: Path, row: FirstRow, stages: Sequence[Method], rows: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The sources over `rows` ("path", "split"), and the name of the one that each method takes: one for both
+    where no column is renamed differently."""
     sources: dict[str, Any] = {}
     names: dict[str, str] = {}
     for method in stages:
         renamed = row.columns(method.rows)
         if renamed is None:
             raise InputError(_unfit(method, row, file))
-        source: dict[str, Any] = {"path": _place(file), **({"columns": dict(renamed)} if renamed else {})}
+        source: dict[str, Any] = {**rows, **({"columns": dict(renamed)} if renamed else {})}
         if row.is_labelled(method.rows):  # answers marked as bad are not to be learned
             source |= {"on_bad_row": "leave_out", "max_bad_rows": 0.9}
         same = next((name for name, other in sources.items() if other == source), None)
@@ -129,9 +163,13 @@ def _sources(file: Path, row: FirstRow, stages: Sequence[Method]) -> tuple[dict[
 
 
 def _unfit(method: Method, row: FirstRow, file: Path) -> Diagnostic:
-    names = ", ".join(sorted(row.names)) or "none"
+    names = ", ".join(row.values) or "none"
     message = f"{method.name} needs the columns {wanted(method.rows)}; this file has {names}"
     hint = f"pt methods {method.name} shows an example row"
+    if method.rows in _TEXTS and len(row.texts) >= len(_TEXTS[method.rows]):
+        options = zip(_TEXTS[method.rows], row.texts, strict=False)
+        named = " ".join(f"--{wanted} {shlex.quote(name)}" for wanted, name in options)
+        hint = f"say which is which: pt init {shlex.quote(shown(file))} {named}"
     return Diagnostic("missing-column", message, Location(shown(file)), hint=hint)
 
 
@@ -148,17 +186,18 @@ def _rewards(row: FirstRow) -> dict[str, Any]:
     return {"short": {"$comment": comment, "function": "length", "max": 100}}
 
 
-def _stage(
-    method: Method, source: str, rewards: Mapping[str, Any], row: FirstRow, marked: bool, model: str
-) -> dict[str, Any]:
+def _stage(method: Method, source: str, rewards: Mapping[str, Any], model: str) -> dict[str, Any]:
     asks: dict[str, Any] = {"rewards": list(rewards)} if method.feedback in SCORED else {}
     if method.feedback is Feedback.TEACHER:
         comment = "in place of a better model with the same tokenizer: a folder, a hub id, an earlier stage"
         asks = {"teacher": {"$comment": comment, "model": model}}
-    config = dict(method.starter.config)
+    return {"name": method.starter.stage, "method": method.name, "data": source, **asks}
+
+
+def _config(method: Method, row: FirstRow, marked: bool, config: Mapping[str, Any]) -> dict[str, Any]:
     if method.rows is Rows.PROMPT_COMPLETION and row.layout(method.rows) in CHATS and marked:
-        config["assistant_only_loss"] = True
-    return {"name": method.starter.stage, "method": method.name, "data": source, **asks, "config": config}
+        return {**config, "assistant_only_loss": True}
+    return dict(config)
 
 
 def _marks_answers(model: str) -> bool:
@@ -166,18 +205,6 @@ def _marks_answers(model: str) -> bool:
     found = Path(model)
     tokenizer = tokenizer_files(ModelSpec(str(found.absolute()), local=True)) if is_folder(found) else None
     return tokenizer is not None and tokenizer.has_generation_markers
-
-
-def _held_out(file: Path, row: FirstRow, method: Method) -> Path | None:
-    """A file beside `file` that is named like held-out data and has its columns."""
-    for name in HELD_OUT:
-        beside = file.with_name(name + "".join(file.suffixes))
-        try:
-            if beside != file and beside.is_file() and look_at(beside).names == row.names:
-                return beside if not row.columns(method.rows) else None
-        except InputError:
-            continue
-    return None
 
 
 def _place(path: Path) -> str:

@@ -10,8 +10,7 @@ from pathlib import Path
 from ptspec.events import EvaluationProgress, Event, StageStep
 from ptspec.secrets import blotted
 from ptspec.store.manifest import now
-
-EVENTS = "events.jsonl"
+from ptspec.store.run_names import EVENTS as EVENTS
 
 
 class EventLog:

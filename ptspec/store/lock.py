@@ -72,6 +72,34 @@ def lock(output: Path) -> Iterator[Lock]:
                 _write(file, "")
 
 
+def writer_of(output: Path) -> Holder | None:
+    """Who writes into `output` now, as far as can be told from here: of another host, who said so last."""
+    holder: Holder | None = None
+    try:
+        with (output / LOCK).open(encoding="utf-8") as file:
+            holder = _read(file.read())
+            if holder is None or holder.host != socket.gethostname():
+                return holder
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the kernel forgets what a dead process held
+    except (BlockingIOError, PermissionError):
+        return holder
+    except OSError as error:
+        return holder if error.errno in NO_LOCKS and _is_alive(holder) else None
+    return None
+
+
+def _is_alive(holder: Holder | None) -> bool:
+    if holder is None:
+        return False
+    try:
+        os.kill(holder.pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
 def _locked(file: IO[str], output: Path, path: Path) -> bool:
     """Locks `file`; False where the file system has no locks."""
     try:

@@ -24,9 +24,9 @@ from ptspec.store.content_hashes import Hashes, digest, hub_commit
 from ptspec.store.files import read_json, write_json
 from ptspec.store.fingerprint import versions
 from ptspec.store.input_hashes import data_commits, named_files, named_models
+from ptspec.store.run_names import MANIFEST as MANIFEST
+from ptspec.store.run_names import no_such_run
 from ptspec.store.stage_folder import FORMAT
-
-MANIFEST = "manifest.json"
 
 _OF_OTHER_VERSIONS = ("unknown-key", "owned-key", "not-one-of")
 """Faults of a recipe that a run had none of: fields come and go with the versions of TRL and PEFT."""
@@ -140,10 +140,11 @@ def read_manifest(run: Path) -> dict[str, Any]:
     """The manifest of the run in `run` as it stands there. Raises `InputError` where there is no run, or its
     manifest is damaged or of another version."""
     file = run / MANIFEST
+    if not run.is_dir():
+        raise InputError(no_such_run(str(run)))
     if not file.is_file():
-        what = f"there is no {MANIFEST} in it" if run.is_dir() else "there is no such folder"
         hint = "give the folder of a run: outputs/NAME"
-        message = f"{run} is no run: {what}"
+        message = f"{run} is no run: there is no {MANIFEST} in it"
         raise InputError(Diagnostic("not-a-run", message, Location(str(run)), hint=hint))
     value = read_json(file)
     if (found := value.get("format")) != FORMAT:

@@ -13,6 +13,7 @@ from ptspec.store.content_hashes import hash_folder
 from ptspec.store.files import link_folder, read_json, write_json
 from ptspec.store.manifest import MANIFEST, KeptFolder, peek_manifest
 from ptspec.store.output_hashes import OutputHashes, files_in
+from ptspec.store.run_names import OUTPUTS
 from ptspec.store.stage_folder import (
     ADAPTER_CONFIG,
     AGGREGATES,
@@ -21,9 +22,6 @@ from ptspec.store.stage_folder import (
     adapter_weights,
     finished_record,
 )
-
-OUTPUTS = "outputs"
-"""Runs are looked for where ptspec puts them, not in whatever folder a run was given elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +42,8 @@ class Finished:
 
 
 class OtherRuns:
-    """The other runs in the folder that `output` lies in; none where that is not called `outputs`."""
+    """The other runs in the folder that `output` lies in; none where that is not called `outputs`: they are
+    looked for where ptspec puts them, not in whatever folder a run was given elsewhere."""
 
     def __init__(self, output: Path) -> None:
         self._output = output

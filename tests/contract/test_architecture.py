@@ -130,6 +130,7 @@ def test_there_are_no_import_cycles():
         ["plan", "recipes/sft_dpo.json"],
         ["rows", "recipes/sft_dpo.json"],
         ["methods"],
+        ["runs"],
         ["methods", "dpo"],
         ["--help"],
         ["schema"],

@@ -142,7 +142,7 @@ def test_ctrl_c_in_a_pipe_ends_the_program(small_run):
         (lambda run: (run / "dpo/adapter_model.safetensors").write_bytes(b"half"), "cannot be loaded"),
         (lambda run: (run / "dpo/adapter_model.safetensors").unlink(), "there is no *.safetensors in it"),
         (lambda run: (run / "manifest.json").write_text("{"), "cannot be read"),
-        (lambda run: shutil.rmtree(run / "dpo"), "there is no such folder"),
+        (lambda run: shutil.rmtree(run / "dpo"), "has no stage"),
     ],
     ids=["half a file", "no weights", "half a manifest", "no such stage"],
 )

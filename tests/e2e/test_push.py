@@ -85,7 +85,7 @@ def test_a_dry_run_shows_the_card_and_asks_nothing(small_run, hub, tmp_path):
         (["me/new"], "local-base"),
         (["new", "--base", "owner/tiny"], "wrong-usage"),
         (["me/new", "--base", "owner/tiny", "--dtype", "bfloat16"], "wrong-usage"),
-        (["me/new", "--stage", "spo"], "not-a-model"),
+        (["me/new", "--stage", "spo"], "no-such-run"),
     ],
 )
 def test_what_cannot_be_pushed_is_told_before_anything_is_asked(small_run, hub, tmp_path, arguments, code):

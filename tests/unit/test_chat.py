@@ -294,7 +294,7 @@ def test_a_text_cleaned_in_pieces_is_the_text_cleaned_whole(pieces):
 
 
 def test_what_is_no_policy_is_refused_before_anything_is_loaded(tmp_path):
-    with pytest.raises(InputError, match="there is no such folder"):
+    with pytest.raises(InputError, match="there is no run"):
         open_voices([str(tmp_path / "nothing")])
     reward = tmp_path / "reward"
     reward.mkdir()

@@ -183,7 +183,6 @@ def test_an_open_quote_is_told_where_its_record_begins(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("d.csv", 'a,b\n1,2\nx,"caf\xe9"\n'),
         ("d.jsonl", '{"a": 1}\n{"a": 2}\n{"a": "caf\xe9"}\n'),
         ("d.json", '[\n{"a": 1},\n{"a": "caf\xe9"}]\n'),
     ],
@@ -198,6 +197,33 @@ def test_a_byte_that_is_not_utf_8_is_told_with_its_place_and_what_to_do(tmp_path
     assert fault.reason == "not valid UTF-8: byte 0xE9; the file is likely cp1252"
     stem, suffix = name.split(".")
     assert fault.hint == f"iconv -f CP1252 -t UTF-8 {name} > {stem}.utf8.{suffix}"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8", "utf-8-sig", "utf-16"])
+def test_a_table_as_a_german_excel_saves_it(tmp_path, encoding):
+    text = 'Frage;Größe\r\n"Wie groß; sagen Sie?";"2,5 m – für 3 €"\r\nÖl;1,75\r\n'
+    path = write(tmp_path / "d.csv", text.encode(encoding))
+    rows = [dict(row.values) for row in scan(source(path)) if isinstance(row, PlacedRow)]
+    first = {"Frage": "Wie groß; sagen Sie?", "Größe": "2,5 m – für 3 €"}
+    assert rows == [first, {"Frage": "Öl", "Größe": "1,75"}]
+    told = {note.code: note.message for note in notes(source(path))}
+    assert told["csv-separator"] == 'columns are separated by ";"'
+    assert told.get("csv-encoding") == {"cp1252": "read as CP1252", "utf-16": "read as UTF-16"}.get(encoding)
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        ("a,b\n1,ü\n".encode() + "2,caf\xe9\n".encode("cp1252"), 3),
+        ("a,b\n1,für\n2,Größe\n".encode("cp850"), 2),
+        ("a,b\n1,für\n2,möchte\n".encode("mac_roman"), 2),
+    ],
+    ids=["utf-8 too", "MS-DOS", "Mac"],
+)
+def test_no_table_is_read_as_cp1252_that_is_not_likely_that(tmp_path, content, line):
+    *_, fault = scan(source(write(tmp_path / "d.csv", content)))
+    assert isinstance(fault, Unreadable)
+    assert (fault.line, fault.reason.startswith("not valid UTF-8")) == (line, True)
 
 
 def test_columns_count_in_characters_and_not_in_bytes(tmp_path):

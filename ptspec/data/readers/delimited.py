@@ -12,12 +12,14 @@ from itertools import islice
 from pathlib import Path
 
 from ptspec.data.readers.compression import kind_of, open_binary
-from ptspec.data.readers.encoding import UTF_8, conversion, encoding_of, first_undecodable
+from ptspec.data.readers.encoding import UTF_8, conversion, first_undecodable, likely_encoding_of
 from ptspec.data.readers.placed import Item, PlacedRow, Unreadable
 from ptspec.diagnostics import Diagnostic, Severity
 
 SAMPLE = 1 << 16
 """Bytes from the beginning of a file in which its separator is looked for."""
+ENCODING_SAMPLE = 1 << 20
+"""Bytes from the beginning of a file in which is looked for what is not UTF-8."""
 RECORDS = 50
 """Records of these that are looked at."""
 
@@ -74,10 +76,12 @@ def notes(path: Path) -> Iterator[Diagnostic]:
 
 
 def dialect_of(path: Path) -> Dialect:
-    """The encoding that a byte order mark tells, and the separator that the first records show."""
+    """The encoding that a byte order mark or the first bytes tell, and the separator that the first records
+    show."""
     with open_binary(path) as file:
-        beginning = file.read(SAMPLE)
-    encoding = encoding_of(beginning)
+        sample = file.read(ENCODING_SAMPLE)
+    encoding = likely_encoding_of(sample, is_whole=len(sample) < ENCODING_SAMPLE)
+    beginning = sample[:SAMPLE]
     text = codecs.getincrementaldecoder(encoding)(errors="replace").decode(beginning)
     is_whole = len(beginning) < SAMPLE
     expected = _EXPECTED.get(kind_of(path), ",")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import shlex
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ptspec.data.readers.placed import Unreadable, shown
 
 BOM = codecs.BOM_UTF8
 UTF_8 = "utf-8-sig"
+CP1252 = "cp1252"
 
 _MARKS = (
     (codecs.BOM_UTF8, UTF_8),
@@ -24,10 +26,42 @@ _MARKS = (
 _RARE = 0.3
 """The share of bytes beyond ASCII from which a text is hardly Western, as CP1252 is."""
 
+_IN_WORDS = re.compile(rb"(?<=[A-Za-z])[\x80-\x91\x93-\x9b\x9d-\x9f](?=[A-Za-z])")
+"""What is punctuation in CP1252, within a word; without its apostrophe and the ligature of oe."""
+_LETTERS = re.compile(rb"[\xc0-\xff]")
+
 
 def encoding_of(beginning: bytes) -> str:
     """The encoding that the byte order mark of a file tells; UTF-8 without one."""
     return next((name for mark, name in _MARKS if beginning.startswith(mark)), UTF_8)
+
+
+def likely_encoding_of(beginning: bytes, *, is_whole: bool) -> str:
+    """The encoding of a spreadsheet's text file: what its byte order mark tells, UTF-8, or CP1252, in which
+    Excel saves "CSV" on a Western Windows.
+
+    CP1252 only where no line is UTF-8 with more than ASCII (of a file of both, the first line that is not
+    UTF-8 is an error), and where the bytes beyond ASCII are letters as they are in CP1252 and not, as in the
+    encodings of MS-DOS and of old Macs, its quotes and dashes in the middle of words. `is_whole`: whether
+    `beginning` does not end within a line.
+    """
+    if (marked := encoding_of(beginning)) != UTF_8:
+        return marked
+    lines = beginning.split(b"\n")
+    beyond = [line for line in (lines if is_whole else lines[:-1]) if not line.isascii()]
+    if not beyond or any(map(_is_utf8, beyond)):
+        return UTF_8
+    text = b"\n".join(beyond)
+    is_western = _likely(text) == CP1252 and len(_IN_WORDS.findall(text)) <= len(_LETTERS.findall(text))
+    return CP1252 if is_western else UTF_8
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def undecodable(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> Unreadable:
@@ -75,4 +109,4 @@ def _likely(line: bytes) -> str | None:
         line.decode("cp1252")
     except UnicodeDecodeError:
         return None
-    return "cp1252"
+    return CP1252

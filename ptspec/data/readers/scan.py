@@ -82,7 +82,7 @@ def scan(source: Source) -> Iterator[Item]:
     `split`, then `limit` (of rows drawn by the seed, with `shuffle`; their order stays), then `columns` are
     applied. Raises `InputError` where a split is not there.
     """
-    taken = stretches(source, _count)
+    taken = stretches(source, count_rows)
     rows = limited(source, chain.from_iterable(map(_stretch, taken)), partial(_total, taken))
     padded = any(kind_of(path) in PADDED for path in source.paths)
     if not source.columns and not padded:
@@ -146,7 +146,7 @@ def remote_rows(source: Source) -> Iterator[Item]:
                 yield placed_in(item, path)
 
     def count() -> int:
-        return _count(local_copy(source, path) for path in files)
+        return count_rows(local_copy(source, path) for path in files)
 
     return limited(source, map(as_rows_of_files(source), rows()), count)
 
@@ -193,13 +193,13 @@ def _total(taken: Iterable[Stretch]) -> int:
     """How many items these stretches are."""
     found = 0
     for one in taken:
-        rows = _count(one.paths)
+        rows = count_rows(one.paths)
         stop = rows if one.stop is None else min(one.stop, rows)
         found += max(stop - one.start, 0)
     return found
 
 
-def _count(paths: Iterable[Path]) -> int:
+def count_rows(paths: Iterable[Path]) -> int:
     """How many items `items_in` yields of these files."""
     return sum(_count_file(path, _state(path)) for path in paths)
 

@@ -53,6 +53,17 @@ def test_what_was_not_evaluated_needs_data(run):
         make_request([str(run / "out/sft")], None, False, None, None)
 
 
+def test_a_file_is_read_with_the_columns_that_the_recipe_has_for_it(run):
+    manifest = json.loads((run / "out" / MANIFEST).read_text())
+    train = {"path": str(run / "mine.jsonl"), "columns": {"prompt": "Frage", "completion": "Antwort"}}
+    manifest["recipe"]["data"]["train"] = train
+    (run / "out" / MANIFEST).write_text(json.dumps(manifest))
+    for name in ("mine.jsonl", "like_it.jsonl"):
+        (run / name).write_text('{"Frage": "q", "Antwort": "a"}\n')
+        asked = make_request([str(run / "out/sft")], run / name, False, None, None)
+        assert asked.held is not None and asked.held.source.columns == train["columns"]
+
+
 def test_an_output_with_something_else_is_refused(run):
     with pytest.raises(InputError, match="holds something else"):
         question(run, "out/sft", output=run)

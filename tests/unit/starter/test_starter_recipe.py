@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import shutil
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from ptspec import methods
 from ptspec.checks.preflight import preflight
 from ptspec.cli import main
 from ptspec.data.layouts.table import LAYOUTS
+from ptspec.data.readers.scan import scan
 from ptspec.starter.recipe import CHAINED, CHAINS, starter
 
 VALUES = {
@@ -180,6 +182,93 @@ def test_held_out_rows_beside_the_data_are_evaluated(pt):
     assert pt("validate", "recipe.json")[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("rows", "train", "heldout", "told"),
+    [
+        (19, None, None, "held out nothing: 19 rows are too few"),
+        (30, "train[:90%]", "train[90%:]", "held out the last 3 of 30 rows"),
+        (1999, "train[:90%]", "train[90%:]", "held out the last 200 of 1,999 rows"),
+        (5000, "train[:-200]", "train[-200:]", "held out the last 200 of 5,000 rows"),
+    ],
+)
+def test_rows_are_held_out(pt, rows, train, heldout, told):
+    write(Path("rows.jsonl"), [{"question": f"q {n}", "reply": f"a {n}"} for n in range(rows)])
+    code, said = pt("init", "rows.jsonl")
+    assert (code, told in said) == (0, True), said
+    recipe = json.loads(Path("recipe.json").read_text())
+    splits = [recipe["data"].get(name, {}).get("split") for name in ("train", "heldout")]
+    assert (splits, "eval" in recipe) == ([train, heldout], heldout is not None)
+    plan = preflight(Path("recipe.json")).plan
+    assert plan is not None
+    held = [sum(1 for _ in scan(source)) for source in plan.data.values()]
+    assert sum(held) == rows and (len(held) == 1 or f"last {held[1]} of" in said)
+
+
+def test_rows_held_out_of_pairs_serve_both_stages(pt):
+    rows = [{"q": f"q {n}", "response": "a", "better": "b", "worse": "c"} for n in range(20)]
+    write(Path("rows.jsonl"), rows)
+    assert pt("init", "rows.jsonl", "--prompt", "q")[0] == 0
+    code, told = pt("validate", "recipe.json")
+    assert (code, "warning" in told) == (0, False), told
+    recipe = json.loads(Path("recipe.json").read_text())
+    assert [stage["name"] for stage in recipe["stages"]] == ["sft", "dpo"]
+    names = {"prompt": "q", "completion": "response", "chosen": "better", "rejected": "worse"}
+    assert recipe["data"]["heldout"]["columns"] == names
+
+
+@pytest.mark.parametrize(
+    ("files", "heldout"),
+    [
+        (("a.jsonl", "b.jsonl"), {"split": "train[90%:]"}),
+        (("train.jsonl", "test.jsonl"), {"split": "test"}),
+        (("train.jsonl", "validation.jsonl", "test.jsonl"), {"split": "validation"}),
+    ],
+)
+def test_a_folder(pt, files, heldout):
+    Path("rows").mkdir()
+    for name in files:
+        write(Path("rows") / name, [{"prompt": f"{name} {n}", "completion": "b"} for n in range(12)])
+    assert pt("init", "rows")[0] == 0
+    assert json.loads(Path("recipe.json").read_text())["data"]["heldout"] == {"path": "rows", **heldout}
+    code, told = pt("validate", "recipe.json")
+    assert (code, "warning" in told) == (0, False), told
+
+
+def test_columns_are_named(pt):
+    write(Path("rows.csv"), [{"Größe": f"g {n}", "Frage": f"q {n}", "Antwort": "a"} for n in range(3)])
+    code, told = pt("init", "rows.csv")
+    assert (code, "--prompt 'Größe' --completion Frage" in told) == (2, True), told
+    decomposed = unicodedata.normalize("NFD", "größe")
+    assert pt("init", "rows.csv", "--prompt", "Frage", "--completion", decomposed)[0] == 0
+    columns = json.loads(Path("recipe.json").read_text())["data"]["train"]["columns"]
+    assert columns == {"prompt": "Frage", "completion": "Größe"}
+    assert pt("validate", "recipe.json")[0] == 0
+    code, told = pt("init", "rows.csv", "--prompt", "Farge", "--completion", "Antwort", "-o", "r.json")
+    assert (code, 'did you mean "Frage"?' in told, Path("r.json").exists()) == (2, True, False)
+    assert pt("init", "--prompt", "Frage")[0] == 2
+    assert pt("init", "rows.csv", "--data", "rows.csv")[0] == 2
+
+
+def test_named_columns_count_before_those_that_are_known(pt):
+    rows = [{"prompt": f"p {n}", "text": "t", "mine": f"m {n}", "good": n % 2 == 0} for n in range(8)]
+    write(Path("rows.jsonl"), rows)
+    assert pt("init", "rows.jsonl", "--prompt", "mine", "--completion", "text", "--label", "good")[0] == 0
+    recipe = json.loads(Path("recipe.json").read_text())
+    assert [stage["method"] for stage in recipe["stages"]] == ["kto"]
+    assert recipe["data"]["train"]["columns"] == {"prompt": "mine", "completion": "text", "label": "good"}
+    assert pt("validate", "recipe.json")[0] == 0
+
+
+@pytest.mark.parametrize("model", [None, "model"])
+def test_the_toy_is_called_one_and_gets_its_rates(pt, model):
+    shutil.copytree(ROOT / "data" / "base_model", "model")
+    write(Path("rows.jsonl"), [{"prompt": "a", "completion": "b"}] * 20)
+    code, told = pt("init", "rows.jsonl", *(("--model", model) if model else ()))
+    assert (code, "the toy that ships with ptspec" in told) == (0, model is None)
+    (stage,) = json.loads(Path("recipe.json").read_text())["stages"]
+    assert stage["config"] == {"learning_rate": 2e-4 if model else 2e-3, "num_train_epochs": 5}
+
+
 @pytest.mark.parametrize("chain", CHAINS)
 def test_without_data_it_goes_over_what_ships_with_the_program(pt, chain):
     assert pt("init", "--method", chain)[0] == 0
@@ -218,4 +307,4 @@ def test_an_unknown_method(pt):
 
 
 def test_a_model_on_the_hub():
-    assert starter("sft", "owner/name", None)["model"] == {"path": "owner/name"}
+    assert starter("sft", "owner/name", None).recipe["model"] == {"path": "owner/name"}

@@ -1,0 +1,189 @@
+"""A run in a list of runs: how it ended and its headline figure, of its event log alone. Loads no library."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ptspec.events import Figure, MetricChange, StageComparison
+from ptspec.recipe.plan import BASE
+from ptspec.report.html.json_lines import read_lines
+from ptspec.report.html.untrusted import number, text
+from ptspec.report.view.policies import Policy, stage_lines, training_figures
+from ptspec.store.files import folder_size
+from ptspec.store.half_made import last_step
+from ptspec.store.lock import Holder, writer_of
+from ptspec.store.run_names import EVENTS
+from ptspec.store.stage_folder import partial_folder
+
+Json = Mapping[str, Any]
+
+
+class RunState(str, Enum):
+    """How the last session of a run ended, if it did."""
+
+    FINISHED = "finished"
+    RUNNING = "running"
+    CHECK_FAILED = "check failed"
+    INTERRUPTED = "interrupted"
+    FAILED = "failed"
+    CUT_OFF = "cut off"
+    """Nothing says how: it was killed, or the machine went down."""
+
+
+@dataclass(frozen=True)
+class ListedRun:
+    """`stages` are all of the recipe, `at` the one that was under way, saved up to `step` (None: nothing of
+    it); `when` is the last event, in ISO 8601; `why` is the code of the error; `writer` writes it now."""
+
+    name: str
+    folder: str
+    state: RunState
+    stages: tuple[str, ...]
+    headline: str
+    when: str
+    bytes: int
+    at: str | None = None
+    step: int | None = None
+    why: str | None = None
+    writer: Holder | None = None
+
+
+class _Log:
+    """The events of a run, and those of its last session. Read without the curves that `html.events` loads
+    numpy for."""
+
+    def __init__(self, file: Path) -> None:
+        self.events = list(read_lines(file))
+        starts = [index for index, event in enumerate(self.events) if event.get("event") == "RunStarted"]
+        self.session = self.events[starts[-1] :] if starts else self.events
+        self.started: Json = self.session[0] if starts else {}
+        self.stages = _objects(self.started.get("stages"))
+
+    def said(self, kind: str) -> Json:
+        """The last event of `kind` in the last session; empty where there is none."""
+        return next((event for event in reversed(self.session) if event.get("event") == kind), {})
+
+    def last(self, kind: str, stage: str) -> Json:
+        """The last event of `kind` about `stage`, of any session."""
+        found = (e for e in reversed(self.events) if e.get("event") == kind and e.get("stage") == stage)
+        return next(found, {})
+
+
+def listed_run(folder: Path) -> ListedRun:
+    """The run in `folder`; what is missing or damaged in it is left out. Not for the process that runs it:
+    that would give up its lock."""
+    log = _Log(folder / EVENTS)
+    writer = writer_of(folder)
+    state = _state(log, writer)
+    stages = tuple(str(one.get("name")) for one in log.stages)
+    at = None if state is RunState.FINISHED else _under_way(log)
+    return ListedRun(
+        name=folder.name,
+        folder=str(folder),
+        state=state,
+        stages=stages,
+        headline=_headline(log),
+        when=str(log.events[-1].get("time") or "") if log.events else "",
+        bytes=_size(folder),
+        at=at,
+        step=last_step(partial_folder(folder, at)) if at is not None else None,
+        why=text(log.said("RunStopped").get("code")) if state is RunState.FAILED else None,
+        writer=writer,
+    )
+
+
+def _state(log: _Log, writer: Holder | None) -> RunState:
+    if writer is not None:
+        return RunState.RUNNING
+    if log.said("RunFinished"):
+        return RunState.FINISHED
+    checks = [event for event in log.session if event.get("event") == "CheckEvaluated"]
+    if any(check.get("held") is False and check.get("on_fail") == "stop" for check in checks):
+        return RunState.CHECK_FAILED
+    stopped = log.said("RunStopped")
+    if not stopped:
+        return RunState.CUT_OFF
+    return RunState.INTERRUPTED if stopped.get("asked") else RunState.FAILED
+
+
+def _under_way(log: _Log) -> str | None:
+    """The stage that the last session was at when it ended."""
+    begun = ("StageStarted", "EvaluationStarted", "StageTrained", "CheckEvaluated")
+    found = next((e for e in reversed(log.session) if e.get("event") in begun and text(e.get("stage"))), {})
+    return text(found.get("stage"))
+
+
+def _size(folder: Path) -> int:
+    try:
+        return folder_size(folder)
+    except OSError:  # a run that is going on writes and removes
+        return 0
+
+
+def _headline(log: _Log) -> str:
+    """The first key figure of the last stage that was evaluated, with its change; else what its training said
+    of itself."""
+    policies = list(_policies(log))
+    given = log.started.get("trained_for")
+    trained_for = [str(name) for name in given] if isinstance(given, list) else []
+    if policies:
+        found = stage_lines(policies, trained_for)
+        for shown, column in zip(found.shown, found.columns, strict=True):
+            if (cell := column[-1]) is not None:
+                change = f" {cell.mark} {cell.change}" if cell.change else ""
+                return f"{shown.brief} {cell.value}{change}"
+    trained = next((e for e in reversed(log.events) if e.get("event") == "StageTrained"), {})
+    logged = {key: number(value) for key, value in _object(trained.get("metrics")).items()}
+    known = {key: value for key, value in logged.items() if value is not None}
+    return " · ".join(training_figures(known, _method(log, str(trained.get("stage"))), most=1))
+
+
+def _policies(log: _Log) -> Iterator[Policy]:
+    """Those that were evaluated, as the log tells of each last, in the order of the stages."""
+    names = [BASE, *(str(one.get("name")) for one in log.stages)]
+    for name in names:
+        told = log.last("StageEvaluated", name)
+        metrics = {
+            key: figure for key, value in _object(told.get("metrics")).items() if (figure := _figure(value))
+        }
+        if metrics:
+            over, by = text(told.get("preference_over")), text(told.get("accuracy"))
+            yield Policy(
+                name, metrics, _comparison(_object(told.get("comparison"))), over, _method(log, name), by
+            )
+
+
+def _comparison(told: Json) -> StageComparison | None:
+    parent = text(told.get("parent"))
+    if parent is None:
+        return None
+    changes = {
+        name: MetricChange(difference, str(change.get("verdict")))
+        for name, change in _object(told.get("changes")).items()
+        if isinstance(change, dict) and (difference := _figure(change.get("difference")))
+    }
+    return StageComparison(parent, 0, 0, "", changes)
+
+
+def _figure(value: Any) -> Figure | None:
+    told = _object(value)
+    mean = number(told.get("value"))
+    if mean is None:
+        return None
+    return Figure(mean, number(told.get("low")), number(told.get("high")), told.get("is_share") is True)
+
+
+def _method(log: _Log, name: str) -> str:
+    return next((str(one.get("method")) for one in log.stages if one.get("name") == name), "")
+
+
+def _object(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[Json]:
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list | tuple) else []

@@ -1,0 +1,85 @@
+"""From a file of rows to a chat with what was trained on it: each command that a command proposes is typed as
+it stands, and works."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+from small import Finished, pt_loaded
+
+PROPOSED = re.compile(
+    r"^(?:next {5}| {9}|.*: )(pt (?:init|validate|run|eval|chat|report|export|plan) .*)$", re.M
+)
+
+
+def german(file: Path) -> None:
+    """A table as a German Excel saves it, with 24 rows."""
+    rows = (f'"Wie groß ist Müllers Haus {n}; bitte?";"Es ist {n},5 m groß.";{n},5\r\n' for n in range(24))
+    file.write_bytes(("Frage;Antwort;Größe\r\n" + "".join(rows)).encode("cp1252"))
+
+
+def pairs(file: Path) -> None:
+    rows = (
+        {"prompt": f"Is {n} even?", "chosen": f"{n} is.", "rejected": "no"} | {"response": "x"}
+        for n in range(24)
+    )
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+class Typist:
+    """Types what it is told, and then every command that is proposed, each once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.typed: dict[str, Finished] = {}
+
+    def type(self, command: str, code: int = 0) -> None:
+        done = self.typed[command] = pt_loaded(*shlex.split(command)[1:], cwd=self.folder)
+        assert done.code == code, f"$ {command}\n{done.stdout}{done.stderr}"
+        for proposed in PROPOSED.findall(done.stdout + done.stderr):
+            if proposed not in self.typed:
+                self.type(proposed)
+
+
+def test_a_table_of_a_german_excel_from_init_to_plain_transformers(tmp_path):
+    german(tmp_path / "kunden fragen.csv")
+    typist = Typist(tmp_path)
+    typist.type("pt init 'kunden fragen.csv' -o kunden.json", code=2)
+    (proposed,) = [typed for typed in typist.typed if "--prompt Frage --completion Antwort" in typed]
+    assert proposed.startswith("pt init 'kunden fragen.csv' ")
+    assert {
+        "pt validate recipe.json",
+        "pt run recipe.json",
+        "pt eval outputs/recipe --all",
+    } <= typist.typed.keys()
+    told = typist.typed["pt run recipe.json"].stderr
+    assert (told.count("read as CP1252"), told.count("csv-separator")) == (1, 1)
+    typist.type("pt chat outputs/recipe --max-new-tokens 4")
+    typist.type("pt export outputs/recipe model")
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert model.num_parameters() > 0
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").chat_template
+
+
+def test_pairs_with_demonstrations(tmp_path):
+    pairs(tmp_path / "pairs.jsonl")
+    typist = Typist(tmp_path)
+    typist.type("pt init pairs.jsonl --completion response")
+    assert "pt eval --compare outputs/recipe/sft outputs/recipe/dpo --show 5" in typist.typed
+
+
+def test_a_run_without_an_evaluation(tmp_path):
+    pairs(tmp_path / "pairs.jsonl")
+    typist = Typist(tmp_path)
+    typist.type("pt init pairs.jsonl --method sft --prompt prompt --completion response --output few.json")
+    recipe = json.loads((tmp_path / "few.json").read_text())
+    recipe.pop("eval")
+    (tmp_path / "blind.json").write_text(json.dumps(recipe))
+    typist.type("pt run blind.json")
+    assert "pt chat outputs/blind" in typist.typed
+    typist.type("pt eval outputs/blind --data pairs.jsonl --prompts 4")
