@@ -36,6 +36,9 @@ class Location:
     length: int = 1
     text: str | None = None
 
+    def __str__(self) -> str:
+        return ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+
 
 @dataclass(frozen=True)
 class Diagnostic:
@@ -52,6 +55,12 @@ class Diagnostic:
     hint: str | None = None
     notes: tuple[str, ...] = ()
     severity: Severity = Severity.ERROR
+
+    def __str__(self) -> str:
+        """One line, as the first of `pt validate`'s, and what to do."""
+        where = "" if self.location is None else f"{self.location}: "
+        hint = "" if self.hint is None else f" ({self.hint})"
+        return f"{where}{self.severity.value}[{self.code}]: {self.message}{hint}"
 
 
 @dataclass(frozen=True)

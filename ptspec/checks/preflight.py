@@ -33,14 +33,15 @@ def preflight(
     overrides: Sequence[str] = (),
     output: Path | None = None,
     manifest: Path | None = None,
+    text: str | None = None,
     *,
     starts: bool = False,
     on_paper: bool = False,
 ) -> Reading:
-    """The recipe read, from `path` or as `manifest` holds it, its rewards, its model and the rows of its data
-    checked; of a faulty one, what is not faulty. Where the run `starts` on this machine, what the machine
-    lacks is an error; a plan `on_paper` asks nothing of it."""
-    reading = read_recipe(path, overrides, output, manifest)
+    """The recipe read, from `path`, as `manifest` holds it or as `text` says it, its rewards, its model and
+    the rows of its data checked; of a faulty one, what is not faulty. Where the run `starts` on this machine,
+    what the machine lacks is an error; a plan `on_paper` asks nothing of it."""
+    reading = read_recipe(path, overrides, output, manifest, text)
     plan = reading.plan or reading.partial
     if plan is None or reading.document is None:
         return reading

@@ -20,9 +20,7 @@ from ptspec.report.clean import clean
 if TYPE_CHECKING:
     from ptspec.evaluation.comparison import Comparison
     from ptspec.evaluation.measurement import Measurement
-    from ptspec.evaluation.paired.pairing import Judgement
     from ptspec.evaluation.request import EvaluationRequest
-    from ptspec.evaluation.targets import Target
     from ptspec.events import Listener
     from ptspec.report.view.policies import Policy
 
@@ -83,6 +81,7 @@ def eval(
     from ptspec.evaluation.against_parents import against_parents
     from ptspec.evaluation.request import evaluate_targets, make_request, write
     from ptspec.events import EvaluationStarted, Event, Warned
+    from ptspec.report.view.policies import policies
 
     warned: set[str] = set()
     screen = sys.stderr  # what libraries write there while models are loaded is not shown
@@ -116,7 +115,7 @@ def eval(
     if format is EvalFormat.JSON:
         print(_as_json({one.name: one.metrics for one in measured}))
     else:
-        print(_told(_policies(measured, request.targets, compared), whole=everything), end="")
+        print(_told(policies(measured, request.targets, compared), whole=everything), end="")
 
 
 def _told(policies: Sequence[Policy], *, whole: bool) -> str:
@@ -125,20 +124,6 @@ def _told(policies: Sequence[Policy], *, whole: bool) -> str:
     from ptspec.report.tables import ProgressTable
 
     return ProgressTable(policies).plain() if whole else policies_text(policies)
-
-
-def _policies(
-    measured: Sequence[Measurement], targets: Sequence[Target], compared: Mapping[str, Comparison]
-) -> list[Policy]:
-    """What is shown of each; `compared`: with its parent, by name."""
-    from ptspec.report.view.policies import Policy
-
-    found = []
-    for one, target in zip(measured, targets, strict=True):
-        told = compared[one.name].of_stage() if one.name in compared else None
-        by = one.settings.accuracy_in_words
-        found.append(Policy(one.name, one.shown, told, one.preference_over, target.method or "", by))
-    return found
 
 
 def _must_go_together(
@@ -163,12 +148,13 @@ def _must_go_together(
 def _compare(request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat) -> None:
     """All is computed before the first file is written."""
     from ptspec.evaluation.paired.answers import answers_differ, telling_changes
-    from ptspec.evaluation.paired.compare import compare, prompts_of
+    from ptspec.evaluation.paired.compare import prompts_of
+    from ptspec.evaluation.paired.requested import compare_requested, is_heavy
     from ptspec.evaluation.request import write
     from ptspec.report.changes import changes_text, telling_metric
 
-    measured, said = _measured(request, listen, asked.judge)
-    found = compare(measured, judgement=said, prompts=asked.prompts, by=asked.by)
+    with quiet_libraries() if is_heavy(request, asked.judge) else nullcontext():
+        found, measured = compare_requested(request, listen, asked.judge, asked.prompts, asked.by)
     among = prompts_of(measured, asked.prompts)
     first, last = measured[0], len(measured) - 1
     answers = {b: answers_differ(first, measured[b], among) for b in range(1, len(measured))}
@@ -184,25 +170,6 @@ def _compare(request: EvaluationRequest, listen: Listener, asked: Asked, format:
         print("\n" + changes_text(changes, found, metric, answers[last]), end="")
     elif any(differ for differ, _ in answers.values()):
         show(f"next     {asked.command} --show 5")
-
-
-def _measured(
-    request: EvaluationRequest, listen: Listener, judge: str | None
-) -> tuple[list[Measurement], Judgement | None]:
-    """The measurements, and what the judge says of them. torch is loaded only where something needs it."""
-    from ptspec.evaluation.request import evaluate_targets, judge_name
-    from ptspec.events import Warned
-
-    name = judge_name(request.targets, judge)
-    is_heavy = name is not None or request.held is not None
-    with quiet_libraries() if is_heavy else nullcontext():
-        if name is None:
-            return evaluate_targets(request, listen), None
-        from ptspec.evaluation.choose_judge import choose, judgement
-
-        chosen = choose(request.targets, name, request.allow_code, warn=lambda text: listen(Warned(text)))
-        measured = evaluate_targets(request, listen)
-        return measured, judgement(chosen, measured)
 
 
 def _text(

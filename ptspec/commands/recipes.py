@@ -102,14 +102,13 @@ def run(
 
     Checks the recipe first, trains its stages in order, and evaluates after each.
     """
+    from ptspec.api import carry_out
     from ptspec.checks.code_permission import check_allowed
     from ptspec.library_output import into_log
-    from ptspec.report.html.write import report_whatever_happens
     from ptspec.report.terminal import listener
     from ptspec.run.one_process import prepare_process
     from ptspec.run.options import Options
     from ptspec.run.ranks import announce, follow, outlive_launcher
-    from ptspec.run.session import execute
 
     if dry_run:
         _show_plan(recipe, overrides or (), output, fresh=fresh)
@@ -135,8 +134,8 @@ def run(
         if planned.manifest is not None:
             _tell_differences(planned)
         options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate)
-        with report_whatever_happens(planned.output, say) as reporting, listener() as listen:
-            execute(planned, reporting(listen), options)
+        with listener() as listen:
+            carry_out(planned, listen, options, say)
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Severity, Unlooked
 from ptspec.recipe import compute_rules, config_rules, matrix_rules, rules, sections, stage_evaluation_rules
-from ptspec.recipe.document import Document, read_document
+from ptspec.recipe.document import Document, parse, read_document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.handovers import check_new_tokens
 from ptspec.recipe.json_pointer import at, split, strings_in
@@ -64,13 +64,20 @@ def load_plan(path: Path, overrides: Sequence[str] = (), output: Path | None = N
 
 
 def read_recipe(
-    path: Path, overrides: Sequence[str] = (), output: Path | None = None, manifest: Path | None = None
+    path: Path,
+    overrides: Sequence[str] = (),
+    output: Path | None = None,
+    manifest: Path | None = None,
+    text: str | None = None,
 ) -> Reading:
     """Read, check and resolve a recipe; never raises on a faulty one. With `manifest`, it is the one that a
-    run's manifest holds; `path` says from where its relative paths count."""
+    run's manifest holds, with `text` that text; `path` then says from where its relative paths count."""
     document = None
     try:
-        document = read_document(path) if manifest is None else read_document(manifest).within("/recipe")
+        if text is not None:
+            document = parse(text, path.name)
+        else:
+            document = read_document(path) if manifest is None else read_document(manifest).within("/recipe")
         document = matrix_rules.with_axes(override(document, overrides))
     except InputError as error:
         return Reading(None, error.diagnostics, document)

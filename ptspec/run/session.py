@@ -40,16 +40,13 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     rank = launched()
     deadline = None if options.max_seconds is None else time.monotonic() + options.max_seconds
     stop_request = StopRequest(deadline, from_launcher=rank is not None)
-    notice = prepare_process() if rank is None else None
-    if rank is not None:
-        prepare_worker(rank)
-    if plan.performance is Performance.AUTO:
-        set_spins()
-    with stop_request.listening(), told(plan), _cluster(plan, listener) as cluster:
+    notice = None if options.embedded else _prepare(plan, rank)
+    signals = contextlib.nullcontext() if options.embedded else stop_request.listening()
+    with signals, told(plan), _cluster(plan, listener) as cluster:
         make_output_folder(plan)
         with (
             lock(plan.output) as held,
-            into_log(plan.output / LOG),
+            contextlib.nullcontext() if options.embedded else into_log(plan.output / LOG),
             EventLog(plan.output) as events,
             _end_in(events),
             logged(),
@@ -71,6 +68,18 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
             if rank is None:
                 return Run(pinned(plan), both, options, stop_request, cluster).go()
             return _together(pinned(plan), both, options, stop_request, rank)
+
+
+def _prepare(plan: Plan, rank: Rank | None) -> str | None:
+    """Makes this process ready; returns what to tell of its GPUs, if anything."""
+    notice = None
+    if rank is None:
+        notice = prepare_process()
+    else:
+        prepare_worker(rank)
+    if plan.performance is Performance.AUTO:
+        set_spins()
+    return notice
 
 
 @contextlib.contextmanager

@@ -53,6 +53,7 @@ RANKS = {
     "ptspec.worker": 11,
     "ptspec.report": 11,
     "ptspec.chat": 12,
+    "ptspec.api": 12,
     "ptspec.commands": 13,
     "ptspec.cli": 14,
 }

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from ptspec import methods
-from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import METRICS
+from ptspec.evaluation.comparison import Comparison, Verdict
+from ptspec.evaluation.measurement import METRICS, Measurement
 from ptspec.events import Figure, MetricChange, StageComparison
 from ptspec.methods.types import Headline, Rows
 from ptspec.report import words
@@ -15,6 +16,9 @@ from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.order import key_measures, one_line_measures
 from ptspec.report.view.verdicts import TONES, WORDS, verdict_of
+
+if TYPE_CHECKING:
+    from ptspec.evaluation.targets import Target
 
 LEGEND = "▲▼ better, worse: paired 95 % interval, corrected for the number of tests"
 JUDGED_ALONE = ("win_rate", "win_rate_lc")
@@ -38,6 +42,18 @@ class Policy:
         """Whether it was trained on pairs or labels, so that its preference accuracy is what it is for."""
         method = methods.find(self.method)
         return method is not None and method.rows in (Rows.PREFERENCE, Rows.UNPAIRED_PREFERENCE)
+
+
+def policies(
+    measured: Sequence[Measurement], targets: Sequence[Target], compared: Mapping[str, Comparison]
+) -> list[Policy]:
+    """What is shown of each; `compared`: with its parent, by name."""
+    found = []
+    for one, target in zip(measured, targets, strict=True):
+        told = compared[one.name].of_stage() if one.name in compared else None
+        by = one.settings.accuracy_in_words
+        found.append(Policy(one.name, one.shown, told, one.preference_over, target.method or "", by))
+    return found
 
 
 @dataclass(frozen=True)
