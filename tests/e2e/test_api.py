@@ -36,10 +36,14 @@ def ran(tmp_path_factory):
     return run, heard, before
 
 
+OF_OTHERS = ("PYTEST_", "TORCHINDUCTOR_")
+"""Variables that pytest and torch set by themselves."""
+
+
 def surroundings() -> dict:
     return {
         "signals": [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)],
-        "environment": dict(os.environ),
+        "environment": {k: v for k, v in os.environ.items() if not k.startswith(OF_OTHERS)},
         "handlers": logging.getLogger().handlers[:],
     }
 
