@@ -9,7 +9,6 @@ from difflib import get_close_matches
 
 from ptspec.methods import all_of_them
 from ptspec.methods.merge import MERGE
-from ptspec.recipe import other_programs
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
@@ -42,6 +41,8 @@ class Elsewhere:
 
 def elsewhere(key: str) -> Elsewhere | None:
     """What other programs mean by `key`; None where none of them has it."""
+    from ptspec.recipe import other_programs
+
     word = _shape(key)
     extra = other_programs.EXTRA.get(word, "")
     if word in other_programs.RENAMED:
