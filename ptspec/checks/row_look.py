@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ptspec.checks.stage_rows import first_rows, local_sources
 from ptspec.checks.template import check_answer_end, end_of_answer, stops
@@ -97,8 +97,7 @@ def _reports(stage: Stage, met: _Met, look: Look, without: Collection[Kind]) -> 
         yield replace(first.place(finding_message(stage, finding, look)), notes=(note,) if note else ())
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """A row and its source."""
 
     placed: PlacedRow

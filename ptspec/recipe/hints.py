@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from ptspec.methods import all_of_them
 from ptspec.methods.merge import MERGE
@@ -18,8 +18,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     return f'did you mean "{by_shape[close[0]]}"?' if close else None
 
 
-@dataclass(frozen=True)
-class Elsewhere:
+class Elsewhere(NamedTuple):
     """A key of other programs: the `name` of the same field here, the `place` where it is said, or `words`.
     All None: there is nothing like it here."""
 
