@@ -60,7 +60,7 @@ def test_an_entry_is_that_of_the_whole_table(name, variable):
 def test_an_entry_is_no_part_of_another_and_the_last_of_its_name(tmp_path, monkeypatch):
     (tmp_path / "tables.py").write_text(
         'PAIRS = OrderedDict(\n    [\n        ("a", "One"),\n        (\n            "b",\n            (\n'
-        '                "c",\n                "Two",\n            ),\n        ),\n        # ("d", "Three"),\n'
+        '                "c",\n                "Two",\n            ),\n        ),\n        # ("d", "No"),\n'
         '        ("a", "Four"),\n    ]\n)\nPLAIN = {\n    "a": "Five",\n}\n'
     )
     monkeypatch.setattr(source, "folder_of", lambda package: tmp_path)
