@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ptspec.architecture.modules import Modules
 
@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from ptspec.architecture.conversion import Shape
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """A tensor of the model. `sources`: the names in the checkpoint that it is made of."""
 
     shape: Shape

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ptspec.checks.refused_rows import Refused, refused_rows
 from ptspec.data.checks.source_pass import Seen
 from ptspec.data.layouts.convert import reading_of
 from ptspec.data.layouts.evaluation import evaluation_row
@@ -35,7 +34,7 @@ def check_held_out(plan: Plan, tokenizer: TokenizerFiles, seen: Mapping[str, See
 
 def _refused(source: Source, seen: Seen, tokenizer: TokenizerFiles) -> Iterator[Diagnostic]:
     errors: dict[Form, CannotRender | None] = {}
-    found: list[Refused] = []
+    found: list[tuple[PlacedRow, CannotRender, Mapping[str, Any]]] = []
     for row in seen.unusual:  # every sound row of a source that an evaluation reads
         if not isinstance(row, PlacedRow):
             continue
@@ -44,10 +43,15 @@ def _refused(source: Source, seen: Seen, tokenizer: TokenizerFiles) -> Iterator[
             if form not in errors:
                 errors[form] = _refusal(columns, tokenizer)
             if (error := errors[form]) is not None:
-                found.append(Refused(row, error, columns))
+                found.append((row, error, columns))
                 break
+    if not found:
+        return
+    from ptspec.checks.refused_rows import Refused, refused_rows
+
+    refused = [Refused(*one) for one in found]
     note = f"{len(found):,} of {seen.rows:,} rows are refused" if seen.rows > 1 else ""
-    yield from refused_rows(source, found, seen.rows, note, tokenizer, kind="held-out row")
+    yield from refused_rows(source, refused, seen.rows, note, tokenizer, kind="held-out row")
 
 
 def _form(columns: Mapping[str, Any]) -> Form:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ptspec.checks.template import at_model
 from ptspec.diagnostics import Diagnostic, Unlooked
@@ -24,8 +25,7 @@ class HubChecked:
     unlooked: tuple[Unlooked, ...] = ()
 
 
-@dataclass(frozen=True)
-class HubName:
+class HubName(NamedTuple):
     """A repository, and the pointer of its id in the recipe. `is_base`: the base model of the recipe."""
 
     name: str

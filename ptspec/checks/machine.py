@@ -4,10 +4,10 @@ elsewhere, an error where the run is to start. Asks no torch."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from ptspec.accelerator import has_accelerator, visible_gpus
 from ptspec.diagnostics import Diagnostic, Severity
@@ -62,8 +62,7 @@ INSTALLED_AS = {"azureml": "azureml-core", "comet_ml": "comet-ml"}
 """The distribution of a module, where its name is another."""
 
 
-@dataclass(frozen=True)
-class Lack:
+class Lack(NamedTuple):
     """A value of the recipe that this machine cannot serve."""
 
     pointer: str

@@ -1,5 +1,5 @@
 """Every fault of a recipe that can be found without loading a model: what `pt validate` tells, and what
-stands before every run. Imports no torch."""
+stands before every run. Imports no torch; what not every recipe asks for is imported where one does."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from ptspec.checks.evaluation import check_metrics, mix_in_words
 from ptspec.checks.generation_server import check_generation_servers
 from ptspec.checks.hub_names import HubChecked, models, sources
 from ptspec.checks.machine import check_machine
-from ptspec.checks.matrix import check_variants, once_a_matrix
 from ptspec.checks.model import check_model, with_plain_text
 from ptspec.checks.own_code import code_in_words
 from ptspec.checks.reward_columns import check_reward_columns, check_right_answers
-from ptspec.checks.reward_values import check_reward_values
 from ptspec.checks.stages import check_stages
 from ptspec.checks.weights import check_weights
 from ptspec.data.checks.plan_data import Checked, check_plan
@@ -60,16 +58,19 @@ def preflight(
         *check_accuracy(plan, held_out),
         *check_reward_columns(plan, checked.sources),
         *check_right_answers(plan, checked.sources),
-        *check_reward_values(plan, checked.sources),
+        *_reward_values(plan, checked),
         *(check_stages(plan, checked.sources) if not reading.errors else ()),
-        *check_variants(plan),
+        *_variants(plan),
     ]
     here = [_located(d, document) for d in told if d.location is None]
     elsewhere = [d for d in told if d.location is not None]
     rows = _once([_located(d, document) for d in checked.diagnostics])
     unlooked = tuple(replace(one, location=document.locate(one.pointer)) for one in hub.unlooked)
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
-    found = once_a_matrix(found, plan)
+    if _has_variants(plan):
+        from ptspec.checks.matrix import once_a_matrix
+
+        found = once_a_matrix(found, plan)
     faulty = any(diagnostic.severity is Severity.ERROR for diagnostic in found)
     sound = None if faulty or reading.plan is None else with_plain_text(plan)
     said = (*mix_in_words(plan), *checked.notes, *accuracy_in_words(plan, checked.sources, held_out))
@@ -86,6 +87,25 @@ def _hub(plan: Plan, *, starts: bool) -> HubChecked:
     from ptspec.checks.hub import check_hub
 
     return check_hub(plan, starts=starts)
+
+
+def _reward_values(plan: Plan, checked: Checked) -> Iterator[Diagnostic]:
+    """Values of the rows that rewards are chosen by."""
+    if any(reward.by is not None for reward in plan.rewards.values()):
+        from ptspec.checks.reward_values import check_reward_values
+
+        yield from check_reward_values(plan, checked.sources)
+
+
+def _has_variants(plan: Plan) -> bool:
+    return any(stage.variant is not None for stage in plan.stages)
+
+
+def _variants(plan: Plan) -> Iterator[Diagnostic]:
+    if _has_variants(plan):
+        from ptspec.checks.matrix import check_variants
+
+        yield from check_variants(plan)
 
 
 def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterator[Diagnostic]:

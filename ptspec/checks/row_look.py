@@ -6,10 +6,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ptspec.checks.look_messages import finding_message, user_turns_learned
-from ptspec.checks.refused_rows import Refused, refused_rows
 from ptspec.checks.stage_rows import first_rows, local_sources
 from ptspec.checks.template import check_answer_end, end_of_answer, stops
 from ptspec.data.checks.source_pass import Seen
@@ -25,6 +23,9 @@ from ptspec.recipe.hints import listed
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.shape import ModelShape
 from ptspec.recipe.sources import Source
+
+if TYPE_CHECKING:
+    from ptspec.checks.refused_rows import Refused
 
 RENDERED = 50
 """Rows of a source that are looked at."""
@@ -84,16 +85,19 @@ def _embedding(plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None) 
 
 def _reports(stage: Stage, met: _Met, look: Look, without: Collection[Kind]) -> Iterator[Diagnostic]:
     if met.conversation is not None and "assistant_only_loss" not in stage.config:
+        from ptspec.checks.look_messages import user_turns_learned
+
         yield met.conversation.place(user_turns_learned(stage, look.tokenizer))
     for finding, (first, count) in met.merged().items():
         if finding.kind in without:
             continue
+        from ptspec.checks.look_messages import finding_message
+
         note = f"{count:,} of the first {met.rows:,} rows" if met.rows > 1 else ""
         yield replace(first.place(finding_message(stage, finding, look)), notes=(note,) if note else ())
 
 
-@dataclass(frozen=True)
-class _Row:
+class _Row(NamedTuple):
     """A row and its source."""
 
     placed: PlacedRow
@@ -118,6 +122,8 @@ class _Met:
         self.findings[finding] = (first, count + 1)
 
     def refuse(self, row: _Row, error: CannotRender, columns: Mapping[str, Any]) -> None:
+        from ptspec.checks.refused_rows import Refused
+
         _, refused = self.refused.setdefault(row.source.name, (row.source, []))
         refused.append(Refused(row.placed, error, columns))
 
@@ -165,6 +171,8 @@ def _render(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met)
 def _refusals(stage: Stage, met: _Met, look: Look, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
     """Chats that the template refuses: some know no system message, others no tools."""
     for source, refused in met.refused.values():
+        from ptspec.checks.refused_rows import refused_rows
+
         note = f"{len(refused)} of the first {met.rows} rows are refused"
         rows, who = seen[source.name].rows, f'stage "{stage.name}": '
         yield from refused_rows(source, refused, rows, note, look.tokenizer, who=who)

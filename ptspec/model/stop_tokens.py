@@ -8,8 +8,7 @@ first only.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -21,8 +20,7 @@ PROBE = ({"role": "user", "content": "Where?"}, {"role": "assistant", "content":
 """What the template is read off."""
 
 
-@dataclass(frozen=True)
-class AnswerEnd:
+class AnswerEnd(NamedTuple):
     """`text` is what the template puts after an answer; `token` the first token in it that generation stops
     at, else the first special token, else None. `stops`: generation stops at it already."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ptspec.methods.types import Yields
 from ptspec.recipe import vllm_rules
@@ -21,8 +21,7 @@ OF_STAGE_3 = ("offload_param", "sub_group_size", "zero_hpz_partition_size", "zer
 """Options of ZeRO-3 alone, beside those that are called so."""
 
 
-@dataclass(frozen=True)
-class Refusal:
+class Refusal(NamedTuple):
     """A key of `compute`, or a path below it, that cannot be had, or has no effect: why, and what can."""
 
     key: str

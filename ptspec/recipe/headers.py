@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptspec.hub.cache import INDEX
 from ptspec.recipe.hints import first_of
@@ -28,8 +27,7 @@ _POINTER = int.from_bytes(b"version ", "little")
 """What the first 8 bytes of a Git LFS pointer would mean."""
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(NamedTuple):
     """`dtype` as safetensors names it."""
 
     dtype: str

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from ptspec.methods import all_of_them
 from ptspec.methods.merge import MERGE
-from ptspec.recipe import other_programs
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
@@ -19,8 +18,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     return f'did you mean "{by_shape[close[0]]}"?' if close else None
 
 
-@dataclass(frozen=True)
-class Elsewhere:
+class Elsewhere(NamedTuple):
     """A key of other programs: the `name` of the same field here, the `place` where it is said, or `words`.
     All None: there is nothing like it here."""
 
@@ -42,6 +40,8 @@ class Elsewhere:
 
 def elsewhere(key: str) -> Elsewhere | None:
     """What other programs mean by `key`; None where none of them has it."""
+    from ptspec.recipe import other_programs
+
     word = _shape(key)
     extra = other_programs.EXTRA.get(word, "")
     if word in other_programs.RENAMED:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import groupby, product
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptspec.recipe.json_pointer import join, split
 from ptspec.recipe.plan import Stage, VariantSpec
@@ -24,8 +24,7 @@ MOST = 256
 """Variants of one stage: more are a slip of the keyboard."""
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """`key` is the axis as the recipe writes it, `steps` the field that it varies, below its stage;
     `values` each with its index in the recipe's list."""
 

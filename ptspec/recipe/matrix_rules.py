@@ -20,7 +20,6 @@ from ptspec.recipe.merge_spec import MergeSpec
 from ptspec.recipe.plan import PickSpec, Stage
 from ptspec.recipe.rules import check_metric, check_spec
 from ptspec.recipe.schema import check
-from ptspec.recipe.wording import shown
 
 Value = dict[str, Any]
 
@@ -140,6 +139,8 @@ def _check_axes(given: Value, where: str, findings: Findings) -> None:
         _check_repeated(values, at_axis, findings)
         section = given.get(steps[0])
         if steps != (SEED,) and isinstance(section, dict) and steps[1] in section:
+            from ptspec.recipe.wording import shown
+
             place = join(where, *steps)
             message = f'"{steps[1]}" {shown(section[steps[1]])} is not used: the matrix gives its values'
             findings.warn("unused-key", place, message, "leave it out, or put it among the values", key=True)
@@ -149,6 +150,8 @@ def _check_repeated(values: Any, at_axis: str, findings: Findings) -> None:
     seen: list[Any] = []
     for index, value in enumerate(values if isinstance(values, list) else []):
         if any(_is_same(value, other) for other in seen):
+            from ptspec.recipe.wording import shown
+
             message = f"{shown(value)} stands in this axis twice: a variant would be trained twice"
             findings.error("repeated-item", join(at_axis, index), message, "keep one")
         seen.append(value)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptspec.methods import trains_reward_model
 from ptspec.recipe.findings import Findings
@@ -23,8 +23,7 @@ WINDOWS_DEVICES = frozenset(("con", "prn", "aux", "nul")) | {
 }
 
 
-@dataclass(frozen=True)
-class Names:
+class Names(NamedTuple):
     """What a stage may name: keys of /data, /rewards and /judges."""
 
     data: Sequence[str]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import Enum
 from pathlib import Path
+from typing import NamedTuple
 
 DATA_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather")
 DATA_COMPRESSIONS = (".gz", ".zst")
@@ -35,8 +36,7 @@ class Kind(Enum):
     NOTHING = "nothing"
 
 
-@dataclass(frozen=True)
-class Expanded:
+class Expanded(NamedTuple):
     """`files` that a text names; `root` is the folder from which their names count."""
 
     kind: Kind

@@ -18,7 +18,6 @@ from ptspec.recipe.handovers import check_new_tokens
 from ptspec.recipe.json_pointer import at, split, strings_in
 from ptspec.recipe.matrix import Expanded, expanded
 from ptspec.recipe.names import WINDOWS_DEVICES, Names, check_slug, named
-from ptspec.recipe.overrides import override
 from ptspec.recipe.paths import Places
 from ptspec.recipe.plan import ModelSpec, Performance, Plan, Stage
 from ptspec.recipe.schema import check, in_file_order
@@ -78,7 +77,7 @@ def read_recipe(
             document = parse(text, path.name)
         else:
             document = read_document(path) if manifest is None else read_document(manifest).within("/recipe")
-        document = matrix_rules.with_axes(override(document, overrides))
+        document = matrix_rules.with_axes(_overridden(document, overrides))
     except InputError as error:
         return Reading(None, error.diagnostics, document)
     version = document.value.get("version")
@@ -92,6 +91,15 @@ def read_recipe(
     found = in_file_order(_told_once([*faults, *findings.diagnostics]))
     faulty = any(d.severity is Severity.ERROR for d in found)
     return Reading(None if faulty else plan, tuple(found), document, _sound(plan))
+
+
+def _overridden(document: Document, overrides: Sequence[str]) -> Document:
+    """`document` with `overrides`. Raises `InputError`."""
+    if not overrides:
+        return document
+    from ptspec.recipe.overrides import override
+
+    return override(document, overrides)
 
 
 def _sound(plan: Plan) -> Plan:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from ptspec.diagnostics import Diagnostic
 from ptspec.methods import METHODS
 from ptspec.recipe.document import Document
-from ptspec.recipe.wording import word
 from ptspec.shipped import BASE, RECIPE, schema
 
 if TYPE_CHECKING:
@@ -39,7 +38,12 @@ _BESIDE_A_VALUE = frozenset(("missing-key", "bad-key"))
 def check(document: Document) -> list[Diagnostic]:
     """Every fault of `document` that the schemas can see, in file order, one a place."""
     found: dict[tuple[str | None, str], Diagnostic] = {}
-    for error in sorted(_validator(_methods(document)).iter_errors(document.value), key=_priority):
+    errors = sorted(_validator(_methods(document)).iter_errors(document.value), key=_priority)
+    if not errors:
+        return []
+    from ptspec.recipe.wording import word
+
+    for error in errors:
         for diagnostic in word(error, document):
             kind = diagnostic.message if diagnostic.code in _BESIDE_A_VALUE else "value"
             found.setdefault((diagnostic.pointer, kind), diagnostic)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 TRAIN = "train"
 ALL = "all"
@@ -32,8 +32,7 @@ class Rounding(Enum):
     """Multiples of a whole per cent, so that 5 % are five times 1 %; the rows left over are dropped."""
 
 
-@dataclass(frozen=True)
-class Slice:
+class Slice(NamedTuple):
     """Rows `start` to `stop` of a split, as in a Python slice; in per cent where `rounding` is given."""
 
     split: str

@@ -153,6 +153,38 @@ def test_a_light_command_loads_nothing_heavy(arguments):
     assert done.stdout.splitlines()[-1] == "LOADED"
 
 
+UNASKED = (
+    *("ptspec.commands.chat", "ptspec.commands.evaluate", "ptspec.commands.rows"),
+    *("ptspec.checks.hub", "ptspec.data.readers.hub_rows", "ptspec.hub.connection", "ptspec.hub.repository"),
+    *("ptspec.data.readers.columnar", "ptspec.data.readers.delimited", "ptspec.data.readers.json_rows"),
+    *("ptspec.data.readers.remote", "ptspec.data.stream.pieces"),
+    *("ptspec.checks.matrix", "ptspec.checks.reward_values", "ptspec.rewards.by_column"),
+    *("ptspec.rewards.endpoint_checks", "ptspec.recipe.merges", "ptspec.recipe.overrides"),
+    *("ptspec.recipe.wording", "ptspec.recipe.other_programs", "ptspec.checks.refused_rows"),
+    *("ptspec.performance.choice", "ptspec.estimate.rowcount", "ptspec.store.stage_folder"),
+    *("ptspec.architecture.conversion", "ptspec.architecture.quantizers"),
+)
+"""What a sound recipe of files on this machine, without a matrix and a merge, does not ask for."""
+
+
+def test_validating_imports_what_the_recipe_asks_for():
+    program = (
+        "import sys\n"
+        "from ptspec.cli import main\n"
+        "try:\n    main(['validate', 'recipes/sft_dpo.json'])\n"
+        "except SystemExit as end:\n    assert not end.code, end.code\n"
+        "print(*(name for name in sys.modules if name.startswith('ptspec.')))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    loaded = done.stdout.split()
+    assert set(UNASKED) <= set(MODULES)
+    assert set(UNASKED).isdisjoint(loaded)
+    assert len(loaded) <= 175
+
+
 def test_no_test_imports_from_conftest():
     """pytest gives that name to another file where a folder with a conftest of its own comes first."""
     imports = re.compile(r"^(from|import) conftest\b", re.MULTILINE)

@@ -36,7 +36,37 @@ def test_lines_say_what_the_module_says(file):
     for name, node in found.items():
         assert told(source.defined(file, name)) == told(node), name
         assert source.defines_class(file, name) == isinstance(node, ast.ClassDef)
+        bases = node.bases if isinstance(node, ast.ClassDef) else []
+        assert [ast.dump(one) for one in source.bases(file, name)] == [ast.dump(one) for one in bases], name
     assert source.defined(file, "NoSuchName") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("models/auto/auto_mappings.py", "CONFIG_MAPPING_NAMES"),
+        ("models/auto/auto_mappings.py", "SPECIAL_MODEL_TYPE_TO_MODULE_NAME"),
+        ("models/auto/modeling_auto.py", "MODEL_MAPPING_NAMES"),
+        ("models/auto/modeling_auto.py", "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES"),
+    ],
+)
+def test_an_entry_is_that_of_the_whole_table(name, variable):
+    whole = source.table("transformers", name, variable)
+    assert len(whole) > 50
+    assert {key: source.entry("transformers", name, variable, key) for key in whole} == whole
+    assert source.entry("transformers", name, variable, "no such type") is None
+
+
+def test_an_entry_is_no_part_of_another_and_the_last_of_its_name(tmp_path, monkeypatch):
+    (tmp_path / "tables.py").write_text(
+        'PAIRS = OrderedDict(\n    [\n        ("a", "One"),\n        (\n            "b",\n            (\n'
+        '                "c",\n                "Two",\n            ),\n        ),\n        # ("d", "No"),\n'
+        '        ("a", "Four"),\n    ]\n)\nPLAIN = {\n    "a": "Five",\n}\n'
+    )
+    monkeypatch.setattr(source, "folder_of", lambda package: tmp_path)
+    found = {key: source.entry("entries of a test", "tables.py", "PAIRS", key) for key in "abcd"}
+    assert found == {"a": "Four", "b": ("c", "Two"), "c": None, "d": None}
+    assert source.entry("entries of a test", "tables.py", "PLAIN", "a") == "Five"
 
 
 def test_a_string_that_looks_like_code_hides_nothing(tmp_path):

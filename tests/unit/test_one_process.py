@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -11,13 +12,13 @@ import pytest
 import torch
 from small import ROOT, write_recipe
 
-from ptspec import accelerator
+from ptspec import accelerator, cli
 from ptspec.accelerator import visible_gpus
 from ptspec.diagnostics import InputError
 from ptspec.launched import LAUNCHERS, launched
 from ptspec.model import device
 from ptspec.recipe.resolve import load_plan
-from ptspec.run.one_process import every_gpu, use_one_gpu
+from ptspec.run.one_process import every_gpu, prepare_process, use_one_gpu
 from ptspec.run.ranks import announce
 
 VARIABLES = (*accelerator.VISIBLE, *(name for row in LAUNCHERS for name in row[1:]))
@@ -184,6 +185,17 @@ def test_a_worker_that_a_launcher_started_without_pt_run_tells_it(tmp_path):
         timeout=60,
     )
     assert (done.returncode, "several-processes" in done.stdout) == (2, True)
+
+
+def test_a_process_that_will_hold_tensors_looks_for_garbage_as_often_as_any(monkeypatch):
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    before = gc.get_threshold()
+    gc.set_threshold(cli.NEW_OBJECTS)
+    try:
+        prepare_process()
+        assert gc.get_threshold() == (700, 10, 10)
+    finally:
+        gc.set_threshold(*before)
 
 
 @pytest.mark.parametrize(

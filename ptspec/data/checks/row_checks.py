@@ -6,8 +6,7 @@ A row is converted by the same code as for training; what that refuses is an err
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptspec.data.checks.chat_checks import Part, chat_faults, is_sound
 from ptspec.data.checks.fault import Fault
@@ -25,8 +24,7 @@ _STRINGS = frozenset(("text", "instruction", "output"))
 _PARTS = {"messages": Part.CONVERSATION, "prompt": Part.PROMPT} | dict.fromkeys(_ANSWERS, Part.ANSWER)
 
 
-@dataclass(frozen=True)
-class Use:
+class Use(NamedTuple):
     """A stage's method (or the evaluation) that reads a source. `rows` None: any row that offers a text."""
 
     who: str

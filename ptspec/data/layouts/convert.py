@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptspec.data.layouts.pairs import (
     is_dialogue,
@@ -40,8 +40,7 @@ PADDED = (*CHATS, *CONTEXT, "prompt", "completion", "chosen", "rejected")
 """Columns of chats, in which a key that Arrow filled up means nothing."""
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """How the rows of a source are read: `chat` makes turns of strings, `system` stands before rows that have
     no system prompt."""
 
@@ -70,8 +69,7 @@ class Context:
 NO_CONTEXT = Context()
 
 
-@dataclass(frozen=True)
-class Exchange:
+class Exchange(NamedTuple):
     """A prompt with its answers, as the model sees them: `completion`, or `chosen` and `rejected`."""
 
     prompt: Text

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptspec.data.layouts.convert import (
     Context,
@@ -23,8 +22,7 @@ from ptspec.data.layouts.turns import Text
 from ptspec.methods.types import Rows
 
 
-@dataclass(frozen=True)
-class EvaluationRow:
+class EvaluationRow(NamedTuple):
     """What a held-out row offers; what its columns do not offer is None.
 
     `prompt` is answered, `expected` is the demonstrated answer to it; `pair` has a prompt of its own. They

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from ptspec.methods.types import Rows
 
@@ -90,7 +90,6 @@ LAYOUTS: dict[Rows, tuple[Layout, ...]] = {
 }
 
 
-@lru_cache(maxsize=256)
 def layout_for(rows: Rows, present: frozenset[str]) -> Layout | None:
     """The layout that columns `present` offer for a method that needs `rows`, or None."""
     return next((layout for layout in LAYOUTS[rows] if layout.fits(present)), None)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.data_files import named_splits
@@ -22,8 +21,7 @@ Count = Callable[[Paths], int]
 One = TypeVar("One")
 
 
-@dataclass(frozen=True)
-class Stretch:
+class Stretch(NamedTuple):
     """Rows `start` to `stop` (None: the last) of `paths`, counted from 0 over all of them."""
 
     paths: Paths

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -48,16 +48,14 @@ class Chat:
     masked: bool = False
 
 
-@dataclass(frozen=True)
-class Plain:
+class Plain(NamedTuple):
     """Text without a template; `special`: with what the tokenizer puts around plain text."""
 
     text: str
     special: bool = True
 
 
-@dataclass(frozen=True)
-class Tokens:
+class Tokens(NamedTuple):
     """Token ids; `assistant`: which of them stand in {% generation %} blocks, where that was asked for."""
 
     ids: Sequence[int]

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, ChatTokenizer, Plain, Tokens, TrainerRefuses
 from ptspec.data.tokens.encoded import Encoded, Sequences
@@ -29,8 +28,7 @@ FAULTS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 """What a row raises that is not what its columns promise; `CannotRender` is one."""
 
 
-@dataclass(frozen=True)
-class EncodedRow:
+class EncodedRow(NamedTuple):
     """A row's sequences: one, or chosen and rejected. `whole` before truncation; `held` what the trainer
     holds, nothing of a row that it drops."""
 
@@ -39,8 +37,7 @@ class EncodedRow:
     truncation: Truncation
 
 
-@dataclass(frozen=True)
-class _Request:
+class _Request(NamedTuple):
     """Texts and chats to tokenise for a row, and what makes its sequences of their tokens."""
 
     parts: tuple[Chat | Plain, ...]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A sequence: its tokens, which of them the loss is taken over, and how many are the prompt's.
 
     The prompt ends where the ids of the prompt alone and of the whole part. A reward model's trainer takes

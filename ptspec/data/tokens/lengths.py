@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptspec.data.layouts.convert import reading_of, to_trl
 from ptspec.data.layouts.table import BESIDE, Layout, layout_for
@@ -28,16 +27,14 @@ TOKENISED_BY = (*ENCODED_BY, *CUT_BY)
 Items = Iterable[PlacedRow | Unreadable]
 
 
-@dataclass(frozen=True)
-class Span:
+class Span(NamedTuple):
     """One sequence in tokens: its prompt (0 where the whole text is learned) and all of it."""
 
     prompt: int
     total: int
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """A row as the trainer gets it, one sequence or the two of a pair: `spans` before truncation, `held` the
     tokens of each that the trainer holds."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat, ChatTokenizer, Messages
 from ptspec.data.tokens.template import REASONING, TokenizerFiles
@@ -32,8 +32,7 @@ class Kind(Enum):
     BEYOND = "beyond the embedding"
 
 
-@dataclass(frozen=True)
-class Finding:
+class Finding(NamedTuple):
     """`what`: the part of the row, the token, or the end of the text that it is about."""
 
     kind: Kind
@@ -97,8 +96,7 @@ class Look:
                 yield Finding(Kind.BEYOND, self.tokenizer.token(token_id) or str(token_id))
 
 
-@dataclass(frozen=True)
-class _Chat:
+class _Chat(NamedTuple):
     """One sequence of a row: what comes in, and the turns that are learned."""
 
     prompt: Messages
