@@ -20,7 +20,7 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from ptspec import __version__
-from ptspec.commands import about, chat, evaluate, push, recipes, results, rows, runs
+from ptspec.commands import about, chat, doctor, evaluate, push, recipes, results, rows, runs
 from ptspec.commands.options import say, tell, tell_interrupted
 from ptspec.diagnostics import Diagnostic, Exit, Interrupted, Location, PtError
 from ptspec.launched import launched
@@ -40,6 +40,7 @@ COMMANDS = (
     results.verify,
     about.methods,
     about.schema,
+    doctor.doctor,
 )
 
 

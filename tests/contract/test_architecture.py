@@ -131,6 +131,7 @@ def test_there_are_no_import_cycles():
         ["rows", "recipes/sft_dpo.json"],
         ["methods"],
         ["runs"],
+        ["doctor"],
         ["methods", "dpo"],
         ["--help"],
         ["schema"],
