@@ -20,28 +20,30 @@ from typing import Annotated, Any, NoReturn, TextIO
 import typer
 
 from ptspec import __version__
-from ptspec.commands import about, chat, doctor, evaluate, push, recipes, results, rows, runs
+from ptspec.commands import about, chat, doctor, evaluate, explain, push, recipes, results, rows, runs
 from ptspec.commands.options import say, tell, tell_interrupted
 from ptspec.diagnostics import Diagnostic, Exit, Interrupted, Location, PtError
 from ptspec.launched import launched
 
 COMMANDS = (
+    about.init,
     recipes.validate,
-    recipes.run,
     recipes.plan,
     rows.rows,
-    evaluate.eval,
+    recipes.run,
     runs.runs,
-    results.report,
+    evaluate.eval,
     chat.chat,
-    about.init,
+    results.report,
     results.export,
     push.push,
     results.verify,
     about.methods,
-    about.schema,
+    explain.explain,
     doctor.doctor,
+    about.schema,
 )
+"""In the order of use, which is that of `pt --help`."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -143,16 +145,16 @@ def _options(
 def _app(arguments: Sequence[str]) -> typer.Typer:
     """The command that is asked for, or all of them: to read the options of all takes as long as checking a
     recipe."""
+    asked = [command for command in COMMANDS if [command.__name__] == list(arguments[:1])]
     app = typer.Typer(
         name="pt",
         help="Post-training of language models from one JSON recipe.",
-        add_completion=False,
+        add_completion=not asked,  # what completes and installs it names no command
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_options)
-    asked = [command for command in COMMANDS if [command.__name__] == list(arguments[:1])]
     for command in asked or COMMANDS:
         app.command()(command)
     return app
