@@ -11,6 +11,7 @@ from ptspec.checks.accuracy import accuracy_in_words, check_accuracy
 from ptspec.checks.evaluation import check_metrics, mix_in_words
 from ptspec.checks.generation_server import check_generation_servers
 from ptspec.checks.hub import check_hub
+from ptspec.checks.learning_rate import check_learning_rates
 from ptspec.checks.machine import check_machine
 from ptspec.checks.matrix import check_variants, once_a_matrix
 from ptspec.checks.model import check_model, with_plain_text
@@ -60,6 +61,7 @@ def preflight(
         *check_right_answers(plan, checked.sources),
         *check_reward_values(plan, checked.sources),
         *(check_stages(plan, checked.sources) if not reading.errors else ()),
+        *(check_learning_rates(plan) if not reading.errors else ()),
         *check_variants(plan),
     ]
     here = [_located(d, document) for d in told if d.location is None]
