@@ -28,22 +28,25 @@ from ptspec.launched import launched
 
 _FRESH = "--fresh"
 COMMANDS = {
+    "init": "about",
     "validate": "recipes",
-    "run": "recipes",
     "plan": "recipes",
     "rows": "rows",
-    "eval": "evaluate",
+    "run": "recipes",
     "runs": "runs",
-    "report": "results",
+    "eval": "evaluate",
     "chat": "chat",
-    "init": "about",
+    "report": "results",
     "export": "results",
     "push": "push",
     "verify": "results",
     "methods": "about",
+    "explain": "explain",
+    "doctor": "doctor",
     "schema": "about",
 }
-"""The commands in the order of the help, and the module of `ptspec.commands` that each is a function of."""
+"""The commands in the order of use, which is that of `pt --help`, and the module of `ptspec.commands` that each
+is a function of."""
 
 NEW_OBJECTS = 50_000
 """After how many garbage is looked for, until torch is to be loaded (`prepare_process`): what a command
@@ -170,7 +173,7 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     app = typer.Typer(
         name="pt",
         help="Post-training of language models from one JSON recipe.",
-        add_completion=False,
+        add_completion=not asked,  # what completes and installs it names no command
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},

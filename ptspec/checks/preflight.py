@@ -11,6 +11,7 @@ from ptspec.checks.accuracy import accuracy_in_words, check_accuracy, held_out_r
 from ptspec.checks.evaluation import check_metrics, mix_in_words
 from ptspec.checks.generation_server import check_generation_servers
 from ptspec.checks.hub_names import HubChecked, models, sources
+from ptspec.checks.learning_rate import check_learning_rates
 from ptspec.checks.machine import check_machine
 from ptspec.checks.model import check_model, with_plain_text
 from ptspec.checks.own_code import code_in_words
@@ -60,6 +61,7 @@ def preflight(
         *check_right_answers(plan, checked.sources),
         *_reward_values(plan, checked),
         *(check_stages(plan, checked.sources) if not reading.errors else ()),
+        *(check_learning_rates(plan) if not reading.errors else ()),
         *_variants(plan),
     ]
     here = [_located(d, document) for d in told if d.location is None]

@@ -22,7 +22,7 @@ Column = Annotated[
 
 def init(
     file: Annotated[
-        Path | None, typer.Argument(metavar="[FILE]", help="Rows to train on: a file or a folder.")
+        Path | None, typer.Argument(metavar="FILE", help="Rows to train on: a file or a folder.")
     ] = None,
     method: Annotated[
         str | None,

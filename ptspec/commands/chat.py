@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def chat(
     runs: Annotated[
         list[str],
-        typer.Argument(metavar="RUN...", help="A run (its last stage), a stage, an adapter or a model."),
+        typer.Argument(metavar="RUN", help="A run (its last stage), a stage, an adapter or a model."),
     ],
     compare: Annotated[
         bool, typer.Option("--compare", help="Several answer each prompt, side by side.")

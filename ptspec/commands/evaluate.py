@@ -46,7 +46,7 @@ class EvalFormat(str, Enum):
 
 def eval(
     context: typer.Context,
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs, stages, adapters or models.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Runs, stages, adapters or models.")],
     data: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else what is stored is told.")
     ] = None,
@@ -66,7 +66,7 @@ def eval(
     show: Annotated[int, typer.Option(min=0, metavar="N", help="Show N prompts whose answers differ.")] = 0,
     everything: Annotated[bool, typer.Option("--all", help="Tell every metric, with its interval.")] = False,
     output: Annotated[Path | None, typer.Option(metavar="DIR", help="Where the evaluation files go.")] = None,
-    max_new_tokens: Annotated[int | None, typer.Option(min=1, help="Of each response.")] = None,
+    max_new_tokens: Annotated[int | None, typer.Option(min=1, metavar="N", help="Of each response.")] = None,
     server: Annotated[
         str | None,
         typer.Option(metavar="URL", help="With --data: a `vllm serve` that generates the answers."),

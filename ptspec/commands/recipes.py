@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 def validate(
-    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE...", help="Recipe files.")],
+    recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE", help="Recipe files.")],
     overrides: Overrides = None,
     format: Annotated[Format, typer.Option(help="How errors are told.")] = Format.TEXT,
 ) -> None:

@@ -19,7 +19,7 @@ class RunsFormat(str, Enum):
 
 
 def runs(
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="The folder that the runs lie in.")] = Path(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that the runs lie in.")] = Path(
         "outputs"
     ),
     format: Annotated[

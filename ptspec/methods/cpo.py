@@ -13,6 +13,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Rows,
     Starter,
     Tokens,
@@ -96,6 +97,9 @@ METHOD = Method(
         choice=None,
         leads=False,
         follows=False,
+    ),
+    rates=Rates(
+        full=(5e-7, 1e-6), lora=(5e-6, 1e-5), source="TRL's default, SimPO's own runs; LoRA ten times that"
     ),
     guide=Guide(
         after="sft",

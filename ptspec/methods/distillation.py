@@ -13,6 +13,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Rows,
     Sampling,
     Starter,
@@ -83,11 +84,12 @@ METHOD = Method(
     paper="Agarwal et al. 2024, arXiv 2306.13649",
     starter=Starter(
         "distillation",
-        {"learning_rate": 2e-5, "per_device_train_batch_size": 8, "max_steps": 100},
+        {"learning_rate": 2e-4, "per_device_train_batch_size": 8, "max_steps": 100},
         choice=None,
         leads=False,
         follows=False,
     ),
+    rates=Rates(full=(1e-6, 2e-5), lora=(2e-5, 2e-4), source="TRL's default and its script"),
     guide=Guide(
         after="sft",
         when="After SFT, when a better model with the same vocabulary is at hand and has to become smaller.",

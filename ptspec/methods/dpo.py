@@ -13,6 +13,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Reference,
     Rows,
     Starter,
@@ -154,6 +155,7 @@ METHOD = Method(
         leads=False,
         follows=True,
     ),
+    rates=Rates(full=(5e-7, 1e-6), lora=(5e-6, 2e-4), source="TRL's table, Zephyr, SmolLM3, axolotl"),
     guide=Guide(
         after="sft",
         when="After SFT, when you have pairs of a better and a worse answer to the same prompt.",

@@ -13,6 +13,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Reference,
     Rows,
     Sampling,
@@ -121,6 +122,7 @@ METHOD = Method(
         leads=False,
         follows=False,
     ),
+    rates=Rates(full=(5e-7, 1e-6), lora=(1e-5, 1e-5), source="TRL's table, Tülu 3, Open-R1, ms-swift"),
     guide=Guide(
         after="sft",
         when="After SFT, when a program (or a reward model) can score any answer.",

@@ -13,6 +13,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Reference,
     Rows,
     Starter,
@@ -95,6 +96,7 @@ METHOD = Method(
         leads=False,
         follows=False,
     ),
+    rates=Rates(full=(5e-7, 1e-6), lora=(5e-6, 2e-4), source="TRL's script, LLaMA-Factory, axolotl"),
     guide=Guide(
         after="sft",
         when="After SFT, when single answers are marked good or bad and there are no pairs.",

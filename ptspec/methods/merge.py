@@ -74,6 +74,7 @@ MERGE = Method(
     headline=(),
     paper="Wortsman et al. 2022, arXiv 2203.05482",
     starter=Starter(NAME, {}, choice=None, leads=False, follows=False),
+    rates=None,
     guide=Guide(
         after="two stages",
         when="After several stages from one policy: each good at something else, or of several strengths.",

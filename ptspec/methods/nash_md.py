@@ -13,6 +13,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Reference,
     Rows,
     Sampling,
@@ -100,6 +101,7 @@ METHOD = Method(
         leads=False,
         follows=False,
     ),
+    rates=Rates(full=(5e-7, 1e-6), lora=(5e-6, 1e-5), source="TRL's example; LoRA ten times that"),
     guide=Guide(
         after="sft",
         when=(

@@ -12,6 +12,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Rows,
     Starter,
     Tokens,
@@ -76,6 +77,7 @@ METHOD = Method(
         leads=False,
         follows=False,
     ),
+    rates=Rates(full=(5e-6, 8e-6), lora=(5e-5, 8e-5), source="Zephyr-ORPO, the paper; LoRA ten times that"),
     guide=Guide(
         after="base",
         when="In place of SFT and DPO, when you have pairs and want one stage from the base.",

@@ -11,6 +11,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Rows,
     Starter,
     Tokens,
@@ -74,6 +75,9 @@ METHOD = Method(
         choice=None,
         leads=False,
         follows=False,
+    ),
+    rates=Rates(
+        full=(3e-6, 2e-4), lora=(1e-4, 1e-3), source="TRL's documentation, Tülu 3, axolotl, LLaMA-Factory"
     ),
     guide=Guide(
         after="base",

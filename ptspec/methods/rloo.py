@@ -12,6 +12,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Reference,
     Rows,
     Sampling,
@@ -82,6 +83,7 @@ METHOD = Method(
         leads=False,
         follows=False,
     ),
+    rates=Rates(full=(5e-7, 1e-6), lora=(5e-6, 1e-5), source="TRL's default; LoRA ten times that"),
     guide=Guide(
         after="sft",
         when="After SFT, when a program or a reward model can score any answer and plain REINFORCE will do.",

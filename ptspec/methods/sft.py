@@ -12,6 +12,7 @@ from ptspec.methods.types import (
     Mean,
     Measured,
     Method,
+    Rates,
     Rows,
     Starter,
     Tokens,
@@ -87,6 +88,9 @@ METHOD = Method(
     paper="Ouyang et al. 2022, arXiv 2203.02155 §3.1",
     starter=Starter(
         "sft", {"learning_rate": 2e-4, "num_train_epochs": 2}, choice=3, leads=True, follows=False
+    ),
+    rates=Rates(
+        full=(5e-6, 1e-4), lora=(1e-4, 2e-4), source="TRL's table and its imdb example, Tülu 3, LLaMA-Factory"
     ),
     guide=Guide(
         after="base",

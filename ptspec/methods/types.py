@@ -196,6 +196,16 @@ class Starter:
 
 
 @dataclass(frozen=True)
+class Rates:
+    """Learning rates with AdamW that TRL's documentation and published runs take: the lowest and the highest
+    of full fine-tuning and of LoRA. `source` says whose."""
+
+    full: tuple[float, float]
+    lora: tuple[float, float]
+    source: str
+
+
+@dataclass(frozen=True)
 class Method:
     """One post-training method: every fact about it. None has a default, so that a new method that forgets
     one fails when it is imported.
@@ -216,6 +226,7 @@ class Method:
     `needs`: config fields that have an effect only where another field has one of some values.
     `clashes`: values that TRL refuses together, or passes over. `field_types`: the JSON Schema of fields
     whose annotation in TRL's config is looser than what the class takes, or says nothing.
+    `rates`: None of a method that trains nothing.
     `aliases`: other names of the method; `in_place_of`: methods that are not here -> what is said of this one
     in their place, after its name.
     """
@@ -248,6 +259,7 @@ class Method:
     headline: tuple[Headline, ...]
     paper: str
     starter: Starter
+    rates: Rates | None
     guide: Guide
 
     @property

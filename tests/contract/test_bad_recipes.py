@@ -36,6 +36,7 @@ ELSEWHERE = {
     ),
     "code-not-allowed": "tests/unit/test_rewards_user.py",
     "damaged-file": "tests/e2e/test_verify.py",
+    "learning-rate-high": "tests/unit/checks/test_learning_rate.py",
     "missing-file": "tests/unit/starter/test_starter_recipe.py",
     "failing-import": "tests/unit/test_rewards_user.py",
     "mixed-types": "tests/unit/test_exact_json.py",

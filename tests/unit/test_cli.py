@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from ptspec.cli import main
+from ptspec.cli import COMMANDS, main
 from ptspec.methods import METHODS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -106,6 +107,42 @@ def test_help_and_version(pt):
     assert "..." not in told.partition("Commands:")[2], "no description is cut"
     assert pt() == pt("--help")
     assert pt("--version")[1].startswith("ptspec ")
+
+
+@pytest.mark.parametrize("command", [None, *(command.__name__ for command in COMMANDS)])
+def test_help_fits_80_columns(pt, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, told, _ = pt(*filter(None, [command]), "--help")
+    assert code == 0
+    assert [line for line in told.splitlines() if len(line) > 80] == []
+    below = told.partition("\n")[2]
+    assert not re.search(r"\.\.\.$|<int range>|\[\[", below, re.MULTILINE), told
+
+
+def test_commands_stand_in_the_order_of_use(pt):
+    told = pt("--help")[1].partition("Commands:")[2]
+    listed = [line.split()[0] for line in told.splitlines() if line.startswith("  ") and line[2] != " "]
+    assert listed == [command.__name__ for command in COMMANDS]
+    assert listed[:8] == ["init", "validate", "plan", "rows", "run", "runs", "eval", "chat"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "at", "completed"),
+    [("pt ru", 1, ["run", "runs"]), ("pt eval --comp", 2, ["--compare"]), ("pt init --ch", 2, ["--chosen"])],
+)
+def test_the_shell_completes(tmp_path, typed, at, completed):
+    asked = {"_PT_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(at)}
+    command = [sys.executable, "-m", "ptspec.cli"]
+    done = subprocess.run(command, env={**os.environ, **asked}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, completed), done.stderr
+
+
+def test_completion_is_installed(tmp_path):
+    command = [sys.executable, "-m", "ptspec.cli", "--install-completion", "bash"]
+    home = {**os.environ, "HOME": str(tmp_path)}
+    done = subprocess.run(command, env=home, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "_PT_COMPLETE=complete_bash" in (tmp_path / ".bash_completions/pt.sh").read_text()
 
 
 def test_methods(pt):
