@@ -170,6 +170,7 @@ def _options(
 def _app(arguments: Sequence[str]) -> typer.Typer:
     """The command that is asked for, imported alone, or all of them: to read the options of all takes as long
     as checking a recipe."""
+    asked = COMMANDS.keys() & set(arguments[:1])
     app = typer.Typer(
         name="pt",
         help="Post-training of language models from one JSON recipe.",
@@ -179,7 +180,7 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback(invoke_without_command=True)(_options)
-    for name in COMMANDS.keys() & set(arguments[:1]) or COMMANDS:
+    for name in asked or COMMANDS:
         app.command()(getattr(import_module(f"ptspec.commands.{COMMANDS[name]}"), name))
     return app
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ptspec.diagnostics import Diagnostic, Severity
-from ptspec.model.hub import shape_of
+from ptspec.model.shape_of import shape_of
 from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.headers import NoShape
 from ptspec.recipe.json_pointer import at, join
