@@ -45,8 +45,8 @@ COMMANDS = {
     "doctor": "doctor",
     "schema": "about",
 }
-"""The commands in the order of use, which is that of `pt --help`, and the module of `ptspec.commands` that each
-is a function of."""
+"""The commands in the order of use, which is that of `pt --help`, and the module of `ptspec.commands` that
+each is a function of."""
 
 NEW_OBJECTS = 50_000
 """After how many garbage is looked for, until torch is to be loaded (`prepare_process`): what a command
