@@ -43,7 +43,9 @@ def check_learning_rates(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _whose(stage: Stage) -> str:
-    return "" if "learning_rate" in stage.config else ", TRL's default, which is for full fine-tuning"
+    if "learning_rate" in stage.config:
+        return ""
+    return ", TRL's default" + (", which is for full fine-tuning" if stage.adapter.use_lora else "")
 
 
 def _place(plan: Plan, stage: Stage) -> str:

@@ -17,7 +17,7 @@ from ptspec.recipe.paths import Places, exists, is_file, is_folder
 from ptspec.recipe.plan import BASE, AdapterSpec
 from ptspec.recipe.sections import chat_template
 from ptspec.store.manifest import MANIFEST, Manifest, open_manifest
-from ptspec.store.run_names import is_of_hub, no_such_run
+from ptspec.store.run_names import is_of_hub, no_such_run, those_in
 from ptspec.store.stage_folder import (
     ADAPTER_CONFIG,
     MODEL_CONFIG,
@@ -103,7 +103,7 @@ def _not_a_target(path: str, folder: Path) -> Diagnostic:
         what = "the run has no finished stage yet"
     else:
         what = "it has no manifest.json (run), adapter_config.json (adapter) or config.json (model)"
-    hint = "give a run (outputs/NAME), one of its stages, an adapter or a model"
+    hint = those_in(folder) or "give a run (outputs/NAME), one of its stages, an adapter or a model"
     return Diagnostic("not-a-model", f"{path} cannot be opened: {what}", Location(path), hint=hint)
 
 

@@ -77,7 +77,11 @@ METHOD = Method(
         leads=False,
         follows=False,
     ),
-    rates=Rates(full=(5e-6, 8e-6), lora=(5e-5, 8e-5), source="Zephyr-ORPO, the paper; LoRA ten times that"),
+    rates=Rates(
+        full=(1e-6, 8e-6),
+        lora=(5e-5, 8e-5),
+        source="TRL's default, Zephyr-ORPO, the paper; LoRA ten times theirs",
+    ),
     guide=Guide(
         after="base",
         when="In place of SFT and DPO, when you have pairs and want one stage from the base.",

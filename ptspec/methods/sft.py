@@ -90,7 +90,7 @@ METHOD = Method(
         "sft", {"learning_rate": 2e-4, "num_train_epochs": 2}, choice=3, leads=True, follows=False
     ),
     rates=Rates(
-        full=(5e-6, 1e-4), lora=(1e-4, 2e-4), source="TRL's table and its imdb example, Tülu 3, LLaMA-Factory"
+        full=(5e-6, 1e-4), lora=(2e-5, 2e-4), source="TRL's default, its table and its imdb example, Tülu 3"
     ),
     guide=Guide(
         after="base",

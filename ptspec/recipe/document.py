@@ -103,11 +103,11 @@ def _kind(value: Any) -> str:
 
 def _nearest_file(path: Path) -> str | None:
     try:
-        names = [found.name for found in path.parent.iterdir() if found.suffix == ".json"]
+        stems = [found.stem for found in path.parent.iterdir() if found.suffix == ".json"]
     except OSError:
         return None
-    close = get_close_matches(path.name, names, 1)
-    return f"did you mean {path.parent / close[0]}?" if close else None
+    close = get_close_matches(path.stem, stems, 1)
+    return f"did you mean {path.parent / close[0]}.json?" if close else None
 
 
 def _decode(data: bytes, file: str) -> str:

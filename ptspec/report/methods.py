@@ -92,9 +92,16 @@ def screen(method: Method, width: int) -> str:
         "fields people change\n" + "\n".join(_fields(method, width)),
         _own_defaults(method, width),
         _variants(method, width),
-        f"a stage to paste\n{_json(guide.example_stage, width)}",
+        f"a stage to paste\n{_json(_stage(method), width)}",
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _stage(method: Method) -> str:
+    """The example with the rate of `pt init`: TRL's default moves no LoRA."""
+    stage = json.loads(method.guide.example_stage)
+    rate = {"learning_rate": method.starter.config["learning_rate"]}
+    return json.dumps({**stage, "config": {**rate, **stage.get("config", {})}}, ensure_ascii=False)
 
 
 _ASKS = {

@@ -25,7 +25,7 @@ from ptspec.store.files import read_json, write_json
 from ptspec.store.fingerprint import versions
 from ptspec.store.input_hashes import data_commits, named_files, named_models
 from ptspec.store.run_names import MANIFEST as MANIFEST
-from ptspec.store.run_names import no_such_run
+from ptspec.store.run_names import no_such_run, those_in
 from ptspec.store.stage_folder import FORMAT
 
 _OF_OTHER_VERSIONS = ("unknown-key", "owned-key", "not-one-of")
@@ -143,7 +143,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
     if not run.is_dir():
         raise InputError(no_such_run(str(run)))
     if not file.is_file():
-        hint = "give the folder of a run: outputs/NAME"
+        hint = those_in(run) or "give the folder of a run: outputs/NAME"
         message = f"{run} is no run: there is no {MANIFEST} in it"
         raise InputError(Diagnostic("not-a-run", message, Location(str(run)), hint=hint))
     value = read_json(file)

@@ -55,6 +55,12 @@ def no_such_run(text: str) -> Diagnostic:
     return Diagnostic("no-such-run", message, Location(text), hint=_hint(path.name, folder, names, kind))
 
 
+def those_in(folder: Path) -> str | None:
+    """The runs in a folder that is none itself, as a hint; None where there are none."""
+    names = [run.name for run in runs_in(folder)]
+    return f"it holds runs: {listed(names, SHOWN)}" if names else None
+
+
 def _hint(name: str, folder: Path, names: Sequence[str], kind: str) -> str:
     if not names:
         return f"{folder} has no {kind}" if exists(folder) else "no run was made here yet: pt run RECIPE"

@@ -88,6 +88,13 @@ def test_that_is_told_before_torch_is_imported(outputs, command):
     assert os.times().children_user - before < 3
 
 
+@pytest.mark.parametrize("command", ["chat", "eval", "report", "verify"])
+def test_the_folder_of_the_runs_is_none_itself(here, outputs, monkeypatch, command):
+    monkeypatch.chdir(outputs)
+    done = here(command, "outputs")
+    assert (done.code, "it holds runs: broken, good, stopped" in done.stderr) == (2, True), done.stderr
+
+
 def test_nothing_there(tmp_path):
     done = pt("runs", cwd=tmp_path)
     assert (done.code, done.stdout) == (0, "")

@@ -160,13 +160,14 @@ def test_the_stage_to_paste_is_right(pt):
         stage = json.loads(pt("methods", name)[1].rpartition("a stage to paste\n")[2])
         recipe = {
             **GOOD,
+            "adapter": {"use_lora": True},
             "stages": [stage],
             "rewards": {reward: {"function": "exact_match"} for reward in stage.get("rewards", ())},
             "judges": {stage["judge"]: {"endpoint": "http://localhost/v1"}} if "judge" in stage else {},
         }
         Path("pasted.json").write_text(json.dumps(recipe))
         code, _, err = pt("validate", "pasted.json")
-        assert code == 0, err
+        assert (code, "learning-rate" in err) == (0, False), err
 
 
 def test_schema(pt):

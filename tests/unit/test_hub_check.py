@@ -34,12 +34,13 @@ def look(tmp_path):
     """`preflight` of a recipe with these keys in its model and its data, for a stage of this method."""
 
     def look(model=None, method="dpo", starts=False, config=None, **source):
+        config = {"learning_rate": 2e-5, **(config or {})}
         recipe = {
             "version": 1,
             "model": model or {"path": "someone/tiny"},
             "adapter": {"use_lora": True, "target_modules": "all-linear"},
             "data": {"train": {"path": "someone/pairs", **source}},
-            "stages": [{"name": "one", "method": method, "data": "train", "config": config or {}}],
+            "stages": [{"name": "one", "method": method, "data": "train", "config": config}],
         }
         path = tmp_path / "recipe.json"
         path.write_text(json.dumps(recipe, indent=1))

@@ -16,7 +16,10 @@ RECIPE = {
     "model": "someone/tiny",
     "adapter": {"use_lora": True},
     "data": {"a": {"path": "someone/a"}, "b": {"path": "someone/b", "split": "trian"}},
-    "stages": [{"name": "one", "method": "dpo", "data": "a"}, {"name": "two", "method": "dpo", "data": "b"}],
+    "stages": [
+        {"name": name, "method": "dpo", "data": data, "config": {"learning_rate": 2e-5}}
+        for name, data in (("one", "a"), ("two", "b"))
+    ],
 }
 LAST = "not looked at: the hub (offline: HF_HUB_OFFLINE): someone/tiny, someone/a, someone/b"
 

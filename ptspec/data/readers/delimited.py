@@ -54,7 +54,8 @@ def read_delimited(path: Path) -> Iterator[Item]:
                 if len(record) == len(header):
                     yield PlacedRow(path, reader.line_num, dict(zip(header, record, strict=True)))
                 elif record:
-                    yield Unreadable(path, reader.line_num, None, _miscounted(len(record), header))
+                    hint = _unquoted(dialect.separator) if len(record) > len(header) else None
+                    yield Unreadable(path, reader.line_num, None, _miscounted(len(record), header), hint)
         except UnicodeDecodeError as error:
             what = f"not valid {dialect.encoding.upper()}: {error.reason}"
             found = first_undecodable(path) if dialect.encoding == UTF_8 else None
@@ -126,6 +127,10 @@ def _of_header(path: Path, line: int, header: Sequence[str]) -> Unreadable | Non
         reason = f"the header names more than one column {names}"
         return Unreadable(path, line, None, reason, "give every column a name of its own")
     return None
+
+
+def _unquoted(separator: str) -> str:
+    return f"a text that holds {_NAMES[separator]} stands in double quotes"
 
 
 def _miscounted(count: int, header: Sequence[str]) -> str:

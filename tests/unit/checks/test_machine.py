@@ -26,7 +26,7 @@ def recipe(tmp_path, monkeypatch):
     value["stages"][0].pop("checks", None)
 
     def recipe(**changes) -> Path:
-        value["stages"][0]["config"] = changes.pop("config", {})
+        value["stages"][0]["config"] = {"learning_rate": 2e-4, **changes.pop("config", {})}
         Path("recipe.json").write_text(json.dumps(value | changes))
         return Path("recipe.json")
 

@@ -99,6 +99,7 @@ def test_modules_are_matched_as_peft_does():
 
 def test_a_continued_adapter_is_not_checked_again(recipe):
     use = ["adapter.use_lora=true", 'adapter.target_modules=["q_proj", "nothing"]']
+    use.append("stages.sft.config.learning_rate=2e-4")
     assert codes(recipe, *use) == ["no-such-module"]
 
 

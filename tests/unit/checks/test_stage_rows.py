@@ -36,7 +36,7 @@ def checked(tmp_path, monkeypatch):
 
 
 def short(length, method="sft", **config):
-    return {"method": method, "config": {"max_length": length, **config}}
+    return {"method": method, "config": {"learning_rate": 2e-4, "max_length": length, **config}}
 
 
 def test_rows_that_stages_share_are_read_once(checked):

@@ -15,7 +15,7 @@ ADDRESS = {"server_base_url": "http://localhost:1"}
 
 def grpo(recipe):
     recipe["rewards"] = {"style": {"function": "regex", "pattern": "a"}}
-    config = {"per_device_train_batch_size": 8, "num_generations": 4, "max_steps": 2}
+    config = {"learning_rate": 1e-5, "per_device_train_batch_size": 8, "num_generations": 4, "max_steps": 2}
     recipe["stages"][1] = {
         "name": "online",
         "method": "grpo",
