@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import reference
+
 
 def pages(root: Path) -> dict[str, str]:
     """Markdown by the page's address in the site."""
-    return {"decisions/index.md": _decisions(root / "docs" / "decisions")}
+    return {"decisions/index.md": _decisions(root / "docs" / "decisions"), **reference.pages(root)}
 
 
 def _decisions(folder: Path) -> str:
