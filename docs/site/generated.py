@@ -5,11 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import reference
+import troubleshooting
 
 
 def pages(root: Path) -> dict[str, str]:
     """Markdown by the page's address in the site."""
-    return {"decisions/index.md": _decisions(root / "docs" / "decisions"), **reference.pages(root)}
+    return {
+        "decisions/index.md": _decisions(root / "docs" / "decisions"),
+        "troubleshooting.md": troubleshooting.page(),
+        **reference.pages(root),
+    }
 
 
 def _decisions(folder: Path) -> str:

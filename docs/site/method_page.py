@@ -46,8 +46,11 @@ def _equation(name: str) -> str:
 
 
 def _needs(method: Method) -> str:
-    frozen = "a reference policy: the one that came in, frozen"
-    reference = frozen if method.reference else "no reference policy"
+    reference = "no reference policy"
+    if method.reference:
+        switch = method.reference.unless_zero
+        unless = f", unless `{switch}` is 0" if switch else ""
+        reference = f"a reference policy: the one that came in, frozen{unless}"
     needs = f"{method.rows.value} rows; {FEEDBACK[method.feedback]}; {reference}"
     return f"{needs[0].upper()}{needs[1:]}. It yields a {method.yields.value}"
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ptspec.explain.texts import explanations
 from ptspec.methods import METHODS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -75,6 +76,13 @@ def test_every_field_of_a_method_is_there_with_its_description_and_default(pages
         words = schema.get("description", "").split("`")[0].split()[:3]
         assert all(word.replace("_", r"\_") in row or not word.isalpha() for word in words), row
     assert rows(page) >= read(f"trl/{method}.schema.json")["x-owned"].keys()
+
+
+def test_every_error_code_has_its_heading_and_its_text(pages):
+    page = pages["troubleshooting.md"]
+    for code, one in explanations().items():
+        section = page.split(f"\n### {code}\n", 1)[1].split("\n#", 1)[0]
+        assert section.split() == one.text.split(), code
 
 
 def test_the_navigation_names_every_page_that_is_made(pages):
