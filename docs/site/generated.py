@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import other_names
 import reference
 import troubleshooting
 
@@ -13,6 +14,7 @@ def pages(root: Path) -> dict[str, str]:
     return {
         "decisions/index.md": _decisions(root / "docs" / "decisions"),
         "troubleshooting.md": troubleshooting.page(),
+        "reference/other_tools.md": other_names.page(),
         **reference.pages(root),
     }
 
