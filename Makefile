@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Each test runs on one thread; files go to as many processes as there are cores, up to four, the long ones first.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check bench schemas clean
+.PHONY: demo test check bench schemas docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pt run recipes/sft_dpo.json
@@ -40,6 +40,10 @@ bench: $(VENV)/.installed-test
 schemas: $(VENV)/.installed
 	$(BIN)/python -m ptspec.schemagen
 
+# The user guide, into build/docs; a warning is an error. `python3 -m http.server -d build/docs` shows it.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 $(BIN)/python:
 	@$(PYTHON) -m venv $(VENV) || { \
 	  rm -rf $(VENV); \
@@ -53,6 +57,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.installed-test: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
 clean:
