@@ -12,6 +12,7 @@ from ptspec.starter.from_configs.lead import LEAD
 from ptspec.starter.from_configs.rewards import carry_rewards
 from ptspec.starter.from_configs.sources import add_sources, hold_out
 from ptspec.starter.from_configs.templates import carry_template
+from ptspec.starter.from_configs.vllm import carry_vllm
 
 NAME = "axolotl"
 DEFAULTS: Mapping[str, Any] = {
@@ -225,11 +226,13 @@ def _trl(draft: Draft) -> None:
     """The section `trl` of the online methods: TRL's own names."""
     inner = draft.take("trl") or {}
     for key, value in inner.items():
-        if key not in draft.rest:
+        if key in draft.rest:
+            draft.leave(f"trl.{key}", value, "stands outside of trl too, and that counts")
+        else:
             draft.rest[key] = value
     carry_rewards(draft)
-    if inner and draft.take("use_vllm"):
-        draft.carry("use_vllm", "/compute/vllm", {"mode": draft.take("vllm_mode") or "server"})
+    if inner:
+        carry_vllm(draft, "server")
 
 
 def _steps(draft: Draft) -> None:

@@ -51,8 +51,17 @@ def _draft(file: Path, asked: str | None) -> Draft:
     config = draft.part("config")
     if config.get("max_steps", -1) > 0:
         known.pop("num_train_epochs", None)
+        _drop_epochs(draft, config)
     draft.write_defaults("config", known, with_defaults(draft.method, {}))
     return draft
+
+
+def _drop_epochs(draft: Draft, config: dict[str, Any]) -> None:
+    """Leave the epochs out where the steps are given, which override them."""
+    if (epochs := config.pop("num_train_epochs", None)) is not None:
+        (key,) = [one.key for one in draft.carried if one.place == "/config/num_train_epochs"]
+        draft.carried[:] = [one for one in draft.carried if one.key != key]
+        draft.leave(key, epochs, "max_steps overrides it")
 
 
 def _place(schema: Path) -> str:

@@ -105,8 +105,11 @@ def _adapter(draft: Draft) -> None:
     rank = draft.rest.get("lora_rank", 8)
     if draft.take("pissa_init"):
         draft.carry("pissa_init", "/adapter/init_lora_weights", "pissa")
-        iterations = draft.take("pissa_iter", 16)
-        draft.write("/adapter/init_lora_weights", f"pissa_niter_{iterations}" if iterations > 0 else "pissa")
+        iterations = draft.take("pissa_iter")
+        kept = 16 if iterations is None else int(iterations)
+        draft.write("/adapter/init_lora_weights", f"pissa_niter_{kept}" if kept > 0 else "pissa")
+        if iterations is not None:
+            draft.say("pissa_iter", "/adapter/init_lora_weights")
     targets = draft.take("lora_target", "all")
     if kind == "lora":
         carry_adapter(draft, "finetuning_type", lora=True)

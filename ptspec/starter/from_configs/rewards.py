@@ -57,7 +57,7 @@ def carry_rewards(draft: Draft) -> None:
 def _label(name: str) -> str:
     """A name that /rewards takes; "accuracy" is a metric's."""
     plain = "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name).strip("_-")
-    return "accuracy_reward" if plain == "accuracy" else plain or "reward"
+    return "accuracy_reward" if plain == "accuracy" else plain or "own"
 
 
 def _function(name: str) -> str | None:

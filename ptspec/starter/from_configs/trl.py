@@ -9,6 +9,7 @@ from ptspec.starter.from_configs.adapter import PEFT, carry_adapter
 from ptspec.starter.from_configs.draft import Draft
 from ptspec.starter.from_configs.rewards import carry_rewards
 from ptspec.starter.from_configs.sources import HELD_OUT, add_sources, hold_out, measure_on_held_out
+from ptspec.starter.from_configs.vllm import carry_vllm
 
 NAME = "TRL"
 LORA = {"r": 16, "lora_alpha": 32, "lora_dropout": 0.05}
@@ -42,7 +43,7 @@ def fill(draft: Draft) -> None:
 def carry_common(draft: Draft) -> None:
     """What comes after the data, in alignment-handbook too."""
     carry_rewards(draft)
-    _vllm(draft)
+    carry_vllm(draft, "colocate")
     _compute(draft)
     if draft.method.sampling is not None and "max_prompt_length" in draft.rest and "beta" not in draft.rest:
         draft.differs.append(_BEFORE)
@@ -166,20 +167,6 @@ def _path(path: str, folder: str | None, files: Any) -> Any:
     if path in ("json", "csv", "parquet", "text"):
         return found or folder
     return [f"{base}/{file}" for file in found] if found else base
-
-
-def _vllm(draft: Draft) -> None:
-    used, mode = draft.take("use_vllm"), draft.take("vllm_mode")
-    if used:
-        draft.carry("use_vllm", "/compute/vllm", {"mode": mode or "colocate"})
-        if mode:
-            draft.carry("vllm_mode", "/compute/vllm/mode", mode)
-        return
-    off = "the trainer samples: use_vllm is not on"
-    draft.leave("use_vllm", used, off)
-    draft.leave("vllm_mode", mode, off)
-    for key in [one for one in draft.rest if one.startswith("vllm_")]:
-        draft.leave(key, draft.take(key), off)
 
 
 def _compute(draft: Draft) -> None:
