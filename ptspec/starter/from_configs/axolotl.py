@@ -38,7 +38,17 @@ _FIELDS = {
     "field_rejected": "rejected",
     "field": "text",
 }
-_KINDS = ("alpaca", "chat_template", "completion", "sharegpt", "chatml", "llama3", "bradley_terry", "zephyr")
+_KINDS = (
+    "pretrain",
+    "alpaca",
+    "chat_template",
+    "completion",
+    "sharegpt",
+    "chatml",
+    "llama3",
+    "bradley_terry",
+    "zephyr",
+)
 _WRITES_TURNS = ("chatml", "llama3", "zephyr")
 _TURNS = ("chat_template", "sharegpt")
 _ATTENTION = {
@@ -98,6 +108,9 @@ def _model(draft: Draft) -> None:
             draft.carry(f"special_tokens.{name}", f"/model/{name}", token)
         else:
             draft.leave(f"special_tokens.{name}", token, "the model's files say it")
+    if (ends := draft.take("eot_tokens")) is not None:
+        why = "what the template ends a turn with is a stop token by itself; /model/eos_token names another"
+        draft.leave("eot_tokens", ends, why)
     for key, name in _ATTENTION.items():
         if draft.rest.get(key) is True:
             draft.carry(key, "/model/attn_implementation", name)
@@ -134,7 +147,7 @@ def _adapter(draft: Draft) -> None:
 def _data(draft: Draft) -> None:
     sources, chats = [], False
     learns_all = draft.take("train_on_inputs")
-    for entry in draft.take("datasets", []):
+    for entry in _entries(draft):
         given = dict(entry)
         source: dict[str, Any] = {"path": given.pop("data_files", None) or given["path"]}
         local = "data_files" in entry and given.pop("path") in ("json", "csv", "parquet", "text")
@@ -153,7 +166,6 @@ def _data(draft: Draft) -> None:
         _template_of(draft, kind)
         _told(draft, kind, given)
         sources.append(source)
-    draft.say("datasets", "/data")
     if sources:
         add_sources(draft, sources, [1.0] * len(sources))
     hold_out(draft, "val_set_size", draft.take("val_set_size"))
@@ -161,6 +173,23 @@ def _data(draft: Draft) -> None:
         _learned(draft, chats, learns_all)
     elif learns_all is not None:
         draft.leave("train_on_inputs", learns_all, "the method's loss is over the answers")
+
+
+def _entries(draft: Draft) -> list[dict[str, Any]]:
+    """What `datasets` lists, and the texts of `pretraining_dataset`."""
+    found: list[dict[str, Any]] = []
+    for key in ("datasets", "pretraining_dataset"):
+        given = draft.take(key)
+        if given is None:
+            continue
+        listed = given if isinstance(given, list) else [given]
+        found += [{"path": entry} if isinstance(entry, str) else entry for entry in listed]
+        draft.say(key, "/data")
+        if key != "datasets":
+            draft.differs.append(
+                'the texts are read whole; "streaming": true of the source, with max_steps, streams'
+            )
+    return found
 
 
 def _template_of(draft: Draft, kind: Any) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.effective_config import with_defaults
 from ptspec.shipped import folder
 from ptspec.starter.from_configs.chain import recipe_of
@@ -46,6 +47,10 @@ def _draft(file: Path, asked: str | None) -> Draft:
     draft.write("/model", {})
     draft.part("config")
     program.fill(draft)
+    if "data" not in draft.part("stage"):
+        message = f"is of {program.name}, and names no rows to train on"
+        told = Diagnostic("unreadable-config", message, Location(str(file)), hint="a config that trains")
+        raise InputError(told)
     carry_rest(draft)
     known = {name: value for name, value in program.defaults.items() if name in draft.config_fields}
     config = draft.part("config")

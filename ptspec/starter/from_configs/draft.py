@@ -58,7 +58,7 @@ class Draft:
         if key not in self.rest:
             return default
         value = self.rest.pop(key)
-        if value is None or value == "" or value == []:
+        if value is None or value in ("", [], {}):
             self.nothing.append(key)
             return default
         return value

@@ -30,8 +30,20 @@ def carry_rest(draft: Draft) -> None:
         place = place_of(key, draft)
         if place is None:
             draft.leave(key, value, why_not(key, draft))
+        elif place == "/tracking/report_to" and isinstance(value, bool):
+            _switch(draft, key, value)
+        elif place.startswith("/adapter/") and not draft.recipe.get("adapter", {}).get("use_lora"):
+            draft.leave(key, value, "has no effect without an adapter")
         else:
             carry_to(draft, key, place, value)
+
+
+def _switch(draft: Draft, key: str, on: bool) -> None:
+    """Carry a tracker's switch: `use_swanlab`."""
+    if on and key.startswith("use_"):
+        carry_to(draft, key, "/tracking/report_to", key.removeprefix("use_"))
+    else:
+        draft.leave(key, on, "goes to /tracking/report_to: the tracker's name")
 
 
 def carry_to(draft: Draft, key: str, place: str, value: Any) -> None:

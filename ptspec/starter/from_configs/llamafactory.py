@@ -133,7 +133,10 @@ def _adapter(draft: Draft) -> None:
 
 
 def _data(draft: Draft, stage: str | None) -> None:
-    folder, limit = draft.take("dataset_dir", "data"), draft.take("max_samples")
+    given, limit = draft.take("dataset_dir"), draft.take("max_samples")
+    folder = given or "data"
+    if given is not None:
+        draft.say("dataset_dir", "/data")
     strategy, shares = draft.take("mix_strategy", "concat"), draft.take("interleave_probs")
     system = draft.take("default_system")
     called = names(draft.take("dataset", []))

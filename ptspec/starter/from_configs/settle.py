@@ -14,6 +14,7 @@ from ptspec.recipe.resolve import read_recipe
 from ptspec.starter.from_configs.draft import Draft
 
 _FIELD = re.compile(r"/stages/(?P<stage>\d+)/(?P<part>config|adapter)/(?P<name>\w+)(?:/.*)?")
+_SHARED = re.compile(r"/(?P<part>model|adapter|tracking|compute)/(?P<name>(?!path\b)\w+)(?:/.*)?")
 _BATCH, _PASSES = "per_device_train_batch_size", "gradient_accumulation_steps"
 
 
@@ -24,29 +25,45 @@ def settled(recipe: dict[str, Any], drafts: Sequence[Draft], target: Path) -> di
         errors = read_recipe(target, text=json.dumps(recipe)).errors
         if not errors:
             return recipe
-        refused = [(one, match) for one in errors if (match := _FIELD.fullmatch(one.pointer or ""))]
-        changed = [_out(recipe, drafts, one, match) for one, match in refused]
+        changed = [_out(recipe, drafts, one) for one in errors]
         if not any(changed):
             files = Location(" and ".join(str(draft.file) for draft in drafts))
             raise InputError(*(replace(one, location=files, pointer=None) for one in errors))
 
 
-def _out(recipe: dict[str, Any], drafts: Sequence[Draft], error: Diagnostic, match: re.Match[str]) -> bool:
-    """Take the field of `error` out of its stage; False where it is gone already."""
-    index, name = int(match["stage"]), match["name"]
-    holder, draft = recipe["stages"][index].get(match["part"], {}), drafts[index]
+def _out(recipe: dict[str, Any], drafts: Sequence[Draft], error: Diagnostic) -> bool:
+    """Take the field of `error` out; False where it is none that can be, or is gone already."""
+    match = _FIELD.fullmatch(error.pointer or "") or _SHARED.fullmatch(error.pointer or "")
+    if match is None:
+        return False
+    part, name = match["part"], match["name"]
+    index = int(match["stage"]) if "stage" in match.groupdict() else None
+    holder = (recipe if index is None else recipe["stages"][index]).get(part, {})
     if name not in holder:
         return False
-    passes = holder.get(_PASSES, 1)
-    if name == _BATCH and holder[name] == 1 and passes % 2 == 0:
-        holder[_BATCH], holder[_PASSES] = 2, passes // 2
-        draft.differs.append(f"{_BATCH} 1 × {_PASSES} {passes} is 2 × {passes // 2} here: {error.message}")
+    place = f"/{part}/{name}"
+    draft = drafts[index] if index is not None else _whose(place, drafts)
+    if name == _BATCH and _rebatched(holder, draft, error):
         return True
     value = holder.pop(name)
-    keys = [one.key for one in draft.carried if one.place.endswith(f"/{name}")] or [name]
+    keys = [one.key for one in draft.carried if one.place == place] or [name]
     draft.carried[:] = [one for one in draft.carried if one.key not in keys]
     hint = f"; {error.hint}" if error.hint else ""
-    draft.leave(keys[0], value, f"{error.message}{hint}")
-    for other in keys[1:]:
-        draft.leave(other, value, error.message)
+    for key in keys:
+        draft.leave(key, value, f"{error.message}{hint}")
+    return True
+
+
+def _whose(place: str, drafts: Sequence[Draft]) -> Draft:
+    """The draft that carried something to `place`."""
+    return next((one for one in drafts if any(each.place == place for each in one.carried)), drafts[0])
+
+
+def _rebatched(config: dict[str, Any], draft: Draft, error: Diagnostic) -> bool:
+    """Make one row a pass two, with half the passes, where a method needs more than one."""
+    passes = config.get(_PASSES, 1)
+    if config[_BATCH] != 1 or passes % 2:
+        return False
+    config[_BATCH], config[_PASSES] = 2, passes // 2
+    draft.differs.append(f"{_BATCH} 1 × {_PASSES} {passes} is 2 × {passes // 2} here: {error.message}")
     return True

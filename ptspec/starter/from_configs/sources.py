@@ -73,10 +73,7 @@ def measure_on_held_out(draft: Draft) -> None:
 
 
 def _name(source: Mapping[str, Any], data: Mapping[str, Any]) -> str:
-    """The name that `source` has in `data`, or a free one: the last part of its path."""
-    for name, other in data.items():
-        if other == source:
-            return name
+    """A free name for `source` in `data`: the last part of its path."""
     path = source["path"] if isinstance(source["path"], str) else source["path"][0]
     last = path.rstrip("/").rpartition("/")[2].rpartition(".json")[0] or path.rstrip("/").rpartition("/")[2]
     plain = re.sub(r"[^A-Za-z0-9_-]+", "_", last).strip("_-")[:48] or "rows"

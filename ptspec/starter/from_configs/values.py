@@ -12,7 +12,7 @@ def as_schema(value: Any, described: Mapping[str, Any]) -> Any:
     types = described.get("type", [])
     types = [types] if isinstance(types, str) else list(types)
     if isinstance(value, bool):
-        return "no" if not value and "boolean" not in types and "string" in types else value
+        return "no" if not value and "no" in described.get("enum", ()) else value
     if isinstance(value, float) and "number" not in types and "integer" in types and value.is_integer():
         return int(value)
     if isinstance(value, str) and "string" not in types:
