@@ -35,13 +35,22 @@ def init(
     chosen: Column = None,
     rejected: Column = None,
     label: Column = None,
+    configs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="A config of TRL, alignment-handbook, axolotl or LLaMA-Factory; again for a second stage.",
+        ),
+    ] = None,
     output: Annotated[
         Path, typer.Option("-o", "--output", metavar="FILE", help="Where the recipe goes.")
     ] = Path("recipe.json"),
 ) -> None:
     """Write a recipe to start from.
 
-    Over the rows of FILE, or without it over the model and the data that ship with pt.
+    Over the rows of FILE, or without it over the model and the data that ship with pt; with --from, what a
+    config of another program says.
     """
     from ptspec.recipe.hints import did_you_mean, listed
     from ptspec.starter.recipe import CHAINS, starter, write
@@ -58,12 +67,42 @@ def init(
         "rejected": rejected,
         "label": label,
     }
+    if configs:
+        given = [file, data, model, *named.values()]
+        _convert(configs, method, output, alone=all(one is None for one in given))
+        return
     rows, columns = file or data, {wanted: name for wanted, name in named.items() if name is not None}
     if columns and rows is None:
         raise InputError(Diagnostic("wrong-usage", f"--{next(iter(columns))} names a column of a FILE"))
     started = starter(method, model, rows, columns)
     write(started.recipe, output)
     _tell_started(started, output)
+
+
+def _convert(configs: list[Path], chain: str | None, output: Path, *, alone: bool) -> None:
+    """The recipe that the configs of another program make."""
+    from ptspec.report.converted import as_lines
+    from ptspec.starter.from_configs.convert import converted
+    from ptspec.starter.recipe import chained, write
+
+    asked = [one.name for one in chained(chain)] if chain is not None else []
+    if not alone:
+        message = "--from takes model, data and columns from the configs: name no other"
+        raise InputError(Diagnostic("wrong-usage", message, hint="change the recipe that it writes"))
+    if asked and len(asked) != len(configs):
+        message = f"--method names {len(asked)} stages, and --from is there {len(configs)} times"
+        raise InputError(Diagnostic("wrong-usage", message, hint="a method for each file, in their order"))
+    made = converted(configs, asked, output)
+    write(made.recipe, output)
+    say(f"{output}: written ({' → '.join(stage['name'] for stage in made.recipe['stages'])})")
+    for line in as_lines(made.drafts):
+        say(line)
+    _tell_next(output)
+
+
+def _tell_next(output: Path) -> None:
+    recipe_file = shlex.quote(str(output))
+    say(f"next     pt validate {recipe_file}\n         pt run {recipe_file}")
 
 
 def _tell_started(started: Starting, output: Path) -> None:
@@ -79,8 +118,7 @@ def _tell_started(started: Starting, output: Path) -> None:
             "model    the toy that ships with ptspec: 1 M parameters, it knows one invented village and shows"
         )
         say("         that everything works. For real answers: --model, with a folder or a hub id")
-    recipe_file = shlex.quote(str(output))
-    say(f"next     pt validate {recipe_file}\n         pt run {recipe_file}")
+    _tell_next(output)
 
 
 def methods(

@@ -99,6 +99,12 @@ METHOD = Method(
         Variant(
             "CISPO", "MiniMax 2025, arXiv 2506.13585", {"loss_type": "cispo", "epsilon_high": 5.0}, ("cispo",)
         ),
+        Variant(
+            "GDPO",
+            "Liu et al. 2026, arXiv 2601.05242",
+            {"multi_objective_aggregation": "normalize_then_sum"},
+            ("gdpo",),
+        ),
         Variant("SAPO", "Gao et al. 2025, arXiv 2511.20347", {"loss_type": "sapo"}, ("sapo",)),
     ),
     aliases=("rlvr",),

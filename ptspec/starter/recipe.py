@@ -81,7 +81,7 @@ def starter(
     """
     given = look_at(data or folder("data") / "train.jsonl", columns)
     row, file = given.first, given.path
-    stages = _methods(chain or _for(row, file))
+    stages = chained(chain or _for(row, file))
     held = hold_out(given, _place(file))
     sources, names = _sources(file, row, stages, held.train)
     base = _place(folder("data") / "base_model")
@@ -136,7 +136,8 @@ def _for(row: FirstRow, file: Path) -> str:
     return f"{LEAD.name}_{first.name}" if first.starter.follows and LEAD in fits else first.name
 
 
-def _methods(chain: str) -> list[Method]:
+def chained(chain: str) -> list[Method]:
+    """The methods of `chain`, one of `CHAINS`, in their order."""
     if chain in methods.METHODS:
         return [methods.get(chain)]
     return [LEAD, CHAINED[chain]]

@@ -20,6 +20,7 @@ ALLOWED = {
     "recipe/overrides.py": "an example of a path in a recipe",
     "recipe/other_programs.py": "`reward`, `orpo_alpha`, …: keys of other programs; a loss called `sft`",
     "recipe/sections.py": "`reward`: a key of a judge",
+    "starter/from_configs/llamafactory.py": "values of LLaMA-Factory's `pref_loss`; a loss called `sft`",
     "rewards/contract.py": "`reward`: a kind of function",
     "rewards/time_limit.py": "`reward`: a key of a message to a worker",
     "rewards/worker.py": "`reward`: a key of a message to a worker",

@@ -1,0 +1,7 @@
+"""The method that a config has which names none: the one that others follow."""
+
+from __future__ import annotations
+
+from ptspec.methods import all_of_them
+
+LEAD = next(one for one in all_of_them() if one.starter.leads)
