@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 
-import tables
+import field_tables
 from schema_fields import Section
 
 from ptspec.methods.types import Feedback, Method
@@ -27,10 +27,10 @@ def _guide(method: Method) -> Iterator[str]:
     guide = method.guide
     yield f"# {method.name}"
     yield f"{method.title} ({method.paper}). What TRL makes of its equation: {_equation(method.name)}."
-    yield f"**When.** {tables.plain(guide.when)}"
-    yield f"**How.** {tables.plain(guide.how)}"
-    yield "**For**\n\n" + "\n".join(f"- {tables.plain(line)}" for line in guide.pros)
-    yield "**Against**\n\n" + "\n".join(f"- {tables.plain(line)}" for line in guide.cons)
+    yield f"**When.** {field_tables.plain(guide.when)}"
+    yield f"**How.** {field_tables.plain(guide.how)}"
+    yield "**For**\n\n" + "\n".join(f"- {field_tables.plain(line)}" for line in guide.pros)
+    yield "**Against**\n\n" + "\n".join(f"- {field_tables.plain(line)}" for line in guide.cons)
     yield f"**Needs.** {_needs(method)}."
     yield f"A row:\n\n```json\n{guide.example_row}\n```"
     stage = json.dumps(json.loads(guide.example_stage), indent=2, ensure_ascii=False)
@@ -70,7 +70,7 @@ def _fields(method: Method, sections: list[Section]) -> Iterator[str]:
     for section in sections:
         yield f"## Fields of `{section.path or method.config.partition(':')[2]}`"
         if not section.path and method.own_defaults:
-            reasons = (f"- `{one.name}`: {tables.plain(one.reason)}" for one in method.own_defaults)
+            reasons = (f"- `{one.name}`: {field_tables.plain(one.reason)}" for one in method.own_defaults)
             yield "Defaults that are not TRL's:\n\n" + "\n".join(reasons)
-        yield tables.fields(section)
-        yield from tables.owned(section)
+        yield field_tables.fields(section)
+        yield from field_tables.owned(section)

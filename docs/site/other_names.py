@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import tables
+import field_tables
 
 from ptspec.recipe.other_programs import PLACES, RENAMED, WORDS
 
@@ -18,7 +18,7 @@ def page() -> str:
     said = {
         **{key: f"`{field}`" for key, field in RENAMED.items()},
         **{key: f"`{pointer}`" for key, pointer in PLACES.items()},
-        **{key: tables.plain(words) for key, words in WORDS.items() if words},
+        **{key: field_tables.plain(words) for key, words in WORDS.items() if words},
     }
     rows = "\n".join(f"| `{key}` | {said[key]} |" for key in sorted(said))
     return f"{INTRO}\n| key | here |\n|---|---|\n{rows}\n"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import field_tables
 import method_page
-import tables
 from schema_fields import Schemas, Section
 
 from ptspec.methods import METHODS, get
@@ -31,11 +31,11 @@ def pages(root: Path) -> dict[str, str]:
 def _recipe(sections: list[Section]) -> str:
     parts = [RECIPE.strip()]
     for one in sections:
-        parts += [_heading(one.path), tables.plain(one.meaning), tables.fields(one)]
+        parts += [_heading(one.path), field_tables.plain(one.meaning), field_tables.fields(one)]
         if one.path == "stages[]":
             links = ", ".join(f"[{name}]({name}.md)" for name in METHODS)
             parts.append(f"What `config` takes, by method: {links}. `merge` takes none.")
-        parts += tables.owned(one)
+        parts += field_tables.owned(one)
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
