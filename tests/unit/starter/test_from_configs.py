@@ -201,6 +201,20 @@ def test_a_config_that_makes_no_recipe_says_why(text, tmp_path):
     assert told.code == code and words in told.message and told.hint and told.location.file.endswith("x.yaml")
 
 
+@pytest.mark.parametrize("wrong", [[{"a": 1}], {"a": 1}, "x", 7, [], False], ids=str)
+@pytest.mark.parametrize("name", ["axolotl/qlora-1b-gdpo.yaml", "llamafactory/qwen3_lora_dpo.yaml"])
+def test_a_value_of_another_kind_is_told_or_refused(name, wrong, tmp_path):
+    given = yaml.safe_load((CONFIGS / name).read_text())
+    for key in given:
+        try:
+            _, draft = one(tmp_path, yaml.safe_dump({**given, key: wrong}))
+        except InputError as error:
+            assert all(told.location is not None for told in error.diagnostics), key
+            continue
+        told = {left.key.partition(".")[0] for left in (*draft.carried, *draft.left)} | set(draft.nothing)
+        assert key in told or key == "trl", key
+
+
 def test_rows_that_are_not_here_are_told_at_the_config():
     with pytest.raises(InputError) as caught:
         convert(ROWS_ARE_NOT_HERE)
