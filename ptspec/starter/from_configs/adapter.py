@@ -23,7 +23,7 @@ def carry_adapter(draft: Draft, key: str, *, lora: bool, quantised: bool = True)
             draft.carry("load_in_8bit", "/adapter/use_qlora", True)
             draft.write("/adapter/quantization/load_in_8bit", True)
         for name, value in (("load_in_4bit", four), ("load_in_8bit", eight)):
-            if value is False:
+            if value is not None and not value:
                 draft.nothing.append(name)
         return
     without = "has no effect without an adapter"

@@ -28,6 +28,8 @@ DEFAULTS: Mapping[str, Any] = {
 """What axolotl takes where its file says nothing."""
 _ROWS: Mapping[str, Mapping[str, str]] = {
     "icr": {"prompt": "input"},
+    "llama3.argilla": {"prompt": "instruction"},
+    "chatml.argilla": {"prompt": "instruction"},
     "intel": {"prompt": "question"},
     "bradley_terry": {"prompt": "input"},
 }
@@ -217,7 +219,7 @@ def _learned(draft: Draft, chats: bool, learns_all: bool | None) -> None:
 
 def _columns(kind: Any, given: dict[str, Any]) -> dict[str, str]:
     """Our columns -> those that the file has for them, where these are called otherwise."""
-    parts = kind.split(".") if isinstance(kind, str) else []
+    parts = [kind.partition(".")[0], *kind.split(".")[1:], kind] if isinstance(kind, str) else []
     found = next((dict(_ROWS[part]) for part in reversed(parts) if part in _ROWS), {})
     for key, name in _FIELDS.items():
         if (column := given.pop(key, None)) not in (None, name, "conversations"):

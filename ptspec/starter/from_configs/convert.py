@@ -16,6 +16,7 @@ from ptspec.starter.from_configs.draft import Draft
 from ptspec.starter.from_configs.fields import carry_rest
 from ptspec.starter.from_configs.programs import method_of, program_of
 from ptspec.starter.from_configs.settle import settled
+from ptspec.starter.from_configs.shapes import check_shapes
 from ptspec.starter.from_configs.yaml_file import read_config
 
 
@@ -43,6 +44,7 @@ def converted(files: Sequence[Path], asked: Sequence[str], target: Path) -> Conv
 def _draft(file: Path, asked: str | None) -> Draft:
     values = read_config(file)
     program = program_of(values, file)
+    check_shapes(values, file)
     draft = Draft(file, program.name, method_of(program, values, file, asked), dict(values))
     draft.write("/model", {})
     draft.part("config")

@@ -102,7 +102,7 @@ def _adapter(draft: Draft) -> None:
     bits, method = draft.take("quantization_bit"), draft.take("quantization_method")
     if kind == "lora" and bits in (4, 8):
         draft.rest["load_in_4bit" if bits == 4 else "load_in_8bit"] = True
-    rank = draft.rest.get("lora_rank", 8)
+    rank = draft.rest.get("lora_rank") or 8
     if draft.take("pissa_init"):
         draft.carry("pissa_init", "/adapter/init_lora_weights", "pissa")
         iterations = draft.take("pissa_iter")

@@ -162,6 +162,24 @@ def test_a_key_that_a_rule_refuses_is_taken_out_and_told(tmp_path):
     assert "lr_scheduler" not in {one.key for one in draft.carried}
 
 
+def test_a_refused_setting_of_the_model_is_told_of_the_file_that_gave_it(tmp_path):
+    first = config(tmp_path, "model_name_or_path: o/m\ndataset_name: o/r\n", "sft.yaml")
+    second = config(tmp_path, "model_name_or_path: o/m\ndataset_name: o/p\ndtype: int3\n", "dpo.yaml")
+    made = converted([first, second], [], tmp_path / "recipe.json")
+    assert "dtype" not in made.recipe["model"] and [one.key for one in made.drafts[1].left] == ["dtype"]
+    assert made.drafts[0].left == [] and made.recipe["data"]["train_dpo"] == {"path": "o/p"}
+
+
+@pytest.mark.parametrize(
+    ("size", "kept", "held"),
+    [("0.05", "train[:95%]", "train[95%:]"), ("200", "train[200:]", "train[:200]")],
+)
+def test_rows_held_out_are_not_trained_on(size, kept, held, tmp_path):
+    recipe, _ = one(tmp_path, AXOLOTL + f"val_set_size: {size}\n")
+    assert (recipe["data"]["train"]["split"], recipe["data"]["heldout"]["split"]) == (kept, held)
+    assert recipe["stages"][0]["eval_data"] == recipe["eval"]["data"] == "heldout"
+
+
 def test_lora_keys_without_an_adapter_are_told_as_without_effect(tmp_path):
     text = "model_name_or_path: org/model\ndataset_name: org/rows\nlora_r: 32\nload_in_4bit: true\n"
     recipe, draft = one(tmp_path, text, "sft")
@@ -199,6 +217,20 @@ def test_a_config_that_makes_no_recipe_says_why(text, tmp_path):
         one(tmp_path, text)
     (told,) = caught.value.diagnostics
     assert told.code == code and words in told.message and told.hint and told.location.file.endswith("x.yaml")
+
+
+@pytest.mark.parametrize("wrong", [[{"a": 1}], {"a": 1}, "x", 7, [], False], ids=str)
+@pytest.mark.parametrize("name", ["axolotl/qlora-1b-gdpo.yaml", "llamafactory/qwen3_lora_dpo.yaml"])
+def test_a_value_of_another_kind_is_told_or_refused(name, wrong, tmp_path):
+    given = yaml.safe_load((CONFIGS / name).read_text())
+    for key in given:
+        try:
+            _, draft = one(tmp_path, yaml.safe_dump({**given, key: wrong}))
+        except InputError as error:
+            assert all(told.location is not None for told in error.diagnostics), key
+            continue
+        told = {left.key.partition(".")[0] for left in (*draft.carried, *draft.left)} | set(draft.nothing)
+        assert key in told or key == "trl", key
 
 
 def test_rows_that_are_not_here_are_told_at_the_config():
