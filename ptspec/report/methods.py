@@ -137,11 +137,25 @@ def _paragraph(title: str, text: str, width: int) -> str:
 
 
 def _json(text: str, width: int) -> str:
-    """A line of JSON, or one line a key where it has more than `width` columns."""
-    if len(text) + 2 <= width:
-        return f"  {text}"
-    members = (f"{json.dumps(key)}: {json.dumps(value)}" for key, value in json.loads(text).items())
-    return "  {\n" + ",\n".join(f"    {member}" for member in members) + "\n  }"
+    """The object in `text`, members on as few lines of `width` columns as they go on."""
+    return f"  {_object(json.loads(text), width - 2, '   ')}"
+
+
+def _object(value: Mapping[str, Any], room: int, indent: str) -> str:
+    """`value` in lines of at most `room` columns, but for one member that is wider; those after the first
+    begin with `indent`, which is not counted."""
+    lines, left = [""], room - 2
+    for number, (key, item) in enumerate(value.items(), start=1):
+        text = f"{json.dumps(key)}: {json.dumps(item, ensure_ascii=False)}"
+        if isinstance(item, dict) and len(text) > room - 2:
+            text = f"{json.dumps(key)}: {_object(item, room - 2, indent + ' ' * 2)}"
+        text += "," if number < len(value) else ""
+        if lines[-1] and len(text) >= left:
+            lines.append("")
+            left = room - 2
+        lines[-1] += f" {text}" if lines[-1] else text
+        left -= len(text) + 1
+    return "{" + f"\n{indent}".join(lines) + "}"
 
 
 def _bullets(title: str, lines: Iterable[str], width: int) -> str:
