@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from textwrap import fill, wrap
+from typing import Any
 
 from ptspec import methods
 from ptspec.methods.merge import MERGE
