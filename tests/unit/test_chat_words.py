@@ -30,6 +30,8 @@ def test_help_and_errors_break_between_words(width):
 def test_it_says_that_it_loads_before_it_does(monkeypatch, capsys, tmp_path):
     """The screen was blank for 13 seconds."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "nothing").mkdir()
+    (tmp_path / "nothing/config.json").write_text("{}")
     for stream in (sys.stdin, sys.stdout):
         monkeypatch.setattr(stream, "isatty", lambda: True)
     with pytest.raises(SystemExit):

@@ -93,6 +93,7 @@ EVENTS = {
     ),
     events.Warned: events.Warned("ü", None),
     events.RunFinished: events.RunFinished("out", 1.0, ("s",)),
+    events.RunStopped: events.RunStopped("bug", "ü", asked=False),
 }
 
 

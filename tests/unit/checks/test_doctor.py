@@ -74,6 +74,7 @@ def machine(tmp_path, monkeypatch):
         monkeypatch.setattr(gpu, "PCI", tmp_path / "pci")
         monkeypatch.setattr(gpu, "DEVICES", files)
         monkeypatch.setattr(accelerator, "DEVICES", files)
+        monkeypatch.setattr(accelerator, "_kept", None)  # of a run that a test made in this process
         for name in accelerator.VISIBLE:
             monkeypatch.delenv(name, raising=False)
 

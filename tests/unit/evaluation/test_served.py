@@ -210,8 +210,8 @@ def test_an_address_where_nothing_answers_is_told_before_anything_is_loaded(tmp_
         url = server.base_url
     told = error_of(InputError, lambda: server_at(url)).diagnostics[0]
     assert "cannot be reached" in told.message
-    missing = str(tmp_path / "nothing")
-    error = error_of(InputError, lambda: chat([missing], False, 16, 0.0, 1, url, False))
+    (tmp_path / "config.json").write_text("{}")
+    error = error_of(InputError, lambda: chat([str(tmp_path)], False, 16, 0.0, 1, url, False))
     assert "cannot be reached" in error.diagnostics[0].message
     error = error_of(InputError, lambda: _must_go_together(False, None, None, None, None, url))
     assert "--server has nothing to generate" in error.diagnostics[0].message
