@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 FROM_A_DICT = Path("<recipe>")
 """What stands for the file of a recipe that is a dict."""
+WIDTH = 100
+"""Columns of the text that runs and comparisons show themselves as."""
 
 
 def load(recipe: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
@@ -127,6 +129,7 @@ class Recipe:
         Raises `InputError` with all that is wrong before anything starts, `StageError` where a stage fails,
         `CheckError` where a check does not hold, and `Interrupted` when `max_seconds` are over.
         """
+        from ptspec.checks.asked_stage import must_be_stage
         from ptspec.checks.code_permission import check_allowed
         from ptspec.run.options import Options
         from ptspec.run.pinned import with_pinned_data
@@ -135,11 +138,7 @@ class Recipe:
         if reading.plan is None:
             raise InputError(*reading.errors)
         plan = with_pinned_data(reading.plan)
-        if until is not None and until not in plan.stage_names:
-            known = ", ".join(plan.stage_names)
-            raise InputError(
-                Diagnostic("unknown-stage", f'there is no stage "{until}"', hint=f"one of {known}")
-            )
+        must_be_stage(until, plan.stage_names, "until")
         check_allowed(plan, allow_code=allow_code)
         options = Options(
             until,
@@ -255,10 +254,6 @@ class Compared:
 
     def _repr_html_(self) -> str:
         return _preformatted(str(self))
-
-
-WIDTH = 100
-"""Columns of the text that runs and comparisons show themselves as."""
 
 
 def _preformatted(text: str) -> str:

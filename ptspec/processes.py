@@ -51,7 +51,7 @@ class Processes:
         """One of them that ran on this machine and has ended."""
         here = socket.gethostname()
         ended = (
-            index for index, (host, process) in enumerate(self.ids) if host == here and _has_ended(process)
+            index for index, (host, process) in enumerate(self.ids) if host == here and has_ended(process)
         )
         return next(ended, None)
 
@@ -125,7 +125,7 @@ class Processes:
         raise Agreed(min(said, key=lambda one: one[0])[1])
 
 
-def _has_ended(process: int) -> bool:
+def has_ended(process: int) -> bool:
     """Whether a process runs no longer; one that nobody has asked about since it ended does not."""
     try:
         os.kill(process, 0)

@@ -141,12 +141,3 @@ def server_at(url: str) -> GenerationServer:
             told = replace(told, hint=f"the environment variable {SERVER_KEY} holds the server's key")
         raise InputError(told) from error
     return server
-
-
-def must_be_stage(name: str | None, stages: Sequence[str], option: str) -> None:
-    """Raises `InputError` where `option` names no stage of the recipe."""
-    from ptspec.recipe.hints import did_you_mean, listed
-
-    if name is not None and name not in stages:
-        hint = did_you_mean(name, stages) or f"stages: {listed(stages)}"
-        raise InputError(Diagnostic("unknown-stage", f'{option}: there is no stage "{name}"', hint=hint))

@@ -16,7 +16,6 @@ from ptspec.commands.options import (
     Overrides,
     PlanFormat,
     Recipe,
-    must_be_stage,
     say,
     show,
     size_in_bytes,
@@ -103,6 +102,7 @@ def run(
     Checks the recipe first, trains its stages in order, and evaluates after each.
     """
     from ptspec.api import carry_out
+    from ptspec.checks.asked_stage import must_be_stage
     from ptspec.checks.code_permission import check_allowed
     from ptspec.library_output import into_log
     from ptspec.report.terminal import listener

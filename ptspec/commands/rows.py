@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptspec.commands.options import AllowCode, Overrides, PlanFormat, Recipe, must_be_stage, say, tell
+from ptspec.commands.options import AllowCode, Overrides, PlanFormat, Recipe, say, tell
 from ptspec.diagnostics import Diagnostic, Exit, InputError, Severity
 from ptspec.report.diagnostics import summary, wants_colour
 
@@ -44,6 +44,7 @@ def rows(
 
     Rows as the model gets them, the learned part between ▐ and ▌.
     """
+    from ptspec.checks.asked_stage import must_be_stage
     from ptspec.data.chosen_rows import place_of
 
     place = None if line is None else place_of(line)

@@ -47,9 +47,7 @@ from ptspec.run.stage_words import never_measured
 from ptspec.store.content_hashes import Hashes
 from ptspec.store.files import read_json
 from ptspec.store.fingerprint import covered_by
-from ptspec.store.half_made import (
-    is_trained,
-)
+from ptspec.store.half_made import is_trained
 from ptspec.store.manifest import write_manifest
 from ptspec.store.other_runs import OtherRuns
 from ptspec.store.output_hashes import OutputHashes

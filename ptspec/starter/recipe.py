@@ -5,7 +5,6 @@ Asks nothing and guesses only what it can see; what it writes validates (if the 
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from collections.abc import Mapping, Sequence
@@ -26,6 +25,7 @@ from ptspec.rewards.builtin import BUILTIN
 from ptspec.shipped import folder
 from ptspec.starter.first_row import CHATS, FirstRow
 from ptspec.starter.held_out import hold_out
+from ptspec.starter.place import place, schema_place
 from ptspec.starter.rows import look_at
 from ptspec.starter.settings import is_toy, settings
 from ptspec.store.files import write_json
@@ -82,9 +82,9 @@ def starter(
     given = look_at(data or folder("data") / "train.jsonl", columns)
     row, file = given.first, given.path
     stages = chained(chain or _for(row, file))
-    held = hold_out(given, _place(file))
+    held = hold_out(given, place(file))
     sources, names = _sources(file, row, stages, held.train)
-    base = _place(folder("data") / "base_model")
+    base = place(folder("data") / "base_model")
     marked = _marks_answers(model or str(folder("data") / "base_model"))
     rewards = _rewards(row) if any(one.feedback in SCORED for one in stages) else {}
     toy = is_toy(model)
@@ -92,7 +92,7 @@ def starter(
         renamed = {new: old for one in stages for new, old in (row.columns(one.rows) or {}).items()}
         sources["heldout"] = {**held.heldout, **({"columns": renamed} if renamed else {})}
     made = {
-        "$schema": _place(folder("schemas") / "recipe.schema.json"),
+        "$schema": schema_place(),
         "version": VERSION,
         "seed": 42,
         "model": {"path": model or base},
@@ -206,10 +206,3 @@ def _marks_answers(model: str) -> bool:
     found = Path(model)
     tokenizer = tokenizer_files(ModelSpec(str(found.absolute()), local=True)) if is_folder(found) else None
     return tokenizer is not None and tokenizer.has_generation_markers
-
-
-def _place(path: Path) -> str:
-    """`path` as the recipe should name it: relative to the working directory where it lies below that, else
-    absolute."""
-    absolute, working = Path(os.path.normpath(path.absolute())), Path.cwd()
-    return absolute.relative_to(working).as_posix() if absolute.is_relative_to(working) else str(absolute)

@@ -22,6 +22,7 @@ from typing import IO
 from filelock import SoftFileLock, Timeout
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
+from ptspec.processes import has_ended
 
 LOCK = ".lock"
 SOFT_LOCK = ".lock.soft"
@@ -84,20 +85,9 @@ def writer_of(output: Path) -> Holder | None:
     except (BlockingIOError, PermissionError):
         return holder
     except OSError as error:
-        return holder if error.errno in NO_LOCKS and _is_alive(holder) else None
+        is_alive = holder is not None and not has_ended(holder.pid)
+        return holder if error.errno in NO_LOCKS and is_alive else None
     return None
-
-
-def _is_alive(holder: Holder | None) -> bool:
-    if holder is None:
-        return False
-    try:
-        os.kill(holder.pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True
 
 
 def _locked(file: IO[str], output: Path, path: Path) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,22 +20,20 @@ from ptspec.recipe.sections import compute_keys
 from ptspec.report.html.events import Log, read_log
 from ptspec.report.html.logged import Logged, read_logged
 from ptspec.report.html.model import BestEvaluation, Input, RunStory, StageStory, StartChecks, State, Training
-from ptspec.report.html.untrusted import number, text, whole
+from ptspec.report.html.untrusted import Json, number, object_of, objects_of, text, whole
 from ptspec.store.covered_config import covered_config
 from ptspec.store.event_log import EVENTS
 from ptspec.store.manifest import is_folder, read_manifest
 from ptspec.store.stage_folder import METRICS, finished_record, partial_folder
-
-Json = Mapping[str, Any]
 
 
 def read_run(output: Path) -> RunStory:
     """The story of the run in `output`. Raises `InputError` where that is no run's folder."""
     manifest = read_manifest(output)
     log = read_log(output / EVENTS)
-    recipe, started = _object(manifest.get("recipe")), log.started
+    recipe, started = object_of(manifest.get("recipe")), log.started
     base, base_error = _measurement(output / BASE, BASE)
-    model = _object(manifest.get("model"))
+    model = object_of(manifest.get("model"))
     return RunStory(
         name=str(manifest.get("name") or output.name),
         description=str(recipe.get("description") or ""),
@@ -61,7 +58,7 @@ def read_run(output: Path) -> RunStory:
         warnings=log.warnings,
         inputs=(
             Input("model", str(model.get("path")), text(model.get("sha256"))),
-            *_sources(recipe, _object(manifest.get("data"))),
+            *_sources(recipe, object_of(manifest.get("data"))),
         ),
         versions={"ptspec": str(manifest.get("ptspec")), **_strings(manifest.get("versions"))},
         environment=_strings(manifest.get("environment")),
@@ -75,7 +72,7 @@ def read_run(output: Path) -> RunStory:
 def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
     name = str(spec.get("name"))
     record = finished_record(output, name) or {}
-    announced = next((line for line in _objects(log.started.get("stages")) if line.get("name") == name), {})
+    announced = next((line for line in objects_of(log.started.get("stages")) if line.get("name") == name), {})
     told = {key: text(record.get(key, announced.get(key))) for key in ("parent", "handover", "reference")}
     measurement, error = _measurement(output / name, name) if record else (None, None)
     began = log.last("StageStarted", name)
@@ -104,7 +101,7 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
 
 def _merged(of: Json) -> str:
     """ "0.9 × a + 0.1 × b" of a merge; empty where a stage is none."""
-    weights = {name: number(weight) for name, weight in _object(of.get("of")).items()}
+    weights = {name: number(weight) for name, weight in object_of(of.get("of")).items()}
     known = [(name, weight) for name, weight in weights.items() if weight is not None]
     return sum_in_words(known) if known else ""
 
@@ -130,14 +127,14 @@ def _state(output: Path, spec: Json, record: Json, log: Log, recipe: Json) -> St
 
 def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
     """Whether a folder that the last session did not come to is of this recipe, as far as it tells."""
-    kept, method, parent = _object(record.get("ingredients")), str(spec.get("method")), record.get("parent")
+    kept, method, parent = object_of(record.get("ingredients")), str(spec.get("method")), record.get("parent")
     if method == MERGE:
-        weights = [weight for name, weight in _object(spec.get("of")).items() if name != "$comment"]
+        weights = [weight for name, weight in object_of(spec.get("of")).items() if name != "$comment"]
         return kept.get("method") == MERGE and kept.get("weights") == weights
     known = methods.find(method)
     if known is None:
         return False
-    keys = compute_keys(_object(recipe.get("compute")), _object(spec.get("compute")))
+    keys = compute_keys(object_of(recipe.get("compute")), object_of(spec.get("compute")))
     compute = ComputeSpec(
         processes=whole(keys.get("processes")) or 1,
         nodes=whole(keys.get("nodes")) or 1,
@@ -145,14 +142,14 @@ def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
     )
     if "pick" in spec:
         return True  # what its variants and the choice were stands in its record
-    config = covered_config(known, _object(spec.get("config")), compute)
+    config = covered_config(known, object_of(spec.get("config")), compute)
     before = finished_record(output, str(parent))
     on_the_same = before is None or before.get("fingerprint") == kept.get("parent")
     return on_the_same and kept.get("method") == method and kept.get("config") == config
 
 
 def _training(record: Json) -> Training:
-    checks = _object(record.get("checks"))
+    checks = object_of(record.get("checks"))
     return Training(
         adapter=str(record.get("adapter") or ""),
         steps=whole(record.get("steps")) or 0,
@@ -165,8 +162,8 @@ def _training(record: Json) -> Training:
             number(checks.get("policy_to_reference")),
             number(checks.get("saved_to_trained")),
         ),
-        config=_object(_object(record.get("ingredients")).get("config")),
-        best=_best(_object(record.get("best"))),
+        config=object_of(object_of(record.get("ingredients")).get("config")),
+        best=_best(object_of(record.get("best"))),
     )
 
 
@@ -206,8 +203,8 @@ def _sha256(value: Any) -> str | None:
 
 def _data(name: Any, recipe: Json) -> str:
     """ "train: data/train.jsonl" """
-    source = _object(_object(recipe.get("data")).get(str(name)))
-    mix = _object(source.get("mix"))
+    source = object_of(object_of(recipe.get("data")).get(str(name)))
+    mix = object_of(source.get("mix"))
     if mix:
         return f"{name}: {' + '.join(f'{share} {part}' for part, share in mix.items())}"
     path = source.get("path")
@@ -215,13 +212,5 @@ def _data(name: Any, recipe: Json) -> str:
     return f"{name}: {where}" if where else str(name)
 
 
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Any) -> list[Json]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
-
-
 def _strings(value: Any) -> dict[str, str]:
-    return {str(key): str(item) for key, item in _object(value).items()}
+    return {str(key): str(item) for key, item in object_of(value).items()}

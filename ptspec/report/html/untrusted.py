@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
+
+Json = Mapping[str, Any]
 
 
 def text(value: Any) -> str | None:
@@ -18,6 +21,16 @@ def number(value: Any) -> float | None:
         return value if math.isfinite(value) else None
     except OverflowError:
         return None
+
+
+def object_of(value: Any) -> Json:
+    """An object; empty where it is none."""
+    return value if isinstance(value, dict) else {}
+
+
+def objects_of(value: Any) -> list[Json]:
+    """The objects of a list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def whole(value: Any) -> int | None:

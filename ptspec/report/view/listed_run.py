@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -11,15 +11,13 @@ from typing import Any
 from ptspec.events import Figure, MetricChange, StageComparison
 from ptspec.recipe.plan import BASE
 from ptspec.report.html.json_lines import read_lines
-from ptspec.report.html.untrusted import number, text
+from ptspec.report.html.untrusted import Json, number, object_of, objects_of, text
 from ptspec.report.view.policies import Policy, stage_lines, training_figures
 from ptspec.store.files import folder_size
 from ptspec.store.half_made import last_step
 from ptspec.store.lock import Holder, writer_of
 from ptspec.store.run_names import EVENTS
 from ptspec.store.stage_folder import partial_folder
-
-Json = Mapping[str, Any]
 
 
 class RunState(str, Enum):
@@ -61,7 +59,7 @@ class _Log:
         starts = [index for index, event in enumerate(self.events) if event.get("event") == "RunStarted"]
         self.session = self.events[starts[-1] :] if starts else self.events
         self.started: Json = self.session[0] if starts else {}
-        self.stages = _objects(self.started.get("stages"))
+        self.stages = objects_of(self.started.get("stages"))
 
     def said(self, kind: str) -> Json:
         """The last event of `kind` in the last session; empty where there is none."""
@@ -137,7 +135,7 @@ def _headline(log: _Log) -> str:
                 change = f" {cell.mark} {cell.change}" if cell.change else ""
                 return f"{shown.brief} {cell.value}{change}"
     trained = next((e for e in reversed(log.events) if e.get("event") == "StageTrained"), {})
-    logged = {key: number(value) for key, value in _object(trained.get("metrics")).items()}
+    logged = {key: number(value) for key, value in object_of(trained.get("metrics")).items()}
     known = {key: value for key, value in logged.items() if value is not None}
     return " · ".join(training_figures(known, _method(log, str(trained.get("stage"))), most=1))
 
@@ -148,12 +146,12 @@ def _policies(log: _Log) -> Iterator[Policy]:
     for name in names:
         told = log.last("StageEvaluated", name)
         metrics = {
-            key: figure for key, value in _object(told.get("metrics")).items() if (figure := _figure(value))
+            key: figure for key, value in object_of(told.get("metrics")).items() if (figure := _figure(value))
         }
         if metrics:
             over, by = text(told.get("preference_over")), text(told.get("accuracy"))
             yield Policy(
-                name, metrics, _comparison(_object(told.get("comparison"))), over, _method(log, name), by
+                name, metrics, _comparison(object_of(told.get("comparison"))), over, _method(log, name), by
             )
 
 
@@ -163,14 +161,14 @@ def _comparison(told: Json) -> StageComparison | None:
         return None
     changes = {
         name: MetricChange(difference, str(change.get("verdict")))
-        for name, change in _object(told.get("changes")).items()
+        for name, change in object_of(told.get("changes")).items()
         if isinstance(change, dict) and (difference := _figure(change.get("difference")))
     }
     return StageComparison(parent, 0, 0, "", changes)
 
 
 def _figure(value: Any) -> Figure | None:
-    told = _object(value)
+    told = object_of(value)
     mean = number(told.get("value"))
     if mean is None:
         return None
@@ -179,11 +177,3 @@ def _figure(value: Any) -> Figure | None:
 
 def _method(log: _Log, name: str) -> str:
     return next((str(one.get("method")) for one in log.stages if one.get("name") == name), "")
-
-
-def _object(value: Any) -> Json:
-    return value if isinstance(value, dict) else {}
-
-
-def _objects(value: Any) -> list[Json]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list | tuple) else []

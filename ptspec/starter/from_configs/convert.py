@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.recipe.effective_config import with_defaults
-from ptspec.shipped import folder
 from ptspec.starter.from_configs.chain import recipe_of
 from ptspec.starter.from_configs.draft import Draft
 from ptspec.starter.from_configs.fields import carry_rest
@@ -18,6 +16,7 @@ from ptspec.starter.from_configs.programs import method_of, program_of
 from ptspec.starter.from_configs.settle import settled
 from ptspec.starter.from_configs.shapes import check_shapes
 from ptspec.starter.from_configs.yaml_file import read_config
+from ptspec.starter.place import schema_place
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def converted(files: Sequence[Path], asked: Sequence[str], target: Path) -> Conv
     ours, or makes no valid recipe.
     """
     drafts = [_draft(file, asked[index] if asked else None) for index, file in enumerate(files)]
-    schema = {"$schema": _place(folder("schemas") / "recipe.schema.json")}
+    schema = {"$schema": schema_place()}
     recipe = settled(schema | recipe_of(drafts), drafts, target)
     return Converted(recipe, tuple(drafts))
 
@@ -69,9 +68,3 @@ def _drop_epochs(draft: Draft, config: dict[str, Any]) -> None:
         (key,) = [one.key for one in draft.carried if one.place == "/config/num_train_epochs"]
         draft.carried[:] = [one for one in draft.carried if one.key != key]
         draft.leave(key, epochs, "max_steps overrides it")
-
-
-def _place(schema: Path) -> str:
-    """`schema` as a recipe should name it: from the working directory where it lies below that."""
-    whole, working = Path(os.path.normpath(schema.absolute())), Path.cwd()
-    return whole.relative_to(working).as_posix() if whole.is_relative_to(working) else str(whole)
