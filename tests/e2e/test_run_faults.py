@@ -2,6 +2,7 @@
 was kept, exits with 1, and the same command goes on from there to the same bytes."""
 
 import contextlib
+import ctypes
 import json
 import os
 import resource
@@ -121,14 +122,22 @@ def test_a_folder_that_cannot_be_made(tmp_path):
 
 @contextlib.contextmanager
 def memory_for(more):
-    """This process may have so many bytes more than it has now; torch's allocator is what fails."""
+    """This process may have so many bytes more than it has now; torch's allocator is what fails. What the C
+    library keeps of tests before is taken first: it would serve a training without a byte of the system."""
     before = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more, before[1]))
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.argtypes = [ctypes.c_void_p]
+    resource.setrlimit(resource.RLIMIT_AS, (now, before[1]))
+    kept = list(iter(lambda: library.malloc(256 << 10), None))
+    resource.setrlimit(resource.RLIMIT_AS, (now + more, before[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
+        for block in kept:
+            library.free(block)
 
 
 def wide(recipe):
