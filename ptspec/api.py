@@ -85,8 +85,10 @@ def compare(
 
 
 def carry_out(plan: Plan, listener: Listener, options: Options, say: Callable[[str], None]) -> None:
-    """Runs `plan` and writes its report, whatever happens. `say` is told where the report of a run that
-    failed lies. Raises what `ptspec.run.session.execute` raises."""
+    """Runs `plan` and writes its report, whatever happens.
+
+    `say` is told where the report of a run that failed lies. Raises what `ptspec.run.session.execute` raises.
+    """
     from ptspec.report.html.write import report_whatever_happens
     from ptspec.run.session import execute
 
@@ -240,8 +242,9 @@ class Policy(NamedTuple):
 
 @dataclass(frozen=True)
 class Compared:
-    """Policies side by side: the `comparison`, and the `measurements` that it pairs. Shows itself as `pt eval
-    --compare` does, in a notebook too."""
+    """Policies side by side: the `comparison`, and the `measurements` that it pairs.
+
+    Shows itself as `pt eval --compare` does, in a notebook too."""
 
     comparison: Comparison
     measurements: tuple[Measurement, ...]

@@ -12,8 +12,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number. `low` and `high` bound its 95 % interval where one is known. `is_share`: of a
-    reward, that each row's value is 0 or 1, so that the mean is shown in percent."""
+    """A measured number.
+
+    `low` and `high` bound its 95 % interval where one is known. `is_share`: of a reward, that each row's
+    value is 0 or 1, so that the mean is shown in percent."""
 
     value: float
     low: float | None = None
@@ -59,8 +61,9 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StageStarted:
-    """`rows` None: they are streamed. `reason` says why a stage that was finished before is trained again
-    ("beta 0.1 → 0.2")."""
+    """`rows` None: they are streamed.
+
+    `reason` says why a stage that was finished before is trained again ("beta 0.1 → 0.2")."""
 
     stage: str
     method: str
@@ -112,8 +115,9 @@ class StageStep:
 
 @dataclass(frozen=True)
 class StepEvaluated:
-    """An evaluation on held-out rows within the training, after `step`. `metrics` are TRL's under the names
-    that it logs them by ("eval_loss"), `metric` is the one to show."""
+    """An evaluation on held-out rows within the training, after `step`.
+
+    `metrics` are TRL's under the names that it logs them by ("eval_loss"), `metric` is the one to show."""
 
     stage: str
     step: int
@@ -125,6 +129,7 @@ class StepEvaluated:
 @dataclass(frozen=True)
 class BestStep:
     """Which step of a stage was the best by `metric`, of the `trained` steps: once it is trained.
+
     `patience`: after how many evaluations without improvement it stops; `stopped`: whether it did."""
 
     stage: str
@@ -191,8 +196,9 @@ class StageMerged:
 
 @dataclass(frozen=True)
 class EvaluationStarted:
-    """`stage` is "base" for the base model. `answers_by`: the server that generates the answers, in words;
-    empty where the policy itself does."""
+    """`stage` is "base" for the base model.
+
+    `answers_by`: the server that generates the answers, in words; empty where the policy itself does."""
 
     stage: str
     rows: int
@@ -212,8 +218,10 @@ class EvaluationProgress:
 
 @dataclass(frozen=True)
 class MetricChange:
-    """A stage less its parent in one metric, paired. `difference` has the interval that decides, `verdict` is
-    in the words of `comparison.json` ("better", "worse", "no difference shown", "described", …)."""
+    """A stage less its parent in one metric, paired.
+
+    `difference` has the interval that decides, `verdict` is in the words of `comparison.json` ("better",
+    "worse", "no difference shown", "described", …)."""
 
     difference: Figure
     verdict: str
@@ -233,9 +241,11 @@ class StageComparison:
 
 @dataclass(frozen=True)
 class StageEvaluated:
-    """`comparison`: with the stage's parent, None where there is none. `preference_over`: the policy that the
-    stage's preference for chosen answers is relative to. `accuracy` says by what a response counts as right,
-    and why ("choice_letter: all 160 right answers are single letters"); None where nothing says it."""
+    """`comparison`: with the stage's parent, None where there is none.
+
+    `preference_over`: the policy that the stage's preference for chosen answers is relative to. `accuracy`
+    says by what a response counts as right, and why ("choice_letter: all 160 right answers are single
+    letters"); None where nothing says it."""
 
     stage: str
     metrics: Mapping[str, Figure]
@@ -273,8 +283,10 @@ class CheckedBound:
 
 @dataclass(frozen=True)
 class CheckEvaluated:
-    """A check of the recipe. `text` says why there is nothing to check; in the files of earlier versions it
-    says the whole check, and there are no `bounds`."""
+    """A check of the recipe.
+
+    `text` says why there is nothing to check; in the files of earlier versions it says the whole check, and
+    there are no `bounds`."""
 
     stage: str | None
     text: str
@@ -299,8 +311,10 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class RunStopped:
-    """A run that did not end by itself, of `code` and `text` of the error. Told to the log alone: what the
-    error says is shown. `asked`: the user, the system or a time limit stopped it."""
+    """A run that did not end by itself, of `code` and `text` of the error.
+
+    Told to the log alone: what the error says is shown. `asked`: the user, the system or a time limit stopped
+    it."""
 
     code: str
     text: str

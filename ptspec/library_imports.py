@@ -13,9 +13,11 @@ from typing import Any
 
 @contextlib.contextmanager
 def importing_libraries() -> Iterator[None]:
-    """Around the first import of torch. No garbage is looked for meanwhile, and none among what there is
-    afterwards: of a million objects none ever is any. A function that a library compiles is compiled when it
-    is called. A process that has torch already has objects of its own among those, and is left as it is."""
+    """Around the first import of torch.
+
+    No garbage is looked for meanwhile, and none among what there is afterwards: of a million objects none
+    ever is any. A function that a library compiles is compiled when it is called. A process that has torch
+    already has objects of its own among those, and is left as it is."""
     if "torch" in sys.modules:
         yield
         return
@@ -30,8 +32,10 @@ def importing_libraries() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _compiled_when_called() -> Iterator[None]:
-    """`torch.compile` does its work at the first call of what it has decorated. PEFT imports bitsandbytes,
-    which decorates four functions: torch imports its compiler for that, two processor seconds and 40 MB."""
+    """`torch.compile` does its work at the first call of what it has decorated.
+
+    PEFT imports bitsandbytes, which decorates four functions: torch imports its compiler for that, two
+    processor seconds and 40 MB."""
     import torch
 
     compiled = torch.compile

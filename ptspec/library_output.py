@@ -65,8 +65,9 @@ class _Blotting(logging.Formatter):
 
 @contextlib.contextmanager
 def into_log(path: Path) -> Iterator[None]:
-    """Warnings, log records and prints go to `path` while this lasts. Whoever draws the screen must hold its
-    own stream from before."""
+    """Warnings, log records and prints go to `path` while this lasts.
+
+    Whoever draws the screen must hold its own stream from before."""
     root = logging.getLogger()
     handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(_Blotting("%(asctime)s %(levelname)s %(name)s: %(message)s"))

@@ -31,8 +31,9 @@ class Agreed(StageError):
 
 @dataclass(frozen=True)
 class Processes:
-    """This process is number `index` of `size`; `group` is torch's, for what they agree on. `ids`: the host
-    and the process id of each."""
+    """This process is number `index` of `size`; `group` is torch's, for what they agree on.
+
+    `ids`: the host and the process id of each."""
 
     index: int = 0
     size: int = 1
@@ -99,8 +100,9 @@ class Processes:
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
-        """Raises in every process the error of the first one that raises a `PtError` within. What is done
-        within waits for no other process."""
+        """Raises in every process the error of the first one that raises a `PtError` within.
+
+        What is done within waits for no other process."""
         if self.alone:
             yield
             return
@@ -146,6 +148,7 @@ def current() -> Processes:
 
 def join(timeout: timedelta) -> Processes:
     """Makes this process one of those that a launcher has started, by what it left in the environment.
+
     `timeout`: how long they wait for one another while they train."""
     global _joined
     import torch

@@ -38,6 +38,7 @@ CONTROLLED = "--controlled"
 
 class Lines:
     """Messages on the stdout that this process was started with; what libraries print goes to stderr.
+
     One that does not speak says nothing."""
 
     def __init__(self, speaks: bool = True) -> None:

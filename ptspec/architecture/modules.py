@@ -13,8 +13,9 @@ from ptspec.architecture.classes import Auto, Items, Library, Node, Own, Value
 
 
 class Kind(Enum):
-    """What LoRA and quantisation tell apart. `LINEAR_LIKE` derives from `nn.Linear`: PEFT takes it for one,
-    bitsandbytes does not."""
+    """What LoRA and quantisation tell apart.
+
+    `LINEAR_LIKE` derives from `nn.Linear`: PEFT takes it for one, bitsandbytes does not."""
 
     LINEAR = "linear"
     LINEAR_LIKE = "linear-like"

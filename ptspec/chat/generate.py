@@ -32,8 +32,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Answer:
-    """`tokens`: with the end token, if there is one. `finished`: it came to that. `stopped`: somebody
-    interrupted it."""
+    """`tokens`: with the end token, if there is one.
+
+    `finished`: it came to that. `stopped`: somebody interrupted it."""
 
     text: str
     tokens: int
@@ -97,8 +98,9 @@ def room(voice: AnyVoice, ids: Sequence[int]) -> int:
 
 
 def encode(voice: AnyVoice, messages: Sequence[Message]) -> list[int]:
-    """The ids that the voice continues: the chat template's, or those of the last message's text. Raises
-    `InputError` where the template refuses the messages."""
+    """The ids that the voice continues: the chat template's, or those of the last message's text.
+
+    Raises `InputError` where the template refuses the messages."""
     if not voice.has_template:
         plain: list[int] = voice.tokenizer(text=messages[-1]["content"])["input_ids"]
         return plain

@@ -42,8 +42,9 @@ class Screen(Protocol):
 
 
 def converse(session: Session, lines: Iterable[str], screen: Screen, *, apart: bool = False) -> bool:
-    """Does what each line says until /quit or the last one; whether every line could be done. With `apart`
-    every prompt begins a conversation of its own."""
+    """Does what each line says until /quit or the last one; whether every line could be done.
+
+    With `apart` every prompt begins a conversation of its own."""
     good = True
     for line in lines:
         try:

@@ -60,8 +60,9 @@ def _kinds(shape: ModelShape, count: int) -> Sequence[str]:
 
 
 def _unlike(stack: str, layers: Mapping[int, set[str]], kinds: Sequence[str]) -> Iterator[str]:
-    """Layers with less than all others of their kind have. One that has something else instead is of another
-    kind: a dense layer among mixtures of experts."""
+    """Layers with less than all others of their kind have.
+
+    One that has something else instead is of another kind: a dense layer among mixtures of experts."""
     for index, names in layers.items():
         others = [layers[i] for i in layers if i != index and kinds[i] == kinds[index]]
         lacking = set.intersection(*others) - names if len(others) > 1 else set()

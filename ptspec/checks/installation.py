@@ -26,8 +26,10 @@ EXTRAS = {
 
 @dataclass(frozen=True)
 class Package:
-    """A package that ptspec needs. `found` is the installed version, None where it is not there; `fits`:
-    whether that is in the `range` that ptspec is tested with."""
+    """A package that ptspec needs.
+
+    `found` is the installed version, None where it is not there; `fits`: whether that is in the `range` that
+    ptspec is tested with."""
 
     name: str
     range: str

@@ -18,8 +18,9 @@ WHERE = "/compute/vllm"
 
 
 def evaluation_server(plan: Plan) -> GenerationServer | None:
-    """The server that generates the answers of the plan's evaluation; None where the policies do. Asks it
-    nothing. Raises `InputError` for an address or a key that will not do, or httpx not installed."""
+    """The server that generates the answers of the plan's evaluation; None where the policies do.
+
+    Asks it nothing. Raises `InputError` for an address or a key that will not do, or httpx not installed."""
     spec = evaluation_vllm(plan.evaluation, plan.compute)
     if spec is None:
         return None

@@ -1,5 +1,6 @@
-"""The first rows of a plan's local sources as its stages tokenise them. What several stages read in the same
-way is read once: a recipe of a hundred stages has few sources."""
+"""The first rows of a plan's local sources as its stages tokenise them.
+
+What several stages read in the same way is read once: a recipe of a hundred stages has few sources."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""Stages whose config does not go with their rows: too few of them, or of another kind. Told before they
-start."""
+"""Stages whose config does not go with their rows: too few of them, or of another kind.
+
+Told before they start."""
 
 from __future__ import annotations
 

@@ -21,8 +21,10 @@ from ptspec.store.safetensors_only import pickled_weights, way_out
 def check_teachers(
     plan: Plan, shape: ModelShape | None, tokenizer: TokenizerFiles | None
 ) -> Iterator[Diagnostic]:
-    """Every error of the teachers of the plan's stages. `shape`, `tokenizer` are the policy's, None where
-    they are not known; none of a teacher on the hub that is not in the cache."""
+    """Every error of the teachers of the plan's stages.
+
+    `shape`, `tokenizer` are the policy's, None where they are not known; none of a teacher on the hub that is
+    not in the cache."""
     own = {BASE, plan.model.path, *(stage.name for stage in plan.stages)}
     found = {stage.teacher: stage.name for stage in plan.stages if stage.teacher is not None}
     for teacher, stage in found.items():

@@ -31,8 +31,9 @@ TEXTS = ("messages", "prompt", "completion", *SIDES)
 
 @dataclass(frozen=True)
 class EncodedSequence:
-    """A sequence as the trainer holds it, of a row that it drops as it was. `side`: chosen or rejected, of a
-    pair; `whole`: its tokens before truncation."""
+    """A sequence as the trainer holds it, of a row that it drops as it was.
+
+    `side`: chosen or rejected, of a pair; `whole`: its tokens before truncation."""
 
     side: str | None
     encoded: Encoded
@@ -42,10 +43,11 @@ class EncodedSequence:
 
 @dataclass(frozen=True)
 class StageRow:
-    """A row of `stage`'s data in tokens. `template`: what renders it, None of plain text; `limit`: the
-    length at which the trainer cuts; `label`: KTO's;
-    `columns`: what an online method's rewards get beside the texts, None of others; `are_strings`: whether
-    the texts stand in the file as strings."""
+    """A row of `stage`'s data in tokens.
+
+    `template`: what renders it, None of plain text; `limit`: the length at which the trainer cuts; `label`:
+    KTO's; `columns`: what an online method's rewards get beside the texts, None of others; `are_strings`:
+    whether the texts stand in the file as strings."""
 
     stage: Stage
     source: Source

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Device:
-    """`memory` in bytes, as sold. `peak`: FLOP/s of bf16 matrix products. `bandwidth`: of its memory.
-    `link`: between the devices of a node, `linked_by` what. `node`: devices of the usual one, whose
-    `network` is that of all of them together."""
+    """`memory` in bytes, as sold.
+
+    `peak`: FLOP/s of bf16 matrix products. `bandwidth`: of its memory. `link`: between the devices of a node,
+    `linked_by` what. `node`: devices of the usual one, whose `network` is that of all of them together."""
 
     name: str
     memory: float

@@ -87,8 +87,10 @@ def forecast(
     fresh: bool = False,
     cluster: Cluster | None = None,
 ) -> Forecast:
-    """What `pt run` would do with `plan`. `device_memory`, in bytes, asks of a device of that size: a GPU, or
-    what `gpu` says. Without it a CPU has the memory of this machine. `cluster`: known devices to plan for."""
+    """What `pt run` would do with `plan`.
+
+    `device_memory`, in bytes, asks of a device of that size: a GPU, or what `gpu` says. Without it a CPU has
+    the memory of this machine. `cluster`: known devices to plan for."""
     if cluster is not None and device_memory is None:
         device_memory = round(cluster.device.memory)
     if gpu is None:

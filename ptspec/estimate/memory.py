@@ -230,8 +230,10 @@ def _head_elements(shape: ModelShape) -> int:
 
 
 def _sampling(settings: EffectiveConfig, shape: ModelShape, work: Work) -> Iterator[Part]:
-    """Keys and values of every layer and token (Pope et al. 2022, arXiv 2211.05102 §3.3), and the logits of
-    one position in 32 bits, with a copy that is sorted or scaled."""
+    """Keys and values of every layer and token (Pope et al.
+
+    2022, arXiv 2211.05102 §3.3), and the logits of one position in 32 bits, with a copy that is sorted or
+    scaled."""
     width = 2 if settings.mixed else 4
     sampled = settings.stage.method.sampling
     caches = sampled.caches if sampled is not None else 0

@@ -48,8 +48,9 @@ def incoming_adapter(stage: Stage, saved: Mapping[str, Adapter | None]) -> Adapt
 
 
 def adapter_of(stage: Stage, shape: ModelShape, saved: Mapping[str, Adapter | None]) -> StageAdapter:
-    """The adapter of `stage` over a base of `shape`; `saved`: those that the stages before it leave. Raises
-    `UnknownTargets` and `NoShape`."""
+    """The adapter of `stage` over a base of `shape`; `saved`: those that the stages before it leave.
+
+    Raises `UnknownTargets` and `NoShape`."""
     if stage.merge is None:
         return stage_adapter(stage, shape, incoming_adapter(stage, saved))
     parts = (incoming_adapter(replace(stage, parent=part.name), saved) for part in stage.merge.parts)

@@ -61,9 +61,11 @@ class Point:
 
 @dataclass(frozen=True)
 class OnPaper:
-    """`work` is that of the number of processes that is planned, `here` its point. `stops`: the number of
-    processes from which on twice as many bring less than `WORTH`, at worst and at best; None: none of
-    `points`. `limit`: rows of a step, which are all that can be shared; None where each takes as many."""
+    """`work` is that of the number of processes that is planned, `here` its point.
+
+    `stops`: the number of processes from which on twice as many bring less than `WORTH`, at worst and at
+    best; None: none of `points`. `limit`: rows of a step, which are all that can be shared; None where each
+    takes as many."""
 
     device: Device
     here: Point

@@ -27,8 +27,10 @@ class Engine(Enum):
 
 @dataclass(frozen=True)
 class Sharding:
-    """`stage`: of ZeRO, 0 to 3. `keeps_gathered`: FSDP keeps weights from the forward to the backward pass.
-    `on_host`: what ZeRO-Offload holds in the host's memory: "optimizer", "param"."""
+    """`stage`: of ZeRO, 0 to 3.
+
+    `keeps_gathered`: FSDP keeps weights from the forward to the backward pass. `on_host`: what ZeRO-Offload
+    holds in the host's memory: "optimizer", "param"."""
 
     engine: Engine = Engine.DDP
     processes: int = 1

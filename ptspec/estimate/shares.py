@@ -8,8 +8,9 @@ from ptspec.recipe.sources import Concat, Mix, Until
 
 
 def _mixed(mix: Mix, trained: Mapping[str, int]) -> tuple[Mapping[str, float], int]:
-    """The share of each source, and the rows of all. Rows are drawn until one source is used up: in the mean,
-    so many as the first to go allows."""
+    """The share of each source, and the rows of all.
+
+    Rows are drawn until one source is used up: in the mean, so many as the first to go allows."""
     least = min if mix.until is Until.FIRST else max
     return mix.weights, least(
         round(rows / share) for name, rows in trained.items() if (share := mix.weights[name])

@@ -55,8 +55,10 @@ BEST, WORST = Scenario(0.21, 0.9, hidden=True), Scenario(0.41, 0.5, hidden=False
 
 @dataclass(frozen=True)
 class StepWork:
-    """What one process does in a step. `flops`: of its passes; `read`: bytes of weights that these read;
-    `updated`: bytes that the optimizer reads and writes."""
+    """What one process does in a step.
+
+    `flops`: of its passes; `read`: bytes of weights that these read; `updated`: bytes that the optimizer
+    reads and writes."""
 
     device: Device
     processes: int

@@ -20,8 +20,10 @@ _LAYER = re.compile(r"(.*?\.\d+)\.")
 
 @dataclass(frozen=True)
 class Units:
-    """Tensors by unit. `layers` and `embeddings` are given back after a forward pass and gathered again for
-    the backward pass; `kept` are gathered once for both."""
+    """Tensors by unit.
+
+    `layers` and `embeddings` are given back after a forward pass and gathered again for the backward pass;
+    `kept` are gathered once for both."""
 
     layers: tuple[tuple[Shape, ...], ...]
     embeddings: tuple[Shape, ...]

@@ -46,8 +46,9 @@ class Scorer:
     def correct(
         self, rows: Sequence[EvaluationRow], responses: Mapping[int, Response], readable: frozenset[int]
     ) -> dict[int, bool | None]:
-        """Of each row with a response, whether it is right; None where that cannot be said. `readable`: the
-        rows whose tool calls can be read back from the model's own text of them."""
+        """Of each row with a response, whether it is right; None where that cannot be said.
+
+        `readable`: the rows whose tool calls can be read back from the model's own text of them."""
         found = dict.fromkeys(responses, None) | self._scored(responses)
         for i in responses:
             calls = calls_of(rows[i].expected)

@@ -48,12 +48,12 @@ def in_batches(
     only: Sequence[int] | None = None,
     warn: Told = lambda text: None,
 ) -> None:
-    """Call `run` with the indices of each batch, of those in `only` where that is given. Where memory runs
-    out, `tokens` is halved and the batch is made again of fewer sequences, until it holds only one; `warn` is
-    told of the size that was found.
+    """Call `run` with the indices of each batch, of those in `only` where that is given.
 
-    Raises what `run` raises: out of memory where a single sequence is too much.
-    """
+    Where memory runs out, `tokens` is halved and the batch is made again of fewer sequences, until it holds
+    only one; `warn` is told of the size that was found.
+
+    Raises what `run` raises: out of memory where a single sequence is too much."""
     todo, given = list(range(len(lengths)) if only is None else only), tokens
     while todo:
         sizes = [lengths[i] for i in todo]

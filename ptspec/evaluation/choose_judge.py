@@ -39,12 +39,12 @@ class Chosen:
 
 
 def choose(targets: Sequence[Target], asked: str, allow_code: bool, warn: Warn = warnings.warn) -> Chosen:
-    """The judge called `asked` in the recipes of `targets`, or the function "file.py:name". `warn` is told of
-    what does not stop it.
+    """The judge called `asked` in the recipes of `targets`, or the function "file.py:name".
 
-    Raises `InputError` for one that is not there, whose code is not allowed or fails, or whose server
-    cannot be reached.
-    """
+    `warn` is told of what does not stop it.
+
+    Raises `InputError` for one that is not there, whose code is not allowed or fails, or whose server cannot
+    be reached."""
     recipes = [target for target in targets if target.recipe]
     named = [target for target in recipes if asked in (target.recipe.get("judges") or {})]
     if named:
@@ -102,8 +102,9 @@ def _function(text: str, allow_code: bool) -> Chosen:
 
 
 def judgement(chosen: Chosen, measured: Sequence[Measurement]) -> Judgement:
-    """What the judge says of each later model against the first. A judge that fails or is down is an error of
-    the request: `InputError`, and nothing has been written."""
+    """What the judge says of each later model against the first.
+
+    A judge that fails or is down is an error of the request: `InputError`, and nothing has been written."""
     first = measured[0]
     referee = Referee(chosen.name, chosen.make(not first.settings.conversational))
     before = counted(referee.judge)

@@ -11,8 +11,9 @@ from ptspec.events import Figure, MetricChange, StageComparison
 
 
 class Verdict(Enum):
-    """`DESCRIBED`: the metric has no better, or was not asked for; nothing was tested. `TOO_FEW`: fewer than
-    five prompts, or clusters of them."""
+    """`DESCRIBED`: the metric has no better, or was not asked for; nothing was tested.
+
+    `TOO_FEW`: fewer than five prompts, or clusters of them."""
 
     BETTER = "better"
     WORSE = "worse"

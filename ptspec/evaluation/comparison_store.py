@@ -90,8 +90,9 @@ def _read(folder: Path) -> dict[str, Any]:
 def comparison_of(
     before: Measurement, after: Measurement, stored: Comparison | None = None
 ) -> Comparison | None:
-    """`after` against `before`: `stored`, where it is of these two, else made now. None where they have no
-    prompt in common."""
+    """`after` against `before`: `stored`, where it is of these two, else made now.
+
+    None where they have no prompt in common."""
     if stored is not None and _is_of(stored, before, after):
         return stored
     from ptspec.evaluation.paired.compare import compare  # NumPy, which a stored one does without

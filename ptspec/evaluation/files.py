@@ -21,6 +21,7 @@ def write_evaluation(
     verdicts: Mapping[str, plots.Verdicts] = plots.NO_VERDICTS,
 ) -> None:
     """The files of an evaluation: pictures first, the aggregates last, which stand for a whole evaluation.
+
     `verdicts`: by policy, of its comparison with its parent."""
     everyone = [*earlier, measured]
     steps = read_metrics(folder / METRICS)

@@ -83,8 +83,9 @@ def continued(
     config: GenerationConfig,
     cache: DynamicCache | None = None,
 ) -> list[list[int]]:
-    """The new ids of each of `prompts`, of which `cache` holds all tokens but the last. Rows leave the
-    batch as soon as they have ended; equal prompts are read once."""
+    """The new ids of each of `prompts`, of which `cache` holds all tokens but the last.
+
+    Rows leave the batch as soon as they have ended; equal prompts are read once."""
     own = model.get_base_model() if isinstance(model, PeftModel) else model
     loop = DecodingLoop(lambda model, inputs: Reader(model, inputs), Choosing(draws, model.device))
     ids: list[list[int]] = decoded(own, prompts, config, loop, cache).tolist()
@@ -98,8 +99,9 @@ def _by_halves(
     config: GenerationConfig,
     ends: Iterable[int],
 ) -> list[list[int]]:
-    """The new ids of each prompt, of a model whose rows cannot leave at any time. Whenever half of the
-    rows have ended, those leave the batch."""
+    """The new ids of each prompt, of a model whose rows cannot leave at any time.
+
+    Whenever half of the rows have ended, those leave the batch."""
     config.return_dict_in_generate = True
     ids, mask = pad(prompts, config.pad_token_id, model.device, left=True)
     width, most = ids.shape[1], config.max_new_tokens

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def undisturbed(model: PreTrainedModel, seed: int) -> Iterator[None]:
-    """Within: `model` in eval mode, no gradients, every generator seeded. After, also after an exception:
-    each module's own mode and every generator's state as they were.
+    """Within: `model` in eval mode, no gradients, every generator seeded.
 
-    Eval mode is also what turns gradient checkpointing off: transformers applies it in train mode only.
-    """
+    After, also after an exception: each module's own mode and every generator's state as they were.
+
+    Eval mode is also what turns gradient checkpointing off: transformers applies it in train mode only."""
     modes = [(module, module.training) for module in model.modules()]
     with _generators_restored(), torch.no_grad():
         random.seed(seed)

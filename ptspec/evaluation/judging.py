@@ -24,8 +24,10 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class Referee:
-    """A judge under its name. `rows`: the held-out rows by id, where they are at hand: it then gets the
-    prompts as they are, and one that goes by rewards all their columns."""
+    """A judge under its name.
+
+    `rows`: the held-out rows by id, where they are at hand: it then gets the prompts as they are, and one
+    that goes by rewards all their columns."""
 
     name: str
     judge: Judge

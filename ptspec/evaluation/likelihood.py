@@ -122,8 +122,9 @@ def _long(sequence: Encoded, model: PreTrainedModel, piece: int) -> float:
 
 
 def _batch(sequences: Sequence[Encoded], model: PreTrainedModel) -> torch.Tensor:
-    """(batch,) float64: Σ log-softmax at each completion's tokens. Positions of all sequences together, so
-    many at a time."""
+    """(batch,) float64: Σ log-softmax at each completion's tokens.
+
+    Positions of all sequences together, so many at a time."""
     logits, begin = _forward(sequences, model)
     first = [s.start - 1 - begin for s in sequences]
     return of_completions(logits, first, [s.ids[s.start :] for s in sequences])
@@ -132,8 +133,10 @@ def _batch(sequences: Sequence[Encoded], model: PreTrainedModel) -> torch.Tensor
 def of_completions(
     logits: torch.Tensor, first: Sequence[int], completions: Sequence[Sequence[int]]
 ) -> torch.Tensor:
-    """(batch,) float64: Σ log-softmax at the tokens of each completion. `logits` are (batch, positions,
-    vocabulary), and `first` is where those that predict a completion begin."""
+    """(batch,) float64: Σ log-softmax at the tokens of each completion.
+
+    `logits` are (batch, positions, vocabulary), and `first` is where those that predict a completion begin.
+    """
     width = logits.shape[1]
     places = [
         (row, row * width + start + at, token)

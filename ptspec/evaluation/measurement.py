@@ -77,13 +77,15 @@ class RowMeasurement:
 
 @dataclass(frozen=True)
 class Settings:
-    """How it was measured. `preference_reference` names the policy that preference is relative to, `kl_base`
-    the model that KL is to, `tokenizer` tells tokenizers apart; `conversational`: the data holds lists of
-    messages; `refusals`: the patterns that tell a refusal, "built in" or a hash of the recipe's own.
-    `cluster`: the column by which rows belong together, beside those of one prompt; `method`: what the policy
-    was last trained by, where that is known. `accuracy`: the built-in reward that says what is right, "tool
-    calls" where calls are compared, and `accuracy_why` why that one; None where nothing says it.
-    `generated_by`: the server that made the responses, "vLLM 0.32.0"; None where the policy itself did."""
+    """How it was measured.
+
+    `preference_reference` names the policy that preference is relative to, `kl_base` the model that KL is to,
+    `tokenizer` tells tokenizers apart; `conversational`: the data holds lists of messages; `refusals`: the
+    patterns that tell a refusal, "built in" or a hash of the recipe's own. `cluster`: the column by which
+    rows belong together, beside those of one prompt; `method`: what the policy was last trained by, where
+    that is known. `accuracy`: the built-in reward that says what is right, "tool calls" where calls are
+    compared, and `accuracy_why` why that one; None where nothing says it. `generated_by`: the server that
+    made the responses, "vLLM 0.32.0"; None where the policy itself did."""
 
     seed: int
     max_new_tokens: int
@@ -184,10 +186,12 @@ class Better(Enum):
 
 @dataclass(frozen=True)
 class Metric:
-    """How a metric is spoken of. `share`: a number in [0, 1], shown in percent. `relative`: each policy's is
-    held against its own reference, so that two policies' are not to be subtracted. `describes`: no comparison
-    calls a difference in it better or worse. `complement`: 1 − value is what is shown, under `label`;
-    `better` is of the stored value."""
+    """How a metric is spoken of.
+
+    `share`: a number in [0, 1], shown in percent. `relative`: each policy's is held against its own
+    reference, so that two policies' are not to be subtracted. `describes`: no comparison calls a difference
+    in it better or worse. `complement`: 1 − value is what is shown, under `label`; `better` is of the stored
+    value."""
 
     name: str
     label: str
@@ -280,8 +284,9 @@ def is_drawn(name: str) -> bool:
 
 
 def is_share(name: str, rows: Iterable[RowMeasurement]) -> bool:
-    """Whether the reward called `name` gave 0 or 1 to each of `rows` that it scored, and scored one. False of
-    the metrics of our own, of which the table says it."""
+    """Whether the reward called `name` gave 0 or 1 to each of `rows` that it scored, and scored one.
+
+    False of the metrics of our own, of which the table says it."""
     is_of_samples, key = is_drawn(name), name.removeprefix(DRAWN)
     values = [(row.sample_rewards if is_of_samples else row.rewards).get(key) for row in rows]
     scored = [value for value in values if value is not None]

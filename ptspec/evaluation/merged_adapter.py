@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
 @contextmanager
 def adapter_merged(model: PreTrainedModel, base: PreTrainedModel | None = None) -> Iterator[None]:
-    """Within, `model` computes what it does, with its plain LoRA adapter merged: rounding apart, the same. In
-    float32 alone, where the sum loses nothing of the adapter. `base` must not be changed by it."""
+    """Within, `model` computes what it does, with its plain LoRA adapter merged: rounding apart, the same.
+
+    In float32 alone, where the sum loses nothing of the adapter. `base` must not be changed by it."""
     layers = mergeable(model)
     inside = set() if base is None else set(base.modules())
     size = sum(layer.base_layer.weight.numel() * layer.base_layer.weight.element_size() for layer in layers)

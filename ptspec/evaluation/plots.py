@@ -293,8 +293,9 @@ def model_comparison(
 
 
 def _compared(measurements: Sequence[Measurement]) -> list[str]:
-    """What was asked for first, likelihood last. Preference only where it is relative to a policy: by raw
-    likelihood it is another quantity."""
+    """What was asked for first, likelihood last.
+
+    Preference only where it is relative to a policy: by raw likelihood it is another quantity."""
     there = dict.fromkeys(name for m in measurements for name in m.shown if name not in RAW_METRICS)
     size = "bits_per_byte" if "bits_per_byte" in there else "loss"
     ours = [name for name in ("accuracy", "preference_accuracy") if name in there]

@@ -53,8 +53,10 @@ class Held:
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What `pt eval` was asked. `held` None: what lies beside the targets is told. `output`: where the
-    files of the evaluation go; None writes nothing. `server`: who generates the answers."""
+    """What `pt eval` was asked.
+
+    `held` None: what lies beside the targets is told. `output`: where the files of the evaluation go; None
+    writes nothing. `server`: who generates the answers."""
 
     targets: tuple[Target, ...]
     held: Held | None
@@ -138,8 +140,9 @@ def write(
     measured: Sequence[Measurement],
     compared: Mapping[str, Comparison] | None = None,
 ) -> None:
-    """The files of the evaluations, where the request says; nowhere where it does not. `compared`: with its
-    parent, by name."""
+    """The files of the evaluations, where the request says; nowhere where it does not.
+
+    `compared`: with its parent, by name."""
     if (output := request.output) is None:
         return
     from ptspec.evaluation.files import write_evaluation
@@ -258,8 +261,9 @@ def measure_all(
     allow_code: bool,
     server: GenerationServer | None = None,
 ) -> list[Measurement]:
-    """Each target measured on the same rows, the base weights loaded once for those that share them. `server`
-    generates the answers of those that it can serve."""
+    """Each target measured on the same rows, the base weights loaded once for those that share them.
+
+    `server` generates the answers of those that it can serve."""
     from ptspec.evaluation.measure import measure
     from ptspec.evaluation.served import Asked, Host
     from ptspec.model.device import find_device
@@ -314,8 +318,9 @@ def measure_all(
 
 
 def _rows(held: Held, tokenizer: PreTrainedTokenizerBase) -> list[EvaluationRow]:
-    """The held-out rows; strings are turns of a chat where the model has a template for them. Raises
-    `InputError` with the line of each row that the template refuses."""
+    """The held-out rows; strings are turns of a chat where the model has a template for them.
+
+    Raises `InputError` with the line of each row that the template refuses."""
     from ptspec.evaluation.measure import keys_of
     from ptspec.training.row_templates import refusal
 

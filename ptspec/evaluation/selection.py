@@ -12,8 +12,10 @@ from ptspec.events import CheckedBound, Figure
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant as it was measured. `value`: the metric that picks, None where it was not measured.
-    `misses`: the bounds of the checks that it does not hold to; `reasons`: why a check could not be asked."""
+    """One variant as it was measured.
+
+    `value`: the metric that picks, None where it was not measured. `misses`: the bounds of the checks that it
+    does not hold to; `reasons`: why a check could not be asked."""
 
     name: str
     settings: Mapping[str, Any]
@@ -44,9 +46,11 @@ class Rival:
 
 @dataclass(frozen=True)
 class Combination:
-    """The values of all axes but the seed, and its `variants`, one a seed. `value`: the mean over them, with
-    an interval where there is one seed; `spread`: their standard deviation. `is_kept`: each of them holds to
-    the checks. `rival`: against the picked one; None of that itself, and of what could not be picked."""
+    """The values of all axes but the seed, and its `variants`, one a seed.
+
+    `value`: the mean over them, with an interval where there is one seed; `spread`: their standard deviation.
+    `is_kept`: each of them holds to the checks. `rival`: against the picked one; None of that itself, and of
+    what could not be picked."""
 
     settings: Mapping[str, Any]
     variants: tuple[str, ...]

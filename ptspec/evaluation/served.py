@@ -44,9 +44,11 @@ REPORTED = 1e-6
 
 @dataclass(frozen=True)
 class Served:
-    """A policy under its `name` on a server. `program`: what generates there, "vLLM 0.32.0"; `max_length`: of
-    prompt and answer together, in tokens; `stands_on`: the weights that it needs; `bound`: by how
-    much one token's log-probability may differ from the policy's here, in nats."""
+    """A policy under its `name` on a server.
+
+    `program`: what generates there, "vLLM 0.32.0"; `max_length`: of prompt and answer together, in tokens;
+    `stands_on`: the weights that it needs; `bound`: by how much one token's log-probability may differ from
+    the policy's here, in nats."""
 
     server: GenerationServer
     name: str
@@ -86,9 +88,10 @@ class Served:
         return [found[i] for i in range(len(prompts))]
 
     def checked(self, model: Any, prompts: Mapping[int, Sequence[int]]) -> Served:
-        """The same, with a `bound` of ten times the difference that rounding makes now. Raises `StageError`,
-        in every process, where the server's policy is not that of `model`: by the log-probabilities of what
-        the server samples after a few of `prompts`, which `model` scores."""
+        """The same, with a `bound` of ten times the difference that rounding makes now.
+
+        Raises `StageError`, in every process, where the server's policy is not that of `model`: by the
+        log-probabilities of what the server samples after a few of `prompts`, which `model` scores."""
         ids = [tuple(one[:TOKENS]) for one in prompts.values() if one][:SEQUENCES]
         sampling = sampling_at(1.0, SAMPLED, frozenset())
         seeds = range(len(ids))
@@ -198,8 +201,9 @@ class Host:
         self.folder = folder
 
     def why_not(self, policy: Asked) -> str | None:
-        """Why the server cannot answer for `policy`; None where it can. Raises `ServerError` where it cannot
-        be asked."""
+        """Why the server cannot answer for `policy`; None where it can.
+
+        Raises `ServerError` where it cannot be asked."""
         return current().by_first(lambda: self._why_not(policy))
 
     @contextmanager
@@ -285,8 +289,9 @@ class Host:
 
 
 def _are_others(root: str, stands_on: str, *, is_base: bool) -> bool:
-    """Whether the weights that a server has are known to be others than those at `stands_on`. A name of the
-    base that is not known here may be the base's: log-probabilities tell."""
+    """Whether the weights that a server has are known to be others than those at `stands_on`.
+
+    A name of the base that is not known here may be the base's: log-probabilities tell."""
     here, there = Path(stands_on), Path(root)
     if root == stands_on or (is_folder(here) and is_folder(there) and here.resolve() == there.resolve()):
         return False

@@ -30,8 +30,10 @@ Told = Callable[[int], None]
 
 @dataclass
 class Questions:
-    """What is asked after one prompt. `texts` are the sequences whose completions begin where it ends;
-    `draws` has an entry for each response: None where it is greedy, else the numbers to draw with."""
+    """What is asked after one prompt.
+
+    `texts` are the sequences whose completions begin where it ends; `draws` has an entry for each response:
+    None where it is greedy, else the numbers to draw with."""
 
     prompt: tuple[int, ...]
     texts: list[Encoded] = field(default_factory=list)

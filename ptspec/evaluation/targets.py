@@ -32,9 +32,10 @@ CHAT_TEMPLATE = "chat_template.jinja"
 
 @dataclass(frozen=True)
 class Target:
-    """A policy that `pt eval` was asked about. `stored` is the folder of its evaluation, if it has one;
-    `recipe` the recipe of the run it belongs to (empty outside a run), in that
-    run's folder `run`, whose stage of the method `method` it is."""
+    """A policy that `pt eval` was asked about.
+
+    `stored` is the folder of its evaluation, if it has one; `recipe` the recipe of the run it belongs to
+    (empty outside a run), in that run's folder `run`, whose stage of the method `method` it is."""
 
     name: str
     model: str

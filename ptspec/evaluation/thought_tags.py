@@ -22,8 +22,9 @@ _TAG = r"(?:<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\])"
 
 @dataclass(frozen=True)
 class Thoughts:
-    """`own`: the tags that the chat template puts around thoughts. `special`: some tags are special tokens,
-    which a response's text is without."""
+    """`own`: the tags that the chat template puts around thoughts.
+
+    `special`: some tags are special tokens, which a response's text is without."""
 
     own: tuple[Tags, ...]
     special: bool

@@ -19,8 +19,9 @@ PREFERENCE = frozenset({*RAW_NAMES, *RAW_NAMES.values()})
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be computed, by row index. `texts` holds each different sequence once: the expected
-    answer is often the chosen one too."""
+    """What is to be computed, by row index.
+
+    `texts` holds each different sequence once: the expected answer is often the chosen one too."""
 
     expected: Mapping[int, Encoded]
     pairs: Mapping[int, tuple[Encoded, Encoded]]

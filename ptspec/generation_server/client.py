@@ -27,8 +27,10 @@ HOW_TO_SERVE = f"{RUNTIME_LORA}=1 vllm serve MODEL --enable-lora --max-lora-rank
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A name that the server answers to. `root` is the path or hub id that it was loaded from; `parent` the
-    model that an adapter goes over, None of a whole model, which alone has a `max_length` (in tokens)."""
+    """A name that the server answers to.
+
+    `root` is the path or hub id that it was loaded from; `parent` the model that an adapter goes over, None
+    of a whole model, which alone has a `max_length` (in tokens)."""
 
     name: str
     root: str
@@ -38,8 +40,10 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are sampled, under vLLM's names; `top_k` 0 takes all tokens. `more`: further fields of
-    the request, which win. Whatever the model's own generation config says of these is not used."""
+    """How completions are sampled, under vLLM's names; `top_k` 0 takes all tokens.
+
+    `more`: further fields of the request, which win. Whatever the model's own generation config says of these
+    is not used."""
 
     max_tokens: int
     temperature: float = 1.0
@@ -58,9 +62,10 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Completion:
-    """`token_ids` with the token that ended it, if one did (`stopped`). `logps`: of each token, in nats, NaN
-    where the server has none; under the model's own distribution, or under the one that was sampled from if
-    the server runs with `--logprobs-mode processed_logprobs`."""
+    """`token_ids` with the token that ended it, if one did (`stopped`).
+
+    `logps`: of each token, in nats, NaN where the server has none; under the model's own distribution, or
+    under the one that was sampled from if the server runs with `--logprobs-mode processed_logprobs`."""
 
     token_ids: tuple[int, ...]
     logps: tuple[float, ...]
@@ -94,8 +99,9 @@ class GenerationServer:
         return self.requests.base_url
 
     def must_be_up(self, wait: float = 0.0) -> None:
-        """Returns when the server answers that it is well. Raises `ServerError` where it has not after `wait`
-        seconds, or answers something else."""
+        """Returns when the server answers that it is well.
+
+        Raises `ServerError` where it has not after `wait` seconds, or answers something else."""
         until = time.monotonic() + wait
         while True:
             try:
@@ -135,8 +141,9 @@ class GenerationServer:
         sampling: Sampling,
         seeds: Sequence[int] | None = None,
     ) -> list[Completion]:
-        """One completion of each of `prompts` (token ids) by `model`, a name that the server answers to. A
-        row with a seed gets the same completion whatever is asked beside it, up to rounding in the server's
+        """One completion of each of `prompts` (token ids) by `model`, a name that the server answers to.
+
+        A row with a seed gets the same completion whatever is asked beside it, up to rounding in the server's
         batches. The first failure ends all."""
         own = {**sampling.fields(), "logprobs": 0}
         bodies = [self._body(model, prompt, own) for prompt in prompts]

@@ -44,8 +44,9 @@ class Requests:
     """One server. May be used from several threads at once. Keeps the key out of every message."""
 
     def __init__(self, base_url: str, *, at: str, key: str | None, timeout: float, retries: int) -> None:
-        """`at` is where the recipe names the server, `timeout` a request's, in seconds. Raises `InputError`
-        where httpx is not installed, or `base_url` is no address."""
+        """`at` is where the recipe names the server, `timeout` a request's, in seconds.
+
+        Raises `InputError` where httpx is not installed, or `base_url` is no address."""
         self.base_url = base_url.rstrip("/").removesuffix("/v1")
         self.at = at
         self._key = key

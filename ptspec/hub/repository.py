@@ -39,8 +39,9 @@ class Repository:
 
 
 def look(name: str, revision: str | None, kind: str) -> Repository:
-    """Ask the hub, once in a while. Raises `Refused`, and what huggingface_hub raises where there is no
-    answer."""
+    """Ask the hub, once in a while.
+
+    Raises `Refused`, and what huggingface_hub raises where there is no answer."""
     from huggingface_hub import constants
 
     return _asked(constants.ENDPOINT, name, revision, kind, int(time.monotonic()) // VALID)

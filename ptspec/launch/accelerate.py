@@ -22,9 +22,10 @@ from ptspec.training.stop_request import StopRequest
 
 @dataclass(frozen=True)
 class SeveralProcesses:
-    """Does jobs by the processes that their `compute` asks for. What the first prints goes to `log`, its
-    events to `listener`; every other one has a log of its own beside it. `devices`: the variables that say
-    which GPUs they see (None: unset)."""
+    """Does jobs by the processes that their `compute` asks for.
+
+    What the first prints goes to `log`, its events to `listener`; every other one has a log of its own beside
+    it. `devices`: the variables that say which GPUs they see (None: unset)."""
 
     listener: Listener
     stop_request: StopRequest
@@ -32,8 +33,10 @@ class SeveralProcesses:
     devices: Mapping[str, str | None]
 
     def __call__(self, job: StageJob) -> None:
-        """Raises what ended the work, of several errors the first. Where that is memory that ran out and the
-        recipe lets batches be halved, the work begins again with smaller ones."""
+        """Raises what ended the work, of several errors the first.
+
+        Where that is memory that ran out and the recipe lets batches be halved, the work begins again with
+        smaller ones."""
         with_smaller_passes(job, self._once, self.listener)
 
     def _once(self, job: StageJob) -> None:

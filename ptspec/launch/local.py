@@ -16,8 +16,9 @@ from ptspec.training.stop_request import StopRequest
 
 @dataclass(frozen=True)
 class OwnProcess:
-    """Does jobs by `python -m ptspec.worker`. What the worker prints goes to `log`, its events to
-    `listener`."""
+    """Does jobs by `python -m ptspec.worker`.
+
+    What the worker prints goes to `log`, its events to `listener`."""
 
     listener: Listener
     stop_request: StopRequest

@@ -1,5 +1,6 @@
-"""A job done by workers on the nodes of a Ray cluster. Where a worker or a node is lost it begins again from
-the last checkpoint."""
+"""A job done by workers on the nodes of a Ray cluster.
+
+Where a worker or a node is lost it begins again from the last checkpoint."""
 
 from __future__ import annotations
 

@@ -97,8 +97,9 @@ def computes(plan: Plan) -> dict[str, ComputeSpec]:
 
 @contextlib.contextmanager
 def connected(plan: Plan) -> Iterator[Cluster]:
-    """The cluster of `plan`, while this lasts. Raises `InputError` where it cannot be reached, or could never
-    do what the plan asks of it."""
+    """The cluster of `plan`, while this lasts.
+
+    Raises `InputError` where it cannot be reached, or could never do what the plan asks of it."""
     asked = computes(plan)
     address = next((one.ray["address"] for one in asked.values() if one.ray and "address" in one.ray), None)
     address = address or os.environ.get("RAY_ADDRESS") or None

@@ -134,8 +134,9 @@ def _answer(asked: Any, index: int, job: StageJob) -> Seen:
 
 
 def why_lost(error: RayActorError, node: str | None) -> str:
-    """Why an actor is gone: with its `node` (by its id, where known), or alone. The end of the actor is seen
-    before that of its node."""
+    """Why an actor is gone: with its `node` (by its id, where known), or alone.
+
+    The end of the actor is seen before that of its node."""
     for _ in range(int(SECONDS_TO_SEE / POLL)):
         alive = {one["NodeID"] for one in ray.nodes() if one["Alive"]}
         if "node has died" in str(error) or (node is not None and node not in alive):

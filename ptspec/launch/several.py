@@ -39,8 +39,9 @@ class Left:
     folder: Path
 
     def end(self, index: int, error: PtError) -> NoReturn:
-        """Ends this process, number `index`, and keeps why. At once: an end in good order waits for the
-        others, which wait for this one."""
+        """Ends this process, number `index`, and keeps why.
+
+        At once: an end in good order waits for the others, which wait for this one."""
         self.fail(index, error)
         logging.shutdown()
         os._exit(error.exit)

@@ -10,8 +10,9 @@ from ptspec.training.batch_halving import halved_in_words, halvings
 
 
 def with_smaller_passes(job: StageJob, work: Launch, listener: Listener) -> None:
-    """Does `job` by `work`, again each time that a worker has written that passes are to be smaller. Raises
-    what `work` raises otherwise."""
+    """Does `job` by `work`, again each time that a worker has written that passes are to be smaller.
+
+    Raises what `work` raises otherwise."""
     checkpoints = job.folder / CHECKPOINTS
     while True:
         before = halvings(checkpoints)

@@ -98,8 +98,9 @@ class Headline:
 
 @dataclass(frozen=True)
 class Guide:
-    """What `pt methods METHOD` tells: one screen for someone who chooses. `after`: what it usually starts
-    from."""
+    """What `pt methods METHOD` tells: one screen for someone who chooses.
+
+    `after`: what it usually starts from."""
 
     after: str
     when: str
@@ -147,9 +148,10 @@ class Loss:
 
 @dataclass(frozen=True)
 class Reference:
-    """The frozen policy that the policy is compared with: the one that came in. `unless_zero` is the config
-    field that switches it off at 0. `once`: whether its log-probabilities may be taken
-    once, before the first step, since the answers do not change."""
+    """The frozen policy that the policy is compared with: the one that came in.
+
+    `unless_zero` is the config field that switches it off at 0. `once`: whether its log-probabilities may be
+    taken once, before the first step, since the answers do not change."""
 
     unless_zero: str | None
     once: bool
@@ -157,9 +159,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What an online method samples while it trains. `group`: the config field with the completions of a
-    prompt; None: one. `caches`: key-value caches at once. `opponent`: the config field that says what samples
-    beside the policy, None where nothing does."""
+    """What an online method samples while it trains.
+
+    `group`: the config field with the completions of a prompt; None: one. `caches`: key-value caches at once.
+    `opponent`: the config field that says what samples beside the policy, None where nothing does."""
 
     group: str | None
     caches: int
@@ -207,29 +210,25 @@ class Rates:
 
 @dataclass(frozen=True)
 class Method:
-    """One post-training method: every fact about it. None has a default, so that a new method that forgets
-    one fails when it is imported.
+    """One post-training method: every fact about it.
+
+    None has a default, so that a new method that forgets one fails when it is imported.
 
     `trainer` and `config` are "module:Class" strings, resolved only when a stage is about to train.
-    `sampling`, `reference`: None for a method without.
-    `own_defaults` are the config values where the method's default is not TRL's.
-    `renders_rows`: whether TRL's trainer hands a row's tools and chat_template_kwargs to the chat template;
-    of another we render the rows.
-    `recasts_quantised`: whether TRL's trainer casts parts of a quantised model that it puts an adapter on, so
-    that it computes under autocast only; such a trainer is given the model with its adapter on, and leaves
-    that in float32.
+    `sampling`, `reference`: None for a method without. `own_defaults` are the config values where the
+    method's default is not TRL's. `renders_rows`: whether TRL's trainer hands a row's tools and
+    chat_template_kwargs to the chat template; of another we render the rows. `recasts_quantised`: whether
+    TRL's trainer casts parts of a quantised model that it puts an adapter on, so that it computes under
+    autocast only; such a trainer is given the model with its adapter on, and leaves that in float32.
     `selective_checkpointing`: whether TRL's trainer knows "selective" in gradient_checkpointing_kwargs.
     `learns_references`: whether the loss holds the likelihood of the reference answers; after another method
-    that likelihood is described, not judged.
-    `takes_no_stream`: why its trainer needs all rows before it begins; None where they may be streamed.
-    `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
-    `needs`: config fields that have an effect only where another field has one of some values.
-    `clashes`: values that TRL refuses together, or passes over. `field_types`: the JSON Schema of fields
-    whose annotation in TRL's config is looser than what the class takes, or says nothing.
-    `rates`: None of a method that trains nothing.
-    `aliases`: other names of the method; `in_place_of`: methods that are not here -> what is said of this one
-    in their place, after its name.
-    """
+    that likelihood is described, not judged. `takes_no_stream`: why its trainer needs all rows before it
+    begins; None where they may be streamed. `owned` adds to the fields that the interpreter sets for every
+    method: name -> where it goes. `needs`: config fields that have an effect only where another field has one
+    of some values. `clashes`: values that TRL refuses together, or passes over. `field_types`: the JSON
+    Schema of fields whose annotation in TRL's config is looser than what the class takes, or says nothing.
+    `rates`: None of a method that trains nothing. `aliases`: other names of the method; `in_place_of`:
+    methods that are not here -> what is said of this one in their place, after its name."""
 
     name: str
     title: str

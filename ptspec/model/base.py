@@ -70,8 +70,9 @@ class Base:
         return len(self._spawned) > 0
 
     def park(self) -> None:
-        """Moves the weights to the host's memory, unless a tree over them is alive. Quantised ones stay: they
-        are small, and made for the device."""
+        """Moves the weights to the host's memory, unless a tree over them is alive.
+
+        Quantised ones stay: they are small, and made for the device."""
         if not self.in_use and not _is_quantised(self.model):
             self.model.to("cpu")
 

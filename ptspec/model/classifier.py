@@ -18,8 +18,9 @@ HEAD = "score"
 
 
 def is_reward_model(folder: Path) -> bool:
-    """Whether a classifier lies in `folder`, or an adapter over one. Raises `InputError` for a damaged
-    config."""
+    """Whether a classifier lies in `folder`, or an adapter over one.
+
+    Raises `InputError` for a damaged config."""
     if (folder / ADAPTER_CONFIG).is_file():
         return read_json(folder / ADAPTER_CONFIG).get("task_type") == TASK
     config = read_json(folder / MODEL_CONFIG) if (folder / MODEL_CONFIG).is_file() else {}

@@ -56,8 +56,10 @@ def device_capability(device: Device) -> tuple[int, int] | None:
 
 
 def training_device() -> Device:
-    """The device, for a command that trains. Raises `InputError` where this process sees several GPUs all the
-    same: CUDA was in use before the command could hide the others."""
+    """The device, for a command that trains.
+
+    Raises `InputError` where this process sees several GPUs all the same: CUDA was in use before the command
+    could hide the others."""
     device = find_device()
     if device.kind == "cuda" and torch.cuda.device_count() > 1:
         message = f"{torch.cuda.device_count()} GPUs are visible, and TRL trains on one a process"

@@ -74,8 +74,9 @@ def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) ->
 
 
 def export_whole(artifact: Artifact, folder: Path) -> int:
-    """Copies the whole weights of `artifact`, with config and tokenizer, to `folder`. Returns the bytes
-    written; raises `InputError` where `folder` is in use."""
+    """Copies the whole weights of `artifact`, with config and tokenizer, to `folder`.
+
+    Returns the bytes written; raises `InputError` where `folder` is in use."""
     with _appearing(folder) as made:
         for file in deciding_files(artifact.folder):
             target = made / file.relative_to(artifact.folder)

@@ -122,8 +122,10 @@ def _full(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
 
 
 def _merge(base: Base, incoming: Artifact, stage: Stage, seed: int) -> Policy:
-    """The incoming adapter folded into the weights, a new one over them. Weights in 4 bits cannot take it
-    without changing the policy: they are brought to the precision of the others first."""
+    """The incoming adapter folded into the weights, a new one over them.
+
+    Weights in 4 bits cannot take it without changing the policy: they are brought to the precision of the
+    others first."""
     plain, adapter = low_rank.read(incoming.folder), lora_config(stage.adapter)
     summable = plain is not None and _is_plain(base, stage.adapter)
     if stage.adapter.use_qlora and not summable:

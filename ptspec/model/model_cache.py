@@ -31,8 +31,9 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights as a stage opens them. `folder`: where they lie (None: the recipe's model); `adapter` says in
-    what precision they are loaded."""
+    """Weights as a stage opens them.
+
+    `folder`: where they lie (None: the recipe's model); `adapter` says in what precision they are loaded."""
 
     folder: str | None
     adapter: AdapterSpec

@@ -119,8 +119,9 @@ def store(probes: Probes, folder: Path) -> None:
 
 
 def load(folder: Path) -> Probes | None:
-    """The probes that a stage left in `folder`; None where it left none. Raises `InputError` where they are
-    damaged."""
+    """The probes that a stage left in `folder`; None where it left none.
+
+    Raises `InputError` where they are damaged."""
     if not (folder / FILE).is_file():
         return None
     found = read_json(folder / FILE)

@@ -25,11 +25,11 @@ from ptspec.model.low_rank import Factors
 
 
 def split_adapter(model: Any, config: LoraConfig, seed: int, at: str) -> tuple[PeftModel, FrozenRanks]:
-    """`model` with a new adapter of `config`, and the frozen half of it. `seed` is for initialisations that
-    draw random numbers (`pissa_niter_…`).
+    """`model` with a new adapter of `config`, and the frozen half of it.
 
-    Raises `InputError` at the pointer `at` where the initialisation does not know a layer.
-    """
+    `seed` is for initialisations that draw random numbers (`pissa_niter_…`).
+
+    Raises `InputError` at the pointer `at` where the initialisation does not know a layer."""
     devices = [model.device] if model.device.type == "cuda" else []
     adapted = get_peft_model(model, _doubled(config), adapter_name=ADAPTER)
     halves = {}

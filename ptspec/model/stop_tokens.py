@@ -32,11 +32,12 @@ class AnswerEnd(NamedTuple):
 def answer_end(
     render: Callable[[list[dict[str, str]]], str], special: Iterable[str], stops: Collection[str]
 ) -> AnswerEnd | None:
-    """What ends an answer. `render` gives the text of a chat, `special` are the tokenizer's special tokens,
-    `stops` those that generation stops at.
+    """What ends an answer.
 
-    None where the template refuses a plain question and answer, or leaves the answer out.
-    """
+    `render` gives the text of a chat, `special` are the tokenizer's special tokens, `stops` those that
+    generation stops at.
+
+    None where the template refuses a plain question and answer, or leaves the answer out."""
     try:
         text = render([dict(message) for message in PROBE])
     except Exception:  # a template may fail in any way: whoever renders the rows reports it

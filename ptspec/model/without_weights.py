@@ -26,8 +26,9 @@ class Outside:
 
 
 def outside_of(spec: ModelSpec, artifact: Artifact | None) -> Outside:
-    """Of the policy in `artifact` (None: the base), what `Bases.open` gives it. Raises `InputError` where
-    there is no such model."""
+    """Of the policy in `artifact` (None: the base), what `Bases.open` gives it.
+
+    Raises `InputError` where there is no such model."""
     weights = spec.path if artifact is None or artifact.weights == spec.path else artifact.weights
     must_be_loadable(weights, spec.revision, spec.at)
     options = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}

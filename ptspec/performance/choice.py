@@ -26,8 +26,10 @@ class Effect(Enum):
 
 @dataclass(frozen=True)
 class Choice:
-    """`values`: fields of the method's TRL config, or of `OWN_FIELDS`, that belong together. `about`: what
-    they come to, in words. `gain`: how many times faster, estimated; None where that is not known."""
+    """`values`: fields of the method's TRL config, or of `OWN_FIELDS`, that belong together.
+
+    `about`: what they come to, in words. `gain`: how many times faster, estimated; None where that is not
+    known."""
 
     values: Mapping[str, Any]
     about: str
@@ -85,9 +87,11 @@ Need = Callable[[Stage], int | None]
 
 @dataclass(frozen=True)
 class Situation:
-    """A stage on a machine. `rows` of its data, `shape` of its model, None where not known; `measure` gives
-    the lengths of some rows, `need` the memory of the stage with another config. `is_planned`: what is not
-    taken is told too; a run asks for no more than it takes."""
+    """A stage on a machine.
+
+    `rows` of its data, `shape` of its model, None where not known; `measure` gives the lengths of some rows,
+    `need` the memory of the stage with another config. `is_planned`: what is not taken is told too; a run
+    asks for no more than it takes."""
 
     stage: Stage
     model: ModelSpec

@@ -72,8 +72,10 @@ class Cut:
 
 
 def cost(lengths: Lengths, step: int, cut: Cut, overhead: Overhead, together: int = 1) -> float:
-    """Tokens that a step of `step` rows costs in the mean. Steps are drawn from `lengths` as a trainer draws
-    its rows, always the same ones. `together`: processes whose passes wait for the longest of them."""
+    """Tokens that a step of `step` rows costs in the mean.
+
+    Steps are drawn from `lengths` as a trainer draws its rows, always the same ones. `together`: processes
+    whose passes wait for the longest of them."""
     steps = _steps(lengths.padded, step, cut.sorted_rows)
     size = cut.rows * together
     passes = (max(rows[at : at + size]) * cut.rows for rows in steps for at in range(0, step, size))

@@ -11,9 +11,10 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Machine:
-    """`kind` is torch's device type. `memory`: bytes of the device, for each process; `cores`: processors
-    that there are; `threads`: of them, those that one process computes on; `capability`: of an NVIDIA GPU.
-    None: not known."""
+    """`kind` is torch's device type.
+
+    `memory`: bytes of the device, for each process; `cores`: processors that there are; `threads`: of them,
+    those that one process computes on; `capability`: of an NVIDIA GPU. None: not known."""
 
     kind: str
     memory: int | None = None

@@ -12,9 +12,11 @@ KEYS = ("by", "rewards", "otherwise")
 
 @dataclass(frozen=True)
 class ByColumn:
-    """A row is paid by the reward that `rewards` names for its value of `column`. One with another value: by
-    that which `otherwise` names, or by none where it is null; where it is not there (`takes_others` false),
-    such a row is an error. `only`: as an evaluation measures this one of the rewards, on its own rows."""
+    """A row is paid by the reward that `rewards` names for its value of `column`.
+
+    One with another value: by that which `otherwise` names, or by none where it is null; where it is not
+    there (`takes_others` false), such a row is an error. `only`: as an evaluation measures this one of the
+    rewards, on its own rows."""
 
     column: str
     rewards: Mapping[str, str]

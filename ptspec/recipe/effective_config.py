@@ -18,9 +18,10 @@ KEPT_CHECKPOINTS = 2
 
 
 def leaves_checkpoints(stage: Stage) -> bool:
-    """Whether a finished stage keeps its checkpoints, which nothing can go on from any more. Those of an
-    adapter are small; those of whole weights, each as large as what was saved, stay where the recipe says how
-    many."""
+    """Whether a finished stage keeps its checkpoints, which nothing can go on from any more.
+
+    Those of an adapter are small; those of whole weights, each as large as what was saved, stay where the
+    recipe says how many."""
     return stage.adapter.use_lora or "save_total_limit" in stage.config
 
 

@@ -1,5 +1,6 @@
-"""What becomes of the adapter that comes into a stage, and which hand-overs keep its policy. Knows settings,
-not weights."""
+"""What becomes of the adapter that comes into a stage, and which hand-overs keep its policy.
+
+Knows settings, not weights."""
 
 from __future__ import annotations
 

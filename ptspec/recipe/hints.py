@@ -20,6 +20,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str | None:
 
 class Elsewhere(NamedTuple):
     """A key of other programs: the `name` of the same field here, the `place` where it is said, or `words`.
+
     All None: there is nothing like it here."""
 
     name: str | None = None

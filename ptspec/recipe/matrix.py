@@ -35,9 +35,11 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True)
 class Expanded:
-    """The stages that the recipe stands for. `origins`: pointers into them that stand elsewhere in the
-    recipe. `variants`: by index of the stage, which variant it is. `picks`: the variants' names, by index of
-    the stage that takes one over. `without_pick`: names of stages with a matrix that hand nothing on."""
+    """The stages that the recipe stands for.
+
+    `origins`: pointers into them that stand elsewhere in the recipe. `variants`: by index of the stage, which
+    variant it is. `picks`: the variants' names, by index of the stage that takes one over. `without_pick`:
+    names of stages with a matrix that hand nothing on."""
 
     stages: tuple[Any, ...]
     origins: Mapping[str, str]
@@ -125,8 +127,9 @@ def too_many(given: Any) -> int | None:
 
 
 def _combinations(given: Any, at: str, faulty: Set[str]) -> list[tuple[tuple[Axis, int, Any], ...]] | None:
-    """Each combination as its axes with the place and the value; the last axis is the fastest. None where the
-    stage has no matrix that could be read."""
+    """Each combination as its axes with the place and the value; the last axis is the fastest.
+
+    None where the stage has no matrix that could be read."""
     if not isinstance(given, dict) or not isinstance(given.get("name"), str) or too_many(given):
         return None
     axes = [axis for axis in _axes(given, join(at, "matrix"), faulty) if axis.values]

@@ -56,8 +56,10 @@ def value_faults(document: Document) -> list[Diagnostic]:
 
 @dataclass(frozen=True)
 class _Tried:
-    """One value in its place: `stage` with it, whose field is at `pointer`. `axis` and `origin`: where the
-    axis and the value stand in the recipe; `key` and `place` the same in the file."""
+    """One value in its place: `stage` with it, whose field is at `pointer`.
+
+    `axis` and `origin`: where the axis and the value stand in the recipe; `key` and `place` the same in the
+    file."""
 
     stage: Value
     pointer: str
@@ -165,8 +167,9 @@ def _is_same(value: Any, other: Any) -> bool:
 def with_variants(
     stages: Sequence[Stage], expanded: Expanded, rewards: Mapping[str, Any], findings: Findings
 ) -> tuple[Stage, ...]:
-    """`stages`, resolved from those of `expanded`, with what they are of a matrix. `rewards`: the
-    recipe's."""
+    """`stages`, resolved from those of `expanded`, with what they are of a matrix.
+
+    `rewards`: the recipe's."""
     by_at = {join("/stages", index): variant for index, variant in expanded.variants.items()}
     picks = {join("/stages", index): names for index, names in expanded.picks.items()}
     found: list[Stage] = []

@@ -17,8 +17,10 @@ class MergePart:
 
 @dataclass(frozen=True)
 class MergeSpec:
-    """What a stage is the weighted sum of. `of_adapters`: adapters over the same weights, which stay as they
-    are; without, the weights themselves are summed."""
+    """What a stage is the weighted sum of.
+
+    `of_adapters`: adapters over the same weights, which stay as they are; without, the weights themselves are
+    summed."""
 
     parts: tuple[MergePart, ...]
     of_adapters: bool

@@ -12,8 +12,9 @@ from ptspec.recipe.plan import BASE
 def outside(
     says: str, text: str, at: str, chain: Chain, places: Places, findings: Findings, *, key: bool = False
 ) -> str | None:
-    """A path to an adapter or model; a bare word that is no folder was meant for a stage. `says`: what the
-    stage does with it, for the message; `key`: it stands as a key."""
+    """A path to an adapter or model; a bare word that is no folder was meant for a stage.
+
+    `says`: what the stage does with it, for the message; `key`: it stands as a key."""
     found = places.find(text)
     if found is not None and found.is_dir():
         if any((found / file).is_file() for file in ("config.json", "adapter_config.json")):

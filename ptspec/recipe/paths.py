@@ -117,8 +117,9 @@ def from_home(text: str) -> Path:
 
 
 def cache_home() -> Path:
-    """Where this program keeps what can be made again: $XDG_CACHE_HOME/ptspec. Not absolute where there is no
-    home folder."""
+    """Where this program keeps what can be made again: $XDG_CACHE_HOME/ptspec.
+
+    Not absolute where there is no home folder."""
     return from_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ptspec"
 
 

@@ -133,9 +133,11 @@ ZERO_STAGE = 2
 
 @dataclass(frozen=True)
 class ComputeSpec:
-    """Where and how a stage runs. `processes` is a node's; `strategy`: how several share a model (None: DDP).
-    `keep_effective_batch`: an optimizer step takes the rows of one process's, whatever their number.
-    `fsdp`, `deepspeed`, `ray`: options under accelerate's, DeepSpeed's and Ray's names."""
+    """Where and how a stage runs.
+
+    `processes` is a node's; `strategy`: how several share a model (None: DDP). `keep_effective_batch`: an
+    optimizer step takes the rows of one process's, whatever their number. `fsdp`, `deepspeed`, `ray`: options
+    under accelerate's, DeepSpeed's and Ray's names."""
 
     launcher: str = "local"
     processes: int = 1
@@ -248,11 +250,13 @@ class LmEvalSpec:
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """What is measured after every stage. `metrics` None: all that the data's columns allow. `sampled`: on
-    how many prompts a second response is drawn at temperature 1; `refusals`: regular expressions that tell
-    a refusal by its opening (none: the built-in ones); `cluster`: a column whose equal values make rows
-    belong together; `accuracy`: the built-in reward that says what is right (None: by the look of the right
-    answers); `batch_tokens`: of a batch (None: what memory allows)."""
+    """What is measured after every stage.
+
+    `metrics` None: all that the data's columns allow. `sampled`: on how many prompts a second response is
+    drawn at temperature 1; `refusals`: regular expressions that tell a refusal by its opening (none: the
+    built-in ones); `cluster`: a column whose equal values make rows belong together; `accuracy`: the built-in
+    reward that says what is right (None: by the look of the right answers); `batch_tokens`: of a batch (None:
+    what memory allows)."""
 
     data: str
     metrics: tuple[str, ...] | None = None
@@ -284,8 +288,10 @@ class TrackingSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole recipe, resolved. `output` is the run's own folder. `document` is the recipe as a JSON
-    value after `--set`, for the manifest; `manifest` is the one that it was taken from, if it was."""
+    """A whole recipe, resolved.
+
+    `output` is the run's own folder. `document` is the recipe as a JSON value after `--set`, for the
+    manifest; `manifest` is the one that it was taken from, if it was."""
 
     name: str
     description: str

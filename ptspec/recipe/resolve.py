@@ -69,8 +69,10 @@ def read_recipe(
     manifest: Path | None = None,
     text: str | None = None,
 ) -> Reading:
-    """Read, check and resolve a recipe; never raises on a faulty one. With `manifest`, it is the one that a
-    run's manifest holds, with `text` that text; `path` then says from where its relative paths count."""
+    """Read, check and resolve a recipe; never raises on a faulty one.
+
+    With `manifest`, it is the one that a run's manifest holds, with `text` that text; `path` then says from
+    where its relative paths count."""
     document = None
     try:
         if text is not None:

@@ -30,8 +30,9 @@ def resolve(
     stages: Mapping[str, str | None],
     findings: Findings,
 ) -> str | None:
-    """What `text` names: a stage among `stages` (name -> method), a folder (absolute), or a hub id. One that
-    is not there, or yields something else, is told and given back as it is."""
+    """What `text` names: a stage among `stages` (name -> method), a folder (absolute), or a hub id.
+
+    One that is not there, or yields something else, is told and given back as it is."""
     if text is None:
         return None
     if text in stages:

@@ -280,8 +280,9 @@ def judges(value: Value, places: Places, rewards: Sequence[str], findings: Findi
 
 
 def _function(text: str | None, at: str, places: Places, findings: Findings) -> str | None:
-    """A built-in function's name as it is, or the user's as "absolute path:name". Whether the file binds the
-    name, `ptspec.rewards.check` tells."""
+    """A built-in function's name as it is, or the user's as "absolute path:name".
+
+    Whether the file binds the name, `ptspec.rewards.check` tells."""
     file, colon, name = (text or "").rpartition(":")
     if not colon:
         return text
@@ -299,8 +300,10 @@ OF_SEVERAL = ("processes", "nodes", "strategy", "fsdp", "deepspeed", "ray")
 
 
 def compute(value: Value, own: Value | None = None) -> ComputeSpec:
-    """The recipe's `compute` with what a stage has of its `own`. Where accelerate starts the processes and
-    their number is not given, it is one for each GPU that is visible."""
+    """The recipe's `compute` with what a stage has of its `own`.
+
+    Where accelerate starts the processes and their number is not given, it is one for each GPU that is
+    visible."""
     return ComputeSpec(**compute_keys(value, own or {}))
 
 

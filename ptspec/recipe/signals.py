@@ -11,9 +11,10 @@ from ptspec.recipe.by_column import ByColumn
 
 @dataclass(frozen=True)
 class SecondModel:
-    """A model beside the policy, which no step changes: a reward model, a teacher. `path`: the name of a
-    stage of the recipe, a folder (absolute), or a hub id, there at `revision` (None: its main branch).
-    `shares_base`: whether it is the base itself, or an adapter of the recipe's over it."""
+    """A model beside the policy, which no step changes: a reward model, a teacher.
+
+    `path`: the name of a stage of the recipe, a folder (absolute), or a hub id, there at `revision` (None:
+    its main branch). `shares_base`: whether it is the base itself, or an adapter of the recipe's over it."""
 
     path: str
     revision: str | None = None

@@ -15,8 +15,10 @@ Paths = tuple[Path, ...]
 
 @dataclass(frozen=True)
 class Found:
-    """What one path of a source names. Of a folder: `below` are its files and those of its sub-folders,
-    `splits` those of each split that names tell."""
+    """What one path of a source names.
+
+    Of a folder: `below` are its files and those of its sub-folders, `splits` those of each split that names
+    tell."""
 
     text: str
     expanded: Expanded
@@ -57,8 +59,9 @@ def look(text: str, places: Places) -> Found:
 
 
 def splits_of(found: Sequence[Found]) -> Splits:
-    """The splits that the names of all these files tell; where they tell none, all files are "train". A file
-    that stands alone is "train", and what its name tells."""
+    """The splits that the names of all these files tell; where they tell none, all files are "train".
+
+    A file that stands alone is "train", and what its name tells."""
     if len(found) == 1 and found[0].is_folder:
         return found[0].splits or {TRAIN: found[0].files}
     names = [(file.relative_to(one.expanded.root).as_posix(), file) for one in found for file in one.files]

@@ -22,12 +22,14 @@ class Until(Enum):
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from. `paths` are the files to read (globs and folders expanded, sorted; only those of
-    the splits that `split` names), or empty when `hub` is set, or `addresses` of fsspec ("s3://…", globs
-    too). `streaming`: rows are read while a stage trains. `splits` are the files of each of these
-    splits; {} where `split` is None. `columns` maps the name a method wants to the name in the file. `seed`
-    is the recipe's: it decides which rows `shuffle` brings before `limit`. `system`: a system prompt for rows
-    without one. `max_bad_rows` is a share of the rows, for `on_bad_row` "leave_out"."""
+    """Where rows come from.
+
+    `paths` are the files to read (globs and folders expanded, sorted; only those of the splits that `split`
+    names), or empty when `hub` is set, or `addresses` of fsspec ("s3://…", globs too). `streaming`: rows are
+    read while a stage trains. `splits` are the files of each of these splits; {} where `split` is None.
+    `columns` maps the name a method wants to the name in the file. `seed` is the recipe's: it decides which
+    rows `shuffle` brings before `limit`. `system`: a system prompt for rows without one. `max_bad_rows` is a
+    share of the rows, for `on_bad_row` "leave_out"."""
 
     name: str
     paths: tuple[Path, ...]
@@ -86,7 +88,8 @@ def parts_of(data: Mapping[str, AnySource], name: str) -> tuple[str, ...]:
 
 
 def is_streamed(data: Mapping[str, AnySource], name: str) -> bool:
-    """Whether the rows of `name` are read while a stage trains: those of a part of it are. Of no data that
-    the plan does not know."""
+    """Whether the rows of `name` are read while a stage trains: those of a part of it are.
+
+    Of no data that the plan does not know."""
     parts = (data.get(part) for part in parts_of(data, name)) if name in data else ()
     return any(isinstance(part, Source) and part.streaming for part in parts)

@@ -192,8 +192,10 @@ def _generations(method: Method, config: Mapping[str, Any]) -> int | None:
 
 
 def _rows(stage: Stage, config: Mapping[str, Any], generations: int | None) -> int:
-    """Rows of a pass on each device. TRL's own number, of completions whole groups of a prompt; these are
-    shared among processes, as the completions of a training step are."""
+    """Rows of a pass on each device.
+
+    TRL's own number, of completions whole groups of a prompt; these are shared among processes, as the
+    completions of a training step are."""
     rows = int(config.get("per_device_eval_batch_size") or 8)
     if generations is None:
         return rows

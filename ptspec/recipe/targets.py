@@ -25,8 +25,10 @@ class UnknownTargets(ValueError):
 
 @dataclass(frozen=True)
 class Targets:
-    """What an adapter is put on. `modules`: name -> r; `parameters`: tensors that are wrapped themselves, as
-    fused experts are: name -> r."""
+    """What an adapter is put on.
+
+    `modules`: name -> r; `parameters`: tensors that are wrapped themselves, as fused experts are: name -> r.
+    """
 
     modules: Mapping[str, int]
     parameters: Mapping[str, int]

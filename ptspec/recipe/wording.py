@@ -270,8 +270,9 @@ def _unknown_keys(error: Complaint, document: Document) -> Iterator[Diagnostic]:
 
 
 def _meant(key: str, known: list[str], pointer: str, document: Document) -> str | None:
-    """What was meant by an unknown key. One that other programs have is no spelling mistake; options of
-    rewards and judges are our own."""
+    """What was meant by an unknown key.
+
+    One that other programs have is no spelling mistake; options of rewards and judges are our own."""
     is_ours = split(pointer)[0] in ("rewards", "judges")
     if (other := elsewhere(key)) is not None and (not is_ours or other.name in known):
         renamed = other.name or key
@@ -291,8 +292,9 @@ def _in_config(steps: list[str]) -> bool:
 
 
 def _placed(key: str, pointer: str, document: Document, *, named: bool = False) -> str | None:
-    """Where `key` is known: another object of the recipe, or another method's config. `named`: say which key
-    is meant."""
+    """Where `key` is known: another object of the recipe, or another method's config.
+
+    `named`: say which key is meant."""
     steps, what = split(pointer), f'"{key}" ' if named else ""
     in_config = _in_config(steps)
     owners = [name for name in METHODS if key in shipped(f"trl/{name}.schema.json")["properties"]]

@@ -56,15 +56,17 @@ def reward_functions(
 def measured_functions(
     plan: Plan, *, allow_code: bool, warn: Warn = warnings.warn
 ) -> dict[str, RewardFunction]:
-    """The rewards that an evaluation of `plan` measures, by name. Raises `InputError` as `reward_functions`
-    does."""
+    """The rewards that an evaluation of `plan` measures, by name.
+
+    Raises `InputError` as `reward_functions` does."""
     make = _Maker(plan.rewards, False, allow_code, no_model, warn)
     return {name: make.reward(spec) for name, spec in measured_rewards(plan).items()}
 
 
 def measured_builtins(rewards: Mapping[str, RewardSpec], named: Iterable[str]) -> dict[str, RewardFunction]:
-    """Of `rewards` those that an evaluation measures and that run no code of the user's. `named`: those that
-    stages name."""
+    """Of `rewards` those that an evaluation measures and that run no code of the user's.
+
+    `named`: those that stages name."""
     make = _Maker(rewards, False, False, no_model, warnings.warn)
     found = measured({name: spec for name, spec in rewards.items() if not _is_users(spec)}, named)
     return {name: make.reward(spec) for name, spec in found.items()}

@@ -29,8 +29,10 @@ class RewardByColumn:
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], **given: Any
     ) -> list[float | None]:
-        """One number a completion; None where no part has a say. Raises `InputError` where the column is not
-        there, or a row's value is not one that the recipe tells of."""
+        """One number a completion; None where no part has a say.
+
+        Raises `InputError` where the column is not there, or a row's value is not one that the recipe tells
+        of."""
         rows = self._rows_of(given)
         arguments = {"prompts": list(prompts), "completions": list(completions), **given}
         scores: list[float | None] = [None] * len(prompts)

@@ -80,8 +80,9 @@ class ChatClient:
         return Reply(*self._asked(lambda: self._attempt(body)))
 
     def vllm_version(self) -> str | None:
-        """The version that vLLM answers at /version; None where the server is something else. Raises
-        `EndpointError` where nothing answers."""
+        """The version that vLLM answers at /version; None where the server is something else.
+
+        Raises `EndpointError` where nothing answers."""
         return self._asked(self._version)[0]
 
     def _asked(self, attempt: Callable[[], str | Trouble | None]) -> tuple[str | None, int]:

@@ -78,8 +78,10 @@ class _Answer:
 
 @dataclass
 class EndpointJudge:
-    """`judge(prompts, a, b)` over a server. `counters` may be read at any time; `warn` is told, once, of a
-    server that does not hold replies to a choice."""
+    """`judge(prompts, a, b)` over a server.
+
+    `counters` may be read at any time; `warn` is told, once, of a server that does not hold replies to a
+    choice."""
 
     name: str
     client: ChatClient
@@ -104,8 +106,9 @@ class EndpointJudge:
         return [self._win(question) for question in questions]
 
     def memory(self) -> dict[str, Any]:
-        """What was asked and answered so far, as JSON: a resumed run does not ask again. Questions stand in
-        it by their digests, so that it stays small beside the texts."""
+        """What was asked and answered so far, as JSON: a resumed run does not ask again.
+
+        Questions stand in it by their digests, so that it stays small beside the texts."""
         return {
             "answers": self._wins,
             "compared": sorted(self._compared),

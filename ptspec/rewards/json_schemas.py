@@ -1,5 +1,7 @@
-"""JSON against a schema of the user's. Nothing is fetched: a `$ref` leads somewhere in the schema itself, or
-to a meta-schema that jsonschema ships."""
+"""JSON against a schema of the user's.
+
+Nothing is fetched: a `$ref` leads somewhere in the schema itself, or to a meta-schema that jsonschema ships.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +36,9 @@ def validator_of(schema: Schema) -> Validator:
 
 
 def fits(validator: Validator, text: str) -> bool:
-    """Whether `text` is JSON that fits. What is nested too deep to be judged, or holds numbers that cannot be
-    calculated with, does not."""
+    """Whether `text` is JSON that fits.
+
+    What is nested too deep to be judged, or holds numbers that cannot be calculated with, does not."""
     found = json_of(text)
     try:
         return found is not None and validator.is_valid(found[0])

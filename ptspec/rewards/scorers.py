@@ -1,9 +1,9 @@
-"""What each built-in reward pays for one completion. Pure Python; jsonschema and math-verify are imported by
-the one function that needs each.
+"""What each built-in reward pays for one completion.
+
+Pure Python; jsonschema and math-verify are imported by the one function that needs each.
 
 A completion is what a model wrote: any text at all gets a number and raises nothing. None stands for a row
-that the reward cannot judge by its right answer.
-"""
+that the reward cannot judge by its right answer."""
 
 from __future__ import annotations
 

@@ -79,8 +79,10 @@ def _function_fault(function: object, kind: Kind) -> str | None:
 
 
 def _run(file: Path, pointer: str) -> ModuleType:
-    """The module of `file`, run once a process for the contents it has now. Its folder joins `sys.path`, at
-    the end, so that it can import what lies beside it without taking the place of a library."""
+    """The module of `file`, run once a process for the contents it has now.
+
+    Its folder joins `sys.path`, at the end, so that it can import what lies beside it without taking the
+    place of a library."""
     source = file.read_bytes()
     name = f"ptspec_user_{file.stem}_{hashlib.sha256(str(file).encode() + source).hexdigest()[:12]}"
     if name in sys.modules:

@@ -28,6 +28,7 @@ class Answering:
         self, name: str, artifact: Artifact | None, adapter: AdapterSpec
     ) -> AbstractContextManager[Served | None]:
         """Within, the policy in `artifact` (None: the base) on the server; None where it answers by itself.
+
         Raises `ServerError` where the server fails."""
         if self._host is None:
             return nullcontext()

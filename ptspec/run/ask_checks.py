@@ -21,8 +21,10 @@ def ask(
     ignored: bool,
     unbegun: Sequence[str],
 ) -> list[Outcome]:
-    """What each of `checks` comes to for `stage`. Raises `CheckError` where one that stops the run did not
-    hold, after all were told; those that are `ignored` stop nothing. `unbegun`: stages not begun yet."""
+    """What each of `checks` comes to for `stage`.
+
+    Raises `CheckError` where one that stops the run did not hold, after all were told; those that are
+    `ignored` stop nothing. `unbegun`: stages not begun yet."""
     outcomes, failed = [], []
     for check in checks:
         result = outcome(check, stage.name, stage.parent, measured)

@@ -171,8 +171,9 @@ class StageEvaluator:
 
     @property
     def _rewards(self) -> dict[str, RewardFunction]:
-        """The recipe's reward functions by name. A reward model is not among them: what has been trained to
-        please it should not be measured by it."""
+        """The recipe's reward functions by name.
+
+        A reward model is not among them: what has been trained to please it should not be measured by it."""
         return measured_functions(self.plan, allow_code=self.allow_code, warn=self._warn)
 
     def _tell_progress(self, name: str, what: str, done: int = 0, total: int = 0) -> None:

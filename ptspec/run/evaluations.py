@@ -44,8 +44,10 @@ class Subject:
 
 
 class Evaluations:
-    """The evaluations of a run. `measurements` holds them by policy name, in the order they were made;
-    `written` the names of those that were written to a folder since the manifest was."""
+    """The evaluations of a run.
+
+    `measurements` holds them by policy name, in the order they were made; `written` the names of those that
+    were written to a folder since the manifest was."""
 
     def __init__(self, plan: Plan, hashes: Hashes, listener: Listener) -> None:
         self.plan = plan

@@ -228,8 +228,10 @@ class Run:
         return self.own_process if self.options.isolate else self.work().do
 
     def work(self) -> StageWork:
-        """What does jobs in this process. Libraries are imported when the first one is done here: a run that
-        has everything finished, or has it done by others, needs none of them."""
+        """What does jobs in this process.
+
+        Libraries are imported when the first one is done here: a run that has everything finished, or has it
+        done by others, needs none of them."""
         if self._work is None:
             self.listener(Preparing("loading torch, transformers, trl, peft"))
             self._work = begin_work(

@@ -38,8 +38,9 @@ def prepare_worker(rank: Rank | None) -> None:
 
 
 def must_be_alone() -> None:
-    """Raises `InputError` where a launcher started several of this process, of a command that is one. The
-    first rank tells it; the others end with the same exit code and say nothing."""
+    """Raises `InputError` where a launcher started several of this process, of a command that is one.
+
+    The first rank tells it; the others end with the same exit code and say nothing."""
     rank = launched()
     if rank is None:
         return

@@ -9,11 +9,13 @@ LOG = "run.log"
 
 @dataclass(frozen=True)
 class Options:
-    """`until`: the last stage to run. `fresh`: train again what is finished.
-    `max_seconds`: save and stop after so long. `allow_code`: the recipe may
-    name Python functions and remote code, which are then run. `ignore_checks`: a check that does not hold
-    is told, and the run goes on. `command`: what was typed. `isolate`: each stage in a process of its own.
-    `embedded`: in a program of the user's, whose signals, output and environment are left as they are."""
+    """`until`: the last stage to run.
+
+    `fresh`: train again what is finished. `max_seconds`: save and stop after so long. `allow_code`: the
+    recipe may name Python functions and remote code, which are then run. `ignore_checks`: a check that does
+    not hold is told, and the run goes on. `command`: what was typed. `isolate`: each stage in a process of
+    its own. `embedded`: in a program of the user's, whose signals, output and environment are left as they
+    are."""
 
     until: str | None = None
     fresh: bool = False

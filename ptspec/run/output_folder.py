@@ -17,11 +17,12 @@ from ptspec.store.stage_folder import RECORD, partial_folder
 
 
 def make_output_folder(plan: Plan) -> None:
-    """Makes the folder of a run. Raises `InputError` where it cannot be made, where something in it leads
-    elsewhere, and where a stage would take the place of what is none.
+    """Makes the folder of a run.
 
-    The folder itself may be a link: where a run goes is for the command line to say.
-    """
+    Raises `InputError` where it cannot be made, where something in it leads elsewhere, and where a stage
+    would take the place of what is none.
+
+    The folder itself may be a link: where a run goes is for the command line to say."""
     faults = list(_faults(plan))
     if faults:
         raise InputError(*faults)

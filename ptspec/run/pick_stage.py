@@ -59,8 +59,9 @@ class Matrices:
             self.listener(Warned(f"{text}: nothing else of it has changed", variant.of))
 
     def pick(self, stage: Stage, pick: PickSpec) -> None:
-        """Has `stage` take over the variant that its pick chooses, unless it has. Raises `CheckError` where
-        none holds to the checks."""
+        """Has `stage` take over the variant that its pick chooses, unless it has.
+
+        Raises `CheckError` where none holds to the checks."""
         final = self.plan.output / stage.name
         recover(final)
         covered = choice_covered(self.plan, pick, self.fingerprints, self.hashes)

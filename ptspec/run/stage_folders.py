@@ -79,6 +79,7 @@ class StageFolders:
 
     def take_over(self, stage: Stage, reuse: Reuse, fingerprints: Mapping[str, str]) -> bool:
         """Makes the stage's folder of that of another run, where there is one; whether that was done.
+
         `fingerprints`: of the stages before."""
         found = reuse.taken_from
         if found is None:

@@ -77,8 +77,9 @@ class StageWork:
 
 
 def device_of_stages(listener: Listener) -> Device:
-    """The device of this process, for training. `listener` is told where that is no GPU of a machine that has
-    one. Raises as `training_device`."""
+    """The device of this process, for training.
+
+    `listener` is told where that is no GPU of a machine that has one. Raises as `training_device`."""
     device = training_device()
     if device.is_cpu and has_accelerator():
         why = "is built without" if torch.version.cuda is None and torch.version.hip is None else "cannot use"

@@ -57,8 +57,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageTrainer:
-    """Makes the stages of `plan`, each from the folder of the one before. `needs` says which weights are
-    still asked for."""
+    """Makes the stages of `plan`, each from the folder of the one before.
+
+    `needs` says which weights are still asked for."""
 
     plan: Plan
     bases: Bases

@@ -78,8 +78,10 @@ class Hashes:
         return self._sources[name]
 
     def must_be_unchanged(self, name: str) -> None:
-        """Raises `StageError` where a source is not what it was when it was hashed. Asked after its rows were
-        read: what was read in between is then known to be what the fingerprints say."""
+        """Raises `StageError` where a source is not what it was when it was hashed.
+
+        Asked after its rows were read: what was read in between is then known to be what the fingerprints
+        say."""
         source = self._plan.data[name]
         if self._hash_source(source) != self._sources.get(name):
             raise StageError(_changed_data(source))
@@ -140,8 +142,9 @@ class Hashes:
 
 
 def _contents(source: Source) -> Any:
-    """What stands for the contents of a source: their hash; the commit of one on the hub. To hash a stream is
-    to read it: name, size and time of each of its files stand for it."""
+    """What stands for the contents of a source: their hash; the commit of one on the hub.
+
+    To hash a stream is to read it: name, size and time of each of its files stand for it."""
     if source.hub is not None:
         return [source.hub, source.config_name, data_commit(source)]
     files = [[file.name, *stamp_of(source, file)] for file in files_at(source)]

@@ -50,8 +50,9 @@ CUT = (
 
 
 def covered_config(method: Method, config: Mapping[str, Any], compute: ComputeSpec) -> dict[str, Any]:
-    """A stage's `config` in the recipe without what changes nothing in the result. The processes of `compute`
-    share its batches, or take as many each."""
+    """A stage's `config` in the recipe without what changes nothing in the result.
+
+    The processes of `compute` share its batches, or take as many each."""
     given = {**method.defaults, **config}
     left_out = (*WITHOUT_EFFECT, *CUT, *FIELDS)
     kept = {name: value for name, value in given.items() if not name.startswith(left_out)}

@@ -89,8 +89,9 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def _settled(status: os.stat_result) -> bool:
-    """Waits until a later write would leave another time. False where that cannot be known: the file system
-    keeps whole seconds, or its clock is ahead of ours."""
+    """Waits until a later write would leave another time.
+
+    False where that cannot be known: the file system keeps whole seconds, or its clock is ahead of ours."""
     age = time.time_ns() - status.st_mtime_ns
     if status.st_mtime_ns % SECOND == 0:
         return age > 2 * SECOND
@@ -128,8 +129,10 @@ def _remember(path: Path, status: os.stat_result, sha256: str) -> None:
 
 
 def _described(path: Path, status: os.stat_result) -> dict[str, object]:
-    """All that must be the same. The boot: a machine that lost its power may have lost what a file held; a
-    device's number is another after it, too."""
+    """All that must be the same.
+
+    The boot: a machine that lost its power may have lost what a file held; a device's number is another after
+    it, too."""
     return {
         "path": os.path.realpath(path),
         **asdict(_stamp(status)),

@@ -165,8 +165,9 @@ def _measured(plan: Plan, spec: RewardSpec, hashes: Hashes) -> Any:
 
 
 def _tasks(spec: LmEvalSpec) -> list[Any]:
-    """What is asked of the harness, its version, and the task files of one's own. Their data may be anywhere,
-    so that it is not covered."""
+    """What is asked of the harness, its version, and the task files of one's own.
+
+    Their data may be anywhere, so that it is not covered."""
     own = sorted(Path(spec.include_path).rglob("*.yaml")) if spec.include_path else ()
     return [asdict(spec), _version("lm_eval"), [known_hash(file) for file in own]]
 

@@ -47,8 +47,10 @@ class Holder:
 
 @dataclass(frozen=True)
 class Lock:
-    """A folder that this process holds. `died`: who held it before and did not give it back; `is_soft`: the
-    file system has no locks, and a file stands for one."""
+    """A folder that this process holds.
+
+    `died`: who held it before and did not give it back; `is_soft`: the file system has no locks, and a file
+    stands for one."""
 
     died: Holder | None
     is_soft: bool

@@ -56,8 +56,10 @@ class KeptFolder:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A run's manifest, read back. `data`, `files`, `models`: hashes of what the recipe names, by its words
-    for it; `folders` what the run wrote."""
+    """A run's manifest, read back.
+
+    `data`, `files`, `models`: hashes of what the recipe names, by its words for it; `folders` what the run
+    wrote."""
 
     file: Path
     written: str
@@ -137,8 +139,9 @@ def environment(device: str) -> dict[str, str]:
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest of the run in `run` as it stands there. Raises `InputError` where there is no run, or its
-    manifest is damaged or of another version."""
+    """The manifest of the run in `run` as it stands there.
+
+    Raises `InputError` where there is no run, or its manifest is damaged or of another version."""
     file = run / MANIFEST
     if not run.is_dir():
         raise InputError(no_such_run(str(run)))
@@ -160,8 +163,9 @@ def _other_version(found: Any) -> str:
 
 
 def hub_datasets(run: Path) -> tuple[str, ...]:
-    """The repositories on the hub that the data of the run in `run` came from. Raises `InputError` as
-    `read_manifest` does."""
+    """The repositories on the hub that the data of the run in `run` came from.
+
+    Raises `InputError` as `read_manifest` does."""
     manifest = read_manifest(run)
     sources = (manifest.get("recipe") or {}).get("data") or {}
     named = [sources.get(name) for name in manifest.get("data_commits") or ()]
@@ -170,8 +174,9 @@ def hub_datasets(run: Path) -> tuple[str, ...]:
 
 
 def open_manifest(run: Path) -> Manifest:
-    """As `read_manifest`, each part of its type, the recipe one that can be read. Raises `InputError` for a
-    manifest that lacks parts, too."""
+    """As `read_manifest`, each part of its type, the recipe one that can be read.
+
+    Raises `InputError` for a manifest that lacks parts, too."""
     manifest = peek_manifest(run)
     document = read_document(manifest.file).within("/recipe")
     faults = [fault for fault in check(document) if fault.code not in _OF_OTHER_VERSIONS]

@@ -26,9 +26,10 @@ from ptspec.store.stage_folder import (
 
 @dataclass(frozen=True)
 class Finished:
-    """The finished stage `name` of another `run`. `kept` is what that run's manifest says of its folder.
-    `below`: the stage of that run on whose weights its adapter stands, if there is one, and its
-    fingerprint."""
+    """The finished stage `name` of another `run`.
+
+    `kept` is what that run's manifest says of its folder. `below`: the stage of that run on whose weights its
+    adapter stands, if there is one, and its fingerprint."""
 
     run: Path
     name: str

@@ -29,8 +29,9 @@ def _kept_folders(output: Path) -> Mapping[str, KeptFolder]:
 
 
 def files_in(folder: Path, hash_of: Callable[[Path], str] = known_hash) -> dict[str, str]:
-    """The SHA-256 of every file below `folder`, by its path there; of a link, where it leads. `hash_of`
-    hashes one of them."""
+    """The SHA-256 of every file below `folder`, by its path there; of a link, where it leads.
+
+    `hash_of` hashes one of them."""
     return {
         path.relative_to(folder).as_posix(): f"link to {path.readlink()}"
         if path.is_symlink()

@@ -48,8 +48,9 @@ def enter(manifest: Manifest) -> Path | None:
 
 
 def recorded_plan(run: Path) -> Plan:
-    """The plan of the recipe in the manifest of `run`, though its data may be gone. Raises `InputError` where
-    what its rewards or judges name is no longer there."""
+    """The plan of the recipe in the manifest of `run`, though its data may be gone.
+
+    Raises `InputError` where what its rewards or judges name is no longer there."""
     manifest = open_manifest(run)
     reading = read_recipe(manifest.recipe_file, (), run, manifest.file)
     faults = [d for d in reading.errors if (d.pointer or "").startswith(("/judges", "/rewards"))]

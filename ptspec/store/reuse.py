@@ -49,10 +49,11 @@ class ReuseState(Enum):
 
 @dataclass(frozen=True)
 class Reuse:
-    """`reason`: what has changed since, or where it goes on from. `changed`: what has changed since the stage
-    was finished; empty where it never was. `covered`: what the fingerprint covers. `renamed_from`: the name
-    under which a reused stage lies, where the recipe calls it something else now. `taken_from`: the stage of
-    another run that has this fingerprint."""
+    """`reason`: what has changed since, or where it goes on from.
+
+    `changed`: what has changed since the stage was finished; empty where it never was. `covered`: what the
+    fingerprint covers. `renamed_from`: the name under which a reused stage lies, where the recipe calls it
+    something else now. `taken_from`: the stage of another run that has this fingerprint."""
 
     state: ReuseState = ReuseState.NEW
     reason: str = ""
@@ -117,8 +118,9 @@ def reuse_of(
     *,
     fresh: bool,
 ) -> Reuse:
-    """What becomes of what lies in the plan's output folder of `stage`, or in other runs. `covered`: what its
-    fingerprint covers."""
+    """What becomes of what lies in the plan's output folder of `stage`, or in other runs.
+
+    `covered`: what its fingerprint covers."""
     asked = _Asked(plan, stage, covered, digest(covered), fresh, before)
     found = _reuse(asked, saved)
     if found.state in (ReuseState.NEW, ReuseState.AGAIN) and not fresh and not _second_models_again(asked):

@@ -34,8 +34,9 @@ class PlanFile:
 
 
 def keep(plan: Plan, found: Mapping[str, Reuse], overrides: Sequence[str], file: Path) -> None:
-    """Writes `plan`, and what was `found` of its stages, to `file`, over an older plan alone. Raises
-    `InputError` where it cannot be written."""
+    """Writes `plan`, and what was `found` of its stages, to `file`, over an older plan alone.
+
+    Raises `InputError` where it cannot be written."""
     if file.exists() and open_plan(file) is None:
         hint = "choose another name: -o FILE"
         raise InputError(

@@ -58,11 +58,11 @@ def in_place(found: Found, output: Path, name: str) -> bool:
 
 
 def renumber(output: Path, matrix: str, wanted: Mapping[str, str], saved: OutputHashes) -> list[str]:
-    """Gives each variant of `wanted` (name -> fingerprint) that is there under another name its own. What has
-    that name and is another one goes aside first. Returns in words what was done.
+    """Gives each variant of `wanted` (name -> fingerprint) that is there under another name its own.
 
-    A crash in between leaves folders that are set aside, which the next call finds.
-    """
+    What has that name and is another one goes aside first. Returns in words what was done.
+
+    A crash in between leaves folders that are set aside, which the next call finds."""
     moved: dict[str, tuple[Found, str]] = {}
     for name, fingerprint in wanted.items():
         found = lies_in(output, matrix, fingerprint, saved)

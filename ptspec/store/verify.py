@@ -1,5 +1,6 @@
-"""`pt verify`: the hashes that a run's manifest holds, computed again. Reads every file, whatever is
-known of it, and writes nothing to the run."""
+"""`pt verify`: the hashes that a run's manifest holds, computed again.
+
+Reads every file, whatever is known of it, and writes nothing to the run."""
 
 from __future__ import annotations
 
@@ -33,8 +34,9 @@ class Line:
 
 
 def verify(run: Path) -> list[Line]:
-    """What became of the inputs and outputs of `run`. Raises `InputError` where that is no run, or its
-    manifest is damaged."""
+    """What became of the inputs and outputs of `run`.
+
+    Raises `InputError` where that is no run, or its manifest is damaged."""
     manifest = open_manifest(run)
     outputs = [_folder(run, name, kept) for name, kept in manifest.folders.items()]
     return [*inputs(manifest), *outputs, *_not_finished(manifest)]

@@ -14,8 +14,9 @@ from typing import Any
 
 @contextmanager
 def adapter_inputs(is_chosen: bool = True) -> Iterator[None]:
-    """Within, plain LoRA takes inputs in autocast's numbers as they are. Other inputs, variants of LoRA
-    (DoRA), and whatever is computed without autocast are PEFT's."""
+    """Within, plain LoRA takes inputs in autocast's numbers as they are.
+
+    Other inputs, variants of LoRA (DoRA), and whatever is computed without autocast are PEFT's."""
     if not is_chosen:
         yield
         return

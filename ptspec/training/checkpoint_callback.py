@@ -68,8 +68,9 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         *,
         keeps_best: bool = False,
     ) -> None:
-        """`place`: where in a stream the training is, of a trainer whose rows are one. `keeps_best`: the
-        checkpoint of the best evaluation stays, however many come after it."""
+        """`place`: where in a stream the training is, of a trainer whose rows are one.
+
+        `keeps_best`: the checkpoint of the best evaluation stays, however many come after it."""
         self.trainer = trainer
         self.place = place
         self.keeps_best = keeps_best
@@ -85,8 +86,9 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         trainer._get_output_dir = self._output_dir
 
     def _output_dir(self, trial: object) -> str:
-        """Where a checkpoint is written; asked for when that begins. The one before is finished first: there
-        is no more than one at a time that has no name yet."""
+        """Where a checkpoint is written; asked for when that begins.
+
+        The one before is finished first: there is no more than one at a time that has no name yet."""
         self._sealing.wait()
         return str(self.checkpoints / WRITING)
 
@@ -182,8 +184,9 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self._sealing.finish()
 
     def rescue(self) -> int | None:
-        """After a step that failed: saves the one before as it ended, if that is not saved already. The last
-        step that is saved; None where there is none."""
+        """After a step that failed: saves the one before as it ended, if that is not saved already.
+
+        The last step that is saved; None where there is none."""
         with contextlib.suppress(Exception):  # what went wrong before is no reason not to save now
             self._sealing.wait()
         moment = self._moment

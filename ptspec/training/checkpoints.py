@@ -20,8 +20,9 @@ WRITING = ".writing"
 
 
 def publish_checkpoint(written: Path, checkpoints: Path) -> None:
-    """Seals a checkpoint that has been written, with the SHA-256 of its files, and gives it its name. One of
-    the same step that stands there already is the same."""
+    """Seals a checkpoint that has been written, with the SHA-256 of its files, and gives it its name.
+
+    One of the same step that stands there already is the same."""
     final = checkpoints / written.name
     if final.exists():
         shutil.rmtree(written)
@@ -47,10 +48,10 @@ def remove_checkpoints(checkpoints: Path) -> None:
 
 def last_sound(checkpoints: Path, *, with_best: bool = False) -> tuple[Path | None, list[str]]:
     """The newest checkpoint whose files are what was sealed, and what to say of newer ones that are not.
+
     `with_best`: the checkpoint of the step that it names as the best must be there and sound too.
 
-    A damaged one is renamed out of the way.
-    """
+    A damaged one is renamed out of the way."""
     told: list[str] = []
     for checkpoint in _newest_first(checkpoints):
         fault = fault_of(checkpoint) or (_lacks_best(checkpoint) if with_best else None)

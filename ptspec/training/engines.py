@@ -78,8 +78,9 @@ def around_update(trainer: Any, before: Callable[[], None], after: Callable[[boo
 
 
 def whole_weights(trainer: Any) -> dict[str, Any] | None:
-    """The weights that `trainer` has sharded, gathered in the first process; every process must ask. None
-    where each holds them all."""
+    """The weights that `trainer` has sharded, gathered in the first process; every process must ask.
+
+    None where each holds them all."""
     dist = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     if not trainer.is_fsdp_enabled and (dist is None or dist.zero_stage != 3):
         return None

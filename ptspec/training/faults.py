@@ -1,5 +1,6 @@
-"""What goes wrong on a machine, told from the libraries' many ways of saying it: memory, disk, folders. Loads
-no torch."""
+"""What goes wrong on a machine, told from the libraries' many ways of saying it: memory, disk, folders.
+
+Loads no torch."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""How many passes a batch of completions serves. Knows no model, so that trainers that sample nothing load
-nothing for it."""
+"""How many passes a batch of completions serves.
+
+Knows no model, so that trainers that sample nothing load nothing for it."""
 
 from __future__ import annotations
 

@@ -43,9 +43,10 @@ def _nowhere(rows: Sequence[int]) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a stage needs to train, resolved. `folder` is where it is made, `placed` says where rows of
-    `dataset` come from. `watch`: of a stream, what is told while it is read. `eval_dataset`: the rows that it
-    is measured on while it trains."""
+    """Everything a stage needs to train, resolved.
+
+    `folder` is where it is made, `placed` says where rows of `dataset` come from. `watch`: of a stream, what
+    is told while it is read. `eval_dataset`: the rows that it is measured on while it trains."""
 
     stage: Stage
     base: Base

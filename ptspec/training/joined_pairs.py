@@ -33,8 +33,9 @@ class Joined:
 
 
 def joined(ids: Tensor, mask: Tensor, labels: Tensor, least: float = LEAST) -> Joined | None:
-    """`ids`, `mask`, `labels`: (2 × pairs, tokens), chosen rows first, padded at the end. None where that
-    spares less than `least`, or the rows are no such pairs."""
+    """`ids`, `mask`, `labels`: (2 × pairs, tokens), chosen rows first, padded at the end.
+
+    None where that spares less than `least`, or the rows are no such pairs."""
     rows, tokens = ids.shape
     lengths = mask.sum(dim=1)
     column = torch.arange(tokens, device=ids.device)

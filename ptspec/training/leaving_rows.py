@@ -21,8 +21,10 @@ from ptspec.training.nash_md.sampler import sample
 
 
 class LeavingRows:
-    """Mixed into a trainer of TRL that generates. The completions are those of `generate()`, as far as
-    rounding goes, but for the random numbers: a row's depend on its place among those of all processes."""
+    """Mixed into a trainer of TRL that generates.
+
+    The completions are those of `generate()`, as far as rounding goes, but for the random numbers: a row's
+    depend on its place among those of all processes."""
 
     args: Any
     model: Any

@@ -31,8 +31,9 @@ TAKEN = {*ROWS, "use_cache", "fused_lm_head", "return_dict"}
 
 @contextmanager
 def prompts_shared(is_chosen: bool, tell: Tell) -> Iterator[None]:
-    """Within, models that TRL's DPO gives its fused head read the prompt of a pair once. `tell` hears why one
-    does not after all."""
+    """Within, models that TRL's DPO gives its fused head read the prompt of a pair once.
+
+    `tell` hears why one does not after all."""
     if not is_chosen:
         yield
         return

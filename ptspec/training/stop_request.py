@@ -16,8 +16,10 @@ OF_A_PERSON = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether the run is to stop, and why. A second SIGINT or SIGTERM is not caught, unless a launcher sends
-    them, which sends several and kills after a while by itself."""
+    """Whether the run is to stop, and why.
+
+    A second SIGINT or SIGTERM is not caught, unless a launcher sends them, which sends several and kills
+    after a while by itself."""
 
     def __init__(self, deadline: float | None = None, *, from_launcher: bool = False) -> None:
         self.deadline = deadline

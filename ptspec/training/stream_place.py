@@ -81,8 +81,9 @@ class StreamPlace:
     """The place of `trainer`, whose training set is a stream, in it."""
 
     def __init__(self, trainer: Any, watch: StreamWatch, checkpoint: Path | None) -> None:
-        """Goes on from the place in `checkpoint`, or from the beginning. Raises `InputError` where it has
-        none."""
+        """Goes on from the place in `checkpoint`, or from the beginning.
+
+        Raises `InputError` where it has none."""
         self.watch = watch
         args = trainer.args
         batch, world = args.per_device_train_batch_size, args.world_size

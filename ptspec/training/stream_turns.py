@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Turns:
-    """`readers` give `rows` rows each in turn. Of what they give from row number `begin` on, `processes` take
-    `batch` rows each in turn."""
+    """`readers` give `rows` rows each in turn.
+
+    Of what they give from row number `begin` on, `processes` take `batch` rows each in turn."""
 
     readers: int
     rows: int

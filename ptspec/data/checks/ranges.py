@@ -59,8 +59,9 @@ def _run(part: Range) -> object:
 
 
 def _forks() -> bool:
-    """Whether a process can be copied. On macOS system libraries may crash in the copy, which is why Python
-    starts new ones there."""
+    """Whether a process can be copied.
+
+    On macOS system libraries may crash in the copy, which is why Python starts new ones there."""
     return hasattr(os, "fork") and sys.platform != "darwin"
 
 

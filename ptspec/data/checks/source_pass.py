@@ -88,8 +88,9 @@ class _Part:
 
 
 class SourcePass:
-    """One pass over the rows of a source, all or those that `scanned` gives. Of a held-out one it adds the
-    prompts to `prompts`; others it compares."""
+    """One pass over the rows of a source, all or those that `scanned` gives.
+
+    Of a held-out one it adds the prompts to `prompts`; others it compares."""
 
     def __init__(
         self,

@@ -38,8 +38,9 @@ _PROMPTS = ("prompt", "instruction", "chosen", *CHATS)
 def unused_columns(
     source: Source, uses: Sequence[Use], first: Mapping[str, Any], names: frozenset[str]
 ) -> Iterator[Diagnostic]:
-    """Warnings about columns of `source` that read as a part of the text and are none. `first` is its first
-    row, which tells the layout, `names` are the columns of the first rows."""
+    """Warnings about columns of `source` that read as a part of the text and are none.
+
+    `first` is its first row, which tells the layout, `names` are the columns of the first rows."""
     yield from _without_chat(source, uses, first, names)
     if all(use.rows is Rows.PROMPT_ONLY for use in uses):
         return  # rewards are given every column

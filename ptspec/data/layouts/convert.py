@@ -125,8 +125,9 @@ def label_of(value: Any) -> bool | None:
 
 
 def instruction_prompt(row: Row) -> str:
-    """An Alpaca row's prompt: the instruction, and the input below it where there is one. Raises
-    `LayoutError` for an input that is no text."""
+    """An Alpaca row's prompt: the instruction, and the input below it where there is one.
+
+    Raises `LayoutError` for an input that is no text."""
     given = row.get("input")
     if not isinstance(given, str | None):
         raise LayoutError("wrong-type", '"input" must be a string')

@@ -99,8 +99,10 @@ def _load(source: Source) -> Any:
 
 
 def _told(source: Source, work: Callable[[], One]) -> One:
-    """What `work` returns. What `datasets` raises while it works, be it its own, that of its HTTP client or
-    that of any reader of files, becomes an `InputError`."""
+    """What `work` returns.
+
+    What `datasets` raises while it works, be it its own, that of its HTTP client or that of any reader of
+    files, becomes an `InputError`."""
     try:
         return work()
     except Exception as error:

@@ -29,8 +29,9 @@ MOST = 100
 
 @dataclass(frozen=True)
 class Preview:
-    """`columns` and `rows` after `columns` were renamed. `rows` is empty where the source begins further down
-    in its split, and where the split has none."""
+    """`columns` and `rows` after `columns` were renamed.
+
+    `rows` is empty where the source begins further down in its split, and where the split has none."""
 
     columns: frozenset[str]
     rows: tuple[PlacedRow, ...]

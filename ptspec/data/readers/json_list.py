@@ -29,8 +29,10 @@ class NotAList(ValueError):
 
 @dataclass
 class _Window:
-    """The part of a text that is in memory. `line` is that of the character at `counted`, up to which line
-    breaks were counted; `column` that of the first character."""
+    """The part of a text that is in memory.
+
+    `line` is that of the character at `counted`, up to which line breaks were counted; `column` that of the
+    first character."""
 
     file: IO[str]
     text: str = ""

@@ -12,9 +12,10 @@ from ptspec.diagnostics import Diagnostic, Location
 
 
 class PlacedRow(NamedTuple):
-    """A row after `columns` were renamed. `line` counts from 1; of a list in JSON that on which the row
-    begins, of CSV that on which it ends, of Parquet, Arrow and the hub its number. A tuple, since millions
-    are made."""
+    """A row after `columns` were renamed.
+
+    `line` counts from 1; of a list in JSON that on which the row begins, of CSV that on which it ends, of
+    Parquet, Arrow and the hub its number. A tuple, since millions are made."""
 
     file: Path
     line: int
@@ -53,8 +54,10 @@ _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)", re.ASCII)
 
 
 def shown(path: Path) -> str:
-    """`path` as a user would type it: relative to the working directory where it lies below it. One that is
-    relative already, a hub id too, stays as it is; an address (s3://bucket/file) is whole again."""
+    """`path` as a user would type it: relative to the working directory where it lies below it.
+
+    One that is relative already, a hub id too, stays as it is; an address (s3://bucket/file) is whole again.
+    """
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:

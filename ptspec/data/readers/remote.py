@@ -58,6 +58,7 @@ def lacking(address: str) -> tuple[str, str | None] | None:
 
 def files_at(source: Source) -> tuple[Path, ...]:
     """The files at the addresses of `source`, as the paths of its rows: of a folder those with rows, sorted.
+
     Raises `InputError` where there are none or where they cannot be reached."""
     return _files_at(source.addresses, source.at) if source.addresses else ()
 

@@ -122,8 +122,9 @@ def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
 
 
 def items_of(source: Source) -> Iterator[Item]:
-    """The rows of a source, lines that are none among them. Raises what `scan`, `hub_rows` and `remote_rows`
-    raise."""
+    """The rows of a source, lines that are none among them.
+
+    Raises what `scan`, `hub_rows` and `remote_rows` raise."""
     if source.addresses:
         return remote_rows(source)
     if source.hub is None:
@@ -134,8 +135,9 @@ def items_of(source: Source) -> Iterator[Item]:
 
 
 def remote_rows(source: Source) -> Iterator[Item]:
-    """The rows at the addresses of a source, one file after the other. Raises `InputError` where they cannot
-    be reached."""
+    """The rows at the addresses of a source, one file after the other.
+
+    Raises `InputError` where they cannot be reached."""
     from ptspec.data.readers.remote import files_at, local_copy
 
     files = files_at(source)

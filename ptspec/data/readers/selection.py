@@ -34,8 +34,10 @@ class Stretch(NamedTuple):
 
 
 def stretches(source: Source, count: Count) -> tuple[Stretch, ...]:
-    """The rows that the splits of a local source are. `count` gives the number of rows in files; it is called
-    where a bound depends on it. Raises `InputError` where a split is not there."""
+    """The rows that the splits of a local source are.
+
+    `count` gives the number of rows in files; it is called where a bound depends on it. Raises `InputError`
+    where a split is not there."""
     if source.split is None:
         return (Stretch(source.paths),)
     splits = _splits(source)

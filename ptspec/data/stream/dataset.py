@@ -137,8 +137,9 @@ def _encode(readers: Sequence[_Reader], loading: Loading) -> Encode | None:
 
 
 class StreamedRows(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has no types
-    """The rows of an order that one reader gives. Its state is the place in the order, and how many rows it
-    gives in turn."""
+    """The rows of an order that one reader gives.
+
+    Its state is the place in the order, and how many rows it gives in turn."""
 
     def __init__(
         self,

@@ -32,8 +32,9 @@ State = dict[str, Any]
 
 
 class Entry(NamedTuple):
-    """A row of `source` in the order of a stream. `half`: which of the two answers of a pair that is
-    unpaired; 0 of other rows."""
+    """A row of `source` in the order of a stream.
+
+    `half`: which of the two answers of a pair that is unpaired; 0 of other rows."""
 
     source: Source
     piece: Piece
@@ -192,8 +193,9 @@ class Mixed:
 
 @lru_cache(maxsize=4)
 def _shuffled(count: int, seed: str) -> Sequence[int]:
-    """The numbers below `count` in an order that the seed decides. Of Python's generator only `random` is
-    used, which gives the same numbers in each version."""
+    """The numbers below `count` in an order that the seed decides.
+
+    Of Python's generator only `random` is used, which gives the same numbers in each version."""
     uniform = random.Random(seed).random
     keys = [uniform() for _ in range(count)]
     return sorted(range(count), key=keys.__getitem__)

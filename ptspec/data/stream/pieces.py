@@ -41,8 +41,9 @@ class Piece(Protocol):
 
 
 def pieces_of(source: Source) -> list[Piece]:
-    """The pieces of `source`, in the order of its rows. Raises `InputError` where the hub or an address
-    cannot be read."""
+    """The pieces of `source`, in the order of its rows.
+
+    Raises `InputError` where the hub or an address cannot be read."""
     if source.hub is not None:
         return [_HubPart(source, part) for part in stream_of_hub(source)]
     paths = [*source.paths, *files_at(source)]
@@ -50,8 +51,9 @@ def pieces_of(source: Source) -> list[Piece]:
 
 
 def items_in_pieces(source: Source) -> Iterator[Item]:
-    """The rows of `source` in their order, each with its line; no more is read than is asked for. Raises what
-    `pieces_of` raises."""
+    """The rows of `source` in their order, each with its line; no more is read than is asked for.
+
+    Raises what `pieces_of` raises."""
     for piece in pieces_of(source):
         before = 0
         for number, raw in enumerate(piece.rows(0)):

@@ -52,8 +52,10 @@ class Converter:
         return 2 if self.rows is Rows.UNPAIRED_PREFERENCE and self.layout.is_pair else 1
 
     def row(self, entry: Entry, counts: Counts) -> dict[str, Any] | None:
-        """The row that `entry` is; None of one that is left out. `counts` has the rows read so far and the
-        bad ones among them. Raises `InputError` for a row that cannot be used, and for too many of them."""
+        """The row that `entry` is; None of one that is left out.
+
+        `counts` has the rows read so far and the bad ones among them. Raises `InputError` for a row that
+        cannot be used, and for too many of them."""
         if not entry.half:
             counts["read"] += 1
         item = entry.raw.read()

@@ -29,8 +29,9 @@ FAULTS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 class EncodedRow(NamedTuple):
-    """A row's sequences: one, or chosen and rejected. `whole` before truncation; `held` what the trainer
-    holds, nothing of a row that it drops."""
+    """A row's sequences: one, or chosen and rejected.
+
+    `whole` before truncation; `held` what the trainer holds, nothing of a row that it drops."""
 
     whole: Sequences
     held: Sequences

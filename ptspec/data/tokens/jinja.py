@@ -59,8 +59,9 @@ def compiled(template: str) -> jinja2.Template:
 
 
 def render(template: jinja2.Template, variables: Mapping[str, Any], *, masked: bool) -> Rendered:
-    """The template filled in; `masked`: with the places of its {% generation %} blocks. Raises whatever it
-    raises."""
+    """The template filled in; `masked`: with the places of its {% generation %} blocks.
+
+    Raises whatever it raises."""
     if not masked:
         return Rendered(template.render(**variables), ())
     marks: Any = template.environment.extensions[_Generation.identifier]

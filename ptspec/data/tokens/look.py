@@ -41,8 +41,10 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """Looks at rows. `stops` are the tokens that generation stops at, `embedding` the rows of the model's
-    embedding, None where they are not known."""
+    """Looks at rows.
+
+    `stops` are the tokens that generation stops at, `embedding` the rows of the model's embedding, None where
+    they are not known."""
 
     tokenizer: TokenizerFiles
     stops: frozenset[str]

@@ -21,8 +21,9 @@ Correction = Callable[[Sequence[float], float], list[Corrected]]
 
 @dataclass(frozen=True)
 class Question:
-    """An estimate to decide on. `better` None: it is described. Equal `quantity`: the same numbers under two
-    names, which are one test."""
+    """An estimate to decide on.
+
+    `better` None: it is described. Equal `quantity`: the same numbers under two names, which are one test."""
 
     estimate: Estimate
     better: Better | None

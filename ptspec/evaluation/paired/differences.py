@@ -24,6 +24,7 @@ Rows = Sequence[RowMeasurement]
 @dataclass(frozen=True)
 class Difference:
     """A metric of a and of b on the `rows` that both have it on, in `clusters` independent ones, and b − a.
+
     Two of an equal `quantity` are the same numbers, up to their unit."""
 
     metric: str

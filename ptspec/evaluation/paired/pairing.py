@@ -121,8 +121,10 @@ class Pairing:
         return found
 
     def better(self, name: str, b: int) -> Better | None:
-        """Which direction is better; None of what is only described. So is the likelihood of the reference
-        answers where one of the two was trained on preferences or rewards: they move it as they must."""
+        """Which direction is better; None of what is only described.
+
+        So is the likelihood of the reference answers where one of the two was trained on preferences or
+        rewards: they move it as they must."""
         known = metric(name)
         if known.describes or known.better is Better.NEITHER:
             return None

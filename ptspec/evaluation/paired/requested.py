@@ -13,8 +13,10 @@ from ptspec.events import Listener, Warned
 def compare_requested(
     request: EvaluationRequest, listen: Listener, judge: str | None, prompts: int | None, by: str | None
 ) -> tuple[Comparison, list[Measurement]]:
-    """The policies of `request` compared, and what was measured of each. `judge`: of the runs' recipe, or
-    "file.py:name"; "none": none; None: the recipe's own. Raises `InputError` for what cannot be compared."""
+    """The policies of `request` compared, and what was measured of each.
+
+    `judge`: of the runs' recipe, or "file.py:name"; "none": none; None: the recipe's own. Raises `InputError`
+    for what cannot be compared."""
     measured, said = _measured(request, listen, judge)
     return compare(measured, judgement=said, prompts=prompts, by=by), measured
 

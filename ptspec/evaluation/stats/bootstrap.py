@@ -146,8 +146,10 @@ class _Part:
 def estimates(
     ratios: Sequence[Ratio], *, seed: int, resamples: int = RESAMPLES
 ) -> list[Studentised | Constant]:
-    """Each ratio estimated. The same `seed` draws the same units for all that have as many; the
-    result for −numerators is exactly minus the result for numerators."""
+    """Each ratio estimated.
+
+    The same `seed` draws the same units for all that have as many; the result for −numerators is exactly
+    minus the result for numerators."""
     found: dict[int, Studentised | Constant] = {}
     together: dict[int, list[_Part]] = {}
     for index, ratio in enumerate(ratios):

@@ -20,8 +20,10 @@ from ptspec.evaluation.stats.tests import paired_p
 
 
 class Estimate(Protocol):
-    """A value, its test, its interval. `units`: independent rows or clusters; `is_constant`: nothing varies,
-    so that no test could show anything."""
+    """A value, its test, its interval.
+
+    `units`: independent rows or clusters; `is_constant`: nothing varies, so that no test could show anything.
+    """
 
     @property
     def value(self) -> float: ...
@@ -53,11 +55,11 @@ class Few:
 
 @dataclass(frozen=True)
 class PairedShares:
-    """(wins − losses) / n times `size`: Tango's interval and McNemar's mid-p. Of clustered rows `share` says
-    how many independent ones each stands for.
+    """(wins − losses) / n times `size`: Tango's interval and McNemar's mid-p.
 
-    The mid-p is now and then the larger by a hair: the interval then reaches to 0, so that the two agree.
-    """
+    Of clustered rows `share` says how many independent ones each stands for.
+
+    The mid-p is now and then the larger by a hair: the interval then reaches to 0, so that the two agree."""
 
     wins: int
     losses: int

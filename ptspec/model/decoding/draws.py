@@ -35,8 +35,9 @@ class RowDraws:
 
 
 def falls_on(scores: Tensor, numbers: Tensor) -> Tensor:
-    """The first token of each row whose cumulative probability exceeds its number in [0, 1): (rows,). The
-    same number gives the same token in any batch."""
+    """The first token of each row whose cumulative probability exceeds its number in [0, 1): (rows,).
+
+    The same number gives the same token in any batch."""
     cumulative = scores.float().softmax(-1).cumsum(-1, dtype=exact(scores.device))
     number = numbers[:, None] * cumulative[:, -1:]
     token = torch.searchsorted(cumulative, number, right=True).clamp(max=scores.shape[1] - 1)

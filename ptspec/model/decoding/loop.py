@@ -100,8 +100,10 @@ class DecodingLoop:
 def decoded(
     model: Any, prompts: Prompts, config: GenerationConfig, loop: DecodingLoop, cache: Any = None
 ) -> Tensor:
-    """New tokens (rows, new tokens), padded after their end. `model` is the model itself (of a PeftModel:
-    `get_base_model()`); `cache` may hold all tokens of the prompts but the last."""
+    """New tokens (rows, new tokens), padded after their end.
+
+    `model` is the model itself (of a PeftModel: `get_base_model()`); `cache` may hold all tokens of the
+    prompts but the last."""
     with torch.no_grad(), evaluating(model):
         sequences: Tensor = model.generate(
             input_ids=prompts.ids,

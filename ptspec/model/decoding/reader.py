@@ -13,9 +13,10 @@ Entered = Callable[[], AbstractContextManager[None]]
 
 
 class Reader:
-    """One model over some rows of the prompts. `inputs` are what `generate()` prepared for its first pass,
-    with a cache that is empty, or holds all tokens but the last; `rows` are those that it reads (None:
-    all)."""
+    """One model over some rows of the prompts.
+
+    `inputs` are what `generate()` prepared for its first pass, with a cache that is empty, or holds all
+    tokens but the last; `rows` are those that it reads (None: all)."""
 
     def __init__(
         self,

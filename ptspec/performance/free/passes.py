@@ -17,8 +17,9 @@ BY_LENGTH = "by length within a step"
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """How a step's rows are cut, where its loss is the same either way. Of a recipe that gives the rows a
-    pass or the passes a step, only which rows share a pass."""
+    """How a step's rows are cut, where its loss is the same either way.
+
+    Of a recipe that gives the rows a pass or the passes a step, only which rows share a pass."""
     given = situation.is_given(ROWS, PASSES)
     is_one = situation.alone.number(PASSES, 1) == 1
     if is_settled(situation) or (given and is_one and not situation.is_planned):

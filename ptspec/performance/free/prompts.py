@@ -13,8 +13,9 @@ OTHER_ATTENTION = ("alibi", "sliding_window", "attention_chunk_size", "attn_logi
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """Of pairs: both answers stand in one sequence, under a mask by which neither sees the other. On a GPU it
-    was not tried: attention kernels that take no mask of one's own are faster there."""
+    """Of pairs: both answers stand in one sequence, under a mask by which neither sees the other.
+
+    On a GPU it was not tried: attention kernels that take no mask of one's own are faster there."""
     method = situation.stage.method
     is_pair = method.tokens.encoding is Encoding.ANSWERS and method.loss.sequences == 2
     if not is_pair or not situation.machine.is_cpu:

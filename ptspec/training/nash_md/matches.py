@@ -61,8 +61,9 @@ def pairings(groups: Sequence[range], opponents: Side) -> list[tuple[int, int]]:
 
 
 class Matches:
-    """The policy's completions against any opponents. `columns` are the rows' own, `hooks` what TRL hands to
-    reward functions beside them."""
+    """The policy's completions against any opponents.
+
+    `columns` are the rows' own, `hooks` what TRL hands to reward functions beside them."""
 
     def __init__(
         self, preference: Judge, inputs: Sequence[Mapping[str, Any]], policy: Side, hooks: Mapping[str, Any]

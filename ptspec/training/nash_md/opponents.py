@@ -53,6 +53,7 @@ class Opponent:
         heard: LogProbabilities | None = None,
     ) -> Tensor:
         """The policy's completions, and from row `mixed_from` on the mixture's; only of kind "mixture".
+
         `heard` takes the log-probabilities of the policy's down."""
         return self._decode(prompts, coef, choice, mixed_from, heard)
 

@@ -26,8 +26,10 @@ REFERENCE = "ref"
 
 @dataclass(frozen=True)
 class Reference:
-    """`model` answers as the reference while `enter()` is open. `adapters`: where it is the policy's own
-    model with plain LoRA, the policy's adapter and the reference's (None: without one)."""
+    """`model` answers as the reference while `enter()` is open.
+
+    `adapters`: where it is the policy's own model with plain LoRA, the policy's adapter and the reference's
+    (None: without one)."""
 
     model: Any
     enter: Callable[[], AbstractContextManager[None]]

@@ -32,8 +32,9 @@ class ServedAdapter:
         self._number = 0
 
     def replace(self, write: Write) -> None:
-        """Serves what `write` writes. Raises `ServerError` in every process where the server does not take
-        it."""
+        """Serves what `write` writes.
+
+        Raises `ServerError` in every process where the server does not take it."""
         self._number += 1
         current().by_first(lambda: self._replace(write))
 

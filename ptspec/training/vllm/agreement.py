@@ -24,6 +24,7 @@ class Agreement(TrainerCallback):  # type: ignore[misc]  # the library is untype
 
     def __init__(self, stage: str, beginning: float, listener: Listener, *, samples_plainly: bool) -> None:
         """`beginning`: the difference on the probes before the first step, in nats a token.
+
         `samples_plainly`: the sampled tokens come of the policy's own distribution, so that TRL's numbers are
         a comparison; those of a distribution that is cut off (top_p, …) are not."""
         self.stage = stage

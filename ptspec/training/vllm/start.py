@@ -53,8 +53,9 @@ class Sampled:
 
 @dataclass(frozen=True)
 class PolicyServer:
-    """A server that samples for a trainer. `difference`: of its log-probabilities to the policy's, in nats a
-    token, before the first step."""
+    """A server that samples for a trainer.
+
+    `difference`: of its log-probabilities to the policy's, in nats a token, before the first step."""
 
     generation: ServerGeneration
     agreement: Agreement
