@@ -12,9 +12,9 @@ import argparse
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests/unit/evaluation/stats"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
-from simulation import NULL, SINGLE, clustered, coverage, false_positives, families
+from support.simulation import NULL, SINGLE, clustered, coverage, false_positives, families
 
 from ptspec.evaluation.stats.tests import benjamini_hochberg, holm
 

@@ -3,8 +3,8 @@
     python benchmarks/games_from_anywhere.py            # about five minutes of one core
 
 The policy begins at about 80/10/10, each of three answers the favourite in turn. The fixed point is solved in
-float64 without the product (`tests/games.py`); the distance is the total variation. Exits with 1 where one is
-above 0.05. tests/e2e/test_games.py repeats three of the nine.
+float64 without the product (`tests/support/games.py`); the distance is the total variation. Exits with 1
+where one is above 0.05. tests/e2e/test_games.py repeats three of the nine.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import games  # noqa: E402
 import torch  # noqa: E402
+from support import games  # noqa: E402
 
 BOUND = 0.05
 

@@ -150,7 +150,7 @@ def parts() -> dict[str, Any]:
     from datasets import Dataset
 
     sys.path.insert(0, str(ROOT / "tests"))
-    import games
+    from support import games
 
     words = ["<pad>", "<end>", "<unk>", *(f"w{number}" for number in range(WORDS - 3))]
     rows = [" ".join(f"w{(7 * row + place) % 2000}" for place in range(16 + row % 8)) for row in range(64)]

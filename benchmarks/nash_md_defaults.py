@@ -4,8 +4,8 @@
     python benchmarks/nash_md_defaults.py --seeds 0 --games moves --starts sft
 
 Answers of several tokens, learning rate 5e-4, 64 completions a step, beta .1, 300 steps; everything else as
-the method has it. The distance is to the fixed point that `tests/games.py` solves in float64 without the
-product: the largest difference of an answer's probability, and the total variation.
+the method has it. The distance is to the fixed point that `tests/support/games.py` solves in float64 without
+the product: the largest difference of an answer's probability, and the total variation.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import games  # noqa: E402
 import torch  # noqa: E402
-from games import AS_IT_COMES, COEF, SPOKEN_GAMES, TAU, Game  # noqa: E402
+from support import games  # noqa: E402
+from support.games import AS_IT_COMES, COEF, SPOKEN_GAMES, TAU, Game  # noqa: E402
 
 SETTINGS: dict[str, dict[str, Any]] = {"ours": {}, "momentum": {"adam_beta1": 0.9}}
 BOUND = 0.08

@@ -19,12 +19,12 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import games  # noqa: E402
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
-from games import COEF, RPS, SETTINGS, STAKES, TAU, Game  # noqa: E402
 from matplotlib import pyplot  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
+from support import games  # noqa: E402
+from support.games import COEF, RPS, SETTINGS, STAKES, TAU, Game  # noqa: E402
 from transformers import PrinterCallback, TrainerCallback  # noqa: E402
 
 IMAGE = ROOT / "docs/images/nash_md_games.png"

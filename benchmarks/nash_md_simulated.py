@@ -21,9 +21,9 @@ import numpy.typing as npt
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-import games  # noqa: E402
 import torch  # noqa: E402
-from games import COEF, RPS, STAKES, TAU, Game  # noqa: E402
+from support import games  # noqa: E402
+from support.games import COEF, RPS, STAKES, TAU, Game  # noqa: E402
 
 Array = npt.NDArray[np.float64]
 RATES = (0.01, 0.03, 0.1)

@@ -6,9 +6,9 @@
 
 Each trainer makes the same step of a LoRA adapter again and again, in turns, on the same rows: those of
 recipes/grpo.json, or of benchmarks/real_model.json. TRL draws with torch's random numbers, ours with those of
-each row (of the same numbers come the same completions: tests/unit/test_leaving_rows.py). Processor and wall
-seconds of one thread, as medians of the ratios of a round. Wanted: GRPO at most .85 of TRL's, Nash-MD at most
-1.4 of our GRPO.
+each row (of the same numbers come the same completions: tests/unit/training/test_leaving_rows.py).
+Processor and wall seconds of one thread, as medians of the ratios of a round. Wanted: GRPO at most .85 of
+TRL's, Nash-MD at most 1.4 of our GRPO.
 """
 
 from __future__ import annotations

@@ -13,8 +13,8 @@ base's), the losses, and the evaluation of the trained model. What `pt validate`
 reason, and so is DeepSpeed where it is not installed.
 
 accelerate shards with FSDP2 on accelerators only, and makes DDP of it on a CPU without a word: the FSDP2
-cells are run with what `tests/sharded_run.py` has: it tells accelerate otherwise and lets everything else
-be.
+cells are run with what `tests/support/sharded_run.py` has: it tells accelerate otherwise and
+lets everything else be.
 
 Ends with 1 where a cosine is .9999 or less, an evaluation is not equal, or the first loss of a method that
 samples is not.

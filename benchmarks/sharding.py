@@ -72,7 +72,7 @@ def recipe(case: str) -> dict[str, Any]:
 def rank(recipe_file: Path, output: Path) -> int:
     """Runs the recipe as one of several, and leaves what it held and sent in `output`.RANK.json."""
     sys.path.insert(0, str(ROOT / "tests"))
-    from sharded_run import main
+    from support.sharded_run import main
 
     from ptspec.training import train
 

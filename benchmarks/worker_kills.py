@@ -35,8 +35,8 @@ from safetensors.torch import load_file
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests"))
 
-import sharded_run  # noqa: E402
-from small import start_run, two_ranks  # noqa: E402
+from support import sharded_run  # noqa: E402
+from support.small import start_run, two_ranks  # noqa: E402
 
 METHODS = {"sft": 2e-3, "dpo": 5e-4, "kto": 5e-4, "orpo": 1e-3, "reward": 1e-3, "grpo": 1e-3, "nash_md": 1e-3}
 SAMPLED = {"grpo": "reward", "nash_md": "win_rate/mixture"}

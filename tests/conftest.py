@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import gc
 import sys
+from pathlib import Path
 
 import pytest
-from small import ROOT, Finished, SmallRun, run_small
+from support.small import ROOT, Finished, SmallRun, run_small
 
 LONGEST_FIRST = (
     *("processes", "run_faults", "worker", "games", "mixed_precision", "survival", "nash_md_defaults"),
@@ -34,6 +35,23 @@ def pytest_runtest_teardown():
     if "torch" in sys.modules and len(gc.get_objects()) > 20_000:
         gc.collect()
         gc.freeze()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--update", action="store_true", help="write expected screens and texts as they are now")
+
+
+@pytest.fixture
+def expected(request):
+    """The expected text in a file; with --update what the program says now, which is written there: read the
+    diff."""
+
+    def read(path: Path, now: str) -> str:
+        if request.config.getoption("update"):
+            path.write_text(now, encoding="utf-8")
+        return path.read_text(encoding="utf-8")
+
+    return read
 
 
 @pytest.fixture(scope="session")
@@ -74,7 +92,7 @@ def here(capsys):
 @pytest.fixture(scope="session")
 def vllm_url(tmp_path_factory):
     """The address of a vLLM server of the shipped base that takes adapters."""
-    from vllm_server import BASE, RUNNING, vllm_serving
+    from support.vllm_server import BASE, RUNNING, vllm_serving
 
     if RUNNING is not None:
         yield RUNNING

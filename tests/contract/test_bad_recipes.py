@@ -1,7 +1,8 @@
 """Every faulty recipe of tests/bad_recipes gives its expected text, whole.
 
 A case is a folder: recipe.json, what it refers to, args.txt (one --set a line), expected.txt. To add one,
-write the recipe, run `python tests/contract/test_bad_recipes.py`, and read what it wrote as its user would.
+write the recipe, run `pytest tests/contract/test_bad_recipes.py --update`, and read what it wrote as its user
+would.
 """
 
 from __future__ import annotations
@@ -32,20 +33,20 @@ MODULES = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for 
 ELSEWHERE = {
     **dict.fromkeys(
         ("hub-unreachable", "no-access", "no-such-revision", "not-on-hub", "unknown-config"),
-        "tests/unit/test_hub_check.py",
+        "tests/unit/hub/test_hub_check.py",
     ),
-    "code-not-allowed": "tests/unit/test_rewards_user.py",
+    "code-not-allowed": "tests/unit/rewards/test_rewards_user.py",
     "damaged-file": "tests/e2e/test_verify.py",
     "learning-rate-high": "tests/unit/checks/test_learning_rate.py",
     "missing-file": "tests/unit/starter/test_starter_recipe.py",
-    "failing-import": "tests/unit/test_rewards_user.py",
-    "mixed-types": "tests/unit/test_exact_json.py",
-    "no-such-dataset": "tests/unit/test_hub_reader.py",
+    "failing-import": "tests/unit/rewards/test_rewards_user.py",
+    "mixed-types": "tests/unit/data/test_exact_json.py",
+    "no-such-dataset": "tests/unit/data/test_hub_reader.py",
     "other-vocabulary": "tests/unit/checks/test_teacher.py",
     "not-writable": "tests/unit/test_cli.py",
     "pickled-weights": "tests/unit/store/test_safetensors_only.py",
-    "unreadable-dataset": "tests/unit/test_hub_reader.py",
-    "wrong-judgement": "tests/unit/test_rewards_checked.py",
+    "unreadable-dataset": "tests/unit/data/test_hub_reader.py",
+    "wrong-judgement": "tests/unit/rewards/test_rewards_checked.py",
 }
 
 # Where each of these functions takes a code.
@@ -82,9 +83,9 @@ def told(case: Path) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
-def test_a_faulty_recipe_gives_its_expected_text(case):
+def test_a_faulty_recipe_gives_its_expected_text(case, expected):
     code, text = told(case)
-    assert text == (case / "expected.txt").read_text("utf-8")
+    assert text == expected(case / "expected.txt", text)
     assert code == 2
 
 
@@ -133,9 +134,3 @@ def test_each_code_that_validate_can_tell_has_a_case():
 @pytest.mark.parametrize("code", ELSEWHERE)
 def test_a_code_without_a_case_is_tested_elsewhere(code):
     assert code in (ROOT / ELSEWHERE[code]).read_text("utf-8")
-
-
-if __name__ == "__main__":
-    for folder in CASES:
-        (folder / "expected.txt").write_text(told(folder)[1], "utf-8")
-        print(folder.name)

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from as_trained import quiet_transformers
-from trl_held import held
+from support.as_trained import quiet_transformers
+from support.trl_held import held
 
 from ptspec import methods
 from ptspec.data.tokens.chat_tokenizer import CannotRender, Chat

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt
+from support.small import ROOT, pt
 
 import ptspec
 from ptspec.explain.texts import by_topic, explanations

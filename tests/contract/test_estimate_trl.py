@@ -352,7 +352,7 @@ def test_activations_are_what_autograd_keeps(libraries, lora, mixed, performance
 
 def test_logits_on_a_cpu_are_what_the_fused_head_holds(libraries):
     """The most bytes at once of its forward and backward pass over a vocabulary of more than one tile."""
-    from live_bytes import LiveBytes
+    from support.live_bytes import LiveBytes
     from trl.kernels.chunked_logprob import ChunkedLogProbFunction
 
     torch = libraries["torch"]

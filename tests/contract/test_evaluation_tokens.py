@@ -1,15 +1,10 @@
 """Evaluation scores the very tokens that TRL's trainers train on."""
 
-import sys
-from pathlib import Path
-
 import pytest
 
 from ptspec.data.layouts.convert import Reading, assistant_turn, user_turn
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.evaluation.encoding import encode_completions
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "evaluation"))
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +18,7 @@ ROW = {
 
 @pytest.fixture
 def tiny():
-    from tiny_llama import byte_tokenizer, random_llama
+    from support.tiny_llama import byte_tokenizer, random_llama
 
     tokenizer = byte_tokenizer()
     return random_llama(tokenizer, 0), tokenizer

@@ -8,8 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from hub_server import COMMIT, PAIRS, Hub, Repo
 from huggingface_hub import constants
+from support.hub_server import COMMIT, PAIRS, Hub, Repo
 
 from ptspec.data.readers import hub_files
 from ptspec.hub import arrow_cache

@@ -11,7 +11,7 @@ all the same unless `cpo_alpha` is 0.
 
 import pytest
 import torch
-from loss_twin import (
+from support.loss_twin import (
     PAIRS,
     Twin,
     adapter,

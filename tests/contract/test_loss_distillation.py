@@ -13,7 +13,7 @@ distributions at the sampling temperature.
 
 import pytest
 import torch
-from loss_twin import Twin, adapter, assert_agrees, perturb, tiny, trainer_of, turn
+from support.loss_twin import Twin, adapter, assert_agrees, perturb, tiny, trainer_of, turn
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import copy
 
 import pytest
 import torch
-from loss_twin import (
+from support.loss_twin import (
     PAIRS,
     Twin,
     adapter,

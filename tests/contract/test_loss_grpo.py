@@ -16,7 +16,7 @@ temperature, and by default
 
 import pytest
 import torch
-from loss_twin import Twin, adapter, assert_agrees, perturb, prompt_ids, tiny, trainer_of, turn
+from support.loss_twin import Twin, adapter, assert_agrees, perturb, prompt_ids, tiny, trainer_of, turn
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ blocks of `per_device_train_batch_size`, which is why it forbids shuffling.
 
 import pytest
 import torch
-from loss_twin import (
+from support.loss_twin import (
     Twin,
     adapter,
     answer_ids,

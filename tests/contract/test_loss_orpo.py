@@ -13,7 +13,7 @@ the completion's tokens only, as in the paper.
 
 import pytest
 import torch
-from loss_twin import (
+from support.loss_twin import (
     PAIRS,
     Twin,
     adapter,

@@ -8,7 +8,7 @@ each pair a term of its own (the paper averages the K(K−1)/2 pairs of one prom
 
 import pytest
 import torch
-from loss_twin import (
+from support.loss_twin import (
     PAIRS,
     Twin,
     answer_ids,

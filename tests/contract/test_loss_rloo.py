@@ -13,7 +13,7 @@ iteration is 1 and does nothing, and in taking every log-probability at the samp
 
 import pytest
 import torch
-from loss_twin import Twin, adapter, assert_agrees, perturb, prompt_ids, tiny, trainer_of, turn
+from support.loss_twin import Twin, adapter, assert_agrees, perturb, prompt_ids, tiny, trainer_of, turn
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,17 @@ a short one, and gradient accumulation does not change the loss.
 
 import pytest
 import torch
-from loss_twin import Twin, adapter, answer_ids, assert_agrees, perturb, prompt_ids, tiny, trainer_of, turn
+from support.loss_twin import (
+    Twin,
+    adapter,
+    answer_ids,
+    assert_agrees,
+    perturb,
+    prompt_ids,
+    tiny,
+    trainer_of,
+    turn,
+)
 
 pytestmark = pytest.mark.slow
 

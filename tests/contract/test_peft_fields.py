@@ -8,7 +8,7 @@ import warnings
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from small import ROOT
+from support.small import ROOT
 
 from ptspec.recipe.adapter_rules import check_adapter
 from ptspec.recipe.document import parse

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt_loaded, run_small, write_recipe
+from support.small import ROOT, pt_loaded, run_small, write_recipe
 
 from ptspec.checks.manifest import read_again
 from ptspec.store.manifest import open_manifest

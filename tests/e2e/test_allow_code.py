@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt_loaded, write_recipe
+from support.small import ROOT, pt_loaded, write_recipe
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import AdapterSpec

@@ -10,7 +10,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from small import RECIPE, WEIGHTS, pt
+from support.small import RECIPE, WEIGHTS, pt
 
 import ptspec
 from ptspec.diagnostics import Interrupted

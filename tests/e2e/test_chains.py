@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 import torch
-from small import ROOT, pt_loaded, run_small, write_recipe
+from support.small import ROOT, pt_loaded, run_small, write_recipe
 
 pytestmark = pytest.mark.slow
 

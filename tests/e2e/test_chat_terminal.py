@@ -13,8 +13,8 @@ import time
 from typing import IO
 
 import pytest
-from forked import Forked
-from small import ROOT, Finished, environment
+from support.forked import Forked
+from support.small import ROOT, Finished, environment
 
 from ptspec.cli import main
 

@@ -10,12 +10,12 @@ import json
 import re
 
 import pytest
-import students
 import torch
-from best_step import assert_same_best_step, recipe_in
 from safetensors.torch import load_file
-from sharded_run import change_of, sharded
-from small import ROOT, one_stage, run_here, write_recipe
+from support import students
+from support.best_step import assert_same_best_step, recipe_in
+from support.sharded_run import change_of, sharded
+from support.small import ROOT, one_stage, run_here, write_recipe
 
 pytest.importorskip(
     "deepspeed", reason="DeepSpeed is not installed: docs/scaling.md says how it is, on a CPU"

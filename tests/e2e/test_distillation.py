@@ -8,7 +8,7 @@ import os
 import signal
 
 import pytest
-from small import WEIGHTS, run_here, write_recipe
+from support.small import WEIGHTS, run_here, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageStep

@@ -5,9 +5,9 @@ By DeepSpeed: test_deepspeed.py."""
 from __future__ import annotations
 
 import pytest
-from sharded_run import sharded
-from small import run_here, two_ranks
-from students import assert_taught_alike, recipe_in
+from support.sharded_run import sharded
+from support.small import run_here, two_ranks
+from support.students import assert_taught_alike, recipe_in
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import torch
-from small import ROOT, run_here
+from support.small import ROOT, run_here
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from ptspec.model.device import Device

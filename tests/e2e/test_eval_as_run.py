@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small import ROOT, run_here, write_recipe
+from support.small import ROOT, run_here, write_recipe
 
 from ptspec.evaluation import store
 from ptspec.evaluation.request import evaluate_targets, make_request

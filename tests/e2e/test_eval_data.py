@@ -5,11 +5,11 @@ import json
 import os
 import signal
 
-import best_step
 import pytest
 import torch
-from forked import Forked
-from small import ROOT, WEIGHTS, environment, run_here, write_recipe
+from support import best_step
+from support.forked import Forked
+from support.small import ROOT, WEIGHTS, environment, run_here, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import BestStep, StageReused, StageStarted, StageStep, StepEvaluated, Warned

@@ -5,7 +5,7 @@ import os
 import signal
 
 import pytest
-from small import WEIGHTS, run_here, write_recipe
+from support.small import WEIGHTS, run_here, write_recipe
 
 from ptspec import methods
 from ptspec.events import StageStep

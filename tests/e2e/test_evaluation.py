@@ -7,7 +7,7 @@ import socket
 from dataclasses import asdict
 
 import pytest
-from small import ROOT, pt_loaded, write_recipe
+from support.small import ROOT, pt_loaded, write_recipe
 
 from ptspec.evaluation import plots
 from ptspec.evaluation.comparison_store import load_comparison

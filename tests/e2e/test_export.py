@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from small import ROOT, pt_loaded
+from support.small import ROOT, pt_loaded
 
 pytestmark = pytest.mark.slow
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from small import ROOT, environment, run_here
+from support.small import ROOT, environment, run_here
 
 from ptspec.performance.threads import COUNT, POLICY, SPINS
 

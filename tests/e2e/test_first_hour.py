@@ -8,7 +8,7 @@ import re
 import shlex
 from pathlib import Path
 
-from small import Finished, pt_loaded
+from support.small import Finished, pt_loaded
 
 PROPOSED = re.compile(
     r"^(?:next {5}| {9}|.*: )(pt (?:init|validate|run|eval|chat|report|export|plan) .*)$", re.M

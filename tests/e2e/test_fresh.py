@@ -6,7 +6,7 @@ import shutil
 import signal
 
 import pytest
-from small import WEIGHTS, run_here, write_recipe
+from support.small import WEIGHTS, run_here, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageEvaluated, StagePicked, StageReused, StageStarted, StageStep, Warned

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import games
 import pytest
 import torch
-from games import COEF, GAMES, PHRASES, RPS, STAKES, TAU, Game
+from support import games
+from support.games import COEF, GAMES, PHRASES, RPS, STAKES, TAU, Game
 
 SHORT = {"per_device_train_batch_size": 128, "max_steps": 120, "learning_rate": 1.5e-3}
 """Half of the completions a step, and fewer and longer steps: as near to a fixed point as the tests ask."""

@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 
-import hub_server
 import pytest
-from hub_server import COMMIT, Hub, Repo
-from small import ROOT
+from support import hub_server
+from support.hub_server import COMMIT, Hub, Repo
+from support.small import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from small import pt_loaded, run_small, write_recipe
+from support.small import pt_loaded, run_small, write_recipe
 
 from ptspec.checks.preflight import preflight
 from ptspec.data.checks.row_checks import Use

@@ -8,7 +8,7 @@ import math
 import re
 
 import pytest
-from small import ROOT, pt_loaded, write_recipe
+from support.small import ROOT, pt_loaded, write_recipe
 
 from ptspec.evaluation.measurement import Better, metric
 

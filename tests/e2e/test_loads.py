@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import transformers
-from small import ROOT, run_here, write_recipe
+from support.small import ROOT, run_here, write_recipe
 
 from ptspec.events import StageStep
 from ptspec.model import model_cache

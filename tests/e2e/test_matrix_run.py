@@ -7,7 +7,7 @@ import shutil
 import signal
 
 import pytest
-from small import RECIPE, run_here, start_run, wait_until_it_trains
+from support.small import RECIPE, run_here, start_run, wait_until_it_trains
 
 from ptspec.diagnostics import Exit
 from ptspec.events import CheckEvaluated, StageEvaluated, StagePicked, StageReused, StageStarted, Warned

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from forked import Forked
-from small import ROOT, environment, run_here, write_recipe
+from support.forked import Forked
+from support.small import ROOT, environment, run_here, write_recipe
 
 pytestmark = pytest.mark.slow
 

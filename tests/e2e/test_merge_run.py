@@ -8,7 +8,7 @@ import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from small import RECIPE, ROOT, run_here
+from support.small import RECIPE, ROOT, run_here
 from transformers import AutoModelForCausalLM
 
 from ptspec.events import StageFinished, StageMerged, StageReused, StageStarted

@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass, replace
 
 import pytest
-from small import ROOT, run_here, write_recipe
-from test_handover import FULL, LORA, OTHER, Bench, quantised
+from support.handover_bench import FULL, LORA, OTHER, Bench, quantised
+from support.small import ROOT, run_here, write_recipe
 
 from ptspec.diagnostics import StageError
 from ptspec.model import handover, probes

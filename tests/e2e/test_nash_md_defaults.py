@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import games
 import pytest
 import torch
-from games import COEF, MOVES, TAU, Game
 from peft import PeftModel
-from small import Ran, run_here
+from support import games
+from support.games import COEF, MOVES, TAU, Game
+from support.small import Ran, run_here
 
 from ptspec.events import StageDefault, StageStep, Warned
 from ptspec.methods.nash_md import METHOD

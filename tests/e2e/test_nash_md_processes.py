@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import two_ranks
+from support.small import two_ranks
 
 
 @pytest.mark.slow
@@ -26,7 +26,7 @@ def test_two_processes_train_one_policy(tmp_path: Path):
 
 
 def train(arguments: Sequence[str]) -> None:
-    import games
+    from support import games
 
     folder = Path(arguments[0])
     torch.set_num_threads(1)

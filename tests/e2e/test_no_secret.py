@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from small import pt_loaded, write_recipe
+from support.small import pt_loaded, write_recipe
 
 pytestmark = pytest.mark.slow
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small import run_here, run_small, write_recipe
+from support.small import run_here, run_small, write_recipe
 
 from ptspec.events import StageTrained, Warned
 

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from small import Ran, run_here, write_recipe
+from support.small import Ran, run_here, write_recipe
 
 from ptspec.events import StageReused, StageStep, StageTuned
 from ptspec.performance.choice import HEAD, LABELS, PROMPTS, ROW_ORDER, SHARED

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt_loaded, run_small
+from support.small import ROOT, pt_loaded, run_small
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import json
 import math
 
 import pytest
-from small import run_here, write_recipe
+from support.small import run_here, write_recipe
 
 from ptspec.checks.preflight import preflight
 from ptspec.model.base import load_base

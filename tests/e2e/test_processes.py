@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load
-from small import (
+from support.small import (
     ROOT,
     WEIGHTS,
     environment,

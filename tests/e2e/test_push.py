@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from hub_server import PUBLIC, Hub, Repo
+from support.hub_server import PUBLIC, Hub, Repo
 
 pytestmark = pytest.mark.slow
 

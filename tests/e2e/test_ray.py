@@ -10,8 +10,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from best_step import assert_same_best_step, measured, overtrained
-from small import WEIGHTS, environment, one_stage, pt, rewarded_by, run_here, write_recipe
+from support.best_step import assert_same_best_step, measured, overtrained
+from support.small import WEIGHTS, environment, one_stage, pt, rewarded_by, run_here, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import (

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from small import ROOT, one_stage, pt_loaded, write_recipe
+from support.small import ROOT, one_stage, pt_loaded, write_recipe
 
 from ptspec.evaluation.measurement import RAW_NAMES
 from ptspec.evaluation.store import load_measurement

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small import ROOT
+from support.small import ROOT
 
 from ptspec import methods
 from ptspec.data.dataset import load

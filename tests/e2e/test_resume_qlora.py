@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from small import one_stage, run_here, write_recipe
+from support.small import one_stage, run_here, write_recipe
 
 from ptspec.events import StageStep
 

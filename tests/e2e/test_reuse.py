@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from small import RECIPE, pt, run_here
+from support.small import RECIPE, pt, run_here
 
 from ptspec.events import StageReused, StageStarted
 from ptspec.run.options import Options

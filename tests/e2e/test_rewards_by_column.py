@@ -4,7 +4,7 @@ import json
 
 import pytest
 from datasets import Dataset
-from small import ROOT, run_here
+from support.small import ROOT, run_here
 
 from ptspec.diagnostics import InputError
 from ptspec.recipe.resolve import load_plan

@@ -11,7 +11,7 @@ from itertools import compress
 from pkgutil import resolve_name
 
 import pytest
-from as_trained import MODEL, TOOLS_TEMPLATE, quiet_transformers, sequences, trainer_for
+from support.as_trained import MODEL, TOOLS_TEMPLATE, quiet_transformers, sequences, trainer_for
 
 from ptspec.checks.preflight import preflight
 

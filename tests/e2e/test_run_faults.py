@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from small import (
+from support.small import (
     ROOT,
     WEIGHTS,
     environment,
@@ -423,7 +423,13 @@ def test_a_file_system_without_locks_and_flushes_where_no_cache_can_be_written(
         monkeypatch.setenv(name, "/proc/no-cache")
     monkeypatch.setenv("HOME", "/proc/no-home")
     recipe, output = write_recipe(tmp_path, short), tmp_path / "out"
-    command = [sys.executable, str(ROOT / "tests" / "without_locks.py"), "ptspec.cli", "run", str(recipe)]
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "support" / "without_locks.py"),
+        "ptspec.cli",
+        "run",
+        str(recipe),
+    ]
     done = subprocess.run(
         [*command, "--output", str(output)],
         stderr=subprocess.PIPE,

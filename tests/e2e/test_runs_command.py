@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from small import pt, rewarded_by, run_here, start_run, wait_until_it_trains, write_recipe
+from support.small import pt, rewarded_by, run_here, start_run, wait_until_it_trains, write_recipe
 
 from ptspec.report.view.listed_run import RunState, listed_run
 from ptspec.run.options import Options

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load
-from small import WEIGHTS, run_here, undisturbed_weights, write_recipe
+from support.small import WEIGHTS, run_here, undisturbed_weights, write_recipe
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import Exit

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 from peft import AutoPeftModelForCausalLM
-from small import ROOT, run_small
-from test_handover import FULL, LORA, OTHER, Bench, bench, quantised, sft  # noqa: F401
+from support.handover_bench import FULL, LORA, OTHER, Bench, quantised
+from support.small import ROOT, run_small
 
 from ptspec import methods
 from ptspec.diagnostics import InputError
@@ -36,7 +36,7 @@ def gradients(model):
     return torch.cat([p.grad.flatten() for p in adapted.parameters() if p.grad is not None])
 
 
-def test_an_evaluation_pass_does_not_change_the_gradients_through_4_bit_weights(bench):  # noqa: F811
+def test_an_evaluation_pass_does_not_change_the_gradients_through_4_bit_weights(bench):
     base = bench.bases.get(quantised(LORA))
     fresh = gradients(base.spawn())
     evaluated = base.spawn().eval()
@@ -48,7 +48,7 @@ def test_an_evaluation_pass_does_not_change_the_gradients_through_4_bit_weights(
 
 
 @pytest.fixture(scope="module")
-def first_stages(bench):  # noqa: F811
+def first_stages(bench):
     """The SFT stage of an adapter, made when it is first asked for by its name."""
     made = {}
 
@@ -72,7 +72,7 @@ def first_stages(bench):  # noqa: F811
     ],
 )
 @pytest.mark.parametrize("hand_over", [Handover.CONTINUE, Handover.MERGE])
-def test_other_adapters_are_carried_across_stages(bench, first_stages, name, fields, hand_over):  # noqa: F811
+def test_other_adapters_are_carried_across_stages(bench, first_stages, name, fields, hand_over):
     adapter = replace(LORA, lora={**LORA.lora, **fields})
     first = first_stages(name, adapter)
     to = adapter if hand_over is Handover.CONTINUE else OTHER
@@ -85,7 +85,7 @@ def test_other_adapters_are_carried_across_stages(bench, first_stages, name, fie
     assert moved.abs().max() < 1e-3
 
 
-def test_an_adapter_on_the_embeddings_is_merged_into_whole_weights(bench, sft):  # noqa: F811
+def test_an_adapter_on_the_embeddings_is_merged_into_whole_weights(bench, sft):
     adapter = replace(OTHER, lora={**OTHER.lora, "target_modules": ["q_proj", "embed_tokens"]})
     merged, trained = bench.stage("embeddings", "dpo", adapter, Handover.MERGE, sft)
     assert not merged.is_adapter
@@ -173,7 +173,7 @@ def test_memory_comes_back_between_stages(tmp_path):
     assert peaks[9] - peaks[2] < 40e6, [round(peak / 1e6) for peak in peaks]
 
 
-def test_base_weights_stand_once(bench, sft):  # noqa: F811
+def test_base_weights_stand_once(bench, sft):
     """Whatever a stage needs of the base, policy and reference share its tensors."""
     base = bench.bases.get(LORA)
     ours = {parameter.data_ptr() for parameter in base.model.parameters()}

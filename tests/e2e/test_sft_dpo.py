@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from small import ROOT, WEIGHTS, one_stage, pt_loaded, run_here, run_small, write_recipe
+from support.small import ROOT, WEIGHTS, one_stage, pt_loaded, run_here, run_small, write_recipe
 
 pytestmark = pytest.mark.slow
 

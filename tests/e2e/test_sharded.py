@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from best_step import assert_same_best_step, recipe_in
 from safetensors.torch import load_file
-from sharded_run import change_of, sharded
-from small import ROOT, run_here, write_recipe
+from support.best_step import assert_same_best_step, recipe_in
+from support.sharded_run import change_of, sharded
+from support.small import ROOT, run_here, write_recipe
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,7 @@ import pty
 import signal
 
 import pytest
-from small import (
+from support.small import (
     one_stage,
     run_here,
     start_run,

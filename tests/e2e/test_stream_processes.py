@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import Forked
 from safetensors.torch import load_file
-from small import ROOT, environment, two_ranks
+from support.forked import Forked
+from support.small import ROOT, environment, two_ranks
 
 MODEL = ROOT / "data/base_model"
 STEPS, ACCUMULATION, BATCH = 6, 2, 2

@@ -1,7 +1,7 @@
 """A stage whose rows are streamed: what it learns from, and that it goes on with the very next row."""
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec import methods
 from ptspec.data.checks.row_checks import Use

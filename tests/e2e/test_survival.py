@@ -8,7 +8,7 @@ import signal
 import sys
 
 import pytest
-from small import ROOT, run_here, start_run, undisturbed_weights, write_recipe
+from support.small import ROOT, run_here, start_run, undisturbed_weights, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageStep, Warned

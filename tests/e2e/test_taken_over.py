@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small import pt, pt_loaded, run_here, write_recipe
+from support.small import pt, pt_loaded, run_here, write_recipe
 
 from ptspec.events import StageEvaluated, StageReused, StageStarted
 from ptspec.run.options import Options

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from small import ROOT, pt, pt_loaded, run_small
+from support.small import ROOT, pt, pt_loaded, run_small
 
 pytestmark = pytest.mark.slow
 SECRET = "s3cret-of-a-tracker"

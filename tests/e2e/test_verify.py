@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from small import pt
+from support.small import pt
 
 from ptspec.diagnostics import InputError
 from ptspec.store.verify import verify as verified

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from small import ROOT, run_here, write_recipe
+from support.small import ROOT, run_here, write_recipe
+from support.vllm_server import EXECUTABLE, needs_vllm, vllm_serving
 from transformers import AutoModelForCausalLM
-from vllm_server import EXECUTABLE, needs_vllm, vllm_serving
 
 from ptspec.chat.generate import Settings
 from ptspec.chat.models import open_voices

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from support.vllm_server import BASE, needs_vllm, vllm_serving
 from transformers import AutoModelForCausalLM
-from vllm_server import BASE, needs_vllm, vllm_serving
 
 from ptspec.generation_server.client import GenerationServer, Sampling
 from ptspec.generation_server.requests import ServerError

@@ -7,8 +7,8 @@ import os
 import signal
 
 import pytest
-from small import WEIGHTS, run_here, write_recipe
-from vllm_server import BASE, needs_vllm, vllm_serving
+from support.small import WEIGHTS, run_here, write_recipe
+from support.vllm_server import BASE, needs_vllm, vllm_serving
 
 from ptspec.diagnostics import Exit
 from ptspec.events import StageStep, Warned

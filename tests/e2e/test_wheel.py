@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from small import (
+from support.small import (
     ROOT,
     one_stage,
     run_here,

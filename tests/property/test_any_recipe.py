@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.json_places import places
 
 from ptspec.diagnostics import Severity
 from ptspec.recipe.resolve import read_recipe
@@ -131,14 +131,6 @@ FULL = {
     "compute": {"precision": "bf16"},
     "tracking": {"report_to": ["wandb"]},
 }
-
-
-def places(value: Any) -> list[tuple[Any, Any]]:
-    """Every container of `value` with each of its keys."""
-    if not isinstance(value, dict | list):
-        return []
-    keys = list(value) if isinstance(value, dict) else list(range(len(value)))
-    return [(value, key) for key in keys] + [place for key in keys for place in places(value[key])]
 
 
 @st.composite

@@ -7,7 +7,7 @@ import json
 import shutil
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 BASE = ROOT / "data" / "base_model"
 MODEL_FILES = [

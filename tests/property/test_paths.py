@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from small import ROOT
+from support.small import ROOT
 
 from ptspec import cli
 from ptspec.diagnostics import InputError

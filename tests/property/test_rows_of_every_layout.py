@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from as_trained import MODEL, TOOLS_TEMPLATE, quiet_transformers, sequences, trainer_for
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from support.as_trained import MODEL, TOOLS_TEMPLATE, quiet_transformers, sequences, trainer_for
 
 from ptspec.checks.preflight import preflight
 from ptspec.data.chosen_rows import first_rows, sources_of

@@ -8,7 +8,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from small import ROOT, write_recipe
+from support.small import ROOT, write_recipe
 
 from ptspec import cli
 from ptspec.chat.piped import Pipe

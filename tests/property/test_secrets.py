@@ -6,7 +6,7 @@ import json
 import time
 
 import pytest
-from small import ROOT, write_recipe
+from support.small import ROOT, write_recipe
 
 from ptspec import cli
 from ptspec.diagnostics import Diagnostic

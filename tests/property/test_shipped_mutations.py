@@ -21,7 +21,7 @@ import pytest
 import typer
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from test_any_recipe import places
+from support.json_places import places
 
 from ptspec.commands.recipes import validate
 

@@ -4,7 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from json_server import json_server
+from support.json_server import json_server
 
 FILE = Path(__file__).parent.parent.parent / "recipes" / "published" / "openr1_codeforces.py"
 SPEC = importlib.util.spec_from_file_location("openr1_codeforces", FILE)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hub_server import ENDPOINT, PAIRS, Hub, Repo
+from support.hub_server import ENDPOINT, PAIRS, Hub, Repo
+from support.judge_server import Server
 
 BASE = Path(__file__).parents[2] / "data" / "base_model"
 
@@ -58,3 +59,20 @@ def hub(hub_environment, monkeypatch):
 def no_hub(hub_environment, monkeypatch):
     """Nobody answers at the address of the proxy."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+
+
+@pytest.fixture
+def serve(monkeypatch):
+    """Starts judges behind endpoints; no proxy stands between."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    running = []
+
+    def start(reply):
+        running.append(Server(reply))
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.close()

@@ -8,7 +8,7 @@ import sys
 from copy import deepcopy
 
 import pytest
-from small import RECIPE, ROOT
+from support.small import RECIPE, ROOT
 
 import ptspec
 from ptspec.diagnostics import InputError, Severity

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec.library_imports import _later, importing_libraries
 

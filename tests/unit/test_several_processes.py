@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from small import two_ranks
+from support.small import two_ranks
 
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.launch import several

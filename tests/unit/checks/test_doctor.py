@@ -7,7 +7,7 @@ import sys
 from importlib import invalidate_caches
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec import accelerator
 from ptspec.checks import gpu

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import llama_8b
 import pytest
-from small import ROOT, write_recipe
+from support import llama_8b
+from support.small import ROOT, write_recipe
 
 from ptspec import methods
 from ptspec.checks.learning_rate import HIGH, LOW, check_learning_rates

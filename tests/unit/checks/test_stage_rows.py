@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec.checks.preflight import preflight
 from ptspec.data.tokens.template import TokenizerFiles

@@ -7,7 +7,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec.checks.teacher import check_teachers
 from ptspec.data.tokens.template import tokenizer_files

@@ -1,7 +1,7 @@
 """Models, a tokenizer and rows to measure."""
 
 import pytest
-from tiny_llama import ROWS, byte_tokenizer, random_llama
+from support.tiny_llama import ROWS, byte_tokenizer, random_llama
 
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.recipe.plan import EvaluationSpec

@@ -2,8 +2,7 @@
 
 import pytest
 import torch
-from tiny_llama import random_llama
-from transformers import Gemma2Config, Gemma2ForCausalLM, MambaConfig, MambaForCausalLM
+from support.tiny_llama import gemma, mamba, random_llama
 
 from ptspec.evaluation import likelihood, memory
 from ptspec.evaluation.batching import batches, in_batches
@@ -15,20 +14,6 @@ from ptspec.evaluation.likelihood import log_likelihoods
 from ptspec.evaluation.thought_tags import thoughts_of
 
 LENGTH = 24
-
-
-def gemma(tokenizer):
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 16}
-    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "sliding_window": 16}
-    config = Gemma2Config(vocab_size=len(tokenizer), initializer_range=0.4, **sizes, **heads)
-    return Gemma2ForCausalLM(config)
-
-
-def mamba(tokenizer):
-    torch.manual_seed(0)
-    sizes = {"hidden_size": 32, "num_hidden_layers": 2}
-    return MambaForCausalLM(MambaConfig(vocab_size=len(tokenizer), initializer_range=0.4, **sizes))
 
 
 MODELS = {"llama": lambda tokenizer: random_llama(tokenizer, 0), "gemma2": gemma, "mamba": mamba}
@@ -180,7 +165,7 @@ def test_the_tags_of_a_models_own_template_are_found(tokenizer):
 
 
 def test_tags_that_are_special_tokens_are_seen_too(tokenizer):
-    from tiny_llama import byte_tokenizer
+    from support.tiny_llama import byte_tokenizer
 
     special = byte_tokenizer()
     special.add_special_tokens({"additional_special_tokens": ["[THINK]", "[/THINK]"]})

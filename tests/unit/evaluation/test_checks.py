@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_compare import made
+from support.measurements import made
 
 from ptspec.evaluation.checks import outcome
 from ptspec.evaluation.judging import Referee, judged

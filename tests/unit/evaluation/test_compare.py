@@ -6,40 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.measurements import SETTINGS, effect, made
 
 from ptspec.diagnostics import InputError
 from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measure import measure
-from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
 from ptspec.evaluation.paired.compare import biggest_changes, compare
 from ptspec.report.view.sentence import in_words
 from ptspec.report.view.verdicts import WORDS
 from ptspec.rewards.builtin import builtin
-
-SETTINGS = Settings(seed=1, max_new_tokens=48, preference_reference="raw likelihood", chat=True)
-
-
-def made(name, right, lengths, nll=None, style=None, reference="raw likelihood"):
-    """A measurement of as many rows as `right` has."""
-    rows = tuple(
-        RowMeasurement(
-            id=str(i),
-            prompt=f"question {i}",
-            answer="x",
-            correct=bool(correct),
-            response="words",
-            response_tokens=int(length),
-            nll=None if nll is None else float(nll[i]),
-            tokens=None if nll is None else 5,
-            bytes=None if nll is None else 20,
-            logp_chosen=-1.0,
-            logp_rejected=-1.0 - i,
-            margin=float(length),
-            rewards={} if style is None else {"style": float(style[i])},
-        )
-        for i, (correct, length) in enumerate(zip(right, lengths, strict=True))
-    )
-    return Measurement(name, rows, {}, replace(SETTINGS, preference_reference=reference))
 
 
 @pytest.fixture
@@ -60,11 +35,6 @@ def pair():
         style=rng.random(200) < 0.8,
     )
     return before, after
-
-
-def effect(comparison, name):
-    (found,) = [effect for effect in comparison.effects if effect.metric == name]
-    return found
 
 
 def test_differences_are_b_minus_a_on_the_rows(pair):

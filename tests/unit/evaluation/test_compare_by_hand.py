@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_compare import effect, made
+from support.measurements import effect, made
 
 from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.stats.bootstrap import RESAMPLES

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_compare import SETTINGS, effect, made
+from support.measurements import SETTINGS, effect, made
 
 from ptspec.commands.evaluate import as_json
 from ptspec.diagnostics import InputError

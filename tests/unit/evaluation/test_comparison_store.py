@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_compare import made
+from support.measurements import made
 
 from ptspec.evaluation.comparison_store import (
     COMPARISON,

@@ -7,7 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from test_compare import made
+from support.measurements import made
 
 from ptspec.evaluation import store
 from ptspec.evaluation.metrics import aggregates

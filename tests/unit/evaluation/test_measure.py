@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from tiny_llama import ROWS, random_llama
+from support.tiny_llama import ROWS, random_llama
 
 from ptspec.data.layouts.convert import Reading
 from ptspec.data.layouts.evaluation import evaluation_row

@@ -4,7 +4,7 @@ import math
 import sys
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 sys.path.append(str(ROOT / "benchmarks"))
 

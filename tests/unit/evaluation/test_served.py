@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
-from json_server import json_server
+from support.json_server import json_server
 
 from ptspec.commands.chat import chat
 from ptspec.commands.evaluate import _must_go_together

@@ -5,8 +5,7 @@ import random
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from test_batches import gemma, mamba
-from tiny_llama import ROWS, random_llama
+from support.tiny_llama import ROWS, gemma, mamba, random_llama
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from ptspec.data.layouts.evaluation import evaluation_row

@@ -1,6 +1,6 @@
 """What there is to compute, and what fits in the model's context."""
 
-from tiny_llama import ROWS
+from support.tiny_llama import ROWS
 
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.evaluation.batching import batches

@@ -7,7 +7,7 @@ import socket
 import time
 
 import pytest
-from json_server import json_server
+from support.json_server import json_server
 
 from ptspec.diagnostics import InputError
 from ptspec.generation_server.client import GenerationServer, Sampling

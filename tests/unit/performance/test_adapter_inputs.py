@@ -6,8 +6,8 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners.lora.layer import LoraLayer
-from situations import CPU, FULL, H100, LORA, situation
-from small import ROOT
+from support.situations import CPU, FULL, H100, LORA, situation
+from support.small import ROOT
 from transformers import AutoModelForCausalLM
 
 from ptspec.performance.choice import ADAPTER_INPUTS, AUTOCAST

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from situations import CPU, FULL, H100, situation
+from support.situations import CPU, FULL, H100, situation
 
 from ptspec.performance.choice import ATTENTION, Effect
 from ptspec.performance.free import attention

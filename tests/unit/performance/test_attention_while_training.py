@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from small import ROOT
+from support.small import ROOT
 from transformers import AutoModelForCausalLM
 
 from ptspec.training.attention import attention

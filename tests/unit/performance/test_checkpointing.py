@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from situations import CPU, H100, of_8b, situation
+from support.situations import CPU, H100, of_8b, situation
 
 from ptspec.performance.choice import ROW_ORDER, Lengths
 from ptspec.performance.free import passes

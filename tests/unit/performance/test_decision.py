@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from situations import H100, situation
+from support.situations import H100, situation
 
 from ptspec.performance.choice import ATTENTION, Choice, with_fields
 from ptspec.performance.decide import Decision, decide

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from situations import CPU, H100, situation
+from support.situations import CPU, H100, situation
 
 from ptspec.methods import METHODS
 from ptspec.performance.choice import HEAD, LABELS, Effect

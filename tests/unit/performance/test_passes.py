@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from situations import CPU, EVEN, LORA, of_8b, situation
+from support.situations import CPU, EVEN, LORA, of_8b, situation
 
 from ptspec.performance.choice import ROW_ORDER, Effect, Lengths
 from ptspec.performance.free.passes import BY_LENGTH, choose

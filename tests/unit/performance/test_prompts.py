@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from situations import H100, LORA, situation, tiny
+from support.situations import H100, LORA, situation, tiny
 
 from ptspec.performance.choice import PROMPTS, SHARED, Effect
 from ptspec.performance.free.prompts import choose

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from situations import CPU, FULL, H100, UNEVEN, situation
+from support.situations import CPU, FULL, H100, UNEVEN, situation
 
 from ptspec.performance.choice import Effect, Lengths
 from ptspec.performance.dear import group_by_length, packing, padding_free, tf32

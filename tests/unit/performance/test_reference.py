@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from situations import H100, LORA, situation
+from support.situations import H100, LORA, situation
 
 from ptspec.performance.free.reference import FIELD, choose
 from ptspec.recipe.plan import AdapterSpec, ComputeSpec

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from situations import CPU, H100, situation
+from support.situations import CPU, H100, situation
 
 from ptspec.performance.free.tokenising import FIELD, ROWS_A_PROCESS, choose
 from ptspec.recipe.plan import ComputeSpec

@@ -1,7 +1,7 @@
 """Recipes of the small run, changed and read."""
 
 import pytest
-from small import write_recipe
+from support.small import write_recipe
 
 from ptspec.recipe.resolve import read_recipe
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec.recipe.adapter_settings import UNORDERED, unlike, unlike_saved
 from ptspec.recipe.plan import Handover

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from small import write_recipe
+from support.small import write_recipe
 
 from ptspec import accelerator
 from ptspec.recipe.batch_split import split

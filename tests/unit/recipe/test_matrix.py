@@ -4,7 +4,7 @@ import copy
 import json
 
 import pytest
-from small import RECIPE
+from support.small import RECIPE
 
 from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Better
 from ptspec.recipe.matrix import expanded, expanded_stages, steps_of

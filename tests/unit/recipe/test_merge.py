@@ -3,7 +3,7 @@
 import copy
 import json
 
-from small import RECIPE
+from support.small import RECIPE
 
 from ptspec.recipe.plan import Handover
 

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec import methods
 from ptspec.recipe import other_programs

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec.recipe.paths import Places, from_home, is_folder
 from ptspec.recipe.resolve import read_recipe

@@ -7,7 +7,7 @@ from dataclasses import replace
 from unittest import mock
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec import methods
 from ptspec.methods.types import Feedback

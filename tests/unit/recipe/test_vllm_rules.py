@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from small import write_recipe
+from support.small import write_recipe
 
 from ptspec import accelerator
 from ptspec.checks.preflight import preflight

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from test_comparison import EFFECTS, comparison
+from support.comparisons import EFFECTS, comparison
 
 from ptspec.evaluation.comparison import Change
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec import methods
 from ptspec.data.layouts.table import layout_for

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
-from a_run import STARTED, Clock, before, run
+from support.screen_run import FOLDER, STARTED, Clock, before, run
 
 from ptspec.diagnostics import CheckError, Diagnostic, StageError
 from ptspec.events import (
@@ -43,7 +43,7 @@ def test_a_whole_run(expected):
     with replay.listener:
         replay.tell(run())
     shown = replay.out.getvalue()
-    assert shown == expected("plain", shown)
+    assert shown == expected(FOLDER / "plain.txt", shown)
 
 
 def test_a_run_that_stops_tells_the_last_step_and_nothing_more():

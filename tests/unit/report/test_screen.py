@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 
 import pytest
-from a_run import FOLDER, SFT_TO_BASE, STARTED, Clock, before, run
 from rich.console import Console
-from vt import Terminal
+from support.screen_run import FOLDER, SFT_TO_BASE, STARTED, Clock, before, run
+from support.terminal_emulator import Terminal
 
 from ptspec.diagnostics import CheckError, Diagnostic, Interrupted, StageError
 from ptspec.events import (
@@ -68,7 +68,7 @@ def test_what_stands_on_the_screen_while_it_runs(width, moment, expected):
     with replay.screen:
         replay.tell(before(MOMENTS[moment]))
         shown = replay.look()
-        assert shown == expected(f"{moment}_{width}", shown)
+        assert shown == expected(FOLDER / f"{moment}_{width}.txt", shown)
 
 
 @pytest.mark.parametrize("width", [80, 120, 160])
@@ -77,7 +77,7 @@ def test_the_end(width, expected):
     with replay.screen:
         replay.tell(run())
     shown = replay.look()
-    assert shown == expected(f"end_{width}", shown)
+    assert shown == expected(FOLDER / f"end_{width}.txt", shown)
     assert replay.vt.cursor_shown
 
 
@@ -154,7 +154,7 @@ def test_reused_stages_say_since_when(expected):
             ]
         )
         shown = replay.look()
-        assert shown == expected("reused_120", shown)
+        assert shown == expected(FOLDER / "reused_120.txt", shown)
 
 
 def test_a_policy_from_outside_has_a_row_only_while_it_is_measured():

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 
 import pytest
-from a_run import BASE, DPO, DPO_TO_SFT, SFT, SFT_TO_BASE, compared
 from rich.console import Console
+from support.screen_run import BASE, DPO, DPO_TO_SFT, FOLDER, SFT, SFT_TO_BASE, compared
 
 from ptspec.events import Figure, MetricChange, StageComparison
 from ptspec.report.policies import policies_text
@@ -35,14 +35,14 @@ SEVEN = [
 )
 def test_whole_table(name, stages, width, expected):
     text = ProgressTable(stages).plain(width)
-    assert text == expected(f"table_{name}_{width}", text)
+    assert text == expected(FOLDER / f"table_{name}_{width}.txt", text)
     assert max(map(len, text.splitlines())) <= width
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 160])
 def test_the_lines_of_pt_eval(width, expected):
     text = policies_text(THREE, width)
-    assert text == expected(f"policies_{width}", text)
+    assert text == expected(FOLDER / f"policies_{width}.txt", text)
     assert max(map(len, text.splitlines())) <= width
 
 

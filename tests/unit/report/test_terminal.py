@@ -15,7 +15,7 @@ import termios
 import threading
 
 import pytest
-from a_run import run
+from support.screen_run import run
 
 from ptspec.report import terminal
 from ptspec.report.plain import Plain

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from scoring import score_of
+from support.scoring import score_of
 
 from ptspec.rewards.letters import chosen_letter, letter_of_gold
 

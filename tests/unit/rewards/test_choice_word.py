@@ -1,7 +1,7 @@
 """Which of a few words a model's answer chooses."""
 
 import pytest
-from scoring import score_of
+from support.scoring import score_of
 
 from ptspec.rewards.letters import chosen_word
 

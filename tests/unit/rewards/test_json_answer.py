@@ -1,7 +1,7 @@
 """JSON against JSON."""
 
 import pytest
-from scoring import score_of
+from support.scoring import score_of
 
 score = score_of("json_answer")
 

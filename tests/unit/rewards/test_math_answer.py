@@ -3,7 +3,7 @@
 import sys
 
 import pytest
-from scoring import score_of
+from support.scoring import score_of
 
 from ptspec.diagnostics import InputError
 from ptspec.rewards.builtin import builtin

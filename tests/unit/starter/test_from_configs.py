@@ -6,7 +6,7 @@ import json
 
 import pytest
 import yaml
-from small import ROOT, pt
+from support.small import ROOT, pt
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import InputError

@@ -10,7 +10,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from small import ROOT
+from support.small import ROOT
 
 from ptspec import methods
 from ptspec.checks.preflight import preflight

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[3]
-WITHOUT = str(ROOT / "tests" / "without_locks.py")
+WITHOUT = str(ROOT / "tests" / "support" / "without_locks.py")
 
 
 def program(folder: Path, body: str) -> list[str]:

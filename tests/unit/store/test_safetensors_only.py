@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from forked import Forked
 from safetensors.torch import load_file
-from small import Finished, environment
+from support.forked import Forked
+from support.small import Finished, environment
 
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import InputError

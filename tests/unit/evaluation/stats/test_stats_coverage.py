@@ -6,12 +6,11 @@ intervals reach on either side as far as Student's at least, so that 98 % is all
 benchmarks/coverage.py draws more samples of more kinds; its tables stand in docs/evaluation.md.
 """
 
-import math
 from functools import cache
 
 import numpy as np
 import pytest
-from simulation import NULL, SINGLE, clustered, coverage, drawn, false_positives, families
+from support.simulation import NULL, SINGLE, binomial, clustered, coverage, drawn, false_positives, families
 
 from ptspec.evaluation.stats.estimates import ratio
 from ptspec.evaluation.stats.intervals import paired_interval, proportion_interval
@@ -19,12 +18,6 @@ from ptspec.evaluation.stats.tests import benjamini_hochberg, holm, paired_p
 
 SIZES = [50, 200, 1000]
 pytestmark = pytest.mark.slow
-
-
-def binomial(n, p):
-    """P(X = k) for k = 0 … n."""
-    logs = [math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) for k in range(n + 1)]
-    return [math.exp(logs[k] + k * math.log(p) + (n - k) * math.log1p(-p)) for k in range(n + 1)]
 
 
 @pytest.mark.parametrize("n", SIZES)

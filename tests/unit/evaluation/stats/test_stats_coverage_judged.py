@@ -126,7 +126,7 @@ def test_differences_of_distinct_n_grams(n):
 def test_shares_at_other_confidences():
     """Exactly, over all counts. Counts are discrete: with few of the rarer outcome one p is covered less, the
     next one more, so it is the mean over many p that has to be right, and no p may be far off."""
-    from test_stats_coverage import binomial
+    from support.simulation import binomial
 
     for confidence in (0.8, 0.9, 0.99):
         for n in (50, 200):

@@ -1,0 +1,1 @@
+"""What tests share: small runs, models, servers, made run folders."""

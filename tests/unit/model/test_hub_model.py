@@ -1,0 +1,44 @@
+"""A model on the hub is loaded from the cache at once, or refused at once, where there is no network."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+from support.hub_server import COMMIT
+
+from ptspec.diagnostics import InputError
+from ptspec.model.base import load_base
+from ptspec.model.device import find_device
+from ptspec.recipe.plan import AdapterSpec, ModelSpec
+from ptspec.rewards.models import open_reward_model
+
+BASE = Path(__file__).parents[3] / "data" / "base_model"
+HUB_MODEL = ModelSpec("someone/tiny", local=False)
+
+
+def test_a_model_that_is_nowhere_is_refused_in_seconds(no_hub):
+    begun = time.monotonic()
+    with pytest.raises(InputError) as error:
+        load_base(HUB_MODEL, AdapterSpec(use_lora=True), find_device())
+    with pytest.raises(InputError) as of_reward:
+        open_reward_model("someone/tiny", find_device(), at="/rewards/rm")
+    assert time.monotonic() - begun < 4
+    assert error.value.diagnostics[0].code == of_reward.value.diagnostics[0].code == "hub-unreachable"
+    assert of_reward.value.diagnostics[0].pointer == "/rewards/rm/model"
+
+
+def test_a_cached_model_is_loaded_without_asking(no_hub, hub_environment):
+    folder = hub_environment / "hub" / "models--someone--tiny"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(COMMIT)
+    shutil.copytree(BASE, folder / "snapshots" / COMMIT)
+    begun = time.monotonic()
+    base = load_base(HUB_MODEL, AdapterSpec(use_lora=True), find_device())
+    assert time.monotonic() - begun < 10
+    assert base.parameters > 900_000
+    with pytest.raises(InputError) as error:
+        load_base(ModelSpec("someone/other", local=False), AdapterSpec(use_lora=True), find_device())
+    assert "(no network)" in error.value.diagnostics[0].message, "nobody set HF_HUB_OFFLINE"
