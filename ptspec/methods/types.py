@@ -278,7 +278,9 @@ class Method:
         return {default.name: default.value for default in self.own_defaults}
 
     def compares_rows(self, loss: object) -> bool:
-        """Whether with `loss`, the value or values of `loss_type`, the loss of a row depends on the others of
-        its pass."""
+        """Return whether a row's loss depends on the other rows of its pass.
+
+        `loss`: the value or values of `loss_type`.
+        """
         losses = loss if isinstance(loss, list | tuple) else (loss,)
         return any(one in self.loss.compares for one in losses)

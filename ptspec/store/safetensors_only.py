@@ -38,7 +38,10 @@ def pickled_weights(folder: Path) -> Path | None:
 
 
 def way_out(pickle: Path) -> str:
-    """The command that makes safetensors of `pickle`, read as weights alone: no code of it runs."""
+    """Return the command that converts `pickle` to safetensors.
+
+    It loads with weights_only, so that none of the pickle's code runs.
+    """
     if pickle.stem.startswith(MODEL):
         program, paths = _WHOLE, [pickle.parent]
     else:
