@@ -31,7 +31,7 @@ def attach(model: Any, folder: Path, *, trainable: bool) -> PeftModel:
     """Attach the adapter of `folder` to `model`, under the name that TRL expects.
 
     Embeddings grow to those of the adapter. Raises `InputError` if it is damaged, missing, or for other
-    weights, `OSError` for other file errors.
+    weights.
     """
     refuse_pickles(str(folder), None)
     try:
