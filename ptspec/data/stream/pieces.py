@@ -36,7 +36,9 @@ class Piece(Protocol):
     def rows(self, start: int) -> Iterator[Raw]:
         """Yield its rows without the first `start`."""
 
-    def place(self, item: Item) -> Item: ...
+    def place(self, item: Item) -> Item:
+        """Return an item of this piece with its line in the whole file."""
+        ...
 
 
 def pieces_of(source: Source) -> list[Piece]:

@@ -72,13 +72,19 @@ class ChatTokenizer(Protocol):
         """The chat template's text; the default one of several."""
 
     @property
-    def eos_token(self) -> str | None: ...
+    def eos_token(self) -> str | None:
+        """The end-of-sequence token, if any."""
+        ...
 
     @property
-    def eos_id(self) -> int | None: ...
+    def eos_id(self) -> int | None:
+        """The id of the end-of-sequence token, if any."""
+        ...
 
     @property
-    def bos_id(self) -> int | None: ...
+    def bos_id(self) -> int | None:
+        """The id of the beginning-of-sequence token, if any."""
+        ...
 
     def rendered(self, chat: Chat) -> str:
         """Return the text of a chat. Raises `CannotRender`."""
