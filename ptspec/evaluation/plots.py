@@ -168,7 +168,10 @@ def _perplexity(row: RowMeasurement) -> float | None:
 
 
 def response_lengths(measurements: Sequence[Measurement], path: Path) -> None:
-    """Lengths of the greedy responses: the first model (the base), the one before the last, and the last."""
+    """Plot the lengths of the greedy responses of at most three models.
+
+    The first (the base), the one before the last, and the last.
+    """
     shown = _first_before_last(measurements, lambda row: row.response_tokens)
     most = max((m.settings.max_new_tokens for m in measurements), default=1)
     rows = max((len(values) for _, _, values in shown), default=0)

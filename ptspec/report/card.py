@@ -1,6 +1,6 @@
-"""The model card of a stage: what it is, how to load it, what it was trained on, how it was measured.
+"""The model card of a stage: content, loading, training data, measurements.
 
-Markdown with the hub's front matter, from what lies in the run's folder alone.
+Markdown with the hub's front matter, made from the run's folder alone.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from ptspec.report.view.policies import LEGEND, Policy, cell, is_zero
 
 @dataclass(frozen=True)
 class Card:
-    """What a card is of: the stage called `stage` of `story`.
+    """The data of a card: the stage `stage` of `story`.
 
-    `base`: the hub id or path of the model that it was trained from; `repository`: where it goes;
-    `is_adapter`: an adapter, not whole weights; `datasets`: the sources that are repositories on the hub.
+    `base`: the hub id or path of the model it was trained from; `repository`: the target; `is_adapter`: an
+    adapter instead of full weights; `datasets`: hub repositories among the sources.
     """
 
     story: RunStory
@@ -39,7 +39,7 @@ class Card:
 
     @property
     def chain(self) -> list[StageStory]:
-        """The stages from the base to this one, each trained from the one before."""
+        """The stages from the base to this one, each trained from the previous one."""
         by_name = {stage.name: stage for stage in self.story.stages}
         found: list[StageStory] = []
         name: str | None = self.stage
@@ -50,12 +50,13 @@ class Card:
 
     @property
     def is_reward_model(self) -> bool:
+        """Whether the stage trained a reward model."""
         method = methods.find(self.chain[-1].method)
         return method is not None and method.yields is Yields.REWARD_MODEL
 
 
 def model_card(card: Card) -> str:
-    """The card as the text of a README.md."""
+    """Return the card as the text of a README.md."""
     parts = [_front_matter(card), _head(card), _use(card), _training(card), _evaluation(card), _recipe(card)]
     return "\n\n".join(part for part in parts if part) + "\n"
 

@@ -1,4 +1,4 @@
-"""The stages of a run as the tree they are: each under the policy that it came from."""
+"""The stages of a run as a tree: each below the policy that it started from."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Node:
 
 @dataclass(frozen=True)
 class Branch:
-    """Policies of which each is the only one that came from the one before; then what came from the last."""
+    """A chain of policies with single children, and the branches after the last."""
 
     nodes: tuple[Node, ...]
     branches: tuple[Branch, ...]
 
 
 def tree(story: RunStory) -> tuple[Branch, ...]:
-    """The base and every other root, with the stages below them in the order of the recipe."""
+    """Return the base and every other root, with the stages below them in the order of the recipe."""
     names = {stage.name for stage in story.stages}
     roots = dict.fromkeys([BASE, *(_root(stage, names) for stage in story.stages)])
     below: dict[str, list[StageStory]] = {}
@@ -51,7 +51,7 @@ def _branch(first: Node, below: Mapping[str, Sequence[StageStory]], seen: set[st
 
 
 def _new(stages: Sequence[StageStory], seen: set[str]) -> list[Node]:
-    """Those that are in the tree nowhere yet: a damaged record may call a stage its own parent."""
+    """Return those not yet in the tree: a damaged record may name a stage as its own parent."""
     found = [Node(stage.name, stage) for stage in stages if stage.name not in seen]
     seen.update(node.name for node in found)
     return found
