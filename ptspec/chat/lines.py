@@ -25,7 +25,9 @@ COMMANDS = ("system", "regenerate", "reset", "save", "help", "quit")
 class Asking(Protocol):
     """`Session.ask` or `Session.regenerate`, bound to all arguments but the listener."""
 
-    def __call__(self, tell: TellVoice) -> Turn: ...
+    def __call__(self, tell: TellVoice) -> Turn:
+        """Return the turn; `tell` receives a model's index and a piece of its text."""
+        ...
 
 
 class Screen(Protocol):

@@ -122,5 +122,5 @@ def _hanging(job: StageJob, member: Member) -> Diagnostic:
 
 
 def log_of(log: Path, index: int) -> Path:
-    """Return the log of rank `index`: run.log, run.1.log, …"""
+    """Return the log of rank `index` (run.log, run.1.log, …)."""
     return log if index == 0 else log.with_name(f"{log.stem}.{index}{log.suffix}")

@@ -43,8 +43,7 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` with every character that is not to be seen written out ("\\x1b", "\\u202e"): nothing is lost,
-    and nothing moves the cursor. Line feeds stay."""
+    """Return `text` with invisible characters as escapes ("\\x1b", "\\u202e"); line feeds stay."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 

@@ -64,6 +64,7 @@ class Plain:
         self._untold: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
+        """Write the line of an event, if it has one."""
         at = self._timer()
         self._board.apply(event, at)
         if isinstance(event, StageStep):

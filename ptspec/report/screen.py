@@ -75,6 +75,7 @@ class Screen:
         )
 
     def __call__(self, event: Event) -> None:
+        """Update the board by an event."""
         with self._lock:
             self._board.apply(event, self._timer())
         match event:

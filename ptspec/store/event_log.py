@@ -36,6 +36,7 @@ class EventLog:
             self._file.close()
 
     def __call__(self, event: Event) -> None:
+        """Append an event; ignore file errors, which the run's own files report."""
         if isinstance(event, StageStep | EvaluationProgress):
             return
         record = {"time": now(), "event": type(event).__name__, **dataclasses.asdict(event)}

@@ -1,4 +1,4 @@
-"""Files at fsspec addresses: s3://, gs://, hf://, https://, memory://, …"""
+"""Files at fsspec addresses (s3://, gs://, hf://, https://, memory://, …)."""
 
 from __future__ import annotations
 

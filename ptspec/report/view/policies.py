@@ -230,7 +230,7 @@ def from_to(shown: Measure, values: Sequence[float]) -> str:
 
 
 def training_figures(latest: Mapping[str, float], name: str, most: int = 2) -> list[str]:
-    """Return the method's last logged numbers, for a stage without evaluation: "loss 0.58", …"""
+    """Return the method's last logged numbers ("loss 0.58", …), for a stage without evaluation."""
     method = methods.find(name)
     return logged(method.headline, latest)[:most] if method else []
 
