@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import tomllib
+
 from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+tomllib = pytest.importorskip("tomllib", reason="Python 3.10 reads no TOML")
 ROOT = Path(__file__).parent.parent.parent
 REQUIRED = [
     Requirement(one)
