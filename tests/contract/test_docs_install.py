@@ -1,7 +1,6 @@
-"""`pip install .` takes versions that were tested: the README's first command must not meet a newer library."""
+"""`pip install .` takes versions that were tested: the README's first command meets no newer library."""
 
 from __future__ import annotations
-
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`--show` where a metric of drawn answers is shown to differ: no answer stands beside a number of another one."""
+"""`--show` where a metric of drawn answers differs: no answer stands beside a number of another one."""
 
 from __future__ import annotations
 
