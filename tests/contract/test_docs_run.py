@@ -1,7 +1,7 @@
 """Every block of the guide is run, validated or named here with the reason why it cannot be.
 
-A block is one between ``` in README.md, CONTRIBUTING.md or docs/. Commands run in a folder of their own with a finished
-run, Python is executed, parts of a recipe are put into a whole one. A block of no known kind is a failure.
+A block is one between ``` in README.md, CONTRIBUTING.md or docs/. Commands run in a folder of their own with a
+finished run, Python is executed, parts of a recipe are put into a whole one. A block of no known kind fails.
 """
 
 from __future__ import annotations
@@ -26,16 +26,15 @@ FENCED = re.compile(r"^( *)```(\w*)[^\n]*\n(.*?)^\1```", re.DOTALL | re.MULTILIN
 MODEL = ROOT / "data/base_model"
 
 NOT_RUN = {
-    "python3 -m venv .venv && . .venv/bin/activate": "an installation takes minutes: docs/first_hour_walked.md",
+    "python3 -m venv .venv && . .venv/bin/activate": "minutes: docs/first_hour_walked.md",
     "pip install .": "the same",
     "pip wheel --no-deps -w dist .": "tests/e2e/test_wheel.py builds it",
     "pip install dist/ptspec-*.whl": "tests/e2e/test_wheel.py installs it",
     "python benchmarks/processes.py --folder outputs/processes": "an hour",
-    "python benchmarks/processes.py --folder outputs/processes --strategies zero3 --methods sft dpo": "an hour",
-    "pip install wheel setuptools ninja hjson msgpack py-cpuinfo einops psutil pydantic": "compiles DeepSpeed",
-    'DS_BUILD_OPS=0 DS_ACCELERATOR=cpu pip install --no-deps --no-build-isolation "deepspeed>=0.19.6,<0.20"': (
-        "compiles DeepSpeed"
-    ),
+    "python benchmarks/processes.py --folder outputs/processes --strategies zero3 --methods sft dpo": "hours",
+    "pip install wheel setuptools ninja hjson msgpack py-cpuinfo einops psutil pydantic": "for the next",
+    "DS_BUILD_OPS=0 DS_ACCELERATOR=cpu pip install --no-deps --no-build-isolation"
+    ' "deepspeed>=0.19.6,<0.20"': "compiles DeepSpeed",
     "torchrun --nproc-per-node 8 -m ptspec.cli run recipe.json": "eight GPUs",
     "torchrun --nnodes 2 --nproc-per-node 8 --rdzv-backend c10d --rdzv-endpoint HOST:29500"
     " -m ptspec.cli run recipe.json": "two machines",
@@ -48,8 +47,9 @@ NOT_RUN = {
 INSTEAD = {
     "--model Qwen/Qwen3-0.6B": f"--model {MODEL}",
     "pt run recipes/quickstart.json": (
-        "pt run recipes/quickstart.json --set stages.sft.config.max_steps=2 --set stages.dpo.config.max_steps=2"
-        " --set data.train.limit=16 --set data.heldout.limit=4 --set eval.max_new_tokens=4"
+        "pt run recipes/quickstart.json --set stages.sft.config.max_steps=2"
+        " --set stages.dpo.config.max_steps=2 --set data.train.limit=16"
+        " --set data.heldout.limit=4 --set eval.max_new_tokens=4"
     ),
     "--processes 64": "--processes 8",
     "--processes 16 --nodes 4": "--processes 8 --nodes 4",
@@ -214,7 +214,7 @@ def test_a_hook_on_a_page_is_one_of_ours(block):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, small_run):
-    """A folder as a user's after some work: rows, a recipe, its finished run under the names that pages use."""
+    """A folder after some work: rows, a recipe, its finished run under the names that pages use."""
     folder = tmp_path_factory.mktemp("user")
     rows = (f'"How long does part {n} take?","Part {n} takes {n} days."\n' for n in range(24))
     (folder / "rows.csv").write_text("question,answer\n" + "".join(rows), "utf-8")
