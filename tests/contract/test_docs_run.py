@@ -1,7 +1,7 @@
 """Every block of the guide is run, validated or named here with the reason why it cannot be.
 
-A block is one between ``` in README.md, CONTRIBUTING.md or docs/. Commands run in a folder of their own with a
-finished run, Python is executed, parts of a recipe are put into a whole one. A block of no known kind fails.
+A block is one between ``` in README.md, CONTRIBUTING.md or docs/. Commands run in a folder with a finished
+run, Python is executed, parts of a recipe are put into a whole one. A block of no known kind fails.
 """
 
 from __future__ import annotations
