@@ -19,6 +19,7 @@ import matplotlib
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
+from PIL import Image
 
 import ptspec
 
@@ -121,7 +122,7 @@ METHODS = {
     ),
     "nash_md": Curves(
         ("win_rate/reference", "win_rate/mixture", "kl"),
-        {**SAMPLED, "beta": 0.02, "mixture_coef": 0.125},
+        {**SAMPLED, "beta": 0.02, "mixture_coef": 0.125, "probe_steps": 2},
         {
             "healthy": {"learning_rate": 1e-3},
             "rate too low (1e-6)": {"learning_rate": 1e-6},
@@ -216,8 +217,11 @@ def draw(method: str, curves: Curves) -> None:
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower center", ncol=3, fontsize=8, frameon=False)
     figure.tight_layout(rect=(0, 0.09, 1, 1))
-    figure.savefig(IMAGES / f"curves_{method}.png", dpi=100, pil_kwargs={"optimize": True})
+    path = IMAGES / f"curves_{method}.png"
+    figure.savefig(path, dpi=100)
     plt.close(figure)
+    with Image.open(path) as drawn:
+        drawn.convert("RGB").quantize(48).save(path, optimize=True)
 
 
 def main() -> None:

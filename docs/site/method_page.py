@@ -21,6 +21,11 @@ FEEDBACK = {
 
 
 _LINK = re.compile(r"\]\((?![a-z]+:|#)")
+_PICTURE = re.compile(r"^!\[.*\)$", re.MULTILINE)
+_OF_WHAT = (
+    "Real runs on the shipped base of 1 M parameters, whose rates are far too high for a real model "
+    "(`python benchmarks/curves.py`)."
+)
 _CURVES = re.compile(r"^## Healthy and sick curves\n(.*?)(?=^## )", re.DOTALL | re.MULTILINE)
 
 
@@ -52,7 +57,7 @@ def _section(name: str, equations: str) -> str:
 
 
 def _equation(name: str, equations: str) -> Iterator[str]:
-    if text := _section(name, equations):
+    if text := _PICTURE.sub("", _section(name, equations)).strip():
         yield f"## The equation, and what is made of it\n\n{text}"
 
 
@@ -63,6 +68,8 @@ def _curves(name: str, equations: str) -> Iterator[str]:
         if name in re.split(r",\s*", names):
             healthy, sick = cells
             yield f"## Healthy and sick curves\n\n**Healthy.** {healthy}.\n\n**Sick.** {sick}."
+            yield from _PICTURE.findall(_section(name, equations))
+            yield _OF_WHAT
 
 
 def _guide(method: Method) -> Iterator[str]:
@@ -72,8 +79,12 @@ def _guide(method: Method) -> Iterator[str]:
     yield from _words(guide)
     yield f"**Needs.** {_needs(method)}."
     yield f"A row:\n\n```json\n{guide.example_row}\n```"
-    stage = json.dumps(json.loads(guide.example_stage), indent=2, ensure_ascii=False)
-    yield f"A stage:\n\n```json\n{stage}\n```"
+    # The rate of `pt init`: TRL's default moves no LoRA.
+    rate = {"learning_rate": method.starter.config["learning_rate"]}
+    example = json.loads(guide.example_stage)
+    example["config"] = {**rate, **example.get("config", {})}
+    stage = json.dumps(example, indent=2, ensure_ascii=False)
+    yield f"A stage, with a rate for LoRA:\n\n```json\n{stage}\n```"
     yield f"**Fields people change.** {', '.join(f'`{name}`' for name in guide.fields)}."
     if method.rates:
         full, lora = (f"{low:g} to {high:g}" for low, high in (method.rates.full, method.rates.lora))
