@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ptspec.diagnostics import cut
 from ptspec.evaluation.comparison import Change, Comparison
-from ptspec.evaluation.measurement import RowMeasurement
+from ptspec.evaluation.measurement import DRAWN, RowMeasurement
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
@@ -22,11 +22,13 @@ INDENT = "   "
 
 
 def telling_metric(comparison: Comparison, b: int = 1) -> str:
-    """The metric to look into: the first that is shown to differ, else the first tested, else accuracy."""
+    """The metric to look into: the first that is shown to differ, else the first tested, else accuracy. Those
+    of greedy answers come before those of drawn ones."""
     tested = pair_view(comparison, b).tested
     of_rows = [line for line in tested if line.value_a is not None]
     shown = [line for line in of_rows if line.verdict in SHOWN]
-    return (shown or of_rows)[0].metric if of_rows else "accuracy"
+    found = sorted(shown or of_rows, key=lambda line: line.metric.startswith(DRAWN))
+    return found[0].metric if found else "accuracy"
 
 
 def changes_text(
@@ -72,10 +74,11 @@ def _change(number: int, change: Change, shown: Measure, models: tuple[str, str]
     """Number, difference and prompt, then what was expected and what each model answered."""
     lines = hanging(f"{number}. ", f"{_difference(change, shown)}   {_cut(change.a.prompt)}", width)
     is_likelihood = shown.name in LIKELIHOOD
+    is_drawn = shown.name.startswith(DRAWN)
     said = [
         ("expected", change.a.expected),
-        (models[0], _answer(change.a, is_likelihood)),
-        (models[1], _answer(change.b, is_likelihood)),
+        (models[0], _answer(change.a, is_likelihood, is_drawn)),
+        (models[1], _answer(change.b, is_likelihood, is_drawn)),
     ]
     column = max(len(name) for name, _ in said)
     for name, text in said:
@@ -94,9 +97,11 @@ def _difference(change: Change, shown: Measure) -> str:
     return one or f"{shown.label} {shown.points(change.difference)}"
 
 
-def _answer(row: RowMeasurement, is_likelihood: bool) -> str | None:
-    """What the model answered, and where likelihoods are looked at that of the expected answer."""
-    answer = None if row.response is None else _cut(row.response) or "(empty)"
+def _answer(row: RowMeasurement, is_likelihood: bool, is_drawn: bool) -> str | None:
+    """What the model answered, and where likelihoods are looked at that of the expected answer. `is_drawn`:
+    the metric is one of drawn answers, so the drawn one is shown."""
+    response = row.sample if is_drawn and row.sample is not None else row.response
+    answer = None if response is None else _cut(response) or "(empty)"
     if not is_likelihood or row.nll is None:
         return answer
     likelihood = f"log p(expected) {words.fixed(-row.nll, 2)} nats"

@@ -13,7 +13,8 @@ class Options:
     `max_seconds`: save and stop after so long. `allow_code`: the recipe may
     name Python functions and remote code, which are then run. `ignore_checks`: a check that does not hold
     is told, and the run goes on. `command`: what was typed. `isolate`: each stage in a process of its own.
-    `embedded`: in a program of the user's, whose signals, output and environment are left as they are."""
+    `embedded`: in a program of the user's, whose signals, output and environment are left as they are.
+    `warnings`: what the check before the run warned of, for the run's report."""
 
     until: str | None = None
     fresh: bool = False
@@ -23,3 +24,4 @@ class Options:
     ignore_checks: bool = False
     isolate: bool = False
     embedded: bool = False
+    warnings: tuple[str, ...] = ()

@@ -15,6 +15,8 @@ def place(path: Path) -> str:
     return absolute.relative_to(working).as_posix() if absolute.is_relative_to(working) else str(absolute)
 
 
-def schema_place() -> str:
-    """What a recipe's "$schema" says."""
-    return place(folder("schemas") / "recipe.schema.json")
+def schema_key() -> dict[str, str]:
+    """A recipe's "$schema"; none where the schema lies outside the working directory: an absolute path would
+    be that of this machine's packages, and wrong for whoever gets the recipe. `pt schema` writes a copy."""
+    found = Path(place(folder("schemas") / "recipe.schema.json"))
+    return {} if found.is_absolute() else {"$schema": found.as_posix()}

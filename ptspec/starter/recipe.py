@@ -25,7 +25,7 @@ from ptspec.rewards.builtin import BUILTIN
 from ptspec.shipped import folder
 from ptspec.starter.first_row import CHATS, FirstRow
 from ptspec.starter.held_out import hold_out
-from ptspec.starter.place import place, schema_place
+from ptspec.starter.place import place, schema_key
 from ptspec.starter.rows import look_at
 from ptspec.starter.settings import is_toy, settings
 from ptspec.store.files import write_json
@@ -92,7 +92,7 @@ def starter(
         renamed = {new: old for one in stages for new, old in (row.columns(one.rows) or {}).items()}
         sources["heldout"] = {**held.heldout, **({"columns": renamed} if renamed else {})}
     made = {
-        "$schema": schema_place(),
+        **schema_key(),
         "version": VERSION,
         "seed": 42,
         "model": {"path": model or base},

@@ -16,7 +16,7 @@ from ptspec.starter.from_configs.programs import method_of, program_of
 from ptspec.starter.from_configs.settle import settled
 from ptspec.starter.from_configs.shapes import check_shapes
 from ptspec.starter.from_configs.yaml_file import read_config
-from ptspec.starter.place import schema_place
+from ptspec.starter.place import schema_key
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def converted(files: Sequence[Path], asked: Sequence[str], target: Path) -> Conv
     ours, or makes no valid recipe.
     """
     drafts = [_draft(file, asked[index] if asked else None) for index, file in enumerate(files)]
-    schema = {"$schema": schema_place()}
+    schema = schema_key()
     recipe = settled(schema | recipe_of(drafts), drafts, target)
     return Converted(recipe, tuple(drafts))
 
