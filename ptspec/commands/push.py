@@ -1,4 +1,4 @@
-"""pt push: a stage of a finished run on the hub, with its model card."""
+"""The push command: upload a finished run's stage to the hub with a model card."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def _card(target: Target, repository: str, merged: bool, base: str | None) -> Ca
 def _fill(
     folder: Path, target: Target, card: Card, merged: bool, dtype: str | None, allow_code: bool
 ) -> None:
-    """Writes to `folder` what is to be pushed."""
+    """Write the files to push to `folder`."""
     from ptspec.checks.code_permission import model_spec
     from ptspec.model.export import export_adapter, export_model, export_whole
 

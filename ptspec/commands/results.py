@@ -1,4 +1,4 @@
-"""The commands that take a run: report, export, verify."""
+"""Commands that take a run: report, export, verify."""
 
 from __future__ import annotations
 

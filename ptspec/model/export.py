@@ -1,7 +1,7 @@
-"""A policy for others to load: its adapter folded into the weights, or the adapter alone.
+"""Export a policy: its adapter merged into the weights, or the adapter alone.
 
-Merged in float32 and rounded once, to the wanted type. What lies in the folder afterwards is loaded again and
-compared with the adapter over its base: a folder that appears is a folder that was checked.
+Merged in float32 and rounded once to the target dtype. The written folder is loaded again and compared with
+the adapter over its base before it gets its name.
 """
 
 from __future__ import annotations
@@ -36,15 +36,18 @@ ADAPTER_FILES = (
     *("vocab.json", "merges.txt", "added_tokens.json"),
 )
 TEXTS = ("The quick brown fox jumps over the lazy dog.", "What is the capital of France? It is Paris.")
-"""What the two are compared on where a stage left no probes."""
+"""Texts to compare on if a stage saved no probes."""
 CPU = Device("cpu", "cpu")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """`distance`: mean |difference| of token log-probabilities between what was written and the policy over
-    its base in float32, in nats; `from_training`: to the policy as it was trained, where that is known (over
-    4-bit weights it differs by what quantisation changed)."""
+    """An exported model.
+
+    `distance`: mean |difference| of token log-probabilities, in nats, between what was written and the policy
+    over its float32 base; `from_training`: to the policy as trained, if known (over 4-bit weights it differs
+    by the quantisation error).
+    """
 
     folder: Path
     dtype: str
@@ -54,8 +57,10 @@ class Exported:
 
 
 def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) -> int:
-    """Copies the adapter of `artifact`, with its tokenizer, to `folder`; `base` names the model that it goes
-    on in place of the one it names. Returns the bytes written; raises `InputError`."""
+    """Copy the adapter of `artifact`, with its tokenizer, to `folder` and return the bytes written.
+
+    `base` replaces the base model's name. Raises `InputError` if `folder` is in use or there is no adapter.
+    """
     if not artifact.is_adapter:
         message = f"{artifact.folder} holds whole weights, no adapter"
         raise InputError(Diagnostic("no-adapter", message, hint="leave --adapter-only out"))
@@ -74,8 +79,10 @@ def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) ->
 
 
 def export_whole(artifact: Artifact, folder: Path) -> int:
-    """Copies the whole weights of `artifact`, with config and tokenizer, to `folder`. Returns the bytes
-    written; raises `InputError` where `folder` is in use."""
+    """Copy the full weights of `artifact`, with config and tokenizer, to `folder`.
+
+    Returns the bytes written. Raises `InputError` if `folder` is in use.
+    """
     with _appearing(folder) as made:
         for file in deciding_files(artifact.folder):
             target = made / file.relative_to(artifact.folder)
@@ -89,10 +96,10 @@ def export_whole(artifact: Artifact, folder: Path) -> int:
 def export_model(
     artifact: Artifact, folder: Path, dtype: str | None = None, spec: ModelSpec | None = None
 ) -> Exported:
-    """Writes the policy of `artifact` to `folder` as whole weights in `dtype` (None: that of its base), with
-    tokenizer, chat template and generation config. `spec` says how its base is loaded.
+    """Write the policy of `artifact` to `folder` as full weights in `dtype` (None: that of its base).
 
-    Raises `InputError` for what cannot be exported, `StageError` where what was written computes otherwise.
+    Tokenizer, chat template and generation config are included. `spec` says how its base is loaded. Raises
+    `InputError` for what cannot be exported, `StageError` if what was written computes differently.
     """
     _must_be_policy(artifact)
     _must_be_free(folder)
@@ -117,7 +124,7 @@ def export_model(
 
 
 def _verified(folder: Path, policy: Probes, **code: bool) -> float:
-    """The distance of what lies in `folder` to `policy`. Raises `StageError` where that is too much."""
+    """Return the distance of `folder` to `policy`. Raises `StageError` if it is too large."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True, **code)
     written = probes.measure(model, policy.ids)
     distance, bound = written.distance(policy), written.bound(policy)
@@ -143,7 +150,7 @@ def _generation(artifact: Artifact, model: Any) -> GenerationConfig:
 
 
 def _stored_dtype(artifact: Artifact, **code: bool) -> str:
-    """The type that the base's config names."""
+    """Return the dtype in the base's config."""
     from transformers import AutoConfig
 
     named = getattr(AutoConfig.from_pretrained(artifact.weights, **code), "dtype", None)
@@ -178,7 +185,7 @@ def _not_writable(folder: Path, error: Exception) -> Diagnostic:
 
 @contextmanager
 def _appearing(folder: Path) -> Iterator[Path]:
-    """A new folder beside `folder`, which gets its name if the block ends well, and goes if it does not."""
+    """Create a temporary folder beside `folder`; rename it on success, remove it on failure."""
     _must_be_free(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
