@@ -52,6 +52,8 @@ def changes_lines(
     a, b = models
     differ, of = answers
     same = f"{a} and {b} give the same answer to {words.count(of - differ)} of {words.plural(of, 'prompt')}"
+    if of == 0:
+        same = f"no prompt was answered by both {a} and {b}: the evaluation generates nothing"
     if not changes:
         return [Text(line) for line in hanging("", same, width)]
     lines = [Text(line) for line in hanging("", same, width)] if differ == 0 else []

@@ -418,7 +418,7 @@ def test_a_repository_is_asked_for_once_in_a_minute(hub, monkeypatch):
 
 def test_a_plan_names_the_commit_that_a_run_takes_of_a_branch(hub):
     rows = Source("rows", (), hub="someone/pairs", revision="main", at="/data/rows")
-    plan = replace(load_plan(BASE.parents[2] / "recipes/sft.json"), data={"rows": rows})
+    plan = replace(load_plan(BASE.parents[1] / "recipes/sft.json"), data={"rows": rows})
     asked = len(hub.asked)
     made = with_pinned_data(plan)
     assert made.data["rows"].revision == data_commit(made.data["rows"]) == COMMIT
