@@ -1,4 +1,4 @@
-"""What a user sees of the hub: the last line of a command, objects for other programs, an end without a network."""
+"""What a user sees of the hub: a last line, objects for other programs, an end without network."""
 
 from __future__ import annotations
 
