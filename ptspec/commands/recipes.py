@@ -192,7 +192,10 @@ def _checked(
     starts: bool = False,
     paper: Paper | None = None,
 ) -> tuple[Plan, tuple[str, ...]]:
-    """Return the plan of a recipe, of a file saved by `pt plan`, or of a manifest, and the warnings; exit on errors."""
+    """Return the plan of a recipe, of a file saved by `pt plan` or of a manifest, and the warnings.
+
+    Exits on errors.
+    """
     from ptspec.checks.manifest import read_again
     from ptspec.checks.preflight import preflight
     from ptspec.run.pinned import with_pinned_data
