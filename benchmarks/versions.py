@@ -47,14 +47,14 @@ def wanted(which: str) -> list[str]:
 def environment(folder: Path, requirements: list[str]) -> Path:
     """The interpreter of an environment with `requirements`, everything else borrowed from this one."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder.absolute() / "bin/python"
+    python = str(folder.absolute() / "bin/python")
     where = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.check_output(where, text=True).strip())
     # After the environment's own packages: what is installed there comes first.
     (packages / "zz_borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT.absolute()}\n")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
     subprocess.run([*pip, *requirements], check=True)
-    return python
+    return Path(python)
 
 
 def main() -> int:
@@ -67,7 +67,7 @@ def main() -> int:
     given = options.parse_args()
     requirements = wanted(given.which)
     print("asked for ", *requirements, flush=True)
-    python = environment(given.folder, requirements)
+    python = str(environment(given.folder, requirements))
     versions = (
         f"from importlib.metadata import version as v; print(*(f'{{n}}=={{v(n)}}' for n in {LIBRARIES}))"
     )
