@@ -7,7 +7,13 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # Each test runs on one thread; files go to as many processes as there are cores, up to four, the long ones first.
 PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: demo test check bench schemas docs clean
+# Environments for what optional packages bring; they borrow the packages of the first, torch among them.
+EXTRAS := $(VENV)-extras
+ENGINES := $(VENV)-engines
+VLLM := $(VENV)-vllm
+BORROW = $(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(1)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/zz_borrowed.pth"
+
+.PHONY: demo test test-extras test-engines check bench schemas docs clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pt run recipes/sft_dpo.json
@@ -17,6 +23,16 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest $(PARALLEL)
+
+# What `make test` skips: lm-eval and MLflow.
+test-extras: $(EXTRAS)/.installed
+	$(EXTRAS)/bin/python -m pytest $(PARALLEL) tests/e2e/test_lm_eval.py tests/e2e/test_tracking.py
+
+# DeepSpeed, Ray and vLLM, 2 GB and most of an hour: one after the other, since each starts processes of its own.
+test-engines: $(ENGINES)/.installed $(VLLM)/bin/vllm
+	$(ENGINES)/bin/python -m pytest tests/e2e/test_deepspeed.py tests/e2e/test_ray.py
+	PT_VLLM=$(CURDIR)/$(VLLM)/bin/vllm $(BIN)/python -m pytest tests/e2e/test_vllm_answers.py \
+	  tests/e2e/test_vllm_client.py tests/e2e/test_vllm_generation.py
 
 check: $(VENV)/.installed-test
 	$(BIN)/ruff format .
@@ -63,5 +79,24 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	$(PIP) install --constraint constraints.txt --editable '.[docs]'
 	@touch $@
 
+$(EXTRAS)/.installed: $(VENV)/.installed-test
+	$(PYTHON) -m venv $(EXTRAS)
+	$(call BORROW,$(EXTRAS))
+	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test-extras]'
+	@touch $@
+
+# DeepSpeed's package of its own build compiles nothing here: docs/scaling.md.
+$(ENGINES)/.installed: $(VENV)/.installed-test
+	$(PYTHON) -m venv $(ENGINES)
+	$(call BORROW,$(ENGINES))
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]' \
+	  wheel setuptools ninja hjson msgpack py-cpuinfo einops psutil pydantic
+	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check \
+	  --no-deps --no-build-isolation "deepspeed>=0.19.6,<0.20"
+	@touch $@
+
+$(VLLM)/bin/vllm: $(VENV)/.installed-test
+	$(BIN)/python benchmarks/vllm_env.py $(VLLM)
+
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(EXTRAS) $(ENGINES) $(VLLM) .mypy_cache .pytest_cache .ruff_cache

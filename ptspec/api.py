@@ -152,6 +152,7 @@ class Recipe:
             ignore_checks=ignore_checks,
             isolate=isolate,
             embedded=not as_command,
+            warnings=tuple(map(str, reading.diagnostics)),
         )
         carry_out(plan, on_event or _unheard, options, lambda text: None)
         return Run(plan.output)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -106,7 +107,7 @@ def eval(
         server_at(server) if server else None,
     )
     if compare:
-        _compare(request, listen, Asked(prompts, by, judge, show, everything, context.obj), format)
+        _compare(request, listen, Asked(prompts, by, judge, show, everything, context.obj), format, runs)
         return
     with quiet_libraries() if request.held is not None else nullcontext():
         measured = evaluate_targets(request, listen)
@@ -145,7 +146,15 @@ def _must_go_together(
         raise InputError(Diagnostic("wrong-usage", f"{alone[0]} has nothing to work on here", hint=hint))
 
 
-def _compare(request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat) -> None:
+def _show_what_follows(stage: str) -> None:
+    """Propose a chat with the stage and its export."""
+    place = shlex.quote(stage)
+    show(f"\nnext     pt chat {place}\n         pt export {place} model")
+
+
+def _compare(
+    request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat, runs: Sequence[str]
+) -> None:
     """Compare. Everything is computed before the first file is written."""
     from ptspec.evaluation.paired.answers import answers_differ, telling_changes
     from ptspec.evaluation.paired.compare import prompts_of
@@ -168,6 +177,9 @@ def _compare(request: EvaluationRequest, listen: Listener, asked: Asked, format:
     print(_text(found, measured, answers, whole=asked.everything), end="")
     if asked.show:
         print("\n" + changes_text(changes, found, metric, answers[last]), end="")
+        of_run = request.targets[-1]
+        if of_run.run is not None and of_run.artifact is not None and not of_run.is_reward_model:
+            _show_what_follows(runs[-1])
     elif any(differ for differ, _ in answers.values()):
         show(f"next     {asked.command} --show 5")
 

@@ -105,13 +105,15 @@ def _fill(
     folder: Path, target: Target, card: Card, merged: bool, dtype: str | None, allow_code: bool
 ) -> None:
     """Write the files to push to `folder`."""
-    from ptspec.checks.code_permission import model_spec
-    from ptspec.model.export import export_adapter, export_model, export_whole
+    from ptspec.model.export_files import export_adapter, export_whole
 
     assert target.artifact is not None
     if card.is_adapter:
         export_adapter(target.artifact, folder, card.base)
     elif merged and target.artifact.is_adapter:
+        from ptspec.checks.code_permission import model_spec
+        from ptspec.model.export import export_model
+
         spec = model_spec(target.artifact.weights, target.recipe, allow_code=allow_code)
         export_model(target.artifact, folder, dtype, spec)
     else:

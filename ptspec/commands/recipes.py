@@ -126,14 +126,16 @@ def run(
         overrides = [*(overrides or ()), *_as_found(recipe, overrides or (), rank)]
         seconds = None if max_time is None else time_in_seconds(max_time)
         output = None if output is None else output.absolute()
-        planned = _checked(recipe, overrides, output, starts=True)
+        planned, warnings = _checked(recipe, overrides, output, starts=True)
         must_be_stage(until, planned.stage_names, "--until")
         # Files of the user's are imported here, and may print.
         with into_log(Path(os.devnull)):
             check_allowed(planned, allow_code=allow_code)
         if planned.manifest is not None:
             _tell_differences(planned)
-        options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate)
+        options = Options(
+            until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate, warnings=warnings
+        )
         with listener() as listen:
             carry_out(planned, listen, options, say)
 
@@ -189,8 +191,11 @@ def _checked(
     *,
     starts: bool = False,
     paper: Paper | None = None,
-) -> Plan:
-    """Return the plan of a recipe, of a file saved by `pt plan`, or of a manifest; exit on errors."""
+) -> tuple[Plan, tuple[str, ...]]:
+    """Return the plan of a recipe, of a file saved by `pt plan` or of a manifest, and the warnings.
+
+    Exits on errors.
+    """
     from ptspec.checks.manifest import read_again
     from ptspec.checks.preflight import preflight
     from ptspec.run.pinned import with_pinned_data
@@ -225,7 +230,7 @@ def _checked(
     plan = with_pinned_data(reading.plan)
     if kept is not None:
         must_be_unchanged(kept, plan)
-    return plan
+    return plan, tuple(map(str, reading.diagnostics))
 
 
 def _tell_differences(planned: Plan) -> None:
@@ -302,7 +307,7 @@ def _show_plan(
     from ptspec.estimate.forecast import forecast
     from ptspec.report.plan import as_json, as_text
 
-    planned = _checked(recipe, overrides, output, paper=paper)
+    planned, _ = _checked(recipe, overrides, output, paper=paper)
     cluster = paper.cluster(planned.compute) if paper is not None else None
     found = forecast(planned, device_memory=device_memory, fresh=fresh, cluster=cluster)
     if format is PlanFormat.JSON:

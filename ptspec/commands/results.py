@@ -67,8 +67,7 @@ def _exported(
     base: str | None,
     allow_code: bool,
 ) -> str:
-    from ptspec.checks.code_permission import model_spec
-    from ptspec.model.export import export_adapter, export_model
+    from ptspec.model.export_files import export_adapter
     from ptspec.recipe.hints import bytes_in_words
 
     if target.artifact is None:
@@ -76,6 +75,9 @@ def _exported(
     if adapter_only:
         size = export_adapter(target.artifact, folder, base)
         return f"{folder}: the adapter of {target.name}, {bytes_in_words(size)}"
+    from ptspec.checks.code_permission import model_spec
+    from ptspec.model.export import export_model
+
     spec = model_spec(target.artifact.weights, target.recipe, allow_code=allow_code)
     done = export_model(target.artifact, folder, dtype, spec)
     lines = [f"{folder}: {target.name} merged, {done.dtype}, {bytes_in_words(done.bytes)}"]
@@ -83,6 +85,8 @@ def _exported(
     if done.from_training is not None and target.adapter.use_qlora:
         apart = f"{done.from_training:.2g} nats a token"
         lines += [f"trained over 4-bit weights; over whole ones the policy is {apart} from that"]
+    if not target.is_reward_model:
+        lines += [f'load     transformers.AutoModelForCausalLM.from_pretrained("{folder}")']
     return "\n".join(lines)
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from ptspec.diagnostics import cut
 from ptspec.evaluation.comparison import Change, Comparison
-from ptspec.evaluation.measurement import RowMeasurement
+from ptspec.evaluation.measurement import DRAWN, RowMeasurement
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
@@ -22,11 +22,15 @@ INDENT = "   "
 
 
 def telling_metric(comparison: Comparison, b: int = 1) -> str:
-    """Return the metric to inspect: the first that differs, else the first tested, else accuracy."""
+    """Return the metric to inspect: the first that differs, else the first tested, else accuracy.
+
+    Metrics of greedy answers come before those of sampled ones.
+    """
     tested = pair_view(comparison, b).tested
     of_rows = [line for line in tested if line.value_a is not None]
     shown = [line for line in of_rows if line.verdict in SHOWN]
-    return (shown or of_rows)[0].metric if of_rows else "accuracy"
+    found = sorted(shown or of_rows, key=lambda line: line.metric.startswith(DRAWN))
+    return found[0].metric if found else "accuracy"
 
 
 def changes_text(
@@ -54,6 +58,8 @@ def changes_lines(
     a, b = models
     differ, of = answers
     same = f"{a} and {b} give the same answer to {words.count(of - differ)} of {words.plural(of, 'prompt')}"
+    if of == 0:
+        same = f"no prompt was answered by both {a} and {b}: the evaluation generates nothing"
     if not changes:
         return [Text(line) for line in hanging("", same, width)]
     lines = [Text(line) for line in hanging("", same, width)] if differ == 0 else []
@@ -72,10 +78,11 @@ def _change(number: int, change: Change, shown: Measure, models: tuple[str, str]
     """Return number, difference and prompt, then the expected and each model's answer."""
     lines = hanging(f"{number}. ", f"{_difference(change, shown)}   {_cut(change.a.prompt)}", width)
     is_likelihood = shown.name in LIKELIHOOD
+    is_drawn = shown.name.startswith(DRAWN)
     said = [
         ("expected", change.a.expected),
-        (models[0], _answer(change.a, is_likelihood)),
-        (models[1], _answer(change.b, is_likelihood)),
+        (models[0], _answer(change.a, is_likelihood, is_drawn)),
+        (models[1], _answer(change.b, is_likelihood, is_drawn)),
     ]
     column = max(len(name) for name, _ in said)
     for name, text in said:
@@ -94,9 +101,13 @@ def _difference(change: Change, shown: Measure) -> str:
     return one or f"{shown.label} {shown.points(change.difference)}"
 
 
-def _answer(row: RowMeasurement, is_likelihood: bool) -> str | None:
-    """Return the model's answer and, for likelihoods, that of the expected answer."""
-    answer = None if row.response is None else _cut(row.response) or "(empty)"
+def _answer(row: RowMeasurement, is_likelihood: bool, is_drawn: bool) -> str | None:
+    """Return the model's answer and, for likelihoods, that of the expected answer.
+
+    `is_drawn`: the metric is one of sampled answers, so the sampled one is shown.
+    """
+    response = row.sample if is_drawn and row.sample is not None else row.response
+    answer = None if response is None else _cut(response) or "(empty)"
     if not is_likelihood or row.nll is None:
         return answer
     likelihood = f"log p(expected) {words.fixed(-row.nll, 2)} nats"

@@ -43,7 +43,7 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
 
 
 def escaped(text: str) -> str:
-    """Return `text` with invisible characters as escapes ("\\x1b", "\\u202e"); line feeds stay."""
+    r"""Return `text` with invisible characters as escapes ("\x1b", "\u202e"); line feeds stay."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 

@@ -53,7 +53,7 @@ class ComparisonTable:
         lines = []
         for b, pair in enumerate(pairs, start=1):
             text = pair.sentence
-            if b in self.answers:
+            if self.answers.get(b, (0, 0)) != (0, 0):
                 text += f" {answers_differ(*self.answers[b])}."
             lines += [Text(line) for line in hanging("", text, width)]
         return lines

@@ -93,7 +93,10 @@ def _finished(board: Board, finished: RunFinished) -> list[Text]:
 
 
 def next_command(board: Board, finished: RunFinished) -> str:
-    """Return the command to try next: a comparison of the last two policies, else a chat."""
+    """Return the command to try next: a comparison of the last two policies, else a chat.
+
+    The base is one of the policies, if it was evaluated.
+    """
     policies = [
         name for name in finished.stages if _is_policy(board.rows[name].method if name in board.rows else "")
     ]
@@ -101,6 +104,9 @@ def next_command(board: Board, finished: RunFinished) -> str:
     folders = [shlex.quote(str(PurePath(output, name))) for name in policies]
     if not board.policies:
         return f"pt chat {shlex.quote(output)}" if policies else f"pt report {shlex.quote(output)}"
+    if len(folders) == 1 and board.policies[0].name == BASE:
+        base = shlex.quote(str(PurePath(output, BASE)))
+        return f"pt eval --compare {base} {folders[0]} --show 5"
     if len(folders) < 2:
         return f"pt eval {shlex.quote(output)} --all"
     if (last := board.rows.get(policies[-1])) is not None and last.picked is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.recipe.json_pointer import join
+from ptspec.recipe.json_pointer import join, split
 from ptspec.recipe.paths import Places, is_file
 from ptspec.rewards.contract import Kind, signature_fault
 from ptspec.rewards.source import (
@@ -45,7 +45,7 @@ def load_user_function(
     if not is_file(file):
         raise InputError(no_such_file(text, pointer, places))
     if not allow_code:
-        raise InputError(_not_allowed(file, name, kind, pointer))
+        raise InputError(_not_allowed(file, name, kind, at, pointer))
     module = _run(file, pointer)
     if not hasattr(module, name):
         raise InputError(no_such_function(file, name, _functions_of(module), pointer))
@@ -110,10 +110,13 @@ def _functions_of(module: ModuleType) -> tuple[str, ...]:
     return tuple(name for name, value in vars(module).items() if inspect.isfunction(value))
 
 
-def _not_allowed(file: Path, name: str, kind: Kind, pointer: str) -> Diagnostic:
+def _not_allowed(file: Path, name: str, kind: Kind, at: str, pointer: str) -> Diagnostic:
+    called = (split(at) or [name])[-1]
+    within = "" if called == name else f' ("{name}")'
+    code = f'the {kind.value} "{called}" is Python code in {shown(file)}{within}'
     return Diagnostic(
         "code-not-allowed",
-        f'the {kind.value} "{name}" is Python code in {shown(file)}, and the recipe may not run code',
+        f"{code}, and the recipe may not run code",
         pointer=pointer,
         hint=f"read {shown(file)}, then give the command --allow-code",
     )

@@ -14,7 +14,8 @@ class Options:
     `until`: the last stage to run. `fresh`: train finished stages again. `max_seconds`: save and stop after
     this time. `allow_code`: Python functions and remote code of the recipe may run. `ignore_checks`: continue
     after a failed check. `command`: the command line. `isolate`: each stage in its own process. `embedded`:
-    called from the user's program, whose signals, output and environment stay unchanged.
+    called from the user's program, whose signals, output and environment stay unchanged. `warnings`: those of
+    the check before the run, for the report.
     """
 
     until: str | None = None
@@ -25,3 +26,4 @@ class Options:
     ignore_checks: bool = False
     isolate: bool = False
     embedded: bool = False
+    warnings: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Exit, PtError, first_line
-from ptspec.events import Event, Listener, Preparing, RunStopped, Warned
+from ptspec.events import Event, Listener, Preparing, RunStarted, RunStopped, Warned
 from ptspec.launched import Rank, launched
 from ptspec.library_output import into_log
 from ptspec.performance.threads import set_spins
@@ -54,6 +54,9 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
 
             def both(event: Event) -> None:
                 events(event)
+                if isinstance(event, RunStarted):  # on the screen they stand already
+                    for text in options.warnings:
+                        events(Warned(text))
                 listener(event)
 
             for folder in (plan.output, *(path for path in plan.output.iterdir() if path.is_dir())):

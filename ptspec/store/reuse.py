@@ -207,9 +207,10 @@ def _second_models_again(asked: _Asked) -> list[str]:
 
 
 def _renamed_from(plan: Plan, fingerprint: str, saved: OutputHashes) -> str | None:
-    """The finished stage in the plan's folder that has this fingerprint and a name which the plan no longer
-    knows, one whose files are as they were saved if there is one; None where there is none, or where other
-    adapters stand on its weights under that name."""
+    """Return the name of a finished stage with this fingerprint that the plan has renamed, else None.
+
+    Preferably one whose files are as saved; none if other adapters use its weights under that name.
+    """
     found = [
         folder.name
         for folder in _no_longer_known(plan)
@@ -277,7 +278,7 @@ def _what_changed(record: Mapping[str, Any], asked: _Asked) -> list[str]:
 
 
 def _of_part(word: str, asked: _Asked) -> str:
-    """ "part 2 changed" of a merge, with the name of the part."""
+    """Return "part 2 changed" of a merge with the name of the part."""
     for number, part in enumerate(asked.stage.merge.parts if asked.stage.merge else (), start=1):
         if word == f"{PART} {number} changed":
             return f"{part.name} {'changes' if part.name in asked.before.again else 'changed'}"

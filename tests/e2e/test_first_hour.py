@@ -53,12 +53,17 @@ def test_a_table_of_a_german_excel_from_init_to_plain_transformers(tmp_path):
     assert {
         "pt validate recipe.json",
         "pt run recipe.json",
-        "pt eval outputs/recipe --all",
+        "pt eval --compare outputs/recipe/base outputs/recipe/sft --show 5",
+        "pt chat outputs/recipe/sft",
+        "pt export outputs/recipe/sft model",
     } <= typist.typed.keys()
     told = typist.typed["pt run recipe.json"].stderr
     assert (told.count("read as CP1252"), told.count("csv-separator")) == (1, 1)
-    typist.type("pt chat outputs/recipe --max-new-tokens 4")
-    typist.type("pt export outputs/recipe model")
+    report = (tmp_path / "outputs/recipe/report.html").read_text("utf-8")
+    assert "kunden fragen.csv: warning[csv-encoding]: read as CP1252" in report
+    assert '"$schema"' not in (tmp_path / "recipe.json").read_text("utf-8")
+    load = 'load     transformers.AutoModelForCausalLM.from_pretrained("model")'
+    assert load in typist.typed["pt export outputs/recipe/sft model"].stderr.splitlines()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
@@ -71,6 +76,21 @@ def test_pairs_with_demonstrations(tmp_path):
     typist = Typist(tmp_path)
     typist.type("pt init pairs.jsonl --completion response")
     assert "pt eval --compare outputs/recipe/sft outputs/recipe/dpo --show 5" in typist.typed
+
+
+def test_what_may_not_run_is_called_as_the_recipe_calls_it(tmp_path, here, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs(tmp_path / "pairs.jsonl")
+    here("init", "pairs.jsonl", "--method", "grpo")
+    recipe = json.loads((tmp_path / "recipe.json").read_text())
+    recipe["rewards"] = {"brief": {"function": "mine.py:brevity"}}
+    recipe["stages"][0]["rewards"] = ["brief"]
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    (tmp_path / "mine.py").write_text(
+        "def brevity(completions, **rest):\n    return [0.0 for _ in completions]\n"
+    )
+    told = here("run", "recipe.json").stderr
+    assert 'the reward "brief" is Python code in mine.py ("brevity"), and the recipe may not' in told
 
 
 def test_a_run_without_an_evaluation(tmp_path):

@@ -267,8 +267,7 @@ def _trl(draft: Draft) -> None:
 
 
 def _steps(draft: Draft) -> None:
-    """`saves_per_epoch`, `evals_per_epoch`: once an epoch has a word in TRL, more often is a share of all
-    steps."""
+    """Carry `saves_per_epoch` and `evals_per_epoch`: epochs for one, a share of all steps for more."""
     epochs = float(draft.rest.get("num_epochs") or 1)
     if "eval_data" in draft.part("stage") and (packed := draft.take("eval_sample_packing")) is not None:
         place = "/config/eval_packing"

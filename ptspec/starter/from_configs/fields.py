@@ -1,5 +1,8 @@
-"""Where a key goes that means the same in every program: a field of TRL's under its own name, of PEFT's, of
-bitsandbytes', or what `ptspec.recipe.other_programs` says of it."""
+"""Carry keys that mean the same in every program.
+
+A field of TRL's under its own name, of PEFT's, of bitsandbytes', or what `ptspec.recipe.other_programs` says
+of it.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +50,10 @@ def _switch(draft: Draft, key: str, on: bool) -> None:
 
 
 def carry_to(draft: Draft, key: str, place: str, value: Any) -> None:
-    """Carry the value of `key` to `place`, in the type that the schema wants there; two keys for one place
-    are told."""
+    """Carry the value of `key` to `place`, in the type that the schema wants there.
+
+    Two keys for one place are reported.
+    """
     above, _, name = place.rpartition("/")
     if name in _LISTS and isinstance(value, str):
         value = "all-linear" if value in ("all", "all-linear") else names(value)

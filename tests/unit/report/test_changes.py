@@ -8,6 +8,7 @@ from ptspec.evaluation.comparison import Change
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
 from ptspec.evaluation.paired.answers import answers_differ, telling_changes
 from ptspec.report.changes import changes_text, telling_metric
+from ptspec.report.comparison import ComparisonTable
 
 
 def row(response, prompt="Where does Mira live?", key="1", nll=None, correct=None):
@@ -51,6 +52,13 @@ def test_long_responses_are_wrapped_and_cut():
 def test_where_no_answer_differs_it_says_so():
     text = changes_text([], comparison(), "accuracy", (0, 160), 80)
     assert text == "sft and dpo give the same answer to 160 of 160 prompts\n"
+
+
+def test_where_nothing_was_generated_it_says_so():
+    text = changes_text([], comparison(), "loss", (0, 0), 80)
+    assert text == "no prompt was answered by both sft and dpo: the evaluation generates nothing\n"
+    assert "answers differ" not in ComparisonTable(comparison(), answers={1: (0, 0)}).plain(80)
+    assert "0 of 160 answers differ" in ComparisonTable(comparison(), answers={1: (0, 160)}).plain(80)
 
 
 def test_prompts_whose_answers_differ_are_picked():

@@ -128,7 +128,8 @@ def test_the_gradient_is_nash_md_pg(base: Any, tmp_path: Path):
     assert torch.allclose(batch["advantages"], value - others.view(-1), atol=1e-4)
     loss = trainer._compute_loss(model, batch)
     for ours, theirs in zip(torch.autograd.grad(loss, parameters), expected, strict=True):
-        assert torch.allclose(-ours, theirs, atol=1e-5)
+        # Of the largest entry: small ones are sums of large ones, in an order that the processor chooses.
+        assert (-ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
 
 
 def test_opponents_are_those_of_the_mixture(base: Any, tmp_path: Path):
