@@ -14,17 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ptspec.evaluation.canvas import (
-    FAINT,
-    INK,
-    QUIET,
-    colour,
-    grid,
-    label_width,
-    picture,
-    say,
-    short,
-)
+from ptspec.evaluation.canvas import FAINT, INK, QUIET, colour, grid, label_width, picture, say, short
 from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Measurement, RowMeasurement, metric
 from ptspec.events import Figure as Measured

@@ -36,10 +36,7 @@ _OPEN_END = "CONTINUE_FINAL_MESSAGE_TAG "
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """The tokenizer in `folder`.
-
-    `template`: its chat template's text, or None; `tool_template`: a separate one for chats with tools.
-    """
+    """The tokenizer in `folder`; `tool_template`: a separate template for chats with tools, or None."""
 
     folder: Path
     template: str | None
@@ -294,11 +291,7 @@ def read_tokenizer(
     added: tuple[str, ...] = (),
     special: Mapping[str, str] | None = None,
 ) -> TokenizerFiles | None:
-    """Return the tokenizer files in `folder`; None if there are none.
-
-    `template` replaces the chat template, `added` are further special tokens, and `special` (`eos_token`, …)
-    replaces its own.
-    """
+    """Return the tokenizer files in `folder`; None if there are none. Arguments replace its own values."""
     if not any((folder / name).is_file() for name in (FAST, *OTHERS)):
         return None
     config = read_object(folder / CONFIG)
