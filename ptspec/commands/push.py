@@ -46,7 +46,7 @@ def push(
     this is asked for.
     """
     from ptspec.report.card import model_card
-    from ptspec.secrets import blotted
+    from ptspec.secrets import redacted
 
     if dtype is not None and not merged:
         raise InputError(Diagnostic("wrong-usage", "--dtype goes with --merged"))
@@ -58,7 +58,7 @@ def push(
     with quiet_libraries(), tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "pushed"
         _fill(folder, target, card, merged, dtype.value if dtype else None, allow_code)
-        (folder / "README.md").write_text(blotted(model_card(card)), encoding="utf-8")
+        (folder / "README.md").write_text(redacted(model_card(card)), encoding="utf-8")
         told = _pushed(folder, card, revision, public)
     say(told)
 
@@ -126,7 +126,7 @@ def _pushed(folder: Path, card: Card, revision: str | None, public: bool) -> str
     from ptspec.store.files import folder_size
 
     size = bytes_in_words(folder_size(folder))
-    message = f"{card.stage} of {card.story.name}, by ptspec"
+    message = f"{card.stage} of {card.run_record.name}, by ptspec"
     done = pushed(folder, card.repository, message=message, private=not public, revision=revision)
     made = f" (new, {'public' if public else 'private'})" if done.is_new else ""
     return f"{card.stage} pushed to {card.repository}{made}, {size}: {done.url}"

@@ -56,7 +56,7 @@ def started(
                 _there(stream).close()
 
 
-def heard(worker: subprocess.Popen[bytes], listener: Listener) -> Done | Failed | Died | None:
+def read_messages(worker: subprocess.Popen[bytes], listener: Listener) -> Done | Failed | Died | None:
     """Pass the worker's events to `listener` and return how it ended; None if it did not say."""
     for text in _there(worker.stdout):
         try:

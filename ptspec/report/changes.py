@@ -21,7 +21,7 @@ LONGEST = 400
 INDENT = "   "
 
 
-def telling_metric(comparison: Comparison, b: int = 1) -> str:
+def metric_to_show(comparison: Comparison, b: int = 1) -> str:
     """Return the metric to inspect: the first that differs, else the first tested, else accuracy.
 
     Metrics of greedy answers come before those of sampled ones.

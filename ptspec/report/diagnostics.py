@@ -13,8 +13,8 @@ from enum import Enum
 from pathlib import Path
 from typing import TextIO
 
-from ptspec.diagnostics import Diagnostic, Location, Severity, Unlooked, cut
-from ptspec.secrets import blotted, blotted_source
+from ptspec.diagnostics import Diagnostic, Location, Severity, Unchecked, cut
+from ptspec.secrets import redacted, redacted_source
 
 LONGEST = 1000
 """Maximum characters of a shown text: a key of a recipe may have any length."""
@@ -53,18 +53,18 @@ def render(
     return "".join(as_text(diagnostic, colour, width) for diagnostic in shown)
 
 
-def unlooked_lines(unlooked: Sequence[Unlooked]) -> list[str]:
+def unchecked_lines(unchecked: Sequence[Unchecked]) -> list[str]:
     """Return a line per reason for unchecked resources: "not checked: the hub (no network): x, y"."""
     names: dict[str, dict[str, None]] = {}
-    for one in unlooked:
+    for one in unchecked:
         names.setdefault(one.why, {})[one.name] = None
     return [f"not looked at: the hub ({why}): {', '.join(found)}" for why, found in names.items()]
 
 
-def as_note(unlooked: Unlooked) -> Diagnostic:
+def as_note(unchecked: Unchecked) -> Diagnostic:
     """Return an unchecked resource as a diagnostic, for other programs."""
-    message = f"{unlooked.name} on the hub was not looked at: {unlooked.why}"
-    return Diagnostic("not-looked-at", message, unlooked.location, unlooked.pointer, severity=Severity.NOTE)
+    message = f"{unchecked.name} on the hub was not looked at: {unchecked.why}"
+    return Diagnostic("not-looked-at", message, unchecked.location, unchecked.pointer, severity=Severity.NOTE)
 
 
 def columns_of(stream: TextIO) -> int | None:
@@ -192,14 +192,14 @@ def _escaped(text: str, also: str = "") -> str:
 def _without_secrets(diagnostic: Diagnostic) -> Diagnostic:
     where = diagnostic.location
     if where is not None:
-        text = None if where.text is None else blotted_source(where.text)
-        where = replace(where, file=blotted(where.file), text=text)
+        text = None if where.text is None else redacted_source(where.text)
+        where = replace(where, file=redacted(where.file), text=text)
     return replace(
         diagnostic,
-        message=blotted_source(diagnostic.message),
+        message=redacted_source(diagnostic.message),
         location=where,
-        hint=None if diagnostic.hint is None else blotted(diagnostic.hint),
-        notes=tuple(map(blotted, diagnostic.notes)),
+        hint=None if diagnostic.hint is None else redacted(diagnostic.hint),
+        notes=tuple(map(redacted, diagnostic.notes)),
     )
 
 

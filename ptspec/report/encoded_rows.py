@@ -17,7 +17,7 @@ from ptspec.recipe.plan import Plan
 from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.report import words
 from ptspec.report.clean import clean, escaped
-from ptspec.secrets import blotted
+from ptspec.secrets import redacted
 
 OPEN, CLOSE = "▐", "▌"
 BREAK = "↵"
@@ -35,7 +35,7 @@ def as_text(row: StageRow, plan: Plan, colour: bool = False) -> str:
     for sequence in row.sequences:
         lines += [_headline(row, sequence, colour), _marked(sequence.pieces, colour)]
     lines += [INDENT + line for line in _receivers(row, plan)]
-    return blotted("\n".join(lines)) + "\n"
+    return redacted("\n".join(lines)) + "\n"
 
 
 def as_json(row: StageRow, sequence: EncodedSequence) -> str:
@@ -59,7 +59,7 @@ def as_json(row: StageRow, sequence: EncodedSequence) -> str:
         "label": row.label,
         "columns": None if row.columns is None else dict(row.columns),
     }
-    return blotted(json.dumps(value, default=str))
+    return redacted(json.dumps(value, default=str))
 
 
 def note(text: str, colour: bool = False) -> str:

@@ -74,7 +74,7 @@ class SideBySide:
     needed: Mapping[str, frozenset[str]]
     workers: Launch
     alone: Launch
-    heard: SimpleQueue[Any]
+    messages: SimpleQueue[Any]
     listener: Listener
     stop_request: StopRequest
     _running: dict[str, Iterator[StageJob]] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class SideBySide:
             waiting = self._begin(waiting)
             if not self._running:
                 break
-            said = self.heard.get()
+            said = self.messages.get()
             if isinstance(said, Ended):
                 self._ended(said)
             else:
@@ -135,7 +135,7 @@ class SideBySide:
             self.workers(job)
         except BaseException as raised:
             error = raised
-        self.heard.put(Ended(stage, error))
+        self.messages.put(Ended(stage, error))
 
     def _ended(self, ended: Ended) -> None:
         if ended.error is None:

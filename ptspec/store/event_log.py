@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from ptspec.events import EvaluationProgress, Event, StageStep
-from ptspec.secrets import blotted
+from ptspec.secrets import redacted
 from ptspec.store.manifest import now
 from ptspec.store.run_names import EVENTS as EVENTS
 
@@ -40,5 +40,5 @@ class EventLog:
         if isinstance(event, StageStep | EvaluationProgress):
             return
         record = {"time": now(), "event": type(event).__name__, **dataclasses.asdict(event)}
-        self._file.write(blotted(json.dumps(record, ensure_ascii=False)) + "\n")
+        self._file.write(redacted(json.dumps(record, ensure_ascii=False)) + "\n")
         self._file.flush()

@@ -11,7 +11,7 @@ from ptspec.methods.types import Headline
 from ptspec.recipe.stage_evaluation import PREFIX
 from ptspec.report import words
 from ptspec.report.html.logged import Point, Series, thinned
-from ptspec.report.html.model import StageStory, State
+from ptspec.report.html.model import StageRecord, State
 
 LOSS = Headline("loss", "loss", ".4f")
 SPEED = tuple(
@@ -96,7 +96,7 @@ def overlays(drawn: Sequence[Curves]) -> list[Overlay]:
     ]
 
 
-def curves(stages: Sequence[StageStory]) -> list[Curves]:
+def curves(stages: Sequence[StageRecord]) -> list[Curves]:
     """Return the curves of every stage that logged something."""
     trained = [stage for stage in stages if stage.logged.series and stage.state is not State.OUTDATED]
     headlines = sum(len(_headlines(stage)) for stage in trained)
@@ -109,14 +109,14 @@ def _share(points: int, series: int) -> int:
     return max(FEWEST, min(MOST, points // max(1, series)))
 
 
-def _headlines(stage: StageStory) -> list[tuple[Headline, Series]]:
+def _headlines(stage: StageRecord) -> list[tuple[Headline, Series]]:
     method = methods.find(stage.method)
     series = {one.key: one for one in stage.logged.series}
     wanted = [LOSS, *(one for one in (method.headline if method else ()) if one.key != LOSS.key)]
     return [(one, series[one.key]) for one in wanted if one.key in series]
 
 
-def _curves(stage: StageStory, of_headline: int, of_further: int) -> Curves:
+def _curves(stage: StageRecord, of_headline: int, of_further: int) -> Curves:
     headlines = _headlines(stage)
     shown = {one.key for one, _ in headlines}
     further = [one for one in _trained(stage) if one.key not in shown]
@@ -130,7 +130,7 @@ def _curves(stage: StageStory, of_headline: int, of_further: int) -> Curves:
     )
 
 
-def _trained(stage: StageStory) -> list[Series]:
+def _trained(stage: StageRecord) -> list[Series]:
     """Return the metrics logged in training, and those of evaluations only, without their speed."""
     keys = {one.key for one in stage.logged.series}
     return [
@@ -141,7 +141,7 @@ def _trained(stage: StageStory) -> list[Series]:
     ]
 
 
-def _beside(stage: StageStory, curve: Curve) -> Curve:
+def _beside(stage: StageRecord, curve: Curve) -> Curve:
     """Return `curve` with the same metric on held-out rows."""
     key = f"{PREFIX}{curve.key}"
     series = next((one for one in stage.logged.series if one.key == key), None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ptspec.report.html.json_lines import Said, read_lines
-from ptspec.report.html.model import CheckStory, Ending
+from ptspec.report.html.model import CheckRecord, Ending
 from ptspec.report.view.checks import check_view, read_check
 
 
@@ -47,11 +47,11 @@ class Log:
         return Ending.CHECK if stopped else Ending.OPEN
 
     @property
-    def checks(self) -> tuple[CheckStory, ...]:
+    def checks(self) -> tuple[CheckRecord, ...]:
         """The last session's check results."""
         found = [read_check(e) for e in self.session if e.get("event") == "CheckEvaluated"]
         return tuple(
-            CheckStory(check_view(check), check.held, not check.held and check.on_fail == "stop")
+            CheckRecord(check_view(check), check.held, not check.held and check.on_fail == "stop")
             for check in found
         )
 
@@ -69,7 +69,7 @@ class Log:
         found = (e for e in reversed(self.events) if e.get("event") == kind and e.get("stage") == stage)
         return next(found, {})
 
-    def said_now(self, kind: str, stage: str) -> bool:
+    def in_last_session(self, kind: str, stage: str) -> bool:
         """Return whether the last session has an event of `kind` about `stage`."""
         return any(e.get("event") == kind and e.get("stage") == stage for e in self.session)
 

@@ -1,4 +1,4 @@
-"""Read a run folder into a `RunStory`. Only a bad manifest raises."""
+"""Read a run folder into a `RunRecord`. Only a bad manifest raises."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ from ptspec.recipe.plan import BASE, ComputeSpec
 from ptspec.recipe.sections import compute_keys
 from ptspec.report.html.events import Log, read_log
 from ptspec.report.html.logged import Logged, read_logged
-from ptspec.report.html.model import BestEvaluation, Input, RunStory, StageStory, StartChecks, State, Training
+from ptspec.report.html.model import (
+    BestEvaluation,
+    Input,
+    RunRecord,
+    StageRecord,
+    StartChecks,
+    State,
+    Training,
+)
 from ptspec.report.html.untrusted import Json, number, object_of, objects_of, text, whole
 from ptspec.store.covered_config import covered_config
 from ptspec.store.event_log import EVENTS
@@ -27,14 +35,14 @@ from ptspec.store.manifest import is_folder, read_manifest
 from ptspec.store.stage_folder import METRICS, finished_record, partial_folder
 
 
-def read_run(output: Path) -> RunStory:
+def read_run(output: Path) -> RunRecord:
     """Return the content of the run in `output`. Raises `InputError` if it is not a run's folder."""
     manifest = read_manifest(output)
     log = read_log(output / EVENTS)
     recipe, started = object_of(manifest.get("recipe")), log.started
     base, base_error = _measurement(output / BASE, BASE)
     model = object_of(manifest.get("model"))
-    return RunStory(
+    return RunRecord(
         name=str(manifest.get("name") or output.name),
         description=str(recipe.get("description") or ""),
         output=shown(output.absolute()),
@@ -69,14 +77,14 @@ def read_run(output: Path) -> RunStory:
     )
 
 
-def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
+def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageRecord:
     name = str(spec.get("name"))
     record = finished_record(output, name) or {}
     announced = next((line for line in objects_of(log.started.get("stages")) if line.get("name") == name), {})
     told = {key: text(record.get(key, announced.get(key))) for key in ("parent", "handover", "reference")}
     measurement, error = _measurement(output / name, name) if record else (None, None)
     began = log.last("StageStarted", name)
-    return StageStory(
+    return StageRecord(
         name=name,
         method=str(spec.get("method")),
         parent=told.get("parent") or text(spec.get("from")),
@@ -116,9 +124,9 @@ def _signals(spec: Json) -> str:
 
 def _state(output: Path, spec: Json, record: Json, log: Log, recipe: Json) -> State:
     name = str(spec.get("name"))
-    if log.said_now("StageReused", name):
+    if log.in_last_session("StageReused", name):
         return State.REUSED
-    if log.said_now("StageFinished", name):
+    if log.in_last_session("StageFinished", name):
         return State.DONE
     if record:
         return State.EARLIER if _fits(output, spec, record, recipe) else State.OUTDATED

@@ -77,7 +77,7 @@ class Training:
 
 
 @dataclass(frozen=True)
-class StageStory:
+class StageRecord:
     """The content of a stage's folder.
 
     `logged`: from `metrics.jsonl`; `signals`: its rewards or judge; `error`: why an evaluation could not be
@@ -112,7 +112,7 @@ class StageStory:
 
 
 @dataclass(frozen=True)
-class CheckStory:
+class CheckRecord:
     """A check's result for display; `stops`: it failed and ended the run."""
 
     view: CheckView
@@ -130,7 +130,7 @@ class Input:
 
 
 @dataclass(frozen=True)
-class RunStory:
+class RunRecord:
     """The content of a run's folder. `seconds`: duration of the last session, if it finished."""
 
     name: str
@@ -145,10 +145,10 @@ class RunStory:
     parameters: int | None
     seed: int | None
     model: str
-    stages: tuple[StageStory, ...]
+    stages: tuple[StageRecord, ...]
     base: Measurement | None
     base_error: str | None
-    checks: tuple[CheckStory, ...]
+    checks: tuple[CheckRecord, ...]
     warnings: tuple[str, ...]
     inputs: tuple[Input, ...]
     versions: Mapping[str, str]

@@ -15,7 +15,7 @@ from ptspec.events import Figure
 from ptspec.recipe.plan import BASE
 from ptspec.report import words
 from ptspec.report.html.comparison_view import FEW, Pair, pairs
-from ptspec.report.html.model import RunStory, StageStory
+from ptspec.report.html.model import RunRecord, StageRecord
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.order import ACCURACY, key_measures, measures
 from ptspec.report.view.policies import Cell as Told
@@ -102,11 +102,11 @@ class Results:
         return tuple(pair for pair in self.pairs if not pair.is_changed)
 
 
-def results(story: RunStory) -> tuple[Results | None, Results | None]:
+def results(run_record: RunRecord) -> tuple[Results | None, Results | None]:
     """Return the table of the policies, and that of the reward models; None if empty."""
-    policies = [m for m in story.measured if not is_reward_model(m)]
-    models = [m for m in story.measured if is_reward_model(m)]
-    stages = {stage.name: stage for stage in story.stages}
+    policies = [m for m in run_record.measured if not is_reward_model(m)]
+    models = [m for m in run_record.measured if is_reward_model(m)]
+    stages = {stage.name: stage for stage in run_record.stages}
     return _table(policies, _came_from(stages, policies), stages), _table(models, {}, stages)
 
 
@@ -115,7 +115,7 @@ def is_reward_model(measurement: Measurement) -> bool:
     return bool(measurement.metrics) and set(measurement.metrics) <= {"pair_accuracy", "pair_margin"}
 
 
-def _came_from(stages: Mapping[str, StageStory], measured: Sequence[Measurement]) -> dict[str, str]:
+def _came_from(stages: Mapping[str, StageRecord], measured: Sequence[Measurement]) -> dict[str, str]:
     """Return the policy that each stage's change refers to: its parent, if measured."""
     names = {measurement.name for measurement in measured}
     return {
@@ -126,7 +126,7 @@ def _came_from(stages: Mapping[str, StageStory], measured: Sequence[Measurement]
 
 
 def _table(
-    measured: Sequence[Measurement], came_from: Mapping[str, str], stages: Mapping[str, StageStory]
+    measured: Sequence[Measurement], came_from: Mapping[str, str], stages: Mapping[str, StageRecord]
 ) -> Results | None:
     if not measured:
         return None
@@ -165,7 +165,7 @@ def _label(shown: Measure, measured: Sequence[Measurement]) -> str:
     return accuracy_label(shown.label, [one.settings for one in measured])
 
 
-def _about(stage: StageStory | None, name: str) -> str:
+def _about(stage: StageRecord | None, name: str) -> str:
     """Return "dpo from sft, 30 steps, 8.8 s"."""
     if stage is None:
         return "" if name == BASE else "from outside this run"

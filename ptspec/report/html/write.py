@@ -33,21 +33,23 @@ def write_run_report(output: Path) -> Path:
     from ptspec.report.html.tree import tree
     from ptspec.report.view.selection import selection_view
 
-    story = read_run(output)
-    policies, reward_models = results(story)
-    trained = [stage for stage in story.stages if stage.selection is None]
-    drawn, said = curves(trained), samples(story.measured)
+    run_record = read_run(output)
+    policies, reward_models = results(run_record)
+    trained = [stage for stage in run_record.stages if stage.selection is None]
+    drawn, said = curves(trained), samples(run_record.measured)
     data = {"curves": [one.data() for one in drawn], "samples": said.data() if said else None}
     view = {
-        "story": story,
-        "tree": tree(story),
+        "run_record": run_record,
+        "tree": tree(run_record),
         "policies": policies,
         "reward_models": reward_models,
         "curves": drawn,
         "overlays": overlays(drawn),
-        "distributions": distributions(story.measured),
+        "distributions": distributions(run_record.measured),
         "samples": said,
-        "selections": [selection_view(one.selection) for one in story.stages if one.selection is not None],
+        "selections": [
+            selection_view(one.selection) for one in run_record.stages if one.selection is not None
+        ],
         "titles": {name: methods.get(name).title for name in methods.METHODS} | {MERGE.name: MERGE.title},
     }
     return _write(output, "run.html.j2", data, view)
