@@ -102,7 +102,7 @@ def _nearest(plan: Plan, name: HubName) -> list[Diagnostic]:
     nearest = plan.places.nearest(name.name)
     if nearest is None:
         return []
-    message = f'"{name.name}" is no file or folder here: it is taken for a name on the hub'
+    message = f'"{name.name}" is not a file or folder here: it is taken as a name on the hub'
     return [Diagnostic("taken-for-hub", message, None, name.at, nearest, severity=Severity.WARNING)]
 
 

@@ -97,7 +97,7 @@ def _tokens(
     theirs = read_tokenizer(folder) or read_tokenizer(weights)
     if theirs is None:
         if is_folder(Path(teacher.path)):
-            message = "the folder of the teacher holds no tokenizer: what its ids mean cannot be told"
+            message = "the folder of the teacher holds no tokenizer: the meaning of its ids is unknown"
             hint = "put the tokenizer's files beside the weights: tokenizer.json, tokenizer_config.json"
             yield Diagnostic("no-tokenizer", message, None, teacher.at, hint)
         return

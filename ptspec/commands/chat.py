@@ -45,7 +45,7 @@ def chat(
         hint = "pt chat RUN, or pt chat --compare A B"
         raise InputError(Diagnostic("wrong-usage", "--compare goes with two or more policies", hint=hint))
     if not math.isfinite(temperature):
-        raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is no number"))
+        raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is not a number"))
     last_of_each(runs)  # report missing folders before torch is imported
     live = sys.stdin.isatty() and sys.stdout.isatty()
     with ExitStack() as kept:

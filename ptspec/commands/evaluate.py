@@ -49,7 +49,7 @@ def eval(
     context: typer.Context,
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Runs, stages, adapters or models.")],
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else what is stored is told.")
+        Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else show what is stored.")
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Put them side by side, prompt by prompt.")
@@ -136,7 +136,7 @@ def _must_go_together(
     server: str | None,
 ) -> None:
     if server is not None and data is None:
-        message = "--server has nothing to generate: without --data what was measured before is told"
+        message = "--server requires --data: without it the stored measurements are shown"
         raise InputError(Diagnostic("wrong-usage", message, hint="pt eval RUN --data FILE --server URL"))
     alone = [name for name, given in (("--by", by), ("--judge", judge)) if given is not None]
     if prompts is not None and data is None:

@@ -109,7 +109,7 @@ def size_in_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg])(i?)b?", text.strip().lower())
     if found is None or float(found[1]) == 0:
         hint = "a number and a unit: 24GB, 16GiB"
-        raise InputError(Diagnostic("wrong-usage", f'--device-memory: "{text}" is no size', hint=hint))
+        raise InputError(Diagnostic("wrong-usage", f'--device-memory: "{text}" is not a size', hint=hint))
     return int(float(found[1]) * units[f"{found[2]}{found[3]}b"])
 
 
@@ -121,7 +121,9 @@ def time_in_seconds(text: str) -> float:
         return float(number) * units[unit]
     except (KeyError, ValueError):
         hint = "a number and a unit: 90s, 30m, 2h"
-        raise InputError(Diagnostic("wrong-usage", f'--max-time: "{text}" is no time', hint=hint)) from None
+        raise InputError(
+            Diagnostic("wrong-usage", f'--max-time: "{text}" is not a duration', hint=hint)
+        ) from None
 
 
 SERVER_KEY = "VLLM_API_KEY"

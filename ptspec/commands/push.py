@@ -69,7 +69,7 @@ def _target(run: str, stage: str | None) -> Target:
     (target,) = last_of_each([str(Path(run) / stage) if stage is not None else run])
     if target.artifact is None or target.run is None:
         hint = "give a run (outputs/NAME) or one of its stages"
-        raise InputError(Diagnostic("not-a-run", f"{run} is no stage of a run", hint=hint))
+        raise InputError(Diagnostic("not-a-run", f"{run} is not a stage of a run", hint=hint))
     return target
 
 
@@ -82,13 +82,13 @@ def _card(target: Target, repository: str, merged: bool, base: str | None) -> Ca
 
     assert target.artifact is not None and target.run is not None
     if not is_hub_id(repository):
-        message = f'"{repository}" is no repository: it must be owner/name'
+        message = f'"{repository}" is not a repository: it must be owner/name'
         raise InputError(Diagnostic("wrong-usage", message))
     manifest = open_manifest(target.run)
     is_adapter = target.artifact.is_adapter and not merged
     below = base or (target.artifact.weights if is_adapter else manifest.model)
     if is_adapter and not is_hub_id(below):
-        message = f"the adapter stands on {shown(Path(below))}, which nobody else has"
+        message = f"the adapter was trained over {shown(Path(below))}, which only this machine has"
         hint = "--base OWNER/NAME says what it is on the hub; --merged pushes whole weights"
         raise InputError(Diagnostic("local-base", message, hint=hint))
     return Card(

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def validate(
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE", help="Recipe files.")],
     overrides: Overrides = None,
-    format: Annotated[Format, typer.Option(help="How errors are told.")] = Format.TEXT,
+    format: Annotated[Format, typer.Option(help="Format of the errors.")] = Format.TEXT,
 ) -> None:
     """Find the errors of a recipe and its data.
 

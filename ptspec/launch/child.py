@@ -120,7 +120,7 @@ def pointer_of(job: StageJob) -> str:
 def kept(job: StageJob) -> str:
     """Return what remains of the job after a failure, and how to resume."""
     if not job.trains:
-        return "finished stages are kept; the same command goes on from there"
+        return "finished stages are kept; the same command resumes from there"
     return saved_in_words(job.stage, last_step(job.folder))
 
 

@@ -202,7 +202,7 @@ class _Work:
         failed = over.failed[1] if over.failed else self.last
         is_told = isinstance(failed, Failed) and failed.exit == Interrupted.exit
         if is_told and self.launch.stop_request.reason is None:
-            return "its node has told it to end"
+            return "its node has ended it"
         return None
 
     def _of(self, failed: Failed, index: int) -> PtError:

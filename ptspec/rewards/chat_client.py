@@ -109,7 +109,9 @@ class ChatClient:
         try:
             return _content(response)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return RequestFailure("answered with what is no chat completion", _ADDRESS, detail=response.text)
+            return RequestFailure(
+                "answered with something other than a chat completion", _ADDRESS, detail=response.text
+            )
 
     def _version(self) -> str | RequestFailure | None:
         import httpx
@@ -154,7 +156,7 @@ class ChatClient:
     def _told(self, failed: RequestFailure, tries: int) -> EndpointError:
         again = f" (asked {tries} times)" if tries > 1 else ""
         wait = failed.wait or 0.0
-        later = f"; it wants to be asked again in {wait:,.0f} s" if wait > LONGEST_WAIT else ""
+        later = f"; retry after {wait:,.0f} s" if wait > LONGEST_WAIT else ""
         message = f"the judge at {self.endpoint} {failed.what}{again}{later}"
         notes = (self._blotted(failed.detail),) if failed.detail.strip() else ()
         place = join(self.at, "endpoint")
@@ -187,14 +189,14 @@ _ADVICE = {
     403: "the key may not use this model",
     404: f'{_ADDRESS}; "model" is what the server calls the model',
     408: 'raise "timeout", or lower "max_concurrency"',
-    429: 'lower "max_concurrency", or raise "retries"; then the same command goes on',
+    429: 'lower "max_concurrency", or raise "retries"; then the same command resumes the run',
 }
 
 
 def _status_trouble(response: httpx.Response) -> RequestFailure:
     status = response.status_code
     passing = status in (408, 409, 425, 429) or status >= 500
-    advice = "look into the server's own log; then the same command goes on" if passing else _ADDRESS
+    advice = "look into the server's own log; then the same command resumes the run" if passing else _ADDRESS
     what = f"answered {status} {response.reason_phrase}".rstrip()
     wait = _retry_after(response.headers.get("retry-after"))
     return RequestFailure(what, _ADVICE.get(status, advice), passing, response.text, wait)
@@ -206,7 +208,9 @@ def _connection_trouble(error: httpx.RequestError) -> RequestFailure:
     if isinstance(error, httpx.TimeoutException):
         return RequestFailure("did not answer in time", _ADVICE[408])
     what = f"cannot be reached: {error or type(error).__name__}"
-    return RequestFailure(what, "is the server running, and is this its address? The same command goes on")
+    return RequestFailure(
+        what, "is the server running, and is this its address? The same command resumes the run"
+    )
 
 
 def _content(response: httpx.Response) -> str | None:
@@ -244,7 +248,7 @@ def _http_client(endpoint: str, key: str | None, timeout: float, at: str) -> htt
     try:
         httpx.URL(endpoint)
     except httpx.InvalidURL as error:
-        message = f"the endpoint is no address: {error}"
+        message = f"the endpoint is not an address: {error}"
         raise InputError(
             Diagnostic("wrong-judge", message, pointer=join(at, "endpoint"), hint=_ADDRESS)
         ) from None

@@ -95,7 +95,7 @@ class SideBySide:
                 self.listener(said)
         self._raise()
         if waiting and (reason := self.stop_request.reason) is not None:
-            message = f"{reason}: {waiting[0].name} was not begun; the same command goes on with it"
+            message = f"{reason}: {waiting[0].name} was not started; the same command starts it"
             raise Interrupted(Diagnostic("interrupted", message, pointer=waiting[0].at))
 
     def _begin(self, waiting: Sequence[Stage]) -> list[Stage]:
@@ -150,7 +150,9 @@ class SideBySide:
             raise error
         if self._running and not isinstance(error, Interrupted):
             others = ", ".join(self._running)
-            text = f"ended with an error: {first_line(error)}; what goes on beside it is finished first"
+            text = (
+                f"ended with an error: {first_line(error)}; the stages running beside it are finished first"
+            )
             self.listener(Warned(f"{text}: {others}", stage.name))
 
     def _raise(self) -> None:

@@ -41,7 +41,7 @@ def told(plan: Plan) -> Iterator[None]:
         error.diagnostics = tuple(located(diagnostic, plan) for diagnostic in error.diagnostics)
         raise
     except KeyboardInterrupt:
-        message = "stopped at once; the same command goes on from the last finished stage or checkpoint"
+        message = "stopped at once; the same command resumes from the last finished stage or checkpoint"
         raise Interrupted(Diagnostic("interrupted", message, Location(str(plan.recipe)))) from None
     except Exception as error:
         log = plan.output / LOG

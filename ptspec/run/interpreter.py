@@ -329,5 +329,5 @@ class Run:
 
 
 def _not_begun(stage: Stage, reason: str) -> Diagnostic:
-    message = f"{reason}: {stage.name} was not begun; the same command goes on with it"
+    message = f"{reason}: {stage.name} was not started; the same command starts it"
     return Diagnostic("interrupted", message, pointer=stage.at)

@@ -209,7 +209,7 @@ def _manifest(file: Path, value: Mapping[str, Any]) -> Manifest:
     folders = {"base": _folder(value["base"], "base")} if value.get("base") else {}
     for name, kept in _object(value["stages"], "stages").items():
         if not is_folder(name):
-            raise TypeError(f"stages has a name that is no folder's: {name!r}")
+            raise TypeError(f"stages has a name that is not a folder's: {name!r}")
         folders[name] = _folder(kept, name)
     return Manifest(
         file,

@@ -68,10 +68,10 @@ def diagnosed(error: BaseException, pointer: str | None = None) -> Diagnostic:
         case MachineError.MEMORY:
             return Diagnostic("out-of-memory", _short_of_memory(error), None, pointer)
         case MachineError.DISK:
-            hint = "make room, then the same command goes on"
+            hint = "make room, then the same command resumes the run"
             return Diagnostic("disk-full", f"the disk is full: {said}", None, pointer, hint)
         case MachineError.FOLDER:
-            hint = "see to the folder, then the same command goes on"
+            hint = "see to the folder, then the same command resumes the run"
             return Diagnostic("not-writable", f"a file or folder cannot be used: {said}", None, pointer, hint)
     return Diagnostic("stage-failed", f"{type(error).__name__}: {said}", None, pointer)
 

@@ -257,7 +257,7 @@ def _left_open(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the messages with the end of the last one marked."""
     last = messages[-1]
     if not isinstance(last.get("content"), str):
-        raise CannotRender("the last message of the prompt has no text to go on with")
+        raise CannotRender("the last message of the prompt has no text to continue")
     return [*messages[:-1], {**last, "content": last["content"] + _OPEN_END}]
 
 

@@ -111,7 +111,7 @@ def _model(draft: Draft) -> None:
         else:
             draft.leave(f"special_tokens.{name}", token, "the model's files say it")
     if (ends := draft.take("eot_tokens")) is not None:
-        why = "what the template ends a turn with is a stop token by itself; /model/eos_token names another"
+        why = "what the template ends a turn with is a stop token already; /model/eos_token names another"
         draft.leave("eot_tokens", ends, why)
     for key, name in _ATTENTION.items():
         if draft.rest.get(key) is True:

@@ -96,7 +96,7 @@ def why_not(key: str, draft: Draft) -> str:
     if key in WHILE_TRAINING:
         return 'needs "eval_data", held-out rows, in the stage'
     if any(key in trl_defaults(other) for other in METHODS):
-        return f"is no setting of {draft.method.name} in TRL 1.16"
+        return f"is not a setting of {draft.method.name} in TRL 1.16"
     return "there is nothing like it here"
 
 
