@@ -89,6 +89,15 @@ def test_pairs_with_demonstrations(tmp_path):
     assert "pt eval --compare outputs/recipe/sft outputs/recipe/dpo --show 5" in typist.typed
 
 
+def test_a_column_answer_that_is_learned_is_not_said_to_be_missing(tmp_path, here, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "support.csv").write_text("question,answer\n" + "How long?,It takes some days.\n" * 20)
+    here("init", "support.csv")
+    told = here("validate", "recipe.json")
+    wanted = 'no accuracy: the column "answer" is read as "completion", and eval.accuracy names no reward'
+    assert (told.code, wanted in told.stderr + told.stdout) == (0, True)
+
+
 def test_what_may_not_run_is_called_as_the_recipe_calls_it(tmp_path, here, monkeypatch):
     monkeypatch.chdir(tmp_path)
     pairs(tmp_path / "pairs.jsonl")
