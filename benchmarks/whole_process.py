@@ -33,11 +33,11 @@ class Failed(Exception):
 
 
 def cost(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
-    """Of `command`, without a hub, with `environment` besides. Ends this process where it fails, with what it
-    said.
+    """Of `command`, without a hub, with `environment` besides.
 
-    Bytecode is kept, as that of an installed package is: a first process compiles what is imported.
-    """
+    Ends this process where it fails, with what it said.
+
+    Bytecode is kept, as that of an installed package is: a first process compiles what is imported."""
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     variables |= {"HF_HUB_OFFLINE": "1", **(environment or {})}
     try:

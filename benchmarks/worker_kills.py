@@ -98,8 +98,10 @@ class Kill:
 
 @dataclass(frozen=True)
 class Done:
-    """What a kill came to. `wrong` is empty where the run ended as it has to; `code` is None where the moment
-    did not come, so that nothing was killed."""
+    """What a kill came to.
+
+    `wrong` is empty where the run ended as it has to; `code` is None where the moment did not come, so that
+    nothing was killed."""
 
     number: int
     code: int | None

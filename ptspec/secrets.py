@@ -1,6 +1,6 @@
-"""Keys and passwords kept out of what a run writes and says: in the environment, in addresses, by their form.
+"""Keep keys and passwords out of files and messages: from the environment, in addresses, by their form.
 
-A secret belongs in an environment variable. What is refused in a recipe, and what is blotted everywhere else.
+A recipe that contains a secret is refused; everywhere else secrets are redacted.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import re
 
 BLOT = "*"
 SHORTEST = 8
-"""Characters: a shorter value of the environment is a word that may stand anywhere."""
+"""Characters; a shorter environment value may be an ordinary word."""
 
 # One run of characters, the colon among them: two runs would be tried in every division, in quadratic time.
 _IN_ADDRESS = re.compile(r"(?<=://)(?!git@)[^/\s\"'@?#]+(?=@)")
@@ -27,7 +27,7 @@ _PAIR = re.compile(rf'(?i)((?<![\w-])"?{_NAME}"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[
 
 
 def blotted(text: str) -> str:
-    """`text` with every secret in it replaced by as many asterisks: columns stay where they are."""
+    """Return `text` with every secret replaced by as many asterisks, so that columns stay aligned."""
     for value in _of_environment():
         text = text.replace(value, BLOT * len(value))
     text = _IN_ADDRESS.sub(_as_long, text)
@@ -35,7 +35,7 @@ def blotted(text: str) -> str:
 
 
 def blotted_source(text: str) -> str:
-    """As `blotted`, for a line of a recipe or of a command: values of keys called like secrets too."""
+    """Like `blotted`, for a line of a recipe or command: also values of keys named like secrets."""
     return _PAIR.sub(_value_blotted, blotted(text))
 
 

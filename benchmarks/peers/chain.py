@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def write_json(path: Path, value: object) -> str:
     return str(path)
 
 
-def write_rows(path: Path, values: list[dict[str, object]]) -> str:
+def write_rows(path: Path, values: Sequence[Mapping[str, object]]) -> str:
     path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
     return str(path)
 

@@ -64,9 +64,10 @@ class Schemas:
         waiting = [(self._node({"$ref": file}, ""), "")]
         while waiting:
             node, path = waiting.pop(0)
-            if node.key in self._seen and node.key is not None:
-                continue
-            self._seen.add(node.key)
+            if node.key is not None:
+                if node.key in self._seen:
+                    continue
+                self._seen.add(node.key)
             parts = list(self._parts(node))
             fields = self._fields(parts)
             if fields:

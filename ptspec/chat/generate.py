@@ -1,4 +1,4 @@
-"""One answer of one voice to a prompt, told piece by piece while it is made. Keeps no history."""
+"""Generate one answer of one model, streamed piece by piece. Keeps no history."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ NO_LIMIT = 2**31
 
 @dataclass(frozen=True)
 class Settings:
-    """`temperature` 0 is greedy, as in the evaluation; above it the policy's own distribution is sampled,
-    with no top-k and no top-p. `max_new_tokens` bounds an answer."""
+    """Generation settings.
+
+    `temperature` 0 is greedy, as in the evaluation; above 0 the policy's own distribution is sampled, without
+    top-k and top-p. `max_new_tokens` bounds an answer.
+    """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
@@ -32,8 +35,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Answer:
-    """`tokens`: with the end token, if there is one. `finished`: it came to that. `stopped`: somebody
-    interrupted it."""
+    """A generated answer; `tokens` includes the end token, if there is one.
+
+    `finished`: the end token was generated. `stopped`: the user interrupted generation.
+    """
 
     text: str
     tokens: int
@@ -42,11 +47,11 @@ class Answer:
 
 
 def speak(voice: AnyVoice, ids: Sequence[int], settings: Settings, seed: int, tell: Tell) -> Answer:
-    """The voice's answer to the prompt `ids`.
+    """Generate the answer of a model to the prompt `ids`.
 
-    `tell` gets the text in pieces as it comes, a server's all at once. Ctrl-C while it comes ends the answer,
-    which holds what was said until then. Raises `InputError` where the prompt leaves no room in the voice's
-    context, `ServerError` where a server fails.
+    `tell` receives the text in pieces as they are generated; a server's answer comes in one piece. Ctrl-C
+    ends the answer and keeps the text so far. Raises `InputError` if the prompt fills the model's context,
+    `ServerError` if a server fails.
     """
     left = room(voice, ids)
     if left < 1:
@@ -92,13 +97,15 @@ def _answer(voice: AnyVoice, ids: Sequence[int], stopped: bool) -> Answer:
 
 
 def room(voice: AnyVoice, ids: Sequence[int]) -> int:
-    """How many tokens the voice's context has left after `ids`."""
+    """Return how many tokens of the model's context are left after `ids`."""
     return NO_LIMIT if voice.context is None else voice.context - len(ids)
 
 
 def encode(voice: AnyVoice, messages: Sequence[Message]) -> list[int]:
-    """The ids that the voice continues: the chat template's, or those of the last message's text. Raises
-    `InputError` where the template refuses the messages."""
+    """Return the prompt ids: the chat template's, or those of the last message's text without a template.
+
+    Raises `InputError` if the template refuses the messages.
+    """
     if not voice.has_template:
         plain: list[int] = voice.tokenizer(text=messages[-1]["content"])["input_ids"]
         return plain
@@ -116,7 +123,7 @@ def encode(voice: AnyVoice, messages: Sequence[Message]) -> list[int]:
 
 
 class _Streamer(TextStreamer):  # type: ignore[misc]  # the library is untyped
-    """Keeps the new ids, and passes their text on word by word."""
+    """Collect the new ids and pass their text on word by word."""
 
     def __init__(self, tokenizer: Any, tell: Tell) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)

@@ -1,4 +1,4 @@
-"""What a typed line means: a prompt, or a command. Knows what a screen can do, not how it looks."""
+"""Interpret typed lines as prompts or commands, independent of how a screen looks."""
 
 from __future__ import annotations
 
@@ -23,27 +23,30 @@ COMMANDS = ("system", "regenerate", "reset", "save", "help", "quit")
 
 
 class Asking(Protocol):
-    """`Session.ask` or `Session.regenerate`, with only the listener still to come."""
+    """`Session.ask` or `Session.regenerate`, bound to all arguments but the listener."""
 
     def __call__(self, tell: TellVoice) -> Turn: ...
 
 
 class Screen(Protocol):
-    """Where answers and remarks go."""
+    """A front end that shows answers and remarks."""
 
     def answer(self, session: Session, ask: Asking) -> None:
-        """Shows the answers that `ask` makes, while it makes them."""
+        """Generate answers with `ask` and show them as they are generated."""
 
     def remark(self, text: str) -> None:
-        """A line that is no answer."""
+        """Show a line that is not an answer."""
 
     def fault(self, error: PtError) -> None:
-        """What was wrong with a line."""
+        """Show the error of a line."""
 
 
 def converse(session: Session, lines: Iterable[str], screen: Screen, *, apart: bool = False) -> bool:
-    """Does what each line says until /quit or the last one; whether every line could be done. With `apart`
-    every prompt begins a conversation of its own."""
+    """Execute each line until /quit or the last one; return whether every line succeeded.
+
+    With `apart` every prompt starts a new conversation. Raises `ServerError` if a server fails and lines come
+    from a pipe.
+    """
     good = True
     for line in lines:
         try:
@@ -58,7 +61,7 @@ def converse(session: Session, lines: Iterable[str], screen: Screen, *, apart: b
 
 
 def obey(session: Session, line: str, screen: Screen, apart: bool = False) -> bool:
-    """Does what `line` says; False where it says to leave. Raises `InputError` where it cannot be done."""
+    """Execute `line`; return False for /quit. Raises `InputError` if it cannot be executed."""
     if not line:
         return True
     if not line.startswith("/") or line.startswith("//"):
@@ -109,5 +112,5 @@ def _unknown(name: str) -> Diagnostic:
 
 
 def _encodable(line: str) -> str:
-    """Bytes that were no UTF-8 arrive as lone surrogates, which no tokenizer takes."""
+    """Replace lone surrogates (bytes that are not UTF-8), which no tokenizer accepts."""
     return line.encode("utf-8", "replace").decode("utf-8")

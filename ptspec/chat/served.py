@@ -19,7 +19,10 @@ from ptspec.recipe.plan import ModelSpec
 
 @dataclass(frozen=True)
 class ServedVoice:
-    """A policy on a server. `context`: the most tokens that it and the server take; `ends` end an answer."""
+    """A policy on a server.
+
+    `context`: maximum tokens of the policy and the server; `ends`: token ids that end an answer.
+    """
 
     name: str
     served: Served
@@ -29,11 +32,11 @@ class ServedVoice:
 
     @property
     def has_template(self) -> bool:
-        """Whether it is spoken to through a chat template; else each prompt is continued as it stands."""
+        """Whether prompts go through a chat template; else each prompt is continued as plain text."""
         return bool(self.tokenizer.chat_template)
 
     def continued(self, ids: Sequence[int], longest: int, temperature: float, seed: int) -> tuple[int, ...]:
-        """The token ids that come after `ids`. Raises `ServerError`."""
+        """Return the token ids generated after `ids`. Raises `ServerError`."""
         sampling = sampling_at(temperature, longest, self.ends)
         (made,) = self.served.server.complete([ids], self.served.name, sampling, [seed])
         return made.token_ids
@@ -43,10 +46,11 @@ class ServedVoice:
 def served_voices(
     paths: Sequence[str], server: GenerationServer, *, allow_code: bool = False
 ) -> Iterator[list[ServedVoice]]:
-    """One policy a path, on `server` within: a run's last stage, a stage, an adapter or a model.
+    """Serve one policy per path on `server` within the context.
 
-    Raises `InputError` where a path holds no policy, would run code without leave, or cannot be served; where
-    the server refuses it, or has another policy than the stage left.
+    A path is a run (its last stage), a stage, an adapter or a model. Raises `InputError` if a path holds no
+    policy, needs code that is not allowed, or cannot be served; if the server refuses it, or serves another
+    policy than the stage saved.
     """
     host = Host(server)
     with ExitStack() as kept:

@@ -1,4 +1,4 @@
-"""What says which held-out responses are right, by the rows and the recipe; told before anything starts."""
+"""Which scorer decides that a held-out response is correct, checked before the run starts."""
 
 from __future__ import annotations
 
@@ -29,8 +29,10 @@ RIGHT = "answer"
 
 
 def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen], rows: Sequence[EvaluationRow]) -> Iterator[str]:
-    """By what a response counts as right, where accuracy is measured and the recipe does not say it; and that
-    nothing says it, where there is no accuracy. Goes by the held-out `rows` that were looked at."""
+    """Say which scorer counts responses as correct, if accuracy is measured and the recipe names none.
+
+    If there is no scorer, say that there is no accuracy. Judged by the held-out `rows` that were read.
+    """
     evaluation = plan.evaluation
     if evaluation is None or not rows or not any(row.prompt for row in rows):
         return
@@ -61,7 +63,7 @@ def _without_answers(plan: Plan, data: str) -> str:
 
 
 def check_accuracy(plan: Plan, rows: Sequence[EvaluationRow]) -> Iterator[Diagnostic]:
-    """A column of right answers that the held-out `rows` lack, and answers that cannot be compared with."""
+    """Yield errors for a missing column of right answers, and for answers that cannot be compared."""
     evaluation = plan.evaluation
     if evaluation is None or not rows:
         return
@@ -81,7 +83,7 @@ def check_accuracy(plan: Plan, rows: Sequence[EvaluationRow]) -> Iterator[Diagno
 
 
 def held_out_rows(plan: Plan, seen: Mapping[str, Seen]) -> list[EvaluationRow]:
-    """The first rows of the held-out sources; none where a source was not looked at."""
+    """Return the first rows of the held-out sources; empty if a source was not read."""
     evaluation = plan.evaluation
     if evaluation is None or evaluation.data not in plan.data:
         return []

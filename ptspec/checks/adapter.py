@@ -1,4 +1,4 @@
-"""The adapter of a stage against the model: names that mean nothing, and what PEFT or TRL refuse."""
+"""Check a stage's adapter against the model: unknown module names, and what PEFT or TRL refuse."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ NOT_OVER_PARAMETERS = ("lora_dropout", "fan_in_fan_out", "lora_bias", "use_dora"
 """Fields of LoraConfig that PEFT refuses where it wraps a parameter: `lora.layer.ParamWrapper`."""
 
 Refusal = tuple[str, str]
-"""What is refused and why, and the way out."""
+"""What is refused and why, and the hint."""
 
 
 def check_adapter(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """Faults of the adapter that `stage` puts on a model of `shape`."""
+    """Yield errors of the adapter that `stage` puts on a model of `shape`."""
     told = list(_modules(plan, stage, shape))
     yield from told
     if any(one.severity is Severity.ERROR for one in told):
@@ -52,7 +52,7 @@ def check_adapter(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagn
 
 
 def _not_adaptable(stage: Stage, shape: ModelShape) -> Refusal | None:
-    """Modules that are none of torch's layers, meant along with others of the same name."""
+    """Yield modules that are not torch layers, matched along with others of the same name."""
     others = targets.not_adaptable(stage.adapter.lora, shape)
     if not others or shape.modules is None:
         return None
@@ -91,7 +91,7 @@ def _tuples(found: targets.Targets, shape: ModelShape) -> Refusal | None:
 
 
 def _head(stage: Stage, shape: ModelShape) -> Refusal | None:
-    """TRL multiplies hidden states with the head's weight itself, so that LoRA on it would not be trained."""
+    """Yield an error for LoRA on the head: TRL multiplies hidden states with its weight directly."""
     if not stage.method.loss.head.is_tiled:
         return None
     head = next((name for name in targets.meant(stage.adapter.lora, shape) if shape.is_head(name)), None)
@@ -104,7 +104,7 @@ def _head(stage: Stage, shape: ModelShape) -> Refusal | None:
 
 
 def _quantised(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """Layers that would be quantised and must not be, or none where all should be."""
+    """Yield layers that would be quantised and must not be, or an error if none would be."""
     if not stage.adapter.use_qlora or shape.quantised is not None or shape.modules is None:
         return
     skip = stage.adapter.quantization.get("llm_int8_skip_modules")
@@ -125,7 +125,7 @@ def _quantised(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnost
 
 
 def _wrapped(plan: Plan, stage: Stage, name: str) -> Iterator[Diagnostic]:
-    """Settings that do not go with LoRA over fused experts."""
+    """Yield settings that PEFT refuses for LoRA over fused experts."""
     kind = f"the adapter goes on {name}, one tensor of all experts"
     for field in NOT_OVER_PARAMETERS:
         if stage.adapter.lora.get(field):
@@ -135,7 +135,7 @@ def _wrapped(plan: Plan, stage: Stage, name: str) -> Iterator[Diagnostic]:
 
 
 def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """Adapters that `stage` is to leave as one, and that are more than updates of linear layers."""
+    """Yield adapters that `stage` must merge into one and that are not plain updates of linear layers."""
     if not leaves_a_sum(stage.handover, stage.adapter):
         return
     given = join(stage.at, "handover")
@@ -158,7 +158,7 @@ def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]
 
 
 def _incoming(plan: Plan, stage: Stage) -> Mapping[str, Any]:
-    """The LoRA fields of the adapter that comes into `stage`."""
+    """Return the LoRA fields of the adapter that `stage` starts from."""
     before = plan.stage(stage.parent)
     if before is not None:
         return before.adapter.lora
@@ -168,7 +168,7 @@ def _incoming(plan: Plan, stage: Stage) -> Mapping[str, Any]:
 
 
 def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """`target_modules` and `modules_to_save` that name nothing in the model: PEFT passes over them."""
+    """Yield `target_modules` and `modules_to_save` that match no module; PEFT ignores them."""
     lora, where = stage.adapter.lora, _at_field(plan, stage, "target_modules")
     given = lora.get("target_modules")
     names = ", ".join(targets.suggestions(shape))
@@ -199,7 +199,7 @@ def _no_module(name: str, where: str, shape: ModelShape, severity: Severity) -> 
 
 
 def _at_field(plan: Plan, stage: Stage, field: str) -> str:
-    """Where an adapter's field stands: in the stage's own adapter, or in the recipe's."""
+    """Return the pointer of an adapter field: in the stage's own adapter, or in the recipe's."""
     for adapter in (join(stage.at, "adapter"), "/adapter"):
         value = at(plan.document, adapter)
         if isinstance(value, dict) and field in value:

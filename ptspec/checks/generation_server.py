@@ -1,4 +1,4 @@
-"""Whether the generation servers that a run names are there, asked where the run is to start."""
+"""Check that the generation servers of a run can be reached."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from ptspec.recipe.vllm import VLLMSpec, vllm_of
 
 
 def check_generation_servers(plan: Plan, *, starts: bool) -> Iterator[Diagnostic]:
-    """What is wrong with each plain server that samples for a stage: its address, its key; where the run
-    `starts` here, that it does not answer or serves no model."""
+    """Yield errors of the servers that sample for stages.
+
+    Checks address and key; if the run `starts` here, also that the server answers and serves a model.
+    """
     asked: dict[str, VLLMSpec] = {}
     for stage in plan.trained:
         spec = vllm_of(stage)

@@ -1,7 +1,7 @@
-"""What a recipe names on the hub, looked at before anything starts; what could not be looked at is named.
+"""Check what a recipe names on the hub before anything starts, and name what could not be checked.
 
-The local caches come first, then the hub, where it can be reached. A recipe that names nothing there pays
-nothing: neither this module nor huggingface_hub is imported.
+The local caches come first, then the hub, if it can be reached. For a recipe without hub ids neither this
+module nor huggingface_hub is imported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ptspec.recipe.plan import HubModel, Plan
 from ptspec.recipe.sources import Source
 
 BUDGET = 8.0
-"""Seconds for all of it."""
+"""Time limit for all requests, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _Found:
 
 
 def check_hub(plan: Plan, *, starts: bool) -> HubChecked:
-    """Look at every id of `plan`. Where a run `starts`, what it cannot get is an error."""
+    """Check every hub id of `plan`. If a run `starts`, an id that cannot be loaded is an error."""
     tasks: dict[HubName, Callable[[], _Found]] = {
         name: partial(_model, plan, name, starts=starts) for name in models(plan)
     }
@@ -98,7 +98,7 @@ def _unreached(name: HubName, why: str, *told: Diagnostic) -> _Found:
 
 
 def _nearest(plan: Plan, name: HubName) -> list[Diagnostic]:
-    """A name on the hub that may have been meant for something on this machine."""
+    """Return a hub name close to one that was probably meant for a local path."""
     nearest = plan.places.nearest(name.name)
     if nearest is None:
         return []

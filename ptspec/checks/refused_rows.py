@@ -1,4 +1,4 @@
-"""Rows that the chat template refuses, told once a source: an error, unless they are to be left out."""
+"""Report rows that the chat template refuses, once per source: an error unless they are left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptspec.recipe.sources import OnBadRow, Source
 
 @dataclass(frozen=True)
 class Refused:
-    """A row, what the template says against it, and the row in TRL's columns."""
+    """A row, the template's message, and the row in TRL's columns."""
 
     row: PlacedRow
     error: CannotRender
@@ -34,9 +34,9 @@ def refused_rows(
     who: str = "",
     kind: str = "row",
 ) -> Iterator[Diagnostic]:
-    """The report of those of the `rows` of `source` that are `refused`; nothing where none is.
+    """Yield the report of the `refused` rows among the `rows` of `source`, if any.
 
-    `note` says of how many that were looked at, `who` whose rows they are, `kind` what a row is called.
+    `note` says how many were read, `who` names the stage or the evaluation, `kind` is the word for a row.
     """
     if not refused:
         return

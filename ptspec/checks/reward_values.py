@@ -1,4 +1,4 @@
-"""Rows whose value of a column no reward is named for, where rewards are chosen by that column."""
+"""Rows whose column value has no reward assigned, if rewards are chosen by that column."""
 
 from __future__ import annotations
 
@@ -36,8 +36,11 @@ Values = dict[str | None, _Rows]
 
 
 def check_reward_values(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Rows for whose value no reward is named: an error where a stage learns from it, or the evaluation's
-    judge goes by it; a warning where it is only measured. And values that no row has."""
+    """Yield rows whose value has no reward, and values that no row has.
+
+    An error if a stage trains on such a row or the evaluation's judge needs the reward; a warning if the
+    reward is only measured.
+    """
     values: dict[tuple[str, str], Values] = {}
     for data, spec, is_warning in _asked(plan):
         by = spec.by
@@ -60,7 +63,7 @@ def check_reward_values(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagno
 
 
 def _asked(plan: Plan) -> Iterator[tuple[str, RewardSpec, bool]]:
-    """The data that each reward by a column meets, and whether it is only measured there."""
+    """Return the data that each reward by column scores, and whether it is only measured there."""
     asked = {(stage.data, name): False for stage in plan.trained for name in own_rewards(stage, plan.judges)}
     if (evaluation := plan.evaluation) is not None:
         judge = plan.judges.get(evaluation.judge or "")

@@ -1,5 +1,7 @@
-"""Teachers before they are loaded: whether they are models at all, and score the very tokens that the policy
-does. TRL compares the sizes of the vocabularies alone, once both models are loaded."""
+"""Check teachers before they are loaded: that they are models, and share the policy's token ids.
+
+TRL compares only the vocabulary sizes, after loading both models.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,11 @@ from ptspec.store.safetensors_only import pickled_weights, way_out
 def check_teachers(
     plan: Plan, shape: ModelShape | None, tokenizer: TokenizerFiles | None
 ) -> Iterator[Diagnostic]:
-    """Every error of the teachers of the plan's stages. `shape`, `tokenizer` are the policy's, None where
-    they are not known; none of a teacher on the hub that is not in the cache."""
+    """Yield every error of the teachers of the plan's stages.
+
+    `shape` and `tokenizer` are the policy's, None if unknown. Yields nothing for a hub teacher outside the
+    cache.
+    """
     own = {BASE, plan.model.path, *(stage.name for stage in plan.stages)}
     found = {stage.teacher: stage.name for stage in plan.stages if stage.teacher is not None}
     for teacher, stage in found.items():
@@ -43,7 +48,7 @@ def _folder(teacher: SecondModel) -> Path | None:
 
 
 def _weights(folder: Path) -> str:
-    """Where the weights lie that the model or adapter in `folder` computes with."""
+    """Return the folder of the weights that the model or adapter in `folder` computes with."""
     from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG, adapter_weights
 
     if (folder / MODEL_CONFIG).is_file():
@@ -88,7 +93,7 @@ _HINT = "a teacher of the same family; of another one the answers can be learned
 def _tokens(
     teacher: SecondModel, stage: str, folder: Path, weights: Path, tokenizer: TokenizerFiles | None
 ) -> Iterator[Diagnostic]:
-    """Ids that mean another token to the teacher."""
+    """Yield ids that the teacher maps to another token."""
     theirs = read_tokenizer(folder) or read_tokenizer(weights)
     if theirs is None:
         if is_folder(Path(teacher.path)):

@@ -1,4 +1,4 @@
-"""Stages that start from a folder whose weights are a pickle."""
+"""Refuse start folders whose weights are pickle files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ptspec.store.safetensors_only import pickled_weights, way_out
 
 
 def check_weights(plan: Plan) -> Iterator[Diagnostic]:
-    """Weights that would have to be unpickled, of the folders outside the run that stages start from."""
+    """Yield pickled weights in folders outside the run that stages start from."""
     inside = {BASE, *(stage.name for stage in plan.stages)}
     named = ((name, where) for stage in plan.stages for name, where in stage.comes_from)
     for name, where in named:

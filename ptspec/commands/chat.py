@@ -1,4 +1,4 @@
-"""The command to talk to a policy: chat."""
+"""The chat command."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def chat(
         raise InputError(Diagnostic("wrong-usage", "--compare goes with two or more policies", hint=hint))
     if not math.isfinite(temperature):
         raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is no number"))
-    last_of_each(runs)  # what is not there is told before torch is imported
+    last_of_each(runs)  # report missing folders before torch is imported
     live = sys.stdin.isatty() and sys.stdout.isatty()
     with ExitStack() as kept:
         with _loading(runs) if live else nullcontext():
@@ -66,7 +66,7 @@ def _opened(
     server: str | None,
     kept: ExitStack,
 ) -> Session:
-    """The conversation to be had; what a server is given for it is taken back when `kept` ends."""
+    """Open the conversation; adapters loaded on a server are unloaded when `kept` closes."""
     asked = server_at(server) if server is not None else None
     with quiet_libraries():
         from ptspec.chat.generate import AnyVoice, Settings
@@ -84,7 +84,7 @@ def _opened(
 
 @contextmanager
 def _loading(runs: Sequence[str]) -> Iterator[None]:
-    """Says that the policies are being loaded, as long as that takes."""
+    """Show that the policies are being loaded."""
     from ptspec.report.clean import clean
     from ptspec.report.lines import columns
 

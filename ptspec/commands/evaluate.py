@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a comparison. `command` is what was typed."""
+    """The options of a comparison; `command` is the command line."""
 
     prompts: int | None
     by: str | None
@@ -39,7 +39,7 @@ class Asked:
 
 
 class EvalFormat(str, Enum):
-    """How `pt eval` tells."""
+    """Output formats of `pt eval`."""
 
     TEXT = "text"
     JSON = "json"
@@ -120,7 +120,7 @@ def eval(
 
 
 def _told(policies: Sequence[Policy], *, whole: bool) -> str:
-    """The key figures, a line a policy, or the table of all."""
+    """Return the key figures, one line per policy, or the table of all metrics."""
     from ptspec.report.policies import policies_text
     from ptspec.report.tables import ProgressTable
 
@@ -147,7 +147,7 @@ def _must_go_together(
 
 
 def _show_what_follows(stage: str) -> None:
-    """After the answers of a run's stage were read: a talk with it, and a folder to take away."""
+    """Propose a chat with the stage and its export."""
     place = shlex.quote(stage)
     show(f"\nnext     pt chat {place}\n         pt export {place} model")
 
@@ -155,7 +155,7 @@ def _show_what_follows(stage: str) -> None:
 def _compare(
     request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat, runs: Sequence[str]
 ) -> None:
-    """All is computed before the first file is written."""
+    """Compare. Everything is computed before the first file is written."""
     from ptspec.evaluation.paired.answers import answers_differ, telling_changes
     from ptspec.evaluation.paired.compare import prompts_of
     from ptspec.evaluation.paired.requested import compare_requested, is_heavy
@@ -209,7 +209,7 @@ def _write(found: Comparison, measured: Sequence[Measurement], output: Path, com
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
-    """The comparison as a JSON value; each model's sentence in words stands beside it."""
+    """Return the comparison as a JSON value, with each model's summary sentence."""
     from ptspec.evaluation import comparison_store
     from ptspec.report.view.sentence import in_words
 
@@ -218,7 +218,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 
 def _as_json(value: object) -> str:
-    """Dataclasses as objects, verdicts by their words."""
+    """Convert dataclasses to objects and verdicts to their words."""
     return json.dumps(value, indent=2, default=_plain)
 
 

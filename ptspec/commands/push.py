@@ -1,4 +1,4 @@
-"""pt push: a stage of a finished run on the hub, with its model card."""
+"""The push command: upload a finished run's stage to the hub with a model card."""
 
 from __future__ import annotations
 
@@ -104,14 +104,16 @@ def _card(target: Target, repository: str, merged: bool, base: str | None) -> Ca
 def _fill(
     folder: Path, target: Target, card: Card, merged: bool, dtype: str | None, allow_code: bool
 ) -> None:
-    """Writes to `folder` what is to be pushed."""
-    from ptspec.checks.code_permission import model_spec
-    from ptspec.model.export import export_adapter, export_model, export_whole
+    """Write the files to push to `folder`."""
+    from ptspec.model.export_files import export_adapter, export_whole
 
     assert target.artifact is not None
     if card.is_adapter:
         export_adapter(target.artifact, folder, card.base)
     elif merged and target.artifact.is_adapter:
+        from ptspec.checks.code_permission import model_spec
+        from ptspec.model.export import export_model
+
         spec = model_spec(target.artifact.weights, target.recipe, allow_code=allow_code)
         export_model(target.artifact, folder, dtype, spec)
     else:

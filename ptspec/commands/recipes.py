@@ -1,4 +1,4 @@
-"""The commands that take a recipe: validate, run, plan."""
+"""Commands that take a recipe: validate, run, plan."""
 
 from __future__ import annotations
 
@@ -142,8 +142,7 @@ def run(
 
 @contextlib.contextmanager
 def _letting_others_go(rank: Rank | None) -> Iterator[None]:
-    """Around what the first of several processes does: the others do not wait for one that has found
-    something wrong before they have met."""
+    """Wrap the checks of rank 0, so that the other processes do not wait if an error ends it early."""
     from ptspec.run.ranks import dismiss_unmet, have_met
 
     try:
@@ -160,8 +159,10 @@ def _letting_others_go(rank: Rank | None) -> Iterator[None]:
 
 
 def _as_found(recipe: Path, overrides: Sequence[str], rank: Rank | None) -> Sequence[str]:
-    """The processes that a launcher has started (`rank`: one of them), in place of those that the recipe asks
-    for; what a plan that was kept or a manifest says stands."""
+    """Replace the recipe's number of processes by those that a launcher has started (`rank` is one).
+
+    A saved plan or a manifest keeps its own.
+    """
     from ptspec.store.rerun import open_run
     from ptspec.store.saved_plan import open_plan
 
@@ -171,7 +172,7 @@ def _as_found(recipe: Path, overrides: Sequence[str], rank: Rank | None) -> Sequ
 
 
 def _asks_for_ray(recipe: Path, overrides: Sequence[str]) -> bool:
-    """Whether the recipe names the launcher that starts its own processes: it is refused, not replaced."""
+    """Return whether the recipe names Ray, which starts its own processes: refused under a launcher."""
     from ptspec.recipe.document import read_document
     from ptspec.recipe.json_pointer import at
     from ptspec.recipe.overrides import override
@@ -191,8 +192,10 @@ def _checked(
     starts: bool = False,
     paper: Paper | None = None,
 ) -> tuple[Plan, tuple[str, ...]]:
-    """The plan of a recipe, of a file that `pt plan` kept, or of a run's manifest, and what was warned of;
-    ends the command where there is a fault."""
+    """Return the plan of a recipe, of a file saved by `pt plan` or of a manifest, and the warnings.
+
+    Exits on errors.
+    """
     from ptspec.checks.manifest import read_again
     from ptspec.checks.preflight import preflight
     from ptspec.run.pinned import with_pinned_data
@@ -231,7 +234,7 @@ def _checked(
 
 
 def _tell_differences(planned: Plan) -> None:
-    """What is not as it was in the run whose manifest `planned` comes from."""
+    """Print what differs from the run whose manifest `planned` comes from."""
     from ptspec.model.device import find_device
     from ptspec.store.manifest import open_manifest
     from ptspec.store.rerun import differences

@@ -1,4 +1,4 @@
-"""The commands that take a run: report, export, verify."""
+"""Commands that take a run: report, export, verify."""
 
 from __future__ import annotations
 
@@ -67,8 +67,7 @@ def _exported(
     base: str | None,
     allow_code: bool,
 ) -> str:
-    from ptspec.checks.code_permission import model_spec
-    from ptspec.model.export import export_adapter, export_model
+    from ptspec.model.export_files import export_adapter
     from ptspec.recipe.hints import bytes_in_words
 
     if target.artifact is None:
@@ -76,6 +75,9 @@ def _exported(
     if adapter_only:
         size = export_adapter(target.artifact, folder, base)
         return f"{folder}: the adapter of {target.name}, {bytes_in_words(size)}"
+    from ptspec.checks.code_permission import model_spec
+    from ptspec.model.export import export_model
+
     spec = model_spec(target.artifact.weights, target.recipe, allow_code=allow_code)
     done = export_model(target.artifact, folder, dtype, spec)
     lines = [f"{folder}: {target.name} merged, {done.dtype}, {bytes_in_words(done.bytes)}"]

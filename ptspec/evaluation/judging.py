@@ -1,4 +1,4 @@
-"""Two policies' responses before a judge, each pair in both orders. Knows texts and a judge, no model."""
+"""Compare two policies' responses with a judge, each pair in both orders."""
 
 from __future__ import annotations
 
@@ -24,8 +24,11 @@ TIE = 1e-9
 
 @dataclass(frozen=True)
 class Referee:
-    """A judge under its name. `rows`: the held-out rows by id, where they are at hand: it then gets the
-    prompts as they are, and one that goes by rewards all their columns."""
+    """A judge with its name.
+
+    `rows`: the held-out rows by id, if available: it then receives the original prompts, and a judge by
+    rewards all their columns.
+    """
 
     name: str
     judge: Judge
@@ -33,10 +36,10 @@ class Referee:
 
 
 def preferences(referee: Referee, a: Measurement, b: Measurement) -> dict[str, float]:
-    """P(b's response is preferred to a's) for each row that both answered, by id.
+    """Return P(b's response is preferred to a's) for each row that both answered, by id.
 
-    The mean of both orders, so that a liking for the first place cancels; the same response is a tie and is
-    not asked about. Raises `StageError` where the judge fails or cannot be reached.
+    The mean of both orders cancels position bias; equal responses are ties without a question. Raises
+    `StageError` if the judge fails or cannot be reached.
     """
     before, after = a.by_id(), b.by_id()
     keys = [key for key in before if key in after and _answered(before[key]) and _answered(after[key])]
@@ -71,12 +74,12 @@ def _prompt(row: EvaluationRow | None, text: str, chat: bool) -> Any:
 
 
 def _turn(role: str, text: str, chat: bool) -> Any:
-    """As a trainer hands texts to judges: turns of a chat where the model was prompted through one."""
+    """Return a text as a trainer passes it to judges: a chat if the model was prompted with one."""
     return [{"role": role, "content": text}] if chat else text
 
 
 def _columns(referee: Referee, rows: Sequence[RowMeasurement]) -> dict[str, list[Any]]:
-    """What a reward may ask for: the rows' columns where they are known, else what the evaluation kept."""
+    """Return the columns for a reward: the rows' if known, else those stored in the evaluation."""
     of_rows = [
         held.columns if (held := referee.rows.get(row.id)) else {"answer": row.answer, **row.slices}
         for row in rows
@@ -91,9 +94,9 @@ TEXTS = ("prompt", "completion", "prompts", "completions", "completion_ids")
 def win_rates(
     wins: Mapping[str, float], a: Measurement, b: Measurement, *, seed: int
 ) -> tuple[Estimate, Estimate | None]:
-    """The win rate of `b` with ties half, and were its responses as long as those of `a`.
+    """Return the win rate of `b` with ties half, and its length-controlled win rate over `a`.
 
-    Paired shares where each pair is won, lost or tied; else (probabilities) the bootstrap of their mean.
+    Paired shares if each pair is won, lost or tied; else (probabilities) the bootstrap of their mean.
     """
     before, after = a.by_id(), b.by_id()
     groups = groups_of([before[key].unit for key in wins])
@@ -103,14 +106,14 @@ def win_rates(
 
 
 def _centred(p: float) -> float:
-    """2p − 1, exactly 0 for a tie."""
+    """Return 2p − 1, exactly 0 for a tie."""
     return 0.0 if abs(p - 0.5) < TIE else 2 * p - 1
 
 
 def judged(
     referee: Referee, measured: Measurement, parent: Measurement | None, base: Measurement | None
 ) -> Measurement:
-    """`measured` with its win rates over its parent and over the base, raw and length-controlled."""
+    """Return `measured` with its win rates over its parent and the base, raw and length-controlled."""
     before = counted(referee.judge)
     wins: dict[str, dict[str, float]] = {}
     metrics = dict(measured.metrics)
@@ -139,12 +142,12 @@ def _metrics(
 
 
 def counted(judge: Judge) -> Counters:
-    """What a server has been asked so far; nothing of a judge that is no server."""
+    """Return the statistics of a server judge; empty for another judge."""
     return replace(judge.counters) if isinstance(judge, EndpointJudge) else Counters()
 
 
 def stamp_of(referee: Referee, wins: Sequence[float], before: Counters) -> JudgeStamp:
-    """What the judge has done since `before`, and the ties among `wins`."""
+    """Return the judge's statistics since `before`, and the ties among `wins`."""
     now = counted(referee.judge)
     return JudgeStamp(
         name=referee.name,

@@ -1,4 +1,4 @@
-"""From measured rows to aggregates with 95 % intervals."""
+"""Aggregate measured rows to metrics with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ DISTINCT = {"distinct_1": 1, "distinct_2": 2}
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows by columns, and which of them belong together."""
+    """The rows by columns, and their clusters."""
 
     columns: Columns
     groups: Groups | None
 
     def known(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """The values of the rows that have them, and which rows these are."""
+        """Return the values of the rows that have them, and the indices of these rows."""
         values = self.columns.values(name)
         there = np.flatnonzero(~np.isnan(values))
         return values[there], there
@@ -37,8 +37,10 @@ class _Rows:
 def aggregates(
     rows: Sequence[RowMeasurement], *, seed: int, confidence: float = CONFIDENCE
 ) -> dict[str, Figure]:
-    """Every metric that the rows allow, each with its interval of this `confidence`: none where there are
-    fewer than five rows, or clusters of rows (of one prompt, or of the recipe's `eval.cluster`)."""
+    """Return every metric that the rows allow, with its interval at this `confidence`.
+
+    No interval for fewer than five rows, or clusters of rows (of one prompt, or of `eval.cluster`).
+    """
     table = _Rows(Columns(rows), groups_of([row.unit for row in rows]))
     names = dict.fromkeys(name for row in rows for name in row.rewards)
     asked: dict[str, Asked | None] = {
@@ -66,13 +68,13 @@ def aggregates(
 
 
 def figure(estimate: Estimate, confidence: float = CONFIDENCE) -> Figure:
-    """The value with its interval of this confidence, where there is one."""
+    """Return the value with its interval at this confidence, if there is one."""
     found = estimate.at(confidence)
     return Figure(estimate.value) if found is None else Figure(estimate.value, found.low, found.high)
 
 
 def repetition(ids: Sequence[int], n: int = 4) -> float:
-    """The share of n-grams that repeat an earlier one (Welleck et al. 2020, seq-rep-n)."""
+    """Return the share of n-grams that repeat an earlier one (Welleck et al. 2020, seq-rep-n)."""
     grams = _grams(ids, n)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 

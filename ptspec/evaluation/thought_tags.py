@@ -1,4 +1,4 @@
-"""A tokenizer's own tags around thoughts, and responses without what stands between them."""
+"""A tokenizer's own thinking tags, and responses without thoughts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NEAR = 16
-"""Tokens at the end of a prompt that may hold an opening tag."""
+"""Tokens at the end of a prompt that may contain an opening tag."""
 
 _THOUGHT, _ANSWER = "qzthoughtqz", "qzanswerqz"
 _TAG = r"(?:<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\])"
@@ -22,8 +22,10 @@ _TAG = r"(?:<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\])"
 
 @dataclass(frozen=True)
 class Thoughts:
-    """`own`: the tags that the chat template puts around thoughts. `special`: some tags are special tokens,
-    which a response's text is without."""
+    """`own`: the chat template's thinking tags.
+
+    `special`: some tags are special tokens, which a response's text lacks.
+    """
 
     own: tuple[Tags, ...]
     special: bool
@@ -44,7 +46,7 @@ class Thoughts:
 
 
 def thoughts_of(tokenizer: PreTrainedTokenizerBase) -> Thoughts:
-    """The tags of `tokenizer`: those of its chat template, found by rendering a message that has thoughts."""
+    """Return the tags of `tokenizer`, found by rendering a message with thoughts."""
     own = _rendered(tokenizer)
     specials = set(tokenizer.all_special_tokens)
     signs = [sign for pair in (*own, *KNOWN) for sign in re.findall(_TAG, "".join(pair))]

@@ -1,4 +1,4 @@
-"""Requests to one server over HTTP, made again where that helps. Knows nothing of models."""
+"""HTTP requests to one server, with retries. Independent of models."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 8.0
-"""Seconds between two tries of one request."""
+"""Longest wait between two tries of a request, in seconds."""
 CONNECT_TIMEOUT = 10.0
-"""Seconds until an address at which nothing answers counts as one that cannot be reached."""
+"""Seconds until an address that does not answer counts as unreachable."""
 
 
 class ServerError(StageError):
-    """The server cannot be reached, or answers with an error. `status` is that of HTTP, if one came."""
+    """The server cannot be reached, or answers with an error. `status`: the HTTP status, if any."""
 
     def __init__(self, diagnostic: Diagnostic, status: int | None = None) -> None:
         super().__init__(diagnostic)
@@ -31,7 +31,7 @@ class ServerError(StageError):
 
 @dataclass(frozen=True)
 class _Trouble:
-    """Why there is no answer, and whether it may pass by itself."""
+    """Why a request failed, and whether a retry may succeed."""
 
     what: str
     hint: str
@@ -41,11 +41,13 @@ class _Trouble:
 
 
 class Requests:
-    """One server. May be used from several threads at once. Keeps the key out of every message."""
+    """One server. Thread-safe. The key appears in no message."""
 
     def __init__(self, base_url: str, *, at: str, key: str | None, timeout: float, retries: int) -> None:
-        """`at` is where the recipe names the server, `timeout` a request's, in seconds. Raises `InputError`
-        where httpx is not installed, or `base_url` is no address."""
+        """Set up the client. `at`: JSON pointer of the server in the recipe; `timeout`: seconds per request.
+
+        Raises `InputError` if httpx is not installed, or `base_url` is not an address.
+        """
         self.base_url = base_url.rstrip("/").removesuffix("/v1")
         self.at = at
         self._key = key
@@ -54,25 +56,30 @@ class Requests:
         self._http = _http_client(self.base_url, key, timeout, at)
 
     def get(self, path: str, *, retries: int | None = None) -> Any:
-        """The JSON that the server answers with; None for an empty body. Raises `ServerError`."""
+        """Return the JSON of the response; None for an empty body. Raises `ServerError`."""
         return self._ask("GET", path, None, self._retries if retries is None else retries)
 
     def post(self, path: str, body: Mapping[str, Any], *, retries: int | None = None) -> Any:
-        """As `get`; the answer's text where it is no JSON."""
+        """Like `get` with a JSON body; returns the response's text if it is not JSON.
+
+        Raises `ServerError`.
+        """
         return self._ask("POST", path, body, self._retries if retries is None else retries)
 
     def stop(self) -> None:
-        """Ends the waiting of every thread; `resume` lets them ask again."""
+        """Interrupt the waits of every thread, until `resume`."""
         self._stopped.set()
 
     def resume(self) -> None:
+        """Allow requests again after `stop`."""
         self._stopped.clear()
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def failure(self, what: str, hint: str, status: int | None = None, detail: str = "") -> ServerError:
-        """An error of this server: `what` it did, and what to do."""
+        """Return an error of this server: `what` it did, and what to do."""
         detail = " ".join(detail.split())
         detail = detail.replace(self._key, "[key]") if self._key else detail
         notes = (f"it said: {cut(detail, 300)}",) if detail else ()
@@ -122,7 +129,7 @@ def _refused(response: httpx.Response, path: str) -> _Trouble:
 
 
 def _said(response: httpx.Response) -> str:
-    """The server's own words of an error."""
+    """Return the server's own error message."""
     try:
         found = response.json()
     except ValueError:
@@ -132,7 +139,7 @@ def _said(response: httpx.Response) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` is the address of a server, and holds no user or password."""
+    """Return whether `text` is a server's address without user or password."""
     try:
         parts = urlsplit(text)
         whole = bool(parts.hostname) and parts.scheme in ("http", "https") and parts.port != 0

@@ -1,4 +1,4 @@
-"""A job done on this machine in a process of its own, whose end gives back all that it held."""
+"""Run a job in a separate process of this machine, whose exit frees its memory."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ from ptspec.training.stop_request import StopRequest
 
 @dataclass(frozen=True)
 class OwnProcess:
-    """Does jobs by `python -m ptspec.worker`. What the worker prints goes to `log`, its events to
-    `listener`."""
+    """Runs jobs by `python -m ptspec.worker`.
+
+    The worker's output goes to `log`, its events to `listener`.
+    """
 
     listener: Listener
     stop_request: StopRequest
     log: Path
 
     def __call__(self, job: StageJob) -> None:
-        """Raises what the work raised; `StageError` where the worker died."""
+        """Run `job`. Raises what the work raised; `StageError` if the worker died."""
         file = job.plan.output / JOB
         write_job(job, file)
         self.listener(Preparing("starting a process"))

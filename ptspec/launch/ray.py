@@ -1,5 +1,7 @@
-"""A job done by workers on the nodes of a Ray cluster. Where a worker or a node is lost it begins again from
-the last checkpoint."""
+"""Run a job on the nodes of a Ray cluster.
+
+If a worker or node is lost, the job restarts from the last checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -31,14 +33,13 @@ from ptspec.training.stop_request import StopRequest
 
 MAX_FAILURES = 3
 GRACE = 60.0
-"""Seconds in which the others may end by themselves after one has failed: which of them was the cause is then
-known, and the loss of a node is seen by then."""
+"""Seconds for the other workers to end after a failure: by then its cause and a lost node are known."""
 TOKEN = ".seen-by-all-nodes"
 
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """Does jobs on `cluster`. What workers print goes to logs beside `log`, what happens to `listener`."""
+    """Runs jobs on `cluster`. Workers log beside `log`; events go to `listener`."""
 
     cluster: Cluster
     listener: Listener
@@ -46,8 +47,10 @@ class RayWorkers:
     log: Path
 
     def __call__(self, job: StageJob) -> None:
-        """Raises what ended the work, of several errors the first; `StageError` where workers were lost more
-        often than the recipe allows."""
+        """Run `job`. Raises the error that ended it, the first of several.
+
+        `StageError` if workers were lost more often than the recipe allows.
+        """
         with_smaller_passes(job, self._until_done, self.listener)
 
     def _until_done(self, job: StageJob) -> None:
@@ -122,7 +125,7 @@ class RayWorkers:
 
 @dataclass
 class _Work:
-    """Workers that were begun, until the last one has ended."""
+    """Running workers, until the last one has ended."""
 
     launch: RayWorkers
     job: StageJob
@@ -151,7 +154,7 @@ class _Work:
         return bool(self.lost) or any(over.code < 0 or over.is_silent for over in self.over.values())
 
     def _hear(self, worker: Placed, asked: Any) -> bool:
-        """Takes in what a worker has said; whether more may come."""
+        """Handle a worker's messages; return whether more may come."""
         try:
             heard: Heard = ray.get(asked)
         except RayActorError as error:
@@ -171,7 +174,7 @@ class _Work:
         return heard.over is None
 
     def _end(self) -> None:
-        """Raises what became of the work, unless it is done."""
+        """Raise the error of the work, unless it succeeded."""
         for worker in self.workers:
             why = self.lost.get(worker.index) or self._why_killed(worker)
             if why is not None:
@@ -217,7 +220,7 @@ class _Work:
 
 
 def _got(asked: Any) -> Any:
-    """What actors answer. Raises `Lost` where one is gone."""
+    """Return the answers of actors. Raises `Lost` if one is gone."""
     try:
         return ray.get(asked)
     except RayActorError as error:

@@ -1,4 +1,4 @@
-"""The trainer's fields that the interpreter sets itself, and where a recipe says the same thing.
+"""Trainer fields that the interpreter sets itself, and the recipe field to use instead.
 
 `schemagen` writes these into the generated schemas under `x-owned`, so that a recipe that gives one is
 refused with the right place.
@@ -88,5 +88,5 @@ OWNED: dict[str, str] = {
 
 
 def owned(method: Method) -> dict[str, str]:
-    """Field -> where it goes, for `method`: the fields of every method and its own."""
+    """Return field -> recipe field to use, for `method`: the common fields and its own."""
     return {**OWNED, **method.owned}

@@ -65,9 +65,11 @@ class Ending(Enum):
 
 @dataclass
 class Row:
-    """One stage. Times are those of the caller's timer, in seconds; `latest` are TRL's logged numbers;
-    `held_out` is what it was last measured by on held-out rows, and where its best step is handed on, that
-    step's: ("eval_loss", 0.43)."""
+    """One stage.
+
+    Times are those of the caller's timer, in seconds; `latest` are TRL's logged numbers; `held_out` is what
+    it was last measured by on held-out rows, and where its best step is handed on, that step's: ("eval_loss",
+    0.43)."""
 
     name: str
     method: str = ""
@@ -136,8 +138,9 @@ class Row:
 
 @dataclass
 class Board:
-    """The whole run. `run_checks` belong to no stage; `preparing`: what is under way before the next thing
-    happens."""
+    """The whole run.
+
+    `run_checks` belong to no stage; `preparing`: what is under way before the next thing happens."""
 
     run: RunStarted | None = None
     rows: dict[str, Row] = field(default_factory=dict)

@@ -26,9 +26,10 @@ Row = tuple[str, str, str, str, str, str]
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """A rich renderable, and plain text by `plain`. `data` names what the prompts were read from; `answers`:
-    how many of how many answers of model b differ from the first's; `whole`: a line for each metric that is
-    only described, too."""
+    """A rich renderable, and plain text by `plain`.
+
+    `data` names what the prompts were read from; `answers`: how many of how many answers of model b differ
+    from the first's; `whole`: a line for each metric that is only described, too."""
 
     comparison: Comparison
     data: str = ""

@@ -26,8 +26,9 @@ from ptspec.report.view.selection import selection_view
 def ending(
     board: Board, width: int, left_out: Sequence[Measure] = (), *, is_marked: bool = True
 ) -> list[Text]:
-    """The lines to show after the last event; none for a run that an error or the user stopped. `left_out`:
-    measures that found no room on the stages' lines; `is_marked`: these have marks to explain."""
+    """The lines to show after the last event; none for a run that an error or the user stopped.
+
+    `left_out`: measures that found no room on the stages' lines; `is_marked`: these have marks to explain."""
     if board.finished is None and board.ending is not Ending.CHECK:
         return []
     checks = list(map(check_view, board.checks))

@@ -42,8 +42,9 @@ class Grid:
 
 @dataclass(frozen=True)
 class ProgressTable:
-    """Every metric of the base model and the stages: a rich renderable, and plain text by `plain`. A change
-    is the paired difference from the policy's parent, marked as its comparison says."""
+    """Every metric of the base model and the stages: a rich renderable, and plain text by `plain`.
+
+    A change is the paired difference from the policy's parent, marked as its comparison says."""
 
     policies: Sequence[Policy]
 

@@ -1,7 +1,6 @@
-"""Asks an OpenAI-compatible server for one chat completion, again where that helps. Knows no judges.
+"""Request chat completions from an OpenAI-compatible server, with retries. Independent of judges.
 
-Keeps a key out of every message: it stands in one header of one client, and any text of the server's that
-repeats it is blotted.
+The key appears in no message: it is in one header of one client, and redacted from the server's texts.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ PATH = "/chat/completions"
 FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
 LONGEST_WAIT = 600.0
-"""All in seconds. A server that asks for a longer wait than this is taken at its word, not asked again."""
+"""Seconds. A server that asks for a longer wait is not retried."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """`text` is None where the model refused or said nothing. `tries` counts requests, from 1."""
+    """`text` is None if the model refused or returned nothing. `tries` counts requests, from 1."""
 
     text: str | None
     tries: int
 
 
 class EndpointError(StageError):
-    """The server gave no reply. `passing`: asking again later may mend it."""
+    """The server gave no reply. `passing`: a later retry may succeed."""
 
     def __init__(self, diagnostic: Diagnostic, passing: bool) -> None:
         super().__init__(diagnostic)
@@ -45,7 +44,7 @@ class EndpointError(StageError):
 
 
 class ChatClient:
-    """One server. May be used from several threads at once; after `stop` it waits and asks no more."""
+    """One server. Thread-safe; after `stop` it neither waits nor sends requests."""
 
     def __init__(
         self,
@@ -56,7 +55,7 @@ class ChatClient:
         timeout: float,
         retries: int,
     ) -> None:
-        """`timeout` is in seconds. Raises `InputError` where httpx is not installed."""
+        """Set up the client; `timeout` is in seconds. Raises `InputError` if httpx is not installed."""
         self.endpoint = endpoint.rstrip("/").removesuffix(PATH)
         self.at = at
         self.retries = retries
@@ -70,22 +69,24 @@ class ChatClient:
         return f"ChatClient({self.endpoint!r})"
 
     def complete(self, model: str, messages: Sequence[Mapping[str, str]], **options: Any) -> Reply:
-        """The server's reply to `messages`. `options` are further fields of the request.
+        """Return the server's reply to `messages`. `options` are further request fields.
 
-        Overload (429), faults of the server (5xx), time-outs, lost connections and bodies that are no chat
-        completion are tried again, with exponential backoff and jitter or as long as Retry-After says.
-        Raises `EndpointError` after the last try, and at once for what trying again does not mend.
+        Overload (429), server errors (5xx), time-outs, lost connections and bodies that are not chat
+        completions are retried, with exponential backoff and jitter or after Retry-After. Raises
+        `EndpointError` after the last try, and at once for errors that a retry does not fix.
         """
         body = {"model": model, "messages": list(messages), **options}
         return Reply(*self._asked(lambda: self._attempt(body)))
 
     def vllm_version(self) -> str | None:
-        """The version that vLLM answers at /version; None where the server is something else. Raises
-        `EndpointError` where nothing answers."""
+        """Return vLLM's version from /version; None for another server.
+
+        Raises `EndpointError` if nothing answers.
+        """
         return self._asked(self._version)[0]
 
     def _asked(self, attempt: Callable[[], str | Trouble | None]) -> tuple[str | None, int]:
-        """What `attempt` gives, made again where that helps, and the number of tries."""
+        """Return the result of `attempt`, retried if useful, and the number of tries."""
         for tries in range(1, self.retries + 2):
             got = attempt()
             if not isinstance(got, Trouble):
@@ -96,7 +97,7 @@ class ChatClient:
         raise AssertionError(f"retries is {self.retries}")
 
     def _attempt(self, body: Mapping[str, Any]) -> str | Trouble | None:
-        """What the model said, or why there is no reply."""
+        """Return the model's text, or why there is no reply."""
         import httpx
 
         try:
@@ -126,7 +127,7 @@ class ChatClient:
         return found if isinstance(found, str) else None
 
     def must_be_up(self) -> None:
-        """Raises `InputError` where nothing listens at the address; asks no model anything."""
+        """Raise `InputError` if nothing listens at the address; calls no model."""
         import httpx
 
         try:
@@ -135,13 +136,15 @@ class ChatClient:
             raise InputError(*self._told(_connection_trouble(error), 1).diagnostics) from error
 
     def stop(self) -> None:
-        """Ends the waiting of every thread; what they were about is lost."""
+        """Interrupt every thread's waits; their requests are lost."""
         self._stopped.set()
 
     def resume(self) -> None:
+        """Allow requests again after `stop`."""
         self._stopped.clear()
 
     def close(self) -> None:
+        """Close the connections."""
         self._http.close()
 
     def _backoff(self, tries: int) -> float:
@@ -166,9 +169,9 @@ class ChatClient:
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why there is no reply, what to do about it, and whether it may pass by itself.
+    """Why there is no reply, a hint, and whether a retry may succeed.
 
-    `detail` is what the server said, `wait` for how many seconds it does not want to be asked.
+    `detail`: the server's own message; `wait`: seconds that it asks to wait.
     """
 
     what: str
@@ -207,13 +210,13 @@ def _connection_trouble(error: httpx.RequestError) -> Trouble:
 
 
 def _content(response: httpx.Response) -> str | None:
-    """The reply's text, None for a refusal; fails in one way or another on what is no chat completion."""
+    """Return the reply's text, None for a refusal; raises various errors for a malformed completion."""
     content = response.json()["choices"][0]["message"].get("content")
     return content if isinstance(content, str) else None
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds to wait, from a number of them or a date; None where the server does not say."""
+    """Return the seconds to wait, from a number or a date; None without the header."""
     if header is None:
         return None
     try:

@@ -1,7 +1,7 @@
 """The process that `ptspec.rewards.time_limit` starts: scores completions until its input ends.
 
-Reads JSON lines: first the reward with its options and the seconds for a completion, then pairs of completion
-and gold. Answers each with a JSON line.
+Reads JSON lines: first the reward with its options and the time limit, then pairs of completion and gold.
+Answers each with a JSON line.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ptspec.rewards.builtin import BUILTIN
 
 
 def main() -> None:
+    """Score completions from stdin; exit when one exceeds the time limit."""
     # An interrupt or a request to stop goes to the whole group; the process that asks decides what it means.
     for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(request, signal.SIG_IGN)

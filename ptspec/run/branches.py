@@ -1,7 +1,7 @@
-"""Branches of the stage tree: stages that do not need one another, at the same time.
+"""Run independent stages of the stage tree at the same time.
 
-Everything but the work itself is done in one thread, that of the run: what workers tell comes to it through a
-queue, so that events, manifest, measurements and checks need no lock.
+Everything but the training itself runs in one thread, the run's: workers report through a queue, so that
+events, manifest, measurements and checks need no lock.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from ptspec.training.stop_request import StopRequest
 
 
 def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
-    """Stage name -> the stages that have to be done before it begins: those that it is made from, those that
-    make its reward models and its teacher, those that its checks or the evaluation's judge compare with.
+    """Return stage name -> the stages that must finish first.
 
-    Of stages that begin from one folder outside the run the first measures it, and the others wait.
+    Those it starts from, that make its reward models and teacher, and that its checks or the evaluation's
+    judge compare with. Of stages that start from the same outside folder the first measures it, and the
+    others wait.
     """
     names = [stage.name for stage in stages]
     found = {}
@@ -54,7 +55,7 @@ def _second_models(plan: Plan, stage: Stage) -> Iterator[str | None]:
 
 @dataclass(frozen=True)
 class Ended:
-    """The work on a job of `stage` is over; `error`: what it raised."""
+    """The end of a stage's job; `error`: the exception it raised."""
 
     stage: Stage
     error: BaseException | None
@@ -62,11 +63,11 @@ class Ended:
 
 @dataclass
 class SideBySide:
-    """Begins each stage as soon as those that it needs are done; the cluster says when its workers begin.
+    """Start each stage as soon as its prerequisites are finished; the cluster schedules its workers.
 
-    `jobs` gives the jobs of a stage one after the other and does all that comes between them. `workers` does
-    one on the cluster, in a thread of its own; `alone` one of another launcher, while nothing else goes on.
-    After an error nothing more is begun, and what goes on is brought to its end.
+    `jobs` yields a stage's jobs and does everything between them. `workers` runs a job on the cluster in its
+    own thread; `alone` runs one of another launcher while nothing else runs. After an error nothing new
+    starts and running jobs finish.
     """
 
     jobs: Callable[[Stage], Iterator[StageJob]]
@@ -81,7 +82,7 @@ class SideBySide:
     _errors: list[BaseException] = field(default_factory=list)
 
     def run(self, stages: Sequence[Stage]) -> None:
-        """Raises the first error, with what is told of the others."""
+        """Run `stages`. Raises the first error with notes of the others, or `Interrupted`."""
         waiting = list(stages)
         while True:
             waiting = self._begin(waiting)
@@ -98,7 +99,7 @@ class SideBySide:
             raise Interrupted(Diagnostic("interrupted", message, pointer=waiting[0].at))
 
     def _begin(self, waiting: Sequence[Stage]) -> list[Stage]:
-        """Begins what can be; gives what still waits."""
+        """Start the stages that can start; return those that wait."""
         left = list(waiting)
         for stage in waiting:
             # Asked each time: a stage that is taken over as it is lets others begin at once.
@@ -113,7 +114,7 @@ class SideBySide:
         return not self._errors and self.stop_request.reason is None
 
     def _next(self, stage: Stage) -> None:
-        """Begins the next job of `stage`, unless it is done."""
+        """Start the next job of `stage`, unless it is finished."""
         try:
             job = next(self._running[stage.name], None)
             while job is not None and job.compute.launcher != RAY:

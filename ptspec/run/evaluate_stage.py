@@ -1,6 +1,6 @@
-"""Measures policies from their folders and leaves the evaluation beside them. Trains nothing.
+"""Measure policies from their folders and write the evaluation beside them. Trains nothing.
 
-What is measured is what was saved: a stage's folder is opened anew over the shared base, as anyone would.
+The saved folder is opened anew over the shared base, as a user would open it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class StageEvaluator:
-    """Measures policies, and has `evaluations` keep what came of it."""
+    """Measures policies and stores the results in `evaluations`."""
 
     def __init__(
         self,
@@ -66,8 +66,7 @@ class StageEvaluator:
         self._rows: list[EvaluationRow] | None = None
 
     def evaluate(self, stage: Stage | None, folder: Path) -> None:
-        """Measures the policy of `stage` (None: the base) in `folder` and leaves its files there, unless it
-        is measured already."""
+        """Measure the policy of `stage` (None: the base) in `folder`, unless it is measured already."""
         known = self.evaluations
         if (stage.name if stage is not None else BASE) in known.measurements:
             return
@@ -105,7 +104,7 @@ class StageEvaluator:
     def _measure_policy(
         self, subject: Subject, spec: EvaluationSpec, rows: list[EvaluationRow], served: Served | None
     ) -> Measurement:
-        """All but what a judge says."""
+        """Measure everything except the judge's verdicts."""
         model, base = self.bases.open(subject.adapter, subject.artifact)
         is_compared = subject.artifact is not None and needs_base(spec)
         untrained = self.bases.open(subject.adapter, None)[0] if is_compared else None
@@ -171,20 +170,23 @@ class StageEvaluator:
 
     @property
     def _rewards(self) -> dict[str, RewardFunction]:
-        """The recipe's reward functions by name. A reward model is not among them: what has been trained to
-        please it should not be measured by it."""
+        """Return the recipe's reward functions by name.
+
+        Without reward models: a policy is not measured by the model it was trained to please.
+        """
         return measured_functions(self.plan, allow_code=self.allow_code, warn=self._warn)
 
     def _tell_progress(self, name: str, what: str, done: int = 0, total: int = 0) -> None:
         self.listener(EvaluationProgress(name, what, done, total))
 
     def _warn(self, text: str) -> None:
-        """Once in a run: each policy is measured on the same rows."""
+        """Emit a warning once per run: each policy is measured on the same rows."""
         if text not in self._told:
             self._told.add(text)
             self.listener(Warned(text))
 
     def rows(self) -> list[EvaluationRow]:
+        """The held-out rows, read once. Rows left out are listed in the output folder."""
         if self._rows is None:
             loading = Loading(Use("eval", None), refusal(self.bases.tokenizer))
             self._rows = load_evaluation(self.plan.data, self.evaluations.spec.data, loading)

@@ -1,6 +1,6 @@
-"""Every row of a stage put to the rewards that are chosen by a column, before a step is taken.
+"""Check every row of a stage against rewards chosen by a column, before the first step.
 
-Rows from the hub were not all looked at before the run.
+Rows from the hub were only sampled before the run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def check_reward_rows(plan: Plan, stage: Stage, rows: Dataset) -> None:
-    """Raises `InputError` for the first of `rows` for whose value the recipe names no reward."""
+    """Raise `InputError` for the first row whose value has no reward in the recipe."""
     for name in own_rewards(stage, plan.judges):
         spec = plan.rewards[name]
         if spec.by is None or spec.by.column not in rows.column_names:

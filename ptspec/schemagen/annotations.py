@@ -1,4 +1,4 @@
-"""The JSON Schema of a class's fields, from their annotations: dataclasses, and arguments of `__init__`."""
+"""JSON Schemas of a class's fields from their annotations: dataclasses, and arguments of `__init__`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 LARGEST = 2**53 - 1
-"""Of an integer: what every reader of JSON takes exactly (RFC 8259, section 6)."""
+"""Largest integer that every JSON reader represents exactly (RFC 8259, section 6)."""
 
 Schema = dict[str, Any]
 
@@ -62,7 +62,7 @@ _REFUSED: dict[str, dict[str, str]] = {
 
 
 def schema_of(hint: Any) -> Schema | None:
-    """The JSON Schema of a type annotation, or None if JSON cannot express it."""
+    """Return the JSON Schema of a type annotation; None if JSON cannot express it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return {}
@@ -146,8 +146,10 @@ def _types(members: list[Schema]) -> str | list[str]:
 def fields_of(
     config: type, types: Mapping[str, Mapping[str, Any]] = NONE
 ) -> Iterator[tuple[str, Schema, Any, str]]:
-    """Name, schema, default and help of each field of a config dataclass that JSON can express; `types` are
-    the schemas of fields whose annotation says too little."""
+    """Yield name, schema, default and help of each field of a config dataclass.
+
+    `types`: schemas of fields whose annotation is too loose. Fields that JSON cannot express are left out.
+    """
     hints = typing.get_type_hints(config)
     for field in dataclasses.fields(config):
         if not field.init:
@@ -199,7 +201,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def arguments_of(config: type) -> Iterator[tuple[str, Schema, Any, str]]:
-    """The same for a class whose fields are the arguments of `__init__`; types follow the defaults."""
+    """Yield the same for a class whose fields are arguments of `__init__`; types follow the defaults."""
     helps = _docstring_arguments(inspect.getdoc(config) or "")
     for name, parameter in inspect.signature(config).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -216,6 +218,7 @@ def _docstring_arguments(doc: str) -> dict[str, str]:
 
 
 def shown_default(default: Any) -> Schema:
+    """Return {"default": value} if JSON can express the default, else {}."""
     value = default.value if isinstance(default, Enum) else default
     value = list(value) if isinstance(value, tuple | set) else value
     try:

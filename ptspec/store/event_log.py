@@ -1,4 +1,4 @@
-"""`events.jsonl`: what happened in a run, append-only."""
+"""`events.jsonl`: the events of a run, append-only."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ from ptspec.store.run_names import EVENTS as EVENTS
 
 
 class EventLog:
-    """A listener that appends each event as one JSON object a line, but for those of progress: steps are in
-    `metrics.jsonl` already, and how far an evaluation is tells nothing once it is done."""
+    """A listener that appends each event as one JSON line, except progress.
+
+    Steps are in `metrics.jsonl`, and progress of an evaluation is irrelevant once it is done.
+    """
 
     def __init__(self, output: Path) -> None:
         path = output / EVENTS

@@ -1,4 +1,4 @@
-"""Stopping in time: a signal or a time limit ends the step that is under way, and saves."""
+"""Stop on request: a signal or a time limit ends after the present step, and saves."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Stopping(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Agree between processes whether to stop; save and stop if so."""
         team, reason = current(), self.stop_request.reason
         if not team.any(reason is not None):
             return

@@ -1,4 +1,7 @@
-"""One stage: its parts into a TRL trainer, trained, saved. Knows no other stage and reads no recipe."""
+"""Train one stage: build a TRL trainer from its parts, train, save.
+
+Independent of other stages and recipes.
+"""
 
 from __future__ import annotations
 
@@ -73,10 +76,10 @@ if TYPE_CHECKING:
 
 
 def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
-    """Trains `job.stage` and saves its policy in `job.folder`; goes on from a checkpoint there, if one is.
+    """Train `job.stage` and save its policy in `job.folder`, resuming from a checkpoint there.
 
-    Raises `Interrupted` when `stop_request` ended it early, its progress saved, and `StageError` for whatever
-    fails, the steps before that saved where they can be; `OutOfMemory` is one.
+    Raises `Interrupted` if `stop_request` ended it, with progress saved, and `StageError` for any failure,
+    with the steps before it saved if possible; `OutOfMemory` is one.
     """
     patched = taken_off(job.policy.model) if job.stage.config.get("use_liger_kernel") else nullcontext()
     engine = forgotten_afterwards(job.stage.compute)
@@ -109,7 +112,7 @@ def _steps(
     listener: Listener,
     stop_request: StopRequest,
 ) -> Trained:
-    """Trains and saves. `server`: what samples, where that is not the trainer itself."""
+    """Train and save. `server`: samples, if the trainer does not."""
     checkpoints, team = job.folder / CHECKPOINTS, current()
     now = (trainer.args.train_batch_size, team.size)
     resume = team.by_first(lambda: resume_from(checkpoints, job.stage, now, listener))
@@ -164,14 +167,14 @@ def _steps(
 
 
 def _evaluating(trainer: Any, job: Job, resume: Path | None, listener: Listener) -> Evaluating | None:
-    """What measures `trainer` on held-out rows while it trains; None where nothing asks for that."""
+    """Return the callback that evaluates `trainer` during training; None if nothing asks for it."""
     if (evaluation := evaluation_of(job.stage)) is None:
         return None
     return Evaluating(trainer, evaluation, job.stage, job.folder / CHECKPOINTS, resume, listener)
 
 
 def _probes(trainer: Any, model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
-    """The probes of what was trained."""
+    """Return the probes of what was trained."""
     found = probes.measure(model, ids)
     return replace(found, tolerance=probes.COARSE) if is_rounded(trainer) else found
 
@@ -183,14 +186,14 @@ def _save(model: Any, job: Job, trained: Trained, whole: dict[str, Any] | None) 
 
 
 def _trainable(model: Any, policy: Policy) -> int:
-    """The parameters that learn: of an adapter with frozen ranks the others."""
+    """Return the trained parameters: of an adapter with frozen ranks the others."""
     frozen = policy.frozen.elements if policy.frozen is not None else 0
     learn: int = sum(elements(parameter) for parameter in model.parameters() if parameter.requires_grad)
     return learn - frozen
 
 
 def _listen(trainer: Any, job: Job, callbacks: Sequence[TrainerCallback]) -> None:
-    """Gives `trainer` what hears and steers it. Progress comes first, saving after what asks for it."""
+    """Add the callbacks to `trainer`, in order: progress, checks, saving."""
     if job.policy.frozen is not None:
         trainer.add_callback(Frozen(job.policy.frozen))
     if job.stage.compute.is_sharded:
@@ -201,8 +204,10 @@ def _listen(trainer: Any, job: Job, callbacks: Sequence[TrainerCallback]) -> Non
 
 
 def _placed(trainer: Any, job: Job) -> Placed:
-    """Where rows of the trainer's own data set come from: those of `job.dataset`, unless it packed them or
-    left some out, which then are told by their text."""
+    """Return a function from a trainer's row indices to where they come from.
+
+    The rows of `job.dataset`, unless the trainer packed or dropped some, which are then shown by their text.
+    """
 
     def placed(rows: Sequence[int]) -> Sequence[str]:
         if job.rows is None:
@@ -217,8 +222,10 @@ def _placed(trainer: Any, job: Job) -> Placed:
 
 
 def _ended_by(error: Exception, stage: Stage, saving: Saving, notes: tuple[str, ...]) -> StageError:
-    """What to tell of a step that failed, and `notes`, after the steps before it have been saved; by several
-    processes where all of them know of it."""
+    """Save the steps before a failed one and return its error with `notes`.
+
+    With several processes only if all of them know of the error.
+    """
     try:
         saved = saving.rescue() if current().alone or isinstance(error, Agreed) else saving.saved
     except Exception:
@@ -277,19 +284,19 @@ def _interrupted(stage: Stage, step: int, reason: str) -> Diagnostic:
 
 
 def _chosen(job: Job, field: str) -> Any:
-    """What was chosen of a field; None where nothing was."""
+    """Return the chosen value of a field; None if none was chosen."""
     return None if job.decision is None else job.decision.values.get(field)
 
 
 def _attention(trainer: Any, kernel: str | None) -> AbstractContextManager[None]:
-    """The attention kernel that was chosen, in the policy and its reference."""
+    """Use the chosen attention kernel in the policy and its reference."""
     reference = getattr(trainer, "ref_model", None)
     return attention((unwrapped(trainer, trainer.model), reference), kernel)
 
 
 @contextmanager
 def sampling_server(trainer: Any, job: Job, listener: Listener) -> Iterator[PolicyServer | None]:
-    """The server that samples for `trainer` while it trains; None where it samples by itself."""
+    """Set up the server that samples for `trainer` within the context; None without one."""
     spec = vllm_of(job.stage)
     if spec is None or not spec.is_plain_server:
         yield None

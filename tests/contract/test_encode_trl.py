@@ -53,6 +53,11 @@ KINDS = {
     "begun": ([*USER, {"role": "assistant", "content": "Mira lives "}], ANSWER, WORSE, {}),
     "thought": (USER, THOUGHT, WORSE, {}),
 }
+ALIKE = (
+    *(("strings", "ended strings"), ("chats", "turns", "system", "begun")),
+    *(("tools",), ("kwargs",), ("thought",)),
+)
+"""Kinds of rows that one data set may have."""
 CASES = [
     ("base", None),
     ("qwen3", TEMPLATES / "qwen3.jinja"),
@@ -137,25 +142,35 @@ def cells():
 
 @pytest.mark.parametrize(("template", "method", "config", "form"), cells())
 def test_a_row_is_held_as_by_the_trainer(libraries, base, loaded, tmp_path, template, method, config, form):
-    """Every kind of row, each in a data set of its own as the trainers tell chats by the first row."""
+    """Every kind of row, those of one form in one data set, as the trainers tell chats by the first row."""
     if method == "reward":
         base = libraries.AutoModelForSequenceClassification.from_pretrained(MODEL, num_labels=1)
         base.config.pad_token_id = loaded(None).pad_token_id
     stage = settings(method, **config)
+    readers = (files(template), TransformersTokenizer(loaded(template)))
+
+    def theirs(*kinds: str) -> list:
+        rows = [row_of(method, kind, form) for kind in kinds]
+        return held(method, rows, base, loaded(template), tmp_path, **config)
+
     compared = 0
-    for kind in KINDS:
-        row = row_of(method, kind, form)
-        tokenizer = loaded(template)
+    for kinds in ALIKE:
         try:
-            theirs = held(method, [row], base, tokenizer, tmp_path, **config)
-        except Exception:
-            with pytest.raises(CannotRender):
-                encode(row, stage, files(template))
-            continue
-        for ours in (files(template), TransformersTokenizer(loaded(template))):
-            found = encode(row, stage, ours).held
-            assert [(list(one.ids), list(one.learned)) for one in found] == theirs[0], kind
-        compared += 1
+            found = dict(zip(kinds, theirs(*kinds), strict=True))
+        except Exception:  # of one of them: which?
+            found = {}
+        for kind in kinds:
+            row = row_of(method, kind, form)
+            try:
+                expected = found[kind] if found else theirs(kind)[0]
+            except Exception:
+                with pytest.raises(CannotRender):
+                    encode(row, stage, files(template))
+                continue
+            for ours in readers:
+                sequences = encode(row, stage, ours).held
+                assert [(list(one.ids), list(one.learned)) for one in sequences] == expected, kind
+            compared += 1
     masks = config.get("assistant_only_loss") and training_template(files(template).template) is None
     assert compared >= (0 if masks else 2)
 

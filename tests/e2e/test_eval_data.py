@@ -9,7 +9,7 @@ import pytest
 import torch
 from support import best_step
 from support.forked import Forked
-from support.small import ROOT, WEIGHTS, environment, run_here, write_recipe
+from support.small import ROOT, WEIGHTS, environment, run_here, two_ranks, write_recipe
 
 from ptspec.diagnostics import Exit
 from ptspec.events import BestStep, StageReused, StageStarted, StageStep, StepEvaluated, Warned
@@ -265,10 +265,12 @@ def test_memory_that_runs_out_in_an_evaluation_halves_its_passes(tmp_path, monke
 
 def test_two_processes_come_to_the_verdict_of_one(tmp_path):
     """Each with the whole model. With parts of it: test_sharded.py, test_deepspeed.py."""
-    runs = []
-    for name, compute in (("one", None), ("two", {"launcher": "accelerate", "processes": 2})):
-        ran = run_here(best_step.recipe_in(tmp_path / name, compute), tmp_path / name / "out")
-        assert ran.error is None, ran.error.diagnostics
-        assert len(told(ran, BestStep)) == 2
-        runs.append(ran.output)
-    best_step.assert_same_best_step(*runs)
+    recipe = best_step.recipe_in(tmp_path / "recipe")
+    one = run_here(recipe, tmp_path / "one")
+    assert one.error is None, one.error.diagnostics
+    assert len(told(one, BestStep)) == 2
+    first, second = two_ranks("run", recipe, "--output", tmp_path / "two")
+    assert (first.wait(300), second.wait(60)) == (0, 0), first.told
+    events = map(json.loads, (tmp_path / "two" / "events.jsonl").read_text().splitlines())
+    assert [event["event"] for event in events].count("BestStep") == 2
+    best_step.assert_same_best_step(one.output, tmp_path / "two")

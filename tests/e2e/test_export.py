@@ -95,7 +95,8 @@ def test_what_cannot_be_exported(tmp_path, arguments, code):
 
 
 def test_whole_weights_are_exported_too(tmp_path):
-    from ptspec.model.export import export_adapter, export_model
+    from ptspec.model.export import export_model
+    from ptspec.model.export_files import export_adapter
     from ptspec.store.stage_folder import open_artifact
 
     artifact = open_artifact(ROOT / "data" / "base_model")

@@ -23,7 +23,7 @@ def betas(*values):
     """SFT, then a matrix of two values of DPO, of which one is handed on."""
 
     def change(recipe):
-        recipe["data"]["train"]["limit"], recipe["data"]["heldout"]["limit"] = 32, 8
+        recipe["data"]["train"]["limit"], recipe["data"]["heldout"]["limit"] = 16, 4
         recipe["eval"] = {"data": "heldout", "max_new_tokens": 4, "samples": 2, "sampled": 0}
         for stage in recipe["stages"]:
             stage["config"] |= {"max_steps": 3, "save_steps": 1}

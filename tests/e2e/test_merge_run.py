@@ -2,18 +2,21 @@
 
 import copy
 import json
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from peft import PeftModel
 from safetensors.torch import load_file
-from support.small import RECIPE, ROOT, run_here
+from support.small import RECIPE, ROOT, run_here, two_ranks
 from transformers import AutoModelForCausalLM
 
+from ptspec.checks.preflight import preflight
 from ptspec.events import StageFinished, StageMerged, StageReused, StageStarted
 from ptspec.model import low_rank
-from ptspec.run import merge_stage
+from ptspec.run import merge_stage, ranks
 from ptspec.run.options import Options
 from ptspec.store.verify import verify
 
@@ -166,8 +169,22 @@ def test_several_processes_make_it_once(summed, tmp_path):
     out = summed[0] / "out"
     recipe = recipe_of({str(out / "a"): 0.5, "base": 0.5})
     recipe["stages"] = recipe["stages"][2:]
-    recipe["stages"][0]["compute"] = {"launcher": "accelerate", "processes": 2}
     del recipe["eval"]
-    go(tmp_path, recipe)
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe, indent=2))
+    first, second = two_ranks("run", tmp_path / "recipe.json", "--output", tmp_path / "out")
+    assert (first.wait(300), second.wait(60)) == (0, 0), first.told
     for name, update in updates(tmp_path / "out/soup").items():
         torch.testing.assert_close(update, 0.5 * updates(out / "a")[name], rtol=1e-5, atol=1e-7)
+
+
+def test_workers_of_a_launcher_wait_for_one_another_in_a_merge_too(tmp_path, monkeypatch):
+    """It has no trainer, whose `ddp_timeout` says how long."""
+    recipe = recipe_of({"a": 0.5, "base": 0.5})
+    recipe["stages"][0]["config"]["ddp_timeout"] = 70
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    plan = preflight(tmp_path / "recipe.json", (), tmp_path / "out").plan
+    waits = []
+    monkeypatch.setattr(ranks, "join", waits.append)
+    for stage in ("soup", "a"):
+        ranks.join_for(SimpleNamespace(plan=plan, stage=stage))
+    assert waits == [timedelta(seconds=ranks.TIMEOUT), timedelta(seconds=70)]

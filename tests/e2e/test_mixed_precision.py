@@ -140,7 +140,7 @@ class TestSabotage:
         def bare(base, incoming, stage, seed):
             return handover.Policy(base.spawn(), adapter=handover.lora_config(stage.adapter))
 
-        monkeypatch.setattr("test_handover.prepare", bare)
+        monkeypatch.setattr("support.handover_bench.prepare", bare)
         self.refused(benches, parents, name, Handover.CONTINUE, "another-policy")
 
     @pytest.mark.parametrize("name", ["full", "LoRA over float32", "LoRA over bf16"])
@@ -151,7 +151,7 @@ class TestSabotage:
             policy = prepared(base, incoming, stage, seed)
             return replace(policy, reference_model=benches[SETUPS[name].dtype].bases.get(LORA).spawn())
 
-        monkeypatch.setattr("test_handover.prepare", wrong)
+        monkeypatch.setattr("support.handover_bench.prepare", wrong)
         hand_over = None if name == "full" else Handover.CONTINUE
         self.refused(benches, parents, name, hand_over, "another-reference")
 
@@ -181,7 +181,7 @@ def test_a_first_stage_that_begins_elsewhere_is_not_told_of_an_incoming_adapter(
         fields = {**stage.adapter.lora, "init_lora_weights": False}
         return handover.Policy(base.spawn(), adapter=handover.LoraConfig(task_type="CAUSAL_LM", **fields))
 
-    monkeypatch.setattr("test_handover.prepare", random)
+    monkeypatch.setattr("support.handover_bench.prepare", random)
     with pytest.raises(StageError) as error:
         benches[None].stage("random", "sft", LORA, **SMALL)
     (told,) = error.value.diagnostics

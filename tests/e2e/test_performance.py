@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.small import Ran, run_here, write_recipe
+from support.small import Ran, run_here, two_ranks, write_recipe
 
 from ptspec.events import StageReused, StageStep, StageTuned
 from ptspec.performance.choice import HEAD, LABELS, PROMPTS, ROW_ORDER, SHARED
@@ -139,15 +139,11 @@ def test_a_resume_takes_what_the_stage_began_with(tmp_path):
 def test_two_processes_share_a_step_of_sorted_rows(tmp_path):
     """Given passes are kept; which rows share one is chosen, over both processes."""
     given = {"methods": ("sft",), ROWS: 2, PASSES: 4, "max_steps": 5}
-    outputs = []
-    for name, processes, how in (("one", 1, "off"), ("two", 2, "auto")):
-        file = recipe(tmp_path / name, how, **given)
-        value = json.loads(file.read_text())
-        value["compute"] = {"launcher": "accelerate", "processes": processes}
-        file.write_text(json.dumps(value))
-        done = run_here(file, tmp_path / f"{name}.out")
-        assert done.error is None, done.error
-        outputs.append(done.output)
-    one, two = outputs
+    one, two = tmp_path / "one.out", tmp_path / "two.out"
+    done = run_here(recipe(tmp_path / "one", "off", **given), one)
+    assert done.error is None, done.error
+    file = recipe(tmp_path / "two", "auto", **given)
+    first, second = two_ranks("run", file, "--output", two)
+    assert (first.wait(300), second.wait(60)) == (0, 0), first.told
     assert chosen(two, "sft") == {ROW_ORDER: "by length within a step", HEAD: LABELS}
     assert losses(two, "sft") == pytest.approx(losses(one, "sft"), abs=2e-6)

@@ -107,3 +107,9 @@ def test_a_hub_that_refuses_is_told(small_run, hub, tmp_path):
     none = push(hub, tmp_path, small_run.output, "me/refused", "--base", "owner/tiny", token=None)
     assert none.code == 1 and "error[not-pushed]" in none.said and "hf auth login" in none.said
     assert "me/refused" not in hub.models
+
+
+def test_an_adapter_is_copied_without_torch():
+    """Which takes longer to import than all else that a push of an adapter does."""
+    program = "import sys, ptspec.model.export_files; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -31,8 +31,10 @@ ANY = st.text(max_size=60) | st.text(st.characters(codec=None), max_size=20) | N
 HARD = [
     *("it is 1e9999999", "1e-9999999", "1e999999999999999999999", "1e999999/1e-999999", "9" * 5000, "1/0"),
     *("NaN", "Infinity", "1e999", "[1e400, 1e400]", "9" * 4000, "[" * 500 + "]" * 500, "[" * 100_000),
-    *("\ud800", "\x00", "\ufdfa" * 50, "$9^{9^9}$", r"\frac{1}{0}", "$" * 99, "{" * 999, "٣", "²"),
+    *("\ud800", "\x00", "\ufdfa" * 50, r"\frac{1}{0}", "$" * 99, "{" * 999, "٣", "²"),
 ]
+ENDLESS = "$9^{9^9}$"
+"""math-verify computes for its three seconds and gives up."""
 
 
 @pytest.mark.parametrize("name", BUILTIN)
@@ -46,6 +48,11 @@ def test_any_text_gets_a_number(name, texts, gold):
 @pytest.mark.parametrize("name", BUILTIN)
 def test_texts_that_once_raised_get_a_number(name, gold):
     check(name, HARD, gold)
+
+
+@pytest.mark.parametrize("name", BUILTIN)
+def test_a_text_that_cannot_be_computed_gets_a_number(name):
+    check(name, [ENDLESS], "7")
 
 
 def check(name, texts, gold):

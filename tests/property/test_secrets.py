@@ -40,10 +40,10 @@ def test_users_and_passwords_in_addresses(text, safe):
 @pytest.mark.parametrize("text", ["https://" + "a" * 100_000, "token" * 50_000, "token" + " " * 100_000])
 def test_looking_for_secrets_takes_linear_time(text):
     """What a model wrote goes through here. Two overlapping stars took minutes over such texts."""
-    start = time.perf_counter()
+    start = time.process_time()
     blotted_source(text)
     secret_in(text)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -39,12 +38,12 @@ class Repo:
 
 @dataclass
 class Hub:
-    """What the server has. `slow`: seconds before each answer but the probe's; `may_write`: whether whoever
-    asks has a token that is good for that."""
+    """What the server has. `answers`: what each answer but the probe's waits for; `may_write`: whether
+    whoever asks has a token that is good for that."""
 
     models: dict[str, Repo] = field(default_factory=dict)
     datasets: dict[str, Repo] = field(default_factory=dict)
-    slow: float = 0.0
+    answers: threading.Event = field(default_factory=threading.Event)
     may_write: bool = True
     asked: list[str] = field(default_factory=list)
     address: str = ""
@@ -52,11 +51,13 @@ class Hub:
     def __enter__(self) -> Hub:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self._server.daemon_threads = True
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.answers.set()
+        threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
         self.address = f"http://127.0.0.1:{self._server.server_port}"
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.answers.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -114,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.hub.asked.append(f"{self.command} {self.path}")
         if url.path in ("", "/"):
             return self._send(200, b"")
-        time.sleep(self.hub.slow)
+        self.hub.answers.wait()
         if "datasets-server." in self.path:
             return self._viewer(url.path.strip("/"), {k: v[0] for k, v in parse_qs(url.query).items()})
         if match := re.fullmatch(r"/api/(models|datasets)/([\w.-]+/[\w.-]+)(?:/(.*))?", url.path):

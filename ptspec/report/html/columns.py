@@ -32,9 +32,10 @@ class Column:
 
 
 def read_columns(path: Path) -> Iterator[tuple[int, dict[str, Column]]]:
-    """Blocks of rows as columns by name, each with the number of lines of the whole file. Only numbers are
-    in them; "step" only where it is a whole number. A damaged line is left out; a file that cannot be read
-    has no blocks."""
+    """Blocks of rows as columns by name, each with the number of lines of the whole file.
+
+    Only numbers are in them; "step" only where it is a whole number. A damaged line is left out; a file that
+    cannot be read has no blocks."""
     with suppress(OSError):
         lines = _count_lines(path)
         with path.open("rb") as file:

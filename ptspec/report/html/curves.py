@@ -34,8 +34,10 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Curve:
-    """One logged metric. `values` is None at steps where it was no finite number. `held_out`: the same metric
-    on held-out rows; `best`: the best of these evaluations, where this metric tells it."""
+    """One logged metric.
+
+    `values` is None at steps where it was no finite number. `held_out`: the same metric on held-out rows;
+    `best`: the best of these evaluations, where this metric tells it."""
 
     key: str
     label: str
@@ -65,8 +67,9 @@ class Curves:
 
 @dataclass(frozen=True)
 class Overlay:
-    """One headline metric of the stages of one method in one chart. `lines`: for each stage its place among
-    the page's curves and that of the metric among its headlines."""
+    """One headline metric of the stages of one method in one chart.
+
+    `lines`: for each stage its place among the page's curves and that of the metric among its headlines."""
 
     label: str
     method: str

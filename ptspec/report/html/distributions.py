@@ -26,8 +26,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Histogram:
-    """One policy. `middle`, `low`, `high` are the places of the median and of the ends of nine tenths of the
-    rows, in percent; `words` says the picture."""
+    """One policy.
+
+    `middle`, `low`, `high` are the places of the median and of the ends of nine tenths of the rows, in
+    percent; `words` says the picture."""
 
     policy: str
     bars: tuple[Bar, ...]

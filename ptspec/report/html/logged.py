@@ -26,8 +26,10 @@ MaybePoint = tuple[int, float | None]
 
 @dataclass(frozen=True)
 class Series:
-    """One logged metric: `points` are (step, value), None where it was no finite number. The rest is of all
-    logged values: how many were none (`lost`), the first and the last, the lowest and the highest."""
+    """One logged metric: `points` are (step, value), None where it was no finite number.
+
+    The rest is of all logged values: how many were none (`lost`), the first and the last, the lowest and the
+    highest."""
 
     key: str
     points: tuple[MaybePoint, ...]

@@ -16,8 +16,10 @@ from ptspec.report.view.checks import CheckView
 
 
 class State(Enum):
-    """What became of a stage in the last session of its run. `OUTDATED`: what lies in its folder was left by
-    a recipe that has changed since, and is told of in no table."""
+    """What became of a stage in the last session of its run.
+
+    `OUTDATED`: what lies in its folder was left by a recipe that has changed since, and is told of in no
+    table."""
 
     DONE = "done"
     REUSED = "reused"

@@ -57,8 +57,10 @@ def moment(when: str) -> str:
 
 
 def page(template: str, data: Mapping[str, Any], **view: Any) -> str:
-    """The page of `template`. `data` is for its scripts; nothing but our own script and style may run in it,
-    and nothing may be loaded, which its Content-Security-Policy says."""
+    """The page of `template`.
+
+    `data` is for its scripts; nothing but our own script and style may run in it, and nothing may be loaded,
+    which its Content-Security-Policy says."""
     style = (HERE / "assets" / "report.css").read_text(encoding="utf-8")
     script = "".join((HERE / "assets" / name).read_text(encoding="utf-8") for name in SCRIPTS)
     policy = (

@@ -43,8 +43,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """`cells` are in the order of the table's policies; None where it was not measured. `is_key`: it is among
-    the few that say what came out."""
+    """`cells` are in the order of the table's policies; None where it was not measured.
+
+    `is_key`: it is among the few that say what came out."""
 
     label: str
     note: str
@@ -63,8 +64,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Results:
-    """`pairs` are each stage against the policy it came from, `notes` what to mind about them. `none`: labels
-    of what no policy has any of."""
+    """`pairs` are each stage against the policy it came from, `notes` what to mind about them.
+
+    `none`: labels of what no policy has any of."""
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -171,8 +173,10 @@ def _about(stage: StageStory | None, name: str) -> str:
 def _figures(
     measured: Sequence[Measurement], came_from: Mapping[str, str], found: Mapping[str, Comparison]
 ) -> dict[str, dict[str, Figure]]:
-    """Each policy's figures by the names they are told under. Preference by raw likelihood that an earlier
-    version did not measure is the comparison's, without an interval."""
+    """Each policy's figures by the names they are told under.
+
+    Preference by raw likelihood that an earlier version did not measure is the comparison's, without an
+    interval."""
     figures = {m.name: m.shown for m in measured}
     for name, compared in found.items():
         for effect in compared.effects:

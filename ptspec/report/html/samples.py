@@ -45,6 +45,7 @@ class Sample:
 @dataclass(frozen=True)
 class Samples:
     """`metrics` are (name, label) of what one can order by, `scores[metric][sample][policy]` their values.
+
     `texts[sample][policy]` is the same number for the same answer. `before`: the place of the policy that the
     last one is held against at first."""
 

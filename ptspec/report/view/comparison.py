@@ -23,10 +23,12 @@ SHOWN = (Verdict.BETTER, Verdict.WORSE)
 
 @dataclass(frozen=True)
 class EffectLine:
-    """One metric of a pair. `a`, `b` with their unit where that is percent; `reason` says what these prompts
-    could have shown; `figure` is the difference (of a win rate: the rate) with the interval shown; `plain`
-    the 95 % interval without the correction; `prompts` how many, and in how many independent groups;
-    `is_missing`: the metric was not measured."""
+    """One metric of a pair.
+
+    `a`, `b` with their unit where that is percent; `reason` says what these prompts could have shown;
+    `figure` is the difference (of a win rate: the rate) with the interval shown; `plain` the 95 % interval
+    without the correction; `prompts` how many, and in how many independent groups; `is_missing`: the metric
+    was not measured."""
 
     metric: str
     label: str

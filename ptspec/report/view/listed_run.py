@@ -51,8 +51,9 @@ class ListedRun:
 
 
 class _Log:
-    """The events of a run, and those of its last session. Read without the curves that `html.events` loads
-    numpy for."""
+    """The events of a run, and those of its last session.
+
+    Read without the curves that `html.events` loads numpy for."""
 
     def __init__(self, file: Path) -> None:
         self.events = list(read_lines(file))
@@ -72,8 +73,9 @@ class _Log:
 
 
 def listed_run(folder: Path) -> ListedRun:
-    """The run in `folder`; what is missing or damaged in it is left out. Not for the process that runs it:
-    that would give up its lock."""
+    """The run in `folder`; what is missing or damaged in it is left out.
+
+    Not for the process that runs it: that would give up its lock."""
     log = _Log(folder / EVENTS)
     writer = writer_of(folder)
     state = _state(log, writer)

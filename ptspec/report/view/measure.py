@@ -33,8 +33,10 @@ TURNED = {Better.HIGHER: Better.LOWER, Better.LOWER: Better.HIGHER, Better.NEITH
 
 @dataclass(frozen=True)
 class Measure:
-    """`label` is the whole name, `brief` that of a line. `share`: of one, shown in percent, differences in
-    points. `complement`: 1 − the stored value is what is shown. `better` is of what is shown."""
+    """`label` is the whole name, `brief` that of a line.
+
+    `share`: of one, shown in percent, differences in points. `complement`: 1 − the stored value is what is
+    shown. `better` is of what is shown."""
 
     name: str
     label: str

@@ -27,8 +27,9 @@ JUDGED_ALONE = ("win_rate", "win_rate_lc")
 
 @dataclass(frozen=True)
 class Policy:
-    """The base model or a stage, evaluated. `method`: what it was last trained by; `accuracy`: by what a
-    response counts as right."""
+    """The base model or a stage, evaluated.
+
+    `method`: what it was last trained by; `accuracy`: by what a response counts as right."""
 
     name: str
     metrics: Mapping[str, Figure]
@@ -58,8 +59,10 @@ def policies(
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one policy. `value` is without unit, `interval` its own, `change` from the parent with
-    `bounds`, the interval that decides; `note` what it is relative to: "(over sft)"."""
+    """One figure of one policy.
+
+    `value` is without unit, `interval` its own, `change` from the parent with `bounds`, the interval that
+    decides; `note` what it is relative to: "(over sft)"."""
 
     metric: str
     value: str
@@ -130,8 +133,10 @@ def _note(shown: Measure, policy: Policy) -> str:
 
 
 def stage_lines(policies: Sequence[Policy], trained_for: Sequence[str] = ()) -> StageLines:
-    """The key figures of `policies`. Preference accuracy is shown of those that were trained for it, and that
-    moved from their reference at all."""
+    """The key figures of `policies`.
+
+    Preference accuracy is shown of those that were trained for it, and that moved from their reference at
+    all."""
     evaluations = [policy.metrics for policy in policies]
     found = [
         (shown, tuple(_key_cell(shown, policy) for policy in policies))

@@ -22,9 +22,10 @@ from ptspec.report.view.verdicts import WORDS, detectable, p_value
 
 @dataclass(frozen=True)
 class VariantLine:
-    """One combination of the axes but the seed. `value` with its unit, `spread` over the seeds or the
-    interval of its one; `change`: the picked one less this, with `bounds`, the interval that decides;
-    `verdict` on that in words; `why` it was not kept."""
+    """One combination of the axes but the seed.
+
+    `value` with its unit, `spread` over the seeds or the interval of its one; `change`: the picked one less
+    this, with `bounds`, the interval that decides; `verdict` on that in words; `why` it was not kept."""
 
     names: str
     settings: tuple[str, ...]

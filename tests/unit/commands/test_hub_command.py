@@ -1,4 +1,4 @@
-"""What a user sees of the hub: the last line of a command, objects for other programs, an end in seconds."""
+"""What a user sees of the hub: a last line, objects for other programs, an end without network."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from support.hub_server import PAIR, Hub, Repo
@@ -32,9 +31,8 @@ def recipe(tmp_path):
 
 
 def run(*arguments, home, **environment):
-    """`pt` in a process of its own; its seconds, exit code and what it said."""
+    """`pt` in a process of its own; its exit code and what it said."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "CUDA"))}
-    begun = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "ptspec.cli", *map(str, arguments)],
         env={**kept, "CUDA_VISIBLE_DEVICES": "", "HF_HOME": str(home), **environment},
@@ -42,7 +40,7 @@ def run(*arguments, home, **environment):
         text=True,
         check=False,
     )
-    return time.monotonic() - begun, done.returncode, done.stdout + done.stderr
+    return done.returncode, done.stdout + done.stderr
 
 
 def test_the_last_line_names_what_was_not_looked_at(here, recipe):
@@ -73,7 +71,7 @@ def test_a_typo_in_the_data_of_a_later_stage_is_told_before_anything_is_loaded(r
     card = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "*.jsonl"}]}]}
     rows = Repo({"rows.jsonl": (json.dumps(PAIR) + "\n").encode()}, card=card)
     with Hub(datasets={"someone/a": rows, "someone/b": rows}) as hub:
-        _, code, said = run("run", recipe, home=tmp_path, HF_ENDPOINT=hub.address)
+        code, said = run("run", recipe, home=tmp_path, HF_ENDPOINT=hub.address)
     assert code == 2
     assert 'error[not-on-hub]: the hub has no model "someone/tiny"' in said
     assert 'error[unknown-split]: "someone/b" has no split "trian"' in said
@@ -81,9 +79,9 @@ def test_a_typo_in_the_data_of_a_later_stage_is_told_before_anything_is_loaded(r
     assert all("someone/" in line or line.endswith(" /") for line in hub.asked), "nothing else is asked"
 
 
-def test_a_run_without_a_network_ends_in_seconds_in_our_words(recipe, tmp_path):
-    seconds, code, said = run("run", recipe, home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
-    assert (code, seconds < 20) == (2, True), said
+def test_a_run_without_a_network_ends_in_our_words_and_tries_nothing_again(recipe, tmp_path):
+    code, said = run("run", recipe, home=tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+    assert code == 2, said
     assert 'error[hub-unreachable]: the model "someone/tiny" is not in the local cache' in said
     assert said.splitlines()[-1].startswith("not looked at: the hub (no network): someone/tiny")
     assert "Retrying" not in said

@@ -156,7 +156,7 @@ for name in sys.argv[1:]:
 
 def test_a_dataset_that_the_hub_does_not_have_is_told(tmp_path):
     with HTTPServer(("127.0.0.1", 0), Hub) as hub:
-        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        threading.Thread(target=hub.serve_forever, args=(0.01,), daemon=True).start()
         address = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HUB_OFFLINE": "0"}
         done = subprocess.run(
             [sys.executable, "-c", ASK, "some/gone", "some/moved"],

@@ -214,10 +214,10 @@ def test_a_step_costs_little():
         replay.tell(before(5.1))
         best = float("inf")
         for _ in range(3):
-            begun = time.perf_counter()
+            begun = time.process_time()
             for step in range(5000):
                 replay.screen(StageStep("sft", step, 5000, 0.1, {"loss": 1.0} if step % 10 == 0 else {}))
-            best = min(best, (time.perf_counter() - begun) / 5000)
+            best = min(best, (time.process_time() - begun) / 5000)
     assert best < 50e-6
 
 

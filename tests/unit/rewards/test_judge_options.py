@@ -51,9 +51,9 @@ def test_a_reply_is_read_strictly(reply, win):
 
 @pytest.mark.parametrize("reply", ["```" + " " * 100_000 + "x", "<think>" * 50_000, " " * 100_000 + "x"])
 def test_reading_a_reply_takes_linear_time(reply):
-    start = time.perf_counter()
+    start = time.process_time()
     assert win_of(reply) is None
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_only_what_is_thought_before_the_reply_is_passed_over():

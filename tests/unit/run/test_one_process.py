@@ -6,7 +6,6 @@ import gc
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 import torch
@@ -154,7 +153,6 @@ NOWHERE = "error[no-rendezvous]: torchrun or accelerate launch started 2 process
 def test_of_several_processes_the_first_tells_it_and_none_begins(tmp_path, command, told):
     recipe = write_recipe(tmp_path)
     typed = [*command[:1], recipe if command == ["run"] else ROOT / "data/base_model", *command[1:]]
-    begun = time.monotonic()
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "ptspec.cli", *map(str, typed)],
@@ -172,7 +170,6 @@ def test_of_several_processes_the_first_tells_it_and_none_begins(tmp_path, comma
     assert told in first
     assert (out, silent, second) == ("", "", "")
     assert [path.name for path in tmp_path.iterdir()] == ["recipe.json"]
-    assert time.monotonic() - begun < 30
 
 
 def test_a_worker_that_a_launcher_started_without_pt_run_tells_it(tmp_path):

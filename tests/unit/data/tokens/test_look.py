@@ -110,10 +110,10 @@ def test_thoughts_between_any_tags_are_told_as_thoughts(tmp_path, opening, closi
 
 def test_thoughts_are_split_off_in_linear_time():
     text = "<think>" * 100_000 + "[THINK]a[/THINK]b"
-    start = time.perf_counter()
+    start = time.process_time()
     thoughts, rest = split_thoughts(text)
     assert thoughts == [(("[THINK]", "[/THINK]"), "a")] and rest == ["<think>" * 100_000, "b"]
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 @pytest.mark.parametrize(
