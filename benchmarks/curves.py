@@ -33,8 +33,11 @@ COLOURS = ("#1a7f37", "#9a6700", "#cf222e")
 
 @dataclass(frozen=True)
 class Curves:
-    """`metrics`: what is drawn, a panel each. `stages`: what a stage is called in the legend -> what it has
-    beside `common`; the first is the healthy one. `origin`: where they start from."""
+    """The curves of a method.
+
+    `metrics`: what is drawn, a panel each. `stages`: label in the legend -> what the stage has besides
+    `common`; the first is the healthy one. `origin`: where they start from.
+    """
 
     metrics: tuple[str, ...]
     common: dict[str, Any]

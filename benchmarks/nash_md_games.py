@@ -1,5 +1,6 @@
-"""Nash-MD, GRPO with a Bradley-Terry reward, and DPO on games that go round in a circle; draws the picture
-docs/images/nash_md_games.png.
+"""Nash-MD, GRPO with a Bradley-Terry reward, and DPO on cyclic games.
+
+Draws docs/images/nash_md_games.png.
 
     python benchmarks/nash_md_games.py        # two games, three methods; a few minutes on one core
 

@@ -1,5 +1,7 @@
-"""Which settings let Nash-MD end at the fixed point: exact policies in numpy, Adam and the sampling noise of
-training. Fast enough to try many; `nash_md_defaults.py` measures with the trainer what is chosen here.
+"""Which settings let Nash-MD end at the fixed point, simulated in numpy.
+
+Exact policies, Adam and the sampling noise of training. Fast enough to try many settings;
+`nash_md_defaults.py` measures the chosen ones with the trainer.
 
     python benchmarks/nash_md_simulated.py       # about two minutes of one core
 

@@ -33,19 +33,19 @@ from ptspec.run.train_stage import StageTrainer
 from ptspec.store.content_hashes import Hashes, hash_folder
 from ptspec.store.event_log import EventLog
 from ptspec.training import train as training
-from ptspec.training.checkpoint_callback import Saving
-from ptspec.training.nonfinite_guard import Finite
+from ptspec.training.checkpoint_callback import CheckpointCallback
+from ptspec.training.nonfinite_guard import NonfiniteGuard
 from ptspec.training.progress import Progress
-from ptspec.training.stop_callback import Stopping
+from ptspec.training.stop_callback import StopCallback
 from ptspec.training.stop_request import StopRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 BOUND = 0.03
 OURS: dict[type, tuple[str, ...]] = {
     Progress: ("on_train_begin", "on_step_end", "on_log"),
-    Stopping: ("on_step_end",),
-    Finite: ("on_pre_optimizer_step",),
-    Saving: (
+    StopCallback: ("on_step_end",),
+    NonfiniteGuard: ("on_pre_optimizer_step",),
+    CheckpointCallback: (
         "on_train_begin",
         "on_epoch_begin",
         "on_step_begin",

@@ -49,7 +49,8 @@ Results = dict[str, list[dict[str, Any]]]
 def run_one(setup: Setup, variant: str, model: Path, rows: Path, steps: int, limit: float) -> dict[str, Any]:
     """Runs one variant; returns what it measured.
 
-    Raises SubprocessError where it failed or took longer than `limit` seconds."""
+    Raises SubprocessError where it failed or took longer than `limit` seconds.
+    """
     config = {**setup.config, "max_steps": steps, "save_strategy": "no"}
     if "num_train_epochs" in setup.config:
         del config["max_steps"]

@@ -1,4 +1,4 @@
-"""Makes an environment with `vllm serve` for a CPU, for the tests that need a real one:
+"""Make an environment with `vllm serve` for a CPU, for the tests that need a real one.
 
     python benchmarks/vllm_env.py build/vllm
     PT_VLLM=build/vllm/bin/vllm python -m pytest tests/e2e/test_vllm_client.py

@@ -20,8 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds that passed, processor seconds with those of its children, bytes of the largest resident set of
-    one process among them."""
+    """The cost of a process.
+
+    Wall seconds, processor seconds with those of its children, bytes of the largest resident set of one
+    process among them.
+    """
 
     wall: float
     processor: float
@@ -37,7 +40,8 @@ def cost(command: Sequence[str], environment: Mapping[str, str] | None = None) -
 
     Ends this process where it fails, with what it said.
 
-    Bytecode is kept, as that of an installed package is: a first process compiles what is imported."""
+    Bytecode is kept, as that of an installed package is: a first process compiles what is imported.
+    """
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     variables |= {"HF_HUB_OFFLINE": "1", **(environment or {})}
     try:

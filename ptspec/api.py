@@ -80,11 +80,11 @@ def compare(
 
     file = None if data is None else Path(data)
     request = make_request([str(run) for run in runs], file, True, None, max_new_tokens, allow_code, prompts)
-    found, measured = compare_requested(request, on_event or _unheard, judge, prompts, by)
+    found, measured = compare_requested(request, on_event or _discard, judge, prompts, by)
     return Compared(found, tuple(measured))
 
 
-def carry_out(plan: Plan, listener: Listener, options: Options, say: Callable[[str], None]) -> None:
+def run_and_report(plan: Plan, listener: Listener, options: Options, say: Callable[[str], None]) -> None:
     """Run `plan` and write its report, also if the run fails.
 
     `say` receives the path of a failed run's report. Raises what `ptspec.run.session.execute` raises.
@@ -154,7 +154,7 @@ class Recipe:
             embedded=not as_command,
             warnings=tuple(map(str, reading.diagnostics)),
         )
-        carry_out(plan, on_event or _unheard, options, lambda text: None)
+        run_and_report(plan, on_event or _discard, options, lambda text: None)
         return Run(plan.output)
 
     def _read(self, output: Path | None = None, *, starts: bool = False) -> Reading:
@@ -268,5 +268,5 @@ def _preformatted(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def _unheard(event: Event) -> None:
+def _discard(event: Event) -> None:
     """Discard events: the default listener."""

@@ -102,7 +102,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except PtError as error:
         tell(error.diagnostics)
         if _FRESH in given and error.exit is not Exit.WRONG_INPUT:
-            say(f"     {_FRESH} begins anew each time; {_going_on(given)} goes on")
+            say(f"     {_FRESH} starts anew each time; {_going_on(given)} goes on")
         return error.exit
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")

@@ -66,7 +66,7 @@ class Diagnostic:
 
 
 @dataclass(frozen=True)
-class Unlooked:
+class Unchecked:
     """A remote resource that was not checked: its name, the reason, and the recipe field that names it."""
 
     name: str

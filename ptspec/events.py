@@ -64,10 +64,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StageStarted:
-    """A stage starts training; `rows` is None for streamed data.
-
-    `reason`: why a finished stage is trained again ("beta 0.1 → 0.2").
-    """
+    """A stage starts; `rows` is None for a stream; `reason`: why a finished one is trained again."""
 
     stage: str
     method: str
@@ -98,10 +95,7 @@ class StageDefault:
 
 @dataclass(frozen=True)
 class StageTuned:
-    """Performance settings chosen for the device before a stage trains.
-
-    `text` is the one-line summary; `choices` holds fields, reasons and estimated gains.
-    """
+    """Performance settings chosen for the device: a one-line `text`, and `choices` with reasons and gains."""
 
     stage: str
     text: str
@@ -121,10 +115,7 @@ class StageStep:
 
 @dataclass(frozen=True)
 class StepEvaluated:
-    """An evaluation on held-out rows during training, after `step`.
-
-    `metrics` are TRL's under its logged names ("eval_loss"); `metric` is the one shown.
-    """
+    """An evaluation on held-out rows after `step`: TRL's logged `metrics`, and the `metric` to show."""
 
     stage: str
     step: int
@@ -175,10 +166,7 @@ class StageTrained:
 
 @dataclass(frozen=True)
 class StageReused:
-    """A finished stage with an unchanged fingerprint; `when` is its finish time (ISO 8601).
-
-    `taken_from`: folder of another run that it was copied from.
-    """
+    """A finished stage is reused; `when`: its finish time (ISO 8601); `taken_from`: another run's folder."""
 
     stage: str
     when: str
@@ -187,10 +175,7 @@ class StageReused:
 
 @dataclass(frozen=True)
 class StagePicked:
-    """A stage has taken over one variant of its matrix.
-
-    `selection`: all variants and the reason, as in "variants" of `comparison.json`.
-    """
+    """A stage has taken over a variant; `selection` is "variants" of `comparison.json`."""
 
     stage: str
     variant: str
@@ -208,10 +193,7 @@ class StageMerged:
 
 @dataclass(frozen=True)
 class EvaluationStarted:
-    """An evaluation starts; `stage` is "base" for the base model.
-
-    `answers_by`: the server that generates the answers; empty if the policy generates them.
-    """
+    """An evaluation of `stage` ("base": the base model) starts; `answers_by`: the server, "" for none."""
 
     stage: str
     rows: int
@@ -230,11 +212,7 @@ class EvaluationProgress:
 
 @dataclass(frozen=True)
 class MetricChange:
-    """The paired difference of a stage and its parent in one metric.
-
-    `difference` has the deciding interval; `verdict` uses the words of `comparison.json` ("better", "worse",
-    "no difference shown", "described", …).
-    """
+    """A stage minus its parent in one metric, paired; `verdict` uses the words of `comparison.json`."""
 
     difference: Figure
     verdict: str
@@ -242,11 +220,7 @@ class MetricChange:
 
 @dataclass(frozen=True)
 class StageComparison:
-    """The comparison of a stage with its `parent`, as in `comparison.json`.
-
-    `changes` are by metric (a win rate under its metric's name); `tests` is the number of tests corrected for
-    by `correction`.
-    """
+    """The comparison of a stage with its `parent`, as in `comparison.json`, after `tests` tests."""
 
     parent: str
     prompts: int
@@ -302,11 +276,7 @@ class CheckedBound:
 
 @dataclass(frozen=True)
 class CheckEvaluated:
-    """The result of a check of the recipe.
-
-    `text` says why nothing could be checked; in files of earlier versions it holds the whole check, and
-    `bounds` is empty.
-    """
+    """The result of a check; `text`: why there are no `bounds`, or in older files the whole check."""
 
     stage: str | None
     text: str

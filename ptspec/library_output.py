@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from ptspec.secrets import blotted
+from ptspec.secrets import redacted
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -58,11 +58,11 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
-class _Blotting(logging.Formatter):
+class _RedactingFormatter(logging.Formatter):
     """Redact secrets from records: libraries and user functions may print what they were given."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return blotted(super().format(record))
+        return redacted(super().format(record))
 
 
 @contextlib.contextmanager
@@ -73,7 +73,7 @@ def into_log(path: Path) -> Iterator[None]:
     """
     root = logging.getLogger()
     handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(_Blotting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = root.handlers[:], root.level
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)

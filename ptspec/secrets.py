@@ -26,7 +26,7 @@ _NAME = (
 _PAIR = re.compile(rf'(?i)((?<![\w-])"?{_NAME}"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,"{{}}\[\]]+)')
 
 
-def blotted(text: str) -> str:
+def redacted(text: str) -> str:
     """Return `text` with every secret replaced by as many asterisks, so that columns stay aligned."""
     for value in _of_environment():
         text = text.replace(value, BLOT * len(value))
@@ -34,9 +34,9 @@ def blotted(text: str) -> str:
     return _BY_FORM.sub(_as_long, text)
 
 
-def blotted_source(text: str) -> str:
-    """Like `blotted`, for a line of a recipe or command: also values of keys named like secrets."""
-    return _PAIR.sub(_value_blotted, blotted(text))
+def redacted_source(text: str) -> str:
+    """Like `redacted`, for a line of a recipe or command: also values of keys named like secrets."""
+    return _PAIR.sub(_value_blotted, redacted(text))
 
 
 def secret_in(text: str) -> str | None:

@@ -69,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
     stop_request = StopRequest()
     controlled = CONTROLLED in arguments
     if controlled and is_first:
-        Thread(target=_obey, args=(stop_request,), name="ptspec-control", daemon=True).start()
+        Thread(target=_read_stop_requests, args=(stop_request,), name="ptspec-control", daemon=True).start()
     files = [Path(text) for text in arguments if text != CONTROLLED]
     left = Left(files[0].parent / FOLDER) if rank is not None and controlled and files else None
     if rank is not None and left is not None:
@@ -109,7 +109,7 @@ def _do(job: StageJob, lines: Lines, stop_request: StopRequest, *, together: boo
     leave()
 
 
-def _obey(stop_request: StopRequest) -> None:
+def _read_stop_requests(stop_request: StopRequest) -> None:
     """Read stop requests until the controller ends, then exit at once: the next run may write the folder."""
     text = b""
     while received := os.read(0, 1 << 16):

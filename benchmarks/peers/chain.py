@@ -25,8 +25,11 @@ SCHEDULE = "linear"
 
 @dataclass(frozen=True)
 class Peer:
-    """`commands` writes what the peer reads into a folder and returns its processes, to be run in order with
-    the programs in the given `bin`; `sft` and `dpo` are where the adapters come to lie, below that folder."""
+    """A program of the benchmark.
+
+    `commands` writes its input into a folder and returns its processes, to be run in order with the programs
+    in the given `bin`; `sft` and `dpo` are where the adapters are saved, below that folder.
+    """
 
     title: str
     package: str

@@ -24,6 +24,8 @@ DEFINES = {"type", "enum", "properties", "then"}
 
 @dataclass(frozen=True)
 class Field:
+    """A row of a table of fields."""
+
     name: str
     type: str
     default: str
@@ -32,8 +34,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Section:
-    """An object of a recipe: its `path`, such as "stages[].pick", and what may stand in it. `owned`: fields
-    of the library's class that are said elsewhere, and where."""
+    """An object of a recipe: its `path`, such as "stages[].pick", and its fields.
+
+    `owned`: fields of the library's class that a recipe sets elsewhere, and where.
+    """
 
     path: str
     meaning: str

@@ -67,7 +67,7 @@ class Transform:
 
     @cached_property
     def targets(self) -> list[str]:
-        """Replacement strings without "^", look-aheads and escapes; a group, for the way back, is `\1`."""
+        r"""Replacement strings without "^", look-aheads and escapes; a group, for the way back, is `\1`."""
         return [_replacement(pattern) for pattern in self.target_patterns]
 
     @cached_property

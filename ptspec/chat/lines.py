@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from ptspec.chat.session import Session, TellVoice, Turn
+from ptspec.chat.session import Session, TellPiece, Turn
 from ptspec.diagnostics import Diagnostic, InputError, PtError
 from ptspec.generation_server.requests import ServerError
 from ptspec.recipe.paths import from_home
@@ -25,7 +25,9 @@ COMMANDS = ("system", "regenerate", "reset", "save", "help", "quit")
 class Asking(Protocol):
     """`Session.ask` or `Session.regenerate`, bound to all arguments but the listener."""
 
-    def __call__(self, tell: TellVoice) -> Turn: ...
+    def __call__(self, tell: TellPiece) -> Turn:
+        """Return the turn; `tell` receives a model's index and a piece of its text."""
+        ...
 
 
 class Screen(Protocol):
@@ -50,7 +52,7 @@ def converse(session: Session, lines: Iterable[str], screen: Screen, *, apart: b
     good = True
     for line in lines:
         try:
-            if not obey(session, _encodable(line).strip(), screen, apart):
+            if not execute(session, _encodable(line).strip(), screen, apart):
                 break
         except (InputError, ServerError) as error:
             if apart and isinstance(error, ServerError):
@@ -60,7 +62,7 @@ def converse(session: Session, lines: Iterable[str], screen: Screen, *, apart: b
     return good
 
 
-def obey(session: Session, line: str, screen: Screen, apart: bool = False) -> bool:
+def execute(session: Session, line: str, screen: Screen, apart: bool = False) -> bool:
     """Execute `line`; return False for /quit. Raises `InputError` if it cannot be executed."""
     if not line:
         return True

@@ -18,7 +18,7 @@ from ptspec.recipe.plan import ModelSpec
 
 
 @dataclass(frozen=True)
-class Voice:
+class ChatModel:
     """A policy that answers; `context` is its maximum length in tokens, None if its config has none."""
 
     name: str
@@ -37,22 +37,22 @@ class Voice:
         return bool(self.tokenizer.chat_template)
 
 
-def open_voices(paths: Sequence[str], *, allow_code: bool = False) -> list[Voice]:
+def open_models(paths: Sequence[str], *, allow_code: bool = False) -> list[ChatModel]:
     """Open one policy per path: a run's last stage, a stage, an adapter or a model.
 
     Raises `InputError` if a path holds no policy, or needs code that is not allowed, before any weights are
     loaded.
     """
-    asked = asked_voices(paths, allow_code)
+    asked = resolve_models(paths, allow_code)
     device = find_device()
     shelves: dict[ModelSpec, Bases] = {}
     return [_open(target, spec, shelves, device) for target, spec in asked]
 
 
-def asked_voices(paths: Sequence[str], allow_code: bool) -> list[tuple[Target, ModelSpec]]:
+def resolve_models(paths: Sequence[str], allow_code: bool) -> list[tuple[Target, ModelSpec]]:
     """Return what each path refers to and how its model is loaded.
 
-    Raises `InputError` as `open_voices` does.
+    Raises `InputError` as `open_models` does.
     """
     asked = last_of_each(paths)
     for target in asked:
@@ -61,7 +61,7 @@ def asked_voices(paths: Sequence[str], allow_code: bool) -> list[tuple[Target, M
     return list(zip(asked, specs, strict=True))
 
 
-def _open(target: Target, spec: ModelSpec, shelves: dict[ModelSpec, Bases], device: Device) -> Voice:
+def _open(target: Target, spec: ModelSpec, shelves: dict[ModelSpec, Bases], device: Device) -> ChatModel:
     bases = shelves.setdefault(spec, Bases(spec, device))
     try:
         model, base = bases.open(target.adapter, target.artifact)
@@ -69,7 +69,7 @@ def _open(target: Target, spec: ModelSpec, shelves: dict[ModelSpec, Bases], devi
         raise
     except Exception as error:  # damaged files raise arbitrary exceptions
         raise InputError(_cannot_open(target, error)) from error
-    return Voice(target.name, model, base.tokenizer, _context(model))
+    return ChatModel(target.name, model, base.tokenizer, _context(model))
 
 
 def _context(model: Any) -> int | None:

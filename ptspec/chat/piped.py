@@ -31,11 +31,11 @@ class Pipe:
 
     def answer(self, session: Session, ask: Asking) -> None:
         """Write the answers of one prompt. Raises `KeyboardInterrupt` if one was interrupted."""
-        turn = ask(lambda voice, piece: None)
+        turn = ask(lambda chat_model, piece: None)
         if any(answer.stopped for answer in turn.answers):
             raise KeyboardInterrupt
-        for voice, answer in zip(session.voices, turn.answers, strict=True):
-            name = f"{clean(voice.name)}: " if len(session.voices) > 1 else ""
+        for chat_model, answer in zip(session.models, turn.answers, strict=True):
+            name = f"{clean(chat_model.name)}: " if len(session.models) > 1 else ""
             print(name + clean(answer.text, keep_lines=True).strip(), file=self._out, flush=True)
 
     def remark(self, text: str) -> None:

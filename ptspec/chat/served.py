@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ptspec.chat.models import asked_voices
+from ptspec.chat.models import resolve_models
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.served import Asked, Host, Served, sampling_at
 from ptspec.evaluation.targets import Target
@@ -18,7 +18,7 @@ from ptspec.recipe.plan import ModelSpec
 
 
 @dataclass(frozen=True)
-class ServedVoice:
+class ServedChatModel:
     """A policy on a server.
 
     `context`: maximum tokens of the policy and the server; `ends`: token ids that end an answer.
@@ -43,9 +43,9 @@ class ServedVoice:
 
 
 @contextmanager
-def served_voices(
+def served_models(
     paths: Sequence[str], server: GenerationServer, *, allow_code: bool = False
-) -> Iterator[list[ServedVoice]]:
+) -> Iterator[list[ServedChatModel]]:
     """Serve one policy per path on `server` within the context.
 
     A path is a run (its last stage), a stage, an adapter or a model. Raises `InputError` if a path holds no
@@ -54,10 +54,10 @@ def served_voices(
     """
     host = Host(server)
     with ExitStack() as kept:
-        yield [_open(target, spec, host, kept) for target, spec in asked_voices(paths, allow_code)]
+        yield [_open(target, spec, host, kept) for target, spec in resolve_models(paths, allow_code)]
 
 
-def _open(target: Target, spec: ModelSpec, host: Host, kept: ExitStack) -> ServedVoice:
+def _open(target: Target, spec: ModelSpec, host: Host, kept: ExitStack) -> ServedChatModel:
     policy = Asked(target.name, target.artifact, target.adapter, target.model)
     try:
         why_not = host.why_not(policy)
@@ -71,7 +71,7 @@ def _open(target: Target, spec: ModelSpec, host: Host, kept: ExitStack) -> Serve
     except StageError as error:
         raise InputError(*error.diagnostics) from error
     known = [limit for limit in (outside.context, served.max_length) if limit is not None]
-    return ServedVoice(target.name, served, outside.tokenizer, min(known, default=None), outside.ends)
+    return ServedChatModel(target.name, served, outside.tokenizer, min(known, default=None), outside.ends)
 
 
 def _not_served(policy: Asked, host: Host, why_not: str) -> Diagnostic:

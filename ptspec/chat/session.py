@@ -7,11 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ptspec.chat.generate import NO_LIMIT, Answer, AnyVoice, Message, Settings, encode, room, speak
-from ptspec.chat.served import ServedVoice
+from ptspec.chat.generate import (
+    NO_LIMIT,
+    Answer,
+    AnyChatModel,
+    Message,
+    Settings,
+    encode,
+    generate_answer,
+    room,
+)
+from ptspec.chat.served import ServedChatModel
 from ptspec.diagnostics import Diagnostic, InputError, Location, PtError
 
-TellVoice = Callable[[int, str], None]
+TellPiece = Callable[[int, str], None]
 AGAIN_TEMPERATURE = 1.0
 """Temperature of /again under greedy settings, which would repeat the answer."""
 
@@ -29,7 +38,7 @@ class Turn:
 class Session:
     """The `turns` of a conversation, under the `system` message if there is one."""
 
-    voices: Sequence[AnyVoice]
+    models: Sequence[AnyChatModel]
     settings: Settings
     system: str | None = None
     turns: list[Turn] = field(default_factory=list)
@@ -38,14 +47,21 @@ class Session:
     @property
     def has_template(self) -> bool:
         """Whether every model has a chat template."""
-        return all(voice.has_template for voice in self.voices)
+        return all(chat_model.has_template for chat_model in self.models)
 
     @property
     def served_by(self) -> str | None:
         """The server that generates the answers, in words; None if the models run here."""
-        return next((voice.served.words for voice in self.voices if isinstance(voice, ServedVoice)), None)
+        return next(
+            (
+                chat_model.served.words
+                for chat_model in self.models
+                if isinstance(chat_model, ServedChatModel)
+            ),
+            None,
+        )
 
-    def ask(self, prompt: str, tell: TellVoice = lambda voice, piece: None) -> Turn:
+    def ask(self, prompt: str, tell: TellPiece = lambda chat_model, piece: None) -> Turn:
         """Return every model's answer to `prompt`; `tell` receives a model's index and a piece of its text.
 
         The oldest turns that exceed a model's context are left out of its prompt; the turn holds their
@@ -56,7 +72,7 @@ class Session:
         self.turns.append(turn)
         return turn
 
-    def regenerate(self, tell: TellVoice = lambda voice, piece: None) -> Turn:
+    def regenerate(self, tell: TellPiece = lambda chat_model, piece: None) -> Turn:
         """Replace the last answers with ones sampled at the next seed.
 
         Raises `InputError` if there is no turn yet, and what `ask` raises; the old answers are kept then.
@@ -100,9 +116,9 @@ class Session:
             raise InputError(Diagnostic("wrong-usage", "nothing was said yet, so there is nothing to save"))
         lines = [
             json.dumps(
-                {"messages": self._messages(index, self.turns), "model": voice.name}, ensure_ascii=False
+                {"messages": self._messages(index, self.turns), "model": chat_model.name}, ensure_ascii=False
             )
-            for index, voice in enumerate(self.voices)
+            for index, chat_model in enumerate(self.models)
         ]
         try:
             with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
@@ -115,41 +131,41 @@ class Session:
             raise InputError(Diagnostic("cannot-write", message, Location(str(path)))) from error
         return len(self.turns)
 
-    def _answered(self, prompt: str, settings: Settings, tell: TellVoice) -> Turn:
+    def _answered(self, prompt: str, settings: Settings, tell: TellPiece) -> Turn:
         seed = settings.seed + len(self.turns) + 1000 * self._drawn
         answers: list[Answer] = []
         forgotten = 0
-        for index in range(len(self.voices)):
+        for index in range(len(self.models)):
             if answers and answers[-1].stopped:
                 answers.append(Answer("", 0, finished=False, stopped=True))
                 continue
-            answer, left_out = self._voice_answers(index, prompt, settings, seed, tell)
+            answer, left_out = self._model_answers(index, prompt, settings, seed, tell)
             answers.append(answer)
             forgotten = max(forgotten, left_out)
         return Turn(prompt, tuple(answers), forgotten)
 
-    def _voice_answers(
-        self, index: int, prompt: str, settings: Settings, seed: int, tell: TellVoice
+    def _model_answers(
+        self, index: int, prompt: str, settings: Settings, seed: int, tell: TellPiece
     ) -> tuple[Answer, int]:
         """Return a model's answer and how many of the oldest turns did not fit its context."""
-        voice = self.voices[index]
+        chat_model = self.models[index]
 
         def told(piece: str) -> None:
             tell(index, piece)
 
         ids, left_out = self._seen(index, prompt, settings.max_new_tokens)
-        return speak(voice, ids, settings, seed, told), left_out
+        return generate_answer(chat_model, ids, settings, seed, told), left_out
 
     def _seen(self, index: int, prompt: str, max_new_tokens: int) -> tuple[list[int], int]:
         """Return a model's prompt ids and how many of the oldest turns they leave out."""
-        voice = self.voices[index]
-        past = self.turns if voice.has_template else []
-        wanted = min(max_new_tokens, (voice.context or NO_LIMIT) // 4)
+        chat_model = self.models[index]
+        past = self.turns if chat_model.has_template else []
+        wanted = min(max_new_tokens, (chat_model.context or NO_LIMIT) // 4)
         for left_out in range(len(past)):
-            ids = encode(voice, self._messages(index, past[left_out:], prompt))
-            if room(voice, ids) >= wanted:
+            ids = encode(chat_model, self._messages(index, past[left_out:], prompt))
+            if room(chat_model, ids) >= wanted:
                 return ids, left_out
-        return encode(voice, self._messages(index, (), prompt)), len(past)
+        return encode(chat_model, self._messages(index, (), prompt)), len(past)
 
     def _messages(self, index: int, turns: Sequence[Turn], prompt: str | None = None) -> list[Message]:
         messages: list[Message] = [{"role": "system", "content": self.system}] if self.system else []

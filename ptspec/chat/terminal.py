@@ -52,7 +52,7 @@ class Terminal:
 
     def answer(self, session: Session, ask: Asking) -> None:
         """Show the answers of one prompt, side by side if the terminal is wide enough."""
-        count = len(session.voices)
+        count = len(session.models)
         if count > 1 and self._console.width >= count * NARROWEST and not self._console.is_dumb_terminal:
             turn = self._side_by_side(session, ask)
         else:
@@ -81,28 +81,28 @@ class Terminal:
 
     def _one_by_one(self, session: Session, ask: Asking) -> Turn:
         words = _Words()
-        named = len(session.voices) > 1
+        named = len(session.models) > 1
         speaking = -1
 
         def begin(until: int) -> None:
-            """The names up to that of the voice `until`; a voice may have nothing to say."""
+            """The names up to that of the chat_model `until`; a chat_model may have nothing to say."""
             nonlocal speaking, words
             while speaking < until:
                 self._write(words.end() + ("\n\n" if speaking >= 0 else ""))
                 speaking, words = speaking + 1, _Words()
                 if named:
-                    self._console.print(Text(clean(session.voices[speaking].name), style="bold"))
+                    self._console.print(Text(clean(session.models[speaking].name), style="bold"))
 
-        def tell(voice: int, piece: str) -> None:
-            begin(voice)
+        def tell(chat_model: int, piece: str) -> None:
+            begin(chat_model)
             self._write(words.add(piece))
 
         turn = ask(tell)
         begin(len(turn.answers) - 1)
         self._write(words.end() + "\n")
-        for voice, answer in zip(session.voices, turn.answers, strict=True):
+        for chat_model, answer in zip(session.models, turn.answers, strict=True):
             if note := how_it_ended(answer):
-                self.remark(f"{voice.name}: {note}" if named else note)
+                self.remark(f"{chat_model.name}: {note}" if named else note)
         return turn
 
     def _write(self, text: str) -> None:
@@ -110,15 +110,15 @@ class Terminal:
         self._console.file.flush()
 
     def _side_by_side(self, session: Session, ask: Asking) -> Turn:
-        streams = [_Words() for _ in session.voices]
-        texts = [""] * len(session.voices)
-        names = [voice.name for voice in session.voices]
+        streams = [_Words() for _ in session.models]
+        texts = [""] * len(session.models)
+        names = [chat_model.name for chat_model in session.models]
         width = self._console.width // len(names) - COLUMN_GAP
         height = max(self._console.height - BESIDE, 1)
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
 
-            def tell(voice: int, piece: str) -> None:
-                texts[voice] += streams[voice].add(piece)
+            def tell(chat_model: int, piece: str) -> None:
+                texts[chat_model] += streams[chat_model].add(piece)
                 ends = [self._last_lines(text, width, height) for text in texts]
                 live.update(_columns(names, ends), refresh=True)
 

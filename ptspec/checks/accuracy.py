@@ -116,7 +116,7 @@ def _not_compared(
         return
     answers = [right_answers(gold, reward.takes_json) for gold in golds]
     if words := not_compared_with(reward, options, answers):
-        message = f"{function} has no say on {words}: such rows have no accuracy"
+        message = f"{function} cannot score {words}: such rows have no accuracy"
         hint = '"eval": {"accuracy": {"function": …}} names another reward'
         yield Diagnostic("not-compared", message, None, at, hint, (), Severity.WARNING)
 

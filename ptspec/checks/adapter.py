@@ -58,7 +58,7 @@ def _not_adaptable(stage: Stage, shape: ModelShape) -> Refusal | None:
         return None
     kind = shape.modules.class_name(others[0]) or "a block of layers"
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    message = f"the adapter would go on {others[0]} ({kind}){more}, and PEFT has no LoRA for it"
+    message = f"the adapter would adapt {others[0]} ({kind}){more}, and PEFT has no LoRA for it"
     return message, f'"target_modules": "{targets.ALL_LINEAR}", or "exclude_modules" with what to leave out'
 
 
@@ -85,7 +85,7 @@ def _tuples(found: targets.Targets, shape: ModelShape) -> Refusal | None:
         return None
     kind, last = shape.modules.class_name(name), name.rpartition(".")[2]
     return (
-        f"the adapter would go on {name} ({kind}), whose output is a tuple",
+        f"the adapter would adapt {name} ({kind}), whose output is a tuple",
         f'"exclude_modules": ["{last}"]',
     )
 
@@ -126,11 +126,11 @@ def _quantised(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnost
 
 def _wrapped(plan: Plan, stage: Stage, name: str) -> Iterator[Diagnostic]:
     """Yield settings that PEFT refuses for LoRA over fused experts."""
-    kind = f"the adapter goes on {name}, one tensor of all experts"
+    kind = f"the adapter adapts {name}, one tensor of all experts"
     for field in NOT_OVER_PARAMETERS:
         if stage.adapter.lora.get(field):
-            hint = f'leave "{field}" out, or name target_modules that are no experts'
-            message = f'{kind}, over which PEFT knows no "{field}"'
+            hint = f'leave "{field}" out, or name target_modules that are not experts'
+            message = f'{kind}, over which PEFT does not support "{field}"'
             yield Diagnostic("cannot-adapt", message, None, _at_field(plan, stage, field), hint)
 
 
@@ -150,7 +150,9 @@ def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]
         except targets.UnknownTargets:
             continue
         if part is not None:
-            what = "an embedding" if targets.is_embedding(part, shape) else "a tensor that is no linear layer"
+            what = (
+                "an embedding" if targets.is_embedding(part, shape) else "a tensor that is not a linear layer"
+            )
             message = f"{name} goes on {part}, {what}, and cannot be added up with {other}"
             hint = '"continue" with the same settings, or target_modules that are linear layers: q_proj, …'
             yield Diagnostic("cannot-adapt", message, None, where, hint)

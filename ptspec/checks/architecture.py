@@ -26,7 +26,7 @@ def check_architecture(plan: Plan, config: Mapping[str, Any], at: str) -> Iterat
             yield Diagnostic("unknown-architecture", message, None, at, hint)
         return
     if kind and not auto.is_known(kind):
-        message = f'the installed transformers knows no model of type "{kind}"'
+        message = f'the installed transformers has no model of type "{kind}"'
         yield Diagnostic("unknown-architecture", message, None, at, "pip install --upgrade transformers")
     elif kind and auto.causal_lm(kind) is None:
         yield _not_causal(config, kind, at)

@@ -31,7 +31,7 @@ def _check(spec: VLLMSpec, where: str, *, starts: bool) -> Iterator[Diagnostic]:
     from ptspec.generation_server.requests import is_address
 
     if not is_address(spec.base_url):
-        message = "this is no address of a server, or holds more (a user, a query, a fragment)"
+        message = "this is not the address of a server, or has more parts (a user, a query, a fragment)"
         place = join(where, "server_base_url")
         yield Diagnostic("generation-server", message, None, place, "such as http://localhost:8000")
         return

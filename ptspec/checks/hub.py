@@ -13,7 +13,7 @@ from functools import partial
 from ptspec.checks.hub_names import HubChecked, HubName, models, sources, unfinished_sources
 from ptspec.checks.hub_rows import check_rows
 from ptspec.data.readers.hub_rows import Preview, Wrong, is_cached, preview
-from ptspec.diagnostics import Diagnostic, Severity, Unlooked
+from ptspec.diagnostics import Diagnostic, Severity, Unchecked
 from ptspec.hub.cache import DATASET, MODEL
 from ptspec.hub.connection import obstacle, reason, together
 from ptspec.hub.repository import Refusal, Refused, look
@@ -31,7 +31,7 @@ BUDGET = 8.0
 class _Found:
     model: HubModel | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
-    unlooked: tuple[Unlooked, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
 
 
 def check_hub(plan: Plan, *, starts: bool) -> HubChecked:
@@ -52,7 +52,7 @@ def check_hub(plan: Plan, *, starts: bool) -> HubChecked:
     return HubChecked(
         plan if seen is None else replace(plan, model=replace(plan.model, hub=seen)),
         tuple(diagnostic for one in found.values() for diagnostic in one.diagnostics),
-        tuple(dict.fromkeys(unlooked for one in found.values() for unlooked in one.unlooked)),
+        tuple(dict.fromkeys(unchecked for one in found.values() for unchecked in one.unchecked)),
     )
 
 
@@ -73,8 +73,8 @@ def _model(plan: Plan, name: HubName, *, starts: bool) -> _Found:
         return _refused(plan, name, MODEL, refused, starts=starts)
     except Exception as error:  # of networks, files and servers, as many as there are libraries below
         return _unreached(name, reason(error))
-    headers = (Unlooked(f"{name.name} (its weights' shapes)", why, name.at),) if why else ()
-    return _Found(model, unlooked=headers)
+    headers = (Unchecked(f"{name.name} (its weights' shapes)", why, name.at),) if why else ()
+    return _Found(model, unchecked=headers)
 
 
 def _source(plan: Plan, source: Source, name: HubName, *, starts: bool) -> _Found:
@@ -94,7 +94,7 @@ def _source(plan: Plan, source: Source, name: HubName, *, starts: bool) -> _Foun
 
 
 def _unreached(name: HubName, why: str, *told: Diagnostic) -> _Found:
-    return _Found(diagnostics=told, unlooked=(Unlooked(name.name, why, name.at),))
+    return _Found(diagnostics=told, unchecked=(Unchecked(name.name, why, name.at),))
 
 
 def _nearest(plan: Plan, name: HubName) -> list[Diagnostic]:
@@ -102,7 +102,7 @@ def _nearest(plan: Plan, name: HubName) -> list[Diagnostic]:
     nearest = plan.places.nearest(name.name)
     if nearest is None:
         return []
-    message = f'"{name.name}" is no file or folder here: it is taken for a name on the hub'
+    message = f'"{name.name}" is not a file or folder here: it is taken as a name on the hub'
     return [Diagnostic("taken-for-hub", message, None, name.at, nearest, severity=Severity.WARNING)]
 
 
@@ -126,4 +126,4 @@ def _refused(plan: Plan, name: HubName, kind: str, refused: Refused, *, starts: 
         f"ask for access on its page ({address}), then: hf auth login",
         severity=Severity.ERROR if starts else Severity.WARNING,
     )
-    return _Found(diagnostics=(denied,), unlooked=(Unlooked(name.name, "no access", name.at),))
+    return _Found(diagnostics=(denied,), unchecked=(Unchecked(name.name, "no access", name.at),))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ptspec.checks.template import at_model
-from ptspec.diagnostics import Diagnostic, Unlooked
+from ptspec.diagnostics import Diagnostic, Unchecked
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import BASE, Plan, Stage
@@ -22,7 +22,7 @@ class HubChecked:
 
     plan: Plan
     diagnostics: tuple[Diagnostic, ...] = ()
-    unlooked: tuple[Unlooked, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
 
 
 class HubName(NamedTuple):

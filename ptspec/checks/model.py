@@ -33,7 +33,7 @@ from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Handover, Plan, Stage
 from ptspec.recipe.shape import ModelShape, read_config
 from ptspec.recipe.sources import Source
-from ptspec.store.safetensors_only import pickled_weights, way_out
+from ptspec.store.safetensors_only import conversion_command, pickled_weights
 
 
 def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
@@ -76,7 +76,7 @@ def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
     message, hint = f"this folder holds no model: {error}", None
     if (pickle := pickled_weights(folder)) and "safetensors" in str(error):
         message = f"the weights are a pickle ({pickle.name}), which can run code when it is loaded"
-        hint = way_out(Path(shown(pickle)))
+        hint = conversion_command(Path(shown(pickle)))
     return Diagnostic("no-weights", message, None, at_model(plan), hint)
 
 

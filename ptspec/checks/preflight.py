@@ -73,7 +73,7 @@ def preflight(
     here = [_located(d, document) for d in told if d.location is None]
     elsewhere = [d for d in told if d.location is not None]
     rows = _once([_located(d, document) for d in checked.diagnostics])
-    unlooked = tuple(replace(one, location=document.locate(one.pointer)) for one in hub.unlooked)
+    unchecked = tuple(replace(one, location=document.locate(one.pointer)) for one in hub.unchecked)
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     if _has_variants(plan):
         from ptspec.checks.matrix import once_a_matrix
@@ -85,7 +85,7 @@ def preflight(
     if not starts:
         said = (*said, *code_in_words(plan))
     notes = said if sound is not None else ()
-    return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked, notes=notes)
+    return replace(reading, plan=sound, diagnostics=tuple(found), unchecked=unchecked, notes=notes)
 
 
 def _hub(plan: Plan, *, starts: bool) -> HubChecked:

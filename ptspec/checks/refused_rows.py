@@ -43,14 +43,14 @@ def refused_rows(
     first = refused[0]
     is_left_out = source.on_bad_row is OnBadRow.LEAVE_OUT and len(refused) < rows
     known = None if first.error.own else remedy(first.columns, tokenizer)
-    way_out = f'"on_bad_row": "leave_out" in {source.at} leaves such rows out'
+    leave_out_hint = f'"on_bad_row": "leave_out" in {source.at} leaves such rows out'
     does = "refuses" if first.error.own else "cannot render"
     yield Diagnostic(
         "cannot-render",
         f"{who}the chat template {does} this {kind}: {first.error}",
         Location(shown(first.row.file), first.row.line),
         source.at,
-        known if is_left_out else "; or ".join(filter(None, (known, way_out))),
+        known if is_left_out else "; or ".join(filter(None, (known, leave_out_hint))),
         (note,) if note else (),
         Severity.WARNING if is_left_out else Severity.ERROR,
     )

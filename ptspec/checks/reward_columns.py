@@ -61,7 +61,7 @@ def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagno
         column = next((one for one in columns if any(one in row for row in rows)), None)
         golds = [right_answers(row.get(column), reward.takes_json) for row in rows] if column else []
         if words := not_compared_with(reward, spec.options, golds):
-            message = f'the reward "{spec.name}" has no say on {words}, in "{data}"'
+            message = f'the reward "{spec.name}" cannot score {words}, in "{data}"'
             yield Diagnostic("not-compared", message, None, spec.at, None, (), Severity.WARNING)
 
 

@@ -92,12 +92,12 @@ def _values(plan: Plan, part: str, column: str) -> Values:
 
 
 def _untold(spec: RewardSpec, by: ByColumn, found: Values, is_warning: bool) -> Iterator[Diagnostic]:
-    from ptspec.rewards.by_column import untold_value
+    from ptspec.rewards.by_column import value_without_reward
 
     missing = {value: rows for value, rows in found.items() if not by.is_told(value)}
     total = sum(rows.count for rows in found.values())
     for value, rows in list(missing.items())[:SHOWN_LINES]:
-        told = untold_value(spec.name, by, value)
+        told = value_without_reward(spec.name, by, value)
         (file, line), *_ = rows.lines
         more = ", …" if rows.count > len(rows.lines) else ""
         lines = ", ".join(str(line) for _, line in rows.lines)

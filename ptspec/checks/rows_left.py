@@ -72,7 +72,7 @@ def _nothing_left(settings: EffectiveConfig, lost: Counter[str], longest: int) -
     stage = settings.stage
     why = ", ".join(f"{count:,} are {what}" for what, count in lost.items())
     message = f'stage "{stage.name}": no row is left to learn from: of {lost.total():,} rows, {why}'
-    hint = f'"max_length": {longest} takes the long ones' if lost[_DROPPED] else "mend the data"
+    hint = f'"max_length": {longest} takes the long ones' if lost[_DROPPED] else "correct the data"
     place = join(stage.at, "config", "max_length") if "max_length" in stage.config else stage.at
     return Diagnostic("no-rows-left", message, None, place, hint)
 

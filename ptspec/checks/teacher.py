@@ -17,7 +17,7 @@ from ptspec.recipe.paths import is_folder
 from ptspec.recipe.plan import BASE, Plan
 from ptspec.recipe.shape import ModelShape, read_shape
 from ptspec.recipe.signals import SecondModel
-from ptspec.store.safetensors_only import pickled_weights, way_out
+from ptspec.store.safetensors_only import conversion_command, pickled_weights
 
 
 def check_teachers(
@@ -68,7 +68,7 @@ def _check(
         return
     if (pickle := pickled_weights(weights)) is not None:
         message = f"the teacher's weights are a pickle ({pickle.name}), which can run code when it is loaded"
-        yield Diagnostic("no-weights", message, None, teacher.at, way_out(Path(shown(pickle))))
+        yield Diagnostic("no-weights", message, None, teacher.at, conversion_command(Path(shown(pickle))))
         return
     try:
         theirs = read_shape(weights)
@@ -97,7 +97,7 @@ def _tokens(
     theirs = read_tokenizer(folder) or read_tokenizer(weights)
     if theirs is None:
         if is_folder(Path(teacher.path)):
-            message = "the folder of the teacher holds no tokenizer: what its ids mean cannot be told"
+            message = "the folder of the teacher holds no tokenizer: the meaning of its ids is unknown"
             hint = "put the tokenizer's files beside the weights: tokenizer.json, tokenizer_config.json"
             yield Diagnostic("no-tokenizer", message, None, teacher.at, hint)
         return

@@ -53,7 +53,7 @@ def check_given_template(plan: Plan) -> Iterator[Diagnostic]:
     try:
         TokenizerFiles(Path(plan.model.path), text, {}).check_template()
     except NoTemplate as error:
-        message = f"this is no chat template: {error}"
+        message = f"this is not a chat template: {error}"
         if file is None and error.line:
             message += f" (line {error.line})"
         where = Location(shown(file), error.line) if file is not None else None

@@ -8,7 +8,7 @@ from pathlib import Path
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.json_pointer import at, split
 from ptspec.recipe.plan import BASE, Plan
-from ptspec.store.safetensors_only import pickled_weights, way_out
+from ptspec.store.safetensors_only import conversion_command, pickled_weights
 
 
 def check_weights(plan: Plan) -> Iterator[Diagnostic]:
@@ -21,4 +21,4 @@ def check_weights(plan: Plan) -> Iterator[Diagnostic]:
         given = at(plan.document, where)
         said = given if isinstance(given, str) else split(where)[-1]
         message = f'"{said}" holds its weights as a pickle ({pickle.name}), which can run code when loaded'
-        yield Diagnostic("pickled-weights", message, None, where, way_out(pickle))
+        yield Diagnostic("pickled-weights", message, None, where, conversion_command(pickle))

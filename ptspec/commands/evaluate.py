@@ -49,7 +49,7 @@ def eval(
     context: typer.Context,
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Runs, stages, adapters or models.")],
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else what is stored is told.")
+        Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else show what is stored.")
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Put them side by side, prompt by prompt.")
@@ -136,7 +136,7 @@ def _must_go_together(
     server: str | None,
 ) -> None:
     if server is not None and data is None:
-        message = "--server has nothing to generate: without --data what was measured before is told"
+        message = "--server requires --data: without it the stored measurements are shown"
         raise InputError(Diagnostic("wrong-usage", message, hint="pt eval RUN --data FILE --server URL"))
     alone = [name for name, given in (("--by", by), ("--judge", judge)) if given is not None]
     if prompts is not None and data is None:
@@ -156,18 +156,18 @@ def _compare(
     request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat, runs: Sequence[str]
 ) -> None:
     """Compare. Everything is computed before the first file is written."""
-    from ptspec.evaluation.paired.answers import answers_differ, telling_changes
+    from ptspec.evaluation.paired.answers import answers_differ, changes_to_show
     from ptspec.evaluation.paired.compare import prompts_of
     from ptspec.evaluation.paired.requested import compare_requested, is_heavy
     from ptspec.evaluation.request import write
-    from ptspec.report.changes import changes_text, telling_metric
+    from ptspec.report.changes import changes_text, metric_to_show
 
     with quiet_libraries() if is_heavy(request, asked.judge) else nullcontext():
         found, measured = compare_requested(request, listen, asked.judge, asked.prompts, asked.by)
     among = prompts_of(measured, asked.prompts)
     first, last = measured[0], len(measured) - 1
     answers = {b: answers_differ(first, measured[b], among) for b in range(1, len(measured))}
-    metric, changes = telling_changes(first, measured[last], telling_metric(found, last), asked.show, among)
+    metric, changes = changes_to_show(first, measured[last], metric_to_show(found, last), asked.show, among)
     write(request, measured)
     if request.output is not None:
         _write(found, measured, request.output, asked.command)

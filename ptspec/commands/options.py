@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptspec.diagnostics import Diagnostic, InputError, Unlooked
+from ptspec.diagnostics import Diagnostic, InputError, Unchecked
 from ptspec.report.clean import clean
-from ptspec.report.diagnostics import Format, broken, columns_of, render, unlooked_lines, wants_colour
-from ptspec.secrets import blotted
+from ptspec.report.diagnostics import Format, broken, columns_of, render, unchecked_lines, wants_colour
+from ptspec.secrets import redacted
 
 if TYPE_CHECKING:
     from ptspec.generation_server.client import GenerationServer
@@ -55,12 +55,12 @@ class WeightType(str, Enum):
 
 def say(text: str) -> None:
     """Print progress and remarks to stderr, cleaned of control characters."""
-    _to_stderr(broken(clean(blotted(text), keep_lines=True), columns_of(sys.stderr)) + "\n")
+    _to_stderr(broken(clean(redacted(text), keep_lines=True), columns_of(sys.stderr)) + "\n")
 
 
 def show(text: str) -> None:
     """Print requested output to stdout, cleaned of control characters."""
-    print(clean(blotted(text), keep_lines=True))
+    print(clean(redacted(text), keep_lines=True))
 
 
 def tell(diagnostics: Sequence[Diagnostic]) -> None:
@@ -84,9 +84,9 @@ def _to_stderr(text: str) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def tell_unlooked(unlooked: Sequence[Unlooked]) -> None:
+def tell_unchecked(unchecked: Sequence[Unchecked]) -> None:
     """Print the remote resources that were not checked."""
-    for line in unlooked_lines(unlooked):
+    for line in unchecked_lines(unchecked):
         say(line)
 
 
@@ -109,7 +109,7 @@ def size_in_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg])(i?)b?", text.strip().lower())
     if found is None or float(found[1]) == 0:
         hint = "a number and a unit: 24GB, 16GiB"
-        raise InputError(Diagnostic("wrong-usage", f'--device-memory: "{text}" is no size', hint=hint))
+        raise InputError(Diagnostic("wrong-usage", f'--device-memory: "{text}" is not a size', hint=hint))
     return int(float(found[1]) * units[f"{found[2]}{found[3]}b"])
 
 
@@ -121,7 +121,9 @@ def time_in_seconds(text: str) -> float:
         return float(number) * units[unit]
     except (KeyError, ValueError):
         hint = "a number and a unit: 90s, 30m, 2h"
-        raise InputError(Diagnostic("wrong-usage", f'--max-time: "{text}" is no time', hint=hint)) from None
+        raise InputError(
+            Diagnostic("wrong-usage", f'--max-time: "{text}" is not a duration', hint=hint)
+        ) from None
 
 
 SERVER_KEY = "VLLM_API_KEY"

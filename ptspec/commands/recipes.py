@@ -20,10 +20,10 @@ from ptspec.commands.options import (
     show,
     size_in_bytes,
     tell,
-    tell_unlooked,
+    tell_unchecked,
     time_in_seconds,
 )
-from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError, Unlooked
+from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError, Unchecked
 from ptspec.launched import Rank, launched
 from ptspec.report.diagnostics import Format, as_note, render, summary
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def validate(
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE", help="Recipe files.")],
     overrides: Overrides = None,
-    format: Annotated[Format, typer.Option(help="How errors are told.")] = Format.TEXT,
+    format: Annotated[Format, typer.Option(help="Format of the errors.")] = Format.TEXT,
 ) -> None:
     """Find the errors of a recipe and its data.
 
@@ -46,15 +46,15 @@ def validate(
     from ptspec.recipe.matrix import names_in_words
 
     found: list[Diagnostic] = []
-    unlooked: list[Unlooked] = []
+    unchecked: list[Unchecked] = []
     faulty = False
     for path in recipes:
         reading = preflight(path, overrides or ())
         found += reading.diagnostics
-        unlooked += reading.unlooked
+        unchecked += reading.unchecked
         faulty = faulty or reading.plan is None
         if format is not Format.TEXT:
-            notes = map(as_note, reading.unlooked)
+            notes = map(as_note, reading.unchecked)
             print(render([*reading.diagnostics, *notes], format), end="")
             continue
         tell(reading.diagnostics)
@@ -69,7 +69,7 @@ def validate(
     if format is Format.TEXT:
         if faulty:
             say(f"{summary(found)}.")
-        tell_unlooked(unlooked)
+        tell_unchecked(unchecked)
     if faulty:
         raise typer.Exit(Exit.WRONG_INPUT)
 
@@ -101,7 +101,7 @@ def run(
 
     Checks the recipe first, trains its stages in order, and evaluates after each.
     """
-    from ptspec.api import carry_out
+    from ptspec.api import run_and_report
     from ptspec.checks.asked_stage import must_be_stage
     from ptspec.checks.code_permission import check_allowed
     from ptspec.library_output import into_log
@@ -137,7 +137,7 @@ def run(
             until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate, warnings=warnings
         )
         with listener() as listen:
-            carry_out(planned, listen, options, say)
+            run_and_report(planned, listen, options, say)
 
 
 @contextlib.contextmanager
@@ -222,7 +222,7 @@ def _checked(
     tell(reading.diagnostics)
     if reading.plan is None:
         say(f"{summary(reading.diagnostics)}." + (" Nothing was started." if starts else ""))
-    tell_unlooked(reading.unlooked)
+    tell_unchecked(reading.unchecked)
     for note in reading.notes:
         say(note)
     if reading.plan is None:

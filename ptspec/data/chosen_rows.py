@@ -35,7 +35,7 @@ def place_of(text: str) -> Place:
     file, _, line = text.rpartition(":")
     if not (line.isascii() and line.isdigit() and int(line) > 0):
         hint = "a line, or a file and a line: 12, data/train.jsonl:12"
-        raise InputError(Diagnostic("wrong-usage", f'--line: "{text}" is no line', hint=hint))
+        raise InputError(Diagnostic("wrong-usage", f'--line: "{text}" is not a line', hint=hint))
     return Place(int(line), file or None)
 
 

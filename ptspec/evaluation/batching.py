@@ -9,7 +9,7 @@ import torch
 
 from ptspec.model.free_memory import give_back
 from ptspec.processes import current
-from ptspec.training.faults import Trouble, trouble_of
+from ptspec.training.faults import MachineError, machine_error_of
 
 T = TypeVar("T")
 Told = Callable[[str], None]
@@ -61,7 +61,7 @@ def in_batches(
         try:
             run(batch)
         except (RuntimeError, MemoryError) as error:
-            if len(batch) < 2 or trouble_of(error) is not Trouble.MEMORY:
+            if len(batch) < 2 or machine_error_of(error) is not MachineError.MEMORY:
                 raise
             tokens = max(1, min(tokens, len(batch) * (max(lengths[i] for i in batch) + extra)) // 2)
         else:

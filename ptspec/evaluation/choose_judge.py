@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, StageError
-from ptspec.evaluation.judging import Referee, counted, preferences, stamp_of
+from ptspec.evaluation.judging import NamedJudge, counted, preferences, stamp_of
 from ptspec.evaluation.measurement import Measurement
 from ptspec.evaluation.paired.pairing import Judgement
 from ptspec.evaluation.targets import Target
@@ -106,11 +106,11 @@ def judgement(chosen: Chosen, measured: Sequence[Measurement]) -> Judgement:
     Raises `InputError` if a judge fails or is unreachable; nothing has been written then.
     """
     first = measured[0]
-    referee = Referee(chosen.name, chosen.make(not first.settings.conversational))
-    before = counted(referee.judge)
+    named_judge = NamedJudge(chosen.name, chosen.make(not first.settings.conversational))
+    before = counted(named_judge.judge)
     try:
-        wins = {b: preferences(referee, first, measured[b]) for b in range(1, len(measured))}
+        wins = {b: preferences(named_judge, first, measured[b]) for b in range(1, len(measured))}
     except StageError as error:
         raise InputError(*error.diagnostics) from error
     everything = [p for won in wins.values() for p in won.values()]
-    return Judgement(chosen.name, wins, stamp_of(referee, everything, before))
+    return Judgement(chosen.name, wins, stamp_of(named_judge, everything, before))

@@ -149,6 +149,7 @@ class HalfEnded:
         self.ended: torch.Tensor | None = None
 
     def __call__(self, ids: torch.Tensor, scores: object, **more: object) -> torch.Tensor:
+        """Return which rows are finished, (batch,); all of them once half are."""
         now = torch.isin(ids[:, -1], self.ends)
         self.ended = now if self.ended is None else self.ended | now
         return self.ended | (self.ended.sum() * 2 >= len(ids))

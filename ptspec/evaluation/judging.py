@@ -23,7 +23,7 @@ TIE = 1e-9
 
 
 @dataclass(frozen=True)
-class Referee:
+class NamedJudge:
     """A judge with its name.
 
     `rows`: the held-out rows by id, if available: it then receives the original prompts, and a judge by
@@ -35,7 +35,7 @@ class Referee:
     rows: Mapping[str, EvaluationRow] = field(default_factory=dict)
 
 
-def preferences(referee: Referee, a: Measurement, b: Measurement) -> dict[str, float]:
+def preferences(named_judge: NamedJudge, a: Measurement, b: Measurement) -> dict[str, float]:
     """Return P(b's response is preferred to a's) for each row that both answered, by id.
 
     The mean of both orders cancels position bias; equal responses are ties without a question. Raises
@@ -44,7 +44,7 @@ def preferences(referee: Referee, a: Measurement, b: Measurement) -> dict[str, f
     before, after = a.by_id(), b.by_id()
     keys = [key for key in before if key in after and _answered(before[key]) and _answered(after[key])]
     differing = [key for key in keys if before[key].response != after[key].response]
-    wins = _wins(referee, a, [before[key] for key in differing], [after[key] for key in differing])
+    wins = _wins(named_judge, a, [before[key] for key in differing], [after[key] for key in differing])
     return {**dict.fromkeys(keys, 0.5), **dict(zip(differing, wins, strict=True))}
 
 
@@ -53,17 +53,17 @@ def _answered(row: RowMeasurement) -> bool:
 
 
 def _wins(
-    referee: Referee, a: Measurement, before: Sequence[RowMeasurement], after: Sequence[RowMeasurement]
+    named_judge: NamedJudge, a: Measurement, before: Sequence[RowMeasurement], after: Sequence[RowMeasurement]
 ) -> list[float]:
     if not before:
         return []
     chat = a.settings.chat
-    prompts = [_prompt(referee.rows.get(row.id), row.prompt, chat) for row in before]
+    prompts = [_prompt(named_judge.rows.get(row.id), row.prompt, chat) for row in before]
     one = [_turn("assistant", row.response or "", chat) for row in before]
     other = [_turn("assistant", row.response or "", chat) for row in after]
-    if isinstance(referee.judge, BradleyTerry):  # swapping the two is 1 − P by its making
-        return referee.judge(prompts, other, one, **_columns(referee, before))
-    judge = checked_judge(referee.judge, referee.name)
+    if isinstance(named_judge.judge, BradleyTerry):  # swapping the two is 1 − P by its making
+        return named_judge.judge(prompts, other, one, **_columns(named_judge, before))
+    judge = checked_judge(named_judge.judge, named_judge.name)
     there = judge(prompts, other, one)
     back = judge(prompts, one, other)
     return [(first + 1 - second) / 2 for first, second in zip(there, back, strict=True)]
@@ -78,10 +78,10 @@ def _turn(role: str, text: str, chat: bool) -> Any:
     return [{"role": role, "content": text}] if chat else text
 
 
-def _columns(referee: Referee, rows: Sequence[RowMeasurement]) -> dict[str, list[Any]]:
+def _columns(named_judge: NamedJudge, rows: Sequence[RowMeasurement]) -> dict[str, list[Any]]:
     """Return the columns for a reward: the rows' if known, else those stored in the evaluation."""
     of_rows = [
-        held.columns if (held := referee.rows.get(row.id)) else {"answer": row.answer, **row.slices}
+        held.columns if (held := named_judge.rows.get(row.id)) else {"answer": row.answer, **row.slices}
         for row in rows
     ]
     names = dict.fromkeys(name for columns in of_rows for name in columns)
@@ -111,23 +111,23 @@ def _centred(p: float) -> float:
 
 
 def judged(
-    referee: Referee, measured: Measurement, parent: Measurement | None, base: Measurement | None
+    named_judge: NamedJudge, measured: Measurement, parent: Measurement | None, base: Measurement | None
 ) -> Measurement:
     """Return `measured` with its win rates over its parent and the base, raw and length-controlled."""
-    before = counted(referee.judge)
+    before = counted(named_judge.judge)
     wins: dict[str, dict[str, float]] = {}
     metrics = dict(measured.metrics)
     for name, opponent in ((PARENT, parent), (BASE, base)):
         if opponent is None:
             continue
         if opponent.name not in wins:
-            wins[opponent.name] = preferences(referee, opponent, measured)
+            wins[opponent.name] = preferences(named_judge, opponent, measured)
         metrics |= _metrics(name, wins[opponent.name], opponent, measured)
     rows = tuple(
         replace(row, judged={name: won[row.id] for name, won in wins.items() if row.id in won})
         for row in measured.rows
     )
-    stamp = stamp_of(referee, [p for won in wins.values() for p in won.values()], before)
+    stamp = stamp_of(named_judge, [p for won in wins.values() for p in won.values()], before)
     return replace(measured, rows=rows, metrics=metrics, judge=stamp)
 
 
@@ -146,11 +146,11 @@ def counted(judge: Judge) -> Counters:
     return replace(judge.counters) if isinstance(judge, EndpointJudge) else Counters()
 
 
-def stamp_of(referee: Referee, wins: Sequence[float], before: Counters) -> JudgeStamp:
+def stamp_of(named_judge: NamedJudge, wins: Sequence[float], before: Counters) -> JudgeStamp:
     """Return the judge's statistics since `before`, and the ties among `wins`."""
-    now = counted(referee.judge)
+    now = counted(named_judge.judge)
     return JudgeStamp(
-        name=referee.name,
+        name=named_judge.name,
         compared=len(wins),
         ties=sum(abs(p - 0.5) < TIE for p in wins),
         asked=now.asked - before.asked,

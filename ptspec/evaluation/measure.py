@@ -36,7 +36,7 @@ from ptspec.evaluation.measurement import (
 )
 from ptspec.evaluation.merged_adapter import adapter_merged
 from ptspec.evaluation.metrics import aggregates, repetition
-from ptspec.evaluation.progress import Progress, unheard
+from ptspec.evaluation.progress import Progress, discard_progress
 from ptspec.evaluation.refusals import is_refusal, patterns_name
 from ptspec.evaluation.scoring import is_conversation, reward_scores
 from ptspec.evaluation.work import Work, prepare
@@ -65,7 +65,7 @@ def measure(
     base: PreTrainedModel | None = None,
     base_name: str | None = None,
     data: DataStamp | None = None,
-    progress: Progress = unheard,
+    progress: Progress = discard_progress,
     warn: Callable[[str], None] = warnings.warn,
     served: Served | None = None,
 ) -> Measurement:

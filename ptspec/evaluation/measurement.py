@@ -312,7 +312,7 @@ def with_shares(metrics: Mapping[str, Figure], rows: Sequence[RowMeasurement]) -
 
 
 def row_ids(prompts: Iterable[str]) -> list[str]:
-    """Return an id per row, from its prompt's text; a repeated prompt gets "-2", "-3", …"""
+    """Return an id per row, from its prompt's text; repeated prompts get a number ("-2", "-3", …)."""
     seen: Counter[str] = Counter()
     ids = []
     for prompt in prompts:

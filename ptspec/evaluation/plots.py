@@ -14,17 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ptspec.evaluation.canvas import (
-    FAINT,
-    INK,
-    QUIET,
-    colour,
-    grid,
-    label_width,
-    picture,
-    say,
-    short,
-)
+from ptspec.evaluation.canvas import FAINT, INK, QUIET, colour, grid, label_width, picture, say, short
 from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Measurement, RowMeasurement, metric
 from ptspec.events import Figure as Measured
@@ -168,7 +158,10 @@ def _perplexity(row: RowMeasurement) -> float | None:
 
 
 def response_lengths(measurements: Sequence[Measurement], path: Path) -> None:
-    """Lengths of the greedy responses: the first model (the base), the one before the last, and the last."""
+    """Plot the lengths of the greedy responses of at most three models.
+
+    The first (the base), the one before the last, and the last.
+    """
     shown = _first_before_last(measurements, lambda row: row.response_tokens)
     most = max((m.settings.max_new_tokens for m in measurements), default=1)
     rows = max((len(values) for _, _, values in shown), default=0)

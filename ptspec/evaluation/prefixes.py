@@ -55,7 +55,10 @@ class Prefixes:
         return cache
 
     def _joined(self, layers: Sequence[Any], places: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of one layer, (prefixes, heads, width, size), in the order of the prefixes."""
+        """Return keys and values of one layer, in the order of the prefixes.
+
+        (prefixes, heads, width, size).
+        """
         keys, values = (
             torch.cat([padded(one, (0, 0, self.width - one.shape[2], 0)) for one in each])[places]
             for each in ([layer.keys for layer in layers], [layer.values for layer in layers])

@@ -8,7 +8,7 @@ Progress = Callable[[str, int, int], None]
 """Receives what is computed ("answers"), and how many of how many are done."""
 
 
-def unheard(what: str, done: int, total: int) -> None:
+def discard_progress(what: str, done: int, total: int) -> None:
     """Discard progress."""
 
 

@@ -104,7 +104,7 @@ def _policies(asked: Sequence[Target]) -> list[Target]:
     if not found:
         message = f"{asked[0].name} is a reward model: it answers no prompts"
         raise InputError(
-            Diagnostic("not-a-policy", message, hint="without --data its own evaluation is told")
+            Diagnostic("not-a-policy", message, hint="without --data its stored evaluation is shown")
         )
     return found
 

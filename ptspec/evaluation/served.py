@@ -151,7 +151,7 @@ class Served:
                 f"policy: the log-probability of a token differs by {most:.3g} nats, rounding by less than "
                 f"{self.bound:.2g}; is it asked for several policies at once?"
             )
-        hint = f"{HOW_TO_SERVE.replace('MODEL', self.stands_on)}: the weights that the policy stands on"
+        hint = f"{HOW_TO_SERVE.replace('MODEL', self.stands_on)}: the policy's base weights"
         notes = (f"it serves {self.server.model().root}",)
         raise StageError(Diagnostic("another-policy", message, None, self.server.requests.at, hint, notes))
 
@@ -273,7 +273,7 @@ class Host:
         if policy.adapter.use_qlora:
             return "its base is in 4 or 8 bits"
         if _are_others(self._model.root, stands_on, is_base=stands_on == policy.base):
-            return f"it stands on the weights in {stands_on}, and the server has {self._model.root}"
+            return f"it was trained over the weights in {stands_on}, and the server has {self._model.root}"
         if artifact is None or not artifact.is_adapter:
             return None
         config = read_json(artifact.folder / ADAPTER_CONFIG)

@@ -160,7 +160,7 @@ def _load_documents(path: Path, metrics: Mapping[str, Any]) -> dict[str, dict[st
         return {}
     scores = _object(path, _object(path, _read(path), None).get("scores"), None)
     if not all(_fits(of_documents, dict[str, float]) for of_documents in scores.values()):
-        raise _fault(path, None, "damaged: a score is no number", AGAIN)
+        raise _fault(path, None, "damaged: a score is not a number", AGAIN)
     return {name: of_documents for name, of_documents in scores.items() if name in metrics}
 
 

@@ -33,7 +33,10 @@ class Thoughts:
     def left_out(
         self, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], said: Sequence[int], text: str
     ) -> str:
-        """The response `said`, which reads `text`, without its thoughts, those that the prompt opened too."""
+        """Return the response `said`, whose text is `text`, without thoughts.
+
+        Including those the prompt opened.
+        """
         before = tokenizer.decode(list(prompt[-NEAR:])).rstrip()
         tags = (*self.own, *KNOWN)
         opened = next((pair for pair in tags if before.endswith(pair[0])), None)

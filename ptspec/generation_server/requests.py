@@ -30,7 +30,7 @@ class ServerError(StageError):
 
 
 @dataclass(frozen=True)
-class _Trouble:
+class _RequestFailure:
     """Why a request failed, and whether a retry may succeed."""
 
     what: str
@@ -91,7 +91,7 @@ class Requests:
         while True:
             tries += 1
             got = self._attempt(method, path, body)
-            if not isinstance(got, _Trouble):
+            if not isinstance(got, _RequestFailure):
                 return got
             backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
             if tries > retries or not got.passing or self._stopped.wait(backoff):
@@ -104,10 +104,10 @@ class Requests:
         try:
             response = self._http.request(method, self.base_url + path, json=body)
         except httpx.TimeoutException:
-            return _Trouble("did not answer in time", "look into the server's own log", passing=True)
+            return _RequestFailure("did not answer in time", "look into the server's own log", passing=True)
         except httpx.RequestError as error:
-            hint = "is the server running, and is this its address? The same command goes on"
-            return _Trouble(f"cannot be reached: {error or type(error).__name__}", hint, passing=True)
+            hint = "is the server running, and is this its address? The same command resumes the run"
+            return _RequestFailure(f"cannot be reached: {error or type(error).__name__}", hint, passing=True)
         if not response.is_success:
             return _refused(response, path)
         try:
@@ -116,16 +116,16 @@ class Requests:
             return response.text
 
 
-def _refused(response: httpx.Response, path: str) -> _Trouble:
+def _refused(response: httpx.Response, path: str) -> _RequestFailure:
     status = response.status_code
     passing = status in (408, 409, 425, 429, 502, 503, 504)
     hint = {
-        401: 'the server wants a key: "api_key_env" names the environment variable that holds it',
-        403: 'the server wants another key: "api_key_env" names the environment variable that holds it',
+        401: 'the server requires a key: "api_key_env" names the environment variable that holds it',
+        403: 'the server requires another key: "api_key_env" names the environment variable that holds it',
         404: "is this the address of a `vllm serve`?",
     }.get(status, "look into the server's own log")
     what = f"answered {status} {response.reason_phrase} to {path}".replace("  ", " ")
-    return _Trouble(what, hint, passing, status, _said(response))
+    return _RequestFailure(what, hint, passing, status, _said(response))
 
 
 def _said(response: httpx.Response) -> str:
@@ -157,7 +157,7 @@ def _http_client(base_url: str, key: str | None, timeout: float, at: str) -> htt
         raise InputError(Diagnostic("missing-package", message, pointer=at, hint=hint)) from None
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     if not is_address(base_url):
-        message = "this is no address of a server"
+        message = "this is not the address of a server"
         hint = "such as http://localhost:8000"
         raise InputError(Diagnostic("generation-server", message, pointer=at, hint=hint))
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)

@@ -12,7 +12,7 @@ from pathlib import Path
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, PtError, StageError, noted
 from ptspec.events import Listener, Preparing
-from ptspec.launch.child import JOB, died, heard, kept, passing_on, pointer_of, started
+from ptspec.launch.child import JOB, died, kept, passing_on, pointer_of, read_messages, started
 from ptspec.launch.job import StageJob, write_job
 from ptspec.launch.protocol import Died, Done
 from ptspec.launch.several import FOLDER, SILENCE, Left, ending_silent_ones
@@ -54,7 +54,7 @@ class SeveralProcesses:
                 passing_on(self.stop_request, launcher),
                 ending_silent_ones(left) as silent,
             ):
-                ended = heard(launcher, self.listener)
+                ended = read_messages(launcher, self.listener)
             if not isinstance(ended, Done):
                 raise self._error(job, ended if isinstance(ended, Died) else None, left, silent)
         finally:
@@ -122,5 +122,5 @@ def _hanging(job: StageJob, member: Member) -> Diagnostic:
 
 
 def log_of(log: Path, index: int) -> Path:
-    """Return the log of rank `index`: run.log, run.1.log, …"""
+    """Return the log of rank `index` (run.log, run.1.log, …)."""
     return log if index == 0 else log.with_name(f"{log.stem}.{index}{log.suffix}")

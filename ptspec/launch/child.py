@@ -56,7 +56,7 @@ def started(
                 _there(stream).close()
 
 
-def heard(worker: subprocess.Popen[bytes], listener: Listener) -> Done | Failed | Died | None:
+def read_messages(worker: subprocess.Popen[bytes], listener: Listener) -> Done | Failed | Died | None:
     """Pass the worker's events to `listener` and return how it ended; None if it did not say."""
     for text in _there(worker.stdout):
         try:
@@ -120,7 +120,7 @@ def pointer_of(job: StageJob) -> str:
 def kept(job: StageJob) -> str:
     """Return what remains of the job after a failure, and how to resume."""
     if not job.trains:
-        return "finished stages are kept; the same command goes on from there"
+        return "finished stages are kept; the same command resumes from there"
     return saved_in_words(job.stage, last_step(job.folder))
 
 

@@ -86,6 +86,6 @@ def read_job(file: Path) -> StageJob:
             raise ValueError(f"a job of format {value.get('format')!r}; this program knows {FORMAT}")
         return from_json(StageJob, value["job"])
     except (KeyError, TypeError, ValueError) as error:
-        message = f"this is no stage's job: {error}"
+        message = f"this is not a stage's job: {error}"
         hint = "jobs are written by pt run, for its own workers"
         raise InputError(Diagnostic("damaged-file", message, Location(str(file)), hint=hint)) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ptspec.diagnostics import StageError
 from ptspec.events import Listener, Preparing
-from ptspec.launch.child import JOB, died, heard, passing_on, started
+from ptspec.launch.child import JOB, died, passing_on, read_messages, started
 from ptspec.launch.job import StageJob, write_job
 from ptspec.launch.protocol import Done, Failed, error_of
 from ptspec.training.stop_request import StopRequest
@@ -33,7 +33,7 @@ class OwnProcess:
         command = [sys.executable, "-m", "ptspec.worker", str(file), "--controlled"]
         try:
             with started(command, self.log) as worker, passing_on(self.stop_request, worker):
-                ended = heard(worker, self.listener)
+                ended = read_messages(worker, self.listener)
         finally:
             file.unlink(missing_ok=True)
         if isinstance(ended, Failed):

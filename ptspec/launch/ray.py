@@ -22,7 +22,7 @@ from ptspec.launch.accelerate import log_of
 from ptspec.launch.child import POLL, died, kept, pointer_of
 from ptspec.launch.job import StageJob, as_text, log_for
 from ptspec.launch.protocol import Done, Failed, Happened, error_of, read
-from ptspec.launch.ray_actor import Heard, Over
+from ptspec.launch.ray_actor import Messages, Over
 from ptspec.launch.ray_cluster import Cluster
 from ptspec.launch.ray_nodes import must_be_alike, passed_on, paths_of
 from ptspec.launch.ray_placement import Lost, Placed, placed, why_lost
@@ -135,7 +135,7 @@ class _Work:
     lost: dict[int, str] = field(default_factory=dict)
 
     def do(self) -> None:
-        asked = {worker.actor.heard.remote(): worker for worker in self.workers}
+        asked = {worker.actor.messages.remote(): worker for worker in self.workers}
         is_told, left = False, GRACE
         while asked and left > 0 and not self._any_lost():
             if not is_told and (reason := self.launch.stop_request.reason) is not None:
@@ -147,7 +147,7 @@ class _Work:
             for one in ready:
                 worker = asked.pop(one)
                 if self._hear(worker, one):
-                    asked[worker.actor.heard.remote()] = worker
+                    asked[worker.actor.messages.remote()] = worker
         self._end()
 
     def _any_lost(self) -> bool:
@@ -156,11 +156,11 @@ class _Work:
     def _hear(self, worker: Placed, asked: Any) -> bool:
         """Handle a worker's messages; return whether more may come."""
         try:
-            heard: Heard = ray.get(asked)
+            messages: Messages = ray.get(asked)
         except RayActorError as error:
             self.lost[worker.index] = why_lost(error, worker.seen.node)
             return False
-        for text in heard.lines:
+        for text in messages.lines:
             try:
                 message = read(text)
             except ValueError:  # cut off
@@ -169,9 +169,9 @@ class _Work:
                 self.launch.listener(message.event)
             elif isinstance(message, Done | Failed):
                 self.last = message
-        if heard.over is not None:
-            self.over[worker.index] = heard.over
-        return heard.over is None
+        if messages.over is not None:
+            self.over[worker.index] = messages.over
+        return messages.over is None
 
     def _end(self) -> None:
         """Raise the error of the work, unless it succeeded."""
@@ -202,7 +202,7 @@ class _Work:
         failed = over.failed[1] if over.failed else self.last
         is_told = isinstance(failed, Failed) and failed.exit == Interrupted.exit
         if is_told and self.launch.stop_request.reason is None:
-            return "its node has told it to end"
+            return "its node has ended it"
         return None
 
     def _of(self, failed: Failed, index: int) -> PtError:

@@ -49,7 +49,7 @@ class Over:
 
 
 @dataclass(frozen=True)
-class Heard:
+class Messages:
     """The worker's lines since the last call; `over` once it has ended."""
 
     lines: tuple[bytes, ...]
@@ -57,7 +57,7 @@ class Heard:
 
 
 class Worker:
-    """The actor. `heard` blocks; other calls are answered in their own threads."""
+    """The actor. `messages` blocks; other calls are answered in their own threads."""
 
     def __init__(self) -> None:
         self._heard: SimpleQueue[bytes | Over] = SimpleQueue()
@@ -88,7 +88,7 @@ class Worker:
         run = (job, Path(folder), Path(log), {**environment, **variables})
         Thread(target=self._run, args=run, name="ptspec-worker", daemon=True).start()
 
-    def heard(self) -> Heard:
+    def messages(self) -> Messages:
         """Wait for the process's next lines or its end."""
         lines = []
         said: bytes | Over = self._heard.get()
@@ -97,8 +97,8 @@ class Worker:
             try:
                 said = self._heard.get_nowait()
             except Empty:
-                return Heard(tuple(lines))
-        return Heard(tuple(lines), said)
+                return Messages(tuple(lines))
+        return Messages(tuple(lines), said)
 
     def stop(self, reason: str) -> None:
         """Ask the process to save and end, also one that is about to start."""

@@ -129,7 +129,7 @@ def _refused(cluster: Cluster, compute: ComputeSpec) -> str | None:
 
 
 def _told(where: str, why: str) -> Diagnostic:
-    hint = "fewer processes, or other resources_per_worker; what a node has is what ray start was told"
+    hint = "fewer processes, or other resources_per_worker; a node has what its ray start was given"
     return Diagnostic("no-room", why, pointer=where, hint=hint)
 
 
@@ -163,7 +163,7 @@ def _must_answer(address: str) -> None:
     if address in ("auto", "local"):
         return
     if not host or not port.isdecimal() or "/" in host:
-        raise InputError(_unreachable(address, "it is no HOST:PORT"))
+        raise InputError(_unreachable(address, "it is not HOST:PORT"))
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
     except OSError as error:

@@ -85,7 +85,7 @@ def _wait(group: Any, job: StageJob, cluster: Cluster, stop_request: StopRequest
     each = f"{job.compute.world} × ({in_words(cluster.bundle(job.compute))})"
     while not group.wait(POLL):
         if stop_request.reason is not None:
-            message = f"{stop_request.reason}: {job.stage} was not begun; the same command goes on with it"
+            message = f"{stop_request.reason}: {job.stage} was not started; the same command starts it"
             raise Interrupted(Diagnostic("interrupted", message, pointer=pointer_of(job)))
         now = time.monotonic()
         if now - begun < SECONDS_BEFORE_TOLD:

@@ -128,7 +128,7 @@ class Bases:
 
     def _tell_left_out(self, names: tuple[str, ...]) -> None:
         if names and self._warn is not None and not _is_understood(self._spec):
-            what = "tensors of the checkpoint that are no part of the model are left out"
+            what = "tensors of the checkpoint that are not part of the model are left out"
             self._warn(f"{what}: {first_of(names, NAMED)}")
             self._warn = None
 

@@ -71,7 +71,7 @@ def on_another_device(decision: Decision, kind: str) -> tuple[Decision, tuple[st
     if decision.device == kind:
         return decision, ()
     kept = tuple(c for c in decision.taken if kind != CPU or ATTENTION not in c.values)
-    words = f"began on {decision.device} and goes on on {kind}, with the settings that were chosen then"
+    words = f"started on {decision.device} and continues on {kind}, with the settings that were chosen then"
     dropped = [choice.about for choice in decision.taken if choice not in kept]
     return Decision(decision.performance, decision.device, kept), (
         words + (f", but for {', '.join(dropped)}" if dropped else ""),

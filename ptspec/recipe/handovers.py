@@ -130,7 +130,7 @@ def check_new_tokens(model: ModelSpec | None, stages: Sequence[Stage], findings:
         if not leaves_a_sum(stage.handover, stage.adapter):
             continue
         asked = stage.handover.value if stage.handover else ""
-        message = f'stage "{stage.name}" cannot {asked}: embeddings that grew are no low-rank sum'
+        message = f'stage "{stage.name}" cannot {asked}: resized embeddings are not a low-rank sum'
         hint = 'use "continue" with the adapter settings of the incoming one'
         findings.error(f"cannot-{asked}", join(stage.at, "handover"), message, hint)
     if not any(_trains_embeddings(stage.adapter) for stage in stages):

@@ -89,7 +89,7 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
             if length == _POINTER:
                 raise NoShape(f"{file.name} is a pointer of Git LFS: git lfs pull brings the file")
             if not 2 <= length <= _MOST_HEADER:
-                raise NoShape(f"{file.name} is no safetensors file")
+                raise NoShape(f"{file.name} is not a safetensors file")
             header = json.loads(stream.read(length))
         tensors = dict(_tensors(header))
         _check_size(file, 8 + length + max((int(e["data_offsets"][1]) for e in _entries(header)), default=0))
@@ -99,7 +99,7 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
     except NoShape:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise NoShape(f"{file.name} is no safetensors file") from error
+        raise NoShape(f"{file.name} is not a safetensors file") from error
 
 
 def _check_size(file: Path, expected: int) -> None:

@@ -130,7 +130,7 @@ def _check_axes(given: Value, where: str, findings: Findings) -> None:
     for key, values in axes_of(given).items():
         at_axis, steps = join(where, "matrix", key), steps_of(key)
         if steps is None:
-            message = f'"{key}" is no axis'
+            message = f'"{key}" is not an axis'
             hint = 'an axis is a field of the stage\'s config, "seed", or a field of its adapter: "adapter.r"'
             findings.error("bad-axis", at_axis, message, hint, key=True)
             continue

@@ -94,7 +94,7 @@ def merged(
 def _check_keys(given: Value, at: str, findings: Findings) -> None:
     for key in given:
         if key not in TAKES and key in WHY_NOT:
-            message = f'"{key}" is no key of a merge: {WHY_NOT[key]}'
+            message = f'"{key}" is not a key of a merge: {WHY_NOT[key]}'
             findings.error("unknown-key", join(at, key), message, "leave it out", key=True)
 
 
@@ -105,7 +105,7 @@ def _parts(
     for text, weight in of.items():
         where = join(at, text)
         if weight == 0:
-            message = f'"{text}" counts 0 times: it is no part of "{name}"'
+            message = f'"{text}" counts 0 times: it is not a part of "{name}"'
             findings.error("merge-weights", where, message, "leave it out, or give it a weight")
         elif (found := _named(name, text, where, chain, places, findings)) is not None:
             yield MergePart(found, float(weight), where)
@@ -115,7 +115,7 @@ def _named(name: str, text: str, where: str, chain: Chain, places: Places, findi
     if text == BASE:
         return BASE
     if text in chain.without_pick:
-        message = f'"{text}" has a matrix and no "pick": nothing is handed on that could be a part'
+        message = f'"{text}" has a matrix and no "pick": it hands nothing on that could be a part'
         hint = f'"pick": {{"metric": …}} in "{text}", or one of its variants: "{text}.1"'
         findings.error("matrix-without-pick", where, message, hint, key=True)
         return None

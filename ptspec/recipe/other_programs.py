@@ -232,7 +232,7 @@ WORDS: Mapping[str, str] = {
     **dict.fromkeys(("early_stopping_patience", "early_stopping_threshold"), _EARLY),
     "save_safetensors": "weights are always saved as safetensors; leave it out",
     "overwrite_output_dir": "pt run --fresh begins anew",
-    "auto_resume_from_checkpoints": "the same command goes on from the last checkpoint by itself",
+    "auto_resume_from_checkpoints": "the same command resumes from the last checkpoint",
     "plot_loss": "the training curves are drawn by themselves; leave it out",
     **dict.fromkeys(("merge_lora", "export_dir"), "pt export writes a merged model"),
     **dict.fromkeys(("hub_model_revision", "push_to_hub_revision", "push_to_hub_model_id"), _HUB),
@@ -244,7 +244,7 @@ WORDS: Mapping[str, str] = {
     **dict.fromkeys(
         ("wandb_name", "wandb_run_name", "wandb_run_id"), "a stage is shown as <recipe>/<stage>; leave it out"
     ),
-    **dict.fromkeys(("no_cuda", "use_mps_device"), "the device is found by itself; leave it out"),
+    **dict.fromkeys(("no_cuda", "use_mps_device"), "the device is detected; leave it out"),
     "device_map": "a process loads the model on its one device; leave it out",
     **dict.fromkeys(("pure_bf16", "bfloat16"), 'goes to /model: "dtype": "bfloat16"'),
     **dict.fromkeys(
@@ -329,6 +329,6 @@ EXTRA: Mapping[str, str] = {
         ("output", "exp_name"), " (the run goes to outputs/<name>; --output names another folder)"
     ),
     **dict.fromkeys(("flash_attn", "flash_attention"), ' ("flash_attention_2")'),
-    "eot_tokens": " (what the template ends a turn with is a stop token by itself)",
+    "eot_tokens": " (what the template ends a turn with is a stop token already)",
 }
 """Key -> a remark after the name of the field or place."""

@@ -300,8 +300,7 @@ class TrackingSpec:
 class Plan:
     """A resolved recipe.
 
-    `output`: the run's own folder. `document`: the recipe as a JSON value after `--set`, for the manifest;
-    `manifest`: the one that it was taken from, if any.
+    `output` is the run's folder, `document` its JSON value, `manifest` its origin if any.
     """
 
     name: str

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ptspec.diagnostics import Diagnostic, InputError, Severity, Unlooked
+from ptspec.diagnostics import Diagnostic, InputError, Severity, Unchecked
 from ptspec.recipe import compute_rules, config_rules, matrix_rules, rules, sections, stage_evaluation_rules
 from ptspec.recipe.document import Document, parse, read_document
 from ptspec.recipe.findings import Findings
@@ -38,7 +38,7 @@ class Reading:
     """The result of reading a recipe.
 
     `plan` is None if any diagnostic is an error. `partial` is the plan without its invalid parts (None if the
-    recipe is not JSON or of a newer version), only for finding more errors. `unlooked`: hub names that could
+    recipe is not JSON or of a newer version), only for finding more errors. `unchecked`: hub names that could
     not be checked; `notes`: decisions that the recipe leaves open.
     """
 
@@ -46,7 +46,7 @@ class Reading:
     diagnostics: tuple[Diagnostic, ...]
     document: Document | None = None
     partial: Plan | None = None
-    unlooked: tuple[Unlooked, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property

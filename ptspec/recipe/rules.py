@@ -191,7 +191,7 @@ def _check_pattern(pattern: str, at: str, findings: Findings) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
-        findings.error("wrong-pattern", at, f"this is no regular expression: {error}")
+        findings.error("wrong-pattern", at, f"this is not a regular expression: {error}")
 
 
 def check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> bool:
@@ -208,7 +208,9 @@ def _check_known_metric(name: str, at: str, rewards: Sequence[str], findings: Fi
         return
     if name not in known:
         hint = did_you_mean(name, known) or f"metrics: {listed(known, 24)}"
-        findings.error("unknown-metric", at, f'"{name}" is no metric', hint, ("a reward's name is one too",))
+        findings.error(
+            "unknown-metric", at, f'"{name}" is not a metric', hint, ("a reward's name is one too",)
+        )
 
 
 def _tasks(recipe: Value) -> list[str]:

@@ -143,7 +143,7 @@ def _check_part(
     others = [other for other in sources if other != name]
     if part not in others:
         hint = did_you_mean(part, others) or f"sources: {listed(others)}"
-        findings.error("unknown-data", where, f'"{part}" is no other source in /data', hint, key=key)
+        findings.error("unknown-data", where, f'"{part}" is not another source in /data', hint, key=key)
     elif isinstance(sources[part], dict) and {"mix", "concat"} & sources[part].keys():
         kind = "mix" if "mix" in sources[part] else "concat"
         message = f'"{part}" is a {kind} itself'

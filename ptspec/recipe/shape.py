@@ -217,7 +217,7 @@ def read_config(folder: Path) -> Mapping[str, Any]:
     except OSError as error:
         raise NoShape("it has no config.json") from error
     except (ValueError, RecursionError) as error:
-        raise NoShape(f"its config.json is no JSON: {error}") from error
+        raise NoShape(f"its config.json is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise NoShape("its config.json holds no object")
     return config

@@ -130,7 +130,7 @@ class _Rules:
             saves = self.given["save_steps"]
             message = (
                 f'"load_best_model_at_end" hands on a checkpoint, and "save_steps" {saves} '
-                f'is no multiple of "eval_steps" {evaluation.steps:g}'
+                f'is not a multiple of "eval_steps" {evaluation.steps:g}'
             )
             hint = f'"save_steps": {evaluation.steps:g}, or leave it out'
             self._refuse("contradiction", "save_steps", message, hint)

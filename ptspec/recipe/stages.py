@@ -145,7 +145,7 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
     if (default if text is None else text) in chain.without_pick:
         handed = str(default if text is None else text)
         message = (
-            f'stage "{name}" would go on from "{handed}", whose matrix has no "pick": nothing is handed on'
+            f'stage "{name}" would start from "{handed}", whose matrix has no "pick": it hands nothing on'
         )
         hint = f'"pick": {{"metric": …}} in "{handed}", or "from": "{handed}.1", one of its variants'
         findings.error("matrix-without-pick", where if text is not None else at, message, hint)

@@ -71,7 +71,7 @@ def refuse_key(cursor: Cursor) -> NoReturn:
     if word == "]":
         _mismatch(cursor, "}")
     hint = f'write "{word}"' if word.isidentifier() else 'write "key": value'
-    cursor.fail("invalid-json", f"keys take double quotes: {word} is no key", span, hint)
+    cursor.fail("invalid-json", f"keys take double quotes: {word} is not a key", span, hint)
 
 
 def refuse_colon(cursor: Cursor, key: str, end: int) -> NoReturn:

@@ -21,7 +21,7 @@ from ptspec.recipe.vllm import ADDRESS, COLOCATE, VLLMSpec, vllm_of, vllm_spec
 
 KEY = "vllm"
 WHERE = join("/compute", KEY)
-OUT = '"vllm": null in the stage\'s "compute" lets the trainer sample by itself'
+OUT = '"vllm": null in the stage\'s "compute" makes the trainer sample'
 
 GENERATION = frozenset(
     (
@@ -77,7 +77,7 @@ def _check_config(stage: Stage, findings: Findings) -> None:
     if spec is None:
         for name in config:
             if name.startswith("vllm_") and name in trl_defaults(stage.method.name):
-                message = f'"{name}" has no effect: the trainer samples by itself'
+                message = f'"{name}" has no effect: the trainer samples'
                 findings.warn("unused-key", join(stage.at, "config", name), message, WHERE, key=True)
         return
     if config.get("use_transformers_continuous_batching"):
@@ -88,7 +88,7 @@ def _check_config(stage: Stage, findings: Findings) -> None:
     for name in given if isinstance(given, Mapping) else ():
         if name not in GENERATION:
             where = join(stage.at, "config", "generation_kwargs", name)
-            message = f'"{name}" is no field of a request to vLLM'
+            message = f'"{name}" is not a field of a request to vLLM'
             findings.error(
                 "contradiction", where, message, f"there are {listed(sorted(GENERATION))}", key=True
             )
@@ -137,7 +137,7 @@ def _of_plain_server(stage: Stage, stages: Sequence[Stage]) -> Iterator[tuple[st
         beyond = _beyond_vllm(_incoming(stage, stages))
         if beyond is not None:
             message = (
-                f'the incoming adapter has "{beyond}": merged with it, the policy is no adapter any more'
+                f'the incoming adapter has "{beyond}": merged with it, the policy is not an adapter any more'
             )
             yield message, OUT
             return

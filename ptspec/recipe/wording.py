@@ -177,7 +177,7 @@ def _not_one_of(error: Complaint, document: Document) -> Diagnostic:
         near = method_elsewhere(str(error.instance)) or near
     choice = "one of " + listed((value if isinstance(value, str) else shown(value) for value in allowed), 40)
     pointer = _pointer(error)
-    message = f"{subject(pointer)} is {shown(error.instance)}, which is none of its values"
+    message = f"{subject(pointer)} is {shown(error.instance)}, which is not one of its values"
     notes = (choice,) if near and len(allowed) <= 12 else ()
     return Diagnostic("not-one-of", message, document.locate(pointer), pointer, near or choice, notes)
 

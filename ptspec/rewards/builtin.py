@@ -89,7 +89,7 @@ def known_reward(name: str) -> BuiltinReward | TrlReward:
         return found
     names = (*BUILTIN, *TRL)
     hint = did_you_mean(name, names) or f"built in: {listed(names, len(names))}"
-    raise InputError(Diagnostic("wrong-reward", f'"{name}" is no built-in reward', hint=hint))
+    raise InputError(Diagnostic("wrong-reward", f'"{name}" is not a built-in reward', hint=hint))
 
 
 def _pattern_fault(pattern: str) -> OptionFault | None:
@@ -176,7 +176,7 @@ class _Silence:
         if self.told or (words := not_compared_with(self.reward, self.options, golds)) is None:
             return
         self.told = True
-        self.warn(f"the reward {self.reward.name} has no say on {words}")
+        self.warn(f"the reward {self.reward.name} cannot score {words}")
 
 
 def not_compared_with(reward: BuiltinReward, options: scorers.Options, golds: Golds) -> str | None:

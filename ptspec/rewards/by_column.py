@@ -55,7 +55,7 @@ class RewardByColumn:
         rows: dict[str, list[int]] = {}
         for place, value in enumerate(given[self.by.column]):
             if not self.by.is_told(value):
-                raise InputError(untold_value(self.name, self.by, value))
+                raise InputError(value_without_reward(self.name, self.by, value))
             if (part := self.by.part_of(value)) is not None:
                 rows.setdefault(part, []).append(place)
         return rows
@@ -91,7 +91,7 @@ class _Extra:
             given["log_extra"](column, values)
 
 
-def untold_value(name: str, by: ByColumn, value: object) -> Diagnostic:
+def value_without_reward(name: str, by: ByColumn, value: object) -> Diagnostic:
     """Return the error for a row whose value has no reward in the recipe."""
     key = key_of(value)
     rows = f'without "{by.column}"' if key is None else f'with "{key}" in the column "{by.column}"'

@@ -85,18 +85,18 @@ class ChatClient:
         """
         return self._asked(self._version)[0]
 
-    def _asked(self, attempt: Callable[[], str | Trouble | None]) -> tuple[str | None, int]:
+    def _asked(self, attempt: Callable[[], str | RequestFailure | None]) -> tuple[str | None, int]:
         """Return the result of `attempt`, retried if useful, and the number of tries."""
         for tries in range(1, self.retries + 2):
             got = attempt()
-            if not isinstance(got, Trouble):
+            if not isinstance(got, RequestFailure):
                 return got, tries
             last = tries > self.retries or not got.passing or (got.wait or 0) > LONGEST_WAIT
             if last or self._stopped.wait(self._backoff(tries) if got.wait is None else got.wait):
                 raise self._told(got, tries)
         raise AssertionError(f"retries is {self.retries}")
 
-    def _attempt(self, body: Mapping[str, Any]) -> str | Trouble | None:
+    def _attempt(self, body: Mapping[str, Any]) -> str | RequestFailure | None:
         """Return the model's text, or why there is no reply."""
         import httpx
 
@@ -109,9 +109,11 @@ class ChatClient:
         try:
             return _content(response)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return Trouble("answered with what is no chat completion", _ADDRESS, detail=response.text)
+            return RequestFailure(
+                "answered with something other than a chat completion", _ADDRESS, detail=response.text
+            )
 
-    def _version(self) -> str | Trouble | None:
+    def _version(self) -> str | RequestFailure | None:
         import httpx
 
         try:
@@ -151,15 +153,15 @@ class ChatClient:
         longest: float = min(LONGEST_BACKOFF, self.first_backoff * 2 ** (tries - 1))
         return longest * self._random.uniform(0.5, 1.0)
 
-    def _told(self, trouble: Trouble, tries: int) -> EndpointError:
+    def _told(self, failed: RequestFailure, tries: int) -> EndpointError:
         again = f" (asked {tries} times)" if tries > 1 else ""
-        wait = trouble.wait or 0.0
-        later = f"; it wants to be asked again in {wait:,.0f} s" if wait > LONGEST_WAIT else ""
-        message = f"the judge at {self.endpoint} {trouble.what}{again}{later}"
-        notes = (self._blotted(trouble.detail),) if trouble.detail.strip() else ()
+        wait = failed.wait or 0.0
+        later = f"; retry after {wait:,.0f} s" if wait > LONGEST_WAIT else ""
+        message = f"the judge at {self.endpoint} {failed.what}{again}{later}"
+        notes = (self._blotted(failed.detail),) if failed.detail.strip() else ()
         place = join(self.at, "endpoint")
-        diagnostic = Diagnostic("judge-endpoint", message, None, place, trouble.advice, notes)
-        return EndpointError(diagnostic, trouble.passing)
+        diagnostic = Diagnostic("judge-endpoint", message, None, place, failed.advice, notes)
+        return EndpointError(diagnostic, failed.passing)
 
     def _blotted(self, text: str) -> str:
         line = " ".join(text.split())
@@ -168,7 +170,7 @@ class ChatClient:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class RequestFailure:
     """Why there is no reply, a hint, and whether a retry may succeed.
 
     `detail`: the server's own message; `wait`: seconds that it asks to wait.
@@ -187,26 +189,28 @@ _ADVICE = {
     403: "the key may not use this model",
     404: f'{_ADDRESS}; "model" is what the server calls the model',
     408: 'raise "timeout", or lower "max_concurrency"',
-    429: 'lower "max_concurrency", or raise "retries"; then the same command goes on',
+    429: 'lower "max_concurrency", or raise "retries"; then the same command resumes the run',
 }
 
 
-def _status_trouble(response: httpx.Response) -> Trouble:
+def _status_trouble(response: httpx.Response) -> RequestFailure:
     status = response.status_code
     passing = status in (408, 409, 425, 429) or status >= 500
-    advice = "look into the server's own log; then the same command goes on" if passing else _ADDRESS
+    advice = "look into the server's own log; then the same command resumes the run" if passing else _ADDRESS
     what = f"answered {status} {response.reason_phrase}".rstrip()
     wait = _retry_after(response.headers.get("retry-after"))
-    return Trouble(what, _ADVICE.get(status, advice), passing, response.text, wait)
+    return RequestFailure(what, _ADVICE.get(status, advice), passing, response.text, wait)
 
 
-def _connection_trouble(error: httpx.RequestError) -> Trouble:
+def _connection_trouble(error: httpx.RequestError) -> RequestFailure:
     import httpx
 
     if isinstance(error, httpx.TimeoutException):
-        return Trouble("did not answer in time", _ADVICE[408])
+        return RequestFailure("did not answer in time", _ADVICE[408])
     what = f"cannot be reached: {error or type(error).__name__}"
-    return Trouble(what, "is the server running, and is this its address? The same command goes on")
+    return RequestFailure(
+        what, "is the server running, and is this its address? The same command resumes the run"
+    )
 
 
 def _content(response: httpx.Response) -> str | None:
@@ -244,7 +248,7 @@ def _http_client(endpoint: str, key: str | None, timeout: float, at: str) -> htt
     try:
         httpx.URL(endpoint)
     except httpx.InvalidURL as error:
-        message = f"the endpoint is no address: {error}"
+        message = f"the endpoint is not an address: {error}"
         raise InputError(
             Diagnostic("wrong-judge", message, pointer=join(at, "endpoint"), hint=_ADDRESS)
         ) from None

@@ -172,7 +172,7 @@ class _Call:
     def reward(self, row: int, answer: Any) -> float:
         number = _number(answer)
         if number is None or not abs(number) <= LARGEST:
-            hint = "return a finite number, or None for a row that the reward has no say on"
+            hint = "return a finite number, or None for a row that the reward cannot score"
             self.fail("wrong-reward", f"returned {_worded(answer)}{self._of(row)}", hint, row)
         return number
 

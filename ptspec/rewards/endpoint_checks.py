@@ -32,7 +32,7 @@ def _address_fault(spec: JudgeSpec) -> Diagnostic | None:
         whole = False
     if not whole:
         hint = "such as http://localhost:8000/v1"
-        return _fault(spec, "endpoint", "the endpoint is no address of a server", hint)
+        return _fault(spec, "endpoint", "the endpoint is not the address of a server", hint)
     if "@" in address.netloc or address.query or address.fragment:
         message = "the endpoint holds more than an address (a user, a query, a fragment)"
         hint = 'a key stands in an environment variable, which "api_key_env" names'

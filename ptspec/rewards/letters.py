@@ -66,7 +66,7 @@ def plain_text(text: str) -> str:
 
 
 def boxed(text: str) -> str | None:
-    """Return the content of the last `\boxed{…}` of `text`, if it is one short piece; else None."""
+    r"""Return the content of the last `\boxed{…}` of `text`, if it is one short piece; else None."""
     found = _BOXED.findall(text)
     return found[-1].strip() if found else None
 
@@ -78,7 +78,7 @@ def letter_of_gold(gold: str) -> str | None:
 
 
 def chosen_letter(text: str, letters: str = LETTERS) -> str | None:
-    """Return the letter of `letters` that `text` chooses; None if it chooses none, or several at once.
+    r"""Return the letter of `letters` that `text` chooses; None if it chooses none, or several at once.
 
     In this order: the last `\boxed{…}`; the whole text ("b", "(C)", "**D**"); the last announced letter ("The
     answer is D"); the letter at the beginning ("B. Because A is…"), unless several lines begin with one; the
@@ -164,7 +164,7 @@ _FILLERS = re.compile(
 
 
 def chosen_word(text: str, words: Sequence[str]) -> str | None:
-    """Return the one of `words` (in lower case) that `text` chooses; None if it chooses none.
+    r"""Return the one of `words` (in lower case) that `text` chooses; None if it chooses none.
 
     In this order: `\boxed{…}`; the first word of the text ("No, because…"); the last announced one ("the
     answer is yes"); the last one anywhere. A negated one ("not true") is the other one of two.

@@ -199,7 +199,7 @@ def _tokenizer(path: str, revision: str | None, model: Any, below: Below | None)
 def _no_reward_model(path: str, at: str, why: str) -> Diagnostic:
     return Diagnostic(
         "not-a-reward-model",
-        f"{_words(path)} is no reward model: {why}",
+        f"{_words(path)} is not a reward model: {why}",
         pointer=join(at, "model"),
         hint="a reward model is a sequence classifier with one label, or a stage with the method reward",
     )

@@ -25,7 +25,7 @@ _PRICE = re.compile(r"\\?\$(?=\s?[-−]?\d)|\\(?=%)")
 
 
 def last_number(text: str) -> Decimal | None:
-    """Return the number in the last `\boxed{…}` of `text`, else its last number, or None.
+    r"""Return the number in the last `\boxed{…}` of `text`, else its last number, or None.
 
     "1,200", "1.200,5", "3,5" (a decimal comma), "-3.5", "2e3", "3/4", "50%" (50).
     """

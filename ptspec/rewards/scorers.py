@@ -169,7 +169,7 @@ def choice_word(options: Options) -> Score:
 def no_word(gold: str, options: Options) -> str | None:
     """Return why a right answer is none of the words, or None."""
     words = _words(options)
-    return None if normalise(gold) in words else f"are none of the words {', '.join(words)}"
+    return None if normalise(gold) in words else f"are not among the words {', '.join(words)}"
 
 
 def _words(options: Options) -> list[str]:

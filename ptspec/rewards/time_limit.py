@@ -43,6 +43,7 @@ class TimedScore:
         self._lock = threading.Lock()
 
     def __call__(self, text: str, gold: str) -> float | None:
+        """Return the score; None if it takes too long or the row cannot be scored. Raises `RuntimeError`."""
         with self._lock:
             reply = self._ask([text, gold])
         if reply is None:

@@ -74,7 +74,7 @@ class SideBySide:
     needed: Mapping[str, frozenset[str]]
     workers: Launch
     alone: Launch
-    heard: SimpleQueue[Any]
+    messages: SimpleQueue[Any]
     listener: Listener
     stop_request: StopRequest
     _running: dict[str, Iterator[StageJob]] = field(default_factory=dict)
@@ -88,14 +88,14 @@ class SideBySide:
             waiting = self._begin(waiting)
             if not self._running:
                 break
-            said = self.heard.get()
+            said = self.messages.get()
             if isinstance(said, Ended):
                 self._ended(said)
             else:
                 self.listener(said)
         self._raise()
         if waiting and (reason := self.stop_request.reason) is not None:
-            message = f"{reason}: {waiting[0].name} was not begun; the same command goes on with it"
+            message = f"{reason}: {waiting[0].name} was not started; the same command starts it"
             raise Interrupted(Diagnostic("interrupted", message, pointer=waiting[0].at))
 
     def _begin(self, waiting: Sequence[Stage]) -> list[Stage]:
@@ -135,7 +135,7 @@ class SideBySide:
             self.workers(job)
         except BaseException as raised:
             error = raised
-        self.heard.put(Ended(stage, error))
+        self.messages.put(Ended(stage, error))
 
     def _ended(self, ended: Ended) -> None:
         if ended.error is None:
@@ -150,7 +150,9 @@ class SideBySide:
             raise error
         if self._running and not isinstance(error, Interrupted):
             others = ", ".join(self._running)
-            text = f"ended with an error: {first_line(error)}; what goes on beside it is finished first"
+            text = (
+                f"ended with an error: {first_line(error)}; the stages running beside it are finished first"
+            )
             self.listener(Warned(f"{text}: {others}", stage.name))
 
     def _raise(self) -> None:

@@ -41,10 +41,10 @@ def told(plan: Plan) -> Iterator[None]:
         error.diagnostics = tuple(located(diagnostic, plan) for diagnostic in error.diagnostics)
         raise
     except KeyboardInterrupt:
-        message = "stopped at once; the same command goes on from the last finished stage or checkpoint"
+        message = "stopped at once; the same command resumes from the last finished stage or checkpoint"
         raise Interrupted(Diagnostic("interrupted", message, Location(str(plan.recipe)))) from None
     except Exception as error:
         log = plan.output / LOG
-        story = (f"the whole story is in {shown(log)}",) if log.exists() else ()
-        where, notes = Location(str(plan.recipe)), (*story, "finished stages are kept")
+        traceback = (f"the traceback is in {shown(log)}",) if log.exists() else ()
+        where, notes = Location(str(plan.recipe)), (*traceback, "finished stages are kept")
         raise StageError(replace(diagnosed(error), location=where, notes=notes)) from error

@@ -16,7 +16,7 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.left_out import LEFT_OUT, write_left_out
 from ptspec.data.readers.placed import shown
 from ptspec.evaluation import store
-from ptspec.evaluation.judging import Referee, judged
+from ptspec.evaluation.judging import NamedJudge, judged
 from ptspec.evaluation.measure import keys_of, measure
 from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.reward_model import measure_pairs
@@ -61,7 +61,7 @@ class StageEvaluator:
         self.listener = listener
         self.open_model = open_model
         self._answering = Answering(plan, self._warn)
-        self._judge: Referee | None = None
+        self._judge: NamedJudge | None = None
         self._told: set[str] = set()
         self._rows: list[EvaluationRow] | None = None
 
@@ -138,7 +138,7 @@ class StageEvaluator:
         return measured
 
     @property
-    def _referee(self) -> Referee:
+    def _referee(self) -> NamedJudge:
         if self._judge is None:
             assert self.evaluations.spec.judge is not None
             made = judge_named(
@@ -150,7 +150,7 @@ class StageEvaluator:
                 warn=self._warn,
             )
             rows = dict(zip(keys_of(self.rows()), self.rows(), strict=True))
-            self._judge = Referee(self.evaluations.spec.judge, made, rows)
+            self._judge = NamedJudge(self.evaluations.spec.judge, made, rows)
         return self._judge
 
     def _measure_pairs(self, subject: Subject, rows: list[EvaluationRow]) -> Measurement:

@@ -142,8 +142,8 @@ class Run:
         from ptspec.launch.ray import RayWorkers
         from ptspec.run.branches import SideBySide, needed
 
-        heard: SimpleQueue[Any] = SimpleQueue()
-        workers = RayWorkers(cluster, heard.put, self.stop_request, self.plan.output / LOG)
+        messages: SimpleQueue[Any] = SimpleQueue()
+        workers = RayWorkers(cluster, messages.put, self.stop_request, self.plan.output / LOG)
         shown: dict[str, list[str]] = {}
 
         def jobs(stage: Stage) -> Iterator[StageJob]:
@@ -165,7 +165,7 @@ class Run:
             needed=needed(self.plan, stages),
             workers=workers,
             alone=lambda job: self._launch(job)(job),
-            heard=heard,
+            messages=messages,
             listener=self.listener,
             stop_request=self.stop_request,
         ).run(stages)
@@ -329,5 +329,5 @@ class Run:
 
 
 def _not_begun(stage: Stage, reason: str) -> Diagnostic:
-    message = f"{reason}: {stage.name} was not begun; the same command goes on with it"
+    message = f"{reason}: {stage.name} was not started; the same command starts it"
     return Diagnostic("interrupted", message, pointer=stage.at)

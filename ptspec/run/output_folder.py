@@ -63,7 +63,7 @@ def _leads_elsewhere(path: Path) -> Diagnostic:
 
 
 def _is_none_of_ours(path: Path) -> Diagnostic:
-    message = f"this is no stage of a run (it has no {RECORD}), and a stage of that name would replace it"
+    message = f"this is not a stage of a run (it has no {RECORD}), and a stage of that name would replace it"
     hint = "move it, or give the run a folder of its own: --output DIR"
     return Diagnostic("folder-in-use", message, Location(shown(path)), hint=hint)
 

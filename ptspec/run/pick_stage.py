@@ -27,7 +27,7 @@ from ptspec.store.fingerprint import ingredients, parent_fingerprint
 from ptspec.store.picked import choice_covered, take_over
 from ptspec.store.reuse import Reuse, ReuseState, reuse_of_pick
 from ptspec.store.stage_folder import PICKED, finished_record, partial_folder, publish, recover
-from ptspec.store.variant_folders import lies_in, renumber
+from ptspec.store.variant_folders import find_variant, renumber
 
 
 @dataclass
@@ -122,7 +122,7 @@ class Matrices:
         if not before:
             return
         if PICKED in before and not self.options.fresh:
-            found = lies_in(self.plan.output, stage.name, kept, self.folders.hashes)
+            found = find_variant(self.plan.output, stage.name, kept, self.folders.hashes)
             if found is not None and found.is_finished and not found.is_picked:
                 return
         self.folders.finished_aside(stage, fingerprint)

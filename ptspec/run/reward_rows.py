@@ -12,7 +12,7 @@ from ptspec.data.dataset import places
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.reward_parts import own_rewards
-from ptspec.rewards.by_column import untold_value
+from ptspec.rewards.by_column import value_without_reward
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -27,5 +27,5 @@ def check_reward_rows(plan: Plan, stage: Stage, rows: Dataset) -> None:
         for number, value in enumerate(rows[spec.by.column], start=1):
             if not spec.by.is_told(value):
                 (place,) = places(plan.data, stage.data, stage.method.rows, [rows[number - 1]])
-                fault = untold_value(name, spec.by, value)
+                fault = value_without_reward(name, spec.by, value)
                 raise InputError(replace(fault, pointer=spec.at, notes=(f"row {number}: {place}",)))

@@ -87,7 +87,7 @@ class StageFolders:
             return False
         names = {fingerprint: name for name, fingerprint in fingerprints.items()}
         if not take_over(found, self.partial(stage, reuse), stage.name, stage.parent, names):
-            self._warn(stage, f"{shown(found.folder)} is no longer what was saved there: not taken over")
+            self._warn(stage, f"{shown(found.folder)} has changed since it was saved: not taken over")
             return False
         if stage.merge is not None:
             record = partial_folder(self.output, stage.name) / RECORD

@@ -20,7 +20,7 @@ def reference_of(stage: Stage) -> str | None:
 
 
 def describe_adapter(adapter: AdapterSpec, *, trains: bool = True) -> str:
-    """Return the adapter setup in words: "LoRA r16", "QLoRA r16", "full fine-tuning", …
+    """Return the adapter setup in words ("LoRA r16", "QLoRA r16", "full fine-tuning", …).
 
     With weights quantised otherwise "LoRA r16 over 8-bit weights"; "full weights" if nothing trains.
     """

@@ -318,5 +318,5 @@ class StageTrainer:
 
 
 def _is_told(rows: int) -> bool:
-    """Return whether a count of left-out rows is reported: 1, 10, 100, …"""
+    """Return whether a count of left-out rows is reported (1, 10, 100, …)."""
     return str(rows).strip("0") == "1"

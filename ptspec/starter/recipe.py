@@ -57,8 +57,10 @@ _NUMBER = re.compile(r"\s*[-+]?[$€£]?[\d,]*\.?\d+\s*%?\s*|.*####\s*[-+]?[\d,.
 
 @dataclass(frozen=True)
 class Starting:
-    """A recipe to start from, and what there is to know of it: `held_out` in words; `is_toy`: it is over the
-    base that ships with the program."""
+    """A recipe to start from.
+
+    `held_out`: which rows, in words; `is_toy`: it is over the base that ships with the program.
+    """
 
     recipe: dict[str, Any]
     held_out: str
@@ -146,8 +148,10 @@ def chained(chain: str) -> list[Method]:
 def _sources(
     file: Path, row: FirstRow, stages: Sequence[Method], rows: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The sources over `rows` ("path", "split"), and the name of the one that each method takes: one for both
-    where no column is renamed differently."""
+    """Return the sources over `rows` ("path", "split"), and the name of each method's source.
+
+    One for both if no column is renamed differently.
+    """
     sources: dict[str, Any] = {}
     names: dict[str, str] = {}
     for method in stages:

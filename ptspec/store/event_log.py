@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from ptspec.events import EvaluationProgress, Event, StageStep
-from ptspec.secrets import blotted
+from ptspec.secrets import redacted
 from ptspec.store.manifest import now
 from ptspec.store.run_names import EVENTS as EVENTS
 
@@ -36,8 +36,9 @@ class EventLog:
             self._file.close()
 
     def __call__(self, event: Event) -> None:
+        """Append an event; ignore file errors, which the run's own files report."""
         if isinstance(event, StageStep | EvaluationProgress):
             return
         record = {"time": now(), "event": type(event).__name__, **dataclasses.asdict(event)}
-        self._file.write(blotted(json.dumps(record, ensure_ascii=False)) + "\n")
+        self._file.write(redacted(json.dumps(record, ensure_ascii=False)) + "\n")
         self._file.flush()

@@ -19,7 +19,7 @@ from ptspec.hub.cache import snapshot
 from ptspec.recipe.document import read_document
 from ptspec.recipe.plan import ModelSpec, Plan
 from ptspec.recipe.schema import check
-from ptspec.secrets import blotted_source
+from ptspec.secrets import redacted_source
 from ptspec.store.content_hashes import Hashes, digest, hub_commit
 from ptspec.store.files import read_json, write_json
 from ptspec.store.fingerprint import versions
@@ -105,7 +105,7 @@ def write_manifest(
             "name": plan.name,
             "written": now(),
             "recipe_file": str(plan.recipe),
-            "command": None if command is None else blotted_source(command),
+            "command": None if command is None else redacted_source(command),
             "working_directory": str(Path.cwd()),
             "recipe": plan.document,
             "seed": plan.seed,
@@ -209,7 +209,7 @@ def _manifest(file: Path, value: Mapping[str, Any]) -> Manifest:
     folders = {"base": _folder(value["base"], "base")} if value.get("base") else {}
     for name, kept in _object(value["stages"], "stages").items():
         if not is_folder(name):
-            raise TypeError(f"stages has a name that is no folder's: {name!r}")
+            raise TypeError(f"stages has a name that is not a folder's: {name!r}")
         folders[name] = _folder(kept, name)
     return Manifest(
         file,

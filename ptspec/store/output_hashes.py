@@ -17,7 +17,7 @@ from ptspec.store.file_hashes import known_hash
 from ptspec.store.manifest import KeptFolder, peek_manifest
 from ptspec.store.stage_folder import AGGREGATES, finished_record
 
-CHANGED = "its files are no longer those that were saved"
+CHANGED = "its files have changed since they were saved"
 
 
 def _kept_folders(output: Path) -> Mapping[str, KeptFolder]:

@@ -29,7 +29,7 @@ from ptspec.store.other_runs import Finished, OtherRuns
 from ptspec.store.output_hashes import CHANGED, OutputHashes
 from ptspec.store.picked import ANEW, choice_covered, to_be_picked, why_picked_anew
 from ptspec.store.stage_folder import ADAPTER_CONFIG, PICKED, RECORD, finished_record, partial_folder
-from ptspec.store.variant_folders import in_place, lies_in
+from ptspec.store.variant_folders import find_variant, in_place
 
 
 class ReuseState(Enum):
@@ -161,7 +161,7 @@ def _elsewhere(asked: _Asked, saved: OutputHashes) -> Reuse | None:
     plan, variant, name = asked.plan, asked.stage.variant, asked.stage.name
     if variant is None or asked.fresh or _second_models_again(asked):
         return None
-    found = lies_in(plan.output, variant.of, asked.fingerprint, saved)
+    found = find_variant(plan.output, variant.of, asked.fingerprint, saved)
     if found is None or in_place(found, plan.output, name):
         return None
     lay = found.folder.name
@@ -207,14 +207,15 @@ def _second_models_again(asked: _Asked) -> list[str]:
 
 
 def _renamed_from(plan: Plan, fingerprint: str, saved: OutputHashes) -> str | None:
-    """The finished stage in the plan's folder that has this fingerprint and a name which the plan no longer
-    knows, one whose files are as they were saved if there is one; None where there is none, or where other
-    adapters stand on its weights under that name."""
+    """Return the name of a finished stage with this fingerprint that the plan has renamed, else None.
+
+    Preferably one whose files are as saved; none if other adapters use its weights under that name.
+    """
     found = [
         folder.name
         for folder in _no_longer_known(plan)
         if (finished_record(plan.output, folder.name) or {}).get("fingerprint") == fingerprint
-        and not _is_stood_on(folder)
+        and not _has_dependents(folder)
     ]
     return next(filter(saved.is_as_saved, found), found[0] if found else None)
 
@@ -235,7 +236,7 @@ def _no_longer_known(plan: Plan) -> Iterator[Path]:
             yield folder
 
 
-def _is_stood_on(folder: Path) -> bool:
+def _has_dependents(folder: Path) -> bool:
     for config in folder.parent.glob(f"*/{ADAPTER_CONFIG}"):
         try:
             below = read_json(config).get("base_model_name_or_path")
@@ -277,7 +278,7 @@ def _what_changed(record: Mapping[str, Any], asked: _Asked) -> list[str]:
 
 
 def _of_part(word: str, asked: _Asked) -> str:
-    """ "part 2 changed" of a merge, with the name of the part."""
+    """Return "part 2 changed" of a merge with the name of the part."""
     for number, part in enumerate(asked.stage.merge.parts if asked.stage.merge else (), start=1):
         if word == f"{PART} {number} changed":
             return f"{part.name} {'changes' if part.name in asked.before.again else 'changed'}"

@@ -37,7 +37,7 @@ def pickled_weights(folder: Path) -> Path | None:
     return next(iter(sorted(pickles, key=lambda path: not path.stem.startswith((ADAPTER, MODEL)))), None)
 
 
-def way_out(pickle: Path) -> str:
+def conversion_command(pickle: Path) -> str:
     """Return the command that converts `pickle` to safetensors.
 
     It loads with weights_only, so that none of the pickle's code runs.
@@ -57,4 +57,6 @@ def refuse_pickles(path: str, at: str | None) -> None:
         message = (
             f"{path} holds its weights as a pickle ({pickle.name}), which can run code when it is loaded"
         )
-        raise InputError(Diagnostic("pickled-weights", message, Location(path), at, way_out(pickle)))
+        raise InputError(
+            Diagnostic("pickled-weights", message, Location(path), at, conversion_command(pickle))
+        )

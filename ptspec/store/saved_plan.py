@@ -44,7 +44,7 @@ def keep(plan: Plan, found: Mapping[str, Reuse], overrides: Sequence[str], file:
     if file.exists() and open_plan(file) is None:
         hint = "choose another name: -o FILE"
         raise InputError(
-            Diagnostic("file-exists", "is there, and is no plan", Location(str(file)), hint=hint)
+            Diagnostic("file-exists", "exists and is not a plan", Location(str(file)), hint=hint)
         )
     try:
         write_json(

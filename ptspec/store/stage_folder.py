@@ -111,7 +111,9 @@ def open_artifact(folder: Path, at: str | None = None) -> Artifact:
         else "it has neither adapter_config.json nor config.json"
     )
     raise InputError(
-        Diagnostic("not-a-model", f"{folder} is no adapter and no model: {what}", Location(str(folder)), at)
+        Diagnostic(
+            "not-a-model", f"{folder} is neither an adapter nor a model: {what}", Location(str(folder)), at
+        )
     )
 
 

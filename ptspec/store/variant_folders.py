@@ -37,7 +37,7 @@ class Found:
     step: int = 0
 
 
-def lies_in(output: Path, matrix: str, fingerprint: str, saved: OutputHashes) -> Found | None:
+def find_variant(output: Path, matrix: str, fingerprint: str, saved: OutputHashes) -> Found | None:
     """Return the best folder with this fingerprint; None if none is as it was saved.
 
     Finished before unfinished, then one that a stage took over, then set-aside ones, the newest first; of
@@ -66,7 +66,7 @@ def renumber(output: Path, matrix: str, wanted: Mapping[str, str], saved: Output
     """
     moved: dict[str, tuple[Found, str]] = {}
     for name, fingerprint in wanted.items():
-        found = lies_in(output, matrix, fingerprint, saved)
+        found = find_variant(output, matrix, fingerprint, saved)
         if found is not None and not in_place(found, output, name):
             moved[name] = found, found.folder.name
     aside = {

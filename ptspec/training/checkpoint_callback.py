@@ -57,7 +57,7 @@ class AlreadyTrained(Exception):
     """Training resumed from the checkpoint of its last step."""
 
 
-class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Completes and seals every checkpoint of `trainer`, and restores what transformers does not."""
 
     def __init__(

@@ -72,7 +72,7 @@ def rows_repeated(trainer: Any, processes: int) -> str | None:
         return None
     more = together - left
     return (
-        f"{rows:,} rows are no multiple of the {together} that {processes} processes take at once: the last "
+        f"{rows:,} rows are not a multiple of {together} that {processes} processes take at once: the last "
         f"step of an epoch takes {more} of its first rows again"
     )
 

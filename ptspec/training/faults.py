@@ -11,7 +11,7 @@ from ptspec.diagnostics import Diagnostic, StageError, first_line
 from ptspec.recipe.hints import bytes_in_words
 
 
-class Trouble(Enum):
+class MachineError(Enum):
     """Kinds of machine error."""
 
     MEMORY = "out-of-memory"
@@ -30,25 +30,25 @@ DISK_FULL = ("no space left on device", "disk quota exceeded", "file write faile
 FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.ESTALE)
 
 
-def trouble_of(error: BaseException) -> Trouble | None:
+def machine_error_of(error: BaseException) -> MachineError | None:
     """Return the machine error that `error` or its cause is; None for anything else."""
     for one in _chain(error):
         text = str(one).lower()
         if isinstance(one, MemoryError) or type(one).__name__ == "OutOfMemoryError":
-            return Trouble.MEMORY
+            return MachineError.MEMORY
         if isinstance(one, OSError):
             if one.errno in (errno.ENOSPC, errno.EDQUOT):
-                return Trouble.DISK
+                return MachineError.DISK
             if one.errno == errno.ENOMEM:
-                return Trouble.MEMORY
+                return MachineError.MEMORY
             if one.errno in FOLDER_ERRORS and one.filename is not None:
-                return Trouble.FOLDER
+                return MachineError.FOLDER
         if any(words in text for words in DISK_FULL):
-            return Trouble.DISK
+            return MachineError.DISK
         if isinstance(one, RuntimeError | OSError) and any(
             words in text for words in (*HOST_MEMORY, *DEVICE_MEMORY)
         ):
-            return Trouble.MEMORY
+            return MachineError.MEMORY
     return None
 
 
@@ -64,14 +64,14 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 def diagnosed(error: BaseException, pointer: str | None = None) -> Diagnostic:
     """Return the diagnostic of `error`: the lacking resource, or the library's own message."""
     said = first_line(error)
-    match trouble_of(error):
-        case Trouble.MEMORY:
+    match machine_error_of(error):
+        case MachineError.MEMORY:
             return Diagnostic("out-of-memory", _short_of_memory(error), None, pointer)
-        case Trouble.DISK:
-            hint = "make room, then the same command goes on"
+        case MachineError.DISK:
+            hint = "make room, then the same command resumes the run"
             return Diagnostic("disk-full", f"the disk is full: {said}", None, pointer, hint)
-        case Trouble.FOLDER:
-            hint = "see to the folder, then the same command goes on"
+        case MachineError.FOLDER:
+            hint = "see to the folder, then the same command resumes the run"
             return Diagnostic("not-writable", f"a file or folder cannot be used: {said}", None, pointer, hint)
     return Diagnostic("stage-failed", f"{type(error).__name__}: {said}", None, pointer)
 
@@ -79,7 +79,7 @@ def diagnosed(error: BaseException, pointer: str | None = None) -> Diagnostic:
 def failure(error: Exception, pointer: str, notes: tuple[str, ...]) -> StageError:
     """Return the `StageError` that ends a stage because of `error`."""
     told = diagnosed(error, pointer)
-    kind = OutOfMemory if told.code == Trouble.MEMORY.value else StageError
+    kind = OutOfMemory if told.code == MachineError.MEMORY.value else StageError
     return kind(Diagnostic(told.code, told.message, None, told.pointer, told.hint, (*told.notes, *notes)))
 
 

@@ -24,7 +24,7 @@ Placed = Callable[[Sequence[int]], Sequence[str]]
 """Indices of training rows -> where each comes from, in words."""
 
 
-class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+class NonfiniteGuard(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Checks every loss and gradient norm of `trainer` before the optimizer step.
 
     Costs one comparison per step, and on a GPU one synchronisation. With float16 a gradient may overflow and

@@ -85,7 +85,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self.listener(StageStep(self.stage, state.global_step, state.max_steps, seconds, metrics))
 
 
-class Frozen(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+class FrozenRanksCallback(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Restores, after each optimizer step, the LoRA ranks that a stage must not train."""
 
     def __init__(self, ranks: FrozenRanks) -> None:

@@ -9,7 +9,7 @@ from transformers import TrainerCallback
 from ptspec.model.base import Base
 
 
-class LetGo(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+class FreeBaseCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
     """Frees the whole base weights when training begins: the trainer has sharded them by then."""
 
     def __init__(self, base: Base) -> None:

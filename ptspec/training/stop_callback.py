@@ -10,7 +10,7 @@ from ptspec.processes import current
 from ptspec.training.stop_request import StopRequest
 
 
-class Stopping(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+class StopCallback(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Saves and stops after the step during which a stop was requested."""
 
     def __init__(self, stop_request: StopRequest) -> None:

@@ -44,7 +44,7 @@ from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.adapter_dtypes import keep_dtypes
 from ptspec.training.adapter_inputs import adapter_inputs
 from ptspec.training.attention import attention
-from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
+from ptspec.training.checkpoint_callback import AlreadyTrained, CheckpointCallback
 from ptspec.training.checkpoints import step_of
 from ptspec.training.config import trainer_arguments
 from ptspec.training.data_order import rows_repeated
@@ -55,18 +55,18 @@ from ptspec.training.faults import failure
 from ptspec.training.job import Job, Trained
 from ptspec.training.labels_alone import labels_alone
 from ptspec.training.library_patches import taken_off
-from ptspec.training.nonfinite_guard import Finite, Placed
-from ptspec.training.progress import Frozen, Progress
+from ptspec.training.nonfinite_guard import NonfiniteGuard, Placed
+from ptspec.training.progress import FrozenRanksCallback, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
 from ptspec.training.resume_from import resume_from
 from ptspec.training.row_order import sort_within_steps
 from ptspec.training.row_templates import rendered
-from ptspec.training.sharded import LetGo
+from ptspec.training.sharded import FreeBaseCallback
 from ptspec.training.shared_prompts import prompts_shared
 from ptspec.training.signal import nothing_learned
-from ptspec.training.stage_told import about, started
+from ptspec.training.stage_events import about, started
 from ptspec.training.start_checks import Beginning, check_beginning, unwrapped
-from ptspec.training.stop_callback import Stopping
+from ptspec.training.stop_callback import StopCallback
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.stream_place import StreamPlace
 from ptspec.training.tracking import settle, tracked
@@ -121,13 +121,13 @@ def _steps(
     place = StreamPlace(trainer, watch, resume) if watch is not None else None
     evaluating = _evaluating(trainer, job, resume, listener)
     keeps_best = evaluating is not None and evaluating.evaluation.hands_on_best
-    saving = Saving(trainer, checkpoints, resume, job.signals.judge, place, keeps_best=keeps_best)
+    saving = CheckpointCallback(trainer, checkpoints, resume, job.signals.judge, place, keeps_best=keeps_best)
     progress = Progress(started(job), about(job, beginning, server), job.folder, listener)
-    finite = Finite(job.stage, trainer, _placed(trainer, job))
+    finite = NonfiniteGuard(job.stage, trainer, _placed(trainer, job))
     drift: list[TrainerCallback] = [Watch(job.stage, listener)] if job.stage.method.online else []
     drift += [server.agreement] if server is not None else []
     measuring = [] if evaluating is None else [evaluating]
-    _listen(trainer, job, (progress, *drift, Stopping(stop_request), finite, *measuring, saving))
+    _listen(trainer, job, (progress, *drift, StopCallback(stop_request), finite, *measuring, saving))
     if repeated := rows_repeated(trainer, team.size):
         listener(Warned(repeated, job.stage.name))
     settle(trainer, job.watched, step_of(resume) if resume else None)
@@ -195,9 +195,9 @@ def _trainable(model: Any, policy: Policy) -> int:
 def _listen(trainer: Any, job: Job, callbacks: Sequence[TrainerCallback]) -> None:
     """Add the callbacks to `trainer`, in order: progress, checks, saving."""
     if job.policy.frozen is not None:
-        trainer.add_callback(Frozen(job.policy.frozen))
+        trainer.add_callback(FrozenRanksCallback(job.policy.frozen))
     if job.stage.compute.is_sharded:
-        trainer.add_callback(LetGo(job.base))
+        trainer.add_callback(FreeBaseCallback(job.base))
     trainer.remove_callback(PrinterCallback)
     for callback in callbacks:
         trainer.add_callback(callback)
@@ -221,7 +221,9 @@ def _placed(trainer: Any, job: Job) -> Placed:
     return placed
 
 
-def _ended_by(error: Exception, stage: Stage, saving: Saving, notes: tuple[str, ...]) -> StageError:
+def _ended_by(
+    error: Exception, stage: Stage, saving: CheckpointCallback, notes: tuple[str, ...]
+) -> StageError:
     """Save the steps before a failed one and return its error with `notes`.
 
     With several processes only if all of them know of the error.

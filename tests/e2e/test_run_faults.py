@@ -336,7 +336,7 @@ def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch):
     recipe, output = write_recipe(tmp_path, judged(server)), tmp_path / "out"
     moods = {
         "down": "cannot be reached",
-        "rubbish": "answered with what is no chat completion",
+        "rubbish": "answered with something other than a chat completion",
         "overloaded": "answered 503",
         "slow": "did not answer in time",
     }

@@ -41,7 +41,7 @@ def too_many(source: Source, bad: int, rows: int) -> Diagnostic:
     share = f"{bad:,} of {rows:,} rows ({bad / rows:.1%})" if rows else f"{bad:,} rows"
     allowed = f'"max_bad_rows" allows {source.max_bad_rows:.1%}'
     message = f'{share} of "{source.name}" cannot be used; {allowed}'
-    hint = "mend the data, or raise max_bad_rows" if bad < rows else "no row is left"
+    hint = "correct the data, or raise max_bad_rows" if bad < rows else "no row is left"
     return Diagnostic("too-many-bad-rows", message, None, join(source.at, "on_bad_row"), hint)
 
 

@@ -64,7 +64,7 @@ def _message_fault(column: str, message: Message, needs: str) -> Fault | None:
     role, content, calls = message["role"], message["content"], message.get("tool_calls")
     if role not in ROLES:
         known = "system, user, assistant, tool"
-        what = f'a message of "{column}" has a role that is none of {known} {needs}'
+        what = f'a message of "{column}" has a role that is not one of {known} {needs}'
         return Fault("role-order", what, example=f"role: {role[:40]!r}")
     if content is None and not calls:
         return Fault("wrong-type", f'a message of "{column}" has no "content" (or "value") {needs}')
@@ -80,7 +80,7 @@ def _wrong_ends(messages: Sequence[Message], part: Part) -> Iterator[str]:
     roles = [message["role"] for message in messages]
     turns = [role for role in roles if role not in HEADS]
     if not turns:
-        yield "there is no turn but the system's"
+        yield "the only turn is the system's"
         return
     if part is Part.ANSWER and turns[0] != "assistant":
         yield f"it begins with a turn of the {turns[0]}, not of the assistant"

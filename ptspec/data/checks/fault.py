@@ -56,7 +56,7 @@ class Tally:
         is_said = False
         for fault, lines in sorted(self.lines.items(), key=lambda found: found[1][0]):
             can_leave_out = fault.severity is Severity.ERROR and self.counts[fault] < self.rows
-            way_out = (LEAVE_OUT,) if can_leave_out and not is_said and fault.hint is not None else ()
+            leave_out_note = (LEAVE_OUT,) if can_leave_out and not is_said and fault.hint is not None else ()
             hint = LEAVE_OUT if can_leave_out and not is_said and fault.hint is None else fault.hint
             is_said = is_said or can_leave_out
             yield Diagnostic(
@@ -65,7 +65,7 @@ class Tally:
                 location=Location(shown(file), lines[0]),
                 pointer=pointer,
                 hint=hint,
-                notes=(*self._notes(fault, lines), *way_out),
+                notes=(*self._notes(fault, lines), *leave_out_note),
                 severity=fault.severity,
             )
 

@@ -32,7 +32,7 @@ def placeholders(source: Source, rows: Sequence[PlacedRow]) -> Iterator[Diagnost
     note = f"{len(found):,} of the first {len(rows):,} rows are so" if len(rows) > 1 else ""
     yield Diagnostic(
         "unfilled-placeholder",
-        f"nothing fills in {listed(names, NAMED)}: it is read and learned as it stands",
+        f"nothing replaces {listed(names, NAMED)}: it is learned as plain text",
         Location(shown(first.file), first.line),
         source.at,
         "put what is meant into the file, unless the rows are about such texts",

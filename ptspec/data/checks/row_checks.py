@@ -63,6 +63,7 @@ class LayoutChecker:
         self.special = frozenset((*CONTEXT, *MEDIA)).difference(layout.columns)
 
     def __call__(self, values: Mapping[str, Any]) -> Sequence[Fault]:
+        """Return the errors of a row."""
         return () if self.is_usual(values) else list(self._faults(values))
 
     def is_usual(self, values: Mapping[str, Any]) -> bool:
@@ -151,6 +152,7 @@ class EvaluationChecker:
         self.who, self.reading = who, reading
 
     def __call__(self, values: Mapping[str, Any]) -> Sequence[Fault]:
+        """Return the errors of a row."""
         return list(self._faults(values))
 
     def is_usual(self, values: Mapping[str, Any]) -> bool:

@@ -15,7 +15,7 @@ _LAST_ASSISTANT = "\n\nAssistant:"
 
 
 def is_dialogue(text: object) -> bool:
-    """Return whether `text` is an Anthropic/hh-rlhf dialogue: "\n\nHuman: … \n\nAssistant: …"."""
+    r"""Return whether `text` is an Anthropic/hh-rlhf dialogue: "\n\nHuman: … \n\nAssistant: …"."""
     return isinstance(text, str) and _DIALOGUE.match(text) is not None
 
 

@@ -62,7 +62,7 @@ def messages_of(column: str, value: Any) -> list[Message]:
 def message(column: str, turn: Any) -> Message:
     """Return one turn as a message. Raises `LayoutError`."""
     if not isinstance(turn, Mapping):
-        raise LayoutError("wrong-type", f'a message of "{column}" is no object with "role" and "content"')
+        raise LayoutError("wrong-type", f'a message of "{column}" is not an object with "role" and "content"')
     given = turn.get("role") if turn.get("role") is not None else turn.get("from")
     if not isinstance(given, str):
         raise LayoutError("wrong-type", f'a message of "{column}" has no "role" (or "from")')
@@ -106,7 +106,7 @@ def _calls(column: str, value: Any) -> list[Message]:
         return [_call(column, found)]
     if isinstance(found, list) and found:
         return [_call(column, call) for call in found]
-    message = f'a function_call of "{column}" is no JSON of a call: {{"name": …, "arguments": {{…}}}}'
+    message = f'a function_call of "{column}" is not the JSON of a call: {{"name": …, "arguments": {{…}}}}'
     raise LayoutError("wrong-type", message)
 
 

@@ -48,11 +48,11 @@ class Wrong:
     hint: str | None = None
 
 
-class NotLooked(Exception):
+class NotRead(Exception):
     """Why the dataset could not be read."""
 
 
-Outcome = Preview | Wrong | Refused | NotLooked
+Outcome = Preview | Wrong | Refused | NotRead
 
 
 def preview(source: Source) -> Outcome:
@@ -60,7 +60,7 @@ def preview(source: Source) -> Outcome:
     split = source.split or TRAIN
     try:
         found = _look(source.hub or "", source.config_name, source.revision, split)
-    except NotLooked as error:
+    except NotRead as error:
         return error
     if not isinstance(found, Rows):
         return found
@@ -107,7 +107,7 @@ def _cached(dataset: str, config: str | None, revision: str | None) -> CachedCon
 
 @functools.lru_cache(maxsize=64)
 def _look(dataset: str, config: str | None, revision: str | None, split: str) -> Rows | Wrong | Refused:
-    """Read the dataset. Raises `NotLooked`, which is not cached: a network may come back."""
+    """Read the dataset. Raises `NotRead`, which is not cached: a network may come back."""
     names = split_names(split)
     cached = _cached(dataset, config, revision)
     if cached is not None and names[0] in cached.splits:
@@ -117,23 +117,23 @@ def _look(dataset: str, config: str | None, revision: str | None, split: str) ->
     if (why := obstacle(DATASET)) is not None:
         unknown = _unknown_split(dataset, names, tuple(cached.splits)) if cached is not None else None
         if unknown is None:
-            raise NotLooked(why)
+            raise NotRead(why)
         return unknown
     try:
         return _ask(look(dataset, revision, DATASET), config, names)
     except Refused as refused:
         return refused
-    except NotLooked:
+    except NotRead:
         raise
     except Exception as error:  # of networks, files and servers, as many as there are libraries below
-        raise NotLooked(reason(error)) from error
+        raise NotRead(reason(error)) from error
 
 
 def _ask(repository: Repository, config: str | None, names: list[str]) -> Rows | Wrong:
     from_viewer = viewer.splits(repository.name, repository.commit)
     known = from_viewer or hub_files.splits(repository)
     if known is None:
-        raise NotLooked("its files are of no format known here")
+        raise NotRead("its files are of no format known here")
     chosen = config or _default(repository, known)
     if chosen in known:
         wrong = _unknown_split(repository.name, names, known[chosen])
@@ -142,13 +142,13 @@ def _ask(repository: Repository, config: str | None, names: list[str]) -> Rows |
     if wrong is not None:
         if from_viewer or hub_files.described(repository):
             return wrong
-        raise NotLooked("neither its card nor the names of its files tell its splits")
+        raise NotRead("neither its card nor the names of its files tell its splits")
     split = known[chosen][0] if names[0] == ALL else names[0]
     rows = viewer.first_rows(repository.name, repository.commit, chosen, split) if from_viewer else None
     if rows is None or not rows.rows:
         rows = hub_files.first_rows(repository, chosen, split, MOST) or rows
     if rows is None:
-        raise NotLooked("its files are of no format known here")
+        raise NotRead("its files are of no format known here")
     return rows
 
 

@@ -1,4 +1,4 @@
-"""Files at fsspec addresses: s3://, gs://, hf://, https://, memory://, …"""
+"""Files at fsspec addresses (s3://, gs://, hf://, https://, memory://, …)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ def lacking(address: str) -> tuple[str, str | None] | None:
         )
     except ValueError:
         known = "s3://, gs://, az://, hf://, https://, memory://"
-        return f'fsspec knows no addresses that begin with "{protocol}://"', f"known are {known} and others"
+        return (
+            f'fsspec does not support addresses that begin with "{protocol}://"',
+            f"known are {known} and others",
+        )
     return None
 
 

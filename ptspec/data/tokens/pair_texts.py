@@ -1,4 +1,4 @@
-"""How TRL's experimental trainers (ORPO's) tokenise a pair, unlike the other trainers.
+r"""How TRL's experimental trainers (ORPO's) tokenise a pair, unlike the other trainers.
 
 They render a chat to text first and tokenise prompt and answer without special tokens; then they add a
 beginning-of-sequence token before the prompt and an end-of-sequence token after the answer if missing. With a

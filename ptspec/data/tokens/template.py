@@ -36,10 +36,7 @@ _OPEN_END = "CONTINUE_FINAL_MESSAGE_TAG "
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """The tokenizer in `folder`.
-
-    `template`: its chat template's text, or None; `tool_template`: a separate one for chats with tools.
-    """
+    """The tokenizer in `folder`; `tool_template`: a separate template for chats with tools, or None."""
 
     folder: Path
     template: str | None
@@ -260,7 +257,7 @@ def _left_open(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the messages with the end of the last one marked."""
     last = messages[-1]
     if not isinstance(last.get("content"), str):
-        raise CannotRender("the last message of the prompt has no text to go on with")
+        raise CannotRender("the last message of the prompt has no text to continue")
     return [*messages[:-1], {**last, "content": last["content"] + _OPEN_END}]
 
 
@@ -294,11 +291,7 @@ def read_tokenizer(
     added: tuple[str, ...] = (),
     special: Mapping[str, str] | None = None,
 ) -> TokenizerFiles | None:
-    """Return the tokenizer files in `folder`; None if there are none.
-
-    `template` replaces the chat template, `added` are further special tokens, and `special` (`eos_token`, …)
-    replaces its own.
-    """
+    """Return the tokenizer files in `folder`; None if there are none. Arguments replace its own values."""
     if not any((folder / name).is_file() for name in (FAST, *OTHERS)):
         return None
     config = read_object(folder / CONFIG)

@@ -18,7 +18,7 @@ def answers_differ(a: Measurement, b: Measurement, among: Sequence[str]) -> tupl
     return len(_differing(a, b, there)), len(there)
 
 
-def telling_changes(
+def changes_to_show(
     a: Measurement, b: Measurement, name: str, count: int, among: Sequence[str]
 ) -> tuple[str, list[Change]]:
     """Return the inspected metric, and `count` of the prompts `among` with different answers.

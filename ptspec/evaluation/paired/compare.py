@@ -130,7 +130,7 @@ def _notes(measurements: Sequence[Measurement], pairing: Pairing) -> tuple[str, 
         "responses were generated with different max_new_tokens": len(limits) > 1,
         _generated_by(settings): len({s.generated_by for s in settings}) > 1,
         "accuracy goes by different rewards": len({s.accuracy for s in settings}) > 1,
-        "refusals were told by different patterns": len({s.refusals for s in settings}) > 1,
+        "refusals were detected by different patterns": len({s.refusals for s in settings}) > 1,
         "of rows longer than a model's context the first tokens were left out": any(
             s.shortened_rows for s in settings
         ),

@@ -150,7 +150,10 @@ def _documents(name: str, scores: Mapping[str, float], shared: Sequence[str]) ->
 def decided(
     asked: Sequence[Asked], pairing: Pairing, correction: Correction
 ) -> tuple[list[tuple[tuple[Effect, ...], tuple[WinRate, ...]]], int]:
-    """The effects and win rates of each of `asked`, with one correction over all, and how many tests."""
+    """Return effects and win rates of each of `asked`, and the number of tests.
+
+    One correction over all of them.
+    """
     requests = {
         (part, place): difference.asked
         for part, one in enumerate(asked)

@@ -238,7 +238,7 @@ def _held_out(table: _Table, kept: Sequence[Combination], *, is_higher: bool, se
 
 def _notes(table: _Table | None, kept: Sequence[int]) -> tuple[str, ...]:
     if table is None and len(kept) > 1:
-        return ("no row has this metric by itself: the variants are not compared pair by pair",)
+        return ("this metric has no value per row: the variants are not compared pair by pair",)
     if table is not None and table.name in DISTINCT:
-        return ("how optimistic the picked value is cannot be told of this metric",)
+        return ("the selection bias of the picked value is unknown for this metric",)
     return ()

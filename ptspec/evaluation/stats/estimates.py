@@ -27,15 +27,30 @@ class Estimate(Protocol):
     """
 
     @property
-    def value(self) -> float: ...
+    def value(self) -> float:
+        """The estimated value."""
+        ...
+
     @property
-    def p(self) -> float: ...
+    def p(self) -> float:
+        """Two-sided p of "it is `none`"."""
+        ...
+
     @property
-    def none(self) -> float: ...
+    def none(self) -> float:
+        """The value under the null hypothesis."""
+        ...
+
     @property
-    def units(self) -> int: ...
+    def units(self) -> int:
+        """Number of independent rows or clusters."""
+        ...
+
     @property
-    def is_constant(self) -> bool: ...
+    def is_constant(self) -> bool:
+        """Whether nothing varies."""
+        ...
+
     def at(self, confidence: float) -> Interval | None:
         """Return the interval; None for too few units."""
 

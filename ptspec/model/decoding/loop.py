@@ -47,14 +47,14 @@ class DecodingLoop:
     """A decoding loop with the signature that `generate(custom_generate=…)` calls.
 
     `reading` makes the reader from the model and the inputs that `generate()` prepared; `choice` samples
-    tokens. `heard` receives each step's logits, tokens, and unfinished rows. `synced` keeps the processes of
+    tokens. `recorder` receives logits, tokens, and unfinished rows. `synced` keeps the processes of
     a sharded model in step: each runs until all have ended.
     """
 
     reading: Callable[[Any, dict[str, Any]], Reading]
     choice: Choice
     synced: bool = False
-    heard: Callable[[Tensor, Tensor, Tensor], None] | None = None
+    recorder: Callable[[Tensor, Tensor, Tensor], None] | None = None
 
     def __call__(
         self,
@@ -79,8 +79,8 @@ class DecodingLoop:
                 continue
             new = self.choice(logits_processor(sequences[going, :length], logits), going, rows)[:, None]
             sequences[going, length] = new.squeeze(1)
-            if self.heard is not None:
-                self.heard(logits, new, going)
+            if self.recorder is not None:
+                self.recorder(logits, new, going)
             length += 1
             ended = stopping_criteria(sequences[going, :length], None)
             over = bool(ended.all())

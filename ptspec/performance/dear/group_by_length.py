@@ -26,5 +26,5 @@ def propose(situation: Situation) -> tuple[Choice, ...]:
     gain = padded / (lengths.mean * step)
     if gain < LEAST:
         return ()
-    reason = "rows of a length come in one step, so that their order is no longer random"
+    reason = "rows of similar length share a step, so that their order is no longer random"
     return (Choice({FIELD: "group_by_length"}, f'"{FIELD}": "group_by_length"', reason, gain, Effect.DEAR),)

@@ -28,11 +28,10 @@ class Converted:
 
 
 def converted(files: Sequence[Path], asked: Sequence[str], target: Path) -> Converted:
-    """The recipe that `files` make, each a stage; `asked`: the methods that the user names for them, in their
-    order, or none. It is checked as it would stand at `target`.
+    """Return the recipe of `files`, each of them a stage, checked as it would stand at `target`.
 
-    Raises `InputError` where a file cannot be read, is of no program known here, trains with no method of
-    ours, or makes no valid recipe.
+    `asked`: the methods that the user names for them, in their order, or none. Raises `InputError` if a file
+    cannot be read, is of an unknown program, trains with an unsupported method, or makes no valid recipe.
     """
     drafts = [_draft(file, asked[index] if asked else None) for index, file in enumerate(files)]
     schema = schema_key()

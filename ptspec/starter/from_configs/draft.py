@@ -103,8 +103,7 @@ class Draft:
                     self.write(f"/config/{key}", value)
 
     def write_defaults(self, place: str, values: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-        """Write what the other program takes where its file says nothing, if it is not what is taken `here`,
-        and say so."""
+        """Write the other program's defaults that differ from those `here`, and say so."""
         part = self.part(place)
         for name, value in values.items():
             if name not in part and here.get(name) != value:

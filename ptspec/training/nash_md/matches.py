@@ -106,8 +106,8 @@ class Matches:
 
     def _judged(self, opponents: Side, pairs: Sequence[tuple[int, int]]) -> list[float]:
         if isinstance(self.preference, BradleyTerry) and self.policy_scores is not None:
-            unheard = {**self.hooks, **dict.fromkeys(LOGS & self.hooks.keys(), _unheard)}
-            self.opponent_scores = self._scores(self.preference, opponents, unheard)
+            discard_progress = {**self.hooks, **dict.fromkeys(LOGS & self.hooks.keys(), _discard)}
+            self.opponent_scores = self._scores(self.preference, opponents, discard_progress)
             return self._compared(self.preference, self.policy_scores, pairs)
         return list(self.preference(*self._sides(opponents, pairs)))
 
@@ -136,7 +136,7 @@ class Matches:
         )
 
 
-def _unheard(*args: Any) -> None:
+def _discard(*args: Any) -> None:
     pass
 
 

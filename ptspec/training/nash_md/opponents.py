@@ -52,13 +52,13 @@ class Opponent:
         mixed_from: int,
         coef: float,
         choice: Choice,
-        heard: LogProbabilities | None = None,
+        recorder: LogProbabilities | None = None,
     ) -> Tensor:
         """Return the policy's completions, and from row `mixed_from` on the mixture's.
 
-        Only for kind "mixture". `heard` records the policy's log-probabilities.
+        Only for kind "mixture". `recorder` records the policy's log-probabilities.
         """
-        return self._decode(prompts, coef, choice, mixed_from, heard)
+        return self._decode(prompts, coef, choice, mixed_from, recorder)
 
     def sample_reference(self, prompts: Prompts, choice: Choice) -> Tensor:
         """Return completions of the reference alone."""
@@ -76,7 +76,7 @@ class Opponent:
         coef: float,
         choice: Choice,
         mixed_from: int = 0,
-        heard: LogProbabilities | None = None,
+        recorder: LogProbabilities | None = None,
     ) -> Tensor:
         is_adapter = isinstance(self.policy, PeftModel) and not self.synced
         model = self.policy.get_base_model() if is_adapter else self.policy  # of shards the root is asked
@@ -88,7 +88,7 @@ class Opponent:
             coef=coef,
             mixed_from=mixed_from,
             synced=self.synced,
-            heard=heard,
+            recorder=recorder,
             choice=choice,
             adapters=self.reference.adapters if self.kind == "mixture" else None,
         )

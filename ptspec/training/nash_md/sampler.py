@@ -31,7 +31,7 @@ def sample(
     mixed_from: int = 0,
     synced: bool = False,
     adapters: tuple[str, str | None] | None = None,
-    heard: LogProbabilities | None = None,
+    recorder: LogProbabilities | None = None,
     choice: Choice = greedy,
 ) -> Tensor:
     """Return completions (rows, new tokens), padded after their end.
@@ -41,7 +41,7 @@ def sample(
     reads only mixed rows; at c = 0 it is not run, and at c = 1 (`mixed_from` 0) the policy is not. `synced`
     keeps the processes of a sharded model in step: each runs until all have ended. `adapters`: those of the
     policy and of its reference (None: without one) if `policy` is plain LoRA: both then run in one pass, with
-    equal scores. `heard` records the log-probabilities. `choice` samples the tokens.
+    equal scores. `recorder` records the log-probabilities. `choice` samples the tokens.
     """
     rows = len(prompts.ids)
     mixed = rows - mixed_from if reference is not None and coef > 0 else 0
@@ -51,7 +51,7 @@ def sample(
         loop = DecodingLoop(
             lambda model, inputs: side_by_side(model, by, inputs, coef=coef, rows=rows, mixed=mixed),
             choice,
-            heard=heard,
+            recorder=recorder,
         )
         try:
             with by_rows(policy, by):
@@ -65,7 +65,7 @@ def sample(
         ),
         choice,
         synced=synced,
-        heard=heard,
+        recorder=recorder,
     )
     with evaluating(reference.model) if reference is not None else nullcontext():
         return decoded(policy, prompts, config, loop)

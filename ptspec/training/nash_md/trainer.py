@@ -97,7 +97,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         self._check_opponent()
         self.groups: list[range] = []
         self.sampled_beside: list[list[int]] | None = None
-        self.heard: LogProbabilities | None = None
+        self.recorder: LogProbabilities | None = None
         self.served_opponent: ServedOpponent | None = None
         self.average = MovingAverage(self.model, args.ema_decay) if args.opponent == "ema" else None
         if self.average is not None:
@@ -156,12 +156,12 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         policy_rows, rows = len(prompt_ids), self._opponent_rows()
         with self._generating():
             padded = self._padded([*prompt_ids, *(prompt_ids[row] for row in rows)])
-            heard = LogProbabilities(policy_rows, self.temperature) if self._is_exact() else None
+            recorder = LogProbabilities(policy_rows, self.temperature) if self._is_exact() else None
             choice = self._choice(policy_rows, len(rows))
             sampled = self.opponent.sample_beside_policy(
-                padded, policy_rows, self._mixture_coef(), choice, heard
+                padded, policy_rows, self._mixture_coef(), choice, recorder
             )
-        self.heard = heard
+        self.recorder = recorder
         token_ids = until_end(sampled, self.eos_token_ids)
         self.sampled_beside = token_ids[policy_rows:]
         return token_ids[:policy_rows]
@@ -176,9 +176,9 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         **named: Any,
     ) -> Any:
         """Reuse the sampled log-probabilities for TRL's first request after a generation."""
-        heard, self.heard = self.heard, None
-        if heard is not None and not torch.is_grad_enabled():
-            return heard.all(logits_to_keep), None, None
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None and not torch.is_grad_enabled():
+            return recorder.all(logits_to_keep), None, None
         return super()._get_per_token_logps_and_entropies(
             model, input_ids, attention_mask, logits_to_keep, *more, **named
         )

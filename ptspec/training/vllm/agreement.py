@@ -64,5 +64,6 @@ class ProbeLog:
         self._difference = difference
 
     def __call__(self) -> None:
+        """Log the present difference on the probes."""
         mode = "train" if self._trainer.model.training else "eval"
         self._trainer._metrics[mode][PROBES].append(self._difference())

@@ -111,7 +111,7 @@ def test_right_answers_that_cannot_be_compared_are_told_with_a_count(model, toke
     asked = replace(spec, accuracy=named("numeric_answer"))
     result = measure(model, tokenizer, rows, asked, seed=1, warn=told.append)
     assert told == [
-        "accuracy: the reward numeric_answer has no say on 2 of 3 right answers, which hold no number "
+        "accuracy: the reward numeric_answer cannot score 2 of 3 right answers, which hold no number "
         '(the first: "x")'
     ]
     assert [row.correct is None for row in result.rows] == [False, True, True]

@@ -8,14 +8,14 @@ from support.comparisons import EFFECTS, comparison
 
 from ptspec.evaluation.comparison import Change
 from ptspec.evaluation.measurement import RowMeasurement
-from ptspec.report.changes import changes_text, telling_metric
+from ptspec.report.changes import changes_text, metric_to_show
 
 
 def test_greedy_answers_are_looked_into_before_drawn_ones():
     style = next(one for one in EFFECTS if one.metric == "style")
     drawn = replace(style, metric="sampled_accuracy")
-    assert telling_metric(comparison(effects=(drawn, style), rates=())) == "style"
-    assert telling_metric(comparison(effects=(drawn,), rates=())) == "sampled_accuracy"
+    assert metric_to_show(comparison(effects=(drawn, style), rates=())) == "style"
+    assert metric_to_show(comparison(effects=(drawn,), rates=())) == "sampled_accuracy"
 
 
 def test_of_a_metric_of_drawn_answers_the_drawn_ones_are_shown():

@@ -143,7 +143,9 @@ def test_after_an_error_what_goes_on_is_finished_and_nothing_is_begun(plan):
     with pytest.raises(StageError, match="dpo fails"):
         ran.run()
     assert "kto" in ran.finished and "last" not in ran.begun and "dpo" not in ran.finished
-    assert "ended with an error: dpo fails; what goes on beside it is finished first: kto" in str(ran.told)
+    assert "ended with an error: dpo fails; the stages running beside it are finished first: kto" in str(
+        ran.told
+    )
 
 
 def test_a_stop_request_ends_all_and_each_says_what_it_has_saved(plan):
