@@ -36,7 +36,7 @@ def redacted(text: str) -> str:
 
 def redacted_source(text: str) -> str:
     """Like `redacted`, for a line of a recipe or command: also values of keys named like secrets."""
-    return _PAIR.sub(_value_blotted, redacted(text))
+    return _PAIR.sub(_value_redacted, redacted(text))
 
 
 def secret_in(text: str) -> str | None:
@@ -56,7 +56,7 @@ def _as_long(match: re.Match[str]) -> str:
     return BLOT * len(match[0])
 
 
-def _value_blotted(match: re.Match[str]) -> str:
+def _value_redacted(match: re.Match[str]) -> str:
     """The name of an environment variable is no secret; what stands there in its place may be one."""
     before, value = match[1], match[2]
     inside = value.strip('"')

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import random
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ptspec.diagnostics import Diagnostic, InputError, StageError, cut
+from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.http_retries import RetryingClient, headers
 
 if TYPE_CHECKING:
     import httpx
 
-FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 8.0
 """Longest wait between two tries of a request, in seconds."""
 CONNECT_TIMEOUT = 10.0
@@ -40,8 +38,8 @@ class _RequestFailure:
     detail: str = ""
 
 
-class Requests:
-    """One server. Thread-safe. The key appears in no message."""
+class Requests(RetryingClient):
+    """Requests to a generation server, as JSON."""
 
     def __init__(self, base_url: str, *, at: str, key: str | None, timeout: float, retries: int) -> None:
         """Set up the client. `at`: JSON pointer of the server in the recipe; `timeout`: seconds per request.
@@ -50,10 +48,8 @@ class Requests:
         """
         self.base_url = base_url.rstrip("/").removesuffix("/v1")
         self.at = at
-        self._key = key
         self._retries = retries
-        self._stopped = threading.Event()
-        self._http = _http_client(self.base_url, key, timeout, at)
+        super().__init__(_http_client(self.base_url, key, timeout, at), key, LONGEST_BACKOFF)
 
     def get(self, path: str, *, retries: int | None = None) -> Any:
         """Return the JSON of the response; None for an empty body. Raises `ServerError`."""
@@ -66,23 +62,10 @@ class Requests:
         """
         return self._ask("POST", path, body, self._retries if retries is None else retries)
 
-    def stop(self) -> None:
-        """Interrupt the waits of every thread, until `resume`."""
-        self._stopped.set()
-
-    def resume(self) -> None:
-        """Allow requests again after `stop`."""
-        self._stopped.clear()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
     def failure(self, what: str, hint: str, status: int | None = None, detail: str = "") -> ServerError:
         """Return an error of this server: `what` it did, and what to do."""
-        detail = " ".join(detail.split())
-        detail = detail.replace(self._key, "[key]") if self._key else detail
-        notes = (f"it said: {cut(detail, 300)}",) if detail else ()
+        detail = self.without_key(detail, 300)
+        notes = (f"it said: {detail}",) if detail else ()
         message = f"the generation server at {self.base_url} {what}"
         return ServerError(Diagnostic("generation-server", message, None, self.at, hint, notes), status)
 
@@ -93,8 +76,7 @@ class Requests:
             got = self._attempt(method, path, body)
             if not isinstance(got, _RequestFailure):
                 return got
-            backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
-            if tries > retries or not got.passing or self._stopped.wait(backoff):
+            if tries > retries or not got.passing or self.is_stopped_within(tries):
                 again = f" (asked {tries} times)" if tries > 1 else ""
                 raise self.failure(got.what + again, got.hint, got.status, got.detail)
 
@@ -155,11 +137,10 @@ def _http_client(base_url: str, key: str | None, timeout: float, at: str) -> htt
         message = "a generation server is asked over HTTP, which needs httpx, and that is not installed"
         hint = 'pip install "ptspec[vllm]"'
         raise InputError(Diagnostic("missing-package", message, pointer=at, hint=hint)) from None
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     if not is_address(base_url):
         message = "this is not the address of a server"
         hint = "such as http://localhost:8000"
         raise InputError(Diagnostic("generation-server", message, pointer=at, hint=hint))
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     timeouts = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
-    return httpx.Client(headers=headers, timeout=timeouts, limits=limits)
+    return httpx.Client(headers=headers(key), timeout=timeouts, limits=limits)

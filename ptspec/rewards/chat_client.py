@@ -6,22 +6,20 @@ The key appears in no message: it is in one header of one client, and redacted f
 from __future__ import annotations
 
 import math
-import random
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from ptspec.diagnostics import Diagnostic, InputError, StageError, cut
+from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.http_retries import RetryingClient, headers
 from ptspec.recipe.json_pointer import join
 
 if TYPE_CHECKING:
     import httpx
 
 PATH = "/chat/completions"
-FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
 LONGEST_WAIT = 600.0
 """Seconds. A server that asks for a longer wait is not retried."""
@@ -43,8 +41,8 @@ class EndpointError(StageError):
         self.passing = passing
 
 
-class ChatClient:
-    """One server. Thread-safe; after `stop` it neither waits nor sends requests."""
+class ChatClient(RetryingClient):
+    """An OpenAI-compatible server; after `stop` requests are not retried."""
 
     def __init__(
         self,
@@ -59,11 +57,7 @@ class ChatClient:
         self.endpoint = endpoint.rstrip("/").removesuffix(PATH)
         self.at = at
         self.retries = retries
-        self.first_backoff = FIRST_BACKOFF
-        self._key = key
-        self._random = random.Random()
-        self._stopped = threading.Event()
-        self._http = _http_client(self.endpoint, key, timeout, at)
+        super().__init__(_http_client(self.endpoint, key, timeout, at), key, LONGEST_BACKOFF)
 
     def __repr__(self) -> str:
         return f"ChatClient({self.endpoint!r})"
@@ -92,8 +86,8 @@ class ChatClient:
             if not isinstance(got, RequestFailure):
                 return got, tries
             last = tries > self.retries or not got.passing or (got.wait or 0) > LONGEST_WAIT
-            if last or self._stopped.wait(self._backoff(tries) if got.wait is None else got.wait):
-                raise self._told(got, tries)
+            if last or self.is_stopped_within(tries, got.wait):
+                raise self._error(got, tries)
         raise AssertionError(f"retries is {self.retries}")
 
     def _attempt(self, body: Mapping[str, Any]) -> str | RequestFailure | None:
@@ -103,9 +97,9 @@ class ChatClient:
         try:
             response = self._http.post(self.endpoint + PATH, json=body)
         except httpx.RequestError as error:
-            return _connection_trouble(error)
+            return _connection_failure(error)
         if not response.is_success:
-            return _status_trouble(response)
+            return _status_failure(response)
         try:
             return _content(response)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
@@ -119,9 +113,9 @@ class ChatClient:
         try:
             response = self._http.get(self.endpoint.removesuffix("/v1") + "/version")
         except httpx.RequestError as error:
-            return _connection_trouble(error)
+            return _connection_failure(error)
         if response.status_code in (429, 502, 503, 504):
-            return _status_trouble(response)
+            return _status_failure(response)
         try:
             found = response.json().get("version") if response.is_success else None
         except (ValueError, AttributeError, RecursionError):
@@ -135,38 +129,17 @@ class ChatClient:
         try:
             self._http.get(self.endpoint + "/models")
         except httpx.RequestError as error:
-            raise InputError(*self._told(_connection_trouble(error), 1).diagnostics) from error
+            raise InputError(*self._error(_connection_failure(error), 1).diagnostics) from error
 
-    def stop(self) -> None:
-        """Interrupt every thread's waits; their requests are lost."""
-        self._stopped.set()
-
-    def resume(self) -> None:
-        """Allow requests again after `stop`."""
-        self._stopped.clear()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def _backoff(self, tries: int) -> float:
-        longest: float = min(LONGEST_BACKOFF, self.first_backoff * 2 ** (tries - 1))
-        return longest * self._random.uniform(0.5, 1.0)
-
-    def _told(self, failed: RequestFailure, tries: int) -> EndpointError:
+    def _error(self, failed: RequestFailure, tries: int) -> EndpointError:
         again = f" (asked {tries} times)" if tries > 1 else ""
         wait = failed.wait or 0.0
         later = f"; retry after {wait:,.0f} s" if wait > LONGEST_WAIT else ""
         message = f"the judge at {self.endpoint} {failed.what}{again}{later}"
-        notes = (self._blotted(failed.detail),) if failed.detail.strip() else ()
+        notes = (self.without_key(failed.detail, 200),) if failed.detail.strip() else ()
         place = join(self.at, "endpoint")
         diagnostic = Diagnostic("judge-endpoint", message, None, place, failed.advice, notes)
         return EndpointError(diagnostic, failed.passing)
-
-    def _blotted(self, text: str) -> str:
-        line = " ".join(text.split())
-        line = line.replace(self._key, "[key]") if self._key else line
-        return cut(line, 200)
 
 
 @dataclass(frozen=True)
@@ -193,7 +166,7 @@ _ADVICE = {
 }
 
 
-def _status_trouble(response: httpx.Response) -> RequestFailure:
+def _status_failure(response: httpx.Response) -> RequestFailure:
     status = response.status_code
     passing = status in (408, 409, 425, 429) or status >= 500
     advice = "look into the server's own log; then the same command resumes the run" if passing else _ADDRESS
@@ -202,7 +175,7 @@ def _status_trouble(response: httpx.Response) -> RequestFailure:
     return RequestFailure(what, _ADVICE.get(status, advice), passing, response.text, wait)
 
 
-def _connection_trouble(error: httpx.RequestError) -> RequestFailure:
+def _connection_failure(error: httpx.RequestError) -> RequestFailure:
     import httpx
 
     if isinstance(error, httpx.TimeoutException):
@@ -244,7 +217,6 @@ def _http_client(endpoint: str, key: str | None, timeout: float, at: str) -> htt
         raise InputError(
             Diagnostic("missing-package", message, pointer=join(at, "endpoint"), hint=hint)
         ) from None
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         httpx.URL(endpoint)
     except httpx.InvalidURL as error:
@@ -252,4 +224,4 @@ def _http_client(endpoint: str, key: str | None, timeout: float, at: str) -> htt
         raise InputError(
             Diagnostic("wrong-judge", message, pointer=join(at, "endpoint"), hint=_ADDRESS)
         ) from None
-    return httpx.Client(headers=headers, timeout=timeout, limits=httpx.Limits(max_connections=None))
+    return httpx.Client(headers=headers(key), timeout=timeout, limits=httpx.Limits(max_connections=None))

@@ -62,7 +62,7 @@ def last_step(folder: Path) -> int | None:
 def saved_in_words(stage: str, step: int | None) -> str:
     """Return how far an unfinished stage came, and how to resume it."""
     kept = f"{stage} is saved up to step {step}" if step else f"nothing of {stage} is saved yet"
-    return f"{kept}; the same command goes on from there"
+    return f"{kept}; the same command resumes from there"
 
 
 def holds_work(folder: Path) -> bool:

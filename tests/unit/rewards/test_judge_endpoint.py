@@ -159,7 +159,7 @@ def test_a_server_that_stays_broken_is_told_after_the_last_try(serve, tmp_path):
     assert found.message == f"the judge at {server.address} answered 502 Bad Gateway (asked 3 times)"
     assert found.notes == ("<html>Bad gateway</html>",)
     assert found.pointer == "/judges/fair/endpoint"
-    assert "the same command goes on" in found.hint
+    assert "the same command resumes" in found.hint
     assert len(server.requests) == 3
 
 

@@ -81,14 +81,14 @@ class Tree:
     def __init__(self, plan, work, alone=lambda job: None):
         self.plan, self.work, self.begun, self.finished, self.told = plan, work, [], [], []
         self.threads = set()
-        self.heard = SimpleQueue()
+        self.messages = SimpleQueue()
         self.stop_request = StopRequest()
         self.side_by_side = SideBySide(
             jobs=self.jobs,
             needed=needed(plan, plan.stages),
             workers=self.do,
             alone=alone,
-            heard=self.heard,
+            messages=self.messages,
             listener=self.told.append,
             stop_request=self.stop_request,
         )
@@ -101,7 +101,7 @@ class Tree:
 
     def do(self, job):
         self.begun.append(job.stage)
-        self.heard.put(Warned("works", job.stage))
+        self.messages.put(Warned("works", job.stage))
         self.work.get(job.stage, lambda: None)()
 
     def run(self):
