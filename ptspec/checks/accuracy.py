@@ -24,6 +24,8 @@ from ptspec.rewards.right_answers import right_answers
 from ptspec.rewards.tool_calls import calls_of
 
 ACCURACY = ("accuracy", "sampled_accuracy")
+RIGHT = "answer"
+"""The column of right answers."""
 
 
 def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen], rows: Sequence[EvaluationRow]) -> Iterator[str]:
@@ -47,7 +49,17 @@ def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen], rows: Sequence[Evalu
     elif any(calls_of(row.expected) for row in rows):
         yield "accuracy by tool calls: those of the expected answer, in any order of arguments"
     else:
-        yield 'no accuracy: the rows have no column "answer", and eval.accuracy names no reward'
+        yield f"no accuracy: {_without_answers(plan, evaluation.data)}, and eval.accuracy names no reward"
+
+
+def _without_answers(plan: Plan, data: str) -> str:
+    """Why nothing says what is right; the file may have a column "answer" that the recipe renames."""
+    sources = (plan.data[name] for name in parts_of(plan.data, data))
+    columns = [pair for one in sources if isinstance(one, Source) for pair in one.columns.items()]
+    read_as = next((new for new, old in columns if old == RIGHT), None)
+    if read_as is not None:
+        return f'the column "{RIGHT}" is read as "{read_as}"'
+    return f'the rows have no column "{RIGHT}"'
 
 
 def check_accuracy(plan: Plan, rows: Sequence[EvaluationRow]) -> Iterator[Diagnostic]:

@@ -12,10 +12,14 @@ from ptspec.data.layouts.table import LAYOUTS, layout_for
 from ptspec.methods.types import Rows
 
 ALIASES: Mapping[str, Sequence[str]] = {
-    "prompt": ("question", "query", "problem", "instruction", "request", "user", "input"),
+    "prompt": (
+        *("question", "query", "problem", "instruction", "request", "user", "input"),
+        *("frage", "pregunta", "domanda", "pergunta", "vraag"),
+    ),
     "completion": (
         *("response", "solution", "answer", "output", "target", "reply", "canonical_solution"),
         *("assistant", "answers"),
+        *("antwort", "réponse", "reponse", "respuesta", "risposta", "resposta", "antwoord"),
     ),
     "output": ("response", "answer", "completion", "target"),
     "chosen": ("preferred", "accepted", "response_chosen", "chosen_response", "better"),
@@ -24,7 +28,7 @@ ALIASES: Mapping[str, Sequence[str]] = {
     "messages": ("conversation", "dialogue", "dialog", "chat"),
     "text": ("content", "document"),
 }
-"""Wanted name -> common other names of it, the likeliest first."""
+"""Wanted name -> common other names of it, the likeliest first; those of other languages last."""
 
 
 def renaming(present: frozenset[str], rows: Rows) -> Mapping[str, str] | None:

@@ -40,10 +40,11 @@ def attach(model: Any, folder: Path, *, trainable: bool) -> PeftModel:
         grow(model, rows_saved(folder))
         return PeftModel.from_pretrained(model, folder, adapter_name=ADAPTER, is_trainable=trainable)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(_cannot_attach(folder, error)) from error
+        raise InputError(cannot_load(folder, error)) from error
 
 
-def _cannot_attach(folder: Path, error: Exception) -> Diagnostic:
+def cannot_load(folder: Path, error: Exception) -> Diagnostic:
+    """Return the error for an adapter that a library cannot read."""
     message = f"the adapter in {folder} cannot be loaded: {first_line(error)}"
     hint = "pt verify RUN says which files differ from what was written"
     return Diagnostic("cannot-load-adapter", message, Location(str(folder)), hint=hint)

@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel
 from peft.utils.other import get_pattern_key
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ptspec.model.adapters import ADAPTER
+from ptspec.diagnostics import InputError
+from ptspec.model.adapters import ADAPTER, cannot_load
 from ptspec.recipe.handovers import beyond_low_rank
 from ptspec.store.stage_folder import ADAPTER_WEIGHTS
 
@@ -49,9 +51,15 @@ def is_plain(config: PeftConfig, names: Iterable[str]) -> bool:
 
 
 def read(folder: Path) -> LowRank | None:
-    """Return the adapter of `folder` as low-rank updates; None if it has other parts."""
-    config = PeftConfig.from_pretrained(str(folder))
-    tensors = load_file(folder / ADAPTER_WEIGHTS)
+    """Return the adapter of `folder` as low-rank updates; None if it has other parts.
+
+    Raises `InputError` if it cannot be read.
+    """
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise InputError(cannot_load(folder, error)) from error
     return factors(config, tensors) if is_plain(config, tensors) else None
 
 

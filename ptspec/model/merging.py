@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub import save_torch_state_dict
 from peft import PeftModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.model import low_rank
@@ -93,7 +93,7 @@ class _Stored:
         for name in sorted(names):
             try:
                 file = opened.enter_context(safe_open(folder / name, framework="pt"))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, SafetensorError) as error:
                 message = f"the weights in {folder / name} cannot be read: {error}"
                 where = Location(str(folder / name))
                 raise InputError(Diagnostic("cannot-load-model", message, where)) from error

@@ -162,10 +162,7 @@ class ComputeSpec:
 
     @property
     def engine(self) -> str | None:
-        """The engine that shards what is trained: "fsdp" or "deepspeed".
-
-        None if each process holds all of it.
-        """
+        """The engine that shards what is trained: "fsdp" or "deepspeed"; None for neither."""
         return self.strategy if self.world > 1 and self.strategy in ("fsdp", "deepspeed") else None
 
     @property

@@ -195,3 +195,8 @@ def test_no_test_imports_from_conftest():
     imports = re.compile(r"^(from|import) conftest\b", re.MULTILINE)
     files = (ROOT / "tests").rglob("*.py")
     assert not [path.name for path in files if imports.search(path.read_text("utf-8"))]
+
+
+def test_no_file_is_longer_than_350_lines():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in PACKAGE.rglob("*.py")}
+    assert not {str(path.relative_to(PACKAGE)): lines for path, lines in lengths.items() if lines > 350}

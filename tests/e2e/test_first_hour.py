@@ -15,10 +15,10 @@ PROPOSED = re.compile(
 )
 
 
-def german(file: Path) -> None:
+def german(file: Path, names: str) -> None:
     """A table as a German Excel saves it, with 24 rows."""
     rows = (f'"Wie groß ist Müllers Haus {n}; bitte?";"Es ist {n},5 m groß.";{n},5\r\n' for n in range(24))
-    file.write_bytes(("Frage;Antwort;Größe\r\n" + "".join(rows)).encode("cp1252"))
+    file.write_bytes((f"{names};Größe\r\n" + "".join(rows)).encode("cp1252"))
 
 
 def pairs(file: Path) -> None:
@@ -44,12 +44,23 @@ class Typist:
                 self.type(proposed)
 
 
+def test_columns_under_names_that_are_not_known(tmp_path, here, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    german(tmp_path / "kunden fragen.csv", "Anliegen;Auskunft")
+    told = here("init", "kunden fragen.csv")
+    (proposed,) = re.findall(r"pt init .*", told.stderr)
+    assert (told.code, proposed) == (2, "pt init 'kunden fragen.csv' --prompt Anliegen --completion Auskunft")
+    assert here(*shlex.split(proposed)[1:]).code == 0
+
+
 def test_a_table_of_a_german_excel_from_init_to_plain_transformers(tmp_path):
-    german(tmp_path / "kunden fragen.csv")
+    german(tmp_path / "kunden fragen.csv", "Frage;Antwort")
     typist = Typist(tmp_path)
-    typist.type("pt init 'kunden fragen.csv' -o kunden.json", code=2)
-    (proposed,) = [typed for typed in typist.typed if "--prompt Frage --completion Antwort" in typed]
-    assert proposed.startswith("pt init 'kunden fragen.csv' ")
+    typist.type("pt init 'kunden fragen.csv'")
+    assert (
+        "columns  prompt is Frage, completion is Antwort"
+        in typist.typed["pt init 'kunden fragen.csv'"].stderr
+    )
     assert {
         "pt validate recipe.json",
         "pt run recipe.json",
@@ -76,6 +87,15 @@ def test_pairs_with_demonstrations(tmp_path):
     typist = Typist(tmp_path)
     typist.type("pt init pairs.jsonl --completion response")
     assert "pt eval --compare outputs/recipe/sft outputs/recipe/dpo --show 5" in typist.typed
+
+
+def test_a_column_answer_that_is_learned_is_not_said_to_be_missing(tmp_path, here, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "support.csv").write_text("question,answer\n" + "How long?,It takes some days.\n" * 20)
+    here("init", "support.csv")
+    told = here("validate", "recipe.json")
+    wanted = 'no accuracy: the column "answer" is read as "completion", and eval.accuracy names no reward'
+    assert (told.code, wanted in told.stderr + told.stdout) == (0, True)
 
 
 def test_what_may_not_run_is_called_as_the_recipe_calls_it(tmp_path, here, monkeypatch):
