@@ -26,7 +26,7 @@ from ptspec.launch.several import FOLDER, Left
 from ptspec.launched import launched
 from ptspec.library_output import into_log
 from ptspec.processes import leave
-from ptspec.run.errors import logged, told
+from ptspec.run.errors import logged, translated_errors
 from ptspec.run.one_process import prepare_process, prepare_worker
 from ptspec.run.options import LOG
 from ptspec.run.ranks import join_for, work_on
@@ -85,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
             prepare_process()
         job = read_job(files[0])
         log = log_of(log_for(job, job.plan.output / LOG), rank.index if rank else 0)
-        with stop_request.listening(), told(job.plan):
+        with stop_request.listening(), translated_errors(job.plan):
             held = contextlib.nullcontext() if controlled else lock(job.plan.output)
             with held, into_log(log), logged():
                 _do(job, lines, stop_request, together=rank is not None)

@@ -30,7 +30,7 @@ def logged() -> Iterator[None]:
 
 
 @contextmanager
-def told(plan: Plan) -> Iterator[None]:
+def translated_errors(plan: Plan) -> Iterator[None]:
     """Translate errors of libraries: what happened, where the details are, and how to resume.
 
     Raises `StageError`, `Interrupted`, or the original `PtError`.

@@ -30,7 +30,7 @@ from ptspec.recipe.effective_config import EffectiveConfig
 from ptspec.recipe.json_pointer import join as joined
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.run.begin_work import begin_work
-from ptspec.run.errors import logged, told
+from ptspec.run.errors import logged, translated_errors
 from ptspec.run.evaluations import Evaluations
 from ptspec.run.one_process import SECONDS_FOR_RANK_0, prepare_worker
 from ptspec.run.options import LOG
@@ -206,7 +206,7 @@ def _left(job: StageJob, rank: Rank) -> Iterator[None]:
     left = Left(job.plan.output / FOLDER)
     left.live(rank.index)
     try:
-        with told(job.plan), into_log(log_of(job.plan.output / LOG, rank.index)), logged():
+        with translated_errors(job.plan), into_log(log_of(job.plan.output / LOG, rank.index)), logged():
             yield
     except PtError as error:
         left.end(rank.index, error)

@@ -16,7 +16,7 @@ from ptspec.library_output import into_log
 from ptspec.performance.threads import set_spins
 from ptspec.recipe.compute_rules import RAY
 from ptspec.recipe.plan import Performance, Plan
-from ptspec.run.errors import logged, told
+from ptspec.run.errors import logged, translated_errors
 from ptspec.run.interpreter import Outcomes, Run
 from ptspec.run.one_process import prepare_process, prepare_worker
 from ptspec.run.options import LOG, Options
@@ -42,7 +42,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
     stop_request = StopRequest(deadline, from_launcher=rank is not None)
     notice = None if options.embedded else _prepare(plan, rank)
     signals = contextlib.nullcontext() if options.embedded else stop_request.listening()
-    with signals, told(plan), _cluster(plan, listener) as cluster:
+    with signals, translated_errors(plan), _cluster(plan, listener) as cluster:
         make_output_folder(plan)
         with (
             lock(plan.output) as held,
