@@ -244,7 +244,7 @@ def test_whether_weights_of_a_quantisation_method_can_be_trained():
     assert quantizers.is_trainable("no-such-method") is None
 
 
-def test_the_part_that_trl_takes_hidden_states_of_is_missing_where_told(libraries):
+def test_the_part_that_trl_takes_hidden_states_of_is_missing_where_reported(libraries):
     """TRL's fused head asks `base_model_prefix` for them; Llama 4's names a part of another class."""
     library = libraries["transformers"]
     for kind in ("llama4_text", "llama"):

@@ -158,7 +158,7 @@ def test_what_a_benchmark_takes_is_there(script):
 
 
 @pytest.mark.parametrize("file", TOLD_IN, ids=lambda one: str(one.relative_to(ROOT)))
-def test_a_benchmark_that_is_told_of_is_there_with_its_options(file):
+def test_a_benchmark_that_is_described_is_there_with_its_options(file):
     text = file.read_text(encoding="utf-8")
     for name, rest in re.findall(r"(benchmarks/[\w/]+\.(?:py|sh|json))([^`\n]*)", text):
         assert (ROOT / name).is_file(), f"{name} is not there"

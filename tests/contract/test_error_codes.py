@@ -137,7 +137,7 @@ def test_explain(here, asked):
     assert done.stdout.startswith("unknown-key · Keys and values\n\nNo such key belongs here.")
 
 
-def test_explain_lists_them_and_knows_what_was_meant(here):
+def test_explain_lists_them_and_suggests_a_near_one(here):
     listed = here("explain").stdout
     assert all(re.search(rf"\b{code}\b", listed) for code in explanations())
     done = here("explain", "unknwn-key")

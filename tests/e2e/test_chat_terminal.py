@@ -1,4 +1,4 @@
-"""`pt chat` as a person has it, on a real pseudo-terminal, and as a script has it, through pipes."""
+"""`pt chat` on a real pseudo-terminal, and through pipes, as a script uses it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def chat(*arguments: object, streams: list[int], **variables: str) -> Forked:
     return process
 
 
-class Person:
-    """Somebody at a terminal of 120 columns."""
+class ChatTerminal:
+    """`pt chat` in a pseudo-terminal of 120 columns."""
 
     def __init__(self, *arguments: object) -> None:
         self.seen = ""
@@ -40,12 +40,12 @@ class Person:
         self._terminal, its_end = pty.openpty()
         self._process = chat(*arguments, streams=[its_end] * 3, COLUMNS="120", LINES="40")
 
-    def types(self, text: str) -> None:
+    def type(self, text: str) -> None:
         # Between drawing its prompt and waiting for a key, readline hears of a Ctrl-C only at the next key.
         time.sleep(0.5)
         os.write(self._terminal, text.encode())
 
-    def waits_for(self, pattern: str, seconds: float = 60) -> str:
+    def wait_for(self, pattern: str, seconds: float = 60) -> str:
         """What came since the last call, up to `pattern`."""
         end = time.monotonic() + seconds
         while (found := re.compile(pattern).search(self.seen, self._at)) is None:
@@ -55,7 +55,7 @@ class Person:
         text, self._at = self.seen[self._at : found.end()], found.end()
         return text
 
-    def leaves(self) -> int:
+    def leave(self) -> int:
         while piece := self._read():
             self.seen += piece
         return self._process.wait()
@@ -68,36 +68,38 @@ class Person:
 
 
 def test_a_conversation_on_a_terminal(small_run, tmp_path):
-    person = Person(small_run.output, "--max-new-tokens", "100", "--temperature", "1.5")
-    begun = person.waits_for("\n> ")
+    terminal = ChatTerminal(small_run.output, "--max-new-tokens", "100", "--temperature", "1.5")
+    begun = terminal.wait_for("\n> ")
     assert begun.index(f"loading {small_run.output} …"[:119]) < begun.index(
         "dpo · sampled at temperature 1.5, seed 42"
     )
-    person.types("\x03")
-    person.waits_for("/quit or Ctrl-D leaves.*\n> ")
-    person.types(f"{QUESTION}\n")
-    person.waits_for(r"keep\?\r\n\S+")
-    person.types("\x03")
-    person.waits_for(r"\(stopped\)[^>]*> |\(cut[^>]*> |\n> ")
-    person.types("\x1b[A")  # arrow up: the prompt before
-    person.waits_for(re.escape(QUESTION))
-    person.types("\n")
-    person.waits_for(r"\n> ")
-    person.types(f"/save {tmp_path}/said.jsonl\n")
-    person.waits_for(r"written \(2 turns\)[^>]*> ")
-    person.types("\x04")
-    assert person.leaves() == 0
-    assert "Traceback" not in person.seen
+    terminal.type("\x03")
+    terminal.wait_for("/quit or Ctrl-D leaves.*\n> ")
+    terminal.type(f"{QUESTION}\n")
+    terminal.wait_for(r"keep\?\r\n\S+")
+    terminal.type("\x03")
+    terminal.wait_for(r"\(stopped\)[^>]*> |\(cut[^>]*> |\n> ")
+    terminal.type("\x1b[A")  # arrow up: the prompt before
+    terminal.wait_for(re.escape(QUESTION))
+    terminal.type("\n")
+    terminal.wait_for(r"\n> ")
+    terminal.type(f"/save {tmp_path}/said.jsonl\n")
+    terminal.wait_for(r"written \(2 turns\)[^>]*> ")
+    terminal.type("\x04")
+    assert terminal.leave() == 0
+    assert "Traceback" not in terminal.seen
     assert len(json.loads((tmp_path / "said.jsonl").read_text())["messages"]) == 4
 
 
 def test_two_policies_answer_side_by_side(small_run):
-    person = Person("--compare", small_run.output / "sft", small_run.output / "dpo", "--max-new-tokens", "6")
-    person.waits_for("\n> ")
-    person.types(f"{QUESTION}\n")
-    assert re.search(r"sft +.*dpo", person.waits_for("\n> "))
-    person.types("/quit\n")
-    assert person.leaves() == 0
+    terminal = ChatTerminal(
+        "--compare", small_run.output / "sft", small_run.output / "dpo", "--max-new-tokens", "6"
+    )
+    terminal.wait_for("\n> ")
+    terminal.type(f"{QUESTION}\n")
+    assert re.search(r"sft +.*dpo", terminal.wait_for("\n> "))
+    terminal.type("/quit\n")
+    assert terminal.leave() == 0
 
 
 def piped_chat(*arguments: object) -> tuple[Forked, list[IO[str]]]:

@@ -114,7 +114,7 @@ def test_a_stage_is_compared_with_its_parent_once_and_all_read_that(copied):
     assert pt_loaded("verify", out).code == 0
 
 
-def test_a_judge_that_is_down_is_told_before_anything_is_touched(copied):
+def test_a_judge_that_is_down_is_reported_before_anything_is_touched(copied):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
@@ -173,7 +173,7 @@ def test_the_same_comparison_twice_both_ways_and_with_itself(small_run, tmp_path
         (lambda out: edited(out, lambda m: m.pop("recipe")), "lacks what a run's manifest holds"),
     ],
 )
-def test_a_run_that_is_not_whole_is_told_and_nothing_is_written(copied, change, says):
+def test_a_run_that_is_not_whole_is_reported_and_nothing_is_written(copied, change, says):
     change(copied / "out")
     done = pt_loaded("eval", "--compare", copied / "out", copied / "out/sft", "--output", copied / "both")
     assert done.code == 2, done.stdout
@@ -244,7 +244,7 @@ def test_models_of_other_bases_and_tokenizers_on_some_rows(small_run, tmp_path):
         ('{"prompt":', "JSON"),
     ],
 )
-def test_data_that_offers_nothing_is_told(small_run, tmp_path, text, says):
+def test_data_that_offers_nothing_is_reported(small_run, tmp_path, text, says):
     (tmp_path / "held.jsonl").write_text(text)
     done = pt_loaded(
         "eval", small_run.output / "sft", "--data", tmp_path / "held.jsonl", "--output", tmp_path / "out"
@@ -253,7 +253,7 @@ def test_data_that_offers_nothing_is_told(small_run, tmp_path, text, says):
     assert not (tmp_path / "out").exists()
 
 
-def test_the_picture_of_an_evaluation_told_again_has_the_verdicts_of_the_run(
+def test_the_picture_of_an_evaluation_reported_again_has_the_verdicts_of_the_run(
     small_run, tmp_path, here, monkeypatch
 ):
     drawn, draw = [], plots.model_comparison

@@ -23,7 +23,7 @@ def python(program: str, *arguments: object) -> str:
     return done.stdout.splitlines()[-1]
 
 
-def test_what_is_finished_is_told_without_them(small_run):
+def test_what_is_finished_is_reported_without_them(small_run):
     program = (
         "from ptspec.cli import main\n"
         "try:\n    main(sys.argv[1:])\n"

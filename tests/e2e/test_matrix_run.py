@@ -112,7 +112,7 @@ def test_a_variant_learns_what_the_stage_alone_would_and_what_is_handed_on_is_on
     assert rows(tried, "dpo") == rows(tried, took)
 
 
-def test_all_of_it_is_told_and_kept_in_files(tried, here):
+def test_all_of_it_is_reported_and_kept_in_files(tried, here):
     found = json.loads((tried / "out" / "dpo" / "comparison.json").read_text())
     assert found["names"] == ["sft", "dpo"], "the comparison with its parent stands beside it"
     assert [one["name"] for one in found["variants"]["variants"]] == ["dpo.1", "dpo.2"]

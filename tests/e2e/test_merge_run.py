@@ -136,7 +136,7 @@ def test_it_is_taken_as_it_is_and_made_anew_when_a_weight_or_a_part_changes(summ
     assert (folder / "out/soup/adapter_model.safetensors").read_bytes() != before
 
 
-def test_full_weights_are_the_mean_of_each_tensor_and_verify_knows_them(tmp_path):
+def test_full_weights_are_the_mean_of_each_tensor_and_verify_has_them(tmp_path):
     recipe = recipe_of({"a": 0.25, "b": 0.5, "base": 0.25}, adapter={"use_lora": False})
     for stage in recipe["stages"][:2]:
         stage["config"]["learning_rate"] = 1e-3 if stage["name"] == "a" else 3e-3

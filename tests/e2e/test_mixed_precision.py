@@ -176,7 +176,7 @@ def test_a_chain_in_full_ends_in_bf16(tmp_path):
     assert ran.error is None, ran.error.diagnostics
 
 
-def test_a_first_stage_that_begins_elsewhere_is_not_told_of_an_incoming_adapter(benches, monkeypatch):
+def test_a_first_stage_that_begins_elsewhere_is_not_reported_of_an_incoming_adapter(benches, monkeypatch):
     def random(base, incoming, stage, seed):
         fields = {**stage.adapter.lora, "init_lora_weights": False}
         return handover.Policy(base.spawn(), adapter=handover.LoraConfig(task_type="CAUSAL_LM", **fields))

@@ -89,7 +89,7 @@ def runaways(ran: Ran) -> list[str]:
 NASH_MD = {"method": "nash_md", "judge": "game"}
 
 
-def test_the_defaults_end_at_the_fixed_point_and_are_told(tmp_path: Path):
+def test_the_defaults_end_at_the_fixed_point_and_are_reported(tmp_path: Path):
     """From the farthest of the starts; `benchmarks/nash_md_defaults.py` has every game, start and seed."""
     policy = start("one answer")
     target = games.fixed_point(MOVES, games.distribution(policy, MOVES), TAU, COEF)
@@ -101,7 +101,7 @@ def test_the_defaults_end_at_the_fixed_point_and_are_told(tmp_path: Path):
     assert all(default.reason in text for default, text in zip(METHOD.own_defaults, told, strict=True))
 
 
-def test_a_collapse_is_told_once_while_it_trains(tmp_path: Path):
+def test_a_collapse_is_reported_once_while_it_trains(tmp_path: Path):
     policy = start("sft")
     ran = run_game(tmp_path, MOVES, policy, NASH_MD, adam_beta1=0.9, learning_rate=1e-2, max_steps=30)
     assert end_of(ran, MOVES, policy).max() > 0.95
@@ -113,13 +113,13 @@ def test_a_collapse_is_told_once_while_it_trains(tmp_path: Path):
     assert any(isinstance(event, StageStep) for event in ran.events[said:])
 
 
-def test_a_policy_that_leaves_its_reference_is_told(tmp_path: Path):
+def test_a_policy_that_leaves_its_reference_is_reported(tmp_path: Path):
     policy = start("sft")
     ran = run_game(tmp_path, MOVES, policy, NASH_MD, learning_rate=0.2, max_steps=25)
     assert any("KL to the reference is" in text for text in runaways(ran))
 
 
-def test_grpo_that_ends_on_one_answer_is_told(tmp_path: Path):
+def test_grpo_that_ends_on_one_answer_is_reported(tmp_path: Path):
     policy = start("sft")
     stage = {"method": "grpo", "rewards": ["last"]}
     ran = run_game(

@@ -47,7 +47,7 @@ def test_equal_rewards_are_said_on_the_screen(tmp_path):
     [("[None] * len(completions)", True), ("[float(n) for n in range(len(completions))]", False)],
     ids=["no reward at all", "rewards that differ"],
 )
-def test_and_told_after_the_training(tmp_path, scores, warns):
+def test_and_reported_after_the_training(tmp_path, scores, warns):
     (tmp_path / "r.py").write_text(f"def reward(completions, **columns):\n    return {scores}\n")
     recipe = write_recipe(tmp_path, lambda recipe: online(recipe, function=f"{tmp_path / 'r.py'}:reward"))
     ran = run_here(recipe, tmp_path / "out")

@@ -98,7 +98,7 @@ def test_each_form_of_a_choice_was_tried(ran):
     assert chosen(ran["auto"].output, "dpo")[PROMPTS] == SHARED
 
 
-def test_it_is_told_as_a_stage_begins_with_its_fields(ran):
+def test_it_is_reported_as_a_stage_begins_with_its_fields(ran):
     told = [event for event in ran["auto"].events if isinstance(event, StageTuned)]
     assert [event.stage for event in told] == list(EPOCHS)
     assert told[0].text.endswith(

@@ -212,7 +212,7 @@ def test_two_processes_ask_and_draw_what_one_does(tmp_path):
         assert losses[0] == pytest.approx(losses[1], abs=1e-5), stage
 
 
-def test_rows_of_a_stream_that_two_processes_leave_out_are_listed_once_and_told(tmp_path):
+def test_rows_of_a_stream_that_two_processes_leave_out_are_listed_once_and_reported(tmp_path):
     bad = tmp_path / "rows.jsonl"
     lines = (ROOT / "data/train.jsonl").read_text().splitlines(keepends=True)
     # The first row, which each of them looks at, and one of the second process.
@@ -267,7 +267,7 @@ def test_a_process_that_hangs_ends_the_run(tmp_path, monkeypatch):
     assert "sft is saved up to step 2" in ran.told or "sft is saved up to step 1" in ran.told
 
 
-def test_the_error_of_one_process_is_told_and_not_what_comes_of_it(tmp_path):
+def test_the_error_of_one_process_is_reported_and_not_what_comes_of_it(tmp_path):
     (tmp_path / "mine.py").write_text(
         "import os\n\ndef reward(prompts, completions, **columns):\n"
         "    if os.environ['RANK'] == '1':\n        raise KeyError('oh')\n"
@@ -284,7 +284,7 @@ def test_the_error_of_one_process_is_told_and_not_what_comes_of_it(tmp_path):
     assert "Connection closed" not in told and "RuntimeError" not in told
 
 
-def test_under_torchrun_a_process_that_is_killed_is_told(tmp_path):
+def test_under_torchrun_a_process_that_is_killed_is_reported(tmp_path):
     recipe, output = recipe_in(tmp_path / "a", sft_alone), tmp_path / "out"
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     process = subprocess.Popen(

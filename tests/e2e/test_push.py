@@ -88,14 +88,16 @@ def test_a_dry_run_shows_the_card_and_asks_nothing(small_run, hub, tmp_path):
         (["me/new", "--stage", "spo"], "no-such-run"),
     ],
 )
-def test_what_cannot_be_pushed_is_told_before_anything_is_asked(small_run, hub, tmp_path, arguments, code):
+def test_what_cannot_be_pushed_is_reported_before_anything_is_asked(
+    small_run, hub, tmp_path, arguments, code
+):
     before = list(hub.asked)
     done = push(hub, tmp_path, small_run.output, *arguments)
     assert (done.code, hub.asked) == (2, before)
     assert f"error[{code}]" in done.said and "Traceback" not in done.said
 
 
-def test_a_hub_that_refuses_is_told(small_run, hub, tmp_path):
+def test_a_hub_that_refuses_is_reported(small_run, hub, tmp_path):
     hub.may_write = False
     try:
         done = push(hub, tmp_path, small_run.output, "me/refused", "--base", "owner/tiny")

@@ -212,7 +212,7 @@ def test_two_workers_learn_what_two_of_accelerate_do_also_where_one_is_killed(tm
     assert "is lost: it was killed by SIGKILL; training begins again" in lost
 
 
-def test_a_node_that_goes_is_told_and_one_that_comes_takes_its_place(tmp_path, two_nodes):
+def test_a_node_that_goes_is_reported_and_one_that_comes_takes_its_place(tmp_path, two_nodes):
     cluster, _ = two_nodes
     third = tried(lambda: cluster.add_node(num_cpus=1, resources={"mine": 1}))
     undisturbed = run_here(recipe_in(tmp_path / "a", sft_alone), tmp_path / "one")
@@ -265,7 +265,7 @@ def test_workers_that_are_lost_too_often_end_the_run_which_goes_on_and_stops(tmp
     assert stopped.resumed["sft"] >= 1
 
 
-def test_what_the_cluster_can_never_give_and_what_nodes_do_not_see_is_told_at_once(
+def test_what_the_cluster_can_never_give_and_what_nodes_do_not_see_is_reported_at_once(
     tmp_path, two_nodes, monkeypatch
 ):
     change = on_ray(sft_alone, processes=4, ray={"resources_per_worker": {"CPU": 1, "TPU": 1}})
@@ -282,7 +282,7 @@ def test_what_the_cluster_can_never_give_and_what_nodes_do_not_see_is_told_at_on
     assert ran.told.startswith("not-shared: node ") and "has no /there/is/nothing" in ran.told
 
 
-def test_an_address_where_nothing_answers_is_told_in_seconds(tmp_path):
+def test_an_address_where_nothing_answers_is_reported_in_seconds(tmp_path):
     recipe = recipe_in(tmp_path / "a", on_ray(sft_alone, ray={"address": "127.0.0.1:9"}))
     begun = time.monotonic()
     ran = run_here(recipe, tmp_path / "out")
@@ -292,7 +292,7 @@ def test_an_address_where_nothing_answers_is_told_in_seconds(tmp_path):
     assert told.code == "no-cluster" and "no Ray cluster at 127.0.0.1:9" in told.message
 
 
-def test_the_error_of_a_reward_is_told_and_nothing_begins_again(tmp_path, two_nodes):
+def test_the_error_of_a_reward_is_reported_and_nothing_begins_again(tmp_path, two_nodes):
     (tmp_path / "mine.py").write_text(
         "def reward(prompts, completions, **columns):\n    raise KeyError('oh')\n"
     )

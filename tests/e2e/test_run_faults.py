@@ -407,7 +407,7 @@ def test_a_second_run_on_the_folder_is_refused(undisturbed, tmp_path):
     assert ran.weights == undisturbed
 
 
-def test_a_writer_that_died_is_told_of(tmp_path):
+def test_a_writer_that_died_is_described(tmp_path):
     output = tmp_path / "out"
     holder = (
         "import pathlib, os, signal; from ptspec.store.lock import lock\n"

@@ -82,7 +82,7 @@ def test_one_that_is_not_there(here, outputs, monkeypatch, command, told):
 
 
 @pytest.mark.parametrize("command", [("chat", "outputs/nope"), ("export", "outputs/nope", "x")], ids=" ".join)
-def test_that_is_told_before_torch_is_imported(outputs, command):
+def test_that_is_reported_before_torch_is_imported(outputs, command):
     before = os.times().children_user
     assert "no-such-run" in pt(*command, cwd=outputs).stderr
     assert os.times().children_user - before < 3

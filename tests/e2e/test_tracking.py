@@ -57,7 +57,7 @@ def secrets(monkeypatch, tmp_path):
     monkeypatch.delenv("TENSORBOARD_LOGGING_DIR", raising=False)
 
 
-def test_tensorboard_is_told_what_the_metrics_hold(tmp_path, secrets):
+def test_tensorboard_is_reported_what_the_metrics_hold(tmp_path, secrets):
     pytest.importorskip("tensorboard")
     run = run_small(tmp_path, tracked("tensorboard"))
     assert run.done.code == 0, run.done.stderr
@@ -73,7 +73,7 @@ def secret_files(folder: Path) -> list[Path]:
     return [p for p in folder.rglob("*") if p.is_file() and SECRET.encode() in p.read_bytes()]
 
 
-def test_a_resumed_stage_is_told_once_and_a_new_one_anew(tmp_path, secrets):
+def test_a_resumed_stage_is_reported_once_and_a_new_one_anew(tmp_path, secrets):
     """Steps that a dead process told beyond its checkpoint are taken back."""
     pytest.importorskip("tensorboard")
     import torch
@@ -94,7 +94,7 @@ def test_a_resumed_stage_is_told_once_and_a_new_one_anew(tmp_path, secrets):
     assert in_events(events) == {("loss", 1): [7]}
 
 
-def test_trackio_is_told_what_the_metrics_hold_by_run_and_stage(tmp_path, secrets):
+def test_trackio_is_reported_what_the_metrics_hold_by_run_and_stage(tmp_path, secrets):
     pytest.importorskip("trackio", reason="trackio is not installed: pip install ptspec[test] has it")
     run = run_small(tmp_path, tracked("trackio"), pt)  # which reads its variables when it is imported
     assert run.done.code == 0, run.done.stderr

@@ -83,7 +83,7 @@ def link(file: Path) -> None:
         (lambda run: shutil.rmtree(run.parent / "model"), "model "),
     ],
 )
-def test_one_change_is_told_and_nothing_else(run, change, told):
+def test_one_change_is_reported_and_nothing_else(run, change, told):
     change(run)
     (line,) = verify(run)
     assert line.startswith(told)

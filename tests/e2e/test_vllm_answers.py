@@ -118,7 +118,7 @@ def test_drawn_answers_are_of_their_rows_and_the_seed(ran, server):
     assert [row.sample for row in kept.rows] != [row.response for row in kept.rows]
 
 
-def test_what_vllm_cannot_serve_is_answered_here_and_told(ran, server, tmp_path):
+def test_what_vllm_cannot_serve_is_answered_here_and_reported(ran, server, tmp_path):
     base = AutoModelForCausalLM.from_pretrained(BASE)
     adapter = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"])
     get_peft_model(base, adapter).save_pretrained(tmp_path / "headed")
@@ -130,7 +130,7 @@ def test_what_vllm_cannot_serve_is_answered_here_and_told(ran, server, tmp_path)
     assert "headed: answers are generated here" in said and '"modules_to_save"' in said
 
 
-def test_full_weights_that_the_server_does_not_hold_are_told(server, tmp_path):
+def test_full_weights_that_the_server_does_not_hold_are_reported(server, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(BASE)
     model.lm_head.weight.data *= 1.5
     model.save_pretrained(tmp_path / "full")
@@ -171,7 +171,7 @@ def reports_raw(served):
     return served.server.complete([[1, 9]], served.name, forced)[0].logps[0] < -1e-6
 
 
-def test_an_adapter_that_the_server_refuses_is_told(server, tmp_path):
+def test_an_adapter_that_the_server_refuses_is_reported(server, tmp_path):
     base = AutoModelForCausalLM.from_pretrained(BASE)
     get_peft_model(base, LoraConfig(r=128, target_modules=["q_proj"])).save_pretrained(tmp_path / "large")
     models = served_models([str(tmp_path / "large")], server)

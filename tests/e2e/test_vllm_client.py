@@ -87,7 +87,7 @@ def test_a_folder_that_is_loaded_again_is_answered_from_the_prefix_cache(client,
         must_agree(found, LONG, model)
 
 
-def test_adapters_that_cannot_be_served_are_told(client, tmp_path):
+def test_adapters_that_cannot_be_served_are_reported(client, tmp_path):
     with pytest.raises(ServerError, match="sees no adapter in"):
         client.load_adapter("policy", tmp_path / "none")
     adapter(tmp_path / "large", rank=128)
@@ -96,7 +96,7 @@ def test_adapters_that_cannot_be_served_are_told(client, tmp_path):
     assert "128 is greater than max_lora_rank 64" in caught.value.diagnostics[0].notes[0]
 
 
-def test_a_server_without_runtime_adapters_is_told(tmp_path):
+def test_a_server_without_runtime_adapters_is_reported(tmp_path):
     adapter(tmp_path / "adapter")
     off = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "0"}
     with vllm_serving(BASE, tmp_path / "log", environment=off) as served:

@@ -71,7 +71,7 @@ def test_server_and_policy_agree_at_each_step(vllm_url, tmp_path, handover):
     assert not list(ran.output.rglob("served_adapters"))
 
 
-def test_a_policy_that_does_not_arrive_is_told(vllm_url, tmp_path, monkeypatch):
+def test_a_policy_that_does_not_arrive_is_reported(vllm_url, tmp_path, monkeypatch):
     """Sabotage: only the first adapter is loaded."""
     once = adapter_sync.ServedAdapter.replace
 

@@ -130,7 +130,7 @@ def test_a_worker_that_is_left_killed_and_stopped_loses_nothing(undisturbed, tmp
     assert last.weights == undisturbed
 
 
-def test_an_error_of_the_worker_is_told_as_that_of_one_process(tmp_path):
+def test_an_error_of_the_worker_is_reported_as_that_of_one_process(tmp_path):
     (tmp_path / "mine.py").write_text(
         "def reward(prompts, completions, **columns):\n    raise KeyError('oh')\n"
     )

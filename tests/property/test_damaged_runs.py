@@ -120,7 +120,7 @@ COMMANDS = {
 
 @given(damage())
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_a_damaged_file_is_told_or_forgiven(run, damaged):
+def test_a_damaged_file_is_reported_or_forgiven(run, damaged):
     name, spoil = damaged
     file = run / name
     (run.parent / "rows.jsonl").touch()

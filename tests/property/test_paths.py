@@ -163,7 +163,7 @@ LONG = "x" * 300
         ["schema", "--output", LONG],
     ],
 )
-def test_a_path_that_is_too_long_is_told(arguments, monkeypatch, capsys):
+def test_a_path_that_is_too_long_is_reported(arguments, monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)

@@ -120,7 +120,7 @@ def test_no_fault_of_a_stage_or_of_set_shows_a_secret(tmp_path, capsys):
         assert CANARY not in told.out + told.err
 
 
-def test_what_holds_a_secret_is_told_at_its_place(tmp_path, capsys):
+def test_what_holds_a_secret_is_reported_at_its_place(tmp_path, capsys):
     def change(recipe: dict) -> None:
         recipe["description"] = f"log in with {HUB}"
 

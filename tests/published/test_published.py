@@ -37,7 +37,7 @@ NEEDS_A_MACHINE = ("not-here",)
 """Warnings of what only the machine lacks: a GPU, wandb, …"""
 
 
-def test_each_recipe_is_expected_and_told_of():
+def test_each_recipe_is_expected_and_reported_of():
     assert sorted(path.stem for path in RECIPES.glob("*.json")) == NAMES
     table = (ROOT / "docs" / "published.md").read_text()
     assert [name for name in NAMES if f"published/{name}.json" not in table] == []

@@ -41,7 +41,7 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "given", "kept", "broken"), CASES)
-def test_a_constraint_is_told_kept_or_not(name, given, kept, broken):
+def test_a_constraint_is_reported_kept_or_not(name, given, kept, broken):
     # Rows of the set hold every argument that any constraint has, null where it is not theirs.
     wanted = json.dumps({"func_name": name, "unused": None, **given})
     assert rewards.follows([kept, [{"role": "assistant", "content": broken}]], [wanted] * 2) == [1.0, 0.0]

@@ -57,7 +57,7 @@ def test_a_faulty_recipe_is_not_begun(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-def test_a_stage_that_is_not_there_is_told(tmp_path):
+def test_a_stage_that_is_not_there_is_reported(tmp_path):
     with pytest.raises(InputError, match="nope"):
         ptspec.load(RECIPE).run(output=tmp_path / "run", until="nope")
     assert not (tmp_path / "run").exists()

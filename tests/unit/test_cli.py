@@ -56,7 +56,7 @@ def test_faults_go_to_stderr_and_give_exit_code_2(pt):
     assert err.endswith("1 error.\n" + NOT_LOOKED_AT)
 
 
-def test_a_warning_is_told_and_passes(pt):
+def test_a_warning_is_reported_and_passes(pt):
     code, _, err = pt("validate", "good.json", "--set", "stages.sft.config.max_steps=3",
                       "--set", "stages.sft.config.num_train_epochs=1")  # fmt: skip
     assert code == 0
@@ -222,7 +222,7 @@ def test_any_encoding_of_the_terminal_will_do(tmp_path, encoding):
     "data",
     [b"", b"\0", b"\xff", b"[", b"{" * 5000, b"nul", b'"', b"1" * 5000, b'{"stages": [[[{}]]]}', b"{}"],
 )
-def test_any_bytes_are_told_what_is_wrong(pt, data):
+def test_any_bytes_are_reported_what_is_wrong(pt, data):
     Path("any.json").write_bytes(data)
     code, _, err = pt("validate", "any.json")
     assert code == 2

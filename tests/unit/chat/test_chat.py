@@ -205,7 +205,7 @@ def test_commands(session, tmp_path, monkeypatch):
     assert session.turns == []
 
 
-def test_a_wrong_command_is_told_and_the_rest_goes_on(session):
+def test_a_wrong_command_is_reported_and_the_rest_goes_on(session):
     out, beside, good = say(session, "/sytem x", "/save", "//quit", "\udcff")
     assert not good
     assert 'did you mean "system"?' in beside

@@ -96,7 +96,7 @@ def test_the_rewards_that_can_be_named_are_those_that_are_not_graded():
     assert named["enum"] == [name for name, one in {**BUILTIN, **TRL}.items() if not one.is_graded]
 
 
-def test_a_missing_package_is_told_with_what_to_install(tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_with_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "math_verify", None)
     rewards = {"right": {"function": "accuracy_reward", "column": "answer"}}
     reading = read(tmp_path, answered("2"), rewards, accuracy={"function": "math_answer"})
@@ -107,7 +107,7 @@ def test_a_missing_package_is_told_with_what_to_install(tmp_path, monkeypatch):
     }
 
 
-def test_the_column_that_a_reward_of_trl_needs_is_told(tmp_path):
+def test_the_column_that_a_reward_of_trl_needs_is_reported(tmp_path):
     reading = read(tmp_path, answered("2"), {"right": {"function": "accuracy_reward"}})
     (error,) = reading.errors
     assert (error.code, error.pointer) == ("missing-column", "/rewards/right")

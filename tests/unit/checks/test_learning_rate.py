@@ -56,7 +56,7 @@ def test_of_dpo(tmp_path, config, options, expected):
     assert told(tmp_path, config, **options) == expected
 
 
-def test_it_is_told_with_what_is_usual_and_whose_that_is(tmp_path):
+def test_it_is_reported_with_what_is_usual_and_whose_that_is(tmp_path):
     recipe = write_recipe(tmp_path, lambda recipe: recipe["stages"][1]["config"].pop("learning_rate"))
     (found,) = preflight(recipe).diagnostics
     assert found.message.startswith('stage "dpo" learns at 1e-06, TRL\'s default')

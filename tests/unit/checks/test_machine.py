@@ -54,7 +54,7 @@ def test_a_warning_here_an_error_where_it_starts(recipe, changes, monkeypatch):
     assert preflight(file, starts=True).plan is None
 
 
-def test_processes_that_find_no_gpu_of_their_own_are_told(recipe, monkeypatch):
+def test_processes_that_find_no_gpu_of_their_own_are_reported(recipe, monkeypatch):
     monkeypatch.setattr(accelerator, "_kept", None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     compute = {"launcher": "accelerate", "processes": 2}

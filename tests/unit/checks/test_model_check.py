@@ -69,7 +69,7 @@ def test_a_template_in_the_tokenizers_config_counts(recipe):
         (lambda model: (model / "tokenizer.json").write_text('{"version": '), "no-tokenizer"),
     ],
 )
-def test_a_damaged_model_is_told_before_it_is_loaded(recipe, damage, code):
+def test_a_damaged_model_is_reported_before_it_is_loaded(recipe, damage, code):
     damage(recipe.parent / "model")
     assert codes(recipe) == [code]
 
@@ -122,7 +122,7 @@ def with_template(recipe: Path, name: str, **row: object) -> None:
         ("qwen3_training.jinja", []),
     ],
 )
-def test_a_template_that_trl_cannot_mask_is_told(recipe, template, found):
+def test_a_template_that_trl_cannot_mask_is_reported(recipe, template, found):
     with_template(recipe, template)
     use = [f"data.train.path={recipe.parent / 'd.jsonl'}", "stages.sft.config.assistant_only_loss=true"]
     assert [one for one in codes(recipe, *use) if one == "no-generation-marks"] == found
@@ -142,7 +142,7 @@ def test_a_long_template_counts(recipe):
     assert "rows-cut" in codes(recipe, *use)
 
 
-def test_long_rows_are_told_with_their_place(recipe):
+def test_long_rows_are_reported_with_their_place(recipe):
     reading = preflight(recipe, ["stages.sft.config.max_length=20"])
     (told,) = reading.diagnostics
     assert told.code == "rows-cut"

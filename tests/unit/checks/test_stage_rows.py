@@ -47,7 +47,7 @@ def test_rows_that_stages_share_are_read_once(checked):
     assert [pointer for _, pointer, _ in told] == [f"/stages/{n}/config/max_length" for n in range(10)]
 
 
-def test_stages_that_cut_otherwise_are_told_each_its_own(checked):
+def test_stages_that_cut_otherwise_are_reported_each_its_own(checked):
     stages = (
         short(40),
         short(40, "dpo"),
@@ -62,7 +62,7 @@ def test_stages_that_cut_otherwise_are_told_each_its_own(checked):
     assert len(set(counted)) == len(stages)
 
 
-def test_a_stage_without_a_row_is_told_beside_one_that_has_some(checked):
+def test_a_stage_without_a_row_is_reported_beside_one_that_has_some(checked):
     rows = ROOT / "tests/bad_recipes/no_row_left/rows.jsonl"
     told, _ = checked(
         short(64), short(4), short(5), short(4), path=str(rows), on_bad_row="leave_out", max_bad_rows=0.5

@@ -48,7 +48,7 @@ def test_the_last_line_names_what_was_not_looked_at(here, recipe):
     assert (done.code, done.stderr.splitlines()[-1]) == (0, LAST)
 
 
-def test_of_several_recipes_it_is_told_once(here, recipe):
+def test_of_several_recipes_it_is_reported_once(here, recipe):
     assert here("validate", recipe, recipe).stderr.count("not looked at") == 1
 
 
@@ -67,7 +67,7 @@ def test_other_programs_get_a_note_for_each(here, recipe):
     assert first.startswith("::notice title=not-looked-at,file=")
 
 
-def test_a_typo_in_the_data_of_a_later_stage_is_told_before_anything_is_loaded(recipe, tmp_path):
+def test_a_typo_in_the_data_of_a_later_stage_is_reported_before_anything_is_loaded(recipe, tmp_path):
     card = {"configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "*.jsonl"}]}]}
     rows = Repo({"rows.jsonl": (json.dumps(PAIR) + "\n").encode()}, card=card)
     with Hub(datasets={"someone/a": rows, "someone/b": rows}) as hub:

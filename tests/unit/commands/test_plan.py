@@ -80,7 +80,7 @@ def test_ranks_add_up_where_adapters_are_merged_or_stacked(pt, recipe):
     assert merged["disk_bytes"]["weights"] == pytest.approx(3 * one, rel=0.02)
 
 
-def test_rows_that_are_cut_are_told(pt, recipe):
+def test_rows_that_are_cut_are_reported(pt, recipe):
     code, out, err = pt("plan", recipe(stage("sft", config={"max_length": 16})))
     assert code == 0
     assert "rows are longer than max_length 16" in out
@@ -187,7 +187,7 @@ def test_what_stands_below_the_table_fits_the_terminal(pt, recipe, monkeypatch):
     assert not any(re.search(r"\d$|^\s*[kM]?B\b", line) for line in below), "a number apart from its unit"
 
 
-def test_defaults_that_are_not_trls_are_told_where_the_recipe_is_silent(pt, recipe):
+def test_defaults_that_are_not_trls_are_reported_where_the_recipe_is_silent(pt, recipe):
     rewards = {"r": {"function": "regex", "pattern": "x"}}
     nash = stage("nash", "nash_md", rewards=["r"], config={"num_generations": 4})
     _, out, _ = pt("plan", recipe(stage("sft"), nash, rewards=rewards))

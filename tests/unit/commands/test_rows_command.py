@@ -133,7 +133,7 @@ def test_rewards_and_judges_stand_beside_the_prompt(shows):
         (10, "cut at max_length 10", f"{HEAD}▐Tarn▌"),
     ],
 )
-def test_what_max_length_does_is_told(shows, most, told, text):
+def test_what_max_length_does_is_reported(shows, most, told, text):
     row = {"prompt": PAIR["prompt"], "completion": "Tarn."}
     lines = shows(rows=[row], config={"max_length": most}).stdout.splitlines()
     assert told in lines[0]
@@ -188,7 +188,7 @@ def test_notes_go_to_stderr_beside_json(shows):
         ({"other": 1}, "missing-column"),
     ],
 )
-def test_a_row_that_cannot_be_shown_is_told_with_its_line(shows, row, code):
+def test_a_row_that_cannot_be_shown_is_reported_with_its_line(shows, row, code):
     done = shows(rows=[{"messages": CHAT}, row, {"messages": CHAT}])
     assert done.code == 2
     assert f"d.jsonl:2: error[{code}]" in done.stderr
@@ -215,7 +215,7 @@ def test_a_wrong_command_line_ends_with_2(shows, arguments, words):
     assert words in done.stderr
 
 
-def test_a_model_without_tokenizer_is_told(shows, folder):
+def test_a_model_without_tokenizer_is_reported(shows, folder):
     shutil.copy(MODEL / "config.json", folder / "config.json")
     done = shows(rows=[{"messages": CHAT}], model=str(folder))
     assert done.code == 2
@@ -223,7 +223,7 @@ def test_a_model_without_tokenizer_is_told(shows, folder):
 
 
 @pytest.mark.slow
-def test_a_tokenizer_that_cannot_be_reached_is_told(shows, monkeypatch):
+def test_a_tokenizer_that_cannot_be_reached_is_reported(shows, monkeypatch):
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)

@@ -50,7 +50,7 @@ def told(found) -> list[tuple[str, str | None, int | None]]:
     return [(d.code, d.location.file, d.location.line) for d in found.diagnostics]
 
 
-def test_an_input_that_is_no_text_is_told_wherever_it_stands(checked):
+def test_an_input_that_is_no_text_is_reported_wherever_it_stands(checked):
     rows = [{"instruction": f"q{n}", "output": f"a{n}"} for n in range(700)]
     rows[601]["input"] = {"a": 1}
     (fault,) = checked({"a": rows}, ("sft", "sft", "a")).diagnostics
@@ -202,7 +202,7 @@ def test_a_list_is_read_piece_by_piece_as_it_is_in_one_piece(value, piece, inden
         ("", 1, 1),
     ],
 )
-def test_a_broken_list_is_told_at_its_place(text, line, column):
+def test_a_broken_list_is_reported_at_its_place(text, line, column):
     with pytest.raises(NotAList) as error:
         list(elements(io.StringIO(text)))
     assert (error.value.line, error.value.column) == (line, column)

@@ -47,7 +47,7 @@ def test_rewards_get_strings_where_the_file_has_strings(tmp_path, prompt, are_st
     assert strings_in(source, {"rows": source}) is are_strings
 
 
-def test_an_error_of_a_later_file_is_told_of_that_file(tmp_path):
+def test_an_error_of_a_later_file_is_described_that_file(tmp_path):
     good, bad = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
     good.write_text('{"prompt": "q"}\n' * 3)
     bad.write_text('{"prompt": "q"}\n{"prompt": ""}\n')

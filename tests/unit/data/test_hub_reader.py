@@ -68,7 +68,7 @@ def test_a_column_renamed_onto_another_replaces_it(folder, streaming):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_missing_column_is_told(folder, streaming):
+def test_a_missing_column_is_reported(folder, streaming):
     code, pointer, message, hint = told(folder, columns={"prompt": "qestion"}, streaming=streaming)
     assert (code, pointer, hint) == (
         "missing-column",
@@ -93,7 +93,7 @@ def test_a_streamed_source_is_shuffled_before_the_limit(folder):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_an_unknown_split_is_told(folder, streaming):
+def test_an_unknown_split_is_reported(folder, streaming):
     code, pointer, _, hint = told(folder, split="tset", streaming=streaming)
     assert (code, pointer, hint) == ("unknown-split", "/data/train/split", 'did you mean "test"?')
 
@@ -112,14 +112,14 @@ def test_a_configuration_is_asked_for_where_there_are_several(folder):
 
 
 @pytest.mark.parametrize("streaming", [False, True])
-def test_a_damaged_file_is_told_with_its_cause(tmp_path, streaming):
+def test_a_damaged_file_is_reported_with_its_cause(tmp_path, streaming):
     (tmp_path / "a.jsonl").write_text('{"x": 1}\n{"x":\n')
     code, pointer, message, _ = told(tmp_path, streaming=streaming)
     assert (code, pointer) == ("unreadable-dataset", "/data/train/path")
     assert "JSON parse error" in message
 
 
-def test_a_hub_that_cannot_be_reached_is_told():
+def test_a_hub_that_cannot_be_reached_is_reported():
     code, pointer, _, hint = told("no-organisation/no-dataset")
     assert (code, pointer) == ("hub-unreachable", "/data/train/path")
     assert "cache" in hint
@@ -154,7 +154,7 @@ for name in sys.argv[1:]:
 """
 
 
-def test_a_dataset_that_the_hub_does_not_have_is_told(tmp_path):
+def test_a_dataset_that_the_hub_does_not_have_is_reported(tmp_path):
     with HTTPServer(("127.0.0.1", 0), Hub) as hub:
         threading.Thread(target=hub.serve_forever, args=(0.01,), daemon=True).start()
         address = {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_port}", "HF_HUB_OFFLINE": "0"}

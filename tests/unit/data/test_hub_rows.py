@@ -33,7 +33,7 @@ def test_sound_rows_are_loaded(hub):
     assert found.num_rows == 2
 
 
-def test_every_fault_is_told_with_its_row(hub):
+def test_every_fault_is_reported_with_its_row(hub):
     rows = [PAIR, {**PAIR, "rejected": None}, {**PAIR, "chosen": "Tarn"}, {**PAIR, "rejected": None}]
     with pytest.raises(InputError) as error:
         load(hub(*rows), "train", Rows.PREFERENCE, seed=0)

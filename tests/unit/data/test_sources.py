@@ -122,14 +122,14 @@ def test_a_broken_line_is_named_with_its_place(tmp_path):
         ("excel.csv", ["columns are separated by tabs", "read as UTF-16"]),
     ],
 )
-def test_what_is_found_out_of_a_file_is_told_once(tmp_path, name, expected):
+def test_what_is_found_out_of_a_file_is_reported_once(tmp_path, name, expected):
     found = list(notes(source(write(tmp_path / name))))
     assert [one.message for one in found] == expected
     assert all(one.severity is Severity.WARNING and one.pointer == "/data/train" for one in found)
     assert {one.code for one in found} <= {"csv-separator", "csv-encoding"}
 
 
-def test_what_holds_for_many_files_is_told_once(tmp_path):
+def test_what_holds_for_many_files_is_reported_once(tmp_path):
     paths = tuple(write(tmp_path / f"{i}.csv", delimited(";").encode()) for i in range(3))
     (found,) = notes(Source("train", paths))
     assert found.message == 'columns are separated by ";" (and so in 2 more files)'
@@ -173,7 +173,7 @@ def test_a_header_that_does_not_name_the_columns_is_an_error(tmp_path, text, rea
     assert reason in fault.reason and hint in fault.hint
 
 
-def test_an_open_quote_is_told_where_its_record_begins(tmp_path):
+def test_an_open_quote_is_reported_where_its_record_begins(tmp_path):
     text = 'a,b\n1,2\n"3,4\n' + "5,6\n" * 1000
     *_, fault = scan(source(write(tmp_path / "d.csv", text.encode())))
     assert isinstance(fault, Unreadable)
@@ -187,7 +187,9 @@ def test_an_open_quote_is_told_where_its_record_begins(tmp_path):
         ("d.json", '[\n{"a": 1},\n{"a": "caf\xe9"}]\n'),
     ],
 )
-def test_a_byte_that_is_not_utf_8_is_told_with_its_place_and_what_to_do(tmp_path, monkeypatch, name, content):
+def test_a_byte_that_is_not_utf_8_is_reported_with_its_place_and_what_to_do(
+    tmp_path, monkeypatch, name, content
+):
     monkeypatch.chdir(tmp_path)
     path = write(tmp_path / name, content.encode("cp1252"))
     *_, fault = scan(source(path))
@@ -238,7 +240,7 @@ def test_of_a_text_that_is_hardly_western_no_encoding_is_guessed(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["d.jsonl", "d.json"])
-def test_json_in_utf_16_is_told_once(tmp_path, name):
+def test_json_in_utf_16_is_reported_once(tmp_path, name):
     (fault,) = scan(source(write(tmp_path / name, jsonl().decode().encode("utf-16"))))
     assert isinstance(fault, Unreadable)
     assert fault.reason == "JSON has to be UTF-8, this file is UTF-16"
@@ -247,7 +249,7 @@ def test_json_in_utf_16_is_told_once(tmp_path, name):
 
 @pytest.mark.parametrize("name", ["d.parquet", "d.arrow"])
 @pytest.mark.parametrize("content", [b"", b"ARROW1", b"no table at all"])
-def test_a_table_that_is_none_is_told(tmp_path, name, content):
+def test_a_table_that_is_none_is_reported(tmp_path, name, content):
     (fault,) = scan(source(write(tmp_path / name, content)))
     assert isinstance(fault, Unreadable)
 
@@ -262,7 +264,7 @@ def test_a_table_that_ends_too_early_gives_the_rows_before(tmp_path):
     assert isinstance(fault, Unreadable) and fault.line == len(good) + 1
 
 
-def test_a_table_compressed_as_a_whole_is_told(tmp_path):
+def test_a_table_compressed_as_a_whole_is_reported(tmp_path):
     (fault,) = scan(source(write(tmp_path / "d.parquet.gz", gzip.compress(parquet()))))
     assert isinstance(fault, Unreadable) and fault.hint == "decompress it"
 
@@ -301,7 +303,7 @@ def test_a_column_renamed_onto_another_replaces_it(tmp_path):
     assert [row.values for row in found] == [{"prompt": "new"}, {}]
 
 
-def test_a_column_that_no_row_has_is_told(tmp_path):
+def test_a_column_that_no_row_has_is_reported(tmp_path):
     path = write(tmp_path / "d.jsonl", jsonl([{"a": 1}, {"a": 2, "late": 3}]))
     renamed = source(path, columns={"new": "late"})
     assert len(list(scan(renamed))) == 2
@@ -386,7 +388,7 @@ def test_lines_that_are_no_rows_count_in_a_part(tmp_path):
         ("train[:5%](pct1_dropremainder)", "invalid-split"),
     ],
 )
-def test_a_split_that_is_not_there_is_told(tmp_path, split, code):
+def test_a_split_that_is_not_there_is_reported(tmp_path, split, code):
     with pytest.raises(InputError) as caught:
         list(scan(source(write(tmp_path / "d.jsonl"), split=split)))
     assert told(caught) == [(code, "/data/train/split")]

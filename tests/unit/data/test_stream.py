@@ -319,7 +319,7 @@ def test_a_dataset_of_the_hub_is_read_part_by_part(tmp_path, monkeypatch, format
     assert prompts(streamed([in_order]), 240) == taken * 2
 
 
-def test_what_is_looked_at_of_a_stream_before_it_starts_is_bounded_and_told(tmp_path):
+def test_what_is_looked_at_of_a_stream_before_it_starts_is_bounded_and_reported(tmp_path):
     file = written(tmp_path, "rows.jsonl", range(1200))
     lines = file.read_text().splitlines(keepends=True)
     recipe = {

@@ -43,7 +43,7 @@ def test_weights_are_shared_before_an_adapter_is_proposed():
     assert (found.fits, found.changes) == (True, ('"strategy": "fsdp"',))
 
 
-def test_what_cannot_be_sharded_is_not_told_to_be():
+def test_what_cannot_be_sharded_is_not_reported_to_be():
     qlora = replace(LORA, use_qlora=True)
     found = advice(5, ComputeSpec("accelerate", 8), qlora, [], per_device_train_batch_size=8)
     assert not any("fsdp" in change for change in found.changes)

@@ -100,12 +100,12 @@ def test_without_an_answer_and_without_a_reward_there_is_no_accuracy(model, toke
     assert accuracy_label("accuracy", [result.settings]) == "accuracy (exact match)"
 
 
-def test_what_was_chosen_is_stored_and_told(model, tokenizer, rows, spec):
+def test_what_was_chosen_is_stored_and_reported(model, tokenizer, rows, spec):
     result = measure(model, tokenizer, rows, spec, seed=1)
     assert result.settings.accuracy_in_words == "contains_answer: all 10 right answers are short texts"
 
 
-def test_right_answers_that_cannot_be_compared_are_told_with_a_count(model, tokenizer, spec):
+def test_right_answers_that_cannot_be_compared_are_reported_with_a_count(model, tokenizer, spec):
     rows = [evaluation_row({"prompt": str(n), "answer": answer}) for n, answer in enumerate(["7", "x", "y"])]
     told = []
     asked = replace(spec, accuracy=named("numeric_answer"))

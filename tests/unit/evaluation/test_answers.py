@@ -111,7 +111,7 @@ def test_measured_samples_and_kl(model, other_model, tokenizer, rows, spec):
     assert "kl" not in other_seed.metrics
 
 
-def test_no_sample_is_drawn_that_nobody_asked_for(model, tokenizer, rows, spec):
+def test_no_sample_is_drawn_that_was_not_requested(model, tokenizer, rows, spec):
     for one in (replace(spec, sampled=0), replace(spec, metrics=("accuracy",))):
         result = measure(model, tokenizer, rows, one, seed=1, base=model)
         assert all(row.sample is None for row in result.rows)

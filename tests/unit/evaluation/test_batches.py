@@ -71,7 +71,7 @@ def test_batches_hold_no_more_than_the_budget_and_go_by_what_they_are_ranked_by(
     assert all(len(batch) * (max(lengths[i] for i in batch) + 2) <= 10 for batch in found)
 
 
-def test_where_memory_runs_out_the_batch_is_halved_and_that_is_told_once():
+def test_where_memory_runs_out_the_batch_is_halved_and_that_is_reported_once():
     tried, told, done = [], [], []
 
     def run(batch):

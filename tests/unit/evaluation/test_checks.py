@@ -50,7 +50,7 @@ def test_on_the_measured_value(bounds, held, numbers):
     assert (bound.metric, bound.relation, bound.bound, bound.over) == ("accuracy", *numbers[1:])
 
 
-def test_each_bound_of_a_check_is_told():
+def test_each_bound_of_a_check_is_reported():
     found = check("accuracy", min=0.7, max=0.78)
     assert not found.held and [bound.held for bound in found.bounds] == [True, False]
 

@@ -49,7 +49,7 @@ def test_its_code_needs_leave(file):
         choose([target()], file, allow_code=False)
 
 
-def test_a_misspelt_judge_is_told_with_the_near_one():
+def test_a_misspelt_judge_is_reported_with_the_near_one():
     with pytest.raises(InputError, match='no judge "breif"') as fault:
         choose([target(judges={"brief": {"function": "j.py:f"}})], "breif", allow_code=True)
     assert "brief" in (fault.value.diagnostics[0].hint or "")

@@ -284,7 +284,7 @@ def test_three_models_are_held_against_the_first(pair):
     assert in_words(comparison, 2).startswith("kto is better at")
 
 
-def test_a_change_is_told_in_the_unit_of_its_metric(pair):
+def test_a_change_is_reported_in_the_unit_of_its_metric(pair):
     (change,) = biggest_changes(*pair, "bits_per_byte", 1)
     bits = (change.b.nll - change.a.nll) / math.log(2)
     assert change.difference == pytest.approx(bits / change.a.bytes)

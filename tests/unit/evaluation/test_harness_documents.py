@@ -61,7 +61,7 @@ def test_a_metric_that_is_no_mean_is_not_paired():
             if "/" in e.metric] == ["quiz/acc"]  # fmt: skip
 
 
-def test_they_are_told_in_words_and_in_the_page(tmp_path):
+def test_they_are_reported_in_words_and_in_the_page(tmp_path):
     from ptspec.report.comparison import comparison_text
     from ptspec.report.html.write import write_comparison_report
 

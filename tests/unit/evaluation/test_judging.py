@@ -43,7 +43,7 @@ def test_a_liking_for_the_first_place_cancels():
     assert wins == {"0": 0.5, "1": 0.5}
 
 
-def test_the_same_response_is_a_tie_that_nobody_is_asked_about():
+def test_the_same_response_is_a_tie_without_a_question():
     asked = []
 
     def careful(prompts, a, b):
@@ -144,7 +144,7 @@ def made(n, theta, phi, seed=0):
     return np.where(rng.random(n) < 0.2, 0.5, rng.random(n) < p).astype(float), longer
 
 
-def test_a_judge_that_likes_length_alone_gives_no_win_at_equal_length():
+def test_length_control_removes_a_pure_length_bias():
     rng = np.random.default_rng(1)
     longer = np.round(rng.normal(40, 40, 400))
     raw = (longer > 0).astype(float)

@@ -87,7 +87,7 @@ def test_data_is_read_as_the_recipe_reads_its_held_out_rows(run, row, asked):
     ]
 
 
-def test_rows_that_the_template_refuses_are_told_with_their_lines(tmp_path):
+def test_rows_that_the_template_refuses_are_reported_with_their_lines(tmp_path):
     model = shutil.copytree(ROOT / "data/base_model", tmp_path / "model")
     template = model / "chat_template.jinja"
     refuses = "{%- if messages[0].role == 'system' -%}{{- raise_exception('no system here') -}}{%- endif -%}"

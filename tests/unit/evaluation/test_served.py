@@ -88,7 +88,7 @@ def test_greedy_answers_have_no_seed_and_drawn_ones_that_of_their_row():
     assert told == [2, 2]
 
 
-def test_answers_without_room_are_told_before_any_is_asked_for():
+def test_answers_without_room_are_reported_before_any_is_asked_for():
     with serving() as (server, seen):
         served = Served(server, "m", "vLLM", 40)
         error = error_of(ServerError, lambda: served.respond([[1] * 30], 12, frozenset()))
@@ -159,7 +159,7 @@ def test_quantised_bases_are_answered_here():
         assert "4 or 8 bits" in Host(server).why_not(replace(asked(None), adapter=AdapterSpec(True, True)))
 
 
-def test_another_policy_is_told_with_what_to_serve():
+def test_another_policy_is_reported_with_what_to_serve():
     with serving() as (server, seen):
         served = Served(server, "m", "vLLM", 40, "/models/base")
         served.check_left(Probes(((1, 5, 6),), ((-0.5, -9.0),)))  # one token of eight is asked for
@@ -205,7 +205,7 @@ def test_a_comparison_says_that_answers_are_of_different_programs():
     assert not any("programs" in note for note in comparison_of(there, there).notes)
 
 
-def test_an_address_where_nothing_answers_is_told_before_anything_is_loaded(tmp_path):
+def test_an_address_where_nothing_answers_is_reported_before_anything_is_loaded(tmp_path):
     with serving() as (server, _):
         url = server.base_url
     told = error_of(InputError, lambda: server_at(url)).diagnostics[0]
@@ -217,7 +217,7 @@ def test_an_address_where_nothing_answers_is_told_before_anything_is_loaded(tmp_
     assert "--server has nothing to generate" in error.diagnostics[0].message
 
 
-def test_a_key_that_is_wanted_is_told(monkeypatch):
+def test_a_key_that_is_wanted_is_reported(monkeypatch):
     def reply(path, body):
         return (401, {"error": "Unauthorized"}) if path.startswith("/v1") else None
 
@@ -226,7 +226,7 @@ def test_a_key_that_is_wanted_is_told(monkeypatch):
     assert "VLLM_API_KEY" in told.hint
 
 
-def test_one_token_that_is_computed_otherwise_is_told():
+def test_one_token_that_is_computed_otherwise_is_reported():
     with serving() as (server, _):
         served = Served(server, "m", "vLLM", 40, bound=0.01)
         served._must_agree(0.001, 0.009)

@@ -94,13 +94,13 @@ def test_a_server_that_is_still_loading_is_waited_for():
     ["no JSON", {"choices": []}, {"choices": [{"text": "hi"}]}, choice([1, 2], [-1.0]), [], None],
     ids=str,
 )
-def test_what_is_no_answer_of_vllm_is_told(found):
+def test_what_is_no_answer_of_vllm_is_reported(found):
     told = pytest.raises(ServerError, match="something else than `vllm serve`")
     with json_server(lambda path, body: (200, found)) as (url, _), told:
         client(url).complete([[1]], "m", Sampling(1))
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://[", ""])
-def test_what_is_no_address_is_told_before_anything_is_asked(url):
+def test_what_is_no_address_is_reported_before_anything_is_asked(url):
     with pytest.raises(InputError, match="not the address"):
         client(url)

@@ -111,7 +111,7 @@ def test_an_unknown_split_lists_those_there_are(hub, look):
     assert error.hint == "splits: train, test"
 
 
-def test_a_dataset_without_a_train_split_is_told_at_the_source(hub, look):
+def test_a_dataset_without_a_train_split_is_reported_at_the_source(hub, look):
     hub.datasets["someone/pairs"].splits = [("default", "train_prefs")]
     (error,) = look().diagnostics
     assert (error.code, error.pointer) == ("unknown-split", "/data/train")
@@ -137,7 +137,7 @@ def test_configurations(hub, look):
     assert told(look()) == []
 
 
-def test_a_missing_column_and_a_bad_row_are_told_as_those_of_files(hub, look):
+def test_a_missing_column_and_a_bad_row_are_reported_as_those_of_files(hub, look):
     hub.datasets["someone/pairs"].rows = [{"question": "Where?", "answer": "There."}]
     (error,) = look().diagnostics
     assert (error.code, error.location.file, error.location.line) == ("missing-column", "someone/pairs", 1)
@@ -169,7 +169,7 @@ def test_columns_are_renamed_first(hub, look):
     assert (error.pointer, error.hint) == ("/data/train/columns/prompt", 'did you mean "question"?')
 
 
-def test_columns_that_nothing_takes_are_told_as_those_of_files(hub, look):
+def test_columns_that_nothing_takes_are_reported_as_those_of_files(hub, look):
     hub.datasets["someone/pairs"].rows = [
         {"prompt": "Where?", "completion": "There.", "system_prompt": "Be brief."}
     ]
@@ -248,7 +248,7 @@ def test_the_card_tells_the_files_of_each_split(hub, look):
     assert told(look(split="train")) == [("unknown-split", "/data/train/split")]
 
 
-def test_what_nobody_tells_is_not_looked_at_rather_than_wrong(hub, look):
+def test_what_no_one_tells_is_not_looked_at_rather_than_wrong(hub, look):
     repo = hub.datasets["someone/pairs"]
     repo.splits, repo.files = None, {"train.jsonl": jsonl(PAIR)}
     why = "neither its card nor the names of its files tell its splits"
@@ -292,7 +292,9 @@ def test_a_server_that_does_not_answer_in_time(hub, look, monkeypatch):
     assert reading.plan is not None
 
 
-def test_a_word_that_is_near_to_a_folder_is_told_without_a_network_too(no_hub, look, tmp_path, monkeypatch):
+def test_a_word_that_is_near_to_a_folder_is_reported_without_a_network_too(
+    no_hub, look, tmp_path, monkeypatch
+):
     (tmp_path / "base_model").mkdir()
     monkeypatch.chdir(tmp_path)
     (warning,) = look({"path": "bas_mdle"}).diagnostics

@@ -24,7 +24,7 @@ def cache(tmp_path, monkeypatch):
     return folder
 
 
-def test_the_commit_that_is_loaded_is_the_one_that_is_told(cache):
+def test_the_commit_that_is_loaded_is_the_one_that_is_reported(cache):
     from huggingface_hub import snapshot_download
 
     loaded = Path(snapshot_download("owner/tiny", cache_dir=cache.parent, local_files_only=True))

@@ -72,7 +72,7 @@ def test_a_layer_that_is_not_there(model):
     assert "missing-tensors" in refused(model)
 
 
-def test_what_no_look_at_names_can_tell_is_told_by_the_loading(model):
+def test_what_no_look_at_names_can_tell_is_reported_by_the_loading(model):
     change(model, lambda tensors: {n: t for n, t in tensors.items() if n != "model.norm.weight"})
     assert told(model) == []
     assert refused(model).endswith("the checkpoint does not have model.norm.weight")
@@ -204,7 +204,7 @@ def test_what_does_not_go_over_a_quantised_release(quantised):
     assert "full fine-tuning would train them" in told(folder)[0]
 
 
-def test_what_is_left_out_of_a_model_with_code_of_its_own_is_told_once_it_is_loaded(model, monkeypatch):
+def test_what_is_left_out_of_a_model_with_code_of_its_own_is_reported_once_it_is_loaded(model, monkeypatch):
     """Nothing but transformers' own loading can tell."""
     cache = str(model.parent / "modules")
     monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", cache)

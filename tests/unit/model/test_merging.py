@@ -153,7 +153,7 @@ def test_tied_embeddings_may_stand_in_one_file_twice(tmp_path):
         (lambda tensors: tensors.update({"model.norm.weight": torch.ones(8)}), "[16] in one and [8]"),
     ],
 )
-def test_weights_of_another_shape_are_told_by_tensor(tmp_path, change, said):
+def test_weights_of_another_shape_are_reported_by_tensor(tmp_path, change, said):
     (a, _), (b, _) = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2)
     tensors = load_file(b / "model.safetensors")
     change(tensors)
@@ -165,7 +165,7 @@ def test_weights_of_another_shape_are_told_by_tensor(tmp_path, change, said):
 
 
 @pytest.mark.parametrize("bytes_left", [b"", b"no header here at all", None])
-def test_weights_that_cannot_be_read_are_told_with_their_file(tmp_path, bytes_left):
+def test_weights_that_cannot_be_read_are_reported_with_their_file(tmp_path, bytes_left):
     (a, _), (b, _) = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2)
     file = b / "model.safetensors"
     if bytes_left is None:
@@ -224,7 +224,7 @@ def test_the_part_of_another_shape_is_named_among_three(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["weights", "no weights", "config", "no config"])
-def test_an_adapter_that_cannot_be_read_is_told_with_its_folder(two, damage):
+def test_an_adapter_that_cannot_be_read_is_reported_with_its_folder(two, damage):
     folder = two[1]
     name = "adapter_config.json" if "config" in damage else "adapter_model.safetensors"
     if damage.startswith("no"):

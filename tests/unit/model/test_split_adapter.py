@@ -100,7 +100,7 @@ def test_random_numbers_of_the_initialisation_come_from_the_seed(base):
     assert torch.equal(*made)
 
 
-def test_a_layer_that_the_initialisation_does_not_know_is_told(base):
+def test_a_layer_that_the_initialisation_does_not_know_is_reported(base):
     fields = config(init_lora_weights="pissa", target_modules=["embed_tokens"])
     with pytest.raises(InputError) as error:
         split_adapter(base.spawn(), fields, seed=1, at="/adapter")

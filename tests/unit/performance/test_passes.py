@@ -61,7 +61,7 @@ def test_dropout_keeps_the_passes():
     assert split(adapter=adapter) is None
 
 
-def test_what_the_recipe_gives_wins_and_is_told():
+def test_what_the_recipe_gives_wins_and_is_reported():
     (choice,) = choose(situation(per_device_train_batch_size=8))
     assert choice.effect is Effect.LEFT
     assert "the recipe gives 8 × 1" in choice.reason

@@ -30,7 +30,7 @@ def test_of_dpo_on_a_cpu():
         {"model": ModelSpec("m", True, attn_implementation="eager")},
     ],
 )
-def test_the_reason_is_told_where_it_is_not_taken(given):
+def test_the_reason_is_reported_where_it_is_not_taken(given):
     (choice,) = choose(situation("dpo", **given))
     assert choice.effect is Effect.KEPT
     assert choice.reason

@@ -144,7 +144,7 @@ def test_what_a_recipe_says_elsewhere_is_no_option_of_deepspeed(tmp_path, config
     assert hint in told.hint
 
 
-def test_options_of_zero_3_in_zero_2_are_told(tmp_path):
+def test_options_of_zero_3_in_zero_2_are_reported(tmp_path):
     zero = {"overlap_comm": True, "stage3_max_live_parameters": 1e9, "offload_param": {"device": "cpu"}}
 
     def change(recipe):
@@ -156,7 +156,7 @@ def test_options_of_zero_3_in_zero_2_are_told(tmp_path):
     assert {(one.code, one.severity.value) for one in told} == {("unused-key", "warning")}
 
 
-def test_gradient_checkpointing_that_trl_decides_is_told(tmp_path):
+def test_gradient_checkpointing_that_trl_decides_is_reported(tmp_path):
     def change(recipe):
         recipe["compute"] = {"launcher": "accelerate", "processes": 2, **ZERO_3}
         recipe["stages"][0]["config"]["gradient_checkpointing_kwargs"] = {"use_reentrant": False}
@@ -177,7 +177,7 @@ def test_a_config_that_leaves_the_rest_to_the_trainer_is_taken(tmp_path):
     assert read_recipe(write_recipe(tmp_path, change)).errors == ()
 
 
-def test_a_strategy_of_one_process_is_told(tmp_path):
+def test_a_strategy_of_one_process_is_reported(tmp_path):
     file = write_recipe(tmp_path, lambda recipe: recipe.update(compute={"strategy": "fsdp"}))
     (warning,) = read_recipe(file).diagnostics
     assert (warning.code, warning.severity.value) == ("unused-key", "warning")

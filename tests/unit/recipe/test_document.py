@@ -61,7 +61,7 @@ def test_a_duplicate_key_names_both_places_and_the_last_counts():
     assert "/a/x" not in document.values
 
 
-def test_faults_before_a_syntax_error_are_told_with_it():
+def test_faults_before_a_syntax_error_are_reported_with_it():
     with pytest.raises(InputError) as raised:
         parse('{"a": 1, "a": NaN,}', "f")
     assert [d.code for d in raised.value.diagnostics] == ["duplicate-key", "not-finite", "trailing-comma"]
@@ -83,7 +83,7 @@ def test_a_wrong_byte_behind_a_byte_order_mark_is_placed(tmp_path):
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
-def test_a_missing_file_and_a_folder_are_told(tmp_path, make):
+def test_a_missing_file_and_a_folder_are_reported(tmp_path, make):
     path = tmp_path / "recipe.json"
     make(path)
     (tmp_path / "recipes.json").write_text("{}")
@@ -99,6 +99,6 @@ def test_a_missing_file_has_its_neighbour_suggested(tmp_path):
     assert raised.value.diagnostics[0].hint == f"did you mean {tmp_path / 'recipe.json'}?"
 
 
-def test_a_path_that_no_system_takes_is_told(tmp_path):
+def test_a_path_that_no_system_takes_is_reported(tmp_path):
     with pytest.raises(InputError):
         read_document(tmp_path / "a\0b")

@@ -83,7 +83,7 @@ def test_a_key_with_dots_is_underlined_whole():
     assert document.locate(fault.pointer, key=True).column == 23
 
 
-def test_a_path_that_is_wrong_either_way_is_told_as_it_stands():
+def test_a_path_that_is_wrong_either_way_is_reported_as_it_stands():
     (fault,) = check(overridden("stages.dpo.config.bta.x=1"))
     assert (fault.code, fault.pointer) == ("unknown-key", "/stages/1/config/bta")
 
@@ -144,7 +144,7 @@ def test_paths_that_lead_nowhere(text):
     assert (fault.code, fault.location.file) == ("bad-override", "--set")
 
 
-def test_all_faulty_paths_are_told_at_once():
+def test_all_faulty_paths_are_reported_at_once():
     with pytest.raises(InputError) as raised:
         overridden("x", "name=ok", "y")
     assert len(raised.value.diagnostics) == 2

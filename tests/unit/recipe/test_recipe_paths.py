@@ -52,7 +52,7 @@ def test_a_misspelt_folder_is_proposed(places):
     assert (fault.code, fault.hint) == ("no-such-model", 'did you mean "base_model"?')
 
 
-def test_a_home_that_is_nobodys_is_a_path_that_is_not_there(places):
+def test_a_home_that_is_no_ones_is_a_path_that_is_not_there(places):
     assert from_home("~nosuchuser/x") == Path("~nosuchuser/x")
     assert from_home("~/x") == Path.home() / "x"
     assert places.find("~nosuchuser/x") is None

@@ -68,7 +68,7 @@ def test_names_that_are_no_slugs(name):
     assert codes == ["bad-name"]
 
 
-def test_the_wrong_type_is_told_before_what_follows_from_it():
+def test_the_wrong_type_is_reported_before_what_follows_from_it():
     assert faults(with_config(beta="x")) == [("wrong-type", "/stages/0/config/beta")]
 
 

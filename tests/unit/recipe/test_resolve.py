@@ -257,7 +257,7 @@ def test_the_revision_of_a_reward_model_is_of_the_hub_only(folder):
     assert codes(rewards={"r": {**pinned, "model": str(folder / "model")}}) == ["unused-key"]
 
 
-def test_schema_faults_and_others_are_told_together(folder):
+def test_schema_faults_and_others_are_reported_together(folder):
     found = codes(
         [stage("sft", config={"lr": 1}), stage("dpo", **{"from": "nowhere"})],
         data={"train": {"path": "./no"}},
@@ -265,7 +265,7 @@ def test_schema_faults_and_others_are_told_together(folder):
     assert sorted(found) == ["no-such-data", "unknown-key", "unknown-stage"]
 
 
-def test_what_follows_from_a_fault_is_not_told_again(folder):
+def test_what_follows_from_a_fault_is_not_reported_again(folder):
     assert codes([stage("sft"), stage("dpo", "dop", handover="merge")], adapter=LORA) == ["not-one-of"]
     assert codes([stage("sft", config=3), stage("dpo", data=4)]) == ["wrong-type", "wrong-type"]
 

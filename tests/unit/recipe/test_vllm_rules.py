@@ -170,13 +170,13 @@ def test_what_runs_on_a_gpu_is_not_here(tmp_path, monkeypatch, vllm):
     assert "needs a GPU" in here.message
 
 
-def test_a_server_that_is_not_there_is_told_before_the_run(tmp_path):
+def test_a_server_that_is_not_there_is_reported_before_the_run(tmp_path):
     (one,) = preflight(write_recipe(tmp_path, grpo), starts=True).diagnostics
     assert (one.code, one.pointer) == ("generation-server", "/compute/vllm")
     assert "cannot be reached" in one.message
 
 
-def test_a_key_that_the_environment_lacks_is_told_before_the_run(tmp_path, monkeypatch):
+def test_a_key_that_the_environment_lacks_is_reported_before_the_run(tmp_path, monkeypatch):
     monkeypatch.delenv("PT_TEST_SERVER", raising=False)
 
     def change(recipe):

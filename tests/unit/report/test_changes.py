@@ -74,7 +74,7 @@ def test_prompts_whose_answers_differ_are_picked():
     assert name == "accuracy" and [change.a.id for change in changes] == ["2"]
 
 
-def test_where_all_answers_are_the_same_the_likelihoods_are_told():
+def test_where_all_answers_are_the_same_the_likelihoods_are_reported():
     a, b = measured("a", row("x", nll=3.21)), measured("b", row("x", nll=4.9))
     name, changes = changes_to_show(a, b, "accuracy", 5, ["1"])
     text = changes_text(changes, comparison(), name, answers_differ(a, b, ["1"]), 80)

@@ -85,7 +85,7 @@ def test_slices_follow_metric_by_metric():
     assert not any(line.startswith("completion length by") for line in lines), "it only describes"
 
 
-def test_clusters_are_told_where_prompts_are_not_independent():
+def test_clusters_are_reported_where_prompts_are_not_independent():
     few = tuple(replace(e, clusters=20) for e in EFFECTS)
     assert "160 prompts of x.jsonl, in 20 clusters (rows of one prompt)" in comparison_text(
         comparison(few), "x.jsonl", 160
@@ -95,7 +95,7 @@ def test_clusters_are_told_where_prompts_are_not_independent():
     assert "cluster" not in comparison_text(comparison(), "x.jsonl", 160)
 
 
-def test_where_nobody_looks_on_one_line_says_it():
+def test_where_no_one_looks_on_one_line_says_it():
     rates = tuple(win_rate(Figure(0.6, 0.55, 0.7), controlled=c) for c in (False, True))
     assert len(comparison_text(comparison(rates=rates)).splitlines()[-1]) > 100
 

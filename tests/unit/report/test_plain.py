@@ -67,7 +67,7 @@ def test_a_check_that_stops_the_run_says_its_numbers():
     assert lines[-1] == f"FAIL sft   {TOLD}"
 
 
-def test_steps_are_told_at_most_every_five_seconds():
+def test_steps_are_reported_at_most_every_five_seconds():
     replay = Replay()
     with replay.listener:
         replay.tell([(0, STARTED)])
@@ -84,7 +84,7 @@ def test_logs_without_headline_metrics_are_no_lines():
     assert len(replay.out.getvalue().splitlines()) == 1
 
 
-def test_before_the_first_step_of_dpo_all_pairs_are_tied_and_no_accuracy_is_told():
+def test_before_the_first_step_of_dpo_all_pairs_are_tied_and_no_accuracy_is_reported():
     ties = {"loss": 0.6931, "rewards/margins": 0.0, "rewards/accuracies": 0.0}
     replay = Replay()
     with replay.listener:
@@ -160,7 +160,7 @@ def _rows(replay):
         ),
     ],
 )
-def test_what_is_told_of_the_best_step(fields, words):
+def test_what_is_described_the_best_step(fields, words):
     assert BestStep("sft", 40, "eval_loss", 0.4284, 60, **fields).words == words
 
 

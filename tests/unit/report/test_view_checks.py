@@ -56,7 +56,7 @@ def test_pass_fail_warn():
     assert told(held, failed).text == "KL to base 3.000 ≤ 2, missed by 1 nats/token"
 
 
-def test_the_events_of_an_earlier_version_are_told_in_its_words():
+def test_the_events_of_an_earlier_version_are_reported_in_its_words():
     old = {
         "event": "CheckEvaluated",
         "stage": "dpo",

@@ -116,7 +116,7 @@ def test_the_right_letter_in_any_form(gold):
     assert score("The answer is A.", gold) == 1 and score("The answer is B.", gold) == 0
 
 
-def test_a_right_answer_that_is_no_letter_has_no_say_and_that_is_told():
+def test_a_right_answer_that_is_no_letter_has_no_say_and_that_is_reported():
     with pytest.warns(UserWarning, match='1 of 1 right answers, which name no letter .the first: "Paris".'):
         assert score("A", "Paris") is None
 

@@ -128,7 +128,7 @@ def test_a_date_in_retry_after_is_understood(serve, tmp_path):
     assert 0.5 < time.monotonic() - begun < 10
 
 
-def test_a_wait_of_hours_is_told_and_not_waited_for(serve, tmp_path):
+def test_a_wait_of_hours_is_reported_and_not_waited_for(serve, tmp_path):
     server = serve(lambda body, number: (429, {"Retry-After": "7200"}, b"quota"))
     found = told(lambda: judge_at(server.address, tmp_path)(["p"], ["x"], ["y"]))
     assert "429 Too Many Requests; retry after 7,200 s" in found.message
@@ -152,7 +152,7 @@ def test_backoff_grows_and_draws_on_no_global_random_numbers(serve, tmp_path):
     assert all(wait >= least for wait, least in zip(waits, (0.05, 0.1, 0.2), strict=True))
 
 
-def test_a_server_that_stays_broken_is_told_after_the_last_try(serve, tmp_path):
+def test_a_server_that_stays_broken_is_reported_after_the_last_try(serve, tmp_path):
     server = serve(lambda body, number: (502, {}, b"<html>Bad\n gateway</html>"))
     found = told(lambda: judge_at(server.address, tmp_path, retries=2, swap=False)(["p"], ["x"], ["y"]))
     assert found.code == "judge-endpoint"
@@ -173,7 +173,7 @@ def test_a_server_that_stays_broken_is_told_after_the_last_try(serve, tmp_path):
         (302, "endpoint"),
     ],
 )
-def test_what_trying_again_does_not_mend_is_told_at_once(serve, tmp_path, status, hint):
+def test_what_trying_again_does_not_mend_is_reported_at_once(serve, tmp_path, status, hint):
     server = serve(lambda body, number: (status, {}, {"error": {"message": "no such thing"}}))
     found = told(lambda: judge_at(server.address, tmp_path, swap=False)(["p"], ["x"], ["y"]))
     assert f"answered {status}" in found.message
@@ -193,7 +193,7 @@ def test_a_slow_server_runs_out_of_time(serve, tmp_path):
     assert '"timeout"' in found.hint
 
 
-def test_a_server_that_is_not_there_is_told(serve, tmp_path):
+def test_a_server_that_is_not_there_is_reported(serve, tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}/v1"
@@ -202,7 +202,7 @@ def test_a_server_that_is_not_there_is_told(serve, tmp_path):
     assert "is the server running" in found.hint
 
 
-def test_a_body_that_is_no_chat_completion_is_tried_again_then_told(serve, tmp_path):
+def test_a_body_that_is_no_chat_completion_is_tried_again_then_reported(serve, tmp_path):
     bodies = [b"<html>", b"[]", {"choices": []}, {"choices": [{"message": None}]}, b"\xff", b"[" * 100_000]
     server = serve(lambda body, number: (200, {}, bodies[number - 1]) if number <= 6 else "A")
     judge = judge_at(server.address, tmp_path, swap=False, retries=6, first_backoff=0.0)
@@ -283,7 +283,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(serve, tmp_path, monkeypatc
 
 
 @pytest.mark.parametrize("value", [None, "", "  ", "sk-ключ", "a\nb"])
-def test_a_key_that_is_not_there_is_told_before_anything_is_asked(tmp_path, monkeypatch, value):
+def test_a_key_that_is_not_there_is_reported_before_anything_is_asked(tmp_path, monkeypatch, value):
     monkeypatch.delenv("JUDGE_KEY", raising=False)
     if value is not None:
         monkeypatch.setenv("JUDGE_KEY", value)
@@ -296,7 +296,7 @@ def test_a_key_that_is_not_there_is_told_before_anything_is_asked(tmp_path, monk
     assert not value or not value.strip() or value not in repr(found)
 
 
-def test_without_httpx_one_is_told_what_to_install(tmp_path, monkeypatch):
+def test_without_httpx_one_is_reported_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "httpx", None)
     with pytest.raises(InputError) as error:
         judge_at("http://127.0.0.1:9/v1", tmp_path)
@@ -321,7 +321,7 @@ def test_what_was_answered_goes_into_a_checkpoint_and_is_not_asked_again(serve, 
     assert again.counters == first.counters and again.memory() == first.memory()
 
 
-def test_what_the_judges_of_several_processes_were_told_is_shared_out_again(serve, tmp_path):
+def test_what_the_judges_of_several_processes_were_reported_is_shared_out_again(serve, tmp_path):
     server = serve(longer)
     for process, prompt in enumerate(["p", "q", "r"]):
         judge = judge_at(server.address, tmp_path)

@@ -98,13 +98,13 @@ def test_sound_options_have_no_fault(tmp_path):
     assert faults(tmp_path, endpoint="https://[::1]:8000") == []
 
 
-def test_a_template_that_is_not_there_is_told(tmp_path):
+def test_a_template_that_is_not_there_is_reported(tmp_path):
     (fault,) = faults(tmp_path, template="missing.txt")
     assert (fault.pointer, fault.message) == ("/judges/fair/template", 'no such file: "missing.txt"')
     assert fault.hint
 
 
-def test_a_template_without_its_places_is_told(tmp_path):
+def test_a_template_without_its_places_is_reported(tmp_path):
     (tmp_path / "t.txt").write_text("{prompt}{a}")
     (fault,) = faults(tmp_path, template="t.txt")
     assert fault.message == "t.txt has no {b}"
@@ -113,7 +113,7 @@ def test_a_template_without_its_places_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("endpoint", ["http://", "http://:80/v1", "http://host:99999/v1", "http://[::1/v1"])
-def test_what_is_no_address_is_told(tmp_path, endpoint):
+def test_what_is_no_address_is_reported(tmp_path, endpoint):
     assert faults(tmp_path, endpoint=endpoint)[0].pointer == "/judges/fair/endpoint"
 
 

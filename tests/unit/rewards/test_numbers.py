@@ -93,7 +93,7 @@ def test_any_of_several_right_answers_will_do():
     assert reward(prompts=["q"] * 4, completions=texts, answer=golds) == [1, None, None, 1]
 
 
-def test_without_math_verify_expressions_have_no_say_and_that_is_told_once_with_a_count(monkeypatch):
+def test_without_math_verify_expressions_have_no_say_and_that_is_reported_once_with_a_count(monkeypatch):
     monkeypatch.setitem(sys.modules, "math_verify", None)
     told = []
     reward = builtin("numeric_answer", warn=told.append)

@@ -108,7 +108,7 @@ def test_sound_options_are_taken(given):
         ({"function": "exact_match", "weight": "2"}, "wrong-type", "/weight", "not a number", "write 2"),
     ],
 )
-def test_a_wrong_option_is_told_at_its_place(given, code, place, message, hint):
+def test_a_wrong_option_is_reported_at_its_place(given, code, place, message, hint):
     (fault,) = reward_faults(**given)
     assert (fault.code, fault.pointer) == (code, f"/rewards/mine{place}")
     assert message in fault.message
@@ -145,7 +145,7 @@ def test_each_builtin_reward_has_its_options_in_the_schema():
         ("model", ""),
     ],
 )
-def test_each_wrong_option_of_an_endpoint_is_told_by_name(option, value):
+def test_each_wrong_option_of_an_endpoint_is_reported_by_name(option, value):
     (fault,) = judge_faults(**{**ENDPOINT, option: value})
     assert fault.pointer == f"/judges/mine/{option}"
     assert f'"{option}"' in fault.message
@@ -202,7 +202,7 @@ def test_set_takes_the_type_that_the_option_has():
     assert changed.value["judges"]["llm"] == {**ENDPOINT, "retries": 5, "template": "5"}
 
 
-def test_a_reward_that_a_stage_names_twice_is_told():
+def test_a_reward_that_a_stage_names_twice_is_reported():
     recipe = document(rewards={"r": {"function": "length", "max": 3}}).value
     recipe["stages"][0]["rewards"] = ["r", "r"]
     recipe["eval"] = {"data": "d", "metrics": ["loss", "r", "loss"]}

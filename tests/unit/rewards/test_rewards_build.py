@@ -200,7 +200,7 @@ def test_functions_that_are_there_in_other_ways_than_by_def_are_no_faults(plan_o
     assert list(check_functions(plan)) == []
 
 
-def test_what_would_stop_a_later_stage_is_told_before_the_first(plan_of, monkeypatch):
+def test_what_would_stop_a_later_stage_is_reported_before_the_first(plan_of, monkeypatch):
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     plan = plan_of(
         {

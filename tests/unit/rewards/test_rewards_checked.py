@@ -74,7 +74,7 @@ def test_the_function_gets_everything_with_columns():
     seen["log_metric"]("x", 1.0)
 
 
-def test_a_column_that_the_data_lacks_is_told_by_name():
+def test_a_column_that_the_data_lacks_is_reported_by_name():
     def needs(completions, answr):
         return [0.0] * 3
 
@@ -109,7 +109,7 @@ def test_arrays_are_taken():
         (10**400, "1000"),
     ],
 )
-def test_a_wrong_number_is_told_with_its_row_and_prompt(bad, shown):
+def test_a_wrong_number_is_reported_with_its_row_and_prompt(bad, shown):
     found = told(lambda: returning([0.0, bad, 1.0])(PROMPTS, TEXTS))
     assert found.code == "wrong-reward"
     assert found.message.startswith(f'the reward "mine" returned {shown}')
@@ -132,13 +132,13 @@ def test_a_wrong_number_is_told_with_its_row_and_prompt(bad, shown):
         (numpy.zeros((3, 1)), "returned a ndarray"),
     ],
 )
-def test_a_wrong_count_is_told(value, message):
+def test_a_wrong_count_is_reported(value, message):
     found = told(lambda: returning(value)(PROMPTS, TEXTS))
     assert found.code == "wrong-reward-count"
     assert message in found.message
 
 
-def test_a_failure_is_told_at_its_line_with_the_row_it_came_from():
+def test_a_failure_is_reported_at_its_line_with_the_row_it_came_from():
     def helper(text):
         return 1 / (len(text) - 2)
 
@@ -154,7 +154,7 @@ def test_a_failure_is_told_at_its_line_with_the_row_it_came_from():
     assert found.notes == ("prompt: two?", "completion: bb")
 
 
-def test_a_failure_of_no_single_row_is_told_without_one():
+def test_a_failure_of_no_single_row_is_reported_without_one():
     def mine(completions, **columns):
         if len(completions) > 1:
             raise RuntimeError("too many\nat once")
@@ -249,7 +249,7 @@ def test_what_a_judge_counts_is_seen_through_the_check(strings):
 
 
 @pytest.mark.parametrize("bad", [1.5, -0.1, float("nan"), None, "A"])
-def test_a_judgement_that_is_no_probability_is_told(bad):
+def test_a_judgement_that_is_no_probability_is_reported(bad):
     def mine(prompts, a, b):
         return [0.5, 0.5, bad]
 
@@ -259,7 +259,7 @@ def test_a_judgement_that_is_no_probability_is_told(bad):
     assert found.notes == ("prompt: three?", "a: ccc", "b: a")
 
 
-def test_a_judge_that_fails_is_told_like_a_reward():
+def test_a_judge_that_fails_is_reported_like_a_reward():
     def mine(prompts, a, b):
         return [{"a": 1}[text] for text in a]
 

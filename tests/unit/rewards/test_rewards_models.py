@@ -165,7 +165,7 @@ def refused(path):
     return diagnostic
 
 
-def test_what_is_no_reward_model_is_told(tmp_path, base):
+def test_what_is_no_reward_model_is_reported(tmp_path, base):
     assert "it is a LlamaForCausalLM" in refused(BASE).message
     config = copy.deepcopy(base.model.config)
     config.num_labels = 3
@@ -175,7 +175,7 @@ def test_what_is_no_reward_model_is_told(tmp_path, base):
     assert "the adapter has no score head" in refused(tmp_path / "policy").message
 
 
-def test_what_cannot_be_loaded_is_told(tmp_path, whole):
+def test_what_cannot_be_loaded_is_reported(tmp_path, whole):
     assert refused(tmp_path / "nothing").code == "cannot-load-model"
     broken = tmp_path / "broken"
     broken.mkdir()
@@ -187,7 +187,7 @@ def test_what_cannot_be_loaded_is_told(tmp_path, whole):
     assert refused(broken).code == "pickled-weights"
 
 
-def test_an_adapter_whose_base_is_gone_is_told(adapter, tmp_path):
+def test_an_adapter_whose_base_is_gone_is_reported(adapter, tmp_path):
     folder = tmp_path / "moved"
     folder.mkdir()
     for file in Path(adapter[0]).iterdir():

@@ -66,7 +66,7 @@ def test_signatures_of_rewards_that_will_do(write, text):
 
 
 @pytest.mark.parametrize(("text", "why"), REWARDS_THAT_DO_NOT)
-def test_a_wrong_signature_is_told_with_the_line_and_the_wanted_one_run_or_not(write, text, why):
+def test_a_wrong_signature_is_reported_with_the_line_and_the_wanted_one_run_or_not(write, text, why):
     path = write(f"import math\n\n{text}\n")
     for found in (fault(path, "f"), refused(path)):
         assert found.code == "wrong-signature"
@@ -155,7 +155,7 @@ def test_a_module_that_answers_for_any_name_is_left_to_the_run(write):
     assert load_user_function(f"{path}:f", Kind.REWARD, allow_code=True, at="")([]) == [0.0]
 
 
-def test_what_is_not_there_is_told_with_the_nearest(write, tmp_path):
+def test_what_is_not_there_is_reported_with_the_nearest(write, tmp_path):
     path = write("def brevity(completions): ...")
     assert fault(path, "brevty").hint == 'did you mean "brevity"?'
     assert refused(path, "brevty").code == "no-such-function"
@@ -193,7 +193,7 @@ def test_nothing_runs_without_leave(write, tmp_path):
         ("import json\njson.loads('{')\n", 2, "JSONDecodeError"),
     ],
 )
-def test_a_file_that_fails_is_told_at_its_own_line(write, text, line, message):
+def test_a_file_that_fails_is_reported_at_its_own_line(write, text, line, message):
     path = write(text)
     told = refused(path)
     assert (told.code, told.location.file, told.location.line) == ("failing-import", str(path), line)

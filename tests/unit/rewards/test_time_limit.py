@@ -32,7 +32,7 @@ def test_a_pattern_in_a_json_schema_has_the_limit_too():
     assert [score('"ab"', ""), score(f'"{HARD}"', ""), score("{", "")] == [1.0, None, 0.0]
 
 
-def test_the_warning_reaches_whoever_builds_the_reward():
+def test_the_warning_reaches_a_caller_builds_the_reward():
     told = []
     reward = checked_reward(builtin("regex", SLOW, warn=told.append))
     assert reward(["q", "q"], ["aab", HARD]) == [1.0, None]
@@ -78,7 +78,7 @@ def test_a_module_in_the_working_directory_is_not_imported(tmp_path, monkeypatch
     assert TimedScore("regex", {"pattern": "a"})("a", "") == 1.0
 
 
-def test_a_process_that_cannot_start_is_told(monkeypatch):
+def test_a_process_that_cannot_start_is_reported(monkeypatch):
     monkeypatch.setattr("sys.path", ["/nowhere"])
     with pytest.raises(RuntimeError, match="did not start"):
         TimedScore("regex", {"pattern": "a"})("a", "")

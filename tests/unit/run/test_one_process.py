@@ -106,7 +106,7 @@ def test_torch_sees_one_gpu_afterwards(monkeypatch):
     assert torch.cuda.device_count() == 1
 
 
-def test_a_process_in_which_it_is_too_late_to_hide_gpus_is_told(monkeypatch):
+def test_a_process_in_which_it_is_too_late_to_hide_gpus_is_reported(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda index: "a GPU")

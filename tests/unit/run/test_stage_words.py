@@ -2,7 +2,7 @@ from ptspec.recipe.plan import AdapterSpec
 from ptspec.run.stage_words import describe_adapter
 
 
-def test_setups_are_told_by_the_bits_of_their_base():
+def test_setups_are_reported_by_the_bits_of_their_base():
     lora = {"r": 4}
     eight = {"load_in_8bit": True}
     told = [AdapterSpec(False), AdapterSpec(True, False, lora), AdapterSpec(True, True, lora)]

@@ -57,7 +57,7 @@ def test_there_are_five_of_each_program():
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_real_config_becomes_a_valid_recipe_and_every_key_is_told(name, tmp_path):
+def test_a_real_config_becomes_a_valid_recipe_and_every_key_is_reported(name, tmp_path):
     made = convert(name)
     reading = preflight(written(made, tmp_path))
     assert reading.errors == ()
@@ -153,7 +153,7 @@ def test_what_axolotl_takes_by_itself_is_written_out(tmp_path):
     assert any("max_length 512 is axolotl's default" in told for told in draft.differs)
 
 
-def test_a_key_that_a_rule_refuses_is_taken_out_and_told(tmp_path):
+def test_a_key_that_a_rule_refuses_is_taken_out_and_reported(tmp_path):
     recipe, draft = one(tmp_path, AXOLOTL + "rl: ipo\nlr_scheduler: nonsense\nlearning_rate: 1e-6\n")
     assert recipe["stages"][0]["config"]["loss_type"] == "ipo"
     assert "lr_scheduler_type" not in recipe["stages"][0]["config"]
@@ -162,7 +162,7 @@ def test_a_key_that_a_rule_refuses_is_taken_out_and_told(tmp_path):
     assert "lr_scheduler" not in {one.key for one in draft.carried}
 
 
-def test_a_refused_setting_of_the_model_is_told_of_the_file_that_gave_it(tmp_path):
+def test_a_refused_setting_of_the_model_is_described_the_file_that_gave_it(tmp_path):
     first = config(tmp_path, "model_name_or_path: o/m\ndataset_name: o/r\n", "sft.yaml")
     second = config(tmp_path, "model_name_or_path: o/m\ndataset_name: o/p\ndtype: int3\n", "dpo.yaml")
     made = converted([first, second], [], tmp_path / "recipe.json")
@@ -180,7 +180,7 @@ def test_rows_held_out_are_not_trained_on(size, kept, held, tmp_path):
     assert recipe["stages"][0]["eval_data"] == recipe["eval"]["data"] == "heldout"
 
 
-def test_lora_keys_without_an_adapter_are_told_as_without_effect(tmp_path):
+def test_lora_keys_without_an_adapter_are_reported_as_without_effect(tmp_path):
     text = "model_name_or_path: org/model\ndataset_name: org/rows\nlora_r: 32\nload_in_4bit: true\n"
     recipe, draft = one(tmp_path, text, "sft")
     assert "adapter" not in recipe
@@ -221,7 +221,7 @@ def test_a_config_that_makes_no_recipe_says_why(text, tmp_path):
 
 @pytest.mark.parametrize("wrong", [[{"a": 1}], {"a": 1}, "x", 7, [], False], ids=str)
 @pytest.mark.parametrize("name", ["axolotl/qlora-1b-gdpo.yaml", "llamafactory/qwen3_lora_dpo.yaml"])
-def test_a_value_of_another_kind_is_told_or_refused(name, wrong, tmp_path):
+def test_a_value_of_another_kind_is_reported_or_refused(name, wrong, tmp_path):
     given = yaml.safe_load((CONFIGS / name).read_text())
     for key in given:
         try:
@@ -233,7 +233,7 @@ def test_a_value_of_another_kind_is_told_or_refused(name, wrong, tmp_path):
         assert key in told or key == "trl", key
 
 
-def test_rows_that_are_not_here_are_told_at_the_config():
+def test_rows_that_are_not_here_are_reported_at_the_config():
     with pytest.raises(InputError) as caught:
         convert(ROWS_ARE_NOT_HERE)
     (told,) = caught.value.diagnostics

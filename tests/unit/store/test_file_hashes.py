@@ -85,7 +85,7 @@ def test_a_time_that_tells_nothing_is_not_trusted(tmp_path, reads, seconds):
     assert len(reads) == 3, "an old one is"
 
 
-def test_whoever_looks_for_damage_reads(tmp_path, reads):
+def test_a_caller_looks_for_damage_reads(tmp_path, reads):
     path = tmp_path / "file"
     path.write_bytes(b"good")
     assert known_hash(path) == of(b"good")

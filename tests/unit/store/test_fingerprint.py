@@ -166,7 +166,7 @@ def test_other_weights_are_another_fingerprint(plan, tmp_path):
     assert digest(covered(plan)) != before
 
 
-def test_changes_are_told_in_words(plan):
+def test_changes_are_reported_in_words(plan):
     before, after = covered(plan), covered(plan, with_config(plan, beta=0.2))
     assert changes(before, after) == ["beta 0.1 → 0.2"]
     assert changes(before, covered(replace(plan, seed=3))) == ["seed 1 → 3"]

@@ -39,7 +39,7 @@ def said(python, folder):
     return done.stdout.strip()
 
 
-def test_a_second_writer_is_told_who_has_it_and_a_dead_one_does_not_count(python, tmp_path):
+def test_a_second_writer_is_reported_who_has_it_and_a_dead_one_does_not_count(python, tmp_path):
     kind, start = python
     waiting = program(tmp_path, "sys.stdin.readline()")
     holder = subprocess.Popen(

@@ -30,7 +30,7 @@ def answering(monkeypatch, error):
     ],
 )
 @pytest.mark.parametrize("error", [BlockingIOError(), PermissionError()])
-def test_a_folder_that_is_held_is_told_with_its_holder(tmp_path, monkeypatch, written, by, error):
+def test_a_folder_that_is_held_is_reported_with_its_holder(tmp_path, monkeypatch, written, by, error):
     (tmp_path / LOCK).write_text(written)
     answering(monkeypatch, error)
     with pytest.raises(InputError) as raised, lock(tmp_path):

@@ -62,17 +62,17 @@ def test_without_a_folder_of_that_name_it_may_be_an_owner(tmp_path, monkeypatch)
         ("nowhere/xyz", 'there is no run "nowhere/xyz"', "runs in outputs: first, second"),
     ],
 )
-def test_a_run_that_is_not_there_is_told_with_those_that_are(here, text, message, hint):
+def test_a_run_that_is_not_there_is_reported_with_those_that_are(here, text, message, hint):
     told = no_such_run(text)
     assert (told.code, told.message, told.hint) == ("no-such-run", message, hint)
     assert str(told.location.file) == text
 
 
-def test_before_the_first_run_the_way_to_one_is_told(tmp_path, monkeypatch):
+def test_before_the_first_run_the_way_to_one_is_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert no_such_run("outputs/x").hint == "no run was made here yet: pt run RECIPE"
     assert runs_in(tmp_path / "outputs") == [] and those_in(tmp_path) is None
 
 
-def test_a_folder_of_runs_is_told_by_them(here):
+def test_a_folder_of_runs_is_reported_by_them(here):
     assert those_in(here / "outputs") == "it holds runs: first, second"

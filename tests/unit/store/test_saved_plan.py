@@ -54,7 +54,7 @@ def test_a_plan_replaces_a_plan_and_nothing_else(plan, kept, tmp_path):
     assert other.read_text() == '{"kind": "notes"}'
 
 
-def test_a_place_that_cannot_be_written_is_told(plan, tmp_path):
+def test_a_place_that_cannot_be_written_is_reported(plan, tmp_path):
     told = refusal(keep, plan, {}, (), tmp_path / "nowhere" / "plan.json")
     assert (told.code, told.message) == ("not-writable", "cannot be written: No such file or directory")
     assert told.location.file == str(tmp_path / "nowhere" / "plan.json")
@@ -67,7 +67,7 @@ def test_another_file_is_no_plan(tmp_path, text):
 
 
 @pytest.mark.parametrize("part", ["recipe_file", "overrides", "output", "recipe", "stages"])
-def test_a_plan_that_lacks_a_part_is_told(kept, part):
+def test_a_plan_that_lacks_a_part_is_reported(kept, part):
     value = json.loads(kept.read_text())
     kept.write_text(json.dumps({key: item for key, item in value.items() if key != part}))
     told = refusal(open_plan, kept)
@@ -75,7 +75,7 @@ def test_a_plan_that_lacks_a_part_is_told(kept, part):
     assert (told.location.file, told.hint) == (str(kept), "make it anew: pt plan RECIPE -o FILE")
 
 
-def test_what_has_changed_is_told_by_stage(plan, kept):
+def test_what_has_changed_is_reported_by_stage(plan, kept):
     dpo = plan.stages[1]
     other = replace(dpo, config={**dpo.config, "beta": 0.9})
     more = replace(dpo, name="more", parent="sft")
@@ -87,7 +87,7 @@ def test_what_has_changed_is_told_by_stage(plan, kept):
     assert any(note.startswith("dpo: ") and "beta 0.5 → 0.9" in note for note in told.notes)
 
 
-def test_what_no_stage_depends_on_is_told_by_its_key(plan, kept):
+def test_what_no_stage_depends_on_is_reported_by_its_key(plan, kept):
     document = {**plan.document, "tracking": {"report_to": ["tensorboard"]}, "description": "other"}
     told = refusal(must_be_unchanged, open_plan(kept), replace(plan, document=document))
     assert told.notes == ("tracking: changed",)

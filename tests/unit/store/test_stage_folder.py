@@ -103,6 +103,6 @@ def test_permissions_are_those_of_the_umask(tmp_path, umask, mode):
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "sft").iterdir()} == {mode}
 
 
-def test_a_folder_that_cannot_be_flushed_is_told_of():
+def test_a_folder_that_cannot_be_flushed_is_described():
     assert flush_folder(Path("/proc/self")) is False
     assert flush_folder(Path("/tmp")) is True

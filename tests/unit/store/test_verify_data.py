@@ -37,7 +37,7 @@ def lines(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("split", [None, "train", "train[:50%]", "test", "train+test"])
-def test_a_source_that_has_not_changed_is_told_so(lines, split):
+def test_a_source_that_has_not_changed_is_reported_so(lines, split):
     assert lines(split) == ["data train (rows): unchanged"]
 
 

@@ -82,7 +82,7 @@ class Trainer:
 
 
 @pytest.mark.parametrize("applies", [True, False])
-def test_a_step_within_the_backward_pass_is_told_before_and_after(applies):
+def test_a_step_within_the_backward_pass_is_reported_before_and_after(applies):
     engine, told = Engine(applies=applies), []
     engines.around_update(Trainer(engine), lambda: told.append(("before", engine.steps)), told.append)
     engine.step()

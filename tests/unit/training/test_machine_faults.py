@@ -44,7 +44,7 @@ def caused_by(error, outer):
         (KeyError("rejected"), "stage-failed", "KeyError: 'rejected'"),
     ],
 )
-def test_troubles_are_told_apart(error, code, words):
+def test_machine_errors_are_distinguished(error, code, words):
     told = diagnosed(error, "/stages/0")
     assert (told.code, told.pointer) == (code, "/stages/0")
     assert words in told.message and "second" not in told.message

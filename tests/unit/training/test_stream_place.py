@@ -145,7 +145,7 @@ def test_each_reader_is_kept_by_one_process_that_asks_it():
     assert Turns(4, 2, 2, 2).readers_of(1) == [1, 3]
 
 
-def test_a_checkpoint_without_a_place_is_told(rows, tmp_path):
+def test_a_checkpoint_without_a_place_is_reported(rows, tmp_path):
     training = Training(rows, as_they_are, tmp_path)
     training.checkpoint = tmp_path
     with pytest.raises(InputError) as raised:

@@ -68,7 +68,7 @@ def look(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", ENDS)
-def test_a_plain_row_is_told_only_of_what_its_template_does(look, name):
+def test_a_plain_row_is_reported_only_of_what_its_template_does(look, name):
     odd = {"glm4moe": {Kind.NO_STOP, Kind.EMPTY_THOUGHT}}
     odd |= {name: {Kind.EMPTY_THOUGHT} for name in ("qwen3", "qwen3_5_think")}
     thinking = {Kind.NOT_PREFIX}
@@ -95,7 +95,7 @@ def test_what_a_template_leaves_out_is_found(look, name, row, expected):
 
 
 @pytest.mark.parametrize(("opening", "closing"), KNOWN)
-def test_thoughts_between_any_tags_are_told_as_thoughts(tmp_path, opening, closing):
+def test_thoughts_between_any_tags_are_reported_as_thoughts(tmp_path, opening, closing):
     tokenizer = read_tokenizer(family("qwen2_5", tmp_path))
     dropping = "{% for m in messages %}{{ m.content.split(CLOSING)[-1] }}{% endfor %}".replace(
         "CLOSING", repr(closing)
@@ -130,7 +130,7 @@ def test_thoughts_are_split_off_in_linear_time():
         ("qwen3", {**PLAIN, "chat_template_kwargs": {"enable_thinking": False}}),
     ],
 )
-def test_what_a_template_keeps_is_not_told(look, name, row):
+def test_what_a_template_keeps_is_not_reported(look, name, row):
     assert look(name, row) == set()
 
 

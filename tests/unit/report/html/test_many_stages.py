@@ -119,7 +119,7 @@ def test_the_curves_of_many_stages_share_their_points(tmp_path):
     assert 0 < drawn <= POINTS
 
 
-def test_a_stored_comparison_is_told_as_it_is(tmp_path):
+def test_a_stored_comparison_is_reported_as_it_is(tmp_path):
     """Nothing is resampled for what is stored: the page shows the file's own figure, which no data gives."""
     made = MadeRun(tmp_path / "made")
     before = replace(measurement("base", 20), fingerprint="b")

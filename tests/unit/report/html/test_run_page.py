@@ -152,7 +152,7 @@ def test_landmarks_headings_and_tables_for_those_who_listen(page):
             assert attributes["id"] in {a["for"] for t, a in page.tags if t == "label"}
 
 
-def test_what_was_run_is_told(page):
+def test_what_was_run_is_reported(page):
     for said in (
         "Supervised fine-tuning", "sft, by continue", "sft, frozen", "train: data/train.jsonl, 96 rows",
         "9.4 s", "745 MB", "torch", "2.13.0", "pt run recipes/made.json --set 'x=<1>'", "/somewhere",
@@ -184,7 +184,7 @@ def test_p_and_further_metrics_are_behind_a_fold(page):
     assert "distinct" not in open_part and "distinct" in outcome
 
 
-def test_a_stage_is_told_by_its_tested_metrics(run, page):
+def test_a_stage_is_reported_by_its_tested_metrics(run, page):
     """Tested first, the rest folded; verdicts are those of the comparison."""
     found = compare([trained_by(load_measurement(run / name), name) for name in ("sft", "dpo")])
     open_part = page.source.split("dpo against sft</h3>")[1].split("<details")[0]

@@ -39,7 +39,7 @@ def test_values_that_nash_md_cannot_use_are_refused_by_name(values: dict, tmp_pa
         config(tmp_path, **values)
 
 
-def test_every_fault_is_told_at_once(tmp_path: Path):
+def test_every_fault_is_reported_at_once(tmp_path: Path):
     with pytest.raises(ValueError, match=r"beta.*mixture_coef"):
         config(tmp_path, beta=0, mixture_coef=3)
 

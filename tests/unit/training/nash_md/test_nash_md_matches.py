@@ -36,7 +36,7 @@ def longer(prompts, a, b):
     return [1.0 if len(left) > len(right) else 0.25 for left, right in zip(a, b, strict=True)]
 
 
-def test_a_row_earns_the_mean_over_its_opponents_and_asymmetry_is_told():
+def test_a_row_earns_the_mean_over_its_opponents_and_asymmetry_is_reported():
     matches = Matches(longer, ROWS[:2], side(["aa", "aaaa"], [0, 1]), {})
     opponents = side(["a", "aaa"], [0, 1])
     assert matches.against(opponents, [range(2)]).tolist() == [0.625, 1.0]

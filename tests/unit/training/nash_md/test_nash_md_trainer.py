@@ -217,7 +217,7 @@ def test_a_probe_that_is_due_between_two_generations_is_taken(
     assert len(logged(trainer, "win_rate/reference")) == probes
 
 
-def test_a_judge_that_favours_a_side_is_told(base: Any, tmp_path: Path):
+def test_a_judge_that_favours_a_side_is_reported(base: Any, tmp_path: Path):
     parts = {"judge": lambda prompts, a, b: [0.9] * len(a), "peft_config": lora()}
     trainer = trainer_of(copy.deepcopy(base), tmp_path, parts=parts, probe_steps=1)
     trainer.train()
