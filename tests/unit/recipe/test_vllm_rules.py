@@ -83,7 +83,10 @@ REFUSED = {
         lambda r: r["compute"]["vllm"].update(server_port=1),
         '"server_port" has no effect beside',
     ),
-    "no address": (lambda r: r["compute"]["vllm"].update(server_base_url="here"), "not the address of a server"),
+    "no address": (
+        lambda r: r["compute"]["vllm"].update(server_base_url="here"),
+        "not the address of a server",
+    ),
 }
 
 
