@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     if launched() is not None:
-        # One of several processes: torch would wait at the end for connections to those that are gone.
+        # One of several processes: torch would wait at exit for connections to those that have ended.
         os._exit(code)
     sys.exit(code)
 
@@ -175,7 +175,7 @@ def _app(arguments: Sequence[str]) -> typer.Typer:
     app = typer.Typer(
         name="pt",
         help="Post-training of language models from one JSON recipe.",
-        add_completion=not asked,  # what completes and installs it names no command
+        add_completion=not asked,  # shell completion names no command
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},

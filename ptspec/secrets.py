@@ -12,7 +12,7 @@ BLOT = "*"
 SHORTEST = 8
 """Characters; a shorter environment value may be an ordinary word."""
 
-# One run of characters, the colon among them: two runs would be tried in every division, in quadratic time.
+# One run of characters including the colon: two runs would match in quadratic time.
 _IN_ADDRESS = re.compile(r"(?<=://)(?!git@)[^/\s\"'@?#]+(?=@)")
 _BY_FORM = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}"
@@ -40,7 +40,7 @@ def redacted_source(text: str) -> str:
 
 
 def secret_in(text: str) -> str | None:
-    """What kind of secret stands in `text`, in words that do not repeat it; None where none is seen."""
+    """Return the kind of secret in `text`, in words that do not repeat it; None without one."""
     if _IN_ADDRESS.search(text):
         return "an address with a user or a password"
     return "what reads as an access key" if _BY_FORM.search(text) else None
@@ -57,7 +57,7 @@ def _as_long(match: re.Match[str]) -> str:
 
 
 def _value_redacted(match: re.Match[str]) -> str:
-    """The name of an environment variable is no secret; what stands there in its place may be one."""
+    """Return a match with its value redacted; the name of an environment variable is not a secret."""
     before, value = match[1], match[2]
     inside = value.strip('"')
     if "api_key_env" in before.lower() and re.fullmatch(r"[A-Z_][A-Z0-9_]*", inside):

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _do(job: StageJob, lines: Lines, stop_request: StopRequest, *, together: bool) -> None:
     if together:
-        # Whoever waits for one that is gone has nothing to save: the launcher may end it at once.
+        # A process that waits for one that has ended has nothing to save: the launcher may end it at once.
         caught = signal.signal(signal.SIGTERM, signal.SIG_DFL)
         join_for(job)
         signal.signal(signal.SIGTERM, caught)

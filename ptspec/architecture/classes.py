@@ -19,7 +19,7 @@ from ptspec.architecture.source import defined, defines_class, imported
 
 @dataclass(frozen=True)
 class Library:
-    """A class of torch or of transformers' base classes ("Linear", "Conv1D"), or something not told ("")."""
+    """A class of torch or of transformers' base classes ("Linear", "Conv1D"), or an unknown one ("")."""
 
     name: str
 

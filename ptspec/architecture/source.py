@@ -119,7 +119,7 @@ def imported(file: Path) -> tuple[ast.ImportFrom, ...]:
 
 
 def _statement(text: str, begin: int, indent: int = 0) -> ast.stmt | None:
-    """The statement, indented so far, that stands on the line after `begin`; None where there is none."""
+    """Return the statement with this indentation on the line after `begin`; None if there is none."""
     end = begin + 1
     while end < len(text):
         after = _NEXT[indent].search(text, end)
@@ -170,12 +170,12 @@ def entry(package: str, name: str, variable: str, key: str) -> Any:
     if first is None:
         return table(package, name, variable).get(key)
     found = [*re.finditer(rf"^{first[1]}(?=\(\s*{re.escape(json.dumps(key))},)", lines, re.MULTILINE)]
-    begin = found[-1].end() if found else len(lines)  # of two the last one counts, as in a dict
+    begin = found[-1].end() if found else len(lines)  # the last of two counts, as in a dict
     for closing in _CLOSING.finditer(lines, begin):
         try:
             return ast.literal_eval(lines[begin : closing.end()])[1]
         except SyntaxError:
-            continue  # of a tuple in the pair
+            continue  # of a tuple within the pair
         except ValueError:
             break
     return None

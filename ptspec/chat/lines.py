@@ -56,7 +56,7 @@ def converse(session: Session, lines: Iterable[str], screen: Screen, *, apart: b
                 break
         except (InputError, ServerError) as error:
             if apart and isinstance(error, ServerError):
-                raise  # it would fail each of the lines to come
+                raise  # every later line would fail too
             screen.fault(error)
             good = False
     return good

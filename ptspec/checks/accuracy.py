@@ -101,7 +101,7 @@ def _rows(source: object, seen: Seen) -> Iterator[EvaluationRow]:
         try:
             yield evaluation_row(item.values, reading_of(source))
         except (LayoutError, KeyError, TypeError, ValueError, AttributeError):
-            continue  # an error of the row, told by who checks rows
+            continue  # reported by the row checks
 
 
 def _choice(rows: Sequence[EvaluationRow]) -> Choice | None:

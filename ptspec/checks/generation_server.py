@@ -40,7 +40,7 @@ def _check(spec: VLLMSpec, where: str, *, starts: bool) -> Iterator[Diagnostic]:
         message = f"the environment has no {key}, in which the server's key stands"
         yield Diagnostic("generation-server", message, None, join(where, "api_key_env"), f"export {key}=…")
         return
-    if not starts or find_spec("httpx") is None:  # told among what the machine lacks
+    if not starts or find_spec("httpx") is None:  # reported by the machine check
         return
     from ptspec.generation_server.client import GenerationServer
 

@@ -85,7 +85,7 @@ def _asked() -> Gpu:
     try:
         torch.cuda.init()
         return Gpu(torch.cuda.get_device_name(0), asked_torch=True)
-    except Exception as error:  # of a driver and a library, as many kinds as there are versions of them
+    except Exception as error:  # drivers and libraries raise various exceptions
         why = f"torch ({_built_for() or torch.__version__}) says: {first_line(error)}"
         hint = "a driver as new as torch's CUDA, or a torch for this driver"
         driver = _driver()

@@ -71,7 +71,7 @@ def _model(plan: Plan, name: HubName, *, starts: bool) -> _Found:
         model, why = fetched_model(repository) if name.is_base else (None, None)
     except Refused as refused:
         return _refused(plan, name, MODEL, refused, starts=starts)
-    except Exception as error:  # of networks, files and servers, as many as there are libraries below
+    except Exception as error:  # network, file and server errors of various libraries
         return _unreached(name, reason(error))
     headers = (Unchecked(f"{name.name} (its weights' shapes)", why, name.at),) if why else ()
     return _Found(model, unchecked=headers)

@@ -33,7 +33,7 @@ def check_rows(plan: Plan, source: Source, found: Preview) -> Iterator[Diagnosti
         for check in checkers:
             for fault in check(row.values):
                 tally.add(fault, row.line)
-    if not found.rows:  # the columns alone, which are those of every row
+    if not found.rows:  # only the columns, which every row has
         for check in checkers:
             for fault in () if isinstance(check, LayoutChecker) else check({}):
                 tally.add(fault, 1)

@@ -44,7 +44,7 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
         if data in plan.data
         for fault in _missing(who, data, spec, _columns(plan, data, spec, seen, by))
     )
-    yield from _once(told)  # a part is measured by itself and in what chooses it
+    yield from _once(told)  # a part is measured separately and in the reward that chooses it
 
 
 def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:

@@ -56,7 +56,7 @@ def check_reward_values(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagno
                     mine.count += rows.count
                     mine.lines += rows.lines[: SHOWN_LINES - len(mine.lines)]
         if all(value is None for value in found):
-            continue  # that there is no such column is told elsewhere
+            continue  # a missing column is reported elsewhere
         yield from _untold(spec, by, found, is_warning)
         if not is_warning and all(part in seen and seen[part].is_whole for part in parts_of(plan.data, data)):
             yield from _unused(spec, by, found, data)
@@ -87,7 +87,7 @@ def _values(plan: Plan, part: str, column: str) -> Values:
             if isinstance(item, PlacedRow):
                 found.setdefault(key_of(item.values.get(column)), _Rows()).add(item)
     except InputError:
-        return found  # told by the check of the rows
+        return found  # reported by the row checks
     return found
 
 

@@ -43,7 +43,7 @@ def look_at_stages(
     known = stops(tokenizer)
     end = end_of_answer(tokenizer, known) if tokenizer.is_template else None
     look = Look(tokenizer, known | {end.token} if end and end.token else known, embedding)
-    # Stages that take the same rows in the same columns are looked at once.
+    # Stages with the same rows in the same columns are checked once.
     takers = {(stage.data, stage.method.rows): stage for stage in plan.trained}
     met = {takes: _met(local_sources(plan, one), takes[1], look, seen) for takes, one in takers.items()}
     if any(one.has_chats for one in met.values()):
@@ -74,7 +74,7 @@ def _met(sources: Sequence[Source], wanted: Rows, look: Look, seen: Mapping[str,
                 made = list(to_trl(row.values, wanted, layout, reading))
                 look_at_row(_Row(row, source), made, look, met)
             except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-                continue  # an error of the row, reported by who checks rows
+                continue  # reported by the row checks
     return met
 
 

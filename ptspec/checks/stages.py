@@ -97,7 +97,7 @@ def _unread(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diag
     if any(name not in seen or not seen[name].rows for name in mix.weights):
         return
     if is_streamed(plan.data, mix.name):
-        return  # a stream begins again
+        return  # a stream starts again
     counts = {name: seen[name].rows for name in mix.weights}
     first = min(counts, key=lambda name: counts[name] / mix.weights[name])
     drawn = counts[first] / mix.weights[first]

@@ -73,7 +73,7 @@ def _check(
     try:
         theirs = read_shape(weights)
     except NoShape as error:
-        if is_folder(Path(teacher.path)):  # of one on the hub the cache may hold a part
+        if is_folder(Path(teacher.path)):  # the cache may hold a part of a hub model
             message = f"the folder of the teacher holds no model: {error}"
             yield Diagnostic("no-weights", message, None, teacher.at)
         return

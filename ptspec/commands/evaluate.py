@@ -85,7 +85,7 @@ def eval(
     from ptspec.report.view.policies import policies
 
     warned: set[str] = set()
-    screen = sys.stderr  # what libraries write there while models are loaded is not shown
+    screen = sys.stderr  # hide what libraries print while loading models
 
     def listen(event: Event) -> None:
         if isinstance(event, EvaluationStarted):

@@ -128,7 +128,7 @@ def run(
         output = None if output is None else output.absolute()
         planned, warnings = _checked(recipe, overrides, output, starts=True)
         must_be_stage(until, planned.stage_names, "--until")
-        # Files of the user's are imported here, and may print.
+        # Imports the user's files, which may print.
         with into_log(Path(os.devnull)):
             check_allowed(planned, allow_code=allow_code)
         if planned.manifest is not None:
@@ -151,7 +151,7 @@ def _letting_others_go(rank: Rank | None) -> Iterator[None]:
         if rank is None or have_met():
             raise
         if isinstance(error, PtError):
-            tell(error.diagnostics)  # before it waits until they are there
+            tell(error.diagnostics)  # before waiting for them
         dismiss_unmet(rank)
         if isinstance(error, PtError):
             raise typer.Exit(error.exit) from error
@@ -313,7 +313,7 @@ def _show_plan(
     if format is PlanFormat.JSON:
         print(as_json(found))
     else:
-        # Through a pipe a line stays a line.
+        # Lines are not wrapped in a pipe.
         width = shutil.get_terminal_size((10_000, 24)).columns
         show(as_text(found, width).rstrip("\n"))
     return found

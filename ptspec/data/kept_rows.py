@@ -81,7 +81,7 @@ def _opened(folder: Path) -> Dataset | None:
         return None
     try:
         found: Dataset = datasets.Dataset.from_file(str(folder / ROWS))
-    except Exception as error:  # whatever Arrow says of a damaged file
+    except Exception as error:  # Arrow raises various exceptions for a damaged file
         logging.getLogger("ptspec").warning("kept rows cannot be read, and are made again: %s", error)
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -122,7 +122,7 @@ def _remove(folder: Path, used: float) -> None:
                 return
         shutil.rmtree(folder, ignore_errors=True)
         return
-    shutil.rmtree(folder, ignore_errors=True)  # one that was cut off while it was written
+    shutil.rmtree(folder, ignore_errors=True)  # incompletely written
 
 
 def _write(rows: Dataset, folder: Path) -> None:
@@ -141,7 +141,7 @@ def _write(rows: Dataset, folder: Path) -> None:
         try:
             beside.rename(folder)
         except OSError:
-            if not (folder / ROWS).is_file():  # else another process was quicker
+            if not (folder / ROWS).is_file():  # otherwise another process was faster
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)

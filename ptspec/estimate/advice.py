@@ -67,7 +67,7 @@ def _changed(
 
 
 def _smaller_batch(settings: EffectiveConfig) -> Tried:
-    # As one process takes them: the recipe's numbers, which several share.
+    # For one process: the recipe's numbers, which several processes share.
     config = config_of(settings.stage)
     rows, steps = (number if isinstance(number, int) else 1 for number in map(config.get, (ROWS, PASSES)))
     while rows % 2 == 0:

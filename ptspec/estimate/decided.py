@@ -50,7 +50,7 @@ def situation_of(
         if shape is None:
             return None
         try:
-            # Where the longest row that there may be fits, rows need not be counted.
+            # If the longest possible row fits, rows need not be counted.
             most = need_of(plan, settings, shape, saved, _longest_allowed(settings, shape))(stage)
             if most and fits(most, machine):
                 return most

@@ -114,7 +114,7 @@ def forecast(
         each = device_memory if gpu or not device_memory else device_memory // stage.compute.processes
         machine = this_machine("cuda" if gpu else CPU, each)
         one = _stage(plan, settings, shape, counts, saved, machine, cluster)
-        if stage.pick is not None:  # looked at for what it hands on
+        if stage.pick is not None:  # its result is needed
             one = _of_pick(stage)
         unknown = (*([why] if why and stage.pick is None else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))

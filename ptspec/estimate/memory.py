@@ -230,7 +230,7 @@ def head_bytes(settings: EffectiveConfig, shape: ModelShape, tokens: int) -> int
         return round(tokens * shape.vocabulary * (2 * width + 4))
     positions, entries = TILE
     if not settings.gpu:
-        # A tile is as wide as its buffer on a GPU; a CPU gives it the pages that are written.
+        # On a GPU a tile has its full buffer; on a CPU only written pages are allocated.
         entries, width = min(entries, shape.vocabulary), width + 4 * FOLDS
     weight = 0 if settings.stage.adapter.use_lora else 4 * _head_elements(shape)
     return round(min(tokens, positions) * entries * width) + tokens * shape.hidden * 4 + weight

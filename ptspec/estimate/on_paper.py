@@ -109,7 +109,7 @@ def on_paper(
     def point(processes: int) -> Point:
         settings = _with(given, cluster, processes)
         done, memory = work(settings), memory_of(settings)
-        # Where each takes as many rows, all take more in a step.
+        # If each takes as many rows, a step has more rows in total.
         more = 1 if given.compute.keep_effective_batch else processes
 
         def speed_up(scenario: Scenario) -> float:

@@ -50,7 +50,7 @@ def _online(settings: EffectiveConfig, rows: int, batch: int, accumulation: int)
     per_generation = generation // per_step or 1
     prompts = max(1, generation // group)
     repeats = max(1, settings.number("num_iterations", 1)) * per_generation
-    # Every process gets batches of its rows times steps_per_generation, of which one is taken a step.
+    # Every process gets batches of its rows × steps_per_generation; each step takes one part.
     samples = rows // prompts * prompts * group * repeats
     batches = math.ceil(samples / (per_step * per_generation))
     an_epoch = max(1, math.ceil(batches / accumulation))

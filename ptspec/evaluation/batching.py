@@ -68,7 +68,7 @@ def in_batches(
             done = set(batch)
             todo = [i for i in todo if i not in done]
             continue
-        give_back()  # after the traceback, which holds the batch's tensors, is gone
+        give_back()  # after the traceback was freed, which holds the batch's tensors
     if tokens < given:
         warn(
             f"the device ran out of memory with batches of {given:,} tokens, and went on with {tokens:,}: "
@@ -101,7 +101,7 @@ def in_shares(
     if team.alone:
         in_batches(lengths, tokens, run, extra=extra, rank=rank, warn=warn)
     else:
-        tokens = team.of_first(tokens)  # it may have come of the memory that is free
+        tokens = team.of_first(tokens)  # it may depend on free memory
         for batch in list(batches(lengths, tokens, extra, rank))[team.index :: team.size]:
             in_batches(lengths, tokens, run, extra=extra, rank=rank, only=batch, warn=warn)
         own = len(found)

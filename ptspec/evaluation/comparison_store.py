@@ -95,7 +95,7 @@ def comparison_of(
     """
     if stored is not None and _is_of(stored, before, after):
         return stored
-    from ptspec.evaluation.paired.compare import compare  # NumPy, which a stored one does without
+    from ptspec.evaluation.paired.compare import compare  # imports NumPy, not needed for a stored one
     from ptspec.evaluation.paired.pairing import stored_judgement
 
     try:

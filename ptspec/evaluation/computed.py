@@ -144,7 +144,7 @@ def _questions(
     for text in request.work.texts:
         prompt = text.ids[: text.start]
         if len(prompt) < SHORTEST or piece_of(text, model) is not None:
-            alone.append(text)  # of several pieces, which are read with a cache of their own
+            alone.append(text)  # in several pieces, with a separate cache
         else:
             by_prompt.setdefault(prompt, Questions(prompt)).texts.append(text)
     for row, prompt in request.work.prompts.items():

@@ -63,7 +63,7 @@ def measure_tasks(
                 apply_chat_template=spec.apply_chat_template,
                 task_manager=_tasks(spec),
                 log_samples=True,
-                # Its bootstrap forks a pool of processes, which after torch has threads may wait for ever.
+                # Its bootstrap forks processes, which can deadlock after torch has started threads.
                 bootstrap_iters=0,
                 random_seed=seed,
                 numpy_random_seed=seed,
@@ -72,7 +72,7 @@ def measure_tasks(
             )
         except InputError:
             raise
-        except Exception as error:  # tasks are files of others, and their data may be anywhere
+        except Exception as error:  # tasks are third-party files with data anywhere
             first = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise InputError(_cannot(f"{type(error).__name__}: {first}", spec)) from error
     return _told([one for task in spec.tasks for one in _metrics(task, found)], seed)

@@ -61,7 +61,7 @@ def _wins(
     prompts = [_prompt(named_judge.rows.get(row.id), row.prompt, chat) for row in before]
     one = [_turn("assistant", row.response or "", chat) for row in before]
     other = [_turn("assistant", row.response or "", chat) for row in after]
-    if isinstance(named_judge.judge, BradleyTerry):  # swapping the two is 1 − P by its making
+    if isinstance(named_judge.judge, BradleyTerry):  # swapping the two gives 1 − P by construction
         return named_judge.judge(prompts, other, one, **_columns(named_judge, before))
     judge = checked_judge(named_judge.judge, named_judge.name)
     there = judge(prompts, other, one)

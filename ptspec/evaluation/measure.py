@@ -106,7 +106,7 @@ def measure(
                 right = [scorer.correct(rows, each, readable) for each in (said.greedy, said.drawn)]
             return _Given(work, logp, said, (scores, drawn_scores), (right[0], right[1]))
 
-        # Functions of the user's, and endpoints, are asked once for each row.
+        # User functions and endpoints are called once per row.
         given = current().by_first(scored)
     _check_finite(logp.values())
     measured = _measured(rows, ids, given, reference, spec)

@@ -93,7 +93,7 @@ class Prefixes:
         ids, _ = pad(fed, 0, self.model.device)
         start = torch.tensor([self.read[row] for row in rows], device=self.model.device)[:, None]
         last = torch.tensor([len(one) - 1 for one in fed], device=self.model.device)[:, None]
-        # Padding stays within the positions that there are.
+        # Padding stays within the model's positions.
         positions = start + torch.arange(ids.shape[1], device=self.model.device).minimum(last)
         places = {"position_ids": positions} if _takes(self.model, "position_ids") else {}
         with torch.no_grad():

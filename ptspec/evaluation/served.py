@@ -239,7 +239,7 @@ class Host:
         if artifact is None or not artifact.is_adapter:
             yield Served(self.server, model.name, program, model.max_length, stands_on)
             return
-        # vLLM goes on using what it has computed of prompts for a name: one that was never served before.
+        # vLLM's prefix cache is keyed by name: use a name that was never served before.
         name = team.of_first(f"{label_of(policy.name)}.{uuid.uuid4().hex[:12]}")
         place = artifact.folder.absolute() if self.folder is None else self.folder.absolute() / name
         reached = True

@@ -202,7 +202,7 @@ def _object(path: Path, value: Any, line: int | None) -> dict[str, Any]:
 
 def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
     """Return the dataclass `kind` of a JSON object with typed fields; those of `LATER` may be missing."""
-    dataclass: Any = kind  # a type is hashable, which mypy doubts
+    dataclass: Any = kind  # types are hashable, which mypy does not know
     given, hints = _object(path, value, line), _hints(dataclass)
     if strange := (set(given) - set(hints)) | (set(hints) - set(given) - LATER):
         odd = ", ".join(sorted(strange))

@@ -63,7 +63,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase) -> tuple[Tags, ...]:
     chat: list[dict[str, Any]] = [{"role": "user", "content": "q"}, answer]
     try:
         text = str(tokenizer.apply_chat_template(chat, tokenize=False))
-    except Exception:  # a template is a program of others, and may refuse such a message
+    except Exception:  # a template may refuse such a message
         return ()
     found = re.search(rf"({_TAG})\s*{_THOUGHT}\s*({_TAG})", text)
     known = any(opening in text for opening, _ in KNOWN)

@@ -30,7 +30,7 @@ def push(folder: Path, repository: str, *, message: str, private: bool, revision
 
     if (why := obstacle()) is not None:
         raise StageError(_refused(repository, f"the hub is not asked ({why})", None))
-    # The errors of its HTTP client, which is another one from version to version, are among its own's bases.
+    # Its HTTP client differs by version; the client's errors are bases of its own.
     transport: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, ValueError)
     api = HfApi()
     try:

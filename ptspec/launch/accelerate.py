@@ -64,7 +64,7 @@ class SeveralProcesses:
     def _environment(self, processes: int) -> Mapping[str, str]:
         given = {name: text for name, text in os.environ.items() if name not in self.devices}
         seen = {name: text for name, text in self.devices.items() if text is not None}
-        # As torchrun does it, but with what there is: threads of several processes would share the cores.
+        # As torchrun does, with the available cores: processes would otherwise compete for them.
         threads = str(max(1, (os.cpu_count() or 1) // processes))
         return {"OMP_NUM_THREADS": threads, **given, **seen}
 

@@ -78,7 +78,7 @@ def passing_on(stop_request: StopRequest, worker: subprocess.Popen[bytes]) -> It
     def watch() -> None:
         while not over.wait(POLL):
             if (reason := stop_request.reason) is not None:
-                with contextlib.suppress(OSError):  # it has ended by itself
+                with contextlib.suppress(OSError):  # it has ended
                     _there(worker.stdin).write(line(Stop(reason)))
                     _there(worker.stdin).flush()
                 return

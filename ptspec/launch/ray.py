@@ -79,7 +79,7 @@ class RayWorkers:
     def _once(self, job: StageJob) -> None:
         token = job.plan.output / TOKEN
         text = secrets.token_hex(8)
-        # Each job has one of its own: stages may begin side by side.
+        # One per job: stages may start in parallel.
         token = token.with_name(f"{token.name}-{text}").absolute()
         token.write_text(text, encoding="utf-8")
         paths = paths_of(job)

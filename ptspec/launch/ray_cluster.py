@@ -143,7 +143,7 @@ def _connect(address: str | None) -> None:
         for tries_left in reversed(range(TRIES if address is None else 1)):
             try:
                 return _init(address)
-            except Exception as error:  # of connections, versions, tokens: each of another class
+            except Exception as error:  # connection, version and token errors have different classes
                 ray.shutdown()
                 if not tries_left:
                     raise InputError(_unreachable(address, first_line(error))) from error

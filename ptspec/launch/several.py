@@ -114,7 +114,7 @@ def ending_silent_ones(left: Left) -> Iterator[list[int]]:
         looks = 0
         while not over.wait(BEAT):
             index = left.silent()
-            # After a machine has slept all seem silent, until their next signs of life.
+            # After a machine has slept, all seem silent until their next sign of life.
             looks = 0 if index is None else looks + 1
             if index is not None and looks >= LOOKS:
                 silent.append(index)

@@ -171,7 +171,7 @@ def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str
     try:
         tokenizer = load_tokenizer(spec, folder)
         options = _loading_options(path, spec, adapter, device)
-        # Tensors of another size are told below, by name; transformers would only say that there are some.
+        # Tensors of another size are reported below by name; transformers only says that there are some.
         model, report = AutoModelForCausalLM.from_pretrained(
             path, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )

@@ -104,7 +104,7 @@ def peak_memory(device: Device) -> int:
     if device.kind == "cuda":
         return int(torch.cuda.max_memory_allocated())
     with contextlib.suppress(OSError, StopIteration):
-        # What getrusage tells begins, on Linux, with what the process held that started this one.
+        # On Linux getrusage starts from the resident set of the parent process.
         lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
     kibibytes = 1 if sys.platform == "darwin" else 1024

@@ -1,4 +1,4 @@
-"""Export files of a stage as they are: nothing is computed, and no library is loaded."""
+"""Export files of a stage unchanged, without computation or heavy imports."""
 
 from __future__ import annotations
 

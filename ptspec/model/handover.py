@@ -168,7 +168,7 @@ def whole(base: Base) -> Any:
     model = base.spawn()
     if any(map(is_quantised, model.parameters())):
         model = model.dequantize(dtype=base.model.dtype)
-    # transformers leaves these, and TRL would train a bf16 adapter over what is whole now.
+    # transformers keeps these flags, and TRL would train a bf16 adapter over dequantised weights.
     model.is_loaded_in_4bit = model.is_loaded_in_8bit = False
     return model
 
@@ -188,7 +188,7 @@ def _stack(base: Base, incoming: Artifact, stage: Stage) -> Policy:
     bare = base.spawn()
     model = get_peft_model(bare, low_rank.config_for(both, bare, scale, new), adapter_name=ADAPTER)
     low_rank.put(both, model)
-    # A layer that the new adapter leaves alone is frozen whole.
+    # A layer without the new adapter is frozen entirely.
     ranks = {module: low_rank.max_rank(below if module in above else both) for module in both}
     return Policy(model, frozen=FrozenRanks(model, ranks))
 

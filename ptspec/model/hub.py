@@ -45,7 +45,7 @@ def fetched_model(repository: Repository) -> tuple[HubModel, str | None]:
         if has_weights(folder):
             return HubModel(folder, read_shape(folder)), None
         config, tensors = read_config(folder), headers(repository, HEADERS)
-    except Exception as error:  # of networks and servers, as many as there are libraries below
+    except Exception as error:  # network and server errors of various libraries
         return HubModel(folder), reason(error)
     if not tensors:
         return HubModel(folder), "no safetensors"

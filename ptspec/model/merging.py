@@ -55,12 +55,12 @@ def adapters_by_peft(model: Any, parts: Sequence[Part]) -> PeftModel:
     for name, (folder, _) in zip(names[1:], parts[1:], strict=True):
         summed.load_adapter(folder, adapter_name=name)
     for name in names:
-        # By their full names: PEFT adds up no list of modules with a pattern.
+        # By full names: PEFT cannot sum a list of modules with a pattern.
         on = {module for module, layer in low_rank.lora_layers(summed).items() if name in layer.lora_A}
         summed.peft_config[name].target_modules = on
     weights = [weight for _, weight in parts]
     if len(names) == 1:
-        # Of one adapter PEFT takes the square root of its weight: two halves of it are added up.
+        # For a single adapter PEFT uses the square root of its weight: add two halves of it.
         names, weights = names * 2, [weights[0] / 2] * 2
     summed.add_weighted_adapter(names, weights, SUM, combination_type="cat")
     summed.set_adapter(SUM)

@@ -78,7 +78,7 @@ def _encoded(tokenizer: Any, row: Mapping[str, Any], names: Sequence[str]) -> li
         return list(row["input_ids"])
     parts = [row[name] for name in names if row.get(name)]
     if parts and isinstance(parts[0], list):
-        # Of prompts that were made turns, the other columns may be plain strings still.
+        # If prompts became chats, the other columns may still be plain strings.
         turns = [turn for part in parts[:2] if isinstance(part, list) for turn in part]
         context = context_of(row)
         variables = context.template_kwargs

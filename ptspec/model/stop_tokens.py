@@ -42,7 +42,7 @@ def answer_end(
     """
     try:
         text = render([dict(message) for message in PROBE])
-    except Exception:  # a template may fail in any way: whoever renders the rows reports it
+    except Exception:  # a template may raise any exception; rendering the rows reports it
         return None
     _, answer, after = text.rpartition(ANSWER)
     if not answer:

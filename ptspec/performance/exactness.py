@@ -71,7 +71,7 @@ def rows_of_a_pass(situation: Situation) -> tuple[int, ...]:
     step = now * passes
     shared = processes if situation.stage.compute.keep_effective_batch else 1
     found = [rows for rows in range(step, 0, -1) if step % rows == 0 and (step // rows) % shared == 0]
-    # As they are, the rows that are left for the last step of an epoch are cut as they would be.
+    # With the present passes, the last step of an epoch is split as it would be anyway.
     return tuple(
         rows for rows in found if rows == now or (rows < now and _ends_equally(situation, rows, step))
     )

@@ -174,7 +174,7 @@ def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) 
     found = unlike(incoming.lora, own.lora, lambda: chain.shape)
     found += ["use_qlora"] if incoming.use_qlora != own.use_qlora else []
     found += ["quantization"] if incoming.quantization != own.quantization else []
-    # What a merge or a stack saved has the ranks of the incoming adapter and its own; a sum those of all.
+    # A saved merge or stack has the ranks of the incoming adapter and its own; a sum those of all.
     before = chain.done[parent]
     is_sum = before.merge is not None or before.handover in (Handover.MERGE, Handover.STACK)
     return found or (["r"] if is_sum else [])

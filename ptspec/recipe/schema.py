@@ -91,7 +91,7 @@ def _validator(methods: frozenset[str]) -> Validator:
     types = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})
     strict = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
     names = [*COMMON, *(f"{folder}/{name}.schema.json" for name in methods for folder in ("methods", "trl"))]
-    # Handed over whole: a registry that retrieves searches what it has anew at each reference.
+    # Given as a whole: a retrieving registry searches its contents at each reference.
     resources = [(f"{BASE}{name}", DRAFT202012.create_resource(schema(name))) for name in names]
     registry: Registry[Any] = Registry().with_resources(resources)
     validator: Validator = strict({"$ref": f"{BASE}{RECIPE}"}, registry=registry)

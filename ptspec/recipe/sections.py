@@ -321,7 +321,7 @@ def compute_keys(value: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, 
     if own.get("launcher", "ray") != "ray":
         given = {key: v for key, v in given.items() if key in own or key != "ray"}
     if own.get("launcher") == "local":
-        # One process: what the recipe says of several is of its other stages.
+        # One process: the recipe's keys for several processes apply to its other stages.
         given = {key: v for key, v in given.items() if key in own or key not in OF_SEVERAL}
     if given.get("launcher") == "accelerate" and "processes" not in given:
         given["processes"] = max(1, visible_gpus())

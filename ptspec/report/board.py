@@ -245,7 +245,7 @@ class Board:
         row.state, row.method, row.rows = State.TRAINING, event.method, event.rows
         row.parent, row.handover, row.reference = event.parent, event.handover, event.reference
         row.step, row.total_steps = event.resumed_from_step, event.total_steps
-        row.first_step = None  # a stage that begins again in the same run has another pace
+        row.first_step = None  # a stage that restarts in the same run has another pace
         row.resumed_from_step, row.reason = event.resumed_from_step, clean(event.reason or "")
 
     def _step(self, event: StageStep, at: float) -> None:

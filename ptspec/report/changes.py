@@ -97,7 +97,7 @@ def _difference(change: Change, shown: Measure) -> str:
         return f"log p(expected) {words.delta(change.a.nll - change.b.nll, 2)} nats"
     if not change.difference:
         return f"{shown.label} the same"
-    # Of one prompt a share is 0, 1 or between: percent of it would say nothing.
+    # A share of a single prompt is not shown in percent.
     one = f"{shown.label} {words.delta(change.difference, 0)}" if shown.share else ""
     return one or f"{shown.label} {shown.points(change.difference)}"
 

@@ -110,7 +110,7 @@ def next_command(board: Board, finished: RunFinished) -> str:
     if len(folders) < 2:
         return f"pt eval {shlex.quote(output)} --all"
     if (last := board.rows.get(policies[-1])) is not None and last.picked is not None:
-        # The one before it is but another variant.
+        # The one before it is another variant.
         parent = shlex.quote(str(PurePath(output, last.parent or BASE)))
         return f"pt eval --compare {parent} {folders[-1]} --show 5"
     return f"pt eval --compare {folders[-2]} {folders[-1]} --show 5"

@@ -59,7 +59,7 @@ class Plain:
         self._timer = timer
         self._now = now
         self._board = Board()
-        # By stage: several may train at a time.
+        # By stage: several may train at once.
         self._told_at: dict[str, float] = {}
         self._untold: dict[str, str] = {}
 

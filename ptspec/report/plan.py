@@ -160,7 +160,7 @@ def _below(forecast: Forecast) -> Iterator[str]:
             yield f"{one.stage.name}: {cut}"
     for one in forecast.stages:
         if (line := _processes(one)) is not None:
-            # On paper what is sent stands beside how long that takes.
+            # For a plan on paper the sent bytes are shown with their time.
             yield line if one.paper is not None or not one.sent else f"{line}; {_sends(one)}"
     for one in forecast.stages:
         if (sampler := vllm_of(one.stage)) is not None:

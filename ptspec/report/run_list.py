@@ -24,7 +24,7 @@ def as_text(runs: Sequence[ListedRun], today: date, width: int) -> str:
         for run in runs
     ]
     sizes = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
-    # The size stands before what may be cut.
+    # The size comes before the parts that may be truncated.
     order = (0, 1, 4, 2, 3)
     lines = []
     for row in rows:

@@ -104,7 +104,7 @@ def fixed(value: float, decimals: int) -> str:
 
     Names NaN and infinity.
     """
-    nudged = value * (1 + 1e-12)  # 1.25 and a 1.25 that came out of a subtraction read the same
+    nudged = value * (1 + 1e-12)  # 1.25 and a 1.25 from a subtraction are shown alike
     return signed(_unsigned_zero(f"{nudged:,.{decimals}f}"))
 
 

@@ -84,7 +84,7 @@ def _lost_reference(schema: Schema) -> OptionFault | None:
             if isinstance(reference := contents.get(keyword), str):
                 try:
                     found = resolver.lookup(reference)
-                except (Unresolvable, ValueError, TypeError):  # no address, or a pointer through a number
+                except (Unresolvable, ValueError, TypeError):  # not an address, or a pointer through a number
                     steps = (*(_steps_to(contents, schema) or ()), keyword)
                     return OptionFault(
                         f'"{reference}" is nowhere in the schema, and nothing is fetched', steps

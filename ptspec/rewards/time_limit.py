@@ -64,7 +64,7 @@ class TimedScore:
         return reply
 
     def _started(self) -> subprocess.Popen[str]:
-        # Isolated, with the module path of this process: a module in the working directory is not imported.
+        # Isolated mode with this process's module path: modules in the working directory are not imported.
         program = [sys.executable, "-I", "-c", _WORKER.format(path=sys.path)]
         pipe = subprocess.PIPE
         process = subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, encoding="ascii")

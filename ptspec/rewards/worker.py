@@ -18,7 +18,7 @@ from ptspec.rewards.builtin import BUILTIN
 
 def main() -> None:
     """Score completions from stdin; exit when one exceeds the time limit."""
-    # An interrupt or a request to stop goes to the whole group; the process that asks decides what it means.
+    # Interrupts and stop signals reach the whole group; the parent process decides what they mean.
     for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(request, signal.SIG_IGN)
     task = json.loads(sys.stdin.readline())
@@ -26,7 +26,7 @@ def main() -> None:
     _answer("ready")
     with Path(os.devnull).open("w") as nowhere:
         for line in sys.stdin:
-            # A thread in C that needs no interpreter lock ends the process, whatever it is matching.
+            # A C thread without the interpreter lock ends the process while it is matching.
             faulthandler.dump_traceback_later(task["seconds"], exit=True, file=nowhere)
             scored = score(*json.loads(line))
             faulthandler.cancel_dump_traceback_later()

@@ -25,7 +25,7 @@ def begin_work(
     allow_code: bool,
 ) -> StageWork:
     """Return the worker for jobs of `stages` in this process."""
-    # Imported here, since these libraries have things to say when they are imported.
+    # Imported here, since these libraries print when they are imported.
     with importing_libraries():
         from ptspec.run.stage_work import StageWork, device_of_stages
     device = device_of_stages(listener)

@@ -102,7 +102,7 @@ class SideBySide:
         """Start the stages that can start; return those that wait."""
         left = list(waiting)
         for stage in waiting:
-            # Asked each time: a stage that is taken over as it is lets others begin at once.
+            # Checked each time: a stage that is reused lets others start at once.
             may_begin = self._may_go_on() and self.needed[stage.name] <= self._done
             if may_begin and (stage.compute.launcher == RAY or not self._running):
                 left.remove(stage)
@@ -158,7 +158,7 @@ class SideBySide:
     def _raise(self) -> None:
         if not self._errors:
             return
-        # An error that came by itself, before those that a stop request has ended.
+        # The original error comes before those of stages that a stop request has ended.
         first = min(self._errors, key=lambda error: isinstance(error, Interrupted))
         if isinstance(first, PtError):
             others = [error for error in self._errors if error is not first and isinstance(error, PtError)]

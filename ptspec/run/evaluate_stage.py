@@ -160,7 +160,7 @@ class StageEvaluator:
 
         def measured_pairs() -> Measurement:
             model = open_reward_model(path, self.bases.device, at=self.evaluations.spec.at, below=below)
-            # The rows are in the form that the model sees already.
+            # The rows already have the form that the model sees.
             return measure_pairs(
                 replace(model, chat=False), rows, seed=self.plan.seed, name=subject.name, data=stamp
             )

@@ -80,7 +80,7 @@ class Evaluations:
         if kept is None:
             return False
         if kept.name != subject.name:
-            # The stage had another name: what tells of it is written again, nothing is measured.
+            # The stage had another name: rewrite its files without measuring.
             kept = replace(kept, name=subject.name)
             self._write(stage, kept, folder)
         self._take(subject, kept, folder, reused=True)
@@ -137,7 +137,7 @@ class Evaluations:
         Needed if it was measured in parallel with some of that; `shown` are the names its files contain.
         """
         before = measured_before(self.plan, stage)
-        # Its parent is among them always: one that is none of the run was measured with it.
+        # Its parent is always among them: one from outside the run was measured with it.
         if set(before) <= {*shown, stage.parent}:
             return True
         if not {*before, stage.name} <= self.measurements.keys():

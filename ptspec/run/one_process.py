@@ -45,7 +45,7 @@ def must_be_alone() -> None:
     if rank is None:
         return
     if rank.index > 0:
-        # A launcher ends every rank as soon as one has ended: the first must have spoken by then.
+        # A launcher ends every rank as soon as one has ended: rank 0 must print first.
         time.sleep(SECONDS_FOR_RANK_0)
         raise InputError()
     message = f"{rank.launcher} started {rank.size} processes of this command, and it is one process"
@@ -63,7 +63,7 @@ def use_one_gpu(local: int = 0) -> str | None:
     numbered = ",".join(str(device) for device in range(local + 1))
     for name, listed in (given() or {"CUDA_VISIBLE_DEVICES": numbered}).items():
         devices = listed.split(",")
-        # A value that is empty stays so: it hides every GPU.
+        # Keep an empty value: it hides every GPU.
         os.environ[name] = devices[local % len(devices)]
     if (count := visible_gpus()) < 2:
         return None

@@ -42,7 +42,7 @@ def _decided(
     begun = read_decision(folder)
     if begun is not None:
         return on_another_device(begun, device.kind)
-    if last_step(folder) is not None:  # begun by a version that chose nothing
+    if last_step(folder) is not None:  # started by a version without these choices
         found = Decision(Performance.OFF, device.kind)
     else:
         found = decision_of(plan, stage, _machine(stage, device), rows)

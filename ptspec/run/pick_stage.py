@@ -78,7 +78,7 @@ class Matrices:
         self._tell(selection)
 
     def _selected(self, stage: Stage, pick: PickSpec) -> Selection:
-        # Imported here: NumPy, which a run that has everything finished does without.
+        # Imported here: NumPy is not needed if everything is finished.
         from ptspec.evaluation.paired.select import look_at, select
 
         variants = [one for one in self.plan.stages if one.name in pick.variants]

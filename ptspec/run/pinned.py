@@ -39,9 +39,9 @@ def _model(spec: ModelSpec) -> ModelSpec:
 
     must_be_loadable(spec.path, spec.revision, spec.at)
     try:
-        # Asked for by its branch: the cache then knows the commit as the branch's, without a network too.
+        # Request it by branch: the cache then maps the branch to the commit, also offline.
         file = hf_hub_download(spec.path, "config.json", revision=spec.revision)
-    except Exception:  # of networks and servers, as many as there are libraries below: loading it tells
+    except Exception:  # network and server errors of various libraries: loading reports them
         return spec
     return replace(spec, revision=Path(file).parent.name)
 
@@ -53,6 +53,6 @@ def _source(source: Source) -> Source:
     if obstacle(DATASET) is None:
         try:
             commit = look(source.hub, source.revision, DATASET).commit
-        except Exception:  # as above: loading it tells
+        except Exception:  # as above: loading reports them
             commit = None
     return replace(source, revision=commit or source.revision or cached_commit(source.hub))

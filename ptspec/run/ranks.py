@@ -103,7 +103,7 @@ def have_met() -> bool:
 
 def dismiss_unmet(rank: Rank) -> None:
     """End the processes that wait for rank 0 before they are connected: torchrun does, srun does not."""
-    with contextlib.suppress(Exception):  # they are gone already
+    with contextlib.suppress(Exception):  # they have ended already
         join_found(rank, SECONDS_TO_MEET).of_first(None)
         leave()
 
@@ -182,7 +182,7 @@ def follow(rank: Rank) -> None:
     team = join_found(rank)
     work, before = None, None
     while (job := _next_job(team)) is not None:
-        # Signals are caught while a job is done alone: whoever waits ends at once.
+        # Signals are caught only while a job runs: a waiting process ends at once.
         with stop_request.listening(), _left(job, rank):
             work = work or work_on(job, job.plan.stages, lambda event: None, stop_request)
             if before is not None and not before.folder.exists():

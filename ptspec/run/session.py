@@ -54,7 +54,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
 
             def both(event: Event) -> None:
                 events(event)
-                if isinstance(event, RunStarted):  # on the screen they stand already
+                if isinstance(event, RunStarted):  # the screen shows them already
                     for text in options.warnings:
                         events(Warned(text))
                 listener(event)
@@ -100,7 +100,7 @@ def _end_in(events: EventLog) -> Iterator[None]:
 
 
 def _log_end(events: EventLog, event: RunStopped) -> None:
-    with contextlib.suppress(OSError):  # the disk may be what is full
+    with contextlib.suppress(OSError):  # the disk may be full
         events(event)
 
 

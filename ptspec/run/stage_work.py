@@ -67,7 +67,7 @@ class StageWork:
             current().by_first(lambda: _record_trained(stage, job, trained, distance))
         if self.plan.evaluation is not None:
             self.evaluator.evaluate(stage, job.folder)
-        current().gathered(None)  # what the first process writes last is there for all
+        current().gathered(None)  # rank 0's last writes are visible to all
 
     def _merge(self, stage: Stage, job: StageJob) -> None:
         merged = self.merger.make(stage, job.folder)
@@ -91,7 +91,7 @@ def device_of_stages(listener: Listener) -> Device:
 def _record_trained(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> None:
     write_json(job.folder / RECORD, _record(stage, job, trained, saved_distance))
     forget_decision(job.folder)
-    # From here on the record stands for a trained stage: no checkpoint is needed to go on.
+    # From here on the record marks the stage as trained: no checkpoint is needed to resume.
     slim(stage, job.folder)
 
 

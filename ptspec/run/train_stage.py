@@ -79,8 +79,8 @@ class StageTrainer:
         while (trained := self._attempt(stage, folder, reason)) is None:
             self.bases.release()
         if is_streamed(self.plan.data, stage.data):
-            self.hashes.must_be_unchanged(stage.data)  # it was read until now
-            if left_out := LeftOutFile(folder).rows():  # by all processes, of which one tells
+            self.hashes.must_be_unchanged(stage.data)  # it was read up to here
+            if left_out := LeftOutFile(folder).rows():  # in all processes; one reports
                 self._tell_left_out(stage, left_out)
         self.bases.release()
         return trained, current().by_first(
@@ -90,7 +90,7 @@ class StageTrainer:
     def _attempt(self, stage: Stage, folder: Path, reason: str | None) -> Trained | None:
         """Train once; return None if memory ran out and a smaller batch size is tried next."""
         checkpoints = folder / CHECKPOINTS
-        # Asked for before it begins: memory runs out in several processes at once, which halve once together.
+        # Read before it starts: several processes that run out of memory at once halve once together.
         times = halvings(checkpoints) + 1
         try:
             return train(self._job(stage, folder, reason), self.listener, self.stop_request)
@@ -100,7 +100,7 @@ class StageTrainer:
                 raise
             write_halvings(checkpoints, times)
             if not current().alone:
-                raise  # the others are in the middle of a step: whoever started them all begins again
+                raise  # the others are within a step: the launcher restarts them all
         is_measured = stage.eval_data is not None
         self.listener(Warned(halved_in_words(times, is_measured=is_measured), stage.name))
         return None
@@ -211,7 +211,7 @@ class StageTrainer:
         sources = [part for part in parts if isinstance(part, Source)]
         leaves_out = any(part.on_bad_row is OnBadRow.LEAVE_OUT for part in sources)
         is_known = all(part.hub is None or data_commit(part) is not None for part in sources)
-        # KTO's trainer has its own folder in the hash of what it makes: nothing of it would be found again.
+        # KTO's trainer includes its own folder in its cache hash: nothing would be found again.
         is_kto = stage.method.rows is Rows.UNPAIRED_PREFERENCE
         if loading.encode is not None or leaves_out or not is_known or is_kto:
             return None
@@ -284,7 +284,7 @@ class StageTrainer:
         if stage.teacher is not None:
             return Signals(teacher=open_teacher(self.plan, stage.teacher, self.bases))
         if not stage.rewards and stage.judge is None:
-            return Signals()  # without opening its data once more
+            return Signals()  # without opening its data again
         source = self.plan.data[stage.data]
         options: dict[str, Any] = {
             "strings": strings_in(source, self.plan.data),

@@ -38,7 +38,7 @@ _PATTERN: Schema = {
     "additionalProperties": {"type": "integer", "minimum": 1},
 }
 
-# Where the annotation is looser than what the class takes, or says nothing.
+# Fields whose annotation is looser than what the class accepts.
 _CORRECTIONS: dict[str, Schema] = {
     "LoraConfig.rank_pattern": _PATTERN,
     "LoraConfig.alpha_pattern": _PATTERN,
@@ -51,7 +51,7 @@ DATA_PASS = "needs a pass over data before the adapter is put on, which is not m
 
 LOFTQ = "LoftQ puts quantised weights in place of the base's, and only over those is what it saves right"
 
-# Values that the annotation allows and that cannot work here, and why.
+# Values that the annotation allows and that are unsupported, with the reason.
 _REFUSED: dict[str, dict[str, str]] = {
     "LoraConfig.init_lora_weights": {
         "eva": f"EVA {DATA_PASS}",
@@ -172,7 +172,7 @@ def _open_values(schema: Schema, refused: Mapping[str, str]) -> Schema:
     forms = [value for value in values if isinstance(value, str) and "[" in value]
     if not (forms or refused):
         return schema
-    # An enum in "else", and not a pattern for all: one that is misspelt is told by the nearest value.
+    # An enum in "else" instead of a pattern for all: a misspelling gets the nearest value as hint.
     pattern = "|".join(re.sub(r"\[[^]]*]", "[0-9]+", form) for form in forms)
     plain = [value for value in values if value not in forms]
     closed = {"enum": plain, "x-forms": forms, "x-refused": refused}

@@ -50,7 +50,7 @@ _LORA_OWNED = {
     "use_bdlora": "BD-LoRA cannot be merged or stacked here; leave it out",
     "runtime_config": "PEFT does not save it; leave it out",
 }
-# Keys of a recipe's adapter that stand beside the LoraConfig fields; recipe.schema.json describes them.
+# Keys of a recipe's adapter besides the LoraConfig fields; recipe.schema.json describes them.
 _BESIDE_LORA = ("use_lora", "use_qlora", "quantization")
 
 

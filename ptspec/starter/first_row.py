@@ -1,4 +1,4 @@
-"""What the first row of a file offers: which methods it is for, under which names it has their columns."""
+"""What the first row of a file offers: the methods that it serves, and its columns for them."""
 
 from __future__ import annotations
 

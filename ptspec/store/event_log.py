@@ -24,14 +24,14 @@ class EventLog:
         whole = not path.exists() or path.read_bytes()[-1:] in (b"", b"\n")
         self._file = path.open("a", encoding="utf-8")
         if not whole:
-            # A run that was killed while it wrote a line; the next one begins on a line of its own.
+            # A run was killed while writing a line; start a new line.
             self._file.write("\n")
 
     def __enter__(self) -> EventLog:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # A full disk has been told of already, by what could not be written.
+        # A full disk was reported already by the failed write.
         with contextlib.suppress(OSError):
             self._file.close()
 

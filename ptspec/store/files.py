@@ -83,7 +83,7 @@ def open_to_umask(path: Path) -> None:
     """
     for file in path.rglob("*") if path.is_dir() else (path,):
         if file.is_file() and not file.is_symlink():
-            # Where permissions are fixed by the mount, they are not ours to give.
+            # The mount may fix permissions.
             with contextlib.suppress(PermissionError):
                 file.chmod(stat.S_IMODE(file.stat().st_mode) | (0o666 & ~UMASK))
 

@@ -55,7 +55,7 @@ def _version(package: str) -> str:
 
 def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[str, Any]:
     """Return what the fingerprint of `stage` covers, by name; `parent`: fingerprint of its start."""
-    # Not covered where there is none: stages from before stay what they are.
+    # Not covered if absent, so that fingerprints of earlier versions stay valid.
     taught = {} if stage.teacher is None else {"teacher": _teacher(stage.teacher, hashes)}
     covered = {
         "format": FORMAT,
@@ -138,7 +138,7 @@ def _signal(spec: RewardSpec | JudgeSpec, hashes: Hashes) -> Any:
     if isinstance(spec, RewardSpec) and spec.model is not None:
         described["model"] = hashes.second_model(spec.model)
     if isinstance(spec, RewardSpec) and spec.by is None:
-        del described["by"]  # the fingerprints of other rewards stay what they were
+        del described["by"]  # fingerprints of other rewards stay valid
     return described
 
 
@@ -149,9 +149,7 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
     settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals, accuracy]
     judge = _judge_signal(plan, spec.judge, hashes)
     covered = [EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards, judge]
-    if (
-        spec.cluster is not None
-    ):  # not covered where it is not given: evaluations from before stay what they are
+    if spec.cluster is not None:  # not covered if absent: earlier evaluations stay valid
         covered.append({"cluster": spec.cluster})
     if evaluation_vllm(plan.evaluation, plan.compute) is not None:
         covered.append({"answers": "server"})

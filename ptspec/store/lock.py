@@ -66,7 +66,7 @@ def lock(output: Path) -> Iterator[Lock]:
         is_soft = not _locked(file, output, path)
         if is_soft:
             held.enter_context(_soft_lock(output, path))
-        file.seek(0)  # Reading it through another handle would give the lock up when that is closed.
+        file.seek(0)  # Closing another handle of the file would release the lock.
         died = _read(file.read())
         holder = Holder(socket.gethostname(), os.getpid(), datetime.now(timezone.utc).isoformat())
         _write(file, json.dumps(asdict(holder)))
@@ -85,7 +85,7 @@ def writer_of(output: Path) -> Holder | None:
             holder = _read(file.read())
             if holder is None or holder.host != socket.gethostname():
                 return holder
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the kernel forgets what a dead process held
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the kernel releases a dead process's lock
     except (BlockingIOError, PermissionError):
         return holder
     except OSError as error:

@@ -76,7 +76,7 @@ class OtherRuns:
             try:
                 folders = peek_manifest(manifest.parent).folders
             except InputError:
-                continue  # whatever is wrong with it, it is no run of ours
+                continue  # any error: not a run of ptspec
             for name, kept in folders.items():
                 if kept.fingerprint is not None and kept.files is not None:
                     yield manifest.parent, name, kept

@@ -95,7 +95,7 @@ def take_over(source: Path, partial: Path, name: str, picked: Mapping[str, Any])
     """
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    # First: what a crash leaves here is then known as half of this, and as nothing that was trained.
+    # First, so that a crash leaves a recognisable half-made folder.
     record = read_json(source / RECORD) | {"stage": name, "finished": now(), PICKED: dict(picked)}
     write_json(partial / RECORD, record)
     link_folder(source, partial, leave_out=(*OF_EVALUATION, RECORD, CHECKPOINTS))

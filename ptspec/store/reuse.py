@@ -251,7 +251,7 @@ def _half_made(asked: _Asked) -> Reuse:
     output, stage, fingerprint = asked.plan.output, asked.stage, asked.fingerprint
     partial = partial_folder(output, stage.name)
     if asked.fresh or _second_models_again(asked):
-        folder = None  # begun anew, or it will have another fingerprint
+        folder = None  # retrained, or with another fingerprint
     elif is_made_for(partial, fingerprint):
         folder = partial
     else:

@@ -102,13 +102,13 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # the library 
     ) -> None:
         """Remove old checkpoints and restore the position within half-used completions."""
         if state.is_world_process_zero:
-            # A run that was killed while it removed an old checkpoint left part of it.
+            # A run killed while removing an old checkpoint leaves part of it.
             rotate(self.checkpoints, args.save_total_limit, self._best(state))
         around_update(self.trainer, lambda: self._update(True), self._update)
         if self.resumed_from is None:
             return
         self.saved = state.global_step
-        # transformers leaves what the checkpoint says, of passes that may have been cut otherwise.
+        # transformers keeps the checkpoint's value, whose passes may have been split differently.
         state.train_batch_size = args.train_batch_size
         process, device = self.trainer.accelerator.process_index, self.trainer.accelerator.device
         parts = parts_of_a_generation(args)
@@ -134,11 +134,11 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # the library 
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Raise `AlreadyTrained` if all steps are done; restore the random state in a resumed stream."""
-        # transformers looks at max_steps after a step only: from a last checkpoint it takes one too many.
+        # transformers checks max_steps only after a step: one too many from the last checkpoint.
         if state.global_step >= state.max_steps:
             raise AlreadyTrained
         if self._first_step and self.place is not None and self.resumed_from is not None:
-            # transformers restores them before the data loader draws a number, where it skips no batches.
+            # transformers restores them before the data loader draws a number if it skips no batches.
             self.trainer._load_rng_state(str(self.resumed_from))
         self._first_step = False
 
@@ -200,7 +200,7 @@ class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # the library 
 
         Returns the last saved step; None if there is none.
         """
-        with contextlib.suppress(Exception):  # what went wrong before is no reason not to save now
+        with contextlib.suppress(Exception):  # an earlier error must not prevent saving now
             self._sealing.wait()
         moment = self._moment
         is_saved = moment is None or self._within_update or moment.step == self.saved

@@ -22,9 +22,9 @@ from ptspec.training.tracking import Watched
 DEFAULTS: Mapping[str, Any] = {
     # A curve of a short stage needs every step; the cost is one scalar read a step.
     "logging_steps": 1,
-    # Disk is finite: a resumed run needs the last checkpoint, and the one before in case that is damaged.
+    # A resumed run needs the last checkpoint, and the one before in case it is damaged.
     "save_total_limit": KEPT_CHECKPOINTS,
-    # The trainer would hide a loss that is not a number behind the mean of the others.
+    # The trainer would replace a non-finite loss by the mean of the others.
     "logging_nan_inf_filter": False,
 }
 
@@ -64,7 +64,7 @@ def trainer_arguments(
     owned |= arguments_of(stage.compute)
     vllm = vllm_of(stage)
     if vllm is not None and not vllm.is_plain_server:
-        owned |= vllm.trl()  # of a plain server TRL knows nothing: ptspec.training.vllm
+        owned |= vllm.trl()  # TRL does not support a plain server: see ptspec.training.vllm
     if watched.spec.project is not None:
         owned["project"] = watched.spec.project
     try:

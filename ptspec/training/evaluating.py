@@ -91,7 +91,7 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         self.stopped_at = stored["stopped_at"]
         if self.resumed_from is not None:
             state.compute_steps(args, state.max_steps)  # transformers keeps those of the checkpoint
-            # transformers evaluates first thing where this is set.
+            # With this set, transformers evaluates before the first step.
             self._makes_up = self._is_due(state) and not _is_measured(state)
             args.eval_on_start = self._makes_up
 
@@ -107,7 +107,7 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
     ) -> None:
         """Skip the evaluation if a stop was requested."""
         if control.should_training_stop and state.global_step < state.max_steps:
-            control.should_evaluate = False  # whoever asked for a stop waits for no evaluation
+            control.should_evaluate = False  # do not evaluate after a stop request
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -138,7 +138,7 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         if name not in metrics:
             raise StageError(self._unknown(name, metrics))
         if metrics[name] is None:
-            metrics[name] = math.nan  # what no reward had a say on is better than nothing
+            metrics[name] = math.nan  # a value without scored rows is better than none
         if self.evaluation.patience is not None:
             self.stopper.check_metric_value(args, state, control, metrics[name])
             if self.stopper.early_stopping_patience_counter >= self.evaluation.patience:

@@ -77,7 +77,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         if state.is_world_process_zero:
             with self.metrics_file.open("a", encoding="utf-8") as file:
                 file.write(_line({**logs, "step": state.global_step}))
-        if not is_evaluation:  # of which `Evaluating` tells
+        if not is_evaluation:  # emitted by `Evaluating`
             self._emit(state, found)
 
     def _emit(self, state: TrainerState, metrics: dict[str, float]) -> None:

@@ -103,7 +103,7 @@ def stored(folder: Path, process: int, device: torch.device, parts_wanted: int) 
     file = folder / _file(process)
     if not file.is_file():
         return None
-    # Several processes on a CPU have one each, "cpu:0", which safetensors does not know.
+    # With several processes on a CPU the device is "cpu:0", which safetensors does not accept.
     with safe_open(file, framework="pt", device="cpu") as opened:
         written = opened.metadata()
         parts: Completions = json.loads(written["plain"])

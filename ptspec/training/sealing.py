@@ -32,7 +32,7 @@ class Sealing:
             except Exception as error:
                 self._error = error
 
-        # A daemon: a process that is told to stop at once does not stay for it.
+        # A daemon, so that a process that must stop does not wait for it.
         self._thread = Thread(target=seal, name="ptspec-sealing", daemon=True)
         self._thread.start()
 

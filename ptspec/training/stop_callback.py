@@ -23,7 +23,7 @@ class StopCallback(TrainerCallback):  # type: ignore[misc]  # the library is unt
         team, reason = current(), self.stop_request.reason
         if not team.any(reason is not None):
             return
-        if not team.alone:  # one of them has heard it
+        if not team.alone:  # one of them has received it
             self.stop_request.ask(next(one for one in team.gathered(reason) if one is not None))
         control.should_save = True
         control.should_training_stop = True

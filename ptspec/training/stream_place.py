@@ -33,7 +33,7 @@ class Taken(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has no typ
         self.rows, self.log, self.process = rows, log, process
 
     def _init_state_dict(self) -> dict[str, Any]:
-        self._state_dict: dict[str, Any] = {}  # the place is in the checkpoint
+        self._state_dict: dict[str, Any] = {}  # the position is in the checkpoint
         return self._state_dict
 
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:

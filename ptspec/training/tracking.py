@@ -59,7 +59,7 @@ class Watched:
 @contextlib.contextmanager
 def tracked(watched: Watched) -> Iterator[None]:
     """Set the trackers' environment variables within the context. Variables set by the user are kept."""
-    if not current().is_first:  # the first process tells them
+    if not current().is_first:  # rank 0 reports to them
         yield
         return
     trackers = watched.trackers
@@ -76,7 +76,7 @@ def tracked(watched: Watched) -> Iterator[None]:
             if text is not None:
                 os.environ[name] = text
         if "wandb" in trackers:
-            # wandb's run is the process's until it is told otherwise: the next stage would go on in it.
+            # wandb keeps one run per process: the next stage would continue in it.
             import wandb
 
             wandb.finish()

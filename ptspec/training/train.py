@@ -116,7 +116,7 @@ def _steps(
     checkpoints, team = job.folder / CHECKPOINTS, current()
     now = (trainer.args.train_batch_size, team.size)
     resume = team.by_first(lambda: resume_from(checkpoints, job.stage, now, listener))
-    # An online method's few prompts are read again up to where it goes on.
+    # An online method's few prompts are read again up to the resumed step.
     watch = None if job.stage.method.online else job.watch
     place = StreamPlace(trainer, watch, resume) if watch is not None else None
     evaluating = _evaluating(trainer, job, resume, listener)
@@ -264,7 +264,7 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
     if job.eval_dataset is not None:
         parts["eval_dataset"] = _as_trained(job, job.eval_dataset)
     if "labels" in job.columns:
-        arguments.assistant_only_loss = False  # the labels say already what is learned
+        arguments.assistant_only_loss = False  # the labels already mark what is learned
     if job.policy.adapter is not None:
         parts["peft_config"] = job.policy.adapter
     if job.signals.teacher is not None:

@@ -49,7 +49,7 @@ def check_plan(plan: Plan) -> Checked:
         check = SourcePass(source, uses[name], prompts, scanned, is_held_out=name in held_out)
         try:
             found[name], seen[name] = list(check.faults()), check.seen
-        except InputError as error:  # a package is missing that the file needs, or an address cannot be read
+        except InputError as error:  # a required package is missing, or an address cannot be read
             found[name] = [_unreached(one) for one in error.diagnostics]
             continue
         if is_looked_at_in_part(source):
@@ -120,7 +120,7 @@ def _label_faults(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
         parts = parts_of(plan.data, stage.data)
         labels = [seen[name].labels or {} for name in parts if name in seen]
         good, bad = (sum(found.get(label, 0) for found in labels) for label in (True, False))
-        # Where a source is of pairs, on a hub or a stream, or a label is none, not every label is known.
+        # For pairs, hub data, streams and invalid labels not every label is known.
         known = [seen[name] for name in parts if name in seen and seen[name].is_whole]
         rows = sum(one.rows for one in known) + len(parts) - len(known)
         if rows == good + bad and bool(good) is not bool(bad):

@@ -43,7 +43,7 @@ def ranges(source: Source) -> list[Range]:
 
 def shared_out(work: Callable[[Range], Found], parts: Sequence[Range]) -> Iterator[Found]:
     """Yield what `work` returns for each of `parts`, in order; it runs in forks of this process."""
-    # Imported for big files alone: it takes longer than a small one.
+    # Imported for large files only: the import takes longer than a small file.
     import multiprocessing
 
     global _work

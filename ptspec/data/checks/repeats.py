@@ -75,7 +75,7 @@ def _hashable(value: Any) -> Any:
         return value
     try:
         return marshal.dumps(value, 2)  # a format without back references: the same bytes for equal values
-    except ValueError:  # a date, say, out of a Parquet file
+    except ValueError:  # such as a date from a Parquet file
         return repr(value)
 
 

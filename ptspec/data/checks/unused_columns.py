@@ -44,7 +44,7 @@ def unused_columns(
     """
     yield from _without_chat(source, uses, first, names)
     if all(use.rows is Rows.PROMPT_ONLY for use in uses):
-        return  # rewards are given every column
+        return  # rewards receive every column
     for name in sorted(names & OTHER_NAMES.keys()):
         ours = OTHER_NAMES[name]
         if ours is not None and ours not in names:

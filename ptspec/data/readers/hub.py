@@ -33,7 +33,7 @@ def hub_rows(source: Source) -> Iterator[PlacedRow]:
     """
     rows = _told(source, lambda: _load(source))
     renamed, file = renamer(source.columns), Path(source.hub or "")
-    names = rows.column_names  # None of some streamed sources: then the first row tells
+    names = rows.column_names  # None for some streamed sources: use the first row
     if names is not None:
         _check(source, renamed(dict.fromkeys(names)))
     numbered = _numbered(rows, source)

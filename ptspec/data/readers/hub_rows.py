@@ -125,7 +125,7 @@ def _look(dataset: str, config: str | None, revision: str | None, split: str) ->
         return refused
     except NotRead:
         raise
-    except Exception as error:  # of networks, files and servers, as many as there are libraries below
+    except Exception as error:  # network, file and server errors of various libraries
         raise NotRead(reason(error)) from error
 
 

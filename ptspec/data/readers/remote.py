@@ -79,7 +79,7 @@ def _listed(address: str) -> list[str]:
     system, path = fsspec.core.url_to_fs(address)
     if GLOB.search(address):
         names = system.glob(path)
-    # exists() and isdir() say no of what cannot be reached; info() raises.
+    # exists() and isdir() return False if the address cannot be reached; info() raises.
     elif system.info(path)["type"] == "directory":
         names = [one for one in system.ls(path, detail=False) if kind_of(Path(one)) in DATA_FORMATS]
     else:

@@ -168,7 +168,7 @@ def notes(source: Source) -> Iterator[Diagnostic]:
                 for note in delimited.notes(path):
                     files.setdefault(note, []).append(path)
             except read_errors():
-                continue  # told by who reads the rows
+                continue  # reported when the rows are read
     for note, paths in files.items():
         more = f" (and so in {len(paths) - 1} more files)" if len(paths) > 1 else ""
         where = Location(shown(paths[0]))
@@ -226,6 +226,6 @@ def _count_file(path: Path, state: tuple[int, int] | None) -> int:
     """Return a file's number of items, cached while its `state` is unchanged."""
     counter = COUNTERS.get(kind_of(path))
     if counter is not None:
-        with suppress(ValueError, *read_errors()):  # of a damaged file what can be read is counted
+        with suppress(ValueError, *read_errors()):  # count the readable part of a damaged file
             return counter(path)
     return sum(1 for _ in items_in((path,)))

@@ -93,14 +93,14 @@ class _Lines:
 
     def _item(self, number: int, line: bytes) -> Item:
         item = row_of(self.source, self.path, number, line)
-        assert item is not None  # an empty line is no row
+        assert item is not None  # an empty line is not a row
         return item
 
     def _lines(self) -> Iterator[bytes]:
         with open_file(self.source, self.path) as file:
             if self.begin:
                 file.seek(self.begin - 1)
-                file.readline()  # what began before is of the piece before
+                file.readline()  # a line that began earlier belongs to the previous piece
                 if (left := self.begin + PIECE - file.tell()) <= 0:
                     return
             else:
@@ -157,7 +157,7 @@ def _row_groups(source: Source, path: Path) -> list[Piece]:
         with open_file(source, path) as file, pyarrow.parquet.ParquetFile(file) as table:
             counts = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
     except (pyarrow.ArrowException, ValueError):
-        return [_WholeFile(source, path)]  # which tells what is wrong with it
+        return [_WholeFile(source, path)]  # whose reader reports the error
     befores = accumulate(counts[:-1], initial=0)
     return [
         _RowGroup(source, path, group, before)

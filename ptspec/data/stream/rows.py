@@ -81,7 +81,7 @@ class Converter:
 
     def _bad(self, entry: Entry, item: PlacedRow | Unreadable, faults: list[Fault], counts: Counts) -> None:
         if entry.half:
-            return  # the first half has told
+            return  # reported for the first half
         placed = entry.piece.place(item)
         if self.source.on_bad_row is OnBadRow.STOP:
             raise InputError(*self._told(placed, faults))
@@ -95,7 +95,7 @@ class Converter:
         if isinstance(item, Unreadable):
             yield unreadable(item, self.source.at)
             return
-        tally = Tally(rows=2)  # more than this one: leaving it out is a way on
+        tally = Tally(rows=2)  # not only this one: rows can be left out
         for fault in faults:
             tally.add(fault, item.line)
         yield from tally.diagnostics(item.file, self.source.at)

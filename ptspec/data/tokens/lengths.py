@@ -124,7 +124,7 @@ def _converted(
         try:
             rows = list(to_trl(placed.values, wanted, layout, reading))
         except FAULTS:
-            continue  # told by who checks rows
+            continue  # reported by the row checks
         if at_least and max(map(_bytes, rows), default=0) < at_least:
             continue
         for row in rows:
@@ -146,7 +146,7 @@ def _is_shorter(row: Mapping[str, Any], layout: Layout, size: int) -> bool:
             size -= FRAME + (len(text) if text.isascii() else len(text.encode()))
         elif text is not None and name != "label":
             return False
-    return size > FRAME  # of a system prompt that the source gives
+    return size > FRAME  # of the source's system prompt
 
 
 def _bytes(row: Mapping[str, Any]) -> int:

@@ -69,7 +69,7 @@ class TokenizerFiles:
             return None
         try:
             _ = self._tokenizer
-        except Exception as error:  # the library raises nothing more exact
+        except Exception as error:  # the library raises no narrower class
             return first_line(error)
         return None
 
@@ -186,7 +186,7 @@ class TokenizerFiles:
             found = render(_compiled(template), variables, masked=chat.masked)
         except CannotRender:
             raise
-        except Exception as error:  # a template may fail in any way
+        except Exception as error:  # a template may raise any exception
             raise _cannot_render(error) from error
         return _cut_open(found, messages[-1]) if chat.continued else found
 
@@ -229,7 +229,7 @@ def _compiled(template: str) -> Any:
 
     try:
         return compiled(template)
-    except Exception as error:  # jinja's parser raises what it likes
+    except Exception as error:  # jinja's parser raises various exceptions
         raise NoTemplate(str(error), getattr(error, "lineno", None)) from error
 
 

@@ -44,7 +44,7 @@ def split_thoughts(text: str) -> tuple[list[tuple[Tags, str]], list[str]]:
             continue
         end = text.find(closing, found.end())
         if end < 0:
-            unclosed.add(opening)  # nor is a later one: the text is searched once
+            unclosed.add(opening)  # nor does a later one: the text is searched once
             continue
         thoughts.append(((opening, closing), text[found.end() : end]))
         rest.append(text[at : found.start()])

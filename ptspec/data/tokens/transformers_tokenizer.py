@@ -80,5 +80,5 @@ class TransformersTokenizer:
                 **how,
                 **chat.variables,
             )
-        except Exception as error:  # a template may fail in any way
+        except Exception as error:  # a template may raise any exception
             raise CannotRender(str(error)) from error

@@ -127,7 +127,7 @@ def _combination(group: Sequence[Variant]) -> Combination:
 
 
 def _value(one: Combination) -> float:
-    assert one.value is not None  # what is kept was measured
+    assert one.value is not None  # kept variants were measured
     return one.value.value
 
 

@@ -22,7 +22,7 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
     if situation.is_given(FIELD, "gradient_checkpointing_kwargs", "activation_offloading"):
         return ()
     if situation.stage.compute.is_sharded:
-        return ()  # an engine's own options say what is kept
+        return ()  # the engine's own options decide what is kept
     if not situation.settings.value(FIELD):
         return _needed_after_all(situation)
     if fits(situation.needed(**{FIELD: False}), situation.machine):

@@ -120,7 +120,7 @@ def work_of(situation: Situation) -> Work | None:
     least = overhead(shape, situation.machine)
     longest = situation.settings.number("max_length") or shape.context
     if longest is not None and rows * longest <= least.tokens:
-        return None  # whatever the lengths are: they need not be measured
+        return None  # for any lengths: they need not be measured
     lengths = situation.lengths
     return None if lengths is None else Work(rows, passes, lengths, least, situation.settings.processes)
 

@@ -23,7 +23,7 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
     seen = _times_seen(situation, situation.rows)
     if seen < SEEN:
         return ()
-    # Forward and backward of the policy (of a frozen base two thirds of a whole model's), and the reference.
+    # Forward and backward of the policy (two thirds of full cost over a frozen base), and the reference.
     policy = 2 if stage.adapter.use_lora else 3
     gain = (policy + 1) / (policy + 1 / seen)
     values: dict[str, object] = {FIELD: True}

@@ -149,7 +149,7 @@ def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
         keep_effective_batch=keys.get("keep_effective_batch") is not False,
     )
     if "pick" in spec:
-        return True  # what its variants and the choice were stands in its record
+        return True  # its record holds the variants and the choice
     config = covered_config(known, object_of(spec.get("config")), compute)
     before = finished_record(output, str(parent))
     on_the_same = before is None or before.get("fingerprint") == kept.get("parent")

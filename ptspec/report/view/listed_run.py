@@ -125,7 +125,7 @@ def _under_way(log: _Log) -> str | None:
 def _size(folder: Path) -> int:
     try:
         return folder_size(folder)
-    except OSError:  # a run that is going on writes and removes
+    except OSError:  # an active run writes and removes files
         return 0
 
 

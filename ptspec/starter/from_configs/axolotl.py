@@ -119,7 +119,7 @@ def _model(draft: Draft) -> None:
             draft.rest.pop(key)
     if draft.rest.get("bf16") == "auto":
         draft.carry("bf16", "/config/bf16", draft.rest.pop("bf16"))
-        draft.part("config").pop("bf16")  # what is taken where nothing is said
+        draft.part("config").pop("bf16")  # the default
 
 
 def _adapter(draft: Draft) -> None:

@@ -1,4 +1,4 @@
-"""From the config files to the recipe: read, told apart, carried over, put together, checked."""
+"""Convert config files to a recipe: read, recognise the program, carry keys over, join, check."""
 
 from __future__ import annotations
 

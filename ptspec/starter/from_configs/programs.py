@@ -1,4 +1,4 @@
-"""Which program a config is of, and what it trains with."""
+"""Recognise a config's program and its method."""
 
 from __future__ import annotations
 

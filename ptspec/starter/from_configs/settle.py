@@ -1,4 +1,4 @@
-"""What the recipe's rules refuse of a converted config, taken out and told, so that the result validates."""
+"""Remove and report what the recipe's rules refuse of a converted config, so that the result validates."""
 
 from __future__ import annotations
 

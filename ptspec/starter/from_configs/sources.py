@@ -1,4 +1,4 @@
-"""Sources: names for them, several as one, and rows held out of them."""
+"""Data sources: their names, several as one, and rows held out of them."""
 
 from __future__ import annotations
 

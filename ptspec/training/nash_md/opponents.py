@@ -79,7 +79,9 @@ class Opponent:
         recorder: LogProbabilities | None = None,
     ) -> Tensor:
         is_adapter = isinstance(self.policy, PeftModel) and not self.synced
-        model = self.policy.get_base_model() if is_adapter else self.policy  # of shards the root is asked
+        model = (
+            self.policy.get_base_model() if is_adapter else self.policy
+        )  # for a sharded model use the root
         return sample(
             model,
             prompts,

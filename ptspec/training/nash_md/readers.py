@@ -30,7 +30,7 @@ class Readers:
             # The normalisers of both are constants over the vocabulary: the mixture's softmax cancels them.
             logits[-self.mixed :].lerp_(self.second.logits(new[-self.mixed :]), self.coef)
         elif self.second is not None and self.synced:
-            # Other processes still read with this model, whose shards are gathered by all or none.
+            # Other processes still use this model, whose shards all processes must gather together.
             self.second.logits(new[-1:])
         return logits
 
@@ -95,7 +95,7 @@ def readers_of(
         return Readers(Reader(policy, inputs), None, 0.0, 0, synced)
     if coef == 1 and mixed == rows:
         return Readers(Reader(reference.model, inputs, reference.enter), None, 0.0, 0, synced)
-    # Both caches start as the empty one that generate() made after the model's config.
+    # Both caches start as copies of the empty one that generate() made.
     own = {**inputs, "past_key_values": copy.deepcopy(inputs["past_key_values"])}
     second = Reader(reference.model, own, reference.enter, torch.arange(rows - mixed, rows))
     return Readers(Reader(policy, inputs), second, coef, mixed, synced)

@@ -89,7 +89,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         **options: Any,
     ) -> None:
         self.preference = _preference(judge, reward_funcs, args.reward_weights)
-        # TRL sees one reward, the probability of winning, and loads a reference only where none is given.
+        # TRL gets one reward, the win probability, and loads a reference only if none is given.
         with _overridden(args, reward_weights=None, beta=0.0 if ref_model is not None else args.beta):
             super().__init__(model=model, reward_funcs=[self.preference], args=args, **options)
         if ref_model is not None:
