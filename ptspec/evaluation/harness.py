@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.evaluation.aggregates import figure
 from ptspec.evaluation.isolation import undisturbed
-from ptspec.evaluation.metrics import figure
 from ptspec.evaluation.stats.estimates import mean, resolve_one
 from ptspec.events import Figure
 

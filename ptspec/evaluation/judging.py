@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ptspec.data.layouts.evaluation import EvaluationRow
+from ptspec.evaluation.aggregates import figure
 from ptspec.evaluation.controlled import length_controlled
 from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement
-from ptspec.evaluation.metrics import figure
 from ptspec.evaluation.stats.clusters import groups_of
 from ptspec.evaluation.stats.estimates import Estimate, Scaled, paired, resolve_one
 from ptspec.evaluation.stats.intervals import CONFIDENCE

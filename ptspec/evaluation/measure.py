@@ -17,16 +17,13 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.layouts.table import CONTEXT, LAYOUTS
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.accuracy import ACCURACY, readable_calls, scorer_of
+from ptspec.evaluation.aggregates import aggregates, repetition
 from ptspec.evaluation.answers import SAMPLED, Answers, numbers_to_draw_with
 from ptspec.evaluation.computed import Request, compute
 from ptspec.evaluation.encoding import Encoded, plain
 from ptspec.evaluation.generation import Response
 from ptspec.evaluation.isolation import undisturbed
 from ptspec.evaluation.measurement import (
-    DRAWN,
-    METRICS,
-    RAW_METRICS,
-    RAW_NAMES,
     RAW_PREFERENCE,
     DataStamp,
     Measurement,
@@ -35,11 +32,11 @@ from ptspec.evaluation.measurement import (
     row_ids,
 )
 from ptspec.evaluation.merged_adapter import adapter_merged
-from ptspec.evaluation.metrics import aggregates, repetition
 from ptspec.evaluation.progress import Progress, discard_progress
 from ptspec.evaluation.refusals import is_refusal, patterns_name
 from ptspec.evaluation.scoring import is_conversation, reward_scores
 from ptspec.evaluation.work import Work, prepare
+from ptspec.metrics import DRAWN, METRICS, RAW_METRICS, RAW_NAMES
 from ptspec.processes import current
 from ptspec.recipe.plan import EvaluationSpec
 from ptspec.rewards.builtin import RewardFunction

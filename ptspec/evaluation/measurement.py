@@ -6,9 +6,9 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
 from ptspec.events import Figure
+from ptspec.metrics import DRAWN, RAW_NAMES, is_drawn
 
 RAW_PREFERENCE = "raw likelihood"
 """`Settings.preference_reference` without a reference policy."""
@@ -183,113 +183,10 @@ def trained_by(measurement: Measurement, method: str | None) -> Measurement:
     return replace(measurement, settings=replace(measurement.settings, method=method))
 
 
-class Better(Enum):
-    """The better direction of a metric; `NEITHER` for descriptive ones."""
-
-    HIGHER = "higher"
-    LOWER = "lower"
-    NEITHER = "neither"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """Properties of a metric.
-
-    `share`: a number in [0, 1], shown in percent. `relative`: each policy's is relative to its own reference,
-    so that two policies' must not be subtracted. `describes`: a comparison never calls a difference better or
-    worse. `complement`: 1 − value is shown, under `label`; `better` is of the stored value.
-    """
-
-    name: str
-    label: str
-    better: Better
-    share: bool = False
-    unit: str = ""
-    relative: bool = False
-    describes: bool = False
-    complement: bool = False
-
-
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("loss", "loss", Better.LOWER, unit="nats/token"),
-        Metric("perplexity", "perplexity", Better.LOWER),
-        Metric("bits_per_byte", "bits per byte", Better.LOWER),
-        Metric("accuracy", "accuracy", Better.HIGHER, share=True),
-        Metric("sampled_accuracy", "accuracy at T=1", Better.HIGHER, share=True),
-        Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True, relative=True),
-        Metric(
-            "reward_margin",
-            "implicit reward margin",
-            Better.NEITHER,
-            unit="nats",
-            relative=True,
-            describes=True,
-        ),
-        Metric("pair_accuracy", "pair accuracy", Better.HIGHER, share=True),
-        Metric("pair_margin", "pair margin", Better.HIGHER),
-        Metric("win_rate", "win rate", Better.HIGHER, share=True, relative=True),
-        Metric("win_rate_lc", "win rate at equal length", Better.HIGHER, share=True, relative=True),
-        Metric("win_rate_base", "win rate over the base", Better.HIGHER, share=True),
-        Metric("win_rate_base_lc", "win rate over the base at equal length", Better.HIGHER, share=True),
-        Metric("kl", "KL to base", Better.NEITHER, unit="nats/token", describes=True),
-        Metric("response_length", "completion length", Better.NEITHER, unit="tokens", describes=True),
-        Metric("response_characters", "completion length", Better.NEITHER, unit="characters", describes=True),
-        Metric("finished", "truncated", Better.HIGHER, share=True, complement=True, describes=True),
-        Metric("distinct_1", "distinct-1", Better.NEITHER, share=True, describes=True),
-        Metric("distinct_2", "distinct-2", Better.NEITHER, share=True, describes=True),
-        Metric("repetition", "repetition", Better.LOWER, share=True, describes=True),
-        Metric("empty", "empty", Better.LOWER, share=True, describes=True),
-        Metric("refusals", "refusals", Better.NEITHER, share=True, describes=True),
-    )
-}
-"""ptspec's metrics, in display order. Each reward adds one under its own name."""
-
-RAW_NAMES = {"preference_accuracy": "raw_preference", "reward_margin": "raw_margin"}
-RAW_METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("raw_preference", "raw preference", Better.HIGHER, share=True, describes=True),
-        Metric("raw_margin", "raw margin", Better.NEITHER, unit="nats", describes=True),
-    )
-}
-"""Preference by likelihoods alone, relative to no policy: comparable between policies with different
-references. `RAW_NAMES`: the relative metric's name of each."""
-
-
-DRAWN = "sampled_"
-"""Prefix of a reward's name: its mean over the sampled responses."""
-
-
-def metric(name: str) -> Metric:
-    """Return the metric called `name`.
-
-    task/metric is one of lm-evaluation-harness; any other unknown name is a reward, of which more is better.
-    """
-    if (known := METRICS.get(name) or RAW_METRICS.get(name)) is not None:
-        return known
-    task, slash, rest = name.rpartition("/")
-    if not slash:
-        label = name.removeprefix(DRAWN).replace("_", " ") + (" at T=1" if is_drawn(name) else "")
-        return Metric(name, label, Better.HIGHER)
-    of_harness = rest.partition(":")[0]
-    better = Better.LOWER if of_harness in LOWER_IN_HARNESS else Better.HIGHER
-    return Metric(name, f"{task} {rest.replace('_', ' ')}", better)
-
-
-LOWER_IN_HARNESS = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter")
-
-
 def accuracy_label(label: str, settings: Iterable[Settings]) -> str:
     """Return an accuracy's label with its scorer: "accuracy (exact match)"; unchanged if scorers differ."""
     named = {one.accuracy for one in settings if one.accuracy is not None}
     return f"{label} ({named.pop().replace('_', ' ')})" if len(named) == 1 else label
-
-
-def is_drawn(name: str) -> bool:
-    """Return whether `name` is a reward over the sampled responses."""
-    return name.startswith(DRAWN) and name not in METRICS
 
 
 def is_share(name: str, rows: Iterable[RowMeasurement]) -> bool:

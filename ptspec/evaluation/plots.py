@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from ptspec.evaluation.canvas import FAINT, INK, QUIET, colour, grid, label_width, picture, say, short
 from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Measurement, RowMeasurement, metric
+from ptspec.evaluation.measurement import Measurement, RowMeasurement
 from ptspec.events import Figure as Measured
 from ptspec.methods.types import Headline
+from ptspec.metrics import METRICS, RAW_METRICS, metric
 from ptspec.recipe.stage_evaluation import MEASURED, PREFIX
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import Any
 
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.layouts.table import TEMPLATE
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.encoding import plain
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings, row_ids
-from ptspec.evaluation.metrics import aggregates
 from ptspec.rewards.builtin import RewardFunction
 
 PAIR_METRICS = {"preference_accuracy": "pair_accuracy", "reward_margin": "pair_margin"}

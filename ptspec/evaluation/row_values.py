@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptspec.evaluation.diversity import Words
-from ptspec.evaluation.measurement import DRAWN, RowMeasurement
+from ptspec.evaluation.measurement import RowMeasurement
+from ptspec.evaluation.response_metrics import RESPONSE_METRICS
+from ptspec.metrics import DRAWN
 
 PER_TOKEN = ("loss", "perplexity", "kl")
 TIE = 1e-4
@@ -77,18 +79,8 @@ def row_value(name: str, row: RowMeasurement) -> float | None:
             return row.preference
         case "kl":
             return row.kl
-        case "response_length":
-            return _number(row.response_tokens)
-        case "response_characters":
-            return None if row.response is None else float(len(row.response))
-        case "finished":
-            return _number(row.finished)
-        case "repetition":
-            return row.repetition
-        case "empty":
-            return None if row.response is None else float(not row.response.strip())
-        case "refusals":
-            return _number(row.refused)
+    if (of_response := RESPONSE_METRICS.get(name)) is not None:
+        return of_response(row)
     if name.startswith(DRAWN):
         return row.sample_rewards.get(name.removeprefix(DRAWN))
     return row.rewards.get(name)

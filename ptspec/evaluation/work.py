@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.evaluation.encoding import Encoded, encode_completions, encode_prompt
-from ptspec.evaluation.measurement import RAW_NAMES
+from ptspec.metrics import RAW_NAMES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

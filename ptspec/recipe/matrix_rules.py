@@ -11,6 +11,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, Location
 from ptspec.methods.types import Yields
+from ptspec.metrics import Better, metric
 from ptspec.recipe.document import Document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
@@ -23,11 +24,6 @@ from ptspec.recipe.schema import check
 
 Value = dict[str, Any]
 
-UNDIRECTED = (
-    *("reward_margin", "kl", "response_length", "response_characters", "distinct_1", "distinct_2"),
-    *("refusals", "raw_margin"),
-)
-"""Metrics of which neither direction is better."""
 OF_PAIRS = ("pair_accuracy", "pair_margin")
 """Metrics of a reward model."""
 
@@ -232,7 +228,7 @@ def _check_pick_metric(
     """Report a pick's metric that is not measured, or has no better direction."""
     if not check_metric(name, where, list(rewards), findings):
         return
-    if name in UNDIRECTED:
+    if metric(name).better is Better.NEITHER:
         message = f'"{name}" has no better end: nothing can be picked by it'
         hint = f'"keep": {{"{name}": {{"max": …}}}} bounds it, and another metric picks'
         findings.error("no-better-end", where, message, hint)

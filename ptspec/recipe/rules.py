@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ptspec.methods.types import Feedback, Yields
+from ptspec.metrics import METRICS
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import at as at_pointer
@@ -19,32 +20,6 @@ from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.recipe.sources import AnySource, Source, parts_of
 
 Value = dict[str, Any]
-
-METRICS = (
-    "loss",
-    "perplexity",
-    "bits_per_byte",
-    "accuracy",
-    "sampled_accuracy",
-    "preference_accuracy",
-    "pair_accuracy",
-    "reward_margin",
-    "pair_margin",
-    "win_rate",
-    "win_rate_lc",
-    "win_rate_base",
-    "win_rate_base_lc",
-    "kl",
-    "response_length",
-    "response_characters",
-    "finished",
-    "distinct_1",
-    "distinct_2",
-    "repetition",
-    "empty",
-    "refusals",
-)
-"""Metrics of an evaluation, besides the recipe's rewards, which are measured under their names."""
 
 
 def reward_names(rewards: Sequence[str], findings: Findings) -> None:

@@ -8,7 +8,8 @@ from rich.text import Text
 
 from ptspec.diagnostics import cut
 from ptspec.evaluation.comparison import Change, Comparison
-from ptspec.evaluation.measurement import DRAWN, RowMeasurement
+from ptspec.evaluation.measurement import RowMeasurement
+from ptspec.metrics import DRAWN
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging

@@ -36,6 +36,7 @@ RANKS = {
     "ptspec.library_imports": 1,
     "ptspec.library_output": 1,
     "ptspec.methods": 1,
+    "ptspec.metrics": 1,
     "ptspec.processes": 1,
     "ptspec.shipped": 1,
     "ptspec.schemagen": 2,

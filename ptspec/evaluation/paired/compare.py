@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.choice import chosen
 from ptspec.evaluation.comparison import Change, Comparison, Slice
-from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement, Settings, metric
-from ptspec.evaluation.metrics import aggregates
+from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement, Settings
 from ptspec.evaluation.paired.pairing import Asked, Judgement, Pairing, decided
 from ptspec.evaluation.row_values import row_metric
 from ptspec.evaluation.stats.tests import benjamini_hochberg, holm
 from ptspec.events import Figure
+from ptspec.metrics import metric
 
 SEED = 42
 

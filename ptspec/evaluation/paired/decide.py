@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
+from ptspec.evaluation.aggregates import figure
 from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import Better
-from ptspec.evaluation.metrics import figure
 from ptspec.evaluation.stats.clusters import FEWEST
 from ptspec.evaluation.stats.estimates import Estimate
 from ptspec.evaluation.stats.intervals import Interval
 from ptspec.evaluation.stats.tests import Corrected, detectable
 from ptspec.events import Figure
+from ptspec.metrics import Better
 
 LEVEL = 0.05
 Correction = Callable[[Sequence[float], float], list[Corrected]]

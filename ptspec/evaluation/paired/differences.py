@@ -9,14 +9,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ptspec.evaluation.aggregates import DISTINCT, figure
 from ptspec.evaluation.diversity import Words, distinct_difference
-from ptspec.evaluation.measurement import DRAWN, RowMeasurement, metric
-from ptspec.evaluation.metrics import DISTINCT, figure
+from ptspec.evaluation.measurement import RowMeasurement
 from ptspec.evaluation.row_values import Columns, is_ratio, reward_names
 from ptspec.evaluation.stats.clusters import Groups, Values, groups_of, some_of, units
 from ptspec.evaluation.stats.estimates import Asked, paired, ratio, resolve_one
 from ptspec.evaluation.stats.intervals import CONFIDENCE
 from ptspec.events import Figure
+from ptspec.metrics import DRAWN, METRICS, metric
 
 Rows = Sequence[RowMeasurement]
 
@@ -139,6 +140,6 @@ def compared_metrics(pair: Pair, *, tokens: bool, kl: bool, raw: bool) -> list[s
     names = reward_names(pair.a.rows, pair.b.rows)
     rewards = [each for name in names for each in (name, DRAWN + name)]
     preference = ["raw_preference", "raw_margin"] if raw else ["preference_accuracy", "reward_margin"]
-    described = [length, "finished", "distinct_2", "repetition", "empty", "refusals"]
+    described = [length, *(name for name, known in METRICS.items() if known.compared)]
     fixed = ["accuracy", "sampled_accuracy", *rewards, *preference, likelihood]
     return [*fixed, *(["kl"] if kl else []), *described]

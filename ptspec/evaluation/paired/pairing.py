@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from ptspec import methods
 from ptspec.evaluation.comparison import Effect, WinRate
 from ptspec.evaluation.judging import win_rates
-from ptspec.evaluation.measurement import Better, JudgeStamp, Measurement, RowMeasurement, metric
+from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement
 from ptspec.evaluation.paired.decide import Correction, Decision, Question, decide
 from ptspec.evaluation.paired.differences import Difference, Pair, compared_metrics
 from ptspec.evaluation.row_values import Columns
 from ptspec.evaluation.stats.clusters import groups_of
 from ptspec.evaluation.stats.estimates import Estimate, resolve
+from ptspec.metrics import Better, metric
 
 LIKELIHOOD = ("loss", "bits_per_byte")
 

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptspec.evaluation.aggregates import DISTINCT
 from ptspec.evaluation.checks import outcome
 from ptspec.evaluation.judging import BASE as OVER_BASE
 from ptspec.evaluation.judging import PARENT as OVER_PARENT
-from ptspec.evaluation.measurement import Better, Measurement, RowMeasurement, metric
-from ptspec.evaluation.metrics import DISTINCT
+from ptspec.evaluation.measurement import Measurement, RowMeasurement
 from ptspec.evaluation.paired.decide import Decision, Question, decide
 from ptspec.evaluation.paired.differences import Pair
 from ptspec.evaluation.paired.held_out import RESAMPLES, held_out
@@ -30,6 +30,7 @@ from ptspec.evaluation.stats.crossed import crossed
 from ptspec.evaluation.stats.estimates import Asked, Estimate, Few, resolve
 from ptspec.evaluation.stats.tests import holm
 from ptspec.events import Figure
+from ptspec.metrics import Better, metric
 from ptspec.recipe.matrix import SEED
 from ptspec.recipe.plan import BASE, PickSpec, Stage
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ptspec.evaluation.comparison import Comparison, WinRate
-from ptspec.evaluation.measurement import metric
+from ptspec.metrics import metric
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.comparison import SHOWN, EffectLine, of_slice, pair_view, rate_line

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.comparison_store import comparison_of
-from ptspec.evaluation.measurement import RAW_METRICS, Measurement, accuracy_label, metric
+from ptspec.evaluation.measurement import Measurement, accuracy_label
 from ptspec.events import Figure
+from ptspec.metrics import RAW_METRICS, metric
 from ptspec.recipe.plan import BASE
 from ptspec.report import words
 from ptspec.report.html.comparison_view import FEW, Pair, pairs

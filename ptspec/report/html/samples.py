@@ -11,7 +11,8 @@ from typing import Any
 
 from markupsafe import escape
 
-from ptspec.evaluation.measurement import Measurement, RowMeasurement, metric
+from ptspec.evaluation.measurement import Measurement, RowMeasurement
+from ptspec.metrics import metric
 from ptspec.report.html.text import LONGEST, visible
 
 BUDGET = 1_200_000

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ptspec.evaluation.comparison import Comparison, Effect, Slice, Verdict, WinRate
-from ptspec.evaluation.measurement import METRICS
 from ptspec.events import Figure
+from ptspec.metrics import METRICS
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure, measure

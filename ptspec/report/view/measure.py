@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ptspec.evaluation.measurement import METRICS, Better, metric
 from ptspec.events import Figure
+from ptspec.metrics import METRICS, Better, metric
 from ptspec.report import words
 from ptspec.report.clean import clean
 

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ptspec.evaluation.measurement import DRAWN, METRICS, RAW_METRICS, is_drawn
 from ptspec.events import Figure
+from ptspec.metrics import DRAWN, METRICS, RAW_METRICS, is_drawn
 from ptspec.report.view.measure import Measure, measure
 
 Metrics = Mapping[str, Figure]
 
 ACCURACY = ("accuracy", "sampled_accuracy")
-JUDGED = ("win_rate", "win_rate_lc", "win_rate_base", "win_rate_base_lc")
-PAIRS = ("pair_accuracy", "pair_margin")
 LIKELIHOOD = ("loss", "perplexity", "bits_per_byte")
-PREFERENCE = ("preference_accuracy", "reward_margin", "raw_preference", "raw_margin")
-DESCRIBED = (
-    *("response_length", "response_characters", "kl", "finished"),
-    *("repetition", "refusals", "empty", "distinct_1", "distinct_2"),
-)
-ONE_LINE = ("response_length", "kl", "finished", "repetition", "refusals", "empty")
+PREFERENCE = ("preference_accuracy", "reward_margin", *RAW_METRICS)
+BRIEF = tuple(name for name, known in METRICS.items() if known.brief)
 """Metrics of the last stage on the line below the stages."""
-OURS = (*ACCURACY, *JUDGED, *PAIRS, *LIKELIHOOD, *PREFERENCE, *DESCRIBED)
+OURS = tuple(
+    dict.fromkeys(each for name in METRICS for each in (PREFERENCE if name in PREFERENCE else (name,)))
+)
+"""All metrics in display order: those of raw likelihoods stand beside the relative ones."""
 
 
 def measures(evaluations: Sequence[Metrics], trained_for: Sequence[str] = ()) -> list[Measure]:
@@ -54,7 +51,7 @@ def key_measures(evaluations: Sequence[Metrics], trained_for: Sequence[str] = ()
 
 def one_line_measures(evaluations: Sequence[Metrics]) -> list[Measure]:
     """Return the descriptive measures on one line below the stages."""
-    return [_measure(name, evaluations) for name in ONE_LINE if any(name in m for m in evaluations)]
+    return [_measure(name, evaluations) for name in BRIEF if any(name in m for m in evaluations)]
 
 
 def in_order(names: Iterable[str], trained_for: Sequence[str] = ()) -> list[str]:

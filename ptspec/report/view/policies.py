@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from ptspec import methods
 from ptspec.evaluation.comparison import Comparison, Verdict
-from ptspec.evaluation.measurement import METRICS, Measurement
+from ptspec.evaluation.measurement import Measurement
 from ptspec.events import Figure, MetricChange, StageComparison
 from ptspec.methods.types import Headline, Rows
+from ptspec.metrics import METRICS
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure

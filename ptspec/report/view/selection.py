@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import Better, metric
 from ptspec.evaluation.selection import Combination, Rival, Selection, Variant
 from ptspec.events import CheckedBound, CheckEvaluated, Figure
+from ptspec.metrics import Better, metric
 from ptspec.recipe.matrix import SEED
 from ptspec.report import words
 from ptspec.report.clean import clean

@@ -7,10 +7,10 @@ import pytest
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.diagnostics import InputError
 from ptspec.evaluation.accuracy import readable_calls, scorer_of
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.generation import Response
 from ptspec.evaluation.measure import measure
 from ptspec.evaluation.measurement import accuracy_label
-from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.paired.differences import Pair
 from ptspec.recipe.signals import RewardSpec
 from ptspec.rewards.choose_scorer import choose

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support.measurements import made
 
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.checks import outcome
 from ptspec.evaluation.judging import NamedJudge, judged
-from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.stats.estimates import mean, resolve_one, win_rate
 from ptspec.evaluation.stats.intervals import paired_interval, proportion_interval, wilson_interval
 from ptspec.recipe.plan import CheckSpec

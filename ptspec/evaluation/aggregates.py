@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptspec.evaluation.diversity import Words, distinct
-from ptspec.evaluation.measurement import DRAWN, RowMeasurement, with_shares
+from ptspec.evaluation.measurement import RowMeasurement, with_shares
+from ptspec.evaluation.response_metrics import RESPONSE_METRICS
 from ptspec.evaluation.row_values import TIE, Columns
 from ptspec.evaluation.stats.clusters import Groups, groups_of, some_of
 from ptspec.evaluation.stats.estimates import Asked, Estimate, mean, ratio, resolve, win_rate
 from ptspec.evaluation.stats.intervals import CONFIDENCE
 from ptspec.events import Figure
+from ptspec.metrics import DRAWN
 
 DISTINCT = {"distinct_1": 1, "distinct_2": 2}
 
@@ -52,9 +54,8 @@ def aggregates(
         "raw_preference": _preference(table, "raw_margin"),
         "raw_margin": _mean(table, "raw_margin"),
         "kl": _ratio(table, "kl"),
-        **{name: _mean(table, name) for name in ("response_length", "response_characters", "finished")},
+        **{name: _mean(table, name) for name in RESPONSE_METRICS},
         **_distinct(rows, table),
-        **{name: _mean(table, name) for name in ("repetition", "empty", "refusals")},
         **{name: _mean(table, name) for name in names},
         **{DRAWN + name: _mean(table, DRAWN + name) for name in names},
     }
