@@ -97,7 +97,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     except Interrupted as error:
         tell_interrupted(error.diagnostics, _going_on(given))
         if _FRESH in given:
-            say(f"     without {_FRESH}, which begins anew each time")
+            say(f"     without {_FRESH}, which starts anew each time")
         return error.exit
     except PtError as error:
         tell(error.diagnostics)

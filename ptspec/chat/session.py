@@ -113,7 +113,7 @@ class Session:
         nothing to save, the file exists, or it cannot be written.
         """
         if not self.turns:
-            raise InputError(Diagnostic("wrong-usage", "nothing was said yet, so there is nothing to save"))
+            raise InputError(Diagnostic("wrong-usage", "there is no turn to save yet"))
         lines = [
             json.dumps(
                 {"messages": self._messages(index, self.turns), "model": chat_model.name}, ensure_ascii=False

@@ -59,7 +59,7 @@ class Terminal:
             turn = self._one_by_one(session, ask)
         if turn.forgotten:
             turns = f"{turn.forgotten} earlier turn{'s' if turn.forgotten != 1 else ''}"
-            self.remark(f"({turns} left out: no room in the context; /reset starts anew)")
+            self.remark(f"({turns} left out: no room in the context; /reset starts a new conversation)")
 
     def remark(self, text: str) -> None:
         """Print dimmed lines that are not an answer."""

@@ -142,8 +142,8 @@ def _must_go_together(
     if prompts is not None and data is None:
         alone.append("--prompts")
     if alone and not compare:
-        hint = "with --compare, or --prompts with --data" if "--prompts" in alone else "with --compare"
-        raise InputError(Diagnostic("wrong-usage", f"{alone[0]} has nothing to work on here", hint=hint))
+        hint = "--prompts goes with --compare or --data" if "--prompts" in alone else None
+        raise InputError(Diagnostic("wrong-usage", f"{alone[0]} requires --compare", hint=hint))
 
 
 def _show_what_follows(stage: str) -> None:

@@ -83,7 +83,7 @@ def run(
         Path | None, typer.Option(metavar="DIR", help="The run's own folder, in place of outputs/NAME.")
     ] = None,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Train every stage anew; set aside what there is.")
+        bool, typer.Option("--fresh", help="Train every stage again; set aside what exists.")
     ] = False,
     max_time: Annotated[
         str | None, typer.Option(metavar="TIME", help="Save and stop after this long: 90s, 30m, 2h.")

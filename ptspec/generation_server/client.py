@@ -230,7 +230,7 @@ class GenerationServer:
     def _unloadable(self, error: ServerError, folder: str) -> ServerError:
         said = next(iter(error.diagnostics[0].notes), "")
         if error.status == 404 and "adapter" not in said:
-            what = "takes no adapters while it runs"
+            what = "does not load adapters at runtime"
             hint = f"start it so: {HOW_TO_SERVE}"
         elif error.status == 404:
             what = f"sees no adapter in {folder}"

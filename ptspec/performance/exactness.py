@@ -50,12 +50,12 @@ def why_passes_matter(situation: Situation) -> str | None:
 def why_draws_differ(situation: Situation) -> str | None:
     """Return why a row is computed with random noise, such as dropout; None if it is not."""
     if situation.stage.adapter.lora.get("lora_dropout"):
-        return "lora_dropout draws anew in each pass"
+        return "lora_dropout is random in each pass"
     if situation.settings.value("neftune_noise_alpha"):
-        return "neftune_noise_alpha draws anew in each pass"
+        return "neftune_noise_alpha is random in each pass"
     config = {} if situation.shape is None else situation.shape.config
     drops = [name for name, value in config.items() if _is_dropout(name, value)]
-    return f"the model's {drops[0]} draws anew in each pass" if drops else None
+    return f"the model's {drops[0]} is random in each pass" if drops else None
 
 
 def _is_dropout(name: str, value: object) -> bool:

@@ -231,7 +231,7 @@ WORDS: Mapping[str, str] = {
     "saves_per_epoch": '"save_strategy": "epoch", or "save_steps" below 1: a share of all steps',
     **dict.fromkeys(("early_stopping_patience", "early_stopping_threshold"), _EARLY),
     "save_safetensors": "weights are always saved as safetensors; leave it out",
-    "overwrite_output_dir": "pt run --fresh begins anew",
+    "overwrite_output_dir": "pt run --fresh starts anew",
     "auto_resume_from_checkpoints": "the same command resumes from the last checkpoint",
     "plot_loss": "the training curves are drawn by themselves; leave it out",
     **dict.fromkeys(("merge_lora", "export_dir"), "pt export writes a merged model"),

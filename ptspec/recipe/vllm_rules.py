@@ -126,7 +126,7 @@ def _of_opponent(stage: Stage, field: str, spec: VLLMSpec) -> Iterator[tuple[str
 
 def _of_plain_server(stage: Stage, stages: Sequence[Stage]) -> Iterator[tuple[str, str]]:
     if not stage.adapter.use_lora:
-        message = "full fine-tuning changes whole weights, which a plain vLLM server takes from no one"
+        message = "full fine-tuning changes whole weights, which a plain vLLM server cannot load"
         yield message, f'LoRA, or "weight_sync": "nccl" (TRL\'s own mode, on GPUs); {OUT}'
         return
     if stage.compute.is_sharded or stage.compute.strategy == "deepspeed":

@@ -82,7 +82,7 @@ class TimedScore:
             options = json.dumps(self._task["options"], ensure_ascii=False)
             self._warn(
                 f"the reward {reward} gave up on a completion after {seconds:g} s: {options} takes too long "
-                "to match (a repetition inside a repetition?); it has no say (None) on such completions"
+                "to match (a repetition inside a repetition?); such completions have no score (None)"
             )
 
 

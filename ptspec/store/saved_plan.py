@@ -85,7 +85,7 @@ def open_plan(file: Path) -> PlanFile | None:
             {str(name): dict(covered) for name, covered in stages.items()},
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        hint = "make it anew: pt plan RECIPE -o FILE"
+        hint = "write it again: pt plan RECIPE -o FILE"
         where = Location(str(file))
         raise InputError(Diagnostic("damaged-file", "this plan lacks parts", where, hint=hint)) from None
 

@@ -33,7 +33,7 @@ def resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener:
         before = (rows, processes_of(sound))
         text = f"from step {step_of(sound) + 1} on {_passes(*now)}, not "
         if before[1] != now[1]:
-            online = "; completions that were half used are sampled anew" if stage.method.online else ""
+            online = "; completions that were half used are sampled again" if stage.method.online else ""
             told.append(f"{text}{_passes(*before)}{online}")
         elif before != now:
             told.append(f"{text}{rows}; a step learns from the same rows")
@@ -53,7 +53,7 @@ def _unreadable(stage: Stage, checkpoint: Path, processes: int) -> Diagnostic | 
     else:
         return None
     message = f"{stage.name} cannot go on from {checkpoint.name}, which was written by {by}"
-    hint += "; --fresh begins anew"
+    hint += "; --fresh starts anew"
     return Diagnostic("other-strategy", message, None, join(stage.at, "compute"), hint)
 
 

@@ -88,7 +88,7 @@ class _Pairs:
         if found is not None and self.agrees is None:
             self.agrees = _agree(usual, *first_pair(*rows))
             if not self.agrees:
-                self.tell("the model does not take pairs in one sequence: each answer reads its prompt anew")
+                self.tell("the model does not take pairs in one sequence: each answer reads its own prompt")
         return found if self.agrees else None
 
 

@@ -127,7 +127,7 @@ def _stored(checkpoint: Path, reader: int) -> dict[str, Any]:
     file = checkpoint / _file(reader)
     if not file.is_file():
         message = f"{checkpoint.name} does not say where in the stream it was written"
-        hint = "another version of ptspec wrote it; --fresh begins anew"
+        hint = "another version of ptspec wrote it; --fresh starts anew"
         raise InputError(Diagnostic("no-place-in-stream", message, Location(str(checkpoint)), hint=hint))
     stored: dict[str, Any] = read_json(file)
     return stored

@@ -148,4 +148,4 @@ def test_a_fresh_run_that_is_stopped_names_the_command_that_goes_on(run, here):
     assert told.code == Exit.INTERRUPTED
     named = [line.strip() for line in told.stderr.splitlines() if line.strip().startswith("pt run ")]
     assert named and all("--fresh" not in line and "--max-time" in line for line in named)
-    assert "without --fresh, which begins anew each time" in told.stderr
+    assert "without --fresh, which starts anew each time" in told.stderr

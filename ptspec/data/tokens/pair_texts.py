@@ -27,7 +27,7 @@ def pair_texts(row: Mapping[str, Any], tokenizer: ChatTokenizer, trainer: str) -
         return prompt, chosen, rejected
     last = prompt[-1]["role"] if prompt else None
     if last not in ("user", "tool", "assistant"):
-        raise TrainerRefuses(f"{trainer} takes no prompt that ends with the role {last!r}")
+        raise TrainerRefuses(f"{trainer} refuses a prompt that ends with the role {last!r}")
     chat = Chat(prompt, tools=row.get("tools") or None, variables=row.get("chat_template_kwargs") or {})
     is_open = last == "assistant"
     head = tokenizer.rendered(replace(chat, prompt=not is_open, continued=is_open))
@@ -51,7 +51,7 @@ def pair_sequences(ids: Sequence[Sequence[int]], bos: int | None, eos: int | Non
     heads = [whole[:start] for whole, start in zip(wholes, starts, strict=True)]
     unlike = sum(a != b for a, b in zip(*heads, strict=False))
     if unlike > 1 or abs(starts[0] - starts[1]) > 1:
-        raise TrainerRefuses(f"{trainer} takes no pair whose prompts differ by more than a token")
+        raise TrainerRefuses(f"{trainer} refuses a pair whose prompts differ by more than a token")
     return tuple(
         _sequence(head, whole[len(head) :], bos, eos) for head, whole in zip(heads, wholes, strict=True)
     )
@@ -60,7 +60,7 @@ def pair_sequences(ids: Sequence[Sequence[int]], bos: int | None, eos: int | Non
 def _start(prompt: Sequence[int], whole: Sequence[int], trainer: str) -> int:
     """Return the start of the answer: one token earlier if the prompt's last one merges with it."""
     if len(whole) < len(prompt):
-        raise TrainerRefuses(f"{trainer} takes no answer that makes the prompt shorter")
+        raise TrainerRefuses(f"{trainer} refuses an answer that makes the prompt shorter")
     return len(prompt) if list(whole[: len(prompt)]) == list(prompt) else len(prompt) - 1
 
 

@@ -61,7 +61,7 @@ def _string(message: Message) -> Message:
 
 
 _CHANGES: tuple[tuple[Callable[[Message], Message], str], ...] = (
-    (_no_null, 'this template takes no null "content": write ""'),
+    (_no_null, 'this template refuses a null "content": write ""'),
     (
         _arguments_as_text,
         'this template takes the "arguments" of a call as JSON text: "{\\"city\\": \\"Oslo\\"}"',

@@ -12,6 +12,6 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
         return ()
     about = "head on labels alone"
     if situation.settings.value("torch_compile"):
-        reason = "each number of labels would be compiled anew"
+        reason = "each number of labels would be compiled again"
         return (Choice({HEAD: "all"}, "head on every position", reason, effect=Effect.KEPT),)
     return (Choice({HEAD: LABELS}, about, "TRL scores prompts and padding too on a CPU"),)

@@ -36,7 +36,7 @@ def _why_not(situation: Situation) -> str | None:
     if settings.value("padding_free") or settings.value("torch_compile"):
         return "padding_free and torch_compile have sequences of their own"
     if situation.model.attn_implementation not in (None, "sdpa"):
-        return f"{situation.model.attn_implementation} takes no mask of one's own"
+        return f"{situation.model.attn_implementation} does not accept a custom mask"
     if settings.mixed or settings.numbers(situation.model.dtype)["weights"] not in ("float32", "as stored"):
         return "16-bit numbers would round otherwise"
     return why_draws_differ(situation) or _other_attention(situation.shape.config)

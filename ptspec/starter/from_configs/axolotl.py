@@ -232,7 +232,7 @@ def _told(draft: Draft, kind: Any, given: dict[str, Any]) -> None:
     if isinstance(kind, dict):
         draft.leave("datasets.type", kind, 'goes to the source: "columns": {"prompt": …, "completion": …}')
     elif isinstance(kind, str) and kind.split(".")[0] not in _KINDS:
-        why = "rows are told by their columns; a transform of your own becomes columns of the file"
+        why = "rows are recognised by their columns; a transform of your own becomes columns of the file"
         draft.leave("datasets.type", kind, why)
     elif isinstance(kind, str) and kind.startswith("alpaca"):
         draft.differs.append(

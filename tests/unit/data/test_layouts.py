@@ -316,7 +316,7 @@ def test_a_source_gives_a_system_prompt_to_rows_without_one():
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
             'a part of the type "image_url"',
         ),
-        ({"conversations": [{"from": "function_call", "value": "f(x)"}]}, "no JSON of a call"),
+        ({"conversations": [{"from": "function_call", "value": "f(x)"}]}, "not the JSON of a call"),
         ({"messages": user("q") + assistant("a"), "tools": "[{"}, '"tools" is no JSON'),
         ({"prompt": "q", "completion": "a", "history": ["x"]}, "pairs"),
         ({"instruction": "q", "input": {"a": 1}, "output": "a"}, '"input" must be a string'),

@@ -57,6 +57,6 @@ def test_another_device_says_so_and_leaves_what_it_cannot_do():
     found, (told,) = on_another_device(begun, "cpu")
     assert found.taken == (smaller,)
     assert told == (
-        "began on cuda and goes on on cpu, with the settings that were chosen then, but for attention by "
+        "started on cuda and continues on cpu, with the settings that were chosen then, but for attention by "
         "flash_attention_2"
     )

@@ -200,7 +200,7 @@ def test_a_secret_is_not_shown():
 
 
 WRONG = {
-    "a: [1": ("unreadable-config", "is no YAML"),
+    "a: [1": ("unreadable-config", "is not YAML"),
     "": ("unreadable-config", "is empty"),
     "- a": ("unreadable-config", "holds no keys"),
     "a: 1": ("unreadable-config", "none of axolotl, LLaMA-Factory"),

@@ -72,7 +72,7 @@ def test_a_plan_that_lacks_a_part_is_reported(kept, part):
     kept.write_text(json.dumps({key: item for key, item in value.items() if key != part}))
     told = refusal(open_plan, kept)
     assert (told.code, told.message) == ("damaged-file", "this plan lacks parts")
-    assert (told.location.file, told.hint) == (str(kept), "make it anew: pt plan RECIPE -o FILE")
+    assert (told.location.file, told.hint) == (str(kept), "write it again: pt plan RECIPE -o FILE")
 
 
 def test_what_has_changed_is_reported_by_stage(plan, kept):

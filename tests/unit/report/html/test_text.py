@@ -1,4 +1,4 @@
-"""Foreign text in a page: shown, never obeyed."""
+"""Untrusted text in a page is escaped."""
 
 import json
 
