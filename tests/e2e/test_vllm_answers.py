@@ -135,7 +135,7 @@ def test_full_weights_that_the_server_does_not_hold_are_reported(server, tmp_pat
     model.lm_head.weight.data *= 1.5
     model.save_pretrained(tmp_path / "full")
     asked = Asked("full", open_artifact(tmp_path / "full"), AdapterSpec(False), str(BASE))
-    assert "it stands on the weights in" in Host(server).why_not(asked)
+    assert "it was trained over the weights in" in Host(server).why_not(asked)
     copied = shutil.copytree(BASE, tmp_path / "copy")
     base = Asked("base", None, AdapterSpec(True), str(copied))
     assert Host(server).why_not(base) is None
