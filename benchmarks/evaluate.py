@@ -112,7 +112,7 @@ def in_one_process(targets: list[str], rounds: int) -> None:
         measure_all(which, held, lambda event: None, False)
         return time.process_time() - begun
 
-    Bases.get = counting  # type: ignore[method-assign]  # counted for the length of this run
+    Bases.get = counting  # type: ignore[assignment,method-assign]  # counted for the length of this run
     run(found)
     print(f"weights of the base loaded {sum(loads)} time(s) for {len(found)} adapters")
     Bases.get = get  # type: ignore[method-assign]  # as it was

@@ -44,7 +44,7 @@ SAMPLED = {
 }
 
 
-def stage(name: str, method: str, source: str, parent: str = "base", **config: Any) -> dict[str, Any]:
+def stage(name: str, method: str, source: str, parent: str, config: dict[str, Any]) -> dict[str, Any]:
     made = {"name": name, "method": method, "data": source, "from": parent, "config": {**COMMON, **config}}
     if method in ("grpo", "nash_md"):
         made["rewards"] = ["short"]
@@ -55,15 +55,15 @@ def of_an_adapter() -> list[dict[str, Any]]:
     """An SFT, and what goes on from it; batches are rows of `LENGTH` tokens."""
     rows = "per_device_train_batch_size"
     return [
-        stage("sft-1", "sft", "long", **LONG, **{rows: 1}),
-        stage("sft-8", "sft", "long", **LONG, **{rows: 8}),
-        stage("sft-1-kept", "sft", "long", **{**LONG, rows: 1, "gradient_checkpointing": False}),
-        stage("dpo-1", "dpo", "long", "sft-1", **LONG, **{rows: 1}),
-        stage("dpo-4", "dpo", "long", "sft-1", **LONG, **{rows: 4}),
-        stage("kto-2", "kto", "judged", "sft-1", **LONG, **{rows: 2}),
-        stage("orpo-1", "orpo", "long", **LONG, **{rows: 1}),
-        stage("grpo-8", "grpo", "prompts", "sft-1", **SAMPLED),
-        stage("nash-8", "nash_md", "prompts", "sft-1", **SAMPLED),
+        stage("sft-1", "sft", "long", "base", {**LONG, rows: 1}),
+        stage("sft-8", "sft", "long", "base", {**LONG, rows: 8}),
+        stage("sft-1-kept", "sft", "long", "base", {**LONG, rows: 1, "gradient_checkpointing": False}),
+        stage("dpo-1", "dpo", "long", "sft-1", {**LONG, rows: 1}),
+        stage("dpo-4", "dpo", "long", "sft-1", {**LONG, rows: 4}),
+        stage("kto-2", "kto", "judged", "sft-1", {**LONG, rows: 2}),
+        stage("orpo-1", "orpo", "long", "base", {**LONG, rows: 1}),
+        stage("grpo-8", "grpo", "prompts", "sft-1", SAMPLED),
+        stage("nash-8", "nash_md", "prompts", "sft-1", SAMPLED),
     ]
 
 
@@ -76,7 +76,7 @@ def setups() -> dict[str, tuple[dict[str, Any], dict[str, Any], list[dict[str, A
         "full": (
             {"dtype": "bfloat16"},
             {"use_lora": False},
-            [stage("sft-1-bf16-8bit-adam", "sft", "long", **eight_bit)],
+            [stage("sft-1-bf16-8bit-adam", "sft", "long", "base", eight_bit)],
         ),
     }
 
@@ -111,10 +111,10 @@ def random_model(target: Path, layers: int, hidden: int, inner: int, vocabulary:
     names = list(sizes)
     places: dict[str, str] = {}
     for part in range(4):
-        file = f"model-{part + 1:05}-of-00004.safetensors"
+        shard = f"model-{part + 1:05}-of-00004.safetensors"
         held = {name: weights(torch, sizes[name], device) for name in names[part::4]}
-        save_file(held, target / file, metadata={"format": "pt"})
-        places |= dict.fromkeys(held, file)
+        save_file(held, target / shard, metadata={"format": "pt"})
+        places |= dict.fromkeys(held, shard)
     (target / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": places}))
 
 

@@ -22,6 +22,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from growth_series import PT, Series, all_series
 from whole_process import Cost, cost
@@ -114,9 +115,13 @@ def kept(file: Path | None) -> dict[str, Grown]:
         return {}
     told = json.loads(file.read_text())
     return {
-        name: Grown(**{key: value if key == "unit" else tuple(value) for key, value in one.items()})
-        for name, one in told.items()
+        name: Grown(**{key: _as_written(value) for key, value in one.items()}) for name, one in told.items()
     }
+
+
+def _as_written(value: Any) -> Any:
+    """A list of JSON as the tuple that it was."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def main() -> int:

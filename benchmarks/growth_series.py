@@ -24,7 +24,9 @@ FEW, MANY = (1_000, 10_000, 100_000), (1_000_000, 10_000_000)
 @dataclass(frozen=True)
 class Series:
     """`command` of a size: the words after `pt`, once its files are made in the folder that it is given.
-    `more`: sizes that take long, or gigabytes."""
+
+    `more`: sizes that take long, or gigabytes.
+    """
 
     name: str
     unit: str

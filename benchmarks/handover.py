@@ -1,6 +1,7 @@
-"""SFT, then DPO from its adapter, through ptspec, raw TRL and other tools: what the chain costs, whether
-DPO's reference is the policy that came in, and whether the saved adapter computes what the policy in memory
-computes.
+"""SFT, then DPO from its adapter, through ptspec, raw TRL and other tools.
+
+Measures what the chain costs, whether DPO's reference is the policy that came in, and whether the saved
+adapter computes what the policy in memory computes.
 
     python benchmarks/handover.py --install trl_cli llamafactory ms_swift oumi axolotl    # once
     python benchmarks/handover.py                     # every peer that is installed; prints Markdown tables
@@ -100,8 +101,10 @@ def watch(row: Row, programs: Path, work: Path, probes: Path) -> Seen:
 
 
 def measure_all(rows: Sequence[Row], environments: Environments, repeats: int) -> None:
-    """The peers take turns, each second one backwards: what else the machine does falls on all of them. This
-    process has no torch yet: see whole_process.py."""
+    """The peers take turns, each second one backwards: what else the machine does falls on all of them.
+
+    This process has no torch yet: see whole_process.py.
+    """
     for turn in range(repeats):
         for row in list(rows)[:: 1 if turn % 2 == 0 else -1]:
             if row.version is None or row.error:

@@ -127,7 +127,7 @@ def _processes(command: int, output: Path) -> Mapping[str, int]:
 
 
 def _fields(process: int) -> list[str]:
-    """The fields of /proc/…/stat after the name: state, parent, …"""
+    """Return the fields of /proc/…/stat after the name (state, parent, …)."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
     except OSError:

@@ -1,5 +1,7 @@
-"""Which settings let Nash-MD end at the fixed point: exact policies in numpy, Adam and the sampling noise of
-training. Fast enough to try many; `nash_md_defaults.py` measures with the trainer what is chosen here.
+"""Which settings let Nash-MD end at the fixed point, simulated in numpy.
+
+Exact policies, Adam and the sampling noise of training. Fast enough to try many settings;
+`nash_md_defaults.py` measures the chosen ones with the trainer.
 
     python benchmarks/nash_md_simulated.py       # about two minutes of one core
 
@@ -16,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
@@ -24,7 +27,7 @@ import torch  # noqa: E402
 from support import games  # noqa: E402
 from support.games import COEF, RPS, STAKES, TAU, Game  # noqa: E402
 
-Array = np.ndarray
+Array = npt.NDArray[np.float64]
 RATES = (0.01, 0.03, 0.1)
 SEEDS = range(3)
 BOUND = 0.08
@@ -61,7 +64,8 @@ STEPS, BATCH, GROUP, WEIGHTS = 300, 64, 8, 64
 
 def softmax(logits: Array) -> Array:
     weights = np.exp(logits - logits.max())
-    return weights / weights.sum()
+    shares: Array = weights / weights.sum()
+    return shares
 
 
 def played(preference: Array, reference: Array, settings: Settings, seed: int) -> Array:
@@ -72,7 +76,7 @@ def played(preference: Array, reference: Array, settings: Settings, seed: int) -
     for step in range(STEPS):
         logits = np.log(reference) + shape @ weights
         gradient = -shape.T @ policy_gradient(preference, reference, logits, settings, random)
-        norm = np.linalg.norm(gradient)
+        norm = float(np.linalg.norm(gradient))
         gradient *= min(1.0, settings.max_grad_norm / max(norm, 1e-12))
         first = settings.beta1 * first + (1 - settings.beta1) * gradient
         second = settings.beta2 * second + (1 - settings.beta2) * gradient**2
@@ -97,7 +101,8 @@ def policy_gradient(
         advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-4)
     total = np.zeros(len(policy))
     np.add.at(total, own.ravel(), advantages.ravel())
-    return (total - policy * advantages.sum()) / BATCH
+    gradient: Array = (total - policy * advantages.sum()) / BATCH
+    return gradient
 
 
 def scheduled(settings: Settings, step: int) -> float:

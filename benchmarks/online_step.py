@@ -133,7 +133,7 @@ def trainer(model: Path, step: Step, kind: Any, config: Any, further: Mapping[st
     return made
 
 
-class Clock(TrainerCallback):
+class Clock(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """The seconds of the step that was made last, generation and learning."""
 
     def __init__(self) -> None:
@@ -209,10 +209,10 @@ def tell(taken: Mapping[str, list[Taken]], made: Mapping[str, Any]) -> None:
             continue
         pairs = list(zip(taken[name], taken[over], strict=True))
         processor = [one.processor / other.processor for one, other in pairs]
-        wall = statistics.median(one.wall / other.wall for one, other in pairs)
+        wall_ratio = statistics.median(one.wall / other.wall for one, other in pairs)
         print(
             f"{name} / {over}: {statistics.median(processor):.3f} of the processor time "
-            f"({min(processor):.3f} to {max(processor):.3f}), {wall:.3f} of the wall time "
+            f"({min(processor):.3f} to {max(processor):.3f}), {wall_ratio:.3f} of the wall time "
             f"(wanted: ≤ {wanted})"
         )
 

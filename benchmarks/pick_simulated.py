@@ -34,9 +34,11 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Setting:
-    """`qualities`: what each combination truly is, in standard deviations of a row. `seeds`: how many each
-    is trained with; `of_seeds`: the standard deviation that a seed adds to all rows. `shares`: each value is
-    0 or 1, and else a number."""
+    """`qualities`: what each combination truly is, in standard deviations of a row.
+
+    `seeds`: how many each is trained with; `of_seeds`: the standard deviation that a seed adds to all rows.
+    `shares`: each value is 0 or 1, and else a number.
+    """
 
     name: str
     qualities: tuple[float, ...]
@@ -112,8 +114,11 @@ def _measured(name: str, values: Array) -> Measurement:
 
 @dataclass(frozen=True)
 class Found:
-    """The share of false calls against the next best and against any, and how optimistic, in the mean, the
-    picked value and the held-out one are, of `simulations`."""
+    """The results of `simulations`.
+
+    The share of false calls against the next best and against any, and the mean optimism of the picked and
+    the held-out value.
+    """
 
     setting: Setting
     simulations: int

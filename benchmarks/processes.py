@@ -73,8 +73,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of a cell, as it is kept. `refused`: why it was not run; `sampled`: the method samples, so
-    that a difference in the last digit can draw another token, and from there on other completions."""
+    """What came of a cell, as it is kept.
+
+    `refused`: why it was not run; `sampled`: the method samples, so that a difference in the last digit can
+    draw another token, and from there on other completions.
+    """
 
     steps: int
     refused: str | None = None
@@ -87,8 +90,10 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether it is as good as one process. The numbers of an evaluation are those of weights that differ
-        in their last digits."""
+        """Whether it is as good as one process.
+
+        The numbers of an evaluation are those of weights that differ in their last digits.
+        """
         if self.sampled:
             return self.first_loss_apart is not None and self.first_loss_apart < SAME_LOSS
         cosine = self.cosine is None or self.cosine > BOUND

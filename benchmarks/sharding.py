@@ -85,7 +85,7 @@ def rank(recipe_file: Path, output: Path) -> int:
 
     train._listen = heard
     counter.wrap_collectives()
-    code = main([str(recipe_file), str(output)])
+    code: int = main([str(recipe_file), str(output)])
     Path(f"{output}.{os.environ['RANK']}.json").write_text(json.dumps(counter.found))
     return code
 
@@ -219,7 +219,8 @@ def planned(folder: Path, case: str) -> dict[str, float]:
     assert stage.memory is not None
     held = {part.name: part.bytes for part in stage.memory.held}
     sent = {one.kind.value: one.bytes for one in stage.sent}
-    return {name: held.get(name, 0) for name in HELD} | {name: sent.get(name, 0) for name in SENT}
+    figures: dict[str, float] = {name: held.get(name, 0) for name in HELD}
+    return figures | {name: sent.get(name, 0) for name in SENT}
 
 
 def row(case: str, plan: Mapping[str, float], found: Mapping[str, Any]) -> float:
@@ -241,7 +242,8 @@ def row(case: str, plan: Mapping[str, float], found: Mapping[str, Any]) -> float
     if case.startswith("fsdp") and found["alive"] > (1 + BESIDE) * alive:
         print(f"{case}: more is alive than what is planned and the rows of a pass", flush=True)
         return 1.0
-    return max(abs(b - a) / max(a, 1) for a, b in pairs[: len(HELD) + len(SENT)])
+    off: list[float] = [abs(b - a) / max(a, 1) for a, b in pairs[: len(HELD) + len(SENT)]]
+    return max(off)
 
 
 def main() -> int:

@@ -1,5 +1,4 @@
-"""Kills a three-stage run (SFT, DPO, GRPO) at random moments, and compares what it leaves with an undisturbed
-run.
+"""Kill a three-stage run (SFT, DPO, GRPO) at random moments, and compare it with an undisturbed run.
 
     python benchmarks/stress.py --kills 50 --seed 1
     python benchmarks/stress.py --kills 8 --seed 2 --work DIR   # DIR keeps the undisturbed run for later

@@ -16,7 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,19 +33,19 @@ from ptspec.run.train_stage import StageTrainer
 from ptspec.store.content_hashes import Hashes, hash_folder
 from ptspec.store.event_log import EventLog
 from ptspec.training import train as training
-from ptspec.training.checkpoint_callback import Saving
-from ptspec.training.nonfinite_guard import Finite
+from ptspec.training.checkpoint_callback import CheckpointCallback
+from ptspec.training.nonfinite_guard import NonfiniteGuard
 from ptspec.training.progress import Progress
-from ptspec.training.stop_callback import Stopping
+from ptspec.training.stop_callback import StopCallback
 from ptspec.training.stop_request import StopRequest
 
 ROOT = Path(__file__).resolve().parent.parent
 BOUND = 0.03
 OURS: dict[type, tuple[str, ...]] = {
     Progress: ("on_train_begin", "on_step_end", "on_log"),
-    Stopping: ("on_step_end",),
-    Finite: ("on_pre_optimizer_step",),
-    Saving: (
+    StopCallback: ("on_step_end",),
+    NonfiniteGuard: ("on_pre_optimizer_step",),
+    CheckpointCallback: (
         "on_train_begin",
         "on_epoch_begin",
         "on_step_begin",
@@ -60,7 +60,7 @@ OURS: dict[type, tuple[str, ...]] = {
 class Clock:
     """Processor seconds by what they went into; what is called from within something timed counts once."""
 
-    spent: Counter[str] = field(default_factory=Counter)
+    spent: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
     _running: bool = False
 
     def timed(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -186,7 +186,7 @@ def main() -> None:
         within.append(clock.ours / (whole - clock.ours))
         against.append(whole / bare - 1)
         print(f"{number + 1}: {whole:.2f} s with, {bare:.2f} s without; ours {clock.ours:.3f} s", flush=True)
-    for name, seconds in clock.spent.most_common():
+    for name, seconds in sorted(clock.spent.items(), key=lambda item: -item[1]):
         print(f"   {name:<34}{seconds * 1000:8.1f} ms")
     print(f"within {statistics.median(within):.2%}, against {statistics.median(against):+.2%}")
     if statistics.median(within) > BOUND:

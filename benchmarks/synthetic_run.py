@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.evaluation import store
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.comparison_store import save_comparison
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, trained_by
-from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.paired.compare import compare
 from ptspec.store.files import write_json
 

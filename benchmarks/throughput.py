@@ -47,8 +47,10 @@ Results = dict[str, list[dict[str, Any]]]
 
 
 def run_one(setup: Setup, variant: str, model: Path, rows: Path, steps: int, limit: float) -> dict[str, Any]:
-    """Runs one variant; returns what it measured. Raises SubprocessError where it failed or took longer than
-    `limit` seconds."""
+    """Runs one variant; returns what it measured.
+
+    Raises SubprocessError where it failed or took longer than `limit` seconds.
+    """
     config = {**setup.config, "max_steps": steps, "save_strategy": "no"}
     if "num_train_epochs" in setup.config:
         del config["max_steps"]
@@ -73,7 +75,8 @@ def run_one(setup: Setup, variant: str, model: Path, rows: Path, steps: int, lim
 def ratio(results: Results, variant: str, over: str, clock: str, part: str = "training") -> float:
     """How many times faster `variant` trains than `over`: the median of the rounds."""
     pairs = zip(results[over], results[variant], strict=False)  # fewer rounds of one that failed
-    return statistics.median(slow[part][clock] / fast[part][clock] for slow, fast in pairs)
+    ratios: list[float] = [slow[part][clock] / fast[part][clock] for slow, fast in pairs]
+    return statistics.median(ratios)
 
 
 def table(setup: Setup, results: Results, parameters: int, on_gpu: bool) -> list[str]:
@@ -159,7 +162,7 @@ def prepared(arguments: argparse.Namespace) -> tuple[Path, tuple[Setup, ...]]:
 
 def rows_of(setup: Setup, arguments: argparse.Namespace) -> Path:
     if arguments.shape is None:
-        return arguments.rows
+        return Path(arguments.rows)
     file = WORK / f"{arguments.shape}-{setup.name}.jsonl"
     longest = setup.config.get("max_length", 256) if arguments.shape == "8b" else 64
     setups.write_rows(file, 64, longest, full=arguments.full)

@@ -4,9 +4,10 @@
     python benchmarks/versions.py newest build/newest --tests tests/e2e/test_handover.py
 
 Makes an environment in the folder that borrows the packages of the one that runs this, torch among them, and
-installs transformers, TRL, PEFT, datasets and accelerate over them: with `oldest` the lower bound of each, with
-`newest` whatever the index has within the range. Then it prints the versions and runs the tests, by default the
-quick ones, a run of the first recipe, the hand-over and a resumed run. Exits with pytest's code.
+installs transformers, TRL, PEFT, datasets and accelerate over them: with `oldest` the lower bound of each,
+with `newest` whatever the index has within the range. Then it prints the versions and runs the tests, by
+default the quick ones, a run of the first recipe, the hand-over and a resumed run. Exits with pytest's code.
+Needs Python 3.11 or newer.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ import re
 import subprocess
 import sys
 import sysconfig
-import tomllib
 from pathlib import Path
+
+import tomllib
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = ("transformers", "trl", "peft", "datasets", "accelerate")
@@ -45,28 +47,31 @@ def wanted(which: str) -> list[str]:
 def environment(folder: Path, requirements: list[str]) -> Path:
     """The interpreter of an environment with `requirements`, everything else borrowed from this one."""
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder.absolute() / "bin/python"
+    python = str(folder.absolute() / "bin/python")
     where = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.check_output(where, text=True).strip())
     # After the environment's own packages: what is installed there comes first.
     (packages / "zz_borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT.absolute()}\n")
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
     subprocess.run([*pip, *requirements], check=True)
-    return python
+    return Path(python)
 
 
 def main() -> int:
     """The exit code of pytest."""
-    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    plain = argparse.RawDescriptionHelpFormatter
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
     options.add_argument("which", choices=("oldest", "newest"))
     options.add_argument("folder", type=Path)
     options.add_argument("--tests", nargs="+", default=TESTS)
     given = options.parse_args()
     requirements = wanted(given.which)
     print("asked for ", *requirements, flush=True)
-    python = environment(given.folder, requirements)
-    versions = "from importlib.metadata import version; print('installed', *(f'{n}=={version(n)}' for n in %r))"
-    subprocess.run([python, "-c", versions % (LIBRARIES,)], check=True)
+    python = str(environment(given.folder, requirements))
+    versions = (
+        f"from importlib.metadata import version as v; print(*(f'{{n}}=={{v(n)}}' for n in {LIBRARIES}))"
+    )
+    subprocess.run([python, "-c", versions], check=True)
     command = [python, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *given.tests]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 

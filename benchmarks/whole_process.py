@@ -20,8 +20,11 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds that passed, processor seconds with those of its children, bytes of the largest resident set of
-    one process among them."""
+    """The cost of a process.
+
+    Wall seconds, processor seconds with those of its children, bytes of the largest resident set of one
+    process among them.
+    """
 
     wall: float
     processor: float
@@ -33,8 +36,9 @@ class Failed(Exception):
 
 
 def cost(command: Sequence[str], environment: Mapping[str, str] | None = None) -> Cost:
-    """Of `command`, without a hub, with `environment` besides. Ends this process where it fails, with what it
-    said.
+    """Of `command`, without a hub, with `environment` besides.
+
+    Ends this process where it fails, with what it said.
 
     Bytecode is kept, as that of an installed package is: a first process compiles what is imported.
     """

@@ -1,5 +1,4 @@
-"""Kills one of two processes that make a stage, at random moments, and compares what the same command makes
-of it with an undisturbed run.
+"""Kill one of a stage's two processes at random moments, and compare the result with an undisturbed run.
 
     python benchmarks/worker_kills.py --work DIR                # 20 kills, then other numbers of processes
     python benchmarks/worker_kills.py --work DIR --kills 40 --seed 2
@@ -98,8 +97,11 @@ class Kill:
 
 @dataclass(frozen=True)
 class Done:
-    """What a kill came to. `wrong` is empty where the run ended as it has to; `code` is None where the moment
-    did not come, so that nothing was killed."""
+    """What a kill came to.
+
+    `wrong` is empty where the run ended as it has to; `code` is None where the moment did not come, so that
+    nothing was killed.
+    """
 
     number: int
     code: int | None

@@ -1,4 +1,4 @@
-"""Which accelerators this machine has. Asks no torch."""
+"""Detect the accelerators of this machine without importing torch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CORES = Path("/sys/devices/system/cpu")
 
 
 def has_accelerator() -> bool:
-    """Whether this machine seems to have one, without asking torch."""
+    """Return whether this machine appears to have a GPU, without importing torch."""
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return False
     if platform.system() == "Darwin":
@@ -28,19 +28,22 @@ _kept: Mapping[str, str] | None = None
 
 
 def given() -> Mapping[str, str]:
-    """The variables of the environment that list GPUs; after `keep_given` as they were then."""
+    """Return the environment variables that list GPUs; after `keep_given`, their values at that call."""
     return {name: os.environ[name] for name in VISIBLE if name in os.environ} if _kept is None else _kept
 
 
 def keep_given() -> None:
-    """Remembers those variables, for who changes them in this process."""
+    """Record the GPU variables before this process changes them."""
     global _kept
     _kept = given()
 
 
 def visible_gpus() -> int:
-    """The GPUs that this process was given: those that are listed in the environment, else the device files
-    of NVIDIA's driver or the nodes of AMD's. 0 where neither tells."""
+    """Count the GPUs that this process may use.
+
+    Counts those listed in the environment, else NVIDIA's device files or the nodes of AMD's driver; 0 if none
+    is found.
+    """
     listed = [devices.split(",") for devices in given().values()]
     if listed:
         return min(len([device for device in devices if device.strip()]) for devices in listed)
@@ -49,8 +52,7 @@ def visible_gpus() -> int:
 
 
 def device_words() -> str:
-    """What this process computes on, in the words that torch would give: the first GPU's name, or "cpu, 2
-    threads"."""
+    """Return the compute device in torch's words: the first GPU's name, or "cpu, 2 threads"."""
     if not has_accelerator():
         return cpu_words(_threads())
     if platform.system() == "Darwin":
@@ -59,11 +61,12 @@ def device_words() -> str:
 
 
 def cpu_words(threads: int) -> str:
+    """Return the device name for `threads` CPU threads: "cpu, 2 threads"."""
     return f"cpu, {threads} thread{'s' if threads != 1 else ''}"
 
 
 def _nvidia_names() -> Iterator[str]:
-    """The names that NVIDIA's driver gives its GPUs."""
+    """Return the GPU names that NVIDIA's driver reports."""
     for gpu in sorted(_listdir(NVIDIA_GPUS)):
         try:
             told = (gpu / "information").read_text(errors="replace")
@@ -74,8 +77,7 @@ def _nvidia_names() -> Iterator[str]:
 
 
 def _threads() -> int:
-    """The threads that torch computes with: one a core of those that this process may use, or fewer where
-    the environment says so."""
+    """Return the number of torch's threads: one per usable core, or fewer if the environment sets it."""
     cores = _cores()
     for name in ("MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         asked = os.environ.get(name, "").split(",")[0].strip()
@@ -85,7 +87,7 @@ def _threads() -> int:
 
 
 def _cores() -> int:
-    """The cores that this process may use; the two threads of one count as one."""
+    """Count the physical cores that this process may use; hyperthreads of one core count once."""
     if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
     allowed = os.sched_getaffinity(0)

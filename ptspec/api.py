@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from ptspec.run.options import Options
 
 FROM_A_DICT = Path("<recipe>")
-"""What stands for the file of a recipe that is a dict."""
+"""File name shown for a recipe that was given as a dict."""
 WIDTH = 100
-"""Columns of the text that runs and comparisons show themselves as."""
+"""Columns of the text form of runs and comparisons."""
 
 
 def load(recipe: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> Recipe:
-    """A recipe from a file, or as the dict that such a file would hold.
+    """Return a recipe from a file or from a dict of the same content.
 
-    `overrides`: values by their path, as `pt run --set` takes them. Relative paths of a dict count from the
-    working directory. Reads nothing yet: `validate` and `run` do.
+    `overrides`: values by path, as in `pt run --set`. Relative paths of a dict are relative to the working
+    directory. Nothing is read here: `validate` and `run` read the recipe.
     """
     texts = [f"{path}={json.dumps(value)}" for path, value in (overrides or {}).items()]
     if isinstance(recipe, Mapping):
@@ -52,7 +52,7 @@ def load(recipe: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | 
 
 
 def open_run(folder: str | Path) -> Run:
-    """The run in `folder`, whoever made it. Raises `InputError` where there is none."""
+    """Open the run in `folder`, whatever made it. Raises `InputError` if there is none."""
     from ptspec.store.manifest import open_manifest
 
     open_manifest(Path(folder))
@@ -69,24 +69,26 @@ def compare(
     allow_code: bool = False,
     on_event: Listener | None = None,
 ) -> Compared:
-    """Runs, stages, adapters or models side by side, as `pt eval --compare` puts them: each later one against
-    the first, paired prompt by prompt, with 95 % intervals.
+    """Compare runs, stages, adapters or models, as `pt eval --compare` does.
 
-    Without `data` what was measured before is compared, and no model is loaded. Raises `InputError` for what
-    cannot be compared.
+    Each one after the first is compared with the first, paired by prompt, with 95 % intervals. Without `data`
+    the stored measurements are compared and no model is loaded. Raises `InputError` for what cannot be
+    compared.
     """
     from ptspec.evaluation.paired.requested import compare_requested
     from ptspec.evaluation.request import make_request
 
     file = None if data is None else Path(data)
     request = make_request([str(run) for run in runs], file, True, None, max_new_tokens, allow_code, prompts)
-    found, measured = compare_requested(request, on_event or _unheard, judge, prompts, by)
+    found, measured = compare_requested(request, on_event or _discard, judge, prompts, by)
     return Compared(found, tuple(measured))
 
 
-def carry_out(plan: Plan, listener: Listener, options: Options, say: Callable[[str], None]) -> None:
-    """Runs `plan` and writes its report, whatever happens. `say` is told where the report of a run that
-    failed lies. Raises what `ptspec.run.session.execute` raises."""
+def run_and_report(plan: Plan, listener: Listener, options: Options, say: Callable[[str], None]) -> None:
+    """Run `plan` and write its report, also if the run fails.
+
+    `say` receives the path of a failed run's report. Raises what `ptspec.run.session.execute` raises.
+    """
     from ptspec.report.html.write import report_whatever_happens
     from ptspec.run.session import execute
 
@@ -96,15 +98,17 @@ def carry_out(plan: Plan, listener: Listener, options: Options, say: Callable[[s
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe as it was given: the file, or the `text` of a dict, and the overrides of its values."""
+    """A recipe: its file, or the `text` of a dict, and the overrides of its values."""
 
     file: Path
     overrides: tuple[str, ...] = ()
     text: str | None = None
 
     def validate(self) -> list[Diagnostic]:
-        """What is wrong with the recipe and its data, and what is only doubtful (`severity`), as `pt
-        validate` tells. Loads no model; imports no torch."""
+        """Return the errors and warnings of the recipe and its data, as `pt validate` lists them.
+
+        Loads no model and imports no torch. `severity` tells an error from a warning.
+        """
         return list(self._read().diagnostics)
 
     def run(
@@ -120,14 +124,14 @@ class Recipe:
         isolate: bool = False,
         as_command: bool = False,
     ) -> Run:
-        """Trains and measures the stages that are not there yet, as `pt run` does, and returns the run.
+        """Train and measure the unfinished stages, as `pt run` does, and return the run.
 
-        `on_event` hears what happens (`ptspec.events`). `output`: the run's folder, in place of
-        outputs/NAME. `until`: the last stage. `as_command`: catch signals, keep what libraries print in
-        run.log, and set the environment for torch, as the command does.
+        `on_event` receives the events of `ptspec.events`. `output`: the run's folder instead of outputs/NAME.
+        `until`: the last stage. `as_command`: catch signals, redirect library output to run.log, and set
+        torch's environment variables, as the command does.
 
-        Raises `InputError` with all that is wrong before anything starts, `StageError` where a stage fails,
-        `CheckError` where a check does not hold, and `Interrupted` when `max_seconds` are over.
+        Raises `InputError` with all errors found before anything starts, `StageError` if a stage fails,
+        `CheckError` if a check fails, and `Interrupted` after `max_seconds`.
         """
         from ptspec.checks.asked_stage import must_be_stage
         from ptspec.checks.code_permission import check_allowed
@@ -148,8 +152,9 @@ class Recipe:
             ignore_checks=ignore_checks,
             isolate=isolate,
             embedded=not as_command,
+            warnings=tuple(map(str, reading.diagnostics)),
         )
-        carry_out(plan, on_event or _unheard, options, lambda text: None)
+        run_and_report(plan, on_event or _discard, options, lambda text: None)
         return Run(plan.output)
 
     def _read(self, output: Path | None = None, *, starts: bool = False) -> Reading:
@@ -166,7 +171,7 @@ class Run:
 
     @cached_property
     def stages(self) -> Mapping[str, Stage]:
-        """What is there: the base where it was measured, and the finished stages, in order."""
+        """Return the base, if it was measured, and the finished stages, in order."""
         from ptspec.evaluation.targets import targets
         from ptspec.recipe.plan import BASE
 
@@ -197,30 +202,31 @@ class Stage:
 
     @property
     def name(self) -> str:
+        """The stage's name in the recipe; "base" for the base model."""
         return self.target.name
 
     @property
     def folder(self) -> Path | None:
-        """Where its adapter or weights lie; None for the base."""
+        """Folder of its adapter or weights; None for the base."""
         return None if self.target.artifact is None else Path(self.target.artifact.folder)
 
     @cached_property
     def measurement(self) -> Measurement | None:
-        """What was measured, row by row; None where nothing was."""
+        """The measurement row by row; None if the stage was not measured."""
         from ptspec.evaluation.request import stored_measurement
 
         return None if self.target.stored is None else stored_measurement(self.target)
 
     @property
     def metrics(self) -> Mapping[str, Any]:
-        """Its figures by name, each with `value`, `low` and `high` (95 %); empty where none was measured."""
+        """Metrics by name, each with `value`, `low` and `high` (95 %); empty if not measured."""
         return {} if self.measurement is None else self.measurement.metrics
 
     def policy(self, *, allow_code: bool = False) -> Policy:
-        """The model, in memory on this machine's device and in eval mode, and its tokenizer.
+        """Load the model, in eval mode on this machine's device, and its tokenizer.
 
-        `allow_code`: the model may bring Python of its own, which is then run. Raises `InputError` where it
-        needs that and is not allowed to, or cannot be opened.
+        `allow_code`: allow Python code that comes with the model. Raises `InputError` if such code is needed
+        and not allowed, or if the model cannot be opened.
         """
         from ptspec.checks.code_permission import model_spec
         from ptspec.model.device import find_device
@@ -240,8 +246,10 @@ class Policy(NamedTuple):
 
 @dataclass(frozen=True)
 class Compared:
-    """Policies side by side: the `comparison`, and the `measurements` that it pairs. Shows itself as `pt eval
-    --compare` does, in a notebook too."""
+    """A `comparison` of policies and the `measurements` that it pairs.
+
+    Its text and HTML forms are those of `pt eval --compare`.
+    """
 
     comparison: Comparison
     measurements: tuple[Measurement, ...]
@@ -260,5 +268,5 @@ def _preformatted(text: str) -> str:
     return f"<pre>{escape(text)}</pre>"
 
 
-def _unheard(event: Event) -> None:
-    """Hears what nobody asked to hear."""
+def _discard(event: Event) -> None:
+    """Discard events: the default listener."""

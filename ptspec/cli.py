@@ -1,4 +1,4 @@
-"""The program: which commands there are, and how every failure ends in a message and an exit code.
+"""The command-line program: registers commands, and turns every failure into a message and an exit code.
 
 Modules that load torch are imported inside the commands that need them.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import gc
 
-gc.disable()  # nothing that is imported is garbage, and looking for it takes a tenth of the start
+gc.disable()  # Garbage collection off during imports: start-up takes 10 % less time.
 
 import atexit
 import os
@@ -45,16 +45,16 @@ COMMANDS = {
     "doctor": "doctor",
     "schema": "about",
 }
-"""The commands in the order of use, which is that of `pt --help`, and the module of `ptspec.commands` that
-each is a function of."""
+"""Commands in the order of use, which is the order of `pt --help`, each with its module in
+`ptspec.commands`."""
 
 NEW_OBJECTS = 50_000
-"""After how many garbage is looked for, until torch is to be loaded (`prepare_process`): what a command
-imports is none either."""
+"""Garbage collection threshold (new objects) until torch is loaded (`prepare_process`): imports make no
+garbage."""
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """The program: runs a command and exits with its code; no input ends in a traceback."""
+    """Run a command and exit with its exit code. No input ends in a traceback."""
     gc.freeze()
     gc.set_threshold(NEW_OBJECTS)
     gc.enable()
@@ -66,20 +66,19 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         _flush(stream)
     if launched() is not None:
-        # One of several processes: torch would wait at the end for connections to those that are gone.
+        # One of several processes: torch would wait at exit for connections to those that have ended.
         os._exit(code)
     sys.exit(code)
 
 
 def _leave() -> None:
-    """The interpreter looks for garbage once more at its end: not among what was imported, where no library
-    was loaded that has something to put away."""
+    """Skip the garbage collection at exit unless a library that needs it was loaded."""
     if "torch" not in sys.modules:
         gc.freeze()
 
 
 def _flush(stream: TextIO) -> None:
-    """Writes what is left in the buffer of `stream`; nowhere if its reader is gone: the exit code stays."""
+    """Flush `stream`. If its reader has closed the pipe, discard the rest and keep the exit code."""
     try:
         stream.flush()
     except OSError:
@@ -103,13 +102,13 @@ def _run(arguments: Sequence[str] | None) -> int:
     except PtError as error:
         tell(error.diagnostics)
         if _FRESH in given and error.exit is not Exit.WRONG_INPUT:
-            say(f"     {_FRESH} begins anew each time; {_going_on(given)} goes on")
+            say(f"     {_FRESH} starts anew each time; {_going_on(given)} goes on")
         return error.exit
     except (KeyboardInterrupt, typer.Abort):
         say("interrupted")
         return Exit.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has gone; keep the interpreter from complaining at exit.
+        # The reader closed the pipe: suppress the interpreter's error at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.FAILED
     except OSError as error:
@@ -119,7 +118,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 
 def _going_on(given: Sequence[str]) -> str:
-    """The command that goes on where this one ended: one that begins anew does so once."""
+    """Return the command that resumes this one, without `--fresh`."""
     return shlex.join(["pt", *(one for one in given if one != _FRESH)])
 
 
@@ -132,7 +131,7 @@ def _wrong_usage(error: Any) -> int:
 
 
 def _unusable(error: OSError) -> int:
-    """A path of the command line that the system refuses: too long, no permission, links in a circle."""
+    """Return the error for a path that the system refuses (too long, no permission, link loop)."""
     if os.environ.get("PT_DEBUG") == "1":
         return _bug(error)
     where = Location(os.fsdecode(error.filename))
@@ -168,13 +167,15 @@ def _options(
 
 
 def _app(arguments: Sequence[str]) -> typer.Typer:
-    """The command that is asked for, imported alone, or all of them: to read the options of all takes as long
-    as checking a recipe."""
+    """Build the Typer app with the requested command alone, or with all commands.
+
+    Reading the options of every command takes as long as checking a recipe.
+    """
     asked = COMMANDS.keys() & set(arguments[:1])
     app = typer.Typer(
         name="pt",
         help="Post-training of language models from one JSON recipe.",
-        add_completion=not asked,  # what completes and installs it names no command
+        add_completion=not asked,  # shell completion names no command
         pretty_exceptions_enable=False,
         rich_markup_mode=None,
         context_settings={"help_option_names": ["-h", "--help"]},

@@ -1,4 +1,4 @@
-"""Faults as values: where, what, and what to do. Renders nothing, imports nothing of ours."""
+"""Diagnostics as values: location, message, hint. Renders nothing and imports nothing of ptspec."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from enum import Enum, IntEnum
 
 
 class Severity(Enum):
+    """Severity of a diagnostic: an error stops the command, a warning does not."""
+
     ERROR = "error"
     WARNING = "warning"
     NOTE = "note"
@@ -42,10 +44,10 @@ class Location:
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One fault.
+    """One error or warning.
 
-    `message` says what is wrong, `hint` (shown beside the underline) what to do, `notes` are further
-    lines below. `pointer` is the JSON pointer (RFC 6901) of the faulty value; "" is the whole document.
+    `message` says what is wrong, `hint` (shown beside the underline) what to do, `notes` are further lines
+    below. `pointer` is the JSON pointer (RFC 6901) of the faulty value; "" is the whole document.
     """
 
     code: str
@@ -57,15 +59,15 @@ class Diagnostic:
     severity: Severity = Severity.ERROR
 
     def __str__(self) -> str:
-        """One line, as the first of `pt validate`'s, and what to do."""
+        """Return the first line of `pt validate`'s output for it, with the hint."""
         where = "" if self.location is None else f"{self.location}: "
         hint = "" if self.hint is None else f" ({self.hint})"
         return f"{where}{self.severity.value}[{self.code}]: {self.message}{hint}"
 
 
 @dataclass(frozen=True)
-class Unlooked:
-    """Something outside this machine that was not checked: its name, why not, and who names it."""
+class Unchecked:
+    """A remote resource that was not checked: its name, the reason, and the recipe field that names it."""
 
     name: str
     why: str
@@ -74,7 +76,7 @@ class Unlooked:
 
 
 class PtError(Exception):
-    """The root of every error that is told to a user: diagnostics, and the exit code that fits them."""
+    """Base class of errors shown to users: diagnostics and an exit code."""
 
     exit: Exit = Exit.FAILED
 
@@ -84,39 +86,39 @@ class PtError(Exception):
 
 
 def noted(diagnostics: Iterable[Diagnostic], *notes: str) -> tuple[Diagnostic, ...]:
-    """The diagnostics with further notes each."""
+    """Return the diagnostics with `notes` added to each."""
     return tuple(replace(one, notes=(*one.notes, *notes)) for one in diagnostics)
 
 
 class InputError(PtError):
-    """The recipe, its data or the command line is wrong; nothing was started or written."""
+    """The recipe, its data or the command line is invalid; nothing was started or written."""
 
     exit = Exit.WRONG_INPUT
 
 
 class StageError(PtError):
-    """A stage failed while running; what is finished is kept."""
+    """A stage failed while running; finished stages are kept."""
 
     exit = Exit.FAILED
 
 
 class CheckError(PtError):
-    """A check of the recipe did not hold."""
+    """A check of the recipe failed."""
 
     exit = Exit.CHECK_FAILED
 
 
 class Interrupted(PtError):
-    """The user or the system asked the run to stop; the same command goes on from there."""
+    """The user or the system stopped the run; the same command resumes it."""
 
     exit = Exit.INTERRUPTED
 
 
 def cut(text: str, most: int) -> str:
-    """`text`, or as much of its beginning as goes into `most` characters, with the sign that more follows."""
+    """Return `text`, truncated to `most` characters with an ellipsis."""
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a library's error says; the name of its class where it says nothing."""
+    """Return the first line of an exception's message, or its class name if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()

@@ -1,6 +1,6 @@
-"""What a run says to whoever listens: the terminal, `events.jsonl`, a test.
+"""Events of a run, received by the terminal, `events.jsonl` and API listeners.
 
-The interpreter and the trainers emit these; they never print.
+The interpreter and the trainers emit events; they never print.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number. `low` and `high` bound its 95 % interval where one is known. `is_share`: of a
-    reward, that each row's value is 0 or 1, so that the mean is shown in percent."""
+    """A measured number with its 95 % interval (`low`, `high`) if one is known.
+
+    `is_share`: for a reward, each row's value is 0 or 1, so that the mean is shown in percent.
+    """
 
     value: float
     low: float | None = None
@@ -23,7 +25,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class StageLine:
-    """A stage as it will run, for the header of the screen."""
+    """A planned stage, for the header of the screen."""
 
     name: str
     method: str
@@ -35,16 +37,19 @@ class StageLine:
 
 @dataclass(frozen=True)
 class Preparing:
-    """What is going on before the run can say anything of itself: "loading torch, transformers, trl"."""
+    """Work before the first stage is known: "loading torch, transformers, trl"."""
 
     what: str
 
 
 @dataclass(frozen=True)
 class RunStarted:
-    """`setup` is the adapter setup in words ("LoRA r16"), `device` the hardware ("cpu, 2 threads");
-    `parameters` None: not known before the model is loaded. `trained_for`: the metrics that the recipe's
-    stages are rewarded by and its checks name, in order."""
+    """The run starts.
+
+    `setup` is the adapter setup in words ("LoRA r16"), `device` the hardware ("cpu, 2 threads"); `parameters`
+    is None before the model is loaded. `trained_for`: the metrics that the stages are rewarded by and the
+    checks name, in order.
+    """
 
     name: str
     model: str
@@ -59,8 +64,7 @@ class RunStarted:
 
 @dataclass(frozen=True)
 class StageStarted:
-    """`rows` None: they are streamed. `reason` says why a stage that was finished before is trained again
-    ("beta 0.1 → 0.2")."""
+    """A stage starts; `rows` is None for a stream; `reason`: why a finished one is trained again."""
 
     stage: str
     method: str
@@ -75,7 +79,7 @@ class StageStarted:
 
 @dataclass(frozen=True)
 class StageChecked:
-    """The checks at the start of a stage: the policy is the reference, and is the one handed over."""
+    """Checks at the start of a stage: the policy equals the reference and the model handed over."""
 
     stage: str
     summary: str
@@ -83,7 +87,7 @@ class StageChecked:
 
 @dataclass(frozen=True)
 class StageDefault:
-    """A setting of a stage whose default is the method's own, not TRL's: both values and why, in words."""
+    """A setting whose default is the method's own, not TRL's: both values and the reason."""
 
     stage: str
     text: str
@@ -91,8 +95,7 @@ class StageDefault:
 
 @dataclass(frozen=True)
 class StageTuned:
-    """What was chosen for the device before a stage trains: `text` in one line; `choices` with their fields,
-    reasons and estimated gains."""
+    """Performance settings chosen for the device: a one-line `text`, and `choices` with reasons and gains."""
 
     stage: str
     text: str
@@ -112,8 +115,7 @@ class StageStep:
 
 @dataclass(frozen=True)
 class StepEvaluated:
-    """An evaluation on held-out rows within the training, after `step`. `metrics` are TRL's under the names
-    that it logs them by ("eval_loss"), `metric` is the one to show."""
+    """An evaluation on held-out rows after `step`: TRL's logged `metrics`, and the `metric` to show."""
 
     stage: str
     step: int
@@ -124,8 +126,10 @@ class StepEvaluated:
 
 @dataclass(frozen=True)
 class BestStep:
-    """Which step of a stage was the best by `metric`, of the `trained` steps: once it is trained.
-    `patience`: after how many evaluations without improvement it stops; `stopped`: whether it did."""
+    """The best step of a stage by `metric`, out of `trained` steps; emitted after training.
+
+    `patience`: evaluations without improvement before stopping; `stopped`: whether training stopped early.
+    """
 
     stage: str
     step: int
@@ -138,7 +142,7 @@ class BestStep:
 
     @property
     def words(self) -> str:
-        """ "stopped early at step 40: eval_loss has not improved for 3 evaluations; best step 25 is …"."""
+        """Return the event as a sentence, "stopped early at step 40: eval_loss has not improved for …"."""
         if self.stopped:
             times = "1 evaluation" if self.patience == 1 else f"{self.patience} evaluations"
             begin = f"stopped early at step {self.trained}: {self.metric} has not improved for {times}; "
@@ -152,6 +156,8 @@ class BestStep:
 
 @dataclass(frozen=True)
 class StageTrained:
+    """A stage has trained: `steps` made and `seconds` of wall time since the stage started."""
+
     stage: str
     steps: int
     seconds: float
@@ -160,10 +166,7 @@ class StageTrained:
 
 @dataclass(frozen=True)
 class StageReused:
-    """A finished stage whose fingerprint is unchanged; `when` is when it was finished (ISO 8601).
-
-    `taken_from`: the folder of another run that it was taken over from.
-    """
+    """A finished stage is reused; `when`: its finish time (ISO 8601); `taken_from`: another run's folder."""
 
     stage: str
     when: str
@@ -172,8 +175,7 @@ class StageReused:
 
 @dataclass(frozen=True)
 class StagePicked:
-    """A stage has taken over one of the variants of its matrix; `selection`: all of them and why, as
-    `comparison.json` has it under "variants"."""
+    """A stage has taken over a variant; `selection` is "variants" of `comparison.json`."""
 
     stage: str
     variant: str
@@ -182,7 +184,7 @@ class StagePicked:
 
 @dataclass(frozen=True)
 class StageMerged:
-    """A stage is made and saved that trains nothing; `words`: of what, "0.9 × a + 0.1 × b"."""
+    """A merge stage is saved; `words` is its formula: "0.9 × a + 0.1 × b"."""
 
     stage: str
     words: str
@@ -191,8 +193,7 @@ class StageMerged:
 
 @dataclass(frozen=True)
 class EvaluationStarted:
-    """`stage` is "base" for the base model. `answers_by`: the server that generates the answers, in words;
-    empty where the policy itself does."""
+    """An evaluation of `stage` ("base": the base model) starts; `answers_by`: the server, "" for none."""
 
     stage: str
     rows: int
@@ -201,8 +202,7 @@ class EvaluationStarted:
 
 @dataclass(frozen=True)
 class EvaluationProgress:
-    """The part of an evaluation that is under way: `what` it makes ("answers"), `done` of `total`; a `total`
-    of 0 where they are not counted."""
+    """Progress of an evaluation: `done` of `total` items of `what` ("answers"); `total` 0 if not counted."""
 
     stage: str
     what: str
@@ -212,8 +212,7 @@ class EvaluationProgress:
 
 @dataclass(frozen=True)
 class MetricChange:
-    """A stage less its parent in one metric, paired. `difference` has the interval that decides, `verdict` is
-    in the words of `comparison.json` ("better", "worse", "no difference shown", "described", …)."""
+    """A stage minus its parent in one metric, paired; `verdict` uses the words of `comparison.json`."""
 
     difference: Figure
     verdict: str
@@ -221,8 +220,7 @@ class MetricChange:
 
 @dataclass(frozen=True)
 class StageComparison:
-    """The comparison of a stage with its `parent`, as `comparison.json` has it: `changes` by metric, a win
-    rate under its metric's name. `tests` is how many were corrected for, by `correction`."""
+    """The comparison of a stage with its `parent`, as in `comparison.json`, after `tests` tests."""
 
     parent: str
     prompts: int
@@ -233,9 +231,12 @@ class StageComparison:
 
 @dataclass(frozen=True)
 class StageEvaluated:
-    """`comparison`: with the stage's parent, None where there is none. `preference_over`: the policy that the
-    stage's preference for chosen answers is relative to. `accuracy` says by what a response counts as right,
-    and why ("choice_letter: all 160 right answers are single letters"); None where nothing says it."""
+    """A stage was measured.
+
+    `comparison`: with the stage's parent; None if it has none. `preference_over`: the reference policy of the
+    stage's implicit preference. `accuracy`: the scorer of correct responses and why it was chosen
+    ("choice_letter: all 160 right answers are single letters"); None if there is none.
+    """
 
     stage: str
     metrics: Mapping[str, Figure]
@@ -248,16 +249,18 @@ class StageEvaluated:
 
 @dataclass(frozen=True)
 class StageFinished:
+    """A stage is finished: its folder is complete, and it was measured if the recipe has `eval`."""
+
     stage: str
     folder: str
 
 
 @dataclass(frozen=True)
 class CheckedBound:
-    """One bound of a check, in the metric's own unit: `value` `relation` ("≥", "≤") `bound`.
+    """One bound of a check in the metric's own unit: `value` `relation` ("≥", "≤") `bound`.
 
-    `over`: the policy that `value` is the difference to; None where it is the metric itself. `end`: the end
-    of the interval at `confidence` that the bound is asked of, in place of the value.
+    `over`: the policy that `value` is the difference to; None for the metric itself. `end`: the interval end
+    at `confidence` that is compared with the bound instead of the value.
     """
 
     metric: str
@@ -273,8 +276,7 @@ class CheckedBound:
 
 @dataclass(frozen=True)
 class CheckEvaluated:
-    """A check of the recipe. `text` says why there is nothing to check; in the files of earlier versions it
-    says the whole check, and there are no `bounds`."""
+    """The result of a check; `text`: why there are no `bounds`, or in older files the whole check."""
 
     stage: str | None
     text: str
@@ -285,12 +287,16 @@ class CheckEvaluated:
 
 @dataclass(frozen=True)
 class Warned:
+    """A warning during the run."""
+
     text: str
     stage: str | None = None
 
 
 @dataclass(frozen=True)
 class RunFinished:
+    """All stages of the run are finished."""
+
     output: str
     seconds: float
     stages: tuple[str, ...]
@@ -299,8 +305,11 @@ class RunFinished:
 
 @dataclass(frozen=True)
 class RunStopped:
-    """A run that did not end by itself, of `code` and `text` of the error. Told to the log alone: what the
-    error says is shown. `asked`: the user, the system or a time limit stopped it."""
+    """A run that ended with an error: exit `code` and `text` of the error.
+
+    Written to the log alone, since the error itself is shown. `asked`: the user, the system or a time limit
+    stopped the run.
+    """
 
     code: str
     text: str

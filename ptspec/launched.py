@@ -1,5 +1,7 @@
-"""Whether a launcher (torchrun, accelerate launch, mpirun, srun) started this process, and as which of how
-many. Asks no torch."""
+"""Detect whether a launcher (torchrun, accelerate launch, mpirun, srun) started this process.
+
+Needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Rank:
-    """The place of this process among those that `launcher` has started; `local`: among those of its node."""
+    """This process's rank among those that `launcher` started; `local` is the rank on its node."""
 
     launcher: str
     index: int
@@ -22,12 +24,11 @@ LAUNCHERS = (
     ("mpirun", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_LOCAL_RANK"),
     ("srun", "SLURM_NTASKS", "SLURM_PROCID", "SLURM_LOCALID"),
 )
-"""Launcher, and the variables in which it tells each process how many there are, which it is, and which of
-its node."""
+"""Launcher -> the environment variables with world size, rank, and local rank."""
 
 
 def launched() -> Rank | None:
-    """How a launcher started this process, if that was one of several."""
+    """Return this process's rank if a launcher started it as one of several, else None."""
     for launcher, size, index, local in LAUNCHERS:
         found = Rank(launcher, _number(index, -1), _number(size, 1), _number(local, 0))
         if found.size > 1 and found.index >= 0 and not (launcher == "srun" and _is_batch_script()):
@@ -36,7 +37,7 @@ def launched() -> Rank | None:
 
 
 def _is_batch_script() -> bool:
-    """Whether this is the script that sbatch runs once, of a job of several tasks, and no task of srun's."""
+    """Return whether this is the batch script of an sbatch job with several tasks, not a task of srun."""
     return "SLURM_JOB_ID" in os.environ and not {"SLURM_STEP_ID", "SLURM_STEPID"} & os.environ.keys()
 
 

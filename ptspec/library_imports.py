@@ -1,4 +1,4 @@
-"""Imports torch and the like so that a run starts sooner and holds less."""
+"""Import torch and its dependents faster and with less memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from typing import Any
 
 @contextlib.contextmanager
 def importing_libraries() -> Iterator[None]:
-    """Around the first import of torch. No garbage is looked for meanwhile, and none among what there is
-    afterwards: of a million objects none ever is any. A function that a library compiles is compiled when it
-    is called. A process that has torch already has objects of its own among those, and is left as it is."""
+    """Wrap the first import of torch.
+
+    Garbage collection is off during the import, and the imported objects are frozen afterwards: of about a
+    million objects none is garbage. A function that a library compiles at import is compiled at its first
+    call. Does nothing in a process that has imported torch already.
+    """
     if "torch" in sys.modules:
         yield
         return
@@ -30,8 +33,11 @@ def importing_libraries() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _compiled_when_called() -> Iterator[None]:
-    """`torch.compile` does its work at the first call of what it has decorated. PEFT imports bitsandbytes,
-    which decorates four functions: torch imports its compiler for that, two processor seconds and 40 MB."""
+    """Return a `torch.compile` that compiles at the first call of the decorated function.
+
+    PEFT imports bitsandbytes, which decorates four functions: compiling at import loads torch's compiler, two
+    processor seconds and 40 MB.
+    """
     import torch
 
     compiled = torch.compile
@@ -43,7 +49,7 @@ def _compiled_when_called() -> Iterator[None]:
 
 
 def _later(compiled: Callable[..., Any]) -> Callable[..., Any]:
-    """As torch's own `compile`, with or without arguments; modules are compiled at once."""
+    """Decorate as `torch.compile` does, with or without arguments; modules are compiled at once."""
 
     def decorate(model: Any = None, **options: Any) -> Any:
         if model is None:

@@ -1,4 +1,4 @@
-"""Keeps what other libraries print away from the screen and in a log file."""
+"""Redirect the output of other libraries from the screen to a log file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-from ptspec.secrets import blotted
+from ptspec.secrets import redacted
 
 QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -22,9 +22,9 @@ QUIET = {
 
 
 def quiet_environment() -> None:
-    """The program calls nobody and draws no bars of others, unless the user has set these. Before imports.
+    """Disable Hugging Face telemetry and progress bars unless the user has set them. Call before imports.
 
-    What is logged while there is no log goes nowhere: Python would print it.
+    Log records are discarded while no log file is open; Python would print them.
     """
     logging.getLogger("ptspec").addHandler(logging.NullHandler())
     for name, value in QUIET.items():
@@ -32,7 +32,7 @@ def quiet_environment() -> None:
 
 
 class _LogStream(io.TextIOBase):
-    """A text stream whose lines end up in a logger."""
+    """A text stream that writes its lines to a logger."""
 
     def __init__(self, name: str) -> None:
         self._logger = logging.getLogger(name)
@@ -45,8 +45,10 @@ class _LogStream(io.TextIOBase):
 
 
 class _LogFile(logging.FileHandler):
-    """Loses a line that cannot be written (the disk is full, the folder is gone), and says nothing of it:
-    whatever the run itself cannot write ends it, and is told."""
+    """A file handler that drops records it cannot write (disk full, folder removed).
+
+    An error of the run's own files ends the run and is reported; an error of the log does not.
+    """
 
     def handleError(self, record: logging.LogRecord) -> None:
         pass
@@ -56,20 +58,22 @@ class _LogFile(logging.FileHandler):
             super().close()
 
 
-class _Blotting(logging.Formatter):
-    """Libraries, and functions of the user's, may print what they were given."""
+class _RedactingFormatter(logging.Formatter):
+    """Redact secrets from records: libraries and user functions may print what they were given."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return blotted(super().format(record))
+        return redacted(super().format(record))
 
 
 @contextlib.contextmanager
 def into_log(path: Path) -> Iterator[None]:
-    """Warnings, log records and prints go to `path` while this lasts. Whoever draws the screen must hold its
-    own stream from before."""
+    """Write warnings, log records and prints to `path` within the context.
+
+    The screen must keep its own stream, taken before.
+    """
     root = logging.getLogger()
     handler = _LogFile(path, encoding="utf-8")
-    handler.setFormatter(_Blotting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(_RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     before = root.handlers[:], root.level
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO)
@@ -93,7 +97,7 @@ def into_log(path: Path) -> Iterator[None]:
 
 
 def _redirect_libraries() -> list[tuple[logging.Logger, list[logging.Handler], bool]]:
-    """Libraries with handlers of their own on stderr: those are taken off, their records go to the root."""
+    """Remove the stderr handlers of libraries and propagate their records to the root logger."""
     saved = []
     for name in ("transformers", "datasets", "trl", "peft", "accelerate", "huggingface_hub", "bitsandbytes"):
         logger = logging.getLogger(name)

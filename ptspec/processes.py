@@ -1,9 +1,9 @@
-"""The processes that do a stage's job together: which one this is, and what they agree on.
+"""The processes that train a stage together: this process's rank, and agreement between processes.
 
-`current()` is one process alone until `join` has been called, and then costs nothing: its methods give back
-what they are given. What is agreed on goes over a group of its own (gloo, on the CPU), whose time limit is so
-long that one process may train or measure alone while the others wait; that a process has died is noticed by
-its closed connections, at once.
+`current()` is a single process until `join` is called; its methods then return their argument at once.
+Agreement uses a process group of its own (gloo, on the CPU) with a time limit long enough for one process to
+train or measure alone while the others wait. A process that dies is noticed at once by its closed
+connections.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from ptspec.diagnostics import CheckError, Diagnostic, InputError, Interrupted, 
 
 T = TypeVar("T")
 PATIENCE = timedelta(days=30)
-"""How long a process waits for the others where they may be busy."""
+"""Time limit for waiting for other processes that may be busy."""
 ERRORS = {kind.exit: kind for kind in (StageError, InputError, CheckError, Interrupted)}
 
 
 class Agreed(StageError):
-    """An error that every process raises at the same place: they can still do something together."""
+    """An error raised by every process at the same place, so that they can still communicate."""
 
 
 @dataclass(frozen=True)
 class Processes:
-    """This process is number `index` of `size`; `group` is torch's, for what they agree on. `ids`: the host
-    and the process id of each."""
+    """Process number `index` of `size`; `group` is the torch process group for agreement.
+
+    `ids`: host and process id of each.
+    """
 
     index: int = 0
     size: int = 1
@@ -41,14 +43,16 @@ class Processes:
 
     @property
     def alone(self) -> bool:
+        """Whether this is the only process."""
         return self.size == 1
 
     @property
     def is_first(self) -> bool:
+        """Whether this is rank 0."""
         return self.index == 0
 
     def gone(self) -> int | None:
-        """One of them that ran on this machine and has ended."""
+        """Return the process id of a process of this machine that has ended, else None."""
         here = socket.gethostname()
         ended = (
             index for index, (host, process) in enumerate(self.ids) if host == here and has_ended(process)
@@ -56,7 +60,7 @@ class Processes:
         return next(ended, None)
 
     def gathered(self, value: T) -> list[T]:
-        """What each process has given, in their order."""
+        """Gather `value` of every process, in the order of ranks."""
         if self.alone:
             return [value]
         import torch.distributed as dist
@@ -66,7 +70,7 @@ class Processes:
         return values
 
     def of_first(self, value: T) -> T:
-        """What the first process has given."""
+        """Broadcast `value` of rank 0."""
         if self.alone:
             return value
         import torch
@@ -77,7 +81,7 @@ class Processes:
         return values[0]  # type: ignore[return-value]  # the first process's
 
     def any(self, flag: bool) -> bool:
-        """Whether one of them says so."""
+        """Return whether `flag` is set in any process."""
         if self.alone:
             return flag
         import torch
@@ -88,7 +92,7 @@ class Processes:
         return bool(told.item())
 
     def by_first(self, work: Callable[[], T]) -> T:
-        """What `work` gives in the first process, which alone does it; what it raises is raised in each."""
+        """Run `work` in rank 0 alone and return its result everywhere; its exception is raised everywhere."""
         if self.alone:
             return work()
         given: Any = None
@@ -99,8 +103,11 @@ class Processes:
 
     @contextmanager
     def agreed(self) -> Iterator[None]:
-        """Raises in every process the error of the first one that raises a `PtError` within. What is done
-        within waits for no other process."""
+        """Raise in every process the first `PtError` that one raises within the context.
+
+        Code within must not communicate with other processes. Raises the error's own class, `InputError`,
+        `StageError` or another.
+        """
         if self.alone:
             yield
             return
@@ -117,8 +124,7 @@ class Processes:
                 raise ERRORS[one[0]](*one[1])
 
     def agree(self, told: Diagnostic | None, *, first: bool = True) -> None:
-        """Raises `Agreed` in every process where one of them has something to tell; of several that have, the
-        first that says it comes first."""
+        """Raise `Agreed` in every process if one passes a diagnostic; that of the lowest rank wins."""
         if not self.any(told is not None):
             return
         said = [(not ahead, one) for one, ahead in self.gathered((told, first)) if one is not None]
@@ -126,7 +132,7 @@ class Processes:
 
 
 def has_ended(process: int) -> bool:
-    """Whether a process runs no longer; one that nobody has asked about since it ended does not."""
+    """Return whether a process of this machine has ended, a zombie included."""
     try:
         os.kill(process, 0)
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
@@ -140,13 +146,12 @@ _joined = Processes()
 
 
 def current() -> Processes:
-    """The processes that this one works with."""
+    """Return the process group of this process."""
     return _joined
 
 
 def join(timeout: timedelta) -> Processes:
-    """Makes this process one of those that a launcher has started, by what it left in the environment.
-    `timeout`: how long they wait for one another while they train."""
+    """Join the process group that the launcher's environment variables describe."""
     global _joined
     import torch
     import torch.distributed as dist

@@ -1,6 +1,6 @@
-"""Keys and passwords kept out of what a run writes and says: in the environment, in addresses, by their form.
+"""Keep keys and passwords out of files and messages: from the environment, in addresses, by their form.
 
-A secret belongs in an environment variable. What is refused in a recipe, and what is blotted everywhere else.
+A recipe that contains a secret is refused; everywhere else secrets are redacted.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 
 BLOT = "*"
 SHORTEST = 8
-"""Characters: a shorter value of the environment is a word that may stand anywhere."""
+"""Characters; a shorter environment value may be an ordinary word."""
 
-# One run of characters, the colon among them: two runs would be tried in every division, in quadratic time.
+# One run of characters including the colon: two runs would match in quadratic time.
 _IN_ADDRESS = re.compile(r"(?<=://)(?!git@)[^/\s\"'@?#]+(?=@)")
 _BY_FORM = re.compile(
     r"\b(?:hf_[A-Za-z0-9]{30,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{36,}|github_pat_\w{22,}"
@@ -26,21 +26,21 @@ _NAME = (
 _PAIR = re.compile(rf'(?i)((?<![\w-])"?{_NAME}"?\s*[:=]\s*)("(?:[^"\\]|\\.)*"?|[^\s,"{{}}\[\]]+)')
 
 
-def blotted(text: str) -> str:
-    """`text` with every secret in it replaced by as many asterisks: columns stay where they are."""
+def redacted(text: str) -> str:
+    """Return `text` with every secret replaced by as many asterisks, so that columns stay aligned."""
     for value in _of_environment():
         text = text.replace(value, BLOT * len(value))
     text = _IN_ADDRESS.sub(_as_long, text)
     return _BY_FORM.sub(_as_long, text)
 
 
-def blotted_source(text: str) -> str:
-    """As `blotted`, for a line of a recipe or of a command: values of keys called like secrets too."""
-    return _PAIR.sub(_value_blotted, blotted(text))
+def redacted_source(text: str) -> str:
+    """Like `redacted`, for a line of a recipe or command: also values of keys named like secrets."""
+    return _PAIR.sub(_value_redacted, redacted(text))
 
 
 def secret_in(text: str) -> str | None:
-    """What kind of secret stands in `text`, in words that do not repeat it; None where none is seen."""
+    """Return the kind of secret in `text`, in words that do not repeat it; None without one."""
     if _IN_ADDRESS.search(text):
         return "an address with a user or a password"
     return "what reads as an access key" if _BY_FORM.search(text) else None
@@ -56,8 +56,8 @@ def _as_long(match: re.Match[str]) -> str:
     return BLOT * len(match[0])
 
 
-def _value_blotted(match: re.Match[str]) -> str:
-    """The name of an environment variable is no secret; what stands there in its place may be one."""
+def _value_redacted(match: re.Match[str]) -> str:
+    """Return a match with its value redacted; the name of an environment variable is not a secret."""
     before, value = match[1], match[2]
     inside = value.strip('"')
     if "api_key_env" in before.lower() and re.fullmatch(r"[A-Z_][A-Z0-9_]*", inside):

@@ -12,14 +12,14 @@ from ptspec.diagnostics import Diagnostic, InputError, Location
 
 RECIPE = "recipe.schema.json"
 BASE = "https://ptspec.invalid/schemas/"
-"""The address that relative references between schemas count from; nothing is fetched from it."""
+"""Base URI of the schemas' relative references; nothing is fetched from it."""
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 _PACKAGE = Path(__file__).parent
 
 
 def folder(name: str) -> Path:
-    """The shipped folder called `name` ("schemas", "recipes", "data")."""
+    """Return the shipped folder called `name` ("schemas", "recipes", "data")."""
     checkout = _PACKAGE.parent
     if (checkout / "pyproject.toml").is_file() and (checkout / "schemas" / "recipe.schema.json").is_file():
         return checkout / name
@@ -28,10 +28,10 @@ def folder(name: str) -> Path:
 
 @cache
 def schema(name: str) -> dict[str, Any]:
-    """A shipped schema by its path below `schemas/`.
+    """Return a shipped schema by its path below `schemas/`.
 
-    Without `$schema`: on meeting one across a `$ref`, jsonschema goes back to its own validator class,
-    and with it to a type checker for which 4.0 is an integer.
+    Without `$schema`: across a `$ref` it would make jsonschema use its own validator class, whose type
+    checker takes 4.0 for an integer.
     """
     loaded: dict[str, Any] = json.loads((folder("schemas") / name).read_text("utf-8"))
     loaded.pop("$schema", None)
@@ -39,7 +39,7 @@ def schema(name: str) -> dict[str, Any]:
 
 
 def bundle() -> dict[str, Any]:
-    """The whole recipe schema as one compound document: each file embedded under its own `$id`."""
+    """Return the recipe schema as one compound document: each file embedded under its own `$id`."""
     names = sorted(
         path.relative_to(folder("schemas")).as_posix() for path in folder("schemas").rglob("*.json")
     )

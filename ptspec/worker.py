@@ -1,10 +1,10 @@
-"""`python -m ptspec.worker JOB`: does one stage's job, and tells what happens as lines of JSON on stdout.
+"""`python -m ptspec.worker JOB`: run one stage's job and write its events as lines of JSON to stdout.
 
-`--controlled`: `pt run` started it, which holds the lock of the run's folder, says on stdin when to stop, and
-is gone when that closes. Without, Ctrl-C and the like end it as they end `pt run`.
+`--controlled`: started by `pt run`, which holds the lock of the run's folder, sends a stop request on stdin,
+and has ended when that closes. Otherwise Ctrl-C and other signals end it as they end `pt run`.
 
-One of several that a launcher started does the job with the others (`ptspec.processes`). The first alone
-speaks; what ends any of them is left as a file (`ptspec.launch.several`).
+One of several that a launcher started runs the job with the others (`ptspec.processes`). Only rank 0 writes
+events; what ends any of them is left as a file (`ptspec.launch.several`).
 """
 
 from __future__ import annotations
@@ -37,8 +37,10 @@ CONTROLLED = "--controlled"
 
 
 class Lines:
-    """Messages on the stdout that this process was started with; what libraries print goes to stderr.
-    One that does not speak says nothing."""
+    """Messages on this process's original stdout; what libraries print goes to stderr.
+
+    Ranks other than 0 write nothing.
+    """
 
     def __init__(self, speaks: bool = True) -> None:
         self._speaks = speaks
@@ -47,6 +49,7 @@ class Lines:
         self._mutex = Mutex()
 
     def send(self, message: Message) -> None:
+        """Write a message as one line; thread-safe."""
         if not self._speaks:
             return
         text = line(message)
@@ -56,14 +59,17 @@ class Lines:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Does the job in the file that `arguments` name; the exit code is that of `pt run`."""
+    """Run the job in the file that `arguments` name and return the exit code, as of `pt run`.
+
+    Raises nothing: errors become messages, or text on stderr.
+    """
     rank = launched()
     is_first = rank is None or rank.index == 0
     lines = Lines(speaks=is_first)
     stop_request = StopRequest()
     controlled = CONTROLLED in arguments
     if controlled and is_first:
-        Thread(target=_obey, args=(stop_request,), name="ptspec-control", daemon=True).start()
+        Thread(target=_read_stop_requests, args=(stop_request,), name="ptspec-control", daemon=True).start()
     files = [Path(text) for text in arguments if text != CONTROLLED]
     left = Left(files[0].parent / FOLDER) if rank is not None and controlled and files else None
     if rank is not None and left is not None:
@@ -94,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _do(job: StageJob, lines: Lines, stop_request: StopRequest, *, together: bool) -> None:
     if together:
-        # Whoever waits for one that is gone has nothing to save: the launcher may end it at once.
+        # A process that waits for one that has ended has nothing to save: the launcher may end it at once.
         caught = signal.signal(signal.SIGTERM, signal.SIG_DFL)
         join_for(job)
         signal.signal(signal.SIGTERM, caught)
@@ -103,9 +109,8 @@ def _do(job: StageJob, lines: Lines, stop_request: StopRequest, *, together: boo
     leave()
 
 
-def _obey(stop_request: StopRequest) -> None:
-    """Hears the controller until it is gone, and ends this process then, at once: the next run may write the
-    folder at any moment."""
+def _read_stop_requests(stop_request: StopRequest) -> None:
+    """Read stop requests until the controller ends, then exit at once: the next run may write the folder."""
     text = b""
     while received := os.read(0, 1 << 16):
         *complete, text = (text + received).split(b"\n")

@@ -83,7 +83,7 @@ KINDS: dict[str, Sequence[Stage]] = {
 def recipe(model: Path, kind: str) -> dict[str, Any]:
     train = {"path": str(ROOT / "data/train.jsonl"), "limit": 12}
     heldout = {"path": str(ROOT / "data/eval.jsonl"), "limit": 4}
-    found = {
+    found: dict[str, Any] = {
         "version": 1,
         "name": "out",
         "model": {"path": str(model)},

@@ -94,7 +94,7 @@ def _trained(kind: str, special: tuple[str, ...], unk: str | None, template: str
         made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         made.decoder = decoders.ByteLevel()
         alphabet = pre_tokenizers.ByteLevel.alphabet()
-        trainer = trainers.BpeTrainer(
+        trainer: trainers.Trainer = trainers.BpeTrainer(
             vocab_size=700 + len(first),
             special_tokens=first,
             initial_alphabet=alphabet,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,8 +25,11 @@ SCHEDULE = "linear"
 
 @dataclass(frozen=True)
 class Peer:
-    """`commands` writes what the peer reads into a folder and returns its processes, to be run in order with
-    the programs in the given `bin`; `sft` and `dpo` are where the adapters come to lie, below that folder."""
+    """A program of the benchmark.
+
+    `commands` writes its input into a folder and returns its processes, to be run in order with the programs
+    in the given `bin`; `sft` and `dpo` are where the adapters are saved, below that folder.
+    """
 
     title: str
     package: str
@@ -58,7 +61,7 @@ def write_json(path: Path, value: object) -> str:
     return str(path)
 
 
-def write_rows(path: Path, values: list[dict[str, object]]) -> str:
+def write_rows(path: Path, values: Sequence[Mapping[str, object]]) -> str:
     path.write_text("".join(json.dumps(value) + "\n" for value in values), encoding="utf-8")
     return str(path)
 

@@ -25,8 +25,10 @@ def probes() -> Probes:
 
 
 def logps(folder: Path, asked: Probes) -> tuple[list[float], bool]:
-    """The probes' log-probabilities under what lies in `folder`, and whether it opens with the one line that
-    PEFT has for it. Where it does not, it is laid over the base by hand, as a user would."""
+    """Return the probes' log-probabilities of what lies in `folder`, and whether PEFT opens it in one line.
+
+    Otherwise it is put over the base by hand, as a user would.
+    """
     opens = True
     if not (folder / "adapter_config.json").exists():
         model = AutoModelForCausalLM.from_pretrained(folder)

@@ -1,5 +1,8 @@
-"""axolotl: two configs. DPO names the SFT adapter in `lora_model_dir`: "if you already have a lora model
-trained that you want to load, put that here"."""
+"""axolotl: two configs.
+
+DPO names the SFT adapter in `lora_model_dir`: "if you already have a lora model trained that you want to
+load, put that here".
+"""
 
 from __future__ import annotations
 

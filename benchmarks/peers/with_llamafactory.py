@@ -1,5 +1,8 @@
-"""LLaMA-Factory: two configs. DPO names the SFT adapter in `adapter_name_or_path`; it is trained on by
-default, and merged in memory with a new adapter over it where `create_new_adapter` is set."""
+"""LLaMA-Factory: two configs.
+
+DPO names the SFT adapter in `adapter_name_or_path`; it is trained on by default, and merged in memory with a
+new adapter over it where `create_new_adapter` is set.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""ms-swift: `swift sft`, then `swift rlhf` on the SFT checkpoint; alone in `--adapters`, and, as the help of
-`--ref_adapters` asks for, in both options."""
+"""ms-swift: `swift sft`, then `swift rlhf` on the SFT checkpoint.
+
+In `--adapters` alone, and, as the help of `--ref_adapters` asks for, in both options.
+"""
 
 from __future__ import annotations
 

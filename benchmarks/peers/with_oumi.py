@@ -1,5 +1,8 @@
-"""Oumi: two configs. DPO names the SFT adapter in `adapter_model`; with `use_peft`, as in its own LoRA
-recipes, and with `adapter_trainable` in its place, as the help of that field has it."""
+"""Oumi: two configs.
+
+DPO names the SFT adapter in `adapter_model`; with `use_peft`, as in its own LoRA recipes, and with
+`adapter_trainable` in its place, as the help of that field has it.
+"""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ then trains a new adapter; its reference is the merged model.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ AutoTokenizer.from_pretrained(adapter).save_pretrained(folder)
 """
 
 
-def common(data: Path, rows: list[dict[str, object]], folder: Path, rate: float) -> dict[str, Any]:
+def common(data: Path, rows: Sequence[Mapping[str, object]], folder: Path, rate: float) -> dict[str, Any]:
     data.mkdir()
     write_rows(data / "train.jsonl", rows)
     return {

@@ -100,7 +100,7 @@ def with_ptspec(job: dict[str, Any], work: Path) -> dict[str, Any]:
         value["stages"][0]["rewards"] = ["short"]
     recipe.write_text(json.dumps(value))
     (training, steps), whole = training_clock(), Clock()
-    train_stage.train = whole.timing(train_stage.train)
+    train_stage.train = whole.timing(train_stage.train)  # type: ignore[attr-defined]  # timed in place
     reading = preflight(recipe, output=work / "run")
     plan = reading.plan
     if plan is None:

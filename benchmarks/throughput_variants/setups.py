@@ -17,9 +17,12 @@ WORDS = "the of and to in is was for on that with as by at from it an be this wh
 
 @dataclass(frozen=True)
 class Setup:
-    """`config`: of the stage, TRL's defaults where it says nothing; `factor`: floating-point operations of a
-    token and parameter (6 of full fine-tuning, 4 over a frozen base, which has no weight gradients); `dtype`:
-    of the weights, each variant's own default where it is None."""
+    """A stage to train.
+
+    `config`: of the stage, else TRL's defaults; `factor`: FLOP per token and parameter (6 for full
+    fine-tuning, 4 over a frozen base, which has no weight gradients); `dtype`: of the weights, None for each
+    variant's own default.
+    """
 
     name: str
     method: str
@@ -50,8 +53,11 @@ def large() -> tuple[Setup, ...]:
 
 
 def write_rows(file: Path, rows: int, longest: int, *, full: bool) -> None:
-    """Rows of `WORDS` that one token each stands for: `full` ones of `longest` tokens, or of lengths as
-    instruction data has them (log-normal, a third of `longest` in the mean, cut there)."""
+    """Write rows of `WORDS`, one token each.
+
+    `full` ones of `longest` tokens, or of lengths as in instruction data (log-normal, with a mean of a third
+    of `longest`, truncated there).
+    """
     draw = random.Random(SEED)
     with file.open("w", encoding="utf-8") as out:
         for _ in range(rows):

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import generated
+import notebook
 import outside
 from mkdocs.plugins import get_plugin_logger
 from mkdocs.structure.files import File, Files
 
 log = get_plugin_logger("ptspec")
-ROOT = Path(__file__).parent.parent.parent
+DOCS = Path(__file__).parent.parent
+ROOT = DOCS.parent
+NOTEBOOK = "notebook"
 
 # A list or a table right after a line of text: GitHub makes one, Python-Markdown a paragraph.
 _LOST = re.compile(r"<p>(?:(?!</p>).)*?\n\s*(?:[-*] |\d+\. |\|)", re.DOTALL)
@@ -22,6 +25,10 @@ def on_files(files: Files, *, config: Any) -> Files:
     """Add the generated pages, and the files outside docs/ that a page links to."""
     for address, text in generated.pages(ROOT).items():
         files.append(File.generated(config, address, content=text))
+    shown = files.get_file_from_path(f"{NOTEBOOK}.ipynb")
+    if shown is not None:
+        files.remove(shown)
+    files.append(File.generated(config, f"{NOTEBOOK}.md", content=notebook.page(DOCS / f"{NOTEBOOK}.ipynb")))
     for address in outside.linked(ROOT):
         files.append(File.generated(config, outside.address(address), abs_src_path=str(ROOT / address)))
     return files

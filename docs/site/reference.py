@@ -22,9 +22,11 @@ nothing stands beside one, their documentation tells.
 def pages(root: Path) -> dict[str, str]:
     """Markdown by address."""
     found = {"reference/recipe.md": _recipe(Schemas(root / "schemas").sections("recipe.schema.json"))}
+    equations = (root / "docs" / "methods.md").read_text("utf-8")
     for name in METHODS:
         sections = Schemas(root / "schemas").sections(f"methods/{name}.schema.json")
-        found[f"reference/{name}.md"] = method_page.page(get(name), sections)
+        found[f"reference/{name}.md"] = method_page.page(get(name), sections, equations)
+    found["reference/merge.md"] = method_page.merge_page(equations)
     return found
 
 

@@ -24,6 +24,8 @@ DEFINES = {"type", "enum", "properties", "then"}
 
 @dataclass(frozen=True)
 class Field:
+    """A row of a table of fields."""
+
     name: str
     type: str
     default: str
@@ -32,8 +34,10 @@ class Field:
 
 @dataclass(frozen=True)
 class Section:
-    """An object of a recipe: its `path`, such as "stages[].pick", and what may stand in it. `owned`: fields
-    of the library's class that are said elsewhere, and where."""
+    """An object of a recipe: its `path`, such as "stages[].pick", and its fields.
+
+    `owned`: fields of the library's class that a recipe sets elsewhere, and where.
+    """
 
     path: str
     meaning: str
@@ -64,9 +68,10 @@ class Schemas:
         waiting = [(self._node({"$ref": file}, ""), "")]
         while waiting:
             node, path = waiting.pop(0)
-            if node.key in self._seen and node.key is not None:
-                continue
-            self._seen.add(node.key)
+            if node.key is not None:
+                if node.key in self._seen:
+                    continue
+                self._seen.add(node.key)
             parts = list(self._parts(node))
             fields = self._fields(parts)
             if fields:

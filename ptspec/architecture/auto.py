@@ -1,4 +1,4 @@
-"""What transformers' auto classes open: the class for a `model_type`, and the file that defines it."""
+"""Which class and file transformers' auto classes take for a `model_type`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _CONFIGURATIONS = "models/auto/auto_mappings.py"
 
 
 def causal_lm(model_type: str, architectures: Any = None) -> str | None:
-    """The class that `AutoModelForCausalLM` takes for a model type; None where it refuses the type.
+    """Return the class that `AutoModelForCausalLM` takes for a model type; None if it refuses the type.
 
-    Of several classes it takes the one that the config's `architectures` names, else the first.
+    Of several classes it takes the one in the config's `architectures`, else the first.
     """
     found = entry("transformers", _MODELING, "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES", model_type)
     if isinstance(found, tuple) and isinstance(architectures, list):
@@ -24,39 +24,39 @@ def causal_lm(model_type: str, architectures: Any = None) -> str | None:
 
 
 def sequence_classifier(model_type: str) -> str | None:
-    """The class that `AutoModelForSequenceClassification` takes for a model type, if any."""
+    """Return the class that `AutoModelForSequenceClassification` takes for a model type, if any."""
     name = "MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES"
     return _first(entry("transformers", _MODELING, name, model_type))
 
 
 def base_model(model_type: str) -> str | None:
-    """The class that `AutoModel` takes for a model type, if any."""
+    """Return the class that `AutoModel` takes for a model type, if any."""
     return _first(entry("transformers", _MODELING, "MODEL_MAPPING_NAMES", model_type))
 
 
 def is_known(model_type: str) -> bool:
-    """Whether the installed transformers has a configuration for a model type."""
+    """Return whether the installed transformers has a configuration for a model type."""
     return config_class(model_type) is not None
 
 
 def config_class(model_type: str) -> str | None:
-    """The name of the configuration class of a model type."""
+    """Return the name of the configuration class of a model type."""
     return _first(entry("transformers", _CONFIGURATIONS, "CONFIG_MAPPING_NAMES", model_type))
 
 
 def config_fields(model_type: str) -> set[str]:
-    """The names of the fields that the configuration class of a model type has."""
+    """Return the field names of the configuration class of a model type."""
     found = classes.find(_module_file(model_type, "configuration"), config_class(model_type) or "")
     return classes.fields(found) if found else set()
 
 
 def modeling_file(model_type: str) -> Path:
-    """The file that defines the models of a type."""
+    """Return the path of the file that defines the models of a type."""
     return _module_file(model_type, "modeling")
 
 
 def config_default(model_type: str, field: str) -> Any:
-    """The default of a field in the configuration class of a model type; None where it has none."""
+    """Return the default of a field of a model type's configuration class; None if it has none."""
     found = classes.find(_module_file(model_type, "configuration"), config_class(model_type) or "")
     return classes.setting(found, field) if found else None
 

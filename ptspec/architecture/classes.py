@@ -1,4 +1,4 @@
-"""The attributes that the classes of a modeling file make: what each `self.x = …` may be, by its syntax.
+"""Parse the attributes that the classes of a modeling file create: the candidates of each `self.x = …`.
 
 A condition in the code gives several candidates; the names in a checkpoint choose between them
 (`ptspec.architecture.modules`).
@@ -19,7 +19,7 @@ from ptspec.architecture.source import defined, defines_class, imported
 
 @dataclass(frozen=True)
 class Library:
-    """A class of torch or of transformers' base classes ("Linear", "Conv1D"), or something not told ("")."""
+    """A class of torch or of transformers' base classes ("Linear", "Conv1D"), or an unknown one ("")."""
 
     name: str
 
@@ -60,7 +60,7 @@ UNKNOWN: frozenset[Node] = frozenset({Library("")})
 
 
 def attribute(owner: Own, name: str) -> frozenset[Node]:
-    """What `name` may be in a class: as the first class of its line of bases that makes it has it."""
+    """Return the candidates of attribute `name`, by the class's method resolution order."""
     for one in _line(owner):
         if found := _made(one).get(name):
             return found
@@ -68,18 +68,18 @@ def attribute(owner: Own, name: str) -> frozenset[Node]:
 
 
 def attributes(owner: Own) -> list[str]:
-    """The names of what a class makes, its own first."""
+    """Return the names of the attributes that a class creates, its own first."""
     return list(dict.fromkeys(name for one in _line(owner) for name in _made(one)))
 
 
 def opened(owner: Own) -> list[str]:
-    """The attributes of a class that an auto class opens."""
+    """Return the attributes of a class that an auto class creates."""
     names = attributes(owner)
     return [name for name in names if any(isinstance(node, Auto) for node in attribute(owner, name))]
 
 
 def fields(owner: Own) -> set[str]:
-    """The fields of a configuration class, by its own names and those of `attribute_map`."""
+    """Return the fields of a configuration class, including the names in `attribute_map`."""
     renamed = setting(owner, "attribute_map")
     found = {str(name) for name in renamed} if isinstance(renamed, dict) else set()
     for one in _line(owner):
@@ -88,7 +88,7 @@ def fields(owner: Own) -> set[str]:
 
 
 def returns_tuple(owner: Own) -> bool:
-    """Whether the `forward` of a class gives several values."""
+    """Return whether the `forward` of a class returns several values."""
     for method in _class(owner).body:
         if isinstance(method, ast.FunctionDef) and method.name == "forward":
             return any(isinstance(n, ast.Return) and isinstance(n.value, ast.Tuple) for n in ast.walk(method))
@@ -96,7 +96,7 @@ def returns_tuple(owner: Own) -> bool:
 
 
 def library_base(owner: Own) -> str | None:
-    """The layer of torch or transformers that a class derives from ("Linear"), if it is one of LAYERS."""
+    """Return the torch or transformers layer that a class derives from ("Linear"), if it is in LAYERS."""
     for one in _line(owner):
         for base in source.bases(one.file, one.name):
             if (name := _name(base)) in LAYERS:
@@ -108,8 +108,10 @@ LAYERS = ("Linear", "Conv1D", "Embedding", "Conv1d", "Conv2d", "Conv3d", "LayerN
 
 
 def setting(owner: Own, name: str) -> Any:
-    """What a class, or a base of it, sets a constant to (`base_model_prefix = "model"`); of one that is no
-    literal the name (`config_class = LlamaConfig`, `config: LlamaConfig`), else None."""
+    """Return a constant that a class or one of its bases sets (`base_model_prefix = "model"`).
+
+    For a value that is no literal, its name (`config_class = LlamaConfig`, `config: LlamaConfig`); else None.
+    """
     for one in _line(owner):
         for node in _class(one).body if source.may_set(one.file, name) else ():
             if isinstance(node, ast.Assign) and _name(node.targets[0]) == name:
@@ -127,7 +129,7 @@ def _constant(node: ast.expr) -> Any:
 
 
 def find(file: Path, name: str) -> Own | None:
-    """The class `name` as `file` has it: defined there, or imported from another modeling file."""
+    """Return the class `name` of a file, defined there or imported from another modeling file."""
     if defines_class(file, name):
         return Own(file, name)
     return _imported(file).get(name)
@@ -150,7 +152,7 @@ def _class(owner: Own) -> ast.ClassDef:
 
 
 def _line(owner: Own) -> Iterator[Own]:
-    """A class and its bases of modeling files, nearest first; of each no more is read than is asked for."""
+    """Yield a class and its bases in modeling files, nearest first, reading no further than requested."""
     met: set[Own] = set()
     todo = [owner]
     while todo:

@@ -1,8 +1,8 @@
-"""How transformers renames, joins and splits the tensors of a checkpoint while it loads them.
+"""How transformers renames, joins and splits the tensors of a checkpoint while loading it.
 
-transformers 5.23, `conversion_mapping.py` and `core_model_loading.py`: renamings apply one after the other,
-then at most one converter, then `base_model_prefix` is put on or taken off. The mapping is its own: the
-function that builds it is run with records in place of the classes, so that nothing of it is imported.
+transformers 5.23, `conversion_mapping.py` and `core_model_loading.py`: renamings apply one after another,
+then at most one converter, then `base_model_prefix` is added or removed. The mapping is transformers' own:
+the function that builds it is executed with records in place of the classes, so that nothing is imported.
 """
 
 from __future__ import annotations
@@ -26,18 +26,19 @@ _BUILD = "_build_checkpoint_conversion_mapping"
 
 
 class NotConvertible(ValueError):
-    """A conversion whose outcome cannot be told from shapes alone, and why."""
+    """A conversion whose result does not follow from shapes alone, and why."""
 
 
 @dataclass(frozen=True)
 class Operation:
-    """A step of a conversion ("MergeModulelist"), as the mapping gives it."""
+    """A step of a conversion ("MergeModulelist"), as in the mapping."""
 
     name: str
     arguments: tuple[Any, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def number(self, option: str, position: int = 0, default: int = 0) -> int:
+        """Return an integer argument, given by name or position, else `default`."""
         given = self.arguments[position] if position < len(self.arguments) else default
         return int(self.options.get(option, given))
 
@@ -59,14 +60,14 @@ class Transform:
         self.scope: tuple[str, ...] = ("",)
 
     def within(self, scope: tuple[str, ...]) -> Transform:
-        """This transform for the names that begin with the first fitting of these prefixes."""
+        """Return this transform for names with the first matching of these prefixes."""
         scoped = copy(self)
         scoped.scope = scope
         return scoped
 
     @cached_property
     def targets(self) -> list[str]:
-        """Replacements: without "^", look-aheads and escapes; a group, there for the way back, is `\\1`."""
+        r"""Replacement strings without "^", look-aheads and escapes; a group, for the way back, is `\1`."""
         return [_replacement(pattern) for pattern in self.target_patterns]
 
     @cached_property
@@ -82,7 +83,7 @@ class Transform:
         return pattern + r"(?!\w)" if re.search(r"[a-zA-Z0-9]$", pattern) else pattern
 
     def rename(self, name: str) -> tuple[str, int | None]:
-        """The name after this transform, and which of the sources it matched (None: none)."""
+        """Return the new name, and the index of the source that matched (None: none)."""
         scope = next((prefix for prefix in self.scope if name.startswith(prefix)), None)
         match = self._expression.search(name.removeprefix(scope)) if scope is not None else None
         if match is None or scope is None:
@@ -95,7 +96,7 @@ class Transform:
 
 
 class PrefixChange(Transform):
-    """Takes a part off the beginning of a name, or puts one there."""
+    """Removes a prefix from a name, or adds one."""
 
     def __init__(
         self,
@@ -112,7 +113,7 @@ class PrefixChange(Transform):
 
 
 def transforms(modules: Modules) -> Iterator[Transform]:
-    """The transforms of a model, then those of the models inside it, each for the names below its own."""
+    """Yield the transforms of a model, then those of nested models, each limited to its prefix."""
     found = _mapping()
     for scope, class_name, model_type in modules.models():
         own = found.get(class_name, found.get(model_type, ()))
@@ -123,7 +124,7 @@ def transforms(modules: Modules) -> Iterator[Transform]:
 
 
 def converted(shapes: Mapping[str, Shape], modules: Modules) -> Mapping[str, tuple[Shape, tuple[str, ...]]]:
-    """The tensors as the model gets them: name -> shape, and the names in the checkpoint that it is made of.
+    """Return the model's tensors: name -> shape, and the checkpoint names that it is made of.
 
     In the order of the checkpoint. Raises `NotConvertible`.
     """
@@ -152,7 +153,7 @@ def converted(shapes: Mapping[str, Shape], modules: Modules) -> Mapping[str, tup
 
 
 def _with_prefix(name: str, modules: Modules) -> str:
-    """With `base_model_prefix`, or without it, where the model has the tensor so."""
+    """Return the name with or without `base_model_prefix`, whichever the model has."""
     prefix = f"{modules.prefix}."
     if name.startswith(prefix) and modules.has_tensor(name.removeprefix(prefix)):
         return name.removeprefix(prefix)
@@ -173,7 +174,7 @@ def _shapes(
 
 
 def _applied(operation: Operation, parts: list[list[Shape]], targets: int) -> list[list[Shape]]:
-    """The shapes after an operation. `parts`: those of each source, then of each target."""
+    """Return the shapes after an operation. `parts`: those of each source, then of each target."""
     first = parts[0][0]
     if operation.name in ("Interleave", "PermuteForRope"):
         return parts
@@ -208,7 +209,7 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 @cache
 def _mapping() -> Mapping[str, Sequence[Transform]]:
-    """transformers' conversion mapping, as records; {} where it is not built as it was in 5.23."""
+    """Return transformers' conversion mapping as records; {} if it is not built as in 5.23."""
     tree = parsed(library_file("transformers", _FILE))
     wanted = [node for node in tree.body if _defines(node)] if tree else []
     if tree is None or not wanted:

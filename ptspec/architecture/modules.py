@@ -1,4 +1,4 @@
-"""The modules of a model by name, without building it: found from its classes' source, step by step."""
+"""Find the modules of a model by name without building it, from its classes' source."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from ptspec.architecture.classes import Auto, Items, Library, Node, Own, Value
 
 
 class Kind(Enum):
-    """What LoRA and quantisation tell apart. `LINEAR_LIKE` derives from `nn.Linear`: PEFT takes it for one,
-    bitsandbytes does not."""
+    """Kinds of module that LoRA and quantisation distinguish.
+
+    `LINEAR_LIKE` derives from `nn.Linear`: PEFT treats it as one, bitsandbytes does not.
+    """
 
     LINEAR = "linear"
     LINEAR_LIKE = "linear-like"
@@ -25,14 +27,14 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Place:
-    """A candidate for a module, with the config that it is built from."""
+    """A candidate for a module, with its config."""
 
     node: Node
     config: int
 
 
 class Modules:
-    """The tree of modules of the class that `AutoModelForCausalLM` opens for a config."""
+    """The module tree of the class that `AutoModelForCausalLM` opens for a config."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._configs: list[Mapping[str, Any]] = [config]
@@ -45,7 +47,7 @@ class Modules:
 
     @cached_property
     def is_text_alone(self) -> bool:
-        """Whether of a model of several modalities the language model alone is opened."""
+        """Whether only the language model of a multimodal model is opened."""
         text = self._configs[0].get("text_config")
         if self.root is None or not isinstance(text, dict):
             return False
@@ -54,44 +56,46 @@ class Modules:
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The config of the model as it is opened."""
+        """The config of the opened model."""
         return self._configs[0]
 
     @cached_property
     def prefix(self) -> str:
-        """`base_model_prefix`: what a checkpoint of the bare decoder leaves out."""
+        """`base_model_prefix`: the prefix that a checkpoint of the bare decoder lacks."""
         return str(self.setting("base_model_prefix") or "")
 
     def setting(self, name: str) -> Any:
-        """A constant of the model's class."""
+        """Return a constant of the model's class."""
         return classes.setting(self.root, name) if self.root else None
 
     def default(self, field: str) -> Any:
-        """A field of the config, or the default that its class gives it."""
+        """Return a field of the config, or its class's default."""
         kind = str(self.config.get("model_type", ""))
         return self.config[field] if field in self.config else auto.config_default(kind, field)
 
     @cached_property
     def tied(self) -> Mapping[str, str]:
-        """Tensors that are another one, by config: the output head that is the input embedding."""
+        """Return tied tensors, by config: the output head that equals the input embedding."""
         pairs = self.setting("_tied_weights_keys")
         is_tied = bool(self.default("tie_word_embeddings"))
         return pairs if is_tied and isinstance(pairs, dict) else {}
 
     def gives_tuple(self, name: str) -> bool:
-        """Whether a module's output is a tuple, which LoRA over it could not take."""
+        """Return whether a module's output is a tuple, which LoRA cannot wrap."""
         owners = [place.node for place in self._places(name) if isinstance(place.node, Own)]
         return any(classes.returns_tuple(owner) for owner in owners)
 
     def sub_config(self, tensor: str) -> str:
-        """The part of the config that a tensor's module is built from ("vision_config"); "" for the model's
-        own."""
+        """Return the config section of a tensor's module ("vision_config"); "" for the model's own."""
         owners = self._places(tensor.rpartition(".")[0])
         configs = [self._configs[place.config] for place in owners if place.config]
         return next((key for key, value in self.config.items() for one in configs if value is one), "")
 
     def models(self) -> Iterator[tuple[str, str, str]]:
-        """The model, its decoder, and what auto classes open inside: name, class, type ("": the model's)."""
+        """Yield name, class and type of the model, its decoder, and nested auto-class models.
+
+        The type is "" for the model's own.
+        """
         if self.root is None:
             return
         yield "", self.root.name, str(self.config.get("model_type", ""))
@@ -105,32 +109,34 @@ class Modules:
                     todo += [f"{name}.{attribute}" for attribute in inner]
 
     def exists(self, name: str) -> bool:
-        """Whether the model may have a module or a tensor of this name."""
+        """Return whether the model may have a module or a tensor of this name."""
         return bool(self._places(name))
 
     def has_tensor(self, name: str) -> bool:
-        """Whether the model may have a parameter or buffer of this name."""
+        """Return whether the model may have a parameter or buffer of this name."""
         owner, _, last = name.rpartition(".")
         return any(self._holds(place, last) for place in self._places(owner))
 
     def is_buffer(self, name: str) -> bool:
-        """Whether a tensor is a buffer, which no optimizer trains."""
+        """Return whether a tensor is a buffer, which is not trained."""
         found = {place.node for place in self._places(name)}
         return found == {Value(False)}
 
     def kind(self, name: str) -> Kind:
-        """What a module is; OTHER where it may be several things, or is not known."""
+        """Return a module's kind; OTHER if it is ambiguous or unknown."""
         kinds = {self._kind(place.node) for place in self._places(name)}
         return kinds.pop() if len(kinds) == 1 else Kind.OTHER
 
     def class_name(self, name: str) -> str | None:
-        """The class of a module, where there is one candidate."""
+        """Return the class of a module with a single candidate, else None."""
         names = {place.node.name for place in self._places(name) if isinstance(place.node, Own | Library)}
         return names.pop() if len(names) == 1 else None
 
     def layers(self, stack: str) -> int | None:
-        """How many layers the config gives the decoder's list of layers; None where `stack` is not that list,
-        or the config does not say."""
+        """Return the number of decoder layers.
+
+        None if `stack` is not their list or the config has no number.
+        """
         owner = stack.rpartition(".")[0]
         text = self.config.get("text_config")
         is_text = [place.config == 0 or self._configs[place.config] is text for place in self._places(stack)]
@@ -141,7 +147,7 @@ class Modules:
         return next((number for number in given if isinstance(number, int)), None)
 
     def in_order(self, module: str, names: Sequence[str]) -> list[str]:
-        """Tensors of a module in the order in which its class makes them."""
+        """Return a module's tensors in the order in which its class creates them."""
         owners = [place.node for place in self._places(module) if isinstance(place.node, Own)]
         made = classes.attributes(owners[0]) if owners else []
         order = {f"{module}.{name}": index for index, name in enumerate(made)}
@@ -170,7 +176,7 @@ class Modules:
         return {Place(inner, place.config)} if inner else set()
 
     def _opened(self, place: Place) -> Place:
-        """An auto class replaced by the class that it opens."""
+        """Replace an auto class by the class that it opens."""
         if not isinstance(place.node, Auto):
             return place
         config = self._configs[place.config]

@@ -1,4 +1,4 @@
-"""A checkpoint as transformers opens it for causal language modelling: its tensors by the model's names."""
+"""The tensors of a checkpoint under the names of the model that transformers opens for causal LM."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ class Made(NamedTuple):
 
 @dataclass(frozen=True)
 class Opened:
-    """`parameters`: what may be trained, tied ones once; `buffers`: what the file holds besides; `left_out`:
-    names in the checkpoint that the model has no place for (a vision tower beside a text model)."""
+    """A checkpoint as opened by transformers.
+
+    `parameters`: trainable tensors, tied ones once; `buffers`: the other tensors of the file; `left_out`:
+    names in the checkpoint without a place in the model (a vision tower beside a text model).
+    """
 
     modules: Modules
     parameters: Mapping[str, Made]
@@ -32,10 +35,10 @@ class Opened:
 
 
 def open_checkpoint(config: Mapping[str, Any], shapes: Mapping[str, Shape]) -> Opened | None:
-    """The model that `AutoModelForCausalLM` makes of a config and tensors of these shapes.
+    """Return the model that `AutoModelForCausalLM` makes of a config and tensor shapes.
 
-    None where it cannot be told from the library's source: code of the model's own, an unknown type, a class
-    that is not understood (more than a tenth of the tensors find no place in it).
+    None if the library's source does not determine it: custom code, an unknown type, or a class of which more
+    than a tenth of the tensors find no place.
     """
     modules = Modules(config)
     if modules.root is None or "auto_map" in config:

@@ -1,4 +1,4 @@
-"""What transformers says of its quantisation methods, read from their source."""
+"""Read from transformers' source which quantisation methods can be trained over."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _AUTO = "quantizers/auto.py"
 
 
 def is_trainable(method: str) -> bool | None:
-    """Whether adapters train over weights that a method quantised; None where it depends, or is not known."""
+    """Return whether adapters train over weights quantised by `method`; None if unknown or conditional."""
     tree = parsed(library_file("transformers", _AUTO))
     if tree is None:
         return None

@@ -1,4 +1,4 @@
-"""The source files of an installed package, parsed: tables of constants and classes, without an import."""
+"""Parse the source files of an installed package: tables of constants and classes, without importing it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 @cache
 def folder_of(package: str) -> Path | None:
-    """Where a top-level package is installed; None where it is not."""
+    """Return the folder of a top-level package; None if it is not installed."""
     spec = find_spec(package)
     folders = list(spec.submodule_search_locations or ()) if spec else []
     return Path(folders[0]) if folders else None
@@ -23,7 +23,7 @@ def folder_of(package: str) -> Path | None:
 
 @cache
 def parsed(file: Path) -> ast.Module | None:
-    """The syntax tree of a file; None where it cannot be read or is no Python."""
+    """Return the syntax tree of a file; None if it cannot be read or parsed."""
     try:
         return ast.parse(file.read_text("utf-8"))
     except (OSError, ValueError, SyntaxError):
@@ -32,7 +32,7 @@ def parsed(file: Path) -> ast.Module | None:
 
 @cache
 def _text(file: Path) -> str:
-    """What stands in a file, behind an empty line; "" where it cannot be read."""
+    """Return a file's text after an empty line; "" if it cannot be read."""
     try:
         return "\n" + file.read_text("utf-8")
     except (OSError, ValueError):
@@ -57,17 +57,17 @@ def _places(file: Path) -> Mapping[str, list[re.Match[str]]]:
 
 
 def defines_class(file: Path, name: str) -> bool:
-    """Whether a module has a class of this name at its top."""
+    """Return whether a module defines a class of this name at its top level."""
     places = _places(file).get(name, [])
     return bool(places[0]["klass"]) if len(places) == 1 else isinstance(defined(file, name), ast.ClassDef)
 
 
 @cache
 def defined(file: Path, name: str) -> ast.ClassDef | ast.Assign | None:
-    """The class or the constant that a module calls `name`, the last one; None where it defines none.
+    """Return the last class or constant of this name in a module; None if it defines none.
 
-    Parses its lines alone: the whole of a module of thousands of lines takes a tenth of a second. Of several
-    places some may stand in a string.
+    Parses its lines alone: a whole module of thousands of lines takes a tenth of a second. Some of several
+    candidate lines may lie in a string.
     """
     places = _places(file).get(name, [])
     if len(places) > 1:
@@ -88,7 +88,7 @@ def _is_called(node: ast.stmt | None, name: str) -> bool:
 
 @cache
 def bases(file: Path, name: str) -> tuple[ast.expr, ...]:
-    """What the class that a module calls `name` derives from. Parses its first line alone."""
+    """Return the base class expressions of a class. Parses its first line alone."""
     places = _places(file).get(name, [])
     if len(places) == 1 and places[0]["klass"]:
         text, begin = _text(file), places[0].start()
@@ -107,19 +107,19 @@ def _bases(node: ast.stmt | None) -> tuple[ast.expr, ...]:
 
 @cache
 def may_set(file: Path, name: str) -> bool:
-    """Whether any class of a module may set a constant `name` of its own: one that does has such a line."""
+    """Return whether any class of a module may set a constant `name`, by searching for such a line."""
     return re.search(rf"\n    {re.escape(name)}\s*[:=]", _text(file)) is not None
 
 
 @cache
 def imported(file: Path) -> tuple[ast.ImportFrom, ...]:
-    """What a module takes from its neighbours, wherever they lie in the package."""
+    """Return a module's relative imports, wherever they stand in the package."""
     found = (_statement(_text(file), one.start()) for one in _IMPORTED.finditer(_text(file)))
     return tuple(node for node in found if isinstance(node, ast.ImportFrom))
 
 
 def _statement(text: str, begin: int, indent: int = 0) -> ast.stmt | None:
-    """The statement, indented so far, that stands on the line after `begin`; None where there is none."""
+    """Return the statement with this indentation on the line after `begin`; None if there is none."""
     end = begin + 1
     while end < len(text):
         after = _NEXT[indent].search(text, end)
@@ -133,15 +133,15 @@ def _statement(text: str, begin: int, indent: int = 0) -> ast.stmt | None:
 
 
 def library_file(package: str, name: str) -> Path:
-    """The path of a file of a package ("models/auto/modeling_auto.py"), whether it exists or not."""
+    """Return the path of a file of a package ("models/auto/modeling_auto.py"), existing or not."""
     return (folder_of(package) or Path(package)) / name
 
 
 @cache
 def table(package: str, name: str, variable: str) -> Mapping[str, Any]:
-    """A module's constant mapping, written as a dict or as `OrderedDict([...])`; {} where it is neither.
+    """Return a module's constant mapping, a dict or `OrderedDict([...])` literal; {} if it is neither.
 
-    Parses its lines alone: the whole of a module of thousands of lines takes a tenth of a second.
+    Parses its lines alone: a whole module of thousands of lines takes a tenth of a second.
     """
     try:
         body = ast.parse(_table_lines(package, name, variable)).body
@@ -160,22 +160,22 @@ def _table_lines(package: str, name: str, variable: str) -> str:
 
 @cache
 def entry(package: str, name: str, variable: str, key: str) -> Any:
-    """What a `table` holds under `key`; None where it holds nothing.
+    """Return the value of `key` in a `table`; None if it has none.
 
-    Of one that is written as `OrderedDict([...])`, a pair a line, that pair alone is parsed: the tables of
-    transformers' auto classes have hundreds.
+    Of an `OrderedDict([...])` with a pair per line only that line is parsed: the tables of transformers' auto
+    classes have hundreds.
     """
     lines = _table_lines(package, name, variable)
     first = _PAIR.search(lines)
     if first is None:
         return table(package, name, variable).get(key)
     found = [*re.finditer(rf"^{first[1]}(?=\(\s*{re.escape(json.dumps(key))},)", lines, re.MULTILINE)]
-    begin = found[-1].end() if found else len(lines)  # of two the last one counts, as in a dict
+    begin = found[-1].end() if found else len(lines)  # the last of two counts, as in a dict
     for closing in _CLOSING.finditer(lines, begin):
         try:
             return ast.literal_eval(lines[begin : closing.end()])[1]
         except SyntaxError:
-            continue  # of a tuple in the pair
+            continue  # of a tuple within the pair
         except ValueError:
             break
     return None
@@ -187,7 +187,7 @@ _CLOSING = re.compile(r"\)")
 
 @cache
 def local_constant(package: str, name: str, function: str, variable: str) -> Any:
-    """What a function of a module sets a local variable to, written as a literal; None where it does not."""
+    """Return the literal that a function assigns to a local variable; None if there is none."""
     text = _text(library_file(package, name))
     for found in re.finditer(rf"\n((?:    )?)def {re.escape(function)}\b", text):
         node = _statement(text, found.start(), len(found[1]))

@@ -1,4 +1,5 @@
-"""Talking to policies: `models` opens them, `generate` makes one answer, `session` keeps the conversation.
+"""Chat with policies: `models` opens them, `generate` makes one answer, `session` keeps the conversation.
 
-Those three know no terminal; `lines` is what a typed line means, `terminal` and `piped` are the two faces.
+These three are independent of the terminal; `lines` interprets typed lines, `terminal` and `piped` are the
+two front ends.
 """

@@ -1,4 +1,4 @@
-"""One answer of one voice to a prompt, told piece by piece while it is made. Keeps no history."""
+"""Generate one answer of one model, streamed piece by piece. Keeps no history."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from transformers import TextStreamer
 
-from ptspec.chat.models import Voice
-from ptspec.chat.served import ServedVoice
+from ptspec.chat.models import ChatModel
+from ptspec.chat.served import ServedChatModel
 from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.evaluation.generation import generation_config
 
-AnyVoice = Voice | ServedVoice
+AnyChatModel = ChatModel | ServedChatModel
 Message = Mapping[str, str]
 Tell = Callable[[str], None]
 NO_LIMIT = 2**31
@@ -22,8 +22,11 @@ NO_LIMIT = 2**31
 
 @dataclass(frozen=True)
 class Settings:
-    """`temperature` 0 is greedy, as in the evaluation; above it the policy's own distribution is sampled,
-    with no top-k and no top-p. `max_new_tokens` bounds an answer."""
+    """Generation settings.
+
+    `temperature` 0 is greedy, as in the evaluation; above 0 the policy's own distribution is sampled, without
+    top-k and top-p. `max_new_tokens` bounds an answer.
+    """
 
     max_new_tokens: int = 256
     temperature: float = 0.0
@@ -32,8 +35,10 @@ class Settings:
 
 @dataclass(frozen=True)
 class Answer:
-    """`tokens`: with the end token, if there is one. `finished`: it came to that. `stopped`: somebody
-    interrupted it."""
+    """A generated answer; `tokens` includes the end token, if there is one.
+
+    `finished`: the end token was generated. `stopped`: the user interrupted generation.
+    """
 
     text: str
     tokens: int
@@ -41,28 +46,32 @@ class Answer:
     stopped: bool = False
 
 
-def speak(voice: AnyVoice, ids: Sequence[int], settings: Settings, seed: int, tell: Tell) -> Answer:
-    """The voice's answer to the prompt `ids`.
+def generate_answer(
+    chat_model: AnyChatModel, ids: Sequence[int], settings: Settings, seed: int, tell: Tell
+) -> Answer:
+    """Generate the answer of a model to the prompt `ids`.
 
-    `tell` gets the text in pieces as it comes, a server's all at once. Ctrl-C while it comes ends the answer,
-    which holds what was said until then. Raises `InputError` where the prompt leaves no room in the voice's
-    context, `ServerError` where a server fails.
+    `tell` receives the text in pieces as they are generated; a server's answer comes in one piece. Ctrl-C
+    ends the answer and keeps the text so far. Raises `InputError` if the prompt fills the model's context,
+    `ServerError` if a server fails.
     """
-    left = room(voice, ids)
+    left = room(chat_model, ids)
     if left < 1:
-        message = f"{len(ids):,} tokens leave no room for an answer: {voice.name} takes {voice.context:,}"
+        message = (
+            f"{len(ids):,} tokens leave no room for an answer: {chat_model.name} takes {chat_model.context:,}"
+        )
         raise InputError(Diagnostic("too-long", message))
     longest = min(left, settings.max_new_tokens)
-    if isinstance(voice, ServedVoice):
-        return _by_server(voice, ids, longest, settings, seed, tell)
-    said = _Streamer(voice.tokenizer, tell)
+    if isinstance(chat_model, ServedChatModel):
+        return _by_server(chat_model, ids, longest, settings, seed, tell)
+    said = _Streamer(chat_model.tokenizer, tell)
     stopped = False
     torch.manual_seed(seed)
-    prompt = torch.tensor([ids], device=voice.model.device)
-    config = generation_config(voice.tokenizer, voice.ends, longest, settings.temperature)
+    prompt = torch.tensor([ids], device=chat_model.model.device)
+    config = generation_config(chat_model.tokenizer, chat_model.ends, longest, settings.temperature)
     try:
         with torch.no_grad():
-            voice.model.generate(
+            chat_model.model.generate(
                 input_ids=prompt,
                 attention_mask=torch.ones_like(prompt),
                 generation_config=config,
@@ -70,53 +79,55 @@ def speak(voice: AnyVoice, ids: Sequence[int], settings: Settings, seed: int, te
             )
     except KeyboardInterrupt:
         stopped = True
-    return _answer(voice, said.ids, stopped)
+    return _answer(chat_model, said.ids, stopped)
 
 
 def _by_server(
-    voice: ServedVoice, ids: Sequence[int], longest: int, settings: Settings, seed: int, tell: Tell
+    chat_model: ServedChatModel, ids: Sequence[int], longest: int, settings: Settings, seed: int, tell: Tell
 ) -> Answer:
     try:
-        said = voice.continued(ids, longest, settings.temperature, seed)
+        said = chat_model.continued(ids, longest, settings.temperature, seed)
     except KeyboardInterrupt:
         return Answer("", 0, finished=False, stopped=True)
-    answer = _answer(voice, said, stopped=False)
+    answer = _answer(chat_model, said, stopped=False)
     tell(answer.text)
     return answer
 
 
-def _answer(voice: AnyVoice, ids: Sequence[int], stopped: bool) -> Answer:
-    finished = bool(ids) and ids[-1] in voice.ends
-    text = voice.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=True)
+def _answer(chat_model: AnyChatModel, ids: Sequence[int], stopped: bool) -> Answer:
+    finished = bool(ids) and ids[-1] in chat_model.ends
+    text = chat_model.tokenizer.decode(ids[:-1] if finished else ids, skip_special_tokens=True)
     return Answer(text, len(ids), finished, stopped)
 
 
-def room(voice: AnyVoice, ids: Sequence[int]) -> int:
-    """How many tokens the voice's context has left after `ids`."""
-    return NO_LIMIT if voice.context is None else voice.context - len(ids)
+def room(chat_model: AnyChatModel, ids: Sequence[int]) -> int:
+    """Return how many tokens of the model's context are left after `ids`."""
+    return NO_LIMIT if chat_model.context is None else chat_model.context - len(ids)
 
 
-def encode(voice: AnyVoice, messages: Sequence[Message]) -> list[int]:
-    """The ids that the voice continues: the chat template's, or those of the last message's text. Raises
-    `InputError` where the template refuses the messages."""
-    if not voice.has_template:
-        plain: list[int] = voice.tokenizer(text=messages[-1]["content"])["input_ids"]
+def encode(chat_model: AnyChatModel, messages: Sequence[Message]) -> list[int]:
+    """Return the prompt ids: the chat template's, or those of the last message's text without a template.
+
+    Raises `InputError` if the template refuses the messages.
+    """
+    if not chat_model.has_template:
+        plain: list[int] = chat_model.tokenizer(text=messages[-1]["content"])["input_ids"]
         return plain
     from jinja2 import TemplateError
 
     try:
-        encoding = voice.tokenizer.apply_chat_template(
+        encoding = chat_model.tokenizer.apply_chat_template(
             list(messages), add_generation_prompt=True, tokenize=True, return_dict=True
         )
     except (TemplateError, ValueError, TypeError) as error:
-        message = f"the chat template of {voice.name} refuses this: {error}"
+        message = f"the chat template of {chat_model.name} refuses this: {error}"
         raise InputError(Diagnostic("chat-template", message)) from error
     chat: list[int] = encoding["input_ids"]
     return chat
 
 
 class _Streamer(TextStreamer):  # type: ignore[misc]  # the library is untyped
-    """Keeps the new ids, and passes their text on word by word."""
+    """Collect the new ids and pass their text on word by word."""
 
     def __init__(self, tokenizer: Any, tell: Tell) -> None:
         super().__init__(tokenizer, skip_prompt=True, skip_special_tokens=True)

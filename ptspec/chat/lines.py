@@ -1,4 +1,4 @@
-"""What a typed line means: a prompt, or a command. Knows what a screen can do, not how it looks."""
+"""Interpret typed lines as prompts or commands, independent of how a screen looks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
-from ptspec.chat.session import Session, TellVoice, Turn
+from ptspec.chat.session import Session, TellPiece, Turn
 from ptspec.diagnostics import Diagnostic, InputError, PtError
 from ptspec.generation_server.requests import ServerError
 from ptspec.recipe.paths import from_home
@@ -23,42 +23,47 @@ COMMANDS = ("system", "regenerate", "reset", "save", "help", "quit")
 
 
 class Asking(Protocol):
-    """`Session.ask` or `Session.regenerate`, with only the listener still to come."""
+    """`Session.ask` or `Session.regenerate`, bound to all arguments but the listener."""
 
-    def __call__(self, tell: TellVoice) -> Turn: ...
+    def __call__(self, tell: TellPiece) -> Turn:
+        """Return the turn; `tell` receives a model's index and a piece of its text."""
+        ...
 
 
 class Screen(Protocol):
-    """Where answers and remarks go."""
+    """A front end that shows answers and remarks."""
 
     def answer(self, session: Session, ask: Asking) -> None:
-        """Shows the answers that `ask` makes, while it makes them."""
+        """Generate answers with `ask` and show them as they are generated."""
 
     def remark(self, text: str) -> None:
-        """A line that is no answer."""
+        """Show a line that is not an answer."""
 
     def fault(self, error: PtError) -> None:
-        """What was wrong with a line."""
+        """Show the error of a line."""
 
 
 def converse(session: Session, lines: Iterable[str], screen: Screen, *, apart: bool = False) -> bool:
-    """Does what each line says until /quit or the last one; whether every line could be done. With `apart`
-    every prompt begins a conversation of its own."""
+    """Execute each line until /quit or the last one; return whether every line succeeded.
+
+    With `apart` every prompt starts a new conversation. Raises `ServerError` if a server fails and lines come
+    from a pipe.
+    """
     good = True
     for line in lines:
         try:
-            if not obey(session, _encodable(line).strip(), screen, apart):
+            if not execute(session, _encodable(line).strip(), screen, apart):
                 break
         except (InputError, ServerError) as error:
             if apart and isinstance(error, ServerError):
-                raise  # it would fail each of the lines to come
+                raise  # every later line would fail too
             screen.fault(error)
             good = False
     return good
 
 
-def obey(session: Session, line: str, screen: Screen, apart: bool = False) -> bool:
-    """Does what `line` says; False where it says to leave. Raises `InputError` where it cannot be done."""
+def execute(session: Session, line: str, screen: Screen, apart: bool = False) -> bool:
+    """Execute `line`; return False for /quit. Raises `InputError` if it cannot be executed."""
     if not line:
         return True
     if not line.startswith("/") or line.startswith("//"):
@@ -109,5 +114,5 @@ def _unknown(name: str) -> Diagnostic:
 
 
 def _encodable(line: str) -> str:
-    """Bytes that were no UTF-8 arrive as lone surrogates, which no tokenizer takes."""
+    """Replace lone surrogates (bytes that are not UTF-8), which no tokenizer accepts."""
     return line.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""The policies that a chat is with, opened from folders; voices over the same weights share them."""
+"""Open the policies of a chat from folders; policies over the same weights share them."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ptspec.recipe.plan import ModelSpec
 
 
 @dataclass(frozen=True)
-class Voice:
-    """A policy that answers. `context` is the most tokens that it takes, None where its config names none."""
+class ChatModel:
+    """A policy that answers; `context` is its maximum length in tokens, None if its config has none."""
 
     name: str
     model: Any
@@ -28,29 +28,32 @@ class Voice:
 
     @property
     def ends(self) -> frozenset[int]:
-        """The ids that end an answer."""
+        """The token ids that end an answer."""
         return end_tokens(self.model, self.tokenizer)
 
     @property
     def has_template(self) -> bool:
-        """Whether it is spoken to through a chat template; else each prompt is continued as it stands."""
+        """Whether prompts go through a chat template; else each prompt is continued as plain text."""
         return bool(self.tokenizer.chat_template)
 
 
-def open_voices(paths: Sequence[str], *, allow_code: bool = False) -> list[Voice]:
-    """One policy a path: a run's last stage, a stage, an adapter or a model.
+def open_models(paths: Sequence[str], *, allow_code: bool = False) -> list[ChatModel]:
+    """Open one policy per path: a run's last stage, a stage, an adapter or a model.
 
-    Raises `InputError` where a path holds no policy, or would run code without leave, before any weights are
+    Raises `InputError` if a path holds no policy, or needs code that is not allowed, before any weights are
     loaded.
     """
-    asked = asked_voices(paths, allow_code)
+    asked = resolve_models(paths, allow_code)
     device = find_device()
     shelves: dict[ModelSpec, Bases] = {}
     return [_open(target, spec, shelves, device) for target, spec in asked]
 
 
-def asked_voices(paths: Sequence[str], allow_code: bool) -> list[tuple[Target, ModelSpec]]:
-    """What each path stands for, and how its model is loaded. Raises `InputError` as `open_voices` does."""
+def resolve_models(paths: Sequence[str], allow_code: bool) -> list[tuple[Target, ModelSpec]]:
+    """Return what each path refers to and how its model is loaded.
+
+    Raises `InputError` as `open_models` does.
+    """
     asked = last_of_each(paths)
     for target in asked:
         _must_speak(target)
@@ -58,15 +61,15 @@ def asked_voices(paths: Sequence[str], allow_code: bool) -> list[tuple[Target, M
     return list(zip(asked, specs, strict=True))
 
 
-def _open(target: Target, spec: ModelSpec, shelves: dict[ModelSpec, Bases], device: Device) -> Voice:
+def _open(target: Target, spec: ModelSpec, shelves: dict[ModelSpec, Bases], device: Device) -> ChatModel:
     bases = shelves.setdefault(spec, Bases(spec, device))
     try:
         model, base = bases.open(target.adapter, target.artifact)
     except InputError:
         raise
-    except Exception as error:  # files that somebody damaged make the libraries raise what they like
+    except Exception as error:  # damaged files raise arbitrary exceptions
         raise InputError(_cannot_open(target, error)) from error
-    return Voice(target.name, model, base.tokenizer, _context(model))
+    return ChatModel(target.name, model, base.tokenizer, _context(model))
 
 
 def _context(model: Any) -> int | None:

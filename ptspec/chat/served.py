@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from ptspec.chat.models import asked_voices
+from ptspec.chat.models import resolve_models
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.served import Asked, Host, Served, sampling_at
 from ptspec.evaluation.targets import Target
@@ -18,8 +18,11 @@ from ptspec.recipe.plan import ModelSpec
 
 
 @dataclass(frozen=True)
-class ServedVoice:
-    """A policy on a server. `context`: the most tokens that it and the server take; `ends` end an answer."""
+class ServedChatModel:
+    """A policy on a server.
+
+    `context`: maximum tokens of the policy and the server; `ends`: token ids that end an answer.
+    """
 
     name: str
     served: Served
@@ -29,31 +32,32 @@ class ServedVoice:
 
     @property
     def has_template(self) -> bool:
-        """Whether it is spoken to through a chat template; else each prompt is continued as it stands."""
+        """Whether prompts go through a chat template; else each prompt is continued as plain text."""
         return bool(self.tokenizer.chat_template)
 
     def continued(self, ids: Sequence[int], longest: int, temperature: float, seed: int) -> tuple[int, ...]:
-        """The token ids that come after `ids`. Raises `ServerError`."""
+        """Return the token ids generated after `ids`. Raises `ServerError`."""
         sampling = sampling_at(temperature, longest, self.ends)
         (made,) = self.served.server.complete([ids], self.served.name, sampling, [seed])
         return made.token_ids
 
 
 @contextmanager
-def served_voices(
+def served_models(
     paths: Sequence[str], server: GenerationServer, *, allow_code: bool = False
-) -> Iterator[list[ServedVoice]]:
-    """One policy a path, on `server` within: a run's last stage, a stage, an adapter or a model.
+) -> Iterator[list[ServedChatModel]]:
+    """Serve one policy per path on `server` within the context.
 
-    Raises `InputError` where a path holds no policy, would run code without leave, or cannot be served; where
-    the server refuses it, or has another policy than the stage left.
+    A path is a run (its last stage), a stage, an adapter or a model. Raises `InputError` if a path holds no
+    policy, needs code that is not allowed, or cannot be served; if the server refuses it, or serves another
+    policy than the stage saved.
     """
     host = Host(server)
     with ExitStack() as kept:
-        yield [_open(target, spec, host, kept) for target, spec in asked_voices(paths, allow_code)]
+        yield [_open(target, spec, host, kept) for target, spec in resolve_models(paths, allow_code)]
 
 
-def _open(target: Target, spec: ModelSpec, host: Host, kept: ExitStack) -> ServedVoice:
+def _open(target: Target, spec: ModelSpec, host: Host, kept: ExitStack) -> ServedChatModel:
     policy = Asked(target.name, target.artifact, target.adapter, target.model)
     try:
         why_not = host.why_not(policy)
@@ -67,7 +71,7 @@ def _open(target: Target, spec: ModelSpec, host: Host, kept: ExitStack) -> Serve
     except StageError as error:
         raise InputError(*error.diagnostics) from error
     known = [limit for limit in (outside.context, served.max_length) if limit is not None]
-    return ServedVoice(target.name, served, outside.tokenizer, min(known, default=None), outside.ends)
+    return ServedChatModel(target.name, served, outside.tokenizer, min(known, default=None), outside.ends)
 
 
 def _not_served(policy: Asked, host: Host, why_not: str) -> Diagnostic:

@@ -1,7 +1,4 @@
-"""A conversation with one or several voices: what was said, and what is asked next. Knows no terminal.
-
-Each voice keeps its own history: what another one answered is none of its business.
-"""
+"""A conversation with one or several models. Each model sees only its own answers."""
 
 from __future__ import annotations
 
@@ -10,18 +7,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ptspec.chat.generate import NO_LIMIT, Answer, AnyVoice, Message, Settings, encode, room, speak
-from ptspec.chat.served import ServedVoice
+from ptspec.chat.generate import (
+    NO_LIMIT,
+    Answer,
+    AnyChatModel,
+    Message,
+    Settings,
+    encode,
+    generate_answer,
+    room,
+)
+from ptspec.chat.served import ServedChatModel
 from ptspec.diagnostics import Diagnostic, InputError, Location, PtError
 
-TellVoice = Callable[[int, str], None]
+TellPiece = Callable[[int, str], None]
 AGAIN_TEMPERATURE = 1.0
-"""An answer is drawn again at this temperature where the settings are greedy, which would say the same."""
+"""Temperature of /again under greedy settings, which would repeat the answer."""
 
 
 @dataclass(frozen=True)
 class Turn:
-    """A prompt, and what each voice answered."""
+    """A prompt and the answer of each model."""
 
     prompt: str
     answers: tuple[Answer, ...]
@@ -30,9 +36,9 @@ class Turn:
 
 @dataclass
 class Session:
-    """`turns` so far under the `system` message, if there is one."""
+    """The `turns` of a conversation, under the `system` message if there is one."""
 
-    voices: Sequence[AnyVoice]
+    models: Sequence[AnyChatModel]
     settings: Settings
     system: str | None = None
     turns: list[Turn] = field(default_factory=list)
@@ -40,26 +46,37 @@ class Session:
 
     @property
     def has_template(self) -> bool:
-        return all(voice.has_template for voice in self.voices)
+        """Whether every model has a chat template."""
+        return all(chat_model.has_template for chat_model in self.models)
 
     @property
     def served_by(self) -> str | None:
-        """The server that answers, in words; None where the voices themselves do."""
-        return next((voice.served.words for voice in self.voices if isinstance(voice, ServedVoice)), None)
+        """The server that generates the answers, in words; None if the models run here."""
+        return next(
+            (
+                chat_model.served.words
+                for chat_model in self.models
+                if isinstance(chat_model, ServedChatModel)
+            ),
+            None,
+        )
 
-    def ask(self, prompt: str, tell: TellVoice = lambda voice, piece: None) -> Turn:
-        """Every voice's answer to `prompt`; `tell` gets the number of a voice and a piece of its text.
+    def ask(self, prompt: str, tell: TellPiece = lambda chat_model, piece: None) -> Turn:
+        """Return every model's answer to `prompt`; `tell` receives a model's index and a piece of its text.
 
-        Turns that a voice's context has no room for are left out of what it sees, the oldest first; the turn
-        says how many. Raises `InputError` where a voice cannot take the prompt, `ServerError`
-        where its server fails; nothing is remembered then.
+        The oldest turns that exceed a model's context are left out of its prompt; the turn holds their
+        number. Raises `InputError` if a model cannot take the prompt, `ServerError` if its server fails; the
+        turn is not kept then.
         """
         turn = self._answered(prompt, self.settings, tell)
         self.turns.append(turn)
         return turn
 
-    def regenerate(self, tell: TellVoice = lambda voice, piece: None) -> Turn:
-        """Another answer to the last prompt, in place of the one before: sampled, with the next seed."""
+    def regenerate(self, tell: TellPiece = lambda chat_model, piece: None) -> Turn:
+        """Replace the last answers with ones sampled at the next seed.
+
+        Raises `InputError` if there is no turn yet, and what `ask` raises; the old answers are kept then.
+        """
         if not self.turns:
             raise InputError(Diagnostic("wrong-usage", "there is no answer yet to draw again"))
         last = self.turns.pop()
@@ -74,7 +91,10 @@ class Session:
         return turn
 
     def instruct(self, system: str | None) -> None:
-        """A new system message (None: none), and with it a new conversation."""
+        """Set the system message (None: none) and start a new conversation.
+
+        Raises `InputError` if a model has no chat template.
+        """
         if system is not None and not self.has_template:
             message = "there is no system message without a chat template"
             raise InputError(Diagnostic("wrong-usage", message))
@@ -82,20 +102,23 @@ class Session:
         self.reset()
 
     def reset(self) -> None:
-        """Forgets what was said; the system message stays."""
+        """Forget the turns; keep the system message."""
         self.turns.clear()
         self._drawn = 0
 
     def save(self, path: Path) -> int:
-        """Writes the conversation as JSONL, a line a voice: `{"messages": [...], "model": name}`, which
-        `pt run` reads as chat data. Returns the number of turns; never overwrites a file."""
+        """Write the conversation as JSONL, one line per model; return the number of turns.
+
+        `{"messages": [...], "model": name}` is chat data that `pt run` reads. Raises `InputError` if there is
+        nothing to save, the file exists, or it cannot be written.
+        """
         if not self.turns:
             raise InputError(Diagnostic("wrong-usage", "nothing was said yet, so there is nothing to save"))
         lines = [
             json.dumps(
-                {"messages": self._messages(index, self.turns), "model": voice.name}, ensure_ascii=False
+                {"messages": self._messages(index, self.turns), "model": chat_model.name}, ensure_ascii=False
             )
-            for index, voice in enumerate(self.voices)
+            for index, chat_model in enumerate(self.models)
         ]
         try:
             with path.open("x", encoding="utf-8", errors="backslashreplace") as file:
@@ -108,41 +131,41 @@ class Session:
             raise InputError(Diagnostic("cannot-write", message, Location(str(path)))) from error
         return len(self.turns)
 
-    def _answered(self, prompt: str, settings: Settings, tell: TellVoice) -> Turn:
+    def _answered(self, prompt: str, settings: Settings, tell: TellPiece) -> Turn:
         seed = settings.seed + len(self.turns) + 1000 * self._drawn
         answers: list[Answer] = []
         forgotten = 0
-        for index in range(len(self.voices)):
+        for index in range(len(self.models)):
             if answers and answers[-1].stopped:
                 answers.append(Answer("", 0, finished=False, stopped=True))
                 continue
-            answer, left_out = self._voice_answers(index, prompt, settings, seed, tell)
+            answer, left_out = self._model_answers(index, prompt, settings, seed, tell)
             answers.append(answer)
             forgotten = max(forgotten, left_out)
         return Turn(prompt, tuple(answers), forgotten)
 
-    def _voice_answers(
-        self, index: int, prompt: str, settings: Settings, seed: int, tell: TellVoice
+    def _model_answers(
+        self, index: int, prompt: str, settings: Settings, seed: int, tell: TellPiece
     ) -> tuple[Answer, int]:
-        """The answer of a voice, and how many of the oldest turns it could not see."""
-        voice = self.voices[index]
+        """Return a model's answer and how many of the oldest turns did not fit its context."""
+        chat_model = self.models[index]
 
         def told(piece: str) -> None:
             tell(index, piece)
 
         ids, left_out = self._seen(index, prompt, settings.max_new_tokens)
-        return speak(voice, ids, settings, seed, told), left_out
+        return generate_answer(chat_model, ids, settings, seed, told), left_out
 
     def _seen(self, index: int, prompt: str, max_new_tokens: int) -> tuple[list[int], int]:
-        """The ids that a voice sees before its answer, and how many of the oldest turns they leave out."""
-        voice = self.voices[index]
-        past = self.turns if voice.has_template else []
-        wanted = min(max_new_tokens, (voice.context or NO_LIMIT) // 4)
+        """Return a model's prompt ids and how many of the oldest turns they leave out."""
+        chat_model = self.models[index]
+        past = self.turns if chat_model.has_template else []
+        wanted = min(max_new_tokens, (chat_model.context or NO_LIMIT) // 4)
         for left_out in range(len(past)):
-            ids = encode(voice, self._messages(index, past[left_out:], prompt))
-            if room(voice, ids) >= wanted:
+            ids = encode(chat_model, self._messages(index, past[left_out:], prompt))
+            if room(chat_model, ids) >= wanted:
                 return ids, left_out
-        return encode(voice, self._messages(index, (), prompt)), len(past)
+        return encode(chat_model, self._messages(index, (), prompt)), len(past)
 
     def _messages(self, index: int, turns: Sequence[Turn], prompt: str | None = None) -> list[Message]:
         messages: list[Message] = [{"role": "system", "content": self.system}] if self.system else []

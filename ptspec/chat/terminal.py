@@ -1,4 +1,4 @@
-"""A chat on a terminal: a prompt with history, answers drawn as they come, several of them side by side."""
+"""Chat on a terminal: input history, streamed answers, several models side by side."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ NARROWEST = 30
 
 
 class Terminal:
-    """Reads prompts and draws answers on `console`."""
+    """Read prompts and draw answers on `console`."""
 
     def __init__(self, console: Console, read: Callable[[str], str] = input) -> None:
         self._console = console
         self._read = read
 
     def lines(self) -> Iterator[str]:
-        """What is typed, a line at a time; Ctrl-C throws a line away, Ctrl-D ends."""
+        """Yield typed lines; Ctrl-C discards a line, Ctrl-D ends."""
         with contextlib.suppress(ImportError):
             import readline  # noqa: F401  # input() takes its editing and its history from it
         while True:
@@ -51,7 +51,8 @@ class Terminal:
                 return
 
     def answer(self, session: Session, ask: Asking) -> None:
-        count = len(session.voices)
+        """Show the answers of one prompt, side by side if the terminal is wide enough."""
+        count = len(session.models)
         if count > 1 and self._console.width >= count * NARROWEST and not self._console.is_dumb_terminal:
             turn = self._side_by_side(session, ask)
         else:
@@ -61,16 +62,18 @@ class Terminal:
             self.remark(f"({turns} left out: no room in the context; /reset starts anew)")
 
     def remark(self, text: str) -> None:
+        """Print dimmed lines that are not an answer."""
         for line in clean(text, keep_lines=True).splitlines():
             self._print(line, "dim")
 
     def fault(self, error: PtError) -> None:
+        """Print the message and hint of each diagnostic."""
         for diagnostic in error.diagnostics:
             hint = f" ({diagnostic.hint})" if diagnostic.hint else ""
             self._print(clean(diagnostic.message + hint), "yellow")
 
     def _print(self, line: str, style: str) -> None:
-        """`line` broken between words, what follows its first column indented as far as that."""
+        """Print `line` wrapped between words, indented to its first column."""
         head = _FIRST_COLUMN.match(line)
         first = head[0] if head else ""
         for part in hanging(first, line[len(first) :], self._console.width) or [first]:
@@ -78,28 +81,28 @@ class Terminal:
 
     def _one_by_one(self, session: Session, ask: Asking) -> Turn:
         words = _Words()
-        named = len(session.voices) > 1
+        named = len(session.models) > 1
         speaking = -1
 
         def begin(until: int) -> None:
-            """The names up to that of the voice `until`; a voice may have nothing to say."""
+            """The names up to that of the chat_model `until`; a chat_model may have nothing to say."""
             nonlocal speaking, words
             while speaking < until:
                 self._write(words.end() + ("\n\n" if speaking >= 0 else ""))
                 speaking, words = speaking + 1, _Words()
                 if named:
-                    self._console.print(Text(clean(session.voices[speaking].name), style="bold"))
+                    self._console.print(Text(clean(session.models[speaking].name), style="bold"))
 
-        def tell(voice: int, piece: str) -> None:
-            begin(voice)
+        def tell(chat_model: int, piece: str) -> None:
+            begin(chat_model)
             self._write(words.add(piece))
 
         turn = ask(tell)
         begin(len(turn.answers) - 1)
         self._write(words.end() + "\n")
-        for voice, answer in zip(session.voices, turn.answers, strict=True):
+        for chat_model, answer in zip(session.models, turn.answers, strict=True):
             if note := how_it_ended(answer):
-                self.remark(f"{voice.name}: {note}" if named else note)
+                self.remark(f"{chat_model.name}: {note}" if named else note)
         return turn
 
     def _write(self, text: str) -> None:
@@ -107,15 +110,15 @@ class Terminal:
         self._console.file.flush()
 
     def _side_by_side(self, session: Session, ask: Asking) -> Turn:
-        streams = [_Words() for _ in session.voices]
-        texts = [""] * len(session.voices)
-        names = [voice.name for voice in session.voices]
+        streams = [_Words() for _ in session.models]
+        texts = [""] * len(session.models)
+        names = [chat_model.name for chat_model in session.models]
         width = self._console.width // len(names) - COLUMN_GAP
         height = max(self._console.height - BESIDE, 1)
         with Live(console=self._console, auto_refresh=False, transient=True) as live:
 
-            def tell(voice: int, piece: str) -> None:
-                texts[voice] += streams[voice].add(piece)
+            def tell(chat_model: int, piece: str) -> None:
+                texts[chat_model] += streams[chat_model].add(piece)
                 ends = [self._last_lines(text, width, height) for text in texts]
                 live.update(_columns(names, ends), refresh=True)
 
@@ -125,14 +128,16 @@ class Terminal:
         return turn
 
     def _last_lines(self, text: str, width: int, height: int) -> str:
-        """As much of the end of `text` as a column has room for: what is drawn again and again must fit the
-        window, or each drawing leaves a copy in the scrollback."""
+        """Return the end of `text` that fits the window.
+
+        A live region taller than the window leaves copies in the scrollback.
+        """
         lines = Text(text).wrap(self._console, width, overflow="fold")
         return "\n".join(line.plain for line in lines[-height:])
 
 
 class _Words:
-    """Pieces of an answer as they may be drawn: clean, and without the white space before the first word."""
+    """Pieces of an answer prepared for drawing: cleaned, without leading white space."""
 
     def __init__(self) -> None:
         self._clean = CleanStream()
@@ -151,7 +156,7 @@ class _Words:
 
 
 def how_it_ended(answer: Answer) -> str:
-    """A remark below an answer that did not come to its end, else ""."""
+    """Return a remark on an answer that was cut off or interrupted, else ""."""
     if answer.stopped:
         return "(stopped)"
     return "" if answer.finished else f"(cut off at {answer.tokens:,} tokens)"

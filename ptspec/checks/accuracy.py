@@ -1,4 +1,4 @@
-"""What says which held-out responses are right, by the rows and the recipe; told before anything starts."""
+"""Which scorer decides that a held-out response is correct, checked before the run starts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ from ptspec.rewards.right_answers import right_answers
 from ptspec.rewards.tool_calls import calls_of
 
 ACCURACY = ("accuracy", "sampled_accuracy")
+RIGHT = "answer"
+"""The column of right answers."""
 
 
 def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen], rows: Sequence[EvaluationRow]) -> Iterator[str]:
-    """By what a response counts as right, where accuracy is measured and the recipe does not say it; and that
-    nothing says it, where there is no accuracy. Goes by the held-out `rows` that were looked at."""
+    """Say which scorer counts responses as correct, if accuracy is measured and the recipe names none.
+
+    If there is no scorer, say that there is no accuracy. Judged by the held-out `rows` that were read.
+    """
     evaluation = plan.evaluation
     if evaluation is None or not rows or not any(row.prompt for row in rows):
         return
@@ -45,11 +49,21 @@ def accuracy_in_words(plan: Plan, seen: Mapping[str, Seen], rows: Sequence[Evalu
     elif any(calls_of(row.expected) for row in rows):
         yield "accuracy by tool calls: those of the expected answer, in any order of arguments"
     else:
-        yield 'no accuracy: the rows have no column "answer", and eval.accuracy names no reward'
+        yield f"no accuracy: {_without_answers(plan, evaluation.data)}, and eval.accuracy names no reward"
+
+
+def _without_answers(plan: Plan, data: str) -> str:
+    """Why nothing says what is right; the file may have a column "answer" that the recipe renames."""
+    sources = (plan.data[name] for name in parts_of(plan.data, data))
+    columns = [pair for one in sources if isinstance(one, Source) for pair in one.columns.items()]
+    read_as = next((new for new, old in columns if old == RIGHT), None)
+    if read_as is not None:
+        return f'the column "{RIGHT}" is read as "{read_as}"'
+    return f'the rows have no column "{RIGHT}"'
 
 
 def check_accuracy(plan: Plan, rows: Sequence[EvaluationRow]) -> Iterator[Diagnostic]:
-    """A column of right answers that the held-out `rows` lack, and answers that cannot be compared with."""
+    """Yield errors for a missing column of right answers, and for answers that cannot be compared."""
     evaluation = plan.evaluation
     if evaluation is None or not rows:
         return
@@ -69,7 +83,7 @@ def check_accuracy(plan: Plan, rows: Sequence[EvaluationRow]) -> Iterator[Diagno
 
 
 def held_out_rows(plan: Plan, seen: Mapping[str, Seen]) -> list[EvaluationRow]:
-    """The first rows of the held-out sources; none where a source was not looked at."""
+    """Return the first rows of the held-out sources; empty if a source was not read."""
     evaluation = plan.evaluation
     if evaluation is None or evaluation.data not in plan.data:
         return []
@@ -87,7 +101,7 @@ def _rows(source: object, seen: Seen) -> Iterator[EvaluationRow]:
         try:
             yield evaluation_row(item.values, reading_of(source))
         except (LayoutError, KeyError, TypeError, ValueError, AttributeError):
-            continue  # an error of the row, told by who checks rows
+            continue  # reported by the row checks
 
 
 def _choice(rows: Sequence[EvaluationRow]) -> Choice | None:
@@ -102,7 +116,7 @@ def _not_compared(
         return
     answers = [right_answers(gold, reward.takes_json) for gold in golds]
     if words := not_compared_with(reward, options, answers):
-        message = f"{function} has no say on {words}: such rows have no accuracy"
+        message = f"{function} cannot score {words}: such rows have no accuracy"
         hint = '"eval": {"accuracy": {"function": …}} names another reward'
         yield Diagnostic("not-compared", message, None, at, hint, (), Severity.WARNING)
 

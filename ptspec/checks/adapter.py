@@ -1,4 +1,4 @@
-"""The adapter of a stage against the model: names that mean nothing, and what PEFT or TRL refuse."""
+"""Check a stage's adapter against the model: unknown module names, and what PEFT or TRL refuse."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ NOT_OVER_PARAMETERS = ("lora_dropout", "fan_in_fan_out", "lora_bias", "use_dora"
 """Fields of LoraConfig that PEFT refuses where it wraps a parameter: `lora.layer.ParamWrapper`."""
 
 Refusal = tuple[str, str]
-"""What is refused and why, and the way out."""
+"""What is refused and why, and the hint."""
 
 
 def check_adapter(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """Faults of the adapter that `stage` puts on a model of `shape`."""
+    """Yield errors of the adapter that `stage` puts on a model of `shape`."""
     told = list(_modules(plan, stage, shape))
     yield from told
     if any(one.severity is Severity.ERROR for one in told):
@@ -52,13 +52,13 @@ def check_adapter(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagn
 
 
 def _not_adaptable(stage: Stage, shape: ModelShape) -> Refusal | None:
-    """Modules that are none of torch's layers, meant along with others of the same name."""
+    """Yield modules that are not torch layers, matched along with others of the same name."""
     others = targets.not_adaptable(stage.adapter.lora, shape)
     if not others or shape.modules is None:
         return None
     kind = shape.modules.class_name(others[0]) or "a block of layers"
     more = f" and {len(others) - 1} more" if len(others) > 1 else ""
-    message = f"the adapter would go on {others[0]} ({kind}){more}, and PEFT has no LoRA for it"
+    message = f"the adapter would adapt {others[0]} ({kind}){more}, and PEFT has no LoRA for it"
     return message, f'"target_modules": "{targets.ALL_LINEAR}", or "exclude_modules" with what to leave out'
 
 
@@ -85,13 +85,13 @@ def _tuples(found: targets.Targets, shape: ModelShape) -> Refusal | None:
         return None
     kind, last = shape.modules.class_name(name), name.rpartition(".")[2]
     return (
-        f"the adapter would go on {name} ({kind}), whose output is a tuple",
+        f"the adapter would adapt {name} ({kind}), whose output is a tuple",
         f'"exclude_modules": ["{last}"]',
     )
 
 
 def _head(stage: Stage, shape: ModelShape) -> Refusal | None:
-    """TRL multiplies hidden states with the head's weight itself, so that LoRA on it would not be trained."""
+    """Yield an error for LoRA on the head: TRL multiplies hidden states with its weight directly."""
     if not stage.method.loss.head.is_tiled:
         return None
     head = next((name for name in targets.meant(stage.adapter.lora, shape) if shape.is_head(name)), None)
@@ -104,7 +104,7 @@ def _head(stage: Stage, shape: ModelShape) -> Refusal | None:
 
 
 def _quantised(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """Layers that would be quantised and must not be, or none where all should be."""
+    """Yield layers that would be quantised and must not be, or an error if none would be."""
     if not stage.adapter.use_qlora or shape.quantised is not None or shape.modules is None:
         return
     skip = stage.adapter.quantization.get("llm_int8_skip_modules")
@@ -125,17 +125,17 @@ def _quantised(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnost
 
 
 def _wrapped(plan: Plan, stage: Stage, name: str) -> Iterator[Diagnostic]:
-    """Settings that do not go with LoRA over fused experts."""
-    kind = f"the adapter goes on {name}, one tensor of all experts"
+    """Yield settings that PEFT refuses for LoRA over fused experts."""
+    kind = f"the adapter adapts {name}, one tensor of all experts"
     for field in NOT_OVER_PARAMETERS:
         if stage.adapter.lora.get(field):
-            hint = f'leave "{field}" out, or name target_modules that are no experts'
-            message = f'{kind}, over which PEFT knows no "{field}"'
+            hint = f'leave "{field}" out, or name target_modules that are not experts'
+            message = f'{kind}, over which PEFT does not support "{field}"'
             yield Diagnostic("cannot-adapt", message, None, _at_field(plan, stage, field), hint)
 
 
 def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """Adapters that `stage` is to leave as one, and that are more than updates of linear layers."""
+    """Yield adapters that `stage` must merge into one and that are not plain updates of linear layers."""
     if not leaves_a_sum(stage.handover, stage.adapter):
         return
     given = join(stage.at, "handover")
@@ -150,7 +150,9 @@ def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]
         except targets.UnknownTargets:
             continue
         if part is not None:
-            what = "an embedding" if targets.is_embedding(part, shape) else "a tensor that is no linear layer"
+            what = (
+                "an embedding" if targets.is_embedding(part, shape) else "a tensor that is not a linear layer"
+            )
             message = f"{name} goes on {part}, {what}, and cannot be added up with {other}"
             hint = '"continue" with the same settings, or target_modules that are linear layers: q_proj, …'
             yield Diagnostic("cannot-adapt", message, None, where, hint)
@@ -158,7 +160,7 @@ def _no_sum(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]
 
 
 def _incoming(plan: Plan, stage: Stage) -> Mapping[str, Any]:
-    """The LoRA fields of the adapter that comes into `stage`."""
+    """Return the LoRA fields of the adapter that `stage` starts from."""
     before = plan.stage(stage.parent)
     if before is not None:
         return before.adapter.lora
@@ -168,7 +170,7 @@ def _incoming(plan: Plan, stage: Stage) -> Mapping[str, Any]:
 
 
 def _modules(plan: Plan, stage: Stage, shape: ModelShape) -> Iterator[Diagnostic]:
-    """`target_modules` and `modules_to_save` that name nothing in the model: PEFT passes over them."""
+    """Yield `target_modules` and `modules_to_save` that match no module; PEFT ignores them."""
     lora, where = stage.adapter.lora, _at_field(plan, stage, "target_modules")
     given = lora.get("target_modules")
     names = ", ".join(targets.suggestions(shape))
@@ -199,7 +201,7 @@ def _no_module(name: str, where: str, shape: ModelShape, severity: Severity) -> 
 
 
 def _at_field(plan: Plan, stage: Stage, field: str) -> str:
-    """Where an adapter's field stands: in the stage's own adapter, or in the recipe's."""
+    """Return the pointer of an adapter field: in the stage's own adapter, or in the recipe's."""
     for adapter in (join(stage.at, "adapter"), "/adapter"):
         value = at(plan.document, adapter)
         if isinstance(value, dict) and field in value:

@@ -1,4 +1,4 @@
-"""What kind of model a recipe names, and whether it can be trained here at all. Reads config.json."""
+"""Check from config.json what kind of model a recipe names, and whether it can be trained."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptspec.shipped import schema
 
 
 def check_architecture(plan: Plan, config: Mapping[str, Any], at: str) -> Iterator[Diagnostic]:
-    """Faults of the kind of model, told at the pointer `at`, and of stages that do not go with it."""
+    """Yield errors of the model's kind, at the pointer `at`, and of stages that it does not support."""
     kind = str(config.get("model_type", ""))
     if "auto_map" in config:
         if auto.causal_lm(kind) is None and not plan.model.trust_remote_code:
@@ -26,7 +26,7 @@ def check_architecture(plan: Plan, config: Mapping[str, Any], at: str) -> Iterat
             yield Diagnostic("unknown-architecture", message, None, at, hint)
         return
     if kind and not auto.is_known(kind):
-        message = f'the installed transformers knows no model of type "{kind}"'
+        message = f'the installed transformers has no model of type "{kind}"'
         yield Diagnostic("unknown-architecture", message, None, at, "pip install --upgrade transformers")
     elif kind and auto.causal_lm(kind) is None:
         yield _not_causal(config, kind, at)
@@ -70,7 +70,7 @@ def _stage(stage: Stage, modules: Modules) -> Iterator[Diagnostic]:
 
 
 def _router_loss(stage: Stage, modules: Modules, kind: str) -> Iterator[Diagnostic]:
-    """TRL's loss of the router, over a config that lacks what it reads."""
+    """Yield an error for TRL's router loss over a config without the fields that it reads."""
     name = "router_aux_loss_coef"
     if name not in schema(f"trl/{stage.method.name}.schema.json")["properties"]:
         return
@@ -96,7 +96,7 @@ def _is_trainable(method: str) -> bool | None:
 
 
 def _quantised(stage: Stage, quantised: Quantised) -> Iterator[Diagnostic]:
-    """Stages that do not go over weights that are quantised already."""
+    """Yield stages that cannot train weights that are already quantised."""
     adapter, method = stage.adapter, quantised.method
     is_bnb = method == "bitsandbytes"
     if not adapter.use_lora:

@@ -1,6 +1,6 @@
-"""A base model's weights against its config: what transformers would fill with random numbers, or leave out.
+"""Check a base model's weights against its config: what transformers would initialise at random or ignore.
 
-Reads config.json and the headers of the weights; `ptspec.model.base` asks transformers itself at loading.
+Reads config.json and the headers of the weights; `ptspec.model.base` asks transformers itself when loading.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.shape import TOKEN_EMBEDDINGS, ModelShape, parts_of
 
 OTHER_SENSES = ("vision_config", "audio_config")
-"""Parts of a config whose modules no text passes through."""
+"""Parts of a config whose modules process no text."""
 SMALL = 0.001
-"""The share of a checkpoint from which it is told as left out; less is a table that is computed anew."""
+"""Share of a checkpoint from which unused tensors are reported; less is a recomputed table."""
 
 
 def check_checkpoint(shape: ModelShape, at: str) -> Iterator[Diagnostic]:
-    """Faults of a checkpoint, told at the pointer `at`; nothing of a model whose source is not understood."""
+    """Yield errors of a checkpoint, at the pointer `at`; none if the model's source is not understood."""
     if shape.modules is None:
         return
     missing = [*_layers(shape, shape.modules), *_head(shape, shape.modules)]
@@ -40,7 +40,7 @@ def check_checkpoint(shape: ModelShape, at: str) -> Iterator[Diagnostic]:
 
 
 def _layers(shape: ModelShape, modules: Modules) -> Iterator[str]:
-    """Layers that are not there, or lack what every other layer of their kind has."""
+    """Yield layers that are missing, or lack tensors that every other layer of their kind has."""
     stacks: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
     for name in (*shape.tensors, *shape.buffers):
         if layer := LAYER.match(name):
@@ -60,8 +60,10 @@ def _kinds(shape: ModelShape, count: int) -> Sequence[str]:
 
 
 def _unlike(stack: str, layers: Mapping[int, set[str]], kinds: Sequence[str]) -> Iterator[str]:
-    """Layers with less than all others of their kind have. One that has something else instead is of another
-    kind: a dense layer among mixtures of experts."""
+    """Return layers with fewer tensors than all others of their kind.
+
+    A layer that has other tensors instead is of another kind: a dense layer among mixtures of experts.
+    """
     for index, names in layers.items():
         others = [layers[i] for i in layers if i != index and kinds[i] == kinds[index]]
         lacking = set.intersection(*others) - names if len(others) > 1 else set()
@@ -71,7 +73,7 @@ def _unlike(stack: str, layers: Mapping[int, set[str]], kinds: Sequence[str]) ->
 
 
 def _head(shape: ModelShape, modules: Modules) -> Iterator[str]:
-    """An output head that is neither there nor tied."""
+    """Yield an error for an output head that is neither stored nor tied."""
     pairs = modules.setting("_tied_weights_keys")
     for head, embedding in pairs.items() if isinstance(pairs, dict) else ():
         if head not in modules.tied and embedding in shape.tensors and head not in shape.tensors:
@@ -79,7 +81,7 @@ def _head(shape: ModelShape, modules: Modules) -> Iterator[str]:
 
 
 def _embeddings(shape: ModelShape, modules: Modules) -> Iterator[str]:
-    """Embeddings of another size than the config says."""
+    """Yield embeddings of another size than in the config."""
     for name, tensor in shape.matrices.items():
         if name.rpartition(".")[2] not in TOKEN_EMBEDDINGS or modules.kind(name) is not Kind.EMBEDDING:
             continue
@@ -91,7 +93,7 @@ def _embeddings(shape: ModelShape, modules: Modules) -> Iterator[str]:
 
 
 def _left_out(shape: ModelShape, size: int, at: str) -> Diagnostic:
-    """Tensors that are not opened."""
+    """Yield tensors that transformers does not load."""
     parts = ", ".join(parts_of(shape.left_out)[:3])
     message = (
         f"{len(shape.left_out)} tensors of the checkpoint ({bytes_in_words(size)}) are left out: {parts}"
@@ -102,7 +104,7 @@ def _left_out(shape: ModelShape, size: int, at: str) -> Diagnostic:
 
 
 def _idle(shape: ModelShape, modules: Modules, at: str) -> Iterator[Diagnostic]:
-    """Parts that are opened, and that no text passes through: towers for images and sound."""
+    """Yield parts that are loaded and process no text: vision and audio towers."""
     idle = {name: t for name, t in shape.tensors.items() if modules.sub_config(name) in OTHER_SENSES}
     if idle:
         parts = parts_of(idle)

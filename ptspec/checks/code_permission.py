@@ -1,4 +1,4 @@
-"""Code that a recipe or its model brings along: it runs where the command line allows it, nowhere else."""
+"""Permission for Python code that a recipe or its model brings: it runs only with --allow-code."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from ptspec.recipe.plan import ModelSpec, Plan
 from ptspec.rewards.build import check_judge_is_up, check_ready
 
 FIELDS = ("revision", "dtype", "attn_implementation", "chat_template", "eos_token", "pad_token")
-"""What of a recipe's model says how its weights and its tokenizer are loaded; each a text."""
+"""Fields of a recipe's model that say how weights and tokenizer are loaded; each a string."""
 
 
 def check_allowed(plan: Plan, *, allow_code: bool) -> None:
-    """Raises `InputError` with all that the plan would run without leave, or could not run with it: each
-    fault at its place in the recipe, before anything is started."""
+    """Check before anything starts that all code of the plan may run.
+
+    Raises `InputError` with every error at its place in the recipe: code that is not allowed, or that could
+    not run if it were.
+    """
     faults = [] if allow_code else list(_of_model(plan.model))
     try:
         check_ready(plan, allow_code=allow_code)
@@ -56,9 +59,11 @@ def _not_allowed(message: str, pointer: str, what: str | None) -> Diagnostic:
 
 
 def model_spec(path: str, recipe: Mapping[str, Any], *, allow_code: bool) -> ModelSpec:
-    """How the model at `path` is loaded, by the recipe of the run it belongs to (empty: none), in which the
-    chat template is the template's text. Raises `InputError` where that would run code which was not
-    allowed."""
+    """Return how the model at `path` is loaded, by the recipe of its run (empty: none).
+
+    In that recipe the chat template is the template's text. Raises `InputError` if loading would run code
+    that is not allowed.
+    """
     given = recipe.get("model")
     said = given if isinstance(given, dict) else {}
     fields = {name: said[name] for name in FIELDS if isinstance(said.get(name), str)}
@@ -76,7 +81,7 @@ def model_spec(path: str, recipe: Mapping[str, Any], *, allow_code: bool) -> Mod
 
 
 def located(diagnostic: Diagnostic, plan: Plan) -> Diagnostic:
-    """A fault that knows its place in the plan, shown at its line of the recipe, if that still has one."""
+    """Return a plan's diagnostic with its line of the recipe, if the file still has that line."""
     pointer, where = diagnostic.pointer, diagnostic.location
     if pointer is None or (where is not None and where.line is not None):
         return diagnostic

@@ -1,4 +1,4 @@
-"""Metrics that are asked for and that the evaluation's rows cannot give, told before anything starts."""
+"""Check that the evaluation's rows can provide the requested metrics, before the run starts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ptspec.rewards.tool_calls import calls_of
 
 
 class Offer(Enum):
-    """What a row must offer for a metric, in the words of a message."""
+    """A row's part that a metric needs, in the words of a message."""
 
     PROMPT = "a prompt"
     EXPECTED = "an answer to compare with (completion, output, messages, text)"
@@ -31,11 +31,11 @@ NEEDS: Mapping[str, Offer] = {
     **dict.fromkeys(("accuracy", "sampled_accuracy"), Offer.RIGHT),
     **dict.fromkeys(("preference_accuracy", "reward_margin", "pair_accuracy", "pair_margin"), Offer.PAIR),
 }
-"""Other metrics, rewards among them, need a prompt to answer."""
+"""Metric -> the part it needs. Other metrics, rewards included, need a prompt to answer."""
 
 
 def mix_in_words(plan: Plan) -> Iterator[str]:
-    """That the evaluation reads all of a mix, whose weights say how often training draws from each source."""
+    """Say that an evaluation reads all of a mix: its weights apply to training only."""
     source = plan.data.get(plan.evaluation.data) if plan.evaluation is not None else None
     if isinstance(source, Mix):
         parts = ", ".join(source.parts)
@@ -45,7 +45,7 @@ def mix_in_words(plan: Plan) -> Iterator[str]:
 def check_metrics(
     plan: Plan, seen: Mapping[str, Seen], rows: Sequence[EvaluationRow]
 ) -> Iterator[Diagnostic]:
-    """Checks, metrics, clusters that no row of the held-out `rows` can serve, where all sources were seen."""
+    """Yield checks, metrics and clusters that no held-out row provides, if all sources were read."""
     evaluation = plan.evaluation
     if evaluation is None or evaluation.data not in plan.data:
         return
@@ -86,14 +86,14 @@ def _offers(row: EvaluationRow, accuracy: RewardSpec | None) -> Iterator[Offer]:
 
 
 def _needs_no_gold(accuracy: RewardSpec | None) -> bool:
-    """Whether the reward that says what is right looks at the response alone."""
+    """Return whether the scorer reads the response alone."""
     if accuracy is None or accuracy.function is None:
         return False
     return not compared_columns(accuracy.function, accuracy.options)
 
 
 def _is_task(plan: Plan, metric: str) -> bool:
-    """Whether it is one of lm-evaluation-harness, which brings its own rows."""
+    """Return whether a metric is a task of lm-evaluation-harness, which has its own rows."""
     tasks = plan.evaluation.lm_eval.tasks if plan.evaluation and plan.evaluation.lm_eval else ()
     return metric.partition("/")[0] in tasks
 

@@ -1,4 +1,4 @@
-"""Whether the generation servers that a run names are there, asked where the run is to start."""
+"""Check that the generation servers of a run can be reached."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from ptspec.recipe.vllm import VLLMSpec, vllm_of
 
 
 def check_generation_servers(plan: Plan, *, starts: bool) -> Iterator[Diagnostic]:
-    """What is wrong with each plain server that samples for a stage: its address, its key; where the run
-    `starts` here, that it does not answer or serves no model."""
+    """Yield errors of the servers that sample for stages.
+
+    Checks address and key; if the run `starts` here, also that the server answers and serves a model.
+    """
     asked: dict[str, VLLMSpec] = {}
     for stage in plan.trained:
         spec = vllm_of(stage)
@@ -29,7 +31,7 @@ def _check(spec: VLLMSpec, where: str, *, starts: bool) -> Iterator[Diagnostic]:
     from ptspec.generation_server.requests import is_address
 
     if not is_address(spec.base_url):
-        message = "this is no address of a server, or holds more (a user, a query, a fragment)"
+        message = "this is not the address of a server, or has more parts (a user, a query, a fragment)"
         place = join(where, "server_base_url")
         yield Diagnostic("generation-server", message, None, place, "such as http://localhost:8000")
         return
@@ -38,7 +40,7 @@ def _check(spec: VLLMSpec, where: str, *, starts: bool) -> Iterator[Diagnostic]:
         message = f"the environment has no {key}, in which the server's key stands"
         yield Diagnostic("generation-server", message, None, join(where, "api_key_env"), f"export {key}=…")
         return
-    if not starts or find_spec("httpx") is None:  # told among what the machine lacks
+    if not starts or find_spec("httpx") is None:  # reported by the machine check
         return
     from ptspec.generation_server.client import GenerationServer
 

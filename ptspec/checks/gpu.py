@@ -1,4 +1,4 @@
-"""The GPUs of this machine, and why torch cannot use one. torch is imported only where nothing else tells."""
+"""The GPUs of this machine, and why torch cannot use one. Imports torch only if nothing else decides."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ _BUILT_FOR = re.compile(r"^(cuda|hip)\b[^=]*=\s*['\"]([\d.]+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Gpu:
-    """`words` is what this machine computes on ("NVIDIA H100", "cpu, 2 threads"); `fault`: why a GPU that is
-    there is not used; `asked_torch`: whether torch had to be imported to know."""
+    """The compute device.
+
+    `words`: its name ("NVIDIA H100", "cpu, 2 threads"); `fault`: why an existing GPU is not used;
+    `asked_torch`: whether torch was imported to find out.
+    """
 
     words: str
     fault: Diagnostic | None = None
@@ -32,7 +35,7 @@ class Gpu:
 
 
 def look_for_gpu(before_torch: Callable[[], None]) -> Gpu:
-    """What there is. `before_torch` is called before torch is imported, which takes seconds."""
+    """Find the compute device. `before_torch` is called before torch is imported, which takes seconds."""
     if platform.system() == "Darwin":
         return Gpu(device_words())
     cards = _nvidia_cards()
@@ -46,7 +49,7 @@ def look_for_gpu(before_torch: Callable[[], None]) -> Gpu:
 
 
 def _why_not(cards: int, files: list[Path]) -> tuple[str, str] | None:
-    """Why torch will not see a GPU that is there, and what to do, as far as that shows without torch."""
+    """Return why torch cannot use an existing GPU, as far as can be found without importing torch."""
     hidden = [f"{name}={value!r}" for name, value in given().items() if value.strip() in ("", "-1")]
     if hidden or (given() and not visible_gpus()):
         return f"{', '.join(hidden) or 'the environment'} hides it", f"unset {next(iter(given()))}"
@@ -64,7 +67,7 @@ def _why_not(cards: int, files: list[Path]) -> tuple[str, str] | None:
 
 
 def _built_for() -> str | None:
-    """ "cuda 12.8", "hip 6.4", "" of a torch for CPUs, as its version.py says; None where it does not."""
+    """Return torch's build ("cuda 12.8", "hip 6.4", "" for CPU) from its version.py; None if not there."""
     found = find_spec("torch")
     if found is None or found.origin is None:
         return None
@@ -82,7 +85,7 @@ def _asked() -> Gpu:
     try:
         torch.cuda.init()
         return Gpu(torch.cuda.get_device_name(0), asked_torch=True)
-    except Exception as error:  # of a driver and a library, as many kinds as there are versions of them
+    except Exception as error:  # drivers and libraries raise various exceptions
         why = f"torch ({_built_for() or torch.__version__}) says: {first_line(error)}"
         hint = "a driver as new as torch's CUDA, or a torch for this driver"
         driver = _driver()
@@ -102,7 +105,7 @@ def _driver() -> str | None:
 
 
 def _nvidia_cards() -> int:
-    """How many graphics cards of NVIDIA are on the bus, with a driver or without."""
+    """Count NVIDIA's graphics cards on the PCI bus, with or without a driver."""
     return sum(
         _read(card / "vendor") == NVIDIA and _read(card / "class").startswith(_DISPLAY)
         for card in _listdir(PCI)

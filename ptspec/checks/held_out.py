@@ -1,4 +1,4 @@
-"""Held-out rows that the chat template refuses: the evaluation could not read them."""
+"""Find held-out rows that the chat template refuses: the evaluation cannot encode them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,14 @@ from ptspec.recipe.plan import Plan
 from ptspec.recipe.sources import Source, parts_of
 
 Form = tuple[object, ...]
-"""What templates tell rows by: the roles of their turns, and what stands beside these."""
+"""What templates distinguish rows by: the roles of the turns, and the other columns."""
 
 
 def check_held_out(plan: Plan, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """One report for each source of the evaluation of which rows are refused: an error, unless they are to be
-    left out. The first row of each form is rendered."""
+    """Yield one report per source of the evaluation's refused rows.
+
+    An error, unless they are to be left out. The first row of each form is rendered.
+    """
     evaluation = plan.evaluation
     if evaluation is None or evaluation.data not in plan.data or not tokenizer.is_template:
         return

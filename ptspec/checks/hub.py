@@ -1,7 +1,7 @@
-"""What a recipe names on the hub, looked at before anything starts; what could not be looked at is named.
+"""Check what a recipe names on the hub before anything starts, and name what could not be checked.
 
-The local caches come first, then the hub, where it can be reached. A recipe that names nothing there pays
-nothing: neither this module nor huggingface_hub is imported.
+The local caches come first, then the hub, if it can be reached. For a recipe without hub ids neither this
+module nor huggingface_hub is imported.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from functools import partial
 from ptspec.checks.hub_names import HubChecked, HubName, models, sources, unfinished_sources
 from ptspec.checks.hub_rows import check_rows
 from ptspec.data.readers.hub_rows import Preview, Wrong, is_cached, preview
-from ptspec.diagnostics import Diagnostic, Severity, Unlooked
+from ptspec.diagnostics import Diagnostic, Severity, Unchecked
 from ptspec.hub.cache import DATASET, MODEL
 from ptspec.hub.connection import obstacle, reason, together
 from ptspec.hub.repository import Refusal, Refused, look
@@ -24,18 +24,18 @@ from ptspec.recipe.plan import HubModel, Plan
 from ptspec.recipe.sources import Source
 
 BUDGET = 8.0
-"""Seconds for all of it."""
+"""Time limit for all requests, in seconds."""
 
 
 @dataclass(frozen=True)
 class _Found:
     model: HubModel | None = None
     diagnostics: tuple[Diagnostic, ...] = ()
-    unlooked: tuple[Unlooked, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
 
 
 def check_hub(plan: Plan, *, starts: bool) -> HubChecked:
-    """Look at every id of `plan`. Where a run `starts`, what it cannot get is an error."""
+    """Check every hub id of `plan`. If a run `starts`, an id that cannot be loaded is an error."""
     tasks: dict[HubName, Callable[[], _Found]] = {
         name: partial(_model, plan, name, starts=starts) for name in models(plan)
     }
@@ -52,7 +52,7 @@ def check_hub(plan: Plan, *, starts: bool) -> HubChecked:
     return HubChecked(
         plan if seen is None else replace(plan, model=replace(plan.model, hub=seen)),
         tuple(diagnostic for one in found.values() for diagnostic in one.diagnostics),
-        tuple(dict.fromkeys(unlooked for one in found.values() for unlooked in one.unlooked)),
+        tuple(dict.fromkeys(unchecked for one in found.values() for unchecked in one.unchecked)),
     )
 
 
@@ -71,10 +71,10 @@ def _model(plan: Plan, name: HubName, *, starts: bool) -> _Found:
         model, why = fetched_model(repository) if name.is_base else (None, None)
     except Refused as refused:
         return _refused(plan, name, MODEL, refused, starts=starts)
-    except Exception as error:  # of networks, files and servers, as many as there are libraries below
+    except Exception as error:  # network, file and server errors of various libraries
         return _unreached(name, reason(error))
-    headers = (Unlooked(f"{name.name} (its weights' shapes)", why, name.at),) if why else ()
-    return _Found(model, unlooked=headers)
+    headers = (Unchecked(f"{name.name} (its weights' shapes)", why, name.at),) if why else ()
+    return _Found(model, unchecked=headers)
 
 
 def _source(plan: Plan, source: Source, name: HubName, *, starts: bool) -> _Found:
@@ -94,15 +94,15 @@ def _source(plan: Plan, source: Source, name: HubName, *, starts: bool) -> _Foun
 
 
 def _unreached(name: HubName, why: str, *told: Diagnostic) -> _Found:
-    return _Found(diagnostics=told, unlooked=(Unlooked(name.name, why, name.at),))
+    return _Found(diagnostics=told, unchecked=(Unchecked(name.name, why, name.at),))
 
 
 def _nearest(plan: Plan, name: HubName) -> list[Diagnostic]:
-    """A name on the hub that may have been meant for something on this machine."""
+    """Return a hub name close to one that was probably meant for a local path."""
     nearest = plan.places.nearest(name.name)
     if nearest is None:
         return []
-    message = f'"{name.name}" is no file or folder here: it is taken for a name on the hub'
+    message = f'"{name.name}" is not a file or folder here: it is taken as a name on the hub'
     return [Diagnostic("taken-for-hub", message, None, name.at, nearest, severity=Severity.WARNING)]
 
 
@@ -126,4 +126,4 @@ def _refused(plan: Plan, name: HubName, kind: str, refused: Refused, *, starts: 
         f"ask for access on its page ({address}), then: hf auth login",
         severity=Severity.ERROR if starts else Severity.WARNING,
     )
-    return _Found(diagnostics=(denied,), unlooked=(Unlooked(name.name, "no access", name.at),))
+    return _Found(diagnostics=(denied,), unchecked=(Unchecked(name.name, "no access", name.at),))

@@ -1,4 +1,4 @@
-"""What a plan names on the hub: models, and the sources of its data."""
+"""The hub ids of a plan: models and data sources."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ptspec.checks.template import at_model
-from ptspec.diagnostics import Diagnostic, Unlooked
+from ptspec.diagnostics import Diagnostic, Unchecked
 from ptspec.recipe.json_object import read_object
 from ptspec.recipe.paths import exists
 from ptspec.recipe.plan import BASE, Plan, Stage
@@ -18,15 +18,15 @@ from ptspec.recipe.sources import Source, parts_of
 
 @dataclass(frozen=True)
 class HubChecked:
-    """The plan with what is known of its model, what is wrong, and what was not looked at."""
+    """The plan with what is known of its model, the diagnostics, and what was not checked."""
 
     plan: Plan
     diagnostics: tuple[Diagnostic, ...] = ()
-    unlooked: tuple[Unlooked, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
 
 
 class HubName(NamedTuple):
-    """A repository, and the pointer of its id in the recipe. `is_base`: the base model of the recipe."""
+    """A repository and the pointer of its id in the recipe. `is_base`: the recipe's base model."""
 
     name: str
     revision: str | None
@@ -35,7 +35,7 @@ class HubName(NamedTuple):
 
 
 def models(plan: Plan) -> list[HubName]:
-    """The base model, where stages start from, reward models, teachers, and what local adapters stand on."""
+    """Return the base model, stages' start models, reward models, teachers, and bases of local adapters."""
     found: list[HubName] = []
     if plan.model.path and not plan.model.local:
         found.append(HubName(plan.model.path, plan.model.revision, at_model(plan), is_base=True))
@@ -54,7 +54,7 @@ def models(plan: Plan) -> list[HubName]:
 
 
 def _below(folder: Path, at: str) -> HubName | None:
-    """The model on the hub that the adapter in `folder` stands on."""
+    """Return the hub model that the adapter in `folder` was trained on."""
     from ptspec.store.stage_folder import ADAPTER_CONFIG
 
     config = read_object(folder / ADAPTER_CONFIG)
@@ -65,7 +65,7 @@ def _below(folder: Path, at: str) -> HubName | None:
 
 
 def sources(plan: Plan) -> list[Source]:
-    """The sources on the hub that a stage or the evaluation reads."""
+    """Return the hub sources that a stage or the evaluation reads."""
     used = _used_by(plan.trained)
     if plan.evaluation is not None:
         used.append(plan.evaluation.data)
@@ -73,7 +73,7 @@ def sources(plan: Plan) -> list[Source]:
 
 
 def unfinished_sources(plan: Plan) -> frozenset[str]:
-    """The names of those that stages read which are not finished in the run's folder."""
+    """Return the names of sources read by stages that are not finished in the run's folder."""
     from ptspec.store.stage_folder import finished_record
 
     stages = [stage for stage in plan.trained if finished_record(plan.output, stage.name) is None]

@@ -1,4 +1,4 @@
-"""The first rows of a dataset on the hub, checked for every stage that reads them, as rows of files are."""
+"""Check the first rows of a hub dataset for every stage that reads them, like rows of files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptspec.recipe.sources import Source, parts_of
 
 
 def check_rows(plan: Plan, source: Source, found: Preview) -> Iterator[Diagnostic]:
-    """Columns that are renamed and not there, or not used, and every fault of the first rows."""
+    """Yield renamed columns that do not exist, unused columns, and every error of the first rows."""
     if unknown := list(missing_columns(source, found.columns)):
         yield from unknown
         return
@@ -33,7 +33,7 @@ def check_rows(plan: Plan, source: Source, found: Preview) -> Iterator[Diagnosti
         for check in checkers:
             for fault in check(row.values):
                 tally.add(fault, row.line)
-    if not found.rows:  # the columns alone, which are those of every row
+    if not found.rows:  # only the columns, which every row has
         for check in checkers:
             for fault in () if isinstance(check, LayoutChecker) else check({}):
                 tally.add(fault, 1)

@@ -1,4 +1,4 @@
-"""Which packages are installed, in which ranges they have to be, what is missing for what. Imports none."""
+"""Installed packages, required version ranges, and missing extras. Imports none of the packages."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ EXTRAS = {
     "ray": '"launcher": "ray"',
     "math": "the reward math_equal, which compares formulas",
 }
-"""What each extra of ours is for; those that develop ptspec left out."""
+"""Extra -> what it is for, without those for developing ptspec."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """A package that ptspec needs. `found` is the installed version, None where it is not there; `fits`:
-    whether that is in the `range` that ptspec is tested with."""
+    """A package that ptspec needs.
+
+    `found` is the installed version, None if missing; `fits`: whether it lies in the tested `range`.
+    """
 
     name: str
     range: str
@@ -37,7 +39,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Extra:
-    """An extra, what it is for, and the packages that are missing for it."""
+    """An extra, its purpose, and its missing packages."""
 
     name: str
     purpose: str
@@ -45,11 +47,12 @@ class Extra:
 
 
 def needed() -> list[Package]:
-    """The packages that ptspec cannot do without; none where it is not installed as a package itself."""
+    """Return the required packages; empty if ptspec is not installed as a package."""
     return [_package(one) for one in _requirements("")]
 
 
 def extras() -> list[Extra]:
+    """Return each extra with its missing packages. Extras without packages of their own are left out."""
     found = []
     for name, purpose in EXTRAS.items():
         packages = [_package(one) for one in _requirements(name) if one.marker is not None]
@@ -60,7 +63,7 @@ def extras() -> list[Extra]:
 
 
 def faults(packages: Sequence[Package]) -> Iterator[Diagnostic]:
-    """What is wrong with the packages that are needed."""
+    """Yield an error for each required package that is missing or outside its range."""
     for one in packages:
         if one.found is None:
             hint = f"pip install '{one.name}{one.range}'"
@@ -71,7 +74,7 @@ def faults(packages: Sequence[Package]) -> Iterator[Diagnostic]:
 
 
 def _requirements(extra: str) -> Iterator[Requirement]:
-    """What ptspec requires by itself, and with `extra`."""
+    """Return the requirements of ptspec, or of its extra."""
     try:
         texts = requires("ptspec") or []
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""Warnings about learning rates that are likely to teach nothing, or to make training diverge."""
+"""Warn about learning rates that are likely too low to learn or high enough to diverge."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ptspec.recipe.json_pointer import at, join
 from ptspec.recipe.plan import Plan, Stage
 
 LOW = 2
-"""So many times below the lowest rate that anybody takes, a stage is warned of."""
+"""A rate this many times below the method's lowest usual rate is warned about."""
 HIGH = 10
-"""So many times above the highest."""
+"""A rate this many times above the method's highest usual rate is warned about."""
 REAL = 100_000_000
-"""Parameters below which a model takes rates at which others diverge."""
+"""Parameters below which models train at rates that diverge on larger ones."""
 
 
 def check_learning_rates(plan: Plan) -> Iterator[Diagnostic]:
-    """Rates that are far from those of a method's `rates`, with the optimizers that these are for."""
+    """Warn about rates far from the method's `rates`, for the optimizers that these apply to."""
     is_real = _is_real(plan)
     for stage in plan.trained:
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
@@ -54,7 +54,7 @@ def _place(plan: Plan, stage: Stage) -> str:
 
 
 def _is_real(plan: Plan) -> bool:
-    """Whether the model is known to be one of a usual size."""
+    """Return whether the model is known to have at least `REAL` parameters."""
     try:
         return shape_of(plan.model).parameters >= REAL
     except NoShape:

@@ -1,6 +1,6 @@
-"""Rows that are too long for a stage, told before it starts: cut, dropped, or beyond the model's context.
+"""Rows too long for a stage: truncated, dropped, or longer than the model's context.
 
-Only the first rows of a source are looked at, so that checking stays quick: `pt plan` looks at 5,000.
+Only the first rows of a source are read, to keep checking fast: `pt plan` reads 5,000.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def check_lengths(
     stage_rows: StageRows, settings: EffectiveConfig, context: int | None
 ) -> Iterator[Diagnostic]:
-    """Rows of the stage that are longer than `max_length`, or than the model's `context`, in tokens."""
+    """Yield warnings for rows longer than `max_length` or the model's `context`, in tokens."""
     if not stage_rows.tokenizer.can_count:
         return
     most = limit(settings)
@@ -54,7 +54,7 @@ def check_lengths(
 
 
 def _length(row: Row, settings: EffectiveConfig, most: int | None) -> int:
-    """Tokens of the row that reach the model, without what it samples."""
+    """Return the tokens of a row that reach the model, without sampled completions."""
     length = row.prompt if settings.stage.method.online else row.longest
     return length if most is None else min(length, most)
 

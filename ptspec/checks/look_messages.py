@@ -1,4 +1,4 @@
-"""What the look at rows has found, in words: a warning or an error a finding."""
+"""Messages for the findings of the look at rendered rows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WARNING = Severity.WARNING
 
 
 def finding_message(stage: Stage, finding: Finding, look: Look) -> Diagnostic:
-    """The warning or error of a finding in a row of `stage`, without the row's place."""
+    """Return the warning or error of a finding in a row of `stage`, without the row's location."""
     what, who, at = finding.what, f'stage "{stage.name}"', stage.at
     match finding.kind:
         case Kind.LEFT_OUT:
@@ -69,7 +69,7 @@ def _left_out_hint(what: str) -> str:
 
 
 def user_turns_learned(stage: Stage, tokenizer: TokenizerFiles) -> Diagnostic:
-    """The warning that the loss is taken over whole conversations."""
+    """Return the warning that the loss covers whole conversations."""
     message = f'stage "{stage.name}": whole conversations are learned, the user\'s words too'
     answers = 'rows of "prompt" and "completion" learn the completion alone'
     hint = f'"assistant_only_loss": true learns the answers alone, false says that this is meant; {answers}'

@@ -1,5 +1,8 @@
-"""What a recipe asks of the machine and it does not have: a warning where it is checked, since the run may be
-elsewhere, an error where the run is to start. Asks no torch."""
+"""Check what a recipe needs of the machine.
+
+A lack is a warning from `pt validate`, since the run may be elsewhere, and an error when the run starts.
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ KERNELS: Mapping[str, str] = {
 }
 """`attn_implementation` -> the package with its kernel; each takes a GPU."""
 FROM_THE_HUB = "kernels"
-"""The package by which transformers fetches such a kernel from the hub where its own package is missing."""
+"""Package with which transformers fetches an attention kernel from the hub if its own package is missing."""
 
 OPTIMIZERS: Mapping[str, tuple[str, str]] = {
     "adamw_torch_xla": ("torch_xla", "torch_xla"),
@@ -40,7 +43,7 @@ OPTIMIZERS: Mapping[str, tuple[str, str]] = {
     "apollo": ("apollo_torch", "apollo-torch"),
     "stable_adamw": ("optimi", "torch-optimi"),
 }
-"""How the name of an optimizer begins -> the module that it takes, and the package to install."""
+"""Prefix of an optimizer's name -> the module it needs, and the package to install."""
 
 PACKAGES = {
     "azure_ml": "azureml",
@@ -57,13 +60,13 @@ PACKAGES = {
     "trackio": "trackio",
     "wandb": "wandb",
 }
-"""The module that each tracker needs."""
+"""Tracker -> the module it needs."""
 INSTALLED_AS = {"azureml": "azureml-core", "comet_ml": "comet-ml"}
-"""The distribution of a module, where its name is another."""
+"""Module -> its distribution, if named differently."""
 
 
 class Lack(NamedTuple):
-    """A value of the recipe that this machine cannot serve."""
+    """A value of the recipe that this machine cannot provide."""
 
     pointer: str
     message: str
@@ -71,8 +74,10 @@ class Lack(NamedTuple):
 
 
 def check_machine(plan: Plan, *, starts: bool, on_paper: bool = False) -> Iterator[Diagnostic]:
-    """What this machine lacks for `plan`; an error where the run `starts` here, nothing of a plan
-    `on_paper`."""
+    """Yield what this machine lacks for `plan`.
+
+    Errors if the run `starts` here; nothing for a plan `on_paper`.
+    """
     if on_paper:
         return
     severity = Severity.ERROR if starts else Severity.WARNING
@@ -107,7 +112,7 @@ def _compute(plan: Plan) -> Iterator[Lack]:
 
 
 def _unserved(spec: ComputeSpec) -> Iterator[tuple[str, str, str]]:
-    """The keys of a `compute` that have no effect here: why, and what to do."""
+    """Yield the keys of a `compute` without effect here: the reason and a hint."""
     started = launched()
     if spec.launcher == "ray" and not _has("ray"):
         yield "launcher", '"ray" needs the package ray, which is not installed', "pip install 'ptspec[ray]'"
@@ -140,7 +145,7 @@ def _unserved(spec: ComputeSpec) -> Iterator[tuple[str, str, str]]:
 
 
 def _vllm_lacks(spec: VLLMSpec) -> Iterator[tuple[str, str]]:
-    """What this machine lacks for vLLM to sample: why, and what to do."""
+    """Yield what this machine lacks to sample with vLLM: the reason and a hint."""
     plain = '"mode": "server" with "weight_sync": "lora" asks a server on another machine'
     if spec.is_plain_server:
         if not _installed("httpx"):
@@ -160,7 +165,7 @@ def _tracking(plan: Plan) -> Iterator[Lack]:
 
 
 def packages_lacking(spec: TrackingSpec) -> Iterator[tuple[str, str]]:
-    """Each tracker that is not installed here, and the package that it takes."""
+    """Yield each tracker that is not installed, and its package."""
     for tracker in spec.report_to:
         module = PACKAGES.get(tracker)
         if module is not None and find_spec(module) is None:
@@ -200,7 +205,7 @@ def _stage(stage: Stage) -> Iterator[Lack]:
 
 
 def _has(package: str) -> bool:
-    """Whether a package is installed, by its own name."""
+    """Return whether a module or distribution is installed."""
     try:
         return bool(version(package))
     except PackageNotFoundError:

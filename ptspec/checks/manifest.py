@@ -1,4 +1,4 @@
-"""The recipe that a run keeps in its manifest, checked as any other recipe."""
+"""Read and check the recipe stored in a run's manifest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from ptspec.store.manifest import Manifest
 
 
 def read_again(manifest: Manifest, output: Path | None, *, starts: bool = False) -> Reading:
-    """The recipe of `manifest`, checked as any other, over the very commit of its model; to `output`, else to
-    the folder that the manifest lies in."""
+    """Check the recipe of `manifest` at the model commit that the run used.
+
+    The output folder is `output`, else the manifest's folder.
+    """
     output = output or manifest.run.absolute()
     reading = preflight(manifest.recipe_file, (), output, manifest.file, starts=starts)
     if reading.plan is None or reading.plan.model.local:

@@ -1,4 +1,4 @@
-"""Variants of a matrix that would learn the same, and what is told of all of them alike."""
+"""Variants of a matrix that learn the same, and diagnostics that all variants share."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptspec.store.covered_config import covered_config
 
 
 def check_variants(plan: Plan) -> Iterator[Diagnostic]:
-    """Axes whose values change nothing that is learned: two variants would be one, trained twice."""
+    """Yield axes whose values do not change training: their variants would be trained twice."""
     told: set[str] = set()
     variants = [(stage, _learned(plan, stage)) for stage in plan.stages if stage.variant is not None]
     for (one, learned), (other, also) in combinations(variants, 2):
@@ -36,7 +36,7 @@ def check_variants(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _learned(plan: Plan, stage: Stage) -> list[Any]:
-    """What the fingerprints of variants of one stage can differ in."""
+    """Return what the fingerprints of variants of one stage can differ in."""
     numbers = EffectiveConfig(stage, stage.compute, has_accelerator()).numbers(plan.model.dtype)
     config = covered_config(stage.method, stage.config, stage.compute)
     adapter = [stage.adapter.use_lora, stage.adapter.use_qlora, dict(stage.adapter.lora)]
@@ -44,7 +44,7 @@ def _learned(plan: Plan, stage: Stage) -> list[Any]:
 
 
 def once_a_matrix(diagnostics: Sequence[Diagnostic], plan: Plan) -> list[Diagnostic]:
-    """`diagnostics`, what is told of several variants and of the stage that they are of under its name."""
+    """Return `diagnostics` with those shared by several variants merged under the stage's name."""
     names = {stage.name: stage.variant.of for stage in plan.stages if stage.variant is not None}
     if not names:
         return list(diagnostics)

@@ -1,6 +1,6 @@
-"""The base model, checked before it is loaded: what would fail, or be passed over without a word, only later.
+"""Check the base model before it is loaded: later failures, and settings ignored without a message.
 
-Reads its config, its tokenizer's files, and the headers of its weights.
+Reads its config, its tokenizer files, and the headers of its weights.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ from ptspec.recipe.json_pointer import join
 from ptspec.recipe.plan import Handover, Plan, Stage
 from ptspec.recipe.shape import ModelShape, read_config
 from ptspec.recipe.sources import Source
-from ptspec.store.safetensors_only import pickled_weights, way_out
+from ptspec.store.safetensors_only import conversion_command, pickled_weights
 
 
 def check_model(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Every error of the plan's model, and of its stages and rows against it; none of a model on the hub
-    that was not looked at."""
+    """Yield every error of the plan's model, and of its stages and rows against it.
+
+    Yields nothing for a hub model that was not fetched.
+    """
     yield from check_given_template(plan)
     folder = plan.model.folder
     if folder is None or not plan.stages:
@@ -74,7 +76,7 @@ def _no_model(plan: Plan, folder: Path, error: NoShape) -> Diagnostic:
     message, hint = f"this folder holds no model: {error}", None
     if (pickle := pickled_weights(folder)) and "safetensors" in str(error):
         message = f"the weights are a pickle ({pickle.name}), which can run code when it is loaded"
-        hint = way_out(Path(shown(pickle)))
+        hint = conversion_command(Path(shown(pickle)))
     return Diagnostic("no-weights", message, None, at_model(plan), hint)
 
 
@@ -114,8 +116,7 @@ def _check_lengths(
 
 
 def _check_measured(plan: Plan, shape: ModelShape | None, rows: StageRows) -> Iterator[Diagnostic]:
-    """The rows that stages are measured on while they train: those that are cut, and those that the chat
-    template refuses. What else it does with them it does with those that are learned."""
+    """Check the rows of a stage's `eval_data`: truncated rows, and rows that the template refuses."""
     measured = tuple(filter(None, map(measured_as_learned, plan.stages)))
     for stage in measured:
         yield from _check_lengths(rows, EffectiveConfig(stage, stage.compute, gpu=False), shape)
@@ -125,15 +126,17 @@ def _check_measured(plan: Plan, shape: ModelShape | None, rows: StageRows) -> It
 
 
 def measured_as_learned(stage: Stage) -> Stage | None:
-    """`stage` as if it learned from its `eval_data`, whose rows its trainer takes as it does those; None
-    where there is none."""
+    """Return `stage` as if it trained on its `eval_data`; None if it has none.
+
+    The trainer encodes those rows as it encodes training rows.
+    """
     if stage.eval_data is None:
         return None
     return replace(stage, name=f"{stage.name} (eval_data)", data=stage.eval_data)
 
 
 def _without_answer(settings: EffectiveConfig, rows: StageRows) -> Iterator[Diagnostic]:
-    """Chats in which the template marks nothing as the assistant's, under `assistant_only_loss`."""
+    """Yield chats without an assistant mark in the template, under `assistant_only_loss`."""
     for source in rows.sources(settings.stage):
         chats = [row for row in first_rows(rows.seen, source)[:RENDERED] if isinstance(row, PlacedRow)]
         read = partial(_refusals, chats, source, settings, rows.tokenizer)
@@ -154,7 +157,7 @@ def _refusals(
 
 
 def _context(settings: EffectiveConfig, shape: ModelShape) -> Iterator[Diagnostic]:
-    """A length of the recipe's own that is more than the model was made for."""
+    """Yield a length of the recipe that exceeds the model's context."""
     if shape.context is None:
         return
     for field in ("max_length", "max_completion_length"):
@@ -167,7 +170,7 @@ def _context(settings: EffectiveConfig, shape: ModelShape) -> Iterator[Diagnosti
 
 
 def with_plain_text(plan: Plan) -> Plan:
-    """`plan`, its strings left as they are where the tokenizer has no chat template to make turns with."""
+    """Return `plan` with strings left as plain text if the tokenizer has no chat template."""
     tokenizer = tokenizer_files(plan.model)
     if tokenizer is None or tokenizer.template is not None:
         return plan

@@ -1,4 +1,4 @@
-"""That a run needs leave to run code, told while none of it runs."""
+"""Say that a run needs permission for code, before any of it runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptspec.rewards.used import user_functions
 
 
 def code_in_words(plan: Plan) -> Iterator[str]:
-    """That a run of the plan needs --allow-code, and for what."""
+    """Yield why a run of the plan needs --allow-code."""
     own = plan.model.path if plan.model.trust_remote_code else None
     kernel = plan.model.attn_implementation if is_kernel(plan.model) else None
     if code := list(dict.fromkeys(filter(None, (own, kernel, *map(_in_words, user_functions(plan)))))):
@@ -24,5 +24,5 @@ def _in_words(function: str) -> str:
 
 
 def is_kernel(spec: ModelSpec) -> bool:
-    """Whether its attention is a kernel of the hub, which is code."""
+    """Return whether the attention implementation is a hub kernel, which is code."""
     return "/" in (spec.attn_implementation or "")

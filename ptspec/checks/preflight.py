@@ -1,5 +1,8 @@
-"""Every fault of a recipe that can be found without loading a model: what `pt validate` tells, and what
-stands before every run. Imports no torch; what not every recipe asks for is imported where one does."""
+"""Find every error of a recipe that can be found without loading a model.
+
+`pt validate` prints the result, and every run starts with it. Imports no torch; modules that few recipes need
+are imported on demand.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +40,12 @@ def preflight(
     starts: bool = False,
     on_paper: bool = False,
 ) -> Reading:
-    """The recipe read, from `path`, as `manifest` holds it or as `text` says it, its rewards, its model and
-    the rows of its data checked; of a faulty one, what is not faulty. Where the run `starts` on this machine,
-    what the machine lacks is an error; a plan `on_paper` asks nothing of it."""
+    """Read and check the recipe, its rewards, its model and the rows of its data.
+
+    The recipe is the file `path`, the one stored in `manifest`, or `text`. The plan of a recipe with errors
+    holds its valid parts. If the run `starts` on this machine, what the machine lacks is an error; a plan
+    `on_paper` ignores the machine.
+    """
     reading = read_recipe(path, overrides, output, manifest, text)
     plan = reading.plan or reading.partial
     if plan is None or reading.document is None:
@@ -67,7 +73,7 @@ def preflight(
     here = [_located(d, document) for d in told if d.location is None]
     elsewhere = [d for d in told if d.location is not None]
     rows = _once([_located(d, document) for d in checked.diagnostics])
-    unlooked = tuple(replace(one, location=document.locate(one.pointer)) for one in hub.unlooked)
+    unchecked = tuple(replace(one, location=document.locate(one.pointer)) for one in hub.unchecked)
     found = [*in_file_order([*reading.diagnostics, *here]), *elsewhere, *rows]
     if _has_variants(plan):
         from ptspec.checks.matrix import once_a_matrix
@@ -79,7 +85,7 @@ def preflight(
     if not starts:
         said = (*said, *code_in_words(plan))
     notes = said if sound is not None else ()
-    return replace(reading, plan=sound, diagnostics=tuple(found), unlooked=unlooked, notes=notes)
+    return replace(reading, plan=sound, diagnostics=tuple(found), unchecked=unchecked, notes=notes)
 
 
 def _hub(plan: Plan, *, starts: bool) -> HubChecked:
@@ -118,7 +124,7 @@ def _model(plan: Plan, checked: Checked, errors: Sequence[Diagnostic]) -> Iterat
 
 
 def _once(found: Sequence[Diagnostic]) -> list[Diagnostic]:
-    """`found` without what is told again of the same place in a file that several sources read."""
+    """Drop repeated diagnostics of one place in a file that several sources read."""
     told: dict[object, Diagnostic] = {}
     for one in found:
         told.setdefault((one.severity, one.code, one.message, one.location), one)
@@ -126,7 +132,7 @@ def _once(found: Sequence[Diagnostic]) -> list[Diagnostic]:
 
 
 def _located(diagnostic: Diagnostic, document: Document) -> Diagnostic:
-    """With the place in the recipe, if it has none in the data."""
+    """Add the location in the recipe to diagnostics without a location in the data."""
     if diagnostic.location is not None or diagnostic.pointer is None:
         return diagnostic
     return replace(diagnostic, location=document.locate(diagnostic.pointer))

@@ -1,4 +1,4 @@
-"""Rows that the chat template refuses, told once a source: an error, unless they are to be left out."""
+"""Report rows that the chat template refuses, once per source: an error unless they are left out."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptspec.recipe.sources import OnBadRow, Source
 
 @dataclass(frozen=True)
 class Refused:
-    """A row, what the template says against it, and the row in TRL's columns."""
+    """A row, the template's message, and the row in TRL's columns."""
 
     row: PlacedRow
     error: CannotRender
@@ -34,23 +34,23 @@ def refused_rows(
     who: str = "",
     kind: str = "row",
 ) -> Iterator[Diagnostic]:
-    """The report of those of the `rows` of `source` that are `refused`; nothing where none is.
+    """Yield the report of the `refused` rows among the `rows` of `source`, if any.
 
-    `note` says of how many that were looked at, `who` whose rows they are, `kind` what a row is called.
+    `note` says how many were read, `who` names the stage or the evaluation, `kind` is the word for a row.
     """
     if not refused:
         return
     first = refused[0]
     is_left_out = source.on_bad_row is OnBadRow.LEAVE_OUT and len(refused) < rows
     known = None if first.error.own else remedy(first.columns, tokenizer)
-    way_out = f'"on_bad_row": "leave_out" in {source.at} leaves such rows out'
+    leave_out_hint = f'"on_bad_row": "leave_out" in {source.at} leaves such rows out'
     does = "refuses" if first.error.own else "cannot render"
     yield Diagnostic(
         "cannot-render",
         f"{who}the chat template {does} this {kind}: {first.error}",
         Location(shown(first.row.file), first.row.line),
         source.at,
-        known if is_left_out else "; or ".join(filter(None, (known, way_out))),
+        known if is_left_out else "; or ".join(filter(None, (known, leave_out_hint))),
         (note,) if note else (),
         Severity.WARNING if is_left_out else Severity.ERROR,
     )

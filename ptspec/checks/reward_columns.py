@@ -1,4 +1,4 @@
-"""Columns that rewards compare with or ask for, against those of the data; told before anything starts."""
+"""Check the columns that rewards need against the data, before the run starts."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ptspec.rewards.right_answers import right_answers
 
 Found = TypeVar("Found")
 Paying = tuple[RewardSpec, ByColumn | None]
-"""A reward, and where it pays only rows that it is chosen for, what chooses."""
+"""A reward, and what chooses it if it scores only some rows."""
 
 
 def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Rewards of stages and of the evaluation whose columns the data that was looked at does not have."""
+    """Yield rewards of stages and of the evaluation whose columns the data lacks."""
     asked = [
         (f'stage "{stage.name}"', data, one)
         for stage in plan.trained
@@ -44,11 +44,11 @@ def check_reward_columns(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagn
         if data in plan.data
         for fault in _missing(who, data, spec, _columns(plan, data, spec, seen, by))
     )
-    yield from _once(told)  # a part is measured by itself and in what chooses it
+    yield from _once(told)  # a part is measured separately and in the reward that chooses it
 
 
 def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Right answers of the data that stages train on, of which a built-in reward has no say."""
+    """Yield right answers of training data that a built-in reward cannot compare with."""
     asked = [
         (stage.data, one) for stage in plan.trained for one in _paying(plan, _named(plan, stage.rewards))
     ]
@@ -61,12 +61,12 @@ def check_right_answers(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagno
         column = next((one for one in columns if any(one in row for row in rows)), None)
         golds = [right_answers(row.get(column), reward.takes_json) for row in rows] if column else []
         if words := not_compared_with(reward, spec.options, golds):
-            message = f'the reward "{spec.name}" has no say on {words}, in "{data}"'
+            message = f'the reward "{spec.name}" cannot score {words}, in "{data}"'
             yield Diagnostic("not-compared", message, None, spec.at, None, (), Severity.WARNING)
 
 
 def _once(found: Iterable[Found]) -> list[Found]:
-    """Each of `found` once; a reward's options have no hash."""
+    """Return each of `found` once; a reward's options are not hashable."""
     once: list[Found] = []
     for one in found:
         if one not in once:
@@ -75,7 +75,7 @@ def _once(found: Iterable[Found]) -> list[Found]:
 
 
 def _paying(plan: Plan, specs: Iterable[RewardSpec]) -> Iterator[Paying]:
-    """`specs`, and those that they choose from by a column with what chooses them."""
+    """Return `specs` and the rewards they choose by a column, with what chooses them."""
     for spec in specs:
         if spec.by is None or spec.by.only is None:
             yield spec, None
@@ -99,8 +99,7 @@ def _first(plan: Plan, data: str, seen: Mapping[str, Seen]) -> list[PlacedRow]:
 def _columns(
     plan: Plan, data: str, spec: RewardSpec, seen: Mapping[str, Seen], by: ByColumn | None
 ) -> frozenset[str] | None:
-    """The columns of the first rows of every source of `data` that `spec` pays; None where one was not looked
-    at, or no row among them is paid by it."""
+    """Return the columns of the first rows that `spec` scores; None if a source of `data` was not read."""
     names = parts_of(plan.data, data)
     if any(name not in seen or not seen[name].rows for name in names):
         return None
@@ -124,7 +123,7 @@ def _missing(who: str, data: str, spec: RewardSpec, there: frozenset[str] | None
 
 
 def _hint(group: tuple[str, ...], there: frozenset[str]) -> str:
-    """How to get there: a renaming, a name that is near, or what there is."""
+    """Return a hint: a rename, a similar name, or the existing columns."""
     if "completion" in there and ("completion" in group or not there.difference(WITHHELD)):
         wanted = "answer" if "completion" in group else group[-1]
         return f'give it another name: "columns": {{"{wanted}": "completion"}}'

@@ -1,4 +1,4 @@
-"""Rows whose value of a column no reward is named for, where rewards are chosen by that column."""
+"""Rows whose column value has no reward assigned, if rewards are chosen by that column."""
 
 from __future__ import annotations
 
@@ -36,8 +36,11 @@ Values = dict[str | None, _Rows]
 
 
 def check_reward_values(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Rows for whose value no reward is named: an error where a stage learns from it, or the evaluation's
-    judge goes by it; a warning where it is only measured. And values that no row has."""
+    """Yield rows whose value has no reward, and values that no row has.
+
+    An error if a stage trains on such a row or the evaluation's judge needs the reward; a warning if the
+    reward is only measured.
+    """
     values: dict[tuple[str, str], Values] = {}
     for data, spec, is_warning in _asked(plan):
         by = spec.by
@@ -53,14 +56,14 @@ def check_reward_values(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagno
                     mine.count += rows.count
                     mine.lines += rows.lines[: SHOWN_LINES - len(mine.lines)]
         if all(value is None for value in found):
-            continue  # that there is no such column is told elsewhere
+            continue  # a missing column is reported elsewhere
         yield from _untold(spec, by, found, is_warning)
         if not is_warning and all(part in seen and seen[part].is_whole for part in parts_of(plan.data, data)):
             yield from _unused(spec, by, found, data)
 
 
 def _asked(plan: Plan) -> Iterator[tuple[str, RewardSpec, bool]]:
-    """The data that each reward by a column meets, and whether it is only measured there."""
+    """Return the data that each reward by column scores, and whether it is only measured there."""
     asked = {(stage.data, name): False for stage in plan.trained for name in own_rewards(stage, plan.judges)}
     if (evaluation := plan.evaluation) is not None:
         judge = plan.judges.get(evaluation.judge or "")
@@ -84,17 +87,17 @@ def _values(plan: Plan, part: str, column: str) -> Values:
             if isinstance(item, PlacedRow):
                 found.setdefault(key_of(item.values.get(column)), _Rows()).add(item)
     except InputError:
-        return found  # told by the check of the rows
+        return found  # reported by the row checks
     return found
 
 
 def _untold(spec: RewardSpec, by: ByColumn, found: Values, is_warning: bool) -> Iterator[Diagnostic]:
-    from ptspec.rewards.by_column import untold_value
+    from ptspec.rewards.by_column import value_without_reward
 
     missing = {value: rows for value, rows in found.items() if not by.is_told(value)}
     total = sum(rows.count for rows in found.values())
     for value, rows in list(missing.items())[:SHOWN_LINES]:
-        told = untold_value(spec.name, by, value)
+        told = value_without_reward(spec.name, by, value)
         (file, line), *_ = rows.lines
         more = ", …" if rows.count > len(rows.lines) else ""
         lines = ", ".join(str(line) for _, line in rows.lines)

@@ -1,5 +1,7 @@
-"""A look at the first rows of each stage as its chat template renders them: what goes otherwise than the row
-says, told once a stage with the first line that it was met in."""
+"""Render the first rows of each stage with its chat template and report what differs from the row.
+
+Each finding is reported once per stage, with the first line where it occurred.
+"""
 
 from __future__ import annotations
 
@@ -34,14 +36,14 @@ RENDERED = 50
 def look_at_stages(
     plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None, seen: Mapping[str, Seen]
 ) -> Iterator[Diagnostic]:
-    """What is found in the first rows of the local sources of each stage."""
+    """Yield the findings in the first rows of each stage's local sources."""
     embedding = _embedding(plan, tokenizer, shape)
     if not tokenizer.is_template and embedding is None:
         return
     known = stops(tokenizer)
     end = end_of_answer(tokenizer, known) if tokenizer.is_template else None
     look = Look(tokenizer, known | {end.token} if end and end.token else known, embedding)
-    # Stages that take the same rows in the same columns are looked at once.
+    # Stages with the same rows in the same columns are checked once.
     takers = {(stage.data, stage.method.rows): stage for stage in plan.trained}
     met = {takes: _met(local_sources(plan, one), takes[1], look, seen) for takes, one in takers.items()}
     if any(one.has_chats for one in met.values()):
@@ -72,12 +74,12 @@ def _met(sources: Sequence[Source], wanted: Rows, look: Look, seen: Mapping[str,
                 made = list(to_trl(row.values, wanted, layout, reading))
                 look_at_row(_Row(row, source), made, look, met)
             except (KeyError, TypeError, ValueError, AttributeError, IndexError):
-                continue  # an error of the row, reported by who checks rows
+                continue  # reported by the row checks
     return met
 
 
 def _embedding(plan: Plan, tokenizer: TokenizerFiles, shape: ModelShape | None) -> int | None:
-    """The rows of the model's embedding, where the tokenizer has tokens beyond it and it is not to grow."""
+    """Return the embedding's rows if the tokenizer has more tokens and the embedding is not resized."""
     if shape is None or not tokenizer.can_count or plan.model.additional_special_tokens:
         return None
     return shape.embedded if tokenizer.highest_id >= shape.embedded > 0 else None
@@ -109,7 +111,7 @@ class _Row(NamedTuple):
 
 @dataclass
 class _Met:
-    """What was met in the rows of stages. `conversation` is the first row whose user turns are learned."""
+    """Findings in the rows of stages. `conversation` is the first row whose user turns are learned."""
 
     rows: int = 0
     has_chats: bool = False
@@ -128,7 +130,7 @@ class _Met:
         refused.append(Refused(row.placed, error, columns))
 
     def merged(self) -> dict[Finding, tuple[_Row, int]]:
-        """One finding for all tokens of a kind, and for each kind of which the first example is enough."""
+        """Return one finding per kind, all tokens of a kind in one."""
         found: dict[Kind | Finding, tuple[list[str], _Row, int]] = {}
         for finding, (row, count) in self.findings.items():
             key = finding if finding.kind is Kind.LEFT_OUT else finding.kind
@@ -143,7 +145,7 @@ class _Met:
 
 
 def _look_at(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met) -> None:
-    """Looks at the rows in TRL's columns that were made of one."""
+    """Check the TRL-format rows made of one row."""
     found: dict[Finding, None] = {}
     for one in made:
         met.has_chats = met.has_chats or look.is_chat(one)
@@ -159,7 +161,7 @@ def _look_at(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met
 
 
 def _render(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met) -> None:
-    """Asks only whether the template takes a row: those of an unusual form, wherever they stand."""
+    """Only check whether the template accepts a row, for rows of an unusual form."""
     for one in made:
         try:
             render_row(one, look.tokenizer)
@@ -169,7 +171,7 @@ def _render(row: _Row, made: Sequence[Mapping[str, Any]], look: Look, met: _Met)
 
 
 def _refusals(stage: Stage, met: _Met, look: Look, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Chats that the template refuses: some know no system message, others no tools."""
+    """Return chats that the template refuses: some accept no system message, others no tools."""
     for source, refused in met.refused.values():
         from ptspec.checks.refused_rows import refused_rows
 

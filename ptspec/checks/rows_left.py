@@ -1,4 +1,4 @@
-"""Whether a stage has any row to learn from, once bad rows are left out and long ones dropped."""
+"""Check that a stage has a row to train on after bad rows are left out and long ones dropped."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from ptspec.recipe.json_pointer import join
 from ptspec.recipe.sources import OnBadRow, Source, parts_of
 
 CHUNKS = (1, 15, 240)
-"""Rows that are tokenised at once, from the first on: nearly always the first row is one to learn from."""
+"""Rows tokenised at once; the first row can nearly always be trained on."""
 
 _BAD, _REFUSED, _DROPPED = "bad", "refused by the chat template", "too long and dropped"
 
 
 @dataclass
 class _Lost:
-    """How many rows are not trained on, by why; tokens of the longest; whether that is so of every row."""
+    """Counts of rows that are not trained on, by reason; the longest in tokens; whether all were read."""
 
     rows: Counter[str] = field(default_factory=Counter)
     longest: int = 0
@@ -38,7 +38,7 @@ class _Lost:
 
 
 def check_rows_left(stage_rows: StageRows, settings: EffectiveConfig) -> Iterator[Diagnostic]:
-    """An error for a stage whose every row is left out or dropped; none where that is not known.
+    """Yield an error for a stage whose rows are all left out or dropped; none if that is unknown.
 
     Stops reading at the first row that is trained on.
     """
@@ -72,7 +72,7 @@ def _nothing_left(settings: EffectiveConfig, lost: Counter[str], longest: int) -
     stage = settings.stage
     why = ", ".join(f"{count:,} are {what}" for what, count in lost.items())
     message = f'stage "{stage.name}": no row is left to learn from: of {lost.total():,} rows, {why}'
-    hint = f'"max_length": {longest} takes the long ones' if lost[_DROPPED] else "mend the data"
+    hint = f'"max_length": {longest} takes the long ones' if lost[_DROPPED] else "correct the data"
     place = join(stage.at, "config", "max_length") if "max_length" in stage.config else stage.at
     return Diagnostic("no-rows-left", message, None, place, hint)
 
@@ -82,7 +82,7 @@ def _is_bad(faults: Sequence[Fault]) -> bool:
 
 
 def _lost(source: Source, settings: EffectiveConfig, stage_rows: StageRows) -> _Lost:
-    """The rows of `source` that are lost before the first that is trained on."""
+    """Return the rows of `source` that are lost before the first that is trained on."""
     lost = _Lost()
     for found, length in _fates(source, settings, stage_rows):
         if found is None:
@@ -96,7 +96,7 @@ def _lost(source: Source, settings: EffectiveConfig, stage_rows: StageRows) -> _
 def _fates(
     source: Source, settings: EffectiveConfig, stage_rows: StageRows
 ) -> Iterator[tuple[str | None, int]]:
-    """Why each row of `source` is not trained on (None: it is), and its length in tokens."""
+    """Return for each row of `source` why it is not trained on (None: it is), and its length in tokens."""
     use = Use(settings.stage.method.name, settings.stage.method.rows)
     check = row_checker(use, stage_rows.seen[source.name].columns, reading_of(source))
     items = scan(source)

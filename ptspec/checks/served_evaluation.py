@@ -1,4 +1,4 @@
-"""The generation server that an evaluation asks for answers: the one of the recipe's `compute.vllm`."""
+"""The generation server of an evaluation: that of the recipe's `compute.vllm`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ WHERE = "/compute/vllm"
 
 
 def evaluation_server(plan: Plan) -> GenerationServer | None:
-    """The server that generates the answers of the plan's evaluation; None where the policies do. Asks it
-    nothing. Raises `InputError` for an address or a key that will not do, or httpx not installed."""
+    """Return the server that generates the evaluation's answers; None if the policies generate them.
+
+    Sends no request. Raises `InputError` for an invalid address or key, or if httpx is not installed.
+    """
     spec = evaluation_vllm(plan.evaluation, plan.compute)
     if spec is None:
         return None
@@ -35,7 +37,7 @@ def evaluation_server(plan: Plan) -> GenerationServer | None:
 
 
 def server_errors(plan: Plan) -> Sequence[Diagnostic]:
-    """What is wrong with that server, asked before the first stage: better than after it."""
+    """Return the server's errors, requested before the first stage starts."""
     try:
         server = evaluation_server(plan)
         if server is not None:

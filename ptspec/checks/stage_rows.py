@@ -1,5 +1,7 @@
-"""The first rows of a plan's local sources as its stages tokenise them. What several stages read in the same
-way is read once: a recipe of a hundred stages has few sources."""
+"""The first rows of a plan's local sources, tokenised as its stages tokenise them.
+
+Rows that several stages tokenise alike are read once.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +19,16 @@ from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.sources import Source, parts_of
 
 ENOUGH = 400_000
-"""Bytes of text of a source that are tokenised, so that checking stays quick."""
+"""Bytes of text tokenised per source, to keep checking fast."""
 SHORTEST = ({"role": "user", "content": "."}, {"role": "assistant", "content": "."})
 TOOL = {"type": "function", "function": {"name": "f", "description": ".", "parameters": {}}}
-"""The shortest chat and tool: what is rendered of them is the chat template's own."""
+"""The shortest chat and tool: rendering them gives the template's own overhead."""
 
 T = TypeVar("T")
 
 
 def local_sources(plan: Plan, stage: Stage) -> list[Source]:
-    """The files that the rows of `stage` come from."""
+    """Return the files of a stage's rows."""
     if stage.data not in plan.data:
         return []
     found = [plan.data.get(name) for name in parts_of(plan.data, stage.data)]
@@ -34,34 +36,34 @@ def local_sources(plan: Plan, stage: Stage) -> list[Source]:
 
 
 def first_rows(seen: Mapping[str, Seen], source: Source) -> Items:
-    """The first rows of `source`; none where it could not be read."""
+    """Return the first rows of `source`; empty if it could not be read."""
     return seen[source.name].first if source.name in seen else []
 
 
 class StageRows:
-    """The rows of `plan` that were `seen`, read by `tokenizer` for one stage after the other."""
+    """The `seen` rows of `plan`, tokenised by `tokenizer` for one stage after another."""
 
     def __init__(self, plan: Plan, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]) -> None:
         self.plan, self.tokenizer, self.seen = plan, tokenizer, seen
         self._known: dict[Hashable, Any] = {}
 
     def once(self, what: str, source: Source, settings: EffectiveConfig, read: Callable[[], T]) -> T:
-        """`read()`, or what it gave for another stage that tokenises `source` as this one does."""
+        """Return `read()`, cached for stages that tokenise `source` alike."""
         return self._once((what, tokenised_by(source.name, settings)), read)
 
     def sources(self, stage: Stage) -> list[Source]:
-        """The files of `stage` whose rows were seen."""
+        """Return the files of `stage` whose rows were read."""
         return [source for source in local_sources(self.plan, stage) if source.name in self.seen]
 
     def first(self, source: Source) -> Items:
-        """The first rows of `source`, so many as hold `ENOUGH` bytes, and twenty at least."""
+        """Return the first rows of `source`: as many as hold `ENOUGH` bytes, but at least twenty."""
         items = first_rows(self.seen, source)
         if len(items) * self.seen[source.name].widest <= ENOUGH:
             return items
         return self._once(("first", source.name), lambda: _enough(items))
 
     def lengths(self, source: Source, settings: EffectiveConfig, at_least: int) -> list[Row]:
-        """The `first` rows in tokens but those that are surely shorter than `at_least` tokens."""
+        """Return the `first` rows in tokens, without those surely shorter than `at_least` tokens."""
 
         def read() -> list[Row]:
             items = self.first(source)
@@ -71,9 +73,9 @@ class StageRows:
 
     @cached_property
     def added(self) -> tuple[str, ...]:
-        """What is added to a row: by the chat template with and without tools, by the tokenizer to texts.
+        """Text added to a row: by the chat template with and without tools, and by the tokenizer.
 
-        A row whose bytes leave room for it is not tokenised: a text has no more tokens than bytes.
+        Rows whose bytes leave room for it are not tokenised: a text has at most one token per byte.
         """
         special = self.tokenizer.special
         found = [special.get("bos_token", "") + special.get("eos_token", "")]
@@ -86,10 +88,12 @@ class StageRows:
 
     @cached_property
     def added_bytes(self) -> int:
+        """UTF-8 bytes of the longest added text."""
         return max(len(text.encode()) for text in self.added)
 
     @cached_property
     def added_tokens(self) -> int:
+        """Tokens of the longest added text."""
         return max(map(len, self.tokenizer.ids(self.added, special=True)))
 
     def _once(self, key: Hashable, read: Callable[[], T]) -> T:

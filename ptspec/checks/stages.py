@@ -1,5 +1,4 @@
-"""Stages whose config does not go with their rows: too few of them, or of another kind. Told before they
-start."""
+"""Check each stage's config against its rows, before the run starts: too few rows, or the wrong kind."""
 
 from __future__ import annotations
 
@@ -19,11 +18,11 @@ from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.sources import Mix, Source, Until, is_streamed, parts_of
 
 UNREAD = 0.1
-"""Share of a source's rows that a mix may leave unread without a word."""
+"""Share of a source's rows that a mix may leave unread without a warning."""
 
 
 def check_stages(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Faults of batch sizes, step counts and kinds of loss against the rows."""
+    """Yield errors of batch sizes, step counts and loss types against the rows."""
     for stage in plan.trained:
         settings = EffectiveConfig(stage, stage.compute, gpu=False)
         yield from _loss_of_a_part(plan, stage, seen)
@@ -39,7 +38,7 @@ def check_stages(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
 
 
 def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """SFT's loss on answers alone, of rows that do not say which part is the answer."""
+    """Yield SFT's completion-only loss over rows that do not mark the completion."""
     for name in parts_of(plan.data, stage.data):
         part = plan.data[name]
         items = seen[name].first if name in seen else ()
@@ -61,7 +60,7 @@ def _loss_of_a_part(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Itera
 
 
 def _mixed_forms(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Plain strings joined with chats, under a method whose trainer takes the one or the other."""
+    """Yield plain strings mixed with chats, if the trainer takes only one of them."""
     parts = [plan.data[name] for name in parts_of(plan.data, stage.data)]
     if stage.eval_data is not None:
         parts += [plan.data[name] for name in parts_of(plan.data, stage.eval_data)]
@@ -81,7 +80,7 @@ def _mixed_forms(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator
 
 
 def _is_chat(source: Source, stage: Stage, seen: Mapping[str, Seen]) -> bool | None:
-    """Whether the rows of `source` go through the chat template; None where that is not known."""
+    """Return whether the rows of `source` use the chat template; None if unknown."""
     items = seen[source.name].first if source.name in seen else ()
     first = first_row(items)
     layout = layout_for(stage.method.rows, seen[source.name].columns) if first is not None else None
@@ -91,14 +90,14 @@ def _is_chat(source: Source, stage: Stage, seen: Mapping[str, Seen]) -> bool | N
 
 
 def _unread(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Rows that a mix never comes to: an epoch ends where the first of its sources is used up."""
+    """Yield rows that a mix never reaches: an epoch ends with its first exhausted source."""
     mix = plan.data[stage.data]
     if not isinstance(mix, Mix) or mix.until is Until.ALL:
         return
     if any(name not in seen or not seen[name].rows for name in mix.weights):
         return
     if is_streamed(plan.data, mix.name):
-        return  # a stream begins again
+        return  # a stream starts again
     counts = {name: seen[name].rows for name in mix.weights}
     first = min(counts, key=lambda name: counts[name] / mix.weights[name])
     drawn = counts[first] / mix.weights[first]
@@ -118,7 +117,7 @@ def _contradiction(stage: Stage, field: str, message: str, hint: str) -> Diagnos
 
 
 def _rows(plan: Plan, settings: EffectiveConfig, seen: Mapping[str, Seen]) -> int | None:
-    """Rows as the trainer gets them (a pair is two for KTO); None where it is not known."""
+    """Return the number of the trainer's rows (a pair is two for KTO); None if unknown."""
     stage_data = settings.stage.data
     source, names = plan.data[stage_data], parts_of(plan.data, stage_data)
     if any(name not in seen or not seen[name].is_whole for name in names) or is_streamed(
@@ -131,7 +130,7 @@ def _rows(plan: Plan, settings: EffectiveConfig, seen: Mapping[str, Seen]) -> in
 
 
 def _no_step(settings: EffectiveConfig, rows: int, steps: Steps) -> Diagnostic | None:
-    """Incomplete batches are dropped, and there is no complete one."""
+    """Yield an error if incomplete batches are dropped and no complete one exists."""
     stage, where = settings.stage, join(settings.stage.at, "config")
     if stage.method.online:
         group = group_of(settings)
@@ -160,7 +159,7 @@ def _no_step(settings: EffectiveConfig, rows: int, steps: Steps) -> Diagnostic |
 
 
 def _short(settings: EffectiveConfig, steps: Steps) -> Diagnostic | None:
-    """A warm-up longer than the stage: the learning rate that the recipe gives is never reached."""
+    """Yield a warning for a warm-up longer than the stage: the learning rate is never reached."""
     stage, warmup = settings.stage, settings.value("warmup_steps")
     if not isinstance(warmup, int) or warmup < 2 or warmup < steps.total:
         return None

@@ -1,5 +1,7 @@
-"""Teachers before they are loaded: whether they are models at all, and score the very tokens that the policy
-does. TRL compares the sizes of the vocabularies alone, once both models are loaded."""
+"""Check teachers before they are loaded: that they are models, and share the policy's token ids.
+
+TRL compares only the vocabulary sizes, after loading both models.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +17,17 @@ from ptspec.recipe.paths import is_folder
 from ptspec.recipe.plan import BASE, Plan
 from ptspec.recipe.shape import ModelShape, read_shape
 from ptspec.recipe.signals import SecondModel
-from ptspec.store.safetensors_only import pickled_weights, way_out
+from ptspec.store.safetensors_only import conversion_command, pickled_weights
 
 
 def check_teachers(
     plan: Plan, shape: ModelShape | None, tokenizer: TokenizerFiles | None
 ) -> Iterator[Diagnostic]:
-    """Every error of the teachers of the plan's stages. `shape`, `tokenizer` are the policy's, None where
-    they are not known; none of a teacher on the hub that is not in the cache."""
+    """Yield every error of the teachers of the plan's stages.
+
+    `shape` and `tokenizer` are the policy's, None if unknown. Yields nothing for a hub teacher outside the
+    cache.
+    """
     own = {BASE, plan.model.path, *(stage.name for stage in plan.stages)}
     found = {stage.teacher: stage.name for stage in plan.stages if stage.teacher is not None}
     for teacher, stage in found.items():
@@ -43,7 +48,7 @@ def _folder(teacher: SecondModel) -> Path | None:
 
 
 def _weights(folder: Path) -> str:
-    """Where the weights lie that the model or adapter in `folder` computes with."""
+    """Return the folder of the weights that the model or adapter in `folder` computes with."""
     from ptspec.store.stage_folder import ADAPTER_CONFIG, MODEL_CONFIG, adapter_weights
 
     if (folder / MODEL_CONFIG).is_file():
@@ -63,12 +68,12 @@ def _check(
         return
     if (pickle := pickled_weights(weights)) is not None:
         message = f"the teacher's weights are a pickle ({pickle.name}), which can run code when it is loaded"
-        yield Diagnostic("no-weights", message, None, teacher.at, way_out(Path(shown(pickle))))
+        yield Diagnostic("no-weights", message, None, teacher.at, conversion_command(Path(shown(pickle))))
         return
     try:
         theirs = read_shape(weights)
     except NoShape as error:
-        if is_folder(Path(teacher.path)):  # of one on the hub the cache may hold a part
+        if is_folder(Path(teacher.path)):  # the cache may hold a part of a hub model
             message = f"the folder of the teacher holds no model: {error}"
             yield Diagnostic("no-weights", message, None, teacher.at)
         return
@@ -88,11 +93,11 @@ _HINT = "a teacher of the same family; of another one the answers can be learned
 def _tokens(
     teacher: SecondModel, stage: str, folder: Path, weights: Path, tokenizer: TokenizerFiles | None
 ) -> Iterator[Diagnostic]:
-    """Ids that mean another token to the teacher."""
+    """Yield ids that the teacher maps to another token."""
     theirs = read_tokenizer(folder) or read_tokenizer(weights)
     if theirs is None:
         if is_folder(Path(teacher.path)):
-            message = "the folder of the teacher holds no tokenizer: what its ids mean cannot be told"
+            message = "the folder of the teacher holds no tokenizer: the meaning of its ids is unknown"
             hint = "put the tokenizer's files beside the weights: tokenizer.json, tokenizer_config.json"
             yield Diagnostic("no-tokenizer", message, None, teacher.at, hint)
         return

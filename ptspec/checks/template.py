@@ -1,4 +1,4 @@
-"""The chat template and the special tokens of the base model, checked before anything starts."""
+"""Check the chat template and the special tokens of the base model, before the run starts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def at_model(plan: Plan) -> str:
 
 
 def check_special_tokens(plan: Plan) -> Iterator[Diagnostic]:
-    """`eos_token` and `pad_token` that the local tokenizer does not have."""
+    """Yield `eos_token` and `pad_token` values that the local tokenizer does not have."""
     spec = plan.model
     given = {"eos_token": spec.eos_token, "pad_token": spec.pad_token}
     if spec.folder is None or not any(given.values()):
@@ -46,14 +46,14 @@ def check_special_tokens(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def check_given_template(plan: Plan) -> Iterator[Diagnostic]:
-    """The recipe's chat template, where it is none: it does not compile."""
+    """Yield an error if the recipe's chat template does not compile."""
     text, file = plan.model.chat_template, plan.model.template_file
     if text is None:
         return
     try:
         TokenizerFiles(Path(plan.model.path), text, {}).check_template()
     except NoTemplate as error:
-        message = f"this is no chat template: {error}"
+        message = f"this is not a chat template: {error}"
         if file is None and error.line:
             message += f" (line {error.line})"
         where = Location(shown(file), error.line) if file is not None else None
@@ -61,7 +61,7 @@ def check_given_template(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def stops(tokenizer: TokenizerFiles) -> frozenset[str]:
-    """The tokens that generation stops at: the tokenizer's own and those of the model's files."""
+    """Return the tokens that end generation: those of the tokenizer and of the model's files."""
     folder = tokenizer.folder
     config = read_object(folder / GENERATION_CONFIG) or read_object(folder / "config.json")
     given = config.get("eos_token_id")
@@ -71,13 +71,13 @@ def stops(tokenizer: TokenizerFiles) -> frozenset[str]:
 
 
 def end_of_answer(tokenizer: TokenizerFiles, known: Collection[str]) -> AnswerEnd | None:
-    """What the template ends an answer with; `known` is what generation stops at."""
+    """Return what the template ends an answer with; `known` are the tokens that end generation."""
     special = tokenizer.tokens if tokenizer.can_count else frozenset(tokenizer.special.values())
     return answer_end(tokenizer.render, special, known)
 
 
 def check_answer_end(plan: Plan, tokenizer: TokenizerFiles, end: AnswerEnd | None) -> Iterator[Diagnostic]:
-    """A template that ends answers otherwise than the tokenizer ends texts, or that does not end them."""
+    """Yield a warning if the template ends answers with another token than generation, or with none."""
     if end is None or end.stops:
         return
     where = TEMPLATE if plan.model.chat_template is not None else at_model(plan)
@@ -106,7 +106,7 @@ def _no_stop(after: str, where: str) -> Diagnostic:
 def check_stage_template(
     plan: Plan, stage: Stage, tokenizer: TokenizerFiles, seen: Mapping[str, Seen]
 ) -> Iterator[Diagnostic]:
-    """Chats without a template, and what the loss is taken over."""
+    """Yield errors for chats without a template, and warnings about what the loss covers."""
     where = join(stage.at, "config", "assistant_only_loss")
     if tokenizer.template is None and (name := chat_source(plan, stage, seen)):
         message = (
@@ -123,13 +123,15 @@ def check_stage_template(
 
 
 def can_mark(tokenizer: TokenizerFiles) -> bool:
-    """Whether answers can be told from the rest (`assistant_only_loss`): the template has the marks, or TRL
-    has a twin of it that does."""
+    """Return whether answers can be masked (`assistant_only_loss`).
+
+    The template has the marks, or TRL has a version of it that does.
+    """
     return tokenizer.template is not None and training_template(tokenizer.template) is not None
 
 
 def chat_source(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> str | None:
-    """The first source of the stage whose rows are chats, or were asked to be made such."""
+    """Return the pointer of the stage's first source with chats, or with texts to be turned into chats."""
     for source in local_sources(plan, stage):
         given = at(plan.document, source.at)
         if isinstance(given, dict) and given.get("chat"):
@@ -141,4 +143,5 @@ def chat_source(plan: Plan, stage: Stage, seen: Mapping[str, Seen]) -> str | Non
 
 
 def is_chat(values: Mapping[str, Any]) -> bool:
+    """Return whether a row in TRL's columns is a chat: a message list in a text column."""
     return any(isinstance(values.get(name), list) for name in _CHAT_COLUMNS)

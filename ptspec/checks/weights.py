@@ -1,4 +1,4 @@
-"""Stages that start from a folder whose weights are a pickle."""
+"""Refuse start folders whose weights are pickle files."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 from ptspec.diagnostics import Diagnostic
 from ptspec.recipe.json_pointer import at, split
 from ptspec.recipe.plan import BASE, Plan
-from ptspec.store.safetensors_only import pickled_weights, way_out
+from ptspec.store.safetensors_only import conversion_command, pickled_weights
 
 
 def check_weights(plan: Plan) -> Iterator[Diagnostic]:
-    """Weights that would have to be unpickled, of the folders outside the run that stages start from."""
+    """Yield pickled weights in folders outside the run that stages start from."""
     inside = {BASE, *(stage.name for stage in plan.stages)}
     named = ((name, where) for stage in plan.stages for name, where in stage.comes_from)
     for name, where in named:
@@ -21,4 +21,4 @@ def check_weights(plan: Plan) -> Iterator[Diagnostic]:
         given = at(plan.document, where)
         said = given if isinstance(given, str) else split(where)[-1]
         message = f'"{said}" holds its weights as a pickle ({pickle.name}), which can run code when loaded'
-        yield Diagnostic("pickled-weights", message, None, where, way_out(pickle))
+        yield Diagnostic("pickled-weights", message, None, where, conversion_command(pickle))

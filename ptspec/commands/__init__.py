@@ -1,1 +1,4 @@
-"""One function a command: its options in, one call, its text out. Typer is imported here and in cli alone."""
+"""One function per command: parse options, make one call, print text.
+
+Only this package and cli import Typer.
+"""

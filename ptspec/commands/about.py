@@ -80,7 +80,7 @@ def init(
 
 
 def _convert(configs: list[Path], chain: str | None, output: Path, *, alone: bool) -> None:
-    """The recipe that the configs of another program make."""
+    """Return the recipe converted from configs of another program."""
     from ptspec.report.converted import as_lines
     from ptspec.starter.from_configs.convert import converted
     from ptspec.starter.recipe import chained, write
@@ -106,7 +106,7 @@ def _tell_next(output: Path) -> None:
 
 
 def _tell_started(started: Starting, output: Path) -> None:
-    """What stands in the recipe that a person would not have guessed, and what to type next."""
+    """Print the recipe's less obvious choices, and the next commands."""
     recipe = started.recipe
     chain = " → ".join(stage["name"] for stage in recipe["stages"])
     say(f"{output}: written ({chain} on {recipe['data']['train']['path']})")

@@ -1,4 +1,4 @@
-"""The command to talk to a policy: chat."""
+"""The chat command."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def chat(
         hint = "pt chat RUN, or pt chat --compare A B"
         raise InputError(Diagnostic("wrong-usage", "--compare goes with two or more policies", hint=hint))
     if not math.isfinite(temperature):
-        raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is no number"))
-    last_of_each(runs)  # what is not there is told before torch is imported
+        raise InputError(Diagnostic("wrong-usage", f"--temperature: {temperature} is not a number"))
+    last_of_each(runs)  # report missing folders before torch is imported
     live = sys.stdin.isatty() and sys.stdout.isatty()
     with ExitStack() as kept:
         with _loading(runs) if live else nullcontext():
@@ -66,25 +66,25 @@ def _opened(
     server: str | None,
     kept: ExitStack,
 ) -> Session:
-    """The conversation to be had; what a server is given for it is taken back when `kept` ends."""
+    """Open the conversation; adapters loaded on a server are unloaded when `kept` closes."""
     asked = server_at(server) if server is not None else None
     with quiet_libraries():
-        from ptspec.chat.generate import AnyVoice, Settings
-        from ptspec.chat.models import open_voices
-        from ptspec.chat.served import served_voices
+        from ptspec.chat.generate import AnyChatModel, Settings
+        from ptspec.chat.models import open_models
+        from ptspec.chat.served import served_models
         from ptspec.chat.session import Session
 
-        voices: Sequence[AnyVoice]
+        models: Sequence[AnyChatModel]
         if asked is None:
-            voices = open_voices(runs, allow_code=allow_code)
+            models = open_models(runs, allow_code=allow_code)
         else:
-            voices = kept.enter_context(served_voices(runs, asked, allow_code=allow_code))
-        return Session(voices, Settings(max_new_tokens, temperature, seed))
+            models = kept.enter_context(served_models(runs, asked, allow_code=allow_code))
+        return Session(models, Settings(max_new_tokens, temperature, seed))
 
 
 @contextmanager
 def _loading(runs: Sequence[str]) -> Iterator[None]:
-    """Says that the policies are being loaded, as long as that takes."""
+    """Show that the policies are being loaded."""
     from ptspec.report.clean import clean
     from ptspec.report.lines import columns
 
@@ -117,7 +117,7 @@ def _piped(session: Session) -> bool:
 
 
 def _header(session: Session) -> str:
-    names = " · ".join(voice.name for voice in session.voices)
+    names = " · ".join(chat_model.name for chat_model in session.models)
     warm = session.settings.temperature
     how = f"sampled at temperature {warm:g}, seed {session.settings.seed}" if warm else "greedy"
     lines = [f"{names} · {how} · at most {session.settings.max_new_tokens:,} tokens · /help"]

@@ -1,4 +1,4 @@
-"""The command that looks at the machine: doctor."""
+"""The doctor command: look at the machine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from ptspec.commands.options import say, show, tell
 from ptspec.diagnostics import Diagnostic, Exit, Severity
 
 _KEPT = "\u00a0"
-"""A space at which no line is broken."""
+"""A space that does not break a line."""
 LITTLE = 5e9
-"""Bytes of free disk below which a run of a real model is likely to fill it."""
+"""Bytes of free disk space below which a run of a real model is likely to fill the disk."""
 
 
 def doctor() -> None:
@@ -56,7 +56,7 @@ def doctor() -> None:
 
 
 def _show_list(name: str, parts: list[str]) -> None:
-    """The parts in lines as wide as the terminal, none of them broken."""
+    """Print the parts in lines as wide as the terminal, without breaking a part."""
     whole = " · ".join(part.replace(" ", _KEPT) for part in parts)
     width = shutil.get_terminal_size((100, 24)).columns
     lines = textwrap.wrap(whole, max(width - 10, 20), break_on_hyphens=False, break_long_words=False)
@@ -65,7 +65,7 @@ def _show_list(name: str, parts: list[str]) -> None:
 
 
 def _memory() -> int | None:
-    """Bytes of this machine's memory."""
+    """Return the bytes of this machine's memory."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (ValueError, OSError, AttributeError):
@@ -79,7 +79,7 @@ def _hub_cache() -> Path:
 
 
 def _free(path: Path) -> int:
-    """Bytes that are free where `path` is or would be made."""
+    """Return the free bytes of the file system of `path`, existing or not."""
     there = next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
     return shutil.disk_usage(there).free
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked of a comparison. `command` is what was typed."""
+    """The options of a comparison; `command` is the command line."""
 
     prompts: int | None
     by: str | None
@@ -38,7 +39,7 @@ class Asked:
 
 
 class EvalFormat(str, Enum):
-    """How `pt eval` tells."""
+    """Output formats of `pt eval`."""
 
     TEXT = "text"
     JSON = "json"
@@ -48,7 +49,7 @@ def eval(
     context: typer.Context,
     runs: Annotated[list[str], typer.Argument(metavar="RUN", help="Runs, stages, adapters or models.")],
     data: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else what is stored is told.")
+        Path | None, typer.Option(metavar="FILE", help="Measure on these rows; else show what is stored.")
     ] = None,
     compare: Annotated[
         bool, typer.Option("--compare", help="Put them side by side, prompt by prompt.")
@@ -84,7 +85,7 @@ def eval(
     from ptspec.report.view.policies import policies
 
     warned: set[str] = set()
-    screen = sys.stderr  # what libraries write there while models are loaded is not shown
+    screen = sys.stderr  # hide what libraries print while loading models
 
     def listen(event: Event) -> None:
         if isinstance(event, EvaluationStarted):
@@ -106,7 +107,7 @@ def eval(
         server_at(server) if server else None,
     )
     if compare:
-        _compare(request, listen, Asked(prompts, by, judge, show, everything, context.obj), format)
+        _compare(request, listen, Asked(prompts, by, judge, show, everything, context.obj), format, runs)
         return
     with quiet_libraries() if request.held is not None else nullcontext():
         measured = evaluate_targets(request, listen)
@@ -119,7 +120,7 @@ def eval(
 
 
 def _told(policies: Sequence[Policy], *, whole: bool) -> str:
-    """The key figures, a line a policy, or the table of all."""
+    """Return the key figures, one line per policy, or the table of all metrics."""
     from ptspec.report.policies import policies_text
     from ptspec.report.tables import ProgressTable
 
@@ -135,7 +136,7 @@ def _must_go_together(
     server: str | None,
 ) -> None:
     if server is not None and data is None:
-        message = "--server has nothing to generate: without --data what was measured before is told"
+        message = "--server requires --data: without it the stored measurements are shown"
         raise InputError(Diagnostic("wrong-usage", message, hint="pt eval RUN --data FILE --server URL"))
     alone = [name for name, given in (("--by", by), ("--judge", judge)) if given is not None]
     if prompts is not None and data is None:
@@ -145,20 +146,28 @@ def _must_go_together(
         raise InputError(Diagnostic("wrong-usage", f"{alone[0]} has nothing to work on here", hint=hint))
 
 
-def _compare(request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat) -> None:
-    """All is computed before the first file is written."""
-    from ptspec.evaluation.paired.answers import answers_differ, telling_changes
+def _show_what_follows(stage: str) -> None:
+    """Propose a chat with the stage and its export."""
+    place = shlex.quote(stage)
+    show(f"\nnext     pt chat {place}\n         pt export {place} model")
+
+
+def _compare(
+    request: EvaluationRequest, listen: Listener, asked: Asked, format: EvalFormat, runs: Sequence[str]
+) -> None:
+    """Compare. Everything is computed before the first file is written."""
+    from ptspec.evaluation.paired.answers import answers_differ, changes_to_show
     from ptspec.evaluation.paired.compare import prompts_of
     from ptspec.evaluation.paired.requested import compare_requested, is_heavy
     from ptspec.evaluation.request import write
-    from ptspec.report.changes import changes_text, telling_metric
+    from ptspec.report.changes import changes_text, metric_to_show
 
     with quiet_libraries() if is_heavy(request, asked.judge) else nullcontext():
         found, measured = compare_requested(request, listen, asked.judge, asked.prompts, asked.by)
     among = prompts_of(measured, asked.prompts)
     first, last = measured[0], len(measured) - 1
     answers = {b: answers_differ(first, measured[b], among) for b in range(1, len(measured))}
-    metric, changes = telling_changes(first, measured[last], telling_metric(found, last), asked.show, among)
+    metric, changes = changes_to_show(first, measured[last], metric_to_show(found, last), asked.show, among)
     write(request, measured)
     if request.output is not None:
         _write(found, measured, request.output, asked.command)
@@ -168,6 +177,9 @@ def _compare(request: EvaluationRequest, listen: Listener, asked: Asked, format:
     print(_text(found, measured, answers, whole=asked.everything), end="")
     if asked.show:
         print("\n" + changes_text(changes, found, metric, answers[last]), end="")
+        of_run = request.targets[-1]
+        if of_run.run is not None and of_run.artifact is not None and not of_run.is_reward_model:
+            _show_what_follows(runs[-1])
     elif any(differ for differ, _ in answers.values()):
         show(f"next     {asked.command} --show 5")
 
@@ -197,7 +209,7 @@ def _write(found: Comparison, measured: Sequence[Measurement], output: Path, com
 
 
 def as_json(found: Comparison) -> dict[str, Any]:
-    """The comparison as a JSON value; each model's sentence in words stands beside it."""
+    """Return the comparison as a JSON value, with each model's summary sentence."""
     from ptspec.evaluation import comparison_store
     from ptspec.report.view.sentence import in_words
 
@@ -206,7 +218,7 @@ def as_json(found: Comparison) -> dict[str, Any]:
 
 
 def _as_json(value: object) -> str:
-    """Dataclasses as objects, verdicts by their words."""
+    """Convert dataclasses to objects and verdicts to their words."""
     return json.dumps(value, indent=2, default=_plain)
 
 

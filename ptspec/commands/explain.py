@@ -1,4 +1,4 @@
-"""The command that explains error codes: explain."""
+"""The explain command: print the explanation of an error code."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def explain(
 
 
 def _wrapped(text: str, width: int, indent: str) -> str:
-    """Paragraphs broken between words."""
+    """Wrap paragraphs between words."""
     filled = (
         textwrap.fill(one, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
         for one in text.split("\n\n")

@@ -1,4 +1,4 @@
-"""What several commands share: their options, how a size and a time are read, how text is said."""
+"""Options shared by several commands, parsing of sizes and times, and printing."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ptspec.diagnostics import Diagnostic, InputError, Unlooked
+from ptspec.diagnostics import Diagnostic, InputError, Unchecked
 from ptspec.report.clean import clean
-from ptspec.report.diagnostics import Format, broken, columns_of, render, unlooked_lines, wants_colour
-from ptspec.secrets import blotted
+from ptspec.report.diagnostics import Format, broken, columns_of, render, unchecked_lines, wants_colour
+from ptspec.secrets import redacted
 
 if TYPE_CHECKING:
     from ptspec.generation_server.client import GenerationServer
@@ -39,14 +39,14 @@ AllowCode = Annotated[
 
 
 class PlanFormat(str, Enum):
-    """How `pt plan` tells."""
+    """Output formats of `pt plan`."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class WeightType(str, Enum):
-    """The types that `pt export` writes."""
+    """Data types that `pt export` writes."""
 
     BFLOAT16 = "bfloat16"
     FLOAT16 = "float16"
@@ -54,44 +54,45 @@ class WeightType(str, Enum):
 
 
 def say(text: str) -> None:
-    """Text for people, on stderr: names of files and words of libraries among it."""
-    _to_stderr(broken(clean(blotted(text), keep_lines=True), columns_of(sys.stderr)) + "\n")
+    """Print progress and remarks to stderr, cleaned of control characters."""
+    _to_stderr(broken(clean(redacted(text), keep_lines=True), columns_of(sys.stderr)) + "\n")
 
 
 def show(text: str) -> None:
-    """Text for people that was asked for, on stdout."""
-    print(clean(blotted(text), keep_lines=True))
+    """Print requested output to stdout, cleaned of control characters."""
+    print(clean(redacted(text), keep_lines=True))
 
 
 def tell(diagnostics: Sequence[Diagnostic]) -> None:
+    """Print diagnostics to stderr."""
     stream = sys.stderr
     _to_stderr(render(diagnostics, Format.TEXT, wants_colour(stream), columns_of(stream)))
 
 
 def tell_interrupted(diagnostics: Sequence[Diagnostic], command: str) -> None:
-    """Says that a run was interrupted, which is no error, and the command that goes on."""
+    """Print that a run was interrupted, and the command that resumes it."""
     for diagnostic in diagnostics:
         say(f"interrupted: {diagnostic.message}")
     say(f"     {command}")
 
 
 def _to_stderr(text: str) -> None:
-    """Writes where a person may be looking; a terminal that hung up takes nothing more, and ends nothing."""
+    """Write to stderr; ignore a terminal that hung up."""
     try:
         print(text, end="", file=sys.stderr, flush=True)
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
-def tell_unlooked(unlooked: Sequence[Unlooked]) -> None:
-    for line in unlooked_lines(unlooked):
+def tell_unchecked(unchecked: Sequence[Unchecked]) -> None:
+    """Print the remote resources that were not checked."""
+    for line in unchecked_lines(unchecked):
         say(line)
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Makes the process ready for torch; what libraries write when they are imported and when they load a
-    model is not shown."""
+    """Prepare the process for torch; suppress what libraries print at import and while loading models."""
     from ptspec.library_output import into_log
     from ptspec.performance.threads import set_spins
     from ptspec.run.one_process import prepare_process
@@ -103,31 +104,34 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def size_in_bytes(text: str) -> int:
-    """ "24GB", "24 GiB", "80G": bytes."""
+    """Return the bytes of "24GB", "24 GiB" or "80G". Raises `InputError` if it is not a size."""
     units = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmg])(i?)b?", text.strip().lower())
     if found is None or float(found[1]) == 0:
         hint = "a number and a unit: 24GB, 16GiB"
-        raise InputError(Diagnostic("wrong-usage", f'--device-memory: "{text}" is no size', hint=hint))
+        raise InputError(Diagnostic("wrong-usage", f'--device-memory: "{text}" is not a size', hint=hint))
     return int(float(found[1]) * units[f"{found[2]}{found[3]}b"])
 
 
 def time_in_seconds(text: str) -> float:
+    """Return the seconds of "90s", "30m" or "2h". Raises `InputError` if it is not a duration."""
     units = {"s": 1, "m": 60, "h": 3600}
     number, unit = text[:-1], text[-1:]
     try:
         return float(number) * units[unit]
     except (KeyError, ValueError):
         hint = "a number and a unit: 90s, 30m, 2h"
-        raise InputError(Diagnostic("wrong-usage", f'--max-time: "{text}" is no time', hint=hint)) from None
+        raise InputError(
+            Diagnostic("wrong-usage", f'--max-time: "{text}" is not a duration', hint=hint)
+        ) from None
 
 
 SERVER_KEY = "VLLM_API_KEY"
-"""The environment variable in which vLLM itself looks for its key."""
+"""Environment variable with the server's API key, as vLLM names it."""
 
 
 def server_at(url: str) -> GenerationServer:
-    """The generation server at `url`, which answers. Raises `InputError` where it does not."""
+    """Return the generation server at `url`. Raises `InputError` if it does not answer."""
     from ptspec.generation_server.client import GenerationServer
     from ptspec.generation_server.requests import ServerError
 

@@ -1,4 +1,4 @@
-"""Options of `pt plan` that ask about other devices than those here."""
+"""Options of `pt plan` for devices other than this machine's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STRATEGIES = ("ddp", "fsdp", "deepspeed")
 
 @dataclass(frozen=True)
 class Paper:
-    """What was asked for; None: as the recipe says. `processes` on all nodes together."""
+    """The given options; None: as in the recipe. `processes` counts all nodes together."""
 
     device: Device | None = None
     processes: int | None = None
@@ -28,7 +28,7 @@ class Paper:
 
     @property
     def given(self) -> str | None:
-        """The first option that was given."""
+        """The first option that was given, else None."""
         values: dict[str, object] = {
             "--device": self.device,
             "--processes": self.processes,
@@ -39,11 +39,11 @@ class Paper:
 
     @property
     def overrides(self) -> list[str]:
-        """What the recipe's `compute` is to say, as `--set` takes it."""
+        """The values of the recipe's `compute`, as `--set` arguments."""
         return [f"compute.{key}={json.dumps(value)}" for key, value in self._changed()]
 
     def cluster(self, compute: ComputeSpec) -> Cluster | None:
-        """The devices, in nodes as `compute` has them, else as they are usual."""
+        """Return the devices, in nodes as in `compute`, else of the usual size."""
         from ptspec.estimate.on_paper import Cluster
 
         if self.device is None:
@@ -66,7 +66,7 @@ class Paper:
 
 
 def paper(device: str | None, processes: int | None, nodes: int | None, strategy: str | None) -> Paper:
-    """The options as they were given. Raises `InputError` where one makes no sense."""
+    """Return the given options. Raises `InputError` if one is invalid or needs another."""
     for name, number in (("--processes", processes), ("--nodes", nodes)):
         if number is not None and number < 1:
             raise _wrong(f"{name} is {number}", "1 or more")

@@ -1,4 +1,4 @@
-"""pt push: a stage of a finished run on the hub, with its model card."""
+"""The push command: upload a finished run's stage to the hub with a model card."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def push(
     this is asked for.
     """
     from ptspec.report.card import model_card
-    from ptspec.secrets import blotted
+    from ptspec.secrets import redacted
 
     if dtype is not None and not merged:
         raise InputError(Diagnostic("wrong-usage", "--dtype goes with --merged"))
@@ -58,7 +58,7 @@ def push(
     with quiet_libraries(), tempfile.TemporaryDirectory() as made:
         folder = Path(made) / "pushed"
         _fill(folder, target, card, merged, dtype.value if dtype else None, allow_code)
-        (folder / "README.md").write_text(blotted(model_card(card)), encoding="utf-8")
+        (folder / "README.md").write_text(redacted(model_card(card)), encoding="utf-8")
         told = _pushed(folder, card, revision, public)
     say(told)
 
@@ -69,7 +69,7 @@ def _target(run: str, stage: str | None) -> Target:
     (target,) = last_of_each([str(Path(run) / stage) if stage is not None else run])
     if target.artifact is None or target.run is None:
         hint = "give a run (outputs/NAME) or one of its stages"
-        raise InputError(Diagnostic("not-a-run", f"{run} is no stage of a run", hint=hint))
+        raise InputError(Diagnostic("not-a-run", f"{run} is not a stage of a run", hint=hint))
     return target
 
 
@@ -82,13 +82,13 @@ def _card(target: Target, repository: str, merged: bool, base: str | None) -> Ca
 
     assert target.artifact is not None and target.run is not None
     if not is_hub_id(repository):
-        message = f'"{repository}" is no repository: it must be owner/name'
+        message = f'"{repository}" is not a repository: it must be owner/name'
         raise InputError(Diagnostic("wrong-usage", message))
     manifest = open_manifest(target.run)
     is_adapter = target.artifact.is_adapter and not merged
     below = base or (target.artifact.weights if is_adapter else manifest.model)
     if is_adapter and not is_hub_id(below):
-        message = f"the adapter stands on {shown(Path(below))}, which nobody else has"
+        message = f"the adapter was trained over {shown(Path(below))}, which only this machine has"
         hint = "--base OWNER/NAME says what it is on the hub; --merged pushes whole weights"
         raise InputError(Diagnostic("local-base", message, hint=hint))
     return Card(
@@ -104,7 +104,7 @@ def _card(target: Target, repository: str, merged: bool, base: str | None) -> Ca
 def _fill(
     folder: Path, target: Target, card: Card, merged: bool, dtype: str | None, allow_code: bool
 ) -> None:
-    """Writes to `folder` what is to be pushed."""
+    """Write the files to push to `folder`."""
     from ptspec.model.export_files import export_adapter, export_whole
 
     assert target.artifact is not None
@@ -126,7 +126,7 @@ def _pushed(folder: Path, card: Card, revision: str | None, public: bool) -> str
     from ptspec.store.files import folder_size
 
     size = bytes_in_words(folder_size(folder))
-    message = f"{card.stage} of {card.story.name}, by ptspec"
+    message = f"{card.stage} of {card.run_record.name}, by ptspec"
     done = pushed(folder, card.repository, message=message, private=not public, revision=revision)
     made = f" (new, {'public' if public else 'private'})" if done.is_new else ""
     return f"{card.stage} pushed to {card.repository}{made}, {size}: {done.url}"

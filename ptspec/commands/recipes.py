@@ -1,4 +1,4 @@
-"""The commands that take a recipe: validate, run, plan."""
+"""Commands that take a recipe: validate, run, plan."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from ptspec.commands.options import (
     show,
     size_in_bytes,
     tell,
-    tell_unlooked,
+    tell_unchecked,
     time_in_seconds,
 )
-from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError, Unlooked
+from ptspec.diagnostics import Diagnostic, Exit, InputError, PtError, Unchecked
 from ptspec.launched import Rank, launched
 from ptspec.report.diagnostics import Format, as_note, render, summary
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 def validate(
     recipes: Annotated[list[Path], typer.Argument(metavar="RECIPE", help="Recipe files.")],
     overrides: Overrides = None,
-    format: Annotated[Format, typer.Option(help="How errors are told.")] = Format.TEXT,
+    format: Annotated[Format, typer.Option(help="Format of the errors.")] = Format.TEXT,
 ) -> None:
     """Find the errors of a recipe and its data.
 
@@ -46,15 +46,15 @@ def validate(
     from ptspec.recipe.matrix import names_in_words
 
     found: list[Diagnostic] = []
-    unlooked: list[Unlooked] = []
+    unchecked: list[Unchecked] = []
     faulty = False
     for path in recipes:
         reading = preflight(path, overrides or ())
         found += reading.diagnostics
-        unlooked += reading.unlooked
+        unchecked += reading.unchecked
         faulty = faulty or reading.plan is None
         if format is not Format.TEXT:
-            notes = map(as_note, reading.unlooked)
+            notes = map(as_note, reading.unchecked)
             print(render([*reading.diagnostics, *notes], format), end="")
             continue
         tell(reading.diagnostics)
@@ -69,7 +69,7 @@ def validate(
     if format is Format.TEXT:
         if faulty:
             say(f"{summary(found)}.")
-        tell_unlooked(unlooked)
+        tell_unchecked(unchecked)
     if faulty:
         raise typer.Exit(Exit.WRONG_INPUT)
 
@@ -101,7 +101,7 @@ def run(
 
     Checks the recipe first, trains its stages in order, and evaluates after each.
     """
-    from ptspec.api import carry_out
+    from ptspec.api import run_and_report
     from ptspec.checks.asked_stage import must_be_stage
     from ptspec.checks.code_permission import check_allowed
     from ptspec.library_output import into_log
@@ -126,22 +126,23 @@ def run(
         overrides = [*(overrides or ()), *_as_found(recipe, overrides or (), rank)]
         seconds = None if max_time is None else time_in_seconds(max_time)
         output = None if output is None else output.absolute()
-        planned = _checked(recipe, overrides, output, starts=True)
+        planned, warnings = _checked(recipe, overrides, output, starts=True)
         must_be_stage(until, planned.stage_names, "--until")
-        # Files of the user's are imported here, and may print.
+        # Imports the user's files, which may print.
         with into_log(Path(os.devnull)):
             check_allowed(planned, allow_code=allow_code)
         if planned.manifest is not None:
             _tell_differences(planned)
-        options = Options(until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate)
+        options = Options(
+            until, fresh, seconds, allow_code, context.obj, ignore_checks, isolate, warnings=warnings
+        )
         with listener() as listen:
-            carry_out(planned, listen, options, say)
+            run_and_report(planned, listen, options, say)
 
 
 @contextlib.contextmanager
 def _letting_others_go(rank: Rank | None) -> Iterator[None]:
-    """Around what the first of several processes does: the others do not wait for one that has found
-    something wrong before they have met."""
+    """Wrap the checks of rank 0, so that the other processes do not wait if an error ends it early."""
     from ptspec.run.ranks import dismiss_unmet, have_met
 
     try:
@@ -150,7 +151,7 @@ def _letting_others_go(rank: Rank | None) -> Iterator[None]:
         if rank is None or have_met():
             raise
         if isinstance(error, PtError):
-            tell(error.diagnostics)  # before it waits until they are there
+            tell(error.diagnostics)  # before waiting for them
         dismiss_unmet(rank)
         if isinstance(error, PtError):
             raise typer.Exit(error.exit) from error
@@ -158,8 +159,10 @@ def _letting_others_go(rank: Rank | None) -> Iterator[None]:
 
 
 def _as_found(recipe: Path, overrides: Sequence[str], rank: Rank | None) -> Sequence[str]:
-    """The processes that a launcher has started (`rank`: one of them), in place of those that the recipe asks
-    for; what a plan that was kept or a manifest says stands."""
+    """Replace the recipe's number of processes by those that a launcher has started (`rank` is one).
+
+    A saved plan or a manifest keeps its own.
+    """
     from ptspec.store.rerun import open_run
     from ptspec.store.saved_plan import open_plan
 
@@ -169,7 +172,7 @@ def _as_found(recipe: Path, overrides: Sequence[str], rank: Rank | None) -> Sequ
 
 
 def _asks_for_ray(recipe: Path, overrides: Sequence[str]) -> bool:
-    """Whether the recipe names the launcher that starts its own processes: it is refused, not replaced."""
+    """Return whether the recipe names Ray, which starts its own processes: refused under a launcher."""
     from ptspec.recipe.document import read_document
     from ptspec.recipe.json_pointer import at
     from ptspec.recipe.overrides import override
@@ -188,9 +191,11 @@ def _checked(
     *,
     starts: bool = False,
     paper: Paper | None = None,
-) -> Plan:
-    """The plan of a recipe, of a file that `pt plan` kept, or of a run's manifest; ends the command where
-    there is a fault."""
+) -> tuple[Plan, tuple[str, ...]]:
+    """Return the plan of a recipe, of a file saved by `pt plan` or of a manifest, and the warnings.
+
+    Exits on errors.
+    """
     from ptspec.checks.manifest import read_again
     from ptspec.checks.preflight import preflight
     from ptspec.run.pinned import with_pinned_data
@@ -217,7 +222,7 @@ def _checked(
     tell(reading.diagnostics)
     if reading.plan is None:
         say(f"{summary(reading.diagnostics)}." + (" Nothing was started." if starts else ""))
-    tell_unlooked(reading.unlooked)
+    tell_unchecked(reading.unchecked)
     for note in reading.notes:
         say(note)
     if reading.plan is None:
@@ -225,11 +230,11 @@ def _checked(
     plan = with_pinned_data(reading.plan)
     if kept is not None:
         must_be_unchanged(kept, plan)
-    return plan
+    return plan, tuple(map(str, reading.diagnostics))
 
 
 def _tell_differences(planned: Plan) -> None:
-    """What is not as it was in the run whose manifest `planned` comes from."""
+    """Print what differs from the run whose manifest `planned` comes from."""
     from ptspec.model.device import find_device
     from ptspec.store.manifest import open_manifest
     from ptspec.store.rerun import differences
@@ -302,13 +307,13 @@ def _show_plan(
     from ptspec.estimate.forecast import forecast
     from ptspec.report.plan import as_json, as_text
 
-    planned = _checked(recipe, overrides, output, paper=paper)
+    planned, _ = _checked(recipe, overrides, output, paper=paper)
     cluster = paper.cluster(planned.compute) if paper is not None else None
     found = forecast(planned, device_memory=device_memory, fresh=fresh, cluster=cluster)
     if format is PlanFormat.JSON:
         print(as_json(found))
     else:
-        # Through a pipe a line stays a line.
+        # Lines are not wrapped in a pipe.
         width = shutil.get_terminal_size((10_000, 24)).columns
         show(as_text(found, width).rstrip("\n"))
     return found

@@ -1,4 +1,4 @@
-"""The commands that take a run: report, export, verify."""
+"""Commands that take a run: report, export, verify."""
 
 from __future__ import annotations
 
@@ -85,6 +85,8 @@ def _exported(
     if done.from_training is not None and target.adapter.use_qlora:
         apart = f"{done.from_training:.2g} nats a token"
         lines += [f"trained over 4-bit weights; over whole ones the policy is {apart} from that"]
+    if not target.is_reward_model:
+        lines += [f'load     transformers.AutoModelForCausalLM.from_pretrained("{folder}")']
     return "\n".join(lines)
 
 

@@ -1,4 +1,4 @@
-"""pt rows: what each stage learns from, token for token."""
+"""The rows command: print the training rows of each stage, token by token."""
 
 from __future__ import annotations
 
@@ -61,8 +61,10 @@ def rows(
 
 
 def _asked(plan: Plan, name: str | None) -> list[Stage]:
-    """The stage called `name`, of a matrix without a pick the first variant; None: every stage, of a matrix
-    the first variant alone, since all learn from the same rows."""
+    """Return the stage called `name`, or all stages.
+
+    Of a matrix the first variant, since all read the same rows.
+    """
     first = [one for one in plan.stages if one.variant is None or one.variant.number == 1]
     if name is None:
         return [one for one in first if one.trains]
@@ -74,7 +76,7 @@ def _asked(plan: Plan, name: str | None) -> list[Stage]:
 
 
 def _plan(recipe: Path, overrides: Sequence[str]) -> Plan:
-    """The plan of the recipe; its data and its model are not checked: `pt validate` does."""
+    """Return the recipe's plan without checking data or model, as `pt validate` does."""
     from ptspec.checks.model import with_plain_text
     from ptspec.recipe.resolve import read_recipe
 
@@ -87,7 +89,7 @@ def _plan(recipe: Path, overrides: Sequence[str]) -> Plan:
 
 
 def _chosen(plan: Plan, stages: Sequence[Stage], count: int | None, place: Place | None) -> dict[str, Chosen]:
-    """The rows to show of each stage; stages that do not read the named file are left out."""
+    """Return the rows to show of each stage, without stages that do not read the named file."""
     from ptspec.data.chosen_rows import first_rows, no_such_line, rows_from, sources_of
     from ptspec.data.readers import hub_rows
 
@@ -104,7 +106,7 @@ def _chosen(plan: Plan, stages: Sequence[Stage], count: int | None, place: Place
 
 
 def _tokenizer(plan: Plan, allow_code: bool) -> ChatTokenizer:
-    """The model's tokenizer from its files; that of transformers where there is no tokenizer.json."""
+    """Return the tokenizer from its files; transformers' if there is no tokenizer.json."""
     from ptspec.data.tokens.template import tokenizer_files
 
     spec = plan.model
@@ -121,7 +123,7 @@ def _tokenizer(plan: Plan, allow_code: bool) -> ChatTokenizer:
     trusted = replace(spec, trust_remote_code=spec.trust_remote_code and allow_code)
     try:
         return TransformersTokenizer(load_tokenizer(trusted))
-    except Exception as error:  # a repository may hold anything
+    except Exception as error:  # repository content is arbitrary
         message = f"the tokenizer of {spec.path} cannot be opened: {' '.join(str(error).split())}"
         fetch = None if spec.local else f"fetch it where there is a network: hf download {spec.path}"
         refused = spec.trust_remote_code and not allow_code
@@ -132,7 +134,7 @@ def _tokenizer(plan: Plan, allow_code: bool) -> ChatTokenizer:
 def _show(
     plan: Plan, stage: Stage, tokenizer: ChatTokenizer, chosen: Chosen, format: PlanFormat
 ) -> list[Diagnostic]:
-    """Shows the rows of a stage; what is wrong with them goes to stderr, and back."""
+    """Print a stage's rows; return their errors, which go to stderr."""
     from ptspec.data.encoded_rows import RowEncoder, stage_notes
     from ptspec.recipe.effective_config import EffectiveConfig
     from ptspec.report.encoded_rows import as_json, as_text, note

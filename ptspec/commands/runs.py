@@ -1,4 +1,4 @@
-"""The command that lists runs: runs."""
+"""The runs command: list the runs of a folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ptspec.commands.options import say, show
 
 
 class RunsFormat(str, Enum):
-    """How `pt runs` tells."""
+    """Output formats of `pt runs`."""
 
     TEXT = "text"
     JSON = "json"

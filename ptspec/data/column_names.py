@@ -1,6 +1,6 @@
-"""Names under which data often has the columns that a method reads, and the renaming that would bring them.
+"""Common names of the columns that a method reads, and the rename that provides them.
 
-Knows names only: whether the values will do is found when the rows are checked. Torch-free.
+Compares names only: values are checked with the rows. Imports no torch.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from ptspec.data.layouts.table import LAYOUTS, layout_for
 from ptspec.methods.types import Rows
 
 ALIASES: Mapping[str, Sequence[str]] = {
-    "prompt": ("question", "query", "problem", "instruction", "request", "user", "input"),
+    "prompt": (
+        *("question", "query", "problem", "instruction", "request", "user", "input"),
+        *("frage", "pregunta", "domanda", "pergunta", "vraag"),
+    ),
     "completion": (
         *("response", "solution", "answer", "output", "target", "reply", "canonical_solution"),
         *("assistant", "answers"),
+        *("antwort", "réponse", "reponse", "respuesta", "risposta", "resposta", "antwoord"),
     ),
     "output": ("response", "answer", "completion", "target"),
     "chosen": ("preferred", "accepted", "response_chosen", "chosen_response", "better"),
@@ -24,13 +28,13 @@ ALIASES: Mapping[str, Sequence[str]] = {
     "messages": ("conversation", "dialogue", "dialog", "chat"),
     "text": ("content", "document"),
 }
-"""Wanted name -> other names of it, the likeliest first."""
+"""Wanted name -> common other names of it, the likeliest first; those of other languages last."""
 
 
 def renaming(present: frozenset[str], rows: Rows) -> Mapping[str, str] | None:
-    """Wanted name -> its name in the file, for columns that are called otherwise: the "columns" of a source.
+    """Return the "columns" of a source that would fit: wanted name -> name in the file.
 
-    {} where the columns `present` do as they are; None where no renaming makes them do.
+    {} if the columns `present` fit already; None if no rename makes them fit.
     """
     if layout_for(rows, present):
         return {}
@@ -39,7 +43,7 @@ def renaming(present: frozenset[str], rows: Rows) -> Mapping[str, str] | None:
 
 
 def rename_hint(present: frozenset[str], rows: Rows) -> str | None:
-    """The renaming as a hint: rename with "columns": {"prompt": "question"}."""
+    """Return the rename as a hint: rename with "columns": {"prompt": "question"}."""
     columns = renaming(present, rows)
     return f'rename with "columns": {json.dumps(dict(columns), ensure_ascii=False)}' if columns else None
 

@@ -1,4 +1,4 @@
-"""From a source of the plan to the `datasets.Dataset` that a TRL trainer takes, or an evaluation's rows."""
+"""Load a source of the plan as the `datasets.Dataset` of a TRL trainer, or as an evaluation's rows."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from ptspec.data.exact_json import Kind, Table
 
 BATCH = 256
-"""Rows that are tokenised at once."""
+"""Rows tokenised at once."""
 
 TEXTS = ("text", "messages", "prompt", "completion", "chosen", "rejected")
 
 Refuses = Callable[[Mapping[str, Any]], "str | None"]
-"""Why the chat template refuses a row in TRL's columns; None where it takes it."""
+"""Returns why the chat template refuses a row in TRL's columns; None if it accepts it."""
 
 
 Encode = Callable[[Sequence[Mapping[str, Any]]], "Iterator[Tokenised]"]
-"""The tokens of rows in TRL's columns, as SFT's trainer would hold them before truncation."""
+"""Returns the tokens of rows in TRL's columns, as SFT's trainer has them before truncation."""
 
 
 class Tokenised(NamedTuple):
-    """`labels` is `ids` with -100 where no loss is taken."""
+    """Token ids and labels: `ids` with -100 where no loss is computed."""
 
     ids: Sequence[int]
     labels: Sequence[int]
@@ -50,9 +50,11 @@ class Tokenised(NamedTuple):
 
 @dataclass
 class Loading:
-    """How rows are read for one use: `refuses` tells what the chat template does not take; `left_out` gets
-    the rows that `on_bad_row` leaves out; `encode` makes tokens of rows whose sources differ in form, or of
-    all where it `encodes_always`."""
+    """How rows are read for one use.
+
+    `refuses`: the template's check; `left_out` receives the rows that `on_bad_row` leaves out; `encode`
+    tokenises rows whose sources differ in form, or all of them with `encodes_always`.
+    """
 
     use: Use
     refuses: Refuses = field(default=lambda row: None)
@@ -64,11 +66,12 @@ class Loading:
 def load(
     data: Mapping[str, AnySource], name: str, rows: Rows, seed: int, loading: Loading | None = None
 ) -> Dataset:
-    """The rows of `data[name]` in the columns TRL wants for `rows`.
+    """Return the rows of `data[name]` in the columns that TRL needs for `rows`.
 
-    A mix draws from its sources with their probabilities, by `seed`; a concat takes its fractions of each.
-    Of SFT, sources of different forms (chats, prompts with completions, plain text) become one as tokens,
-    each row learned as its own source alone would be. Raises `InputError` where a row cannot be used.
+    A mix draws from its sources with their probabilities, by `seed`; a concat takes its fraction of each. For
+    SFT, sources of different forms (chats, prompts with completions, plain text) are joined as tokens, each
+    row learned as in its own source alone. Raises `InputError` for an unusable row, or for hub or remote data
+    that cannot be read.
     """
     import datasets
 
@@ -105,8 +108,11 @@ def load(
 def load_evaluation(
     data: Mapping[str, AnySource], name: str, loading: Loading | None = None
 ) -> list[EvaluationRow]:
-    """The held-out rows of `data[name]`, in file order: of a concat the fraction of each source that the seed
-    draws, of a mix all rows. Raises `InputError` for one that cannot be used."""
+    """Return the held-out rows of `data[name]`, in file order.
+
+    Of a concat the seeded fraction of each source, of a mix all rows. Raises `InputError` for an unusable
+    row, or for data that cannot be read.
+    """
     loading = loading or Loading(Use("eval", None))
     source = data[name]
     if isinstance(source, Concat):
@@ -124,12 +130,12 @@ def load_evaluation(
 
 
 def _drawn(rows: Sequence[EvaluationRow], fraction: float, seed: int) -> Iterator[EvaluationRow]:
-    """So many of `rows`, in their order."""
+    """Return so many of `rows`, in order."""
     return compress(rows, drawn(len(rows), round(len(rows) * fraction), seed))
 
 
 def strings_in(source: AnySource, data: Mapping[str, AnySource]) -> bool:
-    """Whether the prompts of `source` are plain strings in the file, which loading makes turns of a chat."""
+    """Return whether the prompts of `source` are plain strings that loading turns into chats."""
     if not isinstance(source, Source):
         return all(strings_in(data[part], data) for part in source.parts)
     first = first_row(items_of(source))
@@ -147,21 +153,24 @@ def _table(source: Source, rows: Rows, loading: Loading) -> Table:
 
 
 def _trl_rows(source: Source, rows: Rows, loading: Loading) -> Iterator[tuple[PlacedRow, dict[str, Any]]]:
-    """The rows in TRL's columns, those that rewards are given beside them. Raises as `_sound` does."""
+    """Return the rows in TRL's columns, with those for rewards. Raises as `_sound` does."""
     for placed, made in _sound(source, loading):
         extra = other_columns(placed.values) if rows is Rows.PROMPT_ONLY else {}
         yield from ((placed, {**row, **extra}) for row in made)
 
 
 def form(kinds: Mapping[str, Kind]) -> tuple[str, ...]:
-    """The columns of texts that a trainer tells rows by, those of chats marked: ("prompt", "completion")."""
+    """Return the text columns by which a trainer distinguishes rows, chats marked.
+
+    ("prompt", "completion").
+    """
     return tuple(
         f"{name}*" if kind.value == "json" else name for name, kind in sorted(kinds.items()) if name in TEXTS
     )
 
 
 def form_of_rows(rows: Dataset) -> tuple[str, ...]:
-    """What a trainer tells `rows` by, as `form` has it; of rows in tokens, that they are."""
+    """Return the `form` of loaded rows, or that they are tokens."""
     if "input_ids" in rows.column_names:
         return ("input_ids",)
     first = rows[0]
@@ -190,14 +199,14 @@ def _in_order(rows: Dataset, source: Source, kind: Rows, seed: int) -> Dataset:
 
 
 def _fraction(rows: Dataset, fraction: float, seed: int) -> Dataset:
-    """So many of `rows`, drawn by the seed; all of them in their order where the fraction is 1."""
+    """Return so many of `rows`, drawn by the seed; all of them in order for the fraction 1."""
     return rows if fraction == 1 else rows.shuffle(seed=seed).select(range(round(len(rows) * fraction)))
 
 
 def _sound(source: Source, loading: Loading) -> Iterator[tuple[PlacedRow, list[dict[str, Any]]]]:
-    """The rows that can be used, with what they are in TRL's columns.
+    """Return the usable rows, with their form in TRL's columns.
 
-    Raises `InputError` with every error of the others, unless they are to be left out.
+    Raises `InputError` with every error of the others, unless they are left out.
     """
     tallies: dict[Path, Tally] = {}
     checker, layout, read, is_sound = None, None, 0, True
@@ -244,7 +253,7 @@ def converted(
     checker: RowChecker,
     loading: Loading,
 ) -> tuple[list[dict[str, Any]], list[Fault]]:
-    """A row in TRL's columns, or the errors for which it cannot be used."""
+    """Return a row in TRL's columns, or the errors that make it unusable."""
     faults = [fault for fault in checker(placed.values) if fault.severity is Severity.ERROR]
     if faults:
         return [], faults
@@ -258,7 +267,7 @@ def converted(
 
 
 def layout_of(source: Source, rows: Rows, present: frozenset[str]) -> Layout:
-    """The layout that the columns of the first row offer. Raises `InputError` where they offer none."""
+    """Return the layout of the first row's columns. Raises `InputError` if there is none."""
     layout = layout_for(rows, present)
     if layout is None:
         what = f"needs the columns {wanted(rows)}; it has {', '.join(sorted(present))}"
@@ -267,15 +276,17 @@ def layout_of(source: Source, rows: Rows, present: frozenset[str]) -> Layout:
 
 
 def other_columns(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What of a row rewards are given, as the file has it."""
+    """Return the columns of a row that rewards receive, as in the file."""
     return {name: value for name, value in row.items() if name not in WITHHELD}
 
 
 def places(
     data: Mapping[str, AnySource], name: str, rows: Rows, wanted_rows: Sequence[Mapping[str, Any]]
 ) -> list[str]:
-    """Where each of `wanted_rows`, as `load` gave them, stands: "data/train.jsonl:17", or the beginning of
-    its text where it comes from the hub."""
+    """Return where each of `wanted_rows` of `load` comes from: "data/train.jsonl:17".
+
+    For a hub row the beginning of its text.
+    """
     found: dict[str, str] = {}
     for source in local_parts(data, name):
         for placed, row in _trl_rows(source, rows, Loading(Use("this stage", rows))):
@@ -284,7 +295,7 @@ def places(
 
 
 def local_parts(data: Mapping[str, AnySource], name: str) -> list[Source]:
-    """The sources on this machine that `data[name]` is made of."""
+    """Return the local sources that `data[name]` consists of."""
     source = data[name]
     if not isinstance(source, Source):
         return [part for mixed in source.parts for part in local_parts(data, mixed)]
@@ -292,7 +303,7 @@ def local_parts(data: Mapping[str, AnySource], name: str) -> list[Source]:
 
 
 def _key(row: Mapping[str, Any]) -> str:
-    """A row to compare by: the table gives every row the columns of all."""
+    """Return what rows are compared by: a table gives every row the columns of all."""
     return json.dumps({name: value for name, value in row.items() if value}, sort_keys=True, default=str)
 
 

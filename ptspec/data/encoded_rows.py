@@ -1,5 +1,7 @@
-"""What a stage learns from, row by row: the tokens that its trainer holds and those that it learns, and what
-of the row reaches rewards. What `pt rows` shows; with a tokenizer in files nothing heavy is imported."""
+"""A stage's rows as tokens: held, learned, and passed to rewards, for `pt rows`.
+
+With tokenizer files no heavy library is imported.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,10 @@ TEXTS = ("messages", "prompt", "completion", *SIDES)
 
 @dataclass(frozen=True)
 class EncodedSequence:
-    """A sequence as the trainer holds it, of a row that it drops as it was. `side`: chosen or rejected, of a
-    pair; `whole`: its tokens before truncation."""
+    """A sequence as the trainer holds it; of a dropped row as it was.
+
+    `side`: chosen or rejected, of a pair; `whole`: its tokens before truncation.
+    """
 
     side: str | None
     encoded: Encoded
@@ -42,10 +46,12 @@ class EncodedSequence:
 
 @dataclass(frozen=True)
 class StageRow:
-    """A row of `stage`'s data in tokens. `template`: what renders it, None of plain text; `limit`: the
-    length at which the trainer cuts; `label`: KTO's;
-    `columns`: what an online method's rewards get beside the texts, None of others; `are_strings`: whether
-    the texts stand in the file as strings."""
+    """A row of `stage`'s data in tokens.
+
+    `template`: the one that renders it, None for plain text; `limit`: the trainer's maximum length; `label`:
+    KTO's; `columns`: what an online method's rewards receive besides the texts, None for others;
+    `are_strings`: whether the texts are strings in the file.
+    """
 
     stage: Stage
     source: Source
@@ -70,10 +76,11 @@ class RowEncoder:
 
     @property
     def stage(self) -> Stage:
+        """The stage whose rows are encoded."""
         return self.settings.stage
 
     def rows(self, items: Iterator[tuple[Source, Item]]) -> Iterator[StageRow | Diagnostic]:
-        """Each of `items` as the trainer gets it (a pair is two rows for KTO), or what is wrong with it."""
+        """Yield each of `items` as the trainer gets it (a pair is two rows for KTO), or its error."""
         columns: dict[str, frozenset[str]] = {}
         for source, item in items:
             if isinstance(item, Unreadable):
@@ -87,7 +94,7 @@ class RowEncoder:
                 yield from self._made(item, source, columns[source.name])
 
     def _checked(self, item: PlacedRow, source: Source, columns: frozenset[str]) -> Iterator[Diagnostic]:
-        """What `pt validate` tells of the row by itself."""
+        """Return the errors that `pt validate` reports for the row."""
         use = Use(f'stage "{self.stage.name}"', self.stage.method.rows)
         for fault in row_checker(use, columns, reading_of(source))(item.values):
             yield Diagnostic(
@@ -153,7 +160,7 @@ class RowEncoder:
 
 
 def stage_notes(settings: EffectiveConfig) -> Iterator[str]:
-    """What holds for every row of a stage and no row shows."""
+    """Yield remarks that hold for every row of a stage and are not visible in one."""
     method = settings.stage.method
     if settings.value("packing"):
         length = settings.value("max_length")
@@ -166,14 +173,14 @@ def stage_notes(settings: EffectiveConfig) -> Iterator[str]:
 
 
 def template_in_words(spec: ModelSpec) -> str:
-    """ "template of data/base_model"."""
+    """Return "template of data/base_model"."""
     if spec.template_file is not None:
         return f"template {shown(spec.template_file)}"
     return f"template of {'the recipe' if spec.chat_template is not None else shown(Path(spec.path))}"
 
 
 def _columns_of(source: Source) -> frozenset[str]:
-    """The columns of the first row are those of the source."""
+    """Return the columns of the first row, which are the source's."""
     first = first_row(items_of(source))
     return frozenset(first.values if first is not None else ())
 

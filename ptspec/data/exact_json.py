@@ -1,7 +1,7 @@
-"""Rows as an Arrow table in which every value is read back as it was written.
+"""Rows as an Arrow table that returns every value as it was written.
 
-Arrow gives all rows of a column one type, and every struct the keys of all others: a tool call of one row
-would get the arguments of the next. So a column holds strings, booleans, or the JSON text of each value.
+Arrow gives a column one type, and every struct the keys of all others: a tool call of one row would get the
+arguments of the next. A column therefore holds strings, booleans, or the JSON text of each value.
 """
 
 from __future__ import annotations
@@ -21,22 +21,24 @@ from datasets.features.features import register_feature
 from ptspec.diagnostics import Diagnostic, InputError
 
 BATCH = 1000
-"""Rows that are turned into Arrow at once."""
+"""Rows converted to Arrow at once."""
 
 DEFAULTS: Mapping[str, Any] = {"chat_template_kwargs": {}}
-"""What a row without the column gets where others have it; TRL unpacks the value. Else null."""
+"""Values of a row without a column that others have, for columns that TRL unpacks. Null otherwise."""
 
 
 @dataclass
 class ExactJson(datasets.Json):  # type: ignore[misc]  # datasets has no types
-    """`datasets.Json`, read by Python's parser: that of `datasets` rounds numbers and refuses large ones."""
+    """`datasets.Json` with Python's parser: that of `datasets` rounds numbers and refuses large ones."""
 
     _type: str = field(default="ExactJson", init=False, repr=False)
 
     def encode_example(self, value: Any) -> str | None:
+        """Return the JSON text of a value; None for None."""
         return None if value is None else json.dumps(value)
 
     def decode_example(self, value: str | None, token_per_repo_id: Any = None) -> Any:
+        """Return the value of a JSON text; None for None."""
         return None if value is None else json.loads(value)
 
 
@@ -46,7 +48,7 @@ with warnings.catch_warnings():
 
 
 class Kind(Enum):
-    """How a column's values are kept. NATIVE: what JSON does not know (dates, bytes), in Arrow's types."""
+    """How a column's values are stored. NATIVE: types that JSON lacks (dates, bytes), in Arrow's types."""
 
     STRING = "string"
     BOOL = "bool"
@@ -59,7 +61,7 @@ class _Column:
     kind: Kind
     chunks: list[pa.Array] = field(default_factory=list)
     values: list[Any] = field(default_factory=list)
-    """Of a NATIVE column, all of them."""
+    """All values of a NATIVE column."""
 
     def add(self, batch: Sequence[Any]) -> None:
         kind = _kind(batch)
@@ -73,7 +75,7 @@ class _Column:
         self.values += batch
 
     def become(self, kind: Kind) -> None:
-        """The same values, kept otherwise."""
+        """Store the same values as another kind."""
         if kind is self.kind:
             return
         values = [value for chunk in self.chunks for value in _values(chunk, self.kind)]
@@ -84,7 +86,7 @@ class _Column:
             self.chunks = [_array(values[i : i + BATCH], kind) for i in range(0, len(values), BATCH)]
 
     def finished(self, name: str) -> tuple[pa.ChunkedArray, Any]:
-        """The column and its feature. Raises `InputError` for values that no column can hold together."""
+        """Return the column and its feature. Raises `InputError` for incompatible values."""
         match self.kind:
             case Kind.STRING:
                 return pa.chunked_array(self.chunks, pa.string()), datasets.Value("string")
@@ -104,7 +106,7 @@ class _Column:
 
 
 class Table:
-    """Rows that are added one by one; every column of any row is a column of the table."""
+    """Rows added one by one; every column of any row is a column of the table."""
 
     def __init__(self) -> None:
         self._columns: dict[str, _Column] = {}
@@ -112,17 +114,19 @@ class Table:
         self._rows = 0
 
     def add(self, row: Mapping[str, Any]) -> None:
+        """Add a row."""
         self._waiting.append(row)
         if len(self._waiting) == BATCH:
             self._flush()
 
     @property
     def kinds(self) -> dict[str, Kind]:
+        """Return how each column is stored."""
         self._flush()
         return {name: column.kind for name, column in self._columns.items()}
 
     def dataset(self, kinds: Mapping[str, Kind]) -> datasets.Dataset:
-        """The rows with the columns `kinds`, which hold those of the table."""
+        """Return the rows with the columns `kinds`, which include those of the table."""
         self._flush()
         for name, kind in kinds.items():
             if name not in self._columns:
@@ -151,7 +155,7 @@ class Table:
         self._rows += len(batch)
 
     def _absent(self, name: str, kind: Kind) -> _Column:
-        """A column that no row so far has."""
+        """Return a column that no row so far has."""
         column = _Column(kind)
         if self._rows:
             column.add([DEFAULTS.get(name)] * self._rows)
@@ -159,7 +163,7 @@ class Table:
 
 
 def common_kinds(tables: Iterable[Table]) -> dict[str, Kind]:
-    """The columns of `tables` together, so kept that each can hold what all of them hold."""
+    """Return the columns of `tables` with kinds that can hold the values of all of them."""
     found: dict[str, Kind] = {}
     for table in tables:
         for name, kind in table.kinds.items():
@@ -168,7 +172,7 @@ def common_kinds(tables: Iterable[Table]) -> dict[str, Kind]:
 
 
 def _kind(values: Sequence[Any]) -> Kind:
-    """The simplest kind for values of these types; whether JSON knows them is found when they are written."""
+    """Return the simplest kind for values of these types; JSON compatibility is found when writing."""
     types = {type(value) for value in values if value is not None}
     if types <= {str}:
         return Kind.STRING
@@ -182,7 +186,7 @@ def _common(one: Kind, other: Kind) -> Kind:
 
 
 def _array(values: Sequence[Any], kind: Kind) -> pa.Array | None:
-    """The values as Arrow keeps those of `kind`; None of a kind JSON where JSON does not know them."""
+    """Return the values as an Arrow array of `kind`; None if JSON cannot express them."""
     if kind is not Kind.JSON:
         return pa.array(values, pa.bool_() if kind is Kind.BOOL else pa.string())
     try:

@@ -1,11 +1,10 @@
-"""Rows kept on the disk by what they were made of: shared by stages, resumed runs and other runs.
+"""A disk cache of loaded rows, shared by stages, resumed runs and other runs.
 
-`datasets` keeps what a trainer makes of rows that lie in a file (tokens, labels) beside them, by a hash of
-the function, the tokenizer and the settings. So a stage that begins again, or another one with the same
-rows, tokenises nothing, and holds neither in memory.
+`datasets` caches what a trainer makes of rows in a file (tokens, labels) beside them, keyed by function,
+tokenizer and settings. A repeated stage, or another one with the same rows, then tokenises nothing, and holds
+neither in memory.
 
-Whoever reads them holds a lock on them until it ends, which any number can hold together: what is locked is
-not removed to make room.
+Readers hold a shared lock until they end: locked rows are not removed to make room.
 """
 
 from __future__ import annotations
@@ -27,28 +26,30 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 WORTH = 5_000
-"""Rows from which on they are kept: fewer are tokenised in a moment."""
+"""Number of rows from which they are cached: fewer are tokenised quickly."""
 KEPT_BYTES = 20 << 30
-"""Of all kept rows; those not used for the longest time go first."""
+"""Maximum size of the cache; the least recently used rows are removed first."""
 KEPT_SECONDS = 30 * 24 * 3600
-"""Rows that were not used for so long go, too."""
+"""Rows unused for this time are removed."""
 ROOM = 20
-"""The bytes of rows times so many must be free: tokens are several times as large."""
+"""Factor of the rows' bytes that must be free: tokens are several times as large."""
 UNLOCKED_SECONDS = 24 * 3600
-"""Where the file system has no locks, rows that were opened so lately count as being read."""
+"""Without file locks, rows opened within this time count as being read."""
 ROWS = "rows.arrow"
 _read_here: dict[Path, IO[bytes]] = {}
-"""The files of rows that this process has locked."""
+"""The row files that this process has locked."""
 
 
 def folder_of_rows() -> Path:
-    """Where rows are kept."""
+    """Return the cache folder."""
     return cache_home() / "rows"
 
 
 def kept_rows(key: str, read: Callable[[], Dataset]) -> Dataset:
-    """The rows that `read` gives, from the disk where rows of this `key` are kept; else read, and kept where
-    they are many and there is room."""
+    """Return the rows of `read`, from the cache if they are stored under `key`.
+
+    They are stored if there are many and there is room.
+    """
     folder = folder_of_rows() / key
     if not folder.is_absolute():
         return read()
@@ -80,7 +81,7 @@ def _opened(folder: Path) -> Dataset | None:
         return None
     try:
         found: Dataset = datasets.Dataset.from_file(str(folder / ROWS))
-    except Exception as error:  # whatever Arrow says of a damaged file
+    except Exception as error:  # Arrow raises various exceptions for a damaged file
         logging.getLogger("ptspec").warning("kept rows cannot be read, and are made again: %s", error)
         shutil.rmtree(folder, ignore_errors=True)
         return None
@@ -90,8 +91,7 @@ def _opened(folder: Path) -> Dataset | None:
 
 
 def _lock(folder: Path) -> bool:
-    """Keeps the rows in `folder` from being removed while this process lives; False where they are being
-    removed."""
+    """Lock the rows in `folder` while this process lives; return False if they are being removed."""
     try:
         file = (folder / ROWS).open("rb")
     except FileNotFoundError:
@@ -111,7 +111,7 @@ def _lock(folder: Path) -> bool:
 
 
 def _remove(folder: Path, used: float) -> None:
-    """Removes the rows in `folder`, last opened at the time `used`, unless somebody reads them."""
+    """Remove the rows in `folder`, last opened at the time `used`, unless they are being read."""
     with suppress(FileNotFoundError), (folder / ROWS).open("rb") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,11 +122,11 @@ def _remove(folder: Path, used: float) -> None:
                 return
         shutil.rmtree(folder, ignore_errors=True)
         return
-    shutil.rmtree(folder, ignore_errors=True)  # one that was cut off while it was written
+    shutil.rmtree(folder, ignore_errors=True)  # incompletely written
 
 
 def _write(rows: Dataset, folder: Path) -> None:
-    """Written beside and renamed: a folder that is there is whole."""
+    """Write beside and rename: an existing folder is complete."""
     from datasets.arrow_writer import ArrowWriter
 
     beside = folder.with_name(f".{folder.name}.{uuid4().hex[:8]}")
@@ -141,14 +141,14 @@ def _write(rows: Dataset, folder: Path) -> None:
         try:
             beside.rename(folder)
         except OSError:
-            if not (folder / ROWS).is_file():  # else another process was quicker
+            if not (folder / ROWS).is_file():  # otherwise another process was faster
                 raise
     finally:
         shutil.rmtree(beside, ignore_errors=True)
 
 
 def _make_room(new: Path) -> None:
-    """Removes rows that nobody uses any more, and the longest unused ones of too many; none that are read."""
+    """Remove expired rows, and the least recently used of too many, but none being read."""
     found = sorted(_folders(new.parent), key=lambda one: one[0], reverse=True)
     total = 0
     for used, folder in found:
@@ -158,7 +158,7 @@ def _make_room(new: Path) -> None:
 
 
 def _folders(place: Path) -> Iterator[tuple[float, Path]]:
-    """The folders of kept rows, with the time of their last use."""
+    """Return the cached folders, with the time of their last use."""
     if place.is_dir():
         for folder in place.iterdir():
             with suppress(OSError):

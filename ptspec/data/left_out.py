@@ -1,4 +1,4 @@
-"""Rows that are left out under `on_bad_row`: what is told of each, and the file that lists them."""
+"""Rows left out under `on_bad_row`: the messages, and the file that lists them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,13 @@ class LeftOut:
 
 
 def write_left_out(rows: Sequence[LeftOut], folder: Path) -> None:
-    """Lists the rows that were left out, one JSON object a line."""
+    """Write the left-out rows, one JSON object per line."""
     lines = (json.dumps(asdict(row), ensure_ascii=False) for row in rows)
     (folder / LEFT_OUT).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def list_left_out(rows: Sequence[LeftOut], folder: Path, *, goes_on: bool) -> None:
-    """Lists the rows that were left out; `goes_on`: beside those of a stream, which are listed there as it
-    comes to them."""
+    """Write the left-out rows; `goes_on`: append to those of a stream, which are listed as it reads them."""
     if not goes_on:
         write_left_out(rows, folder)
         return
@@ -41,8 +40,10 @@ def list_left_out(rows: Sequence[LeftOut], folder: Path, *, goes_on: bool) -> No
 
 
 class LeftOutFile:
-    """The rows that a stream leaves out, listed as it comes to them, each once, by all processes that share
-    it; where a run goes on, after those that were listed before."""
+    """The list of a stream's left-out rows, each once, shared by all its processes.
+
+    A resumed run appends to the rows listed before.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / LEFT_OUT
@@ -50,14 +51,14 @@ class LeftOutFile:
         self._read = 0
 
     def rows(self) -> int:
-        """How many are listed by now."""
+        """The number of listed rows."""
         if self.path.is_file():
             with self.path.open("rb") as file:
                 self._take(file)
         return len(self._listed)
 
     def add(self, row: LeftOut) -> bool:
-        """Whether it was not listed yet."""
+        """List a row; return whether it is new."""
         if (row.file, row.line) in self._listed:
             return False
         with self.path.open("a+b") as file:
@@ -72,7 +73,7 @@ class LeftOutFile:
         return True
 
     def _take(self, file: IO[bytes]) -> None:
-        """Takes what was listed since it was read last."""
+        """Read what was listed since the last read."""
         file.seek(self._read)
         for line in file:
             one = json.loads(line)

@@ -1,7 +1,7 @@
-"""The LoRA adapter of a stage as tensors: what is put on, what of it is trained, what is saved.
+"""The LoRA tensors of a stage: attached, trained and saved.
 
-A merged or stacked adapter is saved as one of the sum of both ranks over the bare base
-(`ptspec.model.low_rank`), so the tensors of a stage follow from those of its parent.
+A merged or stacked adapter is saved as one adapter of the sum of both ranks over the bare base
+(`ptspec.model.low_rank`), so a stage's tensors follow from its parent's.
 """
 
 from __future__ import annotations
@@ -29,10 +29,13 @@ Ranks = Mapping[str, int]
 
 @dataclass(frozen=True)
 class Adapter:
-    """`ranks`: module -> r; `sizes`: module -> (out, in) of its weight; `other`: tensors besides A and B
-    (magnitudes, biases, whole modules) by the name they are saved under. `wraps_parameters`: some are no
-    modules but parameters that PEFT wraps; their r counts once for each expert. `adapts_embeddings`: some are
-    no linear layers but embeddings."""
+    """The tensors of an adapter.
+
+    `ranks`: module -> r; `sizes`: module -> (out, in) of its weight; `other`: tensors besides A and B
+    (magnitudes, biases, whole modules) by saved name. `wraps_parameters`: PEFT wraps parameters instead of
+    modules; their r counts once per expert. `adapts_embeddings`: some adapt embeddings instead of linear
+    layers.
+    """
 
     ranks: Ranks
     sizes: Mapping[str, tuple[int, int]]
@@ -42,7 +45,7 @@ class Adapter:
 
     @property
     def shapes(self) -> Shapes:
-        """Every tensor by its name in `adapter_model.safetensors`."""
+        """Shape of every tensor by its name in `adapter_model.safetensors`."""
         found: dict[str, tuple[int, ...]] = {}
         for module, rank in self.ranks.items():
             out, into = self.sizes[module]
@@ -52,27 +55,37 @@ class Adapter:
 
     @property
     def parameters(self) -> int:
-        """Σ r·(in + out) over the modules, and what else there is (Hu et al. 2021, arXiv 2106.09685 §4.1)."""
+        """Number of parameters: Σ r·(in + out) over the modules (Hu et al.
+
+        2021, arXiv 2106.09685 §4.1), plus others.
+        """
         return sum(Tensor("F32", shape).elements for shape in self.shapes.values())
 
     def tensors(self, dtype: str) -> Mapping[str, Tensor]:
+        """Return every tensor with dtype `dtype`, as safetensors names it."""
         return {name: Tensor(dtype, shape) for name, shape in self.shapes.items()}
 
     @property
     def doubled(self) -> Adapter:
-        """Twice the rank: what PiSSA and OLoRA train one half of (`ptspec.model.split_adapter`)."""
+        """Return the adapter with twice the rank.
+
+        PiSSA and OLoRA train half of it (`ptspec.model.split_adapter`).
+        """
         return replace(self, ranks={module: 2 * rank for module, rank in self.ranks.items()})
 
     @property
     def is_plain(self) -> bool:
-        """Low-rank updates of linear layers and nothing else: such adapters add up."""
+        """Whether it consists of low-rank updates of linear layers only: such adapters can be summed."""
         return not self.other and not self.wraps_parameters and not self.adapts_embeddings
 
 
 @dataclass(frozen=True)
 class StageAdapter:
-    """`attached`: the tensors in memory; `trained`: parameters that learn; `saved`: what the stage's folder
-    holds, None for whole weights."""
+    """A stage's adapter.
+
+    `attached`: the tensors in memory; `trained`: number of trained parameters; `saved`: what the stage's
+    folder holds, None for whole weights.
+    """
 
     attached: Adapter | None
     trained: int
@@ -80,7 +93,10 @@ class StageAdapter:
 
 
 def new_adapter(spec: AdapterSpec, shape: ModelShape) -> Adapter:
-    """The adapter that the LoRA fields of `spec` make over `shape`. Raises `targets.UnknownTargets`."""
+    """Return the adapter that the LoRA fields of `spec` make over `shape`.
+
+    Raises `targets.UnknownTargets`.
+    """
     found = targets.resolve(spec.lora, shape)
     sizes = {module: _size(module, shape) for module in found.modules}
     other = {**_extras(spec, shape, sizes), **_whole(spec, shape)}
@@ -92,8 +108,11 @@ def new_adapter(spec: AdapterSpec, shape: ModelShape) -> Adapter:
 
 
 def _wrapped(parameters: Ranks, shape: ModelShape) -> Iterator[tuple[str, int, tuple[int, int]]]:
-    """Name, r and (out, in) of each parameter that PEFT wraps: the last of a module goes by its name, those
-    before it are its `base_layer`. Of a tensor of experts r counts once for each."""
+    """Return name, r and (out, in) of each parameter that PEFT wraps.
+
+    The last one of a module has its name, those before it are its `base_layer`. For a tensor of experts r
+    counts once per expert.
+    """
     owners: dict[str, list[str]] = {}
     for name in parameters:
         owners.setdefault(name.rpartition(".")[0], []).append(name)
@@ -108,7 +127,7 @@ def _wrapped(parameters: Ranks, shape: ModelShape) -> Iterator[tuple[str, int, t
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """The adapter that lies in `folder`. Raises `NoShape`."""
+    """Return the adapter in `folder`. Raises `NoShape`."""
     ranks: dict[str, int] = {}
     sizes: dict[str, tuple[int, int]] = {}
     other: dict[str, tuple[int, ...]] = {}
@@ -126,7 +145,10 @@ def read_adapter(folder: Path) -> Adapter:
 
 
 def stage_adapter(stage: Stage, shape: ModelShape, incoming: Adapter | None) -> StageAdapter:
-    """The adapter of `stage` over a base of `shape`, given the one that comes in."""
+    """Return the adapter of `stage` over a base of `shape`, given its parent's.
+
+    Raises `targets.UnknownTargets`.
+    """
     if not stage.adapter.use_lora:
         head = shape.hidden if stage.method.yields is Yields.REWARD_MODEL else 0
         return StageAdapter(None, _backbone(stage, shape) + head, None)
@@ -148,35 +170,37 @@ def stage_adapter(stage: Stage, shape: ModelShape, incoming: Adapter | None) -> 
 
 
 def copies_reference(stage: Stage) -> bool:
-    """Whether the reference of `stage` is a frozen copy of its adapter: TRL copies one that it did not put on
-    itself, and switches off one that it did."""
+    """Return whether the reference of `stage` is a frozen copy of its adapter.
+
+    TRL copies an adapter that it did not attach itself, and disables one that it did.
+    """
     put_on_before = stage.handover in (Handover.CONTINUE, Handover.STACK)
     return stage.has_reference and (put_on_before or takes_from_base(stage.adapter.lora))
 
 
 def _backbone(stage: Stage, shape: ModelShape) -> int:
-    """Parameters of full fine-tuning; a reward model has no language-model head."""
+    """Return the parameters of full fine-tuning; a reward model has no language-model head."""
     if stage.method.yields is not Yields.REWARD_MODEL:
         return shape.parameters
     return sum(t.elements for name, t in shape.tensors.items() if not name.startswith("lm_head."))
 
 
 def total(first: Adapter, second: Adapter) -> Adapter:
-    """Both as one: every module of either gets the sum of the two highest ranks."""
+    """Return the sum of both adapters: every module gets the sum of the two highest ranks."""
     rank = sum(max(adapter.ranks.values(), default=0) for adapter in (first, second))
     sizes = {**first.sizes, **second.sizes}
     return Adapter(dict.fromkeys(sizes, rank), sizes)
 
 
 def _size(module: str, shape: ModelShape) -> tuple[int, int]:
-    """(out, in) of a weight; GPT-2's Conv1D keeps it the other way round."""
+    """Return (out, in) of a weight; GPT-2's Conv1D stores it transposed."""
     first, second = shape.matrices[module].shape
     is_conv = shape.modules is not None and shape.modules.kind(module) is Kind.CONV1D
     return (second, first) if is_conv else (first, second)
 
 
 def _extras(spec: AdapterSpec, shape: ModelShape, sizes: Mapping[str, tuple[int, int]]) -> Shapes:
-    """DoRA's magnitudes (Liu et al. 2024, arXiv 2402.09353), biases of B, biases of the model."""
+    """Return DoRA's magnitudes (Liu et al. 2024, arXiv 2402.09353), biases of B, and biases of the model."""
     found: dict[str, tuple[int, ...]] = {}
     for module, (out, _) in sizes.items():
         if spec.lora.get("use_dora"):

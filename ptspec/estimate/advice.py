@@ -1,4 +1,4 @@
-"""What to change so that a stage fits a device, cheapest change first."""
+"""Changes that make a stage fit a device, the cheapest first."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ Change = Callable[[EffectiveConfig], Tried]
 
 @dataclass(frozen=True)
 class Advice:
-    """`bytes`: what the stage needs as it is; `changes`: what to set, in words, all of them together;
-    `after`: what it needs then; `fits`: whether that fits."""
+    """Changes to a stage.
+
+    `bytes`: the present need; `changes`: settings in words, all of them together; `after`: the need in bytes
+    with them; `fits`: whether that fits.
+    """
 
     bytes: int
     changes: tuple[str, ...]
@@ -33,10 +36,12 @@ class Advice:
 
 
 def advise(settings: EffectiveConfig, need: Callable[[Stage], int], limit: int) -> Advice:
-    """Changes to `settings.stage` until `need` of it, in bytes, is at most `limit`, in the order: batch size
-    with accumulation, rows of an evaluation's pass, gradient checkpointing, weights that several processes
-    share, 8-bit optimizer, a reference that does not stay. Where these do not suffice: an adapter (over 4-bit
-    weights) before the last two, and `max_length` after them. A change that saves nothing is left out."""
+    """Return changes to `settings.stage` until its `need`, in bytes, is at most `limit`.
+
+    In order: batch size with accumulation, rows per evaluation pass, gradient checkpointing, sharded weights,
+    8-bit optimizer, a reference that is freed. If these do not suffice: an adapter (over 4-bit weights)
+    before the last two, and `max_length` after them. Changes that save nothing are left out.
+    """
     first = (_smaller_batch, _smaller_evaluation, _checkpointing, _sharded)
     same_weights = _changed(settings, need, limit, (*first, _optimizer, _reference))
     if same_weights.fits:
@@ -47,7 +52,7 @@ def advise(settings: EffectiveConfig, need: Callable[[Stage], int], limit: int) 
 def _changed(
     settings: EffectiveConfig, need: Callable[[Stage], int], limit: int, changes: tuple[Change, ...]
 ) -> Advice:
-    """What these changes, one after the other, come to."""
+    """Return the result of applying the changes one after another."""
     stage, begun = settings.stage, need(settings.stage)
     now, words = begun, []
     for change in changes:
@@ -62,7 +67,7 @@ def _changed(
 
 
 def _smaller_batch(settings: EffectiveConfig) -> Tried:
-    # As one process takes them: the recipe's numbers, which several share.
+    # For one process: the recipe's numbers, which several processes share.
     config = config_of(settings.stage)
     rows, steps = (number if isinstance(number, int) else 1 for number in map(config.get, (ROWS, PASSES)))
     while rows % 2 == 0:
@@ -71,7 +76,10 @@ def _smaller_batch(settings: EffectiveConfig) -> Tried:
 
 
 def _smaller_evaluation(settings: EffectiveConfig) -> Tried:
-    """Of a stage that is measured while it trains; an online one's passes hold whole groups."""
+    """Return smaller evaluation passes of a stage that is evaluated during training.
+
+    Passes of an online method hold whole groups.
+    """
     evaluation = evaluation_of(settings.stage)
     rows = evaluation.rows if evaluation is not None and evaluation.generations is None else 1
     while rows % 2 == 0:
@@ -103,7 +111,7 @@ def _adapter(settings: EffectiveConfig) -> Tried:
 
 
 def _sharded(settings: EffectiveConfig) -> Tried:
-    """Of several processes that each hold the whole model: parts of it, where the stage allows that."""
+    """Return sharding for several processes that each hold the whole model, if the stage allows it."""
     compute = settings.stage.compute
     if compute.world == 1 or compute.strategy not in (None, "ddp") or not settings.gpu:
         return
@@ -118,7 +126,7 @@ def _optimizer(settings: EffectiveConfig) -> Tried:
 
 
 def _reference(settings: EffectiveConfig) -> Tried:
-    """Of full fine-tuning: the reference is the policy before the first step, and need not stay in memory."""
+    """Return precomputed references for full fine-tuning, whose reference need not stay in memory."""
     stage = settings.stage
     if not stage.adapter.use_lora and stage.holds_reference and settings.value(PRECOMPUTE) is not None:
         yield _configured(stage, **{PRECOMPUTE: True}), f'"{PRECOMPUTE}": true'

@@ -1,4 +1,4 @@
-"""What `ptspec.performance` decides for a stage of a plan, by the arithmetic of `pt plan`."""
+"""Predict what `ptspec.performance` chooses for a stage of a plan, with the arithmetic of `pt plan`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ptspec.recipe.targets import UnknownTargets
 
 
 def decision_of(plan: Plan, stage: Stage, machine: Machine, rows: int | None) -> Decision:
-    """What is chosen for `stage`, of so many `rows`, on `machine`."""
+    """Return the choices for `stage`, of so many `rows`, on `machine`."""
     if plan.performance is Performance.OFF:
         return Decision(plan.performance, machine.kind)
     settings = EffectiveConfig(stage, stage.compute, gpu=not machine.is_cpu)
@@ -41,13 +41,16 @@ def situation_of(
     rows: int | None,
     saved: Mapping[str, Adapter | None],
 ) -> Situation:
-    """`saved`: the adapters that the stages before leave; `counts`: asked where the longest row counts."""
+    """Return the situation of a stage.
+
+    `saved`: the adapters that earlier stages save; `counts`: used if the longest row matters.
+    """
 
     def need(stage: Stage) -> int | None:
         if shape is None:
             return None
         try:
-            # Where the longest row that there may be fits, rows need not be counted.
+            # If the longest possible row fits, rows need not be counted.
             most = need_of(plan, settings, shape, saved, _longest_allowed(settings, shape))(stage)
             if most and fits(most, machine):
                 return most
@@ -69,7 +72,7 @@ def _longest_allowed(settings: EffectiveConfig, shape: ModelShape) -> Counted:
 
 
 def _saved(plan: Plan, stage: Stage, shape: ModelShape | None) -> dict[str, Adapter | None]:
-    """The adapters that the stages before `stage` leave."""
+    """Return the adapters that the stages before `stage` save."""
     saved: dict[str, Adapter | None] = {}
     for one in plan.stages:
         if one.name == stage.name or shape is None:

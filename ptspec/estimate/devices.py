@@ -1,7 +1,7 @@
-"""Devices that a run may be planned for: what their makers publish, each figure with its source.
+"""Data sheet values of devices that a run can be planned for, with sources.
 
-To add one: a line in `DEVICES`. Rates are bytes a second in one direction (data sheets often give both
-together); `peak` is dense bf16 with float32 accumulation, without sparsity.
+To add one: a line in `DEVICES`. Rates are bytes per second in one direction (data sheets often give the sum
+of both); `peak` is dense bf16 with float32 accumulation, without sparsity.
 """
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Device:
-    """`memory` in bytes, as sold. `peak`: FLOP/s of bf16 matrix products. `bandwidth`: of its memory.
-    `link`: between the devices of a node, `linked_by` what. `node`: devices of the usual one, whose
-    `network` is that of all of them together."""
+    """A device; `memory` in bytes, as sold.
+
+    `peak`: FLOP/s of bf16 matrix products. `bandwidth`: of its memory, in bytes/s. `link`: between the
+    devices of a node, through `linked_by`. `node`: devices of a usual node, whose `network` is shared by all
+    of them.
+    """
 
     name: str
     memory: float
@@ -29,7 +32,7 @@ class Device:
 
     @property
     def is_switched(self) -> bool:
-        """Whether devices of a node have links of their own, beside PCIe."""
+        """Whether devices of a node have direct links besides PCIe."""
         return "PCIe" not in self.linked_by
 
 
@@ -106,7 +109,7 @@ DEVICES: Mapping[str, Device] = {
 
 
 def find(name: str) -> Device | None:
-    """The device of that name, whatever its case, blanks and hyphens; None of one that is not there."""
+    """Return the device of that name, ignoring case, blanks and hyphens; None if unknown."""
     wanted = _plain(name)
     return next((device for device in DEVICES.values() if _plain(device.name) == wanted), None)
 

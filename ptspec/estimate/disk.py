@@ -1,4 +1,4 @@
-"""Bytes on disk: what a stage's folder holds, and what its checkpoints take while it trains."""
+"""Disk space: what a stage's folder holds, and its checkpoints during training."""
 
 from __future__ import annotations
 
@@ -19,9 +19,12 @@ from ptspec.recipe.stage_evaluation import evaluation_of
 
 @dataclass(frozen=True)
 class Disk:
-    """`weights`: the file of the finished stage; `checkpoint`: the weights of one checkpoint; `optimizer`:
-    its optimizer states, which a finished stage no longer has; `checkpoints`: how many are kept while it
-    trains; `left`: how many when it is done."""
+    """Bytes on disk.
+
+    `weights`: the finished stage's file; `checkpoint`: the weights of a checkpoint; `optimizer`: its
+    optimizer states, removed when finished; `checkpoints`: how many are kept during training; `left`: how
+    many afterwards.
+    """
 
     weights: int
     checkpoint: int
@@ -31,19 +34,19 @@ class Disk:
 
     @property
     def kept(self) -> int:
-        """What stays when the stage is done."""
+        """Bytes that remain when the stage is finished."""
         return self.weights + self.left * self.checkpoint
 
     @property
     def peak(self) -> int:
-        """The most there is while the stage trains: a new checkpoint is written before an old one goes."""
+        """Maximum bytes during training: a new checkpoint is written before an old one is removed."""
         return self.weights + (self.checkpoints + 1) * (self.checkpoint + self.optimizer)
 
 
 def disk(
     settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter, steps: int
 ) -> Disk:
-    """The bytes that a stage of so many steps writes; tokenizer, config and figures come on top."""
+    """Return the bytes that a stage of so many steps writes, without tokenizer, config and metrics."""
     stage = settings.stage
     width = trained_width(settings, model, shape)
     optim = str(settings.value("optim"))
@@ -61,7 +64,7 @@ def disk(
 
 
 def disk_of_merge(model: ModelSpec, shape: ModelShape, adapter: StageAdapter) -> Disk:
-    """The bytes of a sum: an adapter in float32, or full weights, as large as those of its parts."""
+    """Return the bytes of a merge: an adapter in float32, or full weights of its parts' size."""
     weights = _adapter_file(adapter.saved, 4) if adapter.saved else _merged(model, shape)
     return Disk(weights, 0, 0, 0, 0)
 
@@ -71,7 +74,7 @@ def _adapter_file(adapter: Adapter, width: int) -> int:
 
 
 def _saved_width(settings: EffectiveConfig) -> int:
-    """A sum of ranks is made anew, in float32."""
+    """Return the bytes per element of a saved adapter: a sum of ranks is saved in float32."""
     return 4 if settings.stage.handover is Handover.MERGE else adapter_width(settings)
 
 
@@ -90,12 +93,12 @@ def _merged(model: ModelSpec, shape: ModelShape) -> int:
 
 
 def _stored(model: ModelSpec) -> str | None:
-    """The type that the recipe gives the weights, as safetensors names it; None where it gives none."""
+    """Return the recipe's dtype of the weights in safetensors' names; None if it gives none."""
     return {"float32": "F32", "bfloat16": "BF16", "float16": "F16"}.get(model.dtype or "")
 
 
 def _checkpoints(settings: EffectiveConfig, steps: int) -> int:
-    """How many checkpoints stand at the end: one every `save_steps`, and one at the last step."""
+    """Return how many checkpoints exist at the end: one per `save_steps`, and the last step's."""
     evaluation = evaluation_of(settings.stage)
     saving = {} if evaluation is None else evaluation.saving
     if saving.get("save_strategy", settings.value("save_strategy")) == "no":

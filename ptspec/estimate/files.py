@@ -1,4 +1,4 @@
-"""The size of a safetensors file, to the byte, from what is in it."""
+"""Exact size of a safetensors file from its contents."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from ptspec.recipe.headers import BYTES, Tensor
 
 _METADATA = {"format": "pt"}
-"""What PEFT and transformers write into every header."""
+"""Metadata that PEFT and transformers write into every header."""
 
 
 def safetensors_bytes(tensors: Mapping[str, Tensor]) -> int:
-    """Bytes of the file: 8 of length, the JSON header padded to a multiple of 8, the tensors.
+    """Return the file size: 8 bytes of length, the JSON header padded to 8, and the tensors.
 
-    Tensors stand by descending size of their type, then by name
-    (safetensors 0.5, `serialize`), which decides how many digits their offsets take.
+    Tensors are sorted by descending dtype size, then by name (safetensors 0.5, `serialize`), which decides
+    the digits of their offsets.
     """
     header: dict[str, object] = {"__metadata__": _METADATA}
     offset = 0

@@ -1,6 +1,6 @@
-"""What a run of a plan would do and need: reused stages and why, rows, steps, tokens, memory, disk.
+"""Forecast a run of a plan: reused stages and why, rows, steps, tokens, memory, disk.
 
-Reads data, the tokenizer's files and safetensors headers; loads no model, imports no torch.
+Reads data, tokenizer files and safetensors headers; loads no model, imports no torch.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MANY_STEPS = 10**9
 
 @dataclass(frozen=True)
 class StageForecast:
-    """What is not known is None; `unknown` says why."""
+    """The forecast of a stage. Unknown values are None; `unknown` gives the reason."""
 
     stage: Stage
     reuse: Reuse
@@ -60,15 +60,17 @@ class StageForecast:
 
     @property
     def as_run(self) -> Stage:
-        """The stage with what was chosen for its device."""
+        """The stage with the settings chosen for its device."""
         return self.stage if self.decision is None else self.decision.applied(self.stage)
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """`gpu`: the estimates are of a GPU; `device_memory`: its bytes where they were asked about, of a CPU
-    those of this machine; `left_out`: parameters of the checkpoint that are not opened, by the part that they
-    belong to."""
+    """The forecast of a plan.
+
+    `gpu`: the estimates are for a GPU; `device_memory`: its bytes if given, for a CPU those of this machine;
+    `left_out`: parameters of the checkpoint that are not loaded, by part.
+    """
 
     plan: Plan
     gpu: bool
@@ -87,8 +89,11 @@ def forecast(
     fresh: bool = False,
     cluster: Cluster | None = None,
 ) -> Forecast:
-    """What `pt run` would do with `plan`. `device_memory`, in bytes, asks of a device of that size: a GPU, or
-    what `gpu` says. Without it a CPU has the memory of this machine. `cluster`: known devices to plan for."""
+    """Return what `pt run` would do with `plan`.
+
+    `device_memory`, in bytes, assumes a device of that size: a GPU unless `gpu` is False. Without it a CPU
+    has the memory of this machine. `cluster`: known devices to plan for.
+    """
     if cluster is not None and device_memory is None:
         device_memory = round(cluster.device.memory)
     if gpu is None:
@@ -109,7 +114,7 @@ def forecast(
         each = device_memory if gpu or not device_memory else device_memory // stage.compute.processes
         machine = this_machine("cuda" if gpu else CPU, each)
         one = _stage(plan, settings, shape, counts, saved, machine, cluster)
-        if stage.pick is not None:  # looked at for what it hands on
+        if stage.pick is not None:  # its result is needed
             one = _of_pick(stage)
         unknown = (*([why] if why and stage.pick is None else []), *one.unknown)
         found.append(replace(one, reuse=reused[stage.name], unknown=unknown))
@@ -119,15 +124,16 @@ def forecast(
 
 
 def parameters(plan: Plan) -> int | None:
-    """The parameters of the recipe's model, with those of the tokens that it adds; None where they are not
-    known before it is loaded."""
+    """Return the parameters of the recipe's model, with added tokens; None if unknown before loading."""
     shape = opened_shape(plan)[0]
     return shape.parameters if shape is not None else None
 
 
 def most_written(plan: Plan) -> int | None:
-    """Bytes that no run of `plan` exceeds on the disk, without looking at its rows: each stage as if it had
-    steps enough for every checkpoint that it may keep. None where the model is not known."""
+    """Return an upper bound of the bytes that a run of `plan` writes, without reading its rows.
+
+    Each stage is taken to write every checkpoint that it may keep. None if the model is unknown.
+    """
     shape, _ = checkpoint_shape(plan)
     if shape is None:
         return None
@@ -218,14 +224,14 @@ def _stage(
 
 
 def _of_pick(stage: Stage) -> StageForecast:
-    """A stage that takes a variant over trains nothing."""
+    """Return the forecast of a stage that takes a variant over: it trains nothing."""
     return StageForecast(stage, Reuse(), None, None, None, None, None, None, None, ())
 
 
 def _of_merge(
     plan: Plan, stage: Stage, shape: ModelShape | None, saved: dict[str, Adapter | None]
 ) -> StageForecast:
-    """A sum of policies trains nothing, and is a file."""
+    """Return the forecast of a merge: it trains nothing and writes a file."""
     adapter: StageAdapter | None = None
     unknown: tuple[str, ...] = ()
     try:
@@ -238,12 +244,12 @@ def _of_merge(
 
 
 def _given(settings: EffectiveConfig) -> Steps | None:
-    """Steps where the number of rows is not known: `max_steps`, if there is one."""
+    """Return `max_steps` as the steps if the number of rows is unknown."""
     return count(settings, 0) if settings.number("max_steps", -1) > 0 else None
 
 
 def _tokens(settings: EffectiveConfig, steps: Steps | None, counted: Counted) -> int | None:
-    """Tokens that all steps together train on, without padding; of an online method the most there can be."""
+    """Return the tokens of all steps, without padding; of an online method the maximum."""
     if steps is None or counted.tokens_a_row is None:
         return None
     if settings.stage.method.online:
@@ -253,7 +259,7 @@ def _tokens(settings: EffectiveConfig, steps: Steps | None, counted: Counted) ->
 
 
 def _tokens_a_row(settings: EffectiveConfig, counted: Counted) -> float | None:
-    """Tokens of a row in the mean, both answers of a pair; of an online method the most there can be."""
+    """Return the mean tokens per row, both answers of a pair; of an online method the maximum."""
     if counted.tokens_a_row is None or not settings.stage.method.online:
         return counted.tokens_a_row
     return counted.tokens_a_row + settings.number("max_completion_length", 256)

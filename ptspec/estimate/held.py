@@ -1,11 +1,10 @@
-"""What a process holds all the while a stage trains, and what sharded weights take besides.
+"""Memory held throughout a stage's training, and what sharded weights need in addition.
 
-Elements by strategy: `ptspec.estimate.sharding`. In what numbers engines keep them in mixed precision:
-accelerate 1.15 makes what FSDP2 trains float32 (`fsdp2_prepare_model`) and gathers weights and reduces
-gradients in 16 bits; DeepSpeed 0.19 casts the model to 16 bits and keeps float32 copies of what it trains
-beside the optimizer states (K = 12 bytes an element for Adam, Rajbhandari et al. 2020, arXiv 1910.02054
-§3.1). Buckets: torch's DDP keeps gradients a second time (`gradient_as_bucket_view` is off), DeepSpeed has
-buffers of `reduce_bucket_size`.
+Elements by strategy: `ptspec.estimate.sharding`. Dtypes of engines in mixed precision: accelerate 1.15 casts
+what FSDP2 trains to float32 (`fsdp2_prepare_model`) and gathers weights and reduces gradients in 16 bits;
+DeepSpeed 0.19 casts the model to 16 bits and keeps float32 copies of what it trains beside the optimizer
+states (K = 12 bytes per element for Adam, Rajbhandari et al. 2020, arXiv 1910.02054 §3.1). Buckets: torch's
+DDP keeps gradients twice (`gradient_as_bucket_view` is off), DeepSpeed has buffers of `reduce_bucket_size`.
 """
 
 from __future__ import annotations
@@ -33,18 +32,20 @@ from ptspec.recipe.shape import HEADS, ModelShape
 BUCKET, LIVE = 500_000_000, 1_000_000_000
 """DeepSpeed's defaults of `reduce_bucket_size` and `stage3_max_live_parameters`, in elements."""
 LAYERS_AT_ONCE = 3
-"""Layers that FSDP2 has gathered at once: the one in use, the next one, and the buffer that it comes by."""
+"""Layers that FSDP2 has gathered at once: the present one, the next one, and its receive buffer."""
 
 
 @dataclass(frozen=True)
 class Part:
+    """A named part of the memory, in bytes."""
+
     name: str
     bytes: int
 
 
 @dataclass(frozen=True)
 class Holder:
-    """One process of a stage: what it holds of which tensors, in what numbers."""
+    """One process of a stage: which tensors it holds, in which dtypes."""
 
     settings: EffectiveConfig
     model: ModelSpec
@@ -53,24 +54,24 @@ class Holder:
 
     @property
     def sharding(self) -> Sharding:
+        """How the stage's processes share the model."""
         return sharding_of(self.settings.compute)
 
     @property
     def trained(self) -> Shapes:
-        """The tensors that learn: the adapter's, or the model's."""
+        """Shapes of the trained tensors: the adapter's, or the model's."""
         if self.adapter.attached is not None:
             return list(self.adapter.attached.shapes.values())
         return [tensor.shape for tensor in self.shape.tensors.values()]
 
     @property
     def trained_width(self) -> int:
-        """Bytes of an element of what is trained, as the engine keeps it."""
+        """Bytes per element of what is trained, as the engine stores it."""
         return self._as_kept(trained_width(self.settings, self.model, self.shape), trains=True)
 
     @property
     def gathered_width(self) -> int:
-        """Bytes of an element of weights that are gathered, and of gradients that are reduced, by an engine
-        that shards."""
+        """Bytes per element of gathered weights and reduced gradients of a sharding engine."""
         return 2 if self.settings.mixed else stored_width(self.settings, self.model, self.shape)
 
     @property
@@ -80,7 +81,7 @@ class Holder:
 
     @property
     def weights(self) -> int:
-        """Bytes of the weights of the base that this process holds."""
+        """Bytes of the base's weights in this process."""
         if self.sharding.engine is Engine.DDP or self.settings.stage.adapter.use_qlora:
             return weight_bytes(self.settings, self.model, self.shape)
         if "param" in self.sharding.on_host:
@@ -92,7 +93,7 @@ class Holder:
 
     @property
     def units(self) -> Units:
-        """What FSDP gathers together, adapters with the layers that they stand in."""
+        """What FSDP gathers together: layers with their adapters."""
         tensors = {name: tensor.shape for name, tensor in self.shape.tensors.items()}
         if self.settings.stage.method.yields is Yields.REWARD_MODEL:
             return units({n: s for n, s in tensors.items() if n.partition(".")[0] not in HEADS}, tied=False)
@@ -100,7 +101,7 @@ class Holder:
         return units({**tensors, **attached}, tied=is_tied(tensors))
 
     def held(self) -> Iterator[Part]:
-        """What is there from the first step to the last."""
+        """Yield the parts held from the first step to the last."""
         stage = self.settings.stage
         yield Part("weights", self.weights)
         if not stage.adapter.use_lora and stage.holds_reference:
@@ -127,7 +128,7 @@ class Holder:
             yield Part("16-bit copies", 2 * copied)
 
     def gathered(self) -> Iterator[Part]:
-        """Weights that are there whole while they are used, and the gradients that they get."""
+        """Yield weights that are whole while used, and their gradients."""
         sharding, width = self.sharding, self.gathered_width
         if not sharding.weights:
             return
@@ -148,8 +149,7 @@ class Holder:
         yield Part("gathered gradients", round(2 * largest * trained * width))
 
     def opened(self) -> Iterator[Part]:
-        """Before they are sharded, and again when what was saved is checked and evaluated, weights are whole
-        in each process; the first time with the part that stays."""
+        """Yield whole weights before sharding, and when the saved model is verified and evaluated."""
         if not self.sharding.weights:
             return
         stage = self.settings.stage
@@ -174,7 +174,7 @@ class Holder:
         return min(width, 2)
 
     def _buckets(self, count: int, width: int) -> Iterator[Part]:
-        """What gradients stand in besides while they are sent, or until they are."""
+        """Yield the buffers of gradients that are sent."""
         sharding = self.sharding
         if sharding.processes == 1:
             return
@@ -203,12 +203,12 @@ class Holder:
 
 
 def _zero(settings: EffectiveConfig, name: str, default: object) -> object:
-    """A field of the recipe's `zero_optimization`."""
+    """Return a field of the recipe's `zero_optimization`."""
     given = (settings.compute.deepspeed or {}).get("zero_optimization")
     return given.get(name, default) if isinstance(given, dict) else default
 
 
 def _number(settings: EffectiveConfig, name: str, default: int) -> int:
-    """A number of elements; DeepSpeed takes 5e8 for one too."""
+    """Return a number of elements; DeepSpeed accepts 5e8 for one."""
     value = _zero(settings, name, default)
     return int(value) if isinstance(value, int | float) and not isinstance(value, bool) else default

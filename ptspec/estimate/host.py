@@ -1,4 +1,4 @@
-"""How much memory this machine has for a process. Asks no torch."""
+"""Memory of this machine available to a process. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")
-"""What a container may take, in bytes, or "max"."""
+"""Memory limit of a container, in bytes, or "max"."""
 
 
 def host_memory(limit: Path = CGROUP) -> int | None:
-    """Return the machine's memory, or the container's limit, in bytes; None where it is not known."""
+    """Return the machine's memory, or the container's limit, in bytes; None if unknown."""
     try:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):  # Windows has no sysconf, other systems not these names

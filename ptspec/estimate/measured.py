@@ -1,4 +1,4 @@
-"""What a stage's evaluations on held-out rows add to its training: how often, and over how many rows."""
+"""The cost of evaluations during training: how many, and over how many rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptspec.recipe.stage_evaluation import STEPS, StageEvaluation, evaluation_of
 
 @dataclass(frozen=True)
 class Measured:
-    """`rows`: of each evaluation; `times`: at most so many evaluations. None where it is not known."""
+    """`rows` per evaluation, and at most `times` evaluations. None if unknown."""
 
     evaluation: StageEvaluation
     rows: int | None
@@ -21,7 +21,7 @@ class Measured:
 
     @property
     def words(self) -> str:
-        """ "on heldout (160 rows) each epoch; …; 3 evaluations, …"."""
+        """The evaluations in words: "on heldout (160 rows) each epoch; …; 3 evaluations, …"."""
         rows = "" if self.rows is None else f" ({self.rows:,} rows)"
         text = self.evaluation.words.replace(
             f"on {self.evaluation.data}", f"on {self.evaluation.data}{rows}", 1
@@ -33,7 +33,7 @@ class Measured:
 
 
 def measured(settings: EffectiveConfig, counts: RowCounts, steps: Steps | None) -> Measured | None:
-    """The evaluations of a stage while it trains; None where it has none."""
+    """Return the evaluations of a stage during training; None if it has none."""
     evaluation = evaluation_of(settings.stage)
     if evaluation is None:
         return None
@@ -43,7 +43,10 @@ def measured(settings: EffectiveConfig, counts: RowCounts, steps: Steps | None) 
 
 
 def _times(evaluation: StageEvaluation, steps: Steps) -> int:
-    """As transformers counts: every so many steps, or after each epoch; and after the last step."""
+    """Return the number of evaluations as transformers counts.
+
+    Per steps or epochs, and after the last step.
+    """
     if evaluation.strategy == STEPS and evaluation.steps:
         given = evaluation.steps
         every = max(1, math.ceil(steps.total * given) if given < 1 else int(given))

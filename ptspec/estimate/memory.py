@@ -1,11 +1,11 @@
-"""Memory on the device, by part: formulas with their sources. `docs/hardware.md` works one example through.
+"""Device memory by part: formulas with their sources. `docs/hardware.md` works through an example.
 
-Weights, gradients, optimizer: bytes an element times elements (Rajbhandari et al. 2020, ZeRO, arXiv
+Weights, gradients, optimizer: bytes per element times elements (Rajbhandari et al. 2020, ZeRO, arXiv
 1910.02054 §3.1; `ptspec.estimate.held`). Activations: what autograd keeps of a decoder layer with fused
-attention, counted tensor by tensor as Korthikanti et al. 2022 (arXiv 2205.05198 §4) do; a test compares them
+attention, counted tensor by tensor as in Korthikanti et al. 2022 (arXiv 2205.05198 §4); a test compares them
 with what torch saves. Head: TRL 1.16, `trl/kernels/chunked_logprob.py`.
 
-An estimate of a peak: what fragmentation and library workspaces take is not in it.
+The result is a peak without fragmentation and library workspaces.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from ptspec.recipe.shape import HEADS, ModelShape
 from ptspec.recipe.stage_evaluation import evaluation_of
 
 TILE = (4096, 32768)
-"""Positions and vocabulary entries of a tile of logits in TRL (TOKEN_CHUNK_SIZE, chunk_size)."""
+"""Positions and vocabulary entries of a logits tile in TRL (TOKEN_CHUNK_SIZE, chunk_size)."""
 FOLDS = 7.25
-"""Float32 tensors of a tile's size that TRL holds beside it on a CPU, which has no Triton kernel. In
-`_backward_tile` these stand at once: logits, scaled logits, log-probabilities, probabilities, gradient, the
-target's mask as bool and as float32, and the mask less the probabilities."""
+"""Float32 tensors of a tile's size that TRL holds at once on a CPU, without Triton. In `_backward_tile`:
+logits, scaled logits, log-probabilities, probabilities, gradient, the target's mask as bool and as float32,
+and the mask minus the probabilities."""
 LIBRARIES = 550_000_000
-"""What Python, torch, transformers, TRL, PEFT and datasets take before the model is there, in bytes."""
+"""Bytes that Python, torch, transformers, TRL, PEFT and datasets take before the model is loaded."""
 CONTEXT = 500_000_000
-"""What a CUDA context and the libraries' handles take before the first tensor, in bytes."""
+"""Bytes that a CUDA context and the libraries' handles take before the first tensor."""
 CUDA_CONTEXT, LIBRARIES_OF_A_CPU = "CUDA context", "libraries"
 
 
@@ -47,9 +47,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Memory:
-    """`held` is there all the while a stage trains; of `training`, `sampling` and `measuring` (on held-out
-    rows, while it trains) the largest counts. `opened`: of sharded weights, what is there (beside the
-    process) before they are sharded."""
+    """Bytes by part.
+
+    `held` throughout training; of `training`, `sampling` and `measuring` (held-out rows) the largest counts.
+    `opened`: before weights are sharded, besides the process.
+    """
 
     held: tuple[Part, ...]
     training: tuple[Part, ...]
@@ -59,20 +61,22 @@ class Memory:
 
     @property
     def total(self) -> int:
-        """The most that there is at one time."""
+        """Peak bytes."""
         return max(self.while_training, self.process + _sum(self.opened))
 
     @property
     def while_training(self) -> int:
+        """Peak bytes during training."""
         return _sum(self.held) + max(map(_sum, (self.training, self.sampling, self.measuring)))
 
     @property
     def process(self) -> int:
-        """What is there before the model, whatever the stage is: no setting makes it less."""
+        """Bytes before the model is loaded, independent of the stage's settings."""
         return _sum(tuple(part for part in self.held if part.name in (CUDA_CONTEXT, LIBRARIES_OF_A_CPU)))
 
     @property
     def parts(self) -> tuple[Part, ...]:
+        """All parts of training, for a table."""
         return (*self.held, *self.training, *self.sampling, *self.measuring)
 
 
@@ -84,7 +88,7 @@ def memory(
     work: Work,
     performance: Performance = Performance.AUTO,
 ) -> Memory:
-    """The parts that a stage needs on its device, per process; parts of no size are left out."""
+    """Return the parts that a stage needs on its device, per process; empty parts are left out."""
     holder = Holder(settings, model, shape, adapter)
     process = Part(CUDA_CONTEXT, CONTEXT) if settings.gpu else Part(LIBRARIES_OF_A_CPU, LIBRARIES)
     held = _existing([*holder.held(), process])
@@ -104,7 +108,7 @@ def _training(
     work: Work,
     layer: int,
 ) -> Iterator[Part]:
-    """`layer`: bytes a token of one layer."""
+    """Yield the parts of a training pass; `layer`: bytes per token of one layer."""
     tokens = sequences(settings) * work.longest
     between = shape.hidden * _residual_width(settings, model, shape)
     if settings.value("gradient_checkpointing"):
@@ -116,7 +120,7 @@ def _training(
 
 
 def _measuring(settings: EffectiveConfig, shape: ModelShape, work: Work, layer: int) -> Iterator[Part]:
-    """A pass over held-out rows as long as those of the training, without gradients: one layer at a time."""
+    """Yield the parts of a pass over held-out rows of training length: no gradients, one layer at a time."""
     if (evaluation := evaluation_of(settings.stage)) is None:
         return
     tokens = evaluation.rows * settings.stage.method.loss.sequences * work.longest
@@ -127,8 +131,11 @@ def _measuring(settings: EffectiveConfig, shape: ModelShape, work: Work, layer: 
 
 
 def _adapted(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, adapter: StageAdapter) -> int:
-    """PEFT adds LoRA over a tensor of experts to the tensor itself: a forward pass makes W + BA and keeps it,
-    a backward pass makes its gradient."""
+    """Return the bytes of LoRA over expert tensors.
+
+    PEFT adds the update to the tensor: a forward pass makes W + BA and keeps it, a backward pass its
+    gradient.
+    """
     if adapter.attached is None or not adapter.attached.wraps_parameters:
         return 0
     wrapped = targets.resolve(settings.stage.adapter.lora, shape).parameters
@@ -138,7 +145,7 @@ def _adapted(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape, ada
 
 
 def sequences(settings: EffectiveConfig) -> int:
-    """Sequences in one forward pass of one process."""
+    """Return the sequences in one forward pass of one process."""
     rows = settings.number("per_device_train_batch_size", 8)
     return rows * settings.stage.method.loss.sequences
 
@@ -151,11 +158,11 @@ def layer_bytes(
     length: int,
     performance: Performance = Performance.AUTO,
 ) -> int:
-    """Bytes a token that autograd keeps of one decoder layer, fused attention.
+    """Return the bytes per token that autograd keeps of one decoder layer with fused attention.
 
     The MLP keeps gate, its activation, up and their product (without a gate: two of them); the two norms
-    their inputs and outputs; attention its output, q, k, v and a log-sum a head; LoRA r a module, and of its
-    input a copy a module where PEFT makes float32 of it (`performance.free.adapter_inputs`).
+    their inputs and outputs; attention its output, q, k, v and a log-sum per head; LoRA r values per module,
+    and a copy of its input if PEFT casts it to float32 (`performance.free.adapter_inputs`).
     """
     hidden, inner = shape.hidden, shape.active_intermediate
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
@@ -179,14 +186,14 @@ def layer_bytes(
 
 
 def _ranks(shape: ModelShape, adapter: StageAdapter) -> int:
-    """Σ r over the modules of a layer."""
+    """Return Σ r over the modules of a layer."""
     if adapter.attached is None:
         return 0
     return sum(adapter.attached.ranks.values()) // max(shape.layers, 1)
 
 
 def _dropout(settings: EffectiveConfig, shape: ModelShape, adapter: StageAdapter) -> int:
-    """Elements of a layer's inputs that LoRA's dropout keeps a second time."""
+    """Return the elements of a layer's inputs that LoRA's dropout keeps a second time."""
     if adapter.attached is None or not settings.stage.adapter.lora.get("lora_dropout"):
         return 0
     return sum(into for _, into in adapter.attached.sizes.values()) // max(shape.layers, 1)
@@ -201,15 +208,20 @@ def _compute_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShap
 
 
 def _residual_width(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
-    """Of the stream between layers: that of the embeddings, which autocast leaves alone, and which engines
-    that shard compute with in 16 bits."""
+    """Return the bytes per element of the residual stream.
+
+    That of the embeddings, which autocast leaves unchanged; 16 bits in sharding engines.
+    """
     is_recast = settings.mixed and sharding_of(settings.compute).engine is not Engine.DDP
     return 2 if is_recast else stored_width(settings, model, shape)
 
 
 def head_bytes(settings: EffectiveConfig, shape: ModelShape, tokens: int) -> int:
-    """Bytes of TRL's tiles of logits with the gradient of the hidden states in 32 bits; of whole logits,
-    their log-softmax and their gradient; a reward model has none."""
+    """Return the bytes of logits.
+
+    TRL's tiles with the gradient of the hidden states in 32 bits; whole logits, their log-softmax and
+    gradient otherwise; none for a reward model.
+    """
     width: float = 2 if settings.mixed else 4
     method = settings.stage.method
     if method.loss.head is Head.SCORE:
@@ -218,7 +230,7 @@ def head_bytes(settings: EffectiveConfig, shape: ModelShape, tokens: int) -> int
         return round(tokens * shape.vocabulary * (2 * width + 4))
     positions, entries = TILE
     if not settings.gpu:
-        # A tile is as wide as its buffer on a GPU; a CPU gives it the pages that are written.
+        # On a GPU a tile has its full buffer; on a CPU only written pages are allocated.
         entries, width = min(entries, shape.vocabulary), width + 4 * FOLDS
     weight = 0 if settings.stage.adapter.use_lora else 4 * _head_elements(shape)
     return round(min(tokens, positions) * entries * width) + tokens * shape.hidden * 4 + weight
@@ -230,8 +242,10 @@ def _head_elements(shape: ModelShape) -> int:
 
 
 def _sampling(settings: EffectiveConfig, shape: ModelShape, work: Work) -> Iterator[Part]:
-    """Keys and values of every layer and token (Pope et al. 2022, arXiv 2211.05102 §3.3), and the logits of
-    one position in 32 bits, with a copy that is sorted or scaled."""
+    """Yield keys and values of every layer and token, and the logits of one position.
+
+    Pope et al. 2022, arXiv 2211.05102 §3.3. The logits are in 32 bits, with a sorted or scaled copy.
+    """
     width = 2 if settings.mixed else 4
     sampled = settings.stage.method.sampling
     caches = sampled.caches if sampled is not None else 0

@@ -1,4 +1,4 @@
-"""What a stage of a plan needs in memory, with its own config or another."""
+"""The memory that a stage of a plan needs, with its own config or another."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from ptspec.store.stage_folder import ADAPTER_CONFIG
 
 
 def opened_shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
-    """The shape of the model with embeddings for the tokens that the recipe adds; None, and why, where it is
-    not known."""
+    """Return the shape of the model with embeddings for added tokens; else None and the reason."""
     shape, why = checkpoint_shape(plan)
     if shape is None or not plan.model.additional_special_tokens:
         return shape, why
@@ -31,6 +30,7 @@ def opened_shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
 
 
 def checkpoint_shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
+    """Return the shape of the recipe's model as stored; else None and the reason."""
     try:
         shape = shape_of(plan.model)
         if shape.quantised is None or shape.quantised.is_dequantised:
@@ -41,6 +41,10 @@ def checkpoint_shape(plan: Plan) -> tuple[ModelShape | None, str | None]:
 
 
 def incoming_adapter(stage: Stage, saved: Mapping[str, Adapter | None]) -> Adapter | None:
+    """Return the adapter that `stage` starts from: of `saved` or of a folder; None without one.
+
+    Raises `NoShape` for an unreadable folder.
+    """
     if stage.parent == BASE or stage.parent in saved:
         return saved.get(stage.parent)
     folder = Path(stage.parent)
@@ -48,8 +52,10 @@ def incoming_adapter(stage: Stage, saved: Mapping[str, Adapter | None]) -> Adapt
 
 
 def adapter_of(stage: Stage, shape: ModelShape, saved: Mapping[str, Adapter | None]) -> StageAdapter:
-    """The adapter of `stage` over a base of `shape`; `saved`: those that the stages before it leave. Raises
-    `UnknownTargets` and `NoShape`."""
+    """Return the adapter of `stage` over a base of `shape`; `saved`: those that earlier stages save.
+
+    Raises `UnknownTargets` and `NoShape`.
+    """
     if stage.merge is None:
         return stage_adapter(stage, shape, incoming_adapter(stage, saved))
     parts = (incoming_adapter(replace(stage, parent=part.name), saved) for part in stage.merge.parts)
@@ -65,6 +71,7 @@ def needed_memory(
     adapter: StageAdapter | None,
     counted: Counted,
 ) -> Memory | None:
+    """Return the memory that a stage needs; None if its shape, adapter or lengths are unknown."""
     work = work_of(settings, counted)
     if shape is None or adapter is None or work is None or not (shape.hidden and shape.layers):
         return None
@@ -78,6 +85,8 @@ def need_of(
     saved: Mapping[str, Adapter | None],
     counted: Counted,
 ) -> Callable[[Stage], int]:
+    """Return a function from a changed stage to the bytes it needs; 0 if unknown."""
+
     def need(stage: Stage) -> int:
         changed = replace(settings, stage=stage, compute=stage.compute)
         adapter = adapter_of(stage, shape, saved)
@@ -88,7 +97,7 @@ def need_of(
 
 
 def work_of(settings: EffectiveConfig, counted: Counted) -> Work | None:
-    """The longest sequence there is: batches are padded to theirs."""
+    """Return the longest sequence of a stage: batches are padded to theirs."""
     longest = counted.longest
     if settings.stage.method.online:
         if longest is None:

@@ -1,4 +1,4 @@
-"""A stage on devices that are elsewhere: memory, what is sent, a step's time, where more stop paying."""
+"""A stage on given devices: memory, communication, step time, and scaling limits."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ptspec.recipe.effective_config import EffectiveConfig, config_of
 from ptspec.recipe.plan import ComputeSpec
 
 WORTH = 1.5
-"""Twice the processes should bring at least so much."""
+"""Speed-up that doubling the processes should bring at least."""
 MOST = 4096
-"""Processes; a table goes no further."""
+"""Maximum number of processes in a table."""
 
 Range = tuple[float, float]
 
@@ -31,7 +31,7 @@ class Cluster:
     node: int
 
     def compute(self, given: ComputeSpec, processes: int) -> ComputeSpec:
-        """`given` with so many processes."""
+        """Return `given` with so many processes."""
         if processes == given.world:
             return given
         nodes = math.ceil(processes / self.node)
@@ -42,9 +42,11 @@ class Cluster:
 
 @dataclass(frozen=True)
 class Point:
-    """One number of processes: the `rows` of a pass and the `passes` of a step in each, and of ranges the
-    lower and the upper end. `seconds`: of a step; `speed_up`: rows a second, over those of one process;
-    `memory`: bytes in each, None where they are not known."""
+    """A number of processes: `rows` per pass and `passes` per step in each.
+
+    Ranges are (lower, upper). `seconds`: per step; `speed_up`: rows per second relative to one process;
+    `memory`: bytes in each, None if unknown.
+    """
 
     processes: int
     nodes: int
@@ -56,14 +58,18 @@ class Point:
 
     @property
     def efficiency(self) -> Range:
+        """Speed-up per process, lower and upper."""
         return self.speed_up[0] / self.processes, self.speed_up[1] / self.processes
 
 
 @dataclass(frozen=True)
 class OnPaper:
-    """`work` is that of the number of processes that is planned, `here` its point. `stops`: the number of
-    processes from which on twice as many bring less than `WORTH`, at worst and at best; None: none of
-    `points`. `limit`: rows of a step, which are all that can be shared; None where each takes as many."""
+    """The forecast of a stage on a cluster.
+
+    `work` and `here` are for the planned number of processes. `stops`: the number of processes from which
+    doubling gains less than `WORTH`, at worst and at best; None: none of `points`. `limit`: rows of a step,
+    the most processes that can share it; None if each takes as many.
+    """
 
     device: Device
     here: Point
@@ -74,10 +80,12 @@ class OnPaper:
 
     @property
     def computing(self) -> Range:
+        """Seconds of computing per step, lower and upper."""
         return self.work.computing(FASTEST.share), self.work.computing(SLOWEST.share)
 
     @property
     def sending(self) -> Range:
+        """Seconds of communication per step, lower and upper."""
         return self.work.sending(FASTEST.reached), self.work.sending(SLOWEST.reached)
 
 
@@ -87,7 +95,7 @@ def on_paper(
     tokens_a_row: float,
     memory_of: Callable[[EffectiveConfig], Memory | None],
 ) -> OnPaper:
-    """The stage of `holder` on `cluster`, whose rows have so many tokens (both answers of a pair)."""
+    """Return the stage of `holder` on `cluster`, with mean tokens per row (both answers of a pair)."""
     sequences = holder.settings.stage.method.loss.sequences
 
     def work(settings: EffectiveConfig) -> StepWork:
@@ -101,7 +109,7 @@ def on_paper(
     def point(processes: int) -> Point:
         settings = _with(given, cluster, processes)
         done, memory = work(settings), memory_of(settings)
-        # Where each takes as many rows, all take more in a step.
+        # If each takes as many rows, a step has more rows in total.
         more = 1 if given.compute.keep_effective_batch else processes
 
         def speed_up(scenario: Scenario) -> float:
@@ -130,8 +138,7 @@ def _with(settings: EffectiveConfig, cluster: Cluster, processes: int) -> Effect
 
 
 def _counts(settings: EffectiveConfig) -> Iterator[int]:
-    """The numbers of processes to look at: doubled, as far as the rows of a step can be shared, and the one
-    that is planned."""
+    """Return the numbers of processes to show: doubled up to the rows of a step, and the planned one."""
     planned, config = settings.compute.world, config_of(settings.stage)
     most = min(rows_of_a_step(config), MOST) if settings.compute.keep_effective_batch else 4 * planned
     doubled = {2**power for power in range(MOST.bit_length()) if 2**power <= most}

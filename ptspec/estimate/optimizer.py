@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable
 
 SMALL = 4096
-"""bitsandbytes keeps the states of a tensor with fewer elements in 32 bits (`min_8bit_size`)."""
+"""Elements below which bitsandbytes keeps a tensor's states in 32 bits (`min_8bit_size`)."""
 BLOCK = 256
 """Elements that share a scale in an 8-bit state (Dettmers et al. 2022, arXiv 2110.02861; bitsandbytes)."""
 
@@ -15,19 +15,19 @@ _STATES = {
     **dict.fromkeys(("lion", "adagrad", "rmsprop"), 1),
     "ademamix": 3,
 }
-"""States an element besides Adam's two."""
+"""States per element, if not Adam's two."""
 
 
 def states(optim: str) -> int:
-    """How many numbers an optimizer keeps for every element; of one that is not known, Adam's two."""
+    """Return the state values per element of an optimizer; Adam's two if unknown."""
     return next((count for name, count in _STATES.items() if name in optim), 2)
 
 
 def state_bytes(optim: str, shapes: Iterable[tuple[int, ...]], width: int) -> int:
-    """Bytes for trained tensors of these shapes whose elements are `width` bytes wide.
+    """Return the bytes of state for trained tensors of these shapes, `width` bytes per element.
 
-    torch keeps states in the type of the parameter; bitsandbytes in 32 or 8 bits; Adafactor one row and one
-    column of a matrix in 32 bits (Shazeer and Stern 2018, arXiv 1804.04235).
+    torch keeps states in the parameter's dtype; bitsandbytes in 32 or 8 bits; Adafactor a row and a column of
+    a matrix in 32 bits (Shazeer and Stern 2018, arXiv 1804.04235).
     """
     return sum(_of_tensor(optim, shape, width) for shape in shapes)
 
@@ -48,5 +48,5 @@ def _of_tensor(optim: str, shape: tuple[int, ...], width: int) -> int:
 
 
 def is_paged(optim: str) -> bool:
-    """Whether the states may go to the host's memory when the device's is full."""
+    """Return whether the states may be paged to host memory."""
     return "paged" in optim

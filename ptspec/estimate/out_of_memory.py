@@ -1,4 +1,4 @@
-"""What to change after memory ran out, by the estimate of what the stage needs."""
+"""What to change after memory ran out, from the estimate of the stage's need."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from ptspec.recipe.hints import bytes_in_words
 from ptspec.recipe.plan import Plan, Stage
 
 SMALLER = 0.7
-"""What is advised after memory ran out should need at most this share of what the stage's own parts were
-estimated to need."""
+"""The advised settings should need at most this share of the estimate of the stage's own parts."""
 
 
 def with_advice(told: Diagnostic, plan: Plan, stage: Stage) -> Diagnostic:
-    """`told` of memory that ran out, with what `pt plan` says the stage needs, and what to change."""
+    """Return an out-of-memory diagnostic with the estimated need and advised changes."""
     known = next((one for one in forecast(plan).stages if one.stage.name == stage.name), None)
     if known is None or known.memory is None:
         hint = "a smaller per_device_train_batch_size with more gradient_accumulation_steps"

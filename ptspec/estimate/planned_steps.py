@@ -1,4 +1,4 @@
-"""The optimizer steps of stages before they start, for a screen: only where that takes no long reading."""
+"""Optimizer steps of stages before they start, for a screen, if counting is fast."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ QUICK = 32 << 20
 
 
 def planned_steps(plan: Plan, most: int = QUICK) -> dict[str, int]:
-    """The steps of each stage by its name; not of those whose rows are on the hub, or stand in files of more
-    than `most` bytes, unless `max_steps` says them; nor of those that train nothing."""
+    """Return the steps of stages by name.
+
+    Without stages that train nothing, and, unless `max_steps` is set, those with rows on the hub or files of
+    more than `most` bytes.
+    """
     counts = RowCounts(plan, tokenizer_files(plan.model))
     found: dict[str, int] = {}
     for stage in plan.trained:
@@ -30,7 +33,7 @@ def planned_steps(plan: Plan, most: int = QUICK) -> dict[str, int]:
 
 
 def _bytes(plan: Plan, stage: Stage) -> int:
-    """The size of the files that the stage's rows stand in."""
+    """Return the size of the files of the stage's rows."""
     sources = [plan.data[name] for name in parts_of(plan.data, stage.data)]
     files = {path for source in sources if isinstance(source, Source) for path in source.paths}
     return sum(path.stat().st_size for path in files)

@@ -1,4 +1,4 @@
-"""How many rows a stage trains on, how long they are, and what is cut of them."""
+"""The number of rows of a stage, their lengths, and truncation."""
 
 from __future__ import annotations
 
@@ -22,14 +22,17 @@ from ptspec.recipe.plan import Plan
 from ptspec.recipe.sources import Source
 
 MOST = 5000
-"""Rows of a source that are tokenised; of a longer one the first so many stand for all."""
+"""Rows tokenised per source; the first ones represent a longer one."""
 
 
 @dataclass(frozen=True)
 class Counted:
-    """`rows`: in the source as the trainer gets them (a pair is two for KTO); `trained`: those left after
-    cutting; `tokens_a_row`: mean over these. `exact`: every row was looked at. What is None is not known;
-    `why` says."""
+    """Counted rows.
+
+    `rows`: in the source as the trainer gets them (a pair is two for KTO); `trained`: those left after
+    dropping; `tokens_a_row`: mean over these. `exact`: every row was read. Unknown values are None; `why`
+    gives the reason.
+    """
 
     rows: int | None = None
     trained: int | None = None
@@ -41,7 +44,7 @@ class Counted:
 
 
 class RowCounts:
-    """The rows of the stages of `plan`. What several stages train on in the same way is read once."""
+    """The rows of the stages of `plan`, cached for stages that use them alike."""
 
     def __init__(self, plan: Plan, tokenizer: TokenizerFiles | None) -> None:
         self._plan = plan
@@ -50,7 +53,7 @@ class RowCounts:
         self._lengths: dict[str, Lengths | None] = {}
 
     def of(self, settings: EffectiveConfig) -> Counted:
-        """The rows of the stage's source, or of the sources that it mixes."""
+        """Return the rows of the stage's source, or of the sources that it mixes."""
         source = self._plan.data[settings.stage.data]
         if isinstance(source, Source):
             return _packed(self._of_source(source, settings), settings)
@@ -64,7 +67,7 @@ class RowCounts:
         return _packed(_of_parts(counted, shares, rows, why), settings)
 
     def lengths(self, settings: EffectiveConfig) -> Lengths | None:
-        """How long some rows of the stage are; None where that is not known."""
+        """Return the lengths of some rows of the stage; None if unknown."""
         key = tokenised_by(settings.stage.data, settings)
         if key not in self._lengths:
             self._lengths[key] = some_lengths(self._plan, settings, self._tokenizer)
@@ -96,7 +99,7 @@ def _source(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles
 
 
 def _of_first(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Counted:
-    """What the first rows of a stream tell: how long rows are, not how many there are."""
+    """Return the counts from the first rows of a stream: lengths, but not the number of rows."""
     when = "streamed" if source.streaming else "read when the run starts"
     why = f'data "{source.name}" is {when}: its rows are not counted'
     if source.addresses or tokenizer is None or not tokenizer.can_count:
@@ -109,7 +112,7 @@ def _of_first(source: Source, settings: EffectiveConfig, tokenizer: TokenizerFil
 
 
 def _of_parts(known: dict[str, Counted], shares: Mapping[str, float], rows: int, why: str | None) -> Counted:
-    """`rows` rows, of each part its share."""
+    """Return `rows` rows with each part's share."""
     tokens = [(part.tokens_a_row, shares[name]) for name, part in known.items()]
     mean = None if any(t is None for t, _ in tokens) else sum((t or 0) * weight for t, weight in tokens)
     longest = max((part.longest for part in known.values() if part.longest is not None), default=None)
@@ -118,7 +121,7 @@ def _of_parts(known: dict[str, Counted], shares: Mapping[str, float], rows: int,
 
 
 def _packed(counted: Counted, settings: EffectiveConfig) -> Counted:
-    """With packing, the rows that a trainer sees are sequences of `max_length` tokens, filled up."""
+    """Return the counts with packing: rows are sequences filled to `max_length` tokens."""
     length = settings.number("max_length")
     if not settings.value("packing") or not length or not counted.trained or counted.tokens_a_row is None:
         return counted
@@ -128,7 +131,7 @@ def _packed(counted: Counted, settings: EffectiveConfig) -> Counted:
 
 
 def cut_words(counted: Counted) -> str | None:
-    """What is cut, in words; None where nothing is."""
+    """Return what is truncated, in words; None if nothing is."""
     touched = sum(one.rows - one.count(Truncation.WHOLE) for one in counted.cuts)
     if not touched:
         return None

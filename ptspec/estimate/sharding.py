@@ -1,9 +1,9 @@
-"""What of a model each of several processes holds, by strategy.
+"""How much of a model each of several processes holds, by strategy.
 
-DDP: all of it (Li et al. 2020, arXiv 2006.15704). FSDP2: of each tensor its rows over the number of
-processes, rounded up (torch 2.13, `FSDPParam._init_sharded_param`), so that of a tensor with fewer rows than
-processes some hold a row and some none. ZeRO: of all elements in a row an equal part (Rajbhandari et al.
-2020, arXiv 1910.02054): stage 1 of the optimizer states, 2 of the gradients too, 3 of the weights too.
+DDP: all of it (Li et al. 2020, arXiv 2006.15704). FSDP2: a tensor's rows divided by the number of processes,
+rounded up (torch 2.13, `FSDPParam._init_sharded_param`), so that of a tensor with fewer rows than processes
+some hold a row and some none. ZeRO: an equal share of all elements (Rajbhandari et al. 2020, arXiv
+1910.02054): stage 1 of the optimizer states, 2 also of the gradients, 3 also of the weights.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ Shapes = list[tuple[int, ...]]
 
 
 class Engine(Enum):
+    """The library that distributes a stage."""
+
     DDP = "ddp"
     FSDP = "fsdp"
     ZERO = "deepspeed"
@@ -27,8 +29,11 @@ class Engine(Enum):
 
 @dataclass(frozen=True)
 class Sharding:
-    """`stage`: of ZeRO, 0 to 3. `keeps_gathered`: FSDP keeps weights from the forward to the backward pass.
-    `on_host`: what ZeRO-Offload holds in the host's memory: "optimizer", "param"."""
+    """How processes share a model; `stage`: of ZeRO, 0 to 3.
+
+    `keeps_gathered`: FSDP keeps weights from the forward to the backward pass. `on_host`: what ZeRO-Offload
+    holds in host memory: "optimizer", "param".
+    """
 
     engine: Engine = Engine.DDP
     processes: int = 1
@@ -38,35 +43,37 @@ class Sharding:
 
     @property
     def words(self) -> str:
-        """ "ddp", "fsdp", "ZeRO-3"."""
+        """The strategy in words: "ddp", "fsdp", "ZeRO-3"."""
         return self.engine.value if self.engine is not Engine.ZERO else f"ZeRO-{self.stage}"
 
     @property
     def weights(self) -> bool:
-        """Whether each process holds a part of the weights."""
+        """Whether weights are sharded."""
         return self.engine is Engine.FSDP or self.stage == 3
 
     @property
     def gradients(self) -> bool:
+        """Whether gradients are sharded."""
         return self.engine is Engine.FSDP or self.stage >= 2
 
     @property
     def optimizer(self) -> bool:
+        """Whether optimizer states are sharded."""
         return self.engine is Engine.FSDP or self.stage >= 1
 
     def part(self, shapes: Iterable[tuple[int, ...]]) -> Shapes:
-        """What the process with most of them holds of tensors of these shapes."""
+        """Return what the process with the largest share holds of tensors of these shapes."""
         if self.engine is Engine.FSDP:
             return [(math.ceil(shape[0] / self.processes), *shape[1:]) for shape in shapes if shape]
         return [(math.ceil(elements(shapes) / self.processes),)]
 
     def padded(self, shapes: Iterable[tuple[int, ...]]) -> int:
-        """Elements that are sent where these are gathered: the parts of all, filled up to one size."""
+        """Return the elements sent to gather these tensors: all shards, padded to equal size."""
         return elements(self.part(shapes)) * self.processes
 
 
 def sharding_of(compute: ComputeSpec) -> Sharding:
-    """How the processes of `compute` share a model; one process holds it all."""
+    """Return how the processes of `compute` share a model; a single process holds it all."""
     if compute.world == 1:
         return Sharding()
     engine = Engine(compute.engine or Engine.DDP.value)
@@ -88,5 +95,5 @@ def _offloaded(zero: Mapping[str, Any], stage: int) -> Iterable[str]:
 
 
 def elements(shapes: Iterable[tuple[int, ...]]) -> int:
-    """How many numbers tensors of these shapes hold."""
+    """Return the number of elements of tensors of these shapes."""
     return sum(math.prod(shape) for shape in shapes)

@@ -1,19 +1,19 @@
-"""How long an optimizer step takes on a known device, as a range: what is measured elsewhere, and arithmetic.
+"""Time of an optimizer step on a known device, as a range.
 
-Computing. Each weight takes 2 FLOP a token in a forward pass, 2 for the gradient of its input and 2 for its
-own (Kaplan et al. 2020, arXiv 2001.08361 §2.1): 6 a weight that learns, 4 a frozen one under an adapter, 2
-where there is no backward pass; gradient checkpointing repeats the forward pass, 2 more. Attention: 6 L h T a
+Computing. Each weight takes 2 FLOP per token in a forward pass, 2 for the gradient of its input and 2 for its
+own (Kaplan et al. 2020, arXiv 2001.08361 §2.1): 6 per weight that learns, 4 per frozen one under an adapter,
+2 without a backward pass; gradient checkpointing repeats the forward pass, 2 more. Attention: 6 L h T per
 token for causal masks (half of Chowdhery et al. 2022, arXiv 2204.02311, appendix B). Divided by the device's
-peak times the share of it that trainings reach: NVIDIA publishes for NeMo Automodel on H100s 402 of 989
+peak times the share of it that training reaches: NVIDIA publishes for NeMo Automodel on H100s 402 of 989
 TFLOP/s (8B LoRA on one, 12,473 tokens/s) and 212 (a mixture of experts on eight), 41 and 21 %. A pass takes
 no less than reading its weights from the device's memory, an optimizer step no less than reading and writing
 what it changes (the roofline of Williams et al. 2009).
 
-Sending: bytes over the rate of the slowest link of the ring, of which between half and nine tenths is
-reached, and for each message what NCCL counts with (`tuning.cc`, ring, simple protocol).
+Communication: bytes over the rate of the slowest link of the ring, of which between half and nine tenths is
+reached, and NCCL's latency per message (`tuning.cc`, ring, simple protocol).
 
-The range: from the higher share with all that is sent hidden behind computing, to the lower one with nothing
-hidden. Waiting for rows, sampling, evaluation and saving are not in it.
+The range: from the higher share with communication hidden behind computing, to the lower one with nothing
+hidden. Waiting for rows, sampling, evaluation and saving are not included.
 """
 
 from __future__ import annotations
@@ -30,33 +30,38 @@ from ptspec.recipe.shape import ModelShape
 
 BASE_LATENCY = 8.4e-6
 HOPS = {"link": 3.4e-6, "PCIe": 5.7e-6, "network": 14e-6}
-"""Seconds of a message, and of each hop of it, by NCCL's own tables."""
+"""Seconds per message and per hop, from NCCL's tables."""
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """`share`: of the device's peak; `reached`: of a link's rate; `hidden`: sending goes on beside
-    computing."""
+    """`share` of the device's peak; `reached` of a link's rate; `hidden`.
+
+    Communication overlaps computing.
+    """
 
     share: float
     reached: float
     hidden: bool
 
     def step(self, work: StepWork) -> float:
-        """Seconds of a step."""
+        """Return the seconds of a step."""
         computing, sending = work.computing(self.share), work.sending(self.reached)
         return max(computing, sending) if self.hidden else computing + sending
 
 
 FASTEST, SLOWEST = Scenario(0.41, 0.9, hidden=True), Scenario(0.21, 0.5, hidden=False)
 BEST, WORST = Scenario(0.21, 0.9, hidden=True), Scenario(0.41, 0.5, hidden=False)
-"""For a step's time; and for what more processes gain, which slow computing and fast links favour."""
+"""For step times; and for scaling, which slow computing and fast links favour."""
 
 
 @dataclass(frozen=True)
 class StepWork:
-    """What one process does in a step. `flops`: of its passes; `read`: bytes of weights that these read;
-    `updated`: bytes that the optimizer reads and writes."""
+    """The work of one process in a step.
+
+    `flops`: of its passes; `read`: bytes of weights read; `updated`: bytes that the optimizer reads and
+    writes.
+    """
 
     device: Device
     processes: int
@@ -67,12 +72,12 @@ class StepWork:
     collectives: Sequence[Collective]
 
     def computing(self, share: float) -> float:
-        """Seconds, at this share of the device's peak."""
+        """Return the seconds of computing at this share of the device's peak."""
         passes = max(self.flops / (self.device.peak * share), self.read / self.device.bandwidth)
         return passes + self.updated / self.device.bandwidth
 
     def sending(self, reached: float) -> float:
-        """Seconds, at this share of the links' rates."""
+        """Return the seconds of communication at this share of the links' rates."""
         rate = self.device.link
         if self.nodes > 1:
             rate = min(rate, self.device.network)
@@ -93,7 +98,7 @@ class StepWork:
 
 
 def step_work(holder: Holder, device: Device, nodes: int, tokens: float, length: float) -> StepWork:
-    """The work of a step of `tokens` tokens in this process, in sequences of `length`."""
+    """Return the work of a step of `tokens` tokens in this process, in sequences of `length`."""
     settings, sharding = holder.settings, holder.sharding
     whole = holder.adapter.attached is None
     besides = forwards(settings).all
@@ -116,8 +121,10 @@ def step_work(holder: Holder, device: Device, nodes: int, tokens: float, length:
 
 
 def used_parameters(shape: ModelShape) -> int:
-    """Weights that a token is multiplied with: no embeddings that are looked up, and of experts those that it
-    is sent to."""
+    """Return the weights multiplied per token.
+
+    Without looked-up embeddings, and of experts only those a token is routed to.
+    """
     chosen = shape.number("num_experts_per_tok", "num_experts_per_token", "top_k_experts")
     total: int = shape.vocabulary * shape.hidden
     for name, tensor in shape.tensors.items():

@@ -1,9 +1,10 @@
-"""How many optimizer steps a stage takes, as transformers and TRL count them.
+"""The number of optimizer steps of a stage, as transformers and TRL count them.
 
 transformers 5.23, `Trainer.set_initial_training_values`: the batches of an epoch over the gradient
-accumulation, rounded up, times the epochs, rounded up; `max_steps` goes first. TRL 1.16, `RepeatSampler` and
-`get_train_dataloader` of the trainers that sample: an epoch is rows ÷ (generation batch ÷ completions of a
-prompt) whole chunks, each repeated num_iterations · steps_per_generation times; what is left over is dropped.
+accumulation, rounded up, times the epochs, rounded up; `max_steps` takes precedence. TRL 1.16,
+`RepeatSampler` and `get_train_dataloader` of sampling trainers: an epoch is rows ÷ (generation batch ÷
+completions per prompt) whole chunks, each repeated num_iterations · steps_per_generation times; the rest is
+dropped.
 """
 
 from __future__ import annotations
@@ -16,8 +17,10 @@ from ptspec.recipe.effective_config import EffectiveConfig
 
 @dataclass(frozen=True)
 class Steps:
-    """`total`: optimizer steps; `batch`: rows (online: completions) that one takes, over all processes;
-    `epochs`: passes over the rows. `generation`: completions sampled at once, 0 for an offline method."""
+    """`total` optimizer steps; `batch`: rows (online: completions) per step over all processes.
+
+    `epochs`: passes over the rows. `generation`: completions sampled at once, 0 for an offline method.
+    """
 
     total: int
     batch: int
@@ -26,7 +29,7 @@ class Steps:
 
 
 def count(settings: EffectiveConfig, rows: int) -> Steps:
-    """The steps of a stage that trains on `rows` rows."""
+    """Return the steps of a stage that trains on `rows` rows."""
     accumulation = max(1, settings.number("gradient_accumulation_steps", 1))
     rows_at_once = settings.number("per_device_train_batch_size", 8) * settings.processes
     batch = rows_at_once * accumulation
@@ -47,7 +50,7 @@ def _online(settings: EffectiveConfig, rows: int, batch: int, accumulation: int)
     per_generation = generation // per_step or 1
     prompts = max(1, generation // group)
     repeats = max(1, settings.number("num_iterations", 1)) * per_generation
-    # Every process gets batches of its rows times steps_per_generation, of which one is taken a step.
+    # Every process gets batches of its rows × steps_per_generation; each step takes one part.
     samples = rows // prompts * prompts * group * repeats
     batches = math.ceil(samples / (per_step * per_generation))
     an_epoch = max(1, math.ceil(batches / accumulation))
@@ -56,7 +59,7 @@ def _online(settings: EffectiveConfig, rows: int, batch: int, accumulation: int)
 
 
 def group_of(settings: EffectiveConfig) -> int:
-    """The completions that an online method samples of a prompt."""
+    """Return the completions per prompt of an online method."""
     sampling = settings.stage.method.sampling
     field = sampling.group if sampling is not None else None
     return 1 if field is None else max(1, settings.number(field, 1))

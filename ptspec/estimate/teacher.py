@@ -1,4 +1,4 @@
-"""The weights of a teacher, which is there whole while its stage trains."""
+"""Memory of a teacher, which is held whole during training."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from ptspec.recipe.shape import ModelShape, read_shape
 
 
 def teacher_bytes(settings: EffectiveConfig, model: ModelSpec, shape: ModelShape) -> int:
-    """Bytes beside those of the policy: none where it shares the base with an adapter that is trained and no
-    process shards it; as many as the base has where its shape is not known."""
+    """Return the teacher's bytes in addition to the policy's.
+
+    0 if it shares the base with a trained adapter and is not sharded; the base's size if its shape is
+    unknown.
+    """
     stage = settings.stage
     if stage.teacher is None:
         return 0

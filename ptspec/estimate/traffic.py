@@ -1,14 +1,14 @@
-"""What the processes of a stage send one another in an optimizer step, by strategy.
+"""What the processes of a stage send in an optimizer step, by strategy.
 
-DDP: gradients are all-reduced once a step. FSDP2: each pass gathers the weights for its forward and again for
-its backward pass, the last pass of a step reduce-scatters the gradients. ZeRO-2 (and 1): each pass reduces
-its gradients, the step gathers the new weights; ZeRO-3: each pass gathers the weights twice and reduces its
-gradients (2 Ψ and 3 Ψ elements of one pass, Rajbhandari et al. 2020, arXiv 1910.02054 §7). Gradients are
-those of what is trained; of frozen weights only what is sharded is sent.
+DDP: gradients are all-reduced once per step. FSDP2: each pass gathers the weights for its forward and again
+for its backward pass, the last pass of a step reduce-scatters the gradients. ZeRO-2 (and 1): each pass
+reduces its gradients, the step gathers the new weights; ZeRO-3: each pass gathers the weights twice and
+reduces its gradients (2 Ψ and 3 Ψ elements per pass, Rajbhandari et al. 2020, arXiv 1910.02054 §7). Gradients
+are those of what is trained; frozen weights are sent only if sharded.
 
-What a process sends, in a ring: (N − 1)/N of the tensor where it is gathered or reduced to parts, twice that
-where it is all-reduced (Patarasu and Yuan 2009). Losses, norms and flags are some bytes and not counted.
-`benchmarks/sharding.py` compares with what two processes send.
+In a ring a process sends (N − 1)/N of a tensor that is gathered or reduced to shards, and twice that for an
+all-reduce (Patarasu and Yuan 2009). Losses, norms and flags are a few bytes and not counted.
+`benchmarks/sharding.py` compares with two real processes.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ DDP_BUCKET = 25 << 20
 
 
 class Kind(Enum):
+    """The kind of a collective operation."""
+
     ALL_REDUCE = "all-reduce"
     ALL_GATHER = "all-gather"
     REDUCE_SCATTER = "reduce-scatter"
@@ -34,7 +36,7 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Collective:
-    """`bytes`: of the whole tensors, those of a step together; `messages`: how many tensors these are."""
+    """`bytes` of the whole tensors of a step together; `messages`: the number of tensors."""
 
     kind: Kind
     what: str
@@ -42,13 +44,15 @@ class Collective:
     messages: int
 
     def sent(self, processes: int) -> int:
-        """Bytes that each process sends."""
+        """Return the bytes that each process sends."""
         share = (processes - 1) / processes
         return round(self.bytes * share * (2 if self.kind is Kind.ALL_REDUCE else 1))
 
     def hops(self, processes: int) -> int:
-        """How often something is handed on, one after the other, in all messages of a step: round the ring,
-        or up and down a tree, which NCCL takes for an all-reduce where that is shorter."""
+        """Return the sequential hops of all messages of a step.
+
+        Around the ring, or up and down a tree, which NCCL uses for an all-reduce if that is shorter.
+        """
         ring = processes - 1
         if self.kind is Kind.ALL_REDUCE:
             ring = 2 * min(ring, math.ceil(math.log2(processes)))
@@ -57,20 +61,25 @@ class Collective:
 
 @dataclass(frozen=True)
 class Forwards:
-    """Passes through a model without a backward pass, beside the policy's own: through the `policy` or its
-    adapter switched off, and through a `reference` of its own."""
+    """Forward-only passes besides the policy's own.
+
+    Through the `policy` or its disabled adapter, and through a separate `reference`.
+    """
 
     policy: int = 0
     reference: int = 0
 
     @property
     def all(self) -> int:
+        """Number of forward-only passes."""
         return self.policy + self.reference
 
 
 def forwards(settings: EffectiveConfig) -> Forwards:
-    """What a stage computes besides: its reference's log-probabilities, and those of mismatched answers, for
-    KTO's estimate of the KL."""
+    """Return a stage's forward-only passes.
+
+    Its reference's log-probabilities, and those of mismatched answers for KTO's estimate of the KL.
+    """
     stage = settings.stage
     has_kl = settings.value("loss_type") in stage.method.loss.mismatched
     times = (1 + has_kl) if stage.holds_reference else 0
@@ -80,7 +89,7 @@ def forwards(settings: EffectiveConfig) -> Forwards:
 
 
 def traffic(holder: Holder) -> tuple[Collective, ...]:
-    """The collectives of a step; none of one process."""
+    """Return the collectives of a step; none for one process."""
     sharding = holder.sharding
     if sharding.processes == 1:
         return ()

@@ -1,8 +1,8 @@
-"""The parts of a model that FSDP gathers together: each decoder layer, the embeddings, the output.
+"""The units that FSDP gathers together: each decoder layer, the embeddings, the output.
 
-accelerate 1.15, `fsdp2_prepare_model`: every layer is a unit of its own, and so are the input embeddings;
-the last norm and the output head (and embeddings that are tied to it) are one that stays gathered from the
-forward to the backward pass, as does what is in no other. Adapters belong to the layer that they stand in.
+accelerate 1.15, `fsdp2_prepare_model`: every layer is a unit, and so are the input embeddings; the last norm
+and the output head (and embeddings tied to it) are one that stays gathered from the forward to the backward
+pass, as does the rest. Adapters belong to their layer.
 """
 
 from __future__ import annotations
@@ -20,8 +20,11 @@ _LAYER = re.compile(r"(.*?\.\d+)\.")
 
 @dataclass(frozen=True)
 class Units:
-    """Tensors by unit. `layers` and `embeddings` are given back after a forward pass and gathered again for
-    the backward pass; `kept` are gathered once for both."""
+    """Tensors by unit.
+
+    `layers` and `embeddings` are freed after a forward pass and gathered again for the backward pass; `kept`
+    are gathered once for both.
+    """
 
     layers: tuple[tuple[Shape, ...], ...]
     embeddings: tuple[Shape, ...]
@@ -29,16 +32,17 @@ class Units:
 
     @property
     def resharded(self) -> list[Shape]:
+        """Shapes of the tensors that are gathered twice per pass."""
         return [shape for layer in self.layers for shape in layer] + list(self.embeddings)
 
     @property
     def count(self) -> int:
-        """How many are gathered one after the other."""
+        """Return how many are gathered one after another."""
         return len(self.layers) + bool(self.embeddings) + bool(self.kept)
 
 
 def units(tensors: Mapping[str, Shape], *, tied: bool) -> Units:
-    """The units of a model with these tensors, by name. `tied`: its head has no weight of its own."""
+    """Return the units of a model with these tensors by name. `tied`: the head shares the embeddings."""
     layers: dict[str, list[Shape]] = {}
     embeddings, kept = [], []
     for name, shape in tensors.items():
@@ -53,5 +57,5 @@ def units(tensors: Mapping[str, Shape], *, tied: bool) -> Units:
 
 
 def is_tied(tensors: Mapping[str, Shape]) -> bool:
-    """Whether the output head among these tensors is the embeddings."""
+    """Return whether the output head among these tensors is the embeddings."""
     return not any(name.removesuffix(".weight").rpartition(".")[2] in HEADS for name in tensors)

@@ -1,1 +1,1 @@
-"""Measuring one model, comparing several, and the plots of both."""
+"""Measure one model, compare several, and plot both."""

@@ -1,5 +1,7 @@
-"""Whether responses are right: by the built-in reward that `eval.accuracy` names, else by one that suits the
-look of the right answers; of tool calls by comparing them. Knows texts, no model."""
+"""Correctness of responses, by the reward in `eval.accuracy` or one that suits the right answers.
+
+Tool calls are compared as calls. Works on texts, without a model.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,11 @@ TOOL_CALLS = "tool calls"
 
 @dataclass(frozen=True)
 class Scorer:
-    """What says which responses are right: the reward `function` with its options, and `why` that one.
+    """Scores correctness with the reward `function` and its options, chosen for the reason `why`.
 
-    `golds` holds the right answer of each row, as its column has it; None for a row that has none. A row
-    whose expected answer calls tools is right where the same tools are called, unless it has a right answer
-    of its own. `function` None: there are only such rows.
+    `golds` holds the right answer of each row, as in its column; None for a row without. A row whose expected
+    answer calls tools is correct if the same tools are called, unless it has a right answer. `function` None:
+    there are only such rows.
     """
 
     function: RewardFunction | None
@@ -46,8 +48,10 @@ class Scorer:
     def correct(
         self, rows: Sequence[EvaluationRow], responses: Mapping[int, Response], readable: frozenset[int]
     ) -> dict[int, bool | None]:
-        """Of each row with a response, whether it is right; None where that cannot be said. `readable`: the
-        rows whose tool calls can be read back from the model's own text of them."""
+        """Return whether each response is correct, by row index; None if undecidable.
+
+        `readable`: the rows whose tool calls can be parsed from the model's text of them.
+        """
         found = dict.fromkeys(responses, None) | self._scored(responses)
         for i in responses:
             calls = calls_of(rows[i].expected)
@@ -76,10 +80,9 @@ class Scorer:
 def scorer_of(
     asked: RewardSpec | None, rows: Sequence[EvaluationRow], *, warn: Warn = warnings.warn
 ) -> Scorer | None:
-    """The scorer of `rows`; None where nothing says what is right: no right answers, no reward that is
-    `asked` for, no tool calls.
+    """Return the scorer of `rows`; None without right answers, `asked` reward or tool calls.
 
-    `warn` is told of right answers that cannot be compared with. Raises `InputError` for wrong options.
+    `warn` receives right answers that cannot be compared with. Raises `InputError` for invalid options.
     """
     calls = any(calls_of(row.expected) for row in rows)
     if asked is not None and asked.function is not None:
@@ -99,8 +102,7 @@ def _made(name: str, options: Mapping[str, Any], why: str, golds: Sequence[Any],
 
 
 def readable_calls(tokenizer: PreTrainedTokenizerBase, rows: Sequence[EvaluationRow]) -> frozenset[int]:
-    """The rows whose expected tool calls can be read back from what the chat template makes of them: of these
-    a model's calls can be read too."""
+    """Return the rows whose rendered tool calls can be parsed, so that a model's calls can be too."""
     found = set()
     for i, row in enumerate(rows):
         if row.expected is not None and (calls := calls_of(row.expected)):

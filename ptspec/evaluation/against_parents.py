@@ -1,4 +1,4 @@
-"""What `pt eval` knows of each policy against its parent."""
+"""Comparisons of each policy with its parent, for `pt eval`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from ptspec.evaluation.targets import Target
 
 
 def against_parents(measured: Sequence[Measurement], targets: Sequence[Target]) -> Mapping[str, Comparison]:
-    """By name, the comparison of each policy with its parent among `measured`, stored or made now; of none
-    where several runs have stages of its name."""
+    """Return the comparison of each policy with its parent among `measured`, stored or computed.
+
+    Without policies whose stage name occurs in several runs.
+    """
     names = [target.name for target in targets]
     by_name = {one.name: one for one in measured}
     found = {}

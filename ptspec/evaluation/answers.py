@@ -1,4 +1,4 @@
-"""What a model says to held-out prompts, greedily and drawn, and how far the drawn is from the base."""
+"""Greedy and sampled answers to held-out prompts, and the KL of the sampled ones to the base."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SAMPLED = frozenset({"sampled_accuracy", "kl"})
 
 @dataclass(frozen=True)
 class Answers:
-    """By row index. `kl` is Σ_t KL(π‖base) over the drawn response, in nats."""
+    """Answers by row index. `kl` is Σ_t KL(π‖base) over the sampled response, in nats."""
 
     greedy: Mapping[int, Response] = field(default_factory=dict)
     drawn: Mapping[int, Response] = field(default_factory=dict)
@@ -46,11 +46,11 @@ def answers(
     warn: Callable[[str], None],
     served: Served | None = None,
 ) -> Answers:
-    """A greedy response to each prompt, and a drawn one where there are `numbers` to draw with.
+    """Return a greedy response to each prompt, and a sampled one for each entry of `numbers`.
 
-    `base`, where given, is what the drawn ones' KL is to. `expected`: the tokens of the expected answers;
-    `tokens` bounds a batch, `progress` hears how far they are, and `warn` is told where memory ran out.
-    `served`, where given, makes the responses in the place of `model`; KL is that of `model`.
+    `base`, if given, is the model for the KL. `expected`: token counts of the expected answers; `tokens`
+    limits a batch; `progress` receives progress, and `warn` a message if memory ran out. `served`, if given,
+    generates the responses instead of `model`; the KL is still that of `model`.
     """
     asked = [*prompts.values(), *(prompts[i] for i in numbers)]
     drawing = [*(None for _ in prompts), *numbers.values()]
@@ -88,7 +88,7 @@ def _by_server(
     draws: Sequence[Sequence[float] | None],
     done: Callable[[int], None],
 ) -> list[Response]:
-    """What the server says, asked by one process. `model` tells which tokens end a response."""
+    """Return the server's responses, requested by one process. `model` gives the end tokens."""
     ends, thoughts = end_tokens(model, tokenizer), thoughts_of(tokenizer)
     asked = partial(served.respond, prompts, max_new_tokens, ends, draws=draws, done=done)
     new = current().by_first(asked)
@@ -102,7 +102,7 @@ def _by_server(
 def numbers_to_draw_with(
     ids: Sequence[str], prompts: Mapping[int, Sequence[int]], rows: int, max_new_tokens: int, seed: int
 ) -> dict[int, list[float]]:
-    """For `rows` of the rows that have a prompt, by a seeded choice, the random numbers of their response."""
+    """Return the random numbers of `rows` seeded rows with a prompt, by row index."""
     there = list(prompts)
     picked = [there[i] for i in chosen([ids[i] for i in there], rows, seed)]
     return {i: draws(ids[i], max_new_tokens, seed) for i in picked}

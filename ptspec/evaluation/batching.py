@@ -1,4 +1,4 @@
-"""Sequences of like length together, as many as a budget of tokens allows, padded on one side."""
+"""Batches of sequences of similar length within a token budget, padded on one side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 from ptspec.model.free_memory import give_back
 from ptspec.processes import current
-from ptspec.training.faults import Trouble, trouble_of
+from ptspec.training.faults import MachineError, machine_error_of
 
 T = TypeVar("T")
 Told = Callable[[str], None]
@@ -18,11 +18,11 @@ Told = Callable[[str], None]
 def batches(
     lengths: Sequence[int], tokens: int, extra: int = 0, rank: Sequence[int] | None = None
 ) -> Iterator[list[int]]:
-    """Indices of `lengths`, longest first, in batches of at most `tokens` tokens, padding included.
+    """Yield indices of `lengths`, longest first, in batches of at most `tokens` tokens with padding.
 
-    `extra` tokens are reserved in every sequence (what is to be generated). `rank`, where given, is what
-    they are sorted by in place of the lengths. A sequence longer than the budget is a batch by itself.
-    Longest first, so that memory runs out at once or not at all.
+    `extra` tokens are reserved per sequence (for generation). `rank` replaces the lengths as sort key. A
+    sequence longer than the budget is a batch by itself. With the longest first, memory runs out at once or
+    not at all.
     """
     by = lengths if rank is None else rank
     batch: list[int] = []
@@ -48,11 +48,10 @@ def in_batches(
     only: Sequence[int] | None = None,
     warn: Told = lambda text: None,
 ) -> None:
-    """Call `run` with the indices of each batch, of those in `only` where that is given. Where memory runs
-    out, `tokens` is halved and the batch is made again of fewer sequences, until it holds only one; `warn` is
-    told of the size that was found.
+    """Call `run` with the indices of each batch, restricted to `only` if given.
 
-    Raises what `run` raises: out of memory where a single sequence is too much.
+    If memory runs out, `tokens` is halved and the batch retried with fewer sequences, down to one; `warn`
+    receives the size found. Raises what `run` raises, and out of memory for a single sequence.
     """
     todo, given = list(range(len(lengths)) if only is None else only), tokens
     while todo:
@@ -62,14 +61,14 @@ def in_batches(
         try:
             run(batch)
         except (RuntimeError, MemoryError) as error:
-            if len(batch) < 2 or trouble_of(error) is not Trouble.MEMORY:
+            if len(batch) < 2 or machine_error_of(error) is not MachineError.MEMORY:
                 raise
             tokens = max(1, min(tokens, len(batch) * (max(lengths[i] for i in batch) + extra)) // 2)
         else:
             done = set(batch)
             todo = [i for i in todo if i not in done]
             continue
-        give_back()  # after the traceback, which holds the batch's tensors, is gone
+        give_back()  # after the traceback was freed, which holds the batch's tensors
     if tokens < given:
         warn(
             f"the device ran out of memory with batches of {given:,} tokens, and went on with {tokens:,}: "
@@ -87,11 +86,10 @@ def in_shares(
     done: Callable[[int], None] = lambda count: None,
     warn: Told = lambda text: None,
 ) -> list[T]:
-    """What `compute` gives for the indices of each batch, in the order of `lengths`; `done` is told the
-    number of sequences after each.
+    """Return the results of `compute` over all batches, in the order of `lengths`.
 
-    Several processes take the batches that one would take, in turns, so that each number comes of the same
-    computation; every process gets them all.
+    `done` receives the number of sequences of each batch. Several processes take the batches of a single one
+    in turns, so that each number comes from the same computation; every process gets all results.
     """
     found: dict[int, T] = {}
 
@@ -103,7 +101,7 @@ def in_shares(
     if team.alone:
         in_batches(lengths, tokens, run, extra=extra, rank=rank, warn=warn)
     else:
-        tokens = team.of_first(tokens)  # it may have come of the memory that is free
+        tokens = team.of_first(tokens)  # it may depend on free memory
         for batch in list(batches(lengths, tokens, extra, rank))[team.index :: team.size]:
             in_batches(lengths, tokens, run, extra=extra, rank=rank, only=batch, warn=warn)
         own = len(found)
@@ -116,7 +114,7 @@ def in_shares(
 def pad(
     sequences: Sequence[Sequence[int]], filler: int, device: torch.device, left: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and attention mask, both (batch, longest), int64, on `device`."""
+    """Return ids and attention mask, both (batch, longest), int64, on `device`."""
     longest = max(len(ids) for ids in sequences)
     ids = torch.full((len(sequences), longest), filler, dtype=torch.long)
     mask = torch.zeros_like(ids)

@@ -1,6 +1,6 @@
-"""The look that the pictures share: fonts, colours, saving with the same bytes for the same numbers.
+"""Common style of the plots: fonts, colours, and reproducible bytes.
 
-matplotlib is imported on first use, without pyplot: no global state, no figure left open.
+matplotlib is imported on first use, without pyplot: no global state, no open figures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ DPI = 110
 INK, QUIET, FAINT = "#222222", "#666666", "#d9d9d9"
 BASE_COLOUR = "#7f7f7f"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-"""Okabe and Ito's, which colour-blind readers tell apart; the base is grey."""
+"""Okabe and Ito's colour-blind safe palette; the base is grey."""
 
 STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",
@@ -46,9 +46,9 @@ STYLE: dict[str, Any] = {
 
 @contextmanager
 def picture(path: Path, title: str, note: str, width: float, height: float) -> Iterator[Figure]:
-    """A figure of `width` × `height` inches, saved to `path` as a whole when the block is done.
+    """Yield a figure of `width` × `height` inches, saved atomically to `path` at the end of the block.
 
-    `title` stands at the top left, `note` under it in a quieter tone. The block draws below both.
+    `title` is at the top left, `note` below it in a lighter tone. The block draws below both.
     """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -76,7 +76,7 @@ def grid(
     gap: float = 0.5,
     **more: Any,
 ) -> list[list[Axes]]:
-    """`rows` × `columns` axes; the margins are inches, so that labels fit whatever the figure's size."""
+    """Return `rows` × `columns` axes; margins are in inches, so that labels fit at any figure size."""
     width, height = figure.get_size_inches()
     axes = figure.subplots(
         rows,
@@ -95,21 +95,21 @@ def grid(
 
 
 def say(figure: Figure, text: str) -> None:
-    """A picture of something that is not there says so."""
+    """Write `text` in place of an empty plot."""
     figure.text(0.5, 0.4, text, ha="center", va="center", color=QUIET, fontsize=10)
 
 
 def colour(index: int, name: str) -> str:
-    """The colour of the model at `index`: the same one in every picture of a run."""
+    """Return the colour of the model at `index`, the same in every plot of a run."""
     return BASE_COLOUR if name == "base" else COLOURS[(index - 1) % len(COLOURS)]
 
 
 def short(name: str, most: int = 22) -> str:
-    """`name`, its middle left out where it is too long for a label."""
+    """Return `name`, shortened in the middle to fit a label."""
     half = (most - 1) // 2
     return name if len(name) <= most else f"{name[:half]}…{name[-half:]}"
 
 
 def label_width(names: Sequence[str]) -> float:
-    """Inches that the longest of `names` takes at the labels' size."""
+    """Return the width in inches of the longest of `names` as labels."""
     return 0.3 + 0.078 * max(len(short(name)) for name in names)

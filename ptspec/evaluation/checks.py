@@ -1,7 +1,7 @@
-"""Checks of the recipe (gates): a bound on a metric, absolute or against an earlier policy.
+"""Evaluate the recipe's checks: a bound on a metric, absolute or relative to an earlier policy.
 
-With `confidence`, a bound is asked of the end of the interval that is nearer to failing: what holds is then
-shown to hold, not merely measured.
+With `confidence`, the bound is compared with the end of the interval closer to failing: a pass is then
+statistically supported.
 """
 
 from __future__ import annotations
@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from ptspec.evaluation.aggregates import aggregates, figure
 from ptspec.evaluation.judging import BASE, PARENT, win_rates
-from ptspec.evaluation.measurement import Better, Measurement, metric
-from ptspec.evaluation.metrics import aggregates, figure
+from ptspec.evaluation.measurement import Measurement
 from ptspec.evaluation.paired import differences
 from ptspec.evaluation.reward_model import PAIR_METRICS
 from ptspec.events import CheckedBound, Figure
+from ptspec.metrics import Better, metric
 from ptspec.recipe.plan import CheckSpec
 
 Measured = Mapping[str, Measurement]
-"""Each policy measured so far, by its name ("base", a stage)."""
+"""The policies measured so far, by name ("base", a stage)."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a check came to: its `bounds` with the measured numbers, or the `reason` why there are none."""
+    """The result of a check: its `bounds` with the measured numbers, or the `reason` why there are none."""
 
     check: CheckSpec
     held: bool
@@ -32,10 +33,10 @@ class Outcome:
 
 
 def outcome(check: CheckSpec, name: str, over: str, measured: Measured) -> Outcome:
-    """Whether `check` holds for policy `name`; `over` is what it is compared with unless it says itself.
+    """Return the result of `check` for policy `name`; `over` is the default policy to compare with.
 
-    `min_gain` is in the direction that is better for the metric, `max_increase` upwards; both are
-    differences in the metric's own unit (0.05 of accuracy is five points).
+    `min_gain` is in the metric's better direction, `max_increase` upwards; both are differences in the
+    metric's own unit (0.05 of accuracy is five points).
     """
     found = measured[name].metrics.get(check.metric)
     if found is None:
@@ -67,7 +68,7 @@ def _absolute(check: CheckSpec, found: Figure, of: Measurement, measured: Measur
 def _bound(
     check: CheckSpec, figure: Figure, relation: str, bound: float, over: str | None = None
 ) -> CheckedBound:
-    """Ask `bound` of the value, or with a confidence of the end of the interval that is nearer to failing."""
+    """Compare `bound` with the value, or with the end of the interval closer to failing."""
     end = None if check.confidence is None else figure.low if relation == "≥" else figure.high
     asked = figure.value if end is None else end
     return CheckedBound(
@@ -84,7 +85,7 @@ def _bound(
 
 
 def _at_confidence(check: CheckSpec, found: Figure, of: Measurement, measured: Measured) -> Figure:
-    """The metric with the interval that the check asks for. A win rate's is made from the judge's answers."""
+    """Return the metric with the check's interval. A win rate's is computed from the verdicts."""
     if check.confidence is None:
         return found
     seed = of.settings.seed
@@ -107,7 +108,7 @@ def _win_rate(check: CheckSpec, found: Figure, of: Measurement, measured: Measur
 
 
 def _relative(check: CheckSpec, before: Measurement, after: Measurement) -> list[CheckedBound]:
-    """A gain of what is better low is a change downwards."""
+    """Return the change in the better direction: for lower-is-better metrics downwards."""
     change = _change(check, before, after)
     bounds = []
     if check.min_gain is not None:
@@ -120,7 +121,7 @@ def _relative(check: CheckSpec, before: Measurement, after: Measurement) -> list
 
 
 def _change(check: CheckSpec, before: Measurement, after: Measurement) -> Figure:
-    """after − before; with a confidence, paired row by row."""
+    """Return after − before; with a confidence, paired by row."""
     ends = before.metrics[check.metric], after.metrics[check.metric]
     is_share = all(figure.is_share for figure in ends)
     plain = Figure(ends[1].value - ends[0].value, is_share=is_share)

@@ -1,6 +1,6 @@
-"""Which rows, and which random numbers: by the seed and the row's own id, so that every model gets the same.
+"""Seeded choice of rows and random numbers by row id, the same for every model.
 
-Nothing depends on the other rows, their order or the batch a row is in.
+Independent of other rows, their order and batching.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from collections.abc import Sequence
 
 
 def chosen(ids: Sequence[str], count: int, seed: int) -> list[int]:
-    """Indices of `count` of `ids`, in their order: a simple random sample, without replacement.
+    """Return indices of `count` of `ids`, in order: a simple random sample without replacement.
 
-    The choice for a smaller `count` is part of that for a larger one.
+    A smaller sample is a subset of a larger one.
     """
     drawn = sorted(range(len(ids)), key=lambda i: _hash(seed, ids[i]))
     return sorted(drawn[:count])
 
 
 def draws(row: str, count: int, seed: int) -> list[float]:
-    """`count` uniform numbers in [0, 1) for the row with the id `row`: one for each token to be drawn."""
+    """Return `count` uniform numbers in [0, 1) for the row with the id `row`, one per token to sample."""
     generator = random.Random(_hash(seed, row))
     return [generator.random() for _ in range(count)]
 

@@ -1,4 +1,4 @@
-"""`pt eval --judge`: the judge that is to compare responses, from a run's recipe or from the command line."""
+"""`pt eval --judge`: the judge of responses, from a run's recipe or from the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ptspec.diagnostics import Diagnostic, InputError, StageError
-from ptspec.evaluation.judging import Referee, counted, preferences, stamp_of
+from ptspec.evaluation.judging import NamedJudge, counted, preferences, stamp_of
 from ptspec.evaluation.measurement import Measurement
 from ptspec.evaluation.paired.pairing import Judgement
 from ptspec.evaluation.targets import Target
@@ -32,18 +32,17 @@ JUDGE = "--judge"
 
 @dataclass(frozen=True)
 class Chosen:
-    """A judge that is known to be there; `make(strings)` gives it, for data in strings or in messages."""
+    """A judge that exists; `make(strings)` returns it, for data in strings or in messages."""
 
     name: str
     make: Callable[[bool], Judge]
 
 
 def choose(targets: Sequence[Target], asked: str, allow_code: bool, warn: Warn = warnings.warn) -> Chosen:
-    """The judge called `asked` in the recipes of `targets`, or the function "file.py:name". `warn` is told of
-    what does not stop it.
+    """Return the judge `asked` in the recipes of `targets`, or the function "file.py:name".
 
-    Raises `InputError` for one that is not there, whose code is not allowed or fails, or whose server
-    cannot be reached.
+    `warn` receives problems that do not prevent it. Raises `InputError` if it does not exist, its code is not
+    allowed or fails, or its server cannot be reached.
     """
     recipes = [target for target in targets if target.recipe]
     named = [target for target in recipes if asked in (target.recipe.get("judges") or {})]
@@ -62,7 +61,7 @@ def choose(targets: Sequence[Target], asked: str, allow_code: bool, warn: Warn =
 
 
 def _recorded(target: Target, name: str, allow_code: bool, warn: Warn) -> Chosen:
-    """The judge `name` of the recipe that the run of `target` keeps."""
+    """Return the judge `name` of the recipe stored in the run of `target`."""
     assert target.run is not None
     plan = recorded_plan(target.run)
     if name not in plan.judges:
@@ -102,14 +101,16 @@ def _function(text: str, allow_code: bool) -> Chosen:
 
 
 def judgement(chosen: Chosen, measured: Sequence[Measurement]) -> Judgement:
-    """What the judge says of each later model against the first. A judge that fails or is down is an error of
-    the request: `InputError`, and nothing has been written."""
+    """Return the judge's verdicts on each later model against the first.
+
+    Raises `InputError` if a judge fails or is unreachable; nothing has been written then.
+    """
     first = measured[0]
-    referee = Referee(chosen.name, chosen.make(not first.settings.conversational))
-    before = counted(referee.judge)
+    named_judge = NamedJudge(chosen.name, chosen.make(not first.settings.conversational))
+    before = counted(named_judge.judge)
     try:
-        wins = {b: preferences(referee, first, measured[b]) for b in range(1, len(measured))}
+        wins = {b: preferences(named_judge, first, measured[b]) for b in range(1, len(measured))}
     except StageError as error:
         raise InputError(*error.diagnostics) from error
     everything = [p for won in wins.values() for p in won.values()]
-    return Judgement(chosen.name, wins, stamp_of(referee, everything, before))
+    return Judgement(chosen.name, wins, stamp_of(named_judge, everything, before))

@@ -1,4 +1,4 @@
-"""What a comparison of several models found. Types only; no numpy."""
+"""The result of comparing several models. Types only; imports no numpy."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from ptspec.events import Figure, MetricChange, StageComparison
 
 
 class Verdict(Enum):
-    """`DESCRIBED`: the metric has no better, or was not asked for; nothing was tested. `TOO_FEW`: fewer than
-    five prompts, or clusters of them."""
+    """A verdict on a difference.
+
+    `DESCRIBED`: the metric has no better direction, or was not requested; nothing was tested. `TOO_FEW`:
+    fewer than five prompts, or clusters of them.
+    """
 
     BETTER = "better"
     WORSE = "worse"
@@ -22,7 +25,7 @@ class Verdict(Enum):
 
     @property
     def mark(self) -> str:
-        """The sign that stands for it; empty for what is not better or worse."""
+        """The sign of a verdict; empty unless better or worse."""
         return {Verdict.BETTER: "▲", Verdict.WORSE: "▼"}.get(self, "")
 
 
@@ -30,12 +33,12 @@ class Verdict(Enum):
 class Effect:
     """Model `b` against model `a` (indices into `Comparison.names`) in one metric.
 
-    `difference` is b − a over the `rows` that both have, in `clusters` independent ones, with the interval
-    that decides: of the level that the correction for the number of tests leaves. `plain` is the same with
-    its 95 % interval. `p` tests "there is none", `p_corrected` is p after the correction. Interval, p and
-    verdict agree: better or worse exactly where `difference` leaves out 0 and where p_corrected ≤ 0.05.
-    `is_tested`: it counts among the tests; one in which nothing varies does not. `mde`: the difference that
-    this test shows four times in five (80 % power).
+    `difference` is b − a over the `rows` that both have, in `clusters` independent ones, with the deciding
+    interval: at the level after the correction for multiple tests. `plain` is the same with its 95 %
+    interval. `p` tests for no difference, `p_corrected` is p after the correction. Interval, p and verdict
+    agree: better or worse exactly if `difference` excludes 0 and p_corrected ≤ 0.05. `is_tested`: it counts
+    among the tests; a difference without variation does not. `mde`: the difference that this test detects
+    with 80 % power.
     """
 
     metric: str
@@ -55,14 +58,15 @@ class Effect:
 
     @property
     def is_described(self) -> bool:
+        """Whether the difference is described only, not tested."""
         return self.verdict is Verdict.DESCRIBED
 
 
 @dataclass(frozen=True)
 class WinRate:
-    """How often `judge` prefers b's response of the two, ties half; tested against one half.
+    """How often `judge` prefers b's response, ties half; tested against one half.
 
-    `controlled`: were both equally long. The rest is as in `Effect`, `rate` with the interval that decides.
+    `controlled`: length-controlled. The rest as in `Effect`, `rate` with the deciding interval.
     """
 
     judge: str
@@ -88,11 +92,12 @@ class WinRate:
 
     @property
     def label(self) -> str:
-        """What decides: "judge fair", "judge fair, length-controlled"."""
+        """Its label: "judge fair", "judge fair, length-controlled"."""
         return f"judge {self.judge}" + (", length-controlled" if self.controlled else "")
 
     @property
     def rows(self) -> int:
+        """Number of compared prompts."""
         return self.wins + self.ties + self.losses
 
 
@@ -108,13 +113,13 @@ class Slice:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`shared` rows are compared, of the `of` that all have; `left_out` per model are not: another model
-    lacks the prompt or its data expects another answer. `values` are each model's aggregates on the
-    shared rows.
+    """A comparison of models.
 
-    `tests` is how many were corrected for, by `correction`; `slice_tests` those of all slices together, by
-    `slice_correction`. `fingerprints`: of the measurements that were compared. `cluster`: the column by which
-    rows belong together, beside those of one prompt.
+    `shared` rows are compared, of the `of` that each has; `left_out` per model are not: another model lacks
+    the prompt or has another expected answer. `values` are each model's aggregates on the shared rows.
+    `tests` is the number of tests corrected for, by `correction`; `slice_tests` those of all slices together,
+    by `slice_correction`. `fingerprints`: those of the measurements. `cluster`: the column of dependent rows,
+    besides those of one prompt.
     """
 
     names: tuple[str, ...]
@@ -137,12 +142,12 @@ class Comparison:
     fingerprints: tuple[str | None, ...] = field(default_factory=tuple)
 
     def verdicts(self, b: int = 1) -> dict[str, Verdict]:
-        """The verdict on model `b`, against the first, in each metric."""
+        """Return the verdict on model `b`, against the first, in each metric."""
         effects = {effect.metric: effect.verdict for effect in self.effects if effect.b == b}
         return effects | {rate.metric: rate.verdict for rate in self.win_rates if rate.b == b}
 
     def of_stage(self, b: int = 1) -> StageComparison:
-        """What is told of model `b`, a stage, against the first, its parent."""
+        """Return the event of model `b`, a stage, against the first, its parent."""
         effects = {e.metric: MetricChange(e.difference, e.verdict.value) for e in self.effects if e.b == b}
         rates = {r.metric: MetricChange(r.rate, r.verdict.value) for r in self.win_rates if r.b == b}
         return StageComparison(self.names[0], self.shared, self.tests, self.correction, {**effects, **rates})
@@ -150,7 +155,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Change:
-    """One prompt that two models differ on: their rows, and by how much."""
+    """A prompt on which two models differ: their rows, and the difference."""
 
     a: RowMeasurement
     b: RowMeasurement

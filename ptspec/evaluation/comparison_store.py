@@ -1,8 +1,7 @@
-"""`comparison.json`: a comparison as a file, of a stage with its parent or of `pt eval --compare`; of a stage
-that took over a variant, the variants beside it.
+"""`comparison.json`: a comparison as a file, of a stage with its parent or of `pt eval --compare`.
 
-Written whole, read back or not there: a file that is missing, damaged or of another version is made again
-from the measurements.
+For a stage that took over a variant, the variants too. Written atomically; a missing or damaged file, or one
+of another version, is computed again from the measurements.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ from ptspec.store.typed_json import from_json
 COMPARISON = "comparison.json"
 FORMAT = 2
 VARIANTS = "variants"
-"""The key of what was picked of the variants of a matrix."""
+"""Key of the selection among a matrix's variants."""
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as a JSON object; verdicts by their words."""
+    """Return the comparison as a JSON object; verdicts in words."""
     return {"format": FORMAT, **_plain(comparison)}
 
 
@@ -36,12 +35,12 @@ def _plain(value: Comparison | Selection) -> dict[str, Any]:
 
 
 def save_comparison(folder: Path, comparison: Comparison) -> None:
-    """Write `comparison.json` to `folder`, whole."""
+    """Write `comparison.json` to `folder`, atomically."""
     write_json(folder / COMPARISON, as_json(comparison))
 
 
 def load_comparison(folder: Path) -> Comparison | None:
-    """The comparison that was saved in `folder`; None where there is none that this version can read."""
+    """Return the comparison in `folder`; None if there is none that this version can read."""
     try:
         return from_json(Comparison, _read(folder))
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -49,7 +48,7 @@ def load_comparison(folder: Path) -> Comparison | None:
 
 
 def save_selection(folder: Path, selection: Selection) -> None:
-    """Adds what was picked to `comparison.json` in `folder`."""
+    """Add a selection to `comparison.json` in `folder`."""
     try:
         found = _read(folder)
     except (OSError, ValueError):
@@ -58,14 +57,14 @@ def save_selection(folder: Path, selection: Selection) -> None:
 
 
 def selection_json(selection: Selection) -> dict[str, Any]:
-    """What was picked as a JSON object; whether it is distinguishable from the next best stands beside it."""
+    """Return a selection as a JSON object, with whether it is distinguishable from the next best."""
     after = selection.runner_up
     apart = after.rival.is_distinguishable if after is not None and after.rival is not None else None
     return {**_plain(selection), "distinguishable_from_next_best": apart}
 
 
 def load_selection(folder: Path) -> Selection | None:
-    """What was picked of variants, of the stage in `folder`; None where that does not say."""
+    """Return the selection among variants of the stage in `folder`; None without."""
     try:
         return read_selection(_read(folder)[VARIANTS])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
@@ -73,7 +72,7 @@ def load_selection(folder: Path) -> Selection | None:
 
 
 def read_selection(value: Any) -> Selection | None:
-    """What `selection_json` made; None of what is none."""
+    """Return the selection in a value of `selection_json`; None for another value."""
     try:
         return from_json(Selection, value)
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -90,11 +89,13 @@ def _read(folder: Path) -> dict[str, Any]:
 def comparison_of(
     before: Measurement, after: Measurement, stored: Comparison | None = None
 ) -> Comparison | None:
-    """`after` against `before`: `stored`, where it is of these two, else made now. None where they have no
-    prompt in common."""
+    """Return `after` against `before`: `stored` if it is of these two, else computed.
+
+    None if they have no prompt in common.
+    """
     if stored is not None and _is_of(stored, before, after):
         return stored
-    from ptspec.evaluation.paired.compare import compare  # NumPy, which a stored one does without
+    from ptspec.evaluation.paired.compare import compare  # imports NumPy, not needed for a stored one
     from ptspec.evaluation.paired.pairing import stored_judgement
 
     try:

@@ -1,5 +1,4 @@
-"""What a model computes of rows: likelihoods of their texts, responses to their prompts, and the KL of drawn
-ones, each prompt read once where the model allows it."""
+"""Compute likelihoods of texts, responses to prompts, and their KL, with one prefill per prompt."""
 
 from __future__ import annotations
 
@@ -22,13 +21,15 @@ if TYPE_CHECKING:
     from ptspec.evaluation.served import Served
 
 SHORTEST = 2
-"""Tokens of a prompt that is read for all that follows: its last one is read with what follows."""
+"""Minimum tokens of a shared prompt: its last one is read with the continuation."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """`numbers` are what drawn responses are drawn with, by row; `tokens` bounds a batch (None: what memory
-    holds)."""
+    """`numbers`: random numbers of sampled responses, by row; `tokens`: maximum per batch (None.
+
+    By memory).
+    """
 
     work: Work
     numbers: Mapping[int, Sequence[float]]
@@ -36,7 +37,7 @@ class Request:
     tokens: int | None = None
 
     def expected(self, row: int) -> int:
-        """How many tokens a response may have."""
+        """Return the number of tokens a response may have."""
         answer = self.work.expected.get(row)
         return min(answer.completion_tokens if answer else 0, self.max_new_tokens)
 
@@ -54,10 +55,10 @@ def compute(
     warn: Callable[[str], None],
     served: Served | None = None,
 ) -> Computed:
-    """log p of each text in nats, and the responses, with their KL to `base` where that is given.
+    """Return log p of each text in nats, and the responses, with their KL to `base` if given.
 
-    `served`, where given, makes the responses in the place of `model`. `progress` hears how far each part is,
-    and `warn` of memory that ran out.
+    `served`, if given, generates the responses instead of `model`. `progress` receives progress, `warn` a
+    message if memory ran out.
     """
     short = any(len(prompt) < SHORTEST for prompt in request.work.prompts.values())
     if served is not None or short or not can_be_shared(model):
@@ -74,7 +75,7 @@ def _apart(
     warn: Callable[[str], None],
     served: Served | None,
 ) -> Computed:
-    """Each text and each response from a reading of its own."""
+    """Compute each text and each response separately."""
     work = request.work
     done = counting(progress, "likelihoods", len(work.texts))
     found = log_likelihoods(model, work.texts, tokens=request.tokens, done=done, warn=warn)
@@ -102,8 +103,7 @@ def _together(
     progress: Progress,
     warn: Callable[[str], None],
 ) -> Computed:
-    """All that is asked of a prompt from one reading of it; a text that shares its prompt with nothing by
-    itself."""
+    """Compute everything after a prompt from one prefill; unshared prompts separately."""
     work, numbers = request.work, request.numbers
     questions, asking, alone = _questions(model, request)
     done = {
@@ -137,14 +137,14 @@ def _together(
 def _questions(
     model: PreTrainedModel, request: Request
 ) -> tuple[list[Questions], list[list[int]], list[Encoded]]:
-    """What is asked by prompt; of each the rows of its responses; and texts that are read by themselves."""
+    """Return questions by prompt; the rows of their responses; and texts to compute separately."""
     by_prompt: dict[tuple[int, ...], Questions] = {}
     rows: dict[tuple[int, ...], list[int]] = {}
     alone: list[Encoded] = []
     for text in request.work.texts:
         prompt = text.ids[: text.start]
         if len(prompt) < SHORTEST or piece_of(text, model) is not None:
-            alone.append(text)  # of several pieces, which are read with a cache of their own
+            alone.append(text)  # in several pieces, with a separate cache
         else:
             by_prompt.setdefault(prompt, Questions(prompt)).texts.append(text)
     for row, prompt in request.work.prompts.items():

@@ -1,4 +1,4 @@
-"""Win rates with the judge's liking for long answers taken out. NumPy only; knows no model and no judge."""
+"""Length-controlled win rates. NumPy only."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from ptspec.evaluation.stats.estimates import Estimate, Few
 from ptspec.evaluation.stats.intervals import Interval
 
 PRIOR = 0.5
-"""Half a win and half a loss at equal length: keeps the fit finite where one side wins throughout."""
+"""Half a win and half a loss at equal length: keeps the fit finite if one side wins always."""
 RIDGE = 0.01
 STEPS = 100
 
 
 @dataclass(frozen=True)
 class Logistic:
-    """A probability by its logit and that one's standard error; tested against one half, all of it Wald's."""
+    """A probability by its logit and the logit's standard error; Wald test against one half."""
 
     logit: float
     error: float
@@ -31,13 +31,16 @@ class Logistic:
 
     @property
     def value(self) -> float:
+        """The probability."""
         return _sigmoid(self.logit)
 
     @property
     def p(self) -> float:
+        """Two-sided p of "it is one half"."""
         return normal_p(self.logit / self.error)
 
     def at(self, confidence: float) -> Interval:
+        """Return the interval of this confidence."""
         reach = normal_quantile(confidence) * self.error
         return Interval(*(_sigmoid(bound) for bound in (self.logit, self.logit - reach, self.logit + reach)))
 
@@ -45,14 +48,14 @@ class Logistic:
 def length_controlled(
     preferences: Sequence[float], longer: Sequence[float], groups: Groups | None = None
 ) -> Estimate | None:
-    """P(b is preferred) were both responses equally long; tested against one half.
+    """Return P(b is preferred) at equal response length; tested against one half.
 
-    `preferences` are P(b preferred) by row, `longer` by how many characters b's response is longer. As in
-    AlpacaEval 2 (Dubois et al. 2024, arXiv 2404.04475) without its term for the prompt's difficulty, which
-    takes many models to estimate: logit P = θ + φ·tanh(Δ / std Δ), read at Δ = 0. The interval is Wald's of
-    θ with the HC2 sandwich (by `groups` where rows belong together), so that ties and fractions count as what
-    they are, carried through the logistic function. Swapping the two sides gives 1 − P. None where Δ does not
-    vary: then length and policy cannot be told apart.
+    `preferences` are P(b preferred) by row, `longer` the length difference in characters. As in AlpacaEval 2
+    (Dubois et al. 2024, arXiv 2404.04475) without its term for the prompt's difficulty, which takes many
+    models to estimate: logit P = θ + φ·tanh(Δ / std Δ), read at Δ = 0. The interval is Wald's of θ with the
+    HC2 sandwich (by `groups` for dependent rows), so that ties and fractions keep their weight, mapped
+    through the logistic function. Swapping the sides gives 1 − P. None if Δ does not vary: length and policy
+    are then confounded.
     """
     y, difference = np.asarray(preferences, dtype=np.float64), np.asarray(longer, dtype=np.float64)
     if len(y) < 2 or (difference == difference[0]).all():
@@ -66,7 +69,7 @@ def length_controlled(
 
 
 def _fit(y: Values, x: Values) -> tuple[float, float]:
-    """θ and φ of greatest penalised likelihood, by Newton's method with bounded steps."""
+    """Return θ and φ of maximum penalised likelihood, by Newton's method with bounded steps."""
     theta = phi = 0.0
     for _ in range(STEPS):
         p, (a, b, c) = _model(x, theta, phi)
@@ -81,7 +84,7 @@ def _fit(y: Values, x: Values) -> tuple[float, float]:
 
 
 def _model(x: Values, theta: float, phi: float) -> tuple[Values, tuple[float, float, float]]:
-    """P by row, and the inverse of the penalised information: its θθ, θφ and φφ."""
+    """Return P by row, and the inverse of the penalised information: its θθ, θφ and φφ."""
     p: Values = 1 / (1 + np.exp(-(theta + phi * x)))
     weight, centre = p * (1 - p), _sigmoid(theta)
     tt = float(weight.sum()) + 2 * PRIOR * centre * (1 - centre)
@@ -91,7 +94,10 @@ def _model(x: Values, theta: float, phi: float) -> tuple[Values, tuple[float, fl
 
 
 def _error(y: Values, x: Values, theta: float, phi: float, groups: Groups | None) -> float:
-    """The standard error of θ: residuals over √(1 − leverage) (HC2), with the two pseudo-observations."""
+    """Return the standard error of θ.
+
+    Residuals over √(1 − leverage) (HC2), with the two pseudo-observations.
+    """
     p, (a, b, c) = _model(x, theta, phi)
     leverage = p * (1 - p) * (a + 2 * b * x + c * x * x)
     scores = (y - p) / np.sqrt(np.maximum(1 - leverage, 1e-9)) * (a + b * x)

@@ -1,4 +1,4 @@
-"""How far a policy is from another, on responses that it drew itself."""
+"""The KL divergence of a policy from another, on responses that it sampled."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def divergences(
     done: Callable[[int], None] = lambda count: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[float] | None:
-    """Σ_t KL(π(·|x, y_<t) ‖ base(·|x, y_<t)) over each sequence's completion, in nats.
+    """Return Σ_t KL(π(·|x, y_<t) ‖ base(·|x, y_<t)) over each sequence's completion, in nats.
 
-    Each term is summed over the whole vocabulary, not estimated from the token that was drawn. With y
-    drawn from π this is an unbiased estimate of the KL of the whole response, and never has more variance
-    than Σ_t log π(y_t)/base(y_t) (Amini, Vieira and Cotterell 2025, arXiv 2504.10637). None where the two
-    do not share a vocabulary. A batch is half as large as for likelihoods: two models' logits are held.
+    Each term is summed over the whole vocabulary, not estimated from the sampled token. With y sampled from π
+    this is an unbiased estimate of the KL of the whole response, and never has more variance than Σ_t log
+    π(y_t)/base(y_t) (Amini, Vieira and Cotterell 2025, arXiv 2504.10637). None if the two have different
+    vocabularies. A batch is half as large as for likelihoods: two models' logits are held.
     """
     if not share_vocabulary(model, base):
         return None
@@ -44,13 +44,13 @@ def divergences(
 
 
 def share_vocabulary(model: PreTrainedModel, base: PreTrainedModel) -> bool:
-    """Whether the two have distributions over the same number of tokens."""
+    """Return whether both models have distributions over the same number of tokens."""
     sizes = {int(one.get_output_embeddings().weight.shape[0]) for one in (model, base)}
     return len(sizes) == 1
 
 
 def divergence(policy: Iterable[torch.Tensor], other: Iterable[torch.Tensor]) -> float:
-    """Σ_t KL in nats, of the logits of both at the same positions, in pieces of (positions, vocabulary)."""
+    """Return Σ_t KL in nats, from both models' logits in pieces of (positions, vocabulary)."""
     total = 0.0
     for p, q in zip(policy, other, strict=True):
         log_p, log_q = p.float().log_softmax(-1), q.float().log_softmax(-1)

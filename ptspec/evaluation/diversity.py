@@ -1,7 +1,7 @@
-"""Distinct n-grams over many responses, with the interval that resampling rows cannot give.
+"""Distinct n-grams over many responses, with an interval that resampling rows cannot give.
 
-Counted in words and punctuation marks (every Chinese, Japanese or Korean character by itself), so that models
-with different tokenizers can be compared.
+Counted in words and punctuation marks (every Chinese, Japanese or Korean character separately), so that
+models with different tokenizers are comparable.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ _WORD = re.compile(rf"[{_SIGNS}]|[^\W{_SIGNS}]+|[^\w\s]")
 
 
 def words_of(text: str) -> list[str]:
+    """Return the words and punctuation marks of a text, in lower case."""
     return _WORD.findall(text.lower())
 
 
 class Words:
-    """The words of texts as numbers: read once, for n-grams of every n."""
+    """The words of texts as numbers: computed once, for n-grams of every n."""
 
     def __init__(self, texts: Sequence[str]) -> None:
         words = [words_of(text) for text in texts]
@@ -38,7 +39,7 @@ class Words:
         self.text_of = np.repeat(np.arange(len(texts)), [len(of_text) for of_text in words])
 
     def _grams(self, n: int) -> tuple[NDArray[np.int64], NDArray[np.intp]]:
-        """A number for each n-gram, equal for equal ones, and the text that it stands in."""
+        """Return a number per n-gram, equal for equal ones, and the index of its text."""
         if len(self.codes) < n:
             return np.empty(0, np.int64), np.empty(0, np.intp)
         last = len(self.codes) - n + 1
@@ -49,8 +50,10 @@ class Words:
         return grams[whole], self.text_of[:last][whole]
 
     def left_out(self, n: int, groups: Groups | None = None) -> tuple[float, Values] | None:
-        """Different n-grams over all n-grams, and the same without each text (with `groups`: without each
-        cluster of texts); None where no text has n words."""
+        """Return the share of distinct n-grams, and the same without each text (or cluster in `groups`).
+
+        None if no text has n words.
+        """
         grams, text = self._grams(n)
         total = len(grams)
         if not total:
@@ -69,10 +72,9 @@ class Words:
 
 
 def distinct(words: Words, n: int, groups: Groups | None = None) -> Estimate | None:
-    """Different n-grams over all n-grams, of all texts together (Li et al. 2016), by the jackknife.
+    """Return distinct n-grams over all n-grams of all texts (Li et al. 2016), with the jackknife.
 
-    A bootstrap would repeat rows, and so n-grams, and measure less than the sample has. None where no text
-    has n words.
+    A bootstrap would repeat rows, and so n-grams, and underestimate. None if no text has n words.
     """
     found = words.left_out(n, groups)
     return None if found is None else _jackknife(*found)
@@ -81,7 +83,7 @@ def distinct(words: Words, n: int, groups: Groups | None = None) -> Estimate | N
 def distinct_difference(
     a: Words, b: Words, n: int, groups: Groups | None = None
 ) -> tuple[tuple[float, float], Estimate] | None:
-    """The distinct n-grams of `a` and of `b`, which answer the same prompts in the same order, and b − a."""
+    """Return the distinct n-grams of `a` and of `b`, for the same prompts in order, and b − a."""
     one, other = a.left_out(n, groups), b.left_out(n, groups)
     if one is None or other is None:
         return None

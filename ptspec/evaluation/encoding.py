@@ -1,4 +1,4 @@
-"""Texts to token ids, by the encoder that says what trainers hold. Knows a tokenizer, no model."""
+"""Encode texts to token ids, as trainers hold them. Uses a tokenizer, no model."""
 
 from __future__ import annotations
 
@@ -28,16 +28,17 @@ class Encoded:
 
     @property
     def completion_tokens(self) -> int:
+        """Number of tokens of the completion."""
         return len(self.ids) - self.start
 
     def last(self, limit: int) -> Encoded:
-        """The same without its first tokens, if it is longer than `limit` tokens."""
+        """Return its last `limit` tokens."""
         cut = max(0, len(self.ids) - limit)
         return Encoded(self.ids[cut:], max(1, self.start - cut))
 
 
 def plain(text: Text | None) -> str:
-    """`text` for a person: a lone message's content, else one "role: content" a line."""
+    """Return `text` for display: a single message's content, else one "role: content" per line."""
     if text is None or isinstance(text, str):
         return text or ""
     if len(text) == 1:
@@ -48,9 +49,10 @@ def plain(text: Text | None) -> str:
 def encode_prompt(
     tokenizer: PreTrainedTokenizerBase, prompt: Text, context: Context = Context()
 ) -> tuple[int, ...]:
-    """The ids a model continues: the chat template with its generation prompt, or the string as it is.
+    """Return the ids that a model continues.
 
-    Raises `InputError` where the chat template refuses the prompt.
+    The chat template with its generation prompt, or the string itself. Raises `InputError` if the chat
+    template refuses the prompt.
     """
     with _told():
         return encode.encode_prompt(prompt, context.columns, TransformersTokenizer(tokenizer))
@@ -62,9 +64,9 @@ def encode_completions(
     completions: tuple[Text, ...],
     context: Context = Context(),
 ) -> tuple[Encoded, ...]:
-    """Each completion after the prompt, end of turn included, in the tokens that a trainer holds.
+    """Return each completion after the prompt, with end of turn, as a trainer holds it.
 
-    Of several (chosen, rejected) all start where the first of them does. Raises `InputError` where the chat
+    Several (chosen, rejected) all start where the first of them does. Raises `InputError` if the chat
     template refuses one.
     """
     with _told():

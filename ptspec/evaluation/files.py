@@ -1,4 +1,4 @@
-"""The files of an evaluation, beside the policy that was measured."""
+"""Write the files of an evaluation beside the measured policy."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ def write_evaluation(
     samples: int,
     verdicts: Mapping[str, plots.Verdicts] = plots.NO_VERDICTS,
 ) -> None:
-    """The files of an evaluation: pictures first, the aggregates last, which stand for a whole evaluation.
-    `verdicts`: by policy, of its comparison with its parent."""
+    """Write the files of an evaluation: plots first, the aggregates last, which mark it as complete.
+
+    `verdicts`: by policy, of its comparison with its parent.
+    """
     everyone = [*earlier, measured]
     steps = read_metrics(folder / METRICS)
     if steps:
@@ -33,7 +35,7 @@ def write_evaluation(
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The logged steps of a stage; empty where nothing was trained."""
+    """Return the logged steps of a stage; [] if nothing was trained."""
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,4 +1,4 @@
-"""Responses of one model to many prompts: greedy, or drawn at temperature 1 with given random numbers."""
+"""Generate responses to many prompts: greedy, or sampled at temperature 1 with given random numbers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Response:
-    """`ids` up to the end token, which is among them where `finished`; `text` has no special tokens, and
-    `answer` is `text` without the model's thoughts."""
+    """`ids` up to the end token, which is included if `finished`; `text` has no special tokens.
+
+    `answer` is `text` without the model's thoughts.
+    """
 
     text: str
     ids: tuple[int, ...]
@@ -43,15 +45,13 @@ def respond(
     done: Callable[[int], None] = lambda count: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[Response]:
-    """The continuation of each prompt, at most `max_new_tokens` long, with a KV cache.
+    """Return the continuation of each prompt, at most `max_new_tokens` long, with a KV cache.
 
-    Greedy, or, where `draws` holds `max_new_tokens` uniform numbers for the prompt, drawn from the model's
-    own distribution (temperature 1, no top-k or top-p): both kinds go in the same batches.
-
-    The end tokens are the tokenizer's and those of the model's generation config. `tokens` bounds a batch,
-    the new tokens included (None: what the free memory holds; halved where it runs out, which `warn` is told
-    of). `expected`: how long each response may be, in tokens; prompts whose responses end at much the same
-    time go together. `done` is told the number of prompts after each batch.
+    Greedy, or, if `draws` holds `max_new_tokens` uniform numbers for the prompt, sampled from the model's own
+    distribution (temperature 1, no top-k or top-p), both in the same batches. The end tokens are the
+    tokenizer's and the generation config's. `tokens` limits a batch, new tokens included (None: by free
+    memory; halved if it runs out, with a message to `warn`). `expected`: expected lengths in tokens; prompts
+    with responses of similar length share a batch. `done` receives the number of prompts of each batch.
     """
     ends = end_tokens(model, tokenizer)
     thoughts = thoughts_of(tokenizer)
@@ -83,8 +83,10 @@ def continued(
     config: GenerationConfig,
     cache: DynamicCache | None = None,
 ) -> list[list[int]]:
-    """The new ids of each of `prompts`, of which `cache` holds all tokens but the last. Rows leave the
-    batch as soon as they have ended; equal prompts are read once."""
+    """Return the new ids of each of `prompts`, of which `cache` holds all tokens but the last.
+
+    Finished rows leave the batch; equal prompts are read once.
+    """
     own = model.get_base_model() if isinstance(model, PeftModel) else model
     loop = DecodingLoop(lambda model, inputs: Reader(model, inputs), Choosing(draws, model.device))
     ids: list[list[int]] = decoded(own, prompts, config, loop, cache).tolist()
@@ -98,8 +100,10 @@ def _by_halves(
     config: GenerationConfig,
     ends: Iterable[int],
 ) -> list[list[int]]:
-    """The new ids of each prompt, of a model whose rows cannot leave at any time. Whenever half of the
-    rows have ended, those leave the batch."""
+    """Return the new ids of each prompt, for a model whose rows cannot leave at any time.
+
+    Finished rows leave whenever they are half of the batch.
+    """
     config.return_dict_in_generate = True
     ids, mask = pad(prompts, config.pad_token_id, model.device, left=True)
     width, most = ids.shape[1], config.max_new_tokens
@@ -136,40 +140,43 @@ def _by_halves(
 
 
 class HalfEnded:
-    """A stopping criterion: each row that ended, and all of them as soon as half have."""
+    """A stopping criterion: each finished row, and all of them once half are finished."""
 
     def __init__(self, ends: Iterable[int], start: int, device: torch.device) -> None:
-        """`start`: the width of what the rows begin with."""
+        """Set up; `start`: the width of the prompts."""
         self.start = start
         self.ends = torch.tensor(sorted(ends), dtype=torch.long, device=device)
         self.ended: torch.Tensor | None = None
 
     def __call__(self, ids: torch.Tensor, scores: object, **more: object) -> torch.Tensor:
+        """Return which rows are finished, (batch,); all of them once half are."""
         now = torch.isin(ids[:, -1], self.ends)
         self.ended = now if self.ended is None else self.ended | now
         return self.ended | (self.ended.sum() * 2 >= len(ids))
 
 
 class Draws:
-    """Leaves of some rows' scores only the token that their next random number falls on, so that the greedy
-    choice is a draw from the model's distribution: the first token whose cumulative probability exceeds it.
-    The same number gives the same token in any batch."""
+    """A logits processor that keeps in sampled rows only the token of their next random number.
+
+    The greedy choice is then a sample from the model's distribution: the first token whose cumulative
+    probability exceeds the number. The same number gives the same token in any batch.
+    """
 
     def __init__(self, draws: Sequence[Sequence[float] | None], start: int, device: torch.device) -> None:
-        """`start`: the width of the prompts."""
+        """Set up; `start`: the width of the prompts."""
         self.start = start
         self.rows = torch.tensor([i for i, one in enumerate(draws) if one], device=device)
         self.numbers = torch.tensor([list(one) for one in draws if one], dtype=exact(device), device=device)
 
     def __call__(self, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """`scores` (batch, vocabulary) with one token left in each of the rows that are drawn."""
+        """Return `scores` (batch, vocabulary) with one token left in each sampled row."""
         token = falls_on(scores[self.rows], self.numbers[:, ids.shape[1] - self.start])[:, None]
         left = torch.full_like(scores[self.rows], -torch.inf).scatter_(1, token, 0.0)
         return scores.index_copy(0, self.rows, left)
 
 
 class Choosing:
-    """The greedy token of each row, or, of a row that has numbers, the one that its next number falls on."""
+    """Returns the greedy token of each row, or the sampled one of a row with random numbers."""
 
     def __init__(self, draws: Sequence[Sequence[float] | None], device: torch.device) -> None:
         self.drawn = torch.tensor([bool(one) for one in draws], device=device)
@@ -179,7 +186,7 @@ class Choosing:
         self.token = 0
 
     def __call__(self, scores: torch.Tensor, going: torch.Tensor, rows: int) -> torch.Tensor:
-        """(rows that go on,); `scores` (rows that go on, vocabulary)."""
+        """Return tokens (going rows,) from `scores` (going rows, vocabulary)."""
         tokens = scores.argmax(-1)
         drawn = self.drawn[going].nonzero().squeeze(1)
         if len(drawn):
@@ -189,7 +196,7 @@ class Choosing:
 
 
 def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """The ids that end a response."""
+    """Return the ids that end a response."""
     given = getattr(model.generation_config, "eos_token_id", None)
     ends = [given] if isinstance(given, int) else list(given or [])
     return frozenset(end for end in (*ends, tokenizer.eos_token_id) if end is not None)
@@ -198,8 +205,10 @@ def end_tokens(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> fr
 def generation_config(
     tokenizer: PreTrainedTokenizerBase, ends: frozenset[int], max_new_tokens: int, temperature: float = 0.0
 ) -> GenerationConfig:
-    """Greedy, or the policy's own distribution at a `temperature`, and nothing else: a model's own sampling
-    settings and penalties are not to weigh in."""
+    """Return a config for greedy decoding, or sampling the policy's own distribution at `temperature`.
+
+    The model's own sampling settings and penalties are not used.
+    """
     from transformers import GenerationConfig
 
     pad_id = tokenizer.pad_token_id
@@ -227,7 +236,7 @@ def response_of(
     ends: frozenset[int],
     thoughts: Thoughts,
 ) -> Response:
-    """What the new `ids` after `prompt` say, up to the first of `ends`."""
+    """Return the response in the new `ids` after `prompt`, up to the first of `ends`."""
     end = next((i for i, token in enumerate(ids) if token in ends), None)
     kept = tuple(ids if end is None else ids[: end + 1])
     said = kept if end is None else kept[:-1]

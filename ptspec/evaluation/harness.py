@@ -1,6 +1,6 @@
-"""Tasks of lm-evaluation-harness on a policy that is in memory: an extra, `pip install ptspec[lm-eval]`.
+"""Tasks of lm-evaluation-harness on a loaded policy: extra `pip install ptspec[lm-eval]`.
 
-Knows no recipe but its `eval.lm_eval`; makes figures like those of our own metrics, named `task/metric`.
+Figures are like those of ptspec's metrics, named `task/metric`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.evaluation.aggregates import figure
 from ptspec.evaluation.isolation import undisturbed
-from ptspec.evaluation.metrics import figure
 from ptspec.evaluation.stats.estimates import mean, resolve_one
 from ptspec.events import Figure
 
@@ -26,7 +26,7 @@ BATCH = 8
 
 @dataclass(frozen=True)
 class Tasks:
-    """`figures` by metric; `documents`: of each that is a mean, the score of each document by its id."""
+    """`figures` by metric; `documents`: for each mean, the score of each document by its id."""
 
     figures: Mapping[str, Figure]
     documents: Mapping[str, Mapping[str, float]]
@@ -34,7 +34,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class _Metric:
-    """What the harness says of a metric."""
+    """The harness's description of a metric."""
 
     name: str
     value: float
@@ -44,11 +44,11 @@ class _Metric:
 def measure_tasks(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, spec: LmEvalSpec, *, seed: int
 ) -> Tasks:
-    """The metrics of the tasks that `spec` names, with 95 % intervals over their documents.
+    """Return the metrics of the tasks in `spec`, with 95 % intervals over their documents.
 
-    A metric that is a mean over documents, or exp of minus one, gets the interval of our own metrics; any
-    other, and a group of tasks, has none. Raises `InputError` where there is no such task or the
-    harness cannot prepare it.
+    A metric that is a mean over documents, or exp of minus one, gets an interval like ptspec's metrics; any
+    other, and a group of tasks, has none. Raises `InputError` if there is no such task or the harness cannot
+    prepare it.
     """
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
@@ -63,7 +63,7 @@ def measure_tasks(
                 apply_chat_template=spec.apply_chat_template,
                 task_manager=_tasks(spec),
                 log_samples=True,
-                # Its bootstrap forks a pool of processes, which after torch has threads may wait for ever.
+                # Its bootstrap forks processes, which can deadlock after torch has started threads.
                 bootstrap_iters=0,
                 random_seed=seed,
                 numpy_random_seed=seed,
@@ -72,7 +72,7 @@ def measure_tasks(
             )
         except InputError:
             raise
-        except Exception as error:  # tasks are files of others, and their data may be anywhere
+        except Exception as error:  # tasks are third-party files with data anywhere
             first = str(error).strip().splitlines()[0] if str(error).strip() else ""
             raise InputError(_cannot(f"{type(error).__name__}: {first}", spec)) from error
     return _told([one for task in spec.tasks for one in _metrics(task, found)], seed)
@@ -85,7 +85,7 @@ def _told(metrics: Sequence[_Metric], seed: int) -> Tasks:
 
 
 def _tasks(spec: LmEvalSpec) -> Any:
-    """The tasks that the harness knows, those of `include_path` among them."""
+    """Return the tasks that the harness knows, including those of `include_path`."""
     from lm_eval.tasks import TaskManager
 
     manager = TaskManager(include_path=spec.include_path)
@@ -113,7 +113,7 @@ def _metrics(task: str, found: Mapping[str, Any]) -> Iterator[_Metric]:
 def _scores(
     samples: Sequence[Mapping[str, Any]], metric: str, filter_name: str
 ) -> Iterator[tuple[str, float]]:
-    """The metric of each document, where it is a number; an id is its place and the hash of its contents."""
+    """Return each document's numeric metric; an id is its index and the hash of its contents."""
     for sample in samples:
         score = sample.get(metric)
         if sample.get("filter", "none") == filter_name and isinstance(score, bool | int | float):

@@ -1,4 +1,4 @@
-"""Measuring in the middle of a training run, without the run noticing."""
+"""Restore train/eval mode and the random state after a block."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def undisturbed(model: PreTrainedModel, seed: int) -> Iterator[None]:
-    """Within: `model` in eval mode, no gradients, every generator seeded. After, also after an exception:
-    each module's own mode and every generator's state as they were.
+    """Within the context: `model` in eval mode, no gradients, every generator seeded.
 
-    Eval mode is also what turns gradient checkpointing off: transformers applies it in train mode only.
+    On exit, also after an exception, each module's mode and every generator's state are restored. Eval mode
+    also disables gradient checkpointing, which transformers applies in train mode only.
     """
     modes = [(module, module.training) for module in model.modules()]
     with _generators_restored(), torch.no_grad():

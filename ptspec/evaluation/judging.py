@@ -1,4 +1,4 @@
-"""Two policies' responses before a judge, each pair in both orders. Knows texts and a judge, no model."""
+"""Compare two policies' responses with a judge, each pair in both orders."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ptspec.data.layouts.evaluation import EvaluationRow
+from ptspec.evaluation.aggregates import figure
 from ptspec.evaluation.controlled import length_controlled
 from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement
-from ptspec.evaluation.metrics import figure
 from ptspec.evaluation.stats.clusters import groups_of
 from ptspec.evaluation.stats.estimates import Estimate, Scaled, paired, resolve_one
 from ptspec.evaluation.stats.intervals import CONFIDENCE
@@ -23,25 +23,28 @@ TIE = 1e-9
 
 
 @dataclass(frozen=True)
-class Referee:
-    """A judge under its name. `rows`: the held-out rows by id, where they are at hand: it then gets the
-    prompts as they are, and one that goes by rewards all their columns."""
+class NamedJudge:
+    """A judge with its name.
+
+    `rows`: the held-out rows by id, if available: it then receives the original prompts, and a judge by
+    rewards all their columns.
+    """
 
     name: str
     judge: Judge
     rows: Mapping[str, EvaluationRow] = field(default_factory=dict)
 
 
-def preferences(referee: Referee, a: Measurement, b: Measurement) -> dict[str, float]:
-    """P(b's response is preferred to a's) for each row that both answered, by id.
+def preferences(named_judge: NamedJudge, a: Measurement, b: Measurement) -> dict[str, float]:
+    """Return P(b's response is preferred to a's) for each row that both answered, by id.
 
-    The mean of both orders, so that a liking for the first place cancels; the same response is a tie and is
-    not asked about. Raises `StageError` where the judge fails or cannot be reached.
+    The mean of both orders cancels position bias; equal responses are ties without a question. Raises
+    `StageError` if the judge fails or cannot be reached.
     """
     before, after = a.by_id(), b.by_id()
     keys = [key for key in before if key in after and _answered(before[key]) and _answered(after[key])]
     differing = [key for key in keys if before[key].response != after[key].response]
-    wins = _wins(referee, a, [before[key] for key in differing], [after[key] for key in differing])
+    wins = _wins(named_judge, a, [before[key] for key in differing], [after[key] for key in differing])
     return {**dict.fromkeys(keys, 0.5), **dict(zip(differing, wins, strict=True))}
 
 
@@ -50,17 +53,17 @@ def _answered(row: RowMeasurement) -> bool:
 
 
 def _wins(
-    referee: Referee, a: Measurement, before: Sequence[RowMeasurement], after: Sequence[RowMeasurement]
+    named_judge: NamedJudge, a: Measurement, before: Sequence[RowMeasurement], after: Sequence[RowMeasurement]
 ) -> list[float]:
     if not before:
         return []
     chat = a.settings.chat
-    prompts = [_prompt(referee.rows.get(row.id), row.prompt, chat) for row in before]
+    prompts = [_prompt(named_judge.rows.get(row.id), row.prompt, chat) for row in before]
     one = [_turn("assistant", row.response or "", chat) for row in before]
     other = [_turn("assistant", row.response or "", chat) for row in after]
-    if isinstance(referee.judge, BradleyTerry):  # swapping the two is 1 − P by its making
-        return referee.judge(prompts, other, one, **_columns(referee, before))
-    judge = checked_judge(referee.judge, referee.name)
+    if isinstance(named_judge.judge, BradleyTerry):  # swapping the two gives 1 − P by construction
+        return named_judge.judge(prompts, other, one, **_columns(named_judge, before))
+    judge = checked_judge(named_judge.judge, named_judge.name)
     there = judge(prompts, other, one)
     back = judge(prompts, one, other)
     return [(first + 1 - second) / 2 for first, second in zip(there, back, strict=True)]
@@ -71,14 +74,14 @@ def _prompt(row: EvaluationRow | None, text: str, chat: bool) -> Any:
 
 
 def _turn(role: str, text: str, chat: bool) -> Any:
-    """As a trainer hands texts to judges: turns of a chat where the model was prompted through one."""
+    """Return a text as a trainer passes it to judges: a chat if the model was prompted with one."""
     return [{"role": role, "content": text}] if chat else text
 
 
-def _columns(referee: Referee, rows: Sequence[RowMeasurement]) -> dict[str, list[Any]]:
-    """What a reward may ask for: the rows' columns where they are known, else what the evaluation kept."""
+def _columns(named_judge: NamedJudge, rows: Sequence[RowMeasurement]) -> dict[str, list[Any]]:
+    """Return the columns for a reward: the rows' if known, else those stored in the evaluation."""
     of_rows = [
-        held.columns if (held := referee.rows.get(row.id)) else {"answer": row.answer, **row.slices}
+        held.columns if (held := named_judge.rows.get(row.id)) else {"answer": row.answer, **row.slices}
         for row in rows
     ]
     names = dict.fromkeys(name for columns in of_rows for name in columns)
@@ -91,9 +94,9 @@ TEXTS = ("prompt", "completion", "prompts", "completions", "completion_ids")
 def win_rates(
     wins: Mapping[str, float], a: Measurement, b: Measurement, *, seed: int
 ) -> tuple[Estimate, Estimate | None]:
-    """The win rate of `b` with ties half, and were its responses as long as those of `a`.
+    """Return the win rate of `b` with ties half, and its length-controlled win rate over `a`.
 
-    Paired shares where each pair is won, lost or tied; else (probabilities) the bootstrap of their mean.
+    Paired shares if each pair is won, lost or tied; else (probabilities) the bootstrap of their mean.
     """
     before, after = a.by_id(), b.by_id()
     groups = groups_of([before[key].unit for key in wins])
@@ -103,28 +106,28 @@ def win_rates(
 
 
 def _centred(p: float) -> float:
-    """2p − 1, exactly 0 for a tie."""
+    """Return 2p − 1, exactly 0 for a tie."""
     return 0.0 if abs(p - 0.5) < TIE else 2 * p - 1
 
 
 def judged(
-    referee: Referee, measured: Measurement, parent: Measurement | None, base: Measurement | None
+    named_judge: NamedJudge, measured: Measurement, parent: Measurement | None, base: Measurement | None
 ) -> Measurement:
-    """`measured` with its win rates over its parent and over the base, raw and length-controlled."""
-    before = counted(referee.judge)
+    """Return `measured` with its win rates over its parent and the base, raw and length-controlled."""
+    before = counted(named_judge.judge)
     wins: dict[str, dict[str, float]] = {}
     metrics = dict(measured.metrics)
     for name, opponent in ((PARENT, parent), (BASE, base)):
         if opponent is None:
             continue
         if opponent.name not in wins:
-            wins[opponent.name] = preferences(referee, opponent, measured)
+            wins[opponent.name] = preferences(named_judge, opponent, measured)
         metrics |= _metrics(name, wins[opponent.name], opponent, measured)
     rows = tuple(
         replace(row, judged={name: won[row.id] for name, won in wins.items() if row.id in won})
         for row in measured.rows
     )
-    stamp = stamp_of(referee, [p for won in wins.values() for p in won.values()], before)
+    stamp = stamp_of(named_judge, [p for won in wins.values() for p in won.values()], before)
     return replace(measured, rows=rows, metrics=metrics, judge=stamp)
 
 
@@ -139,15 +142,15 @@ def _metrics(
 
 
 def counted(judge: Judge) -> Counters:
-    """What a server has been asked so far; nothing of a judge that is no server."""
+    """Return the statistics of a server judge; empty for another judge."""
     return replace(judge.counters) if isinstance(judge, EndpointJudge) else Counters()
 
 
-def stamp_of(referee: Referee, wins: Sequence[float], before: Counters) -> JudgeStamp:
-    """What the judge has done since `before`, and the ties among `wins`."""
-    now = counted(referee.judge)
+def stamp_of(named_judge: NamedJudge, wins: Sequence[float], before: Counters) -> JudgeStamp:
+    """Return the judge's statistics since `before`, and the ties among `wins`."""
+    now = counted(named_judge.judge)
     return JudgeStamp(
-        name=referee.name,
+        name=named_judge.name,
         compared=len(wins),
         ties=sum(abs(p - 0.5) < TIE for p in wins),
         asked=now.asked - before.asked,

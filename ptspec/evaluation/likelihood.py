@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 CPU_TOKENS = 1024
-"""On a CPU: what still fits its caches. With the shipped model half the time of 8192."""
+"""Tokens per batch on a CPU that fit its caches. With the shipped model half the time of 8192."""
 
 LOGIT_BYTES = 256 * 2**20
-"""A sequence whose logits are more is read in pieces; on a CPU a batch's stay under this, too."""
+"""A sequence with more logit bytes is computed in pieces; on a CPU also the limit of a batch."""
 
 SOFTMAX_POSITIONS = 256
-"""So many positions are in float32 at a time."""
+"""Positions converted to float32 at a time."""
 
 
 def log_likelihoods(
@@ -33,11 +33,11 @@ def log_likelihoods(
     done: Callable[[int], None] = lambda count: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> list[float]:
-    """Σ_t log p(y_t | x, y_<t) over each sequence's completion tokens, in nats.
+    """Return Σ_t log p(y_t | x, y_<t) over each sequence's completion tokens, in nats.
 
-    The forward pass runs in the model's dtype, the log-softmax in float32. `tokens` bounds a batch below
-    what suits the device; halved where memory runs out, which `warn` is told of. `done` is told the number
-    of sequences after each.
+    The forward pass runs in the model's dtype, the log-softmax in float32. `tokens` limits a batch below the
+    device's default; halved if memory runs out, with a message to `warn`. `done` receives the number of
+    sequences of each batch.
     """
 
     def compute(batch: list[int]) -> list[float]:
@@ -48,8 +48,9 @@ def log_likelihoods(
 
 
 def completion_logits(sequences: Sequence[Encoded], model: PreTrainedModel) -> list[Iterator[torch.Tensor]]:
-    """For each sequence the logits that predict its completion, in the model's dtype, in pieces of
-    (positions, vocabulary). A sequence alone whose logits exceed `LOGIT_BYTES` is read as they are asked for.
+    """Return for each sequence the logits that predict its completion, in pieces (positions, vocabulary).
+
+    In the model's dtype. A single sequence whose logits exceed `LOGIT_BYTES` is computed lazily.
     """
     if len(sequences) == 1 and (piece := piece_of(sequences[0], model)) is not None:
         return [_by_pieces(sequences[0], model, piece)]
@@ -59,8 +60,10 @@ def completion_logits(sequences: Sequence[Encoded], model: PreTrainedModel) -> l
 
 
 def piece_of(sequence: Encoded, model: PreTrainedModel) -> int | None:
-    """Positions of a piece of a sequence whose logits are more than `LOGIT_BYTES`; None where they are fewer,
-    or where the model cannot go on from a cache with several tokens at once (state-space models)."""
+    """Return the positions per piece of a sequence with more than `LOGIT_BYTES` of logits, else None.
+
+    None too for a model that cannot continue a cache with several tokens at once (state-space models).
+    """
     most = max(SOFTMAX_POSITIONS, LOGIT_BYTES // _logit_bytes(model)) // SOFTMAX_POSITIONS * SOFTMAX_POSITIONS
     if sequence.completion_tokens <= most or not _takes_logits_to_keep(model):
         return None
@@ -68,8 +71,7 @@ def piece_of(sequence: Encoded, model: PreTrainedModel) -> int | None:
 
 
 def _by_pieces(sequence: Encoded, model: PreTrainedModel, piece: int) -> Iterator[torch.Tensor]:
-    """The logits of a long completion: the sequence is read piece by piece, with the keys and values of what
-    came before kept, so that no more than a piece's logits are there at once."""
+    """Yield the logits of a long completion, computed in pieces with a KV cache."""
     ids = torch.tensor([sequence.ids[:-1]], device=model.device)
     cache = None
     for begin, end in _ends(sequence.start, ids.shape[1], piece):
@@ -83,7 +85,7 @@ def _by_pieces(sequence: Encoded, model: PreTrainedModel, piece: int) -> Iterato
 
 
 def _ends(start: int, length: int, piece: int) -> Iterator[tuple[int, int]]:
-    """Where the pieces of a sequence begin and end: the prompt goes with the first."""
+    """Return the pieces' begins and ends: the prompt belongs to the first."""
     begin, end = 0, min(length, start - 1 + piece)
     while begin < length:
         yield begin, end
@@ -91,11 +93,10 @@ def _ends(start: int, length: int, piece: int) -> Iterator[tuple[int, int]]:
 
 
 def _forward(sequences: Sequence[Encoded], model: PreTrainedModel) -> tuple[torch.Tensor, int]:
-    """Logits (batch, positions, vocabulary) from the earliest that predicts a completion's token on, and its
-    position.
+    """Return logits (batch, positions, vocabulary) from the first predicting position on, and that position.
 
-    The last token predicts nothing and is not fed. Padding is on the right, where causal attention does not
-    look: without a mask the kernels for it are the faster ones.
+    The last token predicts nothing and is not fed. Padding is on the right, which causal attention ignores:
+    kernels without a mask are faster.
     """
     ids, _ = pad([s.ids[: max(1, len(s.ids) - 1)] for s in sequences], 0, model.device)
     first = min(s.start for s in sequences) - 1
@@ -113,7 +114,7 @@ def _sums(sequences: Sequence[Encoded], model: PreTrainedModel) -> list[float]:
 
 
 def _long(sequence: Encoded, model: PreTrainedModel, piece: int) -> float:
-    """Σ log-softmax of one long completion."""
+    """Return Σ log-softmax of one long completion."""
     targets, at, total = torch.tensor(sequence.ids[sequence.start :], device=model.device), 0, 0.0
     for logits in _by_pieces(sequence, model, piece):
         total += float(_log_softmax(logits, targets[at : at + len(logits)]).double().sum())
@@ -122,8 +123,10 @@ def _long(sequence: Encoded, model: PreTrainedModel, piece: int) -> float:
 
 
 def _batch(sequences: Sequence[Encoded], model: PreTrainedModel) -> torch.Tensor:
-    """(batch,) float64: Σ log-softmax at each completion's tokens. Positions of all sequences together, so
-    many at a time."""
+    """Return (batch,) float64: Σ log-softmax at each completion's tokens.
+
+    Computed over a limited number of positions at a time.
+    """
     logits, begin = _forward(sequences, model)
     first = [s.start - 1 - begin for s in sequences]
     return of_completions(logits, first, [s.ids[s.start :] for s in sequences])
@@ -132,8 +135,10 @@ def _batch(sequences: Sequence[Encoded], model: PreTrainedModel) -> torch.Tensor
 def of_completions(
     logits: torch.Tensor, first: Sequence[int], completions: Sequence[Sequence[int]]
 ) -> torch.Tensor:
-    """(batch,) float64: Σ log-softmax at the tokens of each completion. `logits` are (batch, positions,
-    vocabulary), and `first` is where those that predict a completion begin."""
+    """Return (batch,) float64: Σ log-softmax at the tokens of each completion.
+
+    `logits` are (batch, positions, vocabulary); `first`: the index of the first predicting position.
+    """
     width = logits.shape[1]
     places = [
         (row, row * width + start + at, token)
@@ -155,8 +160,7 @@ def _log_softmax(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def token_budget(model: PreTrainedModel, tokens: int | None = None) -> int:
-    """Tokens of a batch: what is fastest on a CPU, what the free memory holds on a GPU; `tokens` where
-    that is less."""
+    """Return the tokens per batch: the fastest on a CPU, by free memory on a GPU, at most `tokens`."""
     if model.device.type == "cpu":
         budget = max(1, min(CPU_TOKENS, LOGIT_BYTES // _logit_bytes(model)))
     else:
@@ -165,7 +169,7 @@ def token_budget(model: PreTrainedModel, tokens: int | None = None) -> int:
 
 
 def _logit_bytes(model: PreTrainedModel) -> int:
-    """Bytes of one position's logits."""
+    """Return the bytes of one position's logits."""
     return int(model.get_output_embeddings().weight.shape[0]) * int(model.dtype.itemsize)
 
 

@@ -1,7 +1,6 @@
-"""One model on held-out rows: likelihoods, preference, responses, rewards.
+"""Measure one model on held-out rows: likelihoods, preference, responses, rewards.
 
-Knows a model and rows; nothing of recipes or training. The model and every random generator are as they
-were afterwards.
+Independent of recipes and training. The model's modes and random state are restored afterwards.
 """
 
 from __future__ import annotations
@@ -18,16 +17,13 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.layouts.table import CONTEXT, LAYOUTS
 from ptspec.diagnostics import Diagnostic, InputError, StageError
 from ptspec.evaluation.accuracy import ACCURACY, readable_calls, scorer_of
+from ptspec.evaluation.aggregates import aggregates, repetition
 from ptspec.evaluation.answers import SAMPLED, Answers, numbers_to_draw_with
 from ptspec.evaluation.computed import Request, compute
 from ptspec.evaluation.encoding import Encoded, plain
 from ptspec.evaluation.generation import Response
 from ptspec.evaluation.isolation import undisturbed
 from ptspec.evaluation.measurement import (
-    DRAWN,
-    METRICS,
-    RAW_METRICS,
-    RAW_NAMES,
     RAW_PREFERENCE,
     DataStamp,
     Measurement,
@@ -36,11 +32,11 @@ from ptspec.evaluation.measurement import (
     row_ids,
 )
 from ptspec.evaluation.merged_adapter import adapter_merged
-from ptspec.evaluation.metrics import aggregates, repetition
-from ptspec.evaluation.progress import Progress, unheard
+from ptspec.evaluation.progress import Progress, discard_progress
 from ptspec.evaluation.refusals import is_refusal, patterns_name
 from ptspec.evaluation.scoring import is_conversation, reward_scores
 from ptspec.evaluation.work import Work, prepare
+from ptspec.metrics import DRAWN, METRICS, RAW_METRICS, RAW_NAMES
 from ptspec.processes import current
 from ptspec.recipe.plan import EvaluationSpec
 from ptspec.rewards.builtin import RewardFunction
@@ -66,20 +62,19 @@ def measure(
     base: PreTrainedModel | None = None,
     base_name: str | None = None,
     data: DataStamp | None = None,
-    progress: Progress = unheard,
+    progress: Progress = discard_progress,
     warn: Callable[[str], None] = warnings.warn,
     served: Served | None = None,
 ) -> Measurement:
-    """Measure `model` on `rows`: what their columns allow and `spec.metrics` (None: all) asks for.
+    """Measure `model` on `rows`: what their columns allow and `spec.metrics` (None: all) requests.
 
-    `reference` is the measurement of the policy that came in, on the same rows: preference is then
-    implicit, (log π/π_ref)(chosen) against (log π/π_ref)(rejected), else by the raw likelihoods. `base`,
-    called `base_name`, is the model that KL is to; without one there is no KL.
-    Preference accuracy asked for brings task accuracy along. `progress` hears how far each part of the work
-    is; `warn` of right answers that cannot be compared with, and of memory that ran out. `served`: `model`
-    on a generation server, which makes the responses; it must have the policy, by its log-probabilities.
-    Raises `InputError` for rows the chat template cannot render or a reward named like a metric,
-    `StageError` where the model's likelihoods are no numbers or a reward function fails.
+    `reference` is the measurement of the stage's start on the same rows: preference is then implicit, (log
+    π/π_ref)(chosen) against (log π/π_ref)(rejected), else by raw likelihoods. `base`, called `base_name`, is
+    the model for the KL; without one there is no KL. Requested preference accuracy includes task accuracy.
+    `progress` receives progress; `warn` right answers that cannot be compared with, and memory shortage.
+    `served`: `model` on a generation server, which generates the responses; its log-probabilities are checked
+    against the model's. Raises `InputError` for rows the chat template cannot render or a reward named like a
+    metric, `StageError` if the model's likelihoods are not finite or a reward function fails.
     """
     begun = time.perf_counter()
     rewards = dict(rewards or {})
@@ -111,7 +106,7 @@ def measure(
                 right = [scorer.correct(rows, each, readable) for each in (said.greedy, said.drawn)]
             return _Given(work, logp, said, (scores, drawn_scores), (right[0], right[1]))
 
-        # Functions of the user's, and endpoints, are asked once for each row.
+        # User functions and endpoints are called once per row.
         given = current().by_first(scored)
     _check_finite(logp.values())
     measured = _measured(rows, ids, given, reference, spec)
@@ -142,7 +137,7 @@ def measure(
 
 
 def tokenizer_name(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What tells two tokenizers apart: their sizes, and how they cut a text."""
+    """Return an identifier of a tokenizer: its size, and a hash of how it splits a text."""
     ids = tokenizer(text=TEXT, add_special_tokens=False)["input_ids"]
     return hashlib.sha256(f"{len(tokenizer)} {list(ids)}".encode()).hexdigest()[:12]
 
@@ -168,7 +163,7 @@ def _wanted(spec: EvaluationSpec, rewards: Mapping[str, RewardFunction]) -> froz
 
 
 def _must_have(cluster: str | None, rows: Sequence[EvaluationRow]) -> None:
-    """Refuses a column to cluster by that no row has."""
+    """Raise `InputError` for a cluster column that no row has."""
     if cluster is None or any(row.columns.get(cluster) is not None for row in rows):
         return
     columns = dict.fromkeys(name for row in rows for name in row.columns)
@@ -177,7 +172,7 @@ def _must_have(cluster: str | None, rows: Sequence[EvaluationRow]) -> None:
 
 
 def shortened_in_words(shortened: int, rows: int, context: int | None) -> str:
-    """What is told of rows that the model's context has no room for."""
+    """Return the message about rows that exceed the model's context."""
     return (
         f"{shortened:,} of {rows:,} held-out rows have no room in the model's context of {context or 0:,} "
         "tokens, max_new_tokens included: their first tokens are left out"
@@ -185,7 +180,7 @@ def shortened_in_words(shortened: int, rows: int, context: int | None) -> str:
 
 
 def _context(model: PreTrainedModel) -> int | None:
-    """How many tokens the model's positions reach, where its config says so."""
+    """Return the model's maximum positions in tokens, if its config has them."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     return limit if isinstance(limit, int) and limit > 0 else None
 
@@ -212,8 +207,7 @@ Scores = Mapping[int, Mapping[str, float | None]]
 
 @dataclass(frozen=True)
 class _Given:
-    """What was computed of the rows, by row index; `scores` and `correct` first of the greedy responses, then
-    of the drawn ones."""
+    """Computed values by row index; `scores` and `correct`: of the greedy, then of the sampled responses."""
 
     work: Work
     logp: Mapping[Encoded, float]
@@ -249,7 +243,7 @@ def _measured(
 
 
 def keys_of(rows: Sequence[EvaluationRow]) -> list[str]:
-    """The id of each row, by its prompt's text."""
+    """Return the id of each row, by its prompt's text."""
     return row_ids(_key_text(row) for row in rows)
 
 
@@ -283,7 +277,7 @@ NO_SLICE = frozenset(
 
 
 def _slices(columns: Mapping[str, object]) -> dict[str, str]:
-    """The columns that rows may be told apart by: short, and of no method's own."""
+    """Return the columns to slice by: short values, and not columns of a method."""
     further = {name: value for name, value in columns.items() if name not in NO_SLICE}
     texts = {name: str(value) for name, value in further.items() if isinstance(value, str | int)}
     return {name: text for name, text in texts.items() if 0 < len(text) <= SHORT and "\n" not in text}
@@ -292,7 +286,7 @@ def _slices(columns: Mapping[str, object]) -> dict[str, str]:
 def _with_likelihood(
     one: RowMeasurement, row: EvaluationRow, encoded: Encoded, logp: float
 ) -> RowMeasurement:
-    """Without bytes where the answer is not its text alone: bits per byte are of texts."""
+    """Return a row with its likelihood; without bytes if the answer is more than text."""
     size = len(completion_text(row.expected or "").encode("utf-8", "surrogatepass"))
     alone = is_text_alone(row.expected)
     return replace(one, nll=-logp, tokens=encoded.completion_tokens, bytes=size if alone else None)
@@ -312,8 +306,10 @@ def _with_preference(
 
 
 def _margin(one: RowMeasurement, earlier: Mapping[str, RowMeasurement] | None) -> float | None:
-    """The row's preference for chosen, relative to the reference where there is one; None if it lacks
-    the row."""
+    """Return the row's preference margin, relative to the reference if there is one.
+
+    None if it lacks the row.
+    """
     if earlier is None:
         return one.preference
     before = earlier[one.id].preference if one.id in earlier else None

@@ -1,4 +1,4 @@
-"""What an evaluation measured: one record a row, and the aggregates. Types only; no torch, no numpy."""
+"""The result of an evaluation: one record per row, and the aggregates. Types only; no torch, no numpy."""
 
 from __future__ import annotations
 
@@ -6,30 +6,29 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
 from ptspec.events import Figure
+from ptspec.metrics import DRAWN, RAW_NAMES, is_drawn
 
 RAW_PREFERENCE = "raw likelihood"
-"""`Settings.preference_reference` where no reference policy was given."""
+"""`Settings.preference_reference` without a reference policy."""
 
 
 @dataclass(frozen=True)
 class RowMeasurement:
-    """One held-out row, measured. What the row's columns do not offer, or was not asked for, is None.
+    """One measured held-out row. None: the row's columns lack it, or it was not requested.
 
     `nll` is −Σ log p over the tokens of the expected completion, end of turn included, in nats; `tokens`
-    counts them and `bytes` the UTF-8 bytes of its text, None where the answer is not its text alone (tool
-    calls, thoughts). `logp_chosen`, `logp_rejected` are Σ log p over
-    the completion tokens. `margin` is (log π/π_ref)(chosen) − (log π/π_ref)(rejected), or without a
-    reference log π(chosen) − log π(rejected). `response_tokens` counts the end token, as TRL does;
-    `finished` says whether it came. `repetition` is the share of 4-grams of the response that repeat an
-    earlier one. `correct`: by `Settings.accuracy`; None where nothing says what is right. `refused`: it
-    opens like a refusal. `sample` is a second
-    response, drawn at temperature 1, with its own tokens, correctness and rewards; `kl` is Σ_t KL(π‖base)
-    over its tokens, in nats. `judged`: by the name of another policy, the probability that a judge
-    prefers this response to that one's. `slices` holds the row's further columns (a topic, a
-    difficulty) by name, those with a short value; `cluster` the value of the recipe's `eval.cluster`.
+    counts them and `bytes` the UTF-8 bytes of its text, None if the answer is more than text (tool calls,
+    thoughts). `logp_chosen`, `logp_rejected` are Σ log p over the completion tokens. `margin` is (log
+    π/π_ref)(chosen) − (log π/π_ref)(rejected), or without a reference log π(chosen) − log π(rejected).
+    `response_tokens` counts the end token, as TRL does; `finished`: it was generated. `repetition` is the
+    share of 4-grams of the response that repeat an earlier one. `correct`: by `Settings.accuracy`; None
+    without a scorer. `refused`: it begins like a refusal. `sample` is a second response, sampled at
+    temperature 1, with its own tokens, correctness and rewards; `kl` is Σ_t KL(π‖base) over its tokens, in
+    nats. `judged`: by another policy's name, the probability that a judge prefers this response to that
+    one's. `slices` holds the row's further columns (a topic, a difficulty) with short values; `cluster` the
+    value of the recipe's `eval.cluster`.
     """
 
     id: str
@@ -62,7 +61,7 @@ class RowMeasurement:
 
     @property
     def unit(self) -> tuple[str, str]:
-        """What the row belongs to: rows of one cluster, else of one prompt, are not independent."""
+        """The row's cluster: rows of one cluster, else of one prompt, are dependent."""
         if self.cluster is not None:
             return ("cluster", self.cluster)
         return ("prompt", self.prompt) if self.prompt.strip() else ("row", self.id)
@@ -77,13 +76,16 @@ class RowMeasurement:
 
 @dataclass(frozen=True)
 class Settings:
-    """How it was measured. `preference_reference` names the policy that preference is relative to, `kl_base`
-    the model that KL is to, `tokenizer` tells tokenizers apart; `conversational`: the data holds lists of
-    messages; `refusals`: the patterns that tell a refusal, "built in" or a hash of the recipe's own.
-    `cluster`: the column by which rows belong together, beside those of one prompt; `method`: what the policy
-    was last trained by, where that is known. `accuracy`: the built-in reward that says what is right, "tool
-    calls" where calls are compared, and `accuracy_why` why that one; None where nothing says it.
-    `generated_by`: the server that made the responses, "vLLM 0.32.0"; None where the policy itself did."""
+    """How it was measured.
+
+    `preference_reference`: the policy that preference is relative to; `kl_base`: the model that the KL is to;
+    `tokenizer`: an identifier; `conversational`: the data holds lists of messages; `refusals`: the patterns
+    of refusals, "built in" or a hash of the recipe's own. `cluster`: the column of dependent rows, besides
+    those of one prompt; `method`: the last method that trained the policy, if known. `accuracy`: the built-in
+    reward for correctness, "tool calls" if calls are compared, and `accuracy_why` the reason; None without a
+    scorer. `generated_by`: the server that generated the responses, "vLLM 0.32.0"; None for the policy
+    itself.
+    """
 
     seed: int
     max_new_tokens: int
@@ -103,13 +105,13 @@ class Settings:
 
     @property
     def accuracy_in_words(self) -> str | None:
-        """What says which responses are right, and why: "choice_letter: named in eval.accuracy"."""
+        """The scorer and the reason: "choice_letter: named in eval.accuracy"."""
         return None if self.accuracy is None else f"{self.accuracy}: {self.accuracy_why}"
 
 
 @dataclass(frozen=True)
 class DataStamp:
-    """Which rows were measured: the file, the SHA-256 of its contents, how many rows."""
+    """The measured rows: the file, the SHA-256 of its contents, the number of rows."""
 
     file: str
     sha256: str
@@ -118,9 +120,12 @@ class DataStamp:
 
 @dataclass(frozen=True)
 class JudgeStamp:
-    """Which judge compared the responses, and what it took: questions put to a server (`asked`), requests
-    sent again (`retried`), questions answered twice with neither A, B nor TIE (`unparsed`: refusals too),
-    pairs where the order decided (`disagreed`), and `ties` of the `compared` pairs of responses."""
+    """The judge of the responses, and its statistics.
+
+    Questions sent to a server (`asked`), requests repeated (`retried`), questions answered twice with neither
+    A, B nor TIE (`unparsed`: refusals too), pairs where the order decided (`disagreed`), and `ties` of the
+    `compared` pairs of responses.
+    """
 
     name: str
     compared: int
@@ -135,8 +140,8 @@ class JudgeStamp:
 class Measurement:
     """A model on held-out rows. `metrics` holds the aggregates by name, with 95 % intervals.
 
-    `fingerprint`, where the caller set one, stands for all that the numbers depend on. `documents`: of each
-    metric of a lm-evaluation-harness task that is a mean, the score of each document by its id.
+    `fingerprint`, if set, covers all that the numbers depend on. `documents`: for each mean of a
+    lm-evaluation-harness task, the score of each document by its id.
     """
 
     name: str
@@ -151,137 +156,44 @@ class Measurement:
 
     @property
     def shown(self) -> dict[str, Figure]:
-        """The metrics as they are told side by side: preference relative to a policy under its own names, and
-        by the raw likelihoods, which policies share, under `raw_preference` and `raw_margin`."""
+        """The metrics for display side by side.
+
+        Preference relative to a policy has its own name; by raw likelihoods, which is common to policies, it
+        is `raw_preference` and `raw_margin`.
+        """
         if self.settings.preference_reference != RAW_PREFERENCE:
             return dict(self.metrics)
         return {RAW_NAMES.get(name, name): figure for name, figure in self.metrics.items()}
 
     @property
     def preference_over(self) -> str | None:
-        """The policy that preference is relative to; None where it is raw, or there is none."""
+        """The policy that preference is relative to; None if it is raw, or missing."""
         reference = self.settings.preference_reference
         return None if reference == RAW_PREFERENCE else reference
 
     def by_id(self) -> dict[str, RowMeasurement]:
+        """The rows by id."""
         return {row.id: row for row in self.rows}
 
 
 def trained_by(measurement: Measurement, method: str | None) -> Measurement:
-    """The measurement with what its policy was last trained by, where that is known."""
+    """Return the measurement with the last training method of its policy, if known."""
     if method is None or measurement.settings.method == method:
         return measurement
     return replace(measurement, settings=replace(measurement.settings, method=method))
 
 
-class Better(Enum):
-    """Which direction of a metric is better; `NEITHER` for those that only describe."""
-
-    HIGHER = "higher"
-    LOWER = "lower"
-    NEITHER = "neither"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is spoken of. `share`: a number in [0, 1], shown in percent. `relative`: each policy's is
-    held against its own reference, so that two policies' are not to be subtracted. `describes`: no comparison
-    calls a difference in it better or worse. `complement`: 1 − value is what is shown, under `label`;
-    `better` is of the stored value."""
-
-    name: str
-    label: str
-    better: Better
-    share: bool = False
-    unit: str = ""
-    relative: bool = False
-    describes: bool = False
-    complement: bool = False
-
-
-METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("loss", "loss", Better.LOWER, unit="nats/token"),
-        Metric("perplexity", "perplexity", Better.LOWER),
-        Metric("bits_per_byte", "bits per byte", Better.LOWER),
-        Metric("accuracy", "accuracy", Better.HIGHER, share=True),
-        Metric("sampled_accuracy", "accuracy at T=1", Better.HIGHER, share=True),
-        Metric("preference_accuracy", "preference accuracy", Better.HIGHER, share=True, relative=True),
-        Metric(
-            "reward_margin",
-            "implicit reward margin",
-            Better.NEITHER,
-            unit="nats",
-            relative=True,
-            describes=True,
-        ),
-        Metric("pair_accuracy", "pair accuracy", Better.HIGHER, share=True),
-        Metric("pair_margin", "pair margin", Better.HIGHER),
-        Metric("win_rate", "win rate", Better.HIGHER, share=True, relative=True),
-        Metric("win_rate_lc", "win rate at equal length", Better.HIGHER, share=True, relative=True),
-        Metric("win_rate_base", "win rate over the base", Better.HIGHER, share=True),
-        Metric("win_rate_base_lc", "win rate over the base at equal length", Better.HIGHER, share=True),
-        Metric("kl", "KL to base", Better.NEITHER, unit="nats/token", describes=True),
-        Metric("response_length", "completion length", Better.NEITHER, unit="tokens", describes=True),
-        Metric("response_characters", "completion length", Better.NEITHER, unit="characters", describes=True),
-        Metric("finished", "truncated", Better.HIGHER, share=True, complement=True, describes=True),
-        Metric("distinct_1", "distinct-1", Better.NEITHER, share=True, describes=True),
-        Metric("distinct_2", "distinct-2", Better.NEITHER, share=True, describes=True),
-        Metric("repetition", "repetition", Better.LOWER, share=True, describes=True),
-        Metric("empty", "empty", Better.LOWER, share=True, describes=True),
-        Metric("refusals", "refusals", Better.NEITHER, share=True, describes=True),
-    )
-}
-"""The metrics of our own, in the order they are shown. Each reward adds one under its own name."""
-
-RAW_NAMES = {"preference_accuracy": "raw_preference", "reward_margin": "raw_margin"}
-RAW_METRICS: Mapping[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        Metric("raw_preference", "raw preference", Better.HIGHER, share=True, describes=True),
-        Metric("raw_margin", "raw margin", Better.NEITHER, unit="nats", describes=True),
-    )
-}
-"""Preference by the likelihoods alone, relative to no policy: what two policies can be compared in where
-their own preferences are relative to different ones. `RAW_NAMES`: the relative metric's name of each."""
-
-
-DRAWN = "sampled_"
-"""Before a reward's name: its mean over the drawn responses."""
-
-
-def metric(name: str) -> Metric:
-    """The metric called `name`; task/metric is one of lm-evaluation-harness, any other name is a reward's, of
-    which more is better."""
-    if (known := METRICS.get(name) or RAW_METRICS.get(name)) is not None:
-        return known
-    task, slash, rest = name.rpartition("/")
-    if not slash:
-        label = name.removeprefix(DRAWN).replace("_", " ") + (" at T=1" if is_drawn(name) else "")
-        return Metric(name, label, Better.HIGHER)
-    of_harness = rest.partition(":")[0]
-    better = Better.LOWER if of_harness in LOWER_IN_HARNESS else Better.HIGHER
-    return Metric(name, f"{task} {rest.replace('_', ' ')}", better)
-
-
-LOWER_IN_HARNESS = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter")
-
-
 def accuracy_label(label: str, settings: Iterable[Settings]) -> str:
-    """`label` of an accuracy with what says it: "accuracy (exact match)"; as it is where several do."""
+    """Return an accuracy's label with its scorer: "accuracy (exact match)"; unchanged if scorers differ."""
     named = {one.accuracy for one in settings if one.accuracy is not None}
     return f"{label} ({named.pop().replace('_', ' ')})" if len(named) == 1 else label
 
 
-def is_drawn(name: str) -> bool:
-    """Whether `name` is a reward's over the drawn responses."""
-    return name.startswith(DRAWN) and name not in METRICS
-
-
 def is_share(name: str, rows: Iterable[RowMeasurement]) -> bool:
-    """Whether the reward called `name` gave 0 or 1 to each of `rows` that it scored, and scored one. False of
-    the metrics of our own, of which the table says it."""
+    """Return whether the reward `name` gave 0 or 1 to each of `rows` that it scored, and scored one.
+
+    False for ptspec's metrics, whose table says it.
+    """
     is_of_samples, key = is_drawn(name), name.removeprefix(DRAWN)
     values = [(row.sample_rewards if is_of_samples else row.rewards).get(key) for row in rows]
     scored = [value for value in values if value is not None]
@@ -289,7 +201,7 @@ def is_share(name: str, rows: Iterable[RowMeasurement]) -> bool:
 
 
 def with_shares(metrics: Mapping[str, Figure], rows: Sequence[RowMeasurement]) -> dict[str, Figure]:
-    """`metrics` of `rows`, with the figures of those rewards marked that are shares."""
+    """Return `metrics` of `rows`, with rewards marked that are shares."""
     return {
         name: replace(found, is_share=True) if is_share(name, rows) else found
         for name, found in metrics.items()
@@ -297,7 +209,7 @@ def with_shares(metrics: Mapping[str, Figure], rows: Sequence[RowMeasurement]) -
 
 
 def row_ids(prompts: Iterable[str]) -> list[str]:
-    """An id for each row, from its prompt's text; a prompt that comes again gets "-2", "-3", …"""
+    """Return an id per row, from its prompt's text; repeated prompts get a number ("-2", "-3", …)."""
     seen: Counter[str] = Counter()
     ids = []
     for prompt in prompts:

@@ -1,4 +1,4 @@
-"""How many tokens of a batch fit the memory that is free, by what each takes of a model's key-value cache."""
+"""The number of tokens per batch that fit free memory, from the size of the KV cache."""
 
 from __future__ import annotations
 
@@ -11,24 +11,23 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 SHARE = {"cpu": 0.25, "cuda": 0.6}
-"""Of the free memory: a CPU's is other programs' too, and the estimate leaves out some of a GPU's."""
+"""Share of the free memory to use: a CPU's is also for other programs, and the estimate is incomplete."""
 
 MOST = {"cpu": 1 << 16, "cuda": 1 << 20}
-"""Tokens of a batch, however much memory is free."""
+"""Maximum tokens per batch."""
 
 FALLBACK = 1 << 13
-"""Tokens of a batch where the free memory, or what a token takes, is not known."""
+"""Tokens per batch if free memory or the size of a token is unknown."""
 
 ACTIVATIONS = 20
-"""Vectors of the hidden size that the widest layer holds of each token while the prompts are read."""
+"""Hidden-size vectors that the widest layer holds per token while reading prompts."""
 
 SCORE_BYTES = 24
-"""Of each word of the vocabulary while a token is chosen or drawn: scores, probabilities and their sums."""
+"""Bytes per vocabulary entry while sampling a token: scores, probabilities and their sums."""
 
 
 def generation_tokens(model: PreTrainedModel, length: int) -> int:
-    """Tokens of a batch to generate with, prompts and new ones together: what the free memory holds of
-    sequences that are at least `length` tokens long."""
+    """Return the tokens per generation batch, prompts and new ones, for sequences of at least `length`."""
     kind, free, taken = model.device.type, free_bytes(model.device), bytes_of_token(model)
     if free is None or taken is None:
         return FALLBACK
@@ -37,7 +36,7 @@ def generation_tokens(model: PreTrainedModel, length: int) -> int:
 
 
 def scoring_tokens(model: PreTrainedModel) -> int:
-    """Tokens of a batch to score on a GPU, with the logits of each: what the free memory holds."""
+    """Return the tokens per scoring batch on a GPU, with the logits of each."""
     kind, free, taken = model.device.type, free_bytes(model.device), bytes_of_token(model)
     if free is None or taken is None:
         return FALLBACK
@@ -46,7 +45,7 @@ def scoring_tokens(model: PreTrainedModel) -> int:
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """Bytes that are free on `device`, those that torch keeps for later included; None where not known."""
+    """Return the free bytes on `device`, including torch's cached ones; None if unknown."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -57,8 +56,7 @@ def free_bytes(device: torch.device) -> int | None:
 
 
 def bytes_of_token(model: PreTrainedModel) -> int | None:
-    """Bytes that a token of a sequence takes: keys and values of every layer, and its part of the activations
-    while the prompt is read. None where the config does not say."""
+    """Return the bytes per token: keys and values of every layer, and activations; None if unknown."""
     config: Any = model.config.get_text_config()
     layers, hidden = getattr(config, "num_hidden_layers", None), getattr(config, "hidden_size", None)
     heads = getattr(config, "num_attention_heads", None)
@@ -71,7 +69,7 @@ def bytes_of_token(model: PreTrainedModel) -> int | None:
 
 
 def _available() -> int | None:
-    """Bytes that a new program may use without swapping (Linux)."""
+    """Return the bytes that a new program may use without swapping (Linux)."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -81,7 +79,7 @@ def _available() -> int | None:
 
 
 def _left_to_container() -> int | None:
-    """Bytes that the control group leaves; None where it sets no limit."""
+    """Return the bytes left of the control group's limit; None without a limit."""
     group = Path("/sys/fs/cgroup")
     try:
         limit = (group / "memory.max").read_text().strip()

@@ -1,7 +1,7 @@
-"""An adapter added to its layers' weights while a model is measured, where memory holds them twice.
+"""Merge an adapter into copies of its layers' weights while a model is measured, if memory allows.
 
-A LoRA layer unmerged makes two narrow products and two passes over its output beside its own product. The
-model's own weights are not touched: within, each layer multiplies with a copy.
+An unmerged LoRA layer computes two narrow products and two passes over its output besides its own product.
+The model's weights are not changed: within the context each layer uses a copy.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def adapter_merged(model: PreTrainedModel, base: PreTrainedModel | None = None) -> Iterator[None]:
-    """Within, `model` computes what it does, with its plain LoRA adapter merged: rounding apart, the same. In
-    float32 alone, where the sum loses nothing of the adapter. `base` must not be changed by it."""
+    """Within the context, compute `model` with its plain LoRA adapter merged: equal up to rounding.
+
+    Only in float32, where the sum loses nothing of the adapter. `base` must not be affected.
+    """
     layers = mergeable(model)
     inside = set() if base is None else set(base.modules())
     size = sum(layer.base_layer.weight.numel() * layer.base_layer.weight.element_size() for layer in layers)
@@ -44,7 +46,7 @@ def adapter_merged(model: PreTrainedModel, base: PreTrainedModel | None = None) 
 
 
 def mergeable(model: Any) -> list[Any]:
-    """The LoRA layers of `model`; none where one is of a kind that cannot be merged without loss."""
+    """Return the LoRA layers of `model`; [] if one cannot be merged without loss."""
     layers = [module for module in model.modules() if isinstance(module, BaseTunerLayer)]
     names = sorted({name for layer in layers for name in layer.active_adapters})
     plain = readable_by_rows(model, names) and all(map(_is_plain, layers))

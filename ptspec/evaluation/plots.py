@@ -1,6 +1,6 @@
-"""The four pictures of a stage: how it trained, and what it became beside the models before it.
+"""The four plots of a stage: its training, and its comparison with earlier models.
 
-Takes measurements and logged numbers, reads no file, knows no trainer.
+Works on measurements and logged numbers; reads no file.
 """
 
 from __future__ import annotations
@@ -14,21 +14,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ptspec.evaluation.canvas import (
-    FAINT,
-    INK,
-    QUIET,
-    colour,
-    grid,
-    label_width,
-    picture,
-    say,
-    short,
-)
+from ptspec.evaluation.canvas import FAINT, INK, QUIET, colour, grid, label_width, picture, say, short
 from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Measurement, RowMeasurement, metric
+from ptspec.evaluation.measurement import Measurement, RowMeasurement
 from ptspec.events import Figure as Measured
 from ptspec.methods.types import Headline
+from ptspec.metrics import METRICS, RAW_METRICS, metric
 from ptspec.recipe.stage_evaluation import MEASURED, PREFIX
 
 if TYPE_CHECKING:
@@ -43,13 +34,13 @@ LEGEND = f"▲▼ better, worse, {NOT_SHOWN} no difference shown (paired, agains
 Verdicts = Mapping[str, Verdict]
 NO_VERDICTS: Mapping[str, Verdicts] = {}
 SMOOTH_FROM = 12
-"""With fewer logged steps than this the steps themselves are drawn, as points."""
+"""Logged steps from which a smoothed curve is drawn; fewer are drawn as points."""
 
 
 def training_curves(
     steps: Sequence[Mapping[str, float]], headline: Sequence[Headline], path: Path, *, title: str
 ) -> None:
-    """The loss and the method's headline metrics over the steps, the learning rate small below.
+    """Plot the loss and the method's headline metrics over the steps, with the learning rate below.
 
     `steps` are the logged rows, each with "step" and TRL's numbers under TRL's names.
     """
@@ -81,7 +72,7 @@ def training_curves(
 
 
 def _draw_held_out(axes: Axes, x: Values, y: Values) -> None:
-    """The same metric on held-out rows, where the stage was measured on some while it trained."""
+    """Draw the same metric on held-out rows, if the stage was evaluated during training."""
     if len(x):
         axes.plot(x, y, color=colour(2, ""), linewidth=1.4, marker="o", markersize=3, label="held-out rows")
         axes.legend(fontsize=7.5, frameon=False)
@@ -110,7 +101,7 @@ def _draw_curve(axes: Axes, x: Values, y: Values) -> None:
 
 
 def _smooth(y: Values) -> Values:
-    """A centred mean over about an eighth of the steps; at the ends over what there is."""
+    """Return a centred mean over about an eighth of the steps, truncated at the ends."""
     reach = max(1, len(y) // 16)
     sums = np.cumsum(np.concatenate([[0.0], y]))
     at = np.arange(len(y))
@@ -120,7 +111,7 @@ def _smooth(y: Values) -> Values:
 
 
 def _draw_rate(row: Sequence[Axes], rates: tuple[Values, Values]) -> None:
-    """The learning rate, in one strip across the bottom row."""
+    """Draw the learning rate in one strip across the bottom row."""
     first, last = row[0], row[-1]
     place = first.get_position()
     first.set_position((place.x0, place.y0, last.get_position().x1 - place.x0, place.height))
@@ -139,8 +130,10 @@ def _draw_rate(row: Sequence[Axes], rates: tuple[Values, Values]) -> None:
 
 
 def perplexity_distribution(measurements: Sequence[Measurement], path: Path) -> None:
-    """Per-row perplexity of the expected answers, log scale: the first model (the base), the one before
-    the last, and the last."""
+    """Plot per-row perplexity of the expected answers, log scale, of at most three models.
+
+    The first (the base), the one before the last, and the last.
+    """
     shown = _first_before_last(measurements, _perplexity)
     rows = max((len(values) for _, _, values in shown), default=0)
     note = f"{rows:,} held-out rows, expected answers · left is better · the line is the median"
@@ -166,7 +159,10 @@ def _perplexity(row: RowMeasurement) -> float | None:
 
 
 def response_lengths(measurements: Sequence[Measurement], path: Path) -> None:
-    """Lengths of the greedy responses: the first model (the base), the one before the last, and the last."""
+    """Plot the lengths of the greedy responses of at most three models.
+
+    The first (the base), the one before the last, and the last.
+    """
     shown = _first_before_last(measurements, lambda row: row.response_tokens)
     most = max((m.settings.max_new_tokens for m in measurements), default=1)
     rows = max((len(values) for _, _, values in shown), default=0)
@@ -194,7 +190,7 @@ def response_lengths(measurements: Sequence[Measurement], path: Path) -> None:
 def _first_before_last(
     measurements: Sequence[Measurement], of: Callable[[RowMeasurement], float | None]
 ) -> list[tuple[str, int, Values]]:
-    """(name, index, values) of at most three measurements that have values."""
+    """Return (name, index, values) of at most three measurements that have values."""
     last = len(measurements) - 1
     picked = sorted({0, max(0, last - 1), max(0, last)}) if measurements else []
     found = []
@@ -210,7 +206,7 @@ def _ridge_height(count: int) -> float:
 
 
 def _ridge(axes: Axes, name: str, text: str, last: bool) -> None:
-    """What the bands share: name and remark at the left, a scale below the last one only."""
+    """Set up a band: name and remark at the left, a scale below the last one only."""
     axes.set_yticks([])
     axes.spines["left"].set_visible(False)
     axes.tick_params(axis="x", labelbottom=last)
@@ -220,7 +216,7 @@ def _ridge(axes: Axes, name: str, text: str, last: bool) -> None:
 
 
 def _density(axes: Axes, values: Values, top: float, shade: str) -> None:
-    """A Gaussian kernel density of log perplexity, folded back at perplexity 1, over a rug of the rows."""
+    """Draw a Gaussian kernel density of log perplexity, reflected at perplexity 1, over a rug of the rows."""
     logs, end = np.log(values), max(math.log(top) * 1.03, 0.1)
     x = np.linspace(0, end, 400)
     quarter, three = np.quantile(logs, [0.25, 0.75])
@@ -240,7 +236,7 @@ def _density(axes: Axes, values: Values, top: float, shade: str) -> None:
 
 
 def _log_ticks(axes: Axes, top: float) -> None:
-    """Plain numbers at 1, 2, 5, 10, …, or at whole decades where there are many."""
+    """Return ticks at 1, 2, 5, 10, …, or at whole decades if there are many."""
     decades = range(0, int(math.log10(top)) + 1, 1 + int(math.log10(top)) // 7)
     steps: tuple[float, ...] = (1, 2, 5) if len(decades) <= 3 else (1,)
     if top < 10:
@@ -266,8 +262,10 @@ def _histogram(axes: Axes, values: Values, most: int, shade: str) -> None:
 def model_comparison(
     measurements: Sequence[Measurement], path: Path, verdicts: Mapping[str, Verdicts] = NO_VERDICTS
 ) -> None:
-    """The models so far: accuracies, rewards, bits per byte or loss, each with its 95 % interval and, by the
-    model's name in `verdicts`, what its comparison with its parent says. Of many, the first and the last."""
+    """Plot accuracies, rewards, bits per byte or loss of all models with 95 % intervals.
+
+    `verdicts`: by model, of its comparison with its parent. Of many models, the first and the last.
+    """
     shown = [(i, m) for i, m in enumerate(measurements) if i == 0 or i > len(measurements) - MOST_MODELS]
     names = _compared([m for _, m in shown])
     rows = max(1, math.ceil(len(names) / 3))
@@ -293,8 +291,10 @@ def model_comparison(
 
 
 def _compared(measurements: Sequence[Measurement]) -> list[str]:
-    """What was asked for first, likelihood last. Preference only where it is relative to a policy: by raw
-    likelihood it is another quantity."""
+    """Return the compared metrics: requested ones first, likelihood last.
+
+    Preference only if it is relative to a policy: by raw likelihood it is another quantity.
+    """
     there = dict.fromkeys(name for m in measurements for name in m.shown if name not in RAW_METRICS)
     size = "bits_per_byte" if "bits_per_byte" in there else "loss"
     ours = [name for name in ("accuracy", "preference_accuracy") if name in there]
@@ -333,7 +333,7 @@ def _draw_metric(
 
 
 def _mark(verdict: Verdict | None) -> str:
-    """The sign of a verdict behind a number."""
+    """Return the sign of a verdict after a number."""
     sign = NOT_SHOWN if verdict is Verdict.NOT_SHOWN else "" if verdict is None else verdict.mark
     return f" {sign}" if sign else ""
 

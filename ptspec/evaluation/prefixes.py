@@ -1,4 +1,4 @@
-"""Prompts that a model has read once, for all that comes after them."""
+"""Prompts that a model has read once, as KV caches for their continuations."""
 
 from __future__ import annotations
 
@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 
 
 class Prefixes:
-    """The keys and values of `prefixes`, each without its last token, which is the first that is read of what
-    follows. Left-padded to one width."""
+    """The keys and values of `prefixes`, each without its last token, left-padded to one width.
+
+    The last token is read with the continuation.
+    """
 
     def __init__(self, model: PreTrainedModel, prefixes: Sequence[Sequence[int]], tokens: int) -> None:
-        """Reads them in batches of like length, of at most `tokens` tokens. Each has two tokens or more."""
+        """Read them in batches of similar length, of at most `tokens` tokens.
+
+        Each has at least two tokens.
+        """
         self.model = model
         self.ids = [list(prefix) for prefix in prefixes]
         self.read = [len(prefix) - 1 for prefix in prefixes]
@@ -50,7 +55,10 @@ class Prefixes:
         return cache
 
     def _joined(self, layers: Sequence[Any], places: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of one layer, (prefixes, heads, width, size), in the order of the prefixes."""
+        """Return keys and values of one layer, in the order of the prefixes.
+
+        (prefixes, heads, width, size).
+        """
         keys, values = (
             torch.cat([padded(one, (0, 0, self.width - one.shape[2], 0)) for one in each])[places]
             for each in ([layer.keys for layer in layers], [layer.values for layer in layers])
@@ -58,7 +66,7 @@ class Prefixes:
         return keys, values
 
     def cache(self, rows: Sequence[int]) -> DynamicCache:
-        """A cache of its own that holds these prefixes; one may be there several times."""
+        """Return a separate cache with these prefixes, which may repeat."""
         chosen = torch.tensor(rows, device=self.model.device)
         made = DynamicCache(config=inner(self.model).config)
         for number, (keys, values) in enumerate(self.layers):
@@ -66,24 +74,26 @@ class Prefixes:
         return made
 
     def mask(self, rows: Sequence[int], further: int) -> Tensor:
-        """The attention mask of these prefixes and so many tokens after them, (rows, width + further)."""
+        """Return the attention mask of these prefixes and further tokens, (rows, width + further)."""
         lengths = torch.tensor([self.read[row] for row in rows], device=self.model.device)[:, None]
         places = torch.arange(self.width + further, device=self.model.device)
         return (places >= self.width - lengths).long()
 
     def prompts(self, rows: Sequence[int], filler: int) -> Tensor:
-        """The ids of these prefixes, their last tokens included: (rows, width + 1), left-padded."""
+        """Return the ids of these prefixes with their last tokens: (rows, width + 1), left-padded."""
         lines = [[filler] * (self.width - self.read[row]) + self.ids[row] for row in rows]
         return torch.tensor(lines, device=self.model.device)
 
     def logits(self, rows: Sequence[int], continuations: Sequence[Sequence[int]]) -> Tensor:
-        """The logits after a prefix's last token and each of the tokens that continue it but the last of
-        them: (rows, tokens of the longest continuation, vocabulary); those of shorter ones are padded."""
+        """Return logits after each prefix and after each token of its continuation but the last.
+
+        (rows, tokens of the longest continuation, vocabulary); shorter ones are padded.
+        """
         fed = [[self.ids[row][-1], *one[:-1]] for row, one in zip(rows, continuations, strict=True)]
         ids, _ = pad(fed, 0, self.model.device)
         start = torch.tensor([self.read[row] for row in rows], device=self.model.device)[:, None]
         last = torch.tensor([len(one) - 1 for one in fed], device=self.model.device)[:, None]
-        # Padding stays within the positions that there are.
+        # Padding stays within the model's positions.
         positions = start + torch.arange(ids.shape[1], device=self.model.device).minimum(last)
         places = {"position_ids": positions} if _takes(self.model, "position_ids") else {}
         with torch.no_grad():
@@ -98,7 +108,7 @@ class Prefixes:
 
 
 def can_be_shared(model: PreTrainedModel) -> bool:
-    """Whether what `model` keeps of a prompt is keys and values of every token, and nothing else."""
+    """Return whether the model's state of a prompt consists of keys and values only."""
     own = inner(model)
     if getattr(own, "_is_stateful", False) or own.config.is_encoder_decoder:
         return False
@@ -107,7 +117,7 @@ def can_be_shared(model: PreTrainedModel) -> bool:
 
 
 def inner(model: Any) -> Any:
-    """The model that an adapter is around."""
+    """Return the model inside an adapter."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 

@@ -1,19 +1,19 @@
-"""How far an evaluation is, for whoever shows it."""
+"""Progress of an evaluation."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 Progress = Callable[[str, int, int], None]
-"""Hears what is being made ("answers"), and how many of how many are done."""
+"""Receives what is computed ("answers"), and how many of how many are done."""
 
 
-def unheard(what: str, done: int, total: int) -> None:
-    """The progress of what nobody watches."""
+def discard_progress(what: str, done: int, total: int) -> None:
+    """Discard progress."""
 
 
 def counting(progress: Progress, what: str, total: int) -> Callable[[int], None]:
-    """What is to be told how many more of `total` are done; `progress` hears the sum, from none on."""
+    """Return a function that adds to the done count of `total`; `progress` receives the sum, from 0 on."""
     done = 0
 
     def add(count: int) -> None:
@@ -27,7 +27,7 @@ def counting(progress: Progress, what: str, total: int) -> Callable[[int], None]
 
 
 def counting_once_begun(progress: Progress, what: str, total: int) -> Callable[[int], None]:
-    """As `counting`, but `progress` hears nothing before the first call."""
+    """Like `counting`, without reporting before the first call."""
     begun: list[Callable[[int], None]] = []
 
     def add(count: int) -> None:

@@ -1,4 +1,4 @@
-"""`pt eval`: what to measure (runs, stages, adapters, models), and their measurements, stored or made now."""
+"""`pt eval`: what to measure (runs, stages, adapters, models), and stored or new measurements."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Held:
-    """The held-out rows to measure on (`prompts`: so many of them, by a seeded choice), and how."""
+    """The held-out rows to measure on (`prompts`: so many seeded ones), and how."""
 
     source: Source
     spec: EvaluationSpec
@@ -53,8 +53,11 @@ class Held:
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """What `pt eval` was asked. `held` None: what lies beside the targets is told. `output`: where the
-    files of the evaluation go; None writes nothing. `server`: who generates the answers."""
+    """A request of `pt eval`.
+
+    `held` None: use stored measurements. `output`: the folder of the evaluation files; None writes nothing.
+    `server`: generates the answers.
+    """
 
     targets: tuple[Target, ...]
     held: Held | None
@@ -73,7 +76,7 @@ def make_request(
     prompts: int | None = None,
     server: GenerationServer | None = None,
 ) -> EvaluationRequest:
-    """What `pt eval`'s options ask for. Raises `InputError` before anything is loaded."""
+    """Return the request of `pt eval`'s options. Raises `InputError` before anything is loaded."""
     asked = last_of_each(paths) if compare else targets(paths)
     if data is not None:
         if not is_file(data):
@@ -96,18 +99,18 @@ def make_request(
 
 
 def _policies(asked: Sequence[Target]) -> list[Target]:
-    """Those that answer prompts; raises `InputError` where none does."""
+    """Return the targets that answer prompts. Raises `InputError` if there are none."""
     found = [target for target in asked if not target.is_reward_model]
     if not found:
         message = f"{asked[0].name} is a reward model: it answers no prompts"
         raise InputError(
-            Diagnostic("not-a-policy", message, hint="without --data its own evaluation is told")
+            Diagnostic("not-a-policy", message, hint="without --data its stored evaluation is shown")
         )
     return found
 
 
 def _must_be_measurable(source: Source) -> None:
-    """Refuses a file without rows, or whose rows offer nothing to measure."""
+    """Raise `InputError` for a file without rows, or without anything to measure."""
     data = shown(source.paths[0])
     rows = load_evaluation({"data": source}, "data")
     if not rows:
@@ -119,7 +122,7 @@ def _must_be_measurable(source: Source) -> None:
 
 
 def judge_name(asked: Sequence[Target], name: str | None) -> str | None:
-    """The judge of the responses: `name`, else the `eval.judge` of the first run's recipe; None for none."""
+    """Return the judge of the responses: `name`, else the first run's `eval.judge`; None for none."""
     if name is None:
         recipe = next((target.recipe for target in asked if target.recipe), {})
         name = (recipe.get("eval") or {}).get("judge")
@@ -127,7 +130,7 @@ def judge_name(asked: Sequence[Target], name: str | None) -> str | None:
 
 
 def evaluate_targets(request: EvaluationRequest, listener: Listener) -> list[Measurement]:
-    """The measurements asked for, stored or made now, in the order of the targets. Writes nothing."""
+    """Return the requested measurements, stored or new, in the order of the targets. Writes nothing."""
     if request.held is None:
         return [stored_measurement(target) for target in request.targets]
     return measure_all(request.targets, request.held, listener, request.allow_code, request.server)
@@ -138,8 +141,10 @@ def write(
     measured: Sequence[Measurement],
     compared: Mapping[str, Comparison] | None = None,
 ) -> None:
-    """The files of the evaluations, where the request says; nowhere where it does not. `compared`: with its
-    parent, by name."""
+    """Write the files of the evaluations to the request's output, if it has one.
+
+    `compared`: the comparison with its parent, by name.
+    """
     if (output := request.output) is None:
         return
     from ptspec.evaluation.files import write_evaluation
@@ -154,7 +159,7 @@ def write(
 
 
 def folder_names(names: Sequence[str]) -> list[str]:
-    """A folder's name for each policy, whatever it is called: one step below, and no two the same."""
+    """Return a unique folder name for each policy, one level deep, whatever its name."""
     made: list[str] = []
     for name in names:
         safe = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.").lower()[-64:].lstrip("-.") or "policy"
@@ -164,7 +169,7 @@ def folder_names(names: Sequence[str]) -> list[str]:
 
 
 def _must_be_ours(output: Path) -> None:
-    """Refuses to write among files that no evaluation left there."""
+    """Raise `InputError` for an output folder with files of anything but an evaluation."""
     if not exists(output):
         return
     if not output.is_dir():
@@ -187,7 +192,7 @@ PICTURES = (
 
 
 def stored_measurement(target: Target) -> Measurement:
-    """The evaluation that lies beside `target`; raises `InputError` where there is none."""
+    """Return the stored evaluation of `target`. Raises `InputError` if there is none."""
     if target.stored is None:
         raise InputError(_not_evaluated(target))
     return trained_by(replace(store.load_measurement(target.stored), name=target.name), target.method)
@@ -201,7 +206,7 @@ def _not_evaluated(target: Target) -> Diagnostic:
 
 
 def held_out(path: Path, max_new_tokens: int | None, prompts: int | None, first: Target) -> Held:
-    """The rows of the file at `path`; settings that are not given are those of the recipe of `first`."""
+    """Return the rows of the file at `path`; missing settings are those of the recipe of `first`."""
     asked = first.recipe.get("eval") or {}
     tokens = max_new_tokens or asked.get("max_new_tokens", EvaluationSpec.max_new_tokens)
     refusals = asked.get("refusals") or ()
@@ -220,8 +225,10 @@ def held_out(path: Path, max_new_tokens: int | None, prompts: int | None, first:
 
 
 def _source(path: Path, first: Target) -> Source:
-    """The file at `path`, read as the recipe of `first` reads it, else as it reads its held-out rows or those
-    that it trains on: `chat`, `system`, and `columns` as far as the file has them under their old names."""
+    """Return the file at `path`, read as the recipe of `first` reads it, its held-out rows, or training rows.
+
+    `chat`, `system`, and `columns` as far as the file has the original names.
+    """
     asked = _as_read(path, first.recipe)
     source = Source("data", (path.absolute(),), chat=asked.get("chat", True), system=asked.get("system"))
     row = _first_row(source)
@@ -230,7 +237,7 @@ def _source(path: Path, first: Target) -> Source:
 
 
 def _as_read(path: Path, recipe: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The source of the recipe that tells how the file at `path` is read; {} where there is none."""
+    """Return the source of the recipe that says how the file at `path` is read; {} without."""
     sources = {name: one for name, one in (recipe.get("data") or {}).items() if isinstance(one, dict)}
     same = (one for one in sources.values() if isinstance(one.get("path"), str) and _is(path, one["path"]))
     names = [(recipe.get("eval") or {}).get("data")]
@@ -258,8 +265,10 @@ def measure_all(
     allow_code: bool,
     server: GenerationServer | None = None,
 ) -> list[Measurement]:
-    """Each target measured on the same rows, the base weights loaded once for those that share them. `server`
-    generates the answers of those that it can serve."""
+    """Measure each target on the same rows, loading shared base weights once.
+
+    `server` generates the answers of those that it can serve.
+    """
     from ptspec.evaluation.measure import measure
     from ptspec.evaluation.served import Asked, Host
     from ptspec.model.device import find_device
@@ -314,8 +323,10 @@ def measure_all(
 
 
 def _rows(held: Held, tokenizer: PreTrainedTokenizerBase) -> list[EvaluationRow]:
-    """The held-out rows; strings are turns of a chat where the model has a template for them. Raises
-    `InputError` with the line of each row that the template refuses."""
+    """Return the held-out rows; strings become chats if the model has a template for them.
+
+    Raises `InputError` with the line of each row that the template refuses.
+    """
     from ptspec.evaluation.measure import keys_of
     from ptspec.training.row_templates import refusal
 
@@ -328,7 +339,7 @@ def _rows(held: Held, tokenizer: PreTrainedTokenizerBase) -> list[EvaluationRow]
 
 
 def _rewards(target: Target, allow_code: bool) -> dict[str, RewardFunction]:
-    """The reward functions of the target's run: built-in ones, and where that is allowed the user's own."""
+    """Return the reward functions of the target's run: built-in ones, and the user's if allowed."""
     if allow_code and target.run is not None:
         return measured_functions(recorded_plan(target.run), allow_code=True)
     given = target.recipe.get("rewards") or {}

@@ -1,4 +1,4 @@
-"""A reward model on held-out pairs: how often it scores the chosen answer above the rejected one."""
+"""Measure a reward model on held-out pairs: how often the chosen answer scores above the rejected one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.layouts.table import TEMPLATE
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.encoding import plain
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings, row_ids
-from ptspec.evaluation.metrics import aggregates
 from ptspec.rewards.builtin import RewardFunction
 
 PAIR_METRICS = {"preference_accuracy": "pair_accuracy", "reward_margin": "pair_margin"}
-"""A policy's preference is relative to its reference, a reward model's is not: alike, but named apart."""
+"""A policy's preference is relative to its reference, a reward model's is not: hence other names."""
 
 REFERENCE = "the reward model's own scores"
 
@@ -27,7 +27,7 @@ def measure_pairs(
     name: str,
     data: DataStamp | None = None,
 ) -> Measurement:
-    """`score` on the chosen and the rejected answer of each row that has both; other rows have no margin."""
+    """Score the chosen and rejected answer of each row that has both; other rows have no margin."""
     begun = time.perf_counter()
     found = {index: row.pair for index, row in enumerate(rows) if row.pair is not None}
     pairs, prompts_of_pairs = list(found), [pair.prompt for pair in found.values()]

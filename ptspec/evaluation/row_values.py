@@ -1,4 +1,4 @@
-"""What each measured row adds to a metric: its number, and what it counts in the denominator."""
+"""A measured row's contribution to a metric: its numerator and denominator."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptspec.evaluation.diversity import Words
-from ptspec.evaluation.measurement import DRAWN, RowMeasurement
+from ptspec.evaluation.measurement import RowMeasurement
+from ptspec.evaluation.response_metrics import RESPONSE_METRICS
+from ptspec.metrics import DRAWN
 
 PER_TOKEN = ("loss", "perplexity", "kl")
 TIE = 1e-4
-"""Margins within this many nats of 0 are ties: float32 noise of a policy that equals its reference."""
+"""Margins within this many nats of 0 are ties: float32 noise of a policy equal to its reference."""
 
 
 class Columns:
-    """Rows as arrays, a column a metric, each made once."""
+    """Rows as arrays, one per metric, each computed once."""
 
     def __init__(self, rows: Sequence[RowMeasurement]) -> None:
         self.rows = rows
@@ -26,7 +28,7 @@ class Columns:
         self._weights: dict[str, NDArray[np.float64]] = {}
 
     def values(self, name: str) -> NDArray[np.float64]:
-        """What each row adds; not a number where it lacks the metric."""
+        """Return each row's numerator; nan if it lacks the metric."""
         if name not in self._values:
             found = (row_value(name, row) for row in self.rows)
             self._values[name] = np.array([math.nan if v is None else v for v in found], dtype=np.float64)
@@ -34,31 +36,30 @@ class Columns:
 
     @cached_property
     def responses(self) -> Words | None:
-        """The responses' words; None where a row has none."""
+        """The responses' words; None if a row has none."""
         texts = [row.response for row in self.rows if row.response is not None]
         return Words(texts) if len(texts) == len(self.rows) else None
 
     def weights(self, name: str) -> NDArray[np.float64]:
-        """What each row counts in the metric's denominator."""
+        """Return each row's denominator."""
         if name not in self._weights:
             self._weights[name] = np.array([_weight(name, row) for row in self.rows], dtype=np.float64)
         return self._weights[name]
 
 
 def is_ratio(name: str) -> bool:
-    """Whether the metric is a ratio of two sums rather than a mean over rows."""
+    """Return whether the metric is a ratio of two sums rather than a mean over rows."""
     return name in PER_TOKEN or name == "bits_per_byte"
 
 
 def reward_names(a: Sequence[RowMeasurement], b: Sequence[RowMeasurement]) -> list[str]:
-    """The rewards that rows of both have."""
+    """Return the rewards that rows of both have."""
     other = {name for row in b for name in row.rewards}
     return [name for name in dict.fromkeys(name for row in a for name in row.rewards) if name in other]
 
 
 def row_value(name: str, row: RowMeasurement) -> float | None:
-    """What the row adds to the metric's sum (of bits per byte: its bits; of KL: its nats); None if it lacks
-    the metric."""
+    """Return the row's numerator (bits per byte: its bits; KL: its nats); None if it lacks the metric."""
     match name:
         case "bits_per_byte":
             return None if row.nll is None or not row.bytes else row.nll / math.log(2)
@@ -78,25 +79,15 @@ def row_value(name: str, row: RowMeasurement) -> float | None:
             return row.preference
         case "kl":
             return row.kl
-        case "response_length":
-            return _number(row.response_tokens)
-        case "response_characters":
-            return None if row.response is None else float(len(row.response))
-        case "finished":
-            return _number(row.finished)
-        case "repetition":
-            return row.repetition
-        case "empty":
-            return None if row.response is None else float(not row.response.strip())
-        case "refusals":
-            return _number(row.refused)
+    if (of_response := RESPONSE_METRICS.get(name)) is not None:
+        return of_response(row)
     if name.startswith(DRAWN):
         return row.sample_rewards.get(name.removeprefix(DRAWN))
     return row.rewards.get(name)
 
 
 def row_metric(name: str, row: RowMeasurement) -> float | None:
-    """The metric of this row alone, in the metric's own unit; None if the row lacks it."""
+    """Return the metric of this row alone, in the metric's own unit; None if the row lacks it."""
     value, weight = row_value(name, row), _weight(name, row)
     if value is None or not weight:
         return None
@@ -104,7 +95,7 @@ def row_metric(name: str, row: RowMeasurement) -> float | None:
 
 
 def _weight(name: str, row: RowMeasurement) -> float:
-    """What the row counts in the metric's denominator."""
+    """Return the row's denominator."""
     if name in PER_TOKEN:
         return float((row.sample_tokens if name == "kl" else row.tokens) or 0)
     return float(row.bytes or 0) if name == "bits_per_byte" else 1.0

@@ -1,4 +1,4 @@
-"""What the reward functions give for responses. Knows texts, no model."""
+"""Score responses with reward functions."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from ptspec.rewards.checked import checked_reward
 
 CONVERSATIONS = ("prompt", "messages", "conversations")
 NO_COLUMN = (*WITHHELD, "prompts", "completions")
-"""What TRL does not pass on as a column, and what would collide with its own arguments."""
+"""Columns that TRL does not pass on, or that collide with its own arguments."""
 
 
 def reward_scores(
     rewards: Mapping[str, RewardFunction], rows: Sequence[EvaluationRow], responses: Mapping[int, Response]
 ) -> dict[int, dict[str, float | None]]:
-    """For each row with a response, each reward's score of it; None where the reward has no say."""
+    """Return each reward's score of each response, by row index; None for rows it cannot score.
+
+    Raises `StageError` for any error of a function.
+    """
     answered = [rows[i] for i in responses]
     if not answered:
         return {}
@@ -31,7 +34,7 @@ def reward_scores(
 
 
 def _arguments(rows: Sequence[EvaluationRow], responses: Sequence[Response]) -> dict[str, Any]:
-    """TRL's arguments of a reward function. Plain strings in the data arrive as strings."""
+    """Return TRL's arguments of a reward function. Plain strings in the data stay strings."""
     names = dict.fromkeys(name for row in rows for name in row.columns if name not in NO_COLUMN)
     return {
         "prompts": [_prompt(row) for row in rows],
@@ -42,6 +45,7 @@ def _arguments(rows: Sequence[EvaluationRow], responses: Sequence[Response]) -> 
 
 
 def is_conversation(row: EvaluationRow) -> bool:
+    """Return whether a text column of the row holds messages."""
     return any(isinstance(row.columns.get(name), list | dict) for name in CONVERSATIONS)
 
 
@@ -54,5 +58,5 @@ def _completion(row: EvaluationRow, text: str) -> Text:
 
 
 def _scores(name: str, function: RewardFunction, given: Mapping[str, Any]) -> list[float | None]:
-    """Raises `StageError` for whatever the function does wrong."""
+    """Return the scores of one function. Raises `StageError` for any error of it."""
     return checked_reward(function, name)(**given)

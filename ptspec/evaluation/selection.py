@@ -1,4 +1,4 @@
-"""What was picked of the variants of a matrix, and why. Types only; no numpy."""
+"""The selected variant of a matrix, and the reason. Types only; imports no numpy."""
 
 from __future__ import annotations
 
@@ -12,8 +12,11 @@ from ptspec.events import CheckedBound, Figure
 
 @dataclass(frozen=True)
 class Variant:
-    """One variant as it was measured. `value`: the metric that picks, None where it was not measured.
-    `misses`: the bounds of the checks that it does not hold to; `reasons`: why a check could not be asked."""
+    """A measured variant.
+
+    `value`: the selecting metric, None if not measured. `misses`: the bounds of checks that it fails;
+    `reasons`: why a check could not be evaluated.
+    """
 
     name: str
     settings: Mapping[str, Any]
@@ -23,13 +26,17 @@ class Variant:
 
     @property
     def is_kept(self) -> bool:
+        """Whether it was measured and passes every check."""
         return self.value is not None and not self.misses and not self.reasons
 
 
 @dataclass(frozen=True)
 class Rival:
-    """The picked combination less another one: `difference` with the interval that decides, of the level that
-    the correction leaves, `plain` with its 95 % interval. `verdict` BETTER: the two are distinguishable."""
+    """The selected combination minus another one.
+
+    `difference` has the deciding interval at the corrected level, `plain` the 95 % one. `verdict` BETTER: the
+    two are distinguishable.
+    """
 
     difference: Figure
     plain: Figure
@@ -39,14 +46,18 @@ class Rival:
 
     @property
     def is_distinguishable(self) -> bool:
+        """Whether the selected combination is significantly better."""
         return self.verdict is Verdict.BETTER
 
 
 @dataclass(frozen=True)
 class Combination:
-    """The values of all axes but the seed, and its `variants`, one a seed. `value`: the mean over them, with
-    an interval where there is one seed; `spread`: their standard deviation. `is_kept`: each of them holds to
-    the checks. `rival`: against the picked one; None of that itself, and of what could not be picked."""
+    """The values of all axes but the seed, and its `variants`, one per seed.
+
+    `value`: the mean over them, with an interval for a single seed; `spread`: their standard deviation.
+    `is_kept`: each of them passes the checks. `rival`: against the selected one; None for that itself, and
+    for invalid ones.
+    """
 
     settings: Mapping[str, Any]
     variants: tuple[str, ...]
@@ -58,13 +69,12 @@ class Combination:
 
 @dataclass(frozen=True)
 class Selection:
-    """What `stage` takes over: the variant `picked`, the first seed of the combination with the index
-    `chosen`, by `metric` on `rows` rows in `clusters` independent ones. `next_best`: the index of the
-    combination that came after it.
+    """What `stage` takes over.
 
-    `tests` pairs were corrected for, by `correction`. `held_out`: what was picked by some of the rows
-    measured on the others, in the mean of `resamples`: what the picked value would be had the choice not been
-    made by the same rows; None where it is not known.
+    The variant `picked`, the first seed of the combination with the index `chosen`, by `metric` on `rows`
+    rows in `clusters`. `next_best`: the index of the second best combination. `tests` pairs were corrected
+    for, by `correction`. `held_out`: the selected value on rows that did not select it, the mean over
+    `resamples`: without selection bias; None if unknown.
     """
 
     stage: str
@@ -84,8 +94,10 @@ class Selection:
 
     @property
     def best(self) -> Combination:
+        """The selected combination."""
         return self.combinations[self.chosen]
 
     @property
     def runner_up(self) -> Combination | None:
+        """The second best combination, None without."""
         return None if self.next_best is None else self.combinations[self.next_best]

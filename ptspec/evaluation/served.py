@@ -1,4 +1,4 @@
-"""Answers by a generation server: which policies it can be given, and whether it has the right ones."""
+"""Answers by a generation server: which policies it can serve, and whether it has the right ones."""
 
 from __future__ import annotations
 
@@ -29,24 +29,27 @@ from ptspec.store.files import read_json
 from ptspec.store.stage_folder import ADAPTER_CONFIG, ADAPTER_WEIGHTS, Artifact
 
 PORTION = 256
-"""Prompts that are asked for before progress is told."""
+"""Prompts requested between progress reports."""
 COMPARED = 32
-"""Answers that are compared when all are there."""
+"""Answers compared when all are there."""
 SAMPLED = 16
-"""Tokens after each of a few prompts by which a server's policy is compared with the one here."""
+"""Tokens after each of a few prompts for comparing a server's policy with the local one."""
 FINEST = 0.01
-"""In nats: a smaller difference of one token's log-probability is never an error."""
+"""In nats: a smaller difference of a token's log-probability is never an error."""
 EVERY = 8
-"""Of the probes that a stage left, each so many tokens one is compared."""
+"""One of so many tokens of a stage's stored probes is compared."""
 REPORTED = 1e-6
-"""Where no log-probability is below −REPORTED, a server says 0 of each token that it is made to say."""
+"""If no log-probability is below −REPORTED, a server reports 0 for every forced token."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """A policy under its `name` on a server. `program`: what generates there, "vLLM 0.32.0"; `max_length`: of
-    prompt and answer together, in tokens; `stands_on`: the weights that it needs; `bound`: by how
-    much one token's log-probability may differ from the policy's here, in nats."""
+    """A policy under its `name` on a server.
+
+    `program`: the server's software, "vLLM 0.32.0"; `max_length`: of prompt and answer together, in tokens;
+    `stands_on`: the base weights that it needs; `bound`: tolerance of a token's log-probability against the
+    local policy's, in nats.
+    """
 
     server: GenerationServer
     name: str
@@ -57,7 +60,7 @@ class Served:
 
     @property
     def words(self) -> str:
-        """Who answers."""
+        """The server in words."""
         return f"{self.program} at {self.server.base_url}"
 
     def respond(
@@ -69,8 +72,10 @@ class Served:
         draws: Sequence[Sequence[float] | None] = (),
         done: Callable[[int], None] = lambda count: None,
     ) -> list[Completion]:
-        """What continues each prompt: greedy, or, where `draws` holds random numbers for it,
-        drawn at temperature 1 with a seed of them. Raises `ServerError`."""
+        """Return the continuation of each prompt, greedy or sampled. Raises `ServerError`.
+
+        Sampled at temperature 1 with a seed of its random numbers, if `draws` holds any for it.
+        """
         self._must_have_room(prompts, max_new_tokens)
         numbers = draws or [None] * len(prompts)
         found: dict[int, Completion] = {}
@@ -86,9 +91,11 @@ class Served:
         return [found[i] for i in range(len(prompts))]
 
     def checked(self, model: Any, prompts: Mapping[int, Sequence[int]]) -> Served:
-        """The same, with a `bound` of ten times the difference that rounding makes now. Raises `StageError`,
-        in every process, where the server's policy is not that of `model`: by the log-probabilities of what
-        the server samples after a few of `prompts`, which `model` scores."""
+        """Return this with a `bound` of ten times the present rounding difference.
+
+        Raises `StageError`, in every process, if the server has another policy than `model`: by the
+        log-probabilities of what it samples after a few of `prompts`, which `model` scores.
+        """
         ids = [tuple(one[:TOKENS]) for one in prompts.values() if one][:SEQUENCES]
         sampling = sampling_at(1.0, SAMPLED, frozenset())
         seeds = range(len(ids))
@@ -96,8 +103,11 @@ class Served:
         return replace(self, bound=max(FINEST, 10 * self.compare(model, ids, made)))
 
     def compare(self, model: Any, prompts: Sequence[Sequence[int]], said: Sequence[Completion]) -> float:
-        """Raises `StageError`, in every process, where some of what was `said` has other log-probabilities by
-        `model`. vLLM 0.32 on a CPU computes wrongly where the base and an adapter are asked at once."""
+        """Return the mean difference of answers' log-probabilities from those of `model`, in nats.
+
+        Raises `StageError`, in every process, if some differ by more than the bound. vLLM 0.32 on a CPU
+        computes wrongly if the base and an adapter are used at once.
+        """
         spoken = [i for i, one in enumerate(said) if one.token_ids]
         picked = spoken[:: max(1, -(-len(spoken) // COMPARED))]
         ids, made = [prompts[i] for i in picked], [said[i] for i in picked]
@@ -110,9 +120,11 @@ class Served:
         return most
 
     def check_left(self, left: Probes) -> None:
-        """Raises `StageError` where the server's policy is not that of a stage, by the probes that it `left`:
-        the server may say nothing but their tokens. One that reports log-probabilities as sampled
-        (`--logprobs-mode processed_logprobs`) then says 0 of each, and is not compared."""
+        """Raise `StageError` if the server has another policy than a stage, by its stored probes `left`.
+
+        The server is forced to their tokens. One that reports sampled log-probabilities (`--logprobs-mode
+        processed_logprobs`) then reports 0 for each, and is not compared.
+        """
         places = [(row, at) for row in range(len(left.ids)) for at in range(1, len(left.ids[row]), EVERY)]
         with_token: dict[int, list[tuple[int, int]]] = {}
         for row, at in places:
@@ -139,7 +151,7 @@ class Served:
                 f"policy: the log-probability of a token differs by {most:.3g} nats, rounding by less than "
                 f"{self.bound:.2g}; is it asked for several policies at once?"
             )
-        hint = f"{HOW_TO_SERVE.replace('MODEL', self.stands_on)}: the weights that the policy stands on"
+        hint = f"{HOW_TO_SERVE.replace('MODEL', self.stands_on)}: the policy's base weights"
         notes = (f"it serves {self.server.model().root}",)
         raise StageError(Diagnostic("another-policy", message, None, self.server.requests.at, hint, notes))
 
@@ -152,18 +164,18 @@ class Served:
 
 
 def sampling_at(temperature: float, max_new_tokens: int, ends: frozenset[int]) -> Sampling:
-    """The policy's own distribution at a temperature (0: greedy) and nothing else, up to one of `ends`."""
+    """Return sampling parameters for the policy's own distribution (0: greedy), up to one of `ends`."""
     stops = tuple(sorted(ends))
     return Sampling(max_new_tokens, temperature=temperature, stop_token_ids=stops, more={"ignore_eos": True})
 
 
 def seed_of(numbers: Sequence[float]) -> int:
-    """A seed of a row's random numbers, which come of its id and the evaluation's seed."""
+    """Return a seed from a row's random numbers, which depend on its id and the evaluation's seed."""
     return int(numbers[0] * 2**53)
 
 
 def _apart(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]) -> float:
-    """The mean difference of log-probabilities of the same tokens; 0 of none."""
+    """Return the mean difference of log-probabilities of the same tokens; 0 without tokens."""
     found = _differences(ours, theirs)
     return sum(found) / max(1, len(found))
 
@@ -175,8 +187,10 @@ def _differences(ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[floa
 
 @dataclass(frozen=True)
 class Asked:
-    """A policy that a server may answer for: its folder (None: the base), how it is opened, and the folder or
-    hub id of the base."""
+    """A policy that a server may serve.
+
+    Its folder (None: the base), how it is opened, and the folder or hub id of the base.
+    """
 
     name: str
     artifact: Artifact | None
@@ -185,26 +199,28 @@ class Asked:
 
     @property
     def stands_on(self) -> str:
-        """The weights that it, or its adapter, is."""
+        """The weights of the policy, or below its adapter."""
         return self.base if self.artifact is None else self.artifact.weights
 
 
 class Host:
-    """A server that is given one policy after the other."""
+    """A server that serves one policy after another."""
 
     def __init__(self, server: GenerationServer, folder: Path | None = None) -> None:
-        """`folder`: where adapters are put for the server (None: it sees them where they lie)."""
+        """Set up; `folder`: where adapters are copied for the server (None: it sees their own folders)."""
         self.server = server
         self.folder = folder
 
     def why_not(self, policy: Asked) -> str | None:
-        """Why the server cannot answer for `policy`; None where it can. Raises `ServerError` where it cannot
-        be asked."""
+        """Return why the server cannot serve `policy`; None if it can.
+
+        Raises `ServerError` if it cannot be reached.
+        """
         return current().by_first(lambda: self._why_not(policy))
 
     @contextmanager
     def answering(self, policy: Asked, warn: Callable[[str], None]) -> Iterator[Served | None]:
-        """As `serving`; None where the server cannot answer for `policy`, of which `warn` is told."""
+        """Like `serving`; None, with a message to `warn`, if the server cannot serve `policy`."""
         why_not = self.why_not(policy)
         if why_not is not None:
             where = f"generated here, not by the server at {self.server.base_url}"
@@ -216,14 +232,14 @@ class Host:
 
     @contextmanager
     def serving(self, policy: Asked) -> Iterator[Served]:
-        """`policy`, served within. Raises `ServerError` where the server does not take it."""
+        """Serve `policy` within the context. Raises `ServerError` if the server refuses it."""
         team, artifact, stands_on = current(), policy.artifact, policy.stands_on
         program = team.by_first(lambda: self._program)
         model = team.by_first(lambda: self._model)
         if artifact is None or not artifact.is_adapter:
             yield Served(self.server, model.name, program, model.max_length, stands_on)
             return
-        # vLLM goes on using what it has computed of prompts for a name: one that was never served before.
+        # vLLM's prefix cache is keyed by name: use a name that was never served before.
         name = team.of_first(f"{label_of(policy.name)}.{uuid.uuid4().hex[:12]}")
         place = artifact.folder.absolute() if self.folder is None else self.folder.absolute() / name
         reached = True
@@ -257,7 +273,7 @@ class Host:
         if policy.adapter.use_qlora:
             return "its base is in 4 or 8 bits"
         if _are_others(self._model.root, stands_on, is_base=stands_on == policy.base):
-            return f"it stands on the weights in {stands_on}, and the server has {self._model.root}"
+            return f"it was trained over the weights in {stands_on}, and the server has {self._model.root}"
         if artifact is None or not artifact.is_adapter:
             return None
         config = read_json(artifact.folder / ADAPTER_CONFIG)
@@ -274,7 +290,7 @@ class Host:
         self.server.load_adapter(name, place)
 
     def _unload(self, name: str, place: Path, *, reached: bool) -> None:
-        """A server that is gone serves nothing; its own error was told."""
+        """Stop serving it; ignore a server that is gone, whose error was reported."""
         if self.folder is not None:
             shutil.rmtree(place, ignore_errors=True)
         if reached:
@@ -285,8 +301,10 @@ class Host:
 
 
 def _are_others(root: str, stands_on: str, *, is_base: bool) -> bool:
-    """Whether the weights that a server has are known to be others than those at `stands_on`. A name of the
-    base that is not known here may be the base's: log-probabilities tell."""
+    """Return whether the server's weights are known to differ from those at `stands_on`.
+
+    A base name that is unknown here may be the base: log-probabilities decide.
+    """
     here, there = Path(stands_on), Path(root)
     if root == stands_on or (is_folder(here) and is_folder(there) and here.resolve() == there.resolve()):
         return False
@@ -296,5 +314,5 @@ def _are_others(root: str, stands_on: str, *, is_base: bool) -> bool:
 
 
 def label_of(name: str) -> str:
-    """A policy's name as it may stand in a request and in a file's name."""
+    """Return a policy's name as valid in a request and a file name."""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", name)[-40:].strip("-") or "policy"

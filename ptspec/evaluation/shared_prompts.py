@@ -1,8 +1,8 @@
-"""Everything that is asked of a prompt from one reading of it: likelihoods of what may follow, a greedy and a
-drawn response, and the KL of the drawn one to the base.
+"""Compute everything after a prompt from one prefill.
 
-A prompt's tokens are most of what an evaluation computes: its chosen and its rejected answer, and both of the
-model's own, begin with them.
+Likelihoods of continuations, a greedy and a sampled response, and the KL of the sampled one to the base. A
+prompt's tokens are most of what an evaluation computes: its chosen and rejected answer and both generated
+ones begin with them.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ Told = Callable[[int], None]
 
 @dataclass
 class Questions:
-    """What is asked after one prompt. `texts` are the sequences whose completions begin where it ends;
-    `draws` has an entry for each response: None where it is greedy, else the numbers to draw with."""
+    """What to compute after one prompt.
+
+    `texts` are sequences whose completions begin at its end; `draws` has an entry per response: None for a
+    greedy one, else the numbers to sample with.
+    """
 
     prompt: tuple[int, ...]
     texts: list[Encoded] = field(default_factory=list)
@@ -39,14 +42,14 @@ class Questions:
     longest: int = 0
 
     def tokens(self, max_new_tokens: int) -> int:
-        """Of the cache, while they are answered."""
+        """Return the maximum number of tokens in the cache."""
         answers = len(self.draws) * (len(self.prompt) + max_new_tokens)
         return len(self.prompt) + max(answers, sum(len(text.ids) for text in self.texts))
 
 
 @dataclass(frozen=True)
 class Answered:
-    """Of one prompt: log p of each text in nats, the responses, and of the drawn ones Σ_t KL(π‖base)."""
+    """Of one prompt: log p of each text in nats, the responses, and Σ_t KL(π‖base) of sampled ones."""
 
     logps: tuple[float, ...]
     responses: tuple[Response, ...]
@@ -64,10 +67,10 @@ def ask(
     done: Mapping[str, Told],
     warn: Callable[[str], None],
 ) -> list[Answered]:
-    """What `model` says to `questions`, whose prompts have two tokens or more, in the order of them.
+    """Compute `questions`, whose prompts have at least two tokens, in their order.
 
-    `base`, where given, is what the drawn responses' KL is to. `tokens` bounds a batch (None: what the free
-    memory holds); `done` hears the number of "texts", "answers" and "kl" that are there.
+    `base`, if given, is the model for the KL. `tokens` limits a batch (None: by free memory); `done` receives
+    the number of finished "texts", "answers" and "kl".
     """
     scored = current().of_first(token_budget(model, tokens))  # of the first's free memory: one batch, one sum
     asking = _Asking(model, base, tokenizer, max_new_tokens, scored, done)
@@ -89,7 +92,7 @@ class _Asking:
     done: Mapping[str, Told]
 
     def batch(self, questions: Sequence[Questions]) -> list[Answered]:
-        """Everything that is asked after some prompts."""
+        """Compute everything after some prompts."""
         prefixes = Prefixes(self.model, [one.prompt for one in questions], self.budget)
         texts = [(place, text) for place, one in enumerate(questions) for text in one.texts]
         asked = [(place, draws) for place, one in enumerate(questions) for draws in one.draws]
@@ -134,7 +137,7 @@ class _Asking:
         ]
 
     def _kl(self, prefixes: Prefixes, drawn: Sequence[tuple[int, Response]]) -> list[float] | None:
-        """Of each drawn response; None where there is no base, or one with another vocabulary."""
+        """Return the KL of each sampled response; None without a base, or with another vocabulary."""
         if self.base is None or not share_vocabulary(self.model, self.base):
             return None
         found: dict[int, float] = {}

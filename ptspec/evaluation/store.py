@@ -1,7 +1,7 @@
-"""An evaluation as files in a stage's folder: written whole, read back or refused.
+"""An evaluation as files in a stage's folder, written atomically.
 
-Three files: the aggregates for people and checks, a few responses side by side for reading, and every row
-for paired comparison later. No torch, no numpy.
+Three files: the aggregates for people and checks, a few responses side by side for reading, and every row for
+later paired comparison. Imports neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ROWS = "evaluation_rows.jsonl"
 DOCUMENTS = "lm_eval_documents.json"
 FORMAT = 1
 LARGEST = 2**63
-"""No count of ours is beyond this; a number that is would not fit a float either."""
+"""Upper bound of counts; a larger number would not fit a float either."""
 LATER = frozenset(
     (
         *("slices", "refused", "sample", "sample_tokens", "sample_correct", "sample_rewards", "kl", "judged"),
@@ -43,7 +43,7 @@ LATER = frozenset(
         "generated_by",
     )
 )
-"""Fields that evaluations of this format did not have at first: what was not measured then is None."""
+"""Fields missing in early files of this format: None, not measured."""
 
 VERSIONS = ("ptspec", "torch", "transformers", "trl", "peft")
 
@@ -53,10 +53,10 @@ T = TypeVar("T")
 def write(
     folder: Path, measurement: Measurement, *, samples: int, previous: Sequence[Measurement] = ()
 ) -> None:
-    """Write the three files to `folder`, and a fourth where tasks of lm-evaluation-harness were measured; the
-    aggregates last, so that they stand for a whole evaluation.
+    """Write the files to `folder`, the aggregates last, so that they mark it as complete.
 
-    The first `samples` rows go to the sample responses, with what the models in `previous` said to them.
+    A fourth file if tasks of lm-evaluation-harness were measured. The sample responses hold the first
+    `samples` rows, with the responses of the models in `previous`.
     """
     with whole_file(folder / ROWS) as file:
         for row in measurement.rows:
@@ -112,7 +112,7 @@ def _version(package: str) -> str | None:
 
 
 def _clean(value: Any) -> Any:
-    """`value` with lone surrogates, which no UTF-8 file can hold, as "?"."""
+    """Return `value` with lone surrogates, which are not UTF-8, as "?"."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")
     if isinstance(value, Mapping):
@@ -123,7 +123,7 @@ def _clean(value: Any) -> Any:
 
 
 def load_measurement(folder: Path) -> Measurement:
-    """The measurement that `write` left in `folder`.
+    """Return the measurement that `write` wrote to `folder`.
 
     Raises `InputError` if it is missing, damaged, or of another version's format.
     """
@@ -155,12 +155,12 @@ AGAIN = "measure again: pt eval on this folder"
 
 
 def _load_documents(path: Path, metrics: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The scores of documents in `path`, of metrics that were measured; none where there is no such file."""
+    """Return the documents' scores in `path`, of measured metrics; {} without the file."""
     if not path.is_file():
         return {}
     scores = _object(path, _object(path, _read(path), None).get("scores"), None)
     if not all(_fits(of_documents, dict[str, float]) for of_documents in scores.values()):
-        raise _fault(path, None, "damaged: a score is no number", AGAIN)
+        raise _fault(path, None, "damaged: a score is not a number", AGAIN)
     return {name: of_documents for name, of_documents in scores.items() if name in metrics}
 
 
@@ -201,8 +201,8 @@ def _object(path: Path, value: Any, line: int | None) -> dict[str, Any]:
 
 
 def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
-    """The dataclass `kind` from an object with its fields, each of its type; those of `LATER` may lack."""
-    dataclass: Any = kind  # a type is hashable, which mypy doubts
+    """Return the dataclass `kind` of a JSON object with typed fields; those of `LATER` may be missing."""
+    dataclass: Any = kind  # types are hashable, which mypy does not know
     given, hints = _object(path, value, line), _hints(dataclass)
     if strange := (set(given) - set(hints)) | (set(hints) - set(given) - LATER):
         odd = ", ".join(sorted(strange))
@@ -216,13 +216,13 @@ def _build(kind: type[T], value: Any, path: Path, line: int | None) -> T:
 
 @cache
 def _hints(kind: type) -> dict[str, Any]:
-    """Kept: they are asked for once a row."""
+    """Return the type hints of a dataclass, cached: they are used for every row."""
     return get_type_hints(kind)
 
 
 @cache
 def _plain_types(kind: type) -> dict[str, frozenset[type]]:
-    """By field, the types whose every value fits: most values need no further look."""
+    """Return by field the types that need no further check."""
     return {
         name: frozenset({str, float, bool, NoneType} & set(get_args(hint) or (hint,)))
         for name, hint in _hints(kind).items()
@@ -230,7 +230,7 @@ def _plain_types(kind: type) -> dict[str, frozenset[type]]:
 
 
 def _fits(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is of the annotated type; whole numbers are numbers too, booleans are not."""
+    """Return whether a JSON value has the annotated type; integers are floats too, booleans are not."""
     origin = get_origin(hint)
     if origin in (Union, UnionType):
         return any(_fits(value, choice) for choice in get_args(hint))

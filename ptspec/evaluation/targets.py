@@ -1,4 +1,4 @@
-"""What a path on the command line stands for: a run, one of its stages, an adapter, a model. Loads none."""
+"""Resolve a command-line path to a run, one of its stages, an adapter or a model. Loads none."""
 
 from __future__ import annotations
 
@@ -32,9 +32,11 @@ CHAT_TEMPLATE = "chat_template.jinja"
 
 @dataclass(frozen=True)
 class Target:
-    """A policy that `pt eval` was asked about. `stored` is the folder of its evaluation, if it has one;
-    `recipe` the recipe of the run it belongs to (empty outside a run), in that
-    run's folder `run`, whose stage of the method `method` it is."""
+    """A policy given to `pt eval`.
+
+    `stored`: the folder of its evaluation, if any; `recipe`: the recipe of its run (empty outside a run), in
+    that run's folder `run`, whose stage of the method `method` it is.
+    """
 
     name: str
     model: str
@@ -49,12 +51,15 @@ class Target:
 
 
 def targets(paths: Sequence[str]) -> list[Target]:
-    """The policies in `paths`: a run stands for its base and all its finished stages, in order."""
+    """Return the policies in `paths`: for a run its base and all finished stages, in order.
+
+    Raises `InputError` for a path without a policy.
+    """
     return [target for path in paths for target in _targets(path)]
 
 
 def last_of_each(paths: Sequence[str]) -> list[Target]:
-    """One policy a path: of a run, its last stage."""
+    """Return one policy per path: of a run its last stage. Raises `InputError` as `targets` does."""
     chosen = [_last(path) for path in paths]
     names = [target.name for target in chosen]
     if len(set(names)) == len(names):
@@ -63,7 +68,7 @@ def last_of_each(paths: Sequence[str]) -> list[Target]:
 
 
 def _last(path: str) -> Target:
-    """What `path` stands for where one policy is wanted. A run that is unfinished stands for none."""
+    """Return the single policy of `path`. Raises `InputError` for an unfinished run."""
     found = _targets(path)
     asked = [str(stage.get("name")) for stage in expanded_stages(found[-1].recipe.get("stages"))]
     missing = [name for name in asked if name not in [target.name for target in found]]
@@ -116,9 +121,9 @@ def _run_targets(run: Path) -> list[Target]:
 
 
 def _with_template(manifest: Manifest) -> dict[str, Any]:
-    """The run's recipe, its chat template as text: as the run's stages hold it, or else as its file does now.
+    """Return the run's recipe with its chat template as text: the stages' own, or else the file's.
 
-    Raises `InputError` where there is neither.
+    Raises `InputError` if there is neither.
     """
     recipe = dict(manifest.recipe)
     model = recipe.get("model")
@@ -137,7 +142,7 @@ def _with_template(manifest: Manifest) -> dict[str, Any]:
 
 
 def _stage(run: Path, name: str) -> dict[str, Any]:
-    """What is different of the target for a stage. Raises `InputError` where its folder is not whole."""
+    """Return a stage's target. Raises `InputError` if its folder is incomplete."""
     record = finished_record(run, name)
     if record is None or not any((run / name).glob("*.safetensors")):
         missing = RECORD if record is None else "*.safetensors"
@@ -156,7 +161,7 @@ def _stage(run: Path, name: str) -> dict[str, Any]:
 
 
 def _adapter(record: dict[str, Any]) -> AdapterSpec:
-    """The adapter setup a stage was trained with, as its record holds it."""
+    """Return the adapter setup of a stage, from its record."""
     kept = record.get("ingredients")
     adapter = kept.get("adapter") if isinstance(kept, dict) else None
     match adapter:

@@ -1,4 +1,4 @@
-"""A tokenizer's own tags around thoughts, and responses without what stands between them."""
+"""A tokenizer's own thinking tags, and responses without thoughts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NEAR = 16
-"""Tokens at the end of a prompt that may hold an opening tag."""
+"""Tokens at the end of a prompt that may contain an opening tag."""
 
 _THOUGHT, _ANSWER = "qzthoughtqz", "qzanswerqz"
 _TAG = r"(?:<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\])"
@@ -22,8 +22,10 @@ _TAG = r"(?:<[^<>\s]{1,40}>|\[[^\[\]\s]{1,40}\])"
 
 @dataclass(frozen=True)
 class Thoughts:
-    """`own`: the tags that the chat template puts around thoughts. `special`: some tags are special tokens,
-    which a response's text is without."""
+    """`own`: the chat template's thinking tags.
+
+    `special`: some tags are special tokens, which a response's text lacks.
+    """
 
     own: tuple[Tags, ...]
     special: bool
@@ -31,7 +33,10 @@ class Thoughts:
     def left_out(
         self, tokenizer: PreTrainedTokenizerBase, prompt: Sequence[int], said: Sequence[int], text: str
     ) -> str:
-        """The response `said`, which reads `text`, without its thoughts, those that the prompt opened too."""
+        """Return the response `said`, whose text is `text`, without thoughts.
+
+        Including those the prompt opened.
+        """
         before = tokenizer.decode(list(prompt[-NEAR:])).rstrip()
         tags = (*self.own, *KNOWN)
         opened = next((pair for pair in tags if before.endswith(pair[0])), None)
@@ -44,7 +49,7 @@ class Thoughts:
 
 
 def thoughts_of(tokenizer: PreTrainedTokenizerBase) -> Thoughts:
-    """The tags of `tokenizer`: those of its chat template, found by rendering a message that has thoughts."""
+    """Return the tags of `tokenizer`, found by rendering a message with thoughts."""
     own = _rendered(tokenizer)
     specials = set(tokenizer.all_special_tokens)
     signs = [sign for pair in (*own, *KNOWN) for sign in re.findall(_TAG, "".join(pair))]
@@ -58,7 +63,7 @@ def _rendered(tokenizer: PreTrainedTokenizerBase) -> tuple[Tags, ...]:
     chat: list[dict[str, Any]] = [{"role": "user", "content": "q"}, answer]
     try:
         text = str(tokenizer.apply_chat_template(chat, tokenize=False))
-    except Exception:  # a template is a program of others, and may refuse such a message
+    except Exception:  # a template may refuse such a message
         return ()
     found = re.search(rf"({_TAG})\s*{_THOUGHT}\s*({_TAG})", text)
     known = any(opening in text for opening, _ in KNOWN)

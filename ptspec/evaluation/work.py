@@ -1,4 +1,4 @@
-"""What there is to compute for a set of rows, as token ids. Knows a tokenizer, no model."""
+"""What to compute for a set of rows, as token ids. Uses a tokenizer, no model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.evaluation.encoding import Encoded, encode_completions, encode_prompt
-from ptspec.evaluation.measurement import RAW_NAMES
+from ptspec.metrics import RAW_NAMES
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -19,8 +19,10 @@ PREFERENCE = frozenset({*RAW_NAMES, *RAW_NAMES.values()})
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be computed, by row index. `texts` holds each different sequence once: the expected
-    answer is often the chosen one too."""
+    """What to compute, by row index.
+
+    `texts` holds each different sequence once: the expected answer is often the chosen one.
+    """
 
     expected: Mapping[int, Encoded]
     pairs: Mapping[int, tuple[Encoded, Encoded]]
@@ -59,7 +61,7 @@ def _fitted(
     context: int | None,
     max_new_tokens: int,
 ) -> Work:
-    """The same, each sequence without the first tokens that the model's context has no room for."""
+    """Return the work with sequences truncated at the start to the model's context."""
     limit = context or 2**31
     room = max(1, limit - max_new_tokens)
     longest = {i: len(sequence.ids) for i, sequence in expected.items()}

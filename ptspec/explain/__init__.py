@@ -1,1 +1,1 @@
-"""What each error code means, in one place: `pt explain` and the documentation read it."""
+"""The explanation of each error code, for `pt explain` and the user guide."""

@@ -1,4 +1,4 @@
-"""The texts of `codes.md`, by code. A test holds that they are of the codes that there are, and of all."""
+"""Parse `codes.md`: one explanation per code. A test compares its codes with those in the source."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEADING = re.compile(r"^(#|###) (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Explanation:
-    """What the error or warning `code`, of the `topic`, means and what to do, in Markdown."""
+    """What the error or warning `code` of a `topic` means and what to do, in Markdown."""
 
     code: str
     topic: str
@@ -23,7 +23,7 @@ class Explanation:
 
 @cache
 def explanations() -> Mapping[str, Explanation]:
-    """All of them by code, in the order of the file."""
+    """Return all explanations by code, in the order of the file."""
     text = FILE.read_text(encoding="utf-8")
     found, topic = {}, ""
     headings = list(_HEADING.finditer(text))
@@ -37,6 +37,7 @@ def explanations() -> Mapping[str, Explanation]:
 
 
 def by_topic() -> Mapping[str, list[Explanation]]:
+    """Return the explanations grouped by topic, in the order of the file."""
     topics: dict[str, list[Explanation]] = {}
     for one in explanations().values():
         topics.setdefault(one.topic, []).append(one)

@@ -1,1 +1,1 @@
-"""A server that generates for us: `vllm serve`, or what speaks as it does."""
+"""A client of `vllm serve` or a compatible server."""

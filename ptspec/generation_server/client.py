@@ -1,11 +1,9 @@
-"""What a plain `vllm serve` is asked for: completions of token ids, log-probabilities, adapters by name.
+"""Requests to a plain `vllm serve`: completions of token ids, log-probabilities, adapters by name.
 
-Prompts and completions are token ids both ways, so that nothing is tokenised twice. The server needs no
-options for that; for adapters that come and go it runs with `--enable-lora` and
-VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in its environment.
+Prompts and completions are token ids both ways, so that nothing is tokenised twice. Adapters loaded at
+runtime need `--enable-lora` and VLLM_ALLOW_RUNTIME_LORA_UPDATING=1 in the server's environment.
 
-Log-probabilities of given tokens (`prompt_logprobs`) are not asked for: with `--enable-lora` vLLM 0.32 ends
-its engine on two such requests at a time.
+`prompt_logprobs` is not used: with `--enable-lora`, vLLM 0.32 crashes on two such requests at a time.
 """
 
 from __future__ import annotations
@@ -27,8 +25,11 @@ HOW_TO_SERVE = f"{RUNTIME_LORA}=1 vllm serve MODEL --enable-lora --max-lora-rank
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A name that the server answers to. `root` is the path or hub id that it was loaded from; `parent` the
-    model that an adapter goes over, None of a whole model, which alone has a `max_length` (in tokens)."""
+    """A model name that the server accepts.
+
+    `root`: the path or hub id it was loaded from; `parent`: the base model of an adapter, None for a whole
+    model, which alone has a `max_length` (tokens).
+    """
 
     name: str
     root: str
@@ -38,8 +39,10 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How completions are sampled, under vLLM's names; `top_k` 0 takes all tokens. `more`: further fields of
-    the request, which win. Whatever the model's own generation config says of these is not used."""
+    """Sampling parameters under vLLM's names; `top_k` 0 means all tokens.
+
+    `more`: further request fields, which take precedence. The model's own generation config is not used.
+    """
 
     max_tokens: int
     temperature: float = 1.0
@@ -51,16 +54,18 @@ class Sampling:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     def fields(self) -> dict[str, Any]:
-        """As fields of a request."""
+        """Return the request fields."""
         own = {name: value for name, value in vars(self).items() if name != "more"}
         return {**own, "stop_token_ids": list(self.stop_token_ids), **self.more}
 
 
 @dataclass(frozen=True)
 class Completion:
-    """`token_ids` with the token that ended it, if one did (`stopped`). `logps`: of each token, in nats, NaN
-    where the server has none; under the model's own distribution, or under the one that was sampled from if
-    the server runs with `--logprobs-mode processed_logprobs`."""
+    """A completion; `token_ids` includes the token that ended it, if any (`stopped`).
+
+    `logps`: log-probability of each token in nats, NaN if the server returns none; of the model's own
+    distribution, or of the sampled one with `--logprobs-mode processed_logprobs`.
+    """
 
     token_ids: tuple[int, ...]
     logps: tuple[float, ...]
@@ -68,7 +73,7 @@ class Completion:
 
 
 class GenerationServer:
-    """One `vllm serve`. May be used from several threads at once. Its errors are `ServerError`s."""
+    """A `vllm serve`. Thread-safe. Requests raise `ServerError`."""
 
     def __init__(
         self,
@@ -80,9 +85,12 @@ class GenerationServer:
         retries: int = 5,
         concurrency: int = 64,
     ) -> None:
-        """`at` is the JSON pointer of the recipe that names the server; `timeout` a request's, in seconds;
-        `concurrency`: how many rows are asked for at a time. Raises `InputError` where httpx is not installed
-        or `base_url` is no address."""
+        """Set up the client; no request is sent.
+
+        `at`: the JSON pointer of the recipe that names the server; `timeout`: seconds per request;
+        `concurrency`: rows requested at a time. Raises `InputError` if httpx is not installed or `base_url`
+        is not an address.
+        """
         self.requests = Requests(base_url, at=at, key=key, timeout=timeout, retries=retries)
         self.concurrency = concurrency
 
@@ -91,11 +99,14 @@ class GenerationServer:
 
     @property
     def base_url(self) -> str:
+        """The server's address, without a trailing slash."""
         return self.requests.base_url
 
     def must_be_up(self, wait: float = 0.0) -> None:
-        """Returns when the server answers that it is well. Raises `ServerError` where it has not after `wait`
-        seconds, or answers something else."""
+        """Wait up to `wait` seconds for the server's health check.
+
+        Raises `ServerError` if it is still down then, or answers something else.
+        """
         until = time.monotonic() + wait
         while True:
             try:
@@ -109,7 +120,10 @@ class GenerationServer:
                 return
 
     def models(self) -> tuple[ServedModel, ...]:
-        """What the server answers to now: its model, under each of its names, and the adapters over it."""
+        """Return the names the server accepts now: its model under each name, and its adapters.
+
+        Raises `ServerError` if it cannot be reached or is not a vLLM server.
+        """
         found = self.requests.get("/v1/models")
         try:
             return tuple(
@@ -122,7 +136,7 @@ class GenerationServer:
             raise self._no_vllm("/v1/models", found) from None
 
     def model(self) -> ServedModel:
-        """The whole model, under the first of its names."""
+        """Return the whole model under its first name. Raises `ServerError` if the server has none."""
         whole = [one for one in self.models() if one.parent is None]
         if not whole:
             raise self.requests.failure("serves no model", HOW_TO_SERVE)
@@ -135,9 +149,11 @@ class GenerationServer:
         sampling: Sampling,
         seeds: Sequence[int] | None = None,
     ) -> list[Completion]:
-        """One completion of each of `prompts` (token ids) by `model`, a name that the server answers to. A
-        row with a seed gets the same completion whatever is asked beside it, up to rounding in the server's
-        batches. The first failure ends all."""
+        """Return one completion of each of `prompts` (token ids) by `model`, a name the server accepts.
+
+        A row with a seed gets the same completion whatever is requested beside it, up to rounding in the
+        server's batches. The first failure ends all and raises `ServerError`.
+        """
         own = {**sampling.fields(), "logprobs": 0}
         bodies = [self._body(model, prompt, own) for prompt in prompts]
         for body, seed in zip(bodies, seeds or [], strict=seeds is not None):
@@ -145,11 +161,12 @@ class GenerationServer:
         return [self._completion(choice) for choice in self._all(bodies)]
 
     def load_adapter(self, name: str, folder: Path | str) -> None:
-        """Serves the adapter in `folder`, a path on the server's machine, under `name`, in the place of one
-        of that name. Completions asked for from now on are by it. What changed has to lie in a folder that
-        was not loaded before: vLLM goes on using what it has computed of a prompt for the same name and
-        folder (its prefix cache). Raises `ServerError`, which says what is wrong with the server's options,
-        with the folder, or with the adapter."""
+        """Serve the adapter in `folder`, a path on the server's machine, as `name`, replacing that name.
+
+        Later completions use it. A changed adapter must lie in a folder that was not loaded before: vLLM's
+        prefix cache is keyed by name and folder. Raises `ServerError` with what is wrong with the server's
+        options, the folder, or the adapter.
+        """
         body = {"lora_name": name, "lora_path": str(folder), "load_inplace": True}
         try:
             self.requests.post("/v1/load_lora_adapter", body)
@@ -157,7 +174,7 @@ class GenerationServer:
             raise self._unloadable(error, str(folder)) from error
 
     def unload_adapter(self, name: str, *, retries: int | None = None) -> None:
-        """Serves `name` no longer; one that it does not serve is fine."""
+        """Stop serving `name`; an unknown name is not an error. Raises `ServerError` otherwise."""
         try:
             self.requests.post("/v1/unload_lora_adapter", {"lora_name": name}, retries=retries)
         except ServerError as error:
@@ -165,13 +182,14 @@ class GenerationServer:
                 raise
 
     def close(self) -> None:
+        """Close the connections."""
         self.requests.close()
 
     def _body(self, model: str, prompt: Sequence[int], fields: Mapping[str, Any]) -> dict[str, Any]:
         return {"model": model, "prompt": list(prompt), "return_token_ids": True, **fields}
 
     def _all(self, bodies: Sequence[Mapping[str, Any]]) -> list[Any]:
-        """The one choice that answers each request, several being asked at a time."""
+        """Return the single choice of each request, several requests at a time."""
         if not bodies:
             return []
         self.requests.resume()

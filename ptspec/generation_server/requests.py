@@ -1,28 +1,26 @@
-"""Requests to one server over HTTP, made again where that helps. Knows nothing of models."""
+"""HTTP requests to one server, with retries. Independent of models."""
 
 from __future__ import annotations
 
-import random
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ptspec.diagnostics import Diagnostic, InputError, StageError, cut
+from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.http_retries import RetryingClient, headers
 
 if TYPE_CHECKING:
     import httpx
 
-FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 8.0
-"""Seconds between two tries of one request."""
+"""Longest wait between two tries of a request, in seconds."""
 CONNECT_TIMEOUT = 10.0
-"""Seconds until an address at which nothing answers counts as one that cannot be reached."""
+"""Seconds until an address that does not answer counts as unreachable."""
 
 
 class ServerError(StageError):
-    """The server cannot be reached, or answers with an error. `status` is that of HTTP, if one came."""
+    """The server cannot be reached, or answers with an error. `status`: the HTTP status, if any."""
 
     def __init__(self, diagnostic: Diagnostic, status: int | None = None) -> None:
         super().__init__(diagnostic)
@@ -30,8 +28,8 @@ class ServerError(StageError):
 
 
 @dataclass(frozen=True)
-class _Trouble:
-    """Why there is no answer, and whether it may pass by itself."""
+class _RequestFailure:
+    """Why a request failed, and whether a retry may succeed."""
 
     what: str
     hint: str
@@ -40,42 +38,34 @@ class _Trouble:
     detail: str = ""
 
 
-class Requests:
-    """One server. May be used from several threads at once. Keeps the key out of every message."""
+class Requests(RetryingClient):
+    """Requests to a generation server, as JSON."""
 
     def __init__(self, base_url: str, *, at: str, key: str | None, timeout: float, retries: int) -> None:
-        """`at` is where the recipe names the server, `timeout` a request's, in seconds. Raises `InputError`
-        where httpx is not installed, or `base_url` is no address."""
+        """Set up the client. `at`: JSON pointer of the server in the recipe; `timeout`: seconds per request.
+
+        Raises `InputError` if httpx is not installed, or `base_url` is not an address.
+        """
         self.base_url = base_url.rstrip("/").removesuffix("/v1")
         self.at = at
-        self._key = key
         self._retries = retries
-        self._stopped = threading.Event()
-        self._http = _http_client(self.base_url, key, timeout, at)
+        super().__init__(_http_client(self.base_url, key, timeout, at), key, LONGEST_BACKOFF)
 
     def get(self, path: str, *, retries: int | None = None) -> Any:
-        """The JSON that the server answers with; None for an empty body. Raises `ServerError`."""
+        """Return the JSON of the response; None for an empty body. Raises `ServerError`."""
         return self._ask("GET", path, None, self._retries if retries is None else retries)
 
     def post(self, path: str, body: Mapping[str, Any], *, retries: int | None = None) -> Any:
-        """As `get`; the answer's text where it is no JSON."""
+        """Like `get` with a JSON body; returns the response's text if it is not JSON.
+
+        Raises `ServerError`.
+        """
         return self._ask("POST", path, body, self._retries if retries is None else retries)
 
-    def stop(self) -> None:
-        """Ends the waiting of every thread; `resume` lets them ask again."""
-        self._stopped.set()
-
-    def resume(self) -> None:
-        self._stopped.clear()
-
-    def close(self) -> None:
-        self._http.close()
-
     def failure(self, what: str, hint: str, status: int | None = None, detail: str = "") -> ServerError:
-        """An error of this server: `what` it did, and what to do."""
-        detail = " ".join(detail.split())
-        detail = detail.replace(self._key, "[key]") if self._key else detail
-        notes = (f"it said: {cut(detail, 300)}",) if detail else ()
+        """Return an error of this server: `what` it did, and what to do."""
+        detail = self.without_key(detail, 300)
+        notes = (f"it said: {detail}",) if detail else ()
         message = f"the generation server at {self.base_url} {what}"
         return ServerError(Diagnostic("generation-server", message, None, self.at, hint, notes), status)
 
@@ -84,10 +74,9 @@ class Requests:
         while True:
             tries += 1
             got = self._attempt(method, path, body)
-            if not isinstance(got, _Trouble):
+            if not isinstance(got, _RequestFailure):
                 return got
-            backoff = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2 ** (tries - 1)) * random.uniform(0.5, 1.0)
-            if tries > retries or not got.passing or self._stopped.wait(backoff):
+            if tries > retries or not got.passing or self.is_stopped_within(tries):
                 again = f" (asked {tries} times)" if tries > 1 else ""
                 raise self.failure(got.what + again, got.hint, got.status, got.detail)
 
@@ -97,10 +86,10 @@ class Requests:
         try:
             response = self._http.request(method, self.base_url + path, json=body)
         except httpx.TimeoutException:
-            return _Trouble("did not answer in time", "look into the server's own log", passing=True)
+            return _RequestFailure("did not answer in time", "look into the server's own log", passing=True)
         except httpx.RequestError as error:
-            hint = "is the server running, and is this its address? The same command goes on"
-            return _Trouble(f"cannot be reached: {error or type(error).__name__}", hint, passing=True)
+            hint = "is the server running, and is this its address? The same command resumes the run"
+            return _RequestFailure(f"cannot be reached: {error or type(error).__name__}", hint, passing=True)
         if not response.is_success:
             return _refused(response, path)
         try:
@@ -109,20 +98,20 @@ class Requests:
             return response.text
 
 
-def _refused(response: httpx.Response, path: str) -> _Trouble:
+def _refused(response: httpx.Response, path: str) -> _RequestFailure:
     status = response.status_code
     passing = status in (408, 409, 425, 429, 502, 503, 504)
     hint = {
-        401: 'the server wants a key: "api_key_env" names the environment variable that holds it',
-        403: 'the server wants another key: "api_key_env" names the environment variable that holds it',
+        401: 'the server requires a key: "api_key_env" names the environment variable that holds it',
+        403: 'the server requires another key: "api_key_env" names the environment variable that holds it',
         404: "is this the address of a `vllm serve`?",
     }.get(status, "look into the server's own log")
     what = f"answered {status} {response.reason_phrase} to {path}".replace("  ", " ")
-    return _Trouble(what, hint, passing, status, _said(response))
+    return _RequestFailure(what, hint, passing, status, _said(response))
 
 
 def _said(response: httpx.Response) -> str:
-    """The server's own words of an error."""
+    """Return the server's own error message."""
     try:
         found = response.json()
     except ValueError:
@@ -132,7 +121,7 @@ def _said(response: httpx.Response) -> str:
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` is the address of a server, and holds no user or password."""
+    """Return whether `text` is a server's address without user or password."""
     try:
         parts = urlsplit(text)
         whole = bool(parts.hostname) and parts.scheme in ("http", "https") and parts.port != 0
@@ -148,11 +137,10 @@ def _http_client(base_url: str, key: str | None, timeout: float, at: str) -> htt
         message = "a generation server is asked over HTTP, which needs httpx, and that is not installed"
         hint = 'pip install "ptspec[vllm]"'
         raise InputError(Diagnostic("missing-package", message, pointer=at, hint=hint)) from None
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     if not is_address(base_url):
-        message = "this is no address of a server"
+        message = "this is not the address of a server"
         hint = "such as http://localhost:8000"
         raise InputError(Diagnostic("generation-server", message, pointer=at, hint=hint))
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
     timeouts = httpx.Timeout(timeout, connect=CONNECT_TIMEOUT)
-    return httpx.Client(headers=headers, timeout=timeouts, limits=limits)
+    return httpx.Client(headers=headers(key), timeout=timeouts, limits=limits)

@@ -1,1 +1,1 @@
-"""What is asked of the hub, or of its local caches, before a run. Knows no recipe."""
+"""Queries of the hub and its local caches before a run. Independent of recipes."""

@@ -1,4 +1,4 @@
-"""The Arrow cache of `datasets`: splits and first rows of a dataset that was loaded before. Asks no server.
+"""Read the Arrow cache of `datasets`: splits and first rows of datasets loaded before. Sends no request.
 
 Its folders are `NAMESPACE___NAME/CONFIG/VERSION/COMMIT` (datasets 5.2, `packaged_modules/cache/cache.py`).
 """
@@ -22,14 +22,14 @@ _CAPITALS = (re.compile(r"([A-Z]+)([A-Z][a-z])"), re.compile(r"([a-z\d])([A-Z])"
 
 @dataclass(frozen=True)
 class CachedConfig:
-    """A configuration as it was loaded last: its folder, its splits with the number of rows of each."""
+    """A dataset configuration as last loaded: its folder, and its splits with their row counts."""
 
     folder: Path
     splits: Mapping[str, int]
 
 
 def cached(dataset: str, revision: str | None) -> Mapping[str, CachedConfig]:
-    """The configurations of `dataset` in the cache, of `revision` where one is given, else the latest."""
+    """Return the cached configurations of `dataset`, at `revision` if given, else the latest."""
     folders = [folder for folder in _root(dataset).glob("*/*/*") if (folder / INFO).is_file()]
     if revision is not None:
         wanted = commit(dataset, revision, DATASET)
@@ -42,8 +42,11 @@ def cached(dataset: str, revision: str | None) -> Mapping[str, CachedConfig]:
 
 
 def cached_commit(dataset: str) -> str | None:
-    """The commit of `dataset` that was loaded last and is here: what `datasets` reads without a network; else
-    that which its main branch stood for when a file of it was fetched last. None where neither is known."""
+    """Return the commit of `dataset` that `datasets` would load without a network.
+
+    The last one loaded; else the commit of the main branch when a file was last fetched. None if neither is
+    known.
+    """
     folders = [one.folder for one in cached(dataset, None).values()]
     latest = max(folders, key=lambda folder: folder.stat().st_mtime, default=None)
     if latest is not None and is_commit(latest.name):
@@ -52,7 +55,7 @@ def cached_commit(dataset: str) -> str | None:
 
 
 def first_rows(config: CachedConfig, split: str, most: int) -> Rows | None:
-    """The first rows of a split; None where its file cannot be read."""
+    """Return the first rows of a split; None if its file cannot be read."""
     import pyarrow
 
     file = next(iter(sorted(config.folder.glob(f"*-{split}.arrow"))), None)

@@ -1,4 +1,4 @@
-"""The hub's local cache: which commit of a repository was loaded last, and which files of it are there."""
+"""The hub's local cache: the last commit of a repository, and its files."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ MODEL, DATASET = "model", "dataset"
 """Kinds of repository, in the hub's own words."""
 
 INDEX = "model.safetensors.index.json"
-"""Of weights in several files: which tensor stands in which."""
+"""Index file of sharded weights: the file of each tensor."""
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _WEIGHTS = ("model.safetensors", "adapter_model.safetensors")
 
 
 def is_commit(name: str) -> bool:
-    """Whether a revision is the hash of a commit."""
+    """Return whether a revision is a commit hash."""
     return _COMMIT.fullmatch(name) is not None
 
 
 def commit(repository: str, revision: str | None, kind: str = MODEL) -> str | None:
-    """The commit hash that `revision` (None: main) of `repository` stood for when it was last loaded; None
-    where it never was."""
+    """Return the commit of `revision` (None: main) when `repository` was last loaded.
+
+    None if it was never loaded.
+    """
     wanted = revision or "main"
     if is_commit(wanted):
         return wanted
@@ -34,20 +36,20 @@ def commit(repository: str, revision: str | None, kind: str = MODEL) -> str | No
 
 
 def snapshot(repository: str, revision: str | None, kind: str = MODEL) -> Path | None:
-    """The folder with the cached files of `revision`; None where there is none."""
+    """Return the folder with the cached files of `revision`; None if there is none."""
     found = commit(repository, revision, kind)
     folder = _folder(repository, kind) / "snapshots" / found if found else None
     return folder if folder is not None and folder.is_dir() else None
 
 
 def is_whole(folder: Path) -> bool:
-    """Whether a model or an adapter can be loaded from the snapshot `folder`: config and all weights."""
+    """Return whether the snapshot `folder` holds a complete model or adapter: config and all weights."""
     has_config = any((folder / name).is_file() for name in ("config.json", "adapter_config.json"))
     return has_config and has_weights(folder)
 
 
 def has_weights(folder: Path) -> bool:
-    """Whether the weights are there: of a sharded model every file that its index lists."""
+    """Return whether all weights are present: of a sharded model every file of its index."""
     if any((folder / name).is_file() for name in _WEIGHTS):
         return True
     try:

@@ -1,4 +1,4 @@
-"""Whether the hub can be reached, asked once for all ids; requests side by side within a time limit."""
+"""Whether the hub can be reached, tested once for all ids; parallel requests within a time limit."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from ptspec.diagnostics import first_line
 from ptspec.hub.cache import DATASET, MODEL
 
 PROBE = 2.0
-"""Seconds in which the hub has to answer at all."""
+"""Time limit for the first answer of the hub, in seconds."""
 
 TIMEOUT = 5.0
-"""Seconds for one request."""
+"""Time limit of one request, in seconds."""
 
 VALID = 60
-"""Seconds for which an answer of the hub is taken as true."""
+"""Seconds for which an answer of the hub is reused."""
 
 _PROBING = threading.Lock()
 _THREAD = "ptspec-hub"
 _TRUE = ("1", "ON", "YES", "TRUE")
 
 _WHY_OFFLINE: dict[str, str] = {}
-"""Where it was not the user who set HF_HUB_OFFLINE: why that was done, by endpoint."""
+"""Endpoint -> why ptspec set HF_HUB_OFFLINE."""
 
 Key = TypeVar("Key", bound=Hashable)
 Result = TypeVar("Result")
 
 
 def obstacle(kind: str = MODEL) -> str | None:
-    """Why the hub is not asked about a repository of `kind`, in words; None where it can be."""
+    """Return why the hub is not queried for a repository of `kind`; None if it can be."""
     from huggingface_hub import constants
 
     if constants.is_offline_mode():
@@ -46,7 +46,7 @@ def obstacle(kind: str = MODEL) -> str | None:
 
 
 def stay_offline(why: str) -> None:
-    """Let no library of this process ask the hub. Each would try for tens of seconds to reach it first."""
+    """Keep libraries of this process from querying the hub: each would try for tens of seconds."""
     from huggingface_hub import constants
 
     if not constants.is_offline_mode():
@@ -56,9 +56,9 @@ def stay_offline(why: str) -> None:
 
 
 def together(tasks: Mapping[Key, Callable[[], Result]], seconds: float) -> dict[Key, Result | Exception]:
-    """The result of each task, or what it raised: `TimeoutError` for those that did not end in time.
+    """Return each task's result or exception; `TimeoutError` for those not finished in time.
 
-    Threads that hang, in a name look-up say, are left behind: they end with the process.
+    Hanging threads, in a name lookup say, are left behind and end with the process.
     """
     results: dict[Key, Result | Exception] = {}
 
@@ -80,7 +80,7 @@ def together(tasks: Mapping[Key, Callable[[], Result]], seconds: float) -> dict[
 
 
 def reason(error: Exception) -> str:
-    """Why something was not looked at, in a few words."""
+    """Return in a few words why something was not checked."""
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if status is not None:
@@ -106,7 +106,7 @@ def _probed(endpoint: str, period: int) -> str | None:
 
 
 class _OfOtherThreads(logging.Filter):
-    """Keeps out what huggingface_hub logs in our threads: what comes of a request is told once, by us."""
+    """Drop huggingface_hub's log records of our threads: failures are reported once, by us."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.threadName != _THREAD

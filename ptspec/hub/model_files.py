@@ -1,4 +1,4 @@
-"""The small files of a model on the hub, and the headers of its weights. Fetches no weights."""
+"""Fetch the small files of a hub model and the headers of its weights, but no weights."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TOKENIZER = (
 _WEIGHTS = re.compile(r"model(-\d+-of-\d+)?\.safetensors")
 
 Header = Mapping[str, tuple[str, tuple[int, ...]]]
-"""Type (as safetensors names it) and shape of each tensor."""
+"""Data type (safetensors' name) and shape of each tensor."""
 
 
 def fetch(repository: Repository, seconds: float) -> Path:
-    """The folder of the local cache with the config and the tokenizer's files.
+    """Return the cache folder with the config and the tokenizer files.
 
-    They are fetched by their commit, which leaves what the cache calls `main` as it was: a model that was
-    loaded before can still be loaded without a network. Raises the first error of a file.
+    They are fetched by commit, which leaves the cache's `main` as it was: a model loaded before still loads
+    without a network. Raises a file's first error: `OSError`, `TimeoutError` or an error of huggingface_hub.
     """
     from huggingface_hub import hf_hub_download
 
@@ -50,7 +50,10 @@ def fetch(repository: Repository, seconds: float) -> Path:
 
 
 def headers(repository: Repository, seconds: float) -> Header:
-    """The tensors of all weight files, from the first bytes of each. {} where there are no safetensors."""
+    """Return the tensors of all weight files, from the first bytes of each; {} without safetensors.
+
+    Raises a file's first error, as `fetch` does.
+    """
     from huggingface_hub import HfApi, constants
 
     api = HfApi(endpoint=constants.ENDPOINT)

@@ -1,4 +1,4 @@
-"""A folder becomes a commit of a model repository on the hub."""
+"""Upload a folder as a commit of a model repository."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ TOKEN = "log in: `hf auth login`, or HF_TOKEN with a token that may write"
 
 @dataclass(frozen=True)
 class Pushed:
-    """Where a commit can be looked at, and whether its repository was made for it."""
+    """The commit's URL, and whether its repository was created for it."""
 
     url: str
     is_new: bool
 
 
 def push(folder: Path, repository: str, *, message: str, private: bool, revision: str | None) -> Pushed:
-    """Makes the files of `folder` one commit on `revision` (a branch; None: the main one) of the model
-    `repository`, which is made where it is not there: private, or public. One that is there stays as visible
-    as it is. Raises `StageError` where the hub cannot be reached or refuses."""
+    """Upload the files of `folder` as one commit on `revision` (a branch; None: main).
+
+    A missing `repository` is created, private or public; an existing one keeps its visibility. Raises
+    `StageError` if the hub cannot be reached or refuses.
+    """
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     if (why := obstacle()) is not None:
         raise StageError(_refused(repository, f"the hub is not asked ({why})", None))
-    # The errors of its HTTP client, which is another one from version to version, are among its own's bases.
+    # Its HTTP client differs by version; the client's errors are bases of its own.
     transport: tuple[type[Exception], ...] = (*HfHubHTTPError.__bases__, ValueError)
     api = HfApi()
     try:

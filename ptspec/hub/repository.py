@@ -1,4 +1,4 @@
-"""A repository of the hub: whether it is there and may be read, which commit a revision is, its files."""
+"""A hub repository: whether it exists and is readable, the commit of a revision, its files."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from ptspec.hub.connection import TIMEOUT, VALID
 
 
 class Refusal(Enum):
+    """Why the hub refuses a repository."""
+
     NO_REPOSITORY = "no repository"
     NO_REVISION = "no revision"
     NO_ACCESS = "no access"
 
 
 class Refused(Exception):
-    """The hub has no such repository or revision, or does not let this user read it, in its own `words`."""
+    """The hub has no such repository or revision, or denies access; `words` is its own message."""
 
     def __init__(self, refusal: Refusal, words: str = "") -> None:
         super().__init__(refusal.value)
@@ -39,8 +41,10 @@ class Repository:
 
 
 def look(name: str, revision: str | None, kind: str) -> Repository:
-    """Ask the hub, once in a while. Raises `Refused`, and what huggingface_hub raises where there is no
-    answer."""
+    """Query the hub; answers are reused for a while.
+
+    Raises `Refused`, and what huggingface_hub raises if there is no answer.
+    """
     from huggingface_hub import constants
 
     return _asked(constants.ENDPOINT, name, revision, kind, int(time.monotonic()) // VALID)
@@ -48,7 +52,7 @@ def look(name: str, revision: str | None, kind: str) -> Repository:
 
 @functools.lru_cache(maxsize=64)
 def _asked(endpoint: str, name: str, revision: str | None, kind: str, period: int) -> Repository:
-    """What raises is not kept: it is asked again."""
+    """Query the hub. Exceptions are not cached: the next call asks again."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,

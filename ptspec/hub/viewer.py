@@ -1,6 +1,6 @@
-"""The hub's dataset viewer: configurations, splits and first rows of a dataset, as it has them ready.
+"""The hub's dataset viewer: configurations, splits and first rows of a dataset.
 
-It is addressed as `datasets` does it (datasets 5.2, `utils/_dataset_viewer.py`).
+Requests follow `datasets` (datasets 5.2, `utils/_dataset_viewer.py`).
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 from ptspec.hub.connection import TIMEOUT
 
 Splits = Mapping[str, tuple[str, ...]]
-"""The splits of each configuration."""
+"""Configuration -> its splits."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The columns of a split, and its first rows, so many as are whole."""
+    """The columns of a split, and its first complete rows."""
 
     columns: tuple[str, ...]
     rows: tuple[Mapping[str, Any], ...]
 
 
 def splits(dataset: str, commit: str) -> Splits | None:
-    """Every split of `dataset`; None where the viewer does not have all of them, or of another commit."""
+    """Return every split of `dataset`; None if the viewer lacks some, or has another commit."""
     answer = _ask("splits", commit, dataset=dataset)
     if answer is None or answer.get("pending") or answer.get("failed"):
         return None
@@ -35,7 +35,7 @@ def splits(dataset: str, commit: str) -> Splits | None:
 
 
 def first_rows(dataset: str, commit: str, config: str, split: str) -> Rows | None:
-    """The first rows of a split. What comes after a row with a shortened cell is left out."""
+    """Return the first rows of a split, up to a row with a truncated cell."""
     answer = _ask("first-rows", commit, dataset=dataset, config=config, split=split)
     if answer is None or "rows" not in answer:
         return None
@@ -55,7 +55,7 @@ def _ask(what: str, commit: str, **parameters: str) -> Mapping[str, Any] | None:
     try:
         response = get_session().get(address, params=parameters, headers=build_hf_headers(), timeout=TIMEOUT)
         answer = response.json() if response.status_code == 200 else None
-    except Exception:  # the viewer is a convenience: whatever fails there, the files are looked at
+    except Exception:  # the viewer is optional: on any failure the files are read instead
         return None
     is_current = response.headers.get("X-Revision", commit) == commit
     return answer if is_current and isinstance(answer, dict) else None

@@ -1,1 +1,1 @@
-"""From a stage's job to its folder: in this process, or in one of its own."""
+"""Launchers: run a stage's job in this process, in another one, in several, or on a cluster."""

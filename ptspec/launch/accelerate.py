@@ -1,4 +1,4 @@
-"""A job done by several processes of this machine, which torch's elastic launcher starts and ends."""
+"""Run a job in several processes of this machine, through torch's elastic launcher."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, PtError, StageError, noted
 from ptspec.events import Listener, Preparing
-from ptspec.launch.child import JOB, died, heard, kept, passing_on, pointer_of, started
+from ptspec.launch.child import JOB, died, kept, passing_on, pointer_of, read_messages, started
 from ptspec.launch.job import StageJob, write_job
 from ptspec.launch.protocol import Died, Done
 from ptspec.launch.several import FOLDER, SILENCE, Left, ending_silent_ones
@@ -22,9 +22,11 @@ from ptspec.training.stop_request import StopRequest
 
 @dataclass(frozen=True)
 class SeveralProcesses:
-    """Does jobs by the processes that their `compute` asks for. What the first prints goes to `log`, its
-    events to `listener`; every other one has a log of its own beside it. `devices`: the variables that say
-    which GPUs they see (None: unset)."""
+    """Runs jobs in the processes that their `compute` asks for.
+
+    Output of rank 0 goes to `log`, its events to `listener`; every other rank has its own log beside it.
+    `devices`: the GPU variables of the processes (None: unset).
+    """
 
     listener: Listener
     stop_request: StopRequest
@@ -32,8 +34,10 @@ class SeveralProcesses:
     devices: Mapping[str, str | None]
 
     def __call__(self, job: StageJob) -> None:
-        """Raises what ended the work, of several errors the first. Where that is memory that ran out and the
-        recipe lets batches be halved, the work begins again with smaller ones."""
+        """Run `job`. Raises the error that ended it, the first of several.
+
+        If memory ran out and the recipe allows it, the job restarts with smaller batches.
+        """
         with_smaller_passes(job, self._once, self.listener)
 
     def _once(self, job: StageJob) -> None:
@@ -50,7 +54,7 @@ class SeveralProcesses:
                 passing_on(self.stop_request, launcher),
                 ending_silent_ones(left) as silent,
             ):
-                ended = heard(launcher, self.listener)
+                ended = read_messages(launcher, self.listener)
             if not isinstance(ended, Done):
                 raise self._error(job, ended if isinstance(ended, Died) else None, left, silent)
         finally:
@@ -60,12 +64,12 @@ class SeveralProcesses:
     def _environment(self, processes: int) -> Mapping[str, str]:
         given = {name: text for name, text in os.environ.items() if name not in self.devices}
         seen = {name: text for name, text in self.devices.items() if text is not None}
-        # As torchrun does it, but with what there is: threads of several processes would share the cores.
+        # As torchrun does, with the available cores: processes would otherwise compete for them.
         threads = str(max(1, (os.cpu_count() or 1) // processes))
         return {"OMP_NUM_THREADS": threads, **given, **seen}
 
     def _error(self, job: StageJob, ended: Died | None, left: Left, silent: list[int]) -> PtError:
-        """What to tell of a job that was not done: of the process that caused it, with its log."""
+        """Return the error of a failed job: the process that caused it, and its log."""
         if silent:
             return StageError(_hanging(job, self._member(job, silent[0])))
         for index, code in ended.codes if ended else ():
@@ -86,7 +90,7 @@ class SeveralProcesses:
 
 @dataclass(frozen=True)
 class Member:
-    """The process number `index` of the `size` that do a job; `log` is that of the first."""
+    """Rank `index` of `size`; `log` is that of rank 0."""
 
     index: int
     size: int
@@ -94,18 +98,20 @@ class Member:
 
     @property
     def words(self) -> str:
+        """The process in words: "process 1 of 2"."""
         return f"process {self.index} of {self.size}"
 
     @property
     def own_log(self) -> str:
+        """Path of its log, as shown to users."""
         return shown(log_of(self.log, self.index))
 
     def died(self, job: StageJob, code: int | None) -> StageError:
-        """What to tell of it where it ended with `code` and said nothing."""
+        """Return the error for a process that exited with `code` without a message."""
         return StageError(died(job, code, self.words, self.own_log))
 
     def sign(self, error: PtError) -> None:
-        """Notes in `error` that it is of this process."""
+        """Add a note to `error` that it is from this process."""
         error.diagnostics = noted(error.diagnostics, f"{self.words}; its log: {self.own_log}")
 
 
@@ -116,5 +122,5 @@ def _hanging(job: StageJob, member: Member) -> Diagnostic:
 
 
 def log_of(log: Path, index: int) -> Path:
-    """Where the process number `index` writes what libraries say: run.log, run.1.log, …"""
+    """Return the log of rank `index` (run.log, run.1.log, …)."""
     return log if index == 0 else log.with_name(f"{log.stem}.{index}{log.suffix}")

@@ -1,7 +1,6 @@
-"""A process of this machine that does a job: begun, heard, told to stop, and gone when its controller is.
+"""A child process that runs a job: started, read, asked to stop, and ended with its controller.
 
-It is no part of the terminal's process group: a Ctrl-C reaches the controller alone, which passes on that it
-is to stop.
+It is outside the terminal's process group: Ctrl-C reaches only the controller, which forwards a stop request.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from ptspec.training.stop_request import StopRequest
 
 JOB = ".job.json"
 POLL = 0.1
-"""Seconds between two looks at whether the run is to stop."""
+"""Seconds between two checks for a stop request."""
 
 
 @contextlib.contextmanager
@@ -34,8 +33,7 @@ def started(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """`command` as a process in `folder` whose stderr goes to `log`; whatever happens here, it does not
-    outlive this."""
+    """Start `command` in `folder` with stderr in `log`; end it on exit from the context."""
     pipe = subprocess.PIPE
     with log.open("ab") as file:
         worker = subprocess.Popen(
@@ -58,9 +56,8 @@ def started(
                 _there(stream).close()
 
 
-def heard(worker: subprocess.Popen[bytes], listener: Listener) -> Done | Failed | Died | None:
-    """How the work ended, after `listener` was told what happened before; None where the worker did not
-    say."""
+def read_messages(worker: subprocess.Popen[bytes], listener: Listener) -> Done | Failed | Died | None:
+    """Pass the worker's events to `listener` and return how it ended; None if it did not say."""
     for text in _there(worker.stdout):
         try:
             message = read(text)
@@ -75,13 +72,13 @@ def heard(worker: subprocess.Popen[bytes], listener: Listener) -> Done | Failed 
 
 @contextlib.contextmanager
 def passing_on(stop_request: StopRequest, worker: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Tells `worker` when the run is to stop, while this lasts."""
+    """Forward a stop request to `worker` within the context."""
     over = Flag()
 
     def watch() -> None:
         while not over.wait(POLL):
             if (reason := stop_request.reason) is not None:
-                with contextlib.suppress(OSError):  # it has ended by itself
+                with contextlib.suppress(OSError):  # it has ended
                     _there(worker.stdin).write(line(Stop(reason)))
                     _there(worker.stdin).flush()
                 return
@@ -96,8 +93,10 @@ def passing_on(stop_request: StopRequest, worker: subprocess.Popen[bytes]) -> It
 
 
 def died(job: StageJob, code: int | None, which: str = "the process", log: str | None = None) -> Diagnostic:
-    """What to tell of a worker that ended with `code` (None: not known) and said nothing; `log`: where it
-    wrote to."""
+    """Return the error for a worker that exited with `code` (None: unknown) without a message.
+
+    `log`: where it wrote.
+    """
     how = "has ended" if code is None else f"ended with exit code {code}"
     if code is not None and code < 0:
         how = f"was killed by {signal.Signals(-code).name}"
@@ -113,14 +112,15 @@ def died(job: StageJob, code: int | None, which: str = "the process", log: str |
 
 
 def pointer_of(job: StageJob) -> str:
+    """Return the JSON pointer of the job's stage; "/model" for the base."""
     stage = job.plan.stage(job.stage)
     return stage.at if stage is not None else "/model"
 
 
 def kept(job: StageJob) -> str:
-    """What there is of the job after it failed, and how to go on."""
+    """Return what remains of the job after a failure, and how to resume."""
     if not job.trains:
-        return "finished stages are kept; the same command goes on from there"
+        return "finished stages are kept; the same command resumes from there"
     return saved_in_words(job.stage, last_step(job.folder))
 
 

@@ -1,6 +1,8 @@
-"""`python -m ptspec.launch.elastic JOB PROCESSES`: starts the workers of a job with torch's elastic launcher,
-which ends them all as soon as one has died. Its stdin and stdout are the first worker's; the last line on
-stdout is of its own where workers died: which, and how."""
+"""`python -m ptspec.launch.elastic JOB PROCESSES`: start a job's workers with torch's elastic launcher.
+
+It ends all workers as soon as one has died. Its stdin and stdout are those of rank 0; if workers died, its
+last line on stdout says which and how.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,11 @@ from ptspec.diagnostics import Exit
 from ptspec.launch.protocol import Died, line
 
 SHUTDOWN = 20
-"""Seconds in which workers may end by themselves after one has died."""
+"""Seconds that workers may take to end after one has died."""
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Start the workers and return an exit code of `ptspec.diagnostics.Exit`."""
     job, processes = arguments
     config = LaunchConfig(
         min_nodes=1,

@@ -1,4 +1,4 @@
-"""A stage's job: all that a worker has to know to make one stage's folder, as a file."""
+"""A stage's job as a file: everything a worker needs to make one stage's folder."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Made:
-    """The evaluation of a policy that was measured before: its name, and the folder that it lies in."""
+    """The stored evaluation of a policy: its name and its folder."""
 
     name: str
     folder: Path
@@ -28,11 +28,11 @@ class Made:
 
 @dataclass(frozen=True)
 class StageJob:
-    """Train a stage of `plan` in `folder` and evaluate it there, or evaluate alone.
+    """Train a stage of `plan` in `folder` and evaluate it there, or evaluate only.
 
     `stage` is its name, "base" for the recipe's model. `fingerprint` and `covered` go into its record;
-    `reason`: why it is trained again. `hashed`: what the inputs were when the run began. `measured`: the
-    policies that it is compared with, in order.
+    `reason`: why it is trained again. `hashed`: the inputs' hashes at the start of the run. `measured`: the
+    policies to compare with, in order.
     """
 
     plan: Plan
@@ -48,29 +48,29 @@ class StageJob:
 
     @property
     def compute(self) -> ComputeSpec:
-        """Where and how it is done; a policy that no stage makes is measured as the recipe says."""
+        """Where and how it runs; for a policy that no stage makes, the recipe's own `compute`."""
         stage = self.plan.stage(self.stage)
         return self.plan.compute if stage is None else stage.compute
 
 
 def log_for(job: StageJob, log: Path) -> Path:
-    """Where the work on `job` is logged in a run whose own log is `log`: on a cluster, whose workers may do
-    several stages at a time, in one of the stage's."""
+    """Return the log of `job` in a run whose log is `log`: the stage's own on a cluster."""
     if job.compute.launcher != RAY:
         return log
     return log.with_name(f"{log.stem}.{job.stage}{log.suffix}")
 
 
 Launch = Callable[[StageJob], None]
-"""Does a job: returns when the folder is made. Raises a `PtError` as the work itself does."""
+"""Runs a job and returns when the folder is made. Raises a `PtError` like the work itself."""
 
 
 def write_job(job: StageJob, file: Path) -> None:
+    """Write the job to `file`, atomically."""
     write_json(file, _document(job))
 
 
 def as_text(job: StageJob) -> str:
-    """What `write_job` writes."""
+    """Return the text that `write_job` writes."""
     return json.dumps(_document(job))
 
 
@@ -79,13 +79,13 @@ def _document(job: StageJob) -> dict[str, Any]:
 
 
 def read_job(file: Path) -> StageJob:
-    """The job in `file`. Raises `InputError` where it holds none, or one of another version."""
+    """Return the job in `file`. Raises `InputError` if it holds none, or one of another version."""
     value = read_json(file)
     try:
         if value.get("format") != FORMAT:
             raise ValueError(f"a job of format {value.get('format')!r}; this program knows {FORMAT}")
         return from_json(StageJob, value["job"])
     except (KeyError, TypeError, ValueError) as error:
-        message = f"this is no stage's job: {error}"
+        message = f"this is not a stage's job: {error}"
         hint = "jobs are written by pt run, for its own workers"
         raise InputError(Diagnostic("damaged-file", message, Location(str(file)), hint=hint)) from None

@@ -1,7 +1,7 @@
-"""What a worker and the controller say to each other: one JSON object a line.
+"""Messages between worker and controller: one JSON object per line.
 
-The worker tells each event as it happens, and last how it ended. The controller says when to stop; when its
-end of the pipe closes it is gone.
+The worker sends each event, and at the end how it ended. The controller sends a stop request; when its end of
+the pipe closes, it has ended.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from ptspec.store.typed_json import from_json, to_json
 
 @dataclass(frozen=True)
 class Happened:
+    """An event of the run."""
+
     event: Event
 
 
@@ -27,7 +29,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Failed:
-    """What the work raised: the exit code of its error, and what is told of it."""
+    """The exception of the work: its exit code and diagnostics."""
 
     exit: Exit
     diagnostics: tuple[Diagnostic, ...]
@@ -35,8 +37,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Died:
-    """Processes that ended before the work was done: number and exit code of each, of one that was killed by
-    a signal the negative number of that."""
+    """Processes that ended early: rank and exit code of each, negative for a signal."""
 
     codes: tuple[tuple[int, int], ...]
 
@@ -46,7 +47,7 @@ Message = Happened | Done | Failed | Died
 
 @dataclass(frozen=True)
 class Stop:
-    """Save and end; `reason` is what is told of it."""
+    """Save and end; `reason` is shown to the user."""
 
     reason: str
 
@@ -57,11 +58,12 @@ class _Line:
 
 
 def line(message: Message | Stop) -> bytes:
+    """Return a message as one line of JSON."""
     return json.dumps(to_json(_Line(message))).encode() + b"\n"
 
 
 def read(text: bytes) -> Message | Stop:
-    """The message in a line. Raises `ValueError` where there is none."""
+    """Return the message in a line. Raises `ValueError` if there is none."""
     try:
         return from_json(_Line, json.loads(text)).message
     except (TypeError, KeyError) as error:
@@ -69,8 +71,10 @@ def read(text: bytes) -> Message | Stop:
 
 
 def failed(error: PtError) -> Failed:
+    """Return the message of an error."""
     return Failed(error.exit, error.diagnostics)
 
 
 def error_of(message: Failed) -> PtError:
+    """Return the error of a message."""
     return ERRORS[message.exit](*message.diagnostics)

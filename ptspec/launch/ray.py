@@ -1,5 +1,7 @@
-"""A job done by workers on the nodes of a Ray cluster. Where a worker or a node is lost it begins again from
-the last checkpoint."""
+"""Run a job on the nodes of a Ray cluster.
+
+If a worker or node is lost, the job restarts from the last checkpoint.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from ptspec.launch.accelerate import log_of
 from ptspec.launch.child import POLL, died, kept, pointer_of
 from ptspec.launch.job import StageJob, as_text, log_for
 from ptspec.launch.protocol import Done, Failed, Happened, error_of, read
-from ptspec.launch.ray_actor import Heard, Over
+from ptspec.launch.ray_actor import Messages, Over
 from ptspec.launch.ray_cluster import Cluster
 from ptspec.launch.ray_nodes import must_be_alike, passed_on, paths_of
 from ptspec.launch.ray_placement import Lost, Placed, placed, why_lost
@@ -31,14 +33,13 @@ from ptspec.training.stop_request import StopRequest
 
 MAX_FAILURES = 3
 GRACE = 60.0
-"""Seconds in which the others may end by themselves after one has failed: which of them was the cause is then
-known, and the loss of a node is seen by then."""
+"""Seconds for the other workers to end after a failure: by then its cause and a lost node are known."""
 TOKEN = ".seen-by-all-nodes"
 
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """Does jobs on `cluster`. What workers print goes to logs beside `log`, what happens to `listener`."""
+    """Runs jobs on `cluster`. Workers log beside `log`; events go to `listener`."""
 
     cluster: Cluster
     listener: Listener
@@ -46,8 +47,10 @@ class RayWorkers:
     log: Path
 
     def __call__(self, job: StageJob) -> None:
-        """Raises what ended the work, of several errors the first; `StageError` where workers were lost more
-        often than the recipe allows."""
+        """Run `job`. Raises the error that ended it, the first of several.
+
+        `StageError` if workers were lost more often than the recipe allows.
+        """
         with_smaller_passes(job, self._until_done, self.listener)
 
     def _until_done(self, job: StageJob) -> None:
@@ -76,7 +79,7 @@ class RayWorkers:
     def _once(self, job: StageJob) -> None:
         token = job.plan.output / TOKEN
         text = secrets.token_hex(8)
-        # Each job has one of its own: stages may begin side by side.
+        # One per job: stages may start in parallel.
         token = token.with_name(f"{token.name}-{text}").absolute()
         token.write_text(text, encoding="utf-8")
         paths = paths_of(job)
@@ -122,7 +125,7 @@ class RayWorkers:
 
 @dataclass
 class _Work:
-    """Workers that were begun, until the last one has ended."""
+    """Running workers, until the last one has ended."""
 
     launch: RayWorkers
     job: StageJob
@@ -132,7 +135,7 @@ class _Work:
     lost: dict[int, str] = field(default_factory=dict)
 
     def do(self) -> None:
-        asked = {worker.actor.heard.remote(): worker for worker in self.workers}
+        asked = {worker.actor.messages.remote(): worker for worker in self.workers}
         is_told, left = False, GRACE
         while asked and left > 0 and not self._any_lost():
             if not is_told and (reason := self.launch.stop_request.reason) is not None:
@@ -144,20 +147,20 @@ class _Work:
             for one in ready:
                 worker = asked.pop(one)
                 if self._hear(worker, one):
-                    asked[worker.actor.heard.remote()] = worker
+                    asked[worker.actor.messages.remote()] = worker
         self._end()
 
     def _any_lost(self) -> bool:
         return bool(self.lost) or any(over.code < 0 or over.is_silent for over in self.over.values())
 
     def _hear(self, worker: Placed, asked: Any) -> bool:
-        """Takes in what a worker has said; whether more may come."""
+        """Handle a worker's messages; return whether more may come."""
         try:
-            heard: Heard = ray.get(asked)
+            messages: Messages = ray.get(asked)
         except RayActorError as error:
             self.lost[worker.index] = why_lost(error, worker.seen.node)
             return False
-        for text in heard.lines:
+        for text in messages.lines:
             try:
                 message = read(text)
             except ValueError:  # cut off
@@ -166,12 +169,12 @@ class _Work:
                 self.launch.listener(message.event)
             elif isinstance(message, Done | Failed):
                 self.last = message
-        if heard.over is not None:
-            self.over[worker.index] = heard.over
-        return heard.over is None
+        if messages.over is not None:
+            self.over[worker.index] = messages.over
+        return messages.over is None
 
     def _end(self) -> None:
-        """Raises what became of the work, unless it is done."""
+        """Raise the error of the work, unless it succeeded."""
         for worker in self.workers:
             why = self.lost.get(worker.index) or self._why_killed(worker)
             if why is not None:
@@ -199,7 +202,7 @@ class _Work:
         failed = over.failed[1] if over.failed else self.last
         is_told = isinstance(failed, Failed) and failed.exit == Interrupted.exit
         if is_told and self.launch.stop_request.reason is None:
-            return "its node has told it to end"
+            return "its node has ended it"
         return None
 
     def _of(self, failed: Failed, index: int) -> PtError:
@@ -217,7 +220,7 @@ class _Work:
 
 
 def _got(asked: Any) -> Any:
-    """What actors answer. Raises `Lost` where one is gone."""
+    """Return the answers of actors. Raises `Lost` if one is gone."""
     try:
         return ray.get(asked)
     except RayActorError as error:

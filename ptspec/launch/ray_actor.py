@@ -1,7 +1,7 @@
-"""One worker of a job on a node of a Ray cluster: an actor that begins the process, hears it, and ends it.
+"""A Ray actor that runs one worker of a job on a node: starts, reads and ends its process.
 
-The process is the one that other launchers start (`ptspec.worker`), told by the same variables which of how
-many it is. Beside it lie its job and what it leaves (`ptspec.launch.several`), in a folder of the node.
+The process is that of other launchers (`ptspec.worker`) with the same rank variables. Its job file and what
+it leaves (`ptspec.launch.several`) lie in a folder of the node.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from ptspec.store.fingerprint import versions
 
 @dataclass(frozen=True)
 class Seen:
-    """What a node is, and what it lacks: `missing` are paths that are not there, `is_shared` whether it reads
-    what the controller has written."""
+    """A node and what it lacks: `missing` paths; `is_shared`: it reads files of the controller."""
 
     node: str
     name: str
@@ -42,7 +41,7 @@ class Seen:
 
 @dataclass(frozen=True)
 class Over:
-    """How a worker ended. `failed`: what it raised, and when."""
+    """How a worker ended. `failed`: its error and the time."""
 
     code: int
     failed: tuple[float, Failed] | None
@@ -50,15 +49,15 @@ class Over:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """Lines that the worker has said since the last time; `over` once it has ended."""
+class Messages:
+    """The worker's lines since the last call; `over` once it has ended."""
 
     lines: tuple[bytes, ...]
     over: Over | None = None
 
 
 class Worker:
-    """An actor. `heard` waits; the others answer meanwhile, each in a thread of its own."""
+    """The actor. `messages` blocks; other calls are answered in their own threads."""
 
     def __init__(self) -> None:
         self._heard: SimpleQueue[bytes | Over] = SimpleQueue()
@@ -67,7 +66,7 @@ class Worker:
         self._reason: str | None = None
 
     def see(self, token: str, text: str, paths: Sequence[str]) -> Seen:
-        """Looks at the node: whether `token` holds `text` there, and which of `paths` are missing."""
+        """Inspect the node: whether `token` holds `text` there, and which of `paths` are missing."""
         here = ray.get_runtime_context().get_node_id()
         is_shared = False
         with contextlib.suppress(OSError):
@@ -77,20 +76,20 @@ class Worker:
         return Seen(here, socket.gethostname(), ray.util.get_node_ip_address(), is_shared, missing, found)
 
     def free_port(self) -> int:
+        """Return a free TCP port of the node."""
         with socket.socket() as free:
             free.bind(("", 0))
             return int(free.getsockname()[1])
 
     def begin(self, job: str, folder: str, log: str, variables: Mapping[str, str]) -> None:
-        """Begins the process: `job` is the text of its file, `variables` what it finds in its environment
-        beside the node's own."""
+        """Start the process: `job` is the text of its file, `variables` are added to the environment."""
         own = {name for launcher in LAUNCHERS for name in launcher[1:]}
         environment = {name: text for name, text in os.environ.items() if name not in own}
         run = (job, Path(folder), Path(log), {**environment, **variables})
         Thread(target=self._run, args=run, name="ptspec-worker", daemon=True).start()
 
-    def heard(self) -> Heard:
-        """Waits until the process says something or has ended."""
+    def messages(self) -> Messages:
+        """Wait for the process's next lines or its end."""
         lines = []
         said: bytes | Over = self._heard.get()
         while not isinstance(said, Over):
@@ -98,18 +97,18 @@ class Worker:
             try:
                 said = self._heard.get_nowait()
             except Empty:
-                return Heard(tuple(lines))
-        return Heard(tuple(lines), said)
+                return Messages(tuple(lines))
+        return Messages(tuple(lines), said)
 
     def stop(self, reason: str) -> None:
-        """Asks the process to save and end, as soon as there is one."""
+        """Ask the process to save and end, also one that is about to start."""
         self._reason = reason
         if self._pipe is not None:
             with contextlib.suppress(OSError):
                 os.write(self._pipe, line(Stop(reason)))
 
     def end(self) -> None:
-        """Ends the process at once."""
+        """Kill the process."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process, 9)

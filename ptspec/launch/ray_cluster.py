@@ -1,5 +1,4 @@
-"""The Ray cluster of a run: one that is there, or a local one that begins and ends with the run; and whether
-it has what the workers ask for."""
+"""The Ray cluster of a run, existing or local to the run, and whether it has the requested resources."""
 
 from __future__ import annotations
 
@@ -20,31 +19,34 @@ from ptspec.recipe.plan import ComputeSpec, Plan
 
 SECONDS_TO_CONNECT = 5.0
 TRIES = 3
-"""To begin a local cluster: Ray gives up after half a minute, in which a busy machine may not come to it."""
+"""Attempts to start a local cluster: Ray gives up after 30 s, too short on a busy machine."""
 Bundle = Mapping[str, float]
-"""What one worker takes, or one node has, under Ray's names."""
+"""Resources of a worker or a node, under Ray's names."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A cluster that this process is connected to; `name`: its address, or that it is local."""
+    """A connected cluster; `name`: its address, or "local"."""
 
     name: str
     most: Bundle | None = field(default=None, compare=False)
-    """What an autoscaler may make of it in all; None where there is none."""
+    """The resources an autoscaler may provide in total; None without one."""
 
     @property
     def nodes(self) -> Sequence[Bundle]:
-        """What each node that is there has in all, used or not."""
+        """The total resources of each node, used or free."""
         return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
     @property
     def words(self) -> str:
+        """The cluster in words, with its resources."""
         return f"Ray, {self.name}: {_has(self.nodes)}"
 
     def bundle(self, compute: ComputeSpec) -> Bundle:
-        """What each worker of `compute` takes: what the recipe says; else one CPU, and one GPU of a cluster
-        that has some."""
+        """Return the resources of each worker of `compute`.
+
+        As in the recipe; else one CPU, and one GPU if the cluster has GPUs.
+        """
         given = (compute.ray or {}).get("resources_per_worker")
         if given is not None:
             return {name: float(amount) for name, amount in given.items() if amount}
@@ -52,7 +54,7 @@ class Cluster:
         return {"CPU": 1.0, "GPU": 1.0} if has_gpus else {"CPU": 1.0}
 
     def lacks(self, compute: ComputeSpec) -> str | None:
-        """Why the workers of `compute` cannot be placed, however long one waits; None where they can."""
+        """Return why the workers of `compute` can never be placed; None if they can."""
         bundle = self.bundle(compute)
         room = sum(_times(node, bundle) for node in self.nodes)
         if room >= compute.world or self._may_become(bundle, compute.world):
@@ -68,6 +70,7 @@ class Cluster:
 
 
 def in_words(bundle: Bundle) -> str:
+    """Return a bundle in words: "2 CPU, 1 GPU"."""
     return ", ".join(f"{amount:g} {name}" for name, amount in sorted(bundle.items()))
 
 
@@ -78,18 +81,18 @@ def _has(nodes: Sequence[Bundle]) -> str:
 
 
 def _own(node: Bundle) -> Bundle:
-    """Without what Ray adds by itself for each node, and the memory that nobody asked about."""
+    """Return resources without Ray's per-node labels and memory."""
     hidden = ("node:", "accelerator_type:", "object_store_memory", "memory")
     return {name: amount for name, amount in node.items() if not name.startswith(hidden)}
 
 
 def _times(node: Bundle, bundle: Bundle) -> int:
-    """How many of `bundle` a node has room for."""
+    """Return how many of `bundle` fit on a node."""
     return min(int(node.get(name, 0) / amount + 1e-9) for name, amount in bundle.items())
 
 
 def computes(plan: Plan) -> dict[str, ComputeSpec]:
-    """Where the recipe says it, and what: each distinct `compute` of `plan` with the launcher ray."""
+    """Return the distinct Ray `compute`s of `plan`, by their place in the recipe."""
     asked = {"/compute": plan.compute} if plan.evaluation is not None else {}
     asked |= {stage.at: stage.compute for stage in plan.stages}
     return {where: one for where, one in asked.items() if one.launcher == RAY}
@@ -97,8 +100,10 @@ def computes(plan: Plan) -> dict[str, ComputeSpec]:
 
 @contextlib.contextmanager
 def connected(plan: Plan) -> Iterator[Cluster]:
-    """The cluster of `plan`, while this lasts. Raises `InputError` where it cannot be reached, or could never
-    do what the plan asks of it."""
+    """Connect to the cluster of `plan` within the context.
+
+    Raises `InputError` if it cannot be reached, or lacks the resources of the plan.
+    """
     asked = computes(plan)
     address = next((one.ray["address"] for one in asked.values() if one.ray and "address" in one.ray), None)
     address = address or os.environ.get("RAY_ADDRESS") or None
@@ -124,12 +129,12 @@ def _refused(cluster: Cluster, compute: ComputeSpec) -> str | None:
 
 
 def _told(where: str, why: str) -> Diagnostic:
-    hint = "fewer processes, or other resources_per_worker; what a node has is what ray start was told"
+    hint = "fewer processes, or other resources_per_worker; a node has what its ray start was given"
     return Diagnostic("no-room", why, pointer=where, hint=hint)
 
 
 def _connect(address: str | None) -> None:
-    """Joins the cluster at `address`, or begins one of this machine."""
+    """Connect to the cluster at `address`, or start one on this machine."""
     if address is not None:
         _must_answer(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -138,7 +143,7 @@ def _connect(address: str | None) -> None:
         for tries_left in reversed(range(TRIES if address is None else 1)):
             try:
                 return _init(address)
-            except Exception as error:  # of connections, versions, tokens: each of another class
+            except Exception as error:  # connection, version and token errors have different classes
                 ray.shutdown()
                 if not tries_left:
                     raise InputError(_unreachable(address, first_line(error))) from error
@@ -153,12 +158,12 @@ def _init(address: str | None) -> None:
 
 
 def _must_answer(address: str) -> None:
-    """Raises `InputError` where nothing listens: Ray itself tries for half a minute and more."""
+    """Raise `InputError` if nothing listens: Ray itself tries for half a minute or more."""
     host, _, port = address.rpartition(":")
     if address in ("auto", "local"):
         return
     if not host or not port.isdecimal() or "/" in host:
-        raise InputError(_unreachable(address, "it is no HOST:PORT"))
+        raise InputError(_unreachable(address, "it is not HOST:PORT"))
     try:
         socket.create_connection((host.strip("[]"), int(port)), SECONDS_TO_CONNECT).close()
     except OSError as error:
@@ -176,7 +181,7 @@ def _unreachable(address: str | None, why: str) -> Diagnostic:
 
 
 def _most() -> Bundle | None:
-    """What an autoscaler may add up to, as Ray Train asks it."""
+    """Return what an autoscaler may add, as Ray Train computes it."""
     try:
         from ray._private.state import state
 

@@ -1,4 +1,4 @@
-"""What the nodes of a cluster have to share with the controller: folders, files, versions, variables."""
+"""What the nodes of a cluster must share with the controller: folders, files, versions, variables."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ from ptspec.recipe.sources import Source
 from ptspec.store.fingerprint import versions
 
 PASSED_ON = ("HF_", "WANDB_", "MLFLOW_", "COMET_", "NEPTUNE_", "CLEARML_", "TRACKIO_", "PT_")
-"""How names of variables begin that workers get from the controller, beside keys that the recipe names."""
+"""Prefixes of environment variables passed to workers, besides keys that the recipe names."""
 
 
 def paths_of(job: StageJob) -> list[str]:
-    """What each node must have under the same path: the folder that relative paths count from, the model, and
-    the files of the data."""
+    """Return the paths each node must have: the working directory, the model, and the data files."""
     plan = job.plan
     stage = plan.stage(job.stage)
     names = {stage.data, stage.eval_data} if stage is not None else set()
@@ -34,7 +33,7 @@ def paths_of(job: StageJob) -> list[str]:
 
 
 def must_be_alike(job: StageJob, workers: Sequence[Placed]) -> None:
-    """Raises `StageError` where a node cannot see what the controller sees, or has other versions."""
+    """Raise `StageError` if a node lacks the controller's paths or has other library versions."""
     ours = {"ptspec": __version__, **versions()}
     for worker in workers:
         told = _unshared(job, worker) or _unlike(worker, ours)
@@ -69,7 +68,7 @@ def _unlike(worker: Placed, ours: dict[str, str]) -> Diagnostic | None:
 
 
 def passed_on(job: StageJob) -> dict[str, str]:
-    """Variables that workers get from this process: on another node nobody may have set them."""
+    """Return the environment variables that workers get from this process."""
     document = json.dumps(job.plan.document)
     return {
         name: text

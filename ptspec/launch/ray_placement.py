@@ -1,4 +1,4 @@
-"""Where the workers of a job are: actors that Ray has placed together, each with the resources asked for."""
+"""Placement of a job's workers: actors that Ray schedules together, each with its resources."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from ptspec.launch.ray_cluster import Cluster, in_words
 from ptspec.training.stop_request import StopRequest
 
 SECONDS_BEFORE_TOLD = 5.0
-"""Of waiting for what others use."""
+"""Seconds of waiting for busy resources before it is reported."""
 SECONDS_FOR_NODES = 300.0
-"""Of waiting for a node to come back, where those that are left have too little."""
+"""Seconds of waiting for a lost node to return, if the remaining ones are too small."""
 SECONDS_TO_END = 10.0
 SECONDS_TO_SEE = 30.0
-"""Until Ray knows that a node is gone whose processes are: five health checks, 3 s apart, are missed."""
+"""Seconds until Ray notices a lost node: five missed health checks, 3 s apart."""
 
 
 @dataclass(frozen=True)
 class Placed:
-    """An actor on its node; `index` is its number among the workers, `local` among those of the node."""
+    """An actor on its node; `index` is its rank, `local` its rank on the node."""
 
     actor: Any
     index: int
@@ -41,11 +41,12 @@ class Placed:
 
     @property
     def where(self) -> str:
+        """The node in words, with its address and id."""
         return f"node {self.seen.name} ({self.seen.address}, {self.seen.node[:8]})"
 
 
 class Lost(Exception):
-    """A worker that is gone and could not say why: which, and why. What it did may be done again."""
+    """A worker that ended without a message: which, and why. Its work may be repeated."""
 
     def __init__(self, which: str, why: str) -> None:
         super().__init__(f"{which}: {why}")
@@ -60,10 +61,10 @@ def placed(
     listener: Listener,
     see: Callable[[Any], Any],
 ) -> Iterator[Sequence[Placed]]:
-    """The actors of `job` in the order of their numbers, while this lasts. `see` asks one what it sees.
+    """Place the actors of `job`, in the order of ranks, within the context.
 
-    Those of a node follow one another. Raises `Lost` where one dies at once, `StageError` where there is no
-    room and none comes, `Interrupted`.
+    `see` asks one for its node. Those of a node are consecutive. Raises `Lost` if one dies at once,
+    `StageError` if there is no room and none becomes free, `Interrupted`.
     """
     bundle = dict(cluster.bundle(job.compute))
     strategy = "PACK" if job.compute.nodes == 1 else "SPREAD"
@@ -84,7 +85,7 @@ def _wait(group: Any, job: StageJob, cluster: Cluster, stop_request: StopRequest
     each = f"{job.compute.world} × ({in_words(cluster.bundle(job.compute))})"
     while not group.wait(POLL):
         if stop_request.reason is not None:
-            message = f"{stop_request.reason}: {job.stage} was not begun; the same command goes on with it"
+            message = f"{stop_request.reason}: {job.stage} was not started; the same command starts it"
             raise Interrupted(Diagnostic("interrupted", message, pointer=pointer_of(job)))
         now = time.monotonic()
         if now - begun < SECONDS_BEFORE_TOLD:
@@ -134,8 +135,10 @@ def _answer(asked: Any, index: int, job: StageJob) -> Seen:
 
 
 def why_lost(error: RayActorError, node: str | None) -> str:
-    """Why an actor is gone: with its `node` (by its id, where known), or alone. The end of the actor is seen
-    before that of its node."""
+    """Return why an actor is gone: with its `node` (by its id, if known), or alone.
+
+    The end of the actor is noticed before that of its node.
+    """
     for _ in range(int(SECONDS_TO_SEE / POLL)):
         alive = {one["NodeID"] for one in ray.nodes() if one["Alive"]}
         if "node has died" in str(error) or (node is not None and node not in alive):
@@ -157,7 +160,7 @@ def _in_order(actors: Sequence[Any], seen: Sequence[Seen]) -> list[Placed]:
 
 
 def _end(actors: Sequence[Any]) -> None:
-    """Ends the workers, then their actors: no process of them writes to the stage's folder afterwards."""
+    """End the workers, then their actors: none writes to the stage's folder afterwards."""
     asked = [actor.end.remote() for actor in actors]
     if asked:
         ray.wait(asked, num_returns=len(asked), timeout=SECONDS_TO_END)

@@ -1,6 +1,6 @@
-"""What the workers of one job leave beside it while they run: that they live, and what ended them.
+"""Files that a job's workers leave beside it: signs of life, and the errors that ended them.
 
-Files, since a worker that fails does so while the others wait for it and can hear nothing.
+A worker may fail while the others wait for it and cannot receive messages.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FOLDER = ".processes"
 BEAT = 1.0
 """Seconds between two signs of life."""
 SILENCE = 45.0
-"""Seconds without one after which a process counts as hanging. Its main thread may be busy as long as it
-likes; only one that is stopped, or that keeps Python's lock, gives none."""
+"""Seconds without a sign of life after which a process counts as hanging. A busy main thread does not matter;
+only a stopped process, or one that keeps the GIL, gives none."""
 LOOKS = 3
-"""Looks in a row, one each `BEAT`, at which it must be silent."""
+"""Consecutive checks, one per `BEAT`, in which it must be silent."""
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,22 @@ class Left:
     folder: Path
 
     def end(self, index: int, error: PtError) -> NoReturn:
-        """Ends this process, number `index`, and keeps why. At once: an end in good order waits for the
-        others, which wait for this one."""
+        """Store the error of this process, rank `index`, and exit at once.
+
+        An orderly exit would wait for the others, which wait for this one.
+        """
         self.fail(index, error)
         logging.shutdown()
         os._exit(error.exit)
 
     def fail(self, index: int, error: PtError) -> None:
-        """Keeps what ended the process number `index`."""
+        """Store the error that ended rank `index`."""
         value = {"time": time.time(), "line": line(failed(error)).decode()}
         with contextlib.suppress(OSError):
             write_json(self.folder / f"{index}.error.json", value)
 
     def first_failure(self) -> tuple[int, PtError] | None:
-        """The process that failed first, and its error: what the others raise comes of that."""
+        """Return the rank that failed first, and its error, the cause of the others'."""
         found = self.failures()
         if not found:
             return None
@@ -60,7 +62,7 @@ class Left:
         return index, error_of(message)
 
     def failures(self) -> list[tuple[float, int, Failed]]:
-        """Each process that failed: when (seconds since the epoch), its number, and what it raised."""
+        """Return each failure: time (seconds since the epoch), rank, and error."""
         found = []
         for file in self.folder.glob("*.error.json"):
             with contextlib.suppress(OSError, ValueError, KeyError):
@@ -71,7 +73,7 @@ class Left:
         return found
 
     def live(self, index: int) -> None:
-        """Gives signs of life until the folder is gone, and ends this process once its launcher is."""
+        """Write signs of life until the folder is removed; exit if the launcher has ended."""
         parent, file = os.getppid(), self.folder / f"{index}.alive"
         with contextlib.suppress(OSError):
             file.write_text(str(os.getpid()))
@@ -88,7 +90,7 @@ class Left:
         Thread(target=beat, name="ptspec-alive", daemon=True).start()
 
     def silent(self) -> int | None:
-        """A process that has given no sign of life for `SILENCE` seconds."""
+        """Return a rank without a sign of life for `SILENCE` seconds, else None."""
         now = time.time()
         for file in self.folder.glob("*.alive"):
             with contextlib.suppress(OSError):
@@ -97,7 +99,7 @@ class Left:
         return None
 
     def kill(self) -> None:
-        """Ends every process of them at once."""
+        """Kill every process."""
         for file in self.folder.glob("*.alive"):
             with contextlib.suppress(OSError, ValueError):
                 os.kill(int(file.read_text()), signal.SIGKILL)
@@ -105,14 +107,14 @@ class Left:
 
 @contextlib.contextmanager
 def ending_silent_ones(left: Left) -> Iterator[list[int]]:
-    """While this lasts, all are ended as soon as one is silent, which is then in the list that is given."""
+    """Within the context, kill all processes as soon as one is silent; it is added to the list."""
     over, silent = Flag(), list[int]()
 
     def watch() -> None:
         looks = 0
         while not over.wait(BEAT):
             index = left.silent()
-            # After a machine has slept all seem silent, until their next signs of life.
+            # After a machine has slept, all seem silent until their next sign of life.
             looks = 0 if index is None else looks + 1
             if index is not None and looks >= LOOKS:
                 silent.append(index)

@@ -1,4 +1,4 @@
-"""A job of several processes that memory ran out in: done again with smaller passes."""
+"""Repeat a job of several processes with smaller passes after memory ran out."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from ptspec.training.batch_halving import halved_in_words, halvings
 
 
 def with_smaller_passes(job: StageJob, work: Launch, listener: Listener) -> None:
-    """Does `job` by `work`, again each time that a worker has written that passes are to be smaller. Raises
-    what `work` raises otherwise."""
+    """Run `job` by `work`, again each time that a worker asks for smaller passes.
+
+    Raises what `work` raises otherwise.
+    """
     checkpoints = job.folder / CHECKPOINTS
     while True:
         before = halvings(checkpoints)

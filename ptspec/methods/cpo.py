@@ -44,7 +44,7 @@ METHOD = Method(
     ),
     reference=None,
     sampling=None,
-    learns_references=False,  # with a cpo_alpha above 0 alone: SimPO's loss does not hold it
+    learns_references=False,  # only with cpo_alpha above 0: SimPO's loss does not contain it
     renders_rows=False,
     recasts_quantised=True,
     selective_checkpointing=False,

@@ -1,4 +1,7 @@
-"""On-policy distillation: the policy samples, and becomes like a teacher on what it says."""
+"""On-policy distillation.
+
+The policy samples completions and minimises the divergence from a teacher on them.
+"""
 
 from ptspec.methods.metrics import LENGTHS
 from ptspec.methods.settings import Variant

@@ -22,9 +22,9 @@ from ptspec.methods.types import (
 )
 
 _SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
-"""Losses that `label_smoothing` has a part in; "sigmoid" is none of them."""
+"""Losses that use `label_smoothing`; "sigmoid" does not."""
 _DIVERGENT = ("sigmoid", "sigmoid_norm", "hinge", "ipo", "exo_pair", "robust", "discopop", "sft")
-"""Losses that stand over another divergence than reverse KL."""
+"""Losses for divergences other than reverse KL."""
 _RANKED = ("aot", "aot_unpaired")
 """Losses that rank the rows of a pass."""
 

@@ -1,8 +1,7 @@
-"""A merge of policies: what stands where a stage has its method, and trains nothing.
+"""A merge of policies, as a stage's method without training.
 
-It is none of `METHODS`: it has no trainer, takes no rows and no config. What asks for these goes by
-`Stage.trains`; what is left of a method here is its name, that it yields a policy, and that it has no
-reference and samples nothing.
+It is not in `METHODS`: it has no trainer, rows or config; code that needs these checks `Stage.trains`. It has
+a name, yields a policy, has no reference and samples nothing.
 """
 
 from ptspec.methods.types import (

@@ -1,4 +1,4 @@
-"""What TRL's trainers log when they are evaluated, without the prefix "eval_": parts that methods share."""
+"""Metrics that TRL's trainers log in evaluations, without the prefix "eval_", shared by methods."""
 
 PAIRS = (
     *("rewards/chosen", "rewards/rejected", "rewards/margins"),

@@ -1,4 +1,4 @@
-"""Odds ratio preference optimisation. All that touches TRL's experimental ORPO is named in this file."""
+"""Odds ratio preference optimisation, by TRL's experimental ORPO, which only this file names."""
 
 from ptspec.methods.metrics import PAIRS
 from ptspec.methods.types import (

@@ -1,4 +1,4 @@
-"""The trainer's fields that the interpreter sets itself, and where a recipe says the same thing.
+"""Trainer fields that the interpreter sets itself, and the recipe field to use instead.
 
 `schemagen` writes these into the generated schemas under `x-owned`, so that a recipe that gives one is
 refused with the right place.
@@ -56,18 +56,18 @@ OWNED: dict[str, str] = {
     "hub_always_push": _HUB,
     "hub_revision": _HUB,
     "log_completions_hub_repo": _HUB,
-    "resume_from_checkpoint": "the same command goes on from the last checkpoint by itself",
-    "ignore_data_skip": "a resumed stage goes on where its data stopped",
-    "restore_callback_states_from_checkpoint": "a resumed stage restores what it needs by itself",
-    "enable_jit_checkpoint": "an interrupted run saves by itself",
-    "save_only_model": "checkpoints keep the optimizer, so that a run can go on from them",
+    "resume_from_checkpoint": "the same command resumes from the last checkpoint",
+    "ignore_data_skip": "a resumed stage continues where its data stopped",
+    "restore_callback_states_from_checkpoint": "a resumed stage restores what it needs",
+    "enable_jit_checkpoint": "an interrupted run is saved",
+    "save_only_model": "checkpoints keep the optimizer, so that a run can resume from them",
     "deepspeed": _STRATEGY,
     "fsdp": _STRATEGY,
     "fsdp_config": _STRATEGY,
     "accelerator_config": _STRATEGY,
     "parallelism_config": _STRATEGY,
     "local_rank": "goes to /compute: the launcher sets it",
-    "use_cpu": "the device is found by itself; CUDA_VISIBLE_DEVICES= keeps to the CPU",
+    "use_cpu": "the device is detected; CUDA_VISIBLE_DEVICES= keeps to the CPU",
     "model_init_kwargs": "goes to /model (dtype, revision, attn_implementation, …)",
     "trust_remote_code": "goes to /model/trust_remote_code",
     "chat_template_path": "goes to /model/chat_template",
@@ -88,5 +88,5 @@ OWNED: dict[str, str] = {
 
 
 def owned(method: Method) -> dict[str, str]:
-    """Field -> where it goes, for `method`: the fields of every method and its own."""
+    """Return field -> recipe field to use, for `method`: the common fields and its own."""
     return {**OWNED, **method.owned}

@@ -1,4 +1,4 @@
-"""REINFORCE with the other answers to the prompt as the baseline."""
+"""REINFORCE with the mean reward of the prompt's other completions as baseline (leave-one-out)."""
 
 from ptspec.methods.metrics import SAMPLED
 from ptspec.methods.types import (

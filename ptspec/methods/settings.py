@@ -1,4 +1,4 @@
-"""What is said of a method's config: its own defaults, published settings, values that do not go together."""
+"""Facts about a method's config: own defaults, published settings, values that exclude each other."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Default:
-    """A config value that a method takes where the recipe is silent and TRL's default does not fit; `reason`
-    says why, in one clause."""
+    """A default that differs from TRL's; `reason` says why, in one clause."""
 
     name: str
     value: object
@@ -19,7 +18,7 @@ class Default:
 
 @dataclass(frozen=True)
 class Variant:
-    """A published method that is this one with other settings, `config`. `aliases`: what others call it."""
+    """A published method that is this one with the settings `config`. `aliases`: its other names."""
 
     name: str
     paper: str
@@ -29,34 +28,32 @@ class Variant:
 
 @dataclass(frozen=True)
 class Is:
-    """Met by a field that holds one of `values`."""
+    """A condition: the field has one of `values`."""
 
     values: tuple[object, ...]
 
     def met_by(self, held: Sequence[object]) -> list[object]:
-        """Those of what a field holds that meet the condition."""
+        """Return those of a field's values that meet the condition."""
         return [one for one in held if one in self.values]
 
 
 @dataclass(frozen=True)
 class IsNot:
-    """Met by a field that holds anything but `values`."""
+    """A condition: the field has none of `values`."""
 
     values: tuple[object, ...]
 
     def met_by(self, held: Sequence[object]) -> list[object]:
-        """Those of what a field holds that meet the condition."""
+        """Return those of a field's values that meet the condition."""
         return [one for one in held if one not in self.values]
 
 
 @dataclass(frozen=True)
 class Clash:
-    """Values of config fields that do not go together, told at the first of the fields of `when` that a
-    recipe gives.
+    """Values of config fields that exclude each other, reported at the first given field of `when`.
 
-    A field that holds a list meets a condition where one of its values does. "{field}" in `message` stands
-    for the first value of that field that meets its condition. `is_ignored`: TRL passes over the field in
-    place of refusing it.
+    A list meets a condition if one of its values does. "{field}" in `message` stands for the first value of
+    that field that meets its condition. `is_ignored`: TRL ignores the field instead of refusing it.
     """
 
     when: Mapping[str, Is | IsNot]

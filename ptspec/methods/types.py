@@ -1,4 +1,4 @@
-"""The vocabulary in which a method is described. Data only: no torch, no TRL import."""
+"""The types that describe a method. Data only: imports neither torch nor TRL."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptspec.methods.settings import Clash, Default, Variant
 
 
 class Rows(Enum):
-    """What a row must be for a method, in TRL's terms for dataset types."""
+    """The columns that a method needs, as TRL's dataset types."""
 
     PROMPT_COMPLETION = "prompt-completion"
     PREFERENCE = "preference"
@@ -20,12 +20,14 @@ class Rows(Enum):
 
 
 class Yields(Enum):
+    """What a method trains: a policy or a reward model."""
+
     POLICY = "policy"
     REWARD_MODEL = "reward model"
 
 
 class Encoding(Enum):
-    """How TRL's trainer makes tokens of a row (`ptspec.data.tokens.encode`)."""
+    """How TRL's trainer tokenises a row (`ptspec.data.tokens.encode`)."""
 
     COMPLETION = "a completion behind its prompt, a chat or a text"
     ANSWERS = "each answer behind the prompt"
@@ -35,7 +37,7 @@ class Encoding(Enum):
 
 
 class Cut(Enum):
-    """What becomes of a row that is too long (`ptspec.data.tokens.truncation`)."""
+    """How TRL's trainer handles a row that is too long (`ptspec.data.tokens.truncation`)."""
 
     ROW = "cut; dropped where nothing to learn is left"
     BEHIND_PROMPT = "cut; dropped where its prompt alone is as long"
@@ -45,7 +47,7 @@ class Cut(Enum):
 
 
 class Head(Enum):
-    """What TRL makes of the last hidden states."""
+    """How TRL computes with the last hidden states."""
 
     TILES = "it multiplies them with the head's weight itself, tile by tile"
     LEARNED_TILES = "the same, of learned tokens alone"
@@ -54,12 +56,12 @@ class Head(Enum):
 
     @property
     def is_tiled(self) -> bool:
-        """Whether TRL takes the head's weight and multiplies with it itself."""
+        """Whether TRL multiplies with the head's weight itself, in tiles."""
         return self in (Head.TILES, Head.LEARNED_TILES)
 
 
 class Mean(Enum):
-    """Over what the loss of an optimizer step is a mean (`ptspec.performance.exactness`)."""
+    """What an optimizer step's loss is averaged over (`ptspec.performance.exactness`)."""
 
     TOKENS_OF_STEP = "all learned tokens of the step"
     ROWS = "the rows of each pass"
@@ -67,7 +69,7 @@ class Mean(Enum):
 
 
 class Feedback(Enum):
-    """What a method asks for while it trains, beside its rows."""
+    """What a method needs during training besides its rows."""
 
     NONE = "none"
     REWARDS = "rewards"
@@ -77,11 +79,10 @@ class Feedback(Enum):
 
 @dataclass(frozen=True)
 class Headline:
-    """A logged metric worth showing while the stage trains: TRL's key, a short label, a format spec.
+    """A logged metric to show during training: TRL's key, a short label, a format spec.
 
-    `void_at_zero_of`: another logged metric; where that is exactly 0 this one says nothing. (TRL counts a
-    pair as lost where its margin is 0, which all are before the first step: an accuracy of 0 of nothing
-    wrong.)
+    `void_at_zero_of`: another logged metric; if that is exactly 0 this one is not shown. (TRL counts a pair
+    with margin 0 as lost, which all are before the first step: a meaningless accuracy of 0.)
     """
 
     key: str
@@ -90,7 +91,7 @@ class Headline:
     void_at_zero_of: str | None = None
 
     def value(self, logged: Mapping[str, float]) -> float | None:
-        """What of one logged step is to be shown; None where there is nothing."""
+        """Return the value to show of one logged step; None if there is none."""
         if self.void_at_zero_of is not None and logged.get(self.void_at_zero_of) == 0:
             return None
         return logged.get(self.key)
@@ -98,8 +99,10 @@ class Headline:
 
 @dataclass(frozen=True)
 class Guide:
-    """What `pt methods METHOD` tells: one screen for someone who chooses. `after`: what it usually starts
-    from."""
+    """The text of `pt methods METHOD`: one screen to choose by.
+
+    `after`: what it usually starts from.
+    """
 
     after: str
     when: str
@@ -113,10 +116,12 @@ class Guide:
 
 @dataclass(frozen=True)
 class Tokens:
-    """`length` is the config field that says how long a row may be, None for a method that cuts none;
-    `length_of_null`: what the trainer takes where that is null. `joins_forms`: whether its trainer takes rows
-    that are tokens already, so that chats and plain text can be trained on together. `note`: what holds for
-    every row and none shows."""
+    """How a method's trainer limits and tokenises rows.
+
+    `length`: the config field with the maximum length of a row in tokens, None for a method without one;
+    `length_of_null`: the value used for null. `joins_forms`: the trainer accepts tokenised rows, so that
+    chats and plain text can be mixed. `note`: a remark that holds for every row and is not visible.
+    """
 
     encoding: Encoding
     cut: Cut
@@ -130,10 +135,9 @@ class Tokens:
 class Loss:
     """What a forward pass takes, and what a step's loss depends on.
 
-    `sequences`: of a row, in one pass. `compares`: values of `loss_type` with which the loss of a row depends
-    on the other rows of its pass; `pools`: with which it is a mean over the tokens of a pass; `mismatched`:
-    with which the policy reads answers of other rows too. `keeps_order`: whether rows must come in the order
-    in which they were prepared.
+    `sequences`: per row, in one pass. `compares`: values of `loss_type` with which a row's loss depends on
+    the other rows of its pass; `pools`: with which it is a mean over the tokens of a pass; `mismatched`: with
+    which the policy scores answers of other rows too. `keeps_order`: rows must come in the prepared order.
     """
 
     sequences: int
@@ -147,9 +151,11 @@ class Loss:
 
 @dataclass(frozen=True)
 class Reference:
-    """The frozen policy that the policy is compared with: the one that came in. `unless_zero` is the config
-    field that switches it off at 0. `once`: whether its log-probabilities may be taken
-    once, before the first step, since the answers do not change."""
+    """The frozen policy that the policy is compared with: its start.
+
+    `unless_zero`: the config field that switches it off at 0. `once`: its log-probabilities may be computed
+    once before the first step, since the answers are fixed.
+    """
 
     unless_zero: str | None
     once: bool
@@ -157,9 +163,11 @@ class Reference:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What an online method samples while it trains. `group`: the config field with the completions of a
-    prompt; None: one. `caches`: key-value caches at once. `opponent`: the config field that says what samples
-    beside the policy, None where nothing does."""
+    """What an online method samples during training.
+
+    `group`: the config field with the completions per prompt; None: one. `caches`: key-value caches held at
+    once. `opponent`: the config field that chooses a second sampler, None if there is none.
+    """
 
     group: str | None
     caches: int
@@ -168,9 +176,9 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Measured:
-    """What the trainer logs when it is evaluated while it trains, without the prefix "eval_".
+    """What the trainer logs in evaluations during training, without the prefix "eval_".
 
-    `of_reward`: the parts of what it logs of each reward; `best`: the metric that shows how good a step is.
+    `of_reward`: suffixes of each reward's metrics; `best`: the metric that ranks steps.
     """
 
     metrics: tuple[str, ...]
@@ -180,12 +188,12 @@ class Measured:
 
 @dataclass(frozen=True)
 class Starter:
-    """What `pt init` writes: `config` (for LoRA, so about ten times the learning rate of full fine-tuning)
-    and the `stage`'s name.
+    """What `pt init` writes.
 
-    `choice`: the lowest of the methods that data are fit for is taken where none is asked for; None: only
-    when asked. `leads`: whether other methods may follow it in one recipe; `follows`: whether this one then
-    does, unasked.
+    `config` (for LoRA, about ten times the rate of full fine-tuning) and the `stage`'s name.
+
+    `choice`: among methods that fit the data the lowest is chosen by default; None: only on request. `leads`:
+    other methods may follow it in one recipe; `follows`: this one then does by default.
     """
 
     stage: str
@@ -197,8 +205,10 @@ class Starter:
 
 @dataclass(frozen=True)
 class Rates:
-    """Learning rates with AdamW that TRL's documentation and published runs take: the lowest and the highest
-    of full fine-tuning and of LoRA. `source` says whose."""
+    """AdamW learning rates of TRL's documentation and published runs.
+
+    The lowest and the highest, of full fine-tuning and of LoRA; `source` names them.
+    """
 
     full: tuple[float, float]
     lora: tuple[float, float]
@@ -207,28 +217,23 @@ class Rates:
 
 @dataclass(frozen=True)
 class Method:
-    """One post-training method: every fact about it. None has a default, so that a new method that forgets
-    one fails when it is imported.
+    """One post-training method: every fact about it.
 
-    `trainer` and `config` are "module:Class" strings, resolved only when a stage is about to train.
-    `sampling`, `reference`: None for a method without.
-    `own_defaults` are the config values where the method's default is not TRL's.
-    `renders_rows`: whether TRL's trainer hands a row's tools and chat_template_kwargs to the chat template;
-    of another we render the rows.
-    `recasts_quantised`: whether TRL's trainer casts parts of a quantised model that it puts an adapter on, so
-    that it computes under autocast only; such a trainer is given the model with its adapter on, and leaves
-    that in float32.
-    `selective_checkpointing`: whether TRL's trainer knows "selective" in gradient_checkpointing_kwargs.
-    `learns_references`: whether the loss holds the likelihood of the reference answers; after another method
-    that likelihood is described, not judged.
-    `takes_no_stream`: why its trainer needs all rows before it begins; None where they may be streamed.
-    `owned` adds to the fields that the interpreter sets for every method: name -> where it goes.
-    `needs`: config fields that have an effect only where another field has one of some values.
-    `clashes`: values that TRL refuses together, or passes over. `field_types`: the JSON Schema of fields
-    whose annotation in TRL's config is looser than what the class takes, or says nothing.
-    `rates`: None of a method that trains nothing.
-    `aliases`: other names of the method; `in_place_of`: methods that are not here -> what is said of this one
-    in their place, after its name.
+    No field has a default, so that a new method that omits one fails at import.
+
+    `trainer` and `config` are "module:Class" strings, imported when a stage is about to train. `sampling`,
+    `reference`: None for a method without. `own_defaults`: config values whose default is not TRL's.
+    `renders_rows`: TRL's trainer passes a row's tools and chat_template_kwargs to the chat template; for
+    others ptspec renders the rows. `recasts_quantised`: TRL's trainer casts parts of a quantised model that
+    it adds an adapter to, which then needs autocast; such a trainer receives the model with its adapter and
+    leaves that in float32. `selective_checkpointing`: the trainer knows "selective" in
+    gradient_checkpointing_kwargs. `learns_references`: the loss contains the likelihood of the reference
+    answers; after other methods that likelihood is described, not judged. `takes_no_stream`: why the trainer
+    needs all rows first; None if they may be streamed. `owned`: further fields that the interpreter sets:
+    name -> the recipe field. `needs`: config fields that have an effect only with certain values of another.
+    `clashes`: values that TRL refuses together, or ignores. `field_types`: JSON Schema of fields whose
+    annotation in TRL's config is too loose. `rates`: None for a method that does not train. `aliases`: other
+    names; `in_place_of`: unsupported methods -> the message that offers this one instead, after its name.
     """
 
     name: str
@@ -264,7 +269,7 @@ class Method:
 
     @property
     def online(self) -> bool:
-        """Whether it samples while it trains."""
+        """Whether it samples during training."""
         return self.sampling is not None
 
     @property
@@ -273,7 +278,9 @@ class Method:
         return {default.name: default.value for default in self.own_defaults}
 
     def compares_rows(self, loss: object) -> bool:
-        """Whether with `loss`, the value or values of `loss_type`, the loss of a row depends on the others of
-        its pass."""
+        """Return whether a row's loss depends on the other rows of its pass.
+
+        `loss`: the value or values of `loss_type`.
+        """
         losses = loss if isinstance(loss, list | tuple) else (loss,)
         return any(one in self.loss.compares for one in losses)

@@ -1,0 +1,1 @@
+"""Models and adapters: loading, hand-over between stages, saving, merging, decoding."""

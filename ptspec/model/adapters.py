@@ -15,11 +15,12 @@ from ptspec.store.safetensors_only import refuse_pickles
 from ptspec.store.stage_folder import ADAPTER_WEIGHTS
 
 ADAPTER = "default"
-"""The adapter's name in PEFT. By it alone TRL finds the policy, which it copies to the reference "ref"."""
+"""The adapter's name in PEFT. TRL finds the policy by this name only, and copies it to the reference
+"ref"."""
 
 
 def lora_config(adapter: AdapterSpec, task: str = "CAUSAL_LM") -> LoraConfig:
-    """The recipe's LoRA fields as PEFT's config. Raises `InputError` with PEFT's own words."""
+    """Return the recipe's LoRA fields as PEFT's config. Raises `InputError` with PEFT's own message."""
     try:
         return LoraConfig(task_type=task, **adapter.lora)
     except (TypeError, ValueError) as error:
@@ -27,8 +28,11 @@ def lora_config(adapter: AdapterSpec, task: str = "CAUSAL_LM") -> LoraConfig:
 
 
 def attach(model: Any, folder: Path, *, trainable: bool) -> PeftModel:
-    """`model` with the adapter of `folder` on it, under the name that TRL expects; its embeddings grow to
-    those that the adapter brings. Raises `InputError` where it is damaged, gone, or for other weights."""
+    """Attach the adapter of `folder` to `model`, under the name that TRL expects.
+
+    Embeddings grow to those of the adapter. Raises `InputError` if it is damaged, missing, or for other
+    weights.
+    """
     refuse_pickles(str(folder), None)
     try:
         if not (folder / ADAPTER_WEIGHTS).is_file():
@@ -36,10 +40,11 @@ def attach(model: Any, folder: Path, *, trainable: bool) -> PeftModel:
         grow(model, rows_saved(folder))
         return PeftModel.from_pretrained(model, folder, adapter_name=ADAPTER, is_trainable=trainable)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise InputError(_cannot_attach(folder, error)) from error
+        raise InputError(cannot_load(folder, error)) from error
 
 
-def _cannot_attach(folder: Path, error: Exception) -> Diagnostic:
+def cannot_load(folder: Path, error: Exception) -> Diagnostic:
+    """Return the error for an adapter that a library cannot read."""
     message = f"the adapter in {folder} cannot be loaded: {first_line(error)}"
     hint = "pt verify RUN says which files differ from what was written"
     return Diagnostic("cannot-load-adapter", message, Location(str(folder)), hint=hint)

@@ -1,8 +1,8 @@
 """The base model: loaded once, its weights shared by every stage of a run.
 
-A trainer patches the model it is given (TRL replaces `forward`), casts its parameters, and lets an adapter
-change them, so no trainer ever gets the model that was loaded: each stage gets a new tree of modules and
-parameters over the same storage (`Base.spawn`).
+A trainer patches its model (TRL replaces `forward`), casts its parameters, and lets an adapter change them.
+No trainer gets the loaded model: each stage gets new modules and parameters over the same storage
+(`Base.spawn`).
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ NF4 = {
 }
 
 NAMED = 3
-"""Faulty tensors that are told by name."""
+"""Number of missing tensors named in a message."""
 UNPACKED = {"mxfp4": Mxfp4Config, "fp8": FineGrainedFP8Config}
-"""Releases that are brought to bf16 when they are loaded: no gradient passes through their kernels."""
+"""Quantised releases that are dequantised to bf16 when loaded: their kernels have no backward pass."""
 
 
 @dataclass(frozen=True)
 class Base:
-    """`model` stays as it was loaded; `path` is the folder or hub id an adapter's config should name.
+    """A loaded model, which stays unchanged; `path` is the folder or hub id for an adapter's config.
 
-    `given_away`: nobody else needs these weights, so the stage that has them may change them in place.
-    `left_out`: tensors of the files that are no part of the model.
+    `given_away`: nothing else needs these weights, so the stage that has them may change them in place.
+    `left_out`: tensors of the files that are not part of the model.
     """
 
     path: str
@@ -66,34 +66,40 @@ class Base:
 
     @property
     def in_use(self) -> bool:
-        """Whether a tree over these tensors is still alive."""
+        """Whether a model over these tensors still exists."""
         return len(self._spawned) > 0
 
     def park(self) -> None:
-        """Moves the weights to the host's memory, unless a tree over them is alive. Quantised ones stay: they
-        are small, and made for the device."""
+        """Move the weights to host memory, unless a model over them exists.
+
+        Quantised weights stay: they are small, and made for the device.
+        """
         if not self.in_use and not _is_quantised(self.model):
             self.model.to("cpu")
 
     def bring(self, device: Device) -> None:
-        """Moves weights that were parked back to `device`."""
+        """Move parked weights back to `device`."""
         if str(self.model.device) != device.place and not _is_quantised(self.model):
             self.model.to(device.place)
 
     def let_go(self) -> None:
-        """Gives the weights up, once a model made from them was sharded, whose parts have storage of their
-        own. Config and tokenizer stay; nothing is to be computed with this any more."""
+        """Free the weights, once a model made from them was sharded into storage of its own.
+
+        Config and tokenizer stay; the model must not be computed any more.
+        """
         self.model.to("meta")
 
     def renamed(self, path: str) -> Base:
-        """These weights, whose folder is called `path` now."""
+        """Return the same weights with `path` as their folder."""
         self.model.config.name_or_path = self.model.name_or_path = self.tokenizer.name_or_path = path
         return replace(self, path=path)
 
     def spawn(self, *, own_weights: bool = False) -> Any:
-        """A new module tree whose parameters share the storage of these: what casts or replaces its `.data`
-        is not seen here. One that may change the storage (`own_weights`) gets copies, or, of weights that
-        were given away, the parameters themselves."""
+        """Return new modules whose parameters share storage with these.
+
+        Casting or replacing their `.data` does not affect this model. With `own_weights`, whose storage may
+        be changed, copies, or the parameters themselves if the weights were given away.
+        """
         if own_weights and not self.given_away:
             return copy.deepcopy(self.model).requires_grad_(True)
         parameters = list(self.model.parameters())
@@ -111,16 +117,20 @@ def _is_quantised(model: Any) -> bool:
 
 
 def _alias(parameter: torch.nn.Parameter) -> torch.nn.Parameter:
-    """Another parameter over the same storage, of the same class, with the same attributes (bitsandbytes
-    keeps the scales of a quantised one there)."""
+    """Return another parameter over the same storage, of the same class, with the same attributes.
+
+    bitsandbytes stores the scales of a quantised parameter there.
+    """
     alias = torch.Tensor._make_subclass(type(parameter), parameter.detach(), parameter.requires_grad)
     vars(alias).update(vars(parameter))
     return alias
 
 
 def _quantisation(model: torch.nn.Module) -> Iterator[Any]:
-    """What the layers of bitsandbytes keep beside their parameters: the state of 4-bit weights; the weights
-    and scales of 8-bit ones, which their first forward takes out of the parameter."""
+    """Return bitsandbytes' state beside parameters: of 4-bit weights, and scales of 8-bit ones.
+
+    The first forward pass of 8-bit layers moves weights and scales out of the parameter.
+    """
     for module in model.modules():
         state = getattr(module, "state", None)
         kept = getattr(module, "quant_state", None), getattr(state, "CB", None), getattr(state, "SCB", None)
@@ -128,8 +138,10 @@ def _quantisation(model: torch.nn.Module) -> Iterator[Any]:
 
 
 def load_tokenizer(spec: ModelSpec, folder: str | None = None) -> Any:
-    """The tokenizer of `folder`, or of the base, with the recipe's chat template and special tokens; a pad
-    token is taken from eos where there is none. Raises `InputError` for a token that it does not know."""
+    """Return the tokenizer of `folder`, or of the base, with the recipe's template and special tokens.
+
+    Without a pad token, eos is used. Raises `InputError` for an unknown token.
+    """
     tokenizer = AutoTokenizer.from_pretrained(
         folder or spec.path, revision=spec.revision, trust_remote_code=spec.trust_remote_code
     )
@@ -149,9 +161,9 @@ def load_tokenizer(spec: ModelSpec, folder: str | None = None) -> Any:
 
 
 def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str | None = None) -> Base:
-    """The base model for stages with this adapter setup, quantised with `use_qlora`.
+    """Load the base model for stages with this adapter setup, quantised with `use_qlora`.
 
-    `folder` loads a full-weights stage folder in its place. Raises `InputError` where there is no such model.
+    `folder` loads a full-weights stage folder instead. Raises `InputError` if there is no such model.
     """
     path = folder or spec.path
     refuse_pickles(path, spec.at)
@@ -159,7 +171,7 @@ def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str
     try:
         tokenizer = load_tokenizer(spec, folder)
         options = _loading_options(path, spec, adapter, device)
-        # Tensors of another size are told below, by name; transformers would only say that there are some.
+        # Tensors of another size are reported below by name; transformers only says that there are some.
         model, report = AutoModelForCausalLM.from_pretrained(
             path, output_loading_info=True, ignore_mismatched_sizes=True, **options
         )
@@ -178,7 +190,7 @@ def load_base(spec: ModelSpec, adapter: AdapterSpec, device: Device, folder: str
 
 
 def _take_special_tokens(model: Any, tokenizer: Any, spec: ModelSpec) -> None:
-    """Padding and end tokens of the tokenizer into the configs that generation goes by."""
+    """Copy the tokenizer's padding and end tokens to the configs used for generation."""
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
     if spec.eos_token is not None:
         ids = [tokenizer.eos_token_id, *end_ids(model.generation_config)]
@@ -208,13 +220,19 @@ def _loading_options(path: str, spec: ModelSpec, adapter: AdapterSpec, device: D
 
 
 def default_dtype(adapter: AdapterSpec, device: Device) -> str:
-    """Full fine-tuning keeps float32 master weights, as TRL does: at its learning rates a bf16 weight would
-    not move. Frozen weights stay in the checkpoint's own dtype, but for a CPU, which is slow in bf16."""
+    """Return the dtype to load weights in, if the recipe gives none.
+
+    Full fine-tuning keeps float32 master weights, as TRL does: at its learning rates a bf16 weight would not
+    change. Frozen weights keep the checkpoint's dtype, except on a CPU, which is slow in bf16.
+    """
     return "float32" if device.is_cpu or not adapter.use_lora else "auto"
 
 
 def quantization(adapter: AdapterSpec, device: Device) -> BitsAndBytesConfig:
-    """NF4 with double quantisation unless the recipe says otherwise; computes in bf16 where that is fast."""
+    """Return the quantisation config: NF4 with double quantisation unless the recipe sets another.
+
+    Computes in bf16 where that is fast.
+    """
     fields = dict(adapter.quantization)
     if not fields.get("load_in_8bit"):
         compute = "float32" if device.is_cpu else "bfloat16"
@@ -231,12 +249,12 @@ def _keep_unpacked(model: torch.nn.Module) -> None:
 
 
 def is_quantised(parameter: torch.nn.Parameter) -> bool:
-    """Whether bitsandbytes holds a parameter in 4 or 8 bits."""
+    """Return whether bitsandbytes holds a parameter in 4 or 8 bits."""
     return type(parameter).__name__ in ("Params4bit", "Int8Params")
 
 
 def count_parameters(model: torch.nn.Module) -> int:
-    """Parameters before quantisation: a 4-bit tensor holds two of them in a byte."""
+    """Count parameters before quantisation: a 4-bit tensor holds two of them per byte."""
     counted = 0
     for parameter in model.parameters():
         state = getattr(parameter, "quant_state", None)
@@ -245,7 +263,7 @@ def count_parameters(model: torch.nn.Module) -> int:
 
 
 def _incomplete(path: str, at: str, report: Mapping[str, Any]) -> Diagnostic | None:
-    """What transformers filled with random numbers, by its own report of the loading; None: nothing."""
+    """Return the error for tensors that transformers initialised at random, by its report; None if none."""
     code, words = "missing-tensors", "the checkpoint does not have"
     names = sorted(report["missing_keys"])
     if mismatched := sorted(report["mismatched_keys"]):

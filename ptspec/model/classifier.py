@@ -1,4 +1,4 @@
-"""A reward model over the base: its weights, and a new head that scores a sequence."""
+"""A reward model over the base: its weights, and a new scalar head."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ HEAD = "score"
 
 
 def is_reward_model(folder: Path) -> bool:
-    """Whether a classifier lies in `folder`, or an adapter over one. Raises `InputError` for a damaged
-    config."""
+    """Return whether `folder` holds a classifier, or an adapter over one.
+
+    Raises `InputError` for a damaged config.
+    """
     if (folder / ADAPTER_CONFIG).is_file():
         return read_json(folder / ADAPTER_CONFIG).get("task_type") == TASK
     config = read_json(folder / MODEL_CONFIG) if (folder / MODEL_CONFIG).is_file() else {}
@@ -27,10 +29,10 @@ def is_reward_model(folder: Path) -> bool:
 
 
 def classifier_over(base: Base, *, own_weights: bool = False) -> Any | None:
-    """A sequence classifier with one label whose decoder is that of `base`, its tensors shared or copied, and
-    whose head is not yet filled; None where the architecture's classifier is not a decoder and `score`.
+    """Return a one-label sequence classifier over `base`, sharing or copying its tensors.
 
-    Draws no random numbers.
+    Its head is uninitialised. None if the architecture's classifier is not a decoder and `score`. Uses no
+    random numbers.
     """
     config = copy.deepcopy(base.model.config)
     config.num_labels = 1
@@ -51,6 +53,6 @@ def classifier_over(base: Base, *, own_weights: bool = False) -> Any | None:
 
 
 def draw_head(model: Any, seed: int) -> None:
-    """Fills the head as transformers initialises it, by `seed`."""
+    """Initialise the head as transformers does, with `seed`."""
     set_seed(seed)
     model.score.apply(model._init_weights)

@@ -1,4 +1,4 @@
-"""What this machine computes on, and the training defaults that follow from it."""
+"""This machine's compute device, and the training defaults that follow from it."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ STATUS = Path("/proc/self/status")
 
 @dataclass(frozen=True)
 class Device:
-    """`kind` is torch's device type; `words` is what a person reads ("cpu, 2 threads")."""
+    """`kind` is torch's device type; `words` is its display name ("cpu, 2 threads")."""
 
     kind: str
     words: str
 
     @property
     def is_cpu(self) -> bool:
+        """Whether the device is the CPU."""
         return self.kind == "cpu"
 
     @property
     def place(self) -> str:
-        """Where weights are put: of the GPUs that this process sees the first."""
+        """torch's device for weights: the first visible GPU, or the CPU."""
         return "cuda:0" if self.kind == "cuda" else self.kind
 
 
 def find_device() -> Device:
-    """The accelerator if there is one, else the CPU."""
+    """Return the accelerator if there is one, else the CPU."""
     if torch.cuda.is_available():
         return Device("cuda", torch.cuda.get_device_name(0))
     if torch.backends.mps.is_available():
@@ -46,18 +47,21 @@ def find_device() -> Device:
 
 
 def device_memory(device: Device) -> int | None:
-    """Bytes of a GPU's memory; None of another device."""
+    """Return a GPU's memory in bytes; None for another device."""
     return int(torch.cuda.get_device_properties(0).total_memory) if device.kind == "cuda" else None
 
 
 def device_capability(device: Device) -> tuple[int, int] | None:
-    """The compute capability of an NVIDIA GPU; None of another device."""
+    """Return the compute capability of an NVIDIA GPU; None for another device."""
     return torch.cuda.get_device_capability(0) if device.kind == "cuda" else None
 
 
 def training_device() -> Device:
-    """The device, for a command that trains. Raises `InputError` where this process sees several GPUs all the
-    same: CUDA was in use before the command could hide the others."""
+    """Return the device for training.
+
+    Raises `InputError` if this process sees several GPUs, because CUDA was initialised before the others
+    could be hidden.
+    """
     device = find_device()
     if device.kind == "cuda" and torch.cuda.device_count() > 1:
         message = f"{torch.cuda.device_count()} GPUs are visible, and TRL trains on one a process"
@@ -67,10 +71,10 @@ def training_device() -> Device:
 
 
 def training_defaults(device: Device, precision: str | None) -> Mapping[str, Any]:
-    """TRL config values that fit the device, where neither recipe nor method says otherwise.
+    """Return TRL config values for the device, unless recipe or method sets them.
 
-    TRL takes bf16 and gradient checkpointing everywhere; on a CPU each makes training 15-20 % slower and
-    bf16 inexact, so there both are off.
+    TRL's defaults are bf16 and gradient checkpointing; on a CPU each makes training 15-20 % slower and bf16
+    inexact, so both are off there.
     """
     mixed = {"bf16": precision == "bf16", "fp16": precision == "fp16"} if precision else {}
     if not device.is_cpu:
@@ -80,11 +84,11 @@ def training_defaults(device: Device, precision: str | None) -> Mapping[str, Any
 
 
 PEAK_RESET = Path("/proc/self/clear_refs")
-"""Linux: a 5 written here makes the largest resident set begin anew (proc_pid_clear_refs(5))."""
+"""Linux file; writing 5 resets the largest resident set (proc_pid_clear_refs(5))."""
 
 
 def begin_peak_memory(device: Device) -> None:
-    """Start a measurement of `peak_memory`; where a system other than Linux has no way to, it goes on."""
+    """Start measuring `peak_memory`; without effect on systems other than Linux."""
     if device.kind == "cuda":
         torch.cuda.reset_peak_memory_stats()
     elif device.is_cpu:
@@ -93,12 +97,14 @@ def begin_peak_memory(device: Device) -> None:
 
 
 def peak_memory(device: Device) -> int:
-    """Return bytes: on a GPU the most that was allocated since `begin_peak_memory`, on a CPU the process's
-    largest resident set since then (on other systems than Linux since it began)."""
+    """Return the peak bytes since `begin_peak_memory`: allocated on a GPU, the resident set on a CPU.
+
+    On systems other than Linux since the start of the process.
+    """
     if device.kind == "cuda":
         return int(torch.cuda.max_memory_allocated())
     with contextlib.suppress(OSError, StopIteration):
-        # What getrusage tells begins, on Linux, with what the process held that started this one.
+        # On Linux getrusage starts from the resident set of the parent process.
         lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM:")).split()[1]) * 1024
     kibibytes = 1 if sys.platform == "darwin" else 1024

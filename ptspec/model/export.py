@@ -1,7 +1,7 @@
-"""A policy for others to load: its adapter folded into the weights. The adapter alone: `export_files`.
+"""Export a policy with its adapter merged into the weights; `export_files` copies the adapter alone.
 
-Merged in float32 and rounded once, to the wanted type. What lies in the folder afterwards is loaded again and
-compared with the adapter over its base: a folder that appears is a folder that was checked.
+Merged in float32 and rounded once to the target dtype. The written folder is loaded again and compared with
+the adapter over its base before it gets its name.
 """
 
 from __future__ import annotations
@@ -26,15 +26,18 @@ from ptspec.store.files import folder_size
 from ptspec.store.stage_folder import Artifact
 
 TEXTS = ("The quick brown fox jumps over the lazy dog.", "What is the capital of France? It is Paris.")
-"""What the two are compared on where a stage left no probes."""
+"""Texts to compare on if a stage saved no probes."""
 CPU = Device("cpu", "cpu")
 
 
 @dataclass(frozen=True)
 class Exported:
-    """`distance`: mean |difference| of token log-probabilities between what was written and the policy over
-    its base in float32, in nats; `from_training`: to the policy as it was trained, where that is known (over
-    4-bit weights it differs by what quantisation changed)."""
+    """An exported model.
+
+    `distance`: mean |difference| of token log-probabilities, in nats, between what was written and the policy
+    over its float32 base; `from_training`: to the policy as trained, if known (over 4-bit weights it differs
+    by the quantisation error).
+    """
 
     folder: Path
     dtype: str
@@ -46,10 +49,10 @@ class Exported:
 def export_model(
     artifact: Artifact, folder: Path, dtype: str | None = None, spec: ModelSpec | None = None
 ) -> Exported:
-    """Writes the policy of `artifact` to `folder` as whole weights in `dtype` (None: that of its base), with
-    tokenizer, chat template and generation config. `spec` says how its base is loaded.
+    """Write the policy of `artifact` to `folder` as full weights in `dtype` (None: that of its base).
 
-    Raises `InputError` for what cannot be exported, `StageError` where what was written computes otherwise.
+    Tokenizer, chat template and generation config are included. `spec` says how its base is loaded. Raises
+    `InputError` for what cannot be exported, `StageError` if what was written computes differently.
     """
     _must_be_policy(artifact)
     must_be_free(folder)
@@ -74,7 +77,7 @@ def export_model(
 
 
 def _verified(folder: Path, policy: Probes, **code: bool) -> float:
-    """The distance of what lies in `folder` to `policy`. Raises `StageError` where that is too much."""
+    """Return the distance of `folder` to `policy`. Raises `StageError` if it is too large."""
     model = AutoModelForCausalLM.from_pretrained(folder, dtype="auto", use_safetensors=True, **code)
     written = probes.measure(model, policy.ids)
     distance, bound = written.distance(policy), written.bound(policy)
@@ -100,7 +103,7 @@ def _generation(artifact: Artifact, model: Any) -> GenerationConfig:
 
 
 def _stored_dtype(artifact: Artifact, **code: bool) -> str:
-    """The type that the base's config names."""
+    """Return the dtype in the base's config."""
     from transformers import AutoConfig
 
     named = getattr(AutoConfig.from_pretrained(artifact.weights, **code), "dtype", None)

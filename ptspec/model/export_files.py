@@ -1,4 +1,4 @@
-"""Files of a stage for others to load, copied as they are: nothing is computed, and no library is loaded."""
+"""Export files of a stage unchanged, without computation or heavy imports."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ ADAPTER_FILES = (
 
 
 def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) -> int:
-    """Copies the adapter of `artifact`, with its tokenizer, to `folder`; `base` names the model that it goes
-    on in place of the one it names. Returns the bytes written; raises `InputError`."""
+    """Copy the adapter of `artifact`, with its tokenizer, to `folder` and return the bytes written.
+
+    `base` replaces the base model's name. Raises `InputError` if there is no adapter, its weights are
+    damaged, or `folder` is in use.
+    """
     if not artifact.is_adapter:
         message = f"{artifact.folder} holds whole weights, no adapter"
         raise InputError(Diagnostic("no-adapter", message, hint="leave --adapter-only out"))
@@ -42,8 +45,10 @@ def export_adapter(artifact: Artifact, folder: Path, base: str | None = None) ->
 
 
 def export_whole(artifact: Artifact, folder: Path) -> int:
-    """Copies the whole weights of `artifact`, with config and tokenizer, to `folder`. Returns the bytes
-    written; raises `InputError` where `folder` is in use."""
+    """Copy the full weights of `artifact`, with config and tokenizer, to `folder`.
+
+    Returns the bytes written. Raises `InputError` if `folder` is in use.
+    """
     with appearing(folder) as made:
         for file in deciding_files(artifact.folder):
             target = made / file.relative_to(artifact.folder)
@@ -78,7 +83,8 @@ def _not_writable(folder: Path, error: Exception) -> Diagnostic:
 def appearing(folder: Path) -> Iterator[Path]:
     """A new folder beside `folder`, which gets its name if the block ends well, and goes if it does not.
 
-    Raises `InputError` where it is in use or cannot be made."""
+    Raises `InputError` where it is in use or cannot be made.
+    """
     must_be_free(folder)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What models have left behind goes back to the system."""
+"""Return freed memory to the system."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 
 def give_back() -> None:
-    """Gives back what is free on the device and on the host, where glibc keeps what was freed in between."""
+    """Release free memory on the device and the host, where glibc keeps freed blocks."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

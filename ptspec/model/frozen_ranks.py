@@ -1,4 +1,4 @@
-"""Ranks of an adapter that act and are not trained."""
+"""Ranks of an adapter that are active and not trained."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ptspec.model.adapters import ADAPTER
 
 
 class FrozenRanks:
-    """Keeps the first `ranks[module]` ranks of each LoRA layer of `model` from being trained.
+    """Freezes the first `ranks[module]` ranks of each LoRA layer of `model`.
 
-    Their gradient is masked, so that the gradient norm is that of the trained part; `restore` puts them back
-    after an optimizer step, since weight decay moves a weight without gradient.
+    Their gradient is masked, so that the gradient norm is that of the trained part; `restore` resets them
+    after an optimizer step, since weight decay changes weights without gradient.
     """
 
     def __init__(self, model: PeftModel, ranks: Mapping[str, int]) -> None:
@@ -30,16 +30,16 @@ class FrozenRanks:
 
     @property
     def elements(self) -> int:
-        """How many numbers of the adapter are frozen."""
+        """Number of frozen elements."""
         return sum(value.numel() for value in self._values)
 
     def remember(self) -> None:
-        """Takes the values that stand now as those to keep: a checkpoint may have brought them."""
+        """Store the present values, which a checkpoint may have loaded, as those to keep."""
         self._values = [weight.detach()[place].clone() for weight, place in self._parts]
 
     @torch.no_grad()
     def restore(self) -> None:
-        """Puts the values back."""
+        """Restore the stored values."""
         for (weight, place), value in zip(self._parts, self._values, strict=True):
             weight[place] = value.to(weight.dtype)
 

@@ -1,7 +1,7 @@
-"""From the policy that comes in to the policy a stage trains, and the reference it is held against.
+"""Make the policy that a stage trains, and its reference, from the policy that it starts from.
 
-The reference of a stage is the policy that came in, exactly; without a second copy of the base weights
-wherever an adapter can be switched instead.
+The reference of a stage is exactly its start, without a second copy of the base weights if an adapter can be
+switched instead.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ptspec.store.stage_folder import Artifact
 
 @dataclass(frozen=True)
 class Policy:
-    """What a trainer is given.
+    """The input of a trainer.
 
-    `adapter` is a new adapter for the trainer to put on `model` (its reference: the adapter switched off);
-    None where `model` carries one already (its reference: a frozen copy beside it) or is trained in full.
-    `reference_model` is set only where no adapter can be switched: full fine-tuning.
-    `merged` is the adapter that was folded into the weights of `model`; `owns_weights` says that these are no
-    longer those of the base and must be saved. `frozen` holds what acts in the adapter and is not trained.
+    `adapter` is a new adapter that the trainer attaches to `model` (its reference: the adapter disabled);
+    None if `model` has one already (its reference: a frozen copy beside it) or is trained in full.
+    `reference_model` is set only if no adapter can be switched: full fine-tuning. `merged` is the adapter
+    that was merged into the weights of `model`; `owns_weights`: they no longer equal the base's and must be
+    saved. `frozen`: ranks that are active and not trained.
     """
 
     model: Any
@@ -47,8 +47,10 @@ class Policy:
 
 
 def changes_weights(stage: Stage, incoming: Artifact | None) -> bool:
-    """Whether `stage` trains or merges into the very weights that it stands on, and nothing else of it reads
-    them as they were (the reference of full fine-tuning does)."""
+    """Return whether `stage` changes its base weights and nothing else of it reads the originals.
+
+    The reference of full fine-tuning does.
+    """
     if not stage.adapter.use_lora:
         return not stage.holds_reference
     merges = incoming is not None and incoming.is_adapter and stage.handover is Handover.MERGE
@@ -56,8 +58,11 @@ def changes_weights(stage: Stage, incoming: Artifact | None) -> bool:
 
 
 def prepare(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> Policy:
-    """The policy of `stage` over `base`, the weights that `incoming` (None: the bare base) stands on; of a
-    reward stage the classifier, whose head `seed` draws."""
+    """Return the policy of `stage` over `base`, the weights that `incoming` (None: the bare base) uses.
+
+    For a reward stage the classifier, whose head is initialised with `seed`. Raises `InputError` for an
+    adapter that cannot be used.
+    """
     if stage.method.yields is Yields.REWARD_MODEL:
         return _reward_model(base, incoming, stage, seed)
     if not stage.adapter.use_lora:
@@ -74,7 +79,7 @@ def prepare(base: Base, incoming: Artifact | None, stage: Stage, seed: int) -> P
 
 
 def _new(model: Any, adapter: LoraConfig, stage: Stage, seed: int, **merging: Any) -> Policy:
-    """A new adapter over `model`: for the trainer to put on, unless that would change `model`."""
+    """Return a new adapter over `model`, attached by the trainer unless that would change `model`."""
     if takes_from_base(vars(adapter)):
         adapted, frozen = split_adapter(model, adapter, seed, stage.adapter.at)
         return Policy(adapted, frozen=frozen, **merging)
@@ -122,8 +127,10 @@ def _full(base: Base, incoming: Artifact | None, stage: Stage) -> Policy:
 
 
 def _merge(base: Base, incoming: Artifact, stage: Stage, seed: int) -> Policy:
-    """The incoming adapter folded into the weights, a new one over them. Weights in 4 bits cannot take it
-    without changing the policy: they are brought to the precision of the others first."""
+    """Merge the incoming adapter into the weights, with a new one over them.
+
+    4-bit weights cannot hold it without changing the policy: they are dequantised first.
+    """
     plain, adapter = low_rank.read(incoming.folder), lora_config(stage.adapter)
     summable = plain is not None and _is_plain(base, stage.adapter)
     if stage.adapter.use_qlora and not summable:
@@ -141,8 +148,10 @@ def _merge(base: Base, incoming: Artifact, stage: Stage, seed: int) -> Policy:
 
 
 def _is_plain(base: Base, adapter: AdapterSpec) -> bool:
-    """Whether a new adapter over `base` is low-rank updates of linear layers alone: PEFT has others for
-    embeddings and for tensors of experts, which `target_modules` may mean."""
+    """Return whether a new adapter over `base` consists of updates of linear layers only.
+
+    PEFT has others for embeddings and expert tensors, which `target_modules` may match.
+    """
     config = lora_config(adapter)
     if beyond_low_rank(vars(config)) is not None:
         return False
@@ -155,18 +164,20 @@ def _is_plain(base: Base, adapter: AdapterSpec) -> bool:
 
 
 def whole(base: Base) -> Any:
-    """A quantised base with its weights as they compute, in the type of those that were never quantised."""
+    """Dequantise a base's weights to the dtype of those that were never quantised."""
     model = base.spawn()
     if any(map(is_quantised, model.parameters())):
         model = model.dequantize(dtype=base.model.dtype)
-    # transformers leaves these, and TRL would train a bf16 adapter over what is whole now.
+    # transformers keeps these flags, and TRL would train a bf16 adapter over dequantised weights.
     model.is_loaded_in_4bit = model.is_loaded_in_8bit = False
     return model
 
 
 def _stack(base: Base, incoming: Artifact, stage: Stage) -> Policy:
-    """One adapter of both ranks: the incoming part frozen, the new part over it, so that TRL sees one adapter
-    and its frozen copy is the right reference."""
+    """Return one adapter of both ranks: the incoming part frozen, the new part after it.
+
+    TRL then sees one adapter, and its frozen copy is the right reference.
+    """
     below, new = low_rank.read(incoming.folder), lora_config(stage.adapter)
     if below is None or not _is_plain(base, stage.adapter) or new.init_lora_weights is not True:
         raise InputError(_cannot_stack(stage))
@@ -177,7 +188,7 @@ def _stack(base: Base, incoming: Artifact, stage: Stage) -> Policy:
     bare = base.spawn()
     model = get_peft_model(bare, low_rank.config_for(both, bare, scale, new), adapter_name=ADAPTER)
     low_rank.put(both, model)
-    # A layer that the new adapter leaves alone is frozen whole.
+    # A layer without the new adapter is frozen entirely.
     ranks = {module: low_rank.max_rank(below if module in above else both) for module in both}
     return Policy(model, frozen=FrozenRanks(model, ranks))
 

@@ -1,4 +1,4 @@
-"""Models on the hub before they are loaded: what is known of them, and whether they can be loaded at all."""
+"""Hub models before they are loaded: their shape, and whether they can be loaded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ptspec.recipe.plan import HubModel
 from ptspec.recipe.shape import make_shape, read_config, read_shape
 
 FILES, HEADERS = 4.5, 2.5
-"""Seconds for the small files of a model, and for the headers of its weights."""
+"""Time limits in seconds for a model's small files, and for the headers of its weights."""
 
 
 def cached_model(path: str, revision: str | None) -> HubModel | None:
-    """The model as the local cache has it; None where it has not all of it."""
+    """Return the model in the local cache; None if it is incomplete."""
     folder = snapshot(path, revision)
     if folder is None or not is_whole(folder):
         return None
@@ -30,20 +30,22 @@ def cached_model(path: str, revision: str | None) -> HubModel | None:
 
 
 def cached_config(path: str, revision: str | None) -> HubModel | None:
-    """What the local cache has of a model without its weights; None where it has no config."""
+    """Return what the local cache has of a model without its weights; None without a config."""
     folder = snapshot(path, revision)
     return HubModel(folder) if folder is not None and (folder / "config.json").is_file() else None
 
 
 def fetched_model(repository: Repository) -> tuple[HubModel, str | None]:
-    """The model after its small files were fetched and the headers of its weights read; with that, why these
-    were not. Raises what stood in the way of the files."""
+    """Fetch a model's small files and read its weight headers; return it with the error of the headers.
+
+    Raises the error that prevented fetching the files.
+    """
     folder = fetch(repository, FILES)
     try:
         if has_weights(folder):
             return HubModel(folder, read_shape(folder)), None
         config, tensors = read_config(folder), headers(repository, HEADERS)
-    except Exception as error:  # of networks and servers, as many as there are libraries below
+    except Exception as error:  # network and server errors of various libraries
         return HubModel(folder), reason(error)
     if not tensors:
         return HubModel(folder), "no safetensors"
@@ -51,9 +53,9 @@ def fetched_model(repository: Repository) -> tuple[HubModel, str | None]:
 
 
 def must_be_loadable(path: str, revision: str | None, at: str) -> None:
-    """Raises `InputError` for a model that is no folder and not cached, where the hub cannot be reached.
+    """Raise `InputError` for a model that is neither local nor cached, if the hub cannot be reached.
 
-    Libraries would find that out after more than a minute. Where the cache has it they are kept from trying.
+    Libraries would find that out after more than a minute; if the model is cached they are kept from trying.
     """
     is_path = Path(path).is_absolute() or exists(Path(path)) or path.count("/") > 1
     why = None if is_path else obstacle()
@@ -65,7 +67,7 @@ def must_be_loadable(path: str, revision: str | None, at: str) -> None:
 
 
 def unreachable(path: str, why: str, at: str, kind: str = "model") -> Diagnostic:
-    """What is told of a model or a dataset that a run needs, and that is not on this machine."""
+    """Return the error for a needed model or dataset that is not on this machine."""
     hint = "unset it" if why.startswith("offline") else "connect this machine"
     option = "" if kind == "model" else f" --repo-type {kind}"
     return Diagnostic(

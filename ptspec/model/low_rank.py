@@ -1,8 +1,8 @@
-"""LoRA adapters as what they are, sums of low-rank updates, and how two of them become one.
+"""LoRA adapters as sums of low-rank updates, and the sum of two adapters.
 
 ΔW = s·B·A with A (r × in), B (out × r), s = lora_alpha / r (rsLoRA: lora_alpha / √r). Two updates of the same
-weight add up to one of rank r₁ + r₂: s₁B₁A₁ + s₂B₂A₂ = s₂·[B₁·s₁/s₂, B₂]·[A₁; A₂]. So a merged or stacked
-adapter can be saved as one plain adapter over the bare base, which every PEFT reader understands.
+weight sum to one of rank r₁ + r₂: s₁B₁A₁ + s₂B₂A₂ = s₂·[B₁·s₁/s₂, B₂]·[A₁; A₂]. A merged or stacked adapter
+can thus be saved as one plain adapter over the bare base, which every PEFT reader understands.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftConfig, PeftModel
 from peft.utils.other import get_pattern_key
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from ptspec.model.adapters import ADAPTER
+from ptspec.diagnostics import InputError
+from ptspec.model.adapters import ADAPTER, cannot_load
 from ptspec.recipe.handovers import beyond_low_rank
 from ptspec.store.stage_folder import ADAPTER_WEIGHTS
 
@@ -27,35 +29,42 @@ PREFIX = "base_model.model."
 
 @dataclass(frozen=True)
 class Factors:
-    """The update of one weight, B·A, the scaling folded into B: A (r × in), B (out × r)."""
+    """The update of one weight, B·A, with the scaling in B: A (r × in), B (out × r)."""
 
     a: torch.Tensor
     b: torch.Tensor
 
     @property
     def rank(self) -> int:
+        """The rank r."""
         return int(self.a.shape[0])
 
 
 LowRank = Mapping[str, Factors]
-"""The updates of an adapter by the module's name in the base model."""
+"""An adapter's updates by module name in the base model."""
 
 
 def is_plain(config: PeftConfig, names: Iterable[str]) -> bool:
-    """Whether an adapter is low-rank updates and nothing else: no DoRA, no whole modules, no biases."""
+    """Return whether an adapter consists of low-rank updates only: no DoRA, whole modules, or biases."""
     plain_kind = isinstance(config, LoraConfig) and beyond_low_rank(vars(config)) is None
     return plain_kind and all(name.endswith((".lora_A.weight", ".lora_B.weight")) for name in names)
 
 
 def read(folder: Path) -> LowRank | None:
-    """The adapter of `folder` as low-rank updates; None where it is more than that."""
-    config = PeftConfig.from_pretrained(str(folder))
-    tensors = load_file(folder / ADAPTER_WEIGHTS)
+    """Return the adapter of `folder` as low-rank updates; None if it has other parts.
+
+    Raises `InputError` if it cannot be read.
+    """
+    try:
+        config = PeftConfig.from_pretrained(str(folder))
+        tensors = load_file(folder / ADAPTER_WEIGHTS)
+    except (OSError, ValueError, TypeError, KeyError, SafetensorError) as error:
+        raise InputError(cannot_load(folder, error)) from error
     return factors(config, tensors) if is_plain(config, tensors) else None
 
 
 def factors(config: PeftConfig, tensors: Mapping[str, torch.Tensor]) -> LowRank:
-    """Low-rank updates from an adapter's state dict (names as PEFT saves them)."""
+    """Return the low-rank updates of an adapter's state dict (names as PEFT saves them)."""
     found = {}
     for name, a in tensors.items():
         if not name.endswith(".lora_A.weight"):
@@ -67,14 +76,14 @@ def factors(config: PeftConfig, tensors: Mapping[str, torch.Tensor]) -> LowRank:
 
 
 def scaling(config: Any, module: str = "") -> float:
-    """s of `module` under `config`, its rank and alpha patterns included."""
+    """Return s of `module` under `config`, with its rank and alpha patterns."""
     rank = config.rank_pattern.get(get_pattern_key(config.rank_pattern.keys(), module), config.r)
     alpha = config.alpha_pattern.get(get_pattern_key(config.alpha_pattern.keys(), module), config.lora_alpha)
     return float(alpha / math.sqrt(rank) if config.use_rslora else alpha / rank)
 
 
 def total(first: LowRank, second: LowRank) -> LowRank:
-    """The sum of two adapters; every module gets the same rank, padded with zeros where one is silent."""
+    """Return the sum of two adapters; every module gets the same rank, padded with zeros."""
     ranks = max_rank(first), max_rank(second)
     joined = {}
     for module in sorted({*first, *second}):
@@ -89,6 +98,7 @@ def total(first: LowRank, second: LowRank) -> LowRank:
 
 
 def max_rank(adapter: LowRank) -> int:
+    """Return the highest rank of an adapter's modules."""
     return max(part.rank for part in adapter.values())
 
 
@@ -101,7 +111,7 @@ def _padded(part: Factors | None, rank: int, like: Factors) -> Factors:
 
 
 def config_for(adapter: LowRank, model: torch.nn.Module, scale: float, template: LoraConfig) -> LoraConfig:
-    """A plain LoRA config whose ranks are those of `adapter` and whose scaling is `scale` everywhere."""
+    """Return a plain LoRA config with the ranks of `adapter` and scaling `scale` everywhere."""
     rank = max_rank(adapter)
     return LoraConfig(
         task_type=template.task_type,
@@ -117,7 +127,7 @@ def _whole(number: float) -> float:
 
 
 def target_names(adapter: LowRank, model: torch.nn.Module) -> list[str]:
-    """The shortest names that mean these very modules: "q_proj" where every q_proj is one of them."""
+    """Return the shortest names that match exactly these modules: "q_proj" if every q_proj is among them."""
     ours = set(adapter)
     names = []
     for suffix in sorted({module.rpartition(".")[2] for module in ours}):
@@ -128,9 +138,9 @@ def target_names(adapter: LowRank, model: torch.nn.Module) -> list[str]:
 
 
 def put(adapter: LowRank, model: PeftModel, name: str = ADAPTER) -> None:
-    """Writes `adapter` into the LoRA layers of `model`, whatever the scaling of these.
+    """Write `adapter` into the LoRA layers of `model`, compensating their scaling.
 
-    Ranks must be at most those of the layers; the ranks above, and layers it is silent about, stay.
+    Ranks must be at most those of the layers; higher ranks, and layers that are not in it, stay unchanged.
     """
     with torch.no_grad():
         for module, layer in lora_layers(model).items():
@@ -143,13 +153,13 @@ def put(adapter: LowRank, model: PeftModel, name: str = ADAPTER) -> None:
 
 
 def lora_layers(model: PeftModel) -> dict[str, Any]:
-    """The LoRA layers of `model` by the name of the base module that each wraps."""
+    """Return the LoRA layers of `model` by the name of the base module that each wraps."""
     base = model.get_base_model()
     return {name: layer for name, layer in base.named_modules() if hasattr(layer, "lora_A")}
 
 
 def taken(model: PeftModel, name: str = ADAPTER) -> LowRank:
-    """The adapter in memory as low-rank updates, on the CPU in float32."""
+    """Return the adapter in memory as low-rank updates, on the CPU in float32."""
     return {
         module: Factors(
             layer.lora_A[name].weight.detach().float().cpu(),

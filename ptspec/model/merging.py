@@ -1,9 +1,8 @@
-"""Policies summed into one: adapters as sums of low-rank updates, full weights tensor by tensor, and the same
-again by other hands, so that what was saved can be compared.
+"""Weighted sums of policies: adapters as low-rank updates, full weights tensor by tensor.
 
-Σ wᵢ·BᵢAᵢ is one adapter of rank Σ rᵢ (PEFT's `add_weighted_adapter` calls that "cat"). The sum of the
-factors, (Σ √wᵢAᵢ, Σ √wᵢBᵢ), which PEFT calls "linear", has products of one adapter's A with another's B: it
-is the sum of no policies.
+Each sum is also computed in a second way, to verify what was saved. Σ wᵢ·BᵢAᵢ is one adapter of rank Σ rᵢ
+(PEFT's `add_weighted_adapter` calls that "cat"). The sum of the factors, (Σ √wᵢAᵢ, Σ √wᵢBᵢ), which PEFT calls
+"linear", has products of one adapter's A with another's B: it is not the sum of the policies.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 from huggingface_hub import save_torch_state_dict
 from peft import PeftModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from ptspec.diagnostics import Diagnostic, InputError, Location
 from ptspec.model import low_rank
@@ -28,7 +27,7 @@ from ptspec.store.safetensors_only import refuse_pickles
 from ptspec.store.stage_folder import MODEL_CONFIG
 
 Part = tuple[Path, float]
-"""The folder of a policy, and how often it counts."""
+"""The folder of a policy, and its weight."""
 
 INDEX, WEIGHTS = "model.safetensors.index.json", "model.safetensors"
 SUM = "sum"
@@ -36,7 +35,7 @@ NAMED = 3
 
 
 def sum_of_adapters(parts: Sequence[Part]) -> LowRank:
-    """Σ wᵢ·BᵢAᵢ. Raises `InputError` where an adapter is more than a low-rank sum."""
+    """Return Σ wᵢ·BᵢAᵢ. Raises `InputError` if an adapter has parts besides low-rank updates."""
     return reduce(low_rank.total, (_scaled(folder, weight) for folder, weight in parts))
 
 
@@ -50,18 +49,18 @@ def _scaled(folder: Path, weight: float) -> LowRank:
 
 
 def adapters_by_peft(model: Any, parts: Sequence[Part]) -> PeftModel:
-    """`model` with the sum of the adapters on it, as PEFT makes it of them in memory."""
+    """Return `model` with the sum of the adapters, computed by PEFT in memory."""
     names = [f"part{number}" for number in range(len(parts))]
     summed = PeftModel.from_pretrained(model, parts[0][0], adapter_name=names[0])
     for name, (folder, _) in zip(names[1:], parts[1:], strict=True):
         summed.load_adapter(folder, adapter_name=name)
     for name in names:
-        # By their full names: PEFT adds up no list of modules with a pattern.
+        # By full names: PEFT cannot sum a list of modules with a pattern.
         on = {module for module, layer in low_rank.lora_layers(summed).items() if name in layer.lora_A}
         summed.peft_config[name].target_modules = on
     weights = [weight for _, weight in parts]
     if len(names) == 1:
-        # Of one adapter PEFT takes the square root of its weight: two halves of it are added up.
+        # For a single adapter PEFT uses the square root of its weight: add two halves of it.
         names, weights = names * 2, [weights[0] / 2] * 2
     summed.add_weighted_adapter(names, weights, SUM, combination_type="cat")
     summed.set_adapter(SUM)
@@ -69,9 +68,11 @@ def adapters_by_peft(model: Any, parts: Sequence[Part]) -> PeftModel:
 
 
 def save_mean(parts: Sequence[Part], folder: Path) -> None:
-    """Writes Σ wᵢWᵢ of full weights into `folder`: each tensor computed in float32 and rounded once to the
-    type that the first part stores it in. Holds one model and a tensor of each part. Raises `InputError`
-    where they are not of one shape."""
+    """Write Σ wᵢWᵢ of full weights to `folder`.
+
+    Each tensor is computed in float32 and rounded once to the first part's dtype. Holds one model and a
+    tensor of each part in memory. Raises `InputError` if shapes differ.
+    """
     with ExitStack() as opened:
         stored = [_Stored(part, opened) for part, _ in parts]
         names = _common(stored)
@@ -81,7 +82,7 @@ def save_mean(parts: Sequence[Part], folder: Path) -> None:
 
 
 class _Stored:
-    """The tensors of a folder, each read when it is asked for."""
+    """The tensors of a folder, read on demand."""
 
     def __init__(self, folder: Path, opened: ExitStack) -> None:
         refuse_pickles(str(folder), None)
@@ -92,7 +93,7 @@ class _Stored:
         for name in sorted(names):
             try:
                 file = opened.enter_context(safe_open(folder / name, framework="pt"))
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, SafetensorError) as error:
                 message = f"the weights in {folder / name} cannot be read: {error}"
                 where = Location(str(folder / name))
                 raise InputError(Diagnostic("cannot-load-model", message, where)) from error
@@ -104,7 +105,7 @@ class _Stored:
 
     @property
     def is_tied(self) -> bool:
-        """Whether the output weights are those of the embeddings, and need not stand beside them."""
+        """Whether the output weights equal the embeddings and need not be stored."""
         config = read_json(self.folder / MODEL_CONFIG)
         return bool(
             config.get("tie_word_embeddings", config.get("text_config", {}).get("tie_word_embeddings"))
@@ -116,7 +117,7 @@ class _Stored:
 
 
 def _common(stored: Sequence[_Stored]) -> list[str]:
-    """The tensors of all parts, in order. One that repeats tied embeddings may be missing."""
+    """Return the tensors of all parts, in order. Tied embeddings may be missing in some."""
     first = stored[0]
     names = set.intersection(*(one.names for one in stored))
     left = set.union(*(one.names for one in stored)) - names
@@ -152,14 +153,14 @@ def _other_shape(first: _Stored, other: _Stored, why: str) -> Diagnostic:
 
 
 def add_weights(model: Any, other: Any, weight: float) -> None:
-    """Adds `weight` times the parameters of `other` to those of `model`, in place."""
+    """Add `weight` times the parameters of `other` to those of `model`, in place."""
     with torch.no_grad():
         for ours, theirs in zip(model.parameters(), other.parameters(), strict=True):
             ours.add_(theirs.to(ours.device), alpha=weight)
 
 
 def scale_weights(model: Any, weight: float) -> None:
-    """Multiplies the parameters of `model` by `weight`, in place."""
+    """Multiply the parameters of `model` by `weight`, in place."""
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(weight)

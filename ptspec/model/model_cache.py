@@ -31,8 +31,10 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 
 @dataclass(frozen=True)
 class Weights:
-    """Weights as a stage opens them. `folder`: where they lie (None: the recipe's model); `adapter` says in
-    what precision they are loaded."""
+    """Weights as a stage opens them.
+
+    `folder`: where they are (None: the recipe's model); `adapter`: the precision to load them in.
+    """
 
     folder: str | None
     adapter: AdapterSpec
@@ -40,7 +42,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class _Key:
-    """What two loads have in common that give the same tensors."""
+    """The properties of a load that determine its tensors."""
 
     folder: str | None
     dtype: str
@@ -48,10 +50,13 @@ class _Key:
 
 
 class Bases:
-    """Loads weights when they are first asked for, and holds them until `keep` lets them go."""
+    """Loads weights on first use, and holds them until `keep` frees them."""
 
     def __init__(self, spec: ModelSpec, device: Device, warn: Callable[[str], None] | None = None) -> None:
-        """`warn` is told, once, of tensors that are left out and that `pt validate` does not tell of."""
+        """Start with no weights loaded.
+
+        `warn` receives, once, unused tensors that `pt validate` does not report.
+        """
         self._spec = spec
         self._warn = warn
         self.device = device
@@ -64,7 +69,7 @@ class Bases:
         return load_tokenizer(self._spec)
 
     def get(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Base:
-        """The weights that `incoming` (None: nothing) stands on, in the precision that `adapter` asks for."""
+        """Return the weights below `incoming` (None: nothing), in the precision of `adapter`."""
         weights = self.weights(adapter, incoming)
         key = self._key(weights)
         if key not in self._loaded:
@@ -77,10 +82,10 @@ class Bases:
     def give_away(
         self, adapter: AdapterSpec, incoming: Artifact | None = None, needed: Collection[Weights] = ()
     ) -> Base:
-        """Those weights for a stage that changes them in place; whoever wants them next loads them anew.
+        """Return those weights for a stage that changes them in place; a later use loads them anew.
 
-        Where they are among those that are `needed` after it, or a policy over them is alive, they are lent
-        only, and the stage has to copy them.
+        If they are among those `needed` later, or a policy over them exists, they are only lent, and the
+        stage must copy them.
         """
         base = self.get(adapter, incoming)
         key = self._key(self.weights(adapter, incoming))
@@ -91,8 +96,10 @@ class Bases:
         return replace(base, given_away=True)
 
     def open(self, adapter: AdapterSpec, artifact: Artifact | None) -> tuple[Any, Base]:
-        """The policy in `artifact` (None: the bare base), as anyone would load it, and the base below it,
-        with the artifact's own tokenizer, chat template and end tokens where its folder holds them."""
+        """Open the policy in `artifact` (None: the bare base), and return it with the base below it.
+
+        Uses the folder's own tokenizer, chat template and end tokens if it has them.
+        """
         base = self.get(adapter, artifact)
         model = base.spawn()
         if artifact is not None and artifact.is_adapter:
@@ -104,40 +111,43 @@ class Bases:
         return model.eval(), base
 
     def below(self, adapter: AdapterSpec) -> Callable[[str], Base | None]:
-        """Opens the base, as `adapter` asks for it, for what stands on it; for whatever else gives None."""
+        """Return a function that opens the base in the precision of `adapter`.
+
+        It returns None for other paths.
+        """
         return lambda weights: self.get(adapter) if weights == self._spec.path else None
 
     def release(self) -> None:
-        """Gives back what stages left behind; called between stages, when their objects are gone."""
+        """Free what stages have left; called between stages, when their objects are gone."""
         give_back()
 
     def weights(self, adapter: AdapterSpec, incoming: Artifact | None = None) -> Weights:
-        """The weights that `incoming` (None: nothing) stands on, as `adapter` asks for them."""
+        """Return the identity of the weights below `incoming`, in the precision of `adapter`."""
         is_base = incoming is None or incoming.weights == self._spec.path
         return Weights(None if is_base or incoming is None else incoming.weights, adapter)
 
     def _tell_left_out(self, names: tuple[str, ...]) -> None:
         if names and self._warn is not None and not _is_understood(self._spec):
-            what = "tensors of the checkpoint that are no part of the model are left out"
+            what = "tensors of the checkpoint that are not part of the model are left out"
             self._warn(f"{what}: {first_of(names, NAMED)}")
             self._warn = None
 
     def keep(self, needed: Collection[Weights]) -> None:
-        """Lets go of all weights but these."""
+        """Free all weights but these."""
         keys = {self._key(one) for one in needed}
         for key in [key for key in self._loaded if key not in keys]:
             del self._loaded[key]
         self.release()
 
     def park(self) -> None:
-        """Moves what nothing stands on at the moment to the host's memory, until it is asked for."""
+        """Move unused weights to host memory until their next use."""
         gc.collect()
         for base in self._loaded.values():
             base.park()
         self.release()
 
     def moved(self, before: Path, after: Path) -> None:
-        """Follows a folder that was renamed: what was opened from it is what lies there now."""
+        """Follow a renamed folder: what was opened from it stays valid."""
         for key in [key for key in self._loaded if key.folder == str(after)]:
             del self._loaded[key]
         for key in [key for key in self._loaded if key.folder == str(before)]:
@@ -153,14 +163,14 @@ class Bases:
 
 
 def _stored_dtype(folder: Path) -> str | None:
-    """The type of the weights in a folder, as its config tells it; None where that does not."""
+    """Return the dtype of the weights in a folder, from its config; None if it has none."""
     config = read_object(folder / MODEL_CONFIG)
     found = config.get("dtype", config.get("torch_dtype"))
     return found if isinstance(found, str) else None
 
 
 def _is_understood(spec: ModelSpec) -> bool:
-    """Whether `pt validate` knows what of the checkpoint is opened."""
+    """Return whether `pt validate` can tell which tensors of the checkpoint are loaded."""
     try:
         return shape_of(spec).modules is not None
     except NoShape:
@@ -168,7 +178,7 @@ def _is_understood(spec: ModelSpec) -> bool:
 
 
 def stop_as_in(folder: Path, generation: GenerationConfig) -> None:
-    """Gives `generation` the end tokens of the generation config in `folder`, if there is one."""
+    """Set the end tokens of `generation` to those of the generation config in `folder`, if any."""
     file = folder / GENERATION_CONFIG
     given = read_json(file).get("eos_token_id") if file.is_file() else None
     if given is not None:

@@ -1,8 +1,8 @@
-"""Fingerprints of a policy: the log-probabilities of a few fixed token sequences.
+"""Probes of a policy: the log-probabilities of a few fixed token sequences.
 
-Stored when a stage ends, reproduced when its folder is opened and when the next stage begins. A dropped
+Stored when a stage ends, and reproduced when its folder is opened and when the next stage starts. A dropped
 adapter gives loss ln 2 and margin 0 as well, since policy and reference are then both the bare base: only
-this tells.
+probes show it.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ TOKENS = 64
 
 FINE = 1e-4
 COARSE = 0.05
-"""Mean difference of token log-probabilities, in nats, that rounding explains: of weights in float32, and of
-any in less (bf16, fp16, 8 or 4 bits, a bf16 adapter over them)."""
+"""Mean difference of token log-probabilities, in nats, that rounding explains: of float32 weights, and of
+coarser ones (bf16, fp16, 8 or 4 bits, a bf16 adapter)."""
 
 
 @dataclass(frozen=True)
 class Probes:
-    """Token sequences and the log-probability, in nats, of each token but the first of each; of a reward
-    model the one score of each sequence. `tolerance`: the difference that rounding of weights explains."""
+    """Token sequences and the log-probability, in nats, of each token but the first.
+
+    Of a reward model one score per sequence. `tolerance`: the difference that rounding of weights explains.
+    """
 
     ids: tuple[tuple[int, ...], ...]
     logps: tuple[tuple[float, ...], ...]
     tolerance: float = FINE
 
     def distance(self, other: Probes) -> float:
-        """Mean absolute difference of the log-probabilities of the same tokens."""
+        """Return the mean absolute difference of the log-probabilities of the same tokens, in nats."""
         ours = torch.tensor([value for row in self.logps for value in row], dtype=torch.float64)
         theirs = torch.tensor([value for row in other.logps for value in row], dtype=torch.float64)
         return float((ours - theirs).abs().mean())
 
     def bound(self, other: Probes) -> float:
-        """The distance that rounding explains: one of the two policies may have coarser weights."""
+        """Return the distance that rounding explains: the larger tolerance of the two policies."""
         return max(self.tolerance, other.tolerance)
 
 
@@ -55,9 +57,11 @@ TEXTS = ("prompt", "completion", "chosen", "messages", "text")
 def sequences(
     tokenizer: Any, rows: Iterable[Mapping[str, Any]], *, prompts_only: bool = False
 ) -> tuple[tuple[int, ...], ...]:
-    """The first rows of a stage's data as token sequences, cut to 64 tokens; a row of one token stands twice,
-    since the first token of a sequence has no log-probability. `prompts_only`: the prompt alone is text,
-    every other column is for rewards."""
+    """Return the first rows of a stage's data as token sequences of at most 64 tokens.
+
+    A row of one token is doubled, since the first token has no log-probability. `prompts_only`: only the
+    prompt is text; other columns are for rewards.
+    """
     names = ("prompt",) if prompts_only else TEXTS
     found = []
     for row in rows:
@@ -74,7 +78,7 @@ def _encoded(tokenizer: Any, row: Mapping[str, Any], names: Sequence[str]) -> li
         return list(row["input_ids"])
     parts = [row[name] for name in names if row.get(name)]
     if parts and isinstance(parts[0], list):
-        # Of prompts that were made turns, the other columns may be plain strings still.
+        # If prompts became chats, the other columns may still be plain strings.
         turns = [turn for part in parts[:2] if isinstance(part, list) for turn in part]
         context = context_of(row)
         variables = context.template_kwargs
@@ -87,8 +91,10 @@ def _encoded(tokenizer: Any, row: Mapping[str, Any], names: Sequence[str]) -> li
 
 
 def measure(model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
-    """The probes of `model` in evaluation mode and at the precision of its weights, whether a trainer has
-    prepared it for another or not; its own mode is put back."""
+    """Return the probes of `model` in evaluation mode and in its weights' precision.
+
+    Undoes a trainer's mixed precision meanwhile; restores the modules' modes.
+    """
     training = model.training
     model.eval()
     try:
@@ -108,19 +114,22 @@ def _logps(model: Any, ids: tuple[int, ...]) -> tuple[float, ...]:
 
 
 def tolerance(model: torch.nn.Module) -> float:
-    """The distance that rounding alone can make between two computations of this model's policy."""
+    """Return the distance that rounding alone can cause between two computations of this policy."""
     coarse = (getattr(model, "is_loaded_in_4bit", False), getattr(model, "is_loaded_in_8bit", False))
     dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
     return COARSE if any(coarse) or not dtypes <= {torch.float32, torch.float64} else FINE
 
 
 def store(probes: Probes, folder: Path) -> None:
+    """Write the probes to `folder`."""
     write_json(folder / FILE, asdict(probes))
 
 
 def load(folder: Path) -> Probes | None:
-    """The probes that a stage left in `folder`; None where it left none. Raises `InputError` where they are
-    damaged."""
+    """Return the probes that a stage saved in `folder`; None if there are none.
+
+    Raises `InputError` if they are damaged.
+    """
     if not (folder / FILE).is_file():
         return None
     found = read_json(folder / FILE)
@@ -133,7 +142,7 @@ def load(folder: Path) -> Probes | None:
 
 
 def _rows(value: Any, kind: type) -> tuple[tuple[Any, ...], ...] | None:
-    """Lists of numbers of `kind`; None where `value` is something else."""
+    """Return lists of numbers of `kind`; None if `value` is something else."""
     rows = value if isinstance(value, list) else [None]
     right = all(isinstance(row, list) and all(type(number) is kind for number in row) for row in rows)
     return tuple(map(tuple, rows)) if right else None

@@ -1,4 +1,4 @@
-"""A trained policy into its folder, so that one line of plain PEFT or transformers loads it again."""
+"""Save a trained policy so that plain PEFT or transformers can load it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ptspec.store.stage_folder import ADAPTER_CONFIG
 
 
 def save(model: Any, policy: Policy, base: Base, folder: Path, whole: dict[str, Any] | None = None) -> None:
-    """Saves the policy in `model`, which was trained as `policy`, over `base`; where its weights are sharded,
-    `whole` holds them.
+    """Save the policy in `model`, which was trained as `policy`, over `base`.
 
-    The trained adapter alone (a reference adapter beside it stays out), after a merge the sum of the merged
-    adapter and the new one, or full weights; tokenizer, chat template and generation config with them.
+    The trained adapter alone (without a reference adapter), after a merge the sum of the merged adapter and
+    the new one, or full weights; with tokenizer, chat template and generation config. `whole` holds sharded
+    weights.
     """
     if not isinstance(model, PeftModel):
         model.save_pretrained(str(folder), **_given(whole, model))
@@ -36,8 +36,10 @@ def save(model: Any, policy: Policy, base: Base, folder: Path, whole: dict[str, 
 def save_adapter(
     model: PeftModel, policy: Policy, base: Base, folder: Path, whole: dict[str, Any] | None = None
 ) -> None:
-    """The policy in `model` as one adapter over `base`, in `folder`: over merged weights the sum of the
-    merged adapter and the new one."""
+    """Save the policy in `model` as one adapter over `base`.
+
+    Over merged weights it is the sum of the merged adapter and the new one.
+    """
     if policy.merged is not None:
         both = low_rank.total(policy.merged, low_rank.taken(model))
         save_sum(both, model.peft_config[ADAPTER], base, folder)
@@ -46,7 +48,7 @@ def save_adapter(
 
 
 def _given(whole: dict[str, Any] | None, model: Any) -> dict[str, Any]:
-    """`whole` as transformers takes it: each of two tied weights has become a tensor of its own."""
+    """Return `whole` as transformers expects it: tied weights were gathered as separate tensors."""
     if whole is None:
         return {}
     tied = getattr(model, "all_tied_weights_keys", None) or {}
@@ -66,7 +68,7 @@ def _save_adapter(model: PeftModel, base: Base, folder: Path, whole: dict[str, A
 
 
 def save_sum(adapter: low_rank.LowRank, template: LoraConfig, base: Base, folder: Path) -> None:
-    """Saves `adapter` as one plain adapter over the bare `base`; its config is otherwise `template`."""
+    """Save `adapter` as one plain adapter over the bare `base`; its config is otherwise `template`."""
     bare = base.spawn()
     config = low_rank.config_for(adapter, bare, 1.0, template)
     summed = get_peft_model(bare, config, adapter_name=ADAPTER)

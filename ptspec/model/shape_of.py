@@ -10,7 +10,7 @@ from ptspec.recipe.shape import ModelShape, read_shape
 
 
 def shape_of(spec: ModelSpec) -> ModelShape:
-    """The shape of a recipe's model. Raises `NoShape` where it is not known."""
+    """Return the shape of a recipe's model. Raises `NoShape` if it is unknown."""
     if spec.local:
         return read_shape(Path(spec.path))
     if spec.hub is None or spec.hub.shape is None:

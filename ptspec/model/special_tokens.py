@@ -1,4 +1,4 @@
-"""A special token that the recipe names and the tokenizer does not have. Imports no torch."""
+"""The error for a special token of the recipe that the tokenizer lacks. Imports no torch."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from ptspec.recipe.json_pointer import join
 
 
 def unknown_token(model: str, key: str, token: str, special: Iterable[str]) -> Diagnostic:
-    """The error at `key` ("eos_token", …) of the recipe's section `model`; `special` are the tokenizer's."""
+    """Return the error at `key` ("eos_token", …) of the recipe's `model`; `special`.
+
+    The tokenizer's tokens.
+    """
     known = sorted(special)
     near = did_you_mean(token, known)
     hint = f"{near} " if near else f"its special tokens: {listed(known, 12)}; "

@@ -1,9 +1,9 @@
 """New adapters whose initialisation takes a part out of the base weights (PiSSA, OLoRA).
 
-PEFT starts such an adapter at a part s·B₀A₀ of each weight W and trains W − s·B₀A₀ + s·BA, where it changes W
-itself. The base of a run is shared and stays as it is, so here the adapter has twice the rank: −s·B₀A₀ frozen
-in its first half, s·BA trained in its second. That computes the same and begins with exactly the policy
-below; its frozen copy is the right reference, and what is saved is a plain LoRA adapter over the base.
+PEFT initialises such an adapter with a part s·B₀A₀ of each weight W and trains W − s·B₀A₀ + s·BA, changing W
+itself. A run's base is shared and unchanged, so here the adapter has twice the rank: −s·B₀A₀ frozen in its
+first half, s·BA trained in its second. That computes the same and starts exactly from the policy below; its
+frozen copy is the right reference, and a plain LoRA adapter over the base is saved.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from ptspec.model.low_rank import Factors
 
 
 def split_adapter(model: Any, config: LoraConfig, seed: int, at: str) -> tuple[PeftModel, FrozenRanks]:
-    """`model` with a new adapter of `config`, and the frozen half of it. `seed` is for initialisations that
-    draw random numbers (`pissa_niter_…`).
+    """Return `model` with a new adapter of `config`, and its frozen half.
 
-    Raises `InputError` at the pointer `at` where the initialisation does not know a layer.
+    `seed` is for initialisations with random numbers (`pissa_niter_…`). Raises `InputError` at the pointer
+    `at` if the initialisation does not support a layer.
     """
     devices = [model.device] if model.device.type == "cuda" else []
     adapted = get_peft_model(model, _doubled(config), adapter_name=ADAPTER)
@@ -45,13 +45,13 @@ def split_adapter(model: Any, config: LoraConfig, seed: int, at: str) -> tuple[P
 
 
 def frozen_half(model: PeftModel) -> FrozenRanks:
-    """The first half of the ranks of `model`, an adapter that `split_adapter` made, frozen."""
+    """Freeze the first half of the ranks of `model`, an adapter that `split_adapter` made."""
     layers = low_rank.lora_layers(model)
     return FrozenRanks(model, {module: layer.r[ADAPTER] // 2 for module, layer in layers.items()})
 
 
 def _doubled(config: LoraConfig) -> LoraConfig:
-    """`config` with twice the ranks, the same scaling, and PEFT's default initialisation."""
+    """Return `config` with twice the ranks, the same scaling, and PEFT's default initialisation."""
     factor = math.sqrt(2) if config.use_rslora else 2
     doubled = copy.deepcopy(config)
     doubled.init_lora_weights = True
@@ -62,7 +62,7 @@ def _doubled(config: LoraConfig) -> LoraConfig:
 
 
 def _halves(layer: Any, config: LoraConfig) -> Factors:
-    """The factors that `layer`, of twice the rank, begins with: their sum is zero."""
+    """Return the initial factors of `layer`, of twice the rank: their sum is zero."""
     rank = layer.r[ADAPTER] // 2
     a = torch.zeros_like(layer.lora_A[ADAPTER].weight[:rank], dtype=torch.float32)
     b = torch.zeros_like(layer.lora_B[ADAPTER].weight[:, :rank], dtype=torch.float32)
@@ -72,7 +72,7 @@ def _halves(layer: Any, config: LoraConfig) -> Factors:
 
 
 def _start(layer: Any, config: LoraConfig, rank: int) -> Factors:
-    """What PEFT starts an adapter of `layer` at; worked out on a copy of its weight."""
+    """Return PEFT's initial adapter of `layer`, computed on a copy of its weight."""
     single = copy.copy(config)
     single.fan_in_fan_out = layer.fan_in_fan_out
     base = copy.deepcopy(layer.get_base_layer())

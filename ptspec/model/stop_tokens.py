@@ -1,7 +1,7 @@
-"""The token that ends an answer, read off the chat template: generation has to stop there. Imports no torch.
+"""The token that ends an answer, derived from the chat template. Imports no torch.
 
 Many base models end a text with one token (`<|endoftext|>`) and their chat template ends an answer with
-another (`<|im_end|>`): a policy that learned the second is sampled to the limit where generation knows the
+another (`<|im_end|>`): a policy that learned the second generates up to the limit if generation stops at the
 first only.
 """
 
@@ -17,12 +17,15 @@ GENERATION_CONFIG = "generation_config.json"
 
 ANSWER = "Here."
 PROBE = ({"role": "user", "content": "Where?"}, {"role": "assistant", "content": ANSWER})
-"""What the template is read off."""
+"""Messages that the template is probed with."""
 
 
 class AnswerEnd(NamedTuple):
-    """`text` is what the template puts after an answer; `token` the first token in it that generation stops
-    at, else the first special token, else None. `stops`: generation stops at it already."""
+    """The end of an answer; `text` is what the template puts after it.
+
+    `token`: the first token in it that generation stops at, else the first special token, else None. `stops`:
+    generation stops at it already.
+    """
 
     text: str
     token: str | None
@@ -32,14 +35,14 @@ class AnswerEnd(NamedTuple):
 def answer_end(
     render: Callable[[list[dict[str, str]]], str], special: Iterable[str], stops: Collection[str]
 ) -> AnswerEnd | None:
-    """What ends an answer. `render` gives the text of a chat, `special` are the tokenizer's special tokens,
-    `stops` those that generation stops at.
+    """Return what ends an answer.
 
-    None where the template refuses a plain question and answer, or leaves the answer out.
+    `render` gives the text of a chat, `special` are the tokenizer's special tokens, `stops` those that
+    generation stops at. None if the template refuses a plain question and answer, or omits the answer.
     """
     try:
         text = render([dict(message) for message in PROBE])
-    except Exception:  # a template may fail in any way: whoever renders the rows reports it
+    except Exception:  # a template may raise any exception; rendering the rows reports it
         return None
     _, answer, after = text.rpartition(ANSWER)
     if not answer:
@@ -50,14 +53,16 @@ def answer_end(
 
 
 def _first(text: str, tokens: Iterable[str]) -> str | None:
-    """The token that stands first in `text`, of several there the longest."""
+    """Return the first token in `text`, the longest of several at one position."""
     found = [(text.index(token), -len(token), token) for token in tokens if token.strip() and token in text]
     return min(found)[2] if found else None
 
 
 def stop_at_answer_end(generation: GenerationConfig, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Adds to the end tokens of `generation` what the tokenizer's chat template ends an answer with, and the
-    tokenizer's own, unless an answer ends with one of them already."""
+    """Add the chat template's end of an answer to the end tokens of `generation`.
+
+    Also the tokenizer's own, unless an answer ends with one of them already.
+    """
     if not tokenizer.chat_template:
         return
     ids = [*end_ids(generation), *([tokenizer.eos_token_id] if tokenizer.eos_token_id is not None else [])]
@@ -70,7 +75,7 @@ def stop_at_answer_end(generation: GenerationConfig, tokenizer: PreTrainedTokeni
 
 
 def end_ids(generation: Any) -> list[int]:
-    """The ids that end a sequence, of a generation config."""
+    """Return the ids that end a sequence, of a generation config."""
     given = getattr(generation, "eos_token_id", None)
     return [given] if isinstance(given, int) else list(given or [])
 

@@ -1,8 +1,8 @@
-"""Embeddings that grow by new tokens, the same way every time: each new row is the mean of the old ones.
+"""Resize embeddings deterministically for new tokens: each new row is the mean of the old ones.
 
-The mean gives a new token a probability no higher than the average token has (Hewitt 2021, "Initializing New
-Word Embeddings for Pretrained Language Models"), and draws no random number, so that a base which is loaded
-again is the same base.
+The mean gives a new token at most the probability of an average token (Hewitt 2021, "Initializing New Word
+Embeddings for Pretrained Language Models"), and needs no random numbers, so that loading again gives the same
+base.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ptspec.store.stage_folder import ADAPTER_WEIGHTS
 
 
 def rows(model: Any) -> int:
-    """The tokens that `model` has embeddings for."""
+    """Return the number of tokens that `model` has embeddings for."""
     return int(model.get_input_embeddings().weight.shape[0])
 
 
 def grow(model: Any, tokens: int) -> None:
-    """Gives `model` input and output embeddings for `tokens` tokens, if it has fewer."""
+    """Extend the input and output embeddings of `model` to `tokens` tokens, if it has fewer."""
     before = rows(model)
     if tokens <= before:
         return
@@ -37,7 +37,7 @@ def grow(model: Any, tokens: int) -> None:
 
 
 def rows_saved(adapter: Path) -> int:
-    """The tokens of the embeddings that lie in an adapter's folder; 0 where none do."""
+    """Return the number of tokens of the embeddings in an adapter's folder; 0 if there are none."""
     try:
         header = read_header(adapter / ADAPTER_WEIGHTS)
     except NoShape:

@@ -1,4 +1,4 @@
-"""What of a policy is known without its weights: its tokenizer, its end tokens, how long its context is."""
+"""Properties of a policy that need no weights: tokenizer, end tokens, context length."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ptspec.store.stage_folder import Artifact
 
 @dataclass(frozen=True)
 class Outside:
-    """`ends`: the ids that end an answer; `context`: in tokens, None where the config names none."""
+    """`ends`: the ids that end an answer; `context`: in tokens, None if the config has none."""
 
     tokenizer: Any
     ends: frozenset[int]
@@ -26,8 +26,10 @@ class Outside:
 
 
 def outside_of(spec: ModelSpec, artifact: Artifact | None) -> Outside:
-    """Of the policy in `artifact` (None: the base), what `Bases.open` gives it. Raises `InputError` where
-    there is no such model."""
+    """Return for the policy in `artifact` (None: the base) what `Bases.open` would give it.
+
+    Raises `InputError` if there is no such model.
+    """
     weights = spec.path if artifact is None or artifact.weights == spec.path else artifact.weights
     must_be_loadable(weights, spec.revision, spec.at)
     options = {"revision": spec.revision, "trust_remote_code": spec.trust_remote_code}

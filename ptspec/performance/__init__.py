@@ -1,5 +1,5 @@
-"""What makes a stage faster on a device: chosen where it changes nothing but rounding, else only proposed.
+"""Settings that make a stage faster on a device: applied if they change only rounding, else proposed.
 
-One file a choice, in `free/` and in `dear/`; `decide` asks them in their order. Imports no torch, so that
-`pt plan` can show what a run would choose.
+One file per choice, in `free/` and in `dear/`; `decide` calls them in order. Imports no torch, so that `pt
+plan` can show what a run would choose.
 """

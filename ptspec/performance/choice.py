@@ -1,4 +1,4 @@
-"""A choice, and all that one is made from."""
+"""The type of a performance choice, and the input it is made from."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ from ptspec.recipe.shape import ModelShape
 
 
 class Effect(Enum):
-    """FREE changes nothing but rounding and is taken; DEAR changes what is learned and is proposed; KEPT is
-    TRL's value with the reason why it stays; LEFT would be free, and the recipe says otherwise."""
+    """The effect of a choice.
+
+    FREE changes only rounding and is applied; DEAR changes what is learned and is proposed; KEPT is TRL's
+    value with the reason to keep it; LEFT would be free, but the recipe sets another value.
+    """
 
     FREE = "free"
     DEAR = "dear"
@@ -26,8 +29,11 @@ class Effect(Enum):
 
 @dataclass(frozen=True)
 class Choice:
-    """`values`: fields of the method's TRL config, or of `OWN_FIELDS`, that belong together. `about`: what
-    they come to, in words. `gain`: how many times faster, estimated; None where that is not known."""
+    """A performance choice.
+
+    `values`: fields of the method's TRL config, or of `OWN_FIELDS`, that belong together. `about`: their
+    meaning in words. `gain`: the estimated speed-up factor; None if unknown.
+    """
 
     values: Mapping[str, Any]
     about: str
@@ -37,57 +43,65 @@ class Choice:
 
     @property
     def words(self) -> str:
-        """ "no gradient checkpointing (fits without: about 1.3 × faster)"."""
+        """The choice in words: "no gradient checkpointing (fits without: about 1.3 × faster)"."""
         faster = self.gain is not None and round(self.gain, 1) > 1
         return f"{self.about} ({self.reason}{f': about {self.gain:.1f} × faster' if faster else ''})"
 
 
 ROW_ORDER = "row_order"
-"""No field of TRL: in which order the rows of a step are cut into passes."""
+"""Not a TRL field: the order in which a step's rows are split into passes."""
 ATTENTION = "attn_implementation"
-"""A field of the model: the attention kernel while the stage trains."""
+"""A field of the model: the attention kernel during training."""
 HEAD = "head_positions"
-"""No field of TRL: which positions its fused head scores."""
+"""Not a TRL field: the positions that the fused head scores."""
 LABELS = "labels"
-"""Of `HEAD`: those that have a label."""
+"""Value of `HEAD`: labelled positions only."""
 PROMPTS = "pairs"
-"""No field of TRL: how often the prompt of a pair is read."""
+"""Not a TRL field: how often a pair's prompt is read."""
 SHARED = "prompt read once"
-"""Of `PROMPTS`: for both answers together."""
+"""Value of `PROMPTS`: once for both answers."""
 ADAPTER_INPUTS = "adapter_inputs"
-"""No field of TRL: the numbers in which an adapter gets its inputs."""
+"""Not a TRL field: the dtype of an adapter's inputs."""
 AUTOCAST = "autocast"
-"""Of `ADAPTER_INPUTS`: those that autocast computes with, not first the adapter's own."""
+"""Value of `ADAPTER_INPUTS`: autocast's dtype, without a cast to the adapter's."""
 OWN_FIELDS = (ROW_ORDER, ATTENTION, HEAD, PROMPTS, ADAPTER_INPUTS)
-"""Fields of choices that stand in no TRL config."""
+"""Fields of choices that are in no TRL config."""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of some rows of a stage as its trainer holds them, in the order of the file: of a pair the
-    longer answer with the prompt (`padded`), and of all sequences of a row together (`tokens`)."""
+    """Tokens of sampled rows of a stage, in the order of the file.
+
+    `padded`: per row, of a pair the prompt with the longer answer; `tokens`: of all sequences of a row
+    together.
+    """
 
     padded: tuple[int, ...]
     tokens: tuple[int, ...]
 
     @property
     def mean(self) -> float:
+        """Mean of `padded`, in tokens."""
         return sum(self.padded) / len(self.padded)
 
     @property
     def longest(self) -> int:
+        """Maximum of `padded`, in tokens."""
         return max(self.padded)
 
 
 Need = Callable[[Stage], int | None]
-"""Bytes that a stage needs on its device, in each process; None where they are not known."""
+"""Bytes that a stage needs on its device, in each process; None if unknown."""
 
 
 @dataclass(frozen=True)
 class Situation:
-    """A stage on a machine. `rows` of its data, `shape` of its model, None where not known; `measure` gives
-    the lengths of some rows, `need` the memory of the stage with another config. `is_planned`: what is not
-    taken is told too; a run asks for no more than it takes."""
+    """A stage on a machine.
+
+    `rows` of its data and `shape` of its model, None if unknown; `measure` returns the lengths of some rows,
+    `need` the memory of the stage with another config. `is_planned`: report rejected choices too; a run
+    reports only those it applies.
+    """
 
     stage: Stage
     model: ModelSpec
@@ -100,34 +114,35 @@ class Situation:
 
     @cached_property
     def settings(self) -> EffectiveConfig:
+        """The effective config of the stage on this machine."""
         return EffectiveConfig(self.stage, self.stage.compute, gpu=not self.machine.is_cpu)
 
     @cached_property
     def alone(self) -> EffectiveConfig:
-        """The settings as one process would have them, whose rows several share."""
+        """The effective config of a single process."""
         one = replace(self.stage.compute, processes=1, nodes=1)
         return EffectiveConfig(replace(self.stage, compute=one), one, gpu=not self.machine.is_cpu)
 
     @cached_property
     def lengths(self) -> Lengths | None:
-        """None too where no row could be measured."""
+        """Lengths of some rows; None if no row could be measured."""
         found = self.measure()
         return found if found is not None and found.padded and found.longest else None
 
     def is_given(self, *fields: str) -> bool:
-        """Whether the recipe or the method gives one of the config fields."""
+        """Return whether the recipe or the method sets one of the config fields."""
         return any(name in self.stage.config or name in self.stage.method.defaults for name in fields)
 
     def has_field(self, name: str) -> bool:
-        """Whether the method's TRL config has the field."""
+        """Return whether the method's TRL config has the field."""
         return name in _fields(self.stage.method.name)
 
     def needed(self, **fields: object) -> int | None:
-        """Bytes that the stage needs with `fields` in its config."""
+        """Return the bytes that the stage needs with `fields` in its config."""
         return self.need(with_fields(self.stage, fields))
 
     def with_choice(self, choice: Choice) -> Situation:
-        """The situation once `choice` was taken: what later ones go by."""
+        """Return the situation after `choice` was applied, for later choices."""
         return (
             self
             if choice.effect is not Effect.FREE
@@ -136,7 +151,7 @@ class Situation:
 
 
 def with_fields(stage: Stage, fields: Mapping[str, Any]) -> Stage:
-    """`stage` with those of `fields` in its config that are TRL's."""
+    """Return `stage` with those of `fields` that TRL's config has."""
     own = {name: value for name, value in fields.items() if name not in OWN_FIELDS}
     return replace(stage, config={**stage.config, **own}) if own else stage
 
@@ -149,4 +164,4 @@ def _fields(method: str) -> Mapping[str, Any]:
 
 
 Rule = Callable[[Situation], "tuple[Choice, ...]"]
-"""One choice: what of it holds in a situation."""
+"""A choice as a function of the situation."""

@@ -1,4 +1,4 @@
-"""The choices of a stage, in their order: each sees what those before it came to."""
+"""Make the performance choices of a stage in order; each sees the results of those before it."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEAR: tuple[Rule, ...] = (packing.propose, padding_free.propose, group_by_length
 
 @dataclass(frozen=True)
 class Decision:
-    """What was chosen for a stage on a kind of device (`Machine.kind`), once, before its first step."""
+    """The choices for a stage on a kind of device (`Machine.kind`), made before its first step."""
 
     performance: Performance
     device: str
@@ -43,35 +43,37 @@ class Decision:
 
     @property
     def taken(self) -> tuple[Choice, ...]:
+        """The applied choices."""
         return tuple(choice for choice in self.choices if choice.effect is Effect.FREE)
 
     @property
     def proposed(self) -> tuple[Choice, ...]:
+        """The choices that would change what is learned."""
         return tuple(choice for choice in self.choices if choice.effect is Effect.DEAR)
 
     @property
     def told(self) -> tuple[Choice, ...]:
-        """What a plan tells of the settings as they will be."""
+        """The choices that a plan shows."""
         return tuple(choice for choice in self.choices if choice.effect is not Effect.DEAR)
 
     @property
     def values(self) -> Mapping[str, Any]:
-        """Field -> value, of what was taken."""
+        """Field -> value of the applied choices."""
         return {name: value for choice in self.taken for name, value in choice.values.items()}
 
     def applied(self, stage: Stage) -> Stage:
-        """`stage` with what was taken in its config, under what the recipe gives."""
+        """Return `stage` with the applied choices in its config; the recipe's values take precedence."""
         values = {name: value for name, value in self.values.items() if name not in stage.config}
         return with_fields(stage, values)
 
     @property
     def words(self) -> str:
-        """One line: each choice that was taken."""
+        """The applied choices in one line."""
         return " · ".join(choice.about for choice in self.taken)
 
 
 def decide(performance: Performance, situation: Situation) -> Decision:
-    """What makes `situation.stage` faster; for a plan, what would besides if what is learned may change."""
+    """Return the choices for `situation.stage`; for a plan also those that would change what is learned."""
     kind = situation.machine.kind
     if performance is Performance.OFF:
         return Decision(performance, kind)

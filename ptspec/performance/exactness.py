@@ -1,10 +1,10 @@
-"""Where the loss of a step does not depend on which of its rows share a pass.
+"""When a step's loss does not depend on which of its rows share a pass.
 
-Read from TRL 1.16 and transformers 5.23. SFT divides the sum over a pass by the learned tokens of the whole
-step (`num_items_in_batch`); DPO and the reward model take a mean over the rows of a pass, and the trainer the
-mean over passes, which is that over all rows where the passes are equally large. ORPO's likelihood is a mean
-over the tokens of a pass, KTO's estimate of the KL needs the other rows of one, online methods pad to what
-was generated together: for these the recipe's passes stay.
+From TRL 1.16 and transformers 5.23. SFT divides the sum over a pass by the learned tokens of the whole step
+(`num_items_in_batch`); DPO and the reward model take a mean over the rows of a pass, and the trainer the mean
+over passes, which equals that over all rows if the passes have equal size. ORPO's likelihood is a mean over
+the tokens of a pass, KTO's estimate of the KL needs the other rows of one, online methods pad to what was
+generated together: their passes are not changed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from ptspec.performance.choice import Situation
 from ptspec.recipe.batch_split import PASSES, ROWS
 
 EXPERTS = ("num_experts_per_tok", "num_experts_per_token", "top_k_experts")
-"""What a mixture of experts has in its config."""
+"""Config fields of a mixture of experts."""
 
 
 def why_passes_matter(situation: Situation) -> str | None:
-    """Why the result of `situation.stage` depends on how a step's rows are cut into passes; None where it
-    does not, given that passes are equally large."""
+    """Return why the result depends on how a step's rows are split into passes, else None.
+
+    None assumes passes of equal size.
+    """
     settings, stage = situation.settings, situation.stage
     method = stage.method
     loss = settings.value("loss_type")
@@ -46,7 +48,7 @@ def why_passes_matter(situation: Situation) -> str | None:
 
 
 def why_draws_differ(situation: Situation) -> str | None:
-    """Why a row is computed otherwise each time; None where it is not."""
+    """Return why a row is computed with random noise, such as dropout; None if it is not."""
     if situation.stage.adapter.lora.get("lora_dropout"):
         return "lora_dropout draws anew in each pass"
     if situation.settings.value("neftune_noise_alpha"):
@@ -57,27 +59,26 @@ def why_draws_differ(situation: Situation) -> str | None:
 
 
 def _is_dropout(name: str, value: object) -> bool:
-    """Whether a field of a model's config drops something in training (`attn_pdrop`, `hidden_dropout`)."""
+    """Return whether a model's config field is an active dropout (`attn_pdrop`, `hidden_dropout`)."""
     named = "drop" in name or name.endswith("_pdrop")
     return named and isinstance(value, float) and value > 0
 
 
 def rows_of_a_pass(situation: Situation) -> tuple[int, ...]:
-    """The rows a pass that a step may be cut into, all processes' passes equally large and the loss the same;
-    the largest first."""
+    """Return the possible rows per pass with equal passes and the same loss, the largest first."""
     alone, processes = situation.alone, situation.settings.processes
     now, passes = alone.number(ROWS, 8), alone.number(PASSES, 1)
     step = now * passes
     shared = processes if situation.stage.compute.keep_effective_batch else 1
     found = [rows for rows in range(step, 0, -1) if step % rows == 0 and (step // rows) % shared == 0]
-    # As they are, the rows that are left for the last step of an epoch are cut as they would be.
+    # With the present passes, the last step of an epoch is split as it would be anyway.
     return tuple(
         rows for rows in found if rows == now or (rows < now and _ends_equally(situation, rows, step))
     )
 
 
 def _ends_equally(situation: Situation, rows: int, step: int) -> bool:
-    """Whether the last step of an epoch, which takes what is left, is cut into equal passes too."""
+    """Return whether the last step of an epoch also has passes of equal size."""
     of_tokens = situation.stage.method.loss.mean is Mean.TOKENS_OF_STEP
     if situation.settings.processes == 1 and (rows == 1 or of_tokens):
         return True

@@ -1,4 +1,4 @@
-"""How long some rows of a stage are, for the choices: the first ones of each of its sources."""
+"""Lengths of some rows of a stage, for the choices: the first rows of each source."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from ptspec.recipe.plan import Plan
 from ptspec.recipe.sources import Source, parts_of
 
 SAMPLE = 256
-"""Rows of a source that are measured."""
+"""Rows measured per source."""
 
 
 def some_lengths(plan: Plan, settings: EffectiveConfig, tokenizer: TokenizerFiles | None) -> Lengths | None:
-    """Lengths of the first rows of the stage's data; None where they lie elsewhere or have no tokenizer."""
+    """Return lengths of the first rows of the stage's data; None without local rows or tokenizer."""
     if tokenizer is None or not tokenizer.can_count:
         return None
     rows = list(_rows(plan, settings, tokenizer))

@@ -1,4 +1,4 @@
-"""What the choices need to know of the device that a stage trains on."""
+"""What the choices need to know of a stage's device."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Machine:
-    """`kind` is torch's device type. `memory`: bytes of the device, for each process; `cores`: processors
-    that there are; `threads`: of them, those that one process computes on; `capability`: of an NVIDIA GPU.
-    None: not known."""
+    """A device; `kind` is torch's device type.
+
+    `memory`: bytes of the device, per process; `cores`: available processors; `threads`: those that one
+    process uses; `capability`: compute capability of an NVIDIA GPU. None: unknown.
+    """
 
     kind: str
     memory: int | None = None
@@ -23,23 +25,24 @@ class Machine:
 
     @property
     def is_cpu(self) -> bool:
+        """Whether the device is the CPU."""
         return self.kind == CPU
 
     @property
     def words(self) -> str:
-        """ "a CPU", "a GPU (cuda)"."""
+        """The device in words: "a CPU", "a GPU (cuda)"."""
         return "a CPU" if self.is_cpu else f"a GPU ({self.kind})"
 
 
 def this_machine(kind: str, memory: int | None, capability: tuple[int, int] | None = None) -> Machine:
-    """This machine's processors beside a device of `kind`."""
+    """Return this machine's processors with a device of `kind`."""
     cores = usable_cores()
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return Machine(kind, memory, cores, min(cores, int(asked)) if asked.isdecimal() else cores, capability)
 
 
 def usable_cores() -> int:
-    """The processors that this process may run on."""
+    """Return the number of processors that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # other systems than Linux
@@ -47,5 +50,5 @@ def usable_cores() -> int:
 
 
 def has_package(name: str) -> bool:
-    """Whether the Python package `name` is installed; it is not imported."""
+    """Return whether the Python package `name` is installed, without importing it."""
     return find_spec(name) is not None

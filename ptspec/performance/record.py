@@ -1,4 +1,4 @@
-"""The decision of a stage under way, in its folder: a resume takes the same one."""
+"""Store a stage's decision in its folder, so that a resumed stage uses the same one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORMAT = 1
 
 
 def read_decision(folder: Path) -> Decision | None:
-    """What was decided for the half-made stage in `folder`; None where nothing was, or it cannot be read."""
+    """Return the decision of the half-made stage in `folder`; None if there is none or it is damaged."""
     value = read_object(folder / FILE)
     if value.get("format") != FORMAT:
         return None
@@ -30,21 +30,23 @@ def read_decision(folder: Path) -> Decision | None:
 
 
 def write_decision(decision: Decision, folder: Path) -> None:
+    """Store `decision` in a stage's folder."""
     write_json(folder / FILE, {"format": FORMAT, **as_json(decision)})
 
 
 def forget_decision(folder: Path) -> None:
-    """Removes what `write_decision` wrote: it stands in the record of a trained stage."""
+    """Remove the file of `write_decision`: a trained stage has it in its record."""
     (folder / FILE).unlink(missing_ok=True)
 
 
 def as_json(decision: Decision) -> dict[str, Any]:
-    """What stands in a stage's record: its choices without those that were only proposed."""
+    """Return the record of a decision: its choices without the proposed ones."""
     taken = [choice_json(choice) for choice in decision.taken]
     return {"performance": decision.performance.value, "device": decision.device, "choices": taken}
 
 
 def choice_json(choice: Choice) -> dict[str, Any]:
+    """Return the record of a choice."""
     return {
         "fields": dict(choice.values),
         "about": choice.about,
@@ -65,11 +67,11 @@ def _choice(value: Mapping[str, Any]) -> Choice:
 
 
 def on_another_device(decision: Decision, kind: str) -> tuple[Decision, tuple[str, ...]]:
-    """`decision` on a device of another `kind`, without what that cannot do, and what is told of it."""
+    """Return `decision` without what a device of another `kind` cannot do, and messages about it."""
     if decision.device == kind:
         return decision, ()
     kept = tuple(c for c in decision.taken if kind != CPU or ATTENTION not in c.values)
-    words = f"began on {decision.device} and goes on on {kind}, with the settings that were chosen then"
+    words = f"started on {decision.device} and continues on {kind}, with the settings that were chosen then"
     dropped = [choice.about for choice in decision.taken if choice not in kept]
     return Decision(decision.performance, decision.device, kept), (
         words + (f", but for {', '.join(dropped)}" if dropped else ""),

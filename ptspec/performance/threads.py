@@ -1,8 +1,8 @@
-"""How long torch's threads spin while they wait for their next operation, before they sleep.
+"""How long torch's threads spin between operations before they sleep.
 
-torch divides an operation among threads of libgomp. To wake one that sleeps takes as long as a small
-operation does; one that spins takes a processor from whatever else runs. Set before torch is imported;
-`benchmarks/threads.py` measures it on an idle machine and on a busy one.
+torch splits operations among libgomp threads. Waking a sleeping one takes as long as a small operation; a
+spinning one occupies a processor. Set before torch is imported; `benchmarks/threads.py` measures it on an
+idle and on a busy machine.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import os
 SPINS = "GOMP_SPINCOUNT"
 POLICY = "OMP_WAIT_POLICY"
 COUNT = 10_000
-"""Turns of a loop of a few nanoseconds each: longer than the gap between two operations of a model."""
+"""Iterations of a loop of a few nanoseconds: longer than the gap between a model's operations."""
 
 
 def is_chosen() -> bool:
-    """Whether the count is ours: the user has set neither variable."""
+    """Return whether ptspec sets the count: the user has set neither variable."""
     return SPINS not in os.environ and POLICY not in os.environ
 
 
 def set_spins() -> None:
-    """Lets threads spin `COUNT` turns, unless the user has said how they wait."""
+    """Set `COUNT` iterations, unless the user has configured how threads wait."""
     if is_chosen():
         os.environ[SPINS] = str(COUNT)

@@ -1,7 +1,6 @@
-"""Fields of an adapter that contradict each other: what PEFT 0.21 refuses once the model is loaded, or passes
-over without a word.
+"""Check adapter fields that contradict each other: those PEFT 0.21 refuses late or ignores silently.
 
-Read from `LoraConfig.__post_init__` and from the initialisations in `peft/tuners/lora/layer.py`.
+From `LoraConfig.__post_init__` and the initialisations in `peft/tuners/lora/layer.py`.
 """
 
 from __future__ import annotations
@@ -13,17 +12,17 @@ from ptspec.recipe.findings import Findings
 
 Lora = Mapping[str, Any]
 Place = Callable[[str], str]
-"""Field of the adapter -> the pointer to it in the recipe."""
+"""Adapter field -> its pointer in the recipe."""
 
 WHOLE_WEIGHTS = ("pissa", "mica", "orthogonal")
-"""Initialisations that PEFT computes on whole weights only."""
+"""Initialisations that PEFT computes on unquantised weights only."""
 
 FROM_BASE = ("pissa", "olora")
-"""Initialisations that start an adapter at a part of the base's weights, which PEFT takes out of them."""
+"""Initialisations that move a part of the base's weights into the adapter."""
 
 
 def takes_from_base(lora: Lora) -> bool:
-    """Whether the initialisation of an adapter takes a part out of the weights below it."""
+    """Return whether an adapter's initialisation takes a part out of the base's weights."""
     return _kind(lora) in FROM_BASE
 
 
@@ -32,7 +31,7 @@ def _kind(lora: Lora) -> str:
 
 
 def check_adapter(lora: Lora, use_qlora: bool, place: Place, findings: Findings) -> None:
-    """Every rule for the LoraConfig fields of one adapter."""
+    """Report the errors in the LoraConfig fields of one adapter."""
     _layers(lora, place, findings)
     _initialisation(lora, use_qlora, place, findings)
     _variants(lora, place, findings)

@@ -1,5 +1,7 @@
-"""Whether two adapters have the same settings: the fields of LoraConfig by what they mean to PEFT, not by how
-they are written. Reads no weights; the model's shape only where names of modules have to be compared."""
+"""Compare the settings of two adapters by their meaning to PEFT, not by their spelling.
+
+Reads no weights, and the model's shape only if module names must be compared.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +23,19 @@ UNORDERED = (
     "target_parameters",
     "trainable_token_indices",
 )
-"""Fields of LoraConfig that take a list whose order PEFT does not look at."""
+"""LoraConfig fields with a list whose order PEFT ignores."""
 
 EXPERTS = "target_parameters"
 TARGETS = ("target_modules", "exclude_modules", "layers_to_transform", "layers_pattern", EXPERTS)
-"""Fields that together say which modules and parameters the adapter is put on."""
+"""Fields that together decide which modules and parameters are adapted."""
 
 _EMPTY_IS_NONE = (*UNORDERED[1:], "layers_pattern", "rank_pattern", "alpha_pattern")
 
 
 def unlike(incoming: Lora, own: Lora, shape: GetShape) -> list[str]:
-    """The fields in which `own` differs from `incoming`, in the order of `own`; [] where both are one setup.
+    """Return the fields in which `own` differs from `incoming`, in the order of `own`.
 
-    A field that is left out has PEFT's default.
+    A missing field has PEFT's default.
     """
     names = dict.fromkeys((*own, *incoming))
     found = [name for name in names if _meaning(name, incoming) != _meaning(name, own)]
@@ -44,10 +46,10 @@ def unlike(incoming: Lora, own: Lora, shape: GetShape) -> list[str]:
 
 
 def unlike_saved(saved: Lora, own: Lora, shape: GetShape) -> list[str]:
-    """The fields that `own` gives and in which it differs from a config that PEFT saved.
+    """Return the fields of `own` that differ from a config that PEFT saved.
 
-    PEFT saves the names of modules where a recipe says "all-linear", and of fused experts those of their
-    parameters beside them; where the model's shape is not known, these are taken to be the same.
+    PEFT saves module names for "all-linear", and parameter names of fused experts beside them; if the model's
+    shape is unknown, these count as equal.
     """
     if "r" not in saved or saved.get("peft_type", "LORA") != "LORA":
         return ["r"]
@@ -63,7 +65,7 @@ def unlike_saved(saved: Lora, own: Lora, shape: GetShape) -> list[str]:
 
 
 def _meaning(name: str, lora: Lora) -> Any:
-    """The value of a field in a form in which equal means the same to PEFT."""
+    """Return a field's value normalised so that equal means the same to PEFT."""
     value = lora[name] if name in lora else default_of(name)
     if name in UNORDERED and isinstance(value, dict):
         return {module: frozenset(indices) for module, indices in value.items()} or None
@@ -77,12 +79,13 @@ def _meaning(name: str, lora: Lora) -> Any:
 
 
 def default_of(name: str) -> Any:
+    """Return PEFT's default of a LoraConfig field."""
     field = schema("peft/lora.schema.json")["properties"].get(name, {})
     return field.get("default") if isinstance(field, dict) else None
 
 
 def _same_modules(incoming: Lora, own: Lora, shape: GetShape) -> bool:
-    """Whether both are put on the same modules of the model; False where that cannot be told."""
+    """Return whether both adapt the same modules; False if unknown."""
     model = shape()
     if model is None:
         return False

@@ -1,4 +1,4 @@
-"""The adapter setup of a stage: the recipe's, with the stage's overrides. Knows settings, not weights."""
+"""The adapter settings of a stage: the recipe's with the stage's overrides."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SWITCHES = ("use_lora", "use_qlora", "quantization")
 
 
 def adapter_spec(common: Value, own: Value | None, at: str, findings: Findings) -> AdapterSpec:
-    """The recipe's adapter with the stage's overrides."""
+    """Return the recipe's adapter with the stage's overrides."""
     merged = {**common, **(own or {})}
     where = "/adapter" if own is None else join(at, "adapter")
     use_lora, use_qlora = bool(merged.get("use_lora", False)), bool(merged.get("use_qlora", False))

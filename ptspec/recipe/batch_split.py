@@ -1,4 +1,4 @@
-"""The rows of an optimizer step, shared by several processes: as many of them together as one takes alone."""
+"""Split the rows of an optimizer step over several processes, keeping their total."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ ROWS, PASSES, PER_GENERATION = (
 
 
 def split(config: Mapping[str, Any], processes: int) -> dict[str, int] | None:
-    """The fields of `config` (its defaults among it) that change where `processes` share what a step takes.
+    """Return the fields of `config`, completed by defaults, that change for `processes`.
 
-    Fewer passes come first: a pass stays as large as the recipe says. None where the rows cannot be shared
-    evenly.
+    Passes are reduced first: a pass keeps its rows. None if the rows cannot be split evenly.
     """
     rows, passes = _number(config, ROWS), _number(config, PASSES)
     given = config.get(PER_GENERATION)
@@ -31,7 +30,7 @@ def split(config: Mapping[str, Any], processes: int) -> dict[str, int] | None:
 
 
 def rows_of_a_step(config: Mapping[str, Any]) -> int:
-    """The rows that one process takes in an optimizer step."""
+    """Return the rows of an optimizer step in one process."""
     return _number(config, ROWS) * _number(config, PASSES)
 
 

@@ -1,4 +1,4 @@
-"""Rewards by a column: which of a recipe's rewards a row is paid by, told by a value of the row."""
+"""Rewards chosen by a column: a row's value selects one of the recipe's rewards."""
 
 from __future__ import annotations
 
@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 KEYS = ("by", "rewards", "otherwise")
-"""Of a reward that chooses by a column."""
+"""Keys of a reward that chooses by a column."""
 
 
 @dataclass(frozen=True)
 class ByColumn:
-    """A row is paid by the reward that `rewards` names for its value of `column`. One with another value: by
-    that which `otherwise` names, or by none where it is null; where it is not there (`takes_others` false),
-    such a row is an error. `only`: as an evaluation measures this one of the rewards, on its own rows."""
+    """A row is scored by the reward that `rewards` assigns to its value of `column`.
+
+    Rows with other values by `otherwise`, or by none if that is null; if it is missing (`takes_others` False)
+    such a row is an error. `only`: an evaluation measures this one reward, on its own rows.
+    """
 
     column: str
     rewards: Mapping[str, str]
@@ -31,19 +33,21 @@ class ByColumn:
         return tuple(dict.fromkeys((*self.rewards.values(), *others)))
 
     def part_of(self, value: object) -> str | None:
-        """The name of the reward that pays a row with this value; None: no reward has a say."""
+        """Return the name of the reward for this value; None: the row is not scored."""
         key = key_of(value)
         part = self.rewards.get(key, self.otherwise) if key is not None else self.otherwise
         return part if self.only in (None, part) else None
 
     def is_told(self, value: object) -> bool:
-        """Whether the recipe says what becomes of a row with this value."""
+        """Return whether the recipe assigns this value."""
         return self.takes_others or key_of(value) in self.rewards
 
 
 def key_of(value: object) -> str | None:
-    """A value as it is written in `rewards`: a text as it is, another as JSON has it (3, true, ["a"]); None
-    where the row has none."""
+    """Return a value as written in `rewards`: text unchanged, others as JSON (3, true, ["a"]).
+
+    None for none.
+    """
     if value is None or isinstance(value, str):
         return value
     return json.dumps(value, ensure_ascii=False, default=str)

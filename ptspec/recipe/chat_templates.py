@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 TRAINING = "_training"
-"""Ends the name of a template of TRL's that marks what the assistant says: a twin of the one without."""
+"""Suffix of TRL's template versions that mark the assistant's tokens."""
 
 _CODE = re.compile(r"\{\{|\{%")
 
@@ -31,12 +31,12 @@ CHATML = """\
 
 
 def template_names() -> list[str]:
-    """The names that a recipe may give for a template."""
+    """Return the names of templates that a recipe may use."""
     return ["chatml", *sorted(name for name in shipped() if not name.endswith(TRAINING))]
 
 
 def named_template(name: str) -> str | None:
-    """The text of the template called `name`, or None where there is none of that name."""
+    """Return the text of the template called `name`, None if unknown."""
     if name == "chatml":
         return CHATML
     file = None if name.endswith(TRAINING) else shipped().get(name)
@@ -44,13 +44,13 @@ def named_template(name: str) -> str | None:
 
 
 def is_inline(text: str) -> bool:
-    """Whether `text` is a template itself, not the name of one."""
+    """Return whether `text` is a template itself, not a name."""
     return _CODE.search(text) is not None
 
 
 @cache
 def shipped() -> dict[str, Path]:
-    """The templates that TRL ships, by name; none where it is not installed."""
+    """Return the templates that TRL ships, by name; {} if TRL is not installed."""
     spec = find_spec("trl")
     folders = list(spec.submodule_search_locations or ()) if spec else []
     found = (file for folder in folders for file in (Path(folder) / "chat_templates").glob("*.jinja"))

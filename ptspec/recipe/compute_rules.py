@@ -1,4 +1,4 @@
-"""What `compute` asks for and a launcher, a method or a set-up does not allow."""
+"""Check `compute` against launcher, method and settings."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ WHERE = "/compute"
 LOCAL, ACCELERATE, RAY = "local", "accelerate", "ray"
 FSDP, DEEPSPEED = "fsdp", "deepspeed"
 OF_STAGE_3 = ("offload_param", "sub_group_size", "zero_hpz_partition_size", "zero_quantized_weights")
-"""Options of ZeRO-3 alone, beside those that are called so."""
+"""Options of ZeRO-3 only, besides those with "stage3" in their name."""
 
 
 class Refusal(NamedTuple):
-    """A key of `compute`, or a path below it, that cannot be had, or has no effect: why, and what can."""
+    """A key of `compute`, or a path below it, that is unsupported or has no effect: reason and hint."""
 
     key: str
     message: str
@@ -36,7 +36,7 @@ ONE_CLUSTER = Refusal("ray", "a run uses one Ray cluster, and its stages name se
 def check(
     compute: ComputeSpec, stages: Sequence[Stage], evaluation: EvaluationSpec | None, findings: Findings
 ) -> None:
-    """Every rule for `compute`, the recipe's and that of each stage."""
+    """Report the errors of `compute`, the recipe's and each stage's."""
     vllm_rules.check(compute, stages, evaluation, findings)
     _tell(_general(compute), (WHERE,), findings)
     addresses = [_address(one) for one in (compute, *(s.compute for s in stages)) if one.launcher == RAY]
@@ -53,8 +53,7 @@ def check(
 
 
 def _tell(refusals: Iterator[Refusal], places: Sequence[str], findings: Findings) -> None:
-    """Each at the first of `places` that has its key; of a key that none has (its default counts), at the
-    last."""
+    """Report each at the first of `places` with its key, or at the last if none has it (a default)."""
     for refusal in refusals:
         there = [join(place, *refusal.key.split("/")) for place in places]
         where = next((one for one in there if findings.given(one) is not None), places[-1])
@@ -82,7 +81,7 @@ def _general(compute: ComputeSpec) -> Iterator[Refusal]:
 
 
 def _of_stage_3(compute: ComputeSpec) -> Iterator[Refusal]:
-    """Options that DeepSpeed takes in ZeRO-2 too and does nothing with."""
+    """Yield options that DeepSpeed accepts and ignores in ZeRO-2."""
     for key in (compute.deepspeed or {}).get("zero_optimization", {}):
         if key.startswith("stage3_") or key in OF_STAGE_3:
             where = f"deepspeed/zero_optimization/{key}"
@@ -109,14 +108,14 @@ def _address(compute: ComputeSpec) -> str | None:
 
 
 def _stage(stage: Stage) -> Iterator[Refusal]:
-    """What several processes cannot do together in `stage`."""
+    """Yield what several processes cannot do in `stage`."""
     yield from _rows(stage)
     if stage.compute.engine is not None and (why := _refused(stage)) is not None:
         yield Refusal("strategy", f'stage "{stage.name}": {why}', '"strategy": "ddp"')
 
 
 def _rows(stage: Stage) -> Iterator[Refusal]:
-    """Rows of a step that the processes cannot share evenly."""
+    """Yield step sizes that the processes cannot split evenly."""
     config = config_of(stage)
     world = stage.compute.world
     if not stage.compute.keep_effective_batch or split(config, world) is not None:
@@ -130,7 +129,7 @@ def _rows(stage: Stage) -> Iterator[Refusal]:
 
 
 def _reentrant(stage: Stage, findings: Findings) -> None:
-    """What TRL decides for LoRA under ZeRO-3, whatever a recipe says."""
+    """Yield settings that TRL overrides for LoRA under ZeRO-3."""
     where = join(stage.at, "config", "gradient_checkpointing_kwargs", "use_reentrant")
     if stage.adapter.use_lora and findings.given(where) is False:
         why = "LoRA under ZeRO-3 needs reentrant gradient checkpointing, which TRL sets"
@@ -139,7 +138,7 @@ def _reentrant(stage: Stage, findings: Findings) -> None:
 
 
 def _refused(stage: Stage) -> str | None:
-    """Why what shards `stage` cannot; None where it can."""
+    """Return why the engine cannot shard `stage`; None if it can."""
     compute = stage.compute
     shown = f"ZeRO-{compute.zero_stage}" if compute.zero_stage is not None else "FSDP"
     has_frozen_half = stage.handover is Handover.STACK or takes_from_base(stage.adapter.lora)
@@ -164,5 +163,5 @@ def _refused(stage: Stage) -> str | None:
 
 
 def allows_strategy(stage: Stage) -> bool:
-    """Whether method and set-up of `stage` allow the strategy of its `compute`."""
+    """Return whether `stage` supports the strategy of its `compute`."""
     return stage.compute.engine is None or _refused(stage) is None

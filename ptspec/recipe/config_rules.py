@@ -1,7 +1,6 @@
-"""Values of a stage's config that contradict each other or another section, that TRL refuses once the model
-is loaded, or that it passes over without a word.
+"""Check a stage's config for values that TRL refuses after loading the model, or ignores silently.
 
-Read from the trainers and configs of TRL 1.16 and transformers 5.23: what fails there fails here, at its
+From the trainers and configs of TRL 1.16 and transformers 5.23: what fails there is an error here, at its
 line.
 """
 
@@ -24,7 +23,7 @@ from ptspec.shipped import schema
 
 
 class _Config:
-    """The config of a stage: its values with the defaults of method and TRL, and where they stand."""
+    """A stage's config with the defaults of method and TRL, and the pointers of its values."""
 
     def __init__(self, stage: Stage, findings: Findings) -> None:
         self.stage, self.findings = stage, findings
@@ -38,7 +37,7 @@ class _Config:
         return self.stage.method.defaults.get(name, self._fields.get(name, {}).get("default"))
 
     def place(self, *names: str) -> str:
-        """The first of the fields `names` that the recipe gives, else the stage."""
+        """Return the pointer of the first given field of `names`, else the stage's."""
         return next((join(self.at, name) for name in names if name in self.given), self.stage.at)
 
     def contradiction(self, message: str, hint: str, *names: str) -> None:
@@ -49,7 +48,7 @@ class _Config:
         return [loss] if isinstance(loss, str) else list(loss or ())
 
     def values(self, name: str) -> list[Any]:
-        """What the field holds: the values of a list, or its one value."""
+        """Return a field's values: of a list, or its single one."""
         value = self[name]
         return list(value) if isinstance(value, list | tuple) else [value]
 
@@ -57,7 +56,7 @@ class _Config:
 def stage_rules(
     stage: Stage, data: Mapping[str, AnySource], compute: ComputeSpec | None, findings: Findings
 ) -> None:
-    """Every rule for the config of one stage."""
+    """Report the errors in the config of one stage."""
     config = _Config(stage, findings)
     _training(config)
     if stage.method.sampling is not None and stage.method.sampling.group is not None:
@@ -77,7 +76,7 @@ def stage_rules(
 
 
 def _streamed(config: _Config) -> None:
-    """What a trainer can do with all its rows at hand alone."""
+    """Report settings that need all rows at once, over streamed data."""
     stage, findings = config.stage, config.findings
     if config["max_steps"] <= 0:
         message = f'stage "{stage.name}" needs "max_steps": its data is streamed, its length is not known'
@@ -109,7 +108,7 @@ def _streamed(config: _Config) -> None:
 
 
 def _training(config: _Config) -> None:
-    """What transformers' TrainingArguments refuse, or override."""
+    """Report what transformers' TrainingArguments refuse or override."""
     if config["max_steps"] > 0 and "num_train_epochs" in config.given:
         message = '"num_train_epochs" has no effect: "max_steps" overrides it'
         place = join(config.at, "num_train_epochs")
@@ -142,7 +141,7 @@ def _training(config: _Config) -> None:
 
 
 def _groups(config: _Config, field: str, compute: ComputeSpec | None) -> None:
-    """TRL samples `field` completions of each prompt; a generation batch holds whole groups."""
+    """Report generation batches without whole groups of `field` completions per prompt."""
     processes = compute.world if compute else 1
     shared = shared_fields(config.stage, compute) if compute else {}
     each = shared.get(ROWS, config[ROWS])
@@ -192,7 +191,7 @@ def _loss_weights(config: _Config) -> None:
 
 
 def _clash(config: _Config, clash: Clash) -> None:
-    """Values that the method says do not go together."""
+    """Report values that the method excludes together."""
     met = {name: condition.met_by(config.values(name)) for name, condition in clash.when.items()}
     if not all(met.values()):
         return
@@ -205,7 +204,7 @@ def _clash(config: _Config, clash: Clash) -> None:
 
 
 def _reference(config: _Config) -> None:
-    """TRL moves a reference only where it is a model of its own, and still there."""
+    """Report `sync_ref_model` and similar for a reference that is not a separate model."""
     if not config["sync_ref_model"]:
         return
     if config.stage.adapter.use_lora:

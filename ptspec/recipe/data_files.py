@@ -1,4 +1,4 @@
-"""Which split each file belongs to, told by the names of files and folders as `datasets` has it.
+"""Assign files to splits by file and folder names, as `datasets` does.
 
 tests/contract/test_splits.py compares this with the library. Reads no rows.
 """
@@ -17,7 +17,7 @@ from ptspec.recipe.splits import TRAIN
 Splits = dict[str, tuple[Path, ...]]
 Found = tuple[str, list[Path]]
 Named = Sequence[tuple[str, Path]]
-"""Files with their names relative to the folder that was named in the recipe, with forward slashes."""
+"""Files with names relative to the folder in the recipe, with forward slashes."""
 
 _KEYWORDS: Mapping[str, tuple[str, ...]] = {
     TRAIN: ("train", "training"),
@@ -36,8 +36,10 @@ _SAVED_SPLITS = "dataset_dict.json"
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files with rows in `folder` and its sub-folders, sorted; not those in hidden folders, in those that
-    begin with two underscores, in checkpoints and in models."""
+    """Return the data files in `folder` and its sub-folders, sorted.
+
+    Without those in hidden folders, folders that begin with two underscores, checkpoints and models.
+    """
     found: list[Path] = []
     for place, folders, names in os.walk(folder):
         here = Path(place)
@@ -54,13 +56,13 @@ def _is_skipped(folder: Path) -> bool:
 
 
 def folder_splits(folder: Path, files: Sequence[Path]) -> Splits:
-    """The files of each split in `folder`; {} where no name tells one."""
+    """Return the files of each split in `folder`; {} if no name tells one."""
     names = [(file.relative_to(folder).as_posix(), file) for file in files]
     return _saved(folder, names) or named_splits(names)
 
 
 def _saved(folder: Path, files: Named) -> Splits:
-    """The splits of a folder that `DatasetDict.save_to_disk` wrote: a sub-folder each."""
+    """Return the splits of a folder written by `DatasetDict.save_to_disk`: one per sub-folder."""
     splits = read_object(folder / _SAVED_SPLITS).get("splits")
     return _filled(
         (split, [file for name, file in files if name.startswith(f"{split}/")])
@@ -70,10 +72,11 @@ def _saved(folder: Path, files: Named) -> Splits:
 
 
 def named_splits(files: Named) -> Splits:
-    """The files of each split: the form data/SPLIT-00000-of-00001.EXT first, then the names of folders, then
-    those of files; {} where no name tells one.
+    """Return the files of each split; {} if no name tells one.
 
-    A file whose name tells two is in both, in each of them once."""
+    By the form data/SPLIT-00000-of-00001.EXT, then folder names, then file names. A file whose name tells two
+    is in both.
+    """
     return _sharded(files) or _filled(_by_pattern(files, _in_folder)) or _filled(_by_pattern(files, _in_file))
 
 

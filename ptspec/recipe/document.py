@@ -1,4 +1,4 @@
-"""A recipe file as JSON with the place of every key and value. Knows nothing of what a recipe means."""
+"""A recipe file as JSON with the location of every key and value, independent of its meaning."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ptspec.recipe.scanner import Scanner
 
 @dataclass(frozen=True)
 class Document:
-    """A JSON value that remembers where it was written.
+    """A JSON value with source locations.
 
-    `faults` are those that did not keep the scanner from reading on (a duplicate key, a NaN).
-    `overlay` places what did not come from the file: pointer -> (place of the key, place of the value).
+    `faults`: errors after which the scanner continued (a duplicate key, a NaN). `overlay`: locations of
+    values that are not from the file: pointer -> (key's, value's).
     """
 
     value: Any
@@ -30,10 +30,11 @@ class Document:
 
     @property
     def file(self) -> str:
+        """The file's name."""
         return self.lines.file
 
     def locate(self, pointer: str, key: bool = False) -> Location:
-        """Where the value at `pointer` (or its key) stands; the nearest enclosing one if it does not."""
+        """Return the location of the value at `pointer` (or its key), or of the nearest enclosing one."""
         for ancestor in ancestors(pointer):
             if ancestor in self.overlay:
                 return self.overlay[ancestor][0 if key and ancestor == pointer else 1]
@@ -45,7 +46,7 @@ class Document:
         return Location(self.file)
 
     def within(self, pointer: str) -> Document:
-        """The object at `pointer` as a document of its own, its places those in this file."""
+        """Return the object at `pointer` as a document, with locations in this file."""
 
         def below(spans: Mapping[str, Span]) -> dict[str, Span]:
             return {
@@ -57,14 +58,14 @@ class Document:
         return Document(at(self.value, pointer), self.lines, below(self.values), below(self.keys))
 
     def _underlined(self, pointer: str) -> Span:
-        """Of an object or a list, its bracket."""
+        """Return the span to underline; of an object or list its bracket."""
         span = self.values[pointer]
         container = isinstance(at(self.value, pointer), dict | list)
         return Span(span.start, span.start + 1) if container else span
 
 
 def read_document(path: Path) -> Document:
-    """Read a recipe file. Raises `InputError` if it cannot be read or is no JSON object."""
+    """Read a recipe file. Raises `InputError` if it cannot be read or is not a JSON object."""
     file = str(path)
     try:
         data = path.read_bytes()
@@ -79,7 +80,7 @@ def read_document(path: Path) -> Document:
 
 
 def parse(text: str, file: str) -> Document:
-    """Read `text` as a recipe. Raises `InputError` if it is no JSON object."""
+    """Parse `text` as a recipe. Raises `InputError` if it is not a JSON object."""
     if not text.strip():
         _refuse("empty-file", "the file is empty", Location(file), "pt init writes a recipe to start from")
     scanner = Scanner(text, file)

@@ -1,4 +1,4 @@
-"""The value that a config field of a stage will have: the recipe's, the method's, the device's, TRL's own."""
+"""The effective value of a stage's config fields: the recipe's, the method's, the device's, TRL's."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ from ptspec.recipe.plan import ComputeSpec, Stage
 from ptspec.recipe.trl_defaults import trl_defaults
 
 KEPT_CHECKPOINTS = 2
-"""`save_total_limit` where a recipe does not say."""
+"""Default of `save_total_limit`."""
 
 
 def leaves_checkpoints(stage: Stage) -> bool:
-    """Whether a finished stage keeps its checkpoints, which nothing can go on from any more. Those of an
-    adapter are small; those of whole weights, each as large as what was saved, stay where the recipe says how
-    many."""
+    """Return whether a finished stage keeps its checkpoints, although nothing resumes from them.
+
+    Those of an adapter are small; those of full weights are as large as the result, and kept only if the
+    recipe says how many.
+    """
     return stage.adapter.use_lora or "save_total_limit" in stage.config
 
 
 CPU: Mapping[str, Any] = {"bf16": False, "gradient_checkpointing": False}
-"""What differs on a CPU (`ptspec.model.device.training_defaults`)."""
+"""Values that differ on a CPU (`ptspec.model.device.training_defaults`)."""
 
 
 @dataclass(frozen=True)
@@ -38,16 +40,16 @@ class EffectiveConfig:
 
     @property
     def processes(self) -> int:
+        """Number of processes on all nodes."""
         return self.compute.world
 
     @cached_property
     def shared(self) -> Mapping[str, int]:
-        """The fields that several processes have otherwise than the recipe says, so that they share its
-        rows."""
+        """Fields that differ from the recipe so that several processes share its rows."""
         return shared_fields(self.stage, self.compute)
 
     def value(self, name: str) -> Any:
-        """The value of TRL's field `name`, in each process; None where the method has no such field."""
+        """Return the value of TRL's field `name` in each process; None if the method has no such field."""
         if name in self.shared:
             return self.shared[name]
         if name in self.stage.config:
@@ -61,6 +63,7 @@ class EffectiveConfig:
         return {**device, **self.stage.method.defaults}.get(name, default)
 
     def number(self, name: str, default: int = 0) -> int:
+        """Return an integer field; `default` if it is missing, None, or another type."""
         value = self.value(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else default
 
@@ -73,15 +76,20 @@ class EffectiveConfig:
 
     @property
     def autocasts_adapter(self) -> bool:
-        """Whether autocast computes a LoRA in 16 bits, and its inputs are the layer's own: dropout makes
-        others, DoRA needs them in its own numbers, and engines that shard compute without autocast."""
+        """Whether autocast computes LoRA in 16 bits on the layer's own input.
+
+        Dropout makes another input, DoRA needs its own dtype, and sharding engines compute without autocast.
+        """
         adapter = self.stage.adapter
         others = adapter.lora.get("lora_dropout") or adapter.lora.get("use_dora")
         return adapter.use_lora and not others and self.mixed and not self.compute.is_sharded
 
     def numbers(self, dtype: str | None) -> Mapping[str, str]:
-        """In what types of number the stage computes: the weights of its base (`dtype`: what the recipe gives
-        the model; `ptspec.model.base`), what layers in 4 bits are brought to, matrix products in training."""
+        """Return the dtypes of computation.
+
+        Of the base's weights (`dtype`: the recipe's; `ptspec.model.base`), of dequantised 4-bit layers, and
+        of matrix products in training.
+        """
         adapter = self.stage.adapter
         found = {"weights": dtype or ("as stored" if self.gpu and adapter.use_lora else "float32")}
         found["training"] = ("fp16" if self.value("fp16") else "bf16") if self.mixed else "fp32"
@@ -92,26 +100,28 @@ class EffectiveConfig:
 
 
 def shared_fields(stage: Stage, compute: ComputeSpec) -> Mapping[str, int]:
-    """How the rows of a step of `stage` are cut into passes where several processes share them; empty for one
-    process, and where each is to take as many."""
+    """Return how a step's rows are split into passes over several processes.
+
+    Empty for one process, and if each takes as many rows.
+    """
     if compute.world == 1 or not compute.keep_effective_batch:
         return {}
     return split(config_of(stage), compute.world) or {}
 
 
 def config_of(stage: Stage) -> Mapping[str, Any]:
-    """The config fields of `stage` in one process, whatever the device: the recipe's, the method's, TRL's."""
+    """Return the config fields of `stage` in one process on any device: the recipe's, the method's, TRL's."""
     return with_defaults(stage.method, stage.config)
 
 
 def with_defaults(method: Method, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe's `config` with the defaults of `method`, its own before TRL's."""
+    """Return a recipe's `config` with the defaults of `method`, its own before TRL's."""
     return {**trl_defaults(method.name), **method.defaults, **config}
 
 
 @dataclass(frozen=True)
 class OwnDefault:
-    """A default of a method in place of TRL's."""
+    """A method's default that differs from TRL's."""
 
     name: str
     value: object
@@ -120,12 +130,12 @@ class OwnDefault:
 
     @property
     def words(self) -> str:
-        """ "adam_beta1 0.0 (TRL: 0.9): why"."""
+        """The default in words: "adam_beta1 0.0 (TRL: 0.9): why"."""
         return f"{self.name} {json.dumps(self.value)} (TRL: {json.dumps(self.trl)}): {self.reason}"
 
 
 def own_defaults(method: Method, config: Mapping[str, Any]) -> Iterator[OwnDefault]:
-    """The defaults of `method` in place of TRL's that hold where a recipe gives `config`."""
+    """Yield the defaults of `method` that differ from TRL's and apply with a recipe's `config`."""
     for default in method.own_defaults:
         if default.name not in config:
             trl = trl_defaults(method.name).get(default.name)

@@ -1,4 +1,4 @@
-"""Finds the files of a source of the recipe, and tells what is not there or not read."""
+"""Find the files of a data source, and report missing or unread ones."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ptspec.recipe.source_files import Found, Paths, chosen, look, names_in, spl
 from ptspec.recipe.splits import ALL, EXAMPLES, TRAIN, parse
 
 SHOWN = 3
-"""Files named in a message."""
+"""Number of files named in a message."""
 
 
 def find_files(
     texts: Sequence[tuple[str, str]], split: str | None, at: str, places: Places, findings: Findings
 ) -> tuple[Paths, Splits]:
-    """The files of the source at `at` to read, and those of each split that it asks for.
+    """Return the files of the source at `at`, and those of each requested split.
 
-    `texts` are its paths with their JSON pointers. A folder whose names tell splits is read as `datasets`
-    does: where none is asked for, its "train" is taken, which is told.
+    `texts` are its paths with their pointers. A folder whose names tell splits is read as in `datasets`: by
+    default its "train", which is reported.
     """
     found = [(where, look(text, places)) for text, where in texts]
     sound = [one for where, one in found if _is_there(one, where, places, findings)]
@@ -36,7 +36,7 @@ def find_files(
 
 
 def check_split(split: str, at: str, findings: Findings) -> bool:
-    """Whether the text of "split" can be understood; tells what is wrong with it."""
+    """Return whether the text of "split" is valid; report what is wrong."""
     try:
         slices = () if split == ALL else parse(split)
     except ValueError as error:
@@ -46,7 +46,7 @@ def check_split(split: str, at: str, findings: Findings) -> bool:
 
 
 def _is_there(found: Found, where: str, places: Places, findings: Findings) -> bool:
-    """Whether `found` names files with rows and nothing else."""
+    """Return whether `found` contains data files only; report what is wrong."""
     text = found.text
     if not found.files:
         message = f'no file with rows in "{text}"' if found.is_folder else f'no such file: "{text}"'
@@ -67,7 +67,7 @@ def _in_folders(found: Found) -> str:
 
 
 def _tell_assumed(found: Found, where: str, findings: Findings) -> None:
-    """Tells which files of a folder are read where no split is asked for, if not all are."""
+    """Report which files of a folder are read by default, if not all are."""
     unread, splits = found.unnamed, listed(found.splits)
     if not found.splits:
         unread = without(found.below, [found.files]) if found.files else ()
@@ -88,7 +88,7 @@ def _tell_assumed(found: Found, where: str, findings: Findings) -> None:
 
 
 def _has_splits(found: Sequence[Found], split: str, at: str, findings: Findings) -> bool:
-    """Whether the files have the splits that `split` names; tells which is not there."""
+    """Return whether the splits that `split` names exist; report a missing one."""
     splits = splits_of(found) if found else {}
     missing = [name for name in names_in(split, splits) if name not in splits]
     for name in missing if found else ():

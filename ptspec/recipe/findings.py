@@ -1,4 +1,4 @@
-"""Collects the faults that need more than one place of the recipe to see."""
+"""Collect diagnostics of checks that span several places of the recipe."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ptspec.recipe.json_pointer import ancestors, at, join, split
 
 @dataclass
 class Findings:
-    """`known` are the pointers already found faulty: what follows from them is not told again.
+    """Diagnostics of a document; `known`: pointers with errors, whose consequences are not reported.
 
-    `origins`: where something stands in the document that is judged at another pointer, as the stages are
-    that a matrix stands for; `renamed`: by the pointer of such a stage, its name and that in the recipe.
+    `origins`: document pointers of derived nodes, such as the stages of a matrix; `renamed`: by the pointer
+    of such a stage, its name and that in the recipe.
     """
 
     document: Document
@@ -26,18 +26,18 @@ class Findings:
     renamed: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     def origin(self, pointer: str) -> str:
-        """The pointer into the document of what is judged at `pointer`."""
+        """Return the document pointer of a derived `pointer`."""
         if not self.origins:
             return pointer
         above = next((one for one in ancestors(pointer) if one in self.origins), None)
         return pointer if above is None else self.origins[above] + pointer.removeprefix(above)
 
     def locate(self, pointer: str) -> Location:
-        """Where what is judged at `pointer` stands."""
+        """Return the location of `pointer` in the file."""
         return self.document.locate(self.origin(pointer))
 
     def given(self, pointer: str) -> Any:
-        """What the recipe gives at what is judged at `pointer`; None where it gives nothing."""
+        """Return the document's value at `pointer`; None if there is none."""
         return at(self.document.value, self.origin(pointer))
 
     def error(
@@ -49,10 +49,11 @@ class Findings:
         notes: tuple[str, ...] = (),
         key: bool = False,
     ) -> None:
-        """A fault at the value of `pointer`, or at its key."""
+        """Add an error at the value of `pointer`, or at its key."""
         self._add(code, pointer, message, hint, notes, key, Severity.ERROR)
 
     def warn(self, code: str, pointer: str, message: str, hint: str | None = None, key: bool = False) -> None:
+        """Add a warning at the value of `pointer`, or at its key."""
         self._add(code, pointer, message, hint, (), key, Severity.WARNING)
 
     def _add(
@@ -73,6 +74,6 @@ class Findings:
         self.diagnostics.append(Diagnostic(code, message, where, pointer, hint, notes, severity))
 
     def _as_in_recipe(self, pointer: str, text: str) -> str:
-        """`text` on a variant with the name in the recipe: of all variants it is said once."""
+        """Return a message about a variant with its stage's name in the recipe, for all variants at once."""
         made, name = self.renamed.get(join("", *split(pointer)[:2]), ("", ""))
         return text.replace(f'"{made}"', f'"{name}"') if made else text

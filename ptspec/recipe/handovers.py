@@ -1,5 +1,4 @@
-"""What becomes of the adapter that comes into a stage, and which hand-overs keep its policy. Knows settings,
-not weights."""
+"""The hand-over of an adapter to a stage, and which hand-overs keep its policy."""
 
 from __future__ import annotations
 
@@ -23,11 +22,11 @@ BEYOND = (
     *("use_dora", "modules_to_save", "trainable_token_indices", "target_parameters"),
     *("lora_bias", "alora_invocation_tokens"),
 )
-"""Fields of LoraConfig that make an adapter more than low-rank updates of linear layers."""
+"""LoraConfig fields that make an adapter more than low-rank updates of linear layers."""
 
 
 def beyond_low_rank(lora: Mapping[str, Any]) -> str | None:
-    """The field by which an adapter is more than a sum of low-rank updates; None where it is just that."""
+    """Return the field that makes an adapter more than low-rank updates; None if it is just that."""
     if lora.get("bias", "none") != "none":
         return "bias"
     return next((name for name in BEYOND if lora.get(name)), None)
@@ -43,7 +42,7 @@ def handover(
     chain: Chain,
     findings: Findings,
 ) -> Handover | None:
-    """The hand-over of stage `name`, asked for or by default; None where no adapter comes in."""
+    """Return the requested or default hand-over of stage `name`; None if no adapter comes in."""
     asked = Handover(given["handover"]) if given.get("handover") else None
     incoming = incoming_settings(parent, chain)
     _check_precision(name, own, parent, chain, findings)
@@ -72,7 +71,7 @@ def _default(own: AdapterSpec, differing: list[str]) -> Handover:
 
 
 def _may_bring_adapter(parent: str, chain: Chain) -> bool:
-    """Whether what comes from `parent` is not known here: a faulty stage."""
+    """Return whether it is unknown what `parent` yields: an invalid stage."""
     return parent in chain.before and parent not in chain.done
 
 
@@ -106,7 +105,7 @@ def _check_sum(
 
 
 def _check_precision(name: str, own: AdapterSpec, parent: str, chain: Chain, findings: Findings) -> None:
-    """The same adapter over 4-bit and over whole weights is not the same policy."""
+    """Report an adapter moved between 4-bit and unquantised weights, which changes the policy."""
     before = chain.done[parent].adapter if parent in chain.done else None
     if before is None or before.use_qlora == own.use_qlora:
         return
@@ -124,14 +123,14 @@ def _check_precision(name: str, own: AdapterSpec, parent: str, chain: Chain, fin
 
 
 def check_new_tokens(model: ModelSpec | None, stages: Sequence[Stage], findings: Findings) -> None:
-    """Embeddings that grew are no sum of low-rank updates; and LoRA leaves them at their mean."""
+    """Report new tokens that LoRA does not train, and merges of resized embeddings."""
     if model is None or not model.additional_special_tokens:
         return
     for stage in stages:
         if not leaves_a_sum(stage.handover, stage.adapter):
             continue
         asked = stage.handover.value if stage.handover else ""
-        message = f'stage "{stage.name}" cannot {asked}: embeddings that grew are no low-rank sum'
+        message = f'stage "{stage.name}" cannot {asked}: resized embeddings are not a low-rank sum'
         hint = 'use "continue" with the adapter settings of the incoming one'
         findings.error(f"cannot-{asked}", join(stage.at, "handover"), message, hint)
     if not any(_trains_embeddings(stage.adapter) for stage in stages):
@@ -141,7 +140,7 @@ def check_new_tokens(model: ModelSpec | None, stages: Sequence[Stage], findings:
 
 
 def leaves_a_sum(chosen: Handover | None, own: AdapterSpec) -> bool:
-    """`stack`, and `merge` over 4-bit weights, leave one adapter that is the sum of both."""
+    """Return whether the stage saves the sum of two adapters: `stack`, and `merge` over 4-bit weights."""
     return chosen is Handover.STACK or (chosen is Handover.MERGE and own.use_qlora)
 
 
@@ -151,7 +150,7 @@ def _trains_embeddings(adapter: AdapterSpec) -> bool:
 
 
 def incoming_settings(parent: str, chain: Chain) -> AdapterSpec | None:
-    """The adapter that comes in, as far as it is known without a model."""
+    """Return the settings of the incoming adapter, as far as they are known without a model."""
     if parent in chain.done:
         before = chain.done[parent]
         return before.adapter if before.adapter.use_lora and not saves_weights(before, chain) else None
@@ -160,14 +159,14 @@ def incoming_settings(parent: str, chain: Chain) -> AdapterSpec | None:
 
 
 def saves_weights(stage: Stage, chain: Chain) -> bool:
-    """Whether `stage` merged an adapter that is no low-rank sum with its own, and saved full weights."""
+    """Return whether `stage` merges an adapter that cannot be summed with its own, and saves full weights."""
     incoming = incoming_settings(stage.parent, chain) if stage.handover is Handover.MERGE else None
     adapters = () if incoming is None else (incoming, stage.adapter)
     return any(beyond_low_rank(adapter.lora) for adapter in adapters)
 
 
 def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) -> list[str]:
-    """The settings by which the incoming adapter is not one that this stage would make; [] where it is."""
+    """Return the settings in which the incoming adapter differs from this stage's."""
     if not own.use_lora:
         return ["use_lora"]
     if parent not in chain.done:
@@ -175,7 +174,7 @@ def _unlike(incoming: AdapterSpec, own: AdapterSpec, parent: str, chain: Chain) 
     found = unlike(incoming.lora, own.lora, lambda: chain.shape)
     found += ["use_qlora"] if incoming.use_qlora != own.use_qlora else []
     found += ["quantization"] if incoming.quantization != own.quantization else []
-    # What a merge or a stack saved has the ranks of the incoming adapter and its own; a sum those of all.
+    # A saved merge or stack has the ranks of the incoming adapter and its own; a sum those of all.
     before = chain.done[parent]
     is_sum = before.merge is not None or before.handover in (Handover.MERGE, Handover.STACK)
     return found or (["r"] if is_sum else [])

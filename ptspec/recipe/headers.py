@@ -1,4 +1,4 @@
-"""The headers of safetensors files: names, types and shapes of tensors, without their values."""
+"""Read safetensors headers: names, dtypes and shapes of tensors without their values."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ BYTES = {
     **dict.fromkeys(("F16", "BF16", "I16", "U16"), 2),
     **dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0", "I8", "U8", "BOOL"), 1),
 }
-"""Bytes of one element, by the name of its type in a safetensors header."""
+"""Bytes per element, by safetensors' dtype name."""
 
 _MOST_HEADER = 100_000_000
-"""The format's own limit on a header, in bytes."""
+"""The format's limit of a header, in bytes."""
 
 _POINTER = int.from_bytes(b"version ", "little")
-"""What the first 8 bytes of a Git LFS pointer would mean."""
+"""The first 8 bytes of a Git LFS pointer as a header length."""
 
 
 class Tensor(NamedTuple):
-    """`dtype` as safetensors names it."""
+    """`dtype` in safetensors' names, and the shape."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
     def elements(self) -> int:
+        """Number of elements."""
         return math.prod(self.shape)
 
     @property
     def bytes(self) -> int:
+        """Size in bytes."""
         return self.elements * BYTES.get(self.dtype, 4)
 
 
 class NoShape(ValueError):
-    """A folder whose shape cannot be told, and why."""
+    """A folder whose shape cannot be determined, and why."""
 
 
 def read_headers(folder: Path) -> Mapping[str, Tensor]:
-    """The tensors of all weight files of a model. Raises `NoShape` where one is missing or damaged."""
+    """Return the tensors of all weight files of a model. Raises `NoShape` if one is missing or damaged."""
     files = weight_files(folder)
     if not files:
         raise NoShape("it has no *.safetensors")
@@ -62,7 +64,7 @@ def read_headers(folder: Path) -> Mapping[str, Tensor]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a model: those its index lists, else all that are no adapter."""
+    """Return a model's safetensors files: those in its index, else all that are not adapters."""
     if index := _index(folder):
         return [folder / name for name in sorted(set(index.values()))]
     found = sorted(folder.glob("*.safetensors"))
@@ -70,13 +72,13 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _index(folder: Path) -> Mapping[str, str]:
-    """Tensor -> file, of a model in several files; {} where there is no index."""
+    """Return tensor -> file of a sharded model; {} without an index."""
     found = read_object(folder / INDEX).get("weight_map")
     return {str(name): str(file) for name, file in found.items()} if isinstance(found, dict) else {}
 
 
 def read_header(file: Path) -> Mapping[str, Tensor]:
-    """Names, types and shapes in a safetensors file. Raises `NoShape` where it is damaged or cut short.
+    """Return names, dtypes and shapes in a safetensors file. Raises `NoShape` if it is damaged.
 
     Format: 8 bytes of little-endian length, then that many bytes of JSON, then the tensors
     (https://github.com/huggingface/safetensors#format).
@@ -87,7 +89,7 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
             if length == _POINTER:
                 raise NoShape(f"{file.name} is a pointer of Git LFS: git lfs pull brings the file")
             if not 2 <= length <= _MOST_HEADER:
-                raise NoShape(f"{file.name} is no safetensors file")
+                raise NoShape(f"{file.name} is not a safetensors file")
             header = json.loads(stream.read(length))
         tensors = dict(_tensors(header))
         _check_size(file, 8 + length + max((int(e["data_offsets"][1]) for e in _entries(header)), default=0))
@@ -97,7 +99,7 @@ def read_header(file: Path) -> Mapping[str, Tensor]:
     except NoShape:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
-        raise NoShape(f"{file.name} is no safetensors file") from error
+        raise NoShape(f"{file.name} is not a safetensors file") from error
 
 
 def _check_size(file: Path, expected: int) -> None:

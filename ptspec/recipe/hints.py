@@ -1,4 +1,4 @@
-"""Words for messages: what a person may have meant by a name that is not there, names in a line, bytes."""
+"""Parts of messages: suggestions for unknown names, lists of names, sizes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from ptspec.methods.merge import MERGE
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
-    """'did you mean "x"?' for the name nearest to `word`, if one is near."""
+    """Return 'did you mean "x"?' for the known name closest to `word`, if one is close."""
     by_shape = {_shape(name): name for name in known}
     close = get_close_matches(_shape(word), by_shape, 1, 0.6 if len(word) <= 5 else 0.7)
     return f'did you mean "{by_shape[close[0]]}"?' if close else None
 
 
 class Elsewhere(NamedTuple):
-    """A key of other programs: the `name` of the same field here, the `place` where it is said, or `words`.
-    All None: there is nothing like it here."""
+    """A key of other programs.
+
+    The `name` of the same field here, the `place` for its value, or `words`. All None: there is no
+    equivalent.
+    """
 
     name: str | None = None
     place: str | None = None
@@ -28,8 +31,10 @@ class Elsewhere(NamedTuple):
     extra: str = ""
 
     def hint(self, known: Iterable[str], pointer: str) -> str | None:
-        """What to say at `pointer`, in an object that has the keys `known`; None where this is not the place
-        to say it."""
+        """Return the hint at `pointer`, in an object with the keys `known`.
+
+        None if it does not belong there.
+        """
         if self.words:
             return self.words
         name = self.name or (self.place or "").rpartition("/")[2]
@@ -39,7 +44,7 @@ class Elsewhere(NamedTuple):
 
 
 def elsewhere(key: str) -> Elsewhere | None:
-    """What other programs mean by `key`; None where none of them has it."""
+    """Return what `key` is in other programs; None if none has it."""
     from ptspec.recipe import other_programs
 
     word = _shape(key)
@@ -54,7 +59,7 @@ def elsewhere(key: str) -> Elsewhere | None:
 
 
 def method_elsewhere(name: str) -> str | None:
-    """What to write for a method that others have under this name."""
+    """Return the hint for a method under its name in other programs."""
     word, known = _shape(name), [*all_of_them(), MERGE]
     for method in known:
         if word in method.aliases:
@@ -67,24 +72,24 @@ def method_elsewhere(name: str) -> str | None:
 
 
 def in_json(config: Mapping[str, object]) -> str:
-    """'"beta": 0.1, "loss_type": "ipo"': fields as a recipe's "config" has them."""
+    """Return fields as written in a recipe's "config": '"beta": 0.1, "loss_type": "ipo"'."""
     return json.dumps(config)[1:-1]
 
 
 def listed(names: Iterable[str], most: int = 16) -> str:
-    """Names in a line, cut after `most`."""
+    """Return names in a line, truncated after `most`."""
     found = list(names)
     return ", ".join(found[:most]) + (", …" if len(found) > most else "")
 
 
 def first_of(names: Sequence[str], most: int) -> str:
-    """ "a, b, c and 2 more": names in a line, those after `most` counted."""
+    """Return "a, b, c and 2 more": names in a line, those after `most` counted."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
 
 def bytes_in_words(count: float) -> str:
-    """ "58 MB", "11.3 GB" (decimal units, as disks and cards are sold)."""
+    """Return "58 MB", "11.3 GB" (decimal units, as disks and cards are sold)."""
     for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             value = count / size

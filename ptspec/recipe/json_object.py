@@ -1,4 +1,4 @@
-"""JSON files that other programs wrote: configs of models and adapters, indexes, lists of splits."""
+"""Read JSON files of other programs: configs of models and adapters, indexes, lists of splits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def read_object(file: Path) -> Mapping[str, Any]:
-    """The object in a JSON file; an empty one where it is missing, damaged, or holds something else."""
+    """Return the object in a JSON file; {} if it is missing, damaged, or not an object."""
     try:
         value = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -1,4 +1,4 @@
-"""Places in a text, and RFC 6901 pointers into a JSON value. Knows neither JSON's grammar nor recipes."""
+"""Text positions, and RFC 6901 pointers into a JSON value."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Span(NamedTuple):
 
 
 class Lines:
-    """Turns character offsets into lines and columns."""
+    """Converts character offsets to lines and columns."""
 
     def __init__(self, text: str, file: str) -> None:
         self.file = file
@@ -30,7 +30,7 @@ class Lines:
         self._texts = [text[start:stop] for start, stop in zip(self._starts, stops, strict=True)]
 
     def locate(self, span: Span) -> Location:
-        """The place of `span`; what runs over several lines is underlined on the first one only."""
+        """Return the location of `span`; one over several lines is underlined on the first only."""
         index = bisect_right(self._starts, span.start) - 1
         column, line = span.start - self._starts[index], self._texts[index]
         length = max(1, min(span.end - span.start, len(line) - column))
@@ -38,17 +38,17 @@ class Lines:
 
 
 def join(pointer: str, *steps: str | int) -> str:
-    """The RFC 6901 pointer `steps` below `pointer`."""
+    """Return the RFC 6901 pointer `steps` below `pointer`."""
     return pointer + "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
 
 
 def split(pointer: str) -> list[str]:
-    """The unescaped steps of an RFC 6901 pointer."""
+    """Return the unescaped steps of an RFC 6901 pointer."""
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer.split("/")[1:]]
 
 
 def ancestors(pointer: str) -> Iterator[str]:
-    """`pointer` itself, then each enclosing one, the whole document ("") last."""
+    """Yield `pointer`, then each enclosing one, the whole document ("") last."""
     while pointer:
         yield pointer
         pointer = pointer.rpartition("/")[0]
@@ -56,7 +56,7 @@ def ancestors(pointer: str) -> Iterator[str]:
 
 
 def at(value: Any, pointer: str) -> Any:
-    """The value at `pointer`, or None where there is none."""
+    """Return the value at `pointer`, or None if there is none."""
     for step in split(pointer):
         if isinstance(value, dict):
             value = value.get(step)
@@ -68,7 +68,7 @@ def at(value: Any, pointer: str) -> Any:
 
 
 def strings_in(value: Any, pointer: str = "") -> Iterator[tuple[str, str]]:
-    """Every string of a JSON value with its pointer."""
+    """Yield every string of a JSON value with its pointer."""
     if isinstance(value, str):
         yield pointer, value
     elif isinstance(value, Mapping | list):

@@ -1,7 +1,7 @@
-"""A stage's `matrix` as the ordinary stages that it stands for: one variant a combination of the values of
-its axes, and after them, where the stage has a `pick`, the stage that takes over the chosen one.
+"""Expand a stage's `matrix` into ordinary stages: one variant per combination of its axes' values.
 
-Works on JSON values alone, so that whoever reads a recipe (a manifest's too) sees the same stages.
+If the stage has a `pick`, the stage that takes over the chosen variant follows. Works on JSON values alone,
+so that every reader of a recipe (also of a manifest) gets the same stages.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ Value = dict[str, Any]
 
 SEED = "seed"
 SECTIONS = ("config", "adapter")
-"""The objects of a stage whose fields an axis may vary."""
+"""Objects of a stage whose fields an axis may vary."""
 MOST = 256
-"""Variants of one stage: more are a slip of the keyboard."""
+"""Maximum variants of a stage; more are probably a typing error."""
 
 
 class Axis(NamedTuple):
-    """`key` is the axis as the recipe writes it, `steps` the field that it varies, below its stage;
-    `values` each with its index in the recipe's list."""
+    """An axis: `key` as in the recipe, `steps` to the varied field below its stage.
+
+    `values`: each with its index in the recipe's list.
+    """
 
     key: str
     steps: tuple[str, ...]
@@ -35,9 +37,12 @@ class Axis(NamedTuple):
 
 @dataclass(frozen=True)
 class Expanded:
-    """The stages that the recipe stands for. `origins`: pointers into them that stand elsewhere in the
-    recipe. `variants`: by index of the stage, which variant it is. `picks`: the variants' names, by index of
-    the stage that takes one over. `without_pick`: names of stages with a matrix that hand nothing on."""
+    """The expanded stages.
+
+    `origins`: their pointers -> pointers in the recipe. `variants`: by stage index, which variant it is.
+    `picks`: by index of a stage that takes one over, the variants' names. `without_pick`: names of stages
+    with a matrix without a pick.
+    """
 
     stages: tuple[Any, ...]
     origins: Mapping[str, str]
@@ -47,7 +52,7 @@ class Expanded:
 
 
 def expanded(stages: Sequence[Any], faulty: Set[str] = frozenset()) -> Expanded:
-    """The stages that `stages`, a recipe's, stand for. Values at the pointers `faulty` are left out."""
+    """Return the expanded `stages` of a recipe. Values at the pointers `faulty` are left out."""
     made: list[Any] = []
     origins: dict[str, str] = {}
     variants: dict[int, VariantSpec] = {}
@@ -81,13 +86,13 @@ def expanded(stages: Sequence[Any], faulty: Set[str] = frozenset()) -> Expanded:
 
 
 def expanded_stages(stages: Any) -> list[Value]:
-    """The same of a recipe that a run had, as plain values; what is no stage is left out."""
+    """Return the same of a finished run's recipe, as plain values; invalid stages are left out."""
     given = [one for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
     return [one for one in expanded(given).stages if isinstance(one, dict)]
 
 
 def names_in_words(stages: Sequence[Stage]) -> list[str]:
-    """The names of `stages` in order, variants of one stage together: "dpo.1 … dpo.6"."""
+    """Return the names of `stages` in order, variants of one stage together: "dpo.1 … dpo.6"."""
     found: list[str] = []
     for _, group in groupby(
         stages, key=lambda stage: stage.variant.of if stage.variant else stage.name + "/"
@@ -98,7 +103,7 @@ def names_in_words(stages: Sequence[Stage]) -> list[str]:
 
 
 def axes_of(given: Any) -> Mapping[str, Any]:
-    """The axes of a stage's matrix as they are written; nothing where it has none that could be read."""
+    """Return the axes of a stage's matrix as written; {} if it has none that are valid."""
     matrix = given.get("matrix") if isinstance(given, dict) else None
     if not isinstance(matrix, dict):
         return {}
@@ -106,7 +111,7 @@ def axes_of(given: Any) -> Mapping[str, Any]:
 
 
 def steps_of(key: str) -> tuple[str, ...] | None:
-    """The field below its stage that the axis `key` varies: of "beta" config/beta; None where it is none."""
+    """Return the path of the axis `key` below its stage: of "beta" config/beta; None if invalid."""
     if key == SEED:
         return (SEED,)
     if key.startswith("/"):
@@ -119,14 +124,16 @@ def steps_of(key: str) -> tuple[str, ...] | None:
 
 
 def too_many(given: Any) -> int | None:
-    """How many variants a stage's matrix makes, where they are more than `MOST`."""
+    """Return the number of variants if it exceeds `MOST`, else None."""
     number = prod(len(values) for values in axes_of(given).values() if isinstance(values, list))
     return number if number > MOST else None
 
 
 def _combinations(given: Any, at: str, faulty: Set[str]) -> list[tuple[tuple[Axis, int, Any], ...]] | None:
-    """Each combination as its axes with the place and the value; the last axis is the fastest. None where the
-    stage has no matrix that could be read."""
+    """Return each combination as its axes with location and value; the last axis varies fastest.
+
+    None if the stage has no valid matrix.
+    """
     if not isinstance(given, dict) or not isinstance(given.get("name"), str) or too_many(given):
         return None
     axes = [axis for axis in _axes(given, join(at, "matrix"), faulty) if axis.values]
@@ -149,7 +156,7 @@ def _axes(given: Value, at: str, faulty: Set[str]) -> Iterator[Axis]:
 
 
 def _variant(given: Value, name: str, chosen: Sequence[tuple[Axis, int, Any]]) -> Value:
-    """The stage `given` with the values of one combination in their places."""
+    """Return the stage `given` with the values of one combination."""
     left = ("matrix", "pick") if "pick" not in given else ("matrix", "pick", "checks")
     made = {key: value for key, value in given.items() if key not in left} | {"name": name}
     for axis, _, value in chosen:
@@ -162,5 +169,5 @@ def _variant(given: Value, name: str, chosen: Sequence[tuple[Axis, int, Any]]) -
 
 
 def _of_pick(given: Value) -> Value:
-    """What only the stage that is handed on has."""
+    """Return what only the stage that takes over a variant has."""
     return {key: given[key] for key in ("pick", "checks") if key in given}

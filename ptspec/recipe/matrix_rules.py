@@ -1,6 +1,6 @@
-"""What can be wrong with a stage's `matrix` and `pick`, and what becomes of them in the plan.
+"""Check a stage's `matrix` and `pick`, and attach them to the plan's stages.
 
-Each value of an axis is judged by the schema of the field that it is for, where it stands.
+Each value of an axis is checked with the schema of its field, at its own location.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, Location
 from ptspec.methods.types import Yields
+from ptspec.metrics import Better, metric
 from ptspec.recipe.document import Document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
@@ -23,17 +24,12 @@ from ptspec.recipe.schema import check
 
 Value = dict[str, Any]
 
-UNDIRECTED = (
-    *("reward_margin", "kl", "response_length", "response_characters", "distinct_1", "distinct_2"),
-    *("refusals", "raw_margin"),
-)
-"""Metrics of which neither more nor less is better."""
 OF_PAIRS = ("pair_accuracy", "pair_margin")
-"""What is measured of a reward model, and of nothing else."""
+"""Metrics of a reward model."""
 
 
 def value_faults(document: Document) -> list[Diagnostic]:
-    """What the schemas find wrong with the values of axes, each told at its place."""
+    """Return the schema errors in the values of axes, each at its location."""
     tried = list(_tried(document))
     if not tried:
         return []
@@ -56,8 +52,11 @@ def value_faults(document: Document) -> list[Diagnostic]:
 
 @dataclass(frozen=True)
 class _Tried:
-    """One value in its place: `stage` with it, whose field is at `pointer`. `axis` and `origin`: where the
-    axis and the value stand in the recipe; `key` and `place` the same in the file."""
+    """A value in its field: `stage` with it, and the field's `pointer`.
+
+    `axis` and `origin`: pointers of axis and value in the recipe; `key` and `place`: their locations in the
+    file.
+    """
 
     stage: Value
     pointer: str
@@ -93,8 +92,7 @@ def _tried(document: Document) -> Iterator[_Tried]:
 
 
 def with_axes(document: Document) -> Document:
-    """`document`, in which a field that an axis varies is found where the axis is, unless it has a place of
-    its own."""
+    """Return `document` in which a varied field is located at its axis, unless it has its own location."""
     overlay = dict(document.overlay)
     stages = document.value.get("stages")
     for index, given in enumerate(stages if isinstance(stages, list) else []):
@@ -107,7 +105,7 @@ def with_axes(document: Document) -> Document:
 
 
 def check_matrices(stages: Sequence[Any], findings: Findings) -> None:
-    """Every rule for the matrices of a recipe and what is picked of them. `stages`: as they are written."""
+    """Report the errors in the matrices of a recipe and their picks. `stages`: as written."""
     for index, given in enumerate(stages):
         if not isinstance(given, dict):
             continue
@@ -128,7 +126,7 @@ def _check_axes(given: Value, where: str, findings: Findings) -> None:
     for key, values in axes_of(given).items():
         at_axis, steps = join(where, "matrix", key), steps_of(key)
         if steps is None:
-            message = f'"{key}" is no axis'
+            message = f'"{key}" is not an axis'
             hint = 'an axis is a field of the stage\'s config, "seed", or a field of its adapter: "adapter.r"'
             findings.error("bad-axis", at_axis, message, hint, key=True)
             continue
@@ -158,15 +156,17 @@ def _check_repeated(values: Any, at_axis: str, findings: Findings) -> None:
 
 
 def _is_same(value: Any, other: Any) -> bool:
-    """1 and 1.0 are the same, 1 and true are not."""
+    """Return whether two values are equal: 1 equals 1.0, but not true."""
     return isinstance(value, bool) is isinstance(other, bool) and bool(value == other)
 
 
 def with_variants(
     stages: Sequence[Stage], expanded: Expanded, rewards: Mapping[str, Any], findings: Findings
 ) -> tuple[Stage, ...]:
-    """`stages`, resolved from those of `expanded`, with what they are of a matrix. `rewards`: the
-    recipe's."""
+    """Return `stages`, resolved from those of `expanded`, with their variants and picks.
+
+    `rewards`: the recipe's.
+    """
     by_at = {join("/stages", index): variant for index, variant in expanded.variants.items()}
     picks = {join("/stages", index): names for index, names in expanded.picks.items()}
     found: list[Stage] = []
@@ -209,7 +209,7 @@ def _pick(
 
 
 def _kept(given: Any, where: str) -> Iterator[tuple[str, Value]]:
-    """The checks of `keep`: a list of them, one alone, or bounds by metric."""
+    """Return the checks of `keep`: a list, a single one, or bounds by metric."""
     if isinstance(given, list):
         for index, one in enumerate(given):
             if isinstance(one, dict) and "metric" in one:
@@ -225,10 +225,10 @@ def _kept(given: Any, where: str) -> Iterator[tuple[str, Value]]:
 def _check_pick_metric(
     name: str, where: str, stage: Stage, rewards: Mapping[str, Any], findings: Findings
 ) -> None:
-    """A metric that is measured, and of which one end is better."""
+    """Report a pick's metric that is not measured, or has no better direction."""
     if not check_metric(name, where, list(rewards), findings):
         return
-    if name in UNDIRECTED:
+    if metric(name).better is Better.NEITHER:
         message = f'"{name}" has no better end: nothing can be picked by it'
         hint = f'"keep": {{"{name}": {{"max": …}}}} bounds it, and another metric picks'
         findings.error("no-better-end", where, message, hint)
@@ -242,7 +242,7 @@ def _check_pick_metric(
 def _not_measured(
     name: str, stage: Stage, rewards: Mapping[str, Any], evaluation: Value
 ) -> tuple[str, str] | None:
-    """Why the evaluation does not measure a metric, and what to do."""
+    """Return why the evaluation does not measure a metric, and a hint."""
     is_of_pairs, trains_reward = name in OF_PAIRS, stage.method.yields is Yields.REWARD_MODEL
     if is_of_pairs != trains_reward:
         what = "a reward model" if trains_reward else "a policy"
@@ -262,7 +262,7 @@ def _not_measured(
 
 
 def in_recipe(stage: Stage, findings: Findings) -> Stage:
-    """`stage`, and what it is made of, with pointers into the recipe as it is written."""
+    """Return `stage` with pointers into the recipe as written."""
     moved: Stage = _moved(stage, findings) if findings.origins else stage
     return moved
 
@@ -279,7 +279,7 @@ def _moved(value: Any, findings: Findings) -> Any:
 
 
 def renamed(expanded: Expanded) -> Mapping[str, tuple[str, str]]:
-    """By its pointer, a variant's own name and that of its stage in the recipe."""
+    """Return by pointer a variant's own name and its stage's name in the recipe."""
     return {
         join("/stages", index): (f"{variant.of}.{variant.number}", variant.of)
         for index, variant in expanded.variants.items()

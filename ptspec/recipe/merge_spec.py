@@ -1,4 +1,4 @@
-"""What a stage is the weighted sum of."""
+"""The specification of a weighted sum of policies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MergePart:
-    """A policy (an earlier stage's name, "base", or a folder) that counts `weight` times."""
+    """A policy (an earlier stage's name, "base", or a folder) with its `weight`."""
 
     name: str
     weight: float
@@ -17,19 +17,21 @@ class MergePart:
 
 @dataclass(frozen=True)
 class MergeSpec:
-    """What a stage is the weighted sum of. `of_adapters`: adapters over the same weights, which stay as they
-    are; without, the weights themselves are summed."""
+    """A weighted sum of policies.
+
+    `of_adapters`: adapters over the same weights are summed; otherwise full weights are.
+    """
 
     parts: tuple[MergePart, ...]
     of_adapters: bool
 
     @property
     def words(self) -> str:
-        """ "0.9 × a + 0.1 × b"."""
+        """The sum in words: "0.9 × a + 0.1 × b"."""
         return sum_in_words((part.name, part.weight) for part in self.parts)
 
 
 def sum_in_words(parts: Iterable[tuple[str, float]]) -> str:
-    """ "0.9 × a + 0.1 × b" of names and weights."""
+    """Return "0.9 × a + 0.1 × b" for names and weights."""
     first, *rest = (f"{'-' if weight < 0 else '+'} {abs(weight):g} × {name}" for name, weight in parts)
     return " ".join((first.removeprefix("+ "), *rest))

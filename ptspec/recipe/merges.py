@@ -1,7 +1,7 @@
-"""A stage that is the weighted sum of other policies: what it names, and which sums there are.
+"""Resolve a stage that is a weighted sum of other policies, and check that the sum exists.
 
-Adapters over the same weights add up to one adapter; full weights of one shape to full weights, if they count
-as much as one. Knows settings, not weights.
+Adapters over the same weights sum to one adapter; full weights of one shape to full weights, if the factors
+sum to 1.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ WHY_NOT = {
     "pick": "there are no variants to pick from",
 }
 TOLERANCE = 1e-5
-"""How far from 1 the sum of weights may be that were written in decimals."""
+"""Tolerance of the sum of decimal weights around 1."""
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What a part is: an adapter over `weights`, or these weights themselves. `adapter`: its settings."""
+    """What a part is: an adapter over `weights`, or full weights. `adapter`: its settings."""
 
     part: MergePart
     weights: str
@@ -68,7 +68,7 @@ def merged(
     places: Places,
     findings: Findings,
 ) -> Stage | None:
-    """The merge that a stage asks for; None where it is faulty."""
+    """Return the merge of a stage; None, with errors reported, if it is invalid."""
     _check_keys(findings.given(at) or given, at, findings)
     parts = list(_parts(name, given.get("of") or {}, join(at, "of"), chain, places, findings))
     if len(parts) < len(findings.given(join(at, "of")) or ()) or not _are_several(name, parts, at, findings):
@@ -94,18 +94,18 @@ def merged(
 def _check_keys(given: Value, at: str, findings: Findings) -> None:
     for key in given:
         if key not in TAKES and key in WHY_NOT:
-            message = f'"{key}" is no key of a merge: {WHY_NOT[key]}'
+            message = f'"{key}" is not a key of a merge: {WHY_NOT[key]}'
             findings.error("unknown-key", join(at, key), message, "leave it out", key=True)
 
 
 def _parts(
     name: str, of: Mapping[str, Any], at: str, chain: Chain, places: Places, findings: Findings
 ) -> Iterator[MergePart]:
-    """Those that can be had; a fault for each that cannot."""
+    """Return the valid parts; report an error for each other one."""
     for text, weight in of.items():
         where = join(at, text)
         if weight == 0:
-            message = f'"{text}" counts 0 times: it is no part of "{name}"'
+            message = f'"{text}" counts 0 times: it is not a part of "{name}"'
             findings.error("merge-weights", where, message, "leave it out, or give it a weight")
         elif (found := _named(name, text, where, chain, places, findings)) is not None:
             yield MergePart(found, float(weight), where)
@@ -115,7 +115,7 @@ def _named(name: str, text: str, where: str, chain: Chain, places: Places, findi
     if text == BASE:
         return BASE
     if text in chain.without_pick:
-        message = f'"{text}" has a matrix and no "pick": nothing is handed on that could be a part'
+        message = f'"{text}" has a matrix and no "pick": it hands nothing on that could be a part'
         hint = f'"pick": {{"metric": …}} in "{text}", or one of its variants: "{text}.1"'
         findings.error("matrix-without-pick", where, message, hint, key=True)
         return None
@@ -153,8 +153,7 @@ def _standing(part: MergePart, model: ModelSpec | None, chain: Chain) -> Standin
 
 
 def _weights(name: str, model: ModelSpec | None, chain: Chain) -> str:
-    """What the policy `name` stands on: a stage with full weights, the base, a folder; itself of full
-    weights."""
+    """Return the weights below the policy `name`: a stage with full weights, the base, or a folder."""
     while name in chain.done:
         stage = chain.done[name]
         if not stage.adapter.use_lora or saves_weights(stage, chain):
@@ -171,14 +170,14 @@ def _weights(name: str, model: ModelSpec | None, chain: Chain) -> str:
 
 
 def _below_merge(stage: Stage, model: ModelSpec | None, chain: Chain) -> str:
-    """What the adapters that `stage` is the sum of stand on."""
+    """Return the weights below the adapters that `stage` sums."""
     assert stage.merge is not None
     parts = (part.name for part in stage.merge.parts)
     return _weights(next(one for one in parts if incoming_settings(one, chain)), model, chain)
 
 
 def _rank(name: str, adapter: AdapterSpec, chain: Chain) -> int:
-    """The rank of the adapter that the policy `name` is."""
+    """Return the rank of the adapter of the policy `name`."""
     lora = adapter.lora
     rank = max([lora.get("r") or default_of("r"), *(lora.get("rank_pattern") or {}).values()])
     stage = chain.done.get(name)
@@ -199,7 +198,7 @@ def _is_sum_of_adapters(
     at: str,
     findings: Findings,
 ) -> bool | None:
-    """Whether the merge is a sum of adapters, or the mean of full weights; None where it is neither."""
+    """Return whether the merge is a sum of adapters or a mean of full weights; None if neither."""
     where = join(at, "of")
     if not adapters:
         return False if _count_as_one(found, where, findings) else None
@@ -226,7 +225,7 @@ def _is_sum_of_adapters(
 
 
 def _count_as_one(found: Sequence[Standing], where: str, findings: Findings) -> bool:
-    """Full weights that count more or less than once in all would be scaled: no policy."""
+    """Report full weights whose factors do not sum to 1, which would scale them."""
     total = math.fsum(one.part.weight for one in found)
     if abs(total - 1) <= TOLERANCE:
         return True
@@ -240,7 +239,7 @@ def _count_as_one(found: Sequence[Standing], where: str, findings: Findings) -> 
 
 
 def _add_up(name: str, adapters: Sequence[Standing], model: ModelSpec | None, findings: Findings) -> bool:
-    """Whether the sum of these adapters is an adapter, and what it stands on the same for all."""
+    """Return whether the sum of these adapters is an adapter over the same weights."""
     first = _most_known(adapters)
     for one in adapters:
         assert one.adapter is not None
@@ -264,7 +263,7 @@ def _add_up(name: str, adapters: Sequence[Standing], model: ModelSpec | None, fi
 
 
 def _adapter(adapters: Sequence[Standing], at: str) -> AdapterSpec:
-    """What the sum of `adapters` is: one plain adapter with all their ranks and a scaling of 1."""
+    """Return the settings of the sum: one plain adapter of all ranks with scaling 1."""
     known, precise = [one.adapter for one in adapters if one.adapter is not None], _most_known(adapters)
     rank = sum(one.rank for one in adapters)
     targets = [spec.lora.get("target_modules") for spec in known]
@@ -277,12 +276,12 @@ def _adapter(adapters: Sequence[Standing], at: str) -> AdapterSpec:
 
 
 def _is_outside(one: Standing) -> bool:
-    """Whether an adapter is none of the recipe's: its config does not say over which precision it stands."""
+    """Return whether an adapter is from outside the recipe: its config lacks the base's precision."""
     return is_file(Path(one.part.name) / "adapter_config.json")
 
 
 def _most_known(adapters: Sequence[Standing]) -> AdapterSpec:
-    """The settings of the first that a stage of the recipe makes; of the first where none does."""
+    """Return the settings of the first adapter that a stage makes, else of the first."""
     first = next((one for one in adapters if not _is_outside(one)), adapters[0])
     assert first.adapter is not None
     return first.adapter

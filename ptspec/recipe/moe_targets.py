@@ -1,7 +1,7 @@
-"""LoRA over experts that transformers 5 fuses into one tensor: PEFT rewrites the settings.
+"""LoRA over experts that transformers 5 fuses into one tensor: PEFT's conversion of the settings.
 
-PEFT 0.21, `utils/transformers_weight_conversion.py`: what names the projections of an expert or the router
-goes to `target_parameters`; a tensor fused of two projections gets the rank of both. The tables are PEFT's.
+PEFT 0.21, `utils/transformers_weight_conversion.py`: names of expert projections or the router move to
+`target_parameters`; a tensor fused of two projections gets the rank of both. The tables are PEFT's.
 """
 
 from __future__ import annotations
@@ -24,18 +24,17 @@ class CannotConvert(ValueError):
 
 
 def names_of_experts(model_type: str) -> Mapping[str, str]:
-    """A projection's name before experts were fused -> the parameter it is part of; {} for a type of model
-    for which PEFT rewrites nothing."""
+    """Return unfused projection name -> parameter; {} for a model type that PEFT does not convert."""
     tables = table("peft", _CONVERSION, "_MOE_TARGET_MODULE_MAPPING")
     found: Mapping[str, str] = tables.get(_family(model_type), {})
     return found
 
 
 def rewritten(lora: Lora, shape: ModelShape, linear: Iterable[str], matches: Exists) -> Lora:
-    """The settings as PEFT applies them; unchanged where the model has no fused experts.
+    """Return the settings as PEFT applies them; unchanged for a model without fused experts.
 
-    `linear`: the modules that "all-linear" means; `matches`: whether `target_modules` as a pattern means a
-    name. Raises `CannotConvert`.
+    `linear`: the modules of "all-linear"; `matches`: whether `target_modules` as a pattern matches a name.
+    Raises `CannotConvert`.
     """
     mapping = names_of_experts(shape.model_type)
     if not mapping or shape.modules is None:
@@ -83,7 +82,7 @@ def _fused_ranks(shape: ModelShape, parts: Mapping[str, set[str]], rank: int) ->
 
 
 def _matched(shape: ModelShape, mapping: Mapping[str, str], matches: Exists) -> set[str]:
-    """The last names of what a pattern means, the projections that were fused among them."""
+    """Return the last parts of the names that a pattern matches, fused projections included."""
     every = (*shape.all_modules, *shape.tensors)
     found = {_last(name) for name in every if matches(name)}
     for old, new in mapping.items():

@@ -1,4 +1,4 @@
-"""Names in a recipe: those a stage may refer to, and those it may have."""
+"""Names in a recipe: those a stage may refer to, and valid names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WINDOWS_DEVICES = frozenset(("con", "prn", "aux", "nul")) | {
 
 
 class Names(NamedTuple):
-    """What a stage may name: keys of /data, /rewards and /judges."""
+    """Names that a stage may use: keys of /data, /rewards and /judges."""
 
     data: Sequence[str]
     rewards: Sequence[str]
@@ -33,9 +33,12 @@ class Names(NamedTuple):
 
 @dataclass
 class Chain:
-    """The stages resolved so far, by name; `methods` knows the method of each stage of the recipe, or None
-    where it is not known; `model` is the folder of the base model, None where it lies on the hub.
-    `matrix_of`: of a variant, the stage whose matrix it is of; `without_pick`: those that hand nothing on."""
+    """The stages resolved so far, by name.
+
+    `methods`: the method of each stage, None if invalid; `model`: the folder of the base model, None for a
+    hub model. `matrix_of`: variant -> its stage with the matrix; `without_pick`: stages with a matrix without
+    pick.
+    """
 
     methods: Mapping[str, str | None]
     model: Path | None = None
@@ -45,18 +48,20 @@ class Chain:
     without_pick: Sequence[str] = ()
 
     def policies(self, stage: str) -> list[str]:
-        """The stages before `stage` that yield a policy, or may (their method is faulty); of a
-        matrix its own."""
+        """Return the earlier stages that yield a policy, or may (invalid method).
+
+        Of a matrix its own variants.
+        """
         names = (self.own(name) for name in self.before if not trains_reward_model(self.methods[name]))
         return [name for name in dict.fromkeys(names) if name != self.own(stage)]
 
     def own(self, stage: str) -> str:
-        """The stage as the recipe has it: of a variant the one with the matrix."""
+        """Return the stage's name in the recipe: of a variant the stage with the matrix."""
         return self.matrix_of.get(stage, stage)
 
     @cached_property
     def shape(self) -> ModelShape | None:
-        """The shape of the base model; None where it cannot be told without loading it."""
+        """Return the base model's shape; None if unknown before loading."""
         try:
             return read_shape(self.model) if self.model is not None else None
         except NoShape:
@@ -64,14 +69,14 @@ class Chain:
 
 
 def named(value: Sequence[Any]) -> Iterator[tuple[int, str, Value]]:
-    """Index, name and value of each stage that has a name."""
+    """Yield index, name and value of each stage that has a name."""
     for index, given in enumerate(value):
         if isinstance(given, dict) and isinstance(given.get("name"), str):
             yield index, given["name"], given
 
 
 def check_slug(name: str, at: str, findings: Findings, kind: str) -> None:
-    """Names of folders: the schema knows the letters, here are the reserved ones."""
+    """Report a reserved name of a folder; the schema checks the letters."""
     if name in WINDOWS_DEVICES:
         findings.error("reserved-name", at, f'"{name}" cannot be a folder on Windows', "choose another name")
     elif kind == "stage" and name == BASE:
@@ -79,7 +84,7 @@ def check_slug(name: str, at: str, findings: Findings, kind: str) -> None:
 
 
 def each(value: str | list[Any] | None, at: str) -> Iterator[tuple[str, str]]:
-    """Pointer and text of a name, or of each of a list of names."""
+    """Yield pointer and text of a name, or of each of a list of names."""
     if isinstance(value, str):
         yield at, value
     for index, name in enumerate(value if isinstance(value, list) else []):
@@ -91,7 +96,7 @@ _SECTIONS = {"unknown-data": "/data", "unknown-reward": "/rewards", "unknown-jud
 
 
 def check_known(name: str, at: str, code: str, known: Sequence[str], findings: Findings) -> None:
-    """`name` must be a key of the section that `code` is about."""
+    """Report a `name` that is not a key of the section that `code` is about."""
     if name not in known:
         section = _SECTIONS[code]
         there = f"there: {listed(known)}" if known else f"{section} is empty"

@@ -1,9 +1,9 @@
-"""What other programs call the keys of a recipe: TRL's scripts and earlier versions, alignment-handbook,
-open-r1, axolotl, LLaMA-Factory, ms-swift.
+"""Names of recipe keys in other programs.
 
-A key that stands in one of these tables is never taken for a spelling mistake. To add one, write it where it
-fits: the same field under another name, a place outside the stage's config, words where no single key will
-do, or `NOTHING` where there is nothing right to say. Keys in lower case.
+TRL's scripts and earlier versions, alignment-handbook, open-r1, axolotl, LLaMA-Factory, ms-swift. A key in
+one of these tables is never treated as a misspelling. To add one, put it in the fitting table: the same field
+under another name, a place outside the stage's config, words if no single key fits, or `NOTHING` if there is
+no equivalent. Keys in lower case.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ RENAMED: Mapping[str, str] = {
     **dict.fromkeys(("threshold", "minimum"), "min"),
     "maximum": "max",
 }
-"""Key -> the field that is the same thing."""
+"""Key -> the same field's name."""
 
 _MODEL = ("model", "base_model", "model_name_or_path", "model_name", "model_id", "model_id_or_path")
 _TOKENIZER = ("tokenizer", "tokenizer_name", "tokenizer_name_or_path", "tokenizer_path", "tokenizer_config")
@@ -153,7 +153,7 @@ PLACES: Mapping[str, str] = {
     **dict.fromkeys(("mixed_precision", "precision", "float16", "fp32"), "/compute/precision"),
     **dict.fromkeys(("infer_backend", "vllm"), "/compute/vllm"),
 }
-"""Key -> where the same thing is said, as a pointer."""
+"""Key -> the pointer of the same setting."""
 
 _EVAL = "evaluation follows every stage: say what to measure in /eval"
 _HELD_OUT = (
@@ -232,7 +232,7 @@ WORDS: Mapping[str, str] = {
     **dict.fromkeys(("early_stopping_patience", "early_stopping_threshold"), _EARLY),
     "save_safetensors": "weights are always saved as safetensors; leave it out",
     "overwrite_output_dir": "pt run --fresh begins anew",
-    "auto_resume_from_checkpoints": "the same command goes on from the last checkpoint by itself",
+    "auto_resume_from_checkpoints": "the same command resumes from the last checkpoint",
     "plot_loss": "the training curves are drawn by themselves; leave it out",
     **dict.fromkeys(("merge_lora", "export_dir"), "pt export writes a merged model"),
     **dict.fromkeys(("hub_model_revision", "push_to_hub_revision", "push_to_hub_model_id"), _HUB),
@@ -244,7 +244,7 @@ WORDS: Mapping[str, str] = {
     **dict.fromkeys(
         ("wandb_name", "wandb_run_name", "wandb_run_id"), "a stage is shown as <recipe>/<stage>; leave it out"
     ),
-    **dict.fromkeys(("no_cuda", "use_mps_device"), "the device is found by itself; leave it out"),
+    **dict.fromkeys(("no_cuda", "use_mps_device"), "the device is detected; leave it out"),
     "device_map": "a process loads the model on its one device; leave it out",
     **dict.fromkeys(("pure_bf16", "bfloat16"), 'goes to /model: "dtype": "bfloat16"'),
     **dict.fromkeys(
@@ -300,7 +300,7 @@ WORDS: Mapping[str, str] = {
     **dict.fromkeys(("use_dft_loss", "enable_dft_loss"), '"loss_type": "dft"'),
     "loss_scale": 'of messages, "assistant_only_loss" leaves out all but the answers',
 }
-"""Key -> what to write instead, where no single key will do."""
+"""Key -> a hint, if no single key is equivalent."""
 
 NOTHING = frozenset(
     (
@@ -320,7 +320,7 @@ NOTHING = frozenset(
         *("model_author", "num_labels", "task_type", "use_chat_template", "add_non_thinking_prefix", "qat"),
     )
 )
-"""Keys of other programs that have nothing like them here: a spelling that is near would mislead."""
+"""Keys of other programs without equivalent: suggesting a similar spelling would mislead."""
 
 EXTRA: Mapping[str, str] = {
     **dict.fromkeys(("warmup_ratio", "lr_warmup_fraction"), " (below 1 it is the share of all steps)"),
@@ -329,6 +329,6 @@ EXTRA: Mapping[str, str] = {
         ("output", "exp_name"), " (the run goes to outputs/<name>; --output names another folder)"
     ),
     **dict.fromkeys(("flash_attn", "flash_attention"), ' ("flash_attention_2")'),
-    "eot_tokens": " (what the template ends a turn with is a stop token by itself)",
+    "eot_tokens": " (what the template ends a turn with is a stop token already)",
 }
-"""Key -> what to add to the name of the field or of the place."""
+"""Key -> a remark after the name of the field or place."""

@@ -1,4 +1,4 @@
-"""What a stage names that is none of the recipe's: a folder with an adapter or a model."""
+"""References of a stage to an adapter or model folder outside the recipe."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from ptspec.recipe.plan import BASE
 def outside(
     says: str, text: str, at: str, chain: Chain, places: Places, findings: Findings, *, key: bool = False
 ) -> str | None:
-    """A path to an adapter or model; a bare word that is no folder was meant for a stage. `says`: what the
-    stage does with it, for the message; `key`: it stands as a key."""
+    """Return the path of an adapter or model; report a bare word without folder as an unknown stage.
+
+    `says`: what the stage does with it, for the message; `key`: it is a key.
+    """
     found = places.find(text)
     if found is not None and found.is_dir():
         if any((found / file).is_file() for file in ("config.json", "adapter_config.json")):
@@ -36,7 +38,7 @@ def outside(
 
 
 def _download(name: str, key: str) -> str:
-    """How the repository `name` of the hub becomes a folder that a stage can name under `key`."""
+    """Return how to download the hub repository `name` to a folder for a stage's `key`."""
     folder = f"models/{name.rpartition('/')[2]}"
     named = f'"of": {{"{folder}": …}}' if key == "of" else f'"{key}": "{folder}"'
     return f"one of the hub: hf download {name} --local-dir {folder}, and {named}"

@@ -1,7 +1,7 @@
-"""`--set stages.dpo.config.beta=0.2`: values of a recipe given on the command line, typed by the schema.
+"""`--set stages.dpo.config.beta=0.2`: recipe values from the command line, typed by the schema.
 
-A key that holds a dot or an equals sign is quoted: `--set 'adapter.rank_pattern."layers.0.q_proj"=8'`.
-Without the quotes, the end of a path is taken as one key where the schema takes it in no other way.
+A key with a dot or an equals sign is quoted: `--set 'adapter.rank_pattern."layers.0.q_proj"=8'`. Without
+quotes, the end of a path is one key if that is the only reading that the schema accepts.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ptspec.recipe.schema import check
 from ptspec.recipe.wording import SET
 
 FILE = SET
-"""What stands for the file in a fault of an override."""
+"""File name shown in an override's error."""
 
 
 @dataclass(frozen=True)
 class Override:
-    """One `--set`: `text` as given, the steps of its path with their places in it, and the value's text."""
+    """One `--set`: its `text`, the path's steps with their positions, and the value's text."""
 
     text: str
     steps: tuple[str, ...]
@@ -35,18 +35,20 @@ class Override:
     quoted: bool = False
 
     def place(self, span: Span) -> Location:
+        """Return the location of `span` in the text."""
         return Location(FILE, None, span.start + 1, max(1, span.end - span.start), self.text)
 
     @property
     def value_place(self) -> Location:
+        """Return the location of the value."""
         start = len(self.text) - len(self.value)
         return self.place(Span(start, len(self.text)))
 
 
 def override(document: Document, texts: Sequence[str]) -> Document:
-    """`document` with the overrides applied, in order. Raises `InputError` with all that are none.
+    """Return `document` with the overrides applied, in order. Raises `InputError` with every invalid one.
 
-    A value is JSON where it reads as JSON and the schema takes that, else the bare text.
+    A value is JSON if it parses and the schema accepts that, else the bare text.
     """
     faults: list[Diagnostic] = []
     for text in texts:
@@ -82,7 +84,7 @@ def _read(text: str) -> Override:
 
 
 def _apply(document: Document, given: Override) -> Document:
-    """`document` with the override; of a path with dots in a key, in the one way that the schema takes."""
+    """Return `document` with the override; a path with dots in a key in the one way the schema accepts."""
     try:
         applied = _typed(document, given)
     except InputError:
@@ -95,7 +97,7 @@ def _apply(document: Document, given: Override) -> Document:
 
 
 def _readings(document: Document, given: Override) -> Iterator[Document]:
-    """`document` with the end of the path taken as one key, in each way that the schema takes."""
+    """Yield `document` with the end of the path as one key, in each way the schema accepts."""
     if given.quoted or not all(given.steps):
         return
     for index in range(1, len(given.steps) - 1):
@@ -110,14 +112,14 @@ def _readings(document: Document, given: Override) -> Iterator[Document]:
 
 
 def _faults(document: Document, given: Override) -> list[Diagnostic]:
-    """What the schema finds wrong with the value or the path of `given`."""
+    """Return the schema errors in value or path of `given`."""
     return [
         d for d in check(document) if d.location and (d.location.file, d.location.text) == (FILE, given.text)
     ]
 
 
 def _typed(document: Document, given: Override) -> Document:
-    """`document` with the value read as JSON, or as the text it is where the schema takes only that."""
+    """Return `document` with the value parsed as JSON, or as text if the schema accepts only that."""
     value = _json(given.value)
     typed = _set(document, given, value)
     if isinstance(value, str):
@@ -131,7 +133,7 @@ def _typed(document: Document, given: Override) -> Document:
 
 
 def _json(text: str) -> Any:
-    """`text` read as strict JSON where it is that, else as it stands."""
+    """Return `text` parsed as strict JSON, unchanged if that fails."""
     scanner = Scanner(text, FILE)
     try:
         value = scanner.read()
@@ -162,7 +164,7 @@ def _set(document: Document, given: Override, value: Any) -> Document:
 
 
 def _step(here: Any, step: str, pointer: str, given: Override, index: int) -> str | int:
-    """The key or index of `here` that `step` names; a stage may be named."""
+    """Return the key or index of `here` that `step` names; a stage may be given by name."""
     if isinstance(here, dict) and step:
         return step
     where = given.place(given.spans[index])

@@ -1,4 +1,4 @@
-"""Paths of a recipe: found from the working directory, else from the recipe's folder. Reads no contents."""
+"""Resolve paths of a recipe: from the working directory, else from the recipe's folder. Reads no contents."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ DATA_COMPRESSIONS = (".gz", ".zst")
 ROWS_STAND_IN = "rows stand in .jsonl, .json, .csv, .tsv, .parquet or .arrow files"
 
 _NOT_ROWS = frozenset({"config.json", "dataset_info.json", "dataset_infos.json", "dataset_dict.json"})
-"""JSON files that `datasets` never takes for rows, unless they are named themselves."""
+"""JSON files that `datasets` never reads as rows unless they are named."""
 _SAVED = ("state.json", "dataset_info.json")
-"""What `Dataset.save_to_disk` writes beside its .arrow files."""
+"""Files that `Dataset.save_to_disk` writes beside its .arrow files."""
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.ASCII)
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 GLOB = re.compile(r"[*?\[]")
 _NEAR, _MISSPELT = 0.6, 0.8
-"""How alike two names are, from 0 to 1, for the one to be proposed, or to be what was meant."""
+"""Similarity of names, from 0 to 1, to suggest one, or to treat it as the intended one."""
 
 
 class Kind(Enum):
-    """What a text of the recipe names."""
+    """What a path of the recipe refers to."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -37,7 +37,7 @@ class Kind(Enum):
 
 
 class Expanded(NamedTuple):
-    """`files` that a text names; `root` is the folder from which their names count."""
+    """`files` of a path; `root` is the folder that their names are relative to."""
 
     kind: Kind
     root: Path
@@ -46,29 +46,28 @@ class Expanded(NamedTuple):
 
 @dataclass(frozen=True)
 class Places:
-    """The two folders from which a relative path of the recipe counts, both absolute."""
+    """The two folders that a relative path of the recipe may refer to, both absolute."""
 
     working: Path
     recipe: Path
 
     def candidates(self, text: str) -> tuple[Path, ...]:
-        """Where `text` may stand, absolute, the first one that exists counting."""
+        """Return the possible absolute paths of `text`; the first existing one counts."""
         path = from_home(text)
         if path.is_absolute():
             return (path,)
         return tuple(dict.fromkeys((self.working / path, self.recipe / path)))
 
     def find(self, text: str) -> Path | None:
-        """The file or folder called `text`, absolute, or None."""
+        """Return the absolute path of the file or folder `text`, or None."""
         return next((path for path in self.candidates(text) if exists(path)), None)
 
     def is_there(self, text: str) -> bool:
-        """Whether `text` names a file, a folder or a glob that matches."""
+        """Return whether `text` names a file, a folder or a matching glob."""
         return self.expanded(text).kind is not Kind.NOTHING
 
     def expanded(self, text: str) -> Expanded:
-        """The files that `text` names, sorted, of a folder those that hold rows; and what it is: a file, a
-        folder or a glob."""
+        """Return the files that `text` names, sorted, of a folder those with rows; and its kind."""
         for path in self.candidates(text):
             if exists(path) and path.is_dir():
                 return Expanded(Kind.FOLDER, path, tuple(sorted(filter(is_data_file, path.iterdir()))))
@@ -80,9 +79,9 @@ class Places:
         return Expanded(Kind.NOTHING, self.working, ())
 
     def hub_id(self, text: str) -> bool:
-        """Whether `text` reads as a hub id rather than as a path that is not there.
+        """Return whether `text` is a hub id rather than a missing path.
 
-        A single word that is nearly the name of something where it would lie is taken for a misspelt path.
+        A single word similar to an existing name counts as a misspelt path.
         """
         if not _HUB_ID.fullmatch(text) or text.lower().endswith((*DATA_FORMATS, *DATA_COMPRESSIONS)):
             return False
@@ -92,11 +91,11 @@ class Places:
         return not any(_close(path, _MISSPELT) for path in self.candidates(text))
 
     def looked(self, text: str) -> tuple[str, ...]:
-        """Where was looked, in words, for a path that is not there."""
+        """Return where a missing path was searched, in words."""
         return tuple(f"looked for {shown(path, self.working)}" for path in self.candidates(text))
 
     def nearest(self, text: str) -> str | None:
-        """'did you mean x?' for the name nearest to `text` in the folder it should be in."""
+        """Return 'did you mean x?' for the name closest to `text` in its folder, or None."""
         for path in self.candidates(text):
             if close := _close(path, _NEAR):
                 return f'did you mean "{(Path(text).parent / close).as_posix()}"?'
@@ -104,12 +103,12 @@ class Places:
 
 
 def is_address(text: str) -> bool:
-    """Whether `text` is an address that fsspec may know: "s3://bucket/rows.jsonl"."""
+    """Return whether `text` is an fsspec address: "s3://bucket/rows.jsonl"."""
     return _ADDRESS.match(text) is not None
 
 
 def from_home(text: str) -> Path:
-    """`text` as a path, "~" being the home folder; "~name" stays as it is where there is no such user."""
+    """Return `text` as a path with "~" expanded; "~name" unchanged if there is no such user."""
     try:
         return Path(text).expanduser()
     except RuntimeError:
@@ -117,18 +116,20 @@ def from_home(text: str) -> Path:
 
 
 def cache_home() -> Path:
-    """Where this program keeps what can be made again: $XDG_CACHE_HOME/ptspec. Not absolute where there is no
-    home folder."""
+    """Return the cache folder of ptspec: $XDG_CACHE_HOME/ptspec.
+
+    Not absolute if there is no home folder.
+    """
     return from_home(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "ptspec"
 
 
 def shown(path: Path, working: Path) -> str:
-    """`path` as a user would type it in `working`."""
+    """Return `path` for display, relative to `working` if below it."""
     return str(path.relative_to(working)) if path.is_relative_to(working) else str(path)
 
 
 def holds_rows(path: Path) -> bool:
-    """Whether the name of `path` is that of a data file."""
+    """Return whether `path` has the name of a data file."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in DATA_COMPRESSIONS:
         suffixes.pop()
@@ -136,33 +137,33 @@ def holds_rows(path: Path) -> bool:
 
 
 def is_data_file(path: Path) -> bool:
-    """Whether a folder stands for this file: one with rows, not hidden, not a description of the others."""
+    """Return whether a folder includes this file: one with rows, not hidden, not metadata."""
     if path.name.startswith(".") or not _is_listed(path):
         return False
     return holds_rows(path)
 
 
 def _is_listed(path: Path) -> bool:
-    """Whether a folder or glob stands for this file: one that describes a data set has to be named itself."""
+    """Return whether a folder or glob includes this file: metadata files must be named."""
     if path.name in _NOT_ROWS or (path.name == _SAVED[0] and path.with_name(_SAVED[1]).is_file()):
         return False
     return path.is_file()
 
 
 def _close(path: Path, cutoff: float) -> str | None:
-    """The name in the folder of `path` that is nearest to its own."""
+    """Return the name closest to that of `path` in its folder."""
     return next(
         iter(get_close_matches(path.name, [found.name for found in _siblings(path)], 1, cutoff)), None
     )
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether `name` can be that of a repository: "owner/name"."""
+    """Return whether `name` has the form of a repository: "owner/name"."""
     return name.count("/") == 1 and not name.startswith((".", "/", "~"))
 
 
 def is_folder(path: Path) -> bool:
-    """Whether `path` is a folder; False where its name is none that a file system takes."""
+    """Return whether `path` is a folder; False for an invalid name."""
     try:
         return path.is_dir()
     except (OSError, ValueError):
@@ -170,7 +171,7 @@ def is_folder(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether `path` is a file; False where its name is none that a file system takes."""
+    """Return whether `path` is a file; False for an invalid name."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -178,7 +179,7 @@ def is_file(path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something at `path`; False where its name is none that a file system takes."""
+    """Return whether `path` exists; False for an invalid name."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -193,7 +194,7 @@ def _siblings(path: Path) -> Iterator[Path]:
 
 
 def _glob(path: Path) -> Iterator[Path]:
-    """What the glob `path` matches; hidden files and folders where it names them as such."""
+    """Yield matches of the glob `path`; hidden ones only if it names them."""
     root = _fixed(path)
     pattern = path.parts[len(root.parts) :]
     try:
@@ -209,6 +210,6 @@ def _hidden(parts: Sequence[str]) -> int:
 
 
 def _fixed(path: Path) -> Path:
-    """What stands before the first part with a wildcard."""
+    """Return the part of a path before the first wildcard."""
     parts = path.parts
     return Path(*parts[: next((i for i, part in enumerate(parts) if GLOB.search(part)), len(parts))])

@@ -1,8 +1,7 @@
-"""The typed plan: what a recipe means, once it is known to be right.
+"""The typed plan: the meaning of a valid recipe.
 
-Types only. `ptspec.recipe.resolve` makes a `Plan` from a document; everything downstream reads it and
-nothing else of the recipe. `at` is the JSON pointer of the node in the recipe, so that a failure late
-in a run can still be shown at its line.
+Types only. `ptspec.recipe.resolve` makes a `Plan` from a document; later code reads only the plan. `at` is
+the JSON pointer of the node in the recipe, so that a later failure can be shown at its line.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ BASE = "base"
 
 
 class Handover(Enum):
-    """What becomes of the incoming adapter; the reference is always the policy that came in."""
+    """How a stage uses the incoming adapter; the reference is always the incoming policy."""
 
     CONTINUE = "continue"
     MERGE = "merge"
@@ -35,14 +34,18 @@ class Handover(Enum):
 
 
 class OnFail(Enum):
+    """What a failed check does: stop the run, or warn."""
+
     STOP = "stop"
     WARN = "warn"
 
 
 @dataclass(frozen=True)
 class HubModel:
-    """What is known of a model on the hub before it is loaded: the folder with its config and its tokenizer's
-    files, and its shape, where the headers of its weights were read."""
+    """What is known of a hub model before loading.
+
+    The folder with its config and tokenizer files, and its shape, if the headers of its weights were read.
+    """
 
     folder: Path
     shape: ModelShape | None = None
@@ -50,12 +53,11 @@ class HubModel:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """`path` is a folder that exists (absolute) or, when there is none, a hub id.
+    """The base model; `path` is an existing folder (absolute) or a hub id.
 
-    `chat_template` is the template's text; `template_file` the file that it was read from, if it was.
-    `additional_special_tokens` are put into the tokenizer, and the embeddings grow by them. `eos_token` and
-    `pad_token` are tokens of the tokenizer to take in place of its own. `hub` is set where a model on the hub
-    was looked at.
+    `chat_template` is the template's text; `template_file` its file, if any. `additional_special_tokens` are
+    added to the tokenizer, and the embeddings grow by them. `eos_token` and `pad_token` replace the
+    tokenizer's. `hub` is set for a hub model that was checked.
     """
 
     path: str
@@ -74,7 +76,7 @@ class ModelSpec:
 
     @property
     def folder(self) -> Path | None:
-        """Where its config and its tokenizer's files are; None of one on the hub that was not looked at."""
+        """The folder with its config and tokenizer files; None for a hub model that was not checked."""
         if self.local:
             return Path(self.path)
         return self.hub.folder if self.hub is not None else None
@@ -82,7 +84,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class AdapterSpec:
-    """The adapter of a stage. Neither switch: full fine-tuning.
+    """The adapter of a stage. With neither switch: full fine-tuning.
 
     `lora` holds peft.LoraConfig fields, `quantization` transformers.BitsAndBytesConfig fields.
     """
@@ -96,6 +98,8 @@ class AdapterSpec:
 
 @dataclass(frozen=True)
 class CheckSpec:
+    """A check: bounds of a metric, absolute or relative to another policy, and what a failure does."""
+
     metric: str
     min: float | None = None
     max: float | None = None
@@ -109,8 +113,7 @@ class CheckSpec:
 
 @dataclass(frozen=True)
 class VariantSpec:
-    """One combination of a matrix: the stage that has the matrix (`of`), its number from 1, and the value of
-    each axis, by the axis as the recipe writes it."""
+    """A combination of a matrix: its stage (`of`), its number from 1, and the value of each axis."""
 
     of: str
     number: int
@@ -119,7 +122,7 @@ class VariantSpec:
 
 @dataclass(frozen=True)
 class PickSpec:
-    """What chooses among `variants`: the best `metric` of those that hold to the checks `keep`."""
+    """How to choose among `variants`: the best `metric` of those that pass the checks `keep`."""
 
     metric: str
     variants: tuple[str, ...]
@@ -128,14 +131,17 @@ class PickSpec:
 
 
 ZERO_STAGE = 2
-"""DeepSpeed's stage of ZeRO where a recipe does not say."""
+"""Default ZeRO stage of DeepSpeed."""
 
 
 @dataclass(frozen=True)
 class ComputeSpec:
-    """Where and how a stage runs. `processes` is a node's; `strategy`: how several share a model (None: DDP).
-    `keep_effective_batch`: an optimizer step takes the rows of one process's, whatever their number.
-    `fsdp`, `deepspeed`, `ray`: options under accelerate's, DeepSpeed's and Ray's names."""
+    """Where and how a stage runs.
+
+    `processes`: per node; `strategy`: how they share a model (None: DDP). `keep_effective_batch`: an
+    optimizer step has a single process's rows, whatever their number. `fsdp`, `deepspeed`, `ray`: options
+    under accelerate's, DeepSpeed's and Ray's names.
+    """
 
     launcher: str = "local"
     processes: int = 1
@@ -151,18 +157,17 @@ class ComputeSpec:
 
     @property
     def world(self) -> int:
-        """Processes on all nodes together."""
+        """Number of processes on all nodes."""
         return self.processes * self.nodes
 
     @property
     def engine(self) -> str | None:
-        """What shards among the processes what a stage trains: "fsdp" or "deepspeed"; None where each holds
-        all of it."""
+        """The engine that shards what is trained: "fsdp" or "deepspeed"; None for neither."""
         return self.strategy if self.world > 1 and self.strategy in ("fsdp", "deepspeed") else None
 
     @property
     def zero_stage(self) -> int | None:
-        """DeepSpeed's stage of ZeRO; None without DeepSpeed."""
+        """DeepSpeed's ZeRO stage; None without DeepSpeed."""
         if self.engine != "deepspeed":
             return None
         stage = (self.deepspeed or {}).get("zero_optimization", {}).get("stage", ZERO_STAGE)
@@ -178,13 +183,13 @@ class ComputeSpec:
 class Stage:
     """One stage, which trains a policy, or makes one of others.
 
-    `parent` is an earlier stage's name, "base", or a path to an adapter or model. `handover` is None
-    where no adapter comes in. `config` holds the method's TRL config fields under TRL's names, as
-    given in the recipe. `compute` is the recipe's with what the stage has of its own. `eval_data`: the source
-    that the trainer measures itself on while it trains; None where it does not. `seed` None: the
-    recipe's. `variant`: where it is one of a matrix. `pick`: where it trains nothing and takes over one of
-    its variants; the rest is then as of the first of them. `merge`: where it trains nothing and is the sum of
-    other policies; `parent` is then the first of these, `adapter` says what the sum is, and `data` is "".
+    `parent`: an earlier stage's name, "base", or a path to an adapter or model. `handover`: None if no
+    adapter comes in. `config`: the method's TRL config fields under TRL's names, as in the recipe. `compute`:
+    the recipe's with the stage's own. `eval_data`: the source for evaluations during training; None without.
+    `seed` None: the recipe's. `variant`: set for one of a matrix. `pick`: set for a stage that takes over one
+    of its variants and trains nothing; the rest is then the first variant's. `merge`: set for a sum of other
+    policies, which trains nothing; `parent` is then the first of these, `adapter` the sum's, and `data` is
+    "".
     """
 
     name: str
@@ -208,19 +213,19 @@ class Stage:
 
     @property
     def trains(self) -> bool:
-        """Whether it learns from rows: what is neither a pick nor a merge."""
+        """Whether it learns from rows: it is neither a pick nor a merge."""
         return self.pick is None and self.merge is None
 
     @property
     def comes_from(self) -> tuple[tuple[str, str], ...]:
-        """The policies that it is made from, each with the pointer to where the recipe names it."""
+        """The policies that it is made from, each with its pointer in the recipe."""
         if self.merge is None:
             return ((self.parent, f"{self.at}/from"),)
         return tuple((part.name, part.at) for part in self.merge.parts)
 
     @property
     def has_reference(self) -> bool:
-        """Whether this stage holds its policy against a frozen reference."""
+        """Whether the stage compares its policy with a frozen reference."""
         reference = self.method.reference
         if reference is None:
             return False
@@ -229,14 +234,16 @@ class Stage:
 
     @property
     def holds_reference(self) -> bool:
-        """Whether the reference stays in memory while the stage trains: not where its log-probabilities are
-        taken from the policy itself before the first step."""
+        """Whether the reference stays in memory during training.
+
+        Not if its log-probabilities are computed with the policy itself before the first step.
+        """
         return self.has_reference and not self.config.get("precompute_ref_log_probs")
 
 
 @dataclass(frozen=True)
 class LmEvalSpec:
-    """Tasks of lm-evaluation-harness, under its own names; `include_path` is a folder with more of them."""
+    """Tasks of lm-evaluation-harness, under its own names; `include_path`: a folder with more of them."""
 
     tasks: tuple[str, ...]
     limit: int | None = None
@@ -248,11 +255,13 @@ class LmEvalSpec:
 
 @dataclass(frozen=True)
 class EvaluationSpec:
-    """What is measured after every stage. `metrics` None: all that the data's columns allow. `sampled`: on
-    how many prompts a second response is drawn at temperature 1; `refusals`: regular expressions that tell
-    a refusal by its opening (none: the built-in ones); `cluster`: a column whose equal values make rows
-    belong together; `accuracy`: the built-in reward that says what is right (None: by the look of the right
-    answers); `batch_tokens`: of a batch (None: what memory allows)."""
+    """What is measured after every stage.
+
+    `metrics` None: all that the data's columns allow. `sampled`: number of prompts with a second response at
+    temperature 1; `refusals`: regular expressions for the beginning of a refusal (none: the built-in ones);
+    `cluster`: a column whose equal values mark dependent rows; `accuracy`: the built-in reward for
+    correctness (None: chosen by the right answers); `batch_tokens`: per batch (None: by memory).
+    """
 
     data: str
     metrics: tuple[str, ...] | None = None
@@ -269,7 +278,7 @@ class EvaluationSpec:
 
 
 class Performance(Enum):
-    """Whether settings that change nothing but rounding are chosen for the device (`ptspec.performance`)."""
+    """Whether settings that change only rounding are chosen for the device (`ptspec.performance`)."""
 
     AUTO = "auto"
     OFF = "off"
@@ -277,6 +286,8 @@ class Performance(Enum):
 
 @dataclass(frozen=True)
 class TrackingSpec:
+    """The trackers to report to, and the project."""
+
     report_to: tuple[str, ...] = ()
     project: str | None = None
     at: str = "/tracking"
@@ -284,8 +295,10 @@ class TrackingSpec:
 
 @dataclass(frozen=True)
 class Plan:
-    """A whole recipe, resolved. `output` is the run's own folder. `document` is the recipe as a JSON
-    value after `--set`, for the manifest; `manifest` is the one that it was taken from, if it was."""
+    """A resolved recipe.
+
+    `output` is the run's folder, `document` its JSON value, `manifest` its origin if any.
+    """
 
     name: str
     description: str
@@ -307,11 +320,11 @@ class Plan:
 
     @property
     def places(self) -> Places:
-        """Where relative paths of the recipe count from."""
+        """Where relative paths of the recipe are resolved."""
         return Places(Path.cwd(), self.recipe.absolute().parent)
 
     def stage(self, name: str) -> Stage | None:
-        """The stage called `name`; None where that is the base, or none of this recipe."""
+        """Return the stage called `name`; None for the base or an unknown name."""
         return next((stage for stage in self.stages if stage.name == name), None)
 
     @property
@@ -320,16 +333,16 @@ class Plan:
         return tuple(stage for stage in self.stages if stage.trains)
 
     def seed_of(self, stage: Stage) -> int:
-        """What `stage` initialises, orders its rows and draws by."""
+        """Return the seed of initialisation, row order and sampling of `stage`."""
         return self.seed if stage.seed is None else stage.seed
 
     def upto(self, name: str) -> tuple[Stage, ...]:
-        """The stages up to the one called `name`; of a matrix, up to its last variant."""
+        """Return the stages up to `name`; of a matrix up to its last variant."""
         wanted = [i for i, s in enumerate(self.stages) if name in (s.name, s.variant and s.variant.of)]
         return self.stages[: max(wanted, default=-1) + 1]
 
     @property
     def stage_names(self) -> list[str]:
-        """The names that a stage goes by, those of matrices among them."""
+        """Return all valid stage names, including stages with a matrix."""
         names = (name for s in self.stages for name in (s.name, s.variant.of if s.variant else s.name))
         return list(dict.fromkeys(names))

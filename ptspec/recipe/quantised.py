@@ -1,4 +1,4 @@
-"""Releases whose weights are quantised already: what config.json says of it, the tensors as they compute."""
+"""Models released with quantised weights: their config, and the tensors that compute."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from ptspec.recipe.headers import Tensor
 
 DEQUANTISED = ("mxfp4", "fp8")
-"""Methods whose weights are brought to bf16 when they are loaded (`ptspec.model.base`)."""
+"""Methods whose weights are dequantised to bf16 when loaded (`ptspec.model.base`)."""
 
 _SCALES = (
     *(".weight_scale_inv", ".weight_scale", ".weight_shape", ".weight_zero_point", ".weight_g_idx"),
     *(".activation_scale", ".input_scale", ".qzeros", ".scales", ".g_idx", "_scales"),
 )
-"""How the names of tensors end that hold scales, not weights."""
+"""Name suffixes of tensors that hold scales, not weights."""
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """`method` as transformers names it ("mxfp4", "gptq"); `bits` of a weight, where the config says."""
+    """`method` in transformers' names ("mxfp4", "gptq"); `bits` per weight, if the config has it."""
 
     method: str
     bits: int | None = None
@@ -32,7 +32,7 @@ class Quantised:
 
 
 def read_quantised(config: Mapping[str, Any]) -> Quantised | None:
-    """How the weights beside a config are quantised; None where they are not."""
+    """Return the quantisation in a config; None without."""
     text = config.get("text_config")
     inner = text.get("quantization_config") if isinstance(text, dict) else None
     given = config.get("quantization_config") or inner
@@ -45,7 +45,7 @@ def read_quantised(config: Mapping[str, Any]) -> Quantised | None:
 
 
 def dequantised(stored: Mapping[str, Tensor], quantised: Quantised) -> dict[str, Tensor]:
-    """The tensors of the files as the model has them: scales left out, packed weights unpacked."""
+    """Return the tensors as in the model: without scales, packed weights unpacked."""
     return dict(_unpacked(stored, quantised))
 
 

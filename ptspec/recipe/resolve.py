@@ -1,6 +1,6 @@
-"""Recipe to plan: the one way from a file to what the rest of the program reads.
+"""Resolve a recipe to a plan: the only way from a file to what later code reads.
 
-`read_recipe` finds every fault that can be found without loading data or a model; `load_plan` raises them.
+`read_recipe` finds every error that can be found without loading data or a model; `load_plan` raises them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ptspec.diagnostics import Diagnostic, InputError, Severity, Unlooked
+from ptspec.diagnostics import Diagnostic, InputError, Severity, Unchecked
 from ptspec.recipe import compute_rules, config_rules, matrix_rules, rules, sections, stage_evaluation_rules
 from ptspec.recipe.document import Document, parse, read_document
 from ptspec.recipe.findings import Findings
@@ -26,7 +26,7 @@ from ptspec.recipe.stages import stages
 from ptspec.secrets import secret_in
 
 VERSION = 1
-"""Of the recipe language."""
+"""Version of the recipe language."""
 
 SEED = 42
 
@@ -35,27 +35,28 @@ Value = dict[str, Any]
 
 @dataclass(frozen=True)
 class Reading:
-    """What came of a recipe.
+    """The result of reading a recipe.
 
-    `plan` is None if any diagnostic is an error. `partial` is the plan without its faulty parts (None if the
-    recipe is no JSON or of a newer version), good for finding more faults and for nothing else. `unlooked`:
-    what it names on the hub that could not be checked; `notes`: what was decided that it does not say.
+    `plan` is None if any diagnostic is an error. `partial` is the plan without its invalid parts (None if the
+    recipe is not JSON or of a newer version), only for finding more errors. `unchecked`: hub names that could
+    not be checked; `notes`: decisions that the recipe leaves open.
     """
 
     plan: Plan | None
     diagnostics: tuple[Diagnostic, ...]
     document: Document | None = None
     partial: Plan | None = None
-    unlooked: tuple[Unlooked, ...] = ()
+    unchecked: tuple[Unchecked, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
     def errors(self) -> tuple[Diagnostic, ...]:
+        """The diagnostics that are errors."""
         return tuple(d for d in self.diagnostics if d.severity is Severity.ERROR)
 
 
 def load_plan(path: Path, overrides: Sequence[str] = (), output: Path | None = None) -> Plan:
-    """The plan of a recipe. Raises `InputError` with every fault of it at once; warnings are dropped."""
+    """Return the plan of a recipe. Raises `InputError` with every error at once; drops warnings."""
     reading = read_recipe(path, overrides, output)
     if reading.plan is None:
         raise InputError(*reading.errors)
@@ -69,8 +70,11 @@ def read_recipe(
     manifest: Path | None = None,
     text: str | None = None,
 ) -> Reading:
-    """Read, check and resolve a recipe; never raises on a faulty one. With `manifest`, it is the one that a
-    run's manifest holds, with `text` that text; `path` then says from where its relative paths count."""
+    """Read, check and resolve a recipe; errors are returned, not raised.
+
+    With `manifest` the recipe stored there, with `text` that text; `path` then decides what relative paths
+    refer to.
+    """
     document = None
     try:
         if text is not None:
@@ -94,7 +98,7 @@ def read_recipe(
 
 
 def _overridden(document: Document, overrides: Sequence[str]) -> Document:
-    """`document` with `overrides`. Raises `InputError`."""
+    """Return `document` with `overrides`. Raises `InputError`."""
     if not overrides:
         return document
     from ptspec.recipe.overrides import override
@@ -103,7 +107,7 @@ def _overridden(document: Document, overrides: Sequence[str]) -> Document:
 
 
 def _sound(plan: Plan) -> Plan:
-    """`plan` without what names a source that is not there."""
+    """Return `plan` without references to sources that do not exist."""
     data = {name: source for name, source in plan.data.items() if _is_whole(source, plan.data)}
     evaluation = plan.evaluation if plan.evaluation and plan.evaluation.data in data else None
     stages = tuple(
@@ -125,7 +129,7 @@ def _too_new(version: int, document: Document) -> Diagnostic:
 
 
 def _read_once(document: Document) -> list[Diagnostic]:
-    """Faults of the text and of the schema; a value that could not be read has no right type either."""
+    """Return syntax and schema errors; a value that could not be read is not checked for its type."""
     unread = {fault.pointer for fault in document.faults if fault.code != "duplicate-key"}
     read = (fault for fault in check(document) if fault.pointer not in unread)
     of_axes = (fault for fault in matrix_rules.value_faults(document) if fault.pointer not in unread)
@@ -133,7 +137,7 @@ def _read_once(document: Document) -> list[Diagnostic]:
 
 
 def _secrets(document: Document) -> Iterator[Diagnostic]:
-    """Keys and passwords: a recipe is kept, shown and shared as it stands."""
+    """Report keys and passwords: a recipe is stored, shown and shared as it is."""
     for pointer, text in strings_in(document.value):
         if (what := secret_in(text)) is not None:
             message = f"this holds {what}, which a run would keep in its folder"
@@ -142,12 +146,12 @@ def _secrets(document: Document) -> Iterator[Diagnostic]:
 
 
 def _told_once(diagnostics: Sequence[Diagnostic]) -> list[Diagnostic]:
-    """A fault of the recipe's adapter is met again at every stage."""
+    """Return diagnostics without repetitions of an adapter's error at every stage."""
     return list({(d.pointer, d.message): d for d in diagnostics}.values())
 
 
 def _usable(document: Document, faults: Sequence[Diagnostic]) -> Value:
-    """The recipe without comments and without what is faulty, so that the rest can still be judged."""
+    """Return the recipe without comments and invalid parts, so that the rest can be checked."""
     value: Value = _plain(document.value)
     for fault in faults:
         if not fault.pointer or fault.code in ("missing-key", "duplicate-key"):
@@ -162,7 +166,7 @@ def _usable(document: Document, faults: Sequence[Diagnostic]) -> Value:
 
 
 def _plain(value: Any) -> Any:
-    """A copy without `$comment`."""
+    """Return a copy without `$comment`."""
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items() if key != "$comment"}
     return [_plain(item) for item in value] if isinstance(value, list) else value
@@ -235,13 +239,13 @@ def _stages(
 
 
 def _keys(document: Document, section: str) -> list[str]:
-    """The names in a section, the faulty ones too: whoever names one of those has made no second fault."""
+    """Return the names in a section, invalid ones too: referring to those is not another error."""
     given = document.value.get(section)
     return [key for key in given if key != "$comment"] if isinstance(given, dict) else []
 
 
 def _name(value: Value, path: Path, findings: Findings) -> str:
-    """The recipe's name, or its file's where that can be a folder's name."""
+    """Return the recipe's name, or its file's if that is a valid folder name."""
     if "name" in value:
         name = str(value["name"])
         check_slug(name, "/name", findings, "recipe")

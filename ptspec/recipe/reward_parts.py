@@ -1,6 +1,6 @@
-"""Which rewards of a recipe go with one another: what a stage follows, what an evaluation measures.
+"""Which rewards of a recipe a stage trains with, and which an evaluation measures.
 
-A reward that chooses by a column is paid out by others of the recipe, its parts.
+A reward that chooses by a column consists of others of the recipe, its parts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ptspec.recipe.signals import JudgeSpec, RewardSpec
 
 
 def with_parts(names: Iterable[str], rewards: Mapping[str, RewardSpec]) -> tuple[str, ...]:
-    """`names`, each once, and after them the parts of those that choose by a column."""
+    """Return `names`, each once, followed by the parts of those that choose by a column."""
     found = dict.fromkeys(names)
     for name in tuple(found):
         spec = rewards.get(name)
@@ -24,31 +24,30 @@ def with_parts(names: Iterable[str], rewards: Mapping[str, RewardSpec]) -> tuple
 def rewards_of(
     stage: Stage, judges: Mapping[str, JudgeSpec], rewards: Mapping[str, RewardSpec]
 ) -> tuple[str, ...]:
-    """The names of the rewards that `stage` follows: its own, the one that its judge goes by, and the parts
-    of these."""
+    """Return the names of a stage's rewards: its own, its judge's, and their parts."""
     return with_parts(own_rewards(stage, judges), rewards)
 
 
 def own_rewards(stage: Stage, judges: Mapping[str, JudgeSpec]) -> tuple[str, ...]:
-    """The names of the rewards of `stage`, and of the one that its judge goes by."""
+    """Return the names of a stage's rewards, and of its judge's."""
     judge = judges.get(stage.judge or "")
     by = () if judge is None or judge.reward is None else (judge.reward,)
     return (*stage.rewards, *by)
 
 
 def measured_rewards(plan: Plan) -> dict[str, RewardSpec]:
-    """The rewards that an evaluation of `plan` measures, by name."""
+    """Return the rewards that an evaluation of `plan` measures, by name."""
     named = {name for stage in plan.stages for name in stage.rewards}
     named |= {judge.reward for judge in plan.judges.values() if judge.reward is not None}
     return measured(plan.rewards, named)
 
 
 def measured(rewards: Mapping[str, RewardSpec], named: Iterable[str] = ()) -> dict[str, RewardSpec]:
-    """Of `rewards` those that are measured: the functions, and what chooses among functions alone (what has
-    been trained to please a model should not be measured by it). `named`: those that are used by themselves.
+    """Return those of `rewards` that are measured. `named`: those used directly.
 
-    A function that one reward chooses and nothing else names is measured on the rows that it is chosen for.
-    Held-out rows of other values are paid by none.
+    Functions, and what chooses among functions only (a policy is not measured by the model it was trained to
+    please). A function that only one reward chooses is measured on the rows that it is chosen for; held-out
+    rows of other values have no score.
     """
     choosers: dict[str, list[RewardSpec]] = {}
     alone = frozenset(named)
@@ -72,7 +71,7 @@ def _is_function(spec: RewardSpec | None) -> bool:
 
 
 def _of_its_rows(part: str, chooser: RewardSpec) -> RewardSpec:
-    """A choice of `part` or none: on the rows that `chooser` has paid by it."""
+    """Return a choice of `part` or none, on the rows that `chooser` assigns to it."""
     assert chooser.by is not None
     by = replace(chooser.by, only=part, takes_others=True)
     return replace(chooser, name=part, weight=1.0, by=by)

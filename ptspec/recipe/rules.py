@@ -1,4 +1,4 @@
-"""Evaluation, checks, and rules that tie sections of a recipe together."""
+"""Resolve evaluation and checks, and check rules between sections of a recipe."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ptspec.methods.types import Feedback, Yields
+from ptspec.metrics import METRICS
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import at as at_pointer
@@ -20,35 +21,9 @@ from ptspec.recipe.sources import AnySource, Source, parts_of
 
 Value = dict[str, Any]
 
-METRICS = (
-    "loss",
-    "perplexity",
-    "bits_per_byte",
-    "accuracy",
-    "sampled_accuracy",
-    "preference_accuracy",
-    "pair_accuracy",
-    "reward_margin",
-    "pair_margin",
-    "win_rate",
-    "win_rate_lc",
-    "win_rate_base",
-    "win_rate_base_lc",
-    "kl",
-    "response_length",
-    "response_characters",
-    "finished",
-    "distinct_1",
-    "distinct_2",
-    "repetition",
-    "empty",
-    "refusals",
-)
-"""What an evaluation can measure, besides the recipe's rewards, which go by their names."""
-
 
 def reward_names(rewards: Sequence[str], findings: Findings) -> None:
-    """A reward is measured under its name, beside the metrics."""
+    """Report rewards with the name of a metric."""
     for name in rewards:
         if name in METRICS:
             message = f'"{name}" is the name of a metric: the reward\'s figures would stand in its place'
@@ -61,7 +36,7 @@ def trained_rewards(
     judges: Mapping[str, JudgeSpec],
     findings: Findings,
 ) -> None:
-    """A reward model that a stage of the recipe trains is there once that stage is done."""
+    """Report reward stages that train after a stage that uses them."""
     before: list[str] = []
     trained = {stage.name for stage in stages}
     for stage in stages:
@@ -80,7 +55,7 @@ def trained_rewards(
 
 
 def held_out(evaluation: EvaluationSpec | None, stages: Sequence[Stage], findings: Findings) -> None:
-    """Data that a stage trains on shows what it learned by heart, not what it can do."""
+    """Warn about an evaluation on data that a stage trains on: it measures memorisation."""
     for stage in stages:
         if evaluation is not None and stage.data == evaluation.data:
             message = f'"{evaluation.data}" is what stage "{stage.name}" trains on: nothing in it is held out'
@@ -95,7 +70,7 @@ def streams_held_out(
     stages: Sequence[Stage],
     findings: Findings,
 ) -> None:
-    """An evaluation measures all its rows: it streams nothing."""
+    """Report a streamed evaluation source: an evaluation measures all its rows."""
     if evaluation is None or evaluation.data not in data:
         return
     trained = {part for stage in stages if stage.data in data for part in parts_of(data, stage.data)}
@@ -110,6 +85,7 @@ def streams_held_out(
 def evaluation(
     value: Value | None, names: Names, places: Places, findings: Findings
 ) -> EvaluationSpec | None:
+    """Return the `eval` section; None if it is missing or invalid. Errors are added to `findings`."""
     if value is None:
         return None
     if value.get("judge") is not None:
@@ -134,7 +110,7 @@ def evaluation(
 
 
 def accuracy(value: Value | None) -> RewardSpec | None:
-    """What says which responses are right: a built-in reward with its options."""
+    """Return the built-in reward, with its options, that decides which responses are right."""
     if value is None or "function" not in value:
         return None
     options = {key: given for key, given in value.items() if key not in ("function", "$comment")}
@@ -142,6 +118,7 @@ def accuracy(value: Value | None) -> RewardSpec | None:
 
 
 def lm_eval(value: Value | None, places: Places) -> LmEvalSpec | None:
+    """Return the `lm_eval` section; None if it is missing or has no tasks."""
     if value is None or "tasks" not in value:
         return None
     tasks = tuple(name for _, name in each(value["tasks"], ""))
@@ -164,7 +141,7 @@ def judge_rules(
     stages: Sequence[Stage],
     findings: Findings,
 ) -> None:
-    """A reward model that the run trains itself must be there before the first policy is judged by it."""
+    """Report a judge whose reward model trains after the first policy that it judges."""
     judge = judges.get((evaluation.judge or "") if evaluation else "")
     names = [stage.name for stage in stages]
     for name in with_parts([(judge.reward or "") if judge else ""], rewards):
@@ -189,11 +166,11 @@ def _check_pattern(pattern: str, at: str, findings: Findings) -> None:
     try:
         re.compile(pattern)
     except re.error as error:
-        findings.error("wrong-pattern", at, f"this is no regular expression: {error}")
+        findings.error("wrong-pattern", at, f"this is not a regular expression: {error}")
 
 
 def check_metric(name: str, at: str, rewards: Sequence[str], findings: Findings) -> bool:
-    """Whether `name` is a metric, and one that needs no judge where the evaluation has none; told if not."""
+    """Return whether `name` is a metric that the evaluation can measure; report what is wrong."""
     before = len(findings.diagnostics)
     _check_known_metric(name, at, rewards, findings)
     _check_judged(name, at, findings.document.value.get("eval"), findings)
@@ -206,11 +183,13 @@ def _check_known_metric(name: str, at: str, rewards: Sequence[str], findings: Fi
         return
     if name not in known:
         hint = did_you_mean(name, known) or f"metrics: {listed(known, 24)}"
-        findings.error("unknown-metric", at, f'"{name}" is no metric', hint, ("a reward's name is one too",))
+        findings.error(
+            "unknown-metric", at, f'"{name}" is not a metric', hint, ("a reward's name is one too",)
+        )
 
 
 def _tasks(recipe: Value) -> list[str]:
-    """Tasks of lm-evaluation-harness, whose metrics are called task/metric."""
+    """Return the tasks of lm-evaluation-harness, whose metrics are called task/metric."""
     asked = at_pointer(recipe, "/eval/lm_eval/tasks")
     return [name for _, name in each(asked, "") if isinstance(name, str)]
 
@@ -218,7 +197,7 @@ def _tasks(recipe: Value) -> list[str]:
 def stage_checks(
     value: Sequence[Any], rewards: Sequence[str], findings: Findings
 ) -> dict[str, tuple[CheckSpec, ...]]:
-    """Stage name -> its checks."""
+    """Return stage name -> its checks. Errors are added to `findings`."""
     found: dict[str, tuple[CheckSpec, ...]] = {}
     before: list[str] = []
     for index, name, given in named(value):
@@ -234,6 +213,7 @@ def run_checks(
     rewards: Sequence[str],
     findings: Findings,
 ) -> tuple[CheckSpec, ...]:
+    """Return the run's checks, which apply after the last stage; `over` may name any stage."""
     return tuple(_checks(value, "/checks", stages, rewards, findings))
 
 
@@ -252,7 +232,7 @@ def _checks(
 def check_spec(
     given: Value, at: str, before: Sequence[str], rewards: Sequence[str], findings: Findings
 ) -> CheckSpec:
-    """The check `given` at `at`, of a policy that comes after those called `before`."""
+    """Return the check `given` at `at`, of a policy after those called `before`."""
     if "eval" not in findings.document.value:
         hint = 'add "eval": {"data": …}'
         findings.error("check-without-eval", at, 'a check needs "eval": nothing is measured', hint)
@@ -280,7 +260,7 @@ def _check_over(given: Value, at: str, before: Sequence[str], findings: Findings
 
 
 def unused(adapter: Value, stages: Sequence[Stage], findings: Findings) -> None:
-    """LoRA fields of a recipe in which no stage trains an adapter."""
+    """Warn about LoRA fields of a recipe in which no stage trains an adapter."""
     fields = [key for key in adapter if key not in ("use_lora", "use_qlora", "quantization")]
     if fields and stages and not any(stage.adapter.use_lora for stage in stages):
         message = f'"{fields[0]}" has no effect: no stage uses LoRA, every one trains all weights'

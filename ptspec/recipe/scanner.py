@@ -1,7 +1,7 @@
-"""Strict JSON, read once, with the span of every key and value.
+"""A strict JSON scanner that records the span of every key and value.
 
-Accepts exactly what a strict `json.loads` accepts, less what a recipe must not hold: duplicate keys,
-NaN, infinities, numbers beyond a double, lone surrogates, nesting deeper than `MAX_DEPTH`.
+Accepts what a strict `json.loads` accepts, without duplicate keys, NaN, infinities, floats beyond a double,
+lone surrogates, and nesting deeper than `MAX_DEPTH`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LITERALS = {"true": True, "false": False, "null": None}
 
 
 class Scanner(Cursor):
-    """One pass over a text. `values` and `keys` are filled on the way: pointer -> span."""
+    """One pass over a text, which fills `values` and `keys`: pointer -> span."""
 
     def __init__(self, text: str, file: str) -> None:
         super().__init__(text, file)
@@ -32,7 +32,7 @@ class Scanner(Cursor):
         self.keys: dict[str, Span] = {}
 
     def read(self) -> Any:
-        """The value of the whole text. Raises `InputError` where it is no JSON."""
+        """Return the value of the whole text. Raises `InputError` if it is not JSON."""
         self._space()
         value = self._value("")
         self._space()
@@ -92,7 +92,7 @@ class Scanner(Cursor):
         return found
 
     def _elements(self, closer: str) -> Iterator[None]:
-        """Stops before each element of the innermost container; ends behind its closing bracket."""
+        """Yield before each element of the innermost container; end after its closing bracket."""
         self._space()
         if self.peek() == closer:
             self.at += 1

@@ -1,7 +1,6 @@
-"""Document to diagnostics: the shipped JSON Schemas, asked for every fault at once, in file order.
+"""Validate a document with the shipped JSON Schemas and return all errors in file order.
 
-Knows jsonschema; the words are in `ptspec.recipe.wording`. What needs more than one place of the recipe
-to judge is not here but in `ptspec.recipe.resolve`.
+`ptspec.recipe.wording` has the messages, `ptspec.recipe.resolve` the checks that span several places.
 """
 
 from __future__ import annotations
@@ -30,13 +29,13 @@ COMMON = (
     "peft/lora.schema.json",
     "bnb/bitsandbytes.schema.json",
 )
-"""The schemas that a recipe of any methods is checked against."""
+"""The schemas that every recipe is validated with."""
 
 _BESIDE_A_VALUE = frozenset(("missing-key", "bad-key"))
 
 
 def check(document: Document) -> list[Diagnostic]:
-    """Every fault of `document` that the schemas can see, in file order, one a place."""
+    """Return every schema error of `document`, in file order, one per place."""
     found: dict[tuple[str | None, str], Diagnostic] = {}
     errors = sorted(_validator(_methods(document)).iter_errors(document.value), key=_priority)
     if not errors:
@@ -51,7 +50,7 @@ def check(document: Document) -> list[Diagnostic]:
 
 
 def _without_echo(diagnostics: list[Diagnostic]) -> list[Diagnostic]:
-    """Without the missing keys that are there, misspelt."""
+    """Drop missing keys that are present, but misspelt."""
     meant = {
         (diagnostic.pointer.rpartition("/")[0], diagnostic.hint)
         for diagnostic in diagnostics
@@ -65,7 +64,7 @@ def _misspelt(missing: Diagnostic) -> str:
 
 
 def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Sorted by line and column; what has no line (an override, another file) comes last, as it came."""
+    """Return the diagnostics by line and column; those without a line (an override, another file) last."""
 
     def place(diagnostic: Diagnostic) -> tuple[bool, int, int]:
         where = diagnostic.location
@@ -77,7 +76,7 @@ def in_file_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 
 def _methods(document: Document) -> frozenset[str]:
-    """The methods that the recipe names: the only ones whose schemas are read."""
+    """Return the recipe's methods: only their schemas are read."""
     stages = document.value.get("stages")
     given = [one.get("method") for one in stages if isinstance(one, dict)] if isinstance(stages, list) else []
     return frozenset(name for name in METHODS if name in given)
@@ -92,7 +91,7 @@ def _validator(methods: frozenset[str]) -> Validator:
     types = Draft202012Validator.TYPE_CHECKER.redefine_many({"integer": _is_integer, "number": _is_number})
     strict = extend(Draft202012Validator, type_checker=types)  # type: ignore[no-untyped-call]
     names = [*COMMON, *(f"{folder}/{name}.schema.json" for name in methods for folder in ("methods", "trl"))]
-    # Handed over whole: a registry that retrieves searches what it has anew at each reference.
+    # Given as a whole: a retrieving registry searches its contents at each reference.
     resources = [(f"{BASE}{name}", DRAFT202012.create_resource(schema(name))) for name in names]
     registry: Registry[Any] = Registry().with_resources(resources)
     validator: Validator = strict({"$ref": f"{BASE}{RECIPE}"}, registry=registry)
@@ -104,13 +103,12 @@ def _is_integer(_: object, value: object) -> bool:
 
 
 def _is_number(_: object, value: object) -> bool:
-    """A JSON integer may be larger than the double that a number becomes."""
+    """Return whether a value is a number; an integer may exceed a double."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= float_info.max
 
 
 def _priority(error: Any) -> tuple[int, float]:
-    """Of several complaints about one value, the wrong type is the one to tell, but of a number that is too
-    large the nearest bound."""
+    """Return the order of errors about one value: a wrong type first, except for a number out of range."""
     if error.validator == "maximum":
         return 2, error.validator_value
     too_large = isinstance(error.instance, int) and not isinstance(error.instance, bool)

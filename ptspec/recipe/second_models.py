@@ -1,8 +1,7 @@
-"""Models beside the policy that a stage trains: reward models, those of its judge, and teachers.
+"""Models besides the trained policy: reward models, judges' reward models, and teachers.
 
-What rewards, judges and teachers have in common: a model is a stage of the recipe, a folder or an id of the
-hub; it is there before the stage begins, decides what the stage learns, and has weights of its own or shares
-those of the base.
+Each is a stage of the recipe, a folder or a hub id; it exists before the stage starts, decides what the stage
+learns, and has its own weights or shares the base's.
 """
 
 from __future__ import annotations
@@ -30,8 +29,10 @@ def resolve(
     stages: Mapping[str, str | None],
     findings: Findings,
 ) -> str | None:
-    """What `text` names: a stage among `stages` (name -> method), a folder (absolute), or a hub id. One that
-    is not there, or yields something else, is told and given back as it is."""
+    """Return what `text` names: one of `stages` (name -> method), a folder (absolute), or a hub id.
+
+    A missing one, or one that yields something else than `wanted`, is reported and returned unchanged.
+    """
     if text is None:
         return None
     if text in stages:
@@ -51,7 +52,7 @@ def resolve(
 def _check_kind(
     name: str, wanted: Yields, at: str, stages: Mapping[str, str | None], findings: Findings
 ) -> None:
-    """Whether the stage `name` yields what is wanted."""
+    """Report a stage `name` that does not yield what is wanted."""
     if trains_reward_model(stages[name]) is (wanted is Yields.REWARD_MODEL):
         return
     if wanted is Yields.REWARD_MODEL:
@@ -69,13 +70,13 @@ def _holds_a_model(folder: Path) -> bool:
 
 
 def second_models(plan: Plan) -> Iterator[SecondModel]:
-    """Those of all rewards of the recipe, used or not, and the teachers of its stages."""
+    """Yield the models of all rewards of the recipe, used or not, and the teachers of its stages."""
     yield from (reward.second for reward in plan.rewards.values() if reward.second is not None)
     yield from (stage.teacher for stage in plan.stages if stage.teacher is not None)
 
 
 def second_models_of(plan: Plan, stage: Stage) -> Iterator[SecondModel]:
-    """Those that `stage` learns from: of its rewards, of the one that its judge goes by, and its teacher."""
+    """Yield the models that `stage` learns from: of its rewards, its judge's reward, and its teacher."""
     for name in rewards_of(stage, plan.judges, plan.rewards):
         reward = plan.rewards.get(name)
         if reward is not None and reward.second is not None:
@@ -85,8 +86,10 @@ def second_models_of(plan: Plan, stage: Stage) -> Iterator[SecondModel]:
 
 
 def folder_of(plan: Plan, path: str) -> Path | None:
-    """Where the second model `path` lies: the folder of a stage of this run, or the folder that it is; None
-    of one on the hub."""
+    """Return the folder of the second model `path`: of a stage of this run, or itself.
+
+    None for a hub model.
+    """
     own = plan.output / path
     if is_folder(own) or plan.stage(path) is not None:
         return own

@@ -1,7 +1,7 @@
-"""The sections of a recipe that stand before its stages: model, data, rewards, judges, compute, tracking.
+"""Resolve the sections before a recipe's stages: model, data, rewards, judges, compute, tracking.
 
-Each function turns one section, already checked by the schema, into plan types; a part that is faulty is
-left out and told to the findings.
+Each function turns one schema-checked section into plan types; an invalid part is left out and reported to
+the findings.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ Value = dict[str, Any]
 
 
 def model(value: str | Value | None, places: Places, findings: Findings) -> ModelSpec | None:
+    """Return the `model` section; None if it is missing or names no model. Errors are added to `findings`."""
     given: Value = {"path": value} if isinstance(value, str) else value or {}
     at = "/model" if isinstance(value, str) else "/model/path"
     template, file = chat_template(given.get("chat_template"), places, findings)
@@ -71,7 +72,7 @@ def _check_model_folder(folder: Path, at: str, findings: Findings) -> None:
 
 
 def chat_template(text: str | None, places: Places, findings: Findings) -> tuple[str | None, Path | None]:
-    """The template's text and its file, if it has one. `text` is a file, else a name, else the template."""
+    """Return the template's text and file, if any. `text` is a file, else a name, else the template."""
     if text is None:
         return None, None
     at, found = "/model/chat_template", places.find(text)
@@ -94,6 +95,10 @@ def chat_template(text: str | None, places: Places, findings: Findings) -> tuple
 
 
 def data(value: Value, seed: int, places: Places, findings: Findings) -> dict[str, AnySource]:
+    """Return the `data` section by source name. Errors are added to `findings`.
+
+    A mix whose weights sum to zero is one.
+    """
     found: dict[str, AnySource] = {}
     for name, given in value.items():
         at = join("/data", name)
@@ -134,11 +139,11 @@ def _concat(name: str, given: Value, at: str, sources: Value, findings: Findings
 def _check_part(
     name: str, part: str, where: str, sources: Value, findings: Findings, *, key: bool = False
 ) -> None:
-    """A source that another one is made of."""
+    """Report invalid parts of a combined source."""
     others = [other for other in sources if other != name]
     if part not in others:
         hint = did_you_mean(part, others) or f"sources: {listed(others)}"
-        findings.error("unknown-data", where, f'"{part}" is no other source in /data', hint, key=key)
+        findings.error("unknown-data", where, f'"{part}" is not another source in /data', hint, key=key)
     elif isinstance(sources[part], dict) and {"mix", "concat"} & sources[part].keys():
         kind = "mix" if "mix" in sources[part] else "concat"
         message = f'"{part}" is a {kind} itself'
@@ -177,7 +182,7 @@ def _source(name: str, given: Value, seed: int, at: str, places: Places, finding
 def _at_addresses(
     name: str, texts: Sequence[tuple[str, str]], given: Value, rest: Value, at: str, findings: Findings
 ) -> Source | None:
-    """A source whose files are looked for when they are read."""
+    """Return a source whose files are searched when they are read."""
     here = [where for text, where in texts if not is_address(text)]
     for where in here:
         message = "files of this machine and addresses are two sources"
@@ -203,7 +208,7 @@ def _check_whole_splits(given: Value, at: str, findings: Findings) -> None:
 def rewards(
     value: Value, places: Places, stages: Mapping[str, str], findings: Findings
 ) -> dict[str, RewardSpec]:
-    """`stages` are the names of the stages with their methods: a reward may be a model that one trains."""
+    """Return the `rewards` section. `stages`: stage name -> method, for rewards that are trained models."""
     found = {}
     for name, given in value.items():
         at = join("/rewards", name)
@@ -224,7 +229,7 @@ def rewards(
 
 
 def reward_spec(name: str, given: Value, at: str = "/rewards") -> RewardSpec:
-    """A reward as the recipe has it: its paths are not looked for."""
+    """Return a reward as in the recipe, without resolving its paths."""
     by = _by_column(given)
     apart = ("function", "model", "weight", "$comment", *(KEYS if by is not None else ()))
     options = {key: value for key, value in given.items() if key not in apart}
@@ -233,7 +238,7 @@ def reward_spec(name: str, given: Value, at: str = "/rewards") -> RewardSpec:
 
 
 def _by_column(given: Value) -> ByColumn | None:
-    """What of a reward says that it chooses others by a column."""
+    """Return a reward's choice of others by a column."""
     if not isinstance(given.get("by"), str):
         return None
     rewards = {value: name for value, name in (given.get("rewards") or {}).items() if isinstance(name, str)}
@@ -241,7 +246,7 @@ def _by_column(given: Value) -> ByColumn | None:
 
 
 def _chosen(given: Value, at: str) -> Iterator[tuple[str, str]]:
-    """Pointer and name of each reward that a reward chooses from."""
+    """Yield pointer and name of each reward that a reward chooses from."""
     if "by" not in given:
         return
     for value, name in (given.get("rewards") or {}).items():
@@ -252,7 +257,7 @@ def _chosen(given: Value, at: str) -> Iterator[tuple[str, str]]:
 
 
 def _check_chosen(name: str, part: str, at: str, rewards: Value, findings: Findings) -> None:
-    """A reward chooses from those of the recipe that choose from none."""
+    """Report chosen rewards that are missing or choose themselves."""
     check_known(part, at, "unknown-reward", list(rewards), findings)
     if "by" in rewards.get(part, {}):
         what = "is this reward itself" if part == name else "chooses by a column itself"
@@ -261,7 +266,7 @@ def _check_chosen(name: str, part: str, at: str, rewards: Value, findings: Findi
 
 
 def judges(value: Value, places: Places, rewards: Sequence[str], findings: Findings) -> dict[str, JudgeSpec]:
-    """`rewards` are the names in /rewards: a judge may go by one of them."""
+    """Return the `judges` section. `rewards`: names in /rewards, which a judge may use."""
     found = {}
     for name, given in value.items():
         at = join("/judges", name)
@@ -280,8 +285,10 @@ def judges(value: Value, places: Places, rewards: Sequence[str], findings: Findi
 
 
 def _function(text: str | None, at: str, places: Places, findings: Findings) -> str | None:
-    """A built-in function's name as it is, or the user's as "absolute path:name". Whether the file binds the
-    name, `ptspec.rewards.check` tells."""
+    """Return a built-in function's name, or the user's as "absolute path:name".
+
+    `ptspec.rewards.check` checks that the file defines the name.
+    """
     file, colon, name = (text or "").rpartition(":")
     if not colon:
         return text
@@ -295,24 +302,26 @@ def _function(text: str | None, at: str, places: Places, findings: Findings) -> 
 
 
 OF_SEVERAL = ("processes", "nodes", "strategy", "fsdp", "deepspeed", "ray")
-"""Keys of `compute` that say something of more than one process."""
+"""Keys of `compute` that only apply to several processes."""
 
 
 def compute(value: Value, own: Value | None = None) -> ComputeSpec:
-    """The recipe's `compute` with what a stage has of its `own`. Where accelerate starts the processes and
-    their number is not given, it is one for each GPU that is visible."""
+    """Return the recipe's `compute` with a stage's `own`.
+
+    If accelerate starts the processes, their default number is one per visible GPU.
+    """
     return ComputeSpec(**compute_keys(value, own or {}))
 
 
 def compute_keys(value: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of `compute`: those of the recipe's `value`, and of a stage's `own`, which go before them."""
+    """Return the keys of `compute`: the recipe's `value`, overridden by a stage's `own`."""
     given = {**value, **own}
     if "ray" in own and "ray" in value:
         given["ray"] = {**value["ray"], **own["ray"]}
     if own.get("launcher", "ray") != "ray":
         given = {key: v for key, v in given.items() if key in own or key != "ray"}
     if own.get("launcher") == "local":
-        # One process: what the recipe says of several is of its other stages.
+        # One process: the recipe's keys for several processes apply to its other stages.
         given = {key: v for key, v in given.items() if key in own or key not in OF_SEVERAL}
     if given.get("launcher") == "accelerate" and "processes" not in given:
         given["processes"] = max(1, visible_gpus())
@@ -320,6 +329,7 @@ def compute_keys(value: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, 
 
 
 def tracking(value: Value) -> TrackingSpec:
+    """Return the `tracking` section."""
     report_to = value.get("report_to", [])
     names = [report_to] if isinstance(report_to, str) else report_to
     return TrackingSpec(tuple(name for name in names if name and name != "none"), value.get("project"))

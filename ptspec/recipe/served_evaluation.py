@@ -8,11 +8,11 @@ from ptspec.recipe.vllm import VLLMSpec, vllm_spec
 WITHOUT_ANSWERS = frozenset(
     ("loss", "perplexity", "bits_per_byte", "reward_margin", "raw_preference", "raw_margin")
 )
-"""Metrics that need no answer of the policy."""
+"""Metrics that need no generated answers."""
 
 
 def evaluation_vllm(evaluation: EvaluationSpec | None, compute: ComputeSpec) -> VLLMSpec | None:
-    """The plain server of the recipe's `compute`, where its evaluation asks for answers; else None."""
+    """Return the plain server of the recipe's `compute` if its evaluation needs answers, else None."""
     if evaluation is None or compute.vllm is None or not _asks_for_answers(evaluation):
         return None
     spec = vllm_spec(compute.vllm)

@@ -16,7 +16,7 @@ from ptspec.recipe.headers import NoShape, Tensor, read_headers
 from ptspec.recipe.quantised import Quantised, dequantised, read_quantised
 
 TOKEN_EMBEDDINGS = ("embed_tokens", "wte", "word_embeddings", "embed_in")
-"""What transformers' decoders call their embeddings of tokens."""
+"""Names of the token embeddings in transformers' decoders."""
 _EMBEDDINGS = (*TOKEN_EMBEDDINGS, "wpe", "embed_positions", "embeddings")
 _POSITIONS = ("wpe", "embed_positions")
 HEADS = ("lm_head", "embed_out", "output")
@@ -26,11 +26,11 @@ _ADAPTABLE = (Kind.LINEAR, Kind.LINEAR_LIKE, Kind.CONV1D, Kind.EMBEDDING)
 
 @dataclass(frozen=True)
 class ModelShape:
-    """What a model is made of. `tensors`: its parameters by the model's own names, tied ones once.
+    """The structure of a model; `tensors`: its parameters by the model's names, tied ones once.
 
-    `modules` tells what its modules are; None where its source does not say (code of the model's own, a type
-    that the installed transformers does not know): the names in the files then have to. `left_out`: tensors
-    of the files that are not opened (a vision tower beside a text model); `quantised`: how the files are.
+    `modules`: its module tree; None if its source does not tell (custom code, an unknown type): names in the
+    files are used then. `left_out`: tensors of the files that are not loaded (a vision tower beside a text
+    model); `quantised`: how the files are quantised.
     """
 
     config: Mapping[str, Any]
@@ -42,10 +42,11 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
+        """Number of parameters."""
         return sum(tensor.elements for tensor in self.tensors.values())
 
     def grown(self, tokens: int) -> ModelShape:
-        """This shape with embeddings for `tokens` tokens, where it has fewer."""
+        """Return this shape with embeddings for `tokens` tokens, if it has fewer."""
         if tokens <= self.vocabulary:
             return self
         ends = (*_EMBEDDINGS, *HEADS)
@@ -59,19 +60,21 @@ class ModelShape:
 
     @cached_property
     def matrices(self) -> Mapping[str, Tensor]:
-        """Modules with a weight of two dimensions that LoRA can go to: linear layers, embeddings, head."""
+        """Modules with a two-dimensional weight that LoRA can adapt: linear layers, embeddings, head."""
         found = {name.removesuffix(".weight"): t for name, t in self.tensors.items() if _is_matrix(name, t)}
         return {name: tensor for name, tensor in found.items() if self._is(name, *_ADAPTABLE)}
 
     @cached_property
     def linear(self) -> tuple[str, ...]:
-        """The linear layers, without the output head: PEFT's "all-linear"."""
+        """The linear layers without the output head: PEFT's "all-linear"."""
         return tuple(name for name in self.matrices if self._is_linear(name))
 
     def quantised_layers(self, skip: Sequence[str] | None) -> tuple[str, ...]:
-        """The linear layers that bitsandbytes takes: none that derives from `nn.Linear`, no fused experts.
+        """Return the linear layers that bitsandbytes quantises.
 
-        `skip` (`llm_int8_skip_modules`) stands in place of the head, which transformers leaves out by itself.
+        No subclasses of `nn.Linear`, no fused experts.
+
+        `skip` (`llm_int8_skip_modules`) replaces the head, which transformers skips by default.
         """
         names = self.linear if skip is None else (*self.linear, *filter(self.is_head, self.matrices))
         taken = (name for name in names if self._is(name, Kind.LINEAR, Kind.CONV1D))
@@ -85,7 +88,10 @@ class ModelShape:
         return tuple(dict.fromkeys([*every, HEADS[0]]))
 
     def is_head(self, module: str) -> bool:
-        """Whether a module is the output head: where classes are known, a linear layer of the outermost."""
+        """Return whether a module is the output head.
+
+        If classes are known, a linear layer of the outermost.
+        """
         if self.modules is None:
             return module in HEADS
         return "." not in module and self.modules.kind(module) in (Kind.LINEAR, Kind.LINEAR_LIKE)
@@ -100,40 +106,47 @@ class ModelShape:
 
     @property
     def model_type(self) -> str:
+        """`model_type` of the config."""
         return str(self.config.get("model_type", ""))
 
     def number(self, *names: str, default: int = 0) -> int:
-        """A whole number of the config under the first of `names` that it has."""
+        """Return the integer under the first existing of these config keys; `default` if none exists."""
         given = (self.config.get(name) for name in names)
         return next((v for v in given if isinstance(v, int) and not isinstance(v, bool)), default)
 
     @property
     def hidden(self) -> int:
+        """Width of the hidden states (`hidden_size`, `n_embd`, `d_model`); 0 if absent."""
         return self.number("hidden_size", "n_embd", "d_model")
 
     @property
     def layers(self) -> int:
+        """Number of layers (`num_hidden_layers`, `n_layer`, `num_layers`); 0 if absent."""
         return self.number("num_hidden_layers", "n_layer", "num_layers")
 
     @property
     def heads(self) -> int:
+        """Number of attention heads (`num_attention_heads`, `n_head`); 0 if absent."""
         return self.number("num_attention_heads", "n_head")
 
     @property
     def kv_heads(self) -> int:
+        """Number of key-value heads (`num_key_value_heads`); `heads` if absent."""
         return self.number("num_key_value_heads", default=self.heads)
 
     @property
     def head_dim(self) -> int:
+        """Width of an attention head (`head_dim`); `hidden` / `heads` if absent."""
         return self.number("head_dim", default=self.hidden // max(self.heads, 1))
 
     @property
     def intermediate(self) -> int:
+        """Width of an MLP (`intermediate_size`, `n_inner`); 4 × `hidden` if absent."""
         return self.number("intermediate_size", "n_inner", default=4 * self.hidden)
 
     @property
     def active_intermediate(self) -> int:
-        """The width of the MLPs that one token goes through: of a mixture of experts, those chosen for it."""
+        """Width of the MLPs that one token passes through: of a mixture of experts, the chosen ones."""
         chosen = self.number("num_experts_per_tok", "num_experts_per_token", "top_k_experts")
         if not chosen or all(len(tensor.shape) < 3 for tensor in self.tensors.values()):
             return self.intermediate
@@ -143,11 +156,12 @@ class ModelShape:
 
     @property
     def vocabulary(self) -> int:
+        """Size of the vocabulary (`vocab_size`); 0 if absent."""
         return self.number("vocab_size")
 
     @property
     def embedded(self) -> int:
-        """The tokens that the input embedding has rows for: of its tensor, else as the config says."""
+        """Number of rows of the input embedding: of its tensor, else as in the config."""
         inputs = [name for name in _EMBEDDINGS if name not in _POSITIONS]
         found = (t for name, t in self.matrices.items() if _last(name) in inputs)
         tensor = next(found, None)
@@ -155,24 +169,26 @@ class ModelShape:
 
     @property
     def context(self) -> int | None:
-        """The longest sequence that the model was made for, in tokens; None where it does not say."""
+        """Maximum sequence length in tokens; None if the config has none."""
         return self.number("max_position_embeddings", "n_positions") or None
 
 
 def is_skipped(module: str, skip: Iterable[str]) -> bool:
-    """Whether `llm_int8_skip_modules` means a module: the beginning of its name, a pattern, or its end (as
-    transformers has it, `quantizers_utils.should_convert_module`)."""
+    """Return whether `llm_int8_skip_modules` matches a module.
+
+    By prefix, pattern or suffix, as in transformers (`quantizers_utils.should_convert_module`).
+    """
     patterns = [(one, rf"(?:{one})(?:(?<=\.)|(?=\.|$))") for one in skip]
     return any(re.match(pattern, module) or module.endswith(one) for one, pattern in patterns)
 
 
 def read_shape(folder: Path) -> ModelShape:
-    """The shape of the model in `folder`. Raises `NoShape` where a file of it is missing or damaged."""
+    """Return the shape of the model in `folder`. Raises `NoShape` if a file is missing or damaged."""
     return make_shape(read_config(folder), read_headers(folder))
 
 
 def make_shape(config: Mapping[str, Any], stored: Mapping[str, Tensor]) -> ModelShape:
-    """The shape of a model with this config.json and these tensors in its files."""
+    """Return the shape of a model from its config.json and stored tensors."""
     quantised = read_quantised(config)
     tensors = dequantised(stored, quantised) if quantised else stored
     opened = open_checkpoint(config, {name: tensor.shape for name, tensor in tensors.items()})
@@ -195,27 +211,27 @@ def _named(opened: Opened, tensors: Mapping[str, Tensor], *, buffers: bool) -> d
 
 
 def read_config(folder: Path) -> Mapping[str, Any]:
-    """The config.json of a model. Raises `NoShape` where there is none, or it is damaged."""
+    """Return a model's config.json. Raises `NoShape` if it is missing or damaged."""
     try:
         config = json.loads((folder / "config.json").read_text("utf-8"))
     except OSError as error:
         raise NoShape("it has no config.json") from error
     except (ValueError, RecursionError) as error:
-        raise NoShape(f"its config.json is no JSON: {error}") from error
+        raise NoShape(f"its config.json is not JSON: {error}") from error
     if not isinstance(config, dict):
         raise NoShape("its config.json holds no object")
     return config
 
 
 def _flat(config: Mapping[str, Any], opened: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A config with the fields of its text model beside its own; its type is that of the model as opened."""
+    """Return a config with its text model's fields at the top; its type is that of the opened model."""
     text = config.get("text_config")
     kind = opened.get("model_type")
     return {**config, **text, "model_type": kind} if isinstance(text, dict) else config
 
 
 def parts_of(names: Iterable[str]) -> list[str]:
-    """The components that tensors belong to: "model.visual", "model.layers.61", "mtp"."""
+    """Return the components of tensors: "model.visual", "model.layers.61", "mtp"."""
     return list(dict.fromkeys(map(_part, names)))
 
 

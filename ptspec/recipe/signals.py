@@ -1,4 +1,4 @@
-"""What stages learn from beside their rows: rewards, judges, and models that no step changes."""
+"""What stages learn from besides their rows: rewards, judges, and frozen models."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from ptspec.recipe.by_column import ByColumn
 
 @dataclass(frozen=True)
 class SecondModel:
-    """A model beside the policy, which no step changes: a reward model, a teacher. `path`: the name of a
-    stage of the recipe, a folder (absolute), or a hub id, there at `revision` (None: its main branch).
-    `shares_base`: whether it is the base itself, or an adapter of the recipe's over it."""
+    """A frozen model besides the policy: a reward model, a teacher.
+
+    `path`: a stage's name, a folder (absolute), or a hub id at `revision` (None: main). `shares_base`: it is
+    the base itself, or the recipe's adapter over it.
+    """
 
     path: str
     revision: str | None = None
@@ -23,11 +25,11 @@ class SecondModel:
 
 @dataclass(frozen=True)
 class RewardSpec:
-    """`function` (built in, or "file.py:name"), `model` (a path, a hub id, or a reward stage), or `by`:
-    others of the recipe, chosen row by row.
+    """A reward: exactly one of `function`, `model`, `by`.
 
-    `options` are the built-in function's own arguments (a `pattern`, a `max_length`, …), or a model's
-    `revision`.
+    `function` (built in, or "file.py:name"), `model` (a path, a hub id, or a reward stage), or `by`: others
+    of the recipe, chosen row by row. `options`: the built-in function's arguments (a `pattern`, a
+    `max_length`, …), or a model's `revision`.
     """
 
     name: str
@@ -40,12 +42,12 @@ class RewardSpec:
 
     @property
     def revision(self) -> str | None:
-        """The branch, tag or commit of a model on the hub; None for its main branch."""
+        """Branch, tag or commit of a hub model; None for its main branch."""
         return self.options.get("revision")
 
     @property
     def second(self) -> SecondModel | None:
-        """The model that scores; None of a function."""
+        """The model that scores; None for a function."""
         return None if self.model is None else SecondModel(self.model, self.revision, f"{self.at}/model")
 
 

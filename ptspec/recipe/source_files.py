@@ -1,4 +1,4 @@
-"""The files of a source: those that its path names, of the splits that it asks for."""
+"""The files of a source: those of its path in the requested splits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ Paths = tuple[Path, ...]
 
 @dataclass(frozen=True)
 class Found:
-    """What one path of a source names. Of a folder: `below` are its files and those of its sub-folders,
-    `splits` those of each split that names tell."""
+    """What one path of a source names.
+
+    Of a folder: `below` are its files and those of its sub-folders, `splits` those of each split.
+    """
 
     text: str
     expanded: Expanded
@@ -25,16 +27,17 @@ class Found:
 
     @property
     def is_folder(self) -> bool:
+        """Whether the path is a folder."""
         return self.expanded.kind is Kind.FOLDER
 
     @property
     def files(self) -> Paths:
-        """Every file that may be read: of sub-folders only where names tell splits."""
+        """Every file that may be read: of sub-folders only if names tell splits."""
         return self.below if self.splits else self.expanded.files
 
     @property
     def without_split(self) -> Paths:
-        """The files that are read where no split is asked for; () where nobody can say which."""
+        """The files read by default; () if that is ambiguous."""
         if not self.splits:
             return self.expanded.files
         if len(self.splits) == 1 and not self.unnamed:
@@ -43,12 +46,12 @@ class Found:
 
     @property
     def unnamed(self) -> Paths:
-        """Files below a folder that belong to no split, where others do."""
+        """Files below a folder that belong to no split, while others do."""
         return without(self.below, self.splits.values()) if self.splits else ()
 
 
 def look(text: str, places: Places) -> Found:
-    """What `text` names, its files sorted into splits."""
+    """Return what `text` names, its files sorted into splits."""
     expanded = places.expanded(text)
     if expanded.kind is not Kind.FOLDER:
         return Found(text, expanded)
@@ -57,8 +60,10 @@ def look(text: str, places: Places) -> Found:
 
 
 def splits_of(found: Sequence[Found]) -> Splits:
-    """The splits that the names of all these files tell; where they tell none, all files are "train". A file
-    that stands alone is "train", and what its name tells."""
+    """Return the splits that the names of all these files tell, else all as "train".
+
+    A single file is "train", and what its name tells.
+    """
     if len(found) == 1 and found[0].is_folder:
         return found[0].splits or {TRAIN: found[0].files}
     names = [(file.relative_to(one.expanded.root).as_posix(), file) for one in found for file in one.files]
@@ -69,7 +74,7 @@ def splits_of(found: Sequence[Found]) -> Splits:
 
 
 def chosen(found: Sequence[Found], split: str | None) -> tuple[Paths, Splits]:
-    """The files to read, and those of each split that is asked for; ((), {}) where a split is not there."""
+    """Return the files to read, and those of each requested split; ((), {}) if a split is missing."""
     if split is None:
         return tuple(dict.fromkeys(file for one in found for file in one.without_split)), {}
     splits = splits_of(found)
@@ -81,13 +86,13 @@ def chosen(found: Sequence[Found], split: str | None) -> tuple[Paths, Splits]:
 
 
 def names_in(split: str, splits: Mapping[str, Paths]) -> tuple[str, ...]:
-    """The splits that the text of "split" names, each once. Raises `ValueError` for a text that is none."""
+    """Return the splits in the text of "split", each once. Raises `ValueError` for invalid text."""
     if split == ALL:
         return tuple(splits)
     return tuple(dict.fromkeys(one.split for one in parse(split)))
 
 
 def without(files: Paths, others: Iterable[Paths]) -> Paths:
-    """Those of `files` that are in none of `others`."""
+    """Return those of `files` that are in none of `others`."""
     named = {file for one in others for file in one}
     return tuple(file for file in files if file not in named)

@@ -1,4 +1,4 @@
-"""Where the rows of a plan come from: files, the hub, and what is mixed or joined of them."""
+"""Sources of a plan's rows: files, the hub, mixes and concatenations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from pathlib import Path
 
 
 class OnBadRow(Enum):
+    """What an unusable row does: stop, or be left out."""
+
     STOP = "stop"
     LEAVE_OUT = "leave_out"
 
 
 class Until(Enum):
-    """When an epoch of a mix ends: with the first of its sources that is used up, or with the last."""
+    """When an epoch of a mix ends: with its first exhausted source, or with the last."""
 
     FIRST = "first"
     ALL = "all"
@@ -22,12 +24,15 @@ class Until(Enum):
 
 @dataclass(frozen=True)
 class Source:
-    """Where rows come from. `paths` are the files to read (globs and folders expanded, sorted; only those of
-    the splits that `split` names), or empty when `hub` is set, or `addresses` of fsspec ("s3://…", globs
-    too). `streaming`: rows are read while a stage trains. `splits` are the files of each of these
-    splits; {} where `split` is None. `columns` maps the name a method wants to the name in the file. `seed`
-    is the recipe's: it decides which rows `shuffle` brings before `limit`. `system`: a system prompt for rows
-    without one. `max_bad_rows` is a share of the rows, for `on_bad_row` "leave_out"."""
+    """Rows of files, addresses or the hub.
+
+    `paths`: the files to read (globs and folders expanded, sorted; only those of the splits in `split`), or
+    empty with `hub`, or with `addresses` of fsspec ("s3://…", globs too). `streaming`: rows are read during
+    training. `splits`: the files of each of these splits; {} if `split` is None. `columns`: wanted name ->
+    name in the file. `seed`: the recipe's, which decides the rows that `shuffle` and `limit` select.
+    `system`: a system prompt for rows without one. `max_bad_rows`: a share of the rows, for `on_bad_row`
+    "leave_out".
+    """
 
     name: str
     paths: tuple[Path, ...]
@@ -60,12 +65,13 @@ class Mix:
 
     @property
     def parts(self) -> tuple[str, ...]:
+        """Names of its sources."""
         return tuple(self.weights)
 
 
 @dataclass(frozen=True)
 class Concat:
-    """These fractions of other sources, one after the other, then shuffled by the seed."""
+    """These fractions of other sources, concatenated, then shuffled by the seed."""
 
     name: str
     fractions: Mapping[str, float]
@@ -73,6 +79,7 @@ class Concat:
 
     @property
     def parts(self) -> tuple[str, ...]:
+        """Names of its sources."""
         return tuple(self.fractions)
 
 
@@ -80,13 +87,15 @@ AnySource = Source | Mix | Concat
 
 
 def parts_of(data: Mapping[str, AnySource], name: str) -> tuple[str, ...]:
-    """The sources that `name` stands for: itself, or those that it is made of."""
+    """Return the sources of `name`: itself, or those that it combines."""
     source = data[name]
     return (name,) if isinstance(source, Source) else source.parts
 
 
 def is_streamed(data: Mapping[str, AnySource], name: str) -> bool:
-    """Whether the rows of `name` are read while a stage trains: those of a part of it are. Of no data that
-    the plan does not know."""
+    """Return whether rows of `name`, or of a part of it, are read during training.
+
+    False for unknown data.
+    """
     parts = (data.get(part) for part in parts_of(data, name)) if name in data else ()
     return any(isinstance(part, Source) and part.streaming for part in parts)

@@ -1,4 +1,4 @@
-"""The text of "split": which parts of which splits, in the grammar and with the rounding of `datasets`.
+"""Parse the text of "split": slices of splits, with the grammar and rounding of `datasets`.
 
 tests/contract/test_splits.py compares both with the library.
 """
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 TRAIN = "train"
 ALL = "all"
-"""Every split there is, one after the other."""
+"""Every split, one after another."""
 EXAMPLES = "train, train[:90%], train[90%:], train[10:20], train+test"
 
 _NAME = r"\w+(?:\.\w+)*"
@@ -25,15 +25,15 @@ _SLICE = re.compile(
 
 
 class Rounding(Enum):
-    """How a percentage of the rows becomes a number of rows."""
+    """How a percentage of the rows is rounded to a number of rows."""
 
     CLOSEST = "closest"
     DROP_REMAINDER = "pct1_dropremainder"
-    """Multiples of a whole per cent, so that 5 % are five times 1 %; the rows left over are dropped."""
+    """Multiples of one whole per cent, so that 5 % are five times 1 %; the remainder is dropped."""
 
 
 class Slice(NamedTuple):
-    """Rows `start` to `stop` of a split, as in a Python slice; in per cent where `rounding` is given."""
+    """Rows `start` to `stop` of a split, as in a Python slice; in per cent with `rounding`."""
 
     split: str
     start: int | None = None
@@ -42,6 +42,7 @@ class Slice(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
+        """Whether it includes all rows."""
         return self.start is None and self.stop is None
 
     @property
@@ -50,7 +51,10 @@ class Slice(NamedTuple):
         return self.rounding is not None or (self.start or 0) < 0 or (self.stop or 0) < 0
 
     def bounds(self, rows: int) -> tuple[int, int]:
-        """First row and the one after the last, counted from 0, of a split of `rows`. Raises `ValueError`."""
+        """Return the first row and the one after the last, from 0, of a split of `rows`.
+
+        Raises `ValueError`.
+        """
         start, stop = self._rows(self.start, rows, 0), self._rows(self.stop, rows, rows)
         return min(_from_end(start, rows), rows), min(_from_end(stop, rows), rows)
 
@@ -71,7 +75,7 @@ def _from_end(row: int, rows: int) -> int:
 
 
 def parse(text: str) -> tuple[Slice, ...]:
-    """The slices that `text` adds up. Raises `ValueError` with what is wrong with it."""
+    """Return the slices that `text` concatenates. Raises `ValueError` with what is wrong with it."""
     slices = tuple(_slice(part) for part in re.split(r"\s*\+\s*", text))
     roundings = {one.rounding for one in slices if one.rounding is not None}
     if len(roundings) > 1:

@@ -1,8 +1,8 @@
-"""A stage's own evaluation, on the rows of `eval_data`, while it trains: what its config comes to.
+"""The effective settings of a stage's evaluation on `eval_data` during training.
 
-The one answer to when it is measured, which step is handed on and when it stops early: validation, training,
-fingerprints and the plan ask it. Fields have transformers' names; `early_stopping_patience` and
-`early_stopping_threshold` are those of its EarlyStoppingCallback.
+Used by validation, training, fingerprints and the plan: when it is measured, which step is handed on and when
+it stops early. Fields have transformers' names; `early_stopping_patience` and `early_stopping_threshold` are
+those of its EarlyStoppingCallback.
 """
 
 from __future__ import annotations
@@ -25,26 +25,26 @@ FIELDS = (
     *("load_best_model_at_end", "metric_for_best_model", "greater_is_better"),
     *STOPPING,
 )
-"""Config fields that say something of an evaluation within the training."""
+"""Config fields of evaluations during training."""
 FOLLOWING = ("reduce_lr_on_plateau", "greedy")
-"""Schedules of the learning rate that follow the evaluation."""
+"""Learning rate schedules that depend on the evaluation."""
 EVERY = 0.1
-"""`eval_steps` where a recipe does not say: a share of all steps."""
+"""Default of `eval_steps`: a share of all steps."""
 PREFIX = "eval_"
 MEASURED = "eval_runtime"
-"""Logged with each evaluation on held-out rows, which is no step."""
+"""Key logged with each evaluation on held-out rows, which is not a step."""
 
 
 @dataclass(frozen=True)
 class StageEvaluation:
-    """When a stage is evaluated on `data`, and what becomes of it.
+    """When a stage is evaluated on `data`, and the consequences.
 
-    `strategy`: "steps" or "epoch"; `steps`: how many are between two evaluations, below 1 a share of all.
-    `rows`: of a pass, on each device; `generations`: completions of a prompt; None without groups.
-    `metric`: what tells the best evaluation, as it is logged ("eval_loss"); None where nothing asks for it.
-    `hands_on_best`: whether the policy of the best evaluation is handed on. `patience`: so many evaluations
-    without an improvement of more than `threshold` end the training; None: it goes on to its last step.
-    `saving`: `save_strategy` and `save_steps` that go with it. `is_given`: whether the recipe says when.
+    `strategy`: "steps" or "epoch"; `steps`: between two evaluations, below 1 a share of all. `rows`: per
+    pass, on each device; `generations`: completions per prompt; None without groups. `metric`: decides the
+    best evaluation, as logged ("eval_loss"); None if nothing needs it. `hands_on_best`: the policy of the
+    best evaluation is the result. `patience`: evaluations without an improvement of more than `threshold`
+    that end the training; None: never. `saving`: the matching `save_strategy` and `save_steps`. `is_given`:
+    the recipe sets when.
     """
 
     data: str
@@ -66,11 +66,11 @@ class StageEvaluation:
 
     @property
     def decides(self) -> bool:
-        """Whether what is measured changes what the stage comes to."""
+        """Whether the evaluation changes the stage's result."""
         return self.hands_on_best or self.patience is not None or self.follows
 
     def arguments(self) -> dict[str, Any]:
-        """The fields of `TrainingArguments` that make it so."""
+        """Return the corresponding `TrainingArguments` fields."""
         given = {"eval_strategy": self.strategy, "eval_steps": self.steps, "eval_delay": self.delay}
         given |= {"eval_on_start": self.on_start, "per_device_eval_batch_size": self.rows}
         given |= {"load_best_model_at_end": self.hands_on_best, **self.saving}
@@ -83,7 +83,7 @@ class StageEvaluation:
         return given
 
     def covered(self) -> dict[str, Any]:
-        """What of it a fingerprint covers, where it decides."""
+        """Return what a fingerprint covers, if it decides."""
         when = [self.strategy, self.steps, self.delay]
         stops = None if self.patience is None else [self.patience, self.threshold]
         passes = [self.rows, self.generations, self.packing]
@@ -92,7 +92,7 @@ class StageEvaluation:
 
     @property
     def when(self) -> str:
-        """ "every 20 steps", "each epoch"."""
+        """The times in words: "every 20 steps", "each epoch"."""
         if self.strategy == EPOCH or self.steps is None:
             return "each epoch"
         if self.steps < 1:
@@ -101,7 +101,7 @@ class StageEvaluation:
 
     @property
     def words(self) -> str:
-        """ "on heldout each epoch; the step with the lowest eval_loss is handed on, …"."""
+        """In words: "on heldout each epoch; the step with the lowest eval_loss is handed on, …"."""
         parts = [f"on {self.data} {self.when}" + ("" if self.is_given else " (eval_strategy is not given)")]
         end = "highest" if self.greater else "lowest"
         if self.hands_on_best:
@@ -115,12 +115,12 @@ class StageEvaluation:
 
 @cache
 def _least(rows: int, group: int) -> int:
-    """The smallest multiple of `group` that is no less than `rows`."""
+    """Return the smallest multiple of `group` that is at least `rows`."""
     return -(-rows // group) * group
 
 
 def evaluation_of(stage: Stage) -> StageEvaluation | None:
-    """The evaluation of `stage` on its `eval_data`; None where it has none."""
+    """Return the evaluation of `stage` on its `eval_data`; None if it has none."""
     if stage.eval_data is None:
         return None
     config = with_defaults(stage.method, stage.config)
@@ -153,8 +153,10 @@ def evaluation_of(stage: Stage) -> StageEvaluation | None:
 
 
 def _strategy(given: Mapping[str, Any], config: Mapping[str, Any]) -> str:
-    """As the recipe says; else as it saves; else each epoch where there are several, of a stage of so many
-    steps in shares of these."""
+    """Return the recipe's strategy; else that of saving.
+
+    Else epochs if there are several, else step shares.
+    """
     if given.get("eval_strategy") in (STEPS, EPOCH):
         return str(given["eval_strategy"])
     if "eval_steps" in given:
@@ -173,8 +175,10 @@ def _steps(given: Mapping[str, Any]) -> float:
 
 
 def _saving(given: Mapping[str, Any], strategy: str, steps: float | None) -> dict[str, Any]:
-    """What the best evaluation's checkpoint asks of saving: as often as it is evaluated, where the recipe
-    does not say."""
+    """Return the saving fields that keep the best evaluation's checkpoint.
+
+    As often as it is evaluated, unless the recipe sets it.
+    """
     found: dict[str, Any] = {"save_strategy": given.get("save_strategy", strategy)}
     if found["save_strategy"] == STEPS and "save_steps" not in given and steps is not None:
         found["save_steps"] = steps
@@ -186,14 +190,17 @@ def _metric(name: str) -> str:
 
 
 def _generations(method: Method, config: Mapping[str, Any]) -> int | None:
-    """Completions of a prompt; None of a method that compares none with one another."""
+    """Return the completions per prompt; None for a method without groups."""
     group = method.sampling.group if method.sampling is not None else None
     return int(config.get(f"{group}_eval") or config.get(group) or 8) if group is not None else None
 
 
 def _rows(stage: Stage, config: Mapping[str, Any], generations: int | None) -> int:
-    """Rows of a pass on each device. TRL's own number, of completions whole groups of a prompt; these are
-    shared among processes, as the completions of a training step are."""
+    """Return the rows per pass on each device.
+
+    TRL's own number, for completions in whole groups per prompt; these are split over processes, as the
+    completions of a training step are.
+    """
     rows = int(config.get("per_device_eval_batch_size") or 8)
     if generations is None:
         return rows

@@ -1,6 +1,6 @@
-"""Rules for `eval_data` and the config fields that go with it, each told at its line before anything starts.
+"""Check `eval_data` and its config fields before anything starts.
 
-What transformers refuses once the model is loaded is refused here; what it passes over is told.
+What transformers refuses after loading the model is an error here; what it ignores is a warning.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ASKING = ("load_best_model_at_end", PATIENCE)
 
 
 def check(stage: Stage, data: Mapping[str, AnySource], findings: Findings) -> None:
-    """Every rule for the evaluation of one stage."""
+    """Report the errors of one stage's evaluation."""
     rules = _Rules(stage, findings)
     evaluation = evaluation_of(stage)
     if evaluation is None:
@@ -44,7 +44,7 @@ def check(stage: Stage, data: Mapping[str, AnySource], findings: Findings) -> No
 
 
 def chosen_by(evaluation: EvaluationSpec | None, stages: Sequence[Stage], findings: Findings) -> None:
-    """Rows by which a stage chooses its best step show that step better than others would."""
+    """Warn if the final evaluation uses the rows that chose a best step: its result is biased."""
     for stage in stages:
         own = evaluation_of(stage)
         if evaluation is None or own is None or not own.decides or own.data != evaluation.data:
@@ -63,7 +63,7 @@ class _Rules:
         return join(self.stage.at, "config", field)
 
     def _refuse(self, code: str, field: str, message: str, hint: str) -> None:
-        """An error at `field`, or at the stage where the recipe does not give it."""
+        """Report an error at `field`, or at the stage if the recipe does not give it."""
         is_given = field in self.given
         where = self._at(field) if is_given else self.stage.at
         self.findings.error(code, where, message, hint)
@@ -74,7 +74,7 @@ class _Rules:
             self.findings.warn("unused-key", self._at(field), message, hint, key=True)
 
     def without_data(self) -> None:
-        """Fields of an evaluation that has no rows."""
+        """Report evaluation fields without `eval_data`."""
         asked = [field for field in FIELDS if _says_something(field, self.given)]
         if self.given.get("save_strategy") == BEST:
             asked.append("save_strategy")
@@ -86,7 +86,7 @@ class _Rules:
         self.findings.error("missing-key", self._at(asked[0]), message, hint, key=True)
 
     def rows(self, data: Mapping[str, AnySource]) -> None:
-        """The rows are measured again and again: so many that they end, and none that is trained on."""
+        """Report streamed rows, which must end, and rows that are trained on."""
         name, at = str(self.stage.eval_data), join(self.stage.at, "eval_data")
         if name == self.stage.data:
             message = f'"{name}" is what stage "{self.stage.name}" trains on: nothing in it is held out'
@@ -115,7 +115,7 @@ class _Rules:
             )
 
     def saving(self, evaluation: StageEvaluation) -> None:
-        """transformers hands on a checkpoint: it must be made where it is evaluated."""
+        """Report evaluations without a checkpoint: transformers loads the best checkpoint."""
         if not evaluation.hands_on_best:
             return
         strategy = self.given.get("save_strategy", evaluation.strategy)
@@ -130,13 +130,13 @@ class _Rules:
             saves = self.given["save_steps"]
             message = (
                 f'"load_best_model_at_end" hands on a checkpoint, and "save_steps" {saves} '
-                f'is no multiple of "eval_steps" {evaluation.steps:g}'
+                f'is not a multiple of "eval_steps" {evaluation.steps:g}'
             )
             hint = f'"save_steps": {evaluation.steps:g}, or leave it out'
             self._refuse("contradiction", "save_steps", message, hint)
 
     def metric(self, evaluation: StageEvaluation) -> None:
-        """What the best evaluation is known by."""
+        """Report an unknown metric for the best evaluation."""
         if evaluation.metric is None:
             return
         asks = next((field for field in ASKING if self.given.get(field)), "lr_scheduler_type")
@@ -163,7 +163,7 @@ class _Rules:
             self._refuse("unknown-metric", "metric_for_best_model", message, hint)
 
     def groups(self, evaluation: StageEvaluation) -> None:
-        """TRL: a pass over all processes holds whole groups of completions."""
+        """Report passes without whole groups of completions over all processes."""
         rows = evaluation.rows * self.stage.compute.world
         if evaluation.generations is None or rows % evaluation.generations == 0:
             return
@@ -189,7 +189,7 @@ class _Rules:
 
 
 def _says_something(field: str, given: Mapping[str, Any]) -> bool:
-    """Whether `field` asks for anything: transformers' own defaults do not."""
+    """Return whether `field` has an effect: transformers' own defaults have none."""
     value = given.get(field)
     is_default = value is None or value is False or (field, value) in _DEFAULTS
     return field in given and not is_default
@@ -199,7 +199,7 @@ _DEFAULTS = (("eval_strategy", "no"), ("eval_delay", 0), ("per_device_eval_batch
 
 
 def _is_multiple(saves: float | None, evaluates: float | None) -> bool:
-    """As transformers counts it: shares of all steps are compared with shares."""
+    """Return whether steps are a multiple as transformers counts: shares are compared with shares."""
     if saves is None or not evaluates:
         return True
     if (saves < 1) != (evaluates < 1):

@@ -1,4 +1,4 @@
-"""The stages of a recipe, in order: what each names, and what it starts from."""
+"""Resolve the stages of a recipe, in order: what each refers to, and what it starts from."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def stages(
     places: Places,
     findings: Findings,
 ) -> tuple[Stage, ...]:
-    """The stages, in order; a faulty one may be left out."""
+    """Return the stages, in order; an invalid one may be left out. Errors are added to `findings`."""
     folder = Path(model.path) if model is not None and model.local else None
     value = expanded.stages
     chain = Chain({name: given.get("method") for _, name, given in named(value)}, folder)
@@ -114,7 +114,7 @@ def _stage(
 def _teacher(
     name: str, given: str | Value | None, at: str, chain: Chain, places: Places, findings: Findings
 ) -> SecondModel | None:
-    """The model that `stage` is to become like; one that a stage trains must be there before."""
+    """Return the teacher of `stage`; one that a stage trains must come before."""
     named = given if isinstance(given, dict) else {"model": given}
     text, where = named.get("model"), join(at, "model") if isinstance(given, dict) else at
     if text is None:
@@ -137,7 +137,7 @@ def _teacher(
 
 
 def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, findings: Findings) -> str:
-    """What the stage starts from; of a faulty one, what it would by default."""
+    """Return what the stage starts from; of an invalid reference the default."""
     text, where = given.get("from"), join(at, "from")
     earlier = chain.policies(name)
     others = [one for one in chain.before if chain.own(one) != chain.own(name)]
@@ -145,7 +145,7 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
     if (default if text is None else text) in chain.without_pick:
         handed = str(default if text is None else text)
         message = (
-            f'stage "{name}" would go on from "{handed}", whose matrix has no "pick": nothing is handed on'
+            f'stage "{name}" would start from "{handed}", whose matrix has no "pick": it hands nothing on'
         )
         hint = f'"pick": {{"metric": …}} in "{handed}", or "from": "{handed}.1", one of its variants'
         findings.error("matrix-without-pick", where if text is not None else at, message, hint)
@@ -171,7 +171,7 @@ def _parent(name: str, given: Value, at: str, chain: Chain, places: Places, find
 def _check_settled(
     name: str, given: Value, own: AdapterSpec, parent: str, at: str, chain: Chain, findings: Findings
 ) -> None:
-    """Variants with other adapters: which settings are handed on is known once one is picked."""
+    """Report a reference to variants with different adapters, unknown until one is picked."""
     variants = [stage for other, stage in chain.done.items() if chain.matrix_of.get(other) == parent]
     differ = any(stage.adapter.lora != variants[0].adapter.lora for stage in variants)
     if differ and own.use_lora and given.get("handover") not in ("merge", "stack"):

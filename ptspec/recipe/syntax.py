@@ -1,6 +1,6 @@
-"""What a person may have meant where a text stops being JSON: a diagnostic for each common mistake.
+"""Diagnostics for common mistakes in JSON syntax.
 
-Knows a cursor into the text; the grammar itself is in `ptspec.recipe.scanner`.
+Uses a cursor into the text; the grammar is in `ptspec.recipe.scanner`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CLOSER = {"{": "}", "[": "]"}
 
 
 class Cursor:
-    """A place in a text: `at` is the next character to read, `open` the brackets not yet closed."""
+    """A position in a text: `at` is the next character, `open` the unclosed brackets."""
 
     def __init__(self, text: str, file: str) -> None:
         self.text = text
@@ -32,36 +32,37 @@ class Cursor:
         self.faults: list[Diagnostic] = []
 
     def peek(self) -> str:
-        """The next character; "" at the end."""
+        """Return the next character; "" at the end."""
         return self.text[self.at : self.at + 1]
 
     def here(self) -> Span:
+        """Return the span of the next character."""
         return Span(self.at, self.at + 1)
 
     def word(self) -> Span:
-        """What a person would call the next word: letters, digits, signs and points."""
+        """Return the span of the next word: letters, digits, signs and points."""
         match = _WORD.match(self.text, self.at)
         return Span(*match.span()) if match else self.here()
 
     def fault(self, code: str, message: str, span: Span, pointer: str, hint: str | None = None) -> None:
-        """Note a fault and read on."""
+        """Record an error and continue."""
         self.faults.append(Diagnostic(code, message, self.lines.locate(span), pointer, hint))
 
     def fail(self, code: str, message: str, span: Span, hint: str | None = None) -> NoReturn:
-        """Raise with this fault and those noted before."""
+        """Raise `InputError` with this error and those recorded before."""
         raise InputError(
             *self.faults, Diagnostic(code, message, self.lines.locate(span), hint=hint)
         ) from None
 
 
 def refuse_rest(cursor: Cursor) -> NoReturn:
-    """After the value of the whole text comes more."""
+    """Raise `InputError`: text follows the value of the whole text."""
     _comment(cursor)
     cursor.fail("invalid-json", "more text after the end of the recipe", cursor.word())
 
 
 def refuse_key(cursor: Cursor) -> NoReturn:
-    """Where a key should start, something else stands."""
+    """Raise `InputError`: a key is expected here."""
     _common(cursor)
     span = cursor.word()
     word = cursor.text[span.start : span.end]
@@ -70,18 +71,18 @@ def refuse_key(cursor: Cursor) -> NoReturn:
     if word == "]":
         _mismatch(cursor, "}")
     hint = f'write "{word}"' if word.isidentifier() else 'write "key": value'
-    cursor.fail("invalid-json", f"keys take double quotes: {word} is no key", span, hint)
+    cursor.fail("invalid-json", f"keys take double quotes: {word} is not a key", span, hint)
 
 
 def refuse_colon(cursor: Cursor, key: str, end: int) -> NoReturn:
-    """After `key`, which ends at `end`, there is no colon."""
+    """Raise `InputError`: a colon is missing after `key`, which ends at `end`."""
     _comment(cursor)
     message = f'a colon is missing after "{key}"'
     cursor.fail("invalid-json", message, Span(end, end + 1), 'write "key": value')
 
 
 def refuse_separator(cursor: Cursor, closer: str, end: int) -> NoReturn:
-    """After an element, which ends at `end`, there is neither a comma nor `closer`."""
+    """Raise `InputError`: a comma or `closer` is missing after an element, which ends at `end`."""
     _end(cursor)
     _comment(cursor)
     if cursor.peek() in ("}", "]"):
@@ -93,13 +94,13 @@ def refuse_separator(cursor: Cursor, closer: str, end: int) -> NoReturn:
 
 
 def refuse_trailing_comma(cursor: Cursor, comma: int) -> NoReturn:
-    """The comma at `comma` is followed by a closing bracket."""
+    """Raise `InputError`: the comma at `comma` is followed by a closing bracket."""
     hint = "remove it: JSON has no comma after the last one"
     cursor.fail("trailing-comma", f'a comma before "{cursor.peek()}"', Span(comma, comma + 1), hint)
 
 
 def refuse_value(cursor: Cursor) -> NoReturn:
-    """Where a value should start, something else stands."""
+    """Raise `InputError`: a value is expected here."""
     _common(cursor)
     span = cursor.word()
     word = cursor.text[span.start : span.end]
@@ -115,7 +116,7 @@ def refuse_value(cursor: Cursor) -> NoReturn:
 
 
 def refuse_string(cursor: Cursor, error: JSONDecodeError) -> NoReturn:
-    """The string that starts at the cursor cannot be read: `error` is the standard library's word."""
+    """Raise `InputError`: the string at the cursor is invalid; `error` is the standard library's."""
     newline = NEWLINE.search(cursor.text, cursor.at)
     line_end = newline.start() if newline else len(cursor.text)
     if error.msg.startswith("Unterminated") or error.pos == line_end:

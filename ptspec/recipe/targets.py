@@ -1,7 +1,7 @@
-"""Which modules and parameters a LoRA adapter goes to, by PEFT's own rules, from the names in a checkpoint.
+"""The modules and parameters that a LoRA adapter adapts, by PEFT's rules, from checkpoint names.
 
 PEFT 0.21, `tuners/tuners_utils.py`: `check_target_module_exists`, `_maybe_include_all_linear_layers`,
-`_inject_parameters`; `utils/other.py`: `get_pattern_key`. Contract tests compare the outcome with PEFT's.
+`_inject_parameters`; `utils/other.py`: `get_pattern_key`. Contract tests compare the result with PEFT's.
 """
 
 from __future__ import annotations
@@ -20,28 +20,30 @@ ALL_LINEAR = "all-linear"
 
 
 class UnknownTargets(ValueError):
-    """An adapter whose modules cannot be told, and why."""
+    """An adapter whose modules cannot be determined, and why."""
 
 
 @dataclass(frozen=True)
 class Targets:
-    """What an adapter is put on. `modules`: name -> r; `parameters`: tensors that are wrapped themselves, as
-    fused experts are: name -> r."""
+    """What an adapter adapts.
+
+    `modules`: name -> r; `parameters`: tensors wrapped themselves, such as fused experts: name -> r.
+    """
 
     modules: Mapping[str, int]
     parameters: Mapping[str, int]
 
 
 def defaults() -> Mapping[str, str | Sequence[str]]:
-    """What PEFT takes where `target_modules` is left out, by the type of the model."""
+    """Return PEFT's default `target_modules` by model type."""
     return table("peft", "utils/constants.py", "TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING")
 
 
 def resolve(lora: Mapping[str, Any], shape: ModelShape) -> Targets:
-    """The modules and parameters that an adapter with the fields `lora` is put on.
+    """Return the modules and parameters that an adapter with the fields `lora` adapts.
 
-    Raises `UnknownTargets` where PEFT has no default for the model, or would refuse the settings, and for a
-    pattern that is no regular expression.
+    Raises `UnknownTargets` if PEFT has no default for the model, would refuse the settings, or a pattern is
+    not a regular expression.
     """
     try:
         lora = _applied(lora, shape)
@@ -55,7 +57,7 @@ def resolve(lora: Mapping[str, Any], shape: ModelShape) -> Targets:
 
 
 def targeted(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
-    """The modules and parameters that an adapter is put on, in the order of the model's files.
+    """Return the adapted modules and parameters, in the order of the model's files.
 
     Raises `UnknownTargets`.
     """
@@ -64,13 +66,12 @@ def targeted(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
 
 
 def known_modules(shape: ModelShape) -> list[str]:
-    """The modules that LoRA can go to: those with a matrix. A tied head has no tensor of its own."""
+    """Return the modules that LoRA can adapt: those with a matrix. A tied head has no own tensor."""
     return list(shape.matrices)
 
 
 def not_adaptable(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
-    """The modules that the settings mean and PEFT cannot put LoRA on: blocks of layers, layers of the model's
-    own kind. Raises `UnknownTargets`."""
+    """Return matched modules that PEFT cannot adapt: blocks, custom layers. Raises `UnknownTargets`."""
     if shape.modules is None:
         return []
     others = [name for name in meant(lora, shape) if shape.modules.kind(name) is Kind.OTHER]
@@ -78,8 +79,10 @@ def not_adaptable(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
 
 
 def beyond_linear(lora: Mapping[str, Any], shape: ModelShape) -> str | None:
-    """The first part of the model that an adapter is put on and that is no linear layer: an embedding, a
-    tensor of experts; None where there is none. Raises `UnknownTargets`."""
+    """Return the first adapted part that is not a linear layer (an embedding, expert tensors), or None.
+
+    Raises `UnknownTargets`.
+    """
     found = resolve(lora, shape)
     embeddings = [name for name in found.modules if is_embedding(name, shape)]
     parameters = sorted(found.parameters, key=lambda name: -len(shape.tensors[name].shape))  # experts first
@@ -87,18 +90,19 @@ def beyond_linear(lora: Mapping[str, Any], shape: ModelShape) -> str | None:
 
 
 def is_embedding(module: str, shape: ModelShape) -> bool:
+    """Return whether a module is an embedding; False if modules are unknown."""
     return shape.modules is not None and shape.modules.kind(module) is Kind.EMBEDDING
 
 
 def meant(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
-    """Every module whose name the settings mean, whatever it is. Raises `UnknownTargets`."""
+    """Return every module whose name the settings match, of any kind. Raises `UnknownTargets`."""
     lora = _applied(lora, shape)
     names = _names(lora, shape)
     return [name for name in shape.all_modules if _matches(name, names, lora)]
 
 
 def unmatched(names: Any, shape: ModelShape) -> list[str]:
-    """Those of a list of module names that mean no module of the model."""
+    """Return those of a list of module names that match no module of the model."""
     if not isinstance(names, list):
         return []
     experts = names_of_experts(shape.model_type) if shape.modules is not None else {}
@@ -112,19 +116,19 @@ def unmatched(names: Any, shape: ModelShape) -> list[str]:
 
 
 def suggestions(shape: ModelShape) -> list[str]:
-    """Names a user may mean: the last step of every linear layer."""
+    """Return likely intended names: the last part of every linear layer's name."""
     return list(dict.fromkeys(name.rpartition(".")[2] for name in shape.linear))
 
 
 def saved_whole(lora: Mapping[str, Any], shape: ModelShape) -> list[str]:
-    """The modules that `modules_to_save` names, each trained and saved whole: those whose name ends so."""
+    """Return the modules of `modules_to_save`, trained and saved whole: those with such a suffix."""
     wanted = tuple(lora.get("modules_to_save") or ())
     modules = dict.fromkeys([*(name.rpartition(".")[0] for name in shape.tensors), *HEADS[:1]])
     return [module for module in modules if module.endswith(wanted)]
 
 
 def _applied(lora: Mapping[str, Any], shape: ModelShape) -> Mapping[str, Any]:
-    """The settings after PEFT's rewriting for fused experts. Raises `UnknownTargets`."""
+    """Return the settings after PEFT's conversion for fused experts. Raises `UnknownTargets`."""
     given = lora.get("target_modules")
     try:
         return rewritten(lora, shape, shape.linear, lambda name: _matches(name, given, lora))
@@ -137,7 +141,7 @@ def _is_convolution(name: str, modules: Modules) -> bool:
 
 
 def _rank(name: str, lora: Mapping[str, Any]) -> int:
-    """r of a module or parameter, `rank_pattern` included."""
+    """Return r of a module or parameter, with `rank_pattern`."""
     patterns = lora.get("rank_pattern") or {}
     for pattern, rank in patterns.items():
         if re.match(rf"(.*\.)?({pattern})$", name):
@@ -181,7 +185,7 @@ def _excluded(module: str, lora: Mapping[str, Any]) -> bool:
 
 
 def _in_layers(module: str, lora: Mapping[str, Any]) -> bool:
-    """Whether the module stands in a layer of `layers_to_transform`."""
+    """Return whether the module is in a layer of `layers_to_transform`."""
     wanted, patterns = lora.get("layers_to_transform"), lora.get("layers_pattern") or []
     if wanted is None or wanted == []:
         return True

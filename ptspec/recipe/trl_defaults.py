@@ -1,4 +1,4 @@
-"""TRL's own defaults of a method's config, as the generated schemas hold them."""
+"""TRL's defaults of a method's config, from the generated schemas."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptspec.shipped import schema
 
 @cache
 def trl_defaults(method: str) -> Mapping[str, Any]:
-    """TRL's own default of each config field of `method` that has one."""
+    """Return TRL's default of each config field of `method` that has one."""
     fields: Mapping[str, Any] = schema(f"trl/{method}.schema.json")["properties"]
     described = {name: field for name, field in fields.items() if isinstance(field, Mapping)}
     return {name: field["default"] for name, field in described.items() if "default" in field}

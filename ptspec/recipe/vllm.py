@@ -1,4 +1,4 @@
-"""What `compute.vllm` says of a stage: who samples its completions, and how its weights get there."""
+"""`compute.vllm` of a stage: what samples its completions, and how it gets the weights."""
 
 from __future__ import annotations
 
@@ -29,8 +29,11 @@ LORA_FIELDS = ("adapter_folder", "api_key_env")
 
 @dataclass(frozen=True)
 class VLLMSpec:
-    """`mode` and `weight_sync` as the recipe gives them or by default; `given`: all that it gives, under
-    TRL's names without `vllm_`."""
+    """A `compute.vllm`.
+
+    `mode` and `weight_sync` as in the recipe or by default; `given`: all its keys, under TRL's names without
+    `vllm_`.
+    """
 
     mode: str
     weight_sync: str
@@ -38,7 +41,7 @@ class VLLMSpec:
 
     @property
     def is_plain_server(self) -> bool:
-        """Whether a plain `vllm serve` samples, which is given the policy as an adapter."""
+        """Whether a plain `vllm serve` samples, which loads the policy as an adapter."""
         return self.mode == SERVER and self.weight_sync == LORA
 
     @property
@@ -49,7 +52,7 @@ class VLLMSpec:
 
     @property
     def words(self) -> str:
-        """Who samples."""
+        """The sampler in words."""
         if self.mode == COLOCATE:
             return "vLLM in the training process (colocate)"
         how = "adapters" if self.weight_sync == LORA else "whole weights over NCCL"
@@ -64,19 +67,19 @@ class VLLMSpec:
         return ("mode", "weight_sync", *ADDRESS, *own)
 
     def trl(self) -> dict[str, Any]:
-        """As fields of TRL's config, where TRL itself speaks to vLLM."""
+        """The fields of TRL's config, if TRL itself calls vLLM."""
         own = {f"vllm_{name}": value for name, value in self.given.items() if name in self.fields}
         own.pop("vllm_weight_sync", None)
         return {"use_vllm": True, "vllm_mode": self.mode, **own}
 
 
 def vllm_spec(given: Mapping[str, Any]) -> VLLMSpec:
-    """Of a `compute.vllm` that is there."""
+    """Return the spec of a given `compute.vllm`."""
     return VLLMSpec(given.get("mode", SERVER), given.get("weight_sync", LORA), given)
 
 
 def vllm_of(stage: Stage) -> VLLMSpec | None:
-    """Who samples for `stage`; None where it samples nothing, or by itself."""
+    """Return the sampler of `stage`; None if it samples nothing, or by itself."""
     if stage.compute.vllm is None or not stage.method.online:
         return None
     return vllm_spec(stage.compute.vllm)

@@ -1,4 +1,4 @@
-"""What `compute.vllm` asks for and a method, an adapter or a set-up does not allow."""
+"""Check `compute.vllm` against method, adapter and settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ptspec.recipe.vllm import ADDRESS, COLOCATE, VLLMSpec, vllm_of, vllm_spec
 
 KEY = "vllm"
 WHERE = join("/compute", KEY)
-OUT = '"vllm": null in the stage\'s "compute" lets the trainer sample by itself'
+OUT = '"vllm": null in the stage\'s "compute" makes the trainer sample'
 
 GENERATION = frozenset(
     (
@@ -36,7 +36,7 @@ GENERATION = frozenset(
 def check(
     compute: ComputeSpec, stages: Sequence[Stage], evaluation: EvaluationSpec | None, findings: Findings
 ) -> None:
-    """Every rule for `compute.vllm`, the recipe's and that of each stage."""
+    """Report the errors of `compute.vllm`, the recipe's and each stage's."""
     if compute.vllm is not None:
         _check_keys(vllm_spec(compute.vllm), WHERE, findings)
         if not any(vllm_of(stage) for stage in stages) and evaluation_vllm(evaluation, compute) is None:
@@ -59,7 +59,7 @@ def check(
 
 
 def _check_keys(spec: VLLMSpec, where: str, findings: Findings) -> None:
-    """Keys of another mode; two addresses."""
+    """Report keys of another mode, and two addresses."""
     for name in spec.given:
         if name not in spec.fields and name != "$comment":
             how = f'"mode": "{spec.mode}"'
@@ -72,12 +72,12 @@ def _check_keys(spec: VLLMSpec, where: str, findings: Findings) -> None:
 
 
 def _check_config(stage: Stage, findings: Findings) -> None:
-    """Fields of a stage's config that say how vLLM samples, where it does not; others, where it does."""
+    """Report config fields for vLLM without it, and others with it."""
     spec, config = vllm_of(stage), stage.config
     if spec is None:
         for name in config:
             if name.startswith("vllm_") and name in trl_defaults(stage.method.name):
-                message = f'"{name}" has no effect: the trainer samples by itself'
+                message = f'"{name}" has no effect: the trainer samples'
                 findings.warn("unused-key", join(stage.at, "config", name), message, WHERE, key=True)
         return
     if config.get("use_transformers_continuous_batching"):
@@ -88,7 +88,7 @@ def _check_config(stage: Stage, findings: Findings) -> None:
     for name in given if isinstance(given, Mapping) else ():
         if name not in GENERATION:
             where = join(stage.at, "config", "generation_kwargs", name)
-            message = f'"{name}" is no field of a request to vLLM'
+            message = f'"{name}" is not a field of a request to vLLM'
             findings.error(
                 "contradiction", where, message, f"there are {listed(sorted(GENERATION))}", key=True
             )
@@ -101,7 +101,7 @@ def _check_config(stage: Stage, findings: Findings) -> None:
 
 
 def _refusals(stage: Stage, spec: VLLMSpec, stages: Sequence[Stage]) -> Iterator[tuple[str, str]]:
-    """Why vLLM cannot sample for `stage`, and the way out."""
+    """Yield why vLLM cannot sample for `stage`, and a hint."""
     sampling = stage.method.sampling
     if sampling is not None and sampling.opponent is not None:
         yield from _of_opponent(stage, sampling.opponent, spec)
@@ -109,7 +109,7 @@ def _refusals(stage: Stage, spec: VLLMSpec, stages: Sequence[Stage]) -> Iterator
 
 
 def _of_opponent(stage: Stage, field: str, spec: VLLMSpec) -> Iterator[tuple[str, str]]:
-    """Of a method that samples from an opponent too; the config field `field` says which."""
+    """Yield the same for a method that also samples from an opponent, which `field` chooses."""
     opponent = config_of(stage)[field]
     if opponent == "mixture":
         message = (
@@ -137,7 +137,7 @@ def _of_plain_server(stage: Stage, stages: Sequence[Stage]) -> Iterator[tuple[st
         beyond = _beyond_vllm(_incoming(stage, stages))
         if beyond is not None:
             message = (
-                f'the incoming adapter has "{beyond}": merged with it, the policy is no adapter any more'
+                f'the incoming adapter has "{beyond}": merged with it, the policy is not an adapter any more'
             )
             yield message, OUT
             return
@@ -155,12 +155,12 @@ def _of_trl(stage: Stage) -> Iterator[tuple[str, str]]:
 
 
 def _beyond_vllm(lora: Mapping[str, Any]) -> str | None:
-    """The setting by which an adapter is none that vLLM serves."""
+    """Return the setting that makes an adapter unsupported by vLLM."""
     return "init_lora_weights" if takes_from_base(lora) else beyond_low_rank(lora)
 
 
 def _incoming(stage: Stage, stages: Sequence[Stage]) -> Mapping[str, Any]:
-    """The settings of the adapter that comes in; {} where none is known."""
+    """Return the settings of the incoming adapter; {} if unknown."""
     before = next((one for one in stages if one.name == stage.parent), None)
     if before is not None:
         return before.adapter.lora

@@ -1,10 +1,9 @@
-"""jsonschema's errors in words for people: what is wrong at which place, and what to write instead.
+"""Messages for jsonschema's errors: what is wrong at which place, and a hint.
 
-Knows the vocabulary of the shipped schemas: `title` names an object ("a stage", "DPOConfig"), `x-owned`
-gives reserved keys and where they go, `x-words` says a pattern in words, `x-missing` what one of is needed,
-`x-forms` values with a part that varies, `x-refused` values that cannot work here and why, `x-elsewhere`
-where what a key says goes,
-`x-secret` that a value may be a secret and is not repeated, with the hint to give in its place.
+Uses the keywords of the shipped schemas: `title` names an object ("a stage", "DPOConfig"), `x-owned` lists
+reserved keys and the fields to use, `x-words` describes a pattern, `x-missing` which key of several is
+needed, `x-forms` values with a variable part, `x-refused` unsupported values and why, `x-elsewhere` where a
+setting belongs, `x-secret` a value that may be a secret and is not repeated, with its hint.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from ptspec.shipped import schema as shipped
 
 
 class Complaint(Protocol):
-    """What is read of a `jsonschema.ValidationError`: the keyword that failed, on what, and where."""
+    """The used parts of a `jsonschema.ValidationError`: the failed keyword, on what, and where."""
 
     validator: Any
     validator_value: Any
@@ -32,10 +31,14 @@ class Complaint(Protocol):
     schema: Any
 
     @property
-    def absolute_path(self) -> Iterable[Any]: ...
+    def absolute_path(self) -> Iterable[Any]:
+        """Steps to the value in the document."""
+        ...
 
     @property
-    def absolute_schema_path(self) -> Iterable[Any]: ...
+    def absolute_schema_path(self) -> Iterable[Any]:
+        """Steps to the keyword in the schema."""
+        ...
 
 
 _KINDS = {
@@ -49,7 +52,7 @@ _KINDS = {
 }
 _NUMBERS = {"number", "integer"}
 SET = "--set"
-"""What stands for the file of a value that the command line gives."""
+"""File name shown for a value from the command line."""
 _SWITCHES = {"true": "true", "yes": "true", "on": "true", "false": "false", "no": "false", "off": "false"}
 _BOUNDS = {
     "minimum": "at least",
@@ -60,7 +63,7 @@ _BOUNDS = {
 
 
 def word(error: Complaint, document: Document) -> Iterator[Diagnostic]:
-    """The diagnostics that `error` stands for; more than one where it names several keys."""
+    """Yield the diagnostics of `error`; several if it names several keys."""
     keyword = str(error.validator)
     if "propertyNames" in list(error.absolute_schema_path):
         yield _bad_name(error, document)
@@ -76,7 +79,7 @@ def word(error: Complaint, document: Document) -> Iterator[Diagnostic]:
 
 
 def shown(value: Any) -> str:
-    """A JSON value, short enough for a line."""
+    """Return a JSON value, shortened to fit a line."""
     if isinstance(value, dict | list):
         return "an object {…}" if isinstance(value, dict) else "a list"
     text = json.dumps(value, ensure_ascii=False)
@@ -84,7 +87,7 @@ def shown(value: Any) -> str:
 
 
 def subject(pointer: str) -> str:
-    """The value at `pointer` by name: "beta", loss_type[1]."""
+    """Return the name of the value at `pointer`: "beta", loss_type[1]."""
     steps = split(pointer)
     if not steps:
         return "the recipe"
@@ -139,7 +142,7 @@ def _write_instead(error: Complaint, kinds: list[str]) -> str | None:
 
 
 def _as_matrix(error: Complaint, kinds: list[str], document: Document) -> str | None:
-    """How several values of a field of a stage's config are tried."""
+    """Return how to try several values of a config field."""
     pointer = _pointer(error)
     steps = split(pointer)
     if not isinstance(error.instance, list) or not error.instance or "array" in kinds:
@@ -174,7 +177,7 @@ def _not_one_of(error: Complaint, document: Document) -> Diagnostic:
         near = method_elsewhere(str(error.instance)) or near
     choice = "one of " + listed((value if isinstance(value, str) else shown(value) for value in allowed), 40)
     pointer = _pointer(error)
-    message = f"{subject(pointer)} is {shown(error.instance)}, which is none of its values"
+    message = f"{subject(pointer)} is {shown(error.instance)}, which is not one of its values"
     notes = (choice,) if near and len(allowed) <= 12 else ()
     return Diagnostic("not-one-of", message, document.locate(pointer), pointer, near or choice, notes)
 
@@ -209,7 +212,7 @@ def _length(error: Complaint, document: Document) -> Diagnostic:
 
 
 def _repeated(error: Complaint, document: Document) -> Diagnostic:
-    """At the first item that stands in the list before."""
+    """Yield the error at the first item that repeats an earlier one."""
     texts = [json.dumps(item, sort_keys=True) for item in error.instance]
     index = next(i for i, text in enumerate(texts) if text in texts[:i])
     above = _pointer(error)
@@ -242,7 +245,7 @@ def _missing_keys(error: Complaint, document: Document) -> Iterator[Diagnostic]:
 
 
 def _name(instance: Any, pointer: str) -> str | None:
-    """What tells this object from its siblings: a stage's name, a source's key."""
+    """Return what identifies an object among its siblings: a stage's name, a source's key."""
     steps = split(pointer)
     if len(steps) == 2 and steps[0] in ("data", "rewards", "judges"):
         return f'"{steps[1]}"'
@@ -270,8 +273,10 @@ def _unknown_keys(error: Complaint, document: Document) -> Iterator[Diagnostic]:
 
 
 def _meant(key: str, known: list[str], pointer: str, document: Document) -> str | None:
-    """What was meant by an unknown key. One that other programs have is no spelling mistake; options of
-    rewards and judges are our own."""
+    """Return the hint for an unknown key.
+
+    A key of other programs is not a misspelling; options of rewards and judges are ptspec's own.
+    """
     is_ours = split(pointer)[0] in ("rewards", "judges")
     if (other := elsewhere(key)) is not None and (not is_ours or other.name in known):
         renamed = other.name or key
@@ -291,8 +296,10 @@ def _in_config(steps: list[str]) -> bool:
 
 
 def _placed(key: str, pointer: str, document: Document, *, named: bool = False) -> str | None:
-    """Where `key` is known: another object of the recipe, or another method's config. `named`: say which key
-    is meant."""
+    """Return where `key` is known: another object of the recipe, or another method's config.
+
+    `named`: repeat the key.
+    """
     steps, what = split(pointer), f'"{key}" ' if named else ""
     in_config = _in_config(steps)
     owners = [name for name in METHODS if key in shipped(f"trl/{name}.schema.json")["properties"]]

@@ -1,0 +1,1 @@
+"""What users see: screens, plain output, the HTML report, the model card."""

@@ -1,4 +1,4 @@
-"""Where a run stands: the events so far, folded into one row a stage. Renders nothing, reads no clock."""
+"""The state of a run: the events so far, folded into one row per stage. Independent of display and clock."""
 
 from __future__ import annotations
 
@@ -40,6 +40,8 @@ BASE = "base"
 
 
 class State(Enum):
+    """The state of a stage."""
+
     PENDING = "pending"
     TRAINING = "training"
     EVALUATING = "evaluating"
@@ -56,7 +58,7 @@ RUNNING = (State.TRAINING, State.EVALUATING, State.TRAINED)
 
 
 class Ending(Enum):
-    """How a run that did not reach its end came to stop."""
+    """How an unfinished run ended."""
 
     CHECK = "check"
     ERROR = "error"
@@ -65,9 +67,11 @@ class Ending(Enum):
 
 @dataclass
 class Row:
-    """One stage. Times are those of the caller's timer, in seconds; `latest` are TRL's logged numbers;
-    `held_out` is what it was last measured by on held-out rows, and where its best step is handed on, that
-    step's: ("eval_loss", 0.43)."""
+    """The state of one stage.
+
+    Times are the caller's, in seconds; `latest`: TRL's logged numbers; `held_out`: the last evaluation on
+    held-out rows, or the best step's if that is the result: ("eval_loss", 0.43).
+    """
 
     name: str
     method: str = ""
@@ -111,12 +115,12 @@ class Row:
 
     @property
     def own_steps(self) -> int:
-        """The steps trained in `trained_seconds`: those of this run, not those before it was resumed."""
+        """Steps trained in `trained_seconds`: without those before it was resumed."""
         return self.trained_steps - self.resumed_from_step
 
     @property
     def policy(self) -> Policy:
-        """What is shown of its evaluation."""
+        """Its evaluation for display."""
         return Policy(
             self.name,
             self.evaluation or {},
@@ -128,6 +132,7 @@ class Row:
 
     @property
     def seconds_left(self) -> float | None:
+        """Estimated seconds until the last step; None if unknown."""
         if self.pace is None or not self.total_steps:
             return None
         steps, seconds = self.pace
@@ -136,8 +141,10 @@ class Row:
 
 @dataclass
 class Board:
-    """The whole run. `run_checks` belong to no stage; `preparing`: what is under way before the next thing
-    happens."""
+    """The state of a run.
+
+    `run_checks`: checks of the run; `preparing`: what is under way before the next event.
+    """
 
     run: RunStarted | None = None
     rows: dict[str, Row] = field(default_factory=dict)
@@ -148,7 +155,7 @@ class Board:
     _outside: str = ""
 
     def apply(self, event: Event, at: float) -> None:
-        """Takes in one event, which came at time `at`. What needs no memory (a warning) leaves no trace."""
+        """Update the state by an event at time `at`. Events without state (a warning) are ignored."""
         if not isinstance(event, Warned | StageDefault):
             self.preparing = event.what if isinstance(event, Preparing) else ""
         match event:
@@ -195,7 +202,7 @@ class Board:
                 self.finished = event
 
     def row(self, name: str) -> Row:
-        """The row called `name`, made when it is first heard of; the base model stands above all."""
+        """Return the row called `name`, created at its first event; the base model is the first."""
         if name not in self.rows:
             new = {name: Row(clean(name))}
             self.rows = new | self.rows if name == BASE else self.rows | new
@@ -203,24 +210,26 @@ class Board:
 
     @property
     def policies(self) -> list[Policy]:
-        """The base model and the stages that were evaluated, in order."""
+        """Return the evaluated base model and stages, in order."""
         return [row.policy for row in self.rows.values() if row.evaluation]
 
     @property
     def trained_for(self) -> tuple[str, ...]:
+        """The metrics that the recipe trains and checks for."""
         return self.run.trained_for if self.run else ()
 
     @property
     def picked(self) -> list[Selection]:
-        """What stages took over of their variants."""
+        """The selections among variants."""
         return [row.picked for row in self.rows.values() if row.picked is not None]
 
     @property
     def checks(self) -> list[CheckEvaluated]:
+        """The results of all checks, of the stages and the run."""
         return [check for row in self.rows.values() for check in row.checks] + self.run_checks
 
     def end(self, ending: Ending | None) -> None:
-        """Marks what was under way when the run came to stop, and what will not start."""
+        """Mark stages under way and stages that will not start when the run ends."""
         self.ending = ending
         if ending is None:
             return
@@ -236,7 +245,7 @@ class Board:
         row.state, row.method, row.rows = State.TRAINING, event.method, event.rows
         row.parent, row.handover, row.reference = event.parent, event.handover, event.reference
         row.step, row.total_steps = event.resumed_from_step, event.total_steps
-        row.first_step = None  # a stage that begins again in the same run has another pace
+        row.first_step = None  # a stage that restarts in the same run has another pace
         row.resumed_from_step, row.reason = event.resumed_from_step, clean(event.reason or "")
 
     def _step(self, event: StageStep, at: float) -> None:
@@ -255,7 +264,7 @@ class Board:
         row.latest = {**row.latest, **event.metrics}
 
     def _evaluating(self, event: EvaluationStarted, at: float) -> None:
-        """A policy from outside the run, measured only to compare with, has a row as long as that takes."""
+        """Add a row for a policy from outside the run while it is measured."""
         if self._outside:
             self.rows = {name: row for name, row in self.rows.items() if name != self._outside}
         self._outside = "" if event.stage in self.rows or event.stage == BASE else event.stage
@@ -281,7 +290,7 @@ class Board:
 
 
 def _settle(row: Row) -> None:
-    """The state of a row that is neither training nor being evaluated."""
+    """Return the state of a row that is neither training nor being evaluated."""
     if any(not check.held and check.on_fail == "stop" for check in row.checks):
         row.state = State.CHECK_FAILED
     elif row.reused:

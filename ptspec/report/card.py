@@ -1,6 +1,6 @@
-"""The model card of a stage: what it is, how to load it, what it was trained on, how it was measured.
+"""The model card of a stage: content, loading, training data, measurements.
 
-Markdown with the hub's front matter, from what lies in the run's folder alone.
+Markdown with the hub's front matter, made from the run's folder alone.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ptspec.recipe.paths import is_hub_id
 from ptspec.recipe.plan import BASE
 from ptspec.report import words
 from ptspec.report.clean import clean
-from ptspec.report.html.model import RunStory, StageStory
+from ptspec.report.html.model import RunRecord, StageRecord
 from ptspec.report.view.order import measures
 from ptspec.report.view.policies import LEGEND, Policy, cell, is_zero
 
 
 @dataclass(frozen=True)
 class Card:
-    """What a card is of: the stage called `stage` of `story`.
+    """The data of a card: the stage `stage` of `run_record`.
 
-    `base`: the hub id or path of the model that it was trained from; `repository`: where it goes;
-    `is_adapter`: an adapter, not whole weights; `datasets`: the sources that are repositories on the hub.
+    `base`: the hub id or path of the model it was trained from; `repository`: the target; `is_adapter`: an
+    adapter instead of full weights; `datasets`: hub repositories among the sources.
     """
 
-    story: RunStory
+    run_record: RunRecord
     stage: str
     base: str
     repository: str
@@ -38,10 +38,10 @@ class Card:
     datasets: Sequence[str] = ()
 
     @property
-    def chain(self) -> list[StageStory]:
-        """The stages from the base to this one, each trained from the one before."""
-        by_name = {stage.name: stage for stage in self.story.stages}
-        found: list[StageStory] = []
+    def chain(self) -> list[StageRecord]:
+        """The stages from the base to this one, each trained from the previous one."""
+        by_name = {stage.name: stage for stage in self.run_record.stages}
+        found: list[StageRecord] = []
         name: str | None = self.stage
         while name in by_name:
             found.insert(0, by_name[name])
@@ -50,12 +50,13 @@ class Card:
 
     @property
     def is_reward_model(self) -> bool:
+        """Whether the stage trained a reward model."""
         method = methods.find(self.chain[-1].method)
         return method is not None and method.yields is Yields.REWARD_MODEL
 
 
 def model_card(card: Card) -> str:
-    """The card as the text of a README.md."""
+    """Return the card as the text of a README.md."""
     parts = [_front_matter(card), _head(card), _use(card), _training(card), _evaluation(card), _recipe(card)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -76,11 +77,11 @@ def _front_matter(card: Card) -> str:
 def _head(card: Card) -> str:
     way = " → ".join([_name(card.base), *(f"`{stage.name}`" for stage in card.chain)])
     told = [f"# {card.repository.rpartition('/')[2]}"]
-    if card.story.description:
-        told += [clean(card.story.description)]
+    if card.run_record.description:
+        told += [clean(card.run_record.description)]
     kind = "A reward model" if card.is_reward_model else "A language model"
     held = "a LoRA adapter" if card.is_adapter else "whole weights"
-    text = f"{kind} ({held}): stage `{card.stage}` of the ptspec run `{clean(card.story.name)}`: {way}."
+    text = f"{kind} ({held}): stage `{card.stage}` of the ptspec run `{clean(card.run_record.name)}`: {way}."
     return "\n\n".join([*told, text])
 
 
@@ -109,7 +110,7 @@ def _training(card: Card) -> str:
     return "\n".join(["## Training", "", *head, *(_stage_row(stage) for stage in card.chain)])
 
 
-def _stage_row(stage: StageStory) -> str:
+def _stage_row(stage: StageRecord) -> str:
     trained = stage.training
     config = ", ".join(f"{k} {_value(v)}" for k, v in trained.config.items()) if trained else ""
     cells = [
@@ -135,7 +136,7 @@ def _in_cell(text: str) -> str:
 
 def _evaluation(card: Card) -> str:
     chain = [stage.name for stage in card.chain]
-    measured = [one for one in card.story.measured if one.name in (BASE, *chain)]
+    measured = [one for one in card.run_record.measured if one.name in (BASE, *chain)]
     if not any(one.name == card.stage for one in measured):
         return ""
     compared = {stage.name: stage.comparison for stage in card.chain}
@@ -177,9 +178,9 @@ def _figure(value: str, interval: str, change: str, mark: str) -> str:
 
 
 def _recipe(card: Card) -> str:
-    story = card.story
-    versions = ", ".join(f"{name} {version}" for name, version in story.versions.items())
-    recipe = json.dumps(story.recipe, indent=2, ensure_ascii=False)
-    told = [f"Seed {story.seed}; {versions}."] if story.seed is not None else [f"{versions}."]
+    run_record = card.run_record
+    versions = ", ".join(f"{name} {version}" for name, version in run_record.versions.items())
+    recipe = json.dumps(run_record.recipe, indent=2, ensure_ascii=False)
+    told = [f"Seed {run_record.seed}; {versions}."] if run_record.seed is not None else [f"{versions}."]
     opened = ["<details><summary>The recipe</summary>", "", "```json", recipe, "```", "", "</details>"]
     return "\n".join(["## Recipe", "", *told, "", *opened])

@@ -1,4 +1,4 @@
-"""`pt eval --compare … --show N`: the prompts whose answers differ most, with both of them."""
+"""`pt eval --compare … --show N`: the prompts whose answers differ most, with both answers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from rich.text import Text
 from ptspec.diagnostics import cut
 from ptspec.evaluation.comparison import Change, Comparison
 from ptspec.evaluation.measurement import RowMeasurement
+from ptspec.metrics import DRAWN
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.lines import as_text, columns, hanging
@@ -21,12 +22,16 @@ LONGEST = 400
 INDENT = "   "
 
 
-def telling_metric(comparison: Comparison, b: int = 1) -> str:
-    """The metric to look into: the first that is shown to differ, else the first tested, else accuracy."""
+def metric_to_show(comparison: Comparison, b: int = 1) -> str:
+    """Return the metric to inspect: the first that differs, else the first tested, else accuracy.
+
+    Metrics of greedy answers come before those of sampled ones.
+    """
     tested = pair_view(comparison, b).tested
     of_rows = [line for line in tested if line.value_a is not None]
     shown = [line for line in of_rows if line.verdict in SHOWN]
-    return (shown or of_rows)[0].metric if of_rows else "accuracy"
+    found = sorted(shown or of_rows, key=lambda line: line.metric.startswith(DRAWN))
+    return found[0].metric if found else "accuracy"
 
 
 def changes_text(
@@ -36,8 +41,10 @@ def changes_text(
     answers: tuple[int, int],
     width: int | None = None,
 ) -> str:
-    """The changes in the metric `name` between the first model and the last as plain text; `answers`: how
-    many of how many of their answers differ."""
+    """Return the changes in `name` between the first and the last model as plain text.
+
+    `answers`: the number of differing answers, and of all.
+    """
     shown = measure_in(comparison, name)
     models = comparison.names[0], comparison.names[-1]
     return as_text(
@@ -48,7 +55,7 @@ def changes_text(
 def changes_lines(
     changes: Sequence[Change], shown: Measure, models: tuple[str, str], answers: tuple[int, int], width: int
 ) -> list[Text]:
-    """The changes in lines of at most `width` cells; answers are cut at 400 characters."""
+    """Return the changes in lines of at most `width` cells; answers are truncated at 400 characters."""
     a, b = models
     differ, of = answers
     same = f"{a} and {b} give the same answer to {words.count(of - differ)} of {words.plural(of, 'prompt')}"
@@ -69,13 +76,14 @@ def changes_lines(
 
 
 def _change(number: int, change: Change, shown: Measure, models: tuple[str, str], width: int) -> list[Text]:
-    """Number, difference and prompt, then what was expected and what each model answered."""
+    """Return number, difference and prompt, then the expected and each model's answer."""
     lines = hanging(f"{number}. ", f"{_difference(change, shown)}   {_cut(change.a.prompt)}", width)
     is_likelihood = shown.name in LIKELIHOOD
+    is_drawn = shown.name.startswith(DRAWN)
     said = [
         ("expected", change.a.expected),
-        (models[0], _answer(change.a, is_likelihood)),
-        (models[1], _answer(change.b, is_likelihood)),
+        (models[0], _answer(change.a, is_likelihood, is_drawn)),
+        (models[1], _answer(change.b, is_likelihood, is_drawn)),
     ]
     column = max(len(name) for name, _ in said)
     for name, text in said:
@@ -89,14 +97,18 @@ def _difference(change: Change, shown: Measure) -> str:
         return f"log p(expected) {words.delta(change.a.nll - change.b.nll, 2)} nats"
     if not change.difference:
         return f"{shown.label} the same"
-    # Of one prompt a share is 0, 1 or between: percent of it would say nothing.
+    # A share of a single prompt is not shown in percent.
     one = f"{shown.label} {words.delta(change.difference, 0)}" if shown.share else ""
     return one or f"{shown.label} {shown.points(change.difference)}"
 
 
-def _answer(row: RowMeasurement, is_likelihood: bool) -> str | None:
-    """What the model answered, and where likelihoods are looked at that of the expected answer."""
-    answer = None if row.response is None else _cut(row.response) or "(empty)"
+def _answer(row: RowMeasurement, is_likelihood: bool, is_drawn: bool) -> str | None:
+    """Return the model's answer and, for likelihoods, that of the expected answer.
+
+    `is_drawn`: the metric is one of sampled answers, so the sampled one is shown.
+    """
+    response = row.sample if is_drawn and row.sample is not None else row.response
+    answer = None if response is None else _cut(response) or "(empty)"
     if not is_likelihood or row.nll is None:
         return answer
     likelihood = f"log p(expected) {words.fixed(-row.nll, 2)} nats"

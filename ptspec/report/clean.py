@@ -1,7 +1,7 @@
-"""Text from models, data and files made safe for a terminal.
+"""Make text from models, data and files safe for a terminal.
 
-A completion may hold escape sequences that move the cursor, set the window's title or write the clipboard,
-and bidirectional overrides that make a line read as something else. None of that reaches the screen.
+A completion may contain escape sequences that move the cursor, set the window's title or write the clipboard,
+and bidirectional overrides that disguise a line. None of that reaches the screen.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ _OPEN = re.compile(
     r"|(?:\x1b\[|\x9b)[0-?]*[ -/]*$(?!\n)"
     r"|\x1b[ -/]*$(?!\n)"
 )
-"""What, at the end of a text, more text may yet make part of an escape sequence."""
+"""An incomplete escape sequence at the end of a text."""
 _OPEN_BREAK = re.compile(r"\r\x00*$(?!\n)")
 _UNSEEN = re.compile(f"(?!\n)(?:{_CONTROLS.pattern}|[\t\r\x0b\x0c\x85\u2028\u2029\ud800-\udfff])")
 _SURROGATES = re.compile(r"[\ud800-\udfff]")
 
 
 def clean(text: str, *, keep_lines: bool = False) -> str:
-    """`text` without escape sequences, control characters, bidirectional and other invisible controls.
+    """Return `text` without escape sequences, control characters and invisible formatting characters.
 
     Tabs become a space; line breaks too, unless `keep_lines`. Lone surrogates become U+FFFD, so that the
     result can always be encoded.
@@ -43,20 +43,18 @@ def clean(text: str, *, keep_lines: bool = False) -> str:
 
 
 def escaped(text: str) -> str:
-    """`text` with every character that is not to be seen written out ("\\x1b", "\\u202e"): nothing is lost,
-    and nothing moves the cursor. Line feeds stay."""
+    r"""Return `text` with invisible characters as escapes ("\x1b", "\u202e"); line feeds stay."""
     return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 
 class CleanStream:
-    """`clean` for a text that comes in pieces, its lines kept: what the calls return is, joined, what `clean`
-    makes of the whole."""
+    """`clean` for a text in pieces, keeping lines: the joined results equal `clean` of the whole."""
 
     def __init__(self) -> None:
         self._held = ""
 
     def add(self, piece: str) -> str:
-        """What of the text so far, not yet returned, can be shown for sure."""
+        """Return the part of the text so far that is certain and not yet returned."""
         text = self._held + piece
         open_at = _OPEN.search(text)
         safe = len(text) if open_at is None else open_at.start()
@@ -67,6 +65,6 @@ class CleanStream:
         return clean(text[:safe], keep_lines=True)
 
     def end(self) -> str:
-        """The rest, when no more comes."""
+        """Return the rest at the end of the text."""
         rest, self._held = self._held, ""
         return clean(rest, keep_lines=True)

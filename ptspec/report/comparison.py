@@ -1,7 +1,6 @@
-"""The screen of `pt eval --compare`: what was tested of each later model against the first, and what is
-described.
+"""The screen of `pt eval --compare`: tested and descriptive metrics of each later model against the first.
 
-Lays out ptspec/report/view/comparison.py; words and computes nothing.
+Only lays out ptspec/report/view/comparison.py.
 """
 
 from __future__ import annotations
@@ -26,9 +25,11 @@ Row = tuple[str, str, str, str, str, str]
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """A rich renderable, and plain text by `plain`. `data` names what the prompts were read from; `answers`:
-    how many of how many answers of model b differ from the first's; `whole`: a line for each metric that is
-    only described, too."""
+    """A rich renderable, and plain text by `plain`.
+
+    `data`: the file of the prompts; `answers`: per model b how many answers differ from the first's, and of
+    how many; `whole`: a line for each descriptive metric too.
+    """
 
     comparison: Comparison
     data: str = ""
@@ -36,8 +37,10 @@ class ComparisonTable:
     whole: bool = False
 
     def lines(self, width: int, sentence_width: int | None = None) -> list[Text]:
-        """The whole screen in lines of at most `width` cells (narrower than about 70 does not fit), the
-        sentences in lines of `sentence_width`."""
+        """Return the screen in lines of at most `width` cells (at least about 70).
+
+        Sentences are in lines of `sentence_width`.
+        """
         found = comparison_view(self.comparison, self.data)
         lines = [Text(line) for line in parts_in_lines("", found.facts, width)]
         lines[0].stylize("bold", 0, len(found.facts[0]))
@@ -56,7 +59,7 @@ class ComparisonTable:
         return lines
 
     def plain(self, width: int | None = None) -> str:
-        """As text. Where nobody looks on (a pipe), each sentence is one line, for grep."""
+        """Return plain text. Without a terminal (a pipe) each sentence is one line, for grep."""
         piped = width is None and not sys.stdout.isatty()
         return as_text(self.lines(width or columns(), sys.maxsize if piped else None))
 
@@ -65,7 +68,7 @@ class ComparisonTable:
 
 
 def answers_differ(differ: int, of: int) -> str:
-    """ "16 of 160 answers differ"."""
+    """Return "16 of 160 answers differ"."""
     return f"{words.count(differ)} of {words.plural(of, 'answer')} differ"
 
 
@@ -85,7 +88,7 @@ def _head(pair: PairView, is_tested: bool) -> Row:
 
 
 def _by_slice(comparison: Comparison, b: int, width: int) -> list[Text]:
-    """Metric by metric, a line for each value of the column that the prompts were split by."""
+    """Return per metric a line for each value of the slicing column."""
     if not comparison.slices:
         return []
     found, same = slice_lines(comparison, b)
@@ -101,7 +104,7 @@ def _by_slice(comparison: Comparison, b: int, width: int) -> list[Text]:
 
 
 def _fitting(head: Row, lines: Sequence[EffectLine], width: int) -> list[Text]:
-    """The table with its reasons behind the verdicts where they fit; else the reasons on lines below."""
+    """Return the table with reasons after the verdicts if they fit, else on lines below."""
     table = _table(head, lines, "   ", lambda line: "; ".join(filter(None, (line.word, line.reason))))
     if _widest(table) <= width:
         return table
@@ -129,7 +132,7 @@ def _widest(lines: Sequence[Text]) -> int:
 def _table(
     head: Row, lines: Sequence[EffectLine], gap: str, verdict: Callable[[EffectLine], str]
 ) -> list[Text]:
-    """Labels and verdicts to the left, numbers to the right of their columns."""
+    """Return the table with left-aligned labels and verdicts, and right-aligned numbers."""
     rows = [head, *((x.label, x.a, x.b, x.change, x.interval, x.p) for x in lines)]
     widths = [max(len(row[i]) for row in rows) for i in range(6)]
     table = []
@@ -154,5 +157,5 @@ def comparison_text(
     *,
     whole: bool = False,
 ) -> str:
-    """What `pt eval --compare` shows as plain text; without a `width` as wide as the terminal on stdout."""
+    """Return the output of `pt eval --compare` as plain text, by default in the terminal's width."""
     return ComparisonTable(comparison, data, answers or {}, whole).plain(width)

@@ -1,4 +1,4 @@
-"""What `pt init --from` says of each file: what was carried over, what was not and why, what is otherwise."""
+"""The report of `pt init --from` on each file: keys carried over, left out with the reason, and changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECRET = re.compile(r"(token|api_key|password|secret)$")
 
 
 def as_lines(drafts: Sequence[Draft]) -> Iterator[str]:
-    """The lines for all files, each with its program and method first."""
+    """Yield the lines of all files, each starting with program and method."""
     for draft in drafts:
         keys = len({one.key.partition(".")[0] for one in draft.carried})
         yield f"{draft.file}: {draft.program}, {draft.method.name}; {keys} keys carried over"
@@ -30,7 +30,7 @@ def as_lines(drafts: Sequence[Draft]) -> Iterator[str]:
 
 
 def _by_reason(left: Sequence[Left]) -> Iterator[str]:
-    """A line a reason, with the keys that it holds for."""
+    """Yield a line per reason, with its keys."""
     for why in dict.fromkeys(one.why for one in left):
         keys = ", ".join(f"{one.key} {_shown(one)}" for one in left if one.why == why)
         yield f"{keys}: {why}"

@@ -1,4 +1,4 @@
-"""Diagnostics as text for people, as JSON lines, or as GitHub annotations. Knows nothing of recipes."""
+"""Diagnostics as text, JSON lines, or GitHub annotations."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from enum import Enum
 from pathlib import Path
 from typing import TextIO
 
-from ptspec.diagnostics import Diagnostic, Location, Severity, Unlooked, cut
-from ptspec.secrets import blotted, blotted_source
+from ptspec.diagnostics import Diagnostic, Location, Severity, Unchecked, cut
+from ptspec.secrets import redacted, redacted_source
 
 LONGEST = 1000
-"""Characters of a text that is shown: a key of a recipe may be of any length, a screen is not."""
+"""Maximum characters of a shown text: a key of a recipe may have any length."""
 WIDTH = 100
-"""Characters of a quoted line that are shown; a longer line is cut to the part around the error."""
+"""Maximum characters of a quoted line; a longer one is cut to the part around the error."""
 
 NARROWEST = 40
 INDENT = " " * 5
 
 _COLOURS = {Severity.ERROR: "\x1b[1;31m", Severity.WARNING: "\x1b[1;33m", Severity.NOTE: "\x1b[1m"}
 _COMMANDS = {Severity.NOTE: "notice"}
-"""What GitHub calls a severity that has another name here."""
+"""GitHub's names of severities, if different."""
 _BOLD, _DIM, _PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 
 class Format(str, Enum):
-    """How `pt validate` tells errors."""
+    """Output formats of `pt validate`."""
 
     TEXT = "text"
     JSON = "json"
@@ -41,8 +41,10 @@ class Format(str, Enum):
 def render(
     diagnostics: Sequence[Diagnostic], format: Format, colour: bool = False, width: int | None = None
 ) -> str:
-    """All of `diagnostics`, one or more lines each, without a summary; text breaks between words at `width`
-    columns, where that is given."""
+    """Return all of `diagnostics`, one or more lines each, without a summary.
+
+    Text wraps between words at `width` columns, if given.
+    """
     shown = [_without_secrets(_relative(diagnostic)) for diagnostic in diagnostics]
     if format is Format.JSON:
         return "".join(f"{as_json(diagnostic)}\n" for diagnostic in shown)
@@ -51,28 +53,30 @@ def render(
     return "".join(as_text(diagnostic, colour, width) for diagnostic in shown)
 
 
-def unlooked_lines(unlooked: Sequence[Unlooked]) -> list[str]:
-    """A line for each reason why something was not looked at: "not looked at: the hub (no network): x, y"."""
+def unchecked_lines(unchecked: Sequence[Unchecked]) -> list[str]:
+    """Return a line per reason for unchecked resources: "not checked: the hub (no network): x, y"."""
     names: dict[str, dict[str, None]] = {}
-    for one in unlooked:
+    for one in unchecked:
         names.setdefault(one.why, {})[one.name] = None
     return [f"not looked at: the hub ({why}): {', '.join(found)}" for why, found in names.items()]
 
 
-def as_note(unlooked: Unlooked) -> Diagnostic:
-    """What was not looked at, for other programs."""
-    message = f"{unlooked.name} on the hub was not looked at: {unlooked.why}"
-    return Diagnostic("not-looked-at", message, unlooked.location, unlooked.pointer, severity=Severity.NOTE)
+def as_note(unchecked: Unchecked) -> Diagnostic:
+    """Return an unchecked resource as a diagnostic, for other programs."""
+    message = f"{unchecked.name} on the hub was not looked at: {unchecked.why}"
+    return Diagnostic("not-looked-at", message, unchecked.location, unchecked.pointer, severity=Severity.NOTE)
 
 
 def columns_of(stream: TextIO) -> int | None:
-    """The width of the terminal that `stream` is; None through a pipe, where a line stays a line."""
+    """Return the width of the terminal `stream`; None for a pipe, where lines are not wrapped."""
     return max(shutil.get_terminal_size().columns, NARROWEST) if stream.isatty() else None
 
 
 def broken(text: str, width: int | None) -> str:
-    """`text` with its lines broken between words at `width`, further ones indented; a line that is indented
-    is a command to copy and stays whole."""
+    """Wrap the lines of `text` between words at `width`, indenting continuation lines.
+
+    An indented line is a command to copy and is not wrapped.
+    """
     lines = (
         [line]
         if width is None or len(line) <= width or line[:1].isspace()
@@ -83,12 +87,12 @@ def broken(text: str, width: int | None) -> str:
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Whether `stream` is a terminal that shows colour, and nobody asked for none (NO_COLOR)."""
+    """Return whether `stream` is a terminal with colour, and NO_COLOR is not set."""
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def summary(diagnostics: Sequence[Diagnostic]) -> str:
-    """ "2 errors, 1 warning"; "" if there is none."""
+    """Return "2 errors, 1 warning"; "" without diagnostics."""
     errors, warnings = (
         sum(diagnostic.severity is severity for diagnostic in diagnostics)
         for severity in (Severity.ERROR, Severity.WARNING)
@@ -98,7 +102,7 @@ def summary(diagnostics: Sequence[Diagnostic]) -> str:
 
 
 def as_text(diagnostic: Diagnostic, colour: bool = False, width: int | None = None) -> str:
-    """The place, the error, the quoted line underlined with the hint beside, the pointer, the notes."""
+    """Return location, error, the quoted line underlined with the hint beside, pointer, and notes."""
     paint = (lambda code, text: f"{code}{text}{_PLAIN}") if colour else (lambda code, text: text)
     where, tint = diagnostic.location, _COLOURS[diagnostic.severity]
     head = f"{diagnostic.severity.value}[{diagnostic.code}]"
@@ -129,7 +133,7 @@ def as_text(diagnostic: Diagnostic, colour: bool = False, width: int | None = No
 
 
 def _wrapped(text: str, width: int | None, first: str | None = None) -> list[str]:
-    """`text` indented (the first line by `first`), in lines of at most `width`, broken between words."""
+    """Return indented `text` (the first line by `first`), wrapped between words at `width`."""
     head = INDENT if first is None else first
     if width is None:
         return [head + text]
@@ -144,7 +148,7 @@ def _wrapped(text: str, width: int | None, first: str | None = None) -> list[str
 
 
 def as_json(diagnostic: Diagnostic) -> str:
-    """One line; every key always there. Non-ASCII is escaped, so that any stream can take it."""
+    """Return one line of JSON with every key. Non-ASCII is escaped, so that any stream can encode it."""
     where = diagnostic.location or Location("")
     return json.dumps(
         {
@@ -162,7 +166,7 @@ def as_json(diagnostic: Diagnostic) -> str:
 
 
 def as_github(diagnostic: Diagnostic) -> str:
-    """A workflow command: GitHub shows it at the line of the file."""
+    """Return a workflow command: GitHub shows it at the line of the file."""
     where = diagnostic.location
     fields = {"title": diagnostic.code}
     if where is not None:
@@ -188,19 +192,19 @@ def _escaped(text: str, also: str = "") -> str:
 def _without_secrets(diagnostic: Diagnostic) -> Diagnostic:
     where = diagnostic.location
     if where is not None:
-        text = None if where.text is None else blotted_source(where.text)
-        where = replace(where, file=blotted(where.file), text=text)
+        text = None if where.text is None else redacted_source(where.text)
+        where = replace(where, file=redacted(where.file), text=text)
     return replace(
         diagnostic,
-        message=blotted_source(diagnostic.message),
+        message=redacted_source(diagnostic.message),
         location=where,
-        hint=None if diagnostic.hint is None else blotted(diagnostic.hint),
-        notes=tuple(map(blotted, diagnostic.notes)),
+        hint=None if diagnostic.hint is None else redacted(diagnostic.hint),
+        notes=tuple(map(redacted, diagnostic.notes)),
     )
 
 
 def _relative(diagnostic: Diagnostic) -> Diagnostic:
-    """With the file as a user would type it."""
+    """Return the diagnostic with the file relative to the working directory."""
     where = diagnostic.location
     if where is None or not Path(where.file).is_absolute() or not Path(where.file).is_relative_to(Path.cwd()):
         return diagnostic
@@ -213,7 +217,7 @@ def _place(where: Location) -> str:
 
 
 def _window(text: str, start: int, length: int, room: int) -> tuple[str, int, int]:
-    """The part of a line to show, the columns before the error, and the columns to underline."""
+    """Return the part of a line to show, the columns before the error, and those to underline."""
     first = 0 if len(text) <= room else max(0, min(start - room // 3, len(text) - room))
     shown = text[first : first + room]
     head, tail = "…" if first else "", "…" if first + room < len(text) else ""
@@ -226,7 +230,7 @@ def _window(text: str, start: int, length: int, room: int) -> tuple[str, int, in
 
 
 def _visible(text: str) -> str:
-    """Without what would move the cursor or cannot be encoded, one character for one: columns must stay."""
+    """Replace control and unencodable characters one for one, to keep columns."""
     if text.isprintable():
         return text
     text = text.replace("\t", " ")
@@ -237,7 +241,7 @@ _INVISIBLE = ("Cc", "Cf", "Cs", "Zl", "Zp")
 
 
 def _columns(text: str) -> int:
-    """Columns of a terminal that `text` takes."""
+    """Return the terminal columns of `text`."""
     if text.isascii():
         return len(text)
     return sum(

@@ -1,7 +1,6 @@
-"""The lines of stages with something done: work, time and key figures, in columns that fit.
+"""Lines of finished work of stages: steps, time and key figures, aligned in columns.
 
-Columns are aligned over all such stages. Where the width is short, the last figures go first, then the time;
-a figure is shown whole or not at all.
+If the width is short, the last figures are left out first, then the time; a figure is never truncated.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ GAP = "   "
 ROOMY = 90
 SHOWN = (State.DONE, State.REUSED, State.CHECK_FAILED, State.TRAINED, State.EVALUATING)
 FEWEST = 3
-"""So many figures stay while there is time to leave out."""
+"""Number of figures that stay while the time can be left out."""
 
 Fitting = tuple[list[Text], tuple[Measure, ...], bool]
-"""Lines that fit, the measures that found no room on them, and whether one of them has a mark."""
+"""Lines that fit, the measures left out, and whether any has a mark."""
 
 
 @dataclass(frozen=True)
 class Tails:
-    """What follows the name on each line, and the measures that found no room."""
+    """The part after the name on each line, and the measures left out."""
 
     lines: dict[str, Text]
     left_out: tuple[Measure, ...]
@@ -48,7 +47,7 @@ class Tails:
 def tails(
     rows: Sequence[Row], room: int, timer: float, today: date, trained_for: Sequence[str] = ()
 ) -> Tails:
-    """The lines of `rows`, at most `room` cells each; `timer` is the time now."""
+    """Return the lines of `rows`, at most `room` cells each; `timer` is the time now."""
     done = [row for row in rows if row.state in SHOWN]
     found = stage_lines([row.policy for row in done], trained_for)
     columns = figure_columns(found)
@@ -67,7 +66,7 @@ def tails(
 
 
 def policy_lines(policies: Sequence[Policy], room: int) -> Fitting:
-    """The figures alone, a line a policy."""
+    """Return only the figures, one line per policy."""
     found = stage_lines(policies)
     columns = figure_columns(found)
     gap = GAP if room >= ROOMY else "  "
@@ -79,7 +78,7 @@ def policy_lines(policies: Sequence[Policy], room: int) -> Fitting:
 
 
 def _fitting(found: StageLines, choices: Iterable[tuple[int, list[Text]]], room: int) -> Fitting:
-    """The first of `choices` (how many figures are shown, and the lines) that fits, else the last."""
+    """Return the first of `choices` (number of figures, lines) that fits, else the last."""
     fitting: Fitting = ([], (), False)
     for shown, lines in choices:
         kept = StageLines(found.shown[:shown], found.columns[:shown])
@@ -90,19 +89,20 @@ def _fitting(found: StageLines, choices: Iterable[tuple[int, list[Text]]], room:
 
 
 def _choices(figures: int) -> list[tuple[int, int]]:
-    """How much of the work and how many figures to show, the fullest first."""
+    """Yield how much of the work and how many figures to show, the fullest first."""
     wide = [(2, n) for n in range(figures, FEWEST, -1)]
     return wide + [(detail, n) for n in range(min(figures, FEWEST), -1, -1) for detail in (2, 1)]
 
 
 def joined(parts: Sequence[Text], gap: str) -> Text:
+    """Return the parts joined by `gap`, without trailing blanks."""
     line = Text(gap).join(parts)
     line.rstrip()
     return line
 
 
 def _line(row: Row, timer: float, text: Text) -> Text:
-    """`text`, and behind it what goes on, or what the training itself said where nothing was evaluated."""
+    """Return `text` with the work under way, or the training's own figures without an evaluation."""
     if row.state is State.EVALUATING:
         since = words.remaining(timer - row.evaluating_since)
         doing = Text(f"evaluating {words.plural(row.evaluating, 'row')}{_part(row)} for {since}")
@@ -114,7 +114,7 @@ def _line(row: Row, timer: float, text: Text) -> Text:
 
 
 def _part(row: Row) -> str:
-    """ ": answers 80/200": how far the part of an evaluation is that is under way."""
+    """Return ": answers 80/200": progress of the evaluation under way."""
     if (part := row.evaluating_part) is None:
         return ""
     counted = f" {words.count(part.done)}/{words.count(part.total)}" if part.total else ""
@@ -122,7 +122,7 @@ def _part(row: Row) -> str:
 
 
 def _work(rows: Sequence[Row], detail: int, today: date) -> list[str]:
-    """Steps and time (the first `detail` of them), each right-aligned; else why nothing was trained."""
+    """Return steps and time (the first `detail` of them), right-aligned; else why nothing was trained."""
     cells = [_trained(row)[:detail] for row in rows]
     widths = [max((len(cell[i]) for cell in cells if cell), default=0) for i in range(detail)]
     trained = [
@@ -152,7 +152,7 @@ def _untrained(row: Row, detail: int, today: date) -> str:
 
 
 def moment(when: str, today: date) -> str:
-    """An ISO 8601 moment in local time: "14:02" of `today`, the date of another day."""
+    """Return an ISO 8601 moment in local time: "14:02" for `today`, else the date."""
     try:
         then = datetime.fromisoformat(when.replace("Z", "+00:00")).astimezone()
     except ValueError:
@@ -161,7 +161,7 @@ def moment(when: str, today: date) -> str:
 
 
 def figure_columns(found: StageLines) -> list[list[Text]]:
-    """One column a key metric, one text a policy: label, value, mark and change, each aligned."""
+    """Return a column per key metric with a text per policy: label, value, mark and change, aligned."""
     return [_column(shown, cells) for shown, cells in zip(found.shown, found.columns, strict=True)]
 
 

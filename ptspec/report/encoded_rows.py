@@ -1,4 +1,4 @@
-"""The rows of a stage as tokens, for people (what is learned between ▐ and ▌) and for programs (JSON)."""
+"""The rows of a stage as tokens: text with the learned part between ▐ and ▌, or JSON."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from ptspec.recipe.plan import Plan
 from ptspec.recipe.signals import JudgeSpec, RewardSpec
 from ptspec.report import words
 from ptspec.report.clean import clean, escaped
-from ptspec.secrets import blotted
+from ptspec.secrets import redacted
 
 OPEN, CLOSE = "▐", "▌"
 BREAK = "↵"
-"""Stands at the end of a line that the text itself breaks; what follows is set in."""
+"""Marks a line break of the text itself; the continuation is indented."""
 INDENT = "  "
 LONGEST = 300
-"""Characters of a column's value that are shown."""
+"""Maximum characters of a shown column value."""
 
 _LEARNED, _BOLD, _DIM, _WARNING, _PLAIN = "\x1b[32m", "\x1b[1m", "\x1b[2m", "\x1b[33m", "\x1b[0m"
 
 
 def as_text(row: StageRow, plan: Plan, colour: bool = False) -> str:
-    """Each sequence of a row under its headline, then what rewards and judges get of it."""
+    """Return each sequence of a row under its headline, then what rewards and judges receive."""
     lines = []
     for sequence in row.sequences:
         lines += [_headline(row, sequence, colour), _marked(sequence.pieces, colour)]
     lines += [INDENT + line for line in _receivers(row, plan)]
-    return blotted("\n".join(lines)) + "\n"
+    return redacted("\n".join(lines)) + "\n"
 
 
 def as_json(row: StageRow, sequence: EncodedSequence) -> str:
-    """One line; every key always there. `learned_ids` is 1 for each of `ids` that is learned."""
+    """Return one line of JSON with every key. `learned_ids` is 1 for each of `ids` that is learned."""
     value: dict[str, Any] = {
         "stage": row.stage.name,
         "method": row.stage.method.name,
@@ -59,15 +59,16 @@ def as_json(row: StageRow, sequence: EncodedSequence) -> str:
         "label": row.label,
         "columns": None if row.columns is None else dict(row.columns),
     }
-    return blotted(json.dumps(value, default=str))
+    return redacted(json.dumps(value, default=str))
 
 
 def note(text: str, colour: bool = False) -> str:
+    """Return a "note: …" line."""
     return _painted(f"note: {clean(text)}", _DIM, colour)
 
 
 def _headline(row: StageRow, sequence: EncodedSequence, colour: bool) -> str:
-    """ "sft · data/train.jsonl:1 · 31 tokens, 9 learned · template of data/base_model"."""
+    """Return "sft · data/train.jsonl:1 · 31 tokens, 9 learned · template of data/base_model"."""
     source = "" if row.source.name == row.stage.data else f"{row.source.name} "
     fate = _painted(_fate(row), _WARNING, colour)
     label = f"label {json.dumps(row.label)}" if row.label is not None else ""
@@ -98,7 +99,7 @@ def _fate(row: StageRow) -> str:
 
 
 def _marked(pieces: tuple[Piece, ...], colour: bool) -> str:
-    """The text, what is learned between brackets; brackets of the text itself are written out."""
+    """Return the text with the learned part in brackets; brackets in the text are escaped."""
     marked = ""
     for piece in pieces:
         text = escaped(piece.text).replace(OPEN, "\\u2590").replace(CLOSE, "\\u258c")
@@ -110,7 +111,7 @@ def _marked(pieces: tuple[Piece, ...], colour: bool) -> str:
 
 
 def _receivers(row: StageRow, plan: Plan) -> Iterator[str]:
-    """What reaches each reward or judge of an online method."""
+    """Yield what reaches each reward or judge of an online method."""
     if row.columns is None:
         return
     form = "as strings" if row.are_strings else "as messages"
@@ -128,7 +129,7 @@ def _receivers(row: StageRow, plan: Plan) -> Iterator[str]:
 
 
 def _paying(reward: RewardSpec, columns: Mapping[str, Any], plan: Plan) -> Iterator[RewardSpec]:
-    """The reward itself, or the one that it chooses for a row with these columns."""
+    """Return the reward itself, or the one that it chooses for a row with these columns."""
     if reward.by is None:
         yield reward
     elif (part := reward.by.part_of(columns.get(reward.by.column))) is not None:

@@ -1,4 +1,4 @@
-"""What stands below the stages when a run is over: marks explained, checks, where things are, what next."""
+"""The lines below the stages of a finished run: legend, checks, paths, next command."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ from ptspec.report.view.selection import selection_view
 def ending(
     board: Board, width: int, left_out: Sequence[Measure] = (), *, is_marked: bool = True
 ) -> list[Text]:
-    """The lines to show after the last event; none for a run that an error or the user stopped. `left_out`:
-    measures that found no room on the stages' lines; `is_marked`: these have marks to explain."""
+    """Return the lines after the last event; none for a run that an error or the user stopped.
+
+    `left_out`: measures without room on the stages' lines; `is_marked`: those have marks to explain.
+    """
     if board.finished is None and board.ending is not Ending.CHECK:
         return []
     checks = list(map(check_view, board.checks))
@@ -43,7 +45,7 @@ def ending(
 def below_stages(
     policies: Sequence[Policy], width: int, left_out: Sequence[Measure] = (), *, is_marked: bool
 ) -> list[Text]:
-    """What the marks mean, and what the stages' lines do not say of the last policy."""
+    """Return the legend, and what the stages' lines omit of the last policy."""
     lines = hanging("  ", LEGEND, width) if is_marked else []
     parts = also(policies, left_out)
     lines += parts_in_lines("  also: ", parts, width) if parts else []
@@ -53,7 +55,7 @@ def below_stages(
 
 
 def check_lines(checks: Sequence[CheckView], width: int) -> list[Text]:
-    """ "PASS dpo   preference accuracy 95.6 % ≥ 75 %", the stages' names aligned."""
+    """Return "PASS dpo   preference accuracy 95.6 % ≥ 75 %", with aligned stage names."""
     column = max((len(check.where) for check in checks), default=0)
     lines = []
     for check in checks:
@@ -65,7 +67,7 @@ def check_lines(checks: Sequence[CheckView], width: int) -> list[Text]:
 
 
 def picked_lines(picked: Sequence[Selection], width: int) -> list[Text]:
-    """ "PICK dpo   dpo.3 (beta 0.5): best style of 6 variants, 88.1 %", then what there is to know of it."""
+    """Return "PICK dpo   dpo.3 (beta 0.5): best style of 6 variants, 88.1 %", then details."""
     views = [selection_view(one) for one in picked]
     column = max(len(view.stage) for view in views)
     lines = []
@@ -91,8 +93,10 @@ def _finished(board: Board, finished: RunFinished) -> list[Text]:
 
 
 def next_command(board: Board, finished: RunFinished) -> str:
-    """The one command to try next: the last two policies side by side where they were evaluated, else a talk
-    with the last."""
+    """Return the command to try next: a comparison of the last two policies, else a chat.
+
+    The base is one of the policies, if it was evaluated.
+    """
     policies = [
         name for name in finished.stages if _is_policy(board.rows[name].method if name in board.rows else "")
     ]
@@ -100,17 +104,20 @@ def next_command(board: Board, finished: RunFinished) -> str:
     folders = [shlex.quote(str(PurePath(output, name))) for name in policies]
     if not board.policies:
         return f"pt chat {shlex.quote(output)}" if policies else f"pt report {shlex.quote(output)}"
+    if len(folders) == 1 and board.policies[0].name == BASE:
+        base = shlex.quote(str(PurePath(output, BASE)))
+        return f"pt eval --compare {base} {folders[0]} --show 5"
     if len(folders) < 2:
         return f"pt eval {shlex.quote(output)} --all"
     if (last := board.rows.get(policies[-1])) is not None and last.picked is not None:
-        # The one before it is but another variant.
+        # The one before it is another variant.
         parent = shlex.quote(str(PurePath(output, last.parent or BASE)))
         return f"pt eval --compare {parent} {folders[-1]} --show 5"
     return f"pt eval --compare {folders[-2]} {folders[-1]} --show 5"
 
 
 def _output(board: Board, finished: RunFinished) -> str:
-    """The run's folder as the header shows it."""
+    """Return the run's folder as shown in the header."""
     return board.run.output if board.run else finished.output
 
 

@@ -1,4 +1,4 @@
-"""Lines of text for a screen: breaking them between words, and what a pipe gets of them."""
+"""Wrap lines of text for a screen, and print them to a pipe."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from rich.text import Text
 
 PIPE = 100
 COLOURS = {"good": "green", "bad": "red", "warn": "yellow"}
-"""By the tone of what is shown."""
+"""Colours by tone."""
 
 
 def columns() -> int:
-    """The width of the terminal on stdout; 100 where there is none."""
+    """Return the width of the terminal on stdout; 100 without one."""
     return shutil.get_terminal_size((PIPE, 24)).columns
 
 
 def as_text(lines: Iterable[Text]) -> str:
-    """The lines without style or trailing blanks, each ended."""
+    """Return the lines without style or trailing blanks, each with a line feed."""
     return "".join(line.plain.rstrip() + "\n" for line in lines)
 
 
 def parts_in_lines(head: str, parts: Sequence[str], width: int, between: str = " · ") -> list[str]:
-    """The parts behind `head`, `between` two of them, on as many lines as they need; none is broken."""
+    """Return the parts after `head`, joined by `between`, on as many lines as needed; none is wrapped."""
     lines: list[str] = []
     room = max(width - len(head), 20)
     for part in parts:
@@ -36,7 +36,7 @@ def parts_in_lines(head: str, parts: Sequence[str], width: int, between: str = "
 
 
 def hanging(head: str, text: str, width: int) -> list[str]:
-    """`text` behind `head`, broken between words, further lines indented as far."""
+    """Return `text` after `head`, wrapped between words, with a hanging indent."""
     room = max(width - len(head), 20)
     lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False)
     return [(head if i == 0 else " " * len(head)) + line for i, line in enumerate(lines)]

@@ -1,4 +1,4 @@
-"""A matrix in `pt plan`: what a variant tries, what a pick chooses by, and lines that are the same of all."""
+"""A matrix in `pt plan`: a variant's values, a pick's criterion, and lines common to all variants."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptspec.report.view.selection import settings_in_words
 
 
 def matrix_note(stage: Stage) -> str:
-    """ "beta 0.5, learning_rate 1e-06" of a variant; of a pick how it chooses."""
+    """Return "beta 0.5, learning_rate 1e-06" for a variant; for a pick how it chooses."""
     if stage.pick is not None:
         keeps = f", of those that keep {len(stage.pick.keep)} checks" if stage.pick.keep else ""
         keeps = keeps.replace("1 checks", "1 check") if len(stage.pick.keep) == 1 else keeps
@@ -19,7 +19,7 @@ def matrix_note(stage: Stage) -> str:
 
 
 def once_a_matrix(lines: Iterable[str], stages: Sequence[Stage]) -> list[str]:
-    """`lines`, those that say the same of several variants of one of `stages` as one."""
+    """Return `lines` with those that are equal for several variants merged."""
     matrices = {stage.variant.of for stage in stages if stage.variant is not None}
     if not matrices:
         return list(lines)
@@ -33,7 +33,7 @@ def once_a_matrix(lines: Iterable[str], stages: Sequence[Stage]) -> list[str]:
 
 
 def _names(of: str, numbers: list[int]) -> str:
-    """ "dpo.3", "dpo.1 to dpo.6", "dpo.1, dpo.4"."""
+    """Return "dpo.3", "dpo.1 to dpo.6", "dpo.1, dpo.4"."""
     if len(numbers) > 2 and numbers == list(range(numbers[0], numbers[-1] + 1)):
         return f"{of}.{numbers[0]} to {of}.{numbers[-1]}"
     return ", ".join(f"{of}.{number}" for number in numbers)

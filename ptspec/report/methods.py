@@ -1,4 +1,4 @@
-"""What each method is: a line for all of them, a screen for one. Plain text, from the methods' own data."""
+"""`pt methods`: a line for every method, a screen for one. Plain text, from the methods' data."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _HEADER = ("method", "data", "after", "online", "needs", "reference", "paper")
 
 
 def table(width: int) -> str:
-    """One line a method, in at most `width` columns: the papers are left out where there is no room."""
+    """Return one line per method, in at most `width` columns, without papers if there is no room."""
     rows = [_HEADER, *(_row(methods.get(name)) for name in methods.METHODS)]
     text = _columns(rows)
     if max(map(len, text.splitlines())) > width:
@@ -37,7 +37,7 @@ def table(width: int) -> str:
 
 
 def _named(method: Method, width: int) -> list[str]:
-    """The published methods that are `method` with other settings."""
+    """Return the published methods that are `method` with other settings."""
     if not method.variants:
         return []
     head = f"settings of {method.name}: "
@@ -64,7 +64,7 @@ def _row(method: Method) -> tuple[str, ...]:
 
 
 def merge_screen(width: int) -> str:
-    """What a merge is, when it is for, what it takes, a stage to paste; `width` columns."""
+    """Return what a merge is, when to use it, what it takes, and a stage to paste, in `width` columns."""
     guide = MERGE.guide
     parts = [
         f"{MERGE.name}: {MERGE.title}\n{MERGE.paper}",
@@ -79,8 +79,10 @@ def merge_screen(width: int) -> str:
 
 
 def screen(method: Method, width: int) -> str:
-    """What, when, how, data, pros, cons, fields people change, defaults that are not TRL's, a stage to paste;
-    `width` columns."""
+    """Return the screen of a method in `width` columns.
+
+    What, when, how, data, pros, cons, common fields, defaults that are not TRL's, a stage to paste.
+    """
     guide = method.guide
     parts = [
         f"{method.name}: {method.title}\n{method.paper}",
@@ -99,7 +101,7 @@ def screen(method: Method, width: int) -> str:
 
 
 def _stage(method: Method) -> str:
-    """The example with the rate of `pt init`: TRL's default moves no LoRA."""
+    """Return the example with the rate of `pt init`: TRL's default is too low for LoRA."""
     stage = json.loads(method.guide.example_stage)
     rate = {"learning_rate": method.starter.config["learning_rate"]}
     return json.dumps({**stage, "config": {**rate, **stage.get("config", {})}}, ensure_ascii=False)
@@ -138,13 +140,15 @@ def _paragraph(title: str, text: str, width: int) -> str:
 
 
 def _json(text: str, width: int) -> str:
-    """The object in `text`, members on as few lines of `width` columns as they go on."""
+    """Return the object in `text` with as many members per line as fit `width` columns."""
     return f"  {_object(json.loads(text), width - 2, '   ')}"
 
 
 def _object(value: Mapping[str, Any], room: int, indent: str) -> str:
-    """`value` in lines of at most `room` columns, but for one member that is wider; those after the first
-    begin with `indent`, which is not counted."""
+    """Return `value` in lines of at most `room` columns, except for a single wider member.
+
+    Lines after the first begin with `indent`, which is not counted.
+    """
     lines, left = [""], room - 2
     for number, (key, item) in enumerate(value.items(), start=1):
         text = f"{json.dumps(key)}: {json.dumps(item, ensure_ascii=False)}"
@@ -166,7 +170,7 @@ def _bullets(title: str, lines: Iterable[str], width: int) -> str:
 
 
 def _variants(method: Method, width: int) -> str:
-    """Published methods with the fields that make them, a line each."""
+    """Return the published variants with their fields, one per line."""
     if not method.variants:
         return ""
     longest = max(len(one.name) for one in method.variants)

@@ -1,4 +1,4 @@
-"""A stage on devices that are elsewhere: for people a table with what it rests on, for programs JSON."""
+"""A stage on given devices: a table with its assumptions, or JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _UNITS = (("s", 1.0, 120.0), ("m", 60.0, 7200.0), ("h", 3600.0, 172_800.0), ("d"
 
 
 def sent_in_words(sent: Sequence[Collective], processes: int) -> str:
-    """ "63 GB (all-gather of weights 42 GB, reduce-scatter of gradients 21 GB)"."""
+    """Return "63 GB (all-gather of weights 42 GB, reduce-scatter of gradients 21 GB)"."""
     each = [
         f"{one.kind.value} of {one.what} {bytes_in_words(one.sent(processes))}" for one in sent if one.bytes
     ]
@@ -32,8 +32,7 @@ def sent_in_words(sent: Sequence[Collective], processes: int) -> str:
 
 
 def paper_lines(forecast: Forecast) -> Iterator[tuple[str, bool]]:
-    """What there is to say of the devices that were asked about, line by line; of each, whether it is text
-    that may be wrapped."""
+    """Yield the lines about the requested devices; with each, whether it may be wrapped."""
     cluster = forecast.cluster
     if cluster is None:
         return
@@ -48,7 +47,7 @@ def paper_lines(forecast: Forecast) -> Iterator[tuple[str, bool]]:
 
 
 def paper_json(one: StageForecast) -> dict[str, Any] | None:
-    """One object; bytes, seconds, ranges as two numbers."""
+    """Return one object; bytes, seconds, ranges as two numbers."""
     paper = one.paper
     if paper is None:
         return None
@@ -73,7 +72,7 @@ def paper_json(one: StageForecast) -> dict[str, Any] | None:
 
 
 def sent_json(one: StageForecast) -> list[dict[str, Any]]:
-    """What each process sends in a step, by collective."""
+    """Return what each process sends in a step, by collective."""
     world = one.stage.compute.world
     return [
         {"kind": sent.kind.value, "what": sent.what, "bytes": sent.bytes, "sent_bytes": sent.sent(world)}
@@ -186,7 +185,7 @@ def _assumed(forecast: Forecast) -> str:
 
 
 def seconds(span: Range) -> str:
-    """ "0.9–2.4 s", "12–31 m": a range in one unit, to two digits."""
+    """Return "0.9–2.4 s", "12–31 m": a range in one unit, to two digits."""
     low, high = span
     if high < 0.95:
         return _span(_two_digits(low * 1000), _two_digits(high * 1000)) + " ms"

@@ -1,4 +1,4 @@
-"""What is chosen for the device, in a plan: what is taken and why, and what would be faster besides."""
+"""The performance choices in a plan: applied ones with reasons, and proposed ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptspec.recipe.plan import Performance
 
 
 def performance_lines(forecast: Forecast) -> Iterator[str]:
-    """ "performance of sft: 1 row a pass × 8 (why) · …", then what would be faster besides."""
+    """Yield "performance of sft: 1 row a pass × 8 (why) · …", then the proposed choices."""
     if forecast.plan.performance is Performance.OFF:
         yield "performance: off, TRL's settings"
     known = [(one.stage.name, one.decision) for one in forecast.stages if _is_told(one) and one.decision]
@@ -35,7 +35,7 @@ def _told(choice: Choice) -> str:
 
 
 def performance_json(one: StageForecast) -> dict[str, Any] | None:
-    """What is taken and what is only told, with fields, reasons and gains; null of a stage that is reused."""
+    """Return the choices with fields, reasons and gains; None for a reused stage."""
     decision: Decision | None = one.decision
     if decision is None or not _is_told(one):
         return None

@@ -1,4 +1,4 @@
-"""A run where no terminal is: one plain line an event, with the time of day. No colour, nothing moves."""
+"""The output of a run without a terminal: one plain line per event, with the time of day."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ SECONDS_BETWEEN_STEPS = 5.0
 
 
 class Plain:
-    """A listener that writes lines. Steps: where TRL logs, at most one in five seconds, and the last."""
+    """A listener that writes lines. Steps: when TRL logs, at most one per five seconds, and the last."""
 
     def __init__(
         self, stream: TextIO, headlines: Headlines, timer: Callable[[], float], now: Callable[[], datetime]
@@ -59,11 +59,12 @@ class Plain:
         self._timer = timer
         self._now = now
         self._board = Board()
-        # By stage: several may train at a time.
+        # By stage: several may train at once.
         self._told_at: dict[str, float] = {}
         self._untold: dict[str, str] = {}
 
     def __call__(self, event: Event) -> None:
+        """Write the line of an event, if it has one."""
         at = self._timer()
         self._board.apply(event, at)
         if isinstance(event, StageStep):
@@ -104,7 +105,7 @@ class Plain:
             self._tell(f"{row.name} evaluated", f"{row.name}: {progress}: {', '.join(shown)}", at)
 
     def _tell(self, about: str, text: str, at: float) -> None:
-        """Writes `text`, or keeps it while the last one `about` the same is not long ago."""
+        """Write `text`, or keep it if the last line `about` the same is recent."""
         self._untold[about] = text
         if at - self._told_at.get(about, float("-inf")) >= SECONDS_BETWEEN_STEPS:
             self._told_at[about] = at
@@ -116,7 +117,7 @@ class Plain:
         self._untold.clear()
 
     def _text(self, event: Event) -> str:
-        """One event in words."""
+        """Return one event in words."""
         match event:
             case Preparing():
                 return event.what
@@ -166,7 +167,7 @@ class Plain:
                 return ""
 
     def _figures(self, stage: str) -> str:
-        """Key figures of a stage, each with the change from its parent and the verdict."""
+        """Return key figures of a stage, each with the change from its parent and the verdict."""
         policies = self._board.policies
         names = [policy.name for policy in policies]
         if stage not in names:
@@ -177,7 +178,7 @@ class Plain:
         return ", ".join(_figure(shown, cell) for shown, cell in cells if cell)
 
     def _end(self) -> None:
-        """The stages once more as they stand, and what a terminal gets below them."""
+        """Write the final state of the stages, and the lines below them."""
         board = self._board
         if board.finished is None and board.ending is not Ending.CHECK:
             return

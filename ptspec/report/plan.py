@@ -1,4 +1,4 @@
-"""A forecast for people (a table, and what it does not hold) and for programs (one JSON object)."""
+"""A forecast as text (a table and details) or as one JSON object."""
 
 from __future__ import annotations
 
@@ -36,8 +36,7 @@ _RIGHT = ("steps", "tokens", "trains", "memory")
 
 
 def as_text(forecast: Forecast, width: int) -> str:
-    """The stages in a table, then, in `width` columns, the memory by part, the disk, what to change, what is
-    not known."""
+    """Return the stages in a table, then memory by part, disk, advice and unknowns, in `width` columns."""
     rows = [_HEADER, *(_row(one) for one in forecast.stages)]
     below = [
         line
@@ -53,20 +52,20 @@ def as_text(forecast: Forecast, width: int) -> str:
 
 
 def _without_empty(rows: Sequence[Sequence[str]]) -> list[tuple[str, ...]]:
-    """Without the columns in which no stage has anything to say."""
+    """Remove columns that are empty for every stage."""
     kept = [column for column in zip(*rows, strict=True) if any(column[1:])]
     return list(zip(*kept, strict=True))
 
 
 def _wrapped(text: str, width: int) -> list[str]:
-    """A number stays on the line of its unit."""
+    """Wrap text, keeping numbers with their units."""
     kept = re.sub(r"(?<=\d) (?=[kMGT]?B\b)", "\u00a0", text)
     lines = wrap(kept, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)
     return [line.replace("\u00a0", " ") for line in lines]
 
 
 def as_json(forecast: Forecast) -> str:
-    """One object; sizes in bytes, `null` where something is not known."""
+    """Return one object; sizes in bytes, `null` for unknown values."""
     plan = forecast.plan
     value = {
         "name": plan.name,
@@ -82,7 +81,7 @@ def as_json(forecast: Forecast) -> str:
 
 
 def handover_in_words(stage: Stage) -> str:
-    """ "new LoRA", "continue", "merge, new LoRA", "stack", "full"."""
+    """Return "new LoRA", "continue", "merge, new LoRA", "stack", "full"."""
     if stage.merge is not None:
         return "sum of adapters" if stage.merge.of_adapters else "mean of weights"
     if not stage.adapter.use_lora:
@@ -96,11 +95,12 @@ def handover_in_words(stage: Stage) -> str:
 
 
 def reference_in_words(stage: Stage) -> str:
+    """Return the reference in words: "sft, frozen"; a dash without one."""
     return f"{stage.parent}, frozen" if stage.has_reference else words.NOTHING
 
 
 def note_of(one: StageForecast) -> str:
-    """Whether the stage is reused, and if not, why it is trained."""
+    """Return whether the stage is reused, and if not, why it is trained."""
     texts = {
         ReuseState.NEW: one.reuse.reason,
         ReuseState.REUSED: "= reused (unchanged)",
@@ -160,7 +160,7 @@ def _below(forecast: Forecast) -> Iterator[str]:
             yield f"{one.stage.name}: {cut}"
     for one in forecast.stages:
         if (line := _processes(one)) is not None:
-            # On paper what is sent stands beside how long that takes.
+            # For a plan on paper the sent bytes are shown with their time.
             yield line if one.paper is not None or not one.sent else f"{line}; {_sends(one)}"
     for one in forecast.stages:
         if (sampler := vllm_of(one.stage)) is not None:
@@ -178,7 +178,7 @@ def _below(forecast: Forecast) -> Iterator[str]:
 
 
 def _processes(one: StageForecast) -> str | None:
-    """ "sft: 2 processes (ddp), each 8 rows × 2 passes a step: 32 together"; None for one process."""
+    """Return "sft: 2 processes (ddp), each 8 rows × 2 passes a step: 32 together"; None for one process."""
     compute = one.stage.compute
     if compute.world == 1:
         return None
@@ -299,7 +299,7 @@ def _stage_json(one: StageForecast) -> dict[str, Any]:
 
 
 def _measured_json(one: StageForecast) -> dict[str, Any] | None:
-    """When the stage is measured while it trains, and what becomes of that."""
+    """Return when the stage is evaluated during training, and the consequences."""
     if (measured := one.measured) is None:
         return None
     counted = {"rows": measured.rows, "evaluations": measured.times, "in_words": measured.words}

@@ -1,4 +1,4 @@
-"""The screen of `pt eval RUN`: the key figures of each policy on a line, as at the end of a run."""
+"""The screen of `pt eval RUN`: one line of key figures per policy, as at the end of a run."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ptspec.report.view.policies import Policy
 
 
 def policies_text(policies: Sequence[Policy], width: int | None = None) -> str:
-    """The lines as plain text, as wide as the terminal on stdout where no width is given."""
+    """Return the lines as plain text, by default in the width of the terminal on stdout."""
     return as_text(policies_lines(policies, width or columns()))
 
 
 def policies_lines(policies: Sequence[Policy], width: int) -> list[Text]:
-    """A line a policy, what the marks mean, and what is described of the last."""
+    """Return a line per policy, the legend, and the descriptive metrics of the last."""
     names = [clean(policy.name) for policy in policies]
     room = max(map(len, names), default=0)
     lines, left_out, is_marked = policy_lines(policies, width - room - len(GAP))

@@ -1,7 +1,7 @@
-"""The live screen as lines of text: a board, a width and a time in, lines out. Prints nothing.
+"""Lay out the live screen: lines of text from a board, a width and a time.
 
-Colour carries state only; every line says the same without it. No line is wider than the width: what
-matters least is left out first, and no number is cut.
+Colour shows state only; every line is complete without it. No line is wider than the width: the least
+important parts are left out first, and no number is truncated.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ MARKS = {
 
 @dataclass(frozen=True)
 class View:
-    """What a rendering depends on besides the board: width in cells, the timer's seconds, the day."""
+    """What a rendering depends on besides the board: width in cells, seconds of the timer, the day."""
 
     width: int
     timer: float
@@ -51,7 +51,10 @@ class View:
 
 
 def header(run: RunStarted, width: int) -> Text:
-    """Name, stages, model, setup, device, output on one line; what the rows below tell too goes first."""
+    """Return name, stages, model, setup, device and output on one line.
+
+    What the rows below repeat is left out first.
+    """
     path = clean(run.model).rstrip("/")
     size = "" if run.parameters is None else f" ({words.parameters(run.parameters)})"
     model, short = f"{path}{size}", f"{path.rsplit('/', 1)[-1]}{size}"
@@ -72,7 +75,7 @@ def header(run: RunStarted, width: int) -> Text:
 
 
 def groups(board: Board, view: View) -> list[Group]:
-    """The lines of each stage: its own, and below it what belongs to it while the run goes on."""
+    """Return the lines of each stage: its own, and details while the run goes on."""
     rows = list(board.rows.values())
     names = _name_width(board, view.width)
     tails = tails_of(board, view).lines
@@ -93,7 +96,7 @@ def groups(board: Board, view: View) -> list[Group]:
 
 
 def tails_of(board: Board, view: View) -> done.Tails:
-    """What follows the names of the stages that have something done."""
+    """Return what follows the names of stages with finished work."""
     room = view.width - _name_width(board, view.width) - len(GAP) - 2
     return done.tails(list(board.rows.values()), room, view.timer, view.today, board.trained_for)
 
@@ -103,7 +106,7 @@ def _name_width(board: Board, width: int) -> int:
 
 
 def window(stages: Sequence[Group], height: int) -> list[Text]:
-    """All lines where they fit in `height`; else those up to the stage under way, and how many are hidden."""
+    """Return all lines if they fit `height`; else those up to the active stage, and how many are hidden."""
     if sum(map(len, stages)) <= height:
         return [line for group in stages for line in group]
     first, last = 0, max((i for i, group in enumerate(stages) if len(group) > 1), default=len(stages) - 1) + 1
@@ -128,7 +131,7 @@ def _head(row: Row, names: int, timer: float) -> Text:
 
 
 def _training(row: Row, head: Text, view: View) -> list[Text]:
-    """Progress and headline metrics on one line, or on two where one is too narrow."""
+    """Return progress and headline metrics on one line, or on two if too narrow."""
     total = row.total_steps or 0
     step, of = words.count(row.step), words.count(total)
     steps = f"{step.rjust(len(of))}/{of}  "
@@ -146,21 +149,21 @@ def _training(row: Row, head: Text, view: View) -> list[Text]:
 
 
 def _timing(row: Row) -> str:
-    """Time left and rate, padded so that the line does not jump as they change."""
+    """Return time left and rate, padded to a constant width."""
     left = "" if row.seconds_left is None else f"{words.remaining(row.seconds_left)} left"
     pace = "" if row.pace is None else words.rate(*row.pace)
     return f"  {left.ljust(10)}   {pace.ljust(10)}"
 
 
 def bar(step: int, total: int, width: int) -> Text:
-    """Progress in half cells: heavy for what is done, light for the rest, so that it reads without colour."""
+    """Return a progress bar in half cells: heavy for done, light for the rest, readable without colour."""
     halves = 0 if total <= 0 else min(max(2 * width * step // total, 0), 2 * width)
     filled = "━" * (halves // 2) + "╸" * (halves % 2)
     return Text.assemble((filled, "green"), ("─" * (width - len(filled)), "dim"))
 
 
 def _origin(row: Row, width: int) -> list[Text]:
-    """Below a stage under way: where its policy comes from, and what it is compared with."""
+    """Return the lines below an active stage: its parent and its comparison."""
     if row.state not in RUNNING or row.name == BASE:
         return []
     facts = " · ".join(origin(row))
@@ -171,7 +174,7 @@ def _origin(row: Row, width: int) -> list[Text]:
 
 
 def origin(row: Row) -> list[str]:
-    """ "from sft by continue", "reference = sft, frozen" and the like: what is known of them."""
+    """Return the known origin: "from sft by continue", "reference = sft, frozen"."""
     by = f" by {row.handover}" if row.handover else ""
     facts = (
         row.merged or (clean(f"from {row.parent}{by}") if row.parent else ""),
@@ -190,7 +193,7 @@ def _failed_check(check: CheckView, width: int) -> list[Text]:
 
 
 def _other(row: Row) -> Text:
-    """The rest of the line of a stage that has not started, or has stopped."""
+    """Return the rest of the line of a stage that has not started, or has stopped."""
     if row.state is State.PENDING:
         steps = words.plural(row.total_steps, "step") if row.total_steps else ""
         method = clean(row.method) if row.method != row.name else ""
@@ -202,6 +205,6 @@ def _other(row: Row) -> Text:
 
 
 def _fitted(line: Text, width: int) -> Text:
-    """The last resort on a very narrow terminal: cut at the end, and say so."""
+    """Truncate a line on a very narrow terminal, with an ellipsis."""
     line.truncate(width, overflow="ellipsis")
     return line

@@ -1,4 +1,4 @@
-"""The screen of `pt runs`: a line a run, the newest first."""
+"""The screen of `pt runs`: one line per run, the newest first."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ptspec.report.view.listed_run import ListedRun, RunState
 
 
 def as_json(runs: Sequence[ListedRun]) -> str:
-    """One object a line."""
+    """Return one object per line."""
     return "".join(json.dumps(asdict(run), ensure_ascii=False) + "\n" for run in runs)
 
 
 def as_text(runs: Sequence[ListedRun], today: date, width: int) -> str:
-    """Name, when, state, headline and size, aligned; what has no room at the end of a line is cut."""
+    """Return name, time, state, headline and size, aligned, truncated at the end of the line."""
     rows = [
         (clean(run.name), _when(run, today), state_in_words(run), run.headline, words.size(run.bytes))
         for run in runs
     ]
     sizes = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
-    # The size stands before what may be cut.
+    # The size comes before the parts that may be truncated.
     order = (0, 1, 4, 2, 3)
     lines = []
     for row in rows:
@@ -35,7 +35,7 @@ def as_text(runs: Sequence[ListedRun], today: date, width: int) -> str:
 
 
 def state_in_words(run: ListedRun) -> str:
-    """ "interrupted at dpo, step 12", "failed in sft (out-of-memory)"."""
+    """Return "interrupted at dpo, step 12", "failed in sft (out-of-memory)"."""
     if run.state is RunState.FINISHED or run.at is None:
         return run.state.value
     step = f", step {run.step}" if run.step is not None else ""
@@ -44,7 +44,7 @@ def state_in_words(run: ListedRun) -> str:
 
 
 def _when(run: ListedRun, today: date) -> str:
-    """The moment in local time: "14:02" of today, the date of another day."""
+    """Return the moment in local time: "14:02" for today, else the date."""
     try:
         then = datetime.fromisoformat(run.when.replace("Z", "+00:00")).astimezone()
     except ValueError:

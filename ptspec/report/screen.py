@@ -1,7 +1,7 @@
-"""A run on a terminal: one line a stage, redrawn in place a few times a second.
+"""A run on a terminal: one line per stage, redrawn in place a few times a second.
 
-An event only changes the board; drawing happens on rich's refresh thread, so that a step costs
-microseconds however often it comes. What libraries print is kept off the terminal (library_output.py).
+An event only updates the board; drawing runs on rich's refresh thread, so that a step costs microseconds.
+Library output is kept off the terminal (library_output.py).
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ ERASE_LINE = Control((ControlType.ERASE_IN_LINE, 2), ControlType.CARRIAGE_RETURN
 
 
 class _Area(Live):
-    """A live area that survives a narrower window: terminals wrap the lines that no longer fit.
+    """A live area that survives a narrower window, whose terminal wraps the drawn lines.
 
-    rich would move up by as many lines as it wrote, and leave the rest of the old area standing.
+    rich would move up by the lines it wrote, and leave the rest of the old area.
     """
 
     painted: tuple[int, ...] = ()
@@ -54,7 +54,7 @@ class _Area(Live):
 
 
 class Screen:
-    """A listener that draws. A context manager: the terminal is as it was when it is left."""
+    """A listener that draws. A context manager that restores the terminal on exit."""
 
     def __init__(
         self, console: Console, headlines: Headlines, timer: Callable[[], float], today: Callable[[], date]
@@ -75,6 +75,7 @@ class Screen:
         )
 
     def __call__(self, event: Event) -> None:
+        """Update the board by an event."""
         with self._lock:
             self._board.apply(event, self._timer())
         match event:
@@ -113,7 +114,7 @@ class Screen:
         yield from lines
 
     def lines(self, width: int, height: int) -> list[Text]:
-        """The area as it stands: the header, an empty line, the stages."""
+        """Return the area: the header, an empty line, the stages."""
         with self._lock:
             if self._board.run is None:
                 return []
@@ -135,7 +136,7 @@ class Screen:
         self._console.print(Text.assemble(("warning: ", "yellow"), where, clean(event.text)))
 
     def _close(self) -> None:
-        """Draws the last state for good and, below it, what the run came to."""
+        """Draw the final state and the lines below it."""
         self._area.stop()
         width = self._console.width
         tails = tails_of(self._board, self._view(width))
@@ -144,7 +145,7 @@ class Screen:
 
 
 def how_it_ended(error: BaseException | None) -> Ending | None:
-    """What an exception that leaves the run says about its end."""
+    """Return how the run ended from the exception that left it."""
     match error:
         case None:
             return None

@@ -1,7 +1,7 @@
-"""Tables of figures: how a run's evaluations went from stage to stage.
+"""Tables of a run's evaluations by stage.
 
-A metric is a row and a stage a column where that fits, in one line a metric or in two; else the other way
-round, in as many blocks of metrics as the width asks for. Made of lines, so that a pipe gets the same.
+One row per metric and one column per stage if that fits, in one or two lines per metric; else one row per
+stage, in blocks of metrics. Made of text lines, so that a pipe gets the same.
 """
 
 from __future__ import annotations
@@ -25,30 +25,33 @@ EMPTY = Cell("", words.NOTHING)
 
 @dataclass(frozen=True)
 class Grid:
-    """What a layout needs: stage names, and for every measure one cell a stage."""
+    """Input of a layout: stage names, and one cell per measure and stage."""
 
     names: list[str]
     shown: list[Measure]
     cells: list[list[Cell]]
 
     def note(self, index: int) -> str:
-        """Unit and direction of a measure, or that no stage has it."""
+        """Return unit and direction of a measure, or that no stage has it."""
         measured = any(one is not EMPTY for one in self.cells[index])
         return self.shown[index].note if measured else "not measured"
 
     def of_stage(self, index: int) -> list[Cell]:
+        """Return the cells of a stage."""
         return [row[index] for row in self.cells]
 
 
 @dataclass(frozen=True)
 class ProgressTable:
-    """Every metric of the base model and the stages: a rich renderable, and plain text by `plain`. A change
-    is the paired difference from the policy's parent, marked as its comparison says."""
+    """Every metric of the base model and the stages: a rich renderable, and plain text by `plain`.
+
+    A change is the paired difference from the policy's parent, marked by its verdict.
+    """
 
     policies: Sequence[Policy]
 
     def lines(self, width: int) -> list[Text]:
-        """The table in lines of at most `width` cells (a single metric may still be wider)."""
+        """Return the table in lines of at most `width` cells (a single metric may be wider)."""
         metrics = [policy.metrics for policy in self.policies]
         shown = measures(metrics)
         zero = [one for one in shown if is_zero(one, self.policies)]
@@ -61,7 +64,7 @@ class ProgressTable:
         return [*_laid_out(grid, width), *below]
 
     def _heads(self) -> list[str]:
-        """The names, with the parent where that is not the one before."""
+        """Return the names, with the parent if it is not the previous one."""
         names = [clean(policy.name) for policy in self.policies]
         heads = []
         for index, (name, policy) in enumerate(zip(names, self.policies, strict=True)):
@@ -71,6 +74,7 @@ class ProgressTable:
         return heads
 
     def plain(self, width: int | None = None) -> str:
+        """Return plain text, by default in the terminal's width."""
         return as_text(self.lines(width or columns()))
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -83,7 +87,7 @@ def _footnotes(grid: Grid, zero: Sequence[Measure]) -> list[str]:
 
 
 def _laid_out(grid: Grid, width: int) -> list[Text]:
-    """The first layout that fits."""
+    """Return the first layout that fits."""
     for layout in (_one_line_a_metric, _two_lines_a_metric):
         lines = layout(grid)
         if _widest(lines) <= width:
@@ -101,7 +105,7 @@ def _one_line_a_metric(grid: Grid) -> list[Text]:
 
 
 def _two_lines_a_metric(grid: Grid) -> list[Text]:
-    """Value and change, and below them the interval, below the label unit and direction."""
+    """Return value and change above the interval, and the label above unit and direction."""
     labels = [Text()]
     for i, shown in enumerate(grid.shown):
         labels += [Text(shown.label), Text(grid.note(i), style="dim")]
@@ -116,7 +120,7 @@ def _two_lines_a_metric(grid: Grid) -> list[Text]:
 
 
 def _one_line_a_stage(grid: Grid, width: int) -> list[Text]:
-    """Blocks of as many metrics as fit beside the names of the stages."""
+    """Return blocks of as many metrics as fit beside the names of the stages."""
     heads = [Text(), Text(), *map(_bold, grid.names)]
     columns = [
         [Text(shown.label), Text(grid.note(i), style="dim"), *_aligned(grid.cells[i])]
@@ -129,7 +133,7 @@ def _one_line_a_stage(grid: Grid, width: int) -> list[Text]:
 
 
 def _blocks(columns: Sequence[list[Text]], room: int) -> list[list[list[Text]]]:
-    """The columns in blocks that fit; preference accuracy takes accuracy, which stands before it, along."""
+    """Return columns in blocks that fit; preference accuracy stays with accuracy, which precedes it."""
     blocks: list[list[list[Text]]] = []
     for column in columns:
         if blocks and sum(len(GAP) + _widest(c) for c in [*blocks[-1], column]) <= room:
@@ -142,7 +146,7 @@ def _blocks(columns: Sequence[list[Text]], room: int) -> list[list[list[Text]]]:
 
 
 def _aligned(cells: Sequence[Cell], *, intervals: bool = True) -> list[Text]:
-    """Value, mark, change and interval of each cell, each right-aligned over all of them."""
+    """Return value, mark, change and interval of each cell, right-aligned over all cells."""
     value, change = _width(c.value for c in cells), _width(c.change for c in cells)
     marked = 2 if any(c.mark for c in cells) else 0
     interval = _width(c.interval for c in cells) if intervals else 0
@@ -160,7 +164,7 @@ def _aligned(cells: Sequence[Cell], *, intervals: bool = True) -> list[Text]:
 
 
 def _table(labels: Sequence[Text], columns: Sequence[Sequence[Text]]) -> list[Text]:
-    """Left-aligned labels and right-aligned columns, each as wide as its widest text."""
+    """Return left-aligned labels and right-aligned columns, each as wide as its widest text."""
     lines = []
     left = _widest(labels)
     widths = [_widest(column) for column in columns]

@@ -1,4 +1,4 @@
-"""Which listener a person gets: the live screen on a terminal, plain lines anywhere else."""
+"""Choose a run's listener: the live screen on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ptspec.report.screen import Screen
 
 
 def headline(method: str) -> tuple[Headline, ...]:
-    """What the method called `method` shows while it trains; nothing for an unknown one."""
+    """Return the metrics that a method shows during training; () for an unknown one."""
     known = methods.find(method)
     return known.headline if known else ()
 
@@ -32,10 +32,10 @@ def listener(
     timer: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = datetime.now,
 ) -> Screen | Plain:
-    """The listener of one run, to be entered as a context manager; `stream` is stderr by default.
+    """Return the listener of one run, a context manager; `stream` is stderr by default.
 
-    An exception that leaves the `with` block is what marks the stage under way as failed or interrupted.
-    A stream that goes away (a closed pipe) silences the listener and never stops the run.
+    An exception that leaves the block marks the active stage as failed or interrupted. A closed stream
+    silences the listener and never stops the run.
     """
     sink = cast("TextIO", Sink(stream or sys.stderr))
     if is_live(sink):
@@ -45,13 +45,13 @@ def listener(
 
 
 def is_live(stream: TextIO) -> bool:
-    """Whether lines can be redrawn: a terminal that understands cursor movement and takes our signs."""
+    """Return whether lines can be redrawn: the terminal supports cursor movement and our characters."""
     dumb = os.environ.get("TERM", "").lower() in ("dumb", "unknown")
     return stream.isatty() and not dumb and stream.encoding.lower().replace("-", "") == "utf8"
 
 
 class Sink(io.TextIOBase):
-    """A text stream that outlives its reader, and writes plain ASCII where the other end takes no UTF-8."""
+    """A text stream that ignores a closed reader, and writes ASCII if the other end is not UTF-8."""
 
     ASCII = str.maketrans(
         {
@@ -80,15 +80,19 @@ class Sink(io.TextIOBase):
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
+        """The stream's encoding."""
         return getattr(self._stream, "encoding", None) or "utf-8"
 
     def isatty(self) -> bool:
+        """Return whether the stream is a terminal."""
         return self._stream.isatty()
 
     def fileno(self) -> int:
+        """Return the stream's file descriptor."""
         return self._stream.fileno()
 
     def write(self, text: str) -> int:
+        """Write `text`; ignore a closed stream."""
         if not self._gone:
             try:
                 self._stream.write(self._encodable(text))
@@ -97,6 +101,7 @@ class Sink(io.TextIOBase):
         return len(text)
 
     def flush(self) -> None:
+        """Flush; ignore a closed stream."""
         if not self._gone:
             try:
                 self._stream.flush()

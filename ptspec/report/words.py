@@ -1,7 +1,7 @@
-"""Numbers and times in words, with units, as every screen and table shows them.
+"""Numbers and times in words, with units, for every screen and table.
 
-Knows nothing of events or metrics. A real minus sign is used throughout; a value that is too small for its
-decimals is written in powers of ten (`2e-7`), so that "0.0000" always means zero.
+Uses a real minus sign; a value too small for its decimals is written in powers of ten (`2e-7`), so that
+"0.0000" always means zero.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ NOTHING = "–"
 
 
 def signed(text: str) -> str:
-    """`text` of a number with a real minus sign in place of a leading hyphen."""
+    """Return a number's text with a real minus sign instead of a leading hyphen."""
     return MINUS + text[1:] if text.startswith("-") else text
 
 
 def count(value: int) -> str:
-    """1600 → "1,600"."""
+    """Return 1600 as "1,600"."""
     return signed(f"{value:,}")
 
 
 def plural(value: int, noun: str) -> str:
-    """ "1 step", "1,600 rows"."""
+    """Return "1 step", "1,600 rows"."""
     return f"{count(value)} {noun}" if value == 1 else f"{count(value)} {noun}s"
 
 
 def _scaled(value: float, units: tuple[str, ...]) -> str:
-    """`value` in the first unit (each 1,000 times the one before) that leaves it below 1,000."""
+    """Return `value` in the first unit (each 1,000 times the one before) that leaves it below 1,000."""
     steps = 0
     while value >= 999.5 and steps < len(units) - 1:
         value, steps = value / 1000, steps + 1
@@ -37,17 +37,17 @@ def _scaled(value: float, units: tuple[str, ...]) -> str:
 
 
 def parameters(value: int) -> str:
-    """A number of parameters or tokens: "512", "61 k", "1.0 M", "7.6 bn": a B stands for bytes."""
+    """Return a number of parameters or tokens: "512", "61 k", "1.0 M", "7.6 bn" (B stands for bytes)."""
     return count(value) if value < 1000 else _scaled(value / 1000, ("k", "M", "bn", "T"))
 
 
 def size(value: int) -> str:
-    """Bytes in decimal units: "512 B", "4.1 MB", "58 MB", "16 GB"."""
+    """Return bytes in decimal units: "512 B", "4.1 MB", "58 MB", "16 GB"."""
     return f"{value} B" if value < 1000 else _scaled(value / 1000, ("kB", "MB", "GB", "TB"))
 
 
 def duration(seconds: float) -> str:
-    """ "40 ms", "12.4 s", "3 m 05 s", "1 h 02 m", "2 d 03 h"."""
+    """Return "40 ms", "12.4 s", "3 m 05 s", "1 h 02 m", "2 d 03 h"."""
     if seconds < 0.0995:
         return f"{max(seconds, 0) * 1000:.0f} ms"
     if seconds < 59.95:
@@ -56,7 +56,7 @@ def duration(seconds: float) -> str:
 
 
 def remaining(seconds: float) -> str:
-    """A duration to the whole second, for times that are estimates: "3 s", "3 m 05 s", "1 h 02 m"."""
+    """Return an estimated duration to the second: "3 s", "3 m 05 s", "1 h 02 m"."""
     whole = round(max(seconds, 0))
     if whole < 60:
         return f"{whole} s"
@@ -70,7 +70,7 @@ def remaining(seconds: float) -> str:
 
 
 def rate(steps: int, seconds: float) -> str:
-    """Steps a second, or seconds a step where that is slower: "9.7 step/s", "3.2 s/step"."""
+    """Return steps per second, or seconds per step if slower: "9.7 step/s", "3.2 s/step"."""
     if steps <= 0 or seconds <= 0:
         return NOTHING
     per_second = steps / seconds
@@ -80,8 +80,7 @@ def rate(steps: int, seconds: float) -> str:
 
 
 def number(value: float, spec: str = ".4f") -> str:
-    """`value` in the format `spec` (".1%": "95.0 %"); too small or too large for it, in powers of ten:
-    "2e-7", "4.1e4"."""
+    """Return `value` in the format `spec` (".1%": "95.0 %"); in powers of ten if too small or large."""
     if not math.isfinite(value):
         return signed(f"{value}")
     if spec.endswith("%"):
@@ -95,24 +94,27 @@ def number(value: float, spec: str = ".4f") -> str:
 
 
 def power(value: float, digits: int = 1) -> str:
-    """Scientific notation without padding: "4.1e4", "2e-7"."""
+    """Return scientific notation without padding: "4.1e4", "2e-7"."""
     mantissa, exponent = f"{value:.{digits}e}".split("e")
     return f"{signed(mantissa)}e{int(exponent)}"
 
 
 def fixed(value: float, decimals: int) -> str:
-    """`value` to `decimals` places, halves away from zero, no negative zero; NaN and infinity by name."""
-    nudged = value * (1 + 1e-12)  # 1.25 and a 1.25 that came out of a subtraction read the same
+    """Return `value` to `decimals` places, halves away from zero, no negative zero.
+
+    Names NaN and infinity.
+    """
+    nudged = value * (1 + 1e-12)  # 1.25 and a 1.25 from a subtraction are shown alike
     return signed(_unsigned_zero(f"{nudged:,.{decimals}f}"))
 
 
 def percent(share: float, decimals: int = 1) -> str:
-    """A share of one: 0.95 → "95.0 %"."""
+    """Return a share of one: 0.95 as "95.0 %"."""
     return f"{fixed(share * 100, decimals)} %"
 
 
 def delta(change: float, decimals: int) -> str:
-    """A change with its sign: "+89.0", "−0.5"; a change that rounds to nothing has none."""
+    """Return a change with its sign: "+89.0", "−0.5"; none for a change that rounds to 0."""
     text = fixed(change, decimals)
     return f"+{text}" if change > 0 and not _is_zero(text) else text
 

@@ -1,1 +1,1 @@
-"""What a completion is worth: built-in functions, the user's functions, reward models, judges."""
+"""Scores of completions: built-in functions, the user's functions, reward models, judges."""

@@ -1,4 +1,4 @@
-"""From the rewards and judges of a plan to what a trainer calls. Opens no model by itself."""
+"""Build callables from the rewards and judges of a plan. Opens no model itself."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ptspec.rewards.models import RewardModel
 
 OpenModel = Callable[[RewardSpec], "RewardModel"]
-"""Opens the reward model that a spec names: `ptspec.rewards.models.open_reward_model` of its path, or of the
-folder that the reward stage of that name left."""
+"""Opens a spec's reward model: `ptspec.rewards.models.open_reward_model` of its path, or of the folder of the
+reward stage of that name."""
 
 
 def reward_functions(
@@ -42,12 +42,11 @@ def reward_functions(
     open_model: OpenModel,
     warn: Warn = warnings.warn,
 ) -> list[RewardFunction]:
-    """The rewards `names`, each in TRL's signature and under its name in the recipe.
+    """Return the rewards `names`, each in TRL's signature and under its name in the recipe.
 
-    `strings`: the data holds plain strings, which the loader made into turns of a chat. Functions are given
-    the strings; reward models the turns that they were trained on. `warn` is told of what does not stop the
-    run. Raises `InputError` where the user's code is not allowed or fails, and for a model that cannot be
-    opened.
+    `strings`: the data holds plain strings, which the loader made into chats. Functions receive the strings;
+    reward models the chats that they were trained on. `warn` receives problems that do not stop the run.
+    Raises `InputError` if user code is not allowed or fails, or a model cannot be opened.
     """
     make = _Maker(plan.rewards, strings, allow_code, open_model, warn)
     return [make.reward(plan.rewards[name]) for name in names]
@@ -56,15 +55,19 @@ def reward_functions(
 def measured_functions(
     plan: Plan, *, allow_code: bool, warn: Warn = warnings.warn
 ) -> dict[str, RewardFunction]:
-    """The rewards that an evaluation of `plan` measures, by name. Raises `InputError` as `reward_functions`
-    does."""
+    """Return the rewards that an evaluation of `plan` measures, by name.
+
+    Raises `InputError` as `reward_functions` does.
+    """
     make = _Maker(plan.rewards, False, allow_code, no_model, warn)
     return {name: make.reward(spec) for name, spec in measured_rewards(plan).items()}
 
 
 def measured_builtins(rewards: Mapping[str, RewardSpec], named: Iterable[str]) -> dict[str, RewardFunction]:
-    """Of `rewards` those that an evaluation measures and that run no code of the user's. `named`: those that
-    stages name."""
+    """Return those of `rewards` that an evaluation measures without running user code.
+
+    `named`: those that stages name.
+    """
     make = _Maker(rewards, False, False, no_model, warnings.warn)
     found = measured({name: spec for name, spec in rewards.items() if not _is_users(spec)}, named)
     return {name: make.reward(spec) for name, spec in found.items()}
@@ -75,7 +78,7 @@ def _is_users(spec: RewardSpec) -> bool:
 
 
 def reward_weights(plan: Plan, names: Iterable[str]) -> list[float]:
-    """The weights of the rewards `names`, in their order: TRL's `reward_weights`."""
+    """Return the weights of the rewards `names`, in order: TRL's `reward_weights`."""
     return [plan.rewards[name].weight for name in names]
 
 
@@ -88,7 +91,7 @@ def judge(
     open_model: OpenModel,
     warn: Warn = warnings.warn,
 ) -> Judge:
-    """The judge `name`. Raises `InputError` as `reward_functions` does, and for wrong options."""
+    """Return the judge `name`. Raises `InputError` as `reward_functions` does, and for invalid options."""
     spec = plan.judges[name]
     if spec.endpoint is not None:
         return endpoint_judge(spec, plan.places, warn)
@@ -106,10 +109,10 @@ def judge(
 
 
 def check_ready(plan: Plan, *, allow_code: bool) -> None:
-    """Tells before the first stage what would stop a later one: code that is not allowed or fails when it is
-    imported, a key that is not in the environment, httpx not installed. Opens no model and asks no server.
+    """Report before the first stage what would stop a later one.
 
-    Raises `InputError` with every such fault of the rewards and judges that stages and the evaluation use.
+    Code that is not allowed or fails to import, a missing API key, httpx not installed. Opens no model and
+    sends no request. Raises `InputError` with every such error of the rewards and judges in use.
     """
     faults: list[Diagnostic] = []
     for make in _preparations(plan, allow_code):
@@ -122,8 +125,7 @@ def check_ready(plan: Plan, *, allow_code: bool) -> None:
 
 
 def check_judge_is_up(plan: Plan) -> None:
-    """Raises `InputError` where the evaluation's judge is a server that cannot be reached: better before the
-    first stage than after it."""
+    """Raise `InputError` before the first stage if the evaluation's judge cannot be reached."""
     name = plan.evaluation.judge if plan.evaluation else None
     if name is not None and plan.judges[name].endpoint is not None:
         endpoint_judge(plan.judges[name], plan.places).client.must_be_up()
@@ -141,13 +143,13 @@ def _preparations(plan: Plan, allow_code: bool) -> Iterator[Callable[[], object]
 
 
 def no_model(spec: RewardSpec) -> NoReturn:
-    """For whoever asks for functions only."""
+    """Raise `AssertionError`: for callers that request functions only."""
     raise AssertionError(f"reward {spec.name} is a model, and only functions were asked for")
 
 
 @dataclass(frozen=True)
 class _Maker:
-    """Makes functions of the specs of `rewards`; the other fields as in `reward_functions`."""
+    """Builds functions from the specs of `rewards`; other fields as in `reward_functions`."""
 
     rewards: Mapping[str, RewardSpec]
     strings: bool

@@ -1,8 +1,8 @@
 """The built-in reward functions, in TRL's signature: `reward(prompts, completions, **columns)`.
 
-Importing this costs nothing, so that a recipe's reward names and options can be checked without torch. Their
-options are described and checked by `schemas/rewards.schema.json`. Completions arrive as strings or as lists
-of messages; of messages the last assistant one counts.
+Light to import, so that a recipe's rewards and options can be checked without torch. Options are described
+and checked by `schemas/rewards.schema.json`. Completions are strings or lists of messages; of messages the
+last assistant one counts.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from ptspec.rewards.time_limit import TimedScore, Warn
 from ptspec.rewards.trl_rewards import TRL, TrlReward
 
 RewardFunction = Callable[..., Sequence[float | None]]
-"""`reward(prompts, completions, **columns)`: one number a completion; None where the row has no say."""
+"""`reward(prompts, completions, **columns)`: one number per completion; None for a row that it cannot
+score."""
 
 Make = Callable[[scorers.Options], scorers.Score]
 
 
 class Check(NamedTuple):
-    """What the schema cannot see in an option: `fault` says what is wrong with its value, or None."""
+    """A check of an option beyond the schema: `fault` returns what is wrong with its value, or None."""
 
     option: str
     fault: Callable[[Any], OptionFault | None]
@@ -43,14 +44,13 @@ class Check(NamedTuple):
 
 @dataclass(frozen=True)
 class BuiltinReward:
-    """A built-in reward: what it pays, and which column of the row it compares with.
+    """A built-in reward: what it scores, and which column of the row it compares with.
 
-    `columns` are tried in order unless the option `column` names one; empty: the completion alone counts.
-    Where there are columns, thoughts (`<think>…</think>`) are left out of the completion. `timed`: its
-    options hold patterns, so that it is scored with a time limit. `silent` says why it has no say on a right
-    answer, or None. `module` is a package that it cannot do without. `is_graded`: its values are not 0 and 1
-    alone. `takes_json`: its right answers are JSON values, lists too. `reads_thoughts`: it looks at the
-    thoughts of a completion.
+    `columns` are tried in order unless the option `column` names one; empty: only the completion counts. With
+    columns, thoughts (`<think>…</think>`) are removed from the completion. `timed`: its options hold
+    patterns, so that scoring has a time limit. `silent` returns why it cannot score a right answer, or None.
+    `module`: a required package. `is_graded`: its values are not only 0 and 1. `takes_json`: its right
+    answers are JSON values, lists included. `reads_thoughts`: it uses the thoughts of a completion.
     """
 
     name: str
@@ -67,8 +67,10 @@ class BuiltinReward:
 
 
 def option_faults(name: str, options: Mapping[str, Any], at: str = "") -> list[Diagnostic]:
-    """What the schema cannot see of the built-in reward `name` with `options`, which stand at the pointer
-    `at`: a pattern that does not compile, a JSON Schema that is none, a package that is not installed."""
+    """Return errors of a built-in reward's `options` beyond the schema; they are at the pointer `at`.
+
+    A pattern that does not compile, an invalid JSON Schema, a package that is not installed.
+    """
     found = []
     reward = known_reward(name)
     if reward.module is not None and find_spec(reward.module) is None:
@@ -82,12 +84,12 @@ def option_faults(name: str, options: Mapping[str, Any], at: str = "") -> list[D
 
 
 def known_reward(name: str) -> BuiltinReward | TrlReward:
-    """The built-in reward, or TRL's, called `name`. Raises `InputError` if there is none."""
+    """Return the built-in reward, or TRL's, called `name`. Raises `InputError` if there is none."""
     if (found := BUILTIN.get(name) or TRL.get(name)) is not None:
         return found
     names = (*BUILTIN, *TRL)
     hint = did_you_mean(name, names) or f"built in: {listed(names, len(names))}"
-    raise InputError(Diagnostic("wrong-reward", f'"{name}" is no built-in reward', hint=hint))
+    raise InputError(Diagnostic("wrong-reward", f'"{name}" is not a built-in reward', hint=hint))
 
 
 def _pattern_fault(pattern: str) -> OptionFault | None:
@@ -101,10 +103,10 @@ def _pattern_fault(pattern: str) -> OptionFault | None:
 def builtin(
     name: str, options: Mapping[str, Any] | None = None, *, warn: Warn = warnings.warn
 ) -> RewardFunction:
-    """The built-in reward `name`, or TRL's, with `options`, in TRL's signature.
+    """Return the built-in reward `name`, or TRL's, with `options`, in TRL's signature.
 
-    `warn` is told, once, of completions that take too long to score, and of right answers that the reward
-    cannot compare with. Raises `InputError` if there is no such reward, or if `option_faults` finds any.
+    `warn` receives, once, completions that take too long, and right answers that it cannot compare with.
+    Raises `InputError` if there is no such reward, or if `option_faults` finds any.
     """
     options = options or {}
     reward = known_reward(name)
@@ -121,7 +123,7 @@ def builtin(
 
 
 def compared_columns(name: str, options: Mapping[str, Any]) -> tuple[str, ...]:
-    """The columns that the built-in reward `name` compares with: the first of them that the data has."""
+    """Return the columns that the built-in reward `name` may compare with; the first existing one is used."""
     return (options["column"],) if "column" in options else known_reward(name).columns
 
 
@@ -146,7 +148,7 @@ def _reward(
 
 
 def _best(score: scorers.Score, text: str, golds: tuple[str, ...]) -> float | None:
-    """The score by the right answer that it fits best."""
+    """Return the best score over the right answers."""
     found = [value for gold in golds if (value := score(text, gold)) is not None]
     return max(found, default=None)
 
@@ -164,7 +166,7 @@ def _of_trl(
 
 
 class _Silence:
-    """Tells, once, that a reward has no say on rows because of their right answers."""
+    """Warns, once, about rows whose right answers a reward cannot compare with."""
 
     def __init__(self, reward: BuiltinReward, options: scorers.Options, warn: Warn) -> None:
         self.reward, self.options, self.warn = reward, options, warn
@@ -174,18 +176,18 @@ class _Silence:
         if self.told or (words := not_compared_with(self.reward, self.options, golds)) is None:
             return
         self.told = True
-        self.warn(f"the reward {self.reward.name} has no say on {words}")
+        self.warn(f"the reward {self.reward.name} cannot score {words}")
 
 
 def not_compared_with(reward: BuiltinReward, options: scorers.Options, golds: Golds) -> str | None:
-    """In words, of which of `golds` the `reward` has no say; None where it has one of all."""
+    """Return in words which of `golds` the `reward` cannot score; None if it can score all."""
     if (silent := reward.silent) is None:
         return None
     return not_compared(lambda gold: silent(gold, options), golds)
 
 
 def _golds(columns: tuple[str, ...], name: str, given: Mapping[str, Any], takes_json: bool) -> Golds:
-    """The first of `columns` that the batch has, as texts; None in rows where it is empty."""
+    """Return the first existing column of `columns` as texts; None in rows where it is empty."""
     column = next((column for column in columns if column in given), None)
     if column is None:
         raise InputError(_missing_column(columns, name, visible_columns(list(given))))

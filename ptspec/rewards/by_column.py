@@ -1,4 +1,4 @@
-"""A reward that pays each row by the reward that a value of the row names, in TRL's signature."""
+"""A reward that scores each row by the reward that a column's value selects, in TRL's signature."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ptspec.rewards.contract import visible_columns
 
 @dataclass(frozen=True)
 class RewardByColumn:
-    """`parts` are the rewards that `by` chooses from, by name; each is called with its own rows alone, and
-    what it pays counts with its weight.
+    """`parts` are the rewards that `by` selects from, by name.
 
-    Where a trainer logs, the mean of each part over its rows, without the weight, is `rewards/NAME/PART`.
+    Each is called with its own rows only, and its score is multiplied by its weight. If a trainer logs, the
+    unweighted mean of each part over its rows is `rewards/NAME/PART`.
     """
 
     name: str
@@ -29,8 +29,10 @@ class RewardByColumn:
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], **given: Any
     ) -> list[float | None]:
-        """One number a completion; None where no part has a say. Raises `InputError` where the column is not
-        there, or a row's value is not one that the recipe tells of."""
+        """Return one number per completion; None if no part can score it.
+
+        Raises `InputError` if the column is missing, or a row's value is not in the recipe.
+        """
         rows = self._rows_of(given)
         arguments = {"prompts": list(prompts), "completions": list(completions), **given}
         scores: list[float | None] = [None] * len(prompts)
@@ -47,13 +49,13 @@ class RewardByColumn:
         return scores
 
     def _rows_of(self, given: Mapping[str, Any]) -> dict[str, list[int]]:
-        """For each part the rows that it pays."""
+        """Return the rows of each part."""
         if self.by.column not in given:
             raise InputError(self._missing_column(visible_columns(list(given))))
         rows: dict[str, list[int]] = {}
         for place, value in enumerate(given[self.by.column]):
             if not self.by.is_told(value):
-                raise InputError(untold_value(self.name, self.by, value))
+                raise InputError(value_without_reward(self.name, self.by, value))
             if (part := self.by.part_of(value)) is not None:
                 rows.setdefault(part, []).append(place)
         return rows
@@ -71,8 +73,7 @@ class RewardByColumn:
 
 
 class _Extra:
-    """What parts log beside each completion: a column has a place for every row, of which a part fills its
-    own."""
+    """Values that parts log per completion: a column has a place for every row, and a part fills its own."""
 
     def __init__(self, rows: int) -> None:
         self.rows, self.columns = rows, dict[str, list[Any]]()
@@ -90,8 +91,8 @@ class _Extra:
             given["log_extra"](column, values)
 
 
-def untold_value(name: str, by: ByColumn, value: object) -> Diagnostic:
-    """A row with a value for which the recipe names no reward."""
+def value_without_reward(name: str, by: ByColumn, value: object) -> Diagnostic:
+    """Return the error for a row whose value has no reward in the recipe."""
     key = key_of(value)
     rows = f'without "{by.column}"' if key is None else f'with "{key}" in the column "{by.column}"'
     message = f'the reward "{name}" names no reward for rows {rows}'
@@ -101,6 +102,6 @@ def untold_value(name: str, by: ByColumn, value: object) -> Diagnostic:
 
 
 def _taken(value: Any, places: Sequence[int], rows: int) -> Any:
-    """Of a column the rows at `places`; anything else as it is."""
+    """Return a column's values at `places`; other arguments unchanged."""
     is_column = isinstance(value, list | tuple) and len(value) == rows
     return [value[place] for place in places] if is_column else value

@@ -1,51 +1,48 @@
-"""Asks an OpenAI-compatible server for one chat completion, again where that helps. Knows no judges.
+"""Request chat completions from an OpenAI-compatible server, with retries. Independent of judges.
 
-Keeps a key out of every message: it stands in one header of one client, and any text of the server's that
-repeats it is blotted.
+The key appears in no message: it is in one header of one client, and redacted from the server's texts.
 """
 
 from __future__ import annotations
 
 import math
-import random
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
-from ptspec.diagnostics import Diagnostic, InputError, StageError, cut
+from ptspec.diagnostics import Diagnostic, InputError, StageError
+from ptspec.http_retries import RetryingClient, headers
 from ptspec.recipe.json_pointer import join
 
 if TYPE_CHECKING:
     import httpx
 
 PATH = "/chat/completions"
-FIRST_BACKOFF = 0.5
 LONGEST_BACKOFF = 30.0
 LONGEST_WAIT = 600.0
-"""All in seconds. A server that asks for a longer wait than this is taken at its word, not asked again."""
+"""Seconds. A server that asks for a longer wait is not retried."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """`text` is None where the model refused or said nothing. `tries` counts requests, from 1."""
+    """`text` is None if the model refused or returned nothing. `tries` counts requests, from 1."""
 
     text: str | None
     tries: int
 
 
 class EndpointError(StageError):
-    """The server gave no reply. `passing`: asking again later may mend it."""
+    """The server gave no reply. `passing`: a later retry may succeed."""
 
     def __init__(self, diagnostic: Diagnostic, passing: bool) -> None:
         super().__init__(diagnostic)
         self.passing = passing
 
 
-class ChatClient:
-    """One server. May be used from several threads at once; after `stop` it waits and asks no more."""
+class ChatClient(RetryingClient):
+    """An OpenAI-compatible server; after `stop` requests are not retried."""
 
     def __init__(
         self,
@@ -56,69 +53,69 @@ class ChatClient:
         timeout: float,
         retries: int,
     ) -> None:
-        """`timeout` is in seconds. Raises `InputError` where httpx is not installed."""
+        """Set up the client; `timeout` is in seconds. Raises `InputError` if httpx is not installed."""
         self.endpoint = endpoint.rstrip("/").removesuffix(PATH)
         self.at = at
         self.retries = retries
-        self.first_backoff = FIRST_BACKOFF
-        self._key = key
-        self._random = random.Random()
-        self._stopped = threading.Event()
-        self._http = _http_client(self.endpoint, key, timeout, at)
+        super().__init__(_http_client(self.endpoint, key, timeout, at), key, LONGEST_BACKOFF)
 
     def __repr__(self) -> str:
         return f"ChatClient({self.endpoint!r})"
 
     def complete(self, model: str, messages: Sequence[Mapping[str, str]], **options: Any) -> Reply:
-        """The server's reply to `messages`. `options` are further fields of the request.
+        """Return the server's reply to `messages`. `options` are further request fields.
 
-        Overload (429), faults of the server (5xx), time-outs, lost connections and bodies that are no chat
-        completion are tried again, with exponential backoff and jitter or as long as Retry-After says.
-        Raises `EndpointError` after the last try, and at once for what trying again does not mend.
+        Overload (429), server errors (5xx), time-outs, lost connections and bodies that are not chat
+        completions are retried, with exponential backoff and jitter or after Retry-After. Raises
+        `EndpointError` after the last try, and at once for errors that a retry does not fix.
         """
         body = {"model": model, "messages": list(messages), **options}
         return Reply(*self._asked(lambda: self._attempt(body)))
 
     def vllm_version(self) -> str | None:
-        """The version that vLLM answers at /version; None where the server is something else. Raises
-        `EndpointError` where nothing answers."""
+        """Return vLLM's version from /version; None for another server.
+
+        Raises `EndpointError` if nothing answers.
+        """
         return self._asked(self._version)[0]
 
-    def _asked(self, attempt: Callable[[], str | Trouble | None]) -> tuple[str | None, int]:
-        """What `attempt` gives, made again where that helps, and the number of tries."""
+    def _asked(self, attempt: Callable[[], str | RequestFailure | None]) -> tuple[str | None, int]:
+        """Return the result of `attempt`, retried if useful, and the number of tries."""
         for tries in range(1, self.retries + 2):
             got = attempt()
-            if not isinstance(got, Trouble):
+            if not isinstance(got, RequestFailure):
                 return got, tries
             last = tries > self.retries or not got.passing or (got.wait or 0) > LONGEST_WAIT
-            if last or self._stopped.wait(self._backoff(tries) if got.wait is None else got.wait):
-                raise self._told(got, tries)
+            if last or self.is_stopped_within(tries, got.wait):
+                raise self._error(got, tries)
         raise AssertionError(f"retries is {self.retries}")
 
-    def _attempt(self, body: Mapping[str, Any]) -> str | Trouble | None:
-        """What the model said, or why there is no reply."""
+    def _attempt(self, body: Mapping[str, Any]) -> str | RequestFailure | None:
+        """Return the model's text, or why there is no reply."""
         import httpx
 
         try:
             response = self._http.post(self.endpoint + PATH, json=body)
         except httpx.RequestError as error:
-            return _connection_trouble(error)
+            return _connection_failure(error)
         if not response.is_success:
-            return _status_trouble(response)
+            return _status_failure(response)
         try:
             return _content(response)
         except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            return Trouble("answered with what is no chat completion", _ADDRESS, detail=response.text)
+            return RequestFailure(
+                "answered with something other than a chat completion", _ADDRESS, detail=response.text
+            )
 
-    def _version(self) -> str | Trouble | None:
+    def _version(self) -> str | RequestFailure | None:
         import httpx
 
         try:
             response = self._http.get(self.endpoint.removesuffix("/v1") + "/version")
         except httpx.RequestError as error:
-            return _connection_trouble(error)
+            return _connection_failure(error)
         if response.status_code in (429, 502, 503, 504):
-            return _status_trouble(response)
+            return _status_failure(response)
         try:
             found = response.json().get("version") if response.is_success else None
         except (ValueError, AttributeError, RecursionError):
@@ -126,49 +123,30 @@ class ChatClient:
         return found if isinstance(found, str) else None
 
     def must_be_up(self) -> None:
-        """Raises `InputError` where nothing listens at the address; asks no model anything."""
+        """Raise `InputError` if nothing listens at the address; calls no model."""
         import httpx
 
         try:
             self._http.get(self.endpoint + "/models")
         except httpx.RequestError as error:
-            raise InputError(*self._told(_connection_trouble(error), 1).diagnostics) from error
+            raise InputError(*self._error(_connection_failure(error), 1).diagnostics) from error
 
-    def stop(self) -> None:
-        """Ends the waiting of every thread; what they were about is lost."""
-        self._stopped.set()
-
-    def resume(self) -> None:
-        self._stopped.clear()
-
-    def close(self) -> None:
-        self._http.close()
-
-    def _backoff(self, tries: int) -> float:
-        longest: float = min(LONGEST_BACKOFF, self.first_backoff * 2 ** (tries - 1))
-        return longest * self._random.uniform(0.5, 1.0)
-
-    def _told(self, trouble: Trouble, tries: int) -> EndpointError:
+    def _error(self, failed: RequestFailure, tries: int) -> EndpointError:
         again = f" (asked {tries} times)" if tries > 1 else ""
-        wait = trouble.wait or 0.0
-        later = f"; it wants to be asked again in {wait:,.0f} s" if wait > LONGEST_WAIT else ""
-        message = f"the judge at {self.endpoint} {trouble.what}{again}{later}"
-        notes = (self._blotted(trouble.detail),) if trouble.detail.strip() else ()
+        wait = failed.wait or 0.0
+        later = f"; retry after {wait:,.0f} s" if wait > LONGEST_WAIT else ""
+        message = f"the judge at {self.endpoint} {failed.what}{again}{later}"
+        notes = (self.without_key(failed.detail, 200),) if failed.detail.strip() else ()
         place = join(self.at, "endpoint")
-        diagnostic = Diagnostic("judge-endpoint", message, None, place, trouble.advice, notes)
-        return EndpointError(diagnostic, trouble.passing)
-
-    def _blotted(self, text: str) -> str:
-        line = " ".join(text.split())
-        line = line.replace(self._key, "[key]") if self._key else line
-        return cut(line, 200)
+        diagnostic = Diagnostic("judge-endpoint", message, None, place, failed.advice, notes)
+        return EndpointError(diagnostic, failed.passing)
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Why there is no reply, what to do about it, and whether it may pass by itself.
+class RequestFailure:
+    """Why there is no reply, a hint, and whether a retry may succeed.
 
-    `detail` is what the server said, `wait` for how many seconds it does not want to be asked.
+    `detail`: the server's own message; `wait`: seconds that it asks to wait.
     """
 
     what: str
@@ -184,36 +162,38 @@ _ADVICE = {
     403: "the key may not use this model",
     404: f'{_ADDRESS}; "model" is what the server calls the model',
     408: 'raise "timeout", or lower "max_concurrency"',
-    429: 'lower "max_concurrency", or raise "retries"; then the same command goes on',
+    429: 'lower "max_concurrency", or raise "retries"; then the same command resumes the run',
 }
 
 
-def _status_trouble(response: httpx.Response) -> Trouble:
+def _status_failure(response: httpx.Response) -> RequestFailure:
     status = response.status_code
     passing = status in (408, 409, 425, 429) or status >= 500
-    advice = "look into the server's own log; then the same command goes on" if passing else _ADDRESS
+    advice = "look into the server's own log; then the same command resumes the run" if passing else _ADDRESS
     what = f"answered {status} {response.reason_phrase}".rstrip()
     wait = _retry_after(response.headers.get("retry-after"))
-    return Trouble(what, _ADVICE.get(status, advice), passing, response.text, wait)
+    return RequestFailure(what, _ADVICE.get(status, advice), passing, response.text, wait)
 
 
-def _connection_trouble(error: httpx.RequestError) -> Trouble:
+def _connection_failure(error: httpx.RequestError) -> RequestFailure:
     import httpx
 
     if isinstance(error, httpx.TimeoutException):
-        return Trouble("did not answer in time", _ADVICE[408])
+        return RequestFailure("did not answer in time", _ADVICE[408])
     what = f"cannot be reached: {error or type(error).__name__}"
-    return Trouble(what, "is the server running, and is this its address? The same command goes on")
+    return RequestFailure(
+        what, "is the server running, and is this its address? The same command resumes the run"
+    )
 
 
 def _content(response: httpx.Response) -> str | None:
-    """The reply's text, None for a refusal; fails in one way or another on what is no chat completion."""
+    """Return the reply's text, None for a refusal; raises various errors for a malformed completion."""
     content = response.json()["choices"][0]["message"].get("content")
     return content if isinstance(content, str) else None
 
 
 def _retry_after(header: str | None) -> float | None:
-    """Seconds to wait, from a number of them or a date; None where the server does not say."""
+    """Return the seconds to wait, from a number or a date; None without the header."""
     if header is None:
         return None
     try:
@@ -237,12 +217,11 @@ def _http_client(endpoint: str, key: str | None, timeout: float, at: str) -> htt
         raise InputError(
             Diagnostic("missing-package", message, pointer=join(at, "endpoint"), hint=hint)
         ) from None
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
         httpx.URL(endpoint)
     except httpx.InvalidURL as error:
-        message = f"the endpoint is no address: {error}"
+        message = f"the endpoint is not an address: {error}"
         raise InputError(
             Diagnostic("wrong-judge", message, pointer=join(at, "endpoint"), hint=_ADDRESS)
         ) from None
-    return httpx.Client(headers=headers, timeout=timeout, limits=httpx.Limits(max_connections=None))
+    return httpx.Client(headers=headers(key), timeout=timeout, limits=httpx.Limits(max_connections=None))

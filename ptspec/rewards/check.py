@@ -1,7 +1,7 @@
-"""Rewards and judges of a plan, checked while no code of the user's runs and no model is loaded.
+"""Check a plan's rewards and judges without running user code or loading models.
 
-What a schema can see of them is checked with the rest of the recipe (`schemas/rewards.schema.json`,
-`schemas/judges.schema.json`), and that files exist where it is read; here is the rest.
+The schemas check the rest (`schemas/rewards.schema.json`, `schemas/judges.schema.json`), and the recipe
+reader checks that files exist.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ptspec.rewards.source import check_user_function, is_user_function
 
 
 def check_functions(plan: Plan) -> Iterator[Diagnostic]:
-    """Faults of the plan's rewards and judges; located by pointer or file."""
+    """Yield errors of the plan's rewards and judges, located by pointer or file."""
     for reward in plan.rewards.values():
         if reward.function is not None and reward.model is None:
             yield from _check_reward(reward.function, reward)
@@ -32,12 +32,12 @@ def check_functions(plan: Plan) -> Iterator[Diagnostic]:
 
 
 def _is_one(*kinds: str | None) -> bool:
-    """Several at once are told where the recipe is read, and it is not known which was meant."""
+    """Return whether exactly one kind of reward is given: several are reported by the recipe reader."""
     return sum(kind is not None for kind in kinds) == 1
 
 
 def no_builtin_judge(judge: JudgeSpec) -> Diagnostic | None:
-    """A judge's function is always the user's own."""
+    """Return the error for a judge's function that is not the user's own, else None."""
     if judge.function is None or is_user_function(judge.function):
         return None
     reward = (

@@ -1,8 +1,7 @@
-"""Reward and judge functions held to what they promise: as many numbers as rows, finite, probabilities.
+"""Check reward and judge functions at each call: as many numbers as rows, finite, probabilities.
 
-The only check of that, for the user's functions, for built-in ones, and wherever another module is handed a
-function. One that breaks its promise, or fails, is told with its name, its line, the row and the prompt.
-Knows no model and no endpoint.
+The only such check, for user functions, built-in ones, and any passed to other modules. An error names the
+function, its line, the row and the prompt.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ptspec.rewards.matching import content_of, text_of
 from ptspec.rewards.user import place_of, raised_at
 
 LARGEST = 3.4e38
-"""TRL keeps rewards in float32, where a number beyond this is infinite."""
+"""TRL keeps rewards in float32, where a larger number is infinite."""
 
 
 def _nothing(*args: Any, **kwargs: Any) -> None:
@@ -29,14 +28,14 @@ def _nothing(*args: Any, **kwargs: Any) -> None:
 
 
 NO_TRAINER: Mapping[str, Any] = {**dict.fromkeys(HOOKS, _nothing), "trainer_state": None}
-"""What stands for TRL's own arguments where there is no trainer: in an evaluation."""
+"""Values of TRL's own arguments without a trainer: in an evaluation."""
 
 
 def in_data_form(function: Callable[..., Any], strings: bool) -> Callable[..., Any]:
-    """`function` with its texts in the form of the data.
+    """Return `function` with its texts in the form of the data.
 
-    With `strings` the data holds plain strings, which the loader made into turns of a chat: the function gets
-    the user's text and the assistant's. Otherwise texts pass as they are.
+    With `strings` the data holds plain strings, which the loader made into chats: the function receives the
+    user's text and the assistant's. Otherwise texts are passed unchanged.
     """
     if not strings:
         return function
@@ -54,20 +53,20 @@ def _strings(texts: Sequence[Any]) -> list[str]:
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """What to call a judge or reward in a message: its name, its class's, or of what `partial` wraps."""
+    """Return a judge's or reward's name for messages: its own, its class's, or of what `partial` wraps."""
     inner = getattr(function, "func", function)
     return str(getattr(inner, "__name__", type(inner).__name__))
 
 
 def checked_reward(function: Callable[..., Any], name: str | None = None) -> CheckedReward:
-    """`function` held to the contract; as it is where it is that already."""
+    """Return `function` with checks; unchanged if it has them already."""
     if isinstance(function, CheckedReward):
         return function
     return CheckedReward(function, name or name_of(function))
 
 
 def checked_judge(function: Callable[..., Any], name: str | None = None) -> CheckedJudge:
-    """`function` held to the contract; as it is where it is that already."""
+    """Return `function` with checks; unchanged if it has them already."""
     if isinstance(function, CheckedJudge):
         return function
     return CheckedJudge(function, name or name_of(function))
@@ -75,10 +74,10 @@ def checked_judge(function: Callable[..., Any], name: str | None = None) -> Chec
 
 @dataclass(frozen=True)
 class CheckedReward:
-    """A reward function under the recipe's name for it, in TRL's signature.
+    """A reward function under its name in the recipe, in TRL's signature.
 
-    Of the columns and of TRL's own arguments the function gets those its signature names, or all with
-    `**columns`. It may be `async`. Raises `StageError` for whatever the function does wrong.
+    The function receives the columns and TRL arguments in its signature, or all with `**columns`. It may be
+    `async`. Calls raise `StageError` for any error of the function.
     """
 
     function: Callable[..., Any]
@@ -92,7 +91,7 @@ class CheckedReward:
     def __call__(
         self, prompts: Sequence[Any], completions: Sequence[Any], **given: Any
     ) -> list[float | None]:
-        """One finite number a completion, or None where the reward has no say."""
+        """Return one finite number per completion, or None. Raises `StageError`."""
         call = _Call(Kind.REWARD, self.function, self.name, self.at, prompts, {"completion": completions})
         arguments = call.asked({**NO_TRAINER, "prompts": prompts, "completions": completions, **given})
         scores = call.answers(arguments)
@@ -101,7 +100,7 @@ class CheckedReward:
 
 @dataclass(frozen=True)
 class CheckedJudge:
-    """A judge function under the recipe's name for it. Raises `StageError` for whatever it does wrong."""
+    """A judge function under its name in the recipe. Calls raise `StageError` for any error of it."""
 
     function: Callable[..., Any]
     name: str
@@ -113,11 +112,11 @@ class CheckedJudge:
 
     @property
     def counters(self) -> Any:
-        """What the function counts of its own work, if it does (`ptspec.rewards.judges.counted`)."""
+        """The function's own counters, if it has any (`ptspec.rewards.judges.counted`)."""
         return getattr(self.function, "counters", None)
 
     def __call__(self, prompts: Sequence[Any], a: Sequence[Any], b: Sequence[Any]) -> list[float]:
-        """P(a beats b) for each row, in [0, 1]."""
+        """Return P(a beats b) for each row, in [0, 1]. Raises `StageError`."""
         call = _Call(Kind.JUDGE, self.function, self.name, self.at, prompts, {"a": a, "b": b})
         answers = call.answers({"prompts": prompts, "a": a, "b": b})
         return [call.probability(row, answer) for row, answer in enumerate(answers)]
@@ -125,7 +124,7 @@ class CheckedJudge:
 
 @dataclass(frozen=True)
 class _Call:
-    """One call over a batch: `prompts`, and by what a person calls them the texts that are rewarded."""
+    """A call over a batch: `prompts`, and the scored texts by their display names."""
 
     kind: Kind
     function: Callable[..., Any]
@@ -135,7 +134,7 @@ class _Call:
     texts: Mapping[str, Sequence[Any]]
 
     def asked(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Of `given` what the function's signature asks for; `StageError` where it asks for more."""
+        """Return those of `given` in the function's signature; `StageError` if it needs others."""
         signature = _signature(self.function)
         if signature is None or takes_everything(signature):
             return dict(given)
@@ -151,7 +150,7 @@ class _Call:
         return {name: value for name, value in given.items() if name in parameters}
 
     def answers(self, arguments: Mapping[str, Any]) -> list[Any]:
-        """What the function returned, a list with as many items as there are rows."""
+        """Return the function's result as a list with an item per row."""
         try:
             returned = self._returned(arguments)
         except PtError as error:
@@ -173,7 +172,7 @@ class _Call:
     def reward(self, row: int, answer: Any) -> float:
         number = _number(answer)
         if number is None or not abs(number) <= LARGEST:
-            hint = "return a finite number, or None for a row that the reward has no say on"
+            hint = "return a finite number, or None for a row that the reward cannot score"
             self.fail("wrong-reward", f"returned {_worded(answer)}{self._of(row)}", hint, row)
         return number
 
@@ -211,7 +210,7 @@ class _Call:
         return asyncio.run(_awaited(returned)) if inspect.isawaitable(returned) else returned
 
     def _failing_row(self, arguments: Mapping[str, Any]) -> int | None:
-        """The first row that fails by itself, found by calling the function again row by row."""
+        """Return the first row that fails alone, by calling the function row by row."""
         rows = len(self.prompts)
         for row in range(rows):
             alone = {k: [v[row]] if _is_column(v, rows) else v for k, v in arguments.items()}
@@ -272,7 +271,7 @@ def _number(value: Any) -> float | None:
 
 
 def _worded(value: Any) -> str:
-    """`value` for a message: a number as it is, anything else with its type."""
+    """Return `value` for a message: a number unchanged, anything else with its type."""
     if value is None or isinstance(value, int | float):
         return repr(value)
     return f"a {type(value).__name__}, {_short(repr(value), 60)}"

@@ -1,4 +1,4 @@
-"""Replies held to a few words, where a judge's server can: vLLM's structured outputs."""
+"""Constrain a judge's replies to a few words, if its server supports vLLM's structured outputs."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from ptspec.rewards.chat_client import ChatClient, EndpointError
 
 STRUCTURED_SINCE = (0, 11)
-"""The version of vLLM from which `structured_outputs` takes the place of `guided_choice`."""
+"""The vLLM version that replaced `guided_choice` by `structured_outputs`."""
 TRIAL = "constrained"
-"""A word that no model says by itself to the question below."""
+"""A word that no model replies unconstrained to the question below."""
 QUESTION = "Which is better? Reply with A or B."
 TRIAL_TOKENS = 32
 
 
 @dataclass(frozen=True)
 class Choice:
-    """`fields` of a request that hold its reply to a choice; where there are none, `why_not`."""
+    """Request `fields` that constrain a reply to a choice; if there are none, `why_not`."""
 
     fields: dict[str, Any] = field(default_factory=dict)
     why_not: str | None = None
 
 
 def choice_fields(client: ChatClient, model: str, words: Sequence[str]) -> Choice:
-    """How `client`'s server is asked to reply with one of `words` and nothing else.
+    """Return the request fields that make `client`'s server reply with one of `words`.
 
-    Servers ignore fields that they do not know: one that says it is vLLM is asked for a reply that only the
-    constraint explains. Raises `EndpointError` where nothing answers.
+    Servers ignore unknown fields: one that identifies as vLLM is tested with a reply that only the constraint
+    explains. Raises `EndpointError` if nothing answers.
     """
     version = client.vllm_version()
     if version is None:

@@ -1,4 +1,4 @@
-"""Which built-in reward says what is right, by the look of the right answers, where a recipe names none."""
+"""Choose the built-in reward that scores correctness from the right answers, if the recipe names none."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ptspec.rewards.scorers import MATH_VERIFY
 
 SHORT_WORDS, SHORT_SIGNS = 10, 80
 FEWEST_LETTERS = 5
-"""A to E are letters to choose from, even where no right answer is one of the last of them."""
+"""A to E are accepted as choices, even if no right answer is one of the last of them."""
 MOST = 0.9
-"""The share of right answers that must be short, for short ones not to be the exception."""
+"""Share of right answers that must be short for matching short answers."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A built-in reward with its options, and why it was taken ("all 160 right answers are numbers")."""
+    """A built-in reward with its options, and the reason ("all 160 right answers are numbers")."""
 
     function: str
     why: str
@@ -31,7 +31,7 @@ class Choice:
 
 
 def choose(answers: Sequence[object]) -> Choice | None:
-    """The reward that suits `answers`, values of a column of right answers; None where there is none."""
+    """Return the reward that suits `answers`, values of a right-answer column; None if there is none."""
     golds = [gold for answer in answers if (gold := right_answers(answer)) is not None]
     texts = [text for gold in golds for text in gold]
     if not texts:
@@ -63,7 +63,7 @@ def _letters(texts: Sequence[str]) -> str:
 
 
 def _words(texts: Sequence[str]) -> tuple[str, ...] | None:
-    """The pair of words, or the two English pairs, that every text is of."""
+    """Return the pair of words, or the two English pairs, that every text belongs to."""
     found = {normalise(text) for text in texts}
     both = (*WORDS[0], *WORDS[1])
     return next((pair for pair in (*WORDS, both) if found <= set(pair)), None)

@@ -1,4 +1,4 @@
-"""Which columns of the data a reward cannot do without, told before anything starts. Runs no code."""
+"""The data columns that a reward needs, found before the run starts. Runs no user code."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ptspec.rewards.trl_rewards import TRL
 
 
 def columns_needed(spec: RewardSpec) -> Columns | None:
-    """The columns that the reward `spec` asks for, each as a group of names of which the data must have one.
+    """Return the columns that the reward `spec` needs, as groups of alternative names.
 
-    () where it asks for none: a reward model, or a built-in reward that looks at the completion alone. Of a
-    choice by a column that column: the rewards that it chooses from ask for their own. None where that is not
-    known before the code runs: a function of the user's that takes `**columns` and names none, that has a
-    decorator, or that cannot be read (`ptspec.rewards.check` tells of that).
+    () if it needs none: a reward model, or a built-in reward of the completion alone. For a choice by a
+    column that column; the chosen rewards need their own. None if unknown before the code runs: a user
+    function that takes `**columns` and names none, that is decorated, or that cannot be read
+    (`ptspec.rewards.check` reports that).
     """
     if spec.by is not None:
         return ((spec.by.column,),)

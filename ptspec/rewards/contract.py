@@ -1,7 +1,6 @@
-"""What a reward and a judge are called with: their signatures, and the columns that a signature asks for.
+"""The signatures of rewards and judges, and the columns that a signature requests.
 
-A reward is called by name, as TRL does it; a judge by position. What they must return is checked in
-`ptspec.rewards.checked`.
+A reward is called by keyword, as in TRL; a judge by position. `ptspec.rewards.checked` checks return values.
 """
 
 from __future__ import annotations
@@ -15,14 +14,14 @@ TEXTS = ("prompts", "completions", "a", "b")
 """The arguments that hold texts."""
 
 HOOKS = ("trainer_state", "log_extra", "log_metric")
-"""What TRL hands to a reward beside texts and columns."""
+"""TRL's arguments of a reward besides texts and columns."""
 
 Columns = tuple[tuple[str, ...], ...]
 """Columns that the data must have: one of each group."""
 
 
 class Kind(Enum):
-    """What a function is for."""
+    """The purpose of a function: reward or judge."""
 
     REWARD = "reward"
     JUDGE = "judge"
@@ -40,7 +39,7 @@ _SIGNATURES = {
 
 
 def signature_fault(signature: inspect.Signature, kind: Kind) -> str | None:
-    """Why a function with `signature` cannot be called as a reward or judge, or None."""
+    """Return why a function with `signature` cannot be called as a reward or judge, or None."""
     if kind is Kind.JUDGE:
         try:
             signature.bind("prompts", "a", "b")
@@ -58,12 +57,12 @@ def signature_fault(signature: inspect.Signature, kind: Kind) -> str | None:
 
 
 def takes_everything(signature: inspect.Signature) -> bool:
-    """Whether the signature ends in `**columns`."""
+    """Return whether the signature ends in `**columns`."""
     return any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
 
 
 def columns_of(signature: inspect.Signature) -> tuple[str, ...]:
-    """The columns that a reward with `signature` cannot be called without, in its order."""
+    """Return the columns that a reward with `signature` requires, in its order."""
     given = (*TEXTS[:2], *HOOKS, "completion_ids")
     return tuple(
         p.name
@@ -73,5 +72,5 @@ def columns_of(signature: inspect.Signature) -> tuple[str, ...]:
 
 
 def visible_columns(given: list[str]) -> list[str]:
-    """Of the names that a reward was called with, those that are columns of the data."""
+    """Return those of a reward's argument names that are columns of the data."""
     return [name for name in given if name not in (*TEXTS, *HOOKS, *WITHHELD)]

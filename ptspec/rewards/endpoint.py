@@ -1,7 +1,7 @@
 """A language model behind an OpenAI-compatible server as a judge: P(a beats b).
 
-Each pair is asked in both orders (`swap`) and P is the mean, so that a model's liking for the first or the
-second place cancels: P(a, b) + P(b, a) = 1. What was asked once in a run is not asked again.
+Each pair is compared in both orders (`swap`) and P is the mean, so that position bias cancels: P(a, b) + P(b,
+a) = 1. Questions of a run are cached.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Question = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class EndpointOptions:
-    """The options of a judge behind an endpoint; `schemas/judges.schema.json` describes and checks them."""
+    """Options of an endpoint judge; `schemas/judges.schema.json` describes and checks them."""
 
     api_key_env: str | None = None
     template: str | None = None
@@ -46,11 +46,11 @@ class EndpointOptions:
 
 @dataclass
 class Counters:
-    """What a judge has done in this run.
+    """Statistics of a judge in this run.
 
-    `asked` counts questions put to the model, `retried` requests sent again because of the server or the
-    connection, `unparsed` questions that were answered twice with neither A, B nor TIE (refusals too) and
-    count as ties, `pairs` those asked in both orders, `disagreed` those of them where the order decided.
+    `asked`: questions sent to the model; `retried`: requests repeated because of the server or the
+    connection; `unparsed`: questions answered twice with neither A, B nor TIE (refusals too), which count as
+    ties; `pairs`: those compared in both orders; `disagreed`: those where the order decided.
     """
 
     asked: int = 0
@@ -60,7 +60,7 @@ class Counters:
     disagreed: int = 0
 
     def metrics(self) -> dict[str, float]:
-        """Numbers to log: the counts, and the shares of unread replies and of order disagreement."""
+        """Return numbers to log: the counts, and the shares of unparsed replies and of order disagreement."""
         return {
             "judge/asked": float(self.asked),
             "judge/retried": float(self.retried),
@@ -78,8 +78,11 @@ class _Answer:
 
 @dataclass
 class EndpointJudge:
-    """`judge(prompts, a, b)` over a server. `counters` may be read at any time; `warn` is told, once, of a
-    server that does not hold replies to a choice."""
+    """`judge(prompts, a, b)` through a server.
+
+    `counters` may be read at any time; `warn` is called once if a server cannot constrain replies to a
+    choice.
+    """
 
     name: str
     client: ChatClient
@@ -97,15 +100,17 @@ class EndpointJudge:
         return self.name
 
     def __call__(self, prompts: Sequence[Any], a: Sequence[Any], b: Sequence[Any]) -> list[float]:
-        """P(a beats b) for each row. Raises `StageError` where the server cannot be had an answer from."""
+        """Return P(a beats b) for each row. Raises `StageError` if the server does not answer."""
         rows = zip(prompts, a, b, strict=True)
         questions = [(request_text(p), answer_text(x), answer_text(y)) for p, x, y in rows]
         self._ask([order for question in questions for order in self._orders(question)])
         return [self._win(question) for question in questions]
 
     def memory(self) -> dict[str, Any]:
-        """What was asked and answered so far, as JSON: a resumed run does not ask again. Questions stand in
-        it by their digests, so that it stays small beside the texts."""
+        """Return the cached questions and answers as JSON, for a resumed run.
+
+        Questions are stored as digests, to keep it small.
+        """
         return {
             "answers": self._wins,
             "compared": sorted(self._compared),
@@ -113,7 +118,7 @@ class EndpointJudge:
         }
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Takes up what `memory` gave, in another process too, beside what it knows."""
+        """Add what `memory` returned to the cache, in another process too."""
         self._wins = {**memory["answers"], **self._wins}
         self._compared |= set(memory["compared"])
         counted = asdict(self.counters)
@@ -126,7 +131,7 @@ class EndpointJudge:
         return [question, (prompt, b, a)] if self.options.swap else [question]
 
     def _ask(self, questions: Sequence[Question]) -> None:
-        """Puts to the model what it has not been asked yet, several at a time; the first failure ends all."""
+        """Ask the uncached questions, several at a time; the first failure ends all."""
         new = [question for question in dict.fromkeys(questions) if _digest(question) not in self._wins]
         if not new:
             return
@@ -158,8 +163,7 @@ class EndpointJudge:
         return _Answer(0.5, retried, parsed=False)
 
     def _choice_fields(self) -> dict[str, Any]:
-        """The fields of a request that hold its reply to the words; none where that is not asked for, or the
-        server does not do it."""
+        """Return the request fields that constrain replies; none if not requested or not supported."""
         if not self.options.structured_outputs:
             return {}
         found = choice_fields(self.client, self.model, WORDS)
@@ -199,15 +203,14 @@ class EndpointJudge:
 
 
 def _digest(question: Question) -> str:
-    """128 bits that stand for a question: 32 characters in place of three texts."""
+    """Return a 128-bit digest of a question: 32 characters instead of three texts."""
     return hashlib.blake2b(json.dumps(question).encode(), digest_size=16).hexdigest()
 
 
 def endpoint_judge(spec: JudgeSpec, places: Places, warn: Warn = warnings.warn) -> EndpointJudge:
-    """The judge that `spec` describes; asks nothing yet.
+    """Return the judge of `spec`; sends no request yet.
 
-    Raises `InputError` for an address or a template that will not do, a key that is not in the environment,
-    or httpx not installed.
+    Raises `InputError` for an invalid address or template, a missing API key, or if httpx is not installed.
     """
     if faults := endpoint_faults(spec, places):
         raise InputError(*faults)
@@ -225,7 +228,7 @@ def endpoint_judge(spec: JudgeSpec, places: Places, warn: Warn = warnings.warn) 
 
 
 def _key(variable: str | None, at: str) -> str | None:
-    """The key in the environment, without the blanks and line ends that copying leaves around it."""
+    """Return the API key from the environment, stripped of white space."""
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()

@@ -1,4 +1,4 @@
-"""What the schema cannot see of a judge behind an endpoint: its address and its template. Asks no server."""
+"""Check an endpoint judge's address and template beyond the schema. Sends no request."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ptspec.rewards.verdict import PROMPT, missing_places
 
 
 def endpoint_faults(spec: JudgeSpec, places: Places) -> list[Diagnostic]:
-    """What is wrong with a judge's address and template. Repeats no value that may be a key."""
+    """Return the errors of a judge's address and template. Repeats no value that may be a key."""
     found = (_address_fault(spec), _template_fault(spec, places))
     return [fault for fault in found if fault is not None]
 
 
 def template_text(template: str | None, places: Places) -> str:
-    """The user's template, or the one that comes with the package."""
+    """Return the user's template, or the default one."""
     found = PROMPT if template is None else places.find(template)
     assert found is not None, template
     return found.read_text(encoding="utf-8")
@@ -32,7 +32,7 @@ def _address_fault(spec: JudgeSpec) -> Diagnostic | None:
         whole = False
     if not whole:
         hint = "such as http://localhost:8000/v1"
-        return _fault(spec, "endpoint", "the endpoint is no address of a server", hint)
+        return _fault(spec, "endpoint", "the endpoint is not the address of a server", hint)
     if "@" in address.netloc or address.query or address.fragment:
         message = "the endpoint holds more than an address (a user, a query, a fragment)"
         hint = 'a key stands in an environment variable, which "api_key_env" names'

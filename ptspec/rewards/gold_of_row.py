@@ -1,4 +1,4 @@
-"""The right answer of a held-out row. Torch is not needed to know it."""
+"""The right answer of a held-out row. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ptspec.rewards.trl_rewards import SOLUTION
 
 
 def gold_of(row: EvaluationRow, asked: RewardSpec | None = None) -> Any:
-    """The right answer as its column has it, None where the row has none.
+    """Return the right answer as its column holds it, None if the row has none.
 
-    It is the column `answer`; where a reward is `asked` for, the column that its option names, else `answer`,
-    else the column that a reward of TRL asks for, else the text of the expected answer.
+    The column `answer`; for a reward `asked` the column of its option, else `answer`, else the column that a
+    TRL reward needs, else the text of the expected answer.
     """
     answer = row.columns.get("answer")
     if asked is None or asked.function is None:

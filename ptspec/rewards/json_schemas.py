@@ -1,5 +1,7 @@
-"""JSON against a schema of the user's. Nothing is fetched: a `$ref` leads somewhere in the schema itself, or
-to a meta-schema that jsonschema ships."""
+"""Validate JSON against a user's schema.
+
+Nothing is fetched: a `$ref` refers into the schema itself, or to a meta-schema that jsonschema ships.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ Schema = dict[str, Any]
 
 
 class OptionFault(NamedTuple):
-    """What is wrong with the value of an option, and the steps from it to the place."""
+    """An error in the value of an option, and the path to it."""
 
     message: str
     steps: tuple[str | int, ...] = ()
@@ -25,7 +27,7 @@ _REFERENCES = ("$ref", "$dynamicRef")
 
 
 def validator_of(schema: Schema) -> Validator:
-    """The validator of `schema` that retrieves nothing, neither over a network nor from a file."""
+    """Return the validator of `schema`, which retrieves nothing from network or files."""
     from jsonschema.validators import validator_for
     from referencing import Registry
 
@@ -34,8 +36,10 @@ def validator_of(schema: Schema) -> Validator:
 
 
 def fits(validator: Validator, text: str) -> bool:
-    """Whether `text` is JSON that fits. What is nested too deep to be judged, or holds numbers that cannot be
-    calculated with, does not."""
+    """Return whether `text` is JSON that conforms.
+
+    False for JSON that is nested too deep, or holds numbers too large to compute with.
+    """
     found = json_of(text)
     try:
         return found is not None and validator.is_valid(found[0])
@@ -44,7 +48,7 @@ def fits(validator: Validator, text: str) -> bool:
 
 
 def schema_fault(schema: Schema) -> OptionFault | None:
-    """Why `schema` cannot be judged by: it is no JSON Schema, or a reference of it leads nowhere."""
+    """Return why `schema` is unusable: an invalid JSON Schema, or an unresolvable reference."""
     from jsonschema import SchemaError
     from jsonschema.validators import validator_for
 
@@ -58,7 +62,7 @@ def schema_fault(schema: Schema) -> OptionFault | None:
 
 
 def _lost_reference(schema: Schema) -> OptionFault | None:
-    """A reference that does not resolve, of all that can be reached from `schema`."""
+    """Return a reachable reference that does not resolve, if any."""
     from jsonschema.validators import validator_for
     from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
     from referencing.exceptions import Unresolvable
@@ -80,7 +84,7 @@ def _lost_reference(schema: Schema) -> OptionFault | None:
             if isinstance(reference := contents.get(keyword), str):
                 try:
                     found = resolver.lookup(reference)
-                except (Unresolvable, ValueError, TypeError):  # no address, or a pointer through a number
+                except (Unresolvable, ValueError, TypeError):  # not an address, or a pointer through a number
                     steps = (*(_steps_to(contents, schema) or ()), keyword)
                     return OptionFault(
                         f'"{reference}" is nowhere in the schema, and nothing is fetched', steps
@@ -90,7 +94,7 @@ def _lost_reference(schema: Schema) -> OptionFault | None:
 
 
 def _steps_to(part: object, whole: Any) -> tuple[str | int, ...] | None:
-    """The keys that lead from `whole` to `part`, the very object; None where it is not in there."""
+    """Return the keys from `whole` to the object `part`; None if it is not inside."""
     if part is whole:
         return ()
     inner: Iterable[tuple[str | int, Any]] = ()

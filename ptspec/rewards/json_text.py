@@ -1,4 +1,4 @@
-"""JSON in what a model writes, and when two JSON values are equal."""
+"""JSON in a model's output, and equality of JSON values."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NoReturn
 _FENCED = re.compile(r"```(?:json|JSON)?[ \t]*\n(.*?)```", re.DOTALL)
 _BEGIN = re.compile(r"[\[{]")
 _MOST = 100
-"""Places at which JSON may begin that are tried in one text."""
+"""Number of possible starts of JSON tried per text."""
 
 
 def json_of(text: str) -> tuple[Any] | None:
-    """The value that all of `text` is, in a tuple of one; None where it is not JSON."""
+    """Return the value that the whole `text` is, in a 1-tuple; None if it is not JSON."""
     try:
         return (json.loads(text, parse_constant=_refuse),)
     except (ValueError, RecursionError):
@@ -22,8 +22,10 @@ def json_of(text: str) -> tuple[Any] | None:
 
 
 def json_values(text: str) -> Iterator[Any]:
-    """The one value that a model's answer holds: all of it, else its last fenced block, else its last object
-    or list."""
+    """Yield the value in a model's answer.
+
+    All of it, else its last fenced block, else its last object or list.
+    """
     fenced = _FENCED.findall(text)
     for candidate in (text, *fenced[-1:]):
         if (found := json_of(candidate)) is not None:
@@ -34,7 +36,7 @@ def json_values(text: str) -> Iterator[Any]:
 
 
 def objects_in(text: str) -> list[Any]:
-    """The objects and lists of JSON in `text` that are in no other, in their order."""
+    """Return the outermost JSON objects and lists in `text`, in order."""
     decoder = json.JSONDecoder(parse_constant=_refuse)
     found, at, tried = [], 0, 0
     while (match := _BEGIN.search(text, at)) is not None and tried < _MOST:
@@ -48,7 +50,7 @@ def objects_in(text: str) -> list[Any]:
 
 
 def same_json(one: Any, other: Any) -> bool:
-    """Whether two JSON values are equal: 1 is 1.0 and is not true; the order of keys aside."""
+    """Return whether two JSON values are equal: 1 equals 1.0 and not true; key order is ignored."""
     if isinstance(one, bool) or isinstance(other, bool):
         return one is other
     if isinstance(one, dict) and isinstance(other, dict):

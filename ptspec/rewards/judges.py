@@ -1,7 +1,6 @@
-"""Preferences between two completions: the type of a judge, and Bradley-Terry from rewards.
+"""Preferences between two completions: the judge type, and Bradley-Terry from rewards.
 
-Knows no model and no trainer. Prompts and completions are as TRL hands them to reward functions: strings, or
-lists of messages.
+Prompts and completions are as in TRL's reward functions: strings, or lists of messages.
 """
 
 from __future__ import annotations
@@ -19,27 +18,27 @@ Judge = Callable[[list[Any], list[Any], list[Any]], Sequence[float]]
 
 
 class Counts(Protocol):
-    """What a judge counts of its own work; a user's judge may have such a `counters` too."""
+    """Statistics of a judge; a user's judge may have such `counters` too."""
 
     def metrics(self) -> Mapping[str, float]:
-        """Numbers to log, under the names to log them."""
+        """Return numbers to log, by metric name."""
 
 
 def counted(judge: Judge) -> Mapping[str, float]:
-    """What `judge` has counted so far; nothing for one that does not count."""
+    """Return the present statistics of `judge`; empty if it has none."""
     counters: Counts | None = getattr(judge, "counters", None)
     return counters.metrics() if counters is not None else {}
 
 
 Scores = list[list[float | None]]
-"""For each reward function, its score of each completion; None where it has no say."""
+"""For each reward function, its score of each completion; None if it cannot score it."""
 
 
 @dataclass(frozen=True)
 class BradleyTerry:
-    """P(a ≻ b) = σ(Σ_k w_k·(r_k(a) − r_k(b))), Bradley and Terry (1952), with `weights` w over the rewards r.
+    """P(a ≻ b) = σ(Σ_k w_k·(r_k(a) − r_k(b))), Bradley and Terry (1952), with weights w of the rewards r.
 
-    A reward that has no say (None) on one side does not count for that pair.
+    A reward that cannot score one side (None) does not count for that pair.
     """
 
     rewards: tuple[RewardFunction, ...]
@@ -50,18 +49,21 @@ class BradleyTerry:
         return "bradley_terry"
 
     def __call__(self, prompts: list[Any], a: list[Any], b: list[Any], **columns: Any) -> list[float]:
-        """As a `Judge`. A row on which no reward has a say is a draw, one half."""
+        """Return P(a ≻ b) per row, as a `Judge`. A row that no reward can score is a tie, one half."""
         scores_a, scores_b = self.scores(prompts, a, **columns), self.scores(prompts, b, **columns)
         wins = (self.probability(scores_a, row, scores_b, row) for row in range(len(prompts)))
         return [0.5 if win is None else win for win in wins]
 
     def scores(self, prompts: list[Any], completions: list[Any], **columns: Any) -> Scores:
-        """r_k of each completion. `StageError` names the function and the row of a wrong score."""
+        """Return r_k of each completion.
+
+        Raises `StageError` naming the function and the row of a wrong score.
+        """
         rewards = map(checked_reward, self.rewards)
         return [reward(prompts, completions, **columns) for reward in rewards]
 
     def probability(self, a: Scores, row_a: int, b: Scores, row_b: int) -> float | None:
-        """P(completion `row_a` of `a` ≻ `row_b` of `b`); None where no reward has a say on both."""
+        """Return P(completion `row_a` of `a` ≻ `row_b` of `b`); None if no reward scores both."""
         pairs = zip(
             self.weights, (scores[row_a] for scores in a), (scores[row_b] for scores in b), strict=True
         )

@@ -1,4 +1,4 @@
-"""Which of the letters, and which of a few words, an answer chooses. Knows text only."""
+"""Which letter, or which of a few words, an answer chooses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ANSWER_WORDS = (
         "정답",
     ),
 )
-"""Words that announce an answer, case aside."""
+"""Words that announce an answer, in lower case."""
 
 IS = (
     "is",
@@ -57,32 +57,32 @@ _BOXED = re.compile(r"\\boxed\s*\{\s*(?:\\(?:text|textbf|mathrm|mathbf)\s*\{)?\s
 _MARKS = re.compile(r"(?<![A-Za-z0-9])[*_`~\"“”„«»'‘’]|[*_`~\"“”„«»'‘’](?![A-Za-z0-9])")
 _LOWER_WORD = re.compile(r"\s+[a-zà-ÿ]")
 _NEAR = 80
-"""So many characters before a word are looked at for what announces or denies it."""
+"""Number of characters before a word that may announce or negate it."""
 
 
 def plain_text(text: str) -> str:
-    """`text` in NFKC without Markdown's marks and quotes."""
+    """Return `text` in NFKC without Markdown marks and quotes."""
     return _MARKS.sub("", unicodedata.normalize("NFKC", text)).strip()
 
 
 def boxed(text: str) -> str | None:
-    r"""What is in the last `\boxed{…}` of `text`, if that is one short piece; None without one."""
+    r"""Return the content of the last `\boxed{…}` of `text`, if it is one short piece; else None."""
     found = _BOXED.findall(text)
     return found[-1].strip() if found else None
 
 
 def letter_of_gold(gold: str) -> str | None:
-    """The letter that a right answer names: "A", "(a)", "A.", "A) Paris"; None where it names none."""
+    """Return the letter of a right answer: "A", "(a)", "A.", "A) Paris"; None if it names none."""
     match = re.fullmatch(r"\(?\[?([A-Za-z])(?:[)\].:]*|[)\].:]+\s.*)", plain_text(gold), re.DOTALL)
     return match[1].upper() if match else None
 
 
 def chosen_letter(text: str, letters: str = LETTERS) -> str | None:
-    r"""The letter that `text` chooses of `letters`; None where it chooses none, or several at once.
+    r"""Return the letter of `letters` that `text` chooses; None if it chooses none, or several at once.
 
-    In this order: the last `\boxed{…}`; the whole text ("b", "(C)", "**D**"); the last letter that is
-    announced ("The answer is D"); the letter at the beginning ("B. Because A is…"), unless several lines
-    begin with one; the last letter that stands alone and is neither denied ("not A") nor a word ("A dog").
+    In this order: the last `\boxed{…}`; the whole text ("b", "(C)", "**D**"); the last announced letter ("The
+    answer is D"); the letter at the beginning ("B. Because A is…"), unless several lines begin with one; the
+    last single letter that is neither negated ("not A") nor a word ("A dog").
     """
     one = f"[{letters}]"
     if (inside := boxed(text)) is not None:
@@ -100,12 +100,12 @@ def chosen_letter(text: str, letters: str = LETTERS) -> str | None:
 
 
 def _last(pattern: str, text: str) -> re.Match[str] | None:
-    """The last match whose letter is neither an article nor the pronoun "I"."""
+    """Return the last match whose letter is neither an article nor the pronoun "I"."""
     return next((match for match in reversed(list(re.finditer(pattern, text))) if not _is_word(match)), None)
 
 
 def _is_word(match: re.Match[str]) -> bool:
-    """Whether the letter is a word of a sentence: "A dog", "I think"."""
+    """Return whether the letter is a word of a sentence: "A dog", "I think"."""
     return match[1] in "AIEO" and _LOWER_WORD.match(match.string, match.end(1)) is not None
 
 
@@ -129,7 +129,7 @@ def _last_alone(said: str, one: str) -> re.Match[str] | None:
 
 
 def _with_another(said: str, found: re.Match[str], one: str) -> bool:
-    """Whether another letter is chosen in the same breath: "A or B", "A/B", "A and C"."""
+    """Return whether another letter is chosen along with it: "A or B", "A/B", "A and C"."""
     joint = r"\s*[)\]]?\s*(?:,|/|&|\b(?:or|and|oder|und|ou|et|o|y|или|и)\b)\s*[(\[]?"
     after = re.match(rf"{joint}({one})(?![\w'’])(?!\s+[a-zà-ÿ])", said[found.end(1) : found.end(1) + _NEAR])
     before = re.search(rf"(?<![\w'’])({one}){joint}$", said[max(0, found.start(1) - _NEAR) : found.start(1)])
@@ -155,7 +155,7 @@ WORDS: tuple[tuple[str, ...], ...] = (
     ("tak", "nie"),
     ("はい", "いいえ"),
 )
-"""Pairs of words that answer a question, and that right answers are told to be by."""
+"""Pairs of words that answer yes-no questions, to recognise right answers by."""
 
 _FILLERS = re.compile(
     r"\b(?:no|without) (?:doubt|problem|question|wonder|idea|one|longer|matter|more|less|other|need|way)\b"
@@ -164,11 +164,10 @@ _FILLERS = re.compile(
 
 
 def chosen_word(text: str, words: Sequence[str]) -> str | None:
-    r"""The one of `words` (in lower case) that `text` chooses; None where it chooses none.
+    r"""Return the one of `words` (in lower case) that `text` chooses; None if it chooses none.
 
-    In this order: `\boxed{…}`; the first word of the text ("No, because…"); the last that is announced ("the
-    answer is yes"); the last that stands anywhere. One that is denied ("not true") is the other one, where
-    there are two.
+    In this order: `\boxed{…}`; the first word of the text ("No, because…"); the last announced one ("the
+    answer is yes"); the last one anywhere. A negated one ("not true") is the other one of two.
     """
     inside = boxed(text)
     said = _FILLERS.sub(" ", plain_text(text if inside is None else inside).casefold())
@@ -191,7 +190,7 @@ def _before(match: re.Match[str]) -> str:
 
 
 def _words_in(said: str, words: Sequence[str]) -> Iterator[re.Match[str]]:
-    """Whole words; in scripts that put no spaces between them, wherever they stand."""
+    """Return whole words; substrings in scripts without spaces."""
     longest_first = sorted(words, key=len, reverse=True)
     parts = [rf"(?<!\w){re.escape(w)}(?!\w)" if _is_spaced(w) else re.escape(w) for w in longest_first]
     return re.finditer(f"({'|'.join(parts)})", said)

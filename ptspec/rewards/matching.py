@@ -1,7 +1,7 @@
-"""When two short texts say the same: normalising, whole words.
+"""Equality of short texts: normalisation, whole words.
 
-Knows text only. The built-in rewards and the evaluation's accuracy share it, so that what training
-rewards and what evaluation counts as right never drift apart.
+Shared by the built-in rewards and the evaluation's accuracy, so that training and evaluation agree on what is
+right.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def text_of(text: Any) -> str:
-    """The text of a string, or of the last assistant message (else the last message) of a list of them."""
+    """Return a string, or the text of the last assistant message (else the last message) of a list."""
     if isinstance(text, str):
         return text
     if not text:
@@ -24,7 +24,7 @@ def text_of(text: Any) -> str:
 
 
 def content_of(message: Mapping[str, Any]) -> str:
-    """A message's content as a string; of a list of parts, those that are text."""
+    """Return a message's content as a string; of a list of parts, the text parts."""
     content = message.get("content")
     if isinstance(content, Sequence) and not isinstance(content, str):
         return "".join(str(part.get("text", "")) for part in content)
@@ -32,7 +32,7 @@ def content_of(message: Mapping[str, Any]) -> str:
 
 
 def completion_text(text: Any) -> str:
-    """What a model has to say for `text`, a string or messages: the contents, without role names."""
+    """Return the text of a string or of messages: the contents, without role names."""
     return text if isinstance(text, str) else "".join(content_of(message) for message in text)
 
 
@@ -42,14 +42,14 @@ def _fold(text: str) -> str:
 
 
 def normalise(text: str) -> str:
-    """Unicode NFKC, lower case, single spaces, no punctuation at either end."""
+    """Return `text` in NFKC, lower case, single spaces, without punctuation at the ends."""
     return _fold(text).strip(string.punctuation + " ")
 
 
 def contains_word(text: str, gold: str) -> bool:
-    """Whether `gold` stands in `text` as a whole word or words, case aside.
+    """Return whether `text` contains `gold` as a whole word or words, ignoring case.
 
-    "5" does not stand in "15", "5.2", "1,5" or "-5". An empty `gold` stands nowhere.
+    "5" is not in "15", "5.2", "1,5" or "-5". An empty `gold` is in no text.
     """
     wanted = _fold(gold).rstrip(".,;:!?")
     if not wanted:
@@ -61,6 +61,6 @@ def contains_word(text: str, gold: str) -> bool:
 
 
 def same_text(text: str, gold: str) -> bool:
-    """Whether the two are equal once normalised. Two empty texts are not."""
+    """Return whether two normalised texts are equal. Two empty texts are not."""
     wanted = normalise(gold)
     return bool(wanted) and normalise(text) == wanted

@@ -1,8 +1,8 @@
-"""Rewards from a model: a sequence classifier with one label, read from a folder, the hub or a reward stage.
+"""Rewards from a model: a one-label sequence classifier from a folder, the hub or a reward stage.
 
 A text is scored in the tokens that TRL's RewardTrainer trains on: prompt and completion through the chat
-template, or, of plain strings, one after the other and the end-of-sequence token. (TRL's GRPO leaves that
-token out; a model that was trained with it and scored without answers another question.)
+template, or plain strings concatenated with the end-of-sequence token. (TRL's GRPO omits that token, so that
+a model trained with it scores other sequences than it learned.)
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from ptspec.store.stage_folder import ADAPTER_WEIGHTS, adapter_weights
 
 BATCH = 16
 HEADS = ("score", "classifier")
-"""What transformers call the layer that a sequence classifier adds to a language model."""
+"""transformers' names of the layer that a sequence classifier adds to a language model."""
 
 Below = Callable[[str], Base | None]
-"""The opened weights of a folder or hub id, where they may be shared; None: they are to be loaded."""
+"""Returns the opened weights of a folder or hub id if they may be shared; None: load them."""
 
 
 @dataclass(frozen=True)
 class RewardModel:
-    """A reward function in TRL's signature: the model's logit for each prompt with its completion.
+    """A reward function in TRL's signature: the model's logit for each prompt and completion.
 
-    With `chat`, strings become turns of the tokenizer's chat template where it has one, as the data loader
-    does it; without, they stay strings.
+    With `chat`, strings become turns of the tokenizer's chat template if it has one, as in the data loader;
+    otherwise they stay strings.
     """
 
     model: Any
@@ -59,7 +59,7 @@ class RewardModel:
     chat: bool = True
 
     def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
-        """One score a completion. Draws no random numbers and leaves no gradient."""
+        """Return one score per completion. Uses no random numbers and keeps no gradient."""
         contexts = [
             context_of({name: columns[name][row] for name in TEMPLATE if name in columns})
             for row in range(len(prompts))
@@ -74,7 +74,7 @@ class RewardModel:
         return scores
 
     def tokens(self, prompt: Any, completion: Any, context: Context = Context()) -> list[int]:
-        """The token ids that are scored, those that RewardTrainer makes of the same texts."""
+        """Return the scored token ids, the same that RewardTrainer makes of the texts."""
         chat = self.chat and self.tokenizer.chat_template is not None
         whole = user_turn(prompt, chat) + assistant_turn(completion, chat)
         if isinstance(whole, list):
@@ -87,7 +87,7 @@ class RewardModel:
         return list(self.tokenizer(whole if whole.endswith(end) else whole + end)["input_ids"])
 
     def _scores(self, tokens: Sequence[Sequence[int]]) -> list[float]:
-        """The logits of sequences, right-padded: the model reads the last token that is no padding."""
+        """Return the logits of right-padded sequences, at the last token that is not padding."""
         rows = [torch.tensor(ids, device=self.model.device) for ids in tokens]
         padded = pad_sequence(rows, batch_first=True, padding_value=self.tokenizer.pad_token_id)
         mask = pad_sequence([torch.ones_like(row) for row in rows], batch_first=True)
@@ -99,8 +99,10 @@ class RewardModel:
 def open_reward_model_of(
     plan: Plan, spec: RewardSpec, device: Device, below: Below | None = None
 ) -> RewardModel:
-    """The model that the reward `spec` names: a reward stage of the run in `plan.output`, a folder, or a hub
-    id at the revision that the recipe pins. Raises `InputError` as `open_reward_model` does."""
+    """Open the model of the reward `spec`: a reward stage of the run, a folder, or a hub id.
+
+    A hub id is opened at the revision in the recipe. Raises `InputError` as `open_reward_model` does.
+    """
     folder = folder_of(plan, str(spec.model))
     if folder is not None:
         return open_reward_model(str(folder), device, at=spec.at, below=below)
@@ -110,10 +112,10 @@ def open_reward_model_of(
 def open_reward_model(
     path: str, device: Device, *, at: str, below: Below | None = None, revision: str | None = None
 ) -> RewardModel:
-    """The reward model in the folder `path`, or of the hub id: full weights, or an adapter with a head.
+    """Open the reward model in the folder or hub id `path`: full weights, or an adapter with a head.
 
-    An adapter shares the weights that `below` gives for what it stands on. Random numbers are left as they
-    were. Raises `InputError` for what cannot be loaded, is no reward model, or would have to be unpickled.
+    An adapter shares the weights that `below` returns. The random state is unchanged. Raises `InputError` for
+    what cannot be loaded, is not a reward model, or has pickled weights.
     """
     refuse_pickles(path, at)
     must_be_loadable(path, revision, f"{at}/model")
@@ -140,7 +142,7 @@ def _random_numbers_kept(device: Device) -> Iterator[None]:
 
 
 def _classifier(path: str, device: Device, revision: str | None, at: str) -> Any:
-    """A sequence classifier with one label and a head of its own."""
+    """Return a sequence classifier with one label and its own head."""
     config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
     architecture = (config.architectures or ["a model"])[0]
     if not architecture.endswith("ForSequenceClassification"):
@@ -163,7 +165,7 @@ def _loaded(path: str, device: Device, revision: str | None = None) -> Any:
 
 
 def _adapted(folder: Path, device: Device, below: Below | None, at: str) -> Any:
-    """The adapter of `folder`, with its head, over the weights that its config names."""
+    """Return the adapter of `folder`, with its head, over the weights in its config."""
     if not (folder / ADAPTER_WEIGHTS).is_file():
         raise InputError(_no_reward_model(str(folder), at, f"there is no {ADAPTER_WEIGHTS}"))
     with safe_open(folder / ADAPTER_WEIGHTS, "pt") as file:
@@ -177,7 +179,7 @@ def _adapted(folder: Path, device: Device, below: Below | None, at: str) -> Any:
 
 
 def _tokenizer(path: str, revision: str | None, model: Any, below: Below | None) -> Any:
-    """The tokenizer beside the weights; of an adapter without one, that of what it stands on."""
+    """Return the tokenizer beside the weights; for an adapter without one, its base's."""
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError):
@@ -197,7 +199,7 @@ def _tokenizer(path: str, revision: str | None, model: Any, below: Below | None)
 def _no_reward_model(path: str, at: str, why: str) -> Diagnostic:
     return Diagnostic(
         "not-a-reward-model",
-        f"{_words(path)} is no reward model: {why}",
+        f"{_words(path)} is not a reward model: {why}",
         pointer=join(at, "model"),
         hint="a reward model is a sequence classifier with one label, or a stage with the method reward",
     )

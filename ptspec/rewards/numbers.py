@@ -1,4 +1,4 @@
-"""Numbers in what a model writes, and which right answers are numbers. Knows text only."""
+"""Numbers in a model's output, and which right answers are numbers."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _EXPRESSION = re.compile(
     r"|(?<![A-Za-z])[A-Za-z]\s*[+*/^=]|[+*/^=]\s*[A-Za-z](?![A-Za-z])|\d[xyz](?![A-Za-z])"
 )
 _PRICE = re.compile(r"\\?\$(?=\s?[-−]?\d)|\\(?=%)")
-"""A dollar before a number, which opens no formula, and the stroke before a percent sign."""
+"""A dollar sign before a number, which is not a formula, and the backslash before a percent sign."""
 
 
 def last_number(text: str) -> Decimal | None:
-    r"""The number in the last `\boxed{…}` of `text`, else its last number, or None.
+    r"""Return the number in the last `\boxed{…}` of `text`, else its last number, or None.
 
     "1,200", "1.200,5", "3,5" (a decimal comma), "-3.5", "2e3", "3/4", "50%" (50).
     """
@@ -34,9 +34,9 @@ def last_number(text: str) -> Decimal | None:
 
 
 def same_number(text: str, gold: str, tolerance: Decimal) -> bool | None:
-    """Whether the last numbers of the two differ by at most `tolerance`; None where `gold` has none.
+    """Return whether the last numbers differ by at most `tolerance`; None if `gold` has none.
 
-    With a percent sign on one side alone, "50%" is 50 and 0.5.
+    With a percent sign on one side only, "50%" is 50 and 0.5.
     """
     said, wanted = _last(text), _last(gold)
     right = None if wanted is None else _value(wanted)
@@ -52,7 +52,7 @@ def same_number(text: str, gold: str, tolerance: Decimal) -> bool | None:
 
 
 def is_number(gold: str) -> bool:
-    """Whether `gold` is one number, a currency or a unit beside it aside, or ends in "#### number"."""
+    """Return whether `gold` is one number, with a currency or unit, or ends in "#### number"."""
     last = gold.rpartition("####")[2] if "####" in gold else gold
     if is_expression(last) or not any(sign.isdigit() for sign in last):
         return False
@@ -60,13 +60,13 @@ def is_number(gold: str) -> bool:
 
 
 def is_expression(gold: str) -> bool:
-    r"""Whether `gold` is an expression (LaTeX, a formula, an interval): its last number says little of it."""
+    """Return whether `gold` is an expression (LaTeX, formula, interval), not given by its last number."""
     last = gold.rpartition("####")[2]
     return _EXPRESSION.search(last if last.count("$") > 1 else _PRICE.sub("", last)) is not None
 
 
 def within(said: Decimal, wanted: Decimal, tolerance: Decimal) -> bool:
-    """Whether the two differ by at most `tolerance`. A difference too large for a Decimal does not."""
+    """Return whether two numbers differ by at most `tolerance`; False if the difference overflows."""
     try:
         return said == wanted or abs(said - wanted) <= tolerance
     except ArithmeticError:
@@ -74,7 +74,7 @@ def within(said: Decimal, wanted: Decimal, tolerance: Decimal) -> bool:
 
 
 def _last(text: str) -> str | None:
-    """The last number of `text` as it stands there."""
+    """Return the last number of `text` as written."""
     inside = boxed(text)
     for part in (inside, text) if inside else (text,):
         found = [m.group() for m in NUMBER.finditer(part) if any(c.isdigit() for c in m.group())]
@@ -98,7 +98,7 @@ def _value(number: str) -> Decimal | None:
 
 
 def _with_point(number: str) -> str:
-    """A number with its decimal point and no thousands separators."""
+    """Return a number with a decimal point and without thousands separators."""
     if re.fullmatch(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+", number):
         return number.replace(".", "").replace(",", ".")
     if re.fullmatch(r"[-+]?\d+,\d+(?:[eE][-+]?\d+)?", number) and not re.fullmatch(

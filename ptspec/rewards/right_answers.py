@@ -1,4 +1,4 @@
-"""The right answers of rows, as rewards compare with them. Knows values of columns, no reward."""
+"""The right answers of rows, as rewards compare with them."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from ptspec.diagnostics import cut
 from ptspec.rewards.matching import text_of
 
 Golds = Sequence[tuple[str, ...] | None]
-"""Of each row the right answers, any of which will do; None where it has none."""
+"""The acceptable right answers of each row; None if it has none."""
 
 Silent = Callable[[str], str | None]
-"""Why a right answer cannot be compared with ("hold no number"), or None where it can."""
+"""Returns why a right answer cannot be compared with ("hold no number"), or None if it can."""
 
 SHOWN = 60
 
 
 def right_answers(gold: object, takes_json: bool = False) -> tuple[str, ...] | None:
-    """The right answers that a column's value gives, None for no value and for an empty list.
+    """Return the acceptable answers in a column's value, None for no value and for an empty list.
 
-    A list of texts or numbers is several, any of which will do, unless the reward `takes_json`. Messages are
-    their last assistant's text; other lists and objects are JSON.
+    A list of texts or numbers is several answers, unless the reward `takes_json`. Messages become their last
+    assistant's text; other lists and objects are JSON.
     """
     if gold is None:
         return None
@@ -46,8 +46,7 @@ def _is_message(value: object) -> bool:
 
 
 def not_compared(silent: Silent, golds: Golds) -> str | None:
-    """ "3 of 8 right answers, which hold no number (the first: "in Tarn")": those that `silent` has words of;
-    None where there are none."""
+    """Return "3 of 8 right answers, which hold no number (the first: "in Tarn")"; None if there are none."""
     given = [gold for gold in golds if gold]
     reasons = [[silent(one) for one in gold] for gold in given]
     mute = [(gold[0], why[0]) for gold, why in zip(given, reasons, strict=True) if all(why)]

@@ -1,8 +1,8 @@
-"""What each built-in reward pays for one completion. Pure Python; jsonschema and math-verify are imported by
-the one function that needs each.
+"""The score of each built-in reward for one completion.
 
-A completion is what a model wrote: any text at all gets a number and raises nothing. None stands for a row
-that the reward cannot judge by its right answer.
+Pure Python; jsonschema and math-verify are imported by the one function that needs each. A completion is any
+text a model wrote: scoring raises nothing. None marks a row whose right answer the reward cannot compare
+with.
 """
 
 from __future__ import annotations
@@ -22,50 +22,59 @@ from ptspec.rewards.numbers import is_expression, last_number, same_number
 
 Options = Mapping[str, Any]
 Score = Callable[[str, str], float | None]
-"""`score(completion, gold)`; `gold` is "" for a reward that compares with no column."""
+"""`score(completion, gold)`; `gold` is "" for a reward without a column to compare with."""
 
 MATH_SECONDS = 3
 MATH_VERIFY = "math_verify"
 SHORT = 60
-"""A completion of so many characters may be an expression as a whole."""
+"""Maximum characters of a completion that is tried as a whole expression."""
 
 
 def exact_match(options: Options) -> Score:
+    """Score 1 if completion and answer are equal after normalisation (`same_text`), else 0."""
     return lambda text, gold: float(same_text(text, gold))
 
 
 def contains_answer(options: Options) -> Score:
+    """Score 1 if the completion contains the answer as whole words (`contains_word`), else 0."""
     return lambda text, gold: float(contains_word(text, gold))
 
 
 def regex(options: Options) -> Score:
+    """Score 1 if the stripped completion matches `pattern` in full (with `search`: anywhere), else 0."""
     pattern = re.compile(options["pattern"])
     match = pattern.search if options.get("search", False) else pattern.fullmatch
     return lambda text, gold: float(match(text.strip()) is not None)
 
 
 def length(options: Options) -> Score:
+    """Score the number of words by `max` or `target`, between 0 and 1."""
     if "max" in options:
         return lambda text, gold: _up_to(len(text.split()), options["max"])
     return lambda text, gold: _near(len(text.split()), options["target"])
 
 
 def _up_to(words: int, most: float) -> float:
-    """1 up to `most` words, then most/words. Nothing said is worth nothing."""
+    """Return 1 up to `most` words, then most/words; 0 for an empty completion."""
     return 0.0 if words == 0 else min(1.0, most / words)
 
 
 def _near(words: int, target: float) -> float:
-    """1 at `target` words, falling evenly to 0 at none and at twice as many."""
+    """Return 1 at `target` words, falling linearly to 0 at none and at twice as many."""
     return max(0.0, 1.0 - abs(words - target) / target)
 
 
 def json_schema(options: Options) -> Score:
+    """Score 1 if the completion is JSON that conforms to `schema`, else 0."""
     validator = validator_of(options["schema"])
     return lambda text, gold: float(fits(validator, text))
 
 
 def numeric_answer(options: Options) -> Score:
+    """Score 1 if the last numbers are equal within `tolerance`, else 0; None without a number to compare.
+
+    With math-verify installed, equivalent expressions count as equal too.
+    """
     tolerance = Decimal(str(options.get("tolerance", 0)))
     symbolic = _math_verify() if find_spec(MATH_VERIFY) else None
 
@@ -81,6 +90,7 @@ def numeric_answer(options: Options) -> Score:
 
 
 def no_number(gold: str, options: Options) -> str | None:
+    """Return why a right answer has no number to compare with, or None."""
     if is_expression(gold):
         return (
             None if find_spec(MATH_VERIFY) else f"are expressions, and math-verify is not installed: {EXTRA}"
@@ -92,6 +102,10 @@ EXTRA = "pip install 'ptspec[math]'"
 
 
 def math_answer(options: Options) -> Score:
+    """Score 1 if answer and completion are equivalent expressions by math-verify, else 0.
+
+    A right answer without digits and LaTeX is compared as text.
+    """
     equal = _math_verify()
 
     def score(text: str, gold: str) -> float:
@@ -103,9 +117,9 @@ def math_answer(options: Options) -> Score:
 
 
 def _math_verify() -> Callable[[str, str], bool]:
-    """Equality of expressions, given up after a few seconds: what a model writes may take for ever.
+    """Return an equality test of expressions with a time limit of a few seconds.
 
-    math-verify's time-outs are signals, which only the main thread can have; in another there are none.
+    math-verify's time limits are signals, which only the main thread can use; other threads have none.
     """
     from math_verify import parse, verify  # type: ignore[import-not-found, unused-ignore]
 
@@ -121,11 +135,12 @@ def _math_verify() -> Callable[[str, str], bool]:
 
 
 def _as_latex(text: str) -> str:
-    """`text` as a formula, unless there is one in it."""
+    """Return `text` as a formula, unless it contains one."""
     return text if any(sign in text for sign in ("$", "\\boxed", "\\(", "\\[")) else f"${text.strip()}$"
 
 
 def choice_letter(options: Options) -> Score:
+    """Score 1 if the completion chooses the answer's letter, else 0; None if the answer names none."""
     letters = options.get("letters", LETTERS)
 
     def score(text: str, gold: str) -> float | None:
@@ -136,10 +151,12 @@ def choice_letter(options: Options) -> Score:
 
 
 def no_letter(gold: str, options: Options) -> str | None:
+    """Return why a right answer names no letter, or None."""
     return "name no letter" if letter_of_gold(gold) is None else None
 
 
 def choice_word(options: Options) -> Score:
+    """Score 1 if the completion chooses the answer's word, else 0; None if it is none of `words`."""
     words = _words(options)
 
     def score(text: str, gold: str) -> float | None:
@@ -150,8 +167,9 @@ def choice_word(options: Options) -> Score:
 
 
 def no_word(gold: str, options: Options) -> str | None:
+    """Return why a right answer is none of the words, or None."""
     words = _words(options)
-    return None if normalise(gold) in words else f"are none of the words {', '.join(words)}"
+    return None if normalise(gold) in words else f"are not among the words {', '.join(words)}"
 
 
 def _words(options: Options) -> list[str]:
@@ -159,6 +177,8 @@ def _words(options: Options) -> list[str]:
 
 
 def json_answer(options: Options) -> Score:
+    """Score 1 if the completion holds JSON equal to the answer, else 0; None if that is not JSON."""
+
     def score(text: str, gold: str) -> float | None:
         wanted = json_of(gold)
         if wanted is None:
@@ -172,16 +192,18 @@ def json_answer(options: Options) -> Score:
 
 
 def no_json(gold: str, options: Options) -> str | None:
+    """Return why a right answer is not JSON, or None."""
     return "are not JSON" if json_of(gold) is None else None
 
 
 def tags(options: Options) -> Score:
+    """Score 1 if the completion consists of the elements `tags` in order, each once, else 0."""
     names = options.get("tags", ["think", "answer"])
     pattern = re.compile(r"\s*".join(_element(name) for name in names), re.DOTALL)
     return lambda text, gold: float(pattern.fullmatch(text.strip()) is not None)
 
 
 def _element(tag: str) -> str:
-    """<tag>…</tag> with neither of the two inside."""
+    """Return the pattern of <tag>…</tag> with neither tag inside."""
     opening, closing = re.escape(f"<{tag}>"), re.escape(f"</{tag}>")
     return f"{opening}(?:(?!{opening}|{closing}).)*{closing}"

@@ -1,4 +1,4 @@
-"""The user's reward and judge functions as their file's syntax tree shows them. Runs nothing.
+"""Static reading of the user's reward and judge functions from their syntax tree. Runs nothing.
 
 The only static reader of such files: whether a name is bound, and with which signature.
 """
@@ -21,33 +21,35 @@ from ptspec.recipe.paths import Places, is_file
 from ptspec.rewards.contract import Kind, signature_fault
 
 NOT_PYTHON = (SyntaxError, ValueError, OSError, RecursionError, MemoryError)
-"""What compiling a file raises that is not Python."""
+"""Exceptions of compiling a file that is not Python."""
 
 _DYNAMIC = ("*", "__getattr__")
-"""Names that stand for any others: a star import, and the module's own look-up."""
+"""Bindings that may provide any name: a star import, and module `__getattr__`."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 @dataclass(frozen=True)
 class UserFile:
-    """The statements of a Python file that bind each name at its top level, in branches and blocks too."""
+    """The statements of a Python file that bind each top-level name, also in branches and blocks."""
 
     path: Path
     bindings: dict[str, list[ast.stmt]]
 
     def may_bind(self, name: str) -> bool:
-        """False only where the file certainly has no `name`."""
+        """Return False only if the file certainly has no `name`."""
         return any(known in self.bindings for known in (name, *_DYNAMIC))
 
     def statement(self, name: str) -> ast.stmt | None:
-        """What binds `name`; None where that is not one statement of this file."""
+        """Return the statement that binds `name`; None if it is not one statement of this file."""
         found = self.bindings.get(name, [])
         return found[0] if len(found) == 1 else None
 
     def signature(self, name: str) -> inspect.Signature | None:
-        """The signature of the function `name`; None where only running the file would tell: a function with
-        a decorator, one that is imported or assigned, or one that several statements bind."""
+        """Return the signature of the function `name`; None if only running the file would tell.
+
+        For a decorated, imported or assigned function, or one that several statements bind.
+        """
         found = self.statement(name)
         if isinstance(found, Definition) and not found.decorator_list:
             return _signature(found.args)
@@ -55,7 +57,7 @@ class UserFile:
 
 
 def read_user_file(path: Path, pointer: str | None = None) -> UserFile:
-    """The file at `path`. Raises `InputError` (`not-python`) with `pointer` where it cannot be parsed."""
+    """Return the file at `path`. Raises `InputError` (`not-python`) with `pointer` if it cannot be parsed."""
     try:
         bindings: dict[str, list[ast.stmt]] = {}
         for name, statement in _bound(ast.parse(path.read_bytes())):
@@ -66,22 +68,22 @@ def read_user_file(path: Path, pointer: str | None = None) -> UserFile:
 
 
 def is_user_function(text: str) -> bool:
-    """Whether a recipe's "function" is the user's ("file.py:name") rather than a built-in one's name."""
+    """Return whether a recipe's "function" is the user's ("file.py:name") rather than a built-in name."""
     return ":" in text
 
 
 def locate(text: str, places: Places | None = None) -> tuple[Path, str]:
-    """The file and the name that "file.py:name" stands for; where there is no such file, the first place."""
+    """Return the file and the name of "file.py:name"; if no file exists, the first possible place."""
     file, _, name = text.rpartition(":")
     candidates = _places(places).candidates(file)
     return next((path for path in candidates if is_file(path)), candidates[0]), name
 
 
 def check_user_function(text: str, kind: Kind, at: str, places: Places | None = None) -> Diagnostic | None:
-    """What is wrong with "file.py:name", found without running the file; None where nothing is to be seen.
+    """Return what is wrong with "file.py:name", found without running the file; else None.
 
-    Looks at whether the file is there and is Python, whether it binds the name, and, where the name is that
-    of a plain function, whether its signature will do. `at` is the pointer of the reward or judge.
+    Checks that the file exists and is Python, that it binds the name, and the signature of a plain function.
+    `at` is the pointer of the reward or judge.
     """
     path, name = locate(text, places)
     pointer = join(at, "function")
@@ -108,7 +110,7 @@ def _definition_fault(file: UserFile, name: str, kind: Kind, pointer: str) -> Di
 
 
 def line_of(file: str, number: int) -> Location:
-    """Line `number` of `file`, underlined whole."""
+    """Return line `number` of `file`, underlined as a whole."""
     text = linecache.getline(file, number).rstrip("\n")
     bare = text.strip()
     column = text.index(bare) + 1 if bare else None
@@ -116,8 +118,12 @@ def line_of(file: str, number: int) -> Location:
 
 
 def _bound(node: ast.AST, statement: ast.stmt | None = None) -> Iterator[tuple[str, ast.stmt]]:
-    """Names that the module `node` binds at its top level, each with the statement that does; "*" for a star
-    import. Bodies of functions and classes, and what a comprehension binds, are scopes of their own."""
+    """Yield the names that the module `node` binds at top level, with their statements.
+
+    "*" for a star import.
+
+    Bodies of functions and classes, and comprehensions, are scopes of their own.
+    """
     for part in ast.iter_child_nodes(node):
         inner = part if isinstance(part, ast.stmt) else statement
         if isinstance(part, Definition | ast.ClassDef):
@@ -133,7 +139,7 @@ def _bound(node: ast.AST, statement: ast.stmt | None = None) -> Iterator[tuple[s
 
 
 def _is_declaration(node: ast.AST) -> bool:
-    """`name: type` without a value binds nothing."""
+    """Return whether a statement is `name: type` without a value, which binds nothing."""
     return isinstance(node, ast.AnnAssign) and node.value is None
 
 
@@ -163,13 +169,14 @@ def _places(places: Places | None) -> Places:
 
 
 def no_such_file(text: str, pointer: str, places: Places | None) -> Diagnostic:
+    """Return the error for a missing file of "file.py:name"."""
     file, where = text.rpartition(":")[0], _places(places)
     message, hint = f'no such file: "{file}"', where.nearest(file)
     return Diagnostic("no-such-file", message, pointer=pointer, hint=hint, notes=where.looked(file))
 
 
 def no_such_function(file: Path, name: str, known: tuple[str, ...], pointer: str) -> Diagnostic:
-    """Without a location: it is the recipe's word that is wrong, and `pointer` leads there."""
+    """Return the error for a missing function, without location: `pointer` leads to the recipe's word."""
     hint = did_you_mean(name, known) or f"functions there: {listed(known) or 'none'}"
     message = f'no function "{name}" in {shown(file)}'
     return Diagnostic("no-such-function", message, pointer=pointer, hint=hint)
@@ -178,11 +185,13 @@ def no_such_function(file: Path, name: str, known: tuple[str, ...], pointer: str
 def wrong_signature(
     file: Path, name: str, fault: str, kind: Kind, place: Location | None, pointer: str
 ) -> Diagnostic:
+    """Return the error for a function that cannot be called as `kind`."""
     message = f'"{name}" cannot be a {kind.value}: {fault}'
     return Diagnostic("wrong-signature", message, place or Location(str(file)), pointer, kind.signature)
 
 
 def not_python(file: Path, error: BaseException, pointer: str | None) -> Diagnostic:
+    """Return the error for a file that cannot be parsed."""
     place = Location(str(file))
     if isinstance(error, SyntaxError) and error.lineno:
         text = (error.text or "").rstrip("\n") or None

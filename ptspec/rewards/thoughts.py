@@ -1,4 +1,4 @@
-"""The answer of a completion, without the thoughts before it: `<think>…</think>` and its like."""
+"""The answer of a completion without the thoughts before it: `<think>…</think>` and similar tags."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ ANSWER = re.compile(r"<answer>(.*?)(?:</answer>|$)", re.DOTALL)
 
 
 def without_thoughts(text: str, own: Iterable[Tags] = (), opened: Tags | None = None) -> str:
-    """`text` without its thoughts, by the `KNOWN` tags and those that are a model's `own`.
+    """Return `text` without its thoughts, by the `KNOWN` tags and a model's `own`.
 
-    Thoughts end at the last closing tag, whether or not the opening one is in `text`: some templates write it
-    at the end of the prompt. Thoughts that do not end hold no answer: from an opening tag without its closing
-    one on, nothing is left. `opened`: the tags that the prompt opened. Of `<answer>…</answer>`, which some
-    prompts ask for, what is inside the last one is left.
+    Thoughts end at the last closing tag, with or without an opening one in `text`: some templates put it in
+    the prompt. Unfinished thoughts contain no answer: everything after an unclosed opening tag is removed.
+    `opened`: the tags that the prompt opened. Of `<answer>…</answer>`, which some prompts request, the
+    content of the last one is kept.
     """
     if opened is not None and opened[1] not in text:
         return ""

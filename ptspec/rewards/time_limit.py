@@ -1,9 +1,9 @@
-"""A built-in reward whose options hold patterns of the user's, scored with a time limit for each completion.
+"""Score built-in rewards with user patterns under a time limit per completion.
 
-Matching a pattern such as (a+)+b takes exponential time on some texts, and what a model writes must not hang
-a run. Python's `re` holds the interpreter lock while it matches, so that no thread can stop it, and signals
-reach the main thread only: the reward runs in a process of its own (`ptspec.rewards.worker`), which ends
-itself when a text takes too long. Why so: docs/decisions/0040-patterns-have-a-time-limit.md.
+Matching a pattern such as (a+)+b takes exponential time on some texts, which must not hang a run. Python's
+`re` holds the interpreter lock, so that no thread can stop it, and signals reach the main thread only: the
+reward runs in a separate process (`ptspec.rewards.worker`), which exits when a text takes too long. See
+docs/decisions/0040-patterns-have-a-time-limit.md.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 SECONDS = 3.0
-"""For one completion, of the wall clock."""
+"""Time limit per completion, in wall-clock seconds."""
 
 Warn = Callable[[str], None]
-"""Tells the user something that does not stop the run."""
+"""Receives a message about something that does not stop the run."""
 
 _WORKER = "import sys; sys.path[:] = {path!r}; from ptspec.rewards.worker import main; main()"
 
@@ -29,8 +29,8 @@ _WORKER = "import sys; sys.path[:] = {path!r}; from ptspec.rewards.worker import
 class TimedScore:
     """`score(completion, gold)` of the built-in reward `name`; None for a completion that takes too long.
 
-    The first of those is told to `warn`. The process starts with the first completion and ends with this
-    object. Raises `RuntimeError` where it cannot be started or fails.
+    `warn` receives the first of those. The process starts with the first completion and ends with this
+    object. Raises `RuntimeError` if it cannot be started or fails.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class TimedScore:
         self._lock = threading.Lock()
 
     def __call__(self, text: str, gold: str) -> float | None:
+        """Return the score; None if it takes too long or the row cannot be scored. Raises `RuntimeError`."""
         with self._lock:
             reply = self._ask([text, gold])
         if reply is None:
@@ -51,7 +52,7 @@ class TimedScore:
         return float(reply)
 
     def _ask(self, question: Any) -> Any:
-        """The worker's reply; None where it ended without one."""
+        """Return the worker's reply; None if it ended without one."""
         process = self._process or self._started()
         try:
             reply = _exchange(process, question)
@@ -63,7 +64,7 @@ class TimedScore:
         return reply
 
     def _started(self) -> subprocess.Popen[str]:
-        # Isolated, with the module path of this process: a module in the working directory is not imported.
+        # Isolated mode with this process's module path: modules in the working directory are not imported.
         program = [sys.executable, "-I", "-c", _WORKER.format(path=sys.path)]
         pipe = subprocess.PIPE
         process = subprocess.Popen(program, stdin=pipe, stdout=pipe, stderr=pipe, encoding="ascii")
@@ -86,7 +87,7 @@ class TimedScore:
 
 
 def _exchange(process: subprocess.Popen[str], message: Any) -> Any:
-    """What the worker answers to `message`; None where it has ended. JSON escapes whatever is not ASCII."""
+    """Return the worker's answer to `message`; None if it has ended. JSON escapes non-ASCII characters."""
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(json.dumps(message) + "\n")
     process.stdin.flush()

@@ -1,4 +1,4 @@
-"""Tool calls: those that an answer is expected to make, and those in what a model wrote."""
+"""Tool calls: those expected of an answer, and those in a model's output."""
 
 from __future__ import annotations
 
@@ -15,30 +15,32 @@ Call = tuple[str, Any]
 
 ARGUMENTS = ("arguments", "parameters")
 NOT_TEXT = ("tool_calls", *REASONING)
-"""What of a message the chat template renders beside its content."""
+"""Message fields that the chat template renders besides its content."""
 
 
 def calls_of(expected: Text | None) -> tuple[Call, ...]:
-    """The tool calls of an expected answer, in their order."""
+    """Return the tool calls of an expected answer, in order."""
     messages = [] if expected is None or isinstance(expected, str) else expected
     return tuple(call for message in messages for call in _calls(message.get("tool_calls") or ()))
 
 
 def is_text_alone(expected: Text | None) -> bool:
-    """Whether what a model has to say for `expected` is its text and nothing else: no call, no thoughts."""
+    """Return whether an expected answer is only text: no call, no thoughts."""
     if expected is None or isinstance(expected, str):
         return True
     return not any(message.get(key) for message in expected for key in NOT_TEXT)
 
 
 def says_calls(text: str) -> tuple[Call, ...]:
-    """The tool calls in what a model wrote, by the JSON in it: {"name": …, "arguments": …}, as the templates
-    of Qwen, Llama 3, Hermes and Mistral have it."""
+    """Return the tool calls in a model's output, from JSON {"name": …, "arguments": …}.
+
+    As in the templates of Qwen, Llama 3, Hermes and Mistral.
+    """
     return tuple(call for value in objects_in(text) for call in _calls(value))
 
 
 def same_calls(text: str, expected: tuple[Call, ...]) -> bool:
-    """Whether `text` makes the `expected` calls and no others, in the same order."""
+    """Return whether `text` makes the `expected` calls and no others, in the same order."""
     made = says_calls(text)
     try:
         pairs = zip(made, expected, strict=True)
@@ -60,7 +62,7 @@ def _calls(value: Any) -> Iterator[Call]:
 
 
 def _arguments(given: Any) -> Any:
-    """Arguments may be JSON in a string. Those that are null are not given: readers of tables put them in."""
+    """Return a call's arguments; JSON strings are parsed, and nulls dropped, which tables add."""
     if isinstance(given, str):
         parsed = json_of(given)
         given = given if parsed is None else parsed[0]

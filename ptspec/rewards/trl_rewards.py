@@ -1,6 +1,6 @@
-"""TRL's own reward functions (`trl.rewards`), named in a recipe as they are called there.
+"""TRL's own reward functions (`trl.rewards`), under TRL's names.
 
-Importing this imports no TRL, so that a recipe can be checked without it. Their options are described by
+Imports no TRL, so that a recipe can be checked without it. Their options are described by
 `schemas/rewards.schema.json`.
 """
 
@@ -15,16 +15,16 @@ from ptspec.rewards.matching import text_of
 Options = Mapping[str, Any]
 
 SOLUTION = "solution"
-"""TRL's name for the right answer: of a column, and of the argument that it is given as."""
+"""TRL's name of the right answer: of a column, and of the argument."""
 
 
 @dataclass(frozen=True)
 class TrlReward:
-    """A reward function of TRL: what it pays, and the `columns` of the right answer (empty: it needs none).
+    """A TRL reward function: what it scores, and the `columns` of the right answer (empty: none).
 
-    `is_made`: the options are arguments of a function that makes the reward. `module` is a package that it
-    cannot do without. `is_graded`: its values are not 0 and 1 alone. `reads_thoughts`: it looks at the
-    thoughts of a completion, so that they are left in.
+    `is_made`: the options are arguments of a factory of the reward. `module`: a required package.
+    `is_graded`: its values are not only 0 and 1. `reads_thoughts`: it uses the thoughts of a completion,
+    which are kept.
     """
 
     name: str
@@ -79,9 +79,9 @@ TRL: Mapping[str, TrlReward] = {
 
 
 def made(name: str, options: Options) -> Callable[..., list[float | None]]:
-    """TRL's reward `name`: given chats, whatever the form of the data, and the right answer as `solution`.
+    """Return TRL's reward `name`, called with chats in any form of data, and the right answer as `solution`.
 
-    It has no say on a row without a right answer.
+    A row without a right answer is not scored.
     """
     import trl.rewards
 

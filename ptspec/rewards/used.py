@@ -1,4 +1,4 @@
-"""The rewards and judges of a plan that something uses, and those of them that are code of the user's own."""
+"""The rewards and judges that a plan uses, and which of them are user code."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ptspec.rewards.source import is_user_function
 
 
 def user_functions(plan: Plan) -> Iterator[str]:
-    """The "file.py:name" of each reward and judge of the user's own that stages and the evaluation use."""
+    """Yield the "file.py:name" of each user reward and judge that stages and the evaluation use."""
     rewards, judges = used_functions(plan), used_judges(plan)
     for function in (*(spec.function for spec in rewards), *(spec.function for spec in judges)):
         if function is not None and is_user_function(function):
@@ -19,13 +19,13 @@ def user_functions(plan: Plan) -> Iterator[str]:
 
 
 def used_judges(plan: Plan) -> Sequence[JudgeSpec]:
-    """The judges that stages and the evaluation use."""
+    """Return the judges that stages and the evaluation use."""
     named = {stage.judge for stage in plan.stages} | {plan.evaluation.judge if plan.evaluation else None}
     return [spec for name, spec in plan.judges.items() if name in named]
 
 
 def used_functions(plan: Plan) -> Sequence[RewardSpec]:
-    """The functions that stages, judges and the evaluation use as rewards."""
+    """Return the rewards that stages, judges and the evaluation use."""
     used = {name for stage in plan.stages for name in stage.rewards}
     used |= {spec.reward for spec in used_judges(plan) if spec.reward is not None}
     if plan.evaluation is not None:

@@ -1,7 +1,7 @@
-"""Loads the user's reward and judge functions, named "my_rewards.py:brevity" in the recipe.
+"""Load the user's reward and judge functions, named "my_rewards.py:brevity" in the recipe.
 
-`load_user_function` runs the file, if that was allowed, and does not call the function;
-`ptspec.rewards.checked` does. What can be seen without running the file is in `ptspec.rewards.source`.
+`load_user_function` runs the file, if allowed, without calling the function; `ptspec.rewards.checked` calls
+it. `ptspec.rewards.source` does what needs no running.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Diagnostic, InputError, Location
-from ptspec.recipe.json_pointer import join
+from ptspec.recipe.json_pointer import join, split
 from ptspec.recipe.paths import Places, is_file
 from ptspec.rewards.contract import Kind, signature_fault
 from ptspec.rewards.source import (
@@ -35,17 +35,17 @@ from ptspec.rewards.source import (
 def load_user_function(
     text: str, kind: Kind, *, allow_code: bool, at: str, places: Places | None = None
 ) -> Callable[..., Any]:
-    """The function that "file.py:name" names; its file is run.
+    """Run the file of "file.py:name" and return the function.
 
-    Raises `InputError`: `code-not-allowed` without `allow_code`; where the file fails, with its line; where
-    the name is no function, or one of another signature.
+    Raises `InputError`: `code-not-allowed` without `allow_code`; if the file fails, with its line; if the
+    name is not a function, or has another signature.
     """
     file, name = locate(text, places)
     pointer = join(at, "function")
     if not is_file(file):
         raise InputError(no_such_file(text, pointer, places))
     if not allow_code:
-        raise InputError(_not_allowed(file, name, kind, pointer))
+        raise InputError(_not_allowed(file, name, kind, at, pointer))
     module = _run(file, pointer)
     if not hasattr(module, name):
         raise InputError(no_such_function(file, name, _functions_of(module), pointer))
@@ -56,13 +56,13 @@ def load_user_function(
 
 
 def place_of(function: Callable[..., Any]) -> Location | None:
-    """Where `function` is defined; None for what has no source of its own (C, `partial`, an instance)."""
+    """Return where `function` is defined; None for one without source (C, `partial`, an instance)."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return None if code is None else line_of(code.co_filename, code.co_firstlineno)
 
 
 def raised_at(error: BaseException, file: str) -> Location | None:
-    """The line of `file` that `error` came out of, the innermost one; None if it went past none."""
+    """Return the innermost line of `file` that `error` passed through; None if there is none."""
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
     return line_of(file, lines[-1]) if lines and lines[-1] else None
 
@@ -79,8 +79,11 @@ def _function_fault(function: object, kind: Kind) -> str | None:
 
 
 def _run(file: Path, pointer: str) -> ModuleType:
-    """The module of `file`, run once a process for the contents it has now. Its folder joins `sys.path`, at
-    the end, so that it can import what lies beside it without taking the place of a library."""
+    """Return the module of `file`, run once per process and contents.
+
+    Its folder is appended to `sys.path`, so that it can import neighbouring files without shadowing
+    libraries.
+    """
     source = file.read_bytes()
     name = f"ptspec_user_{file.stem}_{hashlib.sha256(str(file).encode() + source).hexdigest()[:12]}"
     if name in sys.modules:
@@ -107,10 +110,13 @@ def _functions_of(module: ModuleType) -> tuple[str, ...]:
     return tuple(name for name, value in vars(module).items() if inspect.isfunction(value))
 
 
-def _not_allowed(file: Path, name: str, kind: Kind, pointer: str) -> Diagnostic:
+def _not_allowed(file: Path, name: str, kind: Kind, at: str, pointer: str) -> Diagnostic:
+    called = (split(at) or [name])[-1]
+    within = "" if called == name else f' ("{name}")'
+    code = f'the {kind.value} "{called}" is Python code in {shown(file)}{within}'
     return Diagnostic(
         "code-not-allowed",
-        f'the {kind.value} "{name}" is Python code in {shown(file)}, and the recipe may not run code',
+        f"{code}, and the recipe may not run code",
         pointer=pointer,
         hint=f"read {shown(file)}, then give the command --allow-code",
     )

@@ -1,4 +1,4 @@
-"""What a language model is asked that judges two answers, and how its reply is read. Sends nothing."""
+"""The prompt of a judging language model, and how its reply is parsed. Sends nothing."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _WORD = re.compile(r"[\s\"'`*.\[\]()]*(A|B|TIE)[\s\"'`*.\[\]()]*", re.IGNORECASE
 _FENCE = re.compile(r"```(?:json)?(.*)```", re.DOTALL)
 _WINS = {"A": 1.0, "B": 0.0, "TIE": 0.5}
 WORDS = tuple(_WINS)
-"""What a reply may be."""
+"""The possible replies."""
 
 
 def missing_places(template: str) -> list[str]:
-    """Which of {prompt}, {a} and {b} do not stand in `template`."""
+    """Return which of {prompt}, {a} and {b} are missing in `template`."""
     found = set(_PLACE.findall(template))
     return [f"{{{name}}}" for name in PLACES if name not in found]
 
 
 def filled(template: str, prompt: str, a: str, b: str) -> str:
-    """`template` with the three texts in their places. Braces inside the texts are left alone."""
+    """Return `template` with the three texts inserted. Braces inside the texts are left unchanged."""
     texts = {"prompt": prompt, "a": a, "b": b}
     return _PLACE.sub(lambda place: texts[place.group(1)], template)
 
 
 def request_text(prompt: Any) -> str:
-    """A prompt as text: a string or a single message by itself, a conversation with who says what."""
+    """Return a prompt as text: a string or single message unchanged, a conversation with role names."""
     if isinstance(prompt, str):
         return prompt
     if len(prompt) == 1:
@@ -45,14 +45,15 @@ def request_text(prompt: Any) -> str:
 
 
 def answer_text(completion: Any) -> str:
+    """Return a completion as text."""
     return text_of(completion)
 
 
 def win_of(reply: str | None) -> float | None:
-    """P(A is better) that `reply` says: 1 for A, 0 for B, one half for TIE, None for anything else.
+    """Return P(A is better) of `reply`: 1 for A, 0 for B, one half for TIE, None for anything else.
 
-    Read strictly: the word alone, quoted or bold at most, or JSON {"winner": "A"}. What a reasoning model
-    thinks first (<think>…</think> and its like) is passed over.
+    Strict: the word alone, at most quoted or bold, or JSON {"winner": "A"}. A reasoning model's thoughts
+    (<think>…</think> and similar) are skipped.
     """
     said = after_thoughts((reply or "").strip()).strip()
     if word := _WORD.fullmatch(said):

@@ -1,7 +1,7 @@
 """The process that `ptspec.rewards.time_limit` starts: scores completions until its input ends.
 
-Reads JSON lines: first the reward with its options and the seconds for a completion, then pairs of completion
-and gold. Answers each with a JSON line.
+Reads JSON lines: first the reward with its options and the time limit, then pairs of completion and gold.
+Answers each with a JSON line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from ptspec.rewards.builtin import BUILTIN
 
 
 def main() -> None:
-    # An interrupt or a request to stop goes to the whole group; the process that asks decides what it means.
+    """Score completions from stdin; exit when one exceeds the time limit."""
+    # Interrupts and stop signals reach the whole group; the parent process decides what they mean.
     for request in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
         signal.signal(request, signal.SIG_IGN)
     task = json.loads(sys.stdin.readline())
@@ -25,7 +26,7 @@ def main() -> None:
     _answer("ready")
     with Path(os.devnull).open("w") as nowhere:
         for line in sys.stdin:
-            # A thread in C that needs no interpreter lock ends the process, whatever it is matching.
+            # A C thread without the interpreter lock ends the process while it is matching.
             faulthandler.dump_traceback_later(task["seconds"], exit=True, file=nowhere)
             scored = score(*json.loads(line))
             faulthandler.cancel_dump_traceback_later()

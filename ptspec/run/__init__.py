@@ -1,0 +1,1 @@
+"""The controller of a run: stage after stage, reuse, evaluation, checks."""

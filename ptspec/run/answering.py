@@ -1,4 +1,4 @@
-"""Who generates the answers of a run's evaluations: the policies themselves, or the recipe's server."""
+"""Choose who generates an evaluation's answers: the policies themselves, or the recipe's server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Answering:
-    """The server of a plan's evaluation, if it has one. `warn` is told of policies that it cannot serve."""
+    """The server of a plan's evaluation, if it has one. `warn` receives policies it cannot serve."""
 
     def __init__(self, plan: Plan, warn: Callable[[str], None]) -> None:
         self.plan = plan
@@ -27,8 +27,10 @@ class Answering:
     def for_policy(
         self, name: str, artifact: Artifact | None, adapter: AdapterSpec
     ) -> AbstractContextManager[Served | None]:
-        """Within, the policy in `artifact` (None: the base) on the server; None where it answers by itself.
-        Raises `ServerError` where the server fails."""
+        """Serve the policy in `artifact` (None: the base) within the context; None without a server.
+
+        Raises `ServerError` if the server fails.
+        """
         if self._host is None:
             return nullcontext()
         from ptspec.evaluation.served import Asked

@@ -1,4 +1,4 @@
-"""The checks of a recipe, asked of what was measured."""
+"""Evaluate the checks of a recipe on measurements."""
 
 from __future__ import annotations
 
@@ -21,8 +21,11 @@ def ask(
     ignored: bool,
     unbegun: Sequence[str],
 ) -> list[Outcome]:
-    """What each of `checks` comes to for `stage`. Raises `CheckError` where one that stops the run did not
-    hold, after all were told; those that are `ignored` stop nothing. `unbegun`: stages not begun yet."""
+    """Return the result of each of `checks` for `stage`.
+
+    Raises `CheckError` after all results were emitted, if one that stops the run failed and is not `ignored`.
+    `unbegun`: stages that have not started.
+    """
     outcomes, failed = [], []
     for check in checks:
         result = outcome(check, stage.name, stage.parent, measured)

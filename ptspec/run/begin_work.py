@@ -1,4 +1,4 @@
-"""What does jobs in this process, made when the first one comes. Imports no torch before."""
+"""Create the worker of this process when its first job arrives. Imports no torch before."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def begin_work(
     *,
     allow_code: bool,
 ) -> StageWork:
-    """What does jobs of `stages` in this process."""
-    # Imported here, since these libraries have things to say when they are imported.
+    """Return the worker for jobs of `stages` in this process."""
+    # Imported here, since these libraries print when they are imported.
     with importing_libraries():
         from ptspec.run.stage_work import StageWork, device_of_stages
     device = device_of_stages(listener)

@@ -1,7 +1,7 @@
-"""Branches of the stage tree: stages that do not need one another, at the same time.
+"""Run independent stages of the stage tree at the same time.
 
-Everything but the work itself is done in one thread, that of the run: what workers tell comes to it through a
-queue, so that events, manifest, measurements and checks need no lock.
+Everything but the training itself runs in one thread, the run's: workers report through a queue, so that
+events, manifest, measurements and checks need no lock.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from ptspec.training.stop_request import StopRequest
 
 
 def needed(plan: Plan, stages: Sequence[Stage]) -> dict[str, frozenset[str]]:
-    """Stage name -> the stages that have to be done before it begins: those that it is made from, those that
-    make its reward models and its teacher, those that its checks or the evaluation's judge compare with.
+    """Return stage name -> the stages that must finish first.
 
-    Of stages that begin from one folder outside the run the first measures it, and the others wait.
+    Those it starts from, that make its reward models and teacher, and that its checks or the evaluation's
+    judge compare with. Of stages that start from the same outside folder the first measures it, and the
+    others wait.
     """
     names = [stage.name for stage in stages]
     found = {}
@@ -54,7 +55,7 @@ def _second_models(plan: Plan, stage: Stage) -> Iterator[str | None]:
 
 @dataclass(frozen=True)
 class Ended:
-    """The work on a job of `stage` is over; `error`: what it raised."""
+    """The end of a stage's job; `error`: the exception it raised."""
 
     stage: Stage
     error: BaseException | None
@@ -62,18 +63,18 @@ class Ended:
 
 @dataclass
 class SideBySide:
-    """Begins each stage as soon as those that it needs are done; the cluster says when its workers begin.
+    """Start each stage as soon as its prerequisites are finished; the cluster schedules its workers.
 
-    `jobs` gives the jobs of a stage one after the other and does all that comes between them. `workers` does
-    one on the cluster, in a thread of its own; `alone` one of another launcher, while nothing else goes on.
-    After an error nothing more is begun, and what goes on is brought to its end.
+    `jobs` yields a stage's jobs and does everything between them. `workers` runs a job on the cluster in its
+    own thread; `alone` runs one of another launcher while nothing else runs. After an error nothing new
+    starts and running jobs finish.
     """
 
     jobs: Callable[[Stage], Iterator[StageJob]]
     needed: Mapping[str, frozenset[str]]
     workers: Launch
     alone: Launch
-    heard: SimpleQueue[Any]
+    messages: SimpleQueue[Any]
     listener: Listener
     stop_request: StopRequest
     _running: dict[str, Iterator[StageJob]] = field(default_factory=dict)
@@ -81,27 +82,27 @@ class SideBySide:
     _errors: list[BaseException] = field(default_factory=list)
 
     def run(self, stages: Sequence[Stage]) -> None:
-        """Raises the first error, with what is told of the others."""
+        """Run `stages`. Raises the first error with notes of the others, or `Interrupted`."""
         waiting = list(stages)
         while True:
             waiting = self._begin(waiting)
             if not self._running:
                 break
-            said = self.heard.get()
+            said = self.messages.get()
             if isinstance(said, Ended):
                 self._ended(said)
             else:
                 self.listener(said)
         self._raise()
         if waiting and (reason := self.stop_request.reason) is not None:
-            message = f"{reason}: {waiting[0].name} was not begun; the same command goes on with it"
+            message = f"{reason}: {waiting[0].name} was not started; the same command starts it"
             raise Interrupted(Diagnostic("interrupted", message, pointer=waiting[0].at))
 
     def _begin(self, waiting: Sequence[Stage]) -> list[Stage]:
-        """Begins what can be; gives what still waits."""
+        """Start the stages that can start; return those that wait."""
         left = list(waiting)
         for stage in waiting:
-            # Asked each time: a stage that is taken over as it is lets others begin at once.
+            # Checked each time: a stage that is reused lets others start at once.
             may_begin = self._may_go_on() and self.needed[stage.name] <= self._done
             if may_begin and (stage.compute.launcher == RAY or not self._running):
                 left.remove(stage)
@@ -113,7 +114,7 @@ class SideBySide:
         return not self._errors and self.stop_request.reason is None
 
     def _next(self, stage: Stage) -> None:
-        """Begins the next job of `stage`, unless it is done."""
+        """Start the next job of `stage`, unless it is finished."""
         try:
             job = next(self._running[stage.name], None)
             while job is not None and job.compute.launcher != RAY:
@@ -134,7 +135,7 @@ class SideBySide:
             self.workers(job)
         except BaseException as raised:
             error = raised
-        self.heard.put(Ended(stage, error))
+        self.messages.put(Ended(stage, error))
 
     def _ended(self, ended: Ended) -> None:
         if ended.error is None:
@@ -149,13 +150,15 @@ class SideBySide:
             raise error
         if self._running and not isinstance(error, Interrupted):
             others = ", ".join(self._running)
-            text = f"ended with an error: {first_line(error)}; what goes on beside it is finished first"
+            text = (
+                f"ended with an error: {first_line(error)}; the stages running beside it are finished first"
+            )
             self.listener(Warned(f"{text}: {others}", stage.name))
 
     def _raise(self) -> None:
         if not self._errors:
             return
-        # An error that came by itself, before those that a stop request has ended.
+        # The original error comes before those of stages that a stop request has ended.
         first = min(self._errors, key=lambda error: isinstance(error, Interrupted))
         if isinstance(first, PtError):
             others = [error for error in self._errors if error is not first and isinstance(error, PtError)]

@@ -1,4 +1,4 @@
-"""Whether there is room on the disk, before a run starts. Loads no torch."""
+"""Check free disk space before a run starts. Imports no torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from ptspec.recipe.plan import Plan, Stage
 
 
 def check_disk(plan: Plan, stages: Sequence[Stage], *, fresh: bool = False) -> None:
-    """Raises `StageError` where the disk has not the room that `pt plan` says the stages take; `fresh`: what
-    is finished is made once more, beside what there is."""
+    """Raise `StageError` if the disk lacks the space that `pt plan` computes for the stages.
+
+    `fresh`: finished stages are made again, beside the existing ones.
+    """
     free = shutil.disk_usage(plan.output).free
     most = most_written(plan)
     if most is not None and most <= free:
@@ -34,7 +36,7 @@ def check_disk(plan: Plan, stages: Sequence[Stage], *, fresh: bool = False) -> N
 
 
 def _needed(stages: Sequence[StageForecast], wanted: set[str]) -> int:
-    """The most bytes at once that are not there yet: what is done is kept while the next stage trains."""
+    """Return the peak of additional bytes: a finished stage is kept while the next one trains."""
     kept = most = 0
     for one in stages:
         if one.stage.name in wanted and one.disk is not None and not one.reuse.state.is_finished:

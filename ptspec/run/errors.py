@@ -1,4 +1,4 @@
-"""Errors of a run turned into what a user is told; where they came from goes into the log."""
+"""Translate errors of a run into user messages; the traceback goes to the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ptspec.training.faults import diagnosed
 
 @contextmanager
 def logged() -> Iterator[None]:
-    """Where an error came from goes into the log; a person is told what it means."""
+    """Log the traceback of an error raised within, and raise it again."""
     try:
         yield
     except PtError as error:
@@ -31,17 +31,20 @@ def logged() -> Iterator[None]:
 
 @contextmanager
 def told(plan: Plan) -> Iterator[None]:
-    """Errors of the libraries below, as what happened, where the details are, and how to go on."""
+    """Translate errors of libraries: what happened, where the details are, and how to resume.
+
+    Raises `StageError`, `Interrupted`, or the original `PtError`.
+    """
     try:
         yield
     except PtError as error:
         error.diagnostics = tuple(located(diagnostic, plan) for diagnostic in error.diagnostics)
         raise
     except KeyboardInterrupt:
-        message = "stopped at once; the same command goes on from the last finished stage or checkpoint"
+        message = "stopped at once; the same command resumes from the last finished stage or checkpoint"
         raise Interrupted(Diagnostic("interrupted", message, Location(str(plan.recipe)))) from None
     except Exception as error:
         log = plan.output / LOG
-        story = (f"the whole story is in {shown(log)}",) if log.exists() else ()
-        where, notes = Location(str(plan.recipe)), (*story, "finished stages are kept")
+        traceback = (f"the traceback is in {shown(log)}",) if log.exists() else ()
+        where, notes = Location(str(plan.recipe)), (*traceback, "finished stages are kept")
         raise StageError(replace(diagnosed(error), location=where, notes=notes)) from error

@@ -1,6 +1,6 @@
-"""Measures policies from their folders and leaves the evaluation beside them. Trains nothing.
+"""Measure policies from their folders and write the evaluation beside them. Trains nothing.
 
-What is measured is what was saved: a stage's folder is opened anew over the shared base, as anyone would.
+The saved folder is opened anew over the shared base, as a user would open it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ptspec.data.layouts.evaluation import EvaluationRow
 from ptspec.data.left_out import LEFT_OUT, write_left_out
 from ptspec.data.readers.placed import shown
 from ptspec.evaluation import store
-from ptspec.evaluation.judging import Referee, judged
+from ptspec.evaluation.judging import NamedJudge, judged
 from ptspec.evaluation.measure import keys_of, measure
 from ptspec.evaluation.measurement import DataStamp, Measurement, trained_by
 from ptspec.evaluation.reward_model import measure_pairs
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 class StageEvaluator:
-    """Measures policies, and has `evaluations` keep what came of it."""
+    """Measures policies and stores the results in `evaluations`."""
 
     def __init__(
         self,
@@ -61,13 +61,12 @@ class StageEvaluator:
         self.listener = listener
         self.open_model = open_model
         self._answering = Answering(plan, self._warn)
-        self._judge: Referee | None = None
+        self._judge: NamedJudge | None = None
         self._told: set[str] = set()
         self._rows: list[EvaluationRow] | None = None
 
     def evaluate(self, stage: Stage | None, folder: Path) -> None:
-        """Measures the policy of `stage` (None: the base) in `folder` and leaves its files there, unless it
-        is measured already."""
+        """Measure the policy of `stage` (None: the base) in `folder`, unless it is measured already."""
         known = self.evaluations
         if (stage.name if stage is not None else BASE) in known.measurements:
             return
@@ -105,7 +104,7 @@ class StageEvaluator:
     def _measure_policy(
         self, subject: Subject, spec: EvaluationSpec, rows: list[EvaluationRow], served: Served | None
     ) -> Measurement:
-        """All but what a judge says."""
+        """Measure everything except the judge's verdicts."""
         model, base = self.bases.open(subject.adapter, subject.artifact)
         is_compared = subject.artifact is not None and needs_base(spec)
         untrained = self.bases.open(subject.adapter, None)[0] if is_compared else None
@@ -139,7 +138,7 @@ class StageEvaluator:
         return measured
 
     @property
-    def _referee(self) -> Referee:
+    def _referee(self) -> NamedJudge:
         if self._judge is None:
             assert self.evaluations.spec.judge is not None
             made = judge_named(
@@ -151,7 +150,7 @@ class StageEvaluator:
                 warn=self._warn,
             )
             rows = dict(zip(keys_of(self.rows()), self.rows(), strict=True))
-            self._judge = Referee(self.evaluations.spec.judge, made, rows)
+            self._judge = NamedJudge(self.evaluations.spec.judge, made, rows)
         return self._judge
 
     def _measure_pairs(self, subject: Subject, rows: list[EvaluationRow]) -> Measurement:
@@ -161,7 +160,7 @@ class StageEvaluator:
 
         def measured_pairs() -> Measurement:
             model = open_reward_model(path, self.bases.device, at=self.evaluations.spec.at, below=below)
-            # The rows are in the form that the model sees already.
+            # The rows already have the form that the model sees.
             return measure_pairs(
                 replace(model, chat=False), rows, seed=self.plan.seed, name=subject.name, data=stamp
             )
@@ -171,20 +170,23 @@ class StageEvaluator:
 
     @property
     def _rewards(self) -> dict[str, RewardFunction]:
-        """The recipe's reward functions by name. A reward model is not among them: what has been trained to
-        please it should not be measured by it."""
+        """Return the recipe's reward functions by name.
+
+        Without reward models: a policy is not measured by the model it was trained to please.
+        """
         return measured_functions(self.plan, allow_code=self.allow_code, warn=self._warn)
 
     def _tell_progress(self, name: str, what: str, done: int = 0, total: int = 0) -> None:
         self.listener(EvaluationProgress(name, what, done, total))
 
     def _warn(self, text: str) -> None:
-        """Once in a run: each policy is measured on the same rows."""
+        """Emit a warning once per run: each policy is measured on the same rows."""
         if text not in self._told:
             self._told.add(text)
             self.listener(Warned(text))
 
     def rows(self) -> list[EvaluationRow]:
+        """The held-out rows, read once. Rows left out are listed in the output folder."""
         if self._rows is None:
             loading = Loading(Use("eval", None), refusal(self.bases.tokenizer))
             self._rows = load_evaluation(self.plan.data, self.evaluations.spec.data, loading)

@@ -1,6 +1,6 @@
-"""The evaluations of a run: what each is of, which stand in their folders already, what comes of comparing.
+"""The evaluations of a run: their subjects, stored results, and comparisons.
 
-Opens no model: what has to be measured is measured by `ptspec.run.evaluate_stage`, here or in a worker.
+Opens no model: `ptspec.run.evaluate_stage` measures, here or in a worker.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ from ptspec.store.fingerprint import evaluation_fingerprint
 from ptspec.store.stage_folder import Artifact, open_artifact
 
 REFERENCE = "reference"
-"""Below a stage's folder: the evaluation of what it started from, where that is none of the run."""
+"""Folder below a stage's: the evaluation of its start model, if that is outside the run."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A policy to measure: its name, the folder to open (None: the bare base), the adapter setup it is opened
-    with, and the policy that its preference is relative to: its parent. `method`: what it was trained by."""
+    """A policy to measure.
+
+    Its name, its folder (None: the bare base), the adapter setup to open it with, and the parent that its
+    preference is relative to. `method`: the method that trained it.
+    """
 
     name: str
     artifact: Artifact | None
@@ -44,8 +47,11 @@ class Subject:
 
 
 class Evaluations:
-    """The evaluations of a run. `measurements` holds them by policy name, in the order they were made;
-    `written` the names of those that were written to a folder since the manifest was."""
+    """The evaluations of a run.
+
+    `measurements` by policy name, in the order they were made; `written`: names written to a folder since the
+    last manifest.
+    """
 
     def __init__(self, plan: Plan, hashes: Hashes, listener: Listener) -> None:
         self.plan = plan
@@ -56,8 +62,11 @@ class Evaluations:
         self.written: set[str] = set()
 
     def take(self, stage: Stage | None, folder: Path) -> bool:
-        """Takes the evaluation that stands in `folder`, if it is of that stage (None: the base) on these
-        rows, with these settings, and against this reference; loads no model."""
+        """Take the stored evaluation in `folder` if it matches; loads no model.
+
+        It must be of this stage (None: the base), on these rows, with these settings, against this reference.
+        Returns whether it does.
+        """
         name = stage.name if stage is not None else BASE
         if name in self.measurements:
             return True
@@ -71,14 +80,14 @@ class Evaluations:
         if kept is None:
             return False
         if kept.name != subject.name:
-            # The stage had another name: what tells of it is written again, nothing is measured.
+            # The stage had another name: rewrite its files without measuring.
             kept = replace(kept, name=subject.name)
             self._write(stage, kept, folder)
         self._take(subject, kept, folder, reused=True)
         return True
 
     def adopt(self, name: str, folder: Path) -> None:
-        """Takes the evaluation that another process of this run wrote to `folder`."""
+        """Take the evaluation that another process of this run wrote to `folder`."""
         if name in self.measurements:
             return
         if is_file(folder / REFERENCE / store.STATS):
@@ -97,8 +106,10 @@ class Evaluations:
         *,
         reused: bool = False,
     ) -> None:
-        """Compares what was measured of `subject`, the policy of `stage` (None: the base), with its parent,
-        writes it to `folder`, and takes it. `reused`: it was measured under another name."""
+        """Compare a measurement of `subject` with its parent, write it to `folder`, and take it.
+
+        `stage` is the subject's stage (None: the base). `reused`: it was measured under another name.
+        """
         self._compared(subject, measured, folder)
         self._write(stage, measured, folder)
         self._take(subject, measured, folder, reused=reused)
@@ -110,21 +121,23 @@ class Evaluations:
         self.written.add(measured.name)
 
     def made(self, stage: Stage | None) -> tuple[Made, ...]:
-        """The evaluations so far of what comes before `stage` (None: the base), and where they lie."""
+        """Return the evaluations so far of what precedes `stage` (None: the base), with their folders."""
         before = measured_before(self.plan, stage)
         return tuple(Made(name, self._folder_of(name)) for name in before if name in self.measurements)
 
     def in_order(self) -> dict[str, Measurement]:
-        """The measurements in the order of the plan, in whatever order they were made."""
+        """Return the measurements in the order of the plan."""
         order = measured_order(self.plan)
         names = sorted(self.measurements, key=lambda name: order.index(name) if name in order else len(order))
         return {name: self.measurements[name] for name in names}
 
     def show_with_all_before(self, stage: Stage, shown: Sequence[str]) -> bool:
-        """Writes the files of the evaluation of `stage` anew once all that comes before it in the plan is
-        measured, where it was made beside some of that: with what `shown` names alone. Whether that is so."""
+        """Rewrite a stage's evaluation files once everything before it is measured; return whether it did.
+
+        Needed if it was measured in parallel with some of that; `shown` are the names its files contain.
+        """
         before = measured_before(self.plan, stage)
-        # Its parent is among them always: one that is none of the run was measured with it.
+        # Its parent is always among them: one from outside the run was measured with it.
         if set(before) <= {*shown, stage.parent}:
             return True
         if not {*before, stage.name} <= self.measurements.keys():
@@ -137,12 +150,12 @@ class Evaluations:
 
     @property
     def spec(self) -> EvaluationSpec:
-        """What the recipe asks to be measured."""
+        """The recipe's `eval` section."""
         assert self.plan.evaluation is not None
         return self.plan.evaluation
 
     def subject(self, stage: Stage | None, folder: Path) -> Subject:
-        """The policy of `stage` (None: the base) in `folder`."""
+        """Return the policy of `stage` (None: the base) in `folder`."""
         if stage is None:
             return Subject(BASE, None, self.plan.stages[0].adapter)
         artifact = open_artifact(folder)
@@ -152,34 +165,33 @@ class Evaluations:
         return Subject(stage.name, artifact, stage.adapter, reference, method=method)
 
     def outside(self, stage: Stage) -> Subject | None:
-        """What `stage` starts from, where that is none of this run and not measured yet."""
+        """Return the start model of `stage` if it is outside the run and not measured yet."""
         is_measured = stage.parent in self.measurements
         if is_measured or stage.method.yields is Yields.REWARD_MODEL:
             return None
         return Subject(stage.parent, open_artifact(Path(stage.parent)), stage.adapter)
 
     def judges(self, subject: Subject) -> bool:
-        """Whether the responses of `subject` go before the evaluation's judge."""
+        """Return whether the evaluation's judge compares the responses of `subject`."""
         asked = self.spec.metrics is None or any(name in JUDGED for name in self.spec.metrics)
         return self.spec.judge is not None and asked and subject.name != BASE and not subject.is_reward_model
 
     def fingerprint(self, subject: Subject) -> str:
-        """What a measurement of `subject` depends on, as one hash."""
+        """Return the hash of what a measurement of `subject` depends on."""
         asked = evaluation_fingerprint(self.plan, self.spec, self.hashes)
         weights = hash_folder(subject.artifact.folder) if subject.artifact else self.hashes.model()
         others = [subject.reference, self.measurements.get(BASE) if self.judges(subject) else None]
         return digest([asked, weights, *(other.fingerprint if other else None for other in others)])
 
     def _folder_of(self, name: str) -> Path:
-        """Where the evaluation `name` lies: of what is none of this run, beside the first stage from it."""
+        """Return the folder of the evaluation `name`; of an outside model, beside its first stage."""
         for stage in self.plan.stages:
             if stage.parent == name and (self.plan.output / stage.name / REFERENCE).is_dir():
                 return self.plan.output / stage.name / REFERENCE
         return self.plan.output / name
 
     def _take(self, subject: Subject, measured: Measurement, folder: Path, *, reused: bool = False) -> None:
-        """Takes a measurement that lies in `folder` among those of the run, with what it is against its
-        parent."""
+        """Take the measurement in `folder`, with its comparison with the parent."""
         measured = self.measurements[subject.name] = trained_by(measured, subject.method)
         compared = self._compared(subject, measured, folder)
         self.listener(
@@ -195,7 +207,7 @@ class Evaluations:
         )
 
     def _compared(self, subject: Subject, measured: Measurement, folder: Path) -> Comparison | None:
-        """The paired comparison with the parent, made once and kept beside the evaluation."""
+        """Return the paired comparison with the parent, computed once and stored."""
         if subject.reference is None:
             return None
         stored = load_comparison(folder)
@@ -211,7 +223,7 @@ class Evaluations:
             self.verdicts[name] = compared.verdicts()
 
     def _kept(self, subject: Subject, folder: Path) -> Measurement | None:
-        """The measurement in `folder` if it is of these very rows, settings and reference."""
+        """Return the measurement in `folder` if rows, settings and reference are the same."""
         try:
             found = store.load_measurement(folder)
         except InputError:
@@ -220,7 +232,7 @@ class Evaluations:
 
 
 def _headline(stage: Stage | None) -> tuple[Headline, ...]:
-    """What is drawn of the training of `stage`."""
+    """Return the training curve to plot for `stage`."""
     if stage is None or stage.method.yields is Yields.REWARD_MODEL:
         return ()
     return stage.method.headline

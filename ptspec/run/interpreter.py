@@ -1,7 +1,7 @@
 """The loop over a plan's stages: reuse or train, measure, check, publish. Prints nothing.
 
-Every stage goes the same way: what comes in (a folder) → policy and data → trainer → a folder → evaluation
-of that folder → the folder gets its name. Nothing else passes from one stage to the next.
+Each stage: input folder → policy and data → trainer → folder → evaluation of that folder → rename to its
+final name. Nothing else passes from one stage to the next.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """What a run gave: the measurements by policy name, in order, and the checks."""
+    """The results of a run: measurements by policy name, in order, and checks."""
 
     measurements: dict[str, Measurement]
     checks: tuple[Outcome, ...]
@@ -106,7 +106,7 @@ class Run:
         self.checks: dict[str, list[Outcome]] = {}
 
     def go(self) -> Outcomes:
-        """Runs the stages. Raises `CheckError` where a check that stops did not hold."""
+        """Run the stages. Raises `CheckError` if a check that stops the run fails."""
         begun = time.monotonic()
         stages = self._wanted()
         check_disk(self.plan, stages, fresh=self.options.fresh)
@@ -137,13 +137,13 @@ class Run:
             self._write_manifest()
 
     def _side_by_side(self, stages: tuple[Stage, ...], cluster: Cluster) -> None:
-        """Stages that do not need one another at the same time; checks of the run once all are done."""
+        """Run independent stages in parallel; the run's checks follow at the end."""
         # Imported here: they need an optional extra.
         from ptspec.launch.ray import RayWorkers
         from ptspec.run.branches import SideBySide, needed
 
-        heard: SimpleQueue[Any] = SimpleQueue()
-        workers = RayWorkers(cluster, heard.put, self.stop_request, self.plan.output / LOG)
+        messages: SimpleQueue[Any] = SimpleQueue()
+        workers = RayWorkers(cluster, messages.put, self.stop_request, self.plan.output / LOG)
         shown: dict[str, list[str]] = {}
 
         def jobs(stage: Stage) -> Iterator[StageJob]:
@@ -165,7 +165,7 @@ class Run:
             needed=needed(self.plan, stages),
             workers=workers,
             alone=lambda job: self._launch(job)(job),
-            heard=heard,
+            messages=messages,
             listener=self.listener,
             stop_request=self.stop_request,
         ).run(stages)
@@ -182,7 +182,7 @@ class Run:
         self.listener(run_started(self.plan, stages, device))
 
     def _stage(self, stage: Stage) -> Iterator[StageJob]:
-        """The jobs of `stage`, each to be done before the next one is asked for."""
+        """Yield the jobs of `stage`; each must be finished before the next is requested."""
         self.begun.add(stage.name)
         if stage.pick is not None:
             self.matrices.pick(stage, stage.pick)
@@ -210,12 +210,12 @@ class Run:
             yield from self._evaluate(stage, final)
 
     def _evaluate(self, stage: Stage | None, folder: Path) -> Iterator[StageJob]:
-        """Evaluates the policy in `folder` (of no stage: the base), unless that stands there already."""
+        """Evaluate the policy in `folder` (no stage: the base), unless its evaluation is stored."""
         if not self.evaluations.take(stage, folder):
             yield from self._done(self._job(stage, folder, trains=False))
 
     def _launch(self, job: StageJob) -> Launch:
-        """What does `job`: processes that were started with this one, several of its own, or this process."""
+        """Return the launcher of `job`: the processes of this launch, new processes, or this process."""
         if self.together is not None:
             return self.together
         if self.cluster is not None and job.compute.launcher == RAY:
@@ -228,8 +228,10 @@ class Run:
         return self.own_process if self.options.isolate else self.work().do
 
     def work(self) -> StageWork:
-        """What does jobs in this process. Libraries are imported when the first one is done here: a run that
-        has everything finished, or has it done by others, needs none of them."""
+        """The worker of this process.
+
+        Libraries are imported at its first job: a run without jobs here does not need them.
+        """
         if self._work is None:
             self.listener(Preparing("loading torch, transformers, trl, peft"))
             self._work = begin_work(
@@ -247,7 +249,7 @@ class Run:
             self._launch(job)(job)
 
     def _done(self, job: StageJob) -> Iterator[StageJob]:
-        """Has `job` done, and takes what it measured."""
+        """Run `job` and take its measurement."""
         yield job
         if self.plan.evaluation is not None:
             self.evaluations.adopt(job.stage, job.folder)
@@ -264,7 +266,7 @@ class Run:
         )
 
     def _train(self, stage: Stage, reuse: Reuse) -> Iterator[StageJob]:
-        """Makes the stage's folder, going on where a run before stopped: in training, or after it."""
+        """Make the stage's folder, resuming an earlier run in training or after it."""
         covered, fingerprint = dict(reuse.covered), reuse.fingerprint
         partial = self.folders.partial(stage, reuse)
         if is_trained(partial, fingerprint):
@@ -286,7 +288,7 @@ class Run:
         self.listener(StageFinished(stage.name, str(final)))
 
     def _check(self, stage: Stage, checks: Sequence[CheckSpec]) -> None:
-        """Asks `checks` of what `stage` came to; of a run that measures nothing, none."""
+        """Evaluate `checks` on the result of `stage`; nothing if the run has no evaluation."""
         if self.plan.evaluation is not None:
             asked = ask(
                 self.plan,
@@ -300,7 +302,7 @@ class Run:
             self.checks.setdefault(stage.name, []).extend(asked)
 
     def _checks_of(self, stage: Stage) -> tuple[CheckSpec, ...]:
-        """Those of `stage`, and after the last one those of the run."""
+        """Return the checks of `stage`, and the run's after the last stage."""
         return (*stage.checks, *(self.plan.checks if stage is self.plan.stages[-1] else ()))
 
     def _write_manifest(self) -> None:
@@ -327,5 +329,5 @@ class Run:
 
 
 def _not_begun(stage: Stage, reason: str) -> Diagnostic:
-    message = f"{reason}: {stage.name} was not begun; the same command goes on with it"
+    message = f"{reason}: {stage.name} was not started; the same command starts it"
     return Diagnostic("interrupted", message, pointer=stage.at)

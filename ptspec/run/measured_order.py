@@ -1,4 +1,4 @@
-"""In what order the policies of a run are measured, and shown."""
+"""The order in which the policies of a run are measured and shown."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from ptspec.recipe.plan import BASE, Plan, Stage
 
 
 def measured_order(plan: Plan) -> list[str]:
-    """The names of what is measured: the base, then each stage, after what it starts from where that is none
-    of the run."""
+    """Return the names in order: the base, then each stage, preceded by a start model from outside."""
     names = [BASE]
     for stage in plan.stages:
         outside = stage.parent != BASE and plan.stage(stage.parent) is None
@@ -18,6 +17,6 @@ def measured_order(plan: Plan) -> list[str]:
 
 
 def measured_before(plan: Plan, stage: Stage | None) -> list[str]:
-    """What is measured before `stage` (None: the base)."""
+    """Return what is measured before `stage` (None: the base)."""
     order = measured_order(plan)
     return [] if stage is None else order[: order.index(stage.name)]

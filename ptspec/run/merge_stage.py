@@ -1,5 +1,7 @@
-"""A stage that is the weighted sum of policies: made of their folders, saved, opened anew and compared with
-the same sum made by other hands."""
+"""Make a stage that is a weighted sum of policies, and verify what was saved.
+
+The saved folder is opened anew and compared with the same sum computed by PEFT or from models in memory.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,12 @@ TEXTS = (
     "def add(a, b):\n    return a + b\n",
     "Once upon a time, in a village by the sea, there lived an old fisherman.",
 )
-"""What a sum is probed with where none of its parts has left probes."""
+"""Texts to probe a sum with if none of its parts has stored probes."""
 
 
 @dataclass(frozen=True)
 class Merged:
-    """`saved_to_sum`: how far what was saved is from the same sum in memory, in nats a token."""
+    """A saved merge; `saved_to_sum`: its distance from the same sum in memory, in nats per token."""
 
     seconds: float
     peak_memory_bytes: int
@@ -54,7 +56,7 @@ class Merged:
 
 @dataclass(frozen=True)
 class StageMerger:
-    """Makes the stages of `plan` that are sums of others. `needs` says which weights are still asked for."""
+    """Makes the merge stages of `plan`. `needs` tells which weights are still needed."""
 
     plan: Plan
     bases: Bases
@@ -62,8 +64,11 @@ class StageMerger:
     listener: Listener
 
     def make(self, stage: Stage, folder: Path) -> Merged:
-        """Raises `InputError` for parts that do not add up, `StageError` where what was saved is another
-        policy than their sum."""
+        """Merge and save `stage`.
+
+        Raises `InputError` for parts that cannot be summed, `StageError` if the saved policy is not their
+        sum.
+        """
         merge = stage.merge
         assert merge is not None
         begun = time.monotonic()
@@ -83,15 +88,17 @@ class StageMerger:
         return merged
 
     def _artifact(self, name: str, at: str) -> Artifact | None:
-        """What lies in the folder of a part; None for the base."""
+        """Return the folder of a part; None for the base."""
         if name == BASE:
             return None
         folder = Path(name) if self.plan.stage(name) is None else self.plan.output / name
         return open_artifact(folder, at)
 
     def _adapters(self, stage: Stage, parts: Sequence[tuple[Artifact | None, float]], folder: Path) -> Probes:
-        """Saves the sum of the adapters among `parts` (what they stand on adds nothing to it) in `folder`;
-        gives the probes of the same sum as PEFT makes it."""
+        """Save the sum of the adapters among `parts` and return the probes of PEFT's sum.
+
+        The weights below contribute nothing to the sum.
+        """
         adapters = [(one, weight) for one, weight in parts if one is not None and one.is_adapter]
         first = adapters[0][0]
         base = self.bases.get(stage.adapter, first)
@@ -104,8 +111,10 @@ class StageMerger:
         return probes.measure(adapters_by_peft(base.spawn(), of).eval(), ids)
 
     def _weights(self, stage: Stage, parts: Sequence[tuple[Artifact | None, float]], folder: Path) -> Probes:
-        """Saves the mean of full weights in `folder`; gives the probes of the same mean made of the models as
-        transformers opens them, two at a time."""
+        """Save the mean of full weights and return the probes of the mean of the opened models.
+
+        Two models are open at a time.
+        """
         of: list[Part] = [(self._weights_folder(one), weight) for one, weight in parts]
         save_mean(of, folder)
         for file in deciding_files(of[0][0]):
@@ -133,18 +142,18 @@ class StageMerger:
         return Path(snapshot_download(model.path, revision=model.revision, allow_patterns=PATTERNS))
 
     def _ids(self, parts: Sequence[Artifact], tokenizer: Any) -> tuple[tuple[int, ...], ...]:
-        """The token sequences that the first part with probes was probed with."""
+        """Return the probe token sequences of the first part that has them."""
         left = (probes.load(part.folder) for part in parts)
         known = next((one for one in left if one is not None), None)
         return known.ids if known is not None else probes.sequences(tokenizer, [{"text": t} for t in TEXTS])
 
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "*.py"]
-"""The files of a model on the hub that are opened."""
+"""Files of a hub model that are opened."""
 
 
 def merged_record(stage: Stage, merged: Merged) -> dict[str, Any]:
-    """What the record of a merge holds of it alone."""
+    """Return the part of a merge's record that only merges have."""
     assert stage.merge is not None
     return {
         "of": {part.name: part.weight for part in stage.merge.parts},

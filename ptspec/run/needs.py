@@ -1,7 +1,6 @@
-"""Which weights the stages of a run open, in order, so that none is held longer than it is needed.
+"""Which weights the stages of a run open, in order, so that none is held longer than needed.
 
-Derived from the plan alone. What is wrong here costs a load or memory, never a result: weights that are asked
-for and not there are loaded.
+Derived from the plan alone. An error here costs a load or memory, never a result: missing weights are loaded.
 """
 
 from __future__ import annotations
@@ -21,22 +20,21 @@ from ptspec.store.stage_folder import ADAPTER_CONFIG, open_artifact, partial_fol
 
 @dataclass(frozen=True)
 class Needs:
-    """The weights that `stages` of `plan`, done one after the other in this process, open."""
+    """The weights that `stages` of `plan` open when run one after another in this process."""
 
     plan: Plan
     stages: tuple[Stage, ...]
 
     def of(self, stage: Stage) -> list[Weights]:
-        """From the moment that `stage` opens what comes in."""
+        """Return the weights needed from the moment `stage` opens its input."""
         return [*self._training(stage), *self.after_training(stage)]
 
     def after_training(self, stage: Stage) -> list[Weights]:
-        """From the moment that `stage` is trained: to check what was saved, to evaluate it, and for later
-        stages."""
+        """Return the weights needed after training `stage`: to verify, to evaluate, and for later stages."""
         return [*self._folder(stage), *self.from_evaluation(stage)]
 
     def from_evaluation(self, stage: Stage | None) -> list[Weights]:
-        """From the moment that `stage` (None: the base) is evaluated."""
+        """Return the weights needed from the evaluation of `stage` (None: the base) on."""
         if stage is None:
             evaluated, later = [self.base], self.stages
         else:
@@ -46,7 +44,7 @@ class Needs:
 
     @property
     def base(self) -> Weights:
-        """The base as it is evaluated, and as adapters of reward models go over it."""
+        """The base as evaluated, and as adapters of reward models use it."""
         return Weights(None, self.plan.stages[0].adapter)
 
     def _whole(self, stage: Stage) -> Iterator[Weights]:
@@ -70,7 +68,7 @@ class Needs:
                 yield Weights(folder, adapter)
 
     def _folder(self, stage: Stage) -> Iterator[Weights]:
-        """What is under the policy that `stage` saves."""
+        """Return the folder below the policy that `stage` saves."""
         if not _is_whole_reward_model(stage):
             for folder in self._below(stage.name):
                 yield Weights(folder, stage.adapter)
@@ -87,8 +85,10 @@ class Needs:
                 yield Weights(folder, stage.adapter)
 
     def _below(self, name: str) -> tuple[str | None, ...]:
-        """The folders whose weights the policy `name` (a stage, the base, a folder) may stand on: the stage's
-        own under both of its names; where a merge may end as an adapter or as whole weights, both."""
+        """Return the folders whose weights the policy `name` (a stage, the base, a folder) may use.
+
+        A stage's own under both of its names; both kinds if a merge may end as an adapter or as full weights.
+        """
         if name == BASE:
             return (None,)
         stage = self.plan.stage(name)
@@ -109,7 +109,7 @@ class Needs:
         return None if weights == self.plan.model.path else weights
 
     def _goes_over_base(self, model: str) -> bool:
-        """Whether the reward model `model` (a stage, or a folder) is an adapter, which may share the base."""
+        """Return whether the reward model `model` is an adapter that may share the base."""
         stage = self.plan.stage(model)
         if stage is not None:
             return stage.adapter.use_lora
@@ -117,16 +117,16 @@ class Needs:
 
 
 def teacher_adapter(plan: Plan, teacher: SecondModel) -> AdapterSpec:
-    """In what precision the weights of a teacher are opened: as its stage had them, else as stored."""
+    """Return the precision to open a teacher in: that of its stage, else as stored."""
     stage = plan.stage(teacher.path)
     return AdapterSpec(True) if stage is None else stage.adapter
 
 
 def needs_base(spec: EvaluationSpec) -> bool:
-    """Whether an evaluation computes the KL to the base, on responses that are drawn."""
+    """Return whether an evaluation computes the KL to the base on sampled responses."""
     return spec.sampled > 0 and (spec.metrics is None or "kl" in spec.metrics)
 
 
 def _is_whole_reward_model(stage: Stage) -> bool:
-    """Whether `stage` saves a whole classifier, which is opened by itself."""
+    """Return whether `stage` saves a whole classifier, which is opened separately."""
     return stage.method.yields is Yields.REWARD_MODEL and not stage.adapter.use_lora

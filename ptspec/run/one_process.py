@@ -1,4 +1,4 @@
-"""Before any library is imported: which GPU this process uses, and whether it is alone. Asks no torch."""
+"""Prepare a process before any library is imported: its GPU, and that it is the only one. Needs no torch."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ptspec.library_output import quiet_environment
 SECONDS_FOR_RANK_0 = 2.0
 
 GARBAGE = (700, 10, 10)
-"""Python's own thresholds, which `pt` raises while no library is loaded: garbage may hold tensors."""
+"""Python's default thresholds, restored from `pt`'s higher ones: garbage may hold tensors."""
 
 
 def prepare_process() -> str | None:
-    """Makes this process ready to import torch; returns what a user should be told of its GPUs, if anything.
+    """Prepare this process to import torch; return a message about its GPUs, if any.
 
-    Raises `InputError` in each of several processes of one launcher.
+    Raises `InputError` in each process if a launcher started several.
     """
     must_be_alone()
     quiet_environment()
@@ -30,21 +30,22 @@ def prepare_process() -> str | None:
 
 
 def prepare_worker(rank: Rank | None) -> None:
-    """Makes a process that does jobs for another, or with others (`rank`), ready to import torch: each takes
-    a GPU of its own."""
+    """Prepare a worker process (`rank`: one of several) to import torch, each with its own GPU."""
     quiet_environment()
     gc.set_threshold(*GARBAGE)
     use_one_gpu(rank.local if rank is not None else 0)
 
 
 def must_be_alone() -> None:
-    """Raises `InputError` where a launcher started several of this process, of a command that is one. The
-    first rank tells it; the others end with the same exit code and say nothing."""
+    """Raise `InputError` if a launcher started several processes of a single-process command.
+
+    Rank 0 prints the error; the others exit with the same code.
+    """
     rank = launched()
     if rank is None:
         return
     if rank.index > 0:
-        # A launcher ends every rank as soon as one has ended: the first must have spoken by then.
+        # A launcher ends every rank as soon as one has ended: rank 0 must print first.
         time.sleep(SECONDS_FOR_RANK_0)
         raise InputError()
     message = f"{rank.launcher} started {rank.size} processes of this command, and it is one process"
@@ -53,15 +54,16 @@ def must_be_alone() -> None:
 
 
 def use_one_gpu(local: int = 0) -> str | None:
-    """Lets torch see one GPU, that of the process number `local` of this node among those that are visible,
-    since TRL's trainers refuse to run in one process that sees several. Returns what to tell where there were
-    several for one process; the environment is changed once.
+    """Make one visible GPU visible to torch: that of local rank `local`.
+
+    TRL's trainers refuse to run in one process that sees several. Returns a message if there were several for
+    one process; the environment is changed once.
     """
     keep_given()
     numbered = ",".join(str(device) for device in range(local + 1))
     for name, listed in (given() or {"CUDA_VISIBLE_DEVICES": numbered}).items():
         devices = listed.split(",")
-        # A value that is empty stays so: it hides every GPU.
+        # Keep an empty value: it hides every GPU.
         os.environ[name] = devices[local % len(devices)]
     if (count := visible_gpus()) < 2:
         return None
@@ -69,6 +71,5 @@ def use_one_gpu(local: int = 0) -> str | None:
 
 
 def every_gpu() -> Mapping[str, str | None]:
-    """The variables as they were before `use_one_gpu`, for processes that choose by themselves; None: not
-    set."""
+    """Return the variables as before `use_one_gpu`, for child processes; None: not set."""
     return {name: given().get(name) for name in VISIBLE}

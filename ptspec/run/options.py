@@ -1,4 +1,4 @@
-"""What is asked of a run beside the recipe."""
+"""Options of a run besides the recipe."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ LOG = "run.log"
 
 @dataclass(frozen=True)
 class Options:
-    """`until`: the last stage to run. `fresh`: train again what is finished.
-    `max_seconds`: save and stop after so long. `allow_code`: the recipe may
-    name Python functions and remote code, which are then run. `ignore_checks`: a check that does not hold
-    is told, and the run goes on. `command`: what was typed. `isolate`: each stage in a process of its own.
-    `embedded`: in a program of the user's, whose signals, output and environment are left as they are."""
+    """Options of a run.
+
+    `until`: the last stage to run. `fresh`: train finished stages again. `max_seconds`: save and stop after
+    this time. `allow_code`: Python functions and remote code of the recipe may run. `ignore_checks`: continue
+    after a failed check. `command`: the command line. `isolate`: each stage in its own process. `embedded`:
+    called from the user's program, whose signals, output and environment stay unchanged. `warnings`: those of
+    the check before the run, for the report.
+    """
 
     until: str | None = None
     fresh: bool = False
@@ -23,3 +26,4 @@ class Options:
     ignore_checks: bool = False
     isolate: bool = False
     embedded: bool = False
+    warnings: tuple[str, ...] = ()

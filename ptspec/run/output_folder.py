@@ -1,4 +1,4 @@
-"""A run's own folder: it can be one, what is written stays in it, nothing that is no run's is replaced."""
+"""Create a run's folder without replacing anything that ptspec did not write."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ptspec.store.stage_folder import RECORD, partial_folder
 
 
 def make_output_folder(plan: Plan) -> None:
-    """Makes the folder of a run. Raises `InputError` where it cannot be made, where something in it leads
-    elsewhere, and where a stage would take the place of what is none.
+    """Create the folder of a run.
 
-    The folder itself may be a link: where a run goes is for the command line to say.
+    Raises `InputError` if it cannot be created, if something in it links outside, or if a stage would replace
+    a folder that is not a stage. The folder itself may be a link: the command line decides where a run goes.
     """
     faults = list(_faults(plan))
     if faults:
@@ -63,7 +63,7 @@ def _leads_elsewhere(path: Path) -> Diagnostic:
 
 
 def _is_none_of_ours(path: Path) -> Diagnostic:
-    message = f"this is no stage of a run (it has no {RECORD}), and a stage of that name would replace it"
+    message = f"this is not a stage of a run (it has no {RECORD}), and a stage of that name would replace it"
     hint = "move it, or give the run a folder of its own: --output DIR"
     return Diagnostic("folder-in-use", message, Location(shown(path)), hint=hint)
 

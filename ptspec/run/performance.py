@@ -1,4 +1,4 @@
-"""What `ptspec.performance` chooses for a stage on this machine: once, before its first step."""
+"""Apply the choices of `ptspec.performance` to a stage, once, before its first step."""
 
 from __future__ import annotations
 
@@ -19,8 +19,11 @@ from ptspec.store.half_made import last_step
 def decided(
     plan: Plan, stage: Stage, folder: Path, device: Device, rows: int | None, listener: Listener
 ) -> Decision:
-    """What `stage`, of so many `rows` (None: streamed), trains with: what it began with, where it is half
-    made in `folder`; else what is chosen now, and kept there. The first process decides for all."""
+    """Return the performance settings of `stage` with `rows` rows (None: streamed).
+
+    A half-made stage in `folder` keeps its own; else they are chosen now and stored there. Rank 0 decides for
+    all.
+    """
     found, told = current().by_first(lambda: _decided(plan, stage, folder, device, rows))
     for text in told:
         listener(Warned(text, stage.name))
@@ -28,7 +31,7 @@ def decided(
 
 
 def as_begun(stage: Stage, folder: Path) -> Stage:
-    """`stage` with what was decided for it in `folder`."""
+    """Return `stage` with the settings stored in `folder`."""
     begun = read_decision(folder)
     return stage if begun is None else begun.applied(stage)
 
@@ -39,7 +42,7 @@ def _decided(
     begun = read_decision(folder)
     if begun is not None:
         return on_another_device(begun, device.kind)
-    if last_step(folder) is not None:  # begun by a version that chose nothing
+    if last_step(folder) is not None:  # started by a version without these choices
         found = Decision(Performance.OFF, device.kind)
     else:
         found = decision_of(plan, stage, _machine(stage, device), rows)

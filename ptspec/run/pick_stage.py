@@ -1,5 +1,4 @@
-"""Stages of a matrix beside their training: variants that have another number now, and the one that is handed
-on. Trains nothing and loads no model."""
+"""Handle matrices: renumber variants and pick the one that later stages use. Trains nothing."""
 
 from __future__ import annotations
 
@@ -28,12 +27,12 @@ from ptspec.store.fingerprint import ingredients, parent_fingerprint
 from ptspec.store.picked import choice_covered, take_over
 from ptspec.store.reuse import Reuse, ReuseState, reuse_of_pick
 from ptspec.store.stage_folder import PICKED, finished_record, partial_folder, publish, recover
-from ptspec.store.variant_folders import lies_in, renumber
+from ptspec.store.variant_folders import find_variant, renumber
 
 
 @dataclass
 class Matrices:
-    """What a run does for its matrices. `fingerprints`: of the stages so far, by name."""
+    """The matrices of a run. `fingerprints`: those of the stages so far, by name."""
 
     plan: Plan
     hashes: Hashes
@@ -44,8 +43,7 @@ class Matrices:
     listener: Listener
 
     def number(self, stage: Stage) -> None:
-        """Before the first variant of a matrix is begun: what is there of any of them, finished or half made,
-        gets the number that it has now."""
+        """Rename existing variants of a matrix to their current numbers, before its first one starts."""
         variant = stage.variant
         if variant is None or variant.number > 1 or self.options.fresh:
             return
@@ -59,8 +57,10 @@ class Matrices:
             self.listener(Warned(f"{text}: nothing else of it has changed", variant.of))
 
     def pick(self, stage: Stage, pick: PickSpec) -> None:
-        """Has `stage` take over the variant that its pick chooses, unless it has. Raises `CheckError` where
-        none holds to the checks."""
+        """Make `stage` take over the variant that its pick chooses, unless it has already.
+
+        Raises `CheckError` if no variant passes the checks.
+        """
         final = self.plan.output / stage.name
         recover(final)
         covered = choice_covered(self.plan, pick, self.fingerprints, self.hashes)
@@ -78,7 +78,7 @@ class Matrices:
         self._tell(selection)
 
     def _selected(self, stage: Stage, pick: PickSpec) -> Selection:
-        # Imported here: NumPy, which a run that has everything finished does without.
+        # Imported here: NumPy is not needed if everything is finished.
         from ptspec.evaluation.paired.select import look_at, select
 
         variants = [one for one in self.plan.stages if one.name in pick.variants]
@@ -116,14 +116,13 @@ class Matrices:
         self.listener(StageFinished(name, str(final)))
 
     def _set_aside(self, stage: Stage, fingerprint: str) -> None:
-        """Moves what was finished under the name of `stage` out of the way, unless it is but a second name of
-        a variant that is there and stays as it is."""
+        """Set aside what was finished as `stage`, unless it is a second name of an unchanged variant."""
         before = finished_record(self.plan.output, stage.name) or {}
         kept = str(before.get("fingerprint"))
         if not before:
             return
         if PICKED in before and not self.options.fresh:
-            found = lies_in(self.plan.output, stage.name, kept, self.folders.hashes)
+            found = find_variant(self.plan.output, stage.name, kept, self.folders.hashes)
             if found is not None and found.is_finished and not found.is_picked:
                 return
         self.folders.finished_aside(stage, fingerprint)
@@ -150,7 +149,7 @@ def _why_not(pick: PickSpec, variant: Variant) -> str:
 
 
 def _missed(bound: CheckedBound) -> str:
-    """ "perplexity over sft 0.31 ≤ 0.1, missed by 0.21"."""
+    """Return "perplexity over sft 0.31 ≤ 0.1, missed by 0.21"."""
     asked = bound.value if bound.end is None else bound.end
     what = bound.metric if bound.over is None else f"{bound.metric} over {bound.over}"
     with_confidence = "" if bound.end is None else f" with {bound.confidence or 0:.0%} confidence"

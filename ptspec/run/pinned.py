@@ -1,5 +1,7 @@
-"""What a recipe names on the hub, taken at one commit for the whole run: what is loaded anew in a later stage
-is then what the fingerprints tell."""
+"""Pin the hub names of a recipe to one commit for the whole run.
+
+What a later stage loads again is then what the fingerprints cover.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,16 @@ from ptspec.recipe.sources import Source
 
 
 def pinned(plan: Plan) -> Plan:
-    """`plan`, its model and its sources on the hub at the commit that they stand for now: as the hub says, or
-    where it cannot be reached, as the caches have it. Raises `InputError` for a model that is nowhere."""
+    """Return `plan` with its hub model and sources at their current commits.
+
+    As the hub says, or the caches if it cannot be reached. Raises `InputError` for a model that is in
+    neither.
+    """
     return replace(with_pinned_data(plan), model=_model(plan.model))
 
 
 def with_pinned_data(plan: Plan) -> Plan:
-    """`plan`, its sources on the hub at their commits: what a run's fingerprints tell of them."""
+    """Return `plan` with its hub sources at the commits in the run's fingerprints."""
     data = {name: _source(one) if isinstance(one, Source) else one for name, one in plan.data.items()}
     return replace(plan, data=data)
 
@@ -34,9 +39,9 @@ def _model(spec: ModelSpec) -> ModelSpec:
 
     must_be_loadable(spec.path, spec.revision, spec.at)
     try:
-        # Asked for by its branch: the cache then knows the commit as the branch's, without a network too.
+        # Request it by branch: the cache then maps the branch to the commit, also offline.
         file = hf_hub_download(spec.path, "config.json", revision=spec.revision)
-    except Exception:  # of networks and servers, as many as there are libraries below: loading it tells
+    except Exception:  # network and server errors of various libraries: loading reports them
         return spec
     return replace(spec, revision=Path(file).parent.name)
 
@@ -48,6 +53,6 @@ def _source(source: Source) -> Source:
     if obstacle(DATASET) is None:
         try:
             commit = look(source.hub, source.revision, DATASET).commit
-        except Exception:  # as above: loading it tells
+        except Exception:  # as above: loading reports them
             commit = None
     return replace(source, revision=commit or source.revision or cached_commit(source.hub))

@@ -1,5 +1,8 @@
-"""Several processes of one job: how they find each other, and, where a launcher has started this very command
-in each, how the first one, which is the controller, has the others do its jobs with it."""
+"""Several processes of one job: how they meet, and how rank 0 directs the others.
+
+If a launcher has started this command in each process, rank 0 is the controller and the others run its jobs
+with it.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +41,14 @@ if TYPE_CHECKING:
     from ptspec.run.stage_work import StageWork
 
 TIMEOUT = 1800
-"""Seconds: transformers' own `ddp_timeout`."""
+"""Seconds; transformers' own `ddp_timeout`."""
 SECONDS_TO_MEET = 60
-"""In which processes that a launcher has started import torch."""
+"""Time limit in which launched processes import torch and connect."""
 _met = False
 
 
 def join_for(job: StageJob) -> Processes:
-    """Makes this process one of those that do `job` together."""
+    """Make this process one of those that run `job` together."""
     stage = job.plan.stage(job.stage)
     given = None
     if stage is not None and stage.merge is None:
@@ -54,9 +57,9 @@ def join_for(job: StageJob) -> Processes:
 
 
 def announce(rank: Rank) -> None:
-    """Leaves in the environment what torch reads there, for launchers other than torchrun.
+    """Set the environment variables that torch reads, for launchers other than torchrun.
 
-    Raises `InputError` where the launcher does not say where the processes meet; the first tells it.
+    Raises `InputError` if the launcher does not say where the processes meet; rank 0 prints it.
     """
     job = os.environ.get("SLURM_JOB_ID", "")
     meeting = {
@@ -77,14 +80,16 @@ def announce(rank: Rank) -> None:
 
 
 def outlive_launcher() -> None:
-    """Lets this process tell what happened: a launcher that has lost another one sends SIGTERM, more than
-    once, and ends by force what is still there half a minute later. While a run goes on, it asks for a stop.
+    """Keep this process alive to report an error when its launcher terminates it.
+
+    A launcher that lost a process sends SIGTERM repeatedly and kills the rest half a minute later. During a
+    run the signal requests a stop.
     """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 
 def join_found(rank: Rank, seconds: int = TIMEOUT) -> Processes:
-    """Makes this process one of those that a launcher has started."""
+    """Join the processes that a launcher has started."""
     global _met
     _met = True
     announce(rank)
@@ -92,20 +97,19 @@ def join_found(rank: Rank, seconds: int = TIMEOUT) -> Processes:
 
 
 def have_met() -> bool:
-    """Whether this process has met the others that its launcher has started."""
+    """Return whether this process is connected to the others of its launcher."""
     return _met
 
 
 def dismiss_unmet(rank: Rank) -> None:
-    """Tells the others, who wait for this process, the first, that nothing comes: torchrun ends them when it
-    has ended, srun does not."""
-    with contextlib.suppress(Exception):  # they are gone already
+    """End the processes that wait for rank 0 before they are connected: torchrun does, srun does not."""
+    with contextlib.suppress(Exception):  # they have ended already
         join_found(rank, SECONDS_TO_MEET).of_first(None)
         leave()
 
 
 def must_fit(plan: Plan, rank: Rank) -> None:
-    """Raises `InputError` for stages that ask for another number of processes than were started."""
+    """Raise `InputError` for stages that need another number of processes than were started."""
     for stage in plan.stages:
         if stage.compute.world != rank.size:
             asked = f"{stage.compute.world} process{'es' * (stage.compute.world != 1)}"
@@ -117,14 +121,14 @@ def must_fit(plan: Plan, rank: Rank) -> None:
 
 @dataclass
 class Together:
-    """Does jobs in this process, the first, and in those that follow it."""
+    """Runs jobs in this process, rank 0, and in those that follow it."""
 
     output: Path
     work: Launch | None = None
     _within: bool = False
 
     def __call__(self, job: StageJob) -> None:
-        """Raises what ended the work, of several errors the first."""
+        """Run `job`. Raises the error that ended it, the first of several."""
         assert self.work is not None
         team, left = current(), Left(self.output / FOLDER)
         shutil.rmtree(left.folder, ignore_errors=True)
@@ -144,14 +148,14 @@ class Together:
         self._within = False
 
     def dismiss(self) -> None:
-        """Lets the others go, unless they are in the middle of a job, which ends with this process."""
+        """End the other processes, unless they are within a job, which ends with this process."""
         if not self._within:
             current().of_first(None)
             leave()
 
 
 def _cause(job: StageJob, left: Left, error: Exception) -> Exception:
-    """What the error of the first process comes of: that another one failed before, or is gone."""
+    """Return the cause of rank 0's error: an earlier failure or the end of another process."""
     team, log = current(), job.plan.output / LOG
     found = left.first_failure()
     if found is not None and found[0] != team.index and _is_of_libraries(error):
@@ -165,20 +169,20 @@ def _cause(job: StageJob, left: Left, error: Exception) -> Exception:
 
 
 def _is_of_libraries(error: Exception) -> bool:
-    """Whether a library raised it, also where it has been put in words since: a connection that is gone."""
+    """Return whether a library raised the error, such as a lost connection."""
     if not isinstance(error, PtError):
         return True
     return error.__cause__ is not None and not isinstance(error.__cause__, PtError)
 
 
 def follow(rank: Rank) -> None:
-    """Does the jobs of the first process with it until that dismisses this one. Raises what they raise."""
+    """Run rank 0's jobs with it until it dismisses this process. Raises what they raise."""
     prepare_worker(rank)
     stop_request = StopRequest(from_launcher=True)
     team = join_found(rank)
     work, before = None, None
     while (job := _next_job(team)) is not None:
-        # Signals are caught while a job is done alone: whoever waits ends at once.
+        # Signals are caught only while a job runs: a waiting process ends at once.
         with stop_request.listening(), _left(job, rank):
             work = work or work_on(job, job.plan.stages, lambda event: None, stop_request)
             if before is not None and not before.folder.exists():
@@ -189,7 +193,7 @@ def follow(rank: Rank) -> None:
 
 
 def _next_job(team: Processes) -> StageJob | None:
-    """What the first process has to do next; ends this process where that one is gone, which tells why."""
+    """Return rank 0's next job; exit if rank 0 has ended."""
     try:
         return team.of_first(None)
     except RuntimeError:
@@ -198,7 +202,7 @@ def _next_job(team: Processes) -> StageJob | None:
 
 @contextlib.contextmanager
 def _left(job: StageJob, rank: Rank) -> Iterator[None]:
-    """Keeps what ends the work on `job`, for the first process to tell."""
+    """Keep the error that ended `job`, for rank 0 to report."""
     left = Left(job.plan.output / FOLDER)
     left.live(rank.index)
     try:
@@ -211,6 +215,6 @@ def _left(job: StageJob, rank: Rank) -> Iterator[None]:
 def work_on(
     job: StageJob, stages: Sequence[Stage], listener: Listener, stop_request: StopRequest
 ) -> StageWork:
-    """What does `job` in this process, and others of `stages` after it."""
+    """Return the worker for `job` in this process, and for others of `stages` after it."""
     evaluations = Evaluations(job.plan, Hashes(job.plan), listener)
     return begin_work(job.plan, stages, evaluations, listener, stop_request, allow_code=job.allow_code)

@@ -1,6 +1,6 @@
-"""Every row of a stage put to the rewards that are chosen by a column, before a step is taken.
+"""Check every row of a stage against rewards chosen by a column, before the first step.
 
-Rows from the hub were not all looked at before the run.
+Rows from the hub were only sampled before the run.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from ptspec.data.dataset import places
 from ptspec.diagnostics import InputError
 from ptspec.recipe.plan import Plan, Stage
 from ptspec.recipe.reward_parts import own_rewards
-from ptspec.rewards.by_column import untold_value
+from ptspec.rewards.by_column import value_without_reward
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
 def check_reward_rows(plan: Plan, stage: Stage, rows: Dataset) -> None:
-    """Raises `InputError` for the first of `rows` for whose value the recipe names no reward."""
+    """Raise `InputError` for the first row whose value has no reward in the recipe."""
     for name in own_rewards(stage, plan.judges):
         spec = plan.rewards[name]
         if spec.by is None or spec.by.column not in rows.column_names:
@@ -27,5 +27,5 @@ def check_reward_rows(plan: Plan, stage: Stage, rows: Dataset) -> None:
         for number, value in enumerate(rows[spec.by.column], start=1):
             if not spec.by.is_told(value):
                 (place,) = places(plan.data, stage.data, stage.method.rows, [rows[number - 1]])
-                fault = untold_value(name, spec.by, value)
+                fault = value_without_reward(name, spec.by, value)
                 raise InputError(replace(fault, pointer=spec.at, notes=(f"row {number}: {place}",)))

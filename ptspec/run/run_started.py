@@ -1,4 +1,4 @@
-"""What a run says of itself when it starts."""
+"""The event at the start of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ptspec.run.stage_words import describe_adapter, handover_of, reference_of
 
 
 def run_started(plan: Plan, stages: tuple[Stage, ...], device: str) -> RunStarted:
-    """The run of `stages` of `plan`; `device` in words."""
+    """Return the start event of `stages` of `plan`; `device` in words."""
     steps = planned_steps(plan)
     setups = dict.fromkeys(describe_adapter(stage.adapter) for stage in stages if stage.trains)
     return RunStarted(
@@ -36,8 +36,7 @@ def _line(stage: Stage, steps: int | None) -> StageLine:
 
 
 def _trained_for(plan: Plan, stages: tuple[Stage, ...]) -> tuple[str, ...]:
-    """The rewards that the stages learn from, and the metrics that their picks and checks and the run's
-    name."""
+    """Return the rewards of the stages, and the metrics of their picks and all checks."""
     rewards = [name for stage in stages for name in stage.rewards]
     picks = [stage.pick for stage in stages if stage.pick is not None]
     rewards += [metric for p in picks for metric in (p.metric, *(check.metric for check in p.keep))]

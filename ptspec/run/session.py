@@ -1,4 +1,4 @@
-"""Around a run: the folder's lock, the log, the events file, and what a user is told of errors."""
+"""A run's session: the folder's lock, the log, the events file, and error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ptspec.data.readers.placed import shown
 from ptspec.diagnostics import Exit, PtError, first_line
-from ptspec.events import Event, Listener, Preparing, RunStopped, Warned
+from ptspec.events import Event, Listener, Preparing, RunStarted, RunStopped, Warned
 from ptspec.launched import Rank, launched
 from ptspec.library_output import into_log
 from ptspec.performance.threads import set_spins
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
-    """Runs `plan` in its output folder.
+    """Run `plan` in its output folder.
 
-    Raises a `PtError`: `InputError` where something is wrong before a stage starts, `StageError` where one
-    fails, `CheckError` where a check does not hold, `Interrupted`.
+    Raises a `PtError`: `InputError` before a stage starts, `StageError` if one fails, `CheckError` if a check
+    fails, `Interrupted` if the run was stopped.
     """
     rank = launched()
     deadline = None if options.max_seconds is None else time.monotonic() + options.max_seconds
@@ -54,6 +54,9 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
 
             def both(event: Event) -> None:
                 events(event)
+                if isinstance(event, RunStarted):  # the screen shows them already
+                    for text in options.warnings:
+                        events(Warned(text))
                 listener(event)
 
             for folder in (plan.output, *(path for path in plan.output.iterdir() if path.is_dir())):
@@ -71,7 +74,7 @@ def execute(plan: Plan, listener: Listener, options: Options) -> Outcomes:
 
 
 def _prepare(plan: Plan, rank: Rank | None) -> str | None:
-    """Makes this process ready; returns what to tell of its GPUs, if anything."""
+    """Prepare this process; return a message about its GPUs, if any."""
     notice = None
     if rank is None:
         notice = prepare_process()
@@ -84,7 +87,7 @@ def _prepare(plan: Plan, rank: Rank | None) -> str | None:
 
 @contextlib.contextmanager
 def _end_in(events: EventLog) -> Iterator[None]:
-    """Writes the error or the interruption that ends a run into its log, for whoever lists runs later."""
+    """Write the error or interruption that ended a run to its log, for `pt runs`."""
     try:
         yield
     except PtError as error:
@@ -97,13 +100,13 @@ def _end_in(events: EventLog) -> Iterator[None]:
 
 
 def _log_end(events: EventLog, event: RunStopped) -> None:
-    with contextlib.suppress(OSError):  # the disk may be what is full
+    with contextlib.suppress(OSError):  # the disk may be full
         events(event)
 
 
 @contextlib.contextmanager
 def _cluster(plan: Plan, listener: Listener) -> Iterator[Cluster | None]:
-    """The Ray cluster of `plan`, where it asks for one, while this lasts."""
+    """Open the Ray cluster of `plan`, if it uses one, within the context."""
     of_run = {plan.compute.launcher} if plan.evaluation is not None else set()
     if RAY not in {*of_run, *(stage.compute.launcher for stage in plan.stages)}:
         yield None
@@ -119,7 +122,7 @@ def _cluster(plan: Plan, listener: Listener) -> Iterator[Cluster | None]:
 def _together(
     plan: Plan, listener: Listener, options: Options, stop_request: StopRequest, rank: Rank
 ) -> Outcomes:
-    """The run by all processes that a launcher has started, of which this is the first."""
+    """Run with all processes that a launcher has started; this is rank 0."""
     from ptspec.run.ranks import TIMEOUT, Together, join_found, must_fit
 
     must_fit(plan, rank)
@@ -138,7 +141,7 @@ def _together(
 
 
 def _missing(output: Path, held: Lock) -> Iterator[str]:
-    """What the file system of `output` cannot do."""
+    """Return which features the file system of `output` lacks."""
     if held.is_soft:
         yield (
             f"the file system of {shown(output)} has no locks: {SOFT_LOCK} keeps a second run out; "

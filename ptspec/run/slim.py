@@ -1,4 +1,4 @@
-"""What of a stage's folder goes once the stage is trained."""
+"""Remove files of a trained stage that are no longer needed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from ptspec.training.checkpoints import remove_checkpoints
 
 
 def slim(stage: Stage, folder: Path) -> None:
-    """Removes what is of no use once `stage` is trained: of its checkpoints what only going on from them
-    needs, and those of whole weights, unless the recipe says how many to keep."""
+    """Remove from checkpoints of `stage` what only resuming needs.
+
+    Checkpoints of full weights are removed unless the recipe says how many to keep.
+    """
     if not stage.trains:
         return
     strip_pickles(folder / CHECKPOINTS)

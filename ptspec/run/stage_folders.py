@@ -1,6 +1,6 @@
-"""The folders of a run's stages: where one is made, what is in the way, what is taken over and published.
+"""The stage folders of a run: creating, setting aside, taking over and publishing.
 
-Nothing that was finished or half made before is lost: it is set aside, and said with its size.
+No finished or unfinished work is lost: it is set aside, and reported with its size.
 """
 
 from __future__ import annotations
@@ -34,8 +34,7 @@ from ptspec.store.stage_folder import RECORD, finished_record, partial_folder, p
 
 @dataclass(frozen=True)
 class StageFolders:
-    """Those of the run in `output`, of which `hashes` knows what was saved; `fresh`: nothing made before is
-    gone on with."""
+    """The folders of the run in `output`; `hashes` knows what was saved; `fresh`: resume nothing."""
 
     output: Path
     hashes: OutputHashes
@@ -43,8 +42,10 @@ class StageFolders:
     fresh: bool
 
     def partial(self, stage: Stage, reuse: Reuse) -> Path:
-        """The folder to make the stage in, with what was made of this very stage before; what was made with
-        other settings is set aside, and so is everything where all begins anew."""
+        """Return the folder to make the stage in, with earlier work on the same stage.
+
+        Work with other settings is set aside; with `fresh`, all of it.
+        """
         fingerprint, partial = reuse.fingerprint, partial_folder(self.output, stage.name)
         if self.fresh or not is_made_for(partial, fingerprint):
             self.half_made_aside(stage, self._why_aside(partial, stage, reuse))
@@ -55,7 +56,7 @@ class StageFolders:
         return make_partial(self.output, stage.name, fingerprint, reuse.covered)
 
     def publish(self, stage: Stage, reuse: Reuse) -> Path:
-        """Gives what was made its place, and returns it; what was finished there before is set aside."""
+        """Rename the made folder to its final name and return it; a finished one there is set aside."""
         partial, final = partial_folder(self.output, stage.name), self.output / stage.name
         for mark in (MARK, SAVED):
             (partial / mark).unlink(missing_ok=True)
@@ -65,27 +66,28 @@ class StageFolders:
         return final
 
     def half_made_aside(self, stage: Stage, why: str) -> None:
-        """Moves what was half made under the name of `stage` out of the way, and says `why`."""
+        """Set aside the unfinished `stage` and report `why`."""
         if (aside := set_aside(self.output, stage.name)) is not None:
             self._warn(stage, f"what was half made is set aside in {_with_size(aside)}: {why}")
 
     def finished_aside(self, stage: Stage, fingerprint: str) -> None:
-        """Moves what was finished under the name of `stage` out of the way; `fingerprint`: of what takes its
-        place."""
+        """Set aside the finished `stage`; `fingerprint`: that of its replacement."""
         before = (finished_record(self.output, stage.name) or {}).get("fingerprint")
         aside = set_finished_aside(self.output, stage.name, self.hashes.saved(stage.name))
         settings = "before" if before == fingerprint else "with other settings"
         self._warn(stage, f"what was finished {settings} is set aside in {_with_size(aside)}")
 
     def take_over(self, stage: Stage, reuse: Reuse, fingerprints: Mapping[str, str]) -> bool:
-        """Makes the stage's folder of that of another run, where there is one; whether that was done.
-        `fingerprints`: of the stages before."""
+        """Copy the stage's folder from another run if there is one; return whether it was.
+
+        `fingerprints`: those of earlier stages.
+        """
         found = reuse.taken_from
         if found is None:
             return False
         names = {fingerprint: name for name, fingerprint in fingerprints.items()}
         if not take_over(found, self.partial(stage, reuse), stage.name, stage.parent, names):
-            self._warn(stage, f"{shown(found.folder)} is no longer what was saved there: not taken over")
+            self._warn(stage, f"{shown(found.folder)} has changed since it was saved: not taken over")
             return False
         if stage.merge is not None:
             record = partial_folder(self.output, stage.name) / RECORD
@@ -96,8 +98,7 @@ class StageFolders:
         return True
 
     def rename(self, before: str, stage: Stage) -> None:
-        """Gives a stage that is finished under another name its own; its evaluation, which has the old name
-        in it, is made anew."""
+        """Rename a finished stage to its new name; its evaluation, which holds the old one, is redone."""
         self._warn(stage, f"{before} is called {stage.name} now; nothing else of it has changed")
         rename_finished(self.output, before, stage.name)
 

@@ -1,4 +1,4 @@
-"""What a run and a stage's record say of a stage in words."""
+"""Short descriptions of a stage for screens and records."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from ptspec.recipe.plan import AdapterSpec, Stage
 
 
 def handover_of(stage: Stage) -> str | None:
-    """How the stage starts from the one before: "merge"; None where the recipe need not say."""
+    """Return how the stage starts from its parent: "merge"; None if the recipe need not say."""
     return stage.handover.value if stage.handover else None
 
 
 def reference_of(stage: Stage) -> str | None:
-    """The reference policy in words: "sft, frozen"; None for a method without one."""
+    """Return the reference policy in words: "sft, frozen"; None for a method without one."""
     return f"{stage.parent}, frozen" if stage.has_reference else None
 
 
 def describe_adapter(adapter: AdapterSpec, *, trains: bool = True) -> str:
-    """The adapter setup in words: "LoRA r16", "QLoRA r16", "LoRA r16 over 8-bit weights", "full
-    fine-tuning"; of what trains nothing "full weights"."""
+    """Return the adapter setup in words ("LoRA r16", "QLoRA r16", "full fine-tuning", …).
+
+    With weights quantised otherwise "LoRA r16 over 8-bit weights"; "full weights" if nothing trains.
+    """
     if not adapter.use_lora:
         return "full fine-tuning" if trains else "full weights"
     rank = adapter.lora.get("r", default_of("r"))
@@ -31,7 +33,7 @@ def describe_adapter(adapter: AdapterSpec, *, trains: bool = True) -> str:
 
 
 def never_measured(stage: Stage, record: Mapping[str, Any]) -> str | None:
-    """What to tell of a reused stage, by its `record`, whose `eval_data` came into the recipe afterwards."""
+    """Return the message for a reused stage whose `eval_data` was added to the recipe later."""
     config = record.get("config")
     before = config.get("eval_strategy", "no") if isinstance(config, Mapping) else "no"
     if stage.eval_data is None or before != "no":

@@ -1,4 +1,4 @@
-"""A stage's job done: trained, checked, recorded, evaluated; in the controller's process or in a worker."""
+"""Run a stage's job: train, verify, record, evaluate; in the controller or in a worker."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from ptspec.training.stop_request import StopRequest
 
 
 class StageWork:
-    """Does jobs one after the other, those of `stages` alone, over models that are loaded once."""
+    """Runs jobs of `stages` one after another over models that are loaded once."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class StageWork:
         )
 
     def do(self, job: StageJob) -> None:
-        """Makes the folder of `job`. Raises what training and evaluation raise."""
+        """Make the folder of `job`. Raises what training and evaluation raise."""
         stage = self.plan.stage(job.stage)
         self.hashes.adopt(job.hashed)
         for made in job.measured:
@@ -67,7 +67,7 @@ class StageWork:
             current().by_first(lambda: _record_trained(stage, job, trained, distance))
         if self.plan.evaluation is not None:
             self.evaluator.evaluate(stage, job.folder)
-        current().gathered(None)  # what the first process writes last is there for all
+        current().gathered(None)  # rank 0's last writes are visible to all
 
     def _merge(self, stage: Stage, job: StageJob) -> None:
         merged = self.merger.make(stage, job.folder)
@@ -77,8 +77,10 @@ class StageWork:
 
 
 def device_of_stages(listener: Listener) -> Device:
-    """The device of this process, for training. `listener` is told where that is no GPU of a machine that has
-    one. Raises as `training_device`."""
+    """Return this process's device for training.
+
+    `listener` receives a warning if it is not a GPU of a machine that has one. Raises as `training_device`.
+    """
     device = training_device()
     if device.is_cpu and has_accelerator():
         why = "is built without" if torch.version.cuda is None and torch.version.hip is None else "cannot use"
@@ -89,7 +91,7 @@ def device_of_stages(listener: Listener) -> Device:
 def _record_trained(stage: Stage, job: StageJob, trained: Trained, saved_distance: float) -> None:
     write_json(job.folder / RECORD, _record(stage, job, trained, saved_distance))
     forget_decision(job.folder)
-    # From here on the record stands for a trained stage: no checkpoint is needed to go on.
+    # From here on the record marks the stage as trained: no checkpoint is needed to resume.
     slim(stage, job.folder)
 
 

@@ -1,4 +1,4 @@
-"""The teacher of a stage: a policy beside the one that is trained, which no step changes."""
+"""Open the teacher of a stage: a second policy that training does not change."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from ptspec.store.stage_folder import open_artifact
 
 
 def open_teacher(plan: Plan, teacher: SecondModel, bases: Bases) -> Any:
-    """The model, over the weights that it shares with others where it is an adapter. Raises `InputError`
-    where it cannot be loaded."""
+    """Return the model, sharing weights with others if it is an adapter.
+
+    Raises `InputError` if it cannot be loaded.
+    """
     folder = None if teacher.path == BASE else folder_of(plan, teacher.path)
     if teacher.path == BASE or folder is not None:
         artifact = None if folder is None else open_artifact(folder, teacher.at)

@@ -1,4 +1,4 @@
-"""From a stage of the plan to a trained folder: its parts resolved, trained, and what was saved looked at."""
+"""Train a stage of the plan into a folder: resolve its parts, train, verify what was saved."""
 
 from __future__ import annotations
 
@@ -57,8 +57,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StageTrainer:
-    """Makes the stages of `plan`, each from the folder of the one before. `needs` says which weights are
-    still asked for."""
+    """Trains the stages of `plan`, each from the folder of its parent.
+
+    `needs` tells which weights are still needed.
+    """
 
     plan: Plan
     bases: Bases
@@ -70,12 +72,15 @@ class StageTrainer:
     stop_request: StopRequest
 
     def make(self, stage: Stage, folder: Path, reason: str | None) -> tuple[Trained, float]:
-        """Trains `stage` in `folder`; gives also how far what was saved is from what was trained."""
+        """Train `stage` in `folder`; return the result and the distance of the saved from the trained policy.
+
+        The distance is in nats per token over the probes.
+        """
         while (trained := self._attempt(stage, folder, reason)) is None:
             self.bases.release()
         if is_streamed(self.plan.data, stage.data):
-            self.hashes.must_be_unchanged(stage.data)  # it was read until now
-            if left_out := LeftOutFile(folder).rows():  # by all processes, of which one tells
+            self.hashes.must_be_unchanged(stage.data)  # it was read up to here
+            if left_out := LeftOutFile(folder).rows():  # in all processes; one reports
                 self._tell_left_out(stage, left_out)
         self.bases.release()
         return trained, current().by_first(
@@ -83,9 +88,9 @@ class StageTrainer:
         )
 
     def _attempt(self, stage: Stage, folder: Path, reason: str | None) -> Trained | None:
-        """One training; None where memory ran out and the next one takes smaller batches."""
+        """Train once; return None if memory ran out and a smaller batch size is tried next."""
         checkpoints = folder / CHECKPOINTS
-        # Asked for before it begins: memory runs out in several processes at once, which halve once together.
+        # Read before it starts: several processes that run out of memory at once halve once together.
         times = halvings(checkpoints) + 1
         try:
             return train(self._job(stage, folder, reason), self.listener, self.stop_request)
@@ -95,7 +100,7 @@ class StageTrainer:
                 raise
             write_halvings(checkpoints, times)
             if not current().alone:
-                raise  # the others are in the middle of a step: whoever started them all begins again
+                raise  # the others are within a step: the launcher restarts them all
         is_measured = stage.eval_data is not None
         self.listener(Warned(halved_in_words(times, is_measured=is_measured), stage.name))
         return None
@@ -141,19 +146,20 @@ class StageTrainer:
         return job
 
     def _base(self, stage: Stage, incoming: Artifact | None) -> Base:
-        """The weights that `stage` stands on; its own to change where nothing else asks for them any more."""
+        """Return the weights below `stage`; its own to change if nothing else needs them."""
         if changes_weights(stage, incoming):
             return self.bases.give_away(stage.adapter, incoming, self._needed_after(stage))
         return self.bases.get(stage.adapter, incoming)
 
     def _needed_after(self, stage: Stage) -> Sequence[Weights]:
-        """The weights that stay in memory while `stage` trains: none where it shards them, since each process
-        would hold whole ones beside its part."""
+        """Return the weights to keep while `stage` trains; none if it is sharded.
+
+        Each process would hold whole weights beside its shard.
+        """
         return () if stage.compute.is_sharded else self.needs.after_training(stage)
 
     def _datasets(self, stage: Stage, folder: Path, watch: StreamWatch | None) -> tuple[Any, Dataset | None]:
-        """The rows that `stage` learns from, and those that it is measured on while it trains, prepared
-        alike; those that are left out are listed in `folder`."""
+        """Return the training rows and evaluation rows of `stage`; list those left out in `folder`."""
         left_out: list[LeftOut] = []
         learned: Any = self._stream(stage, watch) if watch is not None else self._rows(stage, left_out)
         measured = self._measured_rows(stage, left_out)
@@ -167,14 +173,16 @@ class StageTrainer:
         return learned, measured
 
     def _differ(self, stage: Stage, learned: Dataset, measured: Dataset) -> bool:
-        """Whether SFT's trainer would take loss on other parts of the rows that it is measured on: it goes by
-        the form of those that it learns from."""
+        """Return whether SFT's trainer would mask evaluation rows differently from training rows.
+
+        It decides by the form of the training rows.
+        """
         return stage.method.tokens.joins_forms and form_of_rows(learned) != form_of_rows(measured)
 
     def _measured_rows(
         self, stage: Stage, left_out: list[LeftOut], *, as_tokens: bool = False
     ) -> Dataset | None:
-        """The rows of the stage's `eval_data`, as its trainer would get them to learn from."""
+        """Return the rows of the stage's `eval_data`, in the form of training rows."""
         if stage.eval_data is None:
             return None
         self.hashes.source(stage.eval_data)
@@ -183,7 +191,7 @@ class StageTrainer:
         return rows
 
     def _rows(self, stage: Stage, left_out: list[LeftOut], *, as_tokens: bool = False) -> Dataset:
-        """The rows of `stage`, and into `left_out` those that cannot be used."""
+        """Return the rows of `stage`, and add unusable ones to `left_out`."""
         loading = self._loading(stage, as_tokens=as_tokens)
         read = partial(load, self.plan.data, stage.data, stage.method.rows, self.plan.seed_of(stage), loading)
         key = self._key_of_rows(stage, loading)
@@ -195,13 +203,15 @@ class StageTrainer:
         self.listener(Warned(f"{rows:,} rows are left out, listed in {stage.name}/{LEFT_OUT}", stage.name))
 
     def _key_of_rows(self, stage: Stage, loading: Loading) -> str | None:
-        """What the rows of `stage` depend on, as one hash; None where they depend on a tokenizer too, or on
-        what is not known by its contents, or are not worth keeping."""
+        """Return the hash of what the rows of `stage` depend on.
+
+        None if they also depend on a tokenizer or on unknown contents, or are not worth caching.
+        """
         parts = [self.plan.data[name] for name in parts_of(self.plan.data, stage.data)]
         sources = [part for part in parts if isinstance(part, Source)]
         leaves_out = any(part.on_bad_row is OnBadRow.LEAVE_OUT for part in sources)
         is_known = all(part.hub is None or data_commit(part) is not None for part in sources)
-        # KTO's trainer has its own folder in the hash of what it makes: nothing of it would be found again.
+        # KTO's trainer includes its own folder in its cache hash: nothing would be found again.
         is_kto = stage.method.rows is Rows.UNPAIRED_PREFERENCE
         if loading.encode is not None or leaves_out or not is_known or is_kto:
             return None
@@ -211,7 +221,7 @@ class StageTrainer:
         )
 
     def _watch(self, stage: Stage, folder: Path) -> StreamWatch | None:
-        """What is told of the rows of `stage` while it trains, where they are streamed."""
+        """Return what is reported about streamed rows of `stage` while it trains."""
         if not is_streamed(self.plan.data, stage.data):
             return None
         from ptspec.data.stream.dataset import StreamWatch
@@ -241,21 +251,21 @@ class StageTrainer:
         return Loading(use, self._refusal(stage), encode=encode, encodes_always=as_tokens)
 
     def _refusal(self, stage: Stage) -> Refuses:
-        """What the chat template says against a row; asked only where such rows are left out."""
+        """Return the template's message against a row; only needed if such rows are left out."""
         parts = [self.plan.data[name] for name in parts_of(self.plan.data, stage.data)]
         if not any(isinstance(part, Source) and part.on_bad_row is OnBadRow.LEAVE_OUT for part in parts):
             return lambda row: None
         return refusal(self.bases.tokenizer)
 
     def _encoder(self, stage: Stage, *, as_tokens: bool = False) -> Encode | None:
-        """Makes tokens of rows where their sources differ in form, for a trainer that takes tokens."""
+        """Return an encoder if sources differ in form and the trainer accepts tokens."""
         is_mixed = as_tokens or len(parts_of(self.plan.data, stage.data)) > 1
         if not stage.method.tokens.joins_forms or not is_mixed:
             return None
         return encoder(EffectiveConfig(stage, stage.compute, gpu=False), self.bases.tokenizer)
 
     def _incoming(self, stage: Stage) -> Artifact | None:
-        """The folder that comes into `stage`; None for the bare base."""
+        """Return the folder that `stage` starts from; None for the bare base."""
         if stage.parent == BASE:
             return None
         outside = self.plan.stage(stage.parent) is None
@@ -263,18 +273,18 @@ class StageTrainer:
         return open_artifact(folder, join(stage.at, "from"))
 
     def _saved(self, stage: Stage, folder: Path) -> Any:
-        """What lies in `folder`, opened as anyone would."""
+        """Open the policy in `folder` as a user would."""
         if stage.method.yields is Yields.REWARD_MODEL:
             below = self.bases.below(stage.adapter)
             return open_reward_model(str(folder), self.device, at=stage.at, below=below).model
         return self.bases.open(stage.adapter, open_artifact(folder))[0]
 
     def _signals(self, stage: Stage) -> Signals:
-        """What `stage` is told about its completions, made from the rewards or the judge that it names."""
+        """Return the rewards or the judge of `stage`."""
         if stage.teacher is not None:
             return Signals(teacher=open_teacher(self.plan, stage.teacher, self.bases))
         if not stage.rewards and stage.judge is None:
-            return Signals()  # without opening its data once more
+            return Signals()  # without opening its data again
         source = self.plan.data[stage.data]
         options: dict[str, Any] = {
             "strings": strings_in(source, self.plan.data),
@@ -288,12 +298,15 @@ class StageTrainer:
         return Signals(tuple(rewards), tuple(weights), judge)
 
     def open_reward_model_of(self, spec: RewardSpec) -> RewardModel:
+        """Open the reward model of a reward, over the shared base if it is an adapter."""
         below = self.bases.below(self.needs.base.adapter)
         return open_reward_model_of(self.plan, spec, self.device, below)
 
     def _handed_over(self, stage: Stage, incoming: Artifact | None, rows: Any) -> Probes:
-        """The probes that the stage's policy must reproduce: those its parent left, else taken anew from what
-        comes in, opened as anyone would."""
+        """Return the probes that the stage's policy must reproduce.
+
+        Those that its parent saved, else measured on the opened parent.
+        """
         left = probes.load(incoming.folder) if incoming is not None else None
         if left is not None:
             return left
@@ -305,5 +318,5 @@ class StageTrainer:
 
 
 def _is_told(rows: int) -> bool:
-    """Whether so many rows that were left out are told: 1, 10, 100, …"""
+    """Return whether a count of left-out rows is reported (1, 10, 100, …)."""
     return str(rows).strip("0") == "1"

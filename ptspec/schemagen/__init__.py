@@ -1,1 +1,1 @@
-"""Writes the schemas that follow from the libraries. A development tool."""
+"""Generate the schemas that follow from the libraries. A development tool."""

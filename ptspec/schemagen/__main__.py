@@ -8,6 +8,7 @@ from ptspec.schemagen.generate import SCHEMAS, generate, render, stale
 
 
 def main(arguments: list[str]) -> int:
+    """Write the generated schemas; with `--check`, list the outdated ones and return 1 if there are any."""
     if arguments == ["--check"]:
         paths = stale()
         for path in paths:

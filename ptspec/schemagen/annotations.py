@@ -1,4 +1,4 @@
-"""The JSON Schema of a class's fields, from their annotations: dataclasses, and arguments of `__init__`."""
+"""JSON Schemas of a class's fields from their annotations: dataclasses, and arguments of `__init__`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from enum import Enum
 from typing import Any
 
 LARGEST = 2**53 - 1
-"""Of an integer: what every reader of JSON takes exactly (RFC 8259, section 6)."""
+"""Largest integer that every JSON reader represents exactly (RFC 8259, section 6)."""
 
 Schema = dict[str, Any]
 
@@ -38,7 +38,7 @@ _PATTERN: Schema = {
     "additionalProperties": {"type": "integer", "minimum": 1},
 }
 
-# Where the annotation is looser than what the class takes, or says nothing.
+# Fields whose annotation is looser than what the class accepts.
 _CORRECTIONS: dict[str, Schema] = {
     "LoraConfig.rank_pattern": _PATTERN,
     "LoraConfig.alpha_pattern": _PATTERN,
@@ -51,7 +51,7 @@ DATA_PASS = "needs a pass over data before the adapter is put on, which is not m
 
 LOFTQ = "LoftQ puts quantised weights in place of the base's, and only over those is what it saves right"
 
-# Values that the annotation allows and that cannot work here, and why.
+# Values that the annotation allows and that are unsupported, with the reason.
 _REFUSED: dict[str, dict[str, str]] = {
     "LoraConfig.init_lora_weights": {
         "eva": f"EVA {DATA_PASS}",
@@ -62,7 +62,7 @@ _REFUSED: dict[str, dict[str, str]] = {
 
 
 def schema_of(hint: Any) -> Schema | None:
-    """The JSON Schema of a type annotation, or None if JSON cannot express it."""
+    """Return the JSON Schema of a type annotation; None if JSON cannot express it."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any:
         return {}
@@ -146,8 +146,10 @@ def _types(members: list[Schema]) -> str | list[str]:
 def fields_of(
     config: type, types: Mapping[str, Mapping[str, Any]] = NONE
 ) -> Iterator[tuple[str, Schema, Any, str]]:
-    """Name, schema, default and help of each field of a config dataclass that JSON can express; `types` are
-    the schemas of fields whose annotation says too little."""
+    """Yield name, schema, default and help of each field of a config dataclass.
+
+    `types`: schemas of fields whose annotation is too loose. Fields that JSON cannot express are left out.
+    """
     hints = typing.get_type_hints(config)
     for field in dataclasses.fields(config):
         if not field.init:
@@ -170,7 +172,7 @@ def _open_values(schema: Schema, refused: Mapping[str, str]) -> Schema:
     forms = [value for value in values if isinstance(value, str) and "[" in value]
     if not (forms or refused):
         return schema
-    # An enum in "else", and not a pattern for all: one that is misspelt is told by the nearest value.
+    # An enum in "else" instead of a pattern for all: a misspelling gets the nearest value as hint.
     pattern = "|".join(re.sub(r"\[[^]]*]", "[0-9]+", form) for form in forms)
     plain = [value for value in values if value not in forms]
     closed = {"enum": plain, "x-forms": forms, "x-refused": refused}
@@ -199,7 +201,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def arguments_of(config: type) -> Iterator[tuple[str, Schema, Any, str]]:
-    """The same for a class whose fields are the arguments of `__init__`; types follow the defaults."""
+    """Yield the same for a class whose fields are arguments of `__init__`; types follow the defaults."""
     helps = _docstring_arguments(inspect.getdoc(config) or "")
     for name, parameter in inspect.signature(config).parameters.items():
         if parameter.kind is inspect.Parameter.VAR_KEYWORD:
@@ -216,6 +218,7 @@ def _docstring_arguments(doc: str) -> dict[str, str]:
 
 
 def shown_default(default: Any) -> Schema:
+    """Return {"default": value} if JSON can express the default, else {}."""
     value = default.value if isinstance(default, Enum) else default
     value = list(value) if isinstance(value, tuple | set) else value
     try:

@@ -50,7 +50,7 @@ _LORA_OWNED = {
     "use_bdlora": "BD-LoRA cannot be merged or stacked here; leave it out",
     "runtime_config": "PEFT does not save it; leave it out",
 }
-# Keys of a recipe's adapter that stand beside the LoraConfig fields; recipe.schema.json describes them.
+# Keys of a recipe's adapter besides the LoraConfig fields; recipe.schema.json describes them.
 _BESIDE_LORA = ("use_lora", "use_qlora", "quantization")
 
 
@@ -60,9 +60,9 @@ def config_schema(
     reserved: Mapping[str, str],
     beside: tuple[str, ...] = (),
 ) -> Schema:
-    """An object schema with one property a field, the reserved ones under `x-owned` instead.
+    """Return an object schema with one property per field, the reserved ones under `x-owned`.
 
-    `beside` are keys allowed here whose schema stands elsewhere.
+    `beside`: keys allowed here whose schema is elsewhere.
     """
     properties: Schema = dict.fromkeys(("$comment", *beside), True)
     taken = {}
@@ -97,11 +97,11 @@ _STOPPING: tuple[tuple[str, Schema, Any, str], ...] = (
         "How much metric_for_best_model must improve to count. (transformers' EarlyStoppingCallback.)",
     ),
 )
-"""Fields of a stage's config that stand in a callback of transformers, and in no config class."""
+"""Fields of a stage's config that belong to a callback of transformers, not to a config class."""
 
 
 def stage_schema() -> Schema:
-    """Which methods there are, and the schema of `config` for each."""
+    """Return the schema of `method` and of `config` for each method."""
     titles = [f"{one.name}: {one.title}" for one in (*methods.all_of_them(), MERGE)]
     return {
         "$schema": DRAFT,
@@ -120,7 +120,7 @@ def _when(method: str) -> Schema:
 
 
 def generate() -> dict[str, Schema]:
-    """Path below `schemas/` -> content, for every generated file."""
+    """Return path below `schemas/` -> content, for every generated file."""
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from peft import LoraConfig
     from transformers import BitsAndBytesConfig
@@ -145,7 +145,7 @@ def generate() -> dict[str, Schema]:
 
 
 def render(schema: Schema) -> str:
-    """One property a line: a diff after an upgrade shows what changed, and the file stays small."""
+    """Return the JSON with one property per line, so that diffs after an upgrade are readable."""
     head = {key: value for key, value in schema.items() if key not in ("properties", "x-owned")}
     parts = [f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
     for key in ("properties", "x-owned"):
@@ -158,7 +158,7 @@ def render(schema: Schema) -> str:
 
 
 def stale() -> list[str]:
-    """The generated files that are not what the installed libraries give."""
+    """Return the generated files that differ from what the installed libraries give."""
     return [
         path
         for path, schema in generate().items()

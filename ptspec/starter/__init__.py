@@ -1,0 +1,1 @@
+"""`pt init`: a recipe for a file of rows, or from configs of other programs."""

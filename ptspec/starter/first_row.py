@@ -1,4 +1,4 @@
-"""What the first row of a file offers: which methods it is for, under which names it has their columns."""
+"""What the first row of a file offers: the methods that it serves, and its columns for them."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class FirstRow:
 
     @property
     def names(self) -> frozenset[str]:
+        """The names of the columns."""
         return frozenset(self.values)
 
     @property
@@ -90,8 +91,10 @@ class FirstRow:
 
 
 def _named_like(name: str, names: Iterable[str]) -> str | None:
-    """The one of `names` that `name` means: itself, or the only one that differs in case, in spaces or in how
-    an umlaut is composed."""
+    """Return the one of `names` that `name` means.
+
+    Itself, or the only one that differs in case, spaces or the composition of an umlaut.
+    """
     there = list(names)
     if name in there:
         return name

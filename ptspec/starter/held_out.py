@@ -22,8 +22,10 @@ MOST = 200
 
 @dataclass(frozen=True)
 class HeldOut:
-    """`train` and `heldout` are what the sources name beside their columns; `heldout` None: nothing is held
-    out. `note` says it in words."""
+    """Keys of the sources beside their columns, for `train` and `heldout`.
+
+    `heldout` None: nothing is held out. `note`: the same in words.
+    """
 
     train: Mapping[str, Any]
     heldout: Mapping[str, Any] | None

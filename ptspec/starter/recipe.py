@@ -25,7 +25,7 @@ from ptspec.rewards.builtin import BUILTIN
 from ptspec.shipped import folder
 from ptspec.starter.first_row import CHATS, FirstRow
 from ptspec.starter.held_out import hold_out
-from ptspec.starter.place import place, schema_place
+from ptspec.starter.place import place, schema_key
 from ptspec.starter.rows import look_at
 from ptspec.starter.settings import is_toy, settings
 from ptspec.store.files import write_json
@@ -57,8 +57,10 @@ _NUMBER = re.compile(r"\s*[-+]?[$€£]?[\d,]*\.?\d+\s*%?\s*|.*####\s*[-+]?[\d,.
 
 @dataclass(frozen=True)
 class Starting:
-    """A recipe to start from, and what there is to know of it: `held_out` in words; `is_toy`: it is over the
-    base that ships with the program."""
+    """A recipe to start from.
+
+    `held_out`: which rows, in words; `is_toy`: it is over the base that ships with the program.
+    """
 
     recipe: dict[str, Any]
     held_out: str
@@ -92,7 +94,7 @@ def starter(
         renamed = {new: old for one in stages for new, old in (row.columns(one.rows) or {}).items()}
         sources["heldout"] = {**held.heldout, **({"columns": renamed} if renamed else {})}
     made = {
-        "$schema": schema_place(),
+        **schema_key(),
         "version": VERSION,
         "seed": 42,
         "model": {"path": model or base},
@@ -146,8 +148,10 @@ def chained(chain: str) -> list[Method]:
 def _sources(
     file: Path, row: FirstRow, stages: Sequence[Method], rows: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, str]]:
-    """The sources over `rows` ("path", "split"), and the name of the one that each method takes: one for both
-    where no column is renamed differently."""
+    """Return the sources over `rows` ("path", "split"), and the name of each method's source.
+
+    One for both if no column is renamed differently.
+    """
     sources: dict[str, Any] = {}
     names: dict[str, str] = {}
     for method in stages:

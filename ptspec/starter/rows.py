@@ -22,8 +22,10 @@ _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 @dataclass(frozen=True)
 class GivenRows:
-    """What lies at `path`. `files` are those that a source reads without a "split"; `splits` of a folder are
-    those that its names tell."""
+    """The rows at `path`.
+
+    `files`: those that a source reads without a "split"; `splits`: of a folder those that its names tell.
+    """
 
     path: Path
     files: tuple[Path, ...]
@@ -32,6 +34,7 @@ class GivenRows:
 
     @property
     def is_folder(self) -> bool:
+        """Whether `path` is a folder."""
         return self.files != (self.path,)
 
     @property
@@ -40,6 +43,7 @@ class GivenRows:
         return not self.splits or TRAIN in self.splits
 
     def count(self) -> int:
+        """Return the number of rows."""
         return count_rows(self.files)
 
 

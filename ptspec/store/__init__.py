@@ -1,0 +1,1 @@
+"""Files of a run: atomic writes, hashes, fingerprints, manifest, event log, lock."""

@@ -1,4 +1,4 @@
-"""Content hashes of a run's models and sources: what fingerprints are made of. Torch-free."""
+"""Content hashes of a run's models and sources, the ingredients of fingerprints. Imports no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ptspec.recipe.sources import AnySource, Concat, Mix, Source
 from ptspec.store.file_hashes import known_content, known_hash
 
 STREAM = 1
-"""Raised when a change of ours alters the order of the rows of a stream."""
+"""Version of the row order of streams; increased when ptspec changes it."""
 
 DECIDING = (
     *("*.safetensors", "config.json", "generation_config.json", "adapter_config.json", "*.py"),
@@ -28,13 +28,13 @@ DECIDING = (
     *("vocab.json", "vocab.txt", "merges.txt", "added_tokens.json", "special_tokens_map.json", "*.model"),
     *("tekken.json", "*.tiktoken"),
 )
-"""The files of a model or adapter folder that decide what it computes and generates: weights, configs, the
+"""Files of a model or adapter folder that decide what it computes and generates: weights, configs, the
 model's own code, the tokenizer in each of its forms."""
 
 
 @dataclass(frozen=True)
 class Hashed:
-    """What the base model and the sources of a run were when they were hashed: for another process."""
+    """The hashes of a run's base model and sources, to pass to another process."""
 
     model: str | None
     model_files: tuple[Any, ...]
@@ -42,7 +42,7 @@ class Hashed:
 
 
 class Hashes:
-    """Content hashes of models and sources, each computed once a run."""
+    """Content hashes of models and sources, each computed once per run."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -53,40 +53,46 @@ class Hashes:
         self._lies: dict[str, Path] = {}
 
     def lies(self, stage: str, folder: Path) -> None:
-        """What `stage` will be lies in `folder`, in another run so far."""
+        """Record that `stage` will be copied from `folder`, which lies in another run."""
         self._lies[stage] = folder
 
     def adopt(self, before: Hashed) -> None:
-        """Takes up what another process of the same run has hashed."""
+        """Take over what another process of the run has hashed."""
         if self._model is None and before.model is not None:
             self._model, self._model_files = before.model, list(before.model_files)
         self._sources = {**before.sources, **self._sources}
 
     def model(self) -> str:
+        """Return the SHA-256 of the base model (`hash_model`), computed at the first call."""
         if self._model is None:
             self._model_files = _stamps(self._plan.model)
             self._model = hash_model(self._plan.model)
         return self._model
 
     def hashed(self) -> Hashed:
-        """What was hashed so far."""
+        """Return the hashes computed so far."""
         return Hashed(self._model, tuple(self._model_files), dict(self._sources))
 
     def source(self, name: str) -> Any:
+        """Return the hash of the source called `name`, or of each part of a mix with its options."""
         if name not in self._sources:
             self._sources[name] = self._hash_source(self._plan.data[name])
         return self._sources[name]
 
     def must_be_unchanged(self, name: str) -> None:
-        """Raises `StageError` where a source is not what it was when it was hashed. Asked after its rows were
-        read: what was read in between is then known to be what the fingerprints say."""
+        """Raise `StageError` if a source has changed since it was hashed.
+
+        Called after its rows were read, so that the rows are those of the fingerprint.
+        """
         source = self._plan.data[name]
         if self._hash_source(source) != self._sources.get(name):
             raise StageError(_changed_data(source))
 
     def model_must_be_unchanged(self) -> None:
-        """Raises `StageError` where a file of the base model was written to since it was hashed (by size and
-        time: hashing it again may take minutes)."""
+        """Raise `StageError` if a file of the base model was written to since it was hashed.
+
+        Compares size and modification time: hashing again may take minutes.
+        """
         if self._model is not None and _stamps(self._plan.model) != self._model_files:
             raise StageError(
                 Diagnostic(
@@ -98,12 +104,15 @@ class Hashes:
             )
 
     def file(self, name: str) -> str:
-        """The hash of a file that the recipe names."""
+        """Return the hash of a file that the recipe names."""
         found = self._plan.places.find(name)
         return known_hash(found) if found is not None and is_file(found) else "missing"
 
     def folder(self, folder: Path) -> str:
-        """The hash of the model or adapter in `folder`; computed anew of one that this run may write."""
+        """Return the hash of the model or adapter in `folder`.
+
+        Not cached for a folder that this run may write.
+        """
         if folder.resolve().is_relative_to(self._plan.output.resolve()):
             return hash_folder(folder)
         if folder not in self._folders:
@@ -111,8 +120,7 @@ class Hashes:
         return self._folders[folder]
 
     def second_model(self, model: str) -> str:
-        """The hash of a model beside the policy: a stage of this run, a folder, or a hub id, which stands for
-        itself."""
+        """Return the hash of a reward model or teacher: a stage, a folder, or a hub id with its commit."""
         folder = self._lies.get(model) or folder_of(self._plan, model)
         return self.folder(folder) if folder is not None and is_folder(folder) else model
 
@@ -140,8 +148,11 @@ class Hashes:
 
 
 def _contents(source: Source) -> Any:
-    """What stands for the contents of a source: their hash; the commit of one on the hub. To hash a stream is
-    to read it: name, size and time of each of its files stand for it."""
+    """Return what identifies a source's contents: a hash, or the commit of a hub dataset.
+
+    Hashing a stream would read it all: name, size and modification time of each of its files are used
+    instead.
+    """
     if source.hub is not None:
         return [source.hub, source.config_name, data_commit(source)]
     files = [[file.name, *stamp_of(source, file)] for file in files_at(source)]
@@ -162,41 +173,40 @@ def _changed_data(source: AnySource) -> Diagnostic:
 
 
 def hash_model(spec: ModelSpec) -> str:
-    """SHA-256 over the files of a model folder that decide a result; of a hub id, over it and its commit."""
+    """Return the SHA-256 of a model folder's deciding files; of a hub id and its commit for a hub model."""
     if not spec.local:
         return digest([spec.path, hub_commit(spec)])
     return hash_folder(Path(spec.path))
 
 
 def hub_commit(spec: ModelSpec) -> str | None:
-    """The commit of a model on the hub, where it has been loaded; else its revision as the recipe says."""
+    """Return the commit of a hub model that has been loaded; else its revision in the recipe."""
     return None if spec.local else commit(spec.path, spec.revision) or spec.revision
 
 
 def data_commit(source: Source) -> str | None:
-    """The commit of a dataset on the hub, as the caches know it; its revision where the recipe gives one."""
+    """Return the cached commit of a hub dataset, or the recipe's revision if it gives one."""
     return source.revision or cached_commit(source.hub or "")
 
 
 def hash_folder(folder: Path, hash_of: Callable[[Path], str] = known_hash) -> str:
-    """SHA-256 over the files of a model or adapter folder that decide what it computes; `hash_of` hashes one
-    of them."""
+    """Return the SHA-256 of the deciding files of a model or adapter folder; `hash_of` hashes one file."""
     return digest([[file.relative_to(folder).as_posix(), hash_of(file)] for file in deciding_files(folder)])
 
 
 def deciding_files(folder: Path) -> list[Path]:
-    """The files of a model or adapter folder that decide what it computes, in order."""
+    """Return the files of a model or adapter folder that decide what it computes, in order."""
     files = {file for pattern in DECIDING for file in folder.glob(pattern)}
     return sorted(file for file in files if file.is_file())
 
 
 def _stamps(spec: ModelSpec) -> list[Any]:
-    """Name, bytes and time of the last write of each file of a local model."""
+    """Return name, size and modification time of each file of a local model."""
     files = [(str(file), file.stat()) for file in deciding_files(Path(spec.path))] if spec.local else []
     return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in files]
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value, whatever the order of its keys."""
+    """Return the SHA-256 of a JSON value, independent of key order."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -1,8 +1,10 @@
-"""What of a stage's config its fingerprint covers: what decides which rows a step learns from, and how.
+"""The part of a stage's config that its fingerprint covers.
 
-How rows are cut into passes and over devices, how much memory a step takes and what is written stay out, so
-that a stage that ran out of memory goes on from its last step with smaller batches. The fields of a stage's
-own evaluation are covered apart, where it decides something (`ptspec.store.fingerprint`).
+What decides which rows a step learns from, and how.
+
+How rows are split into passes and over devices, memory and output settings are left out, so that a stage that
+ran out of memory resumes with smaller batches. Fields of a stage's own evaluation are covered separately, if
+they decide something (`ptspec.store.fingerprint`).
 """
 
 from __future__ import annotations
@@ -35,8 +37,7 @@ WITHOUT_EFFECT = (
     "precompute_ref_batch_size",
     "ddp_timeout",
 )
-"""Prefixes of config fields that change what is written, the memory a step takes or how long is waited, not
-what is learned."""
+"""Prefixes of config fields that change output, memory or waiting times, but not what is learned."""
 
 CUT = (
     "per_device_train_batch_size",
@@ -46,12 +47,14 @@ CUT = (
     "generation_batch_size",
     "dataloader_drop_last",
 )
-"""Config fields that say how rows are cut into passes; covered is what comes of it: `_rows_at_once`."""
+"""Config fields that split rows into passes; the fingerprint covers their result, `_rows_at_once`."""
 
 
 def covered_config(method: Method, config: Mapping[str, Any], compute: ComputeSpec) -> dict[str, Any]:
-    """A stage's `config` in the recipe without what changes nothing in the result. The processes of `compute`
-    share its batches, or take as many each."""
+    """Return a stage's `config` without the fields that do not change the result.
+
+    The processes of `compute` share its batches, or take as many rows each.
+    """
     given = {**method.defaults, **config}
     left_out = (*WITHOUT_EFFECT, *CUT, *FIELDS)
     kept = {name: value for name, value in given.items() if not name.startswith(left_out)}
@@ -62,10 +65,10 @@ def covered_config(method: Method, config: Mapping[str, Any], compute: ComputeSp
 
 
 def _rows_at_once(method: Method, config: Mapping[str, Any], processes: int) -> dict[str, int | str]:
-    """The rows of an optimizer step and of a generation, over all passes and processes.
+    """Return the rows of an optimizer step and of a generation, over all passes and processes.
 
-    How many a pass has counts where a pass decides what is learned from its rows: the last one of an epoch is
-    dropped, or the loss of a row needs the others.
+    The rows of a pass count if they decide what is learned: the last pass of an epoch is dropped, or a row's
+    loss depends on the others.
     """
     own = _number(config, "per_device_train_batch_size")
     passes = _number(config, "gradient_accumulation_steps")

@@ -1,8 +1,8 @@
-"""SHA-256 of files, each read once a process; of large files once a machine, until it is started anew.
+"""SHA-256 of files, each computed once per process; of large files once per boot of the machine.
 
-A file is taken for the one that was read while device, inode, size and time of the last write are the same,
-so a renamed file is known. Of what another process read, the path and the time of the last change must be
-the same too. `read_hash` always reads: for whoever looks for damage, which shows in none of these.
+A file counts as unchanged while device, inode, size and modification time are the same, so that a renamed
+file is recognised. For hashes of another process the path and the change time (ctime) must be the same too.
+`read_hash` always reads, to find damage that none of these shows.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ptspec.recipe.paths import cache_home
 from ptspec.store.files import hash_file, hash_files, read_json
 
 LARGE = 16 << 20
-"""Bytes from which on a file is remembered for other processes; smaller ones are read in a moment."""
+"""Bytes from which a file's hash is kept for other processes; smaller files are read quickly."""
 
 CLOCK_STEP = 20_000_000
-"""Nanoseconds: two writes within one step of the kernel's clock may leave the same time."""
+"""Nanoseconds; two writes within one step of the kernel's clock may have equal times."""
 
 SECOND = 1_000_000_000
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -33,7 +33,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True)
 class Stamp:
-    """What changes when a file's contents do; times in nanoseconds."""
+    """File metadata that changes with the contents; times in nanoseconds."""
 
     device: int
     inode: int
@@ -46,7 +46,7 @@ _read_together: dict[tuple[Stamp, ...], str] = {}
 
 
 def known_hash(path: Path) -> str:
-    """The SHA-256 of a file, read only where neither this process nor another one has read it before."""
+    """Return the SHA-256 of a file, cached in this process and, for large files, on this machine."""
     status = path.stat()
     found = _read.get(_stamp(status)) or _remembered(path, status)
     if found is None:
@@ -57,7 +57,7 @@ def known_hash(path: Path) -> str:
 
 
 def known_content(paths: Sequence[Path]) -> str:
-    """The SHA-256 over the bytes of files, in order, read only where this process has not read them."""
+    """Return the SHA-256 over the bytes of files, in order, cached in this process."""
     if len(paths) == 1:
         return known_hash(paths[0])
     before = [path.stat() for path in paths]
@@ -72,7 +72,7 @@ def known_content(paths: Sequence[Path]) -> str:
 
 
 def read_hash(path: Path) -> str:
-    """The SHA-256 of a file, read now."""
+    """Return the SHA-256 of a file without any cache."""
     before = path.stat()
     settled = _settled(before)
     found = hash_file(path)
@@ -89,8 +89,11 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def _settled(status: os.stat_result) -> bool:
-    """Waits until a later write would leave another time. False where that cannot be known: the file system
-    keeps whole seconds, or its clock is ahead of ours."""
+    """Wait until a later write would get another modification time.
+
+    Returns False if that cannot be ensured: the file system stores whole seconds, or its clock is ahead of
+    ours.
+    """
     age = time.time_ns() - status.st_mtime_ns
     if status.st_mtime_ns % SECOND == 0:
         return age > 2 * SECOND
@@ -100,7 +103,7 @@ def _settled(status: os.stat_result) -> bool:
 
 
 def _remembered(path: Path, status: os.stat_result) -> str | None:
-    """What a process of this machine has read of a large file since the machine was started."""
+    """Return the hash of a large file that another process computed since boot."""
     file = _entry(path, status)
     if file is None:
         return None
@@ -113,7 +116,7 @@ def _remembered(path: Path, status: os.stat_result) -> str | None:
 
 
 def _remember(path: Path, status: os.stat_result, sha256: str) -> None:
-    """Keeps the hash of a large file for other processes. Where no cache can be written, none is."""
+    """Store the hash of a large file for other processes, if the cache can be written."""
     described, entry = _described(path, status), _entry(path, status)
     if entry is None:
         return
@@ -128,8 +131,10 @@ def _remember(path: Path, status: os.stat_result, sha256: str) -> None:
 
 
 def _described(path: Path, status: os.stat_result) -> dict[str, object]:
-    """All that must be the same. The boot: a machine that lost its power may have lost what a file held; a
-    device's number is another after it, too."""
+    """Return everything that must be equal for a stored hash to be valid.
+
+    Includes the boot: a power loss may change contents, and device numbers change with it.
+    """
     return {
         "path": os.path.realpath(path),
         **asdict(_stamp(status)),
@@ -139,8 +144,7 @@ def _described(path: Path, status: os.stat_result) -> dict[str, object]:
 
 
 def _entry(path: Path, status: os.stat_result) -> Path | None:
-    """The file that tells other processes of `path`; None where they are told nothing: of small files, and
-    where there is no home folder."""
+    """Return the cache file for `path`; None for small files, or without a home folder."""
     folder = cache_folder()
     if status.st_size < LARGE or _boot() is None or not folder.is_absolute():
         return None
@@ -148,13 +152,13 @@ def _entry(path: Path, status: os.stat_result) -> Path | None:
 
 
 def cache_folder() -> Path:
-    """Where the hashes of large files are kept for other processes."""
+    """Return the folder with hashes of large files, shared by processes."""
     return cache_home() / "hashes"
 
 
 @cache
 def _boot() -> str | None:
-    """What tells one start of this machine from another; None where the system does not say."""
+    """Return an identifier of this boot of the machine; None if the system has none."""
     try:
         return BOOT_ID.read_text(encoding="ascii").strip() or None
     except OSError:

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and their hashes."""
+"""Atomic file writes, hard links, and file hashes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import IO, Any
 from ptspec.diagnostics import Diagnostic, InputError, Location
 
 _BESIDE = re.compile(r"\..+\.(json|jsonl|html|png|parquet)\.[a-z0-9_]{8}")
-"""Names of the files beside, which `whole_file` renames."""
+"""Names of temporary files, which `whole_file` renames."""
 
 NO_FLUSH = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP)
-"""What a file system says that cannot flush (of folders: many under FUSE)."""
+"""Error numbers of file systems without fsync (for folders: many under FUSE)."""
 
 
 def _umask() -> int:
-    """The umask; it can be read only by setting it for a moment."""
+    """Return the umask, which can only be read by setting it."""
     before = os.umask(0o077)
     os.umask(before)
     return before
@@ -36,7 +36,10 @@ UMASK = _umask()
 
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
-    """A file that appears whole or not at all: written beside its place, flushed to disk, then renamed."""
+    """Open a file that appears whole or not at all: written beside its target, fsynced, then renamed.
+
+    Raises `OSError`; an exception within removes the temporary file.
+    """
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
         with os.fdopen(handle, mode, encoding=None if "b" in mode else "utf-8") as file:
@@ -51,7 +54,10 @@ def whole_file(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
 
 
 def flush_to_disk(handle: int) -> bool:
-    """Writes an open file or folder through to the disk; False where the file system has no such thing."""
+    """fsync an open file or folder; return False if the file system has no fsync.
+
+    Raises other `OSError`s.
+    """
     try:
         os.fsync(handle)
     except OSError as error:
@@ -62,7 +68,7 @@ def flush_to_disk(handle: int) -> bool:
 
 
 def flush_folder(folder: Path) -> bool:
-    """Writes the names in `folder` through to the disk; False where the file system has no such thing."""
+    """fsync a folder's entries; return False if the file system has no fsync."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         return flush_to_disk(handle)
@@ -71,18 +77,19 @@ def flush_folder(folder: Path) -> bool:
 
 
 def open_to_umask(path: Path) -> None:
-    """Gives a file, or every file below a folder, the permissions that the umask grants: libraries that write
-    through a temporary file leave it to its owner alone."""
+    """Set a file's or folder's permissions to what the umask grants.
+
+    Libraries that write through a temporary file leave it readable by its owner only.
+    """
     for file in path.rglob("*") if path.is_dir() else (path,):
         if file.is_file() and not file.is_symlink():
-            # Where permissions are fixed by the mount, they are not ours to give.
+            # The mount may fix permissions.
             with contextlib.suppress(PermissionError):
                 file.chmod(stat.S_IMODE(file.stat().st_mode) | (0o666 & ~UMASK))
 
 
 def link_or_copy(source: Path | str, target: Path | str) -> None:
-    """Makes `target` a second name of a file (of a link: a link to the same place), or a copy where the file
-    system has no second names."""
+    """Hard-link `target` to a file (a link: to the same place), or copy if links are not supported."""
     try:
         os.link(source, target, follow_symlinks=False)
     except OSError:
@@ -90,8 +97,7 @@ def link_or_copy(source: Path | str, target: Path | str) -> None:
 
 
 def link_folder(source: Path, target: Path, leave_out: Collection[str] = ()) -> None:
-    """Gives every file below `source` a second name below `target`, which may be there; `leave_out` are names
-    right below `source`."""
+    """Hard-link every file below `source` into `target`, which may exist, except top-level `leave_out`."""
 
     def left_out(folder: str, names: list[str]) -> list[str]:
         return [name for name in names if name in leave_out] if Path(folder) == source else []
@@ -102,17 +108,17 @@ def link_folder(source: Path, target: Path, leave_out: Collection[str] = ()) -> 
 
 
 def folder_size(folder: Path) -> int:
-    """Bytes of the files below a folder."""
+    """Return the bytes of all files below a folder."""
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def hash_file(path: Path) -> str:
-    """The SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     return hash_files((path,))
 
 
 def hash_files(paths: Iterable[Path]) -> str:
-    """The SHA-256 over the bytes of files, in order, read a block at a time."""
+    """Return the SHA-256 over the bytes of files, in order, reading in blocks."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
@@ -122,13 +128,14 @@ def hash_files(paths: Iterable[Path]) -> str:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write `value` as indented JSON, atomically."""
     with whole_file(path) as file:
         json.dump(value, file, indent=2, ensure_ascii=False)
         file.write("\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in `path`; raises `InputError` where the file is missing or damaged."""
+    """Return the JSON object in `path`. Raises `InputError` if the file is missing or damaged."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -143,7 +150,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def sweep(folder: Path) -> None:
-    """Removes what a crash inside `whole_file` left in `folder`. Only for whoever writes there alone."""
+    """Remove temporary files of a crashed `whole_file` in `folder`. Only for the folder's single writer."""
     for path in folder.glob(".*"):
         if _BESIDE.fullmatch(path.name) and path.is_file():
             path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""What a stage's result depends on, as one hash: same fingerprint, same result, not trained again.
+"""Fingerprints of stages: a hash of everything that the result depends on; equal hash, no training.
 
-Torch-free, so that `pt plan` can tell what would be reused. What changes nothing in the result (names of
-sources, `$comment`, logging, saving, tracking) stays out.
+Imports no torch, so that `pt plan` can tell what is reused. Names of sources, `$comment`, logging, saving and
+tracking are left out.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ from ptspec.store.file_hashes import known_hash
 
 VERSIONED = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 FORMAT = 4
-"""Raised when a change of ours alters what a stage of the same recipe learns."""
+"""Version of training; increased when ptspec changes what the same recipe learns."""
 
 EVALUATION = 6
-"""Raised when a change of ours alters what an evaluation measures: it is then measured again."""
+"""Version of evaluation; increased when ptspec changes what it measures."""
 
 WAITING = ("timeout", "retries", "max_concurrency")
-"""Options of an endpoint that change how it is asked, not what."""
+"""Options of an endpoint that change how it is called, not what is asked."""
 
 
 def parent_fingerprint(stage: Stage, fingerprints: Mapping[str, str], hashes: Hashes) -> str:
-    """The fingerprint of what comes into `stage`: of a stage among `fingerprints`, else of a folder."""
+    """Return the fingerprint of what `stage` starts from: a stage of `fingerprints`, else a folder."""
     return fingerprints.get(stage.parent) or hashes.folder(Path(stage.parent))
 
 
 def versions() -> dict[str, str]:
-    """Versions of the libraries that decide what a stage learns."""
+    """Return the versions of the libraries that decide what a stage learns."""
     return {package: _version(package) for package in VERSIONED}
 
 
@@ -54,8 +54,8 @@ def _version(package: str) -> str:
 
 
 def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[str, Any]:
-    """What the fingerprint of `stage` covers, by name; `parent` is the fingerprint of what comes in."""
-    # Not covered where there is none: stages from before stay what they are.
+    """Return what the fingerprint of `stage` covers, by name; `parent`: fingerprint of its start."""
+    # Not covered if absent, so that fingerprints of earlier versions stay valid.
     taught = {} if stage.teacher is None else {"teacher": _teacher(stage.teacher, hashes)}
     covered = {
         "format": FORMAT,
@@ -81,11 +81,11 @@ def ingredients(plan: Plan, stage: Stage, parent: str, hashes: Hashes) -> dict[s
 
 
 PART = "part"
-"""What the ingredients of a merge call its parts, by number."""
+"""Name of a merge's parts among its ingredients, with a number."""
 
 
 def covered_by(plan: Plan, stage: Stage, fingerprints: Mapping[str, str], hashes: Hashes) -> dict[str, Any]:
-    """What the fingerprint of `stage` covers, by name; `fingerprints`: of the stages before it."""
+    """Return what the fingerprint of `stage` covers; `fingerprints` are those of earlier stages."""
     if stage.merge is None:
         return ingredients(plan, stage, parent_fingerprint(stage, fingerprints, hashes), hashes)
     parts = [fingerprints.get(part.name) or hashes.folder(Path(part.name)) for part in stage.merge.parts]
@@ -107,7 +107,7 @@ def _adapter(stage: Stage) -> list[Any]:
 
 
 def _seed(plan: Plan, stage: Stage) -> int | str:
-    """The stage's, and the recipe's where it differs: that says which rows a shuffled source brings."""
+    """Return the stage's seed, and the recipe's if different: it decides the rows of a shuffled source."""
     seed = plan.seed_of(stage)
     return seed if seed == plan.seed else f"{seed}, rows {plan.seed}"
 
@@ -119,7 +119,7 @@ def _teacher(teacher: SecondModel, hashes: Hashes) -> list[str | None]:
 
 
 def _signals(plan: Plan, stage: Stage, hashes: Hashes) -> list[Any]:
-    """The rewards and the judge of `stage`: what they are, and what stands in the files that they name."""
+    """Return the rewards and the judge of `stage`, with the contents of the files they name."""
     judge = plan.judges[stage.judge] if stage.judge else None
     names = rewards_of(stage, plan.judges, plan.rewards)
     signals = [_signal(plan.rewards[name], hashes) for name in names]
@@ -138,20 +138,18 @@ def _signal(spec: RewardSpec | JudgeSpec, hashes: Hashes) -> Any:
     if isinstance(spec, RewardSpec) and spec.model is not None:
         described["model"] = hashes.second_model(spec.model)
     if isinstance(spec, RewardSpec) and spec.by is None:
-        del described["by"]  # the fingerprints of other rewards stay what they were
+        del described["by"]  # fingerprints of other rewards stay valid
     return described
 
 
 def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> str:
-    """What an evaluation's numbers depend on beside the policy itself."""
+    """Return the hash of what an evaluation depends on, besides the policy itself."""
     rewards = {name: _measured(plan, reward, hashes) for name, reward in measured_rewards(plan).items()}
     accuracy = None if spec.accuracy is None else _signal(spec.accuracy, hashes)
     settings = [spec.metrics, spec.max_new_tokens, spec.sampled, spec.refusals, accuracy]
     judge = _judge_signal(plan, spec.judge, hashes)
     covered = [EVALUATION, hashes.source(spec.data), settings, plan.seed, rewards, judge]
-    if (
-        spec.cluster is not None
-    ):  # not covered where it is not given: evaluations from before stay what they are
+    if spec.cluster is not None:  # not covered if absent: earlier evaluations stay valid
         covered.append({"cluster": spec.cluster})
     if evaluation_vllm(plan.evaluation, plan.compute) is not None:
         covered.append({"answers": "server"})
@@ -159,20 +157,22 @@ def evaluation_fingerprint(plan: Plan, spec: EvaluationSpec, hashes: Hashes) -> 
 
 
 def _measured(plan: Plan, spec: RewardSpec, hashes: Hashes) -> Any:
-    """A reward that is measured, and those that it chooses from; its own weight counts in training alone."""
+    """Return a measured reward and those it chooses from; its weight counts in training only."""
     own = _signal(replace(spec, weight=1.0), hashes)
     return own if spec.by is None else [own, *(_signal(plan.rewards[part], hashes) for part in spec.by.parts)]
 
 
 def _tasks(spec: LmEvalSpec) -> list[Any]:
-    """What is asked of the harness, its version, and the task files of one's own. Their data may be anywhere,
-    so that it is not covered."""
+    """Return the tasks of lm-evaluation-harness, its version, and the user's task files.
+
+    The tasks' data may be anywhere and is not covered.
+    """
     own = sorted(Path(spec.include_path).rglob("*.yaml")) if spec.include_path else ()
     return [asdict(spec), _version("lm_eval"), [known_hash(file) for file in own]]
 
 
 def _judge_signal(plan: Plan, name: str | None, hashes: Hashes) -> list[Any]:
-    """The judge called `name` and the reward that it goes by."""
+    """Return the judge called `name` and the reward that it uses."""
     if name is None:
         return []
     judge = plan.judges[name]
@@ -187,7 +187,7 @@ def _model_options(spec: ModelSpec) -> list[Any]:
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """In words, what differs between two ingredient lists: "beta 0.1 → 0.2", "data changed"."""
+    """Return the differences of two ingredient lists in words: "beta 0.1 → 0.2", "data changed"."""
     words: list[str] = []
     before = before if isinstance(before, Mapping) else {}
     for name, value in after.items():

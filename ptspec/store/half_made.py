@@ -1,7 +1,7 @@
-"""A stage under way: which stage its folder is for, how far it came, and what was set aside.
+"""Unfinished stages: which stage a folder is for, how far it came, and what was set aside.
 
-Work for other settings, half made or finished, is never deleted: it is renamed to `<stage>.set-aside-<n>`,
-and taken up again when the recipe asks for that stage once more.
+Work for other settings is never deleted, finished or not: it is renamed to `<stage>.set-aside-<n>`, and taken
+up again when the recipe asks for that stage once more.
 """
 
 from __future__ import annotations
@@ -19,60 +19,62 @@ from ptspec.store.files import sweep, write_json
 from ptspec.store.stage_folder import CHECKPOINTS, METRICS, RECORD, partial_folder
 
 MARK = ".fingerprint.json"
-"""In a half-made stage: the fingerprint of the stage that it is for, and what that covers."""
+"""File in an unfinished stage: its fingerprint, and what that covers."""
 
 SAVED = ".saved.json"
-"""In a finished stage that was set aside: the hash of what was saved, where it is known."""
+"""File in a finished stage that was set aside: the hash of what was saved, if known."""
 
 _ASIDE = re.compile(r".+\.set-aside-(\d+)")
 
 
 def is_set_aside(folder: Path) -> bool:
+    """Return whether a folder has the name of a stage that was set aside."""
     return _ASIDE.fullmatch(folder.name) is not None
 
 
 def number_aside(folder: Path) -> int:
-    """The number of a folder that was set aside, the newest one the highest; 0 where it was not."""
+    """Return the number of a folder set aside, highest for the newest; 0 for another folder."""
     found = _ASIDE.fullmatch(folder.name)
     return 0 if found is None else int(found[1])
 
 
 def read_mark(folder: Path) -> Mapping[str, Any]:
-    """`fingerprint` and `ingredients` of the stage that a half-made one is for; nothing where it does not
-    say."""
+    """Return `fingerprint` and `ingredients` of an unfinished stage; {} if it has no mark."""
     return read_object(folder / RECORD) or read_object(folder / MARK)
 
 
 def is_made_for(folder: Path, fingerprint: str) -> bool:
-    """Whether a half-made stage is the one with this fingerprint, and may be gone on with."""
+    """Return whether an unfinished stage has this fingerprint, so that it may be resumed."""
     return read_mark(folder).get("fingerprint") == fingerprint
 
 
 def is_trained(folder: Path, fingerprint: str) -> bool:
-    """Whether that stage lacks nothing but its evaluation and its name."""
+    """Return whether the stage is trained and lacks only its evaluation and its final name."""
     return read_object(folder / RECORD).get("fingerprint") == fingerprint
 
 
 def last_step(folder: Path) -> int | None:
-    """The step of the newest checkpoint of a half-made stage; None where it has none."""
+    """Return the step of an unfinished stage's newest checkpoint; None if it has none."""
     numbers = [path.name.rpartition("-")[2] for path in (folder / CHECKPOINTS).glob("checkpoint-*")]
     return max((int(number) for number in numbers if number.isdigit()), default=None)
 
 
 def saved_in_words(stage: str, step: int | None) -> str:
-    """What there is of a stage that did not end, and how to go on."""
+    """Return how far an unfinished stage came, and how to resume it."""
     kept = f"{stage} is saved up to step {step}" if step else f"nothing of {stage} is saved yet"
-    return f"{kept}; the same command goes on from there"
+    return f"{kept}; the same command resumes from there"
 
 
 def holds_work(folder: Path) -> bool:
-    """Whether a half-made stage came further than its first step."""
+    """Return whether an unfinished stage has made a step that was saved."""
     return last_step(folder) is not None or any((folder / name).exists() for name in (METRICS, RECORD))
 
 
 def set_aside(output: Path, stage: str) -> Path | None:
-    """Renames the half-made `stage`, and returns its new folder; None where no step of it was made, and what
-    there is was removed."""
+    """Rename the unfinished `stage` and return its new folder.
+
+    A stage without a saved step is removed; returns None.
+    """
     partial = partial_folder(output, stage)
     if not holds_work(partial):
         shutil.rmtree(partial, ignore_errors=True)
@@ -81,21 +83,22 @@ def set_aside(output: Path, stage: str) -> Path | None:
 
 
 def set_finished_aside(output: Path, stage: str, sha256: str | None) -> Path:
-    """Renames the finished `stage`, whose model or adapter has the hash `sha256` (None: not known), and
-    returns its new folder."""
+    """Rename the finished `stage` and return its new folder; `sha256` is its hash, None if unknown."""
     write_json(output / stage / SAVED, {"sha256": sha256})
     return move_aside(output / stage, output, stage)
 
 
 def move_aside(folder: Path, output: Path, stage: str) -> Path:
-    """Renames `folder`, which holds `stage`, to the next name of what is set aside, and returns that."""
+    """Rename `folder`, which holds `stage`, to the next free set-aside name, and return it."""
     names = (output / f"{stage}.set-aside-{number}" for number in count(1))
     return folder.rename(next(name for name in names if not name.exists()))
 
 
 def kept_aside(output: Path, stage: str, fingerprint: str) -> Path | None:
-    """What was set aside of `stage` with this fingerprint, is as it was saved, and came furthest, of equal
-    ones the newest; None where nothing was."""
+    """Return the intact set-aside folder of `stage` with this fingerprint that came furthest.
+
+    The newest of equal ones; None if there is none.
+    """
     kept = [
         folder
         for folder in _aside(output, stage)
@@ -109,7 +112,7 @@ def kept_aside(output: Path, stage: str, fingerprint: str) -> Path | None:
 
 
 def is_as_saved_aside(folder: Path) -> bool:
-    """Whether what was set aside in `folder` is as it was saved, as far as that is known."""
+    """Return whether a set-aside folder is unchanged since it was saved, as far as known."""
     saved = read_object(folder / SAVED).get("sha256")
     return saved is None or saved == hash_folder(folder)
 
@@ -121,7 +124,7 @@ def _aside(output: Path, stage: str) -> Iterator[Path]:
 
 
 def make_partial(output: Path, stage: str, fingerprint: str, covered: Mapping[str, Any]) -> Path:
-    """The folder in which `stage` is made, marked as that of this fingerprint."""
+    """Create the folder in which `stage` is made, marked with its fingerprint."""
     partial = partial_folder(output, stage)
     partial.mkdir(parents=True, exist_ok=True)
     sweep(partial)

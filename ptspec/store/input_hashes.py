@@ -1,4 +1,4 @@
-"""What a recipe names beside its model and its data, by content: files, other models, commits on the hub."""
+"""Hashes of what a recipe names besides its model and data: files, other models, commits on the hub."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from ptspec.store.content_hashes import Hashes, data_commit
 
 
 def named_files(plan: Plan, hashes: Hashes) -> dict[str, str]:
-    """The SHA-256 of each file that the recipe names: the chat template, functions of the user's, templates
-    of judges."""
+    """Return the SHA-256 of each named file: chat template, user functions, judge templates."""
     return {text: hashes.file(text) for text in dict.fromkeys(_files(plan))}
 
 
@@ -32,8 +31,10 @@ def _files(plan: Plan) -> Iterator[str]:
 
 
 def named_models(plan: Plan, hashes: Hashes) -> dict[str, str]:
-    """The hash of each model that is none of this run: where a stage starts from, reward models, teachers;
-    of one on the hub its commit, as far as the local cache knows it."""
+    """Return the hash of each model from outside this run: start models, reward models, teachers.
+
+    For a hub model its commit, as far as the local cache knows it.
+    """
     stages = {stage.name for stage in plan.stages}
     named = [name for stage in plan.stages for name, _ in stage.comes_from if name != BASE]
     named += [second.path for second in second_models(plan) if second.path != BASE]
@@ -45,7 +46,7 @@ def named_models(plan: Plan, hashes: Hashes) -> dict[str, str]:
 
 
 def data_commits(plan: Plan) -> dict[str, str]:
-    """The commits of the sources that are repositories on the hub, as far as the local cache knows them."""
+    """Return the commits of hub datasets, as far as the local cache knows them."""
     sources = [source for source in plan.data.values() if isinstance(source, Source) and source.hub]
     found = {source.name: data_commit(source) for source in sources}
     return {name: hash for name, hash in found.items() if hash is not None}

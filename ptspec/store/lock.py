@@ -1,7 +1,7 @@
-"""One writer a run folder. The kernel holds the lock for one process: a dead holder's is gone with it.
+"""A lock that allows one writer per run folder. The kernel drops it when the holder dies.
 
 A record lock, not flock: forked children do not inherit it (data loader workers may outlive a killed run by
-seconds), and network file systems have it too, most of them: where there is none, a file stands for it.
+seconds), and most network file systems support it. Without lock support a lock file is used.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from ptspec.processes import has_ended
 
 LOCK = ".lock"
 SOFT_LOCK = ".lock.soft"
-"""Where the file system has no locks: the file that stands for one."""
+"""Name of the lock file for file systems without locks."""
 
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EINVAL)
-"""What file systems without locks answer (Lustre without -o flock, NFS without lockd, much of FUSE)."""
+"""Error numbers of file systems without locks (Lustre without -o flock, NFS without lockd, many FUSE)."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,17 @@ class Holder:
 
     @property
     def words(self) -> str:
+        """The holder in words: "process 12 on host, since 2026-01-01 10:00:00 UTC"."""
         return f"process {self.pid} on {self.host}, since {self.since[:19].replace('T', ' ')} UTC"
 
 
 @dataclass(frozen=True)
 class Lock:
-    """A folder that this process holds. `died`: who held it before and did not give it back; `is_soft`: the
-    file system has no locks, and a file stands for one."""
+    """A folder that this process holds.
+
+    `died`: the previous holder, if it died; `is_soft`: a lock file is used, since the file system has no
+    locks.
+    """
 
     died: Holder | None
     is_soft: bool
@@ -56,13 +60,13 @@ class Lock:
 
 @contextmanager
 def lock(output: Path) -> Iterator[Lock]:
-    """Holds `output` for this process. Raises `InputError` naming the holder where another process has it."""
+    """Hold `output` for this process. Raises `InputError` naming the holder if another process has it."""
     path = output / LOCK
     with path.open("a+", encoding="utf-8") as file, ExitStack() as held:
         is_soft = not _locked(file, output, path)
         if is_soft:
             held.enter_context(_soft_lock(output, path))
-        file.seek(0)  # Reading it through another handle would give the lock up when that is closed.
+        file.seek(0)  # Closing another handle of the file would release the lock.
         died = _read(file.read())
         holder = Holder(socket.gethostname(), os.getpid(), datetime.now(timezone.utc).isoformat())
         _write(file, json.dumps(asdict(holder)))
@@ -74,14 +78,14 @@ def lock(output: Path) -> Iterator[Lock]:
 
 
 def writer_of(output: Path) -> Holder | None:
-    """Who writes into `output` now, as far as can be told from here: of another host, who said so last."""
+    """Return the process that writes into `output` now, as far as can be known from this host."""
     holder: Holder | None = None
     try:
         with (output / LOCK).open(encoding="utf-8") as file:
             holder = _read(file.read())
             if holder is None or holder.host != socket.gethostname():
                 return holder
-            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the kernel forgets what a dead process held
+            fcntl.lockf(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # the kernel releases a dead process's lock
     except (BlockingIOError, PermissionError):
         return holder
     except OSError as error:
@@ -91,7 +95,7 @@ def writer_of(output: Path) -> Holder | None:
 
 
 def _locked(file: IO[str], output: Path, path: Path) -> bool:
-    """Locks `file`; False where the file system has no locks."""
+    """Lock `file`; return False if the file system has no locks."""
     try:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
@@ -105,8 +109,7 @@ def _locked(file: IO[str], output: Path, path: Path) -> bool:
 
 @contextmanager
 def _soft_lock(output: Path, path: Path) -> Iterator[None]:
-    """Holds `output` by a file that stands while this process runs; that of a dead process on this host is
-    taken over."""
+    """Hold `output` by a lock file; replace that of a dead process of this host."""
     soft = SoftFileLock(str(output / SOFT_LOCK), timeout=0)
     try:
         soft.acquire()

@@ -1,4 +1,4 @@
-"""`manifest.json`: what was run, with what, and what came out."""
+"""`manifest.json`: the recipe of a run, its inputs and environment, and its outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ptspec.hub.cache import snapshot
 from ptspec.recipe.document import read_document
 from ptspec.recipe.plan import ModelSpec, Plan
 from ptspec.recipe.schema import check
-from ptspec.secrets import blotted_source
+from ptspec.secrets import redacted_source
 from ptspec.store.content_hashes import Hashes, digest, hub_commit
 from ptspec.store.files import read_json, write_json
 from ptspec.store.fingerprint import versions
@@ -29,25 +29,28 @@ from ptspec.store.run_names import no_such_run, those_in
 from ptspec.store.stage_folder import FORMAT
 
 _OF_OTHER_VERSIONS = ("unknown-key", "owned-key", "not-one-of")
-"""Faults of a recipe that a run had none of: fields come and go with the versions of TRL and PEFT."""
+"""Errors ignored in a stored recipe: fields come and go with versions of TRL and PEFT."""
 
 _FOLDER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def is_folder(name: object) -> bool:
-    """Whether `name` can be that of a stage: a folder one step below its run."""
+    """Return whether `name` can be a stage's folder, directly inside the run's."""
     return isinstance(name, str) and _FOLDER.fullmatch(name) is not None
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """Return the UTC time, ISO 8601, to the second."""
     return datetime.now(timezone.utc).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
 class KeptFolder:
-    """A folder of the run as it was written: its `fingerprint` (None: the base's evaluation), the hash of
-    what decides what it computes, and that of every file; `files` None: an older manifest, without them."""
+    """A folder of the run as it was written.
+
+    Its `fingerprint` (None: the base's evaluation), the hash of its deciding files, and that of every file;
+    `files` is None in older manifests.
+    """
 
     fingerprint: str | None
     sha256: str | None
@@ -56,8 +59,10 @@ class KeptFolder:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A run's manifest, read back. `data`, `files`, `models`: hashes of what the recipe names, by its words
-    for it; `folders` what the run wrote."""
+    """A run's manifest, read back.
+
+    `data`, `files`, `models`: hashes of what the recipe names; `folders`: what the run wrote.
+    """
 
     file: Path
     written: str
@@ -76,6 +81,7 @@ class Manifest:
 
     @property
     def run(self) -> Path:
+        """The run's folder."""
         return self.file.parent
 
 
@@ -87,7 +93,10 @@ def write_manifest(
     base: Mapping[str, Any] | None = None,
     command: str | None = None,
 ) -> None:
-    """`command` is what was typed; its relative paths hold in the working directory, which is kept too."""
+    """Write the manifest of `plan`.
+
+    `command` is the command line; its relative paths refer to the working directory, which is stored too.
+    """
     write_json(
         plan.output / MANIFEST,
         {
@@ -96,7 +105,7 @@ def write_manifest(
             "name": plan.name,
             "written": now(),
             "recipe_file": str(plan.recipe),
-            "command": None if command is None else blotted_source(command),
+            "command": None if command is None else redacted_source(command),
             "working_directory": str(Path.cwd()),
             "recipe": plan.document,
             "seed": plan.seed,
@@ -119,7 +128,7 @@ def write_manifest(
 
 
 def _template_hash(spec: ModelSpec) -> str | None:
-    """The hash of the chat template in use; None where there is none."""
+    """Return the hash of the chat template in use; None if there is none."""
     folder = spec.folder or snapshot(spec.path, spec.revision)
     files = read_tokenizer(folder, spec.chat_template) if folder is not None else None
     template = spec.chat_template if files is None else files.template
@@ -127,7 +136,7 @@ def _template_hash(spec: ModelSpec) -> str | None:
 
 
 def environment(device: str) -> dict[str, str]:
-    """Where this runs."""
+    """Return the host, Python, platform and library versions, and `device`."""
     return {
         "python": sys.version.split()[0],
         "platform": platform.platform(),
@@ -137,8 +146,10 @@ def environment(device: str) -> dict[str, str]:
 
 
 def read_manifest(run: Path) -> dict[str, Any]:
-    """The manifest of the run in `run` as it stands there. Raises `InputError` where there is no run, or its
-    manifest is damaged or of another version."""
+    """Return the raw manifest of the run in `run`.
+
+    Raises `InputError` if there is no run, or its manifest is damaged or of another version.
+    """
     file = run / MANIFEST
     if not run.is_dir():
         raise InputError(no_such_run(str(run)))
@@ -160,8 +171,7 @@ def _other_version(found: Any) -> str:
 
 
 def hub_datasets(run: Path) -> tuple[str, ...]:
-    """The repositories on the hub that the data of the run in `run` came from. Raises `InputError` as
-    `read_manifest` does."""
+    """Return the hub repositories of a run's data. Raises `InputError` as `read_manifest` does."""
     manifest = read_manifest(run)
     sources = (manifest.get("recipe") or {}).get("data") or {}
     named = [sources.get(name) for name in manifest.get("data_commits") or ()]
@@ -170,8 +180,10 @@ def hub_datasets(run: Path) -> tuple[str, ...]:
 
 
 def open_manifest(run: Path) -> Manifest:
-    """As `read_manifest`, each part of its type, the recipe one that can be read. Raises `InputError` for a
-    manifest that lacks parts, too."""
+    """Return the typed manifest, with a recipe that can be read.
+
+    Raises `InputError` as `read_manifest` does, and if parts are missing.
+    """
     manifest = peek_manifest(run)
     document = read_document(manifest.file).within("/recipe")
     faults = [fault for fault in check(document) if fault.code not in _OF_OTHER_VERSIONS]
@@ -182,7 +194,7 @@ def open_manifest(run: Path) -> Manifest:
 
 
 def peek_manifest(run: Path) -> Manifest:
-    """As `open_manifest`, but for what the recipe says."""
+    """Like `open_manifest`, without reading the recipe. Raises `InputError`."""
     value = read_manifest(run)
     try:
         return _manifest(run / MANIFEST, value)
@@ -197,7 +209,7 @@ def _manifest(file: Path, value: Mapping[str, Any]) -> Manifest:
     folders = {"base": _folder(value["base"], "base")} if value.get("base") else {}
     for name, kept in _object(value["stages"], "stages").items():
         if not is_folder(name):
-            raise TypeError(f"stages has a name that is no folder's: {name!r}")
+            raise TypeError(f"stages has a name that is not a folder's: {name!r}")
         folders[name] = _folder(kept, name)
     return Manifest(
         file,

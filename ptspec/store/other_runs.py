@@ -1,5 +1,7 @@
-"""Finished stages of other runs in the same `outputs/`: which is the one that a stage would come to, and how
-it is taken over. A stage with the same fingerprint has the same result, whichever run made it."""
+"""Find finished stages of other runs in the same `outputs/`, and copy them.
+
+A stage with the same fingerprint has the same result, whichever run made it.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +28,11 @@ from ptspec.store.stage_folder import (
 
 @dataclass(frozen=True)
 class Finished:
-    """The finished stage `name` of another `run`. `kept` is what that run's manifest says of its folder.
-    `below`: the stage of that run on whose weights its adapter stands, if there is one, and its
-    fingerprint."""
+    """The finished stage `name` of another `run`.
+
+    `kept`: the folder's entry in that run's manifest. `below`: the stage of that run that its adapter was
+    trained on, if any, and its fingerprint.
+    """
 
     run: Path
     name: str
@@ -38,21 +42,23 @@ class Finished:
 
     @property
     def folder(self) -> Path:
+        """The stage's folder."""
         return self.run / self.name
 
 
 class OtherRuns:
-    """The other runs in the folder that `output` lies in; none where that is not called `outputs`: they are
-    looked for where ptspec puts them, not in whatever folder a run was given elsewhere."""
+    """The other runs beside `output`; none if its parent is not called `outputs`."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
         self._stages: list[tuple[Path, str, KeptFolder]] | None = None
 
     def find(self, fingerprint: str, fingerprints: Mapping[str, str]) -> Finished | None:
-        """The finished stage with this fingerprint whose files are those that were saved; None where there is
-        none. `fingerprints`: of the stages of this run so far: one of them has to be what its adapter stands
-        on."""
+        """Return an unchanged finished stage with this fingerprint, else None.
+
+        `fingerprints`: those of the stages of this run so far; the one its adapter was trained on must be
+        among them.
+        """
         if self._stages is None:
             self._stages = list(self._read())
         same = ((run, name, kept) for run, name, kept in self._stages if kept.fingerprint == fingerprint)
@@ -70,7 +76,7 @@ class OtherRuns:
             try:
                 folders = peek_manifest(manifest.parent).folders
             except InputError:
-                continue  # whatever is wrong with it, it is no run of ours
+                continue  # any error: not a run of ptspec
             for name, kept in folders.items():
                 if kept.fingerprint is not None and kept.files is not None:
                     yield manifest.parent, name, kept
@@ -88,7 +94,7 @@ def _whole(run: Path, name: str, kept: KeptFolder) -> Finished | None:
 
 
 def _below(folder: Path) -> str | None:
-    """The stage beside `folder` on whose weights the adapter in it stands."""
+    """Return the stage beside `folder` that the adapter in it was trained on."""
     if not (folder / ADAPTER_CONFIG).is_file():
         return None
     named = Path(str(read_json(folder / ADAPTER_CONFIG).get("base_model_name_or_path") or ""))
@@ -98,11 +104,10 @@ def _below(folder: Path) -> str | None:
 
 
 def take_over(found: Finished, partial: Path, stage: str, parent: str, names: Mapping[str, str]) -> bool:
-    """Makes `partial` the folder of `stage` out of what was found, by hard links where they can be made.
+    """Make `partial` the folder of `stage` from `found`, by hard links if possible.
 
-    False where what it computes is not what was saved, and `partial` is as it was. An evaluation is taken
-    along where every file is as it was, and what it is relative to has the same name. `names`: fingerprint ->
-    stage of this run.
+    Returns False, leaving `partial` as it was, if the found model is not as saved. The evaluation is copied
+    if every file is unchanged and its reference has the same name. `names`: fingerprint -> stage of this run.
     """
     made = partial.parent / f"{partial.name}.taken"
     shutil.rmtree(made, ignore_errors=True)
@@ -123,8 +128,7 @@ def take_over(found: Finished, partial: Path, stage: str, parent: str, names: Ma
 
 
 def _made_own(found: Finished, made: Path, stage: str, parent: str, names: Mapping[str, str]) -> None:
-    """Writes this run's names into the files that hold those of the other run: new files, so that the other
-    run's own stay as they are."""
+    """Write this run's names into files that hold those of the other run, as new files."""
     record = {key: value for key, value in read_json(made / RECORD).items() if key != PICKED}
     if record.get("parent") != parent:
         (made / AGGREGATES).unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""The hashes of what a run wrote, folder by folder, taken when it was written and never again.
+"""Hashes of a run's outputs, computed per folder when written and never again.
 
-A manifest that is written anew keeps what it said of folders that were not touched: damage that came later is
-not signed off by running the recipe once more.
+A rewritten manifest keeps the entries of untouched folders, so that running the recipe again does not cover
+up later damage.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ptspec.store.file_hashes import known_hash
 from ptspec.store.manifest import KeptFolder, peek_manifest
 from ptspec.store.stage_folder import AGGREGATES, finished_record
 
-CHANGED = "its files are no longer those that were saved"
+CHANGED = "its files have changed since they were saved"
 
 
 def _kept_folders(output: Path) -> Mapping[str, KeptFolder]:
-    """What the manifest in `output` says of the run's folders; nothing where none can be read."""
+    """Return the folder entries of the manifest in `output`; empty if it cannot be read."""
     try:
         return peek_manifest(output).folders
     except InputError:
@@ -29,8 +29,10 @@ def _kept_folders(output: Path) -> Mapping[str, KeptFolder]:
 
 
 def files_in(folder: Path, hash_of: Callable[[Path], str] = known_hash) -> dict[str, str]:
-    """The SHA-256 of every file below `folder`, by its path there; of a link, where it leads. `hash_of`
-    hashes one of them."""
+    """Return the SHA-256 of every file below `folder` by relative path; a link's target for a link.
+
+    `hash_of` hashes one file.
+    """
     return {
         path.relative_to(folder).as_posix(): f"link to {path.readlink()}"
         if path.is_symlink()
@@ -41,15 +43,18 @@ def files_in(folder: Path, hash_of: Callable[[Path], str] = known_hash) -> dict[
 
 
 class OutputHashes:
-    """What a manifest says of the folders of the run in `output`."""
+    """The manifest's folder entries of the run in `output`."""
 
     def __init__(self, output: Path) -> None:
         self._output = output
         self._kept = dict(_kept_folders(output))
 
     def is_as_saved(self, stage: str) -> bool:
-        """Whether the finished `stage` computes what was saved, as far as the manifest tells: a stage that it
-        does not know, or knows with another fingerprint, was finished after it was written."""
+        """Return whether the finished `stage` computes what was saved, as far as the manifest tells.
+
+        A stage that is missing there, or has another fingerprint, was finished after the manifest was
+        written.
+        """
         told = self._kept.get(stage)
         record = finished_record(self._output, stage) or {}
         if told is None or told.sha256 is None or told.fingerprint != record.get("fingerprint"):
@@ -57,16 +62,16 @@ class OutputHashes:
         return told.sha256 == hash_folder(self._output / stage)
 
     def saved(self, stage: str) -> str | None:
-        """The hash of the model or adapter that was saved as `stage`, where the manifest tells it."""
+        """Return the hash of the model or adapter saved as `stage`, if the manifest has it."""
         kept = self._kept.get(stage)
         return kept.sha256 if kept is not None else None
 
     def written(self, name: str) -> None:
-        """The folder `name` has been written just now."""
+        """Record that the folder `name` was just written."""
         self._kept.pop(name, None)
 
     def base(self) -> dict[str, Any] | None:
-        """The entry of the base's evaluation; None where there is none, or half of one."""
+        """Return the entry of the base's evaluation; None if it is missing or incomplete."""
         folder = self._output / BASE
         if not (folder / AGGREGATES).is_file():
             return None
@@ -76,7 +81,7 @@ class OutputHashes:
         return {"files": kept.files}
 
     def stage(self, name: str, fingerprint: str | None) -> dict[str, Any]:
-        """The entry of a finished stage: as it was taken before, if it is still of the same fingerprint."""
+        """Return the entry of a finished stage; the earlier one if its fingerprint is the same."""
         folder, kept = self._output / name, self._kept.get(name)
         if kept is None or kept.files is None or kept.fingerprint != fingerprint:
             kept = self._kept[name] = KeptFolder(fingerprint, hash_folder(folder), files_in(folder))

@@ -1,7 +1,7 @@
-"""A stage that takes over a variant: what the choice depends on, whether it stands, and the folder itself.
+"""Stages that take over a variant: what the choice depends on, whether it is current, and the folder.
 
-The folder is the variant's under another name: the same files by hard links, where the file system has them,
-and the same fingerprint, so that what is built on it is built on the policy and not on how it was found.
+The folder is the variant's under another name: hard links if the file system has them, and the same
+fingerprint, so that later stages depend on the policy and not on how it was chosen.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ OF_EVALUATION = frozenset(
         *("model_comparison.png", "reference"),
     )
 )
-"""What tells of a policy under its name, and is written anew for another name."""
+"""Evaluation files that contain the policy's name and are rewritten for another name."""
 
 
 def choice_covered(
     plan: Plan, pick: PickSpec, fingerprints: Mapping[str, str], hashes: Hashes
 ) -> dict[str, Any]:
-    """What the choice depends on, by name."""
+    """Return what the choice depends on, by name."""
     asked = None if plan.evaluation is None else evaluation_fingerprint(plan, plan.evaluation, hashes)
     keep = [{k: v for k, v in asdict(check).items() if k not in ("at", "on_fail")} for check in pick.keep]
     return {
@@ -47,7 +47,7 @@ def choice_covered(
 
 
 def to_be_picked(covered: Mapping[str, Any]) -> str:
-    """The fingerprint of a stage before it is known which variant it takes over: one that nothing has."""
+    """Return a placeholder fingerprint for a stage whose variant is not known yet."""
     return digest(["to be picked", covered])
 
 
@@ -60,8 +60,10 @@ def why_picked_anew(
     fresh: bool,
     again: Collection[str] = (),
 ) -> str:
-    """In words, why what a finished `record` of `stage` says is not what it takes over now; empty where it
-    is. `again`: the stages before it that will be trained."""
+    """Return why a finished stage's `record` no longer matches its pick; "" if it does.
+
+    `again`: earlier stages that will be trained.
+    """
     assert stage.pick is not None
     changed = _changed(record, stage.pick, covered, again)
     if not changed and not saved.is_as_saved(stage.name):
@@ -72,7 +74,7 @@ def why_picked_anew(
 def _changed(
     record: Mapping[str, Any], pick: PickSpec, covered: Mapping[str, Any], again: Collection[str]
 ) -> str:
-    """In words, why what lies there is not what would be picked now; empty where it is."""
+    """Return why the existing folder is not what would be picked now; "" if it is."""
     before = record.get(PICKED)
     if not isinstance(before, Mapping) or not isinstance(before.get("covered"), Mapping):
         return "it was trained without a matrix"
@@ -86,11 +88,14 @@ def _changed(
 
 
 def take_over(source: Path, partial: Path, name: str, picked: Mapping[str, Any]) -> None:
-    """Makes `partial`, the folder of the stage `name`, of the variant in `source`, but for its evaluation and
-    its checkpoints; `picked` goes into its record. Raises `StageError` where it is not the same policy."""
+    """Make `partial` the folder of the stage `name` from the variant in `source`.
+
+    Evaluation and checkpoints are left out; `picked` goes into its record. Raises `StageError` if it is not
+    the same policy.
+    """
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    # First: what a crash leaves here is then known as half of this, and as nothing that was trained.
+    # First, so that a crash leaves a recognisable half-made folder.
     record = read_json(source / RECORD) | {"stage": name, "finished": now(), PICKED: dict(picked)}
     write_json(partial / RECORD, record)
     link_folder(source, partial, leave_out=(*OF_EVALUATION, RECORD, CHECKPOINTS))

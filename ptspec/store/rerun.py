@@ -1,4 +1,4 @@
-"""A run's `manifest.json` as something to run: the same recipe again, and what is not the same any more."""
+"""Run a run's `manifest.json` again: the same recipe, and what differs by now."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ptspec.store.manifest import MANIFEST, Manifest, environment, open_manifest
 
 
 def open_run(file: Path) -> Manifest | None:
-    """The manifest in `file`; None where that is something else. Raises `InputError` for a damaged one."""
+    """Return the manifest in `file`; None for another file. Raises `InputError` for a damaged one."""
     try:
         value = read_json(file)
     except InputError:
@@ -36,8 +36,10 @@ def open_run(file: Path) -> Manifest | None:
 
 
 def enter(manifest: Manifest) -> Path | None:
-    """Goes to the folder that the run was started in, where its relative paths hold; None where that is not
-    there any more, or is where we are."""
+    """Change to the folder that the run was started in, for its relative paths.
+
+    Returns None if it does not exist or is the current one.
+    """
     try:
         if manifest.working_directory.samefile(Path.cwd()):
             return None
@@ -48,8 +50,10 @@ def enter(manifest: Manifest) -> Path | None:
 
 
 def recorded_plan(run: Path) -> Plan:
-    """The plan of the recipe in the manifest of `run`, though its data may be gone. Raises `InputError` where
-    what its rewards or judges name is no longer there."""
+    """Return the plan of the recipe in a run's manifest, even if its data is gone.
+
+    Raises `InputError` if what its rewards or judges name is missing.
+    """
     manifest = open_manifest(run)
     reading = read_recipe(manifest.recipe_file, (), run, manifest.file)
     faults = [d for d in reading.errors if (d.pointer or "").startswith(("/judges", "/rewards"))]
@@ -59,7 +63,7 @@ def recorded_plan(run: Path) -> Plan:
 
 
 def differences(manifest: Manifest, plan: Plan, device: str) -> list[str]:
-    """In words, what is not as it was when `manifest` was written: versions, inputs, host, device."""
+    """Return in words what differs from when `manifest` was written: versions, inputs, host, device."""
     return list(_differences(manifest, plan, device))
 
 

@@ -1,4 +1,4 @@
-"""Which stages of a plan are finished already, and why the others are trained. Writes nothing."""
+"""Which stages of a plan are finished, and why the others are trained. Writes nothing."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from ptspec.store.other_runs import Finished, OtherRuns
 from ptspec.store.output_hashes import CHANGED, OutputHashes
 from ptspec.store.picked import ANEW, choice_covered, to_be_picked, why_picked_anew
 from ptspec.store.stage_folder import ADAPTER_CONFIG, PICKED, RECORD, finished_record, partial_folder
-from ptspec.store.variant_folders import in_place, lies_in
+from ptspec.store.variant_folders import find_variant, in_place
 
 
 class ReuseState(Enum):
-    """What becomes of a stage that lies in the output folder."""
+    """What happens with a stage in the output folder."""
 
     NEW = "new"
     REUSED = "reused"
@@ -43,16 +43,19 @@ class ReuseState(Enum):
 
     @property
     def is_finished(self) -> bool:
-        """Whether nothing of the stage has to be trained."""
+        """Whether nothing of the stage must be trained."""
         return self in (ReuseState.REUSED, ReuseState.TAKEN_OVER)
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """`reason`: what has changed since, or where it goes on from. `changed`: what has changed since the stage
-    was finished; empty where it never was. `covered`: what the fingerprint covers. `renamed_from`: the name
-    under which a reused stage lies, where the recipe calls it something else now. `taken_from`: the stage of
-    another run that has this fingerprint."""
+    """What happens with a stage, and why.
+
+    `reason`: what has changed, or where it resumes. `changed`: what has changed since the stage was finished;
+    empty if it never was. `covered`: what the fingerprint covers. `renamed_from`: the name of a reused
+    stage's folder, if the recipe has renamed it. `taken_from`: the stage of another run with this
+    fingerprint.
+    """
 
     state: ReuseState = ReuseState.NEW
     reason: str = ""
@@ -65,8 +68,7 @@ class Reuse:
 
 @dataclass(frozen=True)
 class Before:
-    """What came of the stages before: their fingerprints, and which of them will be trained (where that is
-    asked beforehand, so that what they will be is not known)."""
+    """The fingerprints of earlier stages, and which of them will be trained, if planned in advance."""
 
     fingerprints: Mapping[str, str]
     again: Collection[str] = ()
@@ -85,7 +87,7 @@ class _Asked:
 
 
 def reuses(plan: Plan, *, fresh: bool = False) -> dict[str, Reuse]:
-    """Stage name -> what becomes of what lies in the plan's output folder."""
+    """Return stage name -> what happens with its folder in the plan's output."""
     hashes, saved, others = Hashes(plan), OutputHashes(plan.output), OtherRuns(plan.output)
     fingerprints = {BASE: BASE}
     found: dict[str, Reuse] = {}
@@ -117,8 +119,10 @@ def reuse_of(
     *,
     fresh: bool,
 ) -> Reuse:
-    """What becomes of what lies in the plan's output folder of `stage`, or in other runs. `covered`: what its
-    fingerprint covers."""
+    """Return what happens with the folder of `stage`, in this output or in other runs.
+
+    `covered`: what its fingerprint covers.
+    """
     asked = _Asked(plan, stage, covered, digest(covered), fresh, before)
     found = _reuse(asked, saved)
     if found.state in (ReuseState.NEW, ReuseState.AGAIN) and not fresh and not _second_models_again(asked):
@@ -138,8 +142,10 @@ def reuse_of_pick(
     fresh: bool,
     again: Collection[str] = (),
 ) -> Reuse:
-    """The same of a stage that takes a variant over: its fingerprint is that of the variant, where it stands
-    which one that is."""
+    """Return the same for a stage that takes a variant over.
+
+    Its fingerprint is the variant's once the choice is known.
+    """
     record = finished_record(plan.output, stage.name)
     unknown = to_be_picked(covered)
     if record is None:
@@ -151,11 +157,11 @@ def reuse_of_pick(
 
 
 def _elsewhere(asked: _Asked, saved: OutputHashes) -> Reuse | None:
-    """What becomes of a variant that lies under another number, or under the name of its stage."""
+    """Return what happens with a variant under another number or under its stage's name."""
     plan, variant, name = asked.plan, asked.stage.variant, asked.stage.name
     if variant is None or asked.fresh or _second_models_again(asked):
         return None
-    found = lies_in(plan.output, variant.of, asked.fingerprint, saved)
+    found = find_variant(plan.output, variant.of, asked.fingerprint, saved)
     if found is None or in_place(found, plan.output, name):
         return None
     lay = found.folder.name
@@ -194,34 +200,35 @@ def _reuse(asked: _Asked, saved: OutputHashes) -> Reuse:
 
 
 def _second_models_again(asked: _Asked) -> list[str]:
-    """Stages that train a model which the stage learns from, and that will be trained before it."""
+    """Return stages that train a model which the stage learns from, and will be trained before it."""
     plan = asked.plan
     models = [second.path for second in second_models_of(plan, asked.stage)]
     return [other.name for other in plan.stages if other.name in models and other.name in asked.before.again]
 
 
 def _renamed_from(plan: Plan, fingerprint: str, saved: OutputHashes) -> str | None:
-    """The finished stage in the plan's folder that has this fingerprint and a name which the plan no longer
-    knows, one whose files are as they were saved if there is one; None where there is none, or where other
-    adapters stand on its weights under that name."""
+    """Return the name of a finished stage with this fingerprint that the plan has renamed, else None.
+
+    Preferably one whose files are as saved; none if other adapters use its weights under that name.
+    """
     found = [
         folder.name
         for folder in _no_longer_known(plan)
         if (finished_record(plan.output, folder.name) or {}).get("fingerprint") == fingerprint
-        and not _is_stood_on(folder)
+        and not _has_dependents(folder)
     ]
     return next(filter(saved.is_as_saved, found), found[0] if found else None)
 
 
 def left_behind(plan: Plan) -> list[Path]:
-    """Folders of stages, finished or half made, that lie in the plan's folder and are none of the plan's."""
+    """Return stage folders, finished or not, in the plan's folder that the plan does not have."""
     ours = {partial_folder(plan.output, stage.name) for stage in plan.stages}
     halves = sorted(set(plan.output.glob(".*.partial")) - ours)
     return [*_no_longer_known(plan), *(folder for folder in halves if holds_work(folder))]
 
 
 def _no_longer_known(plan: Plan) -> Iterator[Path]:
-    """Folders of finished stages whose name the plan does not have."""
+    """Return folders of finished stages whose name the plan does not have."""
     known = {BASE, *(stage.name for stage in plan.stages)}
     for folder in sorted(path.parent for path in plan.output.glob(f"*/{RECORD}")):
         is_stage = not folder.name.startswith(".") and not folder.is_symlink() and not is_set_aside(folder)
@@ -229,7 +236,7 @@ def _no_longer_known(plan: Plan) -> Iterator[Path]:
             yield folder
 
 
-def _is_stood_on(folder: Path) -> bool:
+def _has_dependents(folder: Path) -> bool:
     for config in folder.parent.glob(f"*/{ADAPTER_CONFIG}"):
         try:
             below = read_json(config).get("base_model_name_or_path")
@@ -244,7 +251,7 @@ def _half_made(asked: _Asked) -> Reuse:
     output, stage, fingerprint = asked.plan.output, asked.stage, asked.fingerprint
     partial = partial_folder(output, stage.name)
     if asked.fresh or _second_models_again(asked):
-        folder = None  # begun anew, or it will have another fingerprint
+        folder = None  # retrained, or with another fingerprint
     elif is_made_for(partial, fingerprint):
         folder = partial
     else:
@@ -271,7 +278,7 @@ def _what_changed(record: Mapping[str, Any], asked: _Asked) -> list[str]:
 
 
 def _of_part(word: str, asked: _Asked) -> str:
-    """ "part 2 changed" of a merge, with the name of the part."""
+    """Return "part 2 changed" of a merge with the name of the part."""
     for number, part in enumerate(asked.stage.merge.parts if asked.stage.merge else (), start=1):
         if word == f"{PART} {number} changed":
             return f"{part.name} {'changes' if part.name in asked.before.again else 'changed'}"
@@ -281,8 +288,10 @@ def _of_part(word: str, asked: _Asked) -> str:
 def what_changed(
     record: Mapping[str, Any], parent: str, covered: Mapping[str, Any], *, again: bool = False
 ) -> list[str]:
-    """In words, what a stage's fingerprint covers now that it did not when `record` was written; `again`: its
-    parent will be trained before it."""
+    """Return in words what a stage's fingerprint covers now and did not in `record`.
+
+    `again`: its parent will be trained first.
+    """
     verb = "changes" if again else "changed"
     words = changes(record.get("ingredients", {}), covered)
     return [f"{parent} {verb}" if word == "parent changed" else word for word in words]

@@ -1,4 +1,4 @@
-"""Which runs there are, by name, and what to say of one that is not there. Reads no contents."""
+"""List runs by name, and report one that does not exist. Reads no contents."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ptspec.recipe.paths import exists, is_folder, is_hub_id
 MANIFEST = "manifest.json"
 EVENTS = "events.jsonl"
 OUTPUTS = "outputs"
-"""Where ptspec puts runs, and so where they are looked for."""
+"""Folder in which ptspec puts runs and looks for them."""
 SHOWN = 8
 NEAR = 0.6
-"""How alike two names are, from 0 to 1, for the one to be proposed."""
+"""Similarity of two names, from 0 to 1, from which one is suggested."""
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a run, finished or not, wrote into `folder`."""
+    """Return whether a run, finished or not, has written into `folder`."""
     return any((folder / name).is_file() for name in (MANIFEST, EVENTS))
 
 
 def runs_in(folder: Path) -> list[Path]:
-    """The folders of runs in `folder`, by name."""
+    """Return the run folders in `folder`, by name."""
     try:
         return sorted(path for path in folder.iterdir() if path.is_dir() and is_run(path))
     except OSError:
@@ -33,15 +33,17 @@ def runs_in(folder: Path) -> list[Path]:
 
 
 def is_of_hub(text: str) -> bool:
-    """Whether `text`, which is not there, can be a model on the hub: its first part is no folder here, nor
-    nearly the name of the one with the runs."""
+    """Return whether a missing `text` can be a hub model.
+
+    Its first part is no local folder or typo of one.
+    """
     first = text.partition("/")[0]
     is_outputs = bool(get_close_matches(first, [OUTPUTS], 1, NEAR)) and is_folder(Path(OUTPUTS))
     return is_hub_id(text) and not is_folder(Path(first)) and not is_outputs
 
 
 def no_such_run(text: str) -> Diagnostic:
-    """The error about the run or stage `text`, which is not there, with those that are."""
+    """Return the error for a missing run or stage, with those that exist."""
     path = Path(text)
     folder = path.parent if path.parent != Path() else Path(OUTPUTS)
     if not is_folder(folder):
@@ -56,7 +58,7 @@ def no_such_run(text: str) -> Diagnostic:
 
 
 def those_in(folder: Path) -> str | None:
-    """The runs in a folder that is none itself, as a hint; None where there are none."""
+    """Return the runs in a folder that is not a run, as a hint; None if there are none."""
     names = [run.name for run in runs_in(folder)]
     return f"it holds runs: {listed(names, SHOWN)}" if names else None
 

@@ -1,5 +1,4 @@
-"""Weights are safetensors: of a folder that holds them as a pickle, which can run code when it is loaded, is
-told how to convert it. Opens no pickle."""
+"""Refuse pickled weights, which can run code when loaded, and say how to convert them. Opens no pickle."""
 
 from __future__ import annotations
 
@@ -21,11 +20,11 @@ _ONE = (
     "w = torch.load(sys.argv[1], weights_only=True, map_location='cpu'); "
     "s.save_file({k: v.clone().contiguous() for k, v in w.items()}, sys.argv[2], {'format': 'pt'})"
 )
-"""Paths are arguments: a file's name is no program."""
+"""Conversion script; paths are its arguments, so that a file name cannot be code."""
 
 
 def pickled_weights(folder: Path) -> Path | None:
-    """The pickle that would have to be loaded for the weights in `folder`; None where there is no need to."""
+    """Return the pickle file that the weights in `folder` need; None if there is none."""
     try:
         files = sorted(path for path in folder.iterdir() if path.is_file())
     except OSError:
@@ -38,8 +37,11 @@ def pickled_weights(folder: Path) -> Path | None:
     return next(iter(sorted(pickles, key=lambda path: not path.stem.startswith((ADAPTER, MODEL)))), None)
 
 
-def way_out(pickle: Path) -> str:
-    """The command that makes safetensors of `pickle`, read as weights alone: no code of it runs."""
+def conversion_command(pickle: Path) -> str:
+    """Return the command that converts `pickle` to safetensors.
+
+    It loads with weights_only, so that none of the pickle's code runs.
+    """
     if pickle.stem.startswith(MODEL):
         program, paths = _WHOLE, [pickle.parent]
     else:
@@ -50,9 +52,11 @@ def way_out(pickle: Path) -> str:
 
 
 def refuse_pickles(path: str, at: str | None) -> None:
-    """Raises `InputError` where the weights in the folder `path` would have to be unpickled."""
+    """Raise `InputError` if the weights in the folder `path` are pickled."""
     if (pickle := pickled_weights(Path(path))) is not None:
         message = (
             f"{path} holds its weights as a pickle ({pickle.name}), which can run code when it is loaded"
         )
-        raise InputError(Diagnostic("pickled-weights", message, Location(path), at, way_out(pickle)))
+        raise InputError(
+            Diagnostic("pickled-weights", message, Location(path), at, conversion_command(pickle))
+        )

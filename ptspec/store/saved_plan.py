@@ -1,4 +1,4 @@
-"""A plan kept in a file (`pt plan -o plan.json`), so that `pt run plan.json` runs exactly that or nothing."""
+"""A plan saved by `pt plan -o plan.json`, which `pt run plan.json` runs exactly or refuses."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ KIND = "ptspec plan"
 
 @dataclass(frozen=True)
 class PlanFile:
-    """`recipe_file`, `overrides`, `output`: what the command line was; `document`: the recipe as it was
-    resolved; `stages`: what the fingerprint of each stage covers."""
+    """A saved plan.
+
+    `recipe_file`, `overrides`, `output`: the command line; `document`: the resolved recipe; `stages`: what
+    each stage's fingerprint covers.
+    """
 
     file: Path
     recipe_file: Path
@@ -34,12 +37,14 @@ class PlanFile:
 
 
 def keep(plan: Plan, found: Mapping[str, Reuse], overrides: Sequence[str], file: Path) -> None:
-    """Writes `plan`, and what was `found` of its stages, to `file`, over an older plan alone. Raises
-    `InputError` where it cannot be written."""
+    """Write `plan` and the reuse of its stages to `file`, replacing only an older plan.
+
+    Raises `InputError` if it cannot be written.
+    """
     if file.exists() and open_plan(file) is None:
         hint = "choose another name: -o FILE"
         raise InputError(
-            Diagnostic("file-exists", "is there, and is no plan", Location(str(file)), hint=hint)
+            Diagnostic("file-exists", "exists and is not a plan", Location(str(file)), hint=hint)
         )
     try:
         write_json(
@@ -62,7 +67,7 @@ def keep(plan: Plan, found: Mapping[str, Reuse], overrides: Sequence[str], file:
 
 
 def open_plan(file: Path) -> PlanFile | None:
-    """The plan in `file`; None where that is something else. Raises `InputError` for a damaged one."""
+    """Return the plan in `file`; None for another file. Raises `InputError` for a damaged one."""
     try:
         value = read_json(file)
     except InputError:
@@ -86,7 +91,7 @@ def open_plan(file: Path) -> PlanFile | None:
 
 
 def must_be_unchanged(kept: PlanFile, plan: Plan) -> None:
-    """Raises `InputError` with what has changed since `kept` was written, if `plan` is no longer that."""
+    """Raise `InputError` with what has changed since `kept` was written, if anything."""
     found = list(_changes(kept, plan))
     if found:
         message = "what this plan was made of has changed since"
@@ -111,6 +116,6 @@ def _changes(kept: PlanFile, plan: Plan) -> list[str]:
 
 
 def _as_read(value: Mapping[str, Any]) -> dict[str, Any]:
-    """As it would come back from a file: tuples are lists there."""
+    """Return a value as read from JSON: tuples become lists."""
     read: dict[str, Any] = json.loads(json.dumps(value, default=str))
     return read

@@ -1,6 +1,6 @@
-"""A stage's folder: how it is read, written whole, and told from half of one. Knows no trainer and no torch.
+"""Read a stage's folder, publish it atomically, and recognise a half-written one. Imports no torch.
 
-A stage is done or it is not there: it is made in `.<stage>.partial` and appears by one rename.
+A stage is finished or absent: it is made in `.<stage>.partial` and published by one rename.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from ptspec.store.safetensors_only import SUFFIXES, refuse_pickles
 
 RECORD = "stage.json"
 PICKED = "picked"
-"""In the record of a stage that took a variant over: which one, and what the choice depended on."""
+"""Key in a stage's record: the variant it took over, and what the choice depended on."""
 ADAPTER_CONFIG = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 MODEL_CONFIG = "config.json"
 AGGREGATES = "evaluation_stats.json"
-"""The file of an evaluation that is written last: where it stands, the evaluation is whole."""
+"""The file of an evaluation that is written last: if it exists, the evaluation is complete."""
 METRICS = "metrics.jsonl"
 CHECKPOINTS = "checkpoints"
 FORMAT = 1
@@ -30,7 +30,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Artifact:
-    """A folder with an adapter (over the weights at `weights`) or with full weights of its own."""
+    """A folder with an adapter (over the weights at `weights`) or with full weights."""
 
     folder: Path
     is_adapter: bool
@@ -38,15 +38,17 @@ class Artifact:
 
     @property
     def name(self) -> str:
+        """The folder's name."""
         return self.folder.name
 
 
 def partial_folder(output: Path, stage: str) -> Path:
+    """Return the folder in which `stage` is made."""
     return output / f".{stage}.partial"
 
 
 def finished_record(output: Path, stage: str) -> dict[str, Any] | None:
-    """`stage.json` of a finished stage, or None where there is none (an unreadable one counts as none)."""
+    """Return `stage.json` of a finished stage; None if it is missing or unreadable."""
     try:
         return read_json(output / stage / RECORD)
     except InputError:
@@ -54,7 +56,7 @@ def finished_record(output: Path, stage: str) -> dict[str, Any] | None:
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Makes `partial` appear as `final`; an older `final` is moved aside first and removed after."""
+    """Rename `partial` to `final`; an older `final` is moved aside first and removed afterwards."""
     aside = final.parent / f".{final.name}.old"
     _remove(aside)
     open_to_umask(partial)
@@ -74,14 +76,14 @@ def _remove(path: Path) -> None:
 
 
 def rename_finished(output: Path, before: str, after: str) -> None:
-    """Gives the finished stage `before` another name. Its evaluation still has the old one in it."""
+    """Rename the finished stage `before`. Its evaluation keeps the old name inside."""
     final = output / after
     (output / before).rename(final)
     write_json(final / RECORD, read_json(final / RECORD) | {"stage": after})
 
 
 def recover(final: Path) -> None:
-    """Puts back a folder that a crash inside `publish` left aside; removes it where the new one is there."""
+    """Restore a folder that a crash in `publish` left aside; remove it if the new one exists."""
     aside = final.parent / f".{final.name}.old"
     if aside.exists() and not final.exists():
         aside.rename(final)
@@ -89,14 +91,14 @@ def recover(final: Path) -> None:
 
 
 def strip_pickles(folder: Path) -> None:
-    """Leaves of the checkpoints what can be loaded without running code: weights and the trainer's state."""
+    """Remove from checkpoints what cannot be loaded safely; keep weights and the trainer's state."""
     for path in sorted(folder.rglob("*")):
         if path.suffix in SUFFIXES:
             path.unlink()
 
 
 def open_artifact(folder: Path, at: str | None = None) -> Artifact:
-    """What lies in `folder`: an adapter or full weights; `InputError` where it is neither."""
+    """Return the adapter or full weights in `folder`. Raises `InputError` if there is neither."""
     if (folder / ADAPTER_CONFIG).is_file():
         refuse_pickles(str(folder), at)
         config = read_json(folder / ADAPTER_CONFIG)
@@ -109,13 +111,17 @@ def open_artifact(folder: Path, at: str | None = None) -> Artifact:
         else "it has neither adapter_config.json nor config.json"
     )
     raise InputError(
-        Diagnostic("not-a-model", f"{folder} is no adapter and no model: {what}", Location(str(folder)), at)
+        Diagnostic(
+            "not-a-model", f"{folder} is neither an adapter nor a model: {what}", Location(str(folder)), at
+        )
     )
 
 
 def adapter_weights(folder: Path, config: Mapping[str, Any]) -> str:
-    """The folder or hub id of the weights that an adapter stands on, as `adapter_config.json` names it; the
-    stage beside it where a whole run was moved."""
+    """Return the folder or hub id of an adapter's base weights, from `adapter_config.json`.
+
+    If a whole run was moved, the stage beside it.
+    """
     named = str(config.get("base_model_name_or_path") or "")
     beside = folder.resolve().parent / Path(named).name
     return (

@@ -1,8 +1,7 @@
-"""Frozen dataclasses as JSON and back: jobs, events and diagnostics for another process, and files.
+"""Convert frozen dataclasses to JSON and back: jobs, events and diagnostics for processes and files.
 
-`to_json` writes an object's class under "kind", so that a union is read as what was written; where there is
-none, an object needs no "kind". Facts of a method are written as its name, a model on the hub as its folder:
-both are known where they are read.
+`to_json` writes an object's class under "kind", to read unions back; elsewhere "kind" is optional. A method
+is written as its name, a hub model as its folder: the reader knows both.
 """
 
 from __future__ import annotations
@@ -26,7 +25,10 @@ T = TypeVar("T")
 
 
 def to_json(value: Any) -> Any:
-    """`value`, made of dataclasses, enums, paths, mappings, sequences and plain values, as JSON."""
+    """Return `value` as JSON: dataclasses, enums, paths, mappings, sequences and plain values.
+
+    Raises `TypeError` for other values.
+    """
     match value:
         case Method():
             return value.name
@@ -51,7 +53,7 @@ def to_json(value: Any) -> Any:
 
 
 def from_json(hint: type[T], value: Any) -> T:
-    """The value of type `hint` that `to_json` wrote. Raises `TypeError` or `ValueError` where it is none."""
+    """Return the value of type `hint` that `to_json` wrote. Raises `TypeError` or `ValueError` otherwise."""
     return cast("T", _read(hint, value))
 
 

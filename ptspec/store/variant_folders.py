@@ -1,7 +1,6 @@
-"""The folders of a matrix: which of them is which variant, whatever numbers they have.
+"""Find the variants of a matrix by fingerprint, whatever their numbers.
 
-A value that is added to an axis moves the numbers of the variants behind it; what is finished, or half made,
-is known by its fingerprint, which no number is part of.
+A value added to an axis renumbers the variants after it; the fingerprint does not contain the number.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from ptspec.store.stage_folder import PICKED, RECORD, finished_record, partial_f
 
 @dataclass(frozen=True)
 class Found:
-    """A variant that lies in `folder`, finished or half made; `step` is how far a half-made one came."""
+    """A variant in `folder`, finished or not; `step` is the last step of an unfinished one."""
 
     folder: Path
     is_finished: bool
@@ -38,10 +37,12 @@ class Found:
     step: int = 0
 
 
-def lies_in(output: Path, matrix: str, fingerprint: str, saved: OutputHashes) -> Found | None:
-    """Where the variant with this fingerprint lies: finished before half made, what a stage took over after
-    those, what was set aside (the newest first) last, and of half-made ones the one that came furthest. None
-    where there is none as it was saved."""
+def find_variant(output: Path, matrix: str, fingerprint: str, saved: OutputHashes) -> Found | None:
+    """Return the best folder with this fingerprint; None if none is as it was saved.
+
+    Finished before unfinished, then one that a stage took over, then set-aside ones, the newest first; of
+    unfinished ones the furthest.
+    """
     found = [one for one in _folders(output, matrix, saved) if _fingerprint(one) == fingerprint]
     return max(
         found, key=lambda one: (one.is_finished, not one.is_picked, one.step, *_newest(one)), default=None
@@ -53,19 +54,19 @@ def _newest(found: Found) -> tuple[bool, int]:
 
 
 def in_place(found: Found, output: Path, name: str) -> bool:
-    """Whether it lies where the variant called `name` is looked for."""
+    """Return whether it has the name of the variant `name`."""
     return found.folder in (output / name, partial_folder(output, name))
 
 
 def renumber(output: Path, matrix: str, wanted: Mapping[str, str], saved: OutputHashes) -> list[str]:
-    """Gives each variant of `wanted` (name -> fingerprint) that is there under another name its own. What has
-    that name and is another one goes aside first. Returns in words what was done.
+    """Rename the existing variants to the numbers of `wanted` (name -> fingerprint).
 
-    A crash in between leaves folders that are set aside, which the next call finds.
+    A different variant with such a name is set aside first. Returns what was done, in words. After a crash
+    the next call finds the folders set aside.
     """
     moved: dict[str, tuple[Found, str]] = {}
     for name, fingerprint in wanted.items():
-        found = lies_in(output, matrix, fingerprint, saved)
+        found = find_variant(output, matrix, fingerprint, saved)
         if found is not None and not in_place(found, output, name):
             moved[name] = found, found.folder.name
     aside = {
@@ -80,7 +81,7 @@ def renumber(output: Path, matrix: str, wanted: Mapping[str, str], saved: Output
 
 
 def _folders(output: Path, matrix: str, saved: OutputHashes) -> Iterator[Found]:
-    """What lies in `output` of the stage `matrix` and its variants, as far as it is as it was saved."""
+    """Return the unchanged folders in `output` of the stage `matrix` and its variants."""
     finished = re.compile(rf"{re.escape(matrix)}(\.\d+)?(\.set-aside-\d+)?")
     half = re.compile(rf"\.{re.escape(matrix)}(\.\d+)?\.partial")
     for folder in sorted(output.iterdir()) if output.is_dir() else ():
@@ -110,7 +111,7 @@ def _fingerprint(found: Found) -> Any:
 
 
 def _aside(found: Found, output: Path, saved: OutputHashes) -> Path:
-    """The folder under a name that is no stage's."""
+    """Return a temporary folder name that no stage can have."""
     if is_set_aside(found.folder):
         return found.folder
     if not found.is_finished:

@@ -1,5 +1,7 @@
-"""`pt verify`: the hashes that a run's manifest holds, computed again. Reads every file, whatever is
-known of it, and writes nothing to the run."""
+"""`pt verify`: compute a run's hashes again and compare them with its manifest.
+
+Reads every file without caches, and writes nothing to the run.
+"""
 
 from __future__ import annotations
 
@@ -21,20 +23,22 @@ from ptspec.store.stage_folder import RECORD, finished_record
 
 NOT_LOOKED_AT = "on the hub, not looked at"
 MOST = 3
-"""Files of one folder that are named; of more, the number is told."""
+"""Number of changed files named per folder; further ones are counted."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing that was looked at, in words; `differs`: it is not what the manifest says."""
+    """One checked item, in words; `differs`: it is not as in the manifest."""
 
     text: str
     differs: bool = False
 
 
 def verify(run: Path) -> list[Line]:
-    """What became of the inputs and outputs of `run`. Raises `InputError` where that is no run, or its
-    manifest is damaged."""
+    """Return the state of the inputs and outputs of `run`.
+
+    Raises `InputError` if it is not a run, or its manifest is damaged.
+    """
     manifest = open_manifest(run)
     outputs = [_folder(run, name, kept) for name, kept in manifest.folders.items()]
     return [*inputs(manifest), *outputs, *_not_finished(manifest)]
@@ -47,7 +51,7 @@ def _not_finished(manifest: Manifest) -> Iterator[Line]:
 
 
 def inputs(manifest: Manifest) -> list[Line]:
-    """What became of the base model, the data, and whatever else the recipe names."""
+    """Return the state of the base model, the data, and the other inputs of the recipe."""
     places = Places(manifest.working_directory, manifest.recipe_file.parent)
     return [
         _model(manifest.model, manifest.model_sha256),
@@ -82,8 +86,7 @@ def _sources(manifest: Manifest, places: Places) -> Iterator[Line]:
 
 
 def _source(name: str, kept: Any, source: Any, places: Places) -> Iterator[Line]:
-    """A source's hash is [content or hub id, options]; a mix's, a list of such pairs: its parts are in the
-    manifest themselves."""
+    """Compare a source's hash: [content or hub id, options]; of a mix a list of such pairs."""
     if not isinstance(source, Mapping) or "mix" in source:
         return
     content = kept[0] if isinstance(kept, list) and kept else None
@@ -102,7 +105,7 @@ def _source(name: str, kept: Any, source: Any, places: Places) -> Iterator[Line]
 
 
 def _files(texts: Sequence[str], split: Any, places: Places) -> tuple[Path, ...]:
-    """The files that the run read; () where they are not there, or the split is none."""
+    """Return the files that the run read; () if they are missing or the split has none."""
     try:
         return chosen([look(text, places) for text in texts], split if isinstance(split, str) else None)[0]
     except ValueError:
@@ -128,7 +131,7 @@ def _folder(run: Path, name: str, kept: KeptFolder) -> Line:
 
 
 def _listed(files: Sequence[str], word: str) -> str:
-    """ "a, b, c and 2 more changed" """
+    """Return "a, b, c and 2 more changed"."""
     return f"{first_of(files, MOST)} {word}" if files else ""
 
 

@@ -1,0 +1,1 @@
+"""Training of one stage: TRL's trainer, checkpoints, callbacks."""

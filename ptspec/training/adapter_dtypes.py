@@ -1,7 +1,7 @@
-"""Adapters keep their types of number when they are read into a model that trains.
+"""Keep the dtypes of an adapter when a checkpoint is loaded into a training model.
 
-PEFT makes float32 of every adapter that it loads; TRL trains those over 4-bit weights in bfloat16. A stage
-that goes on from a checkpoint would go on in other numbers than it began in.
+PEFT casts every adapter it loads to float32; TRL trains adapters over 4-bit weights in bfloat16. A resumed
+stage would continue in another dtype than it started in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from peft import PeftModel
 
 
 def keep_dtypes(trainer: Any) -> None:
-    """From now on what `trainer` reads from checkpoints leaves the parameters of its adapter as they were."""
+    """Make `trainer` keep its adapter's dtypes when it loads checkpoints."""
     if isinstance(trainer.accelerator.unwrap_model(trainer.model), PeftModel):
         for name in ("_load_from_checkpoint", "_load_best_model"):
             setattr(trainer, name, _keeping(trainer, getattr(trainer, name)))

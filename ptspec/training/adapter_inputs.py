@@ -1,8 +1,8 @@
-"""Inputs of LoRA in the numbers that autocast computes with.
+"""Pass LoRA inputs in autocast's dtype.
 
-PEFT makes float32 of what an adapter in float32 gets, and autocast makes 16 bits of that again: the same
-numbers by way of two copies, forwards and back. Over 4-bit weights PEFT leaves both out under autocast
-(`peft/tuners/lora/bnb.py`); within this they are left out over other weights too.
+PEFT casts the inputs of a float32 adapter to float32, and autocast casts them back to 16 bits: the same
+values after two copies, forward and backward. Over 4-bit weights PEFT skips both under autocast
+(`peft/tuners/lora/bnb.py`); within this context they are skipped over other weights too.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Any
 
 @contextmanager
 def adapter_inputs(is_chosen: bool = True) -> Iterator[None]:
-    """Within, plain LoRA takes inputs in autocast's numbers as they are. Other inputs, variants of LoRA
-    (DoRA), and whatever is computed without autocast are PEFT's."""
+    """Within the context, plain LoRA takes inputs in autocast's dtype without casts.
+
+    Other inputs, LoRA variants (DoRA), and computation without autocast are unchanged.
+    """
     if not is_chosen:
         yield
         return

@@ -1,4 +1,4 @@
-"""Another attention kernel while a stage trains."""
+"""Use another attention kernel while a stage trains."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @contextmanager
 def attention(models: tuple[Any, ...], kernel: str | None) -> Iterator[None]:
-    """Within, `models` (those that are None are passed over) compute attention by `kernel`, as transformers
-    calls it; afterwards as before. None: nothing changes.
+    """Within the context, `models` (None is skipped) use attention `kernel`, under transformers' name.
 
-    Probes are measured outside, by the kernel that evaluations have: they are compared with a parent's.
+    None changes nothing. Probes are measured outside the context, with the kernel of evaluations, since they
+    are compared with a parent's.
     """
     if kernel is None:
         yield
@@ -30,5 +30,5 @@ def attention(models: tuple[Any, ...], kernel: str | None) -> Iterator[None]:
 
 
 def _inner(model: Any) -> Any:
-    """The transformers model that an adapter lies over."""
+    """Return the transformers model inside an adapter."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model

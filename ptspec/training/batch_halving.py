@@ -1,7 +1,7 @@
-"""`auto_find_batch_size`, kept to the recipe: fewer rows a pass and as many more passes, so that each
-optimizer step learns from the same rows. (transformers' own takes fewer rows a step.)
+"""`auto_find_batch_size` at a constant number of rows per step: fewer rows per pass and more passes.
 
-How far it came is written beside the checkpoints: a resumed stage goes on with the batches it had.
+transformers' own takes fewer rows per step. The number of halvings is stored beside the checkpoints: a
+resumed stage continues with the same batches.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ptspec.store.files import write_json
 
 FIELD = "auto_find_batch_size"
 EVAL_ROWS = "per_device_eval_batch_size"
-"""Halved too, of a stage that is measured while it trains: memory may run out in either."""
+"""Halved too for a stage with evaluations during training: memory may run out in either."""
 HALVED = "halved.json"
 
 
 def halvings(checkpoints: Path) -> int:
-    """How often the rows a pass were halved so far."""
+    """Return how often the rows per pass have been halved."""
     try:
         return int(json.loads((checkpoints / HALVED).read_text(encoding="utf-8"))["times"])
     except (OSError, ValueError, KeyError, TypeError):
@@ -29,11 +29,12 @@ def halvings(checkpoints: Path) -> int:
 
 
 def write_halvings(checkpoints: Path, times: int) -> None:
+    """Store how often the rows per pass have been halved."""
     write_json(checkpoints / HALVED, {"times": times})
 
 
 def halved_in_words(times: int, *, is_measured: bool) -> str:
-    """What is told after memory ran out; `is_measured`: on held-out rows while it trains."""
+    """Return the message after memory ran out; `is_measured`: the stage is evaluated during training."""
     factor = 2**times
     text = (
         f"out of memory: the rows a pass are 1/{factor} from here on, over {factor} times the passes; "
@@ -43,7 +44,7 @@ def halved_in_words(times: int, *, is_measured: bool) -> str:
 
 
 def halved(config: Mapping[str, Any], defaults: Mapping[str, Any], times: int) -> dict[str, Any] | None:
-    """The fields of `config` that change when its rows a pass are halved so often; None where none can be."""
+    """Return the fields of `config` after so many halvings; None if they cannot be halved."""
     factor = 2**times
     rows = int(config.get(ROWS, defaults[ROWS]))
     if rows % factor:

@@ -1,7 +1,7 @@
-"""When and how a trainer's progress is saved: beside, sealed, then renamed; also when a step fails.
+"""When and how checkpoints are saved: written beside, sealed, then renamed; also when a step fails.
 
-A step that fails has drawn random numbers and may have made half of its completions. What stood when the last
-whole step ended is kept at hand, so that it can still be saved as if the run had stopped there.
+A failed step has consumed random numbers and may have generated half of its completions. The state at the end
+of the last whole step is kept, so that it can be saved as if the run had stopped there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ptspec.training.stream_place import StreamPlace
 
 @dataclass(frozen=True)
 class Moment:
-    """The end of a whole step: random number generators, position in the completions, tokens counted."""
+    """State at the end of a whole step: random generators, position in the completions, tokens seen."""
 
     step: int
     random: RandomState
@@ -37,6 +37,7 @@ class Moment:
 
     @classmethod
     def now(cls, trainer: Any, state: TrainerState) -> Moment:
+        """Capture the present state of `trainer`."""
         return cls(
             step=state.global_step,
             random=RandomState.now(),
@@ -45,6 +46,7 @@ class Moment:
         )
 
     def back(self, trainer: Any) -> None:
+        """Restore `trainer` to this state."""
         self.random.back()
         if self.position is not None:
             resume_online.go_to(trainer, self.position)
@@ -52,11 +54,11 @@ class Moment:
 
 
 class AlreadyTrained(Exception):
-    """The checkpoint that training went on from is that of the last step."""
+    """Training resumed from the checkpoint of its last step."""
 
 
-class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
-    """Completes and seals every checkpoint of `trainer`, and takes up what transformers does not restore."""
+class CheckpointCallback(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+    """Completes and seals every checkpoint of `trainer`, and restores what transformers does not."""
 
     def __init__(
         self,
@@ -68,8 +70,11 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         *,
         keeps_best: bool = False,
     ) -> None:
-        """`place`: where in a stream the training is, of a trainer whose rows are one. `keeps_best`: the
-        checkpoint of the best evaluation stays, however many come after it."""
+        """Set up for `trainer`.
+
+        `place`: the position in a stream of rows, if the training set is one. `keeps_best`: keep the
+        checkpoint of the best evaluation, however many follow.
+        """
         self.trainer = trainer
         self.place = place
         self.keeps_best = keeps_best
@@ -85,22 +90,25 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         trainer._get_output_dir = self._output_dir
 
     def _output_dir(self, trial: object) -> str:
-        """Where a checkpoint is written; asked for when that begins. The one before is finished first: there
-        is no more than one at a time that has no name yet."""
+        """Return where a checkpoint is written; finish the one before first.
+
+        At most one checkpoint at a time is unpublished.
+        """
         self._sealing.wait()
         return str(self.checkpoints / WRITING)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Remove old checkpoints and restore the position within half-used completions."""
         if state.is_world_process_zero:
-            # A run that was killed while it removed an old checkpoint left part of it.
+            # A run killed while removing an old checkpoint leaves part of it.
             rotate(self.checkpoints, args.save_total_limit, self._best(state))
         around_update(self.trainer, lambda: self._update(True), self._update)
         if self.resumed_from is None:
             return
         self.saved = state.global_step
-        # transformers leaves what the checkpoint says, of passes that may have been cut otherwise.
+        # transformers keeps the checkpoint's value, whose passes may have been split differently.
         state.train_batch_size = args.train_batch_size
         process, device = self.trainer.accelerator.process_index, self.trainer.accelerator.device
         parts = parts_of_a_generation(args)
@@ -119,31 +127,35 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_epoch_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Set the epoch's row order."""
         begin_epoch(kwargs["train_dataloader"], args.seed, int(state.epoch or 0))
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        # transformers looks at max_steps after a step only: from a last checkpoint it takes one too many.
+        """Raise `AlreadyTrained` if all steps are done; restore the random state in a resumed stream."""
+        # transformers checks max_steps only after a step: one too many from the last checkpoint.
         if state.global_step >= state.max_steps:
             raise AlreadyTrained
         if self._first_step and self.place is not None and self.resumed_from is not None:
-            # transformers restores them before the data loader draws a number, where it skips no batches.
+            # transformers restores them before the data loader draws a number if it skips no batches.
             self.trainer._load_rng_state(str(self.resumed_from))
         self._first_step = False
 
     def _update(self, changes: bool) -> None:
-        """An optimizer step begins, or has ended and `changes` weights."""
+        """Track whether an optimizer step is changing weights."""
         self._within_update = changes
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Mark the weights as being updated."""
         self._within_update = True
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Capture the state of the whole step."""
         self._within_update = False
         if self.place is not None:
             state.epoch = state.global_step / state.max_steps  # transformers counts from where it began
@@ -152,6 +164,7 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Complete the written checkpoint and start sealing it."""
         written = self.checkpoints / WRITING / f"{PREFIX}{state.global_step}"
         if (place := resume_online.position(self.trainer)) is not None:
             resume_online.store(place, written, self.trainer.accelerator.process_index)
@@ -169,22 +182,25 @@ class Saving(TrainerCallback):  # type: ignore[misc]  # the library is untyped
             self.saved = state.global_step
 
     def _best(self, state: TrainerState) -> int | None:
-        """The step of the checkpoint that stays whatever its age."""
+        """Return the step of the checkpoint that is kept at any age."""
         return state.best_global_step if self.keeps_best else None
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Wait until the last checkpoint is sealed."""
         self._sealing.wait()
 
     def close(self) -> None:
-        """Lets what is being sealed be finished, whatever ended the training."""
+        """Finish sealing, whatever ended the training."""
         self._sealing.finish()
 
     def rescue(self) -> int | None:
-        """After a step that failed: saves the one before as it ended, if that is not saved already. The last
-        step that is saved; None where there is none."""
-        with contextlib.suppress(Exception):  # what went wrong before is no reason not to save now
+        """After a failed step, save the state of the step before, unless it is saved already.
+
+        Returns the last saved step; None if there is none.
+        """
+        with contextlib.suppress(Exception):  # an earlier error must not prevent saving now
             self._sealing.wait()
         moment = self._moment
         is_saved = moment is None or self._within_update or moment.step == self.saved

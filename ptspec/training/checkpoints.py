@@ -1,5 +1,7 @@
-"""Checkpoints that can be trusted: written beside their place, sealed with the hash of every file, renamed,
-and verified before they are read. A damaged one is set aside and the one before is used."""
+"""Verified checkpoints: written beside, sealed with the hash of every file, renamed, verified when read.
+
+A damaged checkpoint is set aside and the one before it is used.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +18,14 @@ SEAL = "sealed.json"
 PREFIX = "checkpoint-"
 TRAINER_STATE = "trainer_state.json"
 WRITING = ".writing"
-"""The folder in which a checkpoint is made; what stands there when a run begins was cut off."""
+"""The folder in which a checkpoint is written; its contents at the start of a run are incomplete."""
 
 
 def publish_checkpoint(written: Path, checkpoints: Path) -> None:
-    """Seals a checkpoint that has been written, with the SHA-256 of its files, and gives it its name. One of
-    the same step that stands there already is the same."""
+    """Seal a written checkpoint with the SHA-256 of its files and rename it.
+
+    An existing one of the same step is equal and kept.
+    """
     final = checkpoints / written.name
     if final.exists():
         shutil.rmtree(written)
@@ -32,7 +36,7 @@ def publish_checkpoint(written: Path, checkpoints: Path) -> None:
 
 
 def rotate(checkpoints: Path, keep: int | None, best: int | None = None) -> None:
-    """Removes all but the newest `keep` checkpoints and that of step `best`; None keeps all."""
+    """Remove all but the newest `keep` checkpoints and that of step `best`; None keeps all."""
     if keep is not None and keep > 0:
         for old in _newest_first(checkpoints)[keep:]:
             if step_of(old) != best:
@@ -40,16 +44,15 @@ def rotate(checkpoints: Path, keep: int | None, best: int | None = None) -> None
 
 
 def remove_checkpoints(checkpoints: Path) -> None:
-    """Removes every checkpoint: of a stage that is trained, whose weights stand beside them."""
+    """Remove every checkpoint of a trained stage."""
     for checkpoint in _newest_first(checkpoints):
         shutil.rmtree(checkpoint)
 
 
 def last_sound(checkpoints: Path, *, with_best: bool = False) -> tuple[Path | None, list[str]]:
-    """The newest checkpoint whose files are what was sealed, and what to say of newer ones that are not.
-    `with_best`: the checkpoint of the step that it names as the best must be there and sound too.
+    """Return the newest checkpoint with unchanged files, and messages about damaged newer ones.
 
-    A damaged one is renamed out of the way.
+    `with_best`: the best checkpoint that it names must exist and be unchanged too. Damaged ones are renamed.
     """
     told: list[str] = []
     for checkpoint in _newest_first(checkpoints):
@@ -67,20 +70,19 @@ def _newest_first(checkpoints: Path) -> list[Path]:
 
 
 def _free(path: Path) -> Path:
-    """`path`, or with a number after it where something of that name stands there."""
+    """Return `path`, with a number if it exists."""
     candidates = (path, *(path.with_name(f"{path.name}.{number}") for number in range(2, 1000)))
     return next(candidate for candidate in candidates if not candidate.exists())
 
 
 def best_step(checkpoint: Path) -> int | None:
-    """The step whose evaluation was the best when `checkpoint` was written; None where there was none."""
+    """Return the best step so far when `checkpoint` was written; None without evaluations."""
     value = read_json(checkpoint / TRAINER_STATE).get("best_global_step")
     return value if isinstance(value, int) and value > 0 else None
 
 
 def forget_path_of_best(written: Path) -> None:
-    """Takes out of a checkpoint where transformers says that the best one is: it was renamed since, and goes
-    by its step."""
+    """Remove from a checkpoint transformers' path of the best one, which has been renamed since."""
     file = written / TRAINER_STATE
     state = read_json(file)
     if state.get("best_model_checkpoint") is not None:
@@ -97,7 +99,7 @@ def _lacks_best(checkpoint: Path) -> str | None:
 
 
 def fault_of(checkpoint: Path) -> str | None:
-    """Why the files of `checkpoint` are not those that were sealed; None where they are."""
+    """Return why a checkpoint's files differ from the sealed ones; None if they do not."""
     if not checkpoint.is_dir():
         return "is not there"
     try:
@@ -122,13 +124,13 @@ def _hashes(checkpoint: Path) -> dict[str, str]:
 
 
 def rows_a_pass(checkpoint: Path) -> int | None:
-    """How many rows a pass had on each device when `checkpoint` was written; None where it does not say."""
+    """Return the rows per pass and device when `checkpoint` was written; None if not stored."""
     value = read_json(checkpoint / TRAINER_STATE).get("train_batch_size")
     return value if isinstance(value, int) else None
 
 
 class Written(Enum):
-    """What wrote a checkpoint: it alone reads it. The value is how a person is told."""
+    """The engine that wrote a checkpoint, and alone can read it. The value is its display name."""
 
     WHOLE = "a training of whole weights"
     FSDP = "several processes with FSDP"
@@ -137,18 +139,19 @@ class Written(Enum):
 
     @classmethod
     def by(cls, compute: ComputeSpec) -> Written:
-        """What writes the checkpoints of a stage with this `compute`."""
+        """Return the engine of a stage with this `compute`."""
         if compute.engine == "deepspeed":
             return cls.ZERO_3 if compute.zero_stage == 3 else cls.ZERO_2
         return cls.FSDP if compute.engine == "fsdp" else cls.WHOLE
 
     @property
     def is_deepspeed(self) -> bool:
+        """Whether DeepSpeed wrote it."""
         return self in (Written.ZERO_2, Written.ZERO_3)
 
 
 def written_by(checkpoint: Path) -> Written:
-    """What wrote `checkpoint`, by the names of its files."""
+    """Return the engine that wrote `checkpoint`, from its file names."""
     if any(checkpoint.glob("pytorch_model_fsdp*")):
         return Written.FSDP
     if any(checkpoint.glob("global_step*/zero_pp_rank_*_model_states.pt")):
@@ -157,11 +160,11 @@ def written_by(checkpoint: Path) -> Written:
 
 
 def processes_of(checkpoint: Path) -> int:
-    """How many processes trained when `checkpoint` was written: each left its random numbers."""
+    """Return how many processes wrote `checkpoint`: each stores its random state."""
     return len(list(checkpoint.glob("rng_state_*.pth"))) or 1
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step in a checkpoint's name; −1 where it has none."""
+    """Return the step in a checkpoint's name; −1 if it has none."""
     number = checkpoint.name.rpartition("-")[2]
     return int(number) if number.isdigit() else -1

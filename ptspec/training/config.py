@@ -1,4 +1,4 @@
-"""The trainer's arguments: the recipe's config, the defaults that fit method and device, and what we own."""
+"""The trainer's arguments: the recipe's config, defaults for method and device, and fields set by ptspec."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from ptspec.training.tracking import Watched
 DEFAULTS: Mapping[str, Any] = {
     # A curve of a short stage needs every step; the cost is one scalar read a step.
     "logging_steps": 1,
-    # Disk is finite: a resumed run needs the last checkpoint, and the one before in case that is damaged.
+    # A resumed run needs the last checkpoint, and the one before in case it is damaged.
     "save_total_limit": KEPT_CHECKPOINTS,
-    # The trainer would hide a loss that is not a number behind the mean of the others.
+    # The trainer would replace a non-finite loss by the mean of the others.
     "logging_nan_inf_filter": False,
 }
 
 
 def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict[str, Any]:
-    """The config fields of `stage` that differ from TRL's own defaults, the recipe's above ours."""
+    """Return the config fields of `stage` that differ from TRL's defaults; the recipe's take precedence."""
     return {
         **DEFAULTS,
         **training_defaults(device, precision),
@@ -43,9 +43,9 @@ def resolved_config(stage: Stage, device: Device, precision: str | None) -> dict
 def trainer_arguments(
     stage: Stage, device: Device, precision: str | None, watched: Watched, seed: int, checkpoints: Path
 ) -> Any:
-    """TRL's config object for `stage`, its rows a pass halved as often as was needed before.
+    """Return TRL's config object for `stage`, with rows per pass halved as often as stored.
 
-    Raises `InputError` with TRL's own words where it refuses a value.
+    Raises `InputError` with TRL's own message if it refuses a value.
     """
     config_class = resolve_name(stage.method.config)
     owned = {
@@ -64,7 +64,7 @@ def trainer_arguments(
     owned |= arguments_of(stage.compute)
     vllm = vllm_of(stage)
     if vllm is not None and not vllm.is_plain_server:
-        owned |= vllm.trl()  # of a plain server TRL knows nothing: ptspec.training.vllm
+        owned |= vllm.trl()  # TRL does not support a plain server: see ptspec.training.vllm
     if watched.spec.project is not None:
         owned["project"] = watched.spec.project
     try:
@@ -78,12 +78,12 @@ def trainer_arguments(
 
 
 def can_be_halved(stage: Stage, times: int) -> bool:
-    """Whether the rows a pass of `stage` may be, and can be, halved so often."""
+    """Return whether the rows per pass of `stage` may and can be halved so often."""
     defaults = _defaults(resolve_name(stage.method.config))
     config = {**stage.method.defaults, **stage.config, **shared_fields(stage, stage.compute)}
     return bool(config.get(batch_halving.FIELD)) and batch_halving.halved(config, defaults, times) is not None
 
 
 def _defaults(config_class: type) -> Mapping[str, Any]:
-    """The default of each field of a config dataclass that has a plain one."""
+    """Return the plain defaults of a config dataclass."""
     return {field.name: field.default for field in dataclasses.fields(config_class)}

@@ -1,8 +1,8 @@
-"""The order in which a trainer takes its rows: the same for an epoch whether or not the trainer was made
-anew in between, and known afterwards.
+"""The order of a trainer's rows: per epoch the same also in a new trainer, and known afterwards.
 
-transformers' random order depends on seed and epoch alone. TRL's for prompts comes from a generator that goes
-on from epoch to epoch and begins anew in a new trainer; that of rows grouped by length from torch's own.
+transformers' random order depends on seed and epoch alone. TRL's order of prompts comes from a generator that
+continues from epoch to epoch and restarts in a new trainer; that of rows grouped by length from torch's
+global one.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ KNOWN = (SeedableRandomSampler, RepeatSampler, SequentialSampler, LengthGroupedS
 
 
 def begin_epoch(dataloader: Any, seed: int, epoch: int) -> None:
-    """Before the first batch of an epoch: its order from `seed` and `epoch`, where it is not so already."""
+    """Set an epoch's order from `seed` and `epoch`, before its first batch, if it does not follow already."""
     sampler = _sampler(dataloader)
     if isinstance(sampler, LengthGroupedSampler):
         sampler.generator = torch.Generator().manual_seed(seed + epoch)
 
 
 def catch_up(dataloader: Any, epochs: int) -> None:
-    """Draws from the prompts' own generator what `epochs` epochs have drawn of it."""
+    """Advance the prompt sampler's generator by `epochs` epochs."""
     sampler = _sampler(dataloader)
     if isinstance(sampler, RepeatSampler) and sampler.shuffle:
         for _ in range(epochs):
@@ -39,9 +39,11 @@ def catch_up(dataloader: Any, epochs: int) -> None:
 
 
 def rows_of_step(trainer: Any, done: int, batch: int | None = None) -> list[int]:
-    """Numbers of the training set's rows that this process takes in the step after `done` steps, without
-    repetition: of its batch number `batch`, or of all that accumulate into the step. None where the order
-    cannot be known afterwards."""
+    """Return the indices of the training rows of this process in the step after `done` steps.
+
+    Without duplicates; of batch number `batch`, or of all accumulated batches of the step. None if the order
+    cannot be reconstructed.
+    """
     loader = trainer.get_train_dataloader()
     if not isinstance(_sampler(loader), KNOWN):
         return []
@@ -56,8 +58,10 @@ def rows_of_step(trainer: Any, done: int, batch: int | None = None) -> list[int]
 
 
 def rows_repeated(trainer: Any, processes: int) -> str | None:
-    """What to tell where `processes` cannot share the last rows of an epoch evenly: accelerate fills its last
-    batches up with the first ones."""
+    """Return a warning if `processes` cannot share an epoch's last rows evenly.
+
+    accelerate fills its last batches with the first rows.
+    """
     if processes == 1 or isinstance(trainer.train_dataset, IterableDataset):
         return None
     sampler = _sampler(trainer.get_train_dataloader())
@@ -68,13 +72,13 @@ def rows_repeated(trainer: Any, processes: int) -> str | None:
         return None
     more = together - left
     return (
-        f"{rows:,} rows are no multiple of the {together} that {processes} processes take at once: the last "
+        f"{rows:,} rows are not a multiple of {together} that {processes} processes take at once: the last "
         f"step of an epoch takes {more} of its first rows again"
     )
 
 
 def _sampler(dataloader: Any) -> Any:
-    """The innermost sampler, which says the order of the rows; None for a stream."""
+    """Return the innermost sampler, which decides the order of rows; None for a stream."""
     sampler = dataloader
     while (inner := getattr(sampler, "batch_sampler", None)) is not None:
         sampler = inner

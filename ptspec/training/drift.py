@@ -1,4 +1,4 @@
-"""A policy that runs away while it trains: its entropy falls to nothing, or it leaves its reference."""
+"""Detect a diverging policy during training: collapsing entropy, or growing KL from its reference."""
 
 from __future__ import annotations
 
@@ -16,31 +16,32 @@ from ptspec.recipe.plan import Stage
 
 ENTROPY = "entropy"
 KL = "kl"
-"""TRL's GRPO and RLOO: means over the completions' tokens, in nats a token. The KL needs a beta above 0."""
+"""TRL's GRPO and RLOO key: mean over completion tokens, in nats per token. Needs a beta above 0."""
 
 WINDOW = 5
-"""Logs whose median is compared: one log of few prompts is noisy, and one token can make a KL of hundreds."""
+"""Logs whose median is compared: single logs of few prompts are noisy, and one token can make a KL of
+hundreds."""
 LEAST_ENTROPY = 0.05
-"""Share of the entropy at the beginning; healthy stages end at .2 and more (docs/decisions/0054)."""
+"""Share of the initial entropy; healthy stages end at .2 or more (docs/decisions/0054)."""
 LENGTH = "completions/mean_length"
-"""Tokens of a completion, in the same log."""
+"""Completion tokens, in the same log."""
 MOST_KL = 2.0
-"""Nats a token; a token that the policy writes is then e² ≈ 7 times as probable as by its reference."""
+"""Nats per token; a token of the policy is then e² ≈ 7 times as probable as under its reference."""
 LEAST_KL_OF_COMPLETION = 10.0
-"""Nats a completion, below which nothing runs away: of an answer of one token, 3 nats are a policy that has
-learned what its reference held to be 5 % probable."""
+"""Nats per completion below which nothing is reported: 3 nats over a one-token answer is a policy that has
+learned what its reference gave 5 % probability."""
 
 
 @dataclass(frozen=True)
 class Drift:
-    """What has run away, by TRL's key of it, and the measure of it in words."""
+    """A diverging metric, by TRL's key, described in words."""
 
     key: str
     words: str
 
 
 def drifts(history: Sequence[Mapping[str, Any]]) -> Iterator[Drift]:
-    """What has run away in the last logs of a history, against its first."""
+    """Yield the metrics that diverge in the last logs of a history, compared with its first."""
     entropy, kl = _windows(history, ENTROPY), _windows(history, KL)
     if entropy and entropy.last < LEAST_ENTROPY * entropy.first:
         fall = f"entropy fell to {entropy.last:.2g} of the {entropy.first:.2g} nats a token it began with"
@@ -61,7 +62,7 @@ class _Windows:
 
 
 def _windows(history: Sequence[Mapping[str, Any]], key: str) -> _Windows | None:
-    """None before there are two windows of logs."""
+    """Return None before there are two windows of logs."""
     latest = list(islice(_values(reversed(history), key), 2 * WINDOW))
     if len(latest) < 2 * WINDOW:
         return None
@@ -74,7 +75,7 @@ def _values(history: Iterable[Mapping[str, Any]], key: str) -> Iterator[float]:
 
 
 class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
-    """Warns once of each kind of drift, in the step in which it is first seen, with what to change."""
+    """Warns once per kind of drift, in the step where it is first seen, with settings to change."""
 
     def __init__(self, stage: Stage, listener: Listener) -> None:
         self.stage = stage
@@ -84,6 +85,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_log(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Check the log history for drift."""
         for drift in drifts(state.log_history):
             if drift.key not in self.told:
                 self.told.add(drift.key)
@@ -91,7 +93,7 @@ class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
                 self.listener(Warned(text, self.stage.name))
 
     def _advice(self, args: TrainingArguments) -> str:
-        """What holds a policy, with the values that are set."""
+        """Return the settings that limit the policy, with their values."""
         beta = getattr(args, "beta", 0.0)
         changes = [f"a lower learning_rate (now {args.learning_rate:g})"]
         if self.stage.method.reference is not None:

@@ -1,4 +1,4 @@
-"""What shards a stage among several processes: FSDP2 or DeepSpeed's ZeRO, both by accelerate."""
+"""Sharding engines of a stage with several processes: FSDP2 or DeepSpeed's ZeRO, through accelerate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 from ptspec.recipe.plan import ZERO_STAGE, ComputeSpec
 
 SHARDED: Mapping[str, Any] = {"state_dict_type": "SHARDED_STATE_DICT"}
-"""Of FSDP: each process writes its part of a checkpoint, which any number of them reads."""
+"""FSDP: each process writes its shard of a checkpoint, which any number of processes can read."""
 
 FROM_TRAINER = (
     "train_batch_size",
@@ -19,11 +19,11 @@ FROM_TRAINER = (
     "gradient_accumulation_steps",
     "gradient_clipping",
 )
-"""Of a DeepSpeed config what transformers fills in from the fields of a trainer."""
+"""Fields of a DeepSpeed config that transformers fills in from the trainer's arguments."""
 
 
 def arguments_of(compute: ComputeSpec) -> dict[str, Any]:
-    """The fields of `TrainingArguments` that switch on what `compute` asks for."""
+    """Return the `TrainingArguments` fields that enable the engine of `compute`."""
     match compute.engine:
         case "fsdp":
             return {"fsdp": True, "fsdp_config": {**SHARDED, **(compute.fsdp or {}), "version": 2}}
@@ -33,8 +33,10 @@ def arguments_of(compute: ComputeSpec) -> dict[str, Any]:
 
 
 def deepspeed_config(compute: ComputeSpec) -> dict[str, Any]:
-    """The recipe's DeepSpeed config with what else DeepSpeed has to know: rows, passes, clipping and
-    precision are the trainer's; what is saved is gathered."""
+    """Return the recipe's DeepSpeed config, completed.
+
+    Rows, passes, clipping and precision come from the trainer; saved weights are gathered.
+    """
     given = dict(compute.deepspeed or {})
     zero = {"stage": ZERO_STAGE, **given.get("zero_optimization", {})}
     if zero["stage"] == 3:
@@ -45,8 +47,7 @@ def deepspeed_config(compute: ComputeSpec) -> dict[str, Any]:
 
 @contextmanager
 def forgotten_afterwards(compute: ComputeSpec) -> Iterator[None]:
-    """Weights that are loaded afterwards are whole: transformers goes by the last DeepSpeed config of the
-    process whenever it loads some, for as long as accelerate keeps it."""
+    """Clear transformers' global DeepSpeed config on exit, so that later loads are not sharded."""
     try:
         yield
     finally:
@@ -59,10 +60,12 @@ def forgotten_afterwards(compute: ComputeSpec) -> Iterator[None]:
 
 
 def around_update(trainer: Any, before: Callable[[], None], after: Callable[[bool], None]) -> None:
-    """Calls `before` when `trainer` is about to change weights within its backward pass, as DeepSpeed's
-    engine does, and `after` with whether it has: it passes over a gradient that is no number. Does
-    nothing for a trainer that takes its step after `on_pre_optimizer_step`. To be called when training
-    begins: before, there is no engine."""
+    """Call `before` when weights are about to change within the backward pass, and `after` afterwards.
+
+    As DeepSpeed's engine does; `after` receives whether they changed, since a non-finite gradient is skipped.
+    Does nothing for a trainer that steps after `on_pre_optimizer_step`. Call when training begins: before,
+    there is no engine.
+    """
     if not trainer.is_deepspeed_enabled:
         return
     engine = trainer.model_wrapped
@@ -78,8 +81,10 @@ def around_update(trainer: Any, before: Callable[[], None], after: Callable[[boo
 
 
 def whole_weights(trainer: Any) -> dict[str, Any] | None:
-    """The weights that `trainer` has sharded, gathered in the first process; every process must ask. None
-    where each holds them all."""
+    """Return the sharded weights of `trainer`, gathered in rank 0; every process must call this.
+
+    None if each process holds them all.
+    """
     dist = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     if not trainer.is_fsdp_enabled and (dist is None or dist.zero_stage != 3):
         return None
@@ -88,12 +93,14 @@ def whole_weights(trainer: Any) -> dict[str, Any] | None:
 
 
 def is_rounded(trainer: Any) -> bool:
-    """Whether the weights of `trainer` are in 16 bits where it computes with them: FSDP gathers them so,
-    DeepSpeed keeps them so. (DDP computes under autocast.)"""
+    """Return whether `trainer` computes with 16-bit weights: FSDP gathers, DeepSpeed stores them so.
+
+    DDP computes under autocast instead.
+    """
     by_engine = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     return bool(by_engine and trainer.accelerator.mixed_precision != "no")
 
 
 def elements(parameter: nn.Parameter) -> int:
-    """The numbers of `parameter` on all processes together."""
+    """Return the number of elements of `parameter` over all processes."""
     return int(getattr(parameter, "ds_numel", parameter.numel()))

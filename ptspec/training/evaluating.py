@@ -1,10 +1,9 @@
-"""A stage's evaluation on held-out rows while it trains: one verdict, no trace in the training, and the best
-step handed on.
+"""A stage's evaluation on held-out rows during training, without effect on the training, and its best step.
 
-The measuring is TRL's, the rules are transformers' (`_determine_best_metric`, `EarlyStoppingCallback`). What
-is added: checkpoints that are sealed and renamed have no path that transformers could remember, so that the
-best one goes by its step; each new best is saved; and an evaluation that a checkpoint lacks, of a run that
-was stopped, killed or short of memory before it, is made up for when the run goes on.
+TRL measures, by transformers' rules (`_determine_best_metric`, `EarlyStoppingCallback`). Added here: sealed
+and renamed checkpoints have no path that transformers could remember, so the best one is known by its step;
+each new best is saved; and an evaluation that is missing at a checkpoint, of a run that was stopped or killed
+before it, is made up for on resuming.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from ptspec.training.checkpoints import fault_of
 from ptspec.training.random_state import random_state_kept
 
 SPEED = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
-"""What transformers logs of the measuring itself."""
+"""transformers' keys for the speed of an evaluation."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,9 @@ class Best:
 
 
 class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the library is untyped
-    """Measures `trainer` as `evaluation` says. `resumed_from`: the checkpoint that it goes on from.
+    """Evaluates `trainer` as `evaluation` says. `resumed_from`: the checkpoint that it resumes from.
 
-    Comes after what asks a training to stop, and before what saves it.
+    Must follow the callbacks that stop training, and precede the one that saves.
     """
 
     def __init__(
@@ -79,37 +78,41 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         trainer._load_best_model = lambda: None  # it is loaded by its step: `hand_on`
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps of it, in the form of transformers' callbacks."""
+        """Return its checkpoint state, in the form of transformers' callbacks."""
         counter = self.stopper.early_stopping_patience_counter
         return {"args": {}, "attributes": {"without_improvement": counter, "stopped_at": self.stopped_at}}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Restore the state of a checkpoint and schedule a missed evaluation."""
         stored = state.stateful_callbacks.setdefault(type(self).__name__, self.state())["attributes"]
         self.stopper.early_stopping_patience_counter = stored["without_improvement"]
         self.stopped_at = stored["stopped_at"]
         if self.resumed_from is not None:
             state.compute_steps(args, state.max_steps)  # transformers keeps those of the checkpoint
-            # transformers evaluates first thing where this is set.
+            # With this set, transformers evaluates before the first step.
             self._makes_up = self._is_due(state) and not _is_measured(state)
             args.eval_on_start = self._makes_up
 
     def on_step_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Raise `AlreadyTrained` if early stopping has ended the stage."""
         if self.stopped_at is not None:
             raise AlreadyTrained
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Skip the evaluation if a stop was requested."""
         if control.should_training_stop and state.global_step < state.max_steps:
-            control.should_evaluate = False  # whoever asked for a stop waits for no evaluation
+            control.should_evaluate = False  # do not evaluate after a stop request
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Skip the evaluation if a stop was requested."""
         self.on_step_end(args, state, control)
 
     def on_evaluate(
@@ -120,6 +123,7 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         metrics: dict[str, Any],
         **kwargs: Any,
     ) -> None:
+        """Update the best step and early stopping, and emit the result."""
         metrics.update(current().of_first(dict(metrics)))
         if self.evaluation.metric is not None and (state.global_step > 0 or self._makes_up):
             self._judge(args, state, control, metrics)
@@ -134,7 +138,7 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         if name not in metrics:
             raise StageError(self._unknown(name, metrics))
         if metrics[name] is None:
-            metrics[name] = math.nan  # what no reward had a say on is better than nothing
+            metrics[name] = math.nan  # a value without scored rows is better than none
         if self.evaluation.patience is not None:
             self.stopper.check_metric_value(args, state, control, metrics[name])
             if self.stopper.early_stopping_patience_counter >= self.evaluation.patience:
@@ -145,22 +149,24 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
             self._made_up(metrics)
 
     def _made_up(self, metrics: dict[str, Any]) -> None:
-        """What transformers does after an evaluation, where it does not at the start."""
+        """Do what transformers does after an evaluation and omits at the start."""
         self._determine(metrics=metrics, trial=None)
         if self.evaluation.follows:
             self.trainer.lr_scheduler.step(metrics[str(self.evaluation.metric)])
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What to tell of an error, where it was raised by an evaluation."""
+        """Return notes for an error raised by an evaluation."""
         if not self.is_measuring:
             return ()
         rows = f"per_device_eval_batch_size is {self.trainer.args.per_device_eval_batch_size}"
         return (f"it happened in the evaluation after step {self.trainer.state.global_step}; {rows}",)
 
     def hand_on(self) -> Best | None:
-        """Puts the weights of the best evaluation into the model, where that is what the recipe asks for;
-        every process must ask. None where nothing tells which was best."""
+        """Load the weights of the best evaluation, if the recipe asks for it; every process must call this.
+
+        None if no evaluation decides the best step.
+        """
         state, evaluation = self.trainer.state, self.evaluation
         self.trainer.args.eval_on_start = evaluation.on_start
         if evaluation.metric is None or state.best_metric is None:
@@ -188,7 +194,7 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         self._load()
 
     def _measured(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """TRL's evaluation. What it draws depends on the step alone, and the training draws as without it."""
+        """Evaluate; its random numbers depend on the step alone, and the training's are unaffected."""
         with random_state_kept():
             if self._makes_up:
                 self.trainer._load_rng_state(str(self.resumed_from))
@@ -198,14 +204,14 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
         return metrics
 
     def _is_best(self, metrics: dict[str, Any], trial: Any) -> bool:
-        """transformers' own verdict. A new best is saved, whenever the recipe saves beside."""
+        """Return transformers' own decision. A new best is saved, whenever the recipe saves besides."""
         is_best: bool = self._determine(metrics=metrics, trial=trial)
         if is_best and self.evaluation.hands_on_best:
             self.trainer.control.should_save = True
         return is_best
 
     def _is_due(self, state: TrainerState) -> bool:
-        """Whether transformers evaluates after the step that `state` is of."""
+        """Return whether transformers evaluates after the step of `state`."""
         is_last = state.global_step >= state.max_steps
         if self.evaluation.strategy == EPOCH:
             is_due = is_last or float(state.epoch or 0).is_integer()
@@ -222,12 +228,12 @@ class Evaluating(TrainerCallback, ExportableState):  # type: ignore[misc]  # the
 
 
 def shown_metric(stage: Stage, evaluation: StageEvaluation) -> str:
-    """What is shown of each evaluation: what tells the best one, where something does."""
+    """Return the metric to show of each evaluation: the one that decides the best step, if any."""
     return evaluation.metric or example_of(stage)
 
 
 def measured_values(logs: Mapping[str, Any]) -> dict[str, float]:
-    """What of `logs` an evaluation measured, under the names that it is logged by."""
+    """Return the values in `logs` that an evaluation measured, by their logged names."""
     return {
         name: float(value)
         for name, value in logs.items()
@@ -236,12 +242,12 @@ def measured_values(logs: Mapping[str, Any]) -> dict[str, float]:
 
 
 def is_measured(name: str) -> bool:
-    """Whether a logged number is one of an evaluation, and not of how long that took."""
+    """Return whether a logged number is a result of an evaluation, and not its speed."""
     return name.startswith(PREFIX) and name.removeprefix(PREFIX) not in SPEED
 
 
 def _is_measured(state: TrainerState) -> bool:
-    """Whether the step that `state` is of was evaluated."""
+    """Return whether the step of `state` was evaluated."""
     return any(
         entry.get("step") == state.global_step and any(key.startswith(PREFIX) for key in entry)
         for entry in reversed(state.log_history)

@@ -1,5 +1,4 @@
-"""What goes wrong on a machine, told from the libraries' many ways of saying it: memory, disk, folders. Loads
-no torch."""
+"""Recognise machine errors in the libraries' exceptions: memory, disk, folders. Imports no torch."""
 
 from __future__ import annotations
 
@@ -12,42 +11,44 @@ from ptspec.diagnostics import Diagnostic, StageError, first_line
 from ptspec.recipe.hints import bytes_in_words
 
 
-class Trouble(Enum):
+class MachineError(Enum):
+    """Kinds of machine error."""
+
     MEMORY = "out-of-memory"
     DISK = "disk-full"
     FOLDER = "not-writable"
 
 
 class OutOfMemory(StageError):
-    """A stage needed more memory than there is; what was saved is kept."""
+    """A stage ran out of memory; saved progress is kept."""
 
 
 HOST_MEMORY = ("defaultcpuallocator", "cannot allocate memory", "can't start new thread", "bad_alloc")
 DEVICE_MEMORY = ("out of memory", "cublas_status_alloc_failed")
 DISK_FULL = ("no space left on device", "disk quota exceeded", "file write failed", "inline_container")
-"""In lower case. The last two are what torch.save says when a write falls short."""
+"""In lower case. The last two are torch.save's messages for a short write."""
 FOLDER_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EIO, errno.ESTALE)
 
 
-def trouble_of(error: BaseException) -> Trouble | None:
-    """Which of the machine's troubles `error`, or what it came from, is; None for anything else."""
+def machine_error_of(error: BaseException) -> MachineError | None:
+    """Return the machine error that `error` or its cause is; None for anything else."""
     for one in _chain(error):
         text = str(one).lower()
         if isinstance(one, MemoryError) or type(one).__name__ == "OutOfMemoryError":
-            return Trouble.MEMORY
+            return MachineError.MEMORY
         if isinstance(one, OSError):
             if one.errno in (errno.ENOSPC, errno.EDQUOT):
-                return Trouble.DISK
+                return MachineError.DISK
             if one.errno == errno.ENOMEM:
-                return Trouble.MEMORY
+                return MachineError.MEMORY
             if one.errno in FOLDER_ERRORS and one.filename is not None:
-                return Trouble.FOLDER
+                return MachineError.FOLDER
         if any(words in text for words in DISK_FULL):
-            return Trouble.DISK
+            return MachineError.DISK
         if isinstance(one, RuntimeError | OSError) and any(
             words in text for words in (*HOST_MEMORY, *DEVICE_MEMORY)
         ):
-            return Trouble.MEMORY
+            return MachineError.MEMORY
     return None
 
 
@@ -61,29 +62,29 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def diagnosed(error: BaseException, pointer: str | None = None) -> Diagnostic:
-    """`error` as a person is told: what there is too little of, or the library's own words."""
+    """Return the diagnostic of `error`: the lacking resource, or the library's own message."""
     said = first_line(error)
-    match trouble_of(error):
-        case Trouble.MEMORY:
+    match machine_error_of(error):
+        case MachineError.MEMORY:
             return Diagnostic("out-of-memory", _short_of_memory(error), None, pointer)
-        case Trouble.DISK:
-            hint = "make room, then the same command goes on"
+        case MachineError.DISK:
+            hint = "make room, then the same command resumes the run"
             return Diagnostic("disk-full", f"the disk is full: {said}", None, pointer, hint)
-        case Trouble.FOLDER:
-            hint = "see to the folder, then the same command goes on"
+        case MachineError.FOLDER:
+            hint = "see to the folder, then the same command resumes the run"
             return Diagnostic("not-writable", f"a file or folder cannot be used: {said}", None, pointer, hint)
     return Diagnostic("stage-failed", f"{type(error).__name__}: {said}", None, pointer)
 
 
 def failure(error: Exception, pointer: str, notes: tuple[str, ...]) -> StageError:
-    """The error that ends a stage because of `error`."""
+    """Return the `StageError` that ends a stage because of `error`."""
     told = diagnosed(error, pointer)
-    kind = OutOfMemory if told.code == Trouble.MEMORY.value else StageError
+    kind = OutOfMemory if told.code == MachineError.MEMORY.value else StageError
     return kind(Diagnostic(told.code, told.message, None, told.pointer, told.hint, (*told.notes, *notes)))
 
 
 def _short_of_memory(error: BaseException) -> str:
-    """Which memory ran out, and what was asked of it where torch says so."""
+    """Return which memory ran out, and the requested size if torch reports it."""
     for one in _chain(error):
         if on_host := re.search(r"tried to allocate (\d+) bytes", str(one)):
             asked = bytes_in_words(int(on_host[1]))

@@ -1,4 +1,4 @@
-"""Everything a stage needs to train, and what comes of it."""
+"""Input and result of training a stage."""
 
 from __future__ import annotations
 
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Signals:
-    """What a method is told about its completions: rewards with their weights, a judge, or the `teacher`
-    whose distributions they are compared with."""
+    """Feedback on completions: rewards with weights, a judge, or the `teacher` to compare with."""
 
     rewards: tuple[RewardFunction, ...] = ()
     weights: tuple[float, ...] = ()
@@ -43,9 +42,11 @@ def _nowhere(rows: Sequence[int]) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything a stage needs to train, resolved. `folder` is where it is made, `placed` says where rows of
-    `dataset` come from. `watch`: of a stream, what is told while it is read. `eval_dataset`: the rows that it
-    is measured on while it trains."""
+    """Everything a stage needs to train, resolved.
+
+    `folder`: where it is made; `placed`: where rows of `dataset` come from; `watch`: what is reported about a
+    stream; `eval_dataset`: the rows for evaluations during training.
+    """
 
     stage: Stage
     base: Base
@@ -67,17 +68,19 @@ class Job:
 
     @property
     def rows(self) -> int | None:
-        """The rows of `dataset`; None of a stream."""
+        """The number of rows of `dataset`; None for a stream."""
         return None if self.watch is not None else len(self.dataset)
 
     @property
     def columns(self) -> Sequence[str]:
-        """The columns of `dataset`; of a stream those of its first row."""
+        """The columns of `dataset`; for a stream those of its first row."""
         return self.dataset.column_names or tuple(next(iter(self.dataset)))
 
 
 @dataclass(frozen=True)
 class Trained:
+    """The result of training a stage."""
+
     steps: int
     seconds: float
     trainable_parameters: int

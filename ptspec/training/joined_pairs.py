@@ -1,4 +1,7 @@
-"""Pairs of conversations that begin alike, each as one sequence: what a model reads, and the way back."""
+"""Join the two conversations of a preference pair into one sequence with a shared prompt.
+
+The outputs are split back to the original rows.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,19 @@ import torch
 from torch import Tensor
 
 LEAST = 1.05
-"""How many times fewer tokens there must be, padding included, for pairs to be joined."""
+"""Factor by which joining must reduce the tokens, padding included."""
 IGNORED = -100
 
 
 @dataclass(frozen=True)
 class Joined:
-    """`ids`, `positions`, `targets`: (pairs, joined tokens), targets being the token that follows, or -100;
-    `mask`: (pairs, 1, joined tokens, joined tokens), True where a token is seen. `labelled`: (2 × pairs,
-    tokens − 1), where the rows have a label; `places`: of each of them in row order, where its target stands
-    in `targets`, flattened."""
+    """Joined pairs.
+
+    `ids`, `positions`, `targets`: (pairs, joined tokens); a target is the next token, or -100. `mask`:
+    (pairs, 1, joined tokens, joined tokens), True where a token is visible. `labelled`: (2 × pairs, tokens −
+    1), where rows have a label; `places`: for each label in row order the index of its target in the
+    flattened `targets`.
+    """
 
     ids: Tensor
     mask: Tensor
@@ -27,14 +33,16 @@ class Joined:
     places: Tensor
 
     def parted(self, values: Tensor) -> Tensor:
-        """`values` (pairs, joined tokens) of the targets, where the rows have them; 0 elsewhere."""
+        """Scatter `values` (pairs, joined tokens) of the targets to the rows' positions; 0 elsewhere."""
         found = values.new_zeros(self.labelled.shape)
         return found.masked_scatter(self.labelled, values.flatten()[self.places])
 
 
 def joined(ids: Tensor, mask: Tensor, labels: Tensor, least: float = LEAST) -> Joined | None:
-    """`ids`, `mask`, `labels`: (2 × pairs, tokens), chosen rows first, padded at the end. None where that
-    spares less than `least`, or the rows are no such pairs."""
+    """Return the joined pairs of `ids`, `mask`, `labels`: (2 × pairs, tokens), chosen rows first.
+
+    Rows are padded at the end. None if it saves less than `least`, or the rows are not such pairs.
+    """
     rows, tokens = ids.shape
     lengths = mask.sum(dim=1)
     column = torch.arange(tokens, device=ids.device)
@@ -66,7 +74,10 @@ def joined(ids: Tensor, mask: Tensor, labels: Tensor, least: float = LEAST) -> J
 
 
 def _shared(ids: Tensor, labels: Tensor, lengths: Tensor, column: Tensor) -> Tensor:
-    """(pairs,): the tokens that are read once. Not the last one before a label: it foretells both answers."""
+    """Return the number of shared tokens, (pairs,).
+
+    Without the last one before a label, which predicts both answers.
+    """
     tokens = ids.shape[1]
     first = torch.where(labels != IGNORED, column, tokens).amin(dim=1)
     most = torch.minimum(first, lengths) - 1
@@ -76,7 +87,7 @@ def _shared(ids: Tensor, labels: Tensor, lengths: Tensor, column: Tensor) -> Ten
 
 
 def _seen(at: Tensor, second: Tensor, shared: Tensor, is_real: Tensor) -> Tensor:
-    """A token sees itself, and of those before it the prompt and its own answer."""
+    """Return the mask: a token sees itself, and of earlier ones the prompt and its own answer."""
     same = second[:, :, None] == second[:, None, :]
     prompt = (at < shared[:, None])[:, None, :]
     before = at[:, :, None] >= at[:, None, :]
@@ -85,7 +96,7 @@ def _seen(at: Tensor, second: Tensor, shared: Tensor, is_real: Tensor) -> Tensor
 
 
 def first_pair(ids: Tensor, mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Of rows as `joined` takes them the first pair, without the padding that both have."""
+    """Return the first pair of rows as `joined` takes them, without common padding."""
     pair = torch.tensor([0, len(ids) // 2], device=ids.device)
     width = int(mask[pair].sum(dim=1).max())
     return ids[pair, :width], mask[pair, :width], labels[pair, :width]

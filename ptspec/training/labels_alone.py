@@ -1,8 +1,8 @@
-"""TRL's fused head on the positions that have a label, on a CPU as on a GPU.
+"""TRL's fused head on labelled positions only, on a CPU as on a GPU.
 
-`add_fused_lm_head` projects these positions alone where it has Triton. Elsewhere it projects all of them,
-prompts and padding too, and masks them afterwards, so that tensors keep their shapes for a compiler. Where
-nothing is compiled that costs a product with the whole vocabulary, forwards and twice backwards, for nothing.
+With Triton, `add_fused_lm_head` projects labelled positions only. Without, it projects all of them, prompts
+and padding too, and masks them afterwards, to keep shapes static for a compiler. Uncompiled that costs a
+product with the whole vocabulary, once forward and twice backward, for nothing.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CPU = "cpu"
 
 @contextmanager
 def labels_alone(is_chosen: bool = True) -> Iterator[None]:
-    """Within, every fused head of TRL in this process scores labelled positions alone on a CPU."""
+    """Within the context, TRL's fused heads in this process score labelled positions only, on a CPU."""
     if not is_chosen:
         yield
         return

@@ -1,5 +1,7 @@
-"""Completions of TRL's online trainers by our decoding loop, where TRL would call `generate()`: rows that
-have ended leave the batch, and the completions of one prompt share one reading of it."""
+"""Decode completions of TRL's online trainers with ptspec's loop instead of `generate()`.
+
+Finished rows leave the batch, and completions of one prompt share its prefill.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,11 @@ from ptspec.training.nash_md.sampler import sample
 
 
 class LeavingRows:
-    """Mixed into a trainer of TRL that generates. The completions are those of `generate()`, as far as
-    rounding goes, but for the random numbers: a row's depend on its place among those of all processes."""
+    """Mixin for a TRL trainer that generates.
+
+    The completions equal those of `generate()` up to rounding, except for the random numbers: a row's depend
+    on its index among those of all processes.
+    """
 
     args: Any
     model: Any
@@ -41,8 +46,7 @@ class LeavingRows:
     pad_to_multiple_of: int | None
 
     def _completions(self, prompt_ids: list[list[int]], images: Any, fields: Any) -> list[list[int]] | None:
-        """Token ids after each prompt; None where TRL samples by other means, or the model is of a kind whose
-        rows cannot leave."""
+        """Return the token ids after each prompt; None if TRL samples by other means or rows cannot leave."""
         elsewhere = self.use_vllm or self.use_transformers_continuous_batching
         policy = self.accelerator.unwrap_model(self.model)
         if elsewhere or images is not None or fields or not decodes_by_rows(policy, self.generation_config):
@@ -62,7 +66,7 @@ class LeavingRows:
         return until_end(tokens, self.eos_token_ids)
 
     def _choice(self, *kinds: int) -> Choice:
-        """What takes the tokens of a batch that holds so many rows of each kind, one kind after the other."""
+        """Return the token sampler of a batch with so many rows of each kind, one kind after another."""
         if not self.generation_config.do_sample:
             return greedy
         batch, process = self._next_batch(), self.accelerator.process_index
@@ -71,8 +75,11 @@ class LeavingRows:
         )
 
     def _next_batch(self) -> tuple[int, ...]:
-        """What tells a batch from all others of a run: the seed, the step before which it is sampled, whether
-        it is trained on, and how many were sampled there before."""
+        """Return a unique key of a batch.
+
+        The seed, the step before which it is sampled, training or evaluation, and the number of batches
+        before.
+        """
         now = (self.args.seed, self.state.global_step, int(self.model.training))
         if self._batch is None or self._batch[:-1] != now:
             self._batch = (*now, 0)
@@ -81,13 +88,13 @@ class LeavingRows:
         return self._batch
 
     def _is_synced(self) -> bool:
-        """Whether the processes must stay in step: each holds a part of the model."""
+        """Whether processes must stay in step because each holds a shard of the model."""
         sharded = self._dist.is_zero3 or self.is_fsdp_enabled
         return bool(sharded and self.accelerator.num_processes > 1)
 
     @contextmanager
     def _generating(self) -> Iterator[None]:
-        """The model as TRL generates with it: unwrapped, its shards gathered, no gradient checkpointing."""
+        """The model as TRL generates with it: unwrapped, shards gathered, no gradient checkpointing."""
         with (
             unwrap_model_for_generation(
                 self.model_wrapped,
@@ -109,7 +116,7 @@ class LeavingRows:
 
 
 def until_end(completions: Tensor, end_ids: list[int]) -> list[list[int]]:
-    """The tokens of each row up to its first end token, that one included."""
+    """Return the tokens of each row up to its first end token, inclusive."""
     rows = []
     ends = torch.isin(completions, torch.tensor(end_ids, device=completions.device))
     for tokens, is_end in zip(completions.tolist(), ends.tolist(), strict=True):

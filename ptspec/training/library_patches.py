@@ -1,4 +1,4 @@
-"""Patches that a library puts on other libraries for one stage: taken off again when the stage has ended."""
+"""Undo patches that a library applies to other libraries for one stage."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ FORWARD = "forward"
 
 @contextmanager
 def taken_off(model: Any) -> Iterator[None]:
-    """Restores what was replaced meanwhile in the modules and classes that `model` is made of, and in
-    `torch.nn.functional`. liger-kernel replaces functions there (rotary embedding, cross entropy), with which
-    later stages and evaluations would go on."""
+    """On exit, restore replaced attributes of the model's modules and classes and `torch.nn.functional`.
+
+    liger-kernel replaces functions there (rotary embedding, cross entropy), which would stay for later stages
+    and evaluations.
+    """
     classes = {type(part) for part in model.modules() if type(part).__module__.startswith("transformers.")}
     owners = [*classes, *(sys.modules[name] for name in {one.__module__ for one in classes})]
     before = [(owner, dict(vars(owner))) for owner in (*owners, torch.nn.functional)]

@@ -1,4 +1,4 @@
-"""A loss or gradient that is no number ends a stage before it reaches the weights, and its rows are named."""
+"""Stop a stage at a non-finite loss or gradient before it reaches the weights, and name its rows."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from ptspec.training.data_order import rows_of_step
 from ptspec.training.engines import around_update
 
 SHOWN = 8
-"""Rows that are named; a batch may have hundreds."""
+"""Number of rows that are named; a batch may have hundreds."""
 
 Placed = Callable[[Sequence[int]], Sequence[str]]
-"""Numbers of rows of the training set -> where each comes from, in words."""
+"""Indices of training rows -> where each comes from, in words."""
 
 
-class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
-    """Looks at every loss and gradient norm of `trainer` before the optimizer step that would use them.
+class NonfiniteGuard(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+    """Checks every loss and gradient norm of `trainer` before the optimizer step.
 
-    One comparison, and on a GPU one wait for the device, a step. With float16 a gradient may overflow: its
-    scaler passes over such a step, and only the loss is looked at. DeepSpeed changes the weights within the
-    backward pass, but passes over a gradient that is no number: losses are looked at before.
+    Costs one comparison per step, and on a GPU one synchronisation. With float16 a gradient may overflow and
+    its scaler skips the step, so that only the loss is checked. DeepSpeed changes the weights within the
+    backward pass, but skips non-finite gradients: losses are checked before.
     """
 
     def __init__(self, stage: Stage, trainer: Any, placed: Placed) -> None:
@@ -53,6 +53,7 @@ class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Check losses before DeepSpeed's update within the backward pass."""
         around_update(self.trainer, lambda: self._check_losses(state, args), lambda changed: None)
 
     def _check_losses(self, state: TrainerState, args: TrainingArguments) -> None:
@@ -61,6 +62,7 @@ class Finite(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Check the losses and the gradient norm of the step. Raises `StageError` if one is not finite."""
         norm, losses = self._norm, torch.stack(self._losses)
         self._norm, self._losses = None, []
         if hasattr(norm, "full_tensor"):

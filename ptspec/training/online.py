@@ -1,4 +1,4 @@
-"""The trainers of TRL that sample, by their names there, with our prompts, our decoding and our scoring."""
+"""TRL's sampling trainers, under their names, with ptspec's prompts, decoding and scoring."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ptspec.training.prompts_read_once import PromptsReadOnce
 from ptspec.training.row_prompts import RowTemplates
 
 WITH_LOGPS = ("GRPOTrainer",)
-"""Trainers that want the log-probabilities of what was sampled beside it; None: not known."""
+"""Trainers that need the log-probabilities of sampled tokens; None: unknown."""
 
 
 class _Sampling(RowTemplates, LeavingRows, PromptsReadOnce):
-    """Prompts that are rendered as their rows say, and rows that leave once they have ended."""
+    """Render prompts per row and let finished rows leave the batch."""
 
     _wants_logps: bool
 
     def _generate_single_turn(
         self, prompt_ids: list[list[int]], images: Any, fields: Any, *more: Any, **named: Any
     ) -> Any:
-        """Token ids of the completions, in the form that TRL's trainer gives them."""
+        """Return the token ids of completions in the form of TRL's trainer."""
         found = self._completions(prompt_ids, images, fields)
         if found is None:
             return super()._generate_single_turn(prompt_ids, images, fields, *more, **named)  # type: ignore[misc]
@@ -37,7 +37,7 @@ def _trainer(name: str) -> type:
 
 
 def __getattr__(name: str) -> type:
-    """TRL's trainer `name`, as it is here."""
+    """Return TRL's trainer `name` with these mixins."""
     if not name.endswith("Trainer"):
         raise AttributeError(name)
     return _trainer(name)

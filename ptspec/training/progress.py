@@ -1,4 +1,4 @@
-"""Between a transformers Trainer and the events of a run: every step and log, as it happens."""
+"""Emit a Trainer's steps and logs as events of the run."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from ptspec.store.stage_folder import METRICS
 from ptspec.training.evaluating import is_measured
 
 SUMMARY = "train_runtime"
-"""TRL's last log is a summary of the run, told by this key; it is no step."""
+"""Key by which TRL's last log, a summary of the run, is recognised."""
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
-    """Emits a `StageStep` each optimizer step and appends each logged step to `metrics.jsonl`.
+    """Emits a `StageStep` per optimizer step and appends each logged step to `metrics.jsonl`.
 
-    A step that is logged is emitted once, with its metrics. On resume the file is first rewritten from the
-    history that the checkpoint holds, so that no step stands in it twice. `about` is told of the stage after
-    `started`.
+    A logged step is emitted once, with its metrics. On resume the file is first rewritten from the
+    checkpoint's history, so that no step appears twice. The events `about` follow `started`.
     """
 
     def __init__(
@@ -42,6 +41,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Rewrite `metrics.jsonl` from the checkpoint's history and emit the stage's start."""
         self.started = time.monotonic()
         if state.is_world_process_zero:
             with self.metrics_file.open("w", encoding="utf-8") as file:
@@ -55,6 +55,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Emit a step that is not logged."""
         if not control.should_log:
             self._emit(state, {})
 
@@ -66,6 +67,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Append a log to `metrics.jsonl` and emit its step."""
         if not logs or SUMMARY in logs:
             return
         found = {name: value for name, value in logs.items() if isinstance(value, int | float)}
@@ -75,7 +77,7 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         if state.is_world_process_zero:
             with self.metrics_file.open("a", encoding="utf-8") as file:
                 file.write(_line({**logs, "step": state.global_step}))
-        if not is_evaluation:  # of which `Evaluating` tells
+        if not is_evaluation:  # emitted by `Evaluating`
             self._emit(state, found)
 
     def _emit(self, state: TrainerState, metrics: dict[str, float]) -> None:
@@ -83,8 +85,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # the library is untyped
         self.listener(StageStep(self.stage, state.global_step, state.max_steps, seconds, metrics))
 
 
-class Frozen(TrainerCallback):  # type: ignore[misc]  # the library is untyped
-    """Puts back, after each optimizer step, the ranks that a stage must not train."""
+class FrozenRanksCallback(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+    """Restores, after each optimizer step, the LoRA ranks that a stage must not train."""
 
     def __init__(self, ranks: FrozenRanks) -> None:
         self.ranks = ranks
@@ -92,11 +94,13 @@ class Frozen(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Remember the frozen ranks."""
         self.ranks.remember()
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Restore the frozen ranks."""
         self.ranks.restore()
 
 

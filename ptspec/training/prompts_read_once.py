@@ -1,7 +1,7 @@
-"""Log-probabilities of completions whose prompts are read once, where nothing learns.
+"""Log-probabilities of completions with one prefill per prompt, for passes without gradients.
 
-Of eight completions of one prompt TRL reads the prompt eight times, for the log-probabilities of the policy
-that sampled, and for those of the reference.
+For eight completions of one prompt TRL reads the prompt eight times, for the log-probabilities of the
+sampling policy and for those of the reference.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ptspec.model.decoding.reader import equal_rows
 
 
 class PromptsReadOnce:
-    """Mixed into a trainer of TRL that scores completions."""
+    """Mixin for a TRL trainer that scores completions."""
 
     accelerator: Any
     generation_config: Any
@@ -33,8 +33,7 @@ class PromptsReadOnce:
         *more: Any,
         **named: Any,
     ) -> Any:
-        """As in TRL: the log-probabilities of the last `logits_to_keep` tokens, and what else is asked
-        for."""
+        """Like TRL's: log-probabilities of the last `logits_to_keep` tokens, and further outputs."""
         if not torch.is_grad_enabled() and not named.get("compute_entropy") and len(more) < 2:
             found = self._by_prompts(model, input_ids, attention_mask, logits_to_keep, *more, **named)
             if found is not None:
@@ -52,8 +51,10 @@ class PromptsReadOnce:
         batch_size: int | None = None,
         **further: Any,
     ) -> Tensor | None:
-        """Log-probabilities of the last `tokens` tokens, each prompt read once; None where rows share
-        none, or the processes of a sharded model must make the same passes."""
+        """Return log-probabilities of the last `tokens` tokens with one prefill per prompt.
+
+        None if rows share no prompt, or the processes of a sharded model must make the same passes.
+        """
         inner = _causal(self.accelerator.unwrap_model(model))
         is_text = all(value is None or value is False for value in further.values())
         prompt = ids.shape[1] - tokens
@@ -78,15 +79,17 @@ class PromptsReadOnce:
 
 
 def _causal(model: Any) -> Any:
-    """The model that an adapter is around."""
+    """Return the model inside an adapter."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _scored(
     model: Any, inner: Any, ids: Tensor, mask: Tensor, prompt: int, first: Tensor, row_of: Tensor
 ) -> Tensor:
-    """Log-probabilities of what follows the first `prompt` tokens of each row; `first` are the rows whose
-    prompts are read, and `row_of` says which of them is that of each row."""
+    """Return log-probabilities of the tokens after the first `prompt` tokens of each row.
+
+    `first`: the rows whose prompts are read; `row_of`: the index of each row's prompt among them.
+    """
     cache = DynamicCache(config=inner.config)
     inner.base_model(
         input_ids=ids[first, : prompt - 1],

@@ -1,4 +1,4 @@
-"""The random number generators that a training draws from, as they are at one moment."""
+"""Snapshots of the random number generators that training uses."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 @dataclass(frozen=True)
 class RandomState:
-    """Python's, NumPy's and torch's generators, those of every GPU that is visible too."""
+    """Python's, NumPy's and torch's generators, including those of every visible GPU."""
 
     python: Any
     numpy: Any
@@ -23,6 +23,7 @@ class RandomState:
 
     @classmethod
     def now(cls) -> RandomState:
+        """Capture the generators."""
         return cls(
             python=random.getstate(),
             numpy=np.random.get_state(),
@@ -31,6 +32,7 @@ class RandomState:
         )
 
     def back(self) -> None:
+        """Restore the generators."""
         random.setstate(self.python)
         np.random.set_state(self.numpy)
         torch.random.set_rng_state(self.cpu)
@@ -40,7 +42,7 @@ class RandomState:
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """What draws random numbers within leaves the generators as they were."""
+    """Restore the generators on exit from the context."""
     before = RandomState.now()
     try:
         yield

@@ -1,4 +1,4 @@
-"""A reference model for trainers that take none: GRPO loads one by the policy's name, whatever came in."""
+"""A reference model for trainers that accept none: GRPO loads one by the policy's name."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from trl.trainer.utils import add_fused_lm_head, disable_dropout_in_model
 
 
 def takes_reference(trainer_class: type) -> bool:
-    """Whether the trainer's constructor has a `ref_model`."""
+    """Return whether the trainer's constructor has a `ref_model`."""
     return "ref_model" in inspect.signature(trainer_class).parameters
 
 
 @contextmanager
 def loading_none(arguments: Any) -> Iterator[None]:
-    """While this lasts, a trainer made with `arguments` sees no need to load a reference."""
+    """Within the context, a trainer made with `arguments` does not load a reference."""
     beta, arguments.beta = arguments.beta, 0.0
     try:
         yield
@@ -27,7 +27,7 @@ def loading_none(arguments: Any) -> Iterator[None]:
 
 
 def adopt(trainer: Any, reference: Any) -> None:
-    """Gives `trainer` its reference, prepared as TRL prepares the one that it loads itself."""
+    """Set the reference of `trainer`, prepared as TRL prepares its own."""
     trainer.beta = trainer.args.beta
     if trainer.args.disable_dropout:
         disable_dropout_in_model(reference)

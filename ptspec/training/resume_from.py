@@ -1,4 +1,4 @@
-"""The checkpoint that a stage goes on from, and what is told of it."""
+"""The checkpoint that a stage resumes from, and messages about it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ from ptspec.training.checkpoints import (
 
 
 def resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener: Listener) -> Path | None:
-    """The checkpoint to go on from; tells of damaged ones, and where rows a pass and processes are not what
-    they are `now`."""
+    """Return the checkpoint to resume from, or None; warn about damaged ones and changed batches.
+
+    `now`: rows per pass and processes. Raises `StageError` if these processes cannot read it.
+    """
     evaluation = evaluation_of(stage)
     hands_on_best = evaluation is not None and evaluation.hands_on_best
     sound, told = last_sound(checkpoints, with_best=hands_on_best)
@@ -41,7 +43,7 @@ def resume_from(checkpoints: Path, stage: Stage, now: tuple[int, int], listener:
 
 
 def _unreadable(stage: Stage, checkpoint: Path, processes: int) -> Diagnostic | None:
-    """Why so many processes of `stage` cannot read `checkpoint`; None where they can."""
+    """Return why so many processes of `stage` cannot read `checkpoint`; None if they can."""
     was, now = written_by(checkpoint), Written.by(stage.compute)
     if was is not now:
         by, hint = was.value, '"strategy" (and the stage of ZeRO) as it was goes on from there'

@@ -1,8 +1,7 @@
-"""What the trainers of online methods keep between two steps and do not save: half-used completions, and what
-a judge has said.
+"""State of online trainers between two steps that TRL does not save: half-used completions, judge verdicts.
 
-TRL's trainers that sample, and with them Nash-MD's, use one batch of completions for several passes
-(`passes_of_a_generation`); a trainer that is made again samples anew.
+TRL's sampling trainers, Nash-MD's included, use one batch of completions for several passes
+(`passes_of_a_generation`); a new trainer samples anew.
 """
 
 from __future__ import annotations
@@ -25,41 +24,40 @@ Completions = list[dict[str, Any]]
 """A batch of completions in the parts that steps take one by one: tensors, and a few plain values."""
 
 JUDGE = "judge_answers_{}.json"
-"""What the judge of each process has said."""
+"""File with the verdicts of each process's judge."""
 
 
 class Remembering(Protocol):
-    """A judge that keeps what it was told, and may say something else when it is asked again."""
+    """A judge that stores its verdicts and might decide differently when asked again."""
 
     def memory(self) -> dict[str, Any]:
-        """What it knows, as JSON."""
+        """Return its verdicts as JSON."""
 
     def recall(self, memory: dict[str, Any]) -> None:
-        """Takes up what `memory` gave, beside what it knows."""
+        """Add verdicts that `memory` returned."""
 
 
 def remember(judge: Remembering, folder: Path, process: int) -> None:
-    """Writes what the judge of a process knows into a checkpoint."""
+    """Write the verdicts of a process's judge to a checkpoint."""
     write_json(folder / JUDGE.format(process), judge.memory())
 
 
 def recall(judge: Remembering, folder: Path, process: int, processes: int) -> None:
-    """Has the judge of a process take up what a checkpoint holds: of more processes than there are now, each
-    takes its part."""
+    """Load a checkpoint's verdicts into a process's judge, split over fewer processes if needed."""
     for number in range(process, len(list(folder.glob(JUDGE.format("*")))), processes):
         judge.recall(read_json(folder / JUDGE.format(number)))
 
 
 @dataclass(frozen=True)
 class Position:
-    """`step` counts forward and backward passes; `completions` is None where none are half used."""
+    """`step` counts forward and backward passes; `completions` is None if none are half used."""
 
     step: int
     completions: Completions | None
 
 
 def position(trainer: Any) -> Position | None:
-    """Where `trainer` is between two steps; None for one that generates nothing."""
+    """Return the position of `trainer` between two steps; None for one that does not generate."""
     if not hasattr(trainer, "_buffered_inputs"):
         return None
     every = passes_of_a_generation(trainer)
@@ -67,19 +65,21 @@ def position(trainer: Any) -> Position | None:
 
 
 def go_to(trainer: Any, place: Position) -> None:
-    """Puts `trainer` where it was."""
+    """Restore the position of `trainer`."""
     trainer._step, trainer._buffered_inputs = place.step, place.completions
 
 
 def sample_anew(trainer: Any, steps: int) -> None:
-    """Puts `trainer` after `steps` optimizer steps, with no completions to go on with: at the edge of a
-    batch, and where those that were half used are shared out among another number of processes."""
+    """Set `trainer` after `steps` optimizer steps, without completions to continue with.
+
+    At the edge of a batch, and where half-used ones would be split over another number of processes.
+    """
     if hasattr(trainer, "_buffered_inputs"):
         go_to(trainer, Position(steps * trainer.args.gradient_accumulation_steps, None))
 
 
 def store(place: Position, folder: Path, process: int) -> None:
-    """Writes half-used completions into a checkpoint; at the edge of a batch there is nothing to write."""
+    """Write half-used completions to a checkpoint; at the edge of a batch nothing is written."""
     if place.completions is None:
         return
     tensors: dict[str, Tensor] = {}
@@ -96,12 +96,14 @@ def store(place: Position, folder: Path, process: int) -> None:
 
 
 def stored(folder: Path, process: int, device: torch.device, parts_wanted: int) -> Position | None:
-    """The completions that a checkpoint holds half used, cut into `parts_wanted` (other than were stored
-    where the rows a pass have changed since); None where there are none."""
+    """Return a checkpoint's half-used completions, split into `parts_wanted`; None if there are none.
+
+    The stored number of parts differs if the rows per pass have changed since.
+    """
     file = folder / _file(process)
     if not file.is_file():
         return None
-    # Several processes on a CPU have one each, "cpu:0", which safetensors does not know.
+    # With several processes on a CPU the device is "cpu:0", which safetensors does not accept.
     with safe_open(file, framework="pt", device="cpu") as opened:
         written = opened.metadata()
         parts: Completions = json.loads(written["plain"])
@@ -115,8 +117,10 @@ def stored(folder: Path, process: int, device: torch.device, parts_wanted: int) 
 
 
 def _joined(parts: Completions) -> dict[str, Any]:
-    """The batch that was split into `parts`: what has a row for each completion, one after the other; any
-    other value is that of the whole batch in each part already."""
+    """Return the batch that was split into `parts`.
+
+    Values with a row per completion are concatenated; others are the whole batch's in each part.
+    """
     return {name: _whole([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -1,7 +1,7 @@
-"""Rows of a length share a pass: within each optimizer step, rows are sorted by their length.
+"""Sort rows by length within each optimizer step, so that rows of similar length share a pass.
 
-A step has the rows that it would have had, in the order of the same random draw; only which of them are
-computed together changes. `ptspec.performance` chooses it where the loss of a step is the same either way.
+A step keeps its rows, in the order of the same random draw; only their grouping into passes changes.
+`ptspec.performance` chooses it if the loss of a step is the same either way.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from accelerate.data_loader import SeedableRandomSampler
 from torch.utils.data import Sampler
 
 SEQUENCES = ("input_ids", "prompt_ids", "chosen_ids", "rejected_ids")
-"""TRL's columns of token ids; a pair has its prompt once and both answers, or both of them whole."""
+"""TRL's columns of token ids; a pair has its prompt once and both answers, or both in whole."""
 
 
 class ByLength(Sampler[int]):  # type: ignore[misc]  # the library is untyped
-    """The rows of `inner`, each `step` of them sorted by `lengths`, the longest first, so that memory runs
-    out at once or not at all. The rows that are left at the end of an epoch keep their order: their passes
-    may be of different sizes, and a loss may be a mean of passes."""
+    """Yields the rows of `inner`, each `step` of them sorted by `lengths`, the longest first.
+
+    Memory then runs out at once or not at all. The last incomplete step of an epoch keeps its order: its
+    passes may differ in size, and a loss may be a mean over passes.
+    """
 
     def __init__(self, inner: SeedableRandomSampler, lengths: Sequence[int], step: int) -> None:
         self.inner, self.lengths, self.step = inner, lengths, step
@@ -36,11 +38,12 @@ class ByLength(Sampler[int]):  # type: ignore[misc]  # the library is untyped
         return len(self.inner)
 
     def set_epoch(self, epoch: int) -> None:
+        """Set the epoch of the inner sampler."""
         self.inner.set_epoch(epoch)
 
 
 def sort_within_steps(trainer: Any, processes: int) -> None:
-    """From now on `trainer`, of whose steps so many `processes` take a part, sorts its rows within each."""
+    """Make `trainer` sort its rows within each step, which `processes` share."""
     arguments = trainer.args
     step = arguments.train_batch_size * arguments.gradient_accumulation_steps * processes
 
@@ -53,8 +56,7 @@ def sort_within_steps(trainer: Any, processes: int) -> None:
 
 
 def row_lengths(rows: Any, most: int | None) -> list[int]:
-    """Tokens of each row of a trainer's data set, `most` where its trainer cuts it there; of a pair the
-    prompt with the longer answer."""
+    """Return the tokens of each training row, at most `most`; of a pair the prompt with the longer answer."""
     table = rows.with_format("arrow")[:]
     found = {
         name: pyarrow.compute.list_value_length(table[name]).to_pylist()

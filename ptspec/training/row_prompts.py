@@ -1,6 +1,7 @@
-"""Prompts of trainers that generate, with their rows' own tools and template arguments.
+"""Prompts of generating trainers with their rows' own tools and template arguments.
 
-TRL 1.16 knows those of the stage only."""
+TRL 1.16 supports those of the stage only.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +14,10 @@ from ptspec.data.layouts.convert import Context, context_of
 
 
 class RowTemplates:
-    """Mixed into a trainer that generates: each prompt is rendered with its row's `tools` and
-    `chat_template_kwargs`, which win over the stage's."""
+    """Mixin for a generating trainer: renders prompts with `tools` and `chat_template_kwargs` of the row.
+
+    They take precedence over the stage's.
+    """
 
     processing_class: Any
     chat_template_kwargs: Mapping[str, Any]
@@ -29,7 +32,7 @@ class RowTemplates:
         return self._tokenize_with(prompts, self._contexts)
 
     def _tokenize_with(self, prompts: list[Any], contexts: Sequence[Context]) -> Any:
-        """What TRL's `_tokenize_prompts` gives: ids, images, further fields; a context a prompt."""
+        """Return what TRL's `_tokenize_prompts` returns, with one context per prompt."""
         if not any(context.columns for context in contexts) or not is_conversational({"prompt": prompts[0]}):
             return super()._tokenize_prompts(prompts)  # type: ignore[misc]
         return [self._ids(*one) for one in zip(prompts, contexts, strict=True)], None, {}

@@ -1,4 +1,4 @@
-"""Rows as their own tools and template arguments have them, for trainers of TRL 1.16 that drop those."""
+"""Render rows with their own tools and template arguments, for trainers of TRL 1.16 that drop those."""
 
 from __future__ import annotations
 
@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 
 
 IGNORED = -100
-"""The label of a token that no loss is taken over."""
+"""Label of a token without loss."""
 
 
 def rendered(rows: Dataset, tokenizer: Any) -> Dataset:
-    """Chats of `rows` as the text that TRL would make of them, for a trainer (ORPO's) that drops a row's
-    tools and template arguments."""
+    """Return the chats of `rows` as text rendered as TRL would, for a trainer (ORPO's) that drops tools."""
     from ptspec.data.exact_json import Table
 
     if not is_conversational(rows[0]):
@@ -39,7 +38,10 @@ def rendered(rows: Dataset, tokenizer: Any) -> Dataset:
 
 
 def encoder(config: EffectiveConfig, tokenizer: Any) -> Encode:
-    """Tokens and labels of rows under a stage's config. Raises `InputError` where one cannot be encoded."""
+    """Return an encoder of rows to tokens and labels.
+
+    It raises `InputError` for a row that it cannot encode.
+    """
 
     def encoded(rows: Sequence[Mapping[str, Any]]) -> Iterator[Tokenised]:
         for row, found in zip(rows, encode_all(rows, config, TransformersTokenizer(tokenizer)), strict=True):
@@ -57,7 +59,7 @@ def encoder(config: EffectiveConfig, tokenizer: Any) -> Encode:
 
 
 def refusal(tokenizer: Any) -> Refuses:
-    """What tells why the tokenizer's chat template refuses a row in TRL's columns, as `pt validate` does."""
+    """Return a function that says why the chat template refuses a row in TRL's columns, as `pt validate`."""
 
     def why(row: Mapping[str, Any]) -> str | None:
         try:

@@ -1,4 +1,4 @@
-"""Seals checkpoints beside the training: hashing takes a second for each gigabyte or two."""
+"""Seal checkpoints in the background: hashing takes a second per one or two gigabytes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptspec.training.checkpoints import publish_checkpoint, rotate
 
 
 class Sealing:
-    """One checkpoint at a time. What goes wrong meanwhile is raised by the next `wait`."""
+    """Seals one checkpoint at a time. Errors are raised by the next `wait`."""
 
     def __init__(self, checkpoints: Path) -> None:
         self._checkpoints = checkpoints
@@ -18,8 +18,10 @@ class Sealing:
         self._error: Exception | None = None
 
     def begin(self, written: Path, keep: int | None, best: int | None, done: Callable[[], None]) -> None:
-        """Seals `written`, gives it its name and removes all but the newest `keep` and that of step `best`;
-        then calls `done`."""
+        """Seal and publish `written`, remove old checkpoints, then call `done`.
+
+        The newest `keep` and that of step `best` are kept.
+        """
         self.wait()
 
         def seal() -> None:
@@ -30,19 +32,19 @@ class Sealing:
             except Exception as error:
                 self._error = error
 
-        # A daemon: a process that is told to stop at once does not stay for it.
+        # A daemon, so that a process that must stop does not wait for it.
         self._thread = Thread(target=seal, name="ptspec-sealing", daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Returns when nothing is being sealed. Raises what went wrong, once."""
+        """Wait until sealing is finished. Raises its error, once."""
         self.finish()
         error, self._error = self._error, None
         if error is not None:
             raise error
 
     def finish(self) -> None:
-        """As `wait`, and raises nothing."""
+        """Like `wait`, without raising."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None

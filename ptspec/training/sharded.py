@@ -1,4 +1,4 @@
-"""Weights that several processes hold in parts."""
+"""Free whole weights once several processes have sharded them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from transformers import TrainerCallback
 from ptspec.model.base import Base
 
 
-class LetGo(TrainerCallback):  # type: ignore[misc]  # transformers has no types
-    """Gives up the whole weights of a base once a trainer has sharded what was made from them, which is when
-    it begins to train: until then each process holds both."""
+class FreeBaseCallback(TrainerCallback):  # type: ignore[misc]  # transformers has no types
+    """Frees the whole base weights when training begins: the trainer has sharded them by then."""
 
     def __init__(self, base: Base) -> None:
         self._base = base
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
+        """Free the base weights."""
         self._base.let_go()

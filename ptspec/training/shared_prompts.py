@@ -1,9 +1,9 @@
-"""Both answers of a pair behind one reading of their prompt, wherever DPO asks for log-probabilities.
+"""Read a pair's prompt once for both answers in DPO's log-probabilities.
 
 TRL's passes hold the chosen conversations, then the rejected ones: (2 × pairs, tokens). Here a pair becomes
-one sequence: the prompt but for its last token, the rest of the chosen conversation, the rest of the rejected
-one, under a mask by which neither answer sees the other, with the positions that each had alone. The outputs
-are put back to where TRL has them: it computes its losses and metrics as ever.
+one sequence: the prompt without its last token, the rest of the chosen conversation, the rest of the rejected
+one, with a mask by which neither answer sees the other, and the original positions. Outputs are put back
+where TRL has them, and its losses and metrics are computed unchanged.
 """
 
 from __future__ import annotations
@@ -22,17 +22,19 @@ from ptspec.training.joined_pairs import Joined, first_pair, joined
 
 Tell = Callable[[str], None]
 WITHIN = 1e-3
-"""How far a log-probability of the first pair may be from TRL's, in nats. A mask or a position that a model
-does not take as it is meant is off by more, an order of float32 sums by a hundredth of that."""
+"""Tolerance of a first pair's log-probability against TRL's, in nats. A model that misinterprets mask or
+positions is off by more; another order of float32 sums by a hundredth of it."""
 ROWS = ("input_ids", "attention_mask", "labels")
 TAKEN = {*ROWS, "use_cache", "fused_lm_head", "return_dict"}
-"""What TRL's DPO gives a model of texts, and PEFT adds."""
+"""Inputs that TRL's DPO gives a text model, and those PEFT adds."""
 
 
 @contextmanager
 def prompts_shared(is_chosen: bool, tell: Tell) -> Iterator[None]:
-    """Within, models that TRL's DPO gives its fused head read the prompt of a pair once. `tell` hears why one
-    does not after all."""
+    """Within the context, models in TRL's DPO with the fused head read a pair's prompt once.
+
+    `tell` receives the reason if one does not after all.
+    """
     if not is_chosen:
         yield
         return
@@ -58,7 +60,7 @@ def prompts_shared(is_chosen: bool, tell: Tell) -> Iterator[None]:
 
 
 def _forward(model: Any, tell: Tell) -> Callable[..., Any]:
-    """What `model` with TRL's fused head computes, by pairs where it is given pairs."""
+    """Return the output of `model` with TRL's fused head, computed by pairs if its input is pairs."""
     fused, pairs = model.forward.__func__, _Pairs(tell)
 
     @functools.wraps(type(model).forward)  # `generate` reads its parameters
@@ -72,14 +74,13 @@ def _forward(model: Any, tell: Tell) -> Callable[..., Any]:
 
 @dataclass
 class _Pairs:
-    """Whether a model takes pairs in one sequence: whether it comes to TRL's log-probabilities so; None
-    before the first pass."""
+    """Whether a model computes pairs in one sequence correctly; None before the first pass."""
 
     tell: Tell
     agrees: bool | None = None
 
     def joined(self, usual: Callable[..., Any], named: dict[str, Any]) -> Joined | None:
-        """The rows that a pass is given; None where they are read as they are."""
+        """Return the rows of a pass joined; None if they are computed as they are."""
         if self.agrees is False or not _is_text(named):
             return None
         rows = tuple(named[name] for name in ROWS)
@@ -92,7 +93,7 @@ class _Pairs:
 
 
 def _agree(usual: Callable[..., Any], ids: Tensor, mask: Tensor, labels: Tensor) -> bool:
-    """Whether the log-probabilities of a pair are the same both ways."""
+    """Return whether a pair's log-probabilities are the same both ways."""
     pair = joined(ids, mask, labels, least=0.0)
     with torch.no_grad():
         alone = usual(input_ids=ids, attention_mask=mask, labels=labels, fused_lm_head=True)
@@ -105,7 +106,7 @@ def _agree(usual: Callable[..., Any], ids: Tensor, mask: Tensor, labels: Tensor)
 
 
 def _parted(usual: Callable[..., Any], pairs: Joined) -> Any:
-    """TRL's output for the rows as they were."""
+    """Return TRL's output for the original rows."""
     output = usual(
         input_ids=pairs.ids,
         attention_mask=pairs.mask,
@@ -123,6 +124,6 @@ def _parted(usual: Callable[..., Any], pairs: Joined) -> Any:
 
 
 def _is_text(named: dict[str, Any]) -> bool:
-    """Whether a model is given rows of tokens, and nothing else that it would have to be given by pairs."""
+    """Return whether a model's input is rows of tokens only."""
     given = {name for name, value in named.items() if value is not None}
     return given.issuperset(ROWS) and given <= TAKEN

@@ -1,4 +1,4 @@
-"""Whether a stage had anything to learn from, read off its logged steps."""
+"""Detect from logged steps that a stage had nothing to learn from."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 EQUAL_REWARDS = "frac_reward_zero_std"
-"""TRL's GRPO and RLOO: the share of prompts whose completions all got the same reward; 1: no advantage."""
+"""TRL's GRPO and RLOO key: share of prompts whose completions all got the same reward; 1: no advantage."""
 REWARD = "reward"
-"""TRL's mean over completions: no number (None, once it is logged) where no reward function had a say."""
+"""TRL's mean over completions; null in the log if no reward function scored any."""
 GRADIENT = "grad_norm"
 
 
 def nothing_learned(history: Sequence[Mapping[str, Any]]) -> str | None:
-    """Why no step of a log history could teach anything; None where one could, or none was logged."""
+    """Return why no step of a log history had a training signal; None if one had, or none was logged."""
     rewarded = [entry for entry in history if EQUAL_REWARDS in entry]
     if rewarded and all(map(_is_without_advantage, rewarded)):
         return (

@@ -1,4 +1,4 @@
-"""What must hold when a stage begins: its policy is the one that was handed over, and is its reference."""
+"""Check at the start of a stage that its policy equals the one handed over, and its reference."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from ptspec.model.probes import Probes
 from ptspec.recipe.plan import Stage
 
 REFERENCE = "ref"
-"""TRL's name for the frozen copy of an adapter that is trained on."""
+"""TRL's name for the frozen copy of a trained adapter."""
 
 
 @dataclass(frozen=True)
 class Beginning:
-    """Distances in nats a token: of the policy to the one that was handed over (None: a reward model is new),
-    and to its reference (None: it has none)."""
+    """Distances in nats per token over the probes.
+
+    `handed_over`: of the policy to the parent's saved one (None for a new reward model); `reference`: to its
+    reference (None without one).
+    """
 
     handed_over: float | None
     reference: float | None
 
     @property
     def words(self) -> str:
+        """The distances in words: "policy = reference, probes agree exactly"."""
         if self.handed_over is None:
             return "a new head over the base"
         agree = f"probes agree to {self.handed_over:.0e}" if self.handed_over else "probes agree exactly"
@@ -42,9 +46,9 @@ class Beginning:
 
 
 def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
-    """Compares the policy of `trainer`, before its first step, with `expected` and with its reference.
+    """Compare the policy of `trainer`, before its first step, with `expected` and with its reference.
 
-    Raises `StageError` with both numbers and the likely cause where one differs by more than rounding.
+    Raises `StageError` with both numbers and the likely cause if one differs by more than rounding.
     """
     model = unwrapped(trainer, trainer.model)
     if not _is_trained(model):
@@ -63,12 +67,12 @@ def check_beginning(trainer: Any, stage: Stage, expected: Probes) -> Beginning:
 
 
 def unwrapped(trainer: Any, model: Any) -> Any:
-    """`model` without what `trainer` has wrapped it in: compiled code, and what distributes it."""
+    """Return `model` without the wrappers of `trainer`: compiled code and distribution."""
     return trainer.accelerator.unwrap_model(model, keep_torch_compile=False)
 
 
 def _is_trained(model: Any) -> bool:
-    """Whether anything of the policy takes part in training; a reference adapter beside it does not count."""
+    """Return whether any part of the policy is trained; its reference adapter does not count."""
     ours = f".{ADAPTER}." if isinstance(model, PeftModel) else ""
     return any(ours in name and parameter.requires_grad for name, parameter in model.named_parameters())
 
@@ -83,8 +87,10 @@ def _nothing_to_train(stage: Stage) -> Diagnostic:
 
 
 def _reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> Probes | None:
-    """The probes of the reference as the trainer has it; None for a stage without one, or whose reference was
-    the policy itself before the first step."""
+    """Return the probes of the trainer's reference.
+
+    None for a stage without one, or whose reference was the policy itself before the first step.
+    """
     if not stage.has_reference:
         return None
     reference = getattr(trainer, "ref_model", None)
@@ -100,7 +106,7 @@ def _reference(trainer: Any, model: Any, now: Probes, stage: Stage) -> Probes | 
 
 @contextlib.contextmanager
 def _as_reference(model: PeftModel) -> Any:
-    """`model` as its trainer sees the reference: the frozen copy, or the adapter switched off."""
+    """Return `model` as the trainer uses it as reference: the frozen copy, or without adapter."""
     if REFERENCE not in model.peft_config:
         with model.disable_adapter():
             yield
@@ -158,10 +164,9 @@ def _another_reference(stage: Stage, distance: float, bound: float) -> Diagnosti
 
 
 def check_saved(stage: Stage, model: Any, made: Probes) -> float:
-    """The distance between the policy in memory at the end of training (of a merge: the sum) and `model`,
-    opened from its folder.
+    """Return the distance of the trained policy (of a merge: the sum) in memory to the saved `model`.
 
-    Raises `StageError` where it is more than rounding.
+    In nats per token. Raises `StageError` if it is more than rounding.
     """
     saved = probes.measure(model, made.ids)
     distance, bound = saved.distance(made), saved.bound(made)

@@ -1,4 +1,4 @@
-"""Stopping in time: a signal or a time limit ends the step that is under way, and saves."""
+"""Stop on request: a signal or a time limit ends after the present step, and saves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ptspec.processes import current
 from ptspec.training.stop_request import StopRequest
 
 
-class Stopping(TrainerCallback):  # type: ignore[misc]  # the library is untyped
+class StopCallback(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """Saves and stops after the step during which a stop was requested."""
 
     def __init__(self, stop_request: StopRequest) -> None:
@@ -19,10 +19,11 @@ class Stopping(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
+        """Agree between processes whether to stop; save and stop if so."""
         team, reason = current(), self.stop_request.reason
         if not team.any(reason is not None):
             return
-        if not team.alone:  # one of them has heard it
+        if not team.alone:  # one of them has received it
             self.stop_request.ask(next(one for one in team.gathered(reason) if one is not None))
         control.should_save = True
         control.should_training_stop = True

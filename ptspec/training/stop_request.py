@@ -1,4 +1,4 @@
-"""Stop requests: signals and --max-time. Loads no torch: it listens from a run's first moment."""
+"""Stop requests: SIGINT, SIGTERM, SIGHUP, Slurm's signals, and --max-time. Imports no torch."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-"""Ctrl-C, a system that shuts down, a terminal that went away, and what Slurm sends (--signal) before a job's
-time is over. Shells and session managers send a hang-up more than once, and with SIGTERM."""
+"""Ctrl-C, system shutdown, closed terminal, and Slurm's signals (--signal) before a time limit. Shells and
+session managers may send SIGHUP repeatedly, and with SIGTERM."""
 
 OF_A_PERSON = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequest:
-    """Whether the run is to stop, and why. A second SIGINT or SIGTERM is not caught, unless a launcher sends
-    them, which sends several and kills after a while by itself."""
+    """A request to stop the run, with its reason.
+
+    A second SIGINT or SIGTERM is not caught, unless a launcher sends them: it sends several and later kills.
+    """
 
     def __init__(self, deadline: float | None = None, *, from_launcher: bool = False) -> None:
         self.deadline = deadline
@@ -26,13 +28,14 @@ class StopRequest:
 
     @property
     def reason(self) -> str | None:
+        """Why the run must stop; None if it need not."""
         if self.by_signal is None and self.deadline is not None and time.monotonic() >= self.deadline:
             return "the time given by --max-time is over"
         return self.by_signal
 
     @contextmanager
     def listening(self) -> Iterator[None]:
-        """Catches `SIGNALS` while this lasts; a hang-up that is ignored (nohup) stays ignored."""
+        """Catch `SIGNALS` within the context; an ignored SIGHUP (nohup) stays ignored."""
         before = {number: signal.getsignal(number) for number in SIGNALS}
         caught = [number for number in SIGNALS if number != signal.SIGHUP or before[number] != signal.SIG_IGN]
         for number in caught:
@@ -44,7 +47,7 @@ class StopRequest:
                 signal.signal(number, before[number])
 
     def ask(self, reason: str) -> None:
-        """Asks the run to stop because of what another process heard."""
+        """Request a stop for a reason that another process has received."""
         self.by_signal = reason
 
     def _caught(self, number: int, frame: FrameType | None) -> None:

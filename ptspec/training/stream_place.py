@@ -1,8 +1,8 @@
-"""Where in a stream of rows a training is: written into checkpoints, so that a stage goes on with the very
-next row without reading those before, by as many processes as before or by others.
+"""The position of training in a stream of rows, stored in checkpoints.
 
-A trainer reads batches ahead of those that it has learned from, so the places after the last steps are kept,
-by the number of rows that its preparation (tokens, truncation, packing) has made.
+A resumed stage continues with the next row without reading those before, with the same or another number of
+processes. A trainer prefetches batches, so the positions after the last steps are kept, by the number of rows
+that preparation (tokenising, truncation, packing) has made.
 """
 
 from __future__ import annotations
@@ -22,19 +22,18 @@ from ptspec.store.files import read_json, write_json
 from ptspec.training.stream_turns import Turns
 
 AHEAD = 10
-"""Steps that a trainer reads ahead, at most."""
+"""Steps that a trainer prefetches, at most."""
 
 
 class Taken(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has no types
-    """Rows as a trainer has prepared them, those that one process takes; tells `log` the places of their
-    readers after every step."""
+    """The prepared rows that one process takes; reports its readers' positions to `log` after each step."""
 
     def __init__(self, rows: Any, log: StreamPlace, process: int = 0) -> None:
         super().__init__()
         self.rows, self.log, self.process = rows, log, process
 
     def _init_state_dict(self) -> dict[str, Any]:
-        self._state_dict: dict[str, Any] = {}  # the place is in the checkpoint
+        self._state_dict: dict[str, Any] = {}  # the position is in the checkpoint
         return self._state_dict
 
     def __iter__(self) -> Iterator[tuple[Any, dict[str, Any]]]:
@@ -64,25 +63,31 @@ class Taken(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has no typ
 
     @property
     def num_shards(self) -> int:
+        """The number of processes."""
         return self.log.turns.processes
 
     def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> Taken:
+        """Return the rows of process `index`."""
         return Taken(self.rows, self.log, index)
 
     def shuffle_data_sources(self, generator: object) -> Taken:
+        """Return self: the order is fixed already."""
         return self
 
     @property
     def sleep_on_threads_shutdown(self) -> bool:
+        """Return False: there are no threads to wait for."""
         return False
 
 
 class StreamPlace:
-    """The place of `trainer`, whose training set is a stream, in it."""
+    """The position of `trainer` in its stream of rows."""
 
     def __init__(self, trainer: Any, watch: StreamWatch, checkpoint: Path | None) -> None:
-        """Goes on from the place in `checkpoint`, or from the beginning. Raises `InputError` where it has
-        none."""
+        """Continue from the position in `checkpoint`, or start at the beginning.
+
+        Raises `InputError` if the checkpoint has none.
+        """
         self.watch = watch
         args = trainer.args
         batch, world = args.per_device_train_batch_size, args.world_size
@@ -98,14 +103,15 @@ class StreamPlace:
         trainer.train_dataset = IterableDataset(ex_iterable=Taken(trainer.train_dataset._ex_iterable, self))
 
     def place_of(self, reader: int) -> Any:
-        """Where `reader` goes on; None at its beginning."""
+        """Return the position where `reader` continues; None for its beginning."""
         return None if self.checkpoint is None else _stored(self.checkpoint, reader)["state"]
 
     def add(self, rows: int, places: Mapping[int, Any]) -> None:
+        """Record readers' positions after so many rows."""
         self._places.append((rows, places))
 
     def store(self, folder: Path, step: int) -> None:
-        """Writes the place after `step` steps into a checkpoint."""
+        """Write the position after `step` steps to a checkpoint."""
         rows = self.turns.begin + (step - self.begin_step) * self.rows_a_step
         if step == self.begin_step:
             places = {reader: self.place_of(reader) for reader in self.turns.kept_by(self.process)}
@@ -117,7 +123,7 @@ class StreamPlace:
 
 
 def _stored(checkpoint: Path, reader: int) -> dict[str, Any]:
-    """The place of `reader` in `checkpoint`, and what it says of them all."""
+    """Return the position of `reader` in `checkpoint`, and the values common to all."""
     file = checkpoint / _file(reader)
     if not file.is_file():
         message = f"{checkpoint.name} does not say where in the stream it was written"

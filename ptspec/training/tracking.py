@@ -1,7 +1,7 @@
-"""Trackers (TensorBoard, Weights & Biases, trackio, MLflow, …) told which run and which stage they watch.
+"""Configure trackers (TensorBoard, Weights & Biases, trackio, MLflow, …) with run and stage.
 
-transformers' own callbacks do the logging. Each reads its settings at another place (arguments, environment,
-the call that begins a run); here each is given the recipe's name as the group and `recipe/stage` as the run.
+transformers' own callbacks do the logging. Each reads its settings from another place (arguments,
+environment, the call that starts a run); here each gets the recipe's name as group and `recipe/stage` as run.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ptspec.recipe.paths import from_home
 from ptspec.recipe.plan import TrackingSpec
 
 EVENTS = "tensorboard.logs"
-"""The folder of TensorBoard's files in a run's folder; no stage can have this name."""
+"""Folder of TensorBoard's files in a run's folder; not a possible stage name."""
 EVENT_FILES = "events.out.tfevents.*"
 PARENT_TAG = "mlflow.parentRunId"
 FOLDER_TAG = "ptspec.run"
@@ -39,12 +39,12 @@ class Watched:
 
     @property
     def name(self) -> str:
-        """What the tracker calls the stage's run."""
+        """The tracker's name of the stage's run."""
         return f"{self.run}/{self.stage}"
 
     @property
     def trackers(self) -> tuple[str, ...]:
-        """The trackers that are told, "all" resolved to those that are installed."""
+        """The trackers in use, "all" resolved to the installed ones."""
         if "all" in self.spec.report_to:
             return tuple(get_available_reporting_integrations())
         return self.spec.report_to
@@ -58,8 +58,8 @@ class Watched:
 
 @contextlib.contextmanager
 def tracked(watched: Watched) -> Iterator[None]:
-    """The environment that the trackers read, while a stage trains. What the user has set stays as it is."""
-    if not current().is_first:  # the first process tells them
+    """Set the trackers' environment variables within the context. Variables set by the user are kept."""
+    if not current().is_first:  # rank 0 reports to them
         yield
         return
     trackers = watched.trackers
@@ -76,7 +76,7 @@ def tracked(watched: Watched) -> Iterator[None]:
             if text is not None:
                 os.environ[name] = text
         if "wandb" in trackers:
-            # wandb's run is the process's until it is told otherwise: the next stage would go on in it.
+            # wandb keeps one run per process: the next stage would continue in it.
             import wandb
 
             wandb.finish()
@@ -99,14 +99,14 @@ PROJECTS = {
     "clearml": "CLEARML_PROJECT",
     "swanlab": "SWANLAB_PROJECT",
 }
-"""The environment variable in which a tracker takes the project's name; trackio's is an argument."""
+"""Tracker -> the environment variable with the project's name; trackio has an argument instead."""
 
 
 def settle(trainer: Any, watched: Watched, resumed_from: int | None) -> None:
-    """Gives TensorBoard and trackio what they take neither from arguments nor from the environment.
+    """Configure TensorBoard and trackio, which use neither arguments nor environment variables.
 
-    `resumed_from`: the step of the checkpoint that training goes on from. What was logged beyond it by the
-    process that died is taken back; a stage that begins anew begins a new log.
+    `resumed_from`: the step of the checkpoint that training resumes from. Later logs of the killed process
+    are removed; a new stage starts a new log.
     """
     if not trainer.is_world_process_zero():
         return
@@ -129,7 +129,7 @@ def _writer(folder: Path, resumed_from: int | None) -> Any:
 
 
 class _Trackio(TrackioCallback):  # type: ignore[misc]  # the library is untyped
-    """The callback with a group, which it has no argument for."""
+    """The callback with a group, for which it has no argument."""
 
     def __init__(self, group: str, resume: str) -> None:
         super().__init__()
@@ -139,7 +139,7 @@ class _Trackio(TrackioCallback):  # type: ignore[misc]  # the library is untyped
 
 
 class _Grouped:
-    """The trackio module, whose runs begin with these options whatever else is asked."""
+    """The trackio module with fixed options for new runs."""
 
     def __init__(self, module: Any, **always: str) -> None:
         self._module = module
@@ -153,7 +153,7 @@ class _Grouped:
 
 
 def _mlflow_tags(watched: Watched) -> str:
-    """The user's tags, and the parent run that all stages of this run folder have in common."""
+    """Return the user's tags, and the parent run of all stages of this run folder."""
     given = json.loads(os.environ.get("MLFLOW_TAGS") or "{}")
     return json.dumps({PARENT_TAG: _mlflow_parent(watched), **given})
 

@@ -1,4 +1,7 @@
-"""One stage: its parts into a TRL trainer, trained, saved. Knows no other stage and reads no recipe."""
+"""Train one stage: build a TRL trainer from its parts, train, save.
+
+Independent of other stages and recipes.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +44,7 @@ from ptspec.store.stage_folder import CHECKPOINTS
 from ptspec.training.adapter_dtypes import keep_dtypes
 from ptspec.training.adapter_inputs import adapter_inputs
 from ptspec.training.attention import attention
-from ptspec.training.checkpoint_callback import AlreadyTrained, Saving
+from ptspec.training.checkpoint_callback import AlreadyTrained, CheckpointCallback
 from ptspec.training.checkpoints import step_of
 from ptspec.training.config import trainer_arguments
 from ptspec.training.data_order import rows_repeated
@@ -52,18 +55,18 @@ from ptspec.training.faults import failure
 from ptspec.training.job import Job, Trained
 from ptspec.training.labels_alone import labels_alone
 from ptspec.training.library_patches import taken_off
-from ptspec.training.nonfinite_guard import Finite, Placed
-from ptspec.training.progress import Frozen, Progress
+from ptspec.training.nonfinite_guard import NonfiniteGuard, Placed
+from ptspec.training.progress import FrozenRanksCallback, Progress
 from ptspec.training.reference import adopt, loading_none, takes_reference
 from ptspec.training.resume_from import resume_from
 from ptspec.training.row_order import sort_within_steps
 from ptspec.training.row_templates import rendered
-from ptspec.training.sharded import LetGo
+from ptspec.training.sharded import FreeBaseCallback
 from ptspec.training.shared_prompts import prompts_shared
 from ptspec.training.signal import nothing_learned
-from ptspec.training.stage_told import about, started
+from ptspec.training.stage_events import about, started
 from ptspec.training.start_checks import Beginning, check_beginning, unwrapped
-from ptspec.training.stop_callback import Stopping
+from ptspec.training.stop_callback import StopCallback
 from ptspec.training.stop_request import StopRequest
 from ptspec.training.stream_place import StreamPlace
 from ptspec.training.tracking import settle, tracked
@@ -73,10 +76,10 @@ if TYPE_CHECKING:
 
 
 def train(job: Job, listener: Listener, stop_request: StopRequest) -> Trained:
-    """Trains `job.stage` and saves its policy in `job.folder`; goes on from a checkpoint there, if one is.
+    """Train `job.stage` and save its policy in `job.folder`, resuming from a checkpoint there.
 
-    Raises `Interrupted` when `stop_request` ended it early, its progress saved, and `StageError` for whatever
-    fails, the steps before that saved where they can be; `OutOfMemory` is one.
+    Raises `Interrupted` if `stop_request` ended it, with progress saved, and `StageError` for any failure,
+    with the steps before it saved if possible; `OutOfMemory` is one.
     """
     patched = taken_off(job.policy.model) if job.stage.config.get("use_liger_kernel") else nullcontext()
     engine = forgotten_afterwards(job.stage.compute)
@@ -109,22 +112,22 @@ def _steps(
     listener: Listener,
     stop_request: StopRequest,
 ) -> Trained:
-    """Trains and saves. `server`: what samples, where that is not the trainer itself."""
+    """Train and save. `server`: samples, if the trainer does not."""
     checkpoints, team = job.folder / CHECKPOINTS, current()
     now = (trainer.args.train_batch_size, team.size)
     resume = team.by_first(lambda: resume_from(checkpoints, job.stage, now, listener))
-    # An online method's few prompts are read again up to where it goes on.
+    # An online method's few prompts are read again up to the resumed step.
     watch = None if job.stage.method.online else job.watch
     place = StreamPlace(trainer, watch, resume) if watch is not None else None
     evaluating = _evaluating(trainer, job, resume, listener)
     keeps_best = evaluating is not None and evaluating.evaluation.hands_on_best
-    saving = Saving(trainer, checkpoints, resume, job.signals.judge, place, keeps_best=keeps_best)
+    saving = CheckpointCallback(trainer, checkpoints, resume, job.signals.judge, place, keeps_best=keeps_best)
     progress = Progress(started(job), about(job, beginning, server), job.folder, listener)
-    finite = Finite(job.stage, trainer, _placed(trainer, job))
+    finite = NonfiniteGuard(job.stage, trainer, _placed(trainer, job))
     drift: list[TrainerCallback] = [Watch(job.stage, listener)] if job.stage.method.online else []
     drift += [server.agreement] if server is not None else []
     measuring = [] if evaluating is None else [evaluating]
-    _listen(trainer, job, (progress, *drift, Stopping(stop_request), finite, *measuring, saving))
+    _listen(trainer, job, (progress, *drift, StopCallback(stop_request), finite, *measuring, saving))
     if repeated := rows_repeated(trainer, team.size):
         listener(Warned(repeated, job.stage.name))
     settle(trainer, job.watched, step_of(resume) if resume else None)
@@ -164,14 +167,14 @@ def _steps(
 
 
 def _evaluating(trainer: Any, job: Job, resume: Path | None, listener: Listener) -> Evaluating | None:
-    """What measures `trainer` on held-out rows while it trains; None where nothing asks for that."""
+    """Return the callback that evaluates `trainer` during training; None if nothing asks for it."""
     if (evaluation := evaluation_of(job.stage)) is None:
         return None
     return Evaluating(trainer, evaluation, job.stage, job.folder / CHECKPOINTS, resume, listener)
 
 
 def _probes(trainer: Any, model: Any, ids: tuple[tuple[int, ...], ...]) -> Probes:
-    """The probes of what was trained."""
+    """Return the probes of what was trained."""
     found = probes.measure(model, ids)
     return replace(found, tolerance=probes.COARSE) if is_rounded(trainer) else found
 
@@ -183,26 +186,28 @@ def _save(model: Any, job: Job, trained: Trained, whole: dict[str, Any] | None) 
 
 
 def _trainable(model: Any, policy: Policy) -> int:
-    """The parameters that learn: of an adapter with frozen ranks the others."""
+    """Return the trained parameters: of an adapter with frozen ranks the others."""
     frozen = policy.frozen.elements if policy.frozen is not None else 0
     learn: int = sum(elements(parameter) for parameter in model.parameters() if parameter.requires_grad)
     return learn - frozen
 
 
 def _listen(trainer: Any, job: Job, callbacks: Sequence[TrainerCallback]) -> None:
-    """Gives `trainer` what hears and steers it. Progress comes first, saving after what asks for it."""
+    """Add the callbacks to `trainer`, in order: progress, checks, saving."""
     if job.policy.frozen is not None:
-        trainer.add_callback(Frozen(job.policy.frozen))
+        trainer.add_callback(FrozenRanksCallback(job.policy.frozen))
     if job.stage.compute.is_sharded:
-        trainer.add_callback(LetGo(job.base))
+        trainer.add_callback(FreeBaseCallback(job.base))
     trainer.remove_callback(PrinterCallback)
     for callback in callbacks:
         trainer.add_callback(callback)
 
 
 def _placed(trainer: Any, job: Job) -> Placed:
-    """Where rows of the trainer's own data set come from: those of `job.dataset`, unless it packed them or
-    left some out, which then are told by their text."""
+    """Return a function from a trainer's row indices to where they come from.
+
+    The rows of `job.dataset`, unless the trainer packed or dropped some, which are then shown by their text.
+    """
 
     def placed(rows: Sequence[int]) -> Sequence[str]:
         if job.rows is None:
@@ -216,9 +221,13 @@ def _placed(trainer: Any, job: Job) -> Placed:
     return placed
 
 
-def _ended_by(error: Exception, stage: Stage, saving: Saving, notes: tuple[str, ...]) -> StageError:
-    """What to tell of a step that failed, and `notes`, after the steps before it have been saved; by several
-    processes where all of them know of it."""
+def _ended_by(
+    error: Exception, stage: Stage, saving: CheckpointCallback, notes: tuple[str, ...]
+) -> StageError:
+    """Save the steps before a failed one and return its error with `notes`.
+
+    With several processes only if all of them know of the error.
+    """
     try:
         saved = saving.rescue() if current().alone or isinstance(error, Agreed) else saving.saved
     except Exception:
@@ -255,7 +264,7 @@ def _parts(job: Job, arguments: Any) -> dict[str, Any]:
     if job.eval_dataset is not None:
         parts["eval_dataset"] = _as_trained(job, job.eval_dataset)
     if "labels" in job.columns:
-        arguments.assistant_only_loss = False  # the labels say already what is learned
+        arguments.assistant_only_loss = False  # the labels already mark what is learned
     if job.policy.adapter is not None:
         parts["peft_config"] = job.policy.adapter
     if job.signals.teacher is not None:
@@ -277,19 +286,19 @@ def _interrupted(stage: Stage, step: int, reason: str) -> Diagnostic:
 
 
 def _chosen(job: Job, field: str) -> Any:
-    """What was chosen of a field; None where nothing was."""
+    """Return the chosen value of a field; None if none was chosen."""
     return None if job.decision is None else job.decision.values.get(field)
 
 
 def _attention(trainer: Any, kernel: str | None) -> AbstractContextManager[None]:
-    """The attention kernel that was chosen, in the policy and its reference."""
+    """Use the chosen attention kernel in the policy and its reference."""
     reference = getattr(trainer, "ref_model", None)
     return attention((unwrapped(trainer, trainer.model), reference), kernel)
 
 
 @contextmanager
 def sampling_server(trainer: Any, job: Job, listener: Listener) -> Iterator[PolicyServer | None]:
-    """The server that samples for `trainer` while it trains; None where it samples by itself."""
+    """Set up the server that samples for `trainer` within the context; None without one."""
     spec = vllm_of(job.stage)
     if spec is None or not spec.is_plain_server:
         yield None

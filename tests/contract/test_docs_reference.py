@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -66,7 +67,8 @@ def test_every_key_of_the_recipe_is_there(pages, path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_field_of_a_method_is_there_with_its_description_and_default(pages, method):
-    page, fields = pages[f"reference/{method}.md"], read(f"trl/{method}.schema.json")["properties"]
+    page = pages[f"reference/{method}.md"].partition("\n## Fields of")[2]
+    fields = read(f"trl/{method}.schema.json")["properties"]
     for name, schema in fields.items():
         if name == "$comment":
             continue
@@ -76,6 +78,25 @@ def test_every_field_of_a_method_is_there_with_its_description_and_default(pages
         words = schema.get("description", "").split("`")[0].split()[:3]
         assert all(word.replace("_", r"\_") in row or not word.isalpha() for word in words), row
     assert rows(page) >= read(f"trl/{method}.schema.json")["x-owned"].keys()
+
+
+MERGED = ("when", "how", "for", "against", "needs", "a stage", "the equation")
+TOLD = (*MERGED, "a row", "healthy", "sick", "fields people change", "learning rates")
+
+
+@pytest.mark.parametrize("method", [*METHODS, "merge"])
+def test_the_page_of_a_method_tells_all_that_one_chooses_by(pages, method):
+    page = pages[f"reference/{method}.md"]
+    lead = {
+        one.strip(".,:*# ").lower()
+        for one in re.findall(r"^(?:\*\*.*?\*\*|## .*?(?:,|$)|A \w+[:,])", page, re.M)
+    }
+    assert set(TOLD if method != "merge" else MERGED) <= lead
+    equation = page.split("## The equation")[1].split("\n## ")[0]
+    assert re.search(r"arXiv \d{4}\.\d{5}", equation) and re.search("[Σπσθ]", equation)
+    if method != "merge":
+        (picture,) = re.findall(r"!\[[^\]]+\]\(\.\./(images/curves_\w+\.png)\)", page)
+        assert (ROOT / "docs" / picture).is_file()
 
 
 def test_every_error_code_has_its_heading_and_its_text(pages):

@@ -9,10 +9,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from ptspec import methods
-from ptspec.evaluation.measurement import METRICS
 from ptspec.methods.merge import NAME as MERGE
 from ptspec.methods.owned import OWNED
-from ptspec.recipe.rules import METRICS as KNOWN_METRICS
 from ptspec.schemagen import generate
 from ptspec.schemagen.annotations import LARGEST
 from ptspec.shipped import bundle
@@ -137,11 +135,6 @@ def test_reserved_fields_are_no_fields_of_a_schema():
         schema = json.loads(file.read_text("utf-8"))
         assert set(schema["properties"]) & set(OWNED) == set()
         assert "output_dir" in schema["x-owned"]
-
-
-def test_the_metrics_a_recipe_may_name_are_those_that_are_measured():
-    assert set(METRICS) - set(KNOWN_METRICS) == set()
-    assert set(KNOWN_METRICS) - set(METRICS) <= {"win_rate"}
 
 
 def test_the_schema_in_one_piece_judges_as_the_files_do():

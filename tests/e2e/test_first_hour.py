@@ -15,10 +15,10 @@ PROPOSED = re.compile(
 )
 
 
-def german(file: Path) -> None:
+def german(file: Path, names: str) -> None:
     """A table as a German Excel saves it, with 24 rows."""
     rows = (f'"Wie groß ist Müllers Haus {n}; bitte?";"Es ist {n},5 m groß.";{n},5\r\n' for n in range(24))
-    file.write_bytes(("Frage;Antwort;Größe\r\n" + "".join(rows)).encode("cp1252"))
+    file.write_bytes((f"{names};Größe\r\n" + "".join(rows)).encode("cp1252"))
 
 
 def pairs(file: Path) -> None:
@@ -44,21 +44,37 @@ class Typist:
                 self.type(proposed)
 
 
+def test_columns_under_names_that_are_not_known(tmp_path, here, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    german(tmp_path / "kunden fragen.csv", "Anliegen;Auskunft")
+    told = here("init", "kunden fragen.csv")
+    (proposed,) = re.findall(r"pt init .*", told.stderr)
+    assert (told.code, proposed) == (2, "pt init 'kunden fragen.csv' --prompt Anliegen --completion Auskunft")
+    assert here(*shlex.split(proposed)[1:]).code == 0
+
+
 def test_a_table_of_a_german_excel_from_init_to_plain_transformers(tmp_path):
-    german(tmp_path / "kunden fragen.csv")
+    german(tmp_path / "kunden fragen.csv", "Frage;Antwort")
     typist = Typist(tmp_path)
-    typist.type("pt init 'kunden fragen.csv' -o kunden.json", code=2)
-    (proposed,) = [typed for typed in typist.typed if "--prompt Frage --completion Antwort" in typed]
-    assert proposed.startswith("pt init 'kunden fragen.csv' ")
+    typist.type("pt init 'kunden fragen.csv'")
+    assert (
+        "columns  prompt is Frage, completion is Antwort"
+        in typist.typed["pt init 'kunden fragen.csv'"].stderr
+    )
     assert {
         "pt validate recipe.json",
         "pt run recipe.json",
-        "pt eval outputs/recipe --all",
+        "pt eval --compare outputs/recipe/base outputs/recipe/sft --show 5",
+        "pt chat outputs/recipe/sft",
+        "pt export outputs/recipe/sft model",
     } <= typist.typed.keys()
     told = typist.typed["pt run recipe.json"].stderr
     assert (told.count("read as CP1252"), told.count("csv-separator")) == (1, 1)
-    typist.type("pt chat outputs/recipe --max-new-tokens 4")
-    typist.type("pt export outputs/recipe model")
+    report = (tmp_path / "outputs/recipe/report.html").read_text("utf-8")
+    assert "kunden fragen.csv: warning[csv-encoding]: read as CP1252" in report
+    assert '"$schema"' not in (tmp_path / "recipe.json").read_text("utf-8")
+    load = 'load     transformers.AutoModelForCausalLM.from_pretrained("model")'
+    assert load in typist.typed["pt export outputs/recipe/sft model"].stderr.splitlines()
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
@@ -71,6 +87,30 @@ def test_pairs_with_demonstrations(tmp_path):
     typist = Typist(tmp_path)
     typist.type("pt init pairs.jsonl --completion response")
     assert "pt eval --compare outputs/recipe/sft outputs/recipe/dpo --show 5" in typist.typed
+
+
+def test_a_column_answer_that_is_learned_is_not_said_to_be_missing(tmp_path, here, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "support.csv").write_text("question,answer\n" + "How long?,It takes some days.\n" * 20)
+    here("init", "support.csv")
+    told = here("validate", "recipe.json")
+    wanted = 'no accuracy: the column "answer" is read as "completion", and eval.accuracy names no reward'
+    assert (told.code, wanted in told.stderr + told.stdout) == (0, True)
+
+
+def test_what_may_not_run_is_called_as_the_recipe_calls_it(tmp_path, here, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pairs(tmp_path / "pairs.jsonl")
+    here("init", "pairs.jsonl", "--method", "grpo")
+    recipe = json.loads((tmp_path / "recipe.json").read_text())
+    recipe["rewards"] = {"brief": {"function": "mine.py:brevity"}}
+    recipe["stages"][0]["rewards"] = ["brief"]
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+    (tmp_path / "mine.py").write_text(
+        "def brevity(completions, **rest):\n    return [0.0 for _ in completions]\n"
+    )
+    told = here("run", "recipe.json").stderr
+    assert 'the reward "brief" is Python code in mine.py ("brevity"), and the recipe may not' in told
 
 
 def test_a_run_without_an_evaluation(tmp_path):

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support import handover_bench
 from support.handover_bench import FULL, LORA, OTHER, quantised
 
 from ptspec.diagnostics import StageError
@@ -120,7 +121,7 @@ class TestSabotage:
         def bare(base, incoming, stage, seed):
             return handover.Policy(base.spawn(), adapter=handover.lora_config(stage.adapter))
 
-        monkeypatch.setattr("support.handover_bench.prepare", bare)
+        monkeypatch.setattr(handover_bench, "prepare", bare)
         self.refused(bench, sft, "another-policy")
 
     def test_the_reference_is_the_bare_base(self, bench, sft, monkeypatch):
@@ -129,7 +130,7 @@ class TestSabotage:
             return replace(policy, reference_model=base.spawn())
 
         prepare_as_it_is = prepare
-        monkeypatch.setattr("support.handover_bench.prepare", wrong)
+        monkeypatch.setattr(handover_bench, "prepare", wrong)
         self.refused(bench, sft, "another-reference")
 
     def test_the_saved_names_have_a_doubled_prefix(self, bench, sft, monkeypatch):
@@ -165,5 +166,5 @@ class TestSabotage:
         def frozen(base, incoming, stage, seed):
             return handover.Policy(handover.attach(base.spawn(), incoming.folder, trainable=False))
 
-        monkeypatch.setattr("support.handover_bench.prepare", frozen)
+        monkeypatch.setattr(handover_bench, "prepare", frozen)
         self.refused(bench, sft, "nothing-to-train")

@@ -10,7 +10,7 @@ import re
 import pytest
 from support.small import ROOT, pt_loaded, write_recipe
 
-from ptspec.evaluation.measurement import Better, metric
+from ptspec.metrics import Better, metric
 
 TASK = """\
 task: quiz

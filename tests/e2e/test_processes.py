@@ -307,7 +307,7 @@ def test_under_torchrun_a_process_that_is_killed_is_told(tmp_path):
     _, told = process.communicate(timeout=120)
     assert process.returncode == 1
     assert 'error[worker-died]: process 1 of 2 of "sft" has ended' in told
-    assert "the same command goes on from there" in told
+    assert "the same command resumes from there" in told
 
 
 def test_a_stage_of_its_own_number_of_processes_is_not_for_torchrun(tmp_path, monkeypatch):

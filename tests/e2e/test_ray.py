@@ -258,7 +258,7 @@ def test_workers_that_are_lost_too_often_end_the_run_which_goes_on_and_stops(tmp
     assert first.told.startswith(
         'worker-died: workers of "sft" were lost 1 time, the last one: process 0 of 1'
     )
-    assert "max_failures" in first.told and "the same command goes on from there" in first.told
+    assert "max_failures" in first.told and "the same command resumes from there" in first.told
     stopped = run_here(recipe, output, act(lambda: os.kill(os.getpid(), signal.SIGINT)))
     assert stopped.error.exit is Exit.INTERRUPTED
     assert "SIGINT was received: sft is saved up to step " in str(stopped.error)

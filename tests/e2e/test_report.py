@@ -8,8 +8,8 @@ import sys
 import pytest
 from support.small import ROOT, one_stage, pt_loaded, write_recipe
 
-from ptspec.evaluation.measurement import RAW_NAMES
 from ptspec.evaluation.store import load_measurement
+from ptspec.metrics import RAW_NAMES
 
 pytestmark = pytest.mark.slow
 

@@ -21,7 +21,7 @@ from ptspec.recipe.sources import Source
 from ptspec.rewards.builtin import builtin
 from ptspec.training import resume_online
 from ptspec.training import train as training
-from ptspec.training.checkpoint_callback import Saving
+from ptspec.training.checkpoint_callback import CheckpointCallback
 from ptspec.training.data_order import catch_up, rows_of_step
 from ptspec.training.job import Job, Signals
 from ptspec.training.stop_request import StopRequest
@@ -154,7 +154,7 @@ def test_the_rows_of_a_step_are_known_afterwards(bases, tmp_path, method, config
     """Each batch that comes out of the data loader, against the rows that are named."""
     job = job_in(tmp_path, bases, method, LENGTH if method == "grpo" else Signals(), **config)
     trainer = training._trainer(job, tmp_path)
-    saving = Saving(trainer, tmp_path, None)
+    saving = CheckpointCallback(trainer, tmp_path, None)
     column = "prompt" if method == "grpo" else "input_ids"
     rows = {str(row): number for number, row in enumerate(trainer.train_dataset[column])}
     taken, accumulated = [], trainer.args.gradient_accumulation_steps

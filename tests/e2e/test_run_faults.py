@@ -1,5 +1,5 @@
 """What goes wrong while a run is under way, with the real thing: each is told with its place and with what
-was kept, exits with 1, and the same command goes on from there to the same bytes."""
+was kept, exits with 1, and the same command resumes from there to the same bytes."""
 
 import contextlib
 import ctypes
@@ -337,7 +337,7 @@ def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch):
     recipe, output = write_recipe(tmp_path, judged(server)), tmp_path / "out"
     moods = {
         "down": "cannot be reached",
-        "rubbish": "answered with what is no chat completion",
+        "rubbish": "answered with something other than a chat completion",
         "overloaded": "answered 503",
         "slow": "did not answer in time",
     }
@@ -348,7 +348,7 @@ def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch):
         ran = run_here(recipe, output, at_step(step, lambda mood=mood: setattr(server, "mood", mood)))
         assert ran.resumed == {"online": step - 1}
         assert words in ran.told and "(asked 2 times)" in ran.told
-        assert f"online is saved up to step {step}; the same command goes on from there" in ran.told
+        assert f"online is saved up to step {step}; the same command resumes from there" in ran.told
         assert "/judges/fair/endpoint" in ran.told
     waiting = {"timeout": 60, "retries": 7, "max_concurrency": 16}
     server.answers.set()

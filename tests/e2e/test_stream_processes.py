@@ -90,7 +90,7 @@ def train(arguments: Sequence[str]) -> None:
     from trl import SFTConfig, SFTTrainer
 
     from ptspec.data.stream.dataset import StreamWatch
-    from ptspec.training.checkpoint_callback import Saving
+    from ptspec.training.checkpoint_callback import CheckpointCallback
     from ptspec.training.checkpoints import last_sound
     from ptspec.training.stream_place import StreamPlace
 
@@ -127,7 +127,9 @@ def train(arguments: Sequence[str]) -> None:
         processing_class=tokenizer,
     )
     resume, _ = last_sound(checkpoints) if checkpoints.is_dir() else (None, [])
-    saving = Saving(trainer, checkpoints, resume, place=StreamPlace(trainer, StreamWatch(), resume))
+    saving = CheckpointCallback(
+        trainer, checkpoints, resume, place=StreamPlace(trainer, StreamWatch(), resume)
+    )
     for callback in (Stop(), saving):
         trainer.add_callback(callback)
     trainer.train(resume_from_checkpoint=str(resume) if resume else None)

@@ -14,8 +14,8 @@ from support.vllm_server import EXECUTABLE, needs_vllm, vllm_serving
 from transformers import AutoModelForCausalLM
 
 from ptspec.chat.generate import Settings
-from ptspec.chat.models import open_voices
-from ptspec.chat.served import served_voices
+from ptspec.chat.models import open_models
+from ptspec.chat.served import served_models
 from ptspec.chat.session import Session
 from ptspec.diagnostics import InputError, StageError
 from ptspec.evaluation import store
@@ -174,9 +174,9 @@ def reports_raw(served):
 def test_an_adapter_that_the_server_refuses_is_told(server, tmp_path):
     base = AutoModelForCausalLM.from_pretrained(BASE)
     get_peft_model(base, LoraConfig(r=128, target_modules=["q_proj"])).save_pretrained(tmp_path / "large")
-    voices = served_voices([str(tmp_path / "large")], server)
+    models = served_models([str(tmp_path / "large")], server)
     with pytest.raises(InputError) as told:
-        voices.__enter__()
+        models.__enter__()
     assert "does not take the adapter" in told.value.diagnostics[0].message
     assert "--max-lora-rank" in told.value.diagnostics[0].hint
 
@@ -184,14 +184,14 @@ def test_an_adapter_that_the_server_refuses_is_told(server, tmp_path):
 def test_chat_says_what_the_policy_says_here(ran, server):
     prompts = ["Which animal does Tofer keep?", "And what colour is it?"]
     stage = str(ran.output / "sft")
-    here = Session(open_voices([stage]), Settings(max_new_tokens=16))
+    here = Session(open_models([stage]), Settings(max_new_tokens=16))
     spoken = [here.ask(prompt).answers[0] for prompt in prompts]
-    with served_voices([stage], server) as voices:
-        there = Session(voices, Settings(max_new_tokens=16))
+    with served_models([stage], server) as models:
+        there = Session(models, Settings(max_new_tokens=16))
         pieces = []
         assert [there.ask(p, lambda v, piece: pieces.append(piece)).answers[0] for p in prompts] == spoken
         assert pieces == [answer.text for answer in spoken]
-        assert voices[0].ends == here.voices[0].ends
+        assert models[0].ends == here.models[0].ends
         again = there.regenerate().answers[0]
         assert again != spoken[1]
 

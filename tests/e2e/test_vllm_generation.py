@@ -122,7 +122,7 @@ def test_a_server_that_dies_ends_the_run_and_the_same_command_goes_on(tmp_path):
         ran = run_here(write_recipe(tmp_path, change), tmp_path / "out", kill)
     assert "generation-server" in ran.told
     assert "cannot be reached" in ran.told
-    assert "online is saved up to step 2; the same command goes on" in ran.told
+    assert "online is saved up to step 2; the same command resumes" in ran.told
     with vllm_serving(BASE, tmp_path / "second.log") as second:
         again = run_here(write_recipe(tmp_path, online(second.url, max_steps=3, save_steps=1)), ran.output)
     assert again.error is None, again.error.diagnostics

@@ -1,4 +1,4 @@
-"""Keys and passwords: refused in a recipe, blotted in what is said and kept."""
+"""Keys and passwords: refused in a recipe, redacted in what is said and kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from support.small import ROOT, write_recipe
 from ptspec import cli
 from ptspec.diagnostics import Diagnostic
 from ptspec.report.diagnostics import Format, render
-from ptspec.secrets import blotted, blotted_source, secret_in
+from ptspec.secrets import redacted, redacted_source, secret_in
 
 HUB = "hf_" + "a1B2" * 9
 KEYS = [HUB, "sk-proj-0123456789abcdefghij", "ghp_" + "x" * 36, "AKIA" + "A1" * 8, "xoxb-1234567890-abc"]
@@ -20,7 +20,7 @@ KEYS = [HUB, "sk-proj-0123456789abcdefghij", "ghp_" + "x" * 36, "AKIA" + "A1" * 
 @pytest.mark.parametrize("key", KEYS)
 def test_keys_are_known_by_their_form(key):
     assert secret_in(f"see {key}.")
-    assert blotted(f"see {key}.") == f"see {'*' * len(key)}."
+    assert redacted(f"see {key}.") == f"see {'*' * len(key)}."
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def test_keys_are_known_by_their_form(key):
     ],
 )
 def test_users_and_passwords_in_addresses(text, safe):
-    assert blotted(text) == safe
+    assert redacted(text) == safe
     assert (secret_in(text) is not None) == (text != safe)
 
 
@@ -41,7 +41,7 @@ def test_users_and_passwords_in_addresses(text, safe):
 def test_looking_for_secrets_takes_linear_time(text):
     """What a model wrote goes through here. Two overlapping stars took minutes over such texts."""
     start = time.process_time()
-    blotted_source(text)
+    redacted_source(text)
     secret_in(text)
     assert time.process_time() - start < 5
 
@@ -59,14 +59,14 @@ def test_looking_for_secrets_takes_linear_time(text):
     ],
 )
 def test_values_of_keys_that_are_called_like_secrets(text, safe):
-    assert blotted_source(text) == safe
+    assert redacted_source(text) == safe
 
 
 def test_values_of_the_environment(monkeypatch):
     monkeypatch.setenv("MY_API_KEY", "swordfish-and-more")
     monkeypatch.setenv("SHORT_TOKEN", "true")
     monkeypatch.setenv("HARMLESS", "plain-old-value")
-    told = blotted("true: swordfish-and-more, plain-old-value")
+    told = redacted("true: swordfish-and-more, plain-old-value")
     assert told == f"true: {'*' * 18}, plain-old-value"
 
 

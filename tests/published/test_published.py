@@ -55,7 +55,7 @@ def test_it_is_valid_and_what_could_not_be_looked_at_is_named(name, monkeypatch)
     assert all(told.code == "unreadable-dataset" for told in here), here
     recipe = json.loads(path.read_text())
     assert recipe["name"] == name
-    named = {one.name for one in reading.unlooked}
+    named = {one.name for one in reading.unchecked}
     for pointer, hub in _on_the_hub(recipe):
         assert hub in named or pointer in unreached
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from ptspec import methods
 from ptspec.evaluation import store
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings, row_ids
-from ptspec.evaluation.metrics import aggregates
 from ptspec.events import Figure
 from ptspec.recipe.plan import ComputeSpec
 from ptspec.store.covered_config import covered_config

@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import Better
 from ptspec.evaluation.paired.decide import Question, decide
 from ptspec.evaluation.stats.clusters import groups_of
 from ptspec.evaluation.stats.estimates import mean, paired, ratio, resolve
+from ptspec.metrics import Better
 
 RESAMPLES = 2000
 """Fewer than in earnest, for the time it takes; the ends of the intervals are the noisier, not the closer."""

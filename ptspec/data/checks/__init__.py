@@ -1,0 +1,1 @@
+"""Checks of a recipe's rows before anything starts."""

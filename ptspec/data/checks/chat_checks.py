@@ -1,6 +1,6 @@
-"""Errors of a chat's messages, once its layout has been read: unknown roles, empty texts, nothing to learn.
+"""Check a chat's messages after its layout was read: unknown roles, empty texts, nothing to learn.
 
-In which order turns may come is for the chat template to say: a row that it takes is trained on.
+The chat template decides which order of turns is valid: a row that it accepts is trained on.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ ROLES = HEADS | TOOLS | {"user", "assistant"}
 
 
 class Part(Enum):
-    """What a list of messages is in its row."""
+    """The role of a list of messages in its row."""
 
     CONVERSATION = "conversation"
-    """All of it, with the answer that is learned at the end."""
+    """A whole conversation, with the learned answer at its end."""
     PROMPT = "prompt"
-    """What is answered; of a whole conversation in a prompt-only row, that before its last answer."""
+    """A prompt; of a whole conversation in a prompt-only row, everything before its last answer."""
     ANSWER = "answer"
 
 
 def chat_faults(column: str, messages: Sequence[Message], part: Part, needs: str) -> Iterator[Fault]:
-    """The errors of one list of messages; where a message is wrong, of the first such alone."""
+    """Yield the errors of a list of messages; if a message is wrong, only the first such."""
     if not messages:
         yield Fault("empty-text", f'"{column}" has no messages {needs}')
         return
@@ -38,8 +38,10 @@ def chat_faults(column: str, messages: Sequence[Message], part: Part, needs: str
 
 
 def is_sound(messages: Any) -> bool:
-    """Whether it is what nearly every conversation is: texts of user and assistant in turn, a system's before
-    them perhaps. One that is not may be sound all the same."""
+    """Return whether messages alternate between user and assistant texts, after an optional system one.
+
+    Nearly every conversation does; one that does not may be valid all the same.
+    """
     if type(messages) is not list:
         return False
     wanted, other = "user", "assistant"
@@ -62,7 +64,7 @@ def _message_fault(column: str, message: Message, needs: str) -> Fault | None:
     role, content, calls = message["role"], message["content"], message.get("tool_calls")
     if role not in ROLES:
         known = "system, user, assistant, tool"
-        what = f'a message of "{column}" has a role that is none of {known} {needs}'
+        what = f'a message of "{column}" has a role that is not one of {known} {needs}'
         return Fault("role-order", what, example=f"role: {role[:40]!r}")
     if content is None and not calls:
         return Fault("wrong-type", f'a message of "{column}" has no "content" (or "value") {needs}')
@@ -74,11 +76,11 @@ def _message_fault(column: str, message: Message, needs: str) -> Fault | None:
 
 
 def _wrong_ends(messages: Sequence[Message], part: Part) -> Iterator[str]:
-    """What is wrong with the beginning and the end, in words."""
+    """Return what is wrong with the first and the last message, in words."""
     roles = [message["role"] for message in messages]
     turns = [role for role in roles if role not in HEADS]
     if not turns:
-        yield "there is no turn but the system's"
+        yield "the only turn is the system's"
         return
     if part is Part.ANSWER and turns[0] != "assistant":
         yield f"it begins with a turn of the {turns[0]}, not of the assistant"

@@ -1,4 +1,4 @@
-"""A fault of a row, and the count of those of a file. Knows no method and no format."""
+"""Errors of rows, counted per file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ LEAVE_OUT = '"on_bad_row": "leave_out" in the source leaves such rows out'
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of fault; equal faults of different rows are counted together.
+    """A kind of error; equal errors of different rows are counted together.
 
-    `example` is a word from the row, told of the first row that has the fault.
+    `example` is a word from the first row with the error.
     """
 
     code: str
@@ -30,20 +30,21 @@ class Fault:
 
 @dataclass
 class Tally:
-    """How often each fault was met in a file, and where first."""
+    """The counts of each error in a file, with the first lines."""
 
     rows: int = 0
     lines: dict[Fault, list[int]] = field(default_factory=dict)
     counts: dict[Fault, int] = field(default_factory=dict)
 
     def add(self, fault: Fault, line: int) -> None:
+        """Count an error of the row on `line`."""
         lines = self.lines.setdefault(fault, [])
         self.counts[fault] = self.counts.get(fault, 0) + 1
         if len(lines) < SHOWN_LINES:
             lines.append(line)
 
     def join(self, later: Tally, offset: int) -> None:
-        """Takes in what was met further down in the file, in lines that count from `offset` + 1."""
+        """Add the counts of a later part of the file, whose lines count from `offset` + 1."""
         self.rows += later.rows
         for fault, count in later.counts.items():
             lines = self.lines.setdefault(fault, [])
@@ -51,11 +52,11 @@ class Tally:
             lines += [offset + line for line in later.lines[fault]][: SHOWN_LINES - len(lines)]
 
     def diagnostics(self, file: Path, pointer: str) -> Iterator[Diagnostic]:
-        """Each error with its first lines; the first one names the way past all of them."""
+        """Yield each error with its first lines; the first one says how to leave bad rows out."""
         is_said = False
         for fault, lines in sorted(self.lines.items(), key=lambda found: found[1][0]):
             can_leave_out = fault.severity is Severity.ERROR and self.counts[fault] < self.rows
-            way_out = (LEAVE_OUT,) if can_leave_out and not is_said and fault.hint is not None else ()
+            leave_out_note = (LEAVE_OUT,) if can_leave_out and not is_said and fault.hint is not None else ()
             hint = LEAVE_OUT if can_leave_out and not is_said and fault.hint is None else fault.hint
             is_said = is_said or can_leave_out
             yield Diagnostic(
@@ -64,7 +65,7 @@ class Tally:
                 location=Location(shown(file), lines[0]),
                 pointer=pointer,
                 hint=hint,
-                notes=(*self._notes(fault, lines), *way_out),
+                notes=(*self._notes(fault, lines), *leave_out_note),
                 severity=fault.severity,
             )
 

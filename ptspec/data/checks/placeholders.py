@@ -1,4 +1,4 @@
-"""Placeholders like {{name}} that a file of rows came with, and that nothing fills in."""
+"""Unfilled placeholders like {{name}} in a file's texts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _COLUMNS = frozenset(
 
 
 def placeholders(source: Source, rows: Sequence[PlacedRow]) -> Iterator[Diagnostic]:
-    """A warning, once for a source, where texts of its first `rows` hold placeholders."""
+    """Yield a warning, once per source, if texts of its first `rows` hold placeholders."""
     found = [(row, names) for row in rows if (names := _names(row))]
     if not found:
         return
@@ -32,7 +32,7 @@ def placeholders(source: Source, rows: Sequence[PlacedRow]) -> Iterator[Diagnost
     note = f"{len(found):,} of the first {len(rows):,} rows are so" if len(rows) > 1 else ""
     yield Diagnostic(
         "unfilled-placeholder",
-        f"nothing fills in {listed(names, NAMED)}: it is read and learned as it stands",
+        f"nothing replaces {listed(names, NAMED)}: it is learned as plain text",
         Location(shown(first.file), first.line),
         source.at,
         "put what is meant into the file, unless the rows are about such texts",
@@ -42,7 +42,7 @@ def placeholders(source: Source, rows: Sequence[PlacedRow]) -> Iterator[Diagnost
 
 
 def _names(row: PlacedRow) -> list[str]:
-    """The placeholders in the texts of a row."""
+    """Return the placeholders in the texts of a row."""
     found = []
     for name, value in row.values.items():
         if name in _COLUMNS and (type(value) is not str or "{{" in value):

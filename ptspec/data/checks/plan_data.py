@@ -1,7 +1,7 @@
-"""Faults in the data, found before anything starts: streaming, in constant memory, without torch.
+"""Check the data before anything starts, streaming, in constant memory. Imports no torch.
 
-Every fault of a file is counted, the first few are shown. Of a stream, and of files at addresses, the first
-rows are looked at, which is told. Sources on a hub are checked when the run starts.
+Every error of a file is counted, and the first few are shown. Of a stream, and of files at addresses, only
+the first rows are checked, which is reported. Hub sources are checked when the run starts.
 """
 
 from __future__ import annotations
@@ -21,13 +21,12 @@ from ptspec.recipe.plan import Plan
 from ptspec.recipe.sources import Source, parts_of
 
 LOOKED_AT = 1000
-"""Rows of a stream that are looked at before it starts."""
+"""Rows of a stream that are checked before a run."""
 
 
 @dataclass(frozen=True)
 class Checked:
-    """The faults of the data, what was seen of each local source by its name, and which were looked at in
-    part, in words."""
+    """The errors of the data, a summary of each local source by name, and which were checked in part."""
 
     diagnostics: list[Diagnostic]
     sources: Mapping[str, Seen]
@@ -35,7 +34,7 @@ class Checked:
 
 
 def check_plan(plan: Plan) -> Checked:
-    """Every fault of every local source that `plan` uses, each source read once."""
+    """Check every local source that `plan` uses, reading each once."""
     held_out = held_out_sources(plan)
     uses = _uses(plan)
     seen: dict[str, Seen] = {}
@@ -50,7 +49,7 @@ def check_plan(plan: Plan) -> Checked:
         check = SourcePass(source, uses[name], prompts, scanned, is_held_out=name in held_out)
         try:
             found[name], seen[name] = list(check.faults()), check.seen
-        except InputError as error:  # a package is missing that the file needs, or an address cannot be read
+        except InputError as error:  # a required package is missing, or an address cannot be read
             found[name] = [_unreached(one) for one in error.diagnostics]
             continue
         if is_looked_at_in_part(source):
@@ -61,15 +60,17 @@ def check_plan(plan: Plan) -> Checked:
 
 
 def held_out_sources(plan: Plan) -> set[str]:
-    """The sources that the evaluation measures and those that stages do while they train, but for what a
-    stage trains on by the same name, which is told already."""
+    """Return the sources that the evaluation or stages measure.
+
+    Without those that a stage trains on under the same name, which is reported already.
+    """
     names = [stage.eval_data for stage in plan.trained if stage.eval_data != stage.data]
     names += [plan.evaluation.data] if plan.evaluation else []
     return {part for name in names if name is not None for part in parts_of(plan.data, name)}
 
 
 def looked_at(source: Source) -> Iterator[Item]:
-    """The rows that are looked at."""
+    """Yield the rows that are checked."""
     if not is_looked_at_in_part(source):
         return scan(source)
     items = _at_addresses(source) if source.addresses else scan(source)
@@ -83,7 +84,7 @@ def _at_addresses(source: Source) -> Iterator[Item]:
 
 
 def _unreached(diagnostic: Diagnostic) -> Diagnostic:
-    """What lies elsewhere and does not answer now may do so when the run starts."""
+    """Return a warning for remote files that do not answer now: they may do so when the run starts."""
     is_elsewhere = diagnostic.code == "unreadable-dataset"
     return replace(diagnostic, severity=Severity.WARNING) if is_elsewhere else diagnostic
 
@@ -112,14 +113,14 @@ def _uses(plan: Plan) -> dict[str, list[Use]]:
 
 
 def _label_faults(plan: Plan, seen: Mapping[str, Seen]) -> Iterator[Diagnostic]:
-    """Stages whose rows are all good, or all bad, over every source that they mix."""
+    """Yield stages whose rows are all good, or all bad, over every source that they mix."""
     for stage in plan.trained:
         if stage.method.rows is not Rows.UNPAIRED_PREFERENCE:
             continue
         parts = parts_of(plan.data, stage.data)
         labels = [seen[name].labels or {} for name in parts if name in seen]
         good, bad = (sum(found.get(label, 0) for found in labels) for label in (True, False))
-        # Where a source is of pairs, on a hub or a stream, or a label is none, not every label is known.
+        # For pairs, hub data, streams and invalid labels not every label is known.
         known = [seen[name] for name in parts if name in seen and seen[name].is_whole]
         rows = sum(one.rows for one in known) + len(parts) - len(known)
         if rows == good + bad and bool(good) is not bool(bad):

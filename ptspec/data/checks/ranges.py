@@ -1,4 +1,4 @@
-"""A big file shared out among processes, in ranges of whole lines."""
+"""Split a large file into ranges of whole lines for several processes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from ptspec.data.readers.selection import is_whole
 from ptspec.recipe.sources import Source
 
 BIG = 64 << 20
-"""Bytes of a source from which it is shared out."""
+"""Bytes from which a source is split."""
 RANGE = 16 << 20
-"""Bytes that a process takes at a time."""
+"""Bytes per task."""
 MOST = 4
-"""Processes."""
+"""Maximum number of processes."""
 
 Range = tuple[Path, int, int]
 Found = TypeVar("Found")
 
 
 def ranges(source: Source) -> list[Range]:
-    """The parts of the files of `source` that processes can read by themselves, in file order; [] where there
-    is nothing to gain: small files, other formats, a part of the rows, one processor, or a system on which
-    processes cannot safely be copies of this one (they share its seed of hashes, and what it has made)."""
+    """Return the ranges of a source's files that processes can read independently, in file order.
+
+    [] if nothing is gained: small files, other formats, a selection of rows, one processor, or a system that
+    cannot fork safely (forks share the hash seed, and what this process has loaded).
+    """
     paths = source.paths
     lines = all(kind_of(path) in (".jsonl", ".ndjson") and path.suffix == kind_of(path) for path in paths)
     if not lines or not is_whole(source) or _processors() < 2 or not _forks():
@@ -40,8 +42,8 @@ def ranges(source: Source) -> list[Range]:
 
 
 def shared_out(work: Callable[[Range], Found], parts: Sequence[Range]) -> Iterator[Found]:
-    """What `work` finds in each of `parts`, in their order; it runs in copies of this process."""
-    # Imported for big files alone: it takes longer than a small one.
+    """Yield what `work` returns for each of `parts`, in order; it runs in forks of this process."""
+    # Imported for large files only: the import takes longer than a small file.
     import multiprocessing
 
     global _work
@@ -59,8 +61,10 @@ def _run(part: Range) -> object:
 
 
 def _forks() -> bool:
-    """Whether a process can be copied. On macOS system libraries may crash in the copy, which is why Python
-    starts new ones there."""
+    """Return whether forking is safe.
+
+    On macOS system libraries may crash in a fork, so Python spawns there.
+    """
     return hasattr(os, "fork") and sys.platform != "darwin"
 
 

@@ -1,7 +1,7 @@
-"""Rows that stand twice in a source, and rows whose prompt stands in the held-out data.
+"""Find duplicate rows in a source, and rows whose prompt is in the held-out data.
 
-A row is remembered as a 64-bit hash: of two million different rows some two are taken for the same once in
-ten million files.
+A row is stored as a 64-bit hash: among two million different rows a collision occurs once in ten million
+files.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ptspec.diagnostics import Severity
 from ptspec.methods.types import Rows
 
 BOUND = 1_000_000
-"""Rows that are remembered (some 100 MB); later rows are compared with these, not with each other."""
+"""Rows stored (about 100 MB); later rows are compared with these only."""
 
 
 class Repeats:
-    """Which rows of a source are the same as an earlier one, to all who use it."""
+    """Finds rows of a source that equal an earlier one for every use of it."""
 
     def __init__(self, uses: Sequence[Use], present: frozenset[str]) -> None:
         self.columns = _columns(uses, present)
@@ -35,13 +35,12 @@ class Repeats:
         self.fault = Fault("repeated-row", message, Severity.WARNING)
 
     def key(self, values: Mapping[str, Any]) -> int:
-        """A number that stands for the row: of a row as a whole the order of its columns counts, too, which
-        is the file's own."""
+        """Return a row's hash; if all columns count, their order in the file counts too."""
         names = [*self.columns, *(name for name in BESIDE if values.get(name))] if self.columns else values
         return hash(tuple([v if type(v := values.get(name)) is str else _hashable(v) for name in names]))
 
     def again(self, key: int) -> bool:
-        """Whether the row stood further up; if not, it is remembered."""
+        """Return whether the row was seen before; store it otherwise."""
         if key in self._seen:
             return True
         if len(self._seen) < BOUND:
@@ -51,7 +50,7 @@ class Repeats:
         return False
 
     def which(self, keys: Sequence[int]) -> list[int]:
-        """The places in `keys`, those of rows in file order, of rows that stood further up."""
+        """Return the indices of `keys`, in file order, of rows seen before."""
         new = set(keys)
         if len(new) == len(keys) and len(self._seen) + len(new) <= BOUND and self._seen.isdisjoint(new):
             self._seen |= new
@@ -60,7 +59,7 @@ class Repeats:
 
 
 def _columns(uses: Sequence[Use], present: frozenset[str]) -> tuple[str, ...]:
-    """What the uses read of a row; () for all of it: rewards and the evaluation get every column."""
+    """Return the columns that the uses read; () for all of them: rewards and evaluations get every column."""
     names: list[str] = []
     for use in uses:
         layout = None if use.rows in (None, Rows.PROMPT_ONLY) else layout_for(use.rows, present)
@@ -71,17 +70,17 @@ def _columns(uses: Sequence[Use], present: frozenset[str]) -> tuple[str, ...]:
 
 
 def _hashable(value: Any) -> Any:
-    """Something equal for equal values."""
+    """Return bytes that are equal for equal values."""
     if not isinstance(value, list | dict):
         return value
     try:
         return marshal.dumps(value, 2)  # a format without back references: the same bytes for equal values
-    except ValueError:  # a date, say, out of a Parquet file
+    except ValueError:  # such as a date from a Parquet file
         return repr(value)
 
 
 def prompt_key(values: Mapping[str, Any]) -> int | None:
-    """A number that stands for a row's prompt in any layout, or None where the row has none."""
+    """Return the hash of a row's prompt in any layout, or None without a prompt."""
     prompt = values.get("prompt")
     if isinstance(prompt, str):
         return hash(prompt)

@@ -1,6 +1,6 @@
-"""Errors of one row for those who read it: missing columns, nulls, wrong types, empty texts, equal pairs.
+"""Check one row for its uses: missing columns, nulls, wrong types, empty texts, equal pairs.
 
-A row is converted by the same code as for training; what that refuses is an error here.
+A row is converted by the code used for training; what that refuses is an error here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PARTS = {"messages": Part.CONVERSATION, "prompt": Part.PROMPT} | dict.fromkeys(
 
 
 class Use(NamedTuple):
-    """A stage's method (or the evaluation) that reads a source. `rows` None: any row that offers a text."""
+    """A use of a source: a stage's method or the evaluation. `rows` None: any row with a text."""
 
     who: str
     rows: Rows | None
@@ -35,7 +35,7 @@ RowChecker = Callable[[Mapping[str, Any]], Sequence[Fault]]
 
 
 def row_checker(use: Use, present: frozenset[str], reading: Reading = Reading()) -> RowChecker:
-    """What tells the errors of each row of a source whose first row has the columns `present`."""
+    """Return the checker for a source whose first row has the columns `present`."""
     if use.rows is None:
         return EvaluationChecker(use.who, reading)
     layout = layout_for(use.rows, present)
@@ -46,10 +46,10 @@ def row_checker(use: Use, present: frozenset[str], reading: Reading = Reading())
 
 
 class LayoutChecker:
-    """Millions of rows pass here: of a usual one nothing is made.
+    """Checks rows of one layout; millions of rows pass here, so usual ones are accepted without conversion.
 
     `texts` and `chats` are the layout's columns of strings and of conversations; a row with one of the
-    columns `special`, or one that `is_plain_beside` does not take, is looked at closely.
+    columns `special`, or one that fails `is_plain_beside`, is checked closely.
     """
 
     def __init__(self, use: Use, rows: Rows, layout: Layout, reading: Reading) -> None:
@@ -63,10 +63,11 @@ class LayoutChecker:
         self.special = frozenset((*CONTEXT, *MEDIA)).difference(layout.columns)
 
     def __call__(self, values: Mapping[str, Any]) -> Sequence[Fault]:
+        """Return the errors of a row."""
         return () if self.is_usual(values) else list(self._faults(values))
 
     def is_usual(self, values: Mapping[str, Any]) -> bool:
-        """Whether the row is sound and of the plainest form, which nearly every chat template takes."""
+        """Return whether the row is valid and of the plainest form, which nearly every template accepts."""
         if not self.special.isdisjoint(values):
             return False
         if not self.holds_prompt or not self.is_plain_beside(values):
@@ -82,7 +83,7 @@ class LayoutChecker:
         return not self.layout.is_pair or values["chosen"] != values["rejected"]
 
     def is_plain_beside(self, values: Mapping[str, Any]) -> bool:
-        """Whether what the layout has no column for, and which matters all the same, is of the usual kind."""
+        """Return whether relevant columns outside the layout have usual values."""
         if self.takes_input and type(values.get("input", "")) is not str:
             return False
         if self.layout.is_pair and is_whole_dialogue(values.get("chosen")):
@@ -126,7 +127,7 @@ class LayoutChecker:
         return Fault("missing-column", f'no "{column}" {self.needs}', hint=hint)
 
     def _made(self, row: Mapping[str, Any]) -> Iterator[Fault]:
-        """Errors of a row in TRL's columns."""
+        """Yield the errors of a row in TRL's columns."""
         for column, part in _PARTS.items():
             if isinstance(row.get(column), list):
                 shown = self.chats[0] if self.chats and column in ("messages", "prompt") else column
@@ -136,7 +137,7 @@ class LayoutChecker:
             yield Fault("equal-pair", '"chosen" and "rejected" are the same text: the pair teaches nothing')
 
     def _label(self, values: Mapping[str, Any], made: Sequence[Mapping[str, Any]]) -> Iterator[Fault]:
-        """A label that says that the answer is bad, for a method that learns every answer as a good one."""
+        """Yield an error for a bad-answer label under a method that learns every answer as good."""
         if self.learns_labelled and "text" not in made[0] and label_of(values.get("label")) is False:
             message = f'"label" is false: the answer would be learned as a good one {self.needs}'
             names = [one.name for one in all_of_them() if one.rows is Rows.UNPAIRED_PREFERENCE]
@@ -145,15 +146,17 @@ class LayoutChecker:
 
 
 class EvaluationChecker:
-    """Errors of held-out rows, each by what it offers."""
+    """Checks held-out rows by the columns each one has."""
 
     def __init__(self, who: str, reading: Reading) -> None:
         self.who, self.reading = who, reading
 
     def __call__(self, values: Mapping[str, Any]) -> Sequence[Fault]:
+        """Return the errors of a row."""
         return list(self._faults(values))
 
     def is_usual(self, values: Mapping[str, Any]) -> bool:
+        """Return False: every held-out row is checked closely."""
         return False
 
     def _faults(self, values: Mapping[str, Any]) -> Iterator[Fault]:
@@ -182,7 +185,7 @@ class EvaluationChecker:
 
 
 def _wrong_types(values: Mapping[str, Any], needs: str) -> Iterator[Fault]:
-    """Columns with a meaning that hold neither a text nor messages; null is an offer that is not made."""
+    """Yield text columns that hold neither text nor messages; null counts as absent."""
     names = dict.fromkeys(name for layouts in LAYOUTS.values() for one in layouts for name in one.columns)
     for name in names:
         value = values.get(name)
@@ -191,7 +194,7 @@ def _wrong_types(values: Mapping[str, Any], needs: str) -> Iterator[Fault]:
 
 
 def _wrong_type(column: str, value: Any, needs: str) -> Fault | None:
-    """The error of a column of texts that holds neither of what it may hold: a text or messages."""
+    """Return the error for a text column that holds neither text nor messages."""
     if column in _STRINGS:
         is_right, kinds = isinstance(value, str), "a string"
     elif column in CHATS:
@@ -215,5 +218,5 @@ def _no_layout(who: str, rows: Rows, present: frozenset[str]) -> Fault:
 
 
 def _renaming(present: frozenset[str], rows: Rows) -> str:
-    """The renaming that would work, or the form that one has."""
+    """Return a rename that would fit, or the form of an existing column."""
     return rename_hint(present, rows) or 'rename with "columns": {"prompt": "its name here"}'

@@ -1,4 +1,4 @@
-"""One pass over the rows of a source, in this process or shared out: its faults, and what was seen of it."""
+"""One pass over the rows of a source, in this process or split: its errors, and a summary."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from ptspec.recipe.sources import OnBadRow, Source
 Items = list[PlacedRow | Unreadable]
 
 KEPT = 500
-"""Rows of a source that are kept for who looks at them again: checking their lengths, say."""
+"""Rows of a source kept for later checks, such as their lengths."""
 KEPT_UNUSUAL = 20_000
-"""Rows of an unusual form that are kept, to be put through the chat template."""
+"""Rows of an unusual form kept to be rendered with the chat template."""
 
 CHUNK = 16_384
 """Rows whose hashes are compared at once."""
@@ -49,10 +49,12 @@ _HELD_OUT = Fault(
 
 @dataclass
 class Seen:
-    """What was seen of a source: how many rows, how many of each of KTO's labels (None: nobody reads them),
-    the first rows themselves, the bytes of text in the largest of these, the columns of the first row, and
-    rows of an unusual form, which not every chat template takes (of held-out rows all that can be used); how
-    many cannot be used; and whether these are all rows there are."""
+    """The summary of a source.
+
+    The number of rows, of KTO's labels (None: not read), the first rows, the text bytes of the largest of
+    these, the columns of the first row, rows of an unusual form, which not every template accepts (of
+    held-out rows all usable ones); the number of unusable rows; and whether all rows were read.
+    """
 
     rows: int = 0
     labels: dict[bool, int] | None = None
@@ -66,7 +68,7 @@ class Seen:
 
 @dataclass
 class _Part:
-    """What was found in a part of a file, or in all of it: `keys` stand for rows, `lines` are theirs."""
+    """The result of a part of a file: `keys` are hashes of rows, `lines` their lines."""
 
     file: Path
     tally: Tally = field(default_factory=Tally)
@@ -80,7 +82,7 @@ class _Part:
     lines: array[int] = field(default_factory=lambda: array("Q"))
     prompts: set[int] = field(default_factory=set)
     last: int = 0
-    """Lines of the part, where they count from its own beginning."""
+    """Lines of the part, if they count from its own beginning."""
 
     @property
     def is_something(self) -> bool:
@@ -88,8 +90,10 @@ class _Part:
 
 
 class SourcePass:
-    """One pass over the rows of a source, all or those that `scanned` gives. Of a held-out one it adds the
-    prompts to `prompts`; others it compares."""
+    """One pass over the rows of a source, all of them or those of `scanned`.
+
+    Adds a held-out source's prompts to `prompts`, and compares others with them.
+    """
 
     def __init__(
         self,
@@ -107,8 +111,10 @@ class SourcePass:
         self.malformed = 0
 
     def faults(self) -> Iterator[Diagnostic]:
-        """Every error and warning of the source, in the order of its files; with `on_bad_row` "leave_out"
-        what makes rows bad is a warning, while they are few enough."""
+        """Yield every error and warning of the source, in the order of its files.
+
+        With `on_bad_row` "leave_out" errors of rows are warnings, while they are few enough.
+        """
         found = list(self._faults())
         if self.source.on_bad_row is OnBadRow.STOP:
             yield from found
@@ -144,7 +150,7 @@ class SourcePass:
             yield _no_rows(self.source)
 
     def _begin(self, columns: frozenset[str]) -> None:
-        """The columns of the first row are those of the source."""
+        """Set up from the first row, whose columns are the source's."""
         self.seen.columns = columns
         reading = reading_of(self.source)
         self.checkers: list[RowChecker] = [row_checker(use, columns, reading) for use in self.uses]
@@ -155,8 +161,10 @@ class SourcePass:
             self.seen.labels = {True: 0, False: 0}
 
     def _parts(self) -> Iterator[_Part]:
-        """What was found in each part of the source, in file order; where it is shared out, lines count from
-        the beginning of the part."""
+        """Yield the result of each part of the source, in file order.
+
+        In a split file lines count from the beginning of the part.
+        """
         if not is_looked_at_in_part(self.source) and (parts := ranges(self.source)):
             yield from shared_out(self._range, parts)
             return
@@ -206,7 +214,7 @@ class SourcePass:
         return part
 
     def _item(self, part: _Part, item: PlacedRow | Unreadable) -> None:
-        """Everything there is to look at of a row."""
+        """Check a row completely."""
         if len(part.first) < KEPT:
             part.first.append(item)
         if isinstance(item, Unreadable):
@@ -233,8 +241,10 @@ class SourcePass:
             part.unusual.append(item)
 
     def _quick(self) -> Callable[[Mapping[str, Any]], int | None]:
-        """What gives the hash of a row in which every column that is read holds a text, with no more to look
-        at, and None for other rows: nearly all rows are so."""
+        """Return a function that hashes a row whose relevant columns are all texts, else returns None.
+
+        Nearly all rows are so, and need no other check.
+        """
         checkers = [one for one in self.checkers if isinstance(one, LayoutChecker)]
         columns = self.repeats.columns
         is_text = all(one.holds_prompt and not one.chats and not one.layout.has_label for one in checkers)
@@ -275,7 +285,7 @@ class SourcePass:
             yield unreadable(replace(fault, line=offset + fault.line), self.source.at)
 
     def _join(self, part: _Part, tally: Tally, offset: int) -> None:
-        """Adds what was found in a part of a file, the lines of which begin after `offset`."""
+        """Add the result of a part of a file whose lines start after `offset`."""
         missing = KEPT - len(self.seen.first)
         first = [_moved(item, offset) for item in part.first[:missing]]
         self.seen.first += first
@@ -304,12 +314,12 @@ class SourcePass:
 
 
 def is_looked_at_in_part(source: Source) -> bool:
-    """Whether only the first rows are looked at before a run: of a stream, and of what lies elsewhere."""
+    """Return whether only the first rows are checked before a run: of streams and remote files."""
     return source.streaming or bool(source.addresses)
 
 
 def bytes_of(values: Mapping[str, Any]) -> int:
-    """Bytes of text in a row."""
+    """Return the bytes of text in a row."""
     size = 0
     for value in values.values():
         text = value if type(value) is str else repr(value)

@@ -1,4 +1,4 @@
-"""Columns with a meaning that a stage does not take: what they hold would be lost without a word."""
+"""Warn about meaningful columns that a stage does not read."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ OTHER_NAMES: Mapping[str, str | None] = {
     "rationale": None,
     "context": None,
 }
-"""Names that others give to a part of the text -> our name for it; None: it has none."""
+"""Common names of text columns -> ptspec's name; None: there is none."""
 
 
 _PROMPTS = ("prompt", "instruction", "chosen", *CHATS)
@@ -38,11 +38,13 @@ _PROMPTS = ("prompt", "instruction", "chosen", *CHATS)
 def unused_columns(
     source: Source, uses: Sequence[Use], first: Mapping[str, Any], names: frozenset[str]
 ) -> Iterator[Diagnostic]:
-    """Warnings about columns of `source` that read as a part of the text and are none. `first` is its first
-    row, which tells the layout, `names` are the columns of the first rows."""
+    """Yield warnings about columns of `source` that look like text and are not used.
+
+    `first` is its first row, which decides the layout; `names` are the columns of the first rows.
+    """
     yield from _without_chat(source, uses, first, names)
     if all(use.rows is Rows.PROMPT_ONLY for use in uses):
-        return  # rewards are given every column
+        return  # rewards receive every column
     for name in sorted(names & OTHER_NAMES.keys()):
         ours = OTHER_NAMES[name]
         if ours is not None and ours not in names:
@@ -56,7 +58,7 @@ def unused_columns(
 def _without_chat(
     source: Source, uses: Sequence[Use], first: Mapping[str, Any], names: frozenset[str]
 ) -> Iterator[Diagnostic]:
-    """What belongs to a chat, of rows that are none for one of those who read them."""
+    """Yield chat columns of rows that a use does not read as a chat."""
     if all(_is_chat(source, use, first) for use in uses):
         return
     for name in (one for one in CONTEXT if one in names):
@@ -68,7 +70,7 @@ def _without_chat(
 
 
 def _is_chat(source: Source, use: Use, first: Mapping[str, Any]) -> bool:
-    """Whether rows like `first` go through the chat template; True where they are of no layout at all."""
+    """Return whether rows like `first` use the chat template; True for rows without a layout."""
     if use.rows is None:
         columns: Sequence[str] = [name for name in _PROMPTS if first.get(name) is not None] or ["text"]
     else:

@@ -1,7 +1,7 @@
-"""A row of any layout in the columns that TRL's trainers take.
+"""Convert a row of any layout to TRL's columns.
 
-Strings become turns of a chat (`chat`) or stay strings; where one text of a row is a list of messages, all
-are. `system`, `history`, `tools` and `chat_template_kwargs` go along in every layout of a chat.
+Strings become chat turns (`chat`) or stay strings; if one text of a row is a list of messages, all become
+lists. `system`, `history`, `tools` and `chat_template_kwargs` apply to every chat layout.
 """
 
 from __future__ import annotations
@@ -37,31 +37,34 @@ from ptspec.recipe.sources import Source
 Row = Mapping[str, Any]
 
 PADDED = (*CHATS, *CONTEXT, "prompt", "completion", "chosen", "rejected")
-"""Columns of chats, in which a key that Arrow filled up means nothing."""
+"""Chat columns in which a null key added by Arrow means nothing."""
 
 
 class Reading(NamedTuple):
-    """How the rows of a source are read: `chat` makes turns of strings, `system` stands before rows that have
-    no system prompt."""
+    """How the rows of a source are read.
+
+    `chat` turns strings into chats, `system` is the default system prompt.
+    """
 
     chat: bool = True
     system: str | None = None
 
 
 def reading_of(source: Source) -> Reading:
+    """Return how the rows of `source` are read."""
     return Reading(source.chat, source.system)
 
 
 @dataclass(frozen=True)
 class Context:
-    """What goes to the chat template beside the messages."""
+    """Arguments of the chat template besides the messages."""
 
     tools: list[Any] | None = None
     template_kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def columns(self) -> dict[str, Any]:
-        """In TRL's columns; what is empty is left out."""
+        """Return them as TRL's columns, without empty ones."""
         found: dict[str, Any] = {"tools": self.tools} if self.tools else {}
         return found | ({"chat_template_kwargs": dict(self.template_kwargs)} if self.template_kwargs else {})
 
@@ -79,23 +82,23 @@ class Exchange(NamedTuple):
 
 
 def unpadded(row: Row) -> dict[str, Any]:
-    """A row out of Arrow without the keys that Arrow added to the structs of its chats."""
+    """Return a row without the null keys that Arrow added to the structs of its chats."""
     return {name: without_padding(value) if name in PADDED else value for name, value in row.items()}
 
 
 def context_of(row: Row) -> Context:
-    """The row's tools and template arguments. Raises `LayoutError`."""
+    """Return the row's tools and template arguments. Raises `LayoutError`."""
     if not any(name in row for name in TEMPLATE):
         return NO_CONTEXT
     return Context(tools_of(row.get("tools")), template_kwargs_of(row.get("chat_template_kwargs")))
 
 
 def to_trl(row: Row, rows: Rows, layout: Layout, reading: Reading = Reading()) -> Iterator[dict[str, Any]]:
-    """The TRL row or rows (a pair gives two unpaired ones) that `row` stands for.
+    """Yield the TRL row or rows (a pair gives two unpaired ones) of `row`.
 
-    `layout` is that of the whole source (`layout_for` on its columns): a row that lacks a column of it is
-    an error of the data (`KeyError`), never a reason to read the row in another way. Raises `LayoutError`
-    for a row that cannot be read so.
+    `layout` is that of the whole source (`layout_for` on its columns): a row that lacks one of its columns is
+    an error (`KeyError`), and is never read in another layout. Raises `LayoutError` for a row that cannot be
+    read.
     """
     for made in _rows(row, rows, layout, reading):
         is_chat = any(isinstance(text, list) for text in made.values())
@@ -116,7 +119,7 @@ def _rows(row: Row, rows: Rows, layout: Layout, reading: Reading) -> Iterator[di
 
 
 def label_of(value: Any) -> bool | None:
-    """KTO's label as a boolean; None where it is none. CSV holds text only, pandas writes 1.0 and 0.0."""
+    """Return KTO's label as a boolean, None if it is not one. CSV holds text, pandas writes 1.0 and 0.0."""
     if isinstance(value, str):
         return {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}.get(
             value.strip().lower()
@@ -125,8 +128,10 @@ def label_of(value: Any) -> bool | None:
 
 
 def instruction_prompt(row: Row) -> str:
-    """An Alpaca row's prompt: the instruction, and the input below it where there is one. Raises
-    `LayoutError` for an input that is no text."""
+    """Return an Alpaca row's prompt: the instruction, and the input below it, if any.
+
+    Raises `LayoutError` for an input that is not text.
+    """
     given = row.get("input")
     if not isinstance(given, str | None):
         raise LayoutError("wrong-type", '"input" must be a string')
@@ -134,15 +139,17 @@ def instruction_prompt(row: Row) -> str:
 
 
 def user_turn(text: Text, chat: bool) -> Text:
+    """Return a string as a chat with a user turn if `chat`; else `text`."""
     return [{"role": "user", "content": text}] if chat and isinstance(text, str) else text
 
 
 def assistant_turn(text: Text, chat: bool) -> Text:
+    """Return a string as a chat with an assistant turn if `chat`; else `text`."""
     return [{"role": "assistant", "content": text}] if chat and isinstance(text, str) else text
 
 
 def demonstration(row: Row, layout: Layout, reading: Reading) -> dict[str, Any]:
-    """A row to imitate: {"text"}, {"messages"} or {"prompt", "completion"}. Raises `LayoutError`."""
+    """Return an SFT row: {"text"}, {"messages"} or {"prompt", "completion"}. Raises `LayoutError`."""
     if layout.columns == ("text",):
         return {"text": row["text"]}
     if layout.prompt in CHATS:
@@ -153,7 +160,7 @@ def demonstration(row: Row, layout: Layout, reading: Reading) -> dict[str, Any]:
 
 
 def preference(row: Row, layout: Layout, reading: Reading) -> Exchange:
-    """Prompt, chosen and rejected answer of a pair. Raises `LayoutError`."""
+    """Return the prompt, chosen and rejected answer of a pair. Raises `LayoutError`."""
     chosen, rejected = row["chosen"], row["rejected"]
     if isinstance(chosen, str) is not isinstance(rejected, str):
         raise LayoutError("wrong-type", 'of "chosen" and "rejected" one is a string, the other a list')
@@ -164,14 +171,14 @@ def preference(row: Row, layout: Layout, reading: Reading) -> Exchange:
 
 
 def prompt_of(row: Row, layout: Layout, reading: Reading) -> Text:
-    """What is to be answered; of a whole chat that before its last answer. Raises `LayoutError`."""
+    """Return the prompt; of a whole chat everything before its last answer. Raises `LayoutError`."""
     if layout.prompt in CHATS:
         return split_messages(_whole_chat(row, layout.prompt, reading))[0]
     return _exchange(row, layout, reading).prompt
 
 
 def split_messages(messages: list[Message]) -> tuple[list[Message], list[Message]]:
-    """Everything before the last assistant turn, and that turn; the second is empty where there is none."""
+    """Return everything before the last assistant turn, and that turn, or [] without one."""
     if messages and messages[-1]["role"] == "assistant":
         return messages[:-1], messages[-1:]
     return messages, []
@@ -196,7 +203,7 @@ def _whole_chat(row: Row, column: str, reading: Reading) -> list[Message]:
 
 
 def _exchange(row: Row, layout: Layout, reading: Reading, **answers: Any) -> Exchange:
-    """The prompt of `layout` with `answers`, all strings or all lists of messages."""
+    """Return the prompt of `layout` with `answers`, all strings or all lists of messages."""
     given = instruction_prompt(row) if layout.prompt == "instruction" else row[str(layout.prompt)]
     texts = [given, *answers.values()]
     if not reading.chat and all(isinstance(text, str) for text in texts):
@@ -211,7 +218,7 @@ def _turns(column: str, text: Text, role: str) -> list[Message]:
 
 
 def _implicit(row: Row, chosen: Text, rejected: Text, reading: Reading) -> Exchange:
-    """A pair of whole conversations, of dialogues in the form of hh-rlhf, or of texts that begin alike."""
+    """Return a pair of whole conversations, hh-rlhf dialogues, or texts with a common beginning."""
     if not isinstance(chosen, str):
         turns = messages_of("chosen", chosen), messages_of("rejected", rejected)
     elif is_dialogue(chosen) and is_dialogue(rejected) and reading.chat:
@@ -232,7 +239,7 @@ def _implicit_strings(row: Row, chosen: str, rejected: str, reading: Reading) ->
 
 
 def _check_prompt_is_there(row: Row, layout: Layout, chosen: Text) -> None:
-    """Raises `LayoutError` where a prompt stands beside whole conversations that do not hold it."""
+    """Raise `LayoutError` for a prompt beside whole conversations that do not contain it."""
     given = row[layout.prompt] if layout.prompt in ("prompt", "instruction") else ""
     if not given or (isinstance(given, str) and not given.strip()):
         return
@@ -251,8 +258,10 @@ def _check_prompt_is_there(row: Row, layout: Layout, chosen: Text) -> None:
 
 
 def _is_whole(answer: Text) -> bool:
-    """Whether an answer is a whole conversation: a list of turns that another than the assistant begins, or a
-    dialogue in the form of hh-rlhf."""
+    """Return whether an answer is a whole conversation.
+
+    A list of turns that does not start with the assistant, or an hh-rlhf dialogue.
+    """
     if isinstance(answer, str):
         return is_whole_dialogue(answer)
     if not isinstance(answer, list) or not answer or not is_turn(answer[0]):
@@ -261,7 +270,7 @@ def _is_whole(answer: Text) -> bool:
 
 
 def _before(row: Row, messages: list[Message], reading: Reading) -> list[Message]:
-    """`messages` with the row's history and system prompt before them."""
+    """Return `messages` with the row's history and system prompt before them."""
     has_head = bool(messages) and messages[0]["role"] in HEADS
     if history := history_of(row.get("history")):
         messages = [*messages[:has_head], *history, *messages[has_head:]]

@@ -1,4 +1,4 @@
-"""A held-out row as an evaluation sees it, by the same conversion as training."""
+"""Convert a held-out row for an evaluation, by the same code as training rows."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ptspec.methods.types import Rows
 
 
 class EvaluationRow(NamedTuple):
-    """What a held-out row offers; what its columns do not offer is None.
+    """The parts of a held-out row; None for parts that its columns lack.
 
-    `prompt` is answered, `expected` is the demonstrated answer to it; `pair` has a prompt of its own. They
-    are messages or strings as the model will see them; `answer` is the short right answer; `context` goes to
-    the chat template; `columns` is the row as it stands in the file, for rewards.
+    `prompt` is answered, `expected` is the reference answer to it; `pair` has its own prompt. They are
+    messages or strings as the model will see them; `answer` is the short right answer; `context` holds
+    arguments of the chat template; `columns` is the row as in the file, for rewards.
     """
 
     prompt: Text | None
@@ -38,7 +38,7 @@ class EvaluationRow(NamedTuple):
     columns: Row
 
     def in_trl_columns(self) -> Iterator[dict[str, Any]]:
-        """What of the row goes through the chat template: the prompt with its answer, and the pair."""
+        """Yield what the chat template renders: the prompt with its answer, and the pair."""
         if self.prompt is not None or self.expected is not None:
             answer = {} if self.expected is None else {"completion": self.expected}
             yield {"prompt": self.prompt, **answer, **self.context.columns}
@@ -48,14 +48,14 @@ class EvaluationRow(NamedTuple):
 
 
 def _answer_text(answer: object) -> str:
-    """A right answer as text: lists and objects as JSON."""
+    """Return a right answer as text: lists and objects as JSON."""
     if isinstance(answer, list | dict):
         return json.dumps(answer, ensure_ascii=False, default=str)
     return str(answer)
 
 
 def evaluation_row(row: Row, reading: Reading = Reading()) -> EvaluationRow:
-    """What `row` offers to an evaluation. Raises `LayoutError`."""
+    """Return the parts of `row` for an evaluation. Raises `LayoutError`."""
     present = frozenset(name for name, value in row.items() if value is not None)
     pair = prompt = expected = None
     if layout := layout_for(Rows.PREFERENCE, present):

@@ -1,4 +1,4 @@
-"""The prompt that two answers share, where it stands in the answers themselves."""
+"""Find the prompt that two answers share, if it is part of the answers."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _LAST_ASSISTANT = "\n\nAssistant:"
 
 
 def is_dialogue(text: object) -> bool:
-    """Whether `text` is a dialogue of the form of Anthropic/hh-rlhf: "\\n\\nHuman: … \\n\\nAssistant: …"."""
+    r"""Return whether `text` is an Anthropic/hh-rlhf dialogue: "\n\nHuman: … \n\nAssistant: …"."""
     return isinstance(text, str) and _DIALOGUE.match(text) is not None
 
 
 def is_whole_dialogue(text: object) -> bool:
-    """Whether `text` is such a dialogue with an answer in it: no answer by itself."""
+    """Return whether `text` is such a dialogue including an answer, rather than an answer alone."""
     return isinstance(text, str) and is_dialogue(text) and "\nAssistant:" in text
 
 
 def turns_of_dialogue(text: str) -> list[Message]:
-    """The turns of an hh-rlhf dialogue as messages, without the white space around them."""
+    """Return the turns of an hh-rlhf dialogue as messages, stripped."""
     marks = list(_MARK.finditer(text))
     ends = [mark.start() for mark in marks[1:]] + [len(text)]
     return [
@@ -37,10 +37,10 @@ def turns_of_dialogue(text: str) -> list[Message]:
 def split_conversations(
     chosen: Sequence[Message], rejected: Sequence[Message]
 ) -> tuple[list[Message], list[Message], list[Message]]:
-    """The prompt of two whole conversations, and the answer of each.
+    """Return the prompt of two whole conversations, and the answer of each.
 
-    The prompt ends at the last turn of the assistant; where the conversations part before it, at the turn at
-    which they part, which has to be the assistant's too. Raises `LayoutError`.
+    The prompt ends at the last assistant turn, or at the first turn that differs, which must be the
+    assistant's too. Raises `LayoutError`.
     """
     for name, conversation in (("chosen", chosen), ("rejected", rejected)):
         if conversation and conversation[-1]["role"] != "assistant":
@@ -63,8 +63,11 @@ def split_conversations(
 
 
 def split_dialogues(chosen: str, rejected: str) -> tuple[str, str, str]:
-    """Prompt and answers of two hh-rlhf dialogues as plain text: the prompt ends with the last "Assistant:",
-    the answers begin with the space after it. Raises `LayoutError`."""
+    """Return prompt and answers of two hh-rlhf dialogues as plain text.
+
+    The prompt ends with the last "Assistant:", the answers begin with the space after it. Raises
+    `LayoutError`.
+    """
     cuts = [text.rfind(_LAST_ASSISTANT) + len(_LAST_ASSISTANT) for text in (chosen, rejected)]
     if chosen[: cuts[0]] == rejected[: cuts[1]] and min(cuts) >= len(_LAST_ASSISTANT):
         return chosen[: cuts[0]], chosen[cuts[0] :], rejected[cuts[1] :]
@@ -72,8 +75,11 @@ def split_dialogues(chosen: str, rejected: str) -> tuple[str, str, str]:
 
 
 def split_strings(chosen: str, rejected: str) -> tuple[str, str, str]:
-    """Prompt and answers of two texts that begin alike: cut before the first word that differs, the space
-    before it with the answers, as TRL has it. Raises `LayoutError` where they do not begin alike."""
+    """Return prompt and answers of two texts with a common beginning.
+
+    Split before the first different word, with the space before it in the answers, as in TRL. Raises
+    `LayoutError` if they have no common beginning.
+    """
     pairs = zip(chosen, rejected, strict=False)
     shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
     cut = shared

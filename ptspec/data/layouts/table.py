@@ -1,4 +1,4 @@
-"""Which layouts there are, told by their columns, and which of them serve a method."""
+"""The supported layouts by their columns, and which serve a method."""
 
 from __future__ import annotations
 
@@ -11,49 +11,53 @@ CHATS = ("messages", "conversations")
 """Columns that hold a whole chat."""
 
 TEMPLATE = ("tools", "chat_template_kwargs")
-"""Columns that go to the chat template beside the messages."""
+"""Columns for the chat template besides the messages."""
 
 CONTEXT = ("system", "history", *TEMPLATE)
 """Columns that belong to a row's text in every layout."""
 
 BESIDE = ("input", *CONTEXT)
-"""Columns that belong to a row's text beside those of its layout."""
+"""Columns that belong to a row's text besides those of its layout."""
 
 MEDIA = ("image", "images", "audio", "audios", "video", "videos")
-"""Columns that a language model cannot take."""
+"""Columns that a language model cannot read."""
 
 WITHHELD = ("prompt", "completion", "completion_ids")
-"""Columns that TRL does not hand to rewards: an online method's rewards get every other column of the row."""
+"""Columns that TRL does not pass to rewards: an online method's rewards receive all others."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A set of columns that can serve a method; the first of `LAYOUTS` whose columns are there is taken.
+    """A set of columns that can serve a method; the first of `LAYOUTS` that is present is used.
 
-    `is_listed`: named where a message lists what a method takes.
+    `is_listed`: messages that list a method's layouts name it.
     """
 
     columns: tuple[str, ...]
     is_listed: bool = True
 
     def fits(self, present: frozenset[str]) -> bool:
+        """Return whether all its columns are present."""
         return present.issuperset(self.columns)
 
     @cached_property
     def prompt(self) -> str | None:
-        """The column that holds the prompt, alone or in a whole chat; None where the answers hold it."""
+        """The column with the prompt, alone or in a whole chat; None if the answers contain it."""
         return next((name for name in ("prompt", *CHATS, "instruction") if name in self.columns), None)
 
     @property
     def is_pair(self) -> bool:
+        """Whether it holds preference pairs."""
         return "rejected" in self.columns
 
     @property
     def has_label(self) -> bool:
+        """Whether it holds KTO's labels."""
         return "label" in self.columns
 
     @property
     def words(self) -> str:
+        """Its columns in words: "prompt + chosen + rejected"."""
         return " + ".join(self.columns)
 
 
@@ -91,10 +95,10 @@ LAYOUTS: dict[Rows, tuple[Layout, ...]] = {
 
 
 def layout_for(rows: Rows, present: frozenset[str]) -> Layout | None:
-    """The layout that columns `present` offer for a method that needs `rows`, or None."""
+    """Return the layout of the columns `present` for a method that needs `rows`, or None."""
     return next((layout for layout in LAYOUTS[rows] if layout.fits(present)), None)
 
 
 def wanted(rows: Rows) -> str:
-    """The layouts that would do, in words: "prompt + chosen + rejected, or chosen + rejected"."""
+    """Return the fitting layouts in words: "prompt + chosen + rejected, or chosen + rejected"."""
     return ", or ".join(layout.words for layout in LAYOUTS[rows] if layout.is_listed)

@@ -1,9 +1,8 @@
-"""Turns of a chat in any common form, as the messages that chat templates take.
+"""Convert chat turns of any common form to the messages that chat templates take.
 
 ShareGPT turns (`from`, `value`) become messages (`role`, `content`), a `function_call` turn becomes an
-assistant message with `tool_calls`, arguments of calls written as JSON text become objects (what templates
-expect: transformers' documentation of tool use), text parts of a content are joined. Keys that are not known
-here stay as they are.
+assistant message with `tool_calls`, arguments of calls in JSON text become objects (as templates expect:
+transformers' documentation of tool use), text parts of a content are joined. Unknown keys are kept.
 """
 
 from __future__ import annotations
@@ -31,14 +30,14 @@ ROLES: Mapping[str, str] = {
     "observation": "tool",
     "function_call": "assistant",
 }
-"""What others call a role -> its name in chat templates."""
+"""Other names of a role -> its name in chat templates."""
 
 HEADS = frozenset(("system", "developer"))
-"""Roles of a turn that stands before the conversation."""
+"""Roles of a turn before the conversation."""
 
 
 class LayoutError(ValueError):
-    """A row that cannot be read as its layout: `code` and the message of the diagnostic, and what to do."""
+    """A row that cannot be read as its layout: `code` and message of the diagnostic, and a hint."""
 
     def __init__(
         self, code: str, message: str, hint: str | None = None, severity: Severity = Severity.ERROR
@@ -48,12 +47,12 @@ class LayoutError(ValueError):
 
 
 def is_turn(value: Any) -> bool:
-    """Whether `value` is one turn: a message or a ShareGPT turn."""
+    """Return whether `value` is one turn: a message or a ShareGPT turn."""
     return isinstance(value, Mapping) and ("role" in value or "from" in value)
 
 
 def messages_of(column: str, value: Any) -> list[Message]:
-    """The turns in `value` (a list of turns, or one) as messages. Raises `LayoutError` for what is none."""
+    """Return the turns in `value` (a list of turns, or one) as messages. Raises `LayoutError` otherwise."""
     turns = [value] if is_turn(value) else value
     if isinstance(turns, str) or not isinstance(turns, Sequence):
         raise LayoutError("wrong-type", f'"{column}" must be a list of messages')
@@ -61,9 +60,9 @@ def messages_of(column: str, value: Any) -> list[Message]:
 
 
 def message(column: str, turn: Any) -> Message:
-    """One turn as a message. Raises `LayoutError`."""
+    """Return one turn as a message. Raises `LayoutError`."""
     if not isinstance(turn, Mapping):
-        raise LayoutError("wrong-type", f'a message of "{column}" is no object with "role" and "content"')
+        raise LayoutError("wrong-type", f'a message of "{column}" is not an object with "role" and "content"')
     given = turn.get("role") if turn.get("role") is not None else turn.get("from")
     if not isinstance(given, str):
         raise LayoutError("wrong-type", f'a message of "{column}" has no "role" (or "from")')
@@ -81,7 +80,7 @@ def message(column: str, turn: Any) -> Message:
 
 
 def _part(column: str, part: Any) -> str:
-    """The text of one part of a content."""
+    """Return the text of one part of a content."""
     if isinstance(part, str):
         return part
     if isinstance(part, Mapping) and isinstance(part.get("text"), str) and part.get("type", "text") == "text":
@@ -101,18 +100,18 @@ def _listed(column: str, calls: Any) -> list[Any]:
 
 
 def _calls(column: str, value: Any) -> list[Message]:
-    """The calls that a ShareGPT `function_call` turn holds: one as JSON text, or a list of them."""
+    """Return the calls of a ShareGPT `function_call` turn: one as JSON text, or a list of them."""
     found = _json(value) if isinstance(value, str) else value
     if isinstance(found, Mapping):
         return [_call(column, found)]
     if isinstance(found, list) and found:
         return [_call(column, call) for call in found]
-    message = f'a function_call of "{column}" is no JSON of a call: {{"name": …, "arguments": {{…}}}}'
+    message = f'a function_call of "{column}" is not the JSON of a call: {{"name": …, "arguments": {{…}}}}'
     raise LayoutError("wrong-type", message)
 
 
 def _call(column: str, call: Any) -> Message:
-    """A call as {"type": "function", "function": {"name", "arguments"}}, its arguments an object."""
+    """Return a call as {"type": "function", "function": {"name", "arguments"}}, its arguments an object."""
     inner = call.get("function", call) if isinstance(call, Mapping) else None
     if not isinstance(inner, Mapping) or not isinstance(inner.get("name"), str):
         raise LayoutError("wrong-type", f'a tool call of "{column}" has no "name"')
@@ -126,7 +125,7 @@ def _call(column: str, call: Any) -> Message:
 
 
 def _json(text: str) -> Any:
-    """The value of a JSON text; None of one that is none."""
+    """Return the value of a JSON text; None if it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -134,7 +133,7 @@ def _json(text: str) -> Any:
 
 
 def _decoded(column: str, value: Any) -> Any:
-    """What a column of a row holds, be it as JSON text. Raises `LayoutError` for a text that is no JSON."""
+    """Return a column's value, decoded if it is JSON text. Raises `LayoutError` for other text."""
     if not isinstance(value, str) or not value.strip():
         return value
     found = _json(value)
@@ -144,9 +143,11 @@ def _decoded(column: str, value: Any) -> Any:
 
 
 def tools_of(value: Any) -> list[Any] | None:
-    """The tools of a row, as JSON schemas of functions: a list, one, or either as JSON text; None where there
-    are none. A bare function ({"name", "parameters"}) is put into {"type": "function", "function": …}, the
-    form that chat templates read. Raises `LayoutError`."""
+    """Return a row's tools as JSON schemas of functions; None if there are none.
+
+    Given as a list, one object, or JSON text. A bare function ({"name", "parameters"}) becomes {"type":
+    "function", "function": …}, the form that chat templates read. Raises `LayoutError`.
+    """
     found = _decoded("tools", value)
     if not found:
         return None
@@ -164,8 +165,11 @@ def _tool(tool: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def history_of(value: Any) -> list[Message]:
-    """Earlier turns: [[question, answer], …] as in LLaMA-Factory and ms-swift, or messages; also as JSON
-    text. Raises `LayoutError`."""
+    """Return earlier turns as messages.
+
+    Given as [[question, answer], …] as in LLaMA-Factory and ms-swift, as messages, or as JSON text. Raises
+    `LayoutError`.
+    """
     found = _decoded("history", value)
     if not found:
         return []
@@ -183,7 +187,7 @@ def history_of(value: Any) -> list[Message]:
 
 
 def template_kwargs_of(value: Any) -> dict[str, Any]:
-    """The row's `chat_template_kwargs`: an object, or one as JSON text. Raises `LayoutError`."""
+    """Return the row's `chat_template_kwargs`: an object, or JSON text. Raises `LayoutError`."""
     found = _decoded("chat_template_kwargs", value)
     if not found:
         return {}
@@ -193,7 +197,7 @@ def template_kwargs_of(value: Any) -> dict[str, Any]:
 
 
 def without_padding(value: Any) -> Any:
-    """`value` without the keys that hold None, at any depth: Arrow gives every struct of a column all."""
+    """Return `value` without keys that hold None, at any depth: Arrow gives every struct all keys."""
     if isinstance(value, Mapping):
         return {key: without_padding(item) for key, item in value.items() if item is not None}
     return [without_padding(item) for item in value] if isinstance(value, list) else value

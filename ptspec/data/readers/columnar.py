@@ -1,4 +1,4 @@
-"""Parquet and Arrow: tables in columns, read a batch of rows at a time."""
+"""Read Parquet and Arrow tables, a batch of rows at a time."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from ptspec.data.readers.compression import COMPRESSIONS
 from ptspec.data.readers.placed import Item, PlacedRow, Unreadable
 
 BATCH = 1024
-"""Rows made into Python objects at a time."""
+"""Rows converted to Python objects at a time."""
 
 _ARROW_FILE = b"ARROW1"
 
 
 def read_parquet(path: Path) -> Iterator[Item]:
+    """Yield the rows of a Parquet file."""
     return _rows(path, "Parquet", _parquet_batches)
 
 
 def read_arrow(path: Path) -> Iterator[Item]:
-    """Rows of Arrow's IPC formats: the stream, as `datasets` saves it, and the file, as Feather is."""
+    """Yield the rows of Arrow's IPC formats: the stream, as `datasets` saves it, and the file (Feather)."""
     return _rows(path, "Arrow", _arrow_batches)
 
 
 def count_parquet(path: Path) -> int:
-    """The number of rows, from the end of the file alone. Raises `ValueError` where it is not Parquet."""
+    """Return the number of rows from the file's footer. Raises `ValueError` if it is not Parquet."""
     import pyarrow
     import pyarrow.parquet
 

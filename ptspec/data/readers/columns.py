@@ -1,4 +1,4 @@
-"""The renaming of columns, for rows of files and of the hub alike."""
+"""Rename columns, for rows of files and of the hub."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Values = dict[str, Any]
 
 
 def renamer(columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], Values]:
-    """What renames the columns of a row: `columns` maps wanted names to those in the file.
+    """Return a function that renames a row's columns; `columns` maps wanted names to those in the file.
 
-    One column may serve several names. A column that was there under a wanted name is dropped, and so is one
-    that was renamed.
+    One column may serve several names. An existing column with a wanted name is dropped, and so is the
+    renamed one.
     """
     gone = {*columns, *columns.values()}
 
@@ -30,7 +30,7 @@ def renamer(columns: Mapping[str, str]) -> Callable[[Mapping[str, Any]], Values]
 
 
 def missing_columns(source: Source, present: Iterable[str]) -> Iterator[Diagnostic]:
-    """The columns that `source` renames and that no row has; `present` are the names after renaming."""
+    """Yield errors for renamed columns that no row has; `present` are the names after renaming."""
     names = set(present)
     there = sorted({source.columns.get(name, name) for name in names})
     for new, old in source.columns.items():

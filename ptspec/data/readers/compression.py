@@ -1,4 +1,4 @@
-"""Data files as bytes, decompressed where their names end in `.gz` or `.zst`."""
+"""Open data files as bytes, decompressing `.gz` and `.zst`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COMPRESSIONS = (".gz", ".zst")
 
 
 def kind_of(path: Path) -> str:
-    """The format's suffix: that before `.gz` or `.zst`, if there is one."""
+    """Return the format's suffix, ignoring a final `.gz` or `.zst`."""
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if suffixes and suffixes[-1] in COMPRESSIONS:
         suffixes.pop()
@@ -28,6 +28,7 @@ def kind_of(path: Path) -> str:
 
 @contextmanager
 def open_binary(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file for reading bytes, decompressed, within the context. Raises those of `read_errors`."""
     suffix = path.suffix.lower()
     if suffix == ".gz":
         with gzip.open(path) as file:
@@ -49,7 +50,7 @@ def _zstandard(path: Path) -> Any:
 
 
 def read_errors() -> tuple[type[Exception], ...]:
-    """What reading a damaged or vanished file raises."""
+    """Return the exceptions of reading a damaged or missing file."""
     return (OSError, EOFError, zlib.error, *_zstandard_errors())
 
 

@@ -1,4 +1,4 @@
-"""CSV and TSV: a header, then a row a record. Separator and encoding are found out from the beginning."""
+"""Read CSV and TSV: a header, then a record per row. Separator and encoding are detected."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from ptspec.data.readers.placed import Item, PlacedRow, Unreadable
 from ptspec.diagnostics import Diagnostic, Severity
 
 SAMPLE = 1 << 16
-"""Bytes from the beginning of a file in which its separator is looked for."""
+"""Bytes at the beginning of a file in which the separator is detected."""
 ENCODING_SAMPLE = 1 << 20
-"""Bytes from the beginning of a file in which is looked for what is not UTF-8."""
+"""Bytes at the beginning of a file in which the encoding is detected."""
 RECORDS = 50
-"""Records of these that are looked at."""
+"""Records of these that are compared."""
 
 _SEPARATORS = (",", ";", "\t", "|")
 _NAMES = {",": '","', ";": '";"', "\t": "tabs", "|": '"|"'}
 _EXPECTED = {".tsv": "\t"}
 _LONGEST = 1 << 25
-"""Characters of a field. A longer one is the rest of a file behind a quote that is never closed."""
+"""Maximum characters of a field. A longer one is due to an unclosed quote."""
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """How a file is written."""
+    """A file's encoding and separator."""
 
     separator: str
     encoding: str
 
 
 def read_delimited(path: Path) -> Iterator[Item]:
+    """Yield the rows of a CSV or TSV file; an `Unreadable` at the first error of the format."""
     dialect = dialect_of(path)
     csv.field_size_limit(_LONGEST)
     with open_binary(path) as file, io.TextIOWrapper(file, encoding=dialect.encoding, newline="") as text:
@@ -67,7 +68,7 @@ def read_delimited(path: Path) -> Iterator[Item]:
 
 
 def notes(path: Path) -> Iterator[Diagnostic]:
-    """Warnings about what the name of a file does not tell of how it is written, without its place."""
+    """Yield warnings about encoding or separator that the file's name does not suggest, without location."""
     dialect, severity = dialect_of(path), Severity.WARNING
     if dialect.separator != _EXPECTED.get(kind_of(path), ","):
         text = f"columns are separated by {_NAMES[dialect.separator]}"
@@ -77,8 +78,7 @@ def notes(path: Path) -> Iterator[Diagnostic]:
 
 
 def dialect_of(path: Path) -> Dialect:
-    """The encoding that a byte order mark or the first bytes tell, and the separator that the first records
-    show."""
+    """Return the detected encoding (byte order mark or first bytes) and separator (first records)."""
     with open_binary(path) as file:
         sample = file.read(ENCODING_SAMPLE)
     encoding = likely_encoding_of(sample, is_whole=len(sample) < ENCODING_SAMPLE)
@@ -90,7 +90,7 @@ def dialect_of(path: Path) -> Dialect:
 
 
 def _separator(text: str, expected: str, *, is_whole: bool) -> str:
-    """The separator that cuts each record into as many fields as the header, and that into the most."""
+    """Return the separator that gives each record as many fields as the header, and the most fields."""
     ranked = []
     for separator in (expected, *(one for one in _SEPARATORS if one != expected)):
         counts = _fields(text, separator, is_whole=is_whole)
@@ -102,7 +102,7 @@ def _separator(text: str, expected: str, *, is_whole: bool) -> str:
 
 
 def _fields(text: str, separator: str, *, is_whole: bool) -> list[int]:
-    """How many fields each of the first records has; the last one of a text that is cut is left out."""
+    """Return the fields of each of the first records, without the last one of a truncated text."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         counts = [len(record) for record in islice(reader, RECORDS + 1) if record]
@@ -112,7 +112,7 @@ def _fields(text: str, separator: str, *, is_whole: bool) -> list[int]:
 
 
 def _of_header(path: Path, line: int, header: Sequence[str]) -> Unreadable | None:
-    """What is wrong with the names of the columns."""
+    """Return what is wrong with the column names."""
     if any("\0" in name for name in header):
         reason = "the header holds NUL characters: the file is likely UTF-16 without a byte order mark"
         return Unreadable(path, line, None, reason, conversion(path, "utf-16le"))

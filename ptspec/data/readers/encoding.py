@@ -1,4 +1,4 @@
-"""Encodings of text files: byte order marks, and what to say of bytes that are not UTF-8."""
+"""Encodings of text files: byte order marks, and messages for bytes that are not UTF-8."""
 
 from __future__ import annotations
 
@@ -21,29 +21,28 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-"""Those of UTF-32 first: one of them begins like one of UTF-16."""
+"""Byte order marks, UTF-32's first: one of them starts like one of UTF-16."""
 
 _RARE = 0.3
-"""The share of bytes beyond ASCII from which a text is hardly Western, as CP1252 is."""
+"""Share of non-ASCII bytes above which a text is hardly Western, as CP1252 is."""
 
 _IN_WORDS = re.compile(rb"(?<=[A-Za-z])[\x80-\x91\x93-\x9b\x9d-\x9f](?=[A-Za-z])")
-"""What is punctuation in CP1252, within a word; without its apostrophe and the ligature of oe."""
+"""CP1252's punctuation within a word, without the apostrophe and the oe ligature."""
 _LETTERS = re.compile(rb"[\xc0-\xff]")
 
 
 def encoding_of(beginning: bytes) -> str:
-    """The encoding that the byte order mark of a file tells; UTF-8 without one."""
+    """Return the encoding of a file's byte order mark; UTF-8 without one."""
     return next((name for mark, name in _MARKS if beginning.startswith(mark)), UTF_8)
 
 
 def likely_encoding_of(beginning: bytes, *, is_whole: bool) -> str:
-    """The encoding of a spreadsheet's text file: what its byte order mark tells, UTF-8, or CP1252, in which
-    Excel saves "CSV" on a Western Windows.
+    """Return a spreadsheet file's encoding: that of its byte order mark, UTF-8, or CP1252.
 
-    CP1252 only where no line is UTF-8 with more than ASCII (of a file of both, the first line that is not
-    UTF-8 is an error), and where the bytes beyond ASCII are letters as they are in CP1252 and not, as in the
-    encodings of MS-DOS and of old Macs, its quotes and dashes in the middle of words. `is_whole`: whether
-    `beginning` does not end within a line.
+    Excel saves "CSV" in CP1252 on a Western Windows. It is chosen only if no line is non-ASCII UTF-8 (in a
+    file of both, the first line that is not UTF-8 is an error), and if the non-ASCII bytes are letters in
+    CP1252 and not, as in the encodings of MS-DOS and old Macs, quotes and dashes within words. `is_whole`:
+    `beginning` ends with a complete line.
     """
     if (marked := encoding_of(beginning)) != UTF_8:
         return marked
@@ -65,7 +64,7 @@ def _is_utf8(line: bytes) -> bool:
 
 
 def undecodable(path: Path, number: int, line: bytes, error: UnicodeDecodeError) -> Unreadable:
-    """The fault of line `number`, which is not UTF-8: the byte, its place, and how to convert the file."""
+    """Return the error of line `number`, which is not UTF-8: byte, position, and a conversion command."""
     column = len(line[: error.start].decode().removeprefix("\ufeff")) + 1
     likely = _likely(line)
     reason = f"not valid UTF-8: byte 0x{line[error.start]:02X}"
@@ -77,7 +76,7 @@ def undecodable(path: Path, number: int, line: bytes, error: UnicodeDecodeError)
 
 
 def conversion(path: Path, encoding: str) -> str:
-    """The shell command that writes `path` as UTF-8."""
+    """Return the shell command that converts `path` to UTF-8."""
     readers = {".gz": "gzip -dc", ".zst": "zstd -dc"}
     name, suffix = Path(shown(path)), path.suffix.lower()
     plain = name.with_suffix("") if suffix in readers else name
@@ -89,7 +88,7 @@ def conversion(path: Path, encoding: str) -> str:
 
 
 def first_undecodable(path: Path) -> Unreadable | None:
-    """The first byte of a file that is not UTF-8."""
+    """Return the error of the first byte of a file that is not UTF-8."""
     with open_binary(path) as file:
         for number, line in enumerate(file, start=1):
             try:

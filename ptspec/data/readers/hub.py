@@ -1,4 +1,4 @@
-"""Rows of the hub, placed and renamed as those of files are."""
+"""Read rows of hub datasets, placed and renamed like rows of files."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from ptspec.recipe.splits import TRAIN
 One = TypeVar("One")
 
 BUFFER = 10_000
-"""Rows among which a streamed source is shuffled."""
+"""Buffer size in rows for shuffling a streamed source."""
 
 
 def hub_rows(source: Source) -> Iterator[PlacedRow]:
-    """The rows of a source on the hub; `line` is the row's number in the split, of a streamed and shuffled
-    source its number in the order it comes in.
+    """Yield the rows of a hub source; `line` is the row's number in the split.
 
-    `shuffle` decides which rows `limit` takes, by the seed; their order stays, except when they are streamed.
-    Raises `InputError` where the hub, the dataset, its configuration, split or column is not there.
+    Of a streamed and shuffled source its number in the shuffled order. `shuffle` decides, by the seed, which
+    rows `limit` takes; they keep their order, except when streamed. Raises `InputError` if the hub, the
+    dataset, its configuration, split or a column does not exist.
     """
     rows = _told(source, lambda: _load(source))
     renamed, file = renamer(source.columns), Path(source.hub or "")
-    names = rows.column_names  # None of some streamed sources: then the first row tells
+    names = rows.column_names  # None for some streamed sources: use the first row
     if names is not None:
         _check(source, renamed(dict.fromkeys(names)))
     numbered = _numbered(rows, source)
@@ -47,8 +47,10 @@ def hub_rows(source: Source) -> Iterator[PlacedRow]:
 
 
 def stream_of_hub(source: Source) -> list[Callable[[int], Iterator[tuple[int, dict[str, Any]]]]]:
-    """The parts of a streamed dataset, each of which iterates its rows as they are, with their numbers in it,
-    but the first so many. Raises `InputError` as `hub_rows` does."""
+    """Return the parts of a streamed dataset; each yields its rows with their numbers, from one on.
+
+    Raises `InputError` as `hub_rows` does.
+    """
     rows = _told(source, lambda: _in_row_groups(_load(source)))
     if rows.column_names is not None:
         _check(source, renamer(source.columns)(dict.fromkeys(rows.column_names)))
@@ -63,7 +65,7 @@ def stream_of_hub(source: Source) -> list[Callable[[int], Iterator[tuple[int, di
 
 
 def _in_row_groups(rows: Any) -> Any:
-    """A streamed dataset in parts as small as its files allow, where the library can tell them."""
+    """Return a streamed dataset in parts as small as its files allow, if the library can tell them."""
     return rows.reshard() if hasattr(rows, "reshard") else rows
 
 
@@ -99,8 +101,10 @@ def _load(source: Source) -> Any:
 
 
 def _told(source: Source, work: Callable[[], One]) -> One:
-    """What `work` returns. What `datasets` raises while it works, be it its own, that of its HTTP client or
-    that of any reader of files, becomes an `InputError`."""
+    """Return what `work` returns; raise its exceptions as `InputError`.
+
+    `datasets` raises its own, those of its HTTP client, and those of any file reader.
+    """
     try:
         return work()
     except Exception as error:
@@ -108,7 +112,7 @@ def _told(source: Source, work: Callable[[], One]) -> One:
 
 
 def _fault(source: Source, error: Exception) -> Diagnostic:
-    """What went wrong, at the key of the recipe that it is about."""
+    """Return the error at the recipe's key that it concerns."""
     from datasets.exceptions import DatasetNotFoundError
 
     text = " ".join(str(error).split())
@@ -148,7 +152,7 @@ def _fault(source: Source, error: Exception) -> Diagnostic:
 
 
 def _listed(text: str) -> list[str]:
-    """The names that a message of `datasets` lists: "… Available: ['a', 'b']"."""
+    """Return the names that a message of `datasets` lists: "… Available: ['a', 'b']"."""
     lists = re.findall(r"\[([^\[\]]*)\]", text)
     return re.findall(r"'([^']*)'", lists[-1]) if lists else []
 

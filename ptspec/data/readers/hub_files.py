@@ -1,4 +1,4 @@
-"""Splits and first rows of a dataset on the hub from its card and files, where the viewer has none."""
+"""Splits and first rows of a hub dataset from its card and files, if the viewer has none."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ Patterns = Mapping[str, Mapping[str, Sequence[str]]]
 
 
 def described(repository: Repository) -> Patterns:
-    """The patterns of the files of each split of each configuration, as the dataset's card has them; {} where
-    it does not have all of them."""
+    """Return the file patterns of each split and configuration in the dataset's card.
+
+    {} if the card is incomplete.
+    """
     found: dict[str, dict[str, Sequence[str]]] = {}
     for one in repository.card.get("configs") or ():
         if not isinstance(one, dict) or "data_files" not in one:
@@ -45,13 +47,13 @@ def described(repository: Repository) -> Patterns:
 
 
 def default_config(repository: Repository) -> str | None:
-    """The configuration that the card calls the default one."""
+    """Return the card's default configuration."""
     configs = [one for one in repository.card.get("configs") or () if isinstance(one, dict)]
     return next((str(one.get("config_name")) for one in configs if one.get("default")), None)
 
 
 def splits(repository: Repository) -> Splits | None:
-    """The splits that the card describes, or else the names of the files; None where neither tells."""
+    """Return the splits in the card, or else by file names; None if neither tells them."""
     if patterns := described(repository):
         return {config: tuple(given) for config, given in patterns.items()}
     found = _by_name(repository)
@@ -59,7 +61,7 @@ def splits(repository: Repository) -> Splits | None:
 
 
 def first_rows(repository: Repository, config: str, split: str, most: int) -> Rows | None:
-    """The first rows of the first file of a split; None where it is of no format known here."""
+    """Return the first rows of a split's first file; None for an unknown format."""
     patterns = described(repository)
     if patterns:
         wanted = patterns.get(config, {}).get(split, ())
@@ -80,7 +82,7 @@ def _patterns(given: Any) -> Mapping[str, Sequence[str]]:
 
 
 def _by_name(repository: Repository) -> dict[str, list[str]]:
-    """The files of each split by their names; all of them are for training where no name tells one."""
+    """Return the files of each split by name; if no name tells a split, all are for training."""
     files = [name for name in repository.files if name.endswith(_DATA)]
     found: dict[str, list[str]] = {}
     for name in files:
@@ -119,7 +121,7 @@ def _parquet(file: IO[bytes], most: int) -> Rows:
 
 
 def _json(file: IO[bytes]) -> Iterator[Mapping[str, Any]]:
-    """The rows before the first that cannot be read, of a list or one a line."""
+    """Return the rows before the first unreadable one, of a list or one per line."""
     begun = file.read(1)
     file.seek(0)
     text = io.TextIOWrapper(file, encoding="utf-8-sig")

@@ -1,6 +1,6 @@
-"""The first rows of a dataset on the hub, and what is wrong with how a source names it.
+"""The first rows of a hub dataset, and errors in how a source names it.
 
-The caches are looked at first, then, where it can be reached, the hub.
+Reads the caches, then the hub if it can be reached.
 """
 
 from __future__ import annotations
@@ -24,13 +24,15 @@ from ptspec.recipe.sources import Source
 from ptspec.recipe.splits import ALL, TRAIN, parse
 
 MOST = 100
-"""Rows that are looked at."""
+"""Rows to read."""
 
 
 @dataclass(frozen=True)
 class Preview:
-    """`columns` and `rows` after `columns` were renamed. `rows` is empty where the source begins further down
-    in its split, and where the split has none."""
+    """`columns` and `rows` after renaming.
+
+    `rows` is empty if the source starts further down in its split, or the split is empty.
+    """
 
     columns: frozenset[str]
     rows: tuple[PlacedRow, ...]
@@ -38,7 +40,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class Wrong:
-    """What of a source is not in the dataset; `key` is the one of the source that says it."""
+    """A part of a source that the dataset lacks; `key` is the source's key for it."""
 
     code: str
     key: str
@@ -46,19 +48,19 @@ class Wrong:
     hint: str | None = None
 
 
-class NotLooked(Exception):
-    """The dataset could not be looked at, and why."""
+class NotRead(Exception):
+    """Why the dataset could not be read."""
 
 
-Outcome = Preview | Wrong | Refused | NotLooked
+Outcome = Preview | Wrong | Refused | NotRead
 
 
 def preview(source: Source) -> Outcome:
-    """What the caches or the hub have of `source`. What was found is kept for the life of the process."""
+    """Return what the caches or the hub have of `source`, cached for the life of the process."""
     split = source.split or TRAIN
     try:
         found = _look(source.hub or "", source.config_name, source.revision, split)
-    except NotLooked as error:
+    except NotRead as error:
         return error
     if not isinstance(found, Rows):
         return found
@@ -71,23 +73,23 @@ def preview(source: Source) -> Outcome:
 
 
 def first_rows(source: Source) -> list[PlacedRow] | None:
-    """The first rows of a source on the hub; None where they were not to be had."""
+    """Return the first rows of a hub source; None if they are unavailable."""
     found = preview(source)
     return list(found.rows) if isinstance(found, Preview) else None
 
 
 def is_cached(source: Source) -> bool:
-    """Whether `datasets` has the source in its own cache, and needs no hub for it."""
+    """Return whether `datasets` has the source in its own cache."""
     return _cached(source.hub or "", source.config_name, source.revision) is not None
 
 
 def split_names(text: str) -> list[str]:
-    """The splits that an expression as `datasets` takes it names: "train[:10%]+test"."""
+    """Return the splits in a `datasets` split expression: "train[:10%]+test"."""
     return [one.split for one in parse(text)]
 
 
 def _read_of(text: str, rows: int) -> int:
-    """How many of the first `rows` rows of a split are certain to be read by the expression `text`."""
+    """Return how many of the first `rows` rows of a split the expression `text` certainly includes."""
     first = parse(text)[0]
     if first.start or (first.stop or 0) < 0:
         return 0
@@ -97,7 +99,7 @@ def _read_of(text: str, rows: int) -> int:
 
 
 def _cached(dataset: str, config: str | None, revision: str | None) -> CachedConfig | None:
-    """The configuration that `datasets` would read from its cache; None where it would refuse."""
+    """Return the configuration that `datasets` would read from its cache; None if it would refuse."""
     found = arrow_cache.cached(dataset, revision)
     name = config or (next(iter(found)) if len(found) == 1 else "")
     return found.get(name)
@@ -105,7 +107,7 @@ def _cached(dataset: str, config: str | None, revision: str | None) -> CachedCon
 
 @functools.lru_cache(maxsize=64)
 def _look(dataset: str, config: str | None, revision: str | None, split: str) -> Rows | Wrong | Refused:
-    """Raises `NotLooked`, which is not kept: a network may come back."""
+    """Read the dataset. Raises `NotRead`, which is not cached: a network may come back."""
     names = split_names(split)
     cached = _cached(dataset, config, revision)
     if cached is not None and names[0] in cached.splits:
@@ -115,23 +117,23 @@ def _look(dataset: str, config: str | None, revision: str | None, split: str) ->
     if (why := obstacle(DATASET)) is not None:
         unknown = _unknown_split(dataset, names, tuple(cached.splits)) if cached is not None else None
         if unknown is None:
-            raise NotLooked(why)
+            raise NotRead(why)
         return unknown
     try:
         return _ask(look(dataset, revision, DATASET), config, names)
     except Refused as refused:
         return refused
-    except NotLooked:
+    except NotRead:
         raise
-    except Exception as error:  # of networks, files and servers, as many as there are libraries below
-        raise NotLooked(reason(error)) from error
+    except Exception as error:  # network, file and server errors of various libraries
+        raise NotRead(reason(error)) from error
 
 
 def _ask(repository: Repository, config: str | None, names: list[str]) -> Rows | Wrong:
     from_viewer = viewer.splits(repository.name, repository.commit)
     known = from_viewer or hub_files.splits(repository)
     if known is None:
-        raise NotLooked("its files are of no format known here")
+        raise NotRead("its files are of no format known here")
     chosen = config or _default(repository, known)
     if chosen in known:
         wrong = _unknown_split(repository.name, names, known[chosen])
@@ -140,18 +142,18 @@ def _ask(repository: Repository, config: str | None, names: list[str]) -> Rows |
     if wrong is not None:
         if from_viewer or hub_files.described(repository):
             return wrong
-        raise NotLooked("neither its card nor the names of its files tell its splits")
+        raise NotRead("neither its card nor the names of its files tell its splits")
     split = known[chosen][0] if names[0] == ALL else names[0]
     rows = viewer.first_rows(repository.name, repository.commit, chosen, split) if from_viewer else None
     if rows is None or not rows.rows:
         rows = hub_files.first_rows(repository, chosen, split, MOST) or rows
     if rows is None:
-        raise NotLooked("its files are of no format known here")
+        raise NotRead("its files are of no format known here")
     return rows
 
 
 def _default(repository: Repository, known: Splits) -> str:
-    """The configuration that `datasets` takes where none is named; "" where it takes none."""
+    """Return the configuration that `datasets` uses by default; "" if there is none."""
     if len(known) == 1:
         return next(iter(known))
     named = hub_files.default_config(repository)

@@ -1,4 +1,4 @@
-"""The elements of a JSON list read from a file piece by piece, each with its place; never the whole file."""
+"""Read the elements of a JSON list incrementally, each with its line."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import IO, Any
 from ptspec.data.readers.jsonl import HALF, RepeatedKey, encodable, half_escape, scan_once
 
 PIECE = 1 << 18
-"""Characters read at a time; twice as many each time an element does not end within them."""
+"""Characters read at a time, doubled while an element does not end within them."""
 _CUT = 16
-"""An error this near to the end of what was read may be one of a text that is cut there."""
+"""An error this close to the end of the buffer may be due to truncation."""
 
 _comma = re.compile(r"[ \t\r\n]*,[ \t\r\n]*(?=[^ \t\r\n])").match
 _after_space = re.compile(r"[ \t\r\n]*").match
 
 
 class NotAList(ValueError):
-    """What is wrong, and where: `line` and `column` count from 1."""
+    """A syntax error; `line` and `column` count from 1."""
 
     def __init__(self, reason: str, line: int, column: int) -> None:
         super().__init__(reason)
@@ -29,8 +29,11 @@ class NotAList(ValueError):
 
 @dataclass
 class _Window:
-    """The part of a text that is in memory. `line` is that of the character at `counted`, up to which line
-    breaks were counted; `column` that of the first character."""
+    """The part of a text in memory.
+
+    `line` is that of the character at `counted`, up to which line breaks were counted; `column` that of the
+    first character.
+    """
 
     file: IO[str]
     text: str = ""
@@ -42,7 +45,7 @@ class _Window:
     ended: bool = field(default=False)
 
     def more(self) -> None:
-        """Drops what is behind, reads on."""
+        """Drop the consumed text and read on."""
         _, self.column = self.place(self.at)
         self.count()
         read = self.file.read(self.piece)
@@ -51,19 +54,19 @@ class _Window:
         self.piece *= 2
 
     def count(self) -> int:
-        """The line of the next character. Each stretch of the text is counted once."""
+        """Return the line of the next character. Each stretch is counted once."""
         self.line += self.text.count("\n", self.counted, self.at)
         self.counted = self.at
         return self.line
 
     def place(self, index: int) -> tuple[int, int]:
-        """Line and column of the character at `index`, which is not before `counted`."""
+        """Return line and column of the character at `index`, which is not before `counted`."""
         before = self.text.rfind("\n", 0, index)
         column = self.column + index if before < 0 else index - before
         return self.line + self.text.count("\n", self.counted, index), column
 
     def skip(self) -> str:
-        """The next character that is no space, "" at the end of the file."""
+        """Return the next character that is not a space, "" at the end of the file."""
         while True:
             self.at = _after_space(self.text, self.at).end()  # type: ignore[union-attr]  # it always matches
             if self.at < len(self.text):
@@ -76,7 +79,7 @@ class _Window:
         return NotAList(reason, *self.place(self.at if index is None else index))
 
     def value(self) -> Any:
-        """The JSON value that begins here; what follows it stands next."""
+        """Return the JSON value that begins here and move behind it."""
         while True:
             try:
                 value, end = scan_once(self.text, self.at)
@@ -99,8 +102,10 @@ class _Window:
             self.more()
 
     def plain(self) -> Iterator[tuple[int, Any]]:
-        """The elements from here on, with their lines, as long as the comma behind each and the beginning of
-        the next are in memory; it stops before one that `value` has to look at."""
+        """Yield elements with their lines while the following comma and element are in memory.
+
+        Stops before one that `value` must read.
+        """
         text, at, line, counted = self.text, self.at, self.line, self.counted
         while True:
             try:
@@ -116,7 +121,7 @@ class _Window:
         self.at, self.line, self.counted = at, line, counted
 
     def _check(self, value: Any, end: int) -> None:
-        """Refuses half of a surrogate pair in `value`, which stands before `end`."""
+        """Raise for half a surrogate pair in `value`, which ends before `end`."""
         if half_escape(self.text, self.at, end):
             try:
                 encodable(value)
@@ -125,7 +130,7 @@ class _Window:
 
 
 def elements(file: IO[str]) -> Iterator[tuple[int, Any]]:
-    """Each element with the line it begins at. Raises `NotAList` at the first fault of the text."""
+    """Yield each element with its first line. Raises `NotAList` at the first syntax error."""
     window = _Window(file)
     if window.skip() != "[":
         raise window.wrong("a .json data file must be a list of rows [{…}, …], or hold one row a line")

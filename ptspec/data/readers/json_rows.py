@@ -1,4 +1,4 @@
-"""JSON: a list of rows, or a row a line."""
+"""Read JSON files: a list of rows, or one row per line."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ptspec.data.readers.placed import Item, PlacedRow, Unreadable
 
 
 def read_json(path: Path) -> Iterator[Item]:
-    """A list of rows, or, as the hub's .json files often are, one row a line."""
+    """Yield rows of a JSON list, or of one object per line, as in many of the hub's .json files."""
     with open_binary(path) as file:
         beginning = file.read(4096)
     if (encoding := encoding_of(beginning)) != UTF_8:

@@ -1,4 +1,4 @@
-"""JSONL: a row a line."""
+"""Read JSONL files: one row per line."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ HALF = "half of a surrogate pair (\\ud800 to \\udfff) stands alone: no text can 
 
 
 def read_jsonl(path: Path) -> Iterator[Item]:
+    """Yield the row of each line, or an `Unreadable`; empty lines are skipped."""
     with open_binary(path) as file:
         for number, line in enumerate(file, start=1):
             if (value := plain_object(line)) is not None:
@@ -28,7 +29,7 @@ def read_jsonl(path: Path) -> Iterator[Item]:
 
 
 def count_lines(path: Path) -> int:
-    """The number of items that `read_jsonl` yields, without reading them."""
+    """Return the number of items that `read_jsonl` yields, without parsing them."""
     with open_binary(path) as file:
         first = file.readline()
         if encoding_of(first) != UTF_8:
@@ -37,13 +38,13 @@ def count_lines(path: Path) -> int:
 
 
 def of_encoding(path: Path, encoding: str) -> Unreadable:
-    """The fault of a JSON file that is no UTF-8 from the beginning."""
+    """Return the error of a JSON file that is not UTF-8 from the beginning."""
     reason = f"JSON has to be UTF-8, this file is {encoding.upper()}"
     return Unreadable(path, 1, None, reason, conversion(path, encoding))
 
 
 class RepeatedKey(ValueError):
-    """A key that stands twice in an object, which JSON leaves open and most readers take the last of."""
+    """A duplicate key in an object; JSON leaves its meaning open, and most readers take the last."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -57,15 +58,15 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 scan_once = _DECODER.scan_once  # type: ignore[attr-defined]  # the library's type stubs leave it out
-"""The JSON value that begins at a place of a text, and where it ends."""
+"""Returns the JSON value at a position of a text, and its end."""
 
 
 half_escape = re.compile(r"\\u[dD]").search
-"""Finds what may be half of a surrogate pair; only an escape can be. Thrice as fast as `in`."""
+"""Finds a possible half of a surrogate pair, which must be an escape. Three times as fast as `in`."""
 
 
 def plain_object(line: bytes) -> dict[str, Any] | None:
-    """The object of a line that is one and a line break, as nearly every line is; None of another."""
+    """Return the object of a line that is one and a line break, as nearly every line; None otherwise."""
     try:
         text = line.decode()
         value, end = scan_once(text, 0)
@@ -79,7 +80,7 @@ def plain_object(line: bytes) -> dict[str, Any] | None:
 
 
 def json_row(path: Path, number: int, line: bytes) -> Item:
-    """The row that a line is."""
+    """Return the row of a line, or an `Unreadable`."""
     begun = line.removeprefix(BOM)
     try:
         value = _DECODER.decode(begun.decode())
@@ -100,7 +101,7 @@ def json_row(path: Path, number: int, line: bytes) -> Item:
 
 
 def encodable(value: Any) -> None:
-    """Raises `UnicodeEncodeError` for a text with half of a surrogate pair, which no tokenizer takes."""
+    """Raise `UnicodeEncodeError` for a text with half a surrogate pair, which no tokenizer accepts."""
     if type(value) is str:
         value.encode()
         return
@@ -110,6 +111,7 @@ def encodable(value: Any) -> None:
 
 
 def row(path: Path, number: int, value: Any) -> Item:
+    """Return a row of `value`, or an `Unreadable` if it is not an object."""
     if not isinstance(value, dict):
         return Unreadable(path, number, 1, f"a row must be an object with columns, this is {_kind(value)}")
     return PlacedRow(path, number, value)

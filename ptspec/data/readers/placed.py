@@ -1,4 +1,4 @@
-"""Rows with the place each one stands at, and lines that are no row."""
+"""Rows with their locations, and unreadable lines."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from ptspec.diagnostics import Diagnostic, Location
 
 
 class PlacedRow(NamedTuple):
-    """A row after `columns` were renamed. `line` counts from 1; of a list in JSON that on which the row
-    begins, of CSV that on which it ends, of Parquet, Arrow and the hub its number. A tuple, since millions
-    are made."""
+    """A row after renaming columns.
+
+    `line` counts from 1; in a JSON list the row's first line, in CSV its last, in Parquet, Arrow and the hub
+    its number. A tuple, since millions are made.
+    """
 
     file: Path
     line: int
@@ -23,7 +25,7 @@ class PlacedRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A line that is no row, why, and what to do."""
+    """A line that is not a row, the reason, and a hint."""
 
     file: Path
     line: int
@@ -36,16 +38,17 @@ Item = PlacedRow | Unreadable
 
 
 def first_row(items: Iterable[Item]) -> PlacedRow | None:
-    """The first of `items` that is a row: the columns of a source are those of it."""
+    """Return the first of `items` that is a row: its columns are the source's."""
     return next((item for item in items if isinstance(item, PlacedRow)), None)
 
 
 def placed_in(item: Item, path: Path) -> Item:
-    """The item as one of another file: of that which a local copy was made of."""
+    """Return the item as one of another file: of the one that a local copy was made from."""
     return item._replace(file=path) if isinstance(item, PlacedRow) else replace(item, file=path)
 
 
 def placed_at(item: Item, line: int) -> Item:
+    """Return the item with another line number."""
     return item._replace(line=line) if isinstance(item, PlacedRow) else replace(item, line=line)
 
 
@@ -53,8 +56,10 @@ _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/(?!/)", re.ASCII)
 
 
 def shown(path: Path) -> str:
-    """`path` as a user would type it: relative to the working directory where it lies below it. One that is
-    relative already, a hub id too, stays as it is; an address (s3://bucket/file) is whole again."""
+    """Return `path` for display: relative to the working directory if below it.
+
+    A relative path or hub id is unchanged; an address (s3://bucket/file) is restored.
+    """
     try:
         return str(path.relative_to(Path.cwd()))
     except ValueError:
@@ -62,6 +67,7 @@ def shown(path: Path) -> str:
 
 
 def unreadable(fault: Unreadable, pointer: str | None = None) -> Diagnostic:
+    """Return the error for an unreadable line."""
     return Diagnostic(
         code="malformed-row",
         message=fault.reason,

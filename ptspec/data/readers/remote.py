@@ -1,4 +1,4 @@
-"""Files at addresses that fsspec knows: s3://, gs://, hf://, https://, memory://, …"""
+"""Files at fsspec addresses (s3://, gs://, hf://, https://, memory://, …)."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ EXTRAS = {
     "abfs": "azure",
     "abfss": "azure",
 }
-"""Protocols whose package an extra of ours installs."""
+"""Protocols whose package an extra of ptspec installs."""
 
 
 def is_address(path: Path) -> bool:
-    """Whether `path`, of a row, stands for a file at an address."""
+    """Return whether a row's `path` is a file at an address."""
     return not path.is_absolute() and recipe_paths.is_address(shown(path))
 
 
 def lacking(address: str) -> tuple[str, str | None] | None:
-    """What is missing for `address`, and what to do; None where nothing is. Connects to nothing."""
+    """Return the missing package of `address`, and a hint; None if none is missing. Connects to nothing."""
     import fsspec
 
     protocol = address.partition("://")[0]
@@ -52,13 +52,18 @@ def lacking(address: str) -> tuple[str, str | None] | None:
         )
     except ValueError:
         known = "s3://, gs://, az://, hf://, https://, memory://"
-        return f'fsspec knows no addresses that begin with "{protocol}://"', f"known are {known} and others"
+        return (
+            f'fsspec does not support addresses that begin with "{protocol}://"',
+            f"known are {known} and others",
+        )
     return None
 
 
 def files_at(source: Source) -> tuple[Path, ...]:
-    """The files at the addresses of `source`, as the paths of its rows: of a folder those with rows, sorted.
-    Raises `InputError` where there are none or where they cannot be reached."""
+    """Return the data files at the addresses of `source`, as paths of its rows, sorted.
+
+    Raises `InputError` if there are none or they cannot be reached.
+    """
     return _files_at(source.addresses, source.at) if source.addresses else ()
 
 
@@ -74,7 +79,7 @@ def _listed(address: str) -> list[str]:
     system, path = fsspec.core.url_to_fs(address)
     if GLOB.search(address):
         names = system.glob(path)
-    # exists() and isdir() say no of what cannot be reached; info() raises.
+    # exists() and isdir() return False if the address cannot be reached; info() raises.
     elif system.info(path)["type"] == "directory":
         names = [one for one in system.ls(path, detail=False) if kind_of(Path(one)) in DATA_FORMATS]
     else:
@@ -85,14 +90,14 @@ def _listed(address: str) -> list[str]:
 
 
 def size_of(source: Source, path: Path) -> int:
-    """Bytes of a file, local or at an address."""
+    """Return the bytes of a file, local or at an address."""
     if not is_address(path):
         return path.stat().st_size
     return int(_info(source, path).get("size") or 0)
 
 
 def stamp_of(source: Source, path: Path) -> list[Any]:
-    """What changes when the file at an address does: its size, and what its store says of its version."""
+    """Return values that change with the file at an address: size, and its store's version."""
     info = _info(source, path)
     told = next(
         (
@@ -118,7 +123,7 @@ def _info(source: Source, path: Path) -> dict[str, Any]:
 
 @contextmanager
 def open_file(source: Source, path: Path) -> Iterator[IO[bytes]]:
-    """A file, local or at an address, as bytes in which one can go to a place."""
+    """Open a file, local or at an address, as seekable bytes within the context."""
     if not is_address(path):
         with path.open("rb") as file:
             yield file
@@ -130,8 +135,7 @@ def open_file(source: Source, path: Path) -> Iterator[IO[bytes]]:
 
 
 def local_copy(source: Source, path: Path) -> Path:
-    """A copy of the file at an address, kept until this process ends; it has the file's name, which tells its
-    format."""
+    """Return a copy of the file at an address, under its name, kept until this process ends."""
     import fsspec
 
     address = shown(path)
@@ -147,7 +151,7 @@ def _copies() -> TemporaryDirectory[str]:
 
 
 def _told(at: str, address: str, work: Callable[[], One]) -> One:
-    """What `work` returns; what a file system raises, as many as there are libraries, as an `InputError`."""
+    """Return what `work` returns; raise the exceptions of any file system library as `InputError`."""
     try:
         return work()
     except InputError:

@@ -1,7 +1,7 @@
-"""Rows of sources, streamed with the place of each; knows no method and no torch.
+"""Stream the rows of sources with their locations. Imports no torch.
 
-JSONL, JSON (a list of objects, or one a line), CSV, TSV, Parquet and Arrow, the text formats also as `.gz` or
-`.zst`, and the hub. Never more than a few rows are in memory; what reads a format is imported with its first
+JSONL, JSON (a list of objects, or one per line), CSV, TSV, Parquet and Arrow, text formats also as `.gz` or
+`.zst`, and the hub. Only a few rows are in memory at a time; a format's reader is imported with its first
 file.
 """
 
@@ -70,17 +70,17 @@ COUNTERS: dict[str, Callable[[Path], int]] = {
     ".ndjson": count_lines,
     ".parquet": _count_parquet,
 }
-"""What counts the items of a file faster than by reading them."""
+"""Functions that count a file's items faster than reading them."""
 
 PADDED = (".parquet", ".arrow", ".feather")
-"""Where one row's dict has a key, those of all rows have it: Arrow puts None for what a row does not say."""
+"""Formats in which Arrow gives every dict of a column all keys, with None for missing values."""
 
 
 def scan(source: Source) -> Iterator[Item]:
-    """The rows of a local source, lines that are none among them, each file in its order.
+    """Yield the rows of a local source and its unreadable lines, in order.
 
-    `split`, then `limit` (of rows drawn by the seed, with `shuffle`; their order stays), then `columns` are
-    applied. Raises `InputError` where a split is not there.
+    Applies `split`, then `limit` (with `shuffle` of rows drawn by the seed, in order), then `columns`. Raises
+    `InputError` if a split does not exist.
     """
     taken = stretches(source, count_rows)
     rows = limited(source, chain.from_iterable(map(_stretch, taken)), partial(_total, taken))
@@ -92,8 +92,7 @@ def scan(source: Source) -> Iterator[Item]:
 
 
 def as_rows(source: Source, *, padded: bool) -> Callable[[Item], Item]:
-    """What makes of an item as it stands in a file the row of `source`: columns renamed, and without the keys
-    that Arrow added where the file is `padded`."""
+    """Return a function that makes a row of an item: columns renamed, null keys of `padded` files removed."""
     renamed = renamer(source.columns)
 
     def finished(item: Item) -> Item:
@@ -106,13 +105,13 @@ def as_rows(source: Source, *, padded: bool) -> Callable[[Item], Item]:
 
 
 def as_rows_of_files(source: Source) -> Callable[[Item], Item]:
-    """`as_rows` for items of files of any format."""
+    """Return `as_rows` for items of files of any format."""
     by_padding = {padded: as_rows(source, padded=padded) for padded in (True, False)}
     return lambda item: by_padding[kind_of(item.file) in PADDED](item)
 
 
 def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
-    """The row that a line of a JSONL file is; None of an empty one."""
+    """Return the row of a line of a JSONL file; None for an empty line."""
     if line.isspace():
         return None
     item = json_row(path, number, line)
@@ -122,8 +121,10 @@ def row_of(source: Source, path: Path, number: int, line: bytes) -> Item | None:
 
 
 def items_of(source: Source) -> Iterator[Item]:
-    """The rows of a source, lines that are none among them. Raises what `scan`, `hub_rows` and `remote_rows`
-    raise."""
+    """Yield the rows of a source and its unreadable lines.
+
+    Raises what `scan`, `hub_rows` and `remote_rows` raise.
+    """
     if source.addresses:
         return remote_rows(source)
     if source.hub is None:
@@ -134,8 +135,10 @@ def items_of(source: Source) -> Iterator[Item]:
 
 
 def remote_rows(source: Source) -> Iterator[Item]:
-    """The rows at the addresses of a source, one file after the other. Raises `InputError` where they cannot
-    be reached."""
+    """Yield the rows at the addresses of a source, file by file.
+
+    Raises `InputError` if they cannot be reached.
+    """
     from ptspec.data.readers.remote import files_at, local_copy
 
     files = files_at(source)
@@ -152,8 +155,10 @@ def remote_rows(source: Source) -> Iterator[Item]:
 
 
 def notes(source: Source) -> Iterator[Diagnostic]:
-    """Warnings about how the files of a local source are read, each once: a separator that is no comma, an
-    encoding that is not UTF-8."""
+    """Yield warnings about a local source's files.
+
+    Separators other than commas, encodings other than UTF-8.
+    """
     files: dict[Diagnostic, list[Path]] = {}
     for path in source.paths:
         if READERS.get(kind_of(path)) is _delimited:
@@ -163,7 +168,7 @@ def notes(source: Source) -> Iterator[Diagnostic]:
                 for note in delimited.notes(path):
                     files.setdefault(note, []).append(path)
             except read_errors():
-                continue  # told by who reads the rows
+                continue  # reported when the rows are read
     for note, paths in files.items():
         more = f" (and so in {len(paths) - 1} more files)" if len(paths) > 1 else ""
         where = Location(shown(paths[0]))
@@ -175,7 +180,10 @@ def _stretch(taken: Stretch) -> Iterator[Item]:
 
 
 def items_in(paths: Iterable[Path]) -> Iterator[Item]:
-    """What stands in local files, one after the other; where one cannot be read any further, that."""
+    """Yield the items of local files in order; an `Unreadable` if a file cannot be read further.
+
+    Raises `OSError` for a missing decompression package.
+    """
     for path in paths:
         line = 0
         try:
@@ -190,7 +198,7 @@ def items_in(paths: Iterable[Path]) -> Iterator[Item]:
 
 
 def _total(taken: Iterable[Stretch]) -> int:
-    """How many items these stretches are."""
+    """Return how many items these stretches have."""
     found = 0
     for one in taken:
         rows = count_rows(one.paths)
@@ -200,12 +208,12 @@ def _total(taken: Iterable[Stretch]) -> int:
 
 
 def count_rows(paths: Iterable[Path]) -> int:
-    """How many items `items_in` yields of these files."""
+    """Return how many items `items_in` yields of these files."""
     return sum(_count_file(path, _state(path)) for path in paths)
 
 
 def _state(path: Path) -> tuple[int, int] | None:
-    """Size and time of the last change, by which a changed file is known; None of one that is gone."""
+    """Return size and modification time of a file; None if it does not exist."""
     try:
         found = path.stat()
     except OSError:
@@ -215,9 +223,9 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=1024)
 def _count_file(path: Path, state: tuple[int, int] | None) -> int:
-    """How many items a file is while its `state` stays: every pass over a drawn part of it asks."""
+    """Return a file's number of items, cached while its `state` is unchanged."""
     counter = COUNTERS.get(kind_of(path))
     if counter is not None:
-        with suppress(ValueError, *read_errors()):  # of a damaged file what can be read is counted
+        with suppress(ValueError, *read_errors()):  # count the readable part of a damaged file
             return counter(path)
     return sum(1 for _ in items_in((path,)))

@@ -1,4 +1,4 @@
-"""Which rows of the files of a source count: its splits, their slices, and `limit` rows of these."""
+"""Select rows of a source's files: its splits, their slices, and `limit` of these."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ class Stretch(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
+        """Whether it includes all rows."""
         return not self.start and self.stop is None
 
 
 def stretches(source: Source, count: Count) -> tuple[Stretch, ...]:
-    """The rows that the splits of a local source are. `count` gives the number of rows in files; it is called
-    where a bound depends on it. Raises `InputError` where a split is not there."""
+    """Return the rows of a local source's splits.
+
+    `count` returns the number of rows in files; it is called if a bound depends on it. Raises `InputError` if
+    a split does not exist.
+    """
     if source.split is None:
         return (Stretch(source.paths),)
     splits = _splits(source)
@@ -43,7 +47,7 @@ def stretches(source: Source, count: Count) -> tuple[Stretch, ...]:
 
 
 def is_whole(source: Source) -> bool:
-    """Whether the rows of a local source are all those of its files, each once."""
+    """Return whether a local source consists of all rows of its files, each once."""
     if source.limit is not None:
         return False
     if source.split is None:
@@ -53,8 +57,10 @@ def is_whole(source: Source) -> bool:
 
 
 def limited(source: Source, rows: Iterator[One], count: Callable[[], int]) -> Iterator[One]:
-    """`limit` of these rows: the first, or with `shuffle` those that the seed draws, in their order; of a
-    streamed source the first, since to draw is to read all. `count` gives how many there are."""
+    """Return `limit` of these rows: the first, or with `shuffle` seeded ones in order.
+
+    Of a streamed source the first, since drawing would read all. `count` returns how many there are.
+    """
     if source.limit is None:
         return rows
     if source.shuffle and not source.streaming:
@@ -67,11 +73,11 @@ def limited(source: Source, rows: Iterator[One], count: Callable[[], int]) -> It
 
 
 def drawn(rows: int, limit: int, seed: int) -> Iterator[bool]:
-    """For each of so many rows whether it is among the `limit` that the seed draws, all sets being alike
-    likely; ends with the last of these.
+    """Yield for each row whether it is among the `limit` drawn by the seed; ends with the last of these.
 
-    Knuth's selection sampling (The Art of Computer Programming, volume 2, algorithm 3.4.2S): no list of rows
-    is kept, and of Python's generator only `random` is used, which gives the same numbers in each version.
+    All sets are equally likely. Knuth's selection sampling (The Art of Computer Programming, volume 2,
+    algorithm 3.4.2S): no list of rows is kept, and of Python's generator only `random` is used, whose numbers
+    are the same in each version.
     """
     uniform = random.Random(seed).random
     missing = min(limit, rows)

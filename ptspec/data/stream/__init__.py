@@ -1,1 +1,1 @@
-"""Rows that are read while a stage trains: in a known order, from any place on, in constant memory."""
+"""Rows read during training: in a reproducible order, resumable anywhere, in constant memory."""

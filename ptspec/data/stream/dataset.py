@@ -1,7 +1,7 @@
-"""A source of the plan as the `datasets.IterableDataset` that TRL's trainers take.
+"""A source of the plan as the `datasets.IterableDataset` of a TRL trainer.
 
-The order of the rows, and going on from any of them, are ours; maps, filters, packing and their places are
-those of `datasets`, whose `state_dict` holds ours within it.
+Order of rows and resuming are implemented here; maps, filters, packing and their positions by `datasets`,
+whose `state_dict` contains ours.
 """
 
 from __future__ import annotations
@@ -24,32 +24,38 @@ from ptspec.methods.types import Rows
 from ptspec.recipe.sources import AnySource, Concat, Mix, Source
 
 FRUITLESS = 20_000
-"""Rows in a row of which a trainer drops each one before a stage is ended."""
+"""Consecutive rows dropped by a trainer after which a stage is ended."""
 
 
 @dataclass(frozen=True)
 class Share:
-    """Of the rows that several readers give together, those of one: `batch` rows are of the first, as many of
-    the next, and so on, so that a step learns from the rows that one reader would give."""
+    """One reader's share of rows: `batch` rows are the first reader's, the next the second's, and so on.
+
+    A step then learns from the rows that a single reader would give.
+    """
 
     reader: int = 0
     readers: int = 1
     batch: int = 1
 
     def holds(self, number: int) -> bool:
+        """Return whether row `number` is this reader's."""
         return number // self.batch % self.readers == self.reader
 
 
 @dataclass
 class StreamWatch:
-    """What is told of a stream while it is read: `used_up` in words, once all rows have been read; rows left
-    out. `fruitless`: rows since the trainer kept one; None where nobody says that it did."""
+    """Reports on a stream: `used_up` after all rows were read; rows left out.
+
+    `fruitless`: rows since the trainer kept one; None if the trainer does not report it.
+    """
 
     used_up: Callable[[str], None] = lambda text: None
     left_out: Callable[[LeftOut], None] = lambda row: None
     fruitless: int | None = None
 
     def handed(self, pointer: str) -> None:
+        """Count a row given to the trainer. Raises `InputError` if it keeps none of too many."""
         if self.fruitless is None:
             return
         self.fruitless += 1
@@ -69,10 +75,10 @@ def stream(
     share: Share = Share(),
     watch: StreamWatch | None = None,
 ) -> IterableDataset:
-    """The rows of `data[name]` in the columns that TRL wants for `rows`, without end, read as they are asked
-    for. `shard` shares them out to several readers, by turns of as many rows as `share` says.
+    """Return the rows of `data[name]` in TRL's columns for `rows`, endless, read on demand.
 
-    Raises `InputError` where a source cannot be opened, and while it is read for a row that cannot be used.
+    `shard` distributes them to several readers, in turns of as many rows as `share` says. Raises `InputError`
+    if a source cannot be opened, and while reading for an unusable row.
     """
     watch = watch or StreamWatch()
     source = data[name]
@@ -89,7 +95,7 @@ def stream(
 
 
 class _Reader:
-    """A source opened: its pieces, and what makes rows of them."""
+    """An opened source: its pieces, and their conversion to rows."""
 
     def __init__(self, source: Source, rows: Rows, loading: Loading, watch: StreamWatch) -> None:
         self.source = source
@@ -130,15 +136,17 @@ def _order(source: AnySource, readers: Sequence[_Reader], seed: int, rows: Rows,
 
 
 def _encode(readers: Sequence[_Reader], loading: Loading) -> Encode | None:
-    """What makes tokens of the rows, where their sources differ in form and a trainer takes one alone."""
+    """Return a tokeniser of rows if sources differ in form and the trainer accepts one form only."""
     if loading.encode is None or len(readers) < 2:
         return None
     return loading.encode if len({reader.form() for reader in readers}) > 1 else None
 
 
 class StreamedRows(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has no types
-    """The rows of an order that one reader gives. Its state is the place in the order, and how many rows it
-    gives in turn."""
+    """The rows of an order that one reader gives.
+
+    Its state is the position in the order, and how many rows it gives in turn.
+    """
 
     def __init__(
         self,
@@ -178,19 +186,23 @@ class StreamedRows(_BaseExamplesIterable):  # type: ignore[misc]  # datasets has
 
     @property
     def num_shards(self) -> int:
+        """The number of readers."""
         return self.share.readers
 
     def shard_data_sources(self, num_shards: int, index: int, contiguous: bool = True) -> StreamedRows:
+        """Return the rows of reader `index`."""
         share = replace(self.share, reader=index, readers=num_shards)
         return StreamedRows(self.order, self.converters, share, self.watch, self.encode)
 
     def shuffle_data_sources(self, generator: object) -> StreamedRows:
-        """Itself: what is shuffled is for the source to say."""
+        """Return self: the source decides whether it is shuffled."""
         return self
 
     def reshard_data_sources(self) -> StreamedRows:
+        """Return self."""
         return self
 
     @property
     def sleep_on_threads_shutdown(self) -> bool:
+        """Return False: there are no threads to wait for."""
         return False

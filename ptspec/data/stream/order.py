@@ -1,8 +1,8 @@
-"""In which order a stream gives its rows, and where in it a reader is: plain values that fit into JSON.
+"""The order of a stream's rows, and a reader's position in it as JSON-compatible values.
 
-A stream has no end: rows that are used up begin again, in another order where they are shuffled. Shuffled are
-the pieces, and the rows of a window over some of them; both depend on the seed and the place alone, so that a
-reader that begins at a place gets what another one gets that came there.
+A stream is endless: exhausted rows start again, in another order if shuffled. Shuffling applies to the
+pieces, and to the rows of a window over some of them; both depend only on seed and position, so that a reader
+that starts at a position gets the same rows as one that arrives there.
 """
 
 from __future__ import annotations
@@ -20,20 +20,22 @@ from ptspec.diagnostics import Diagnostic, InputError
 from ptspec.recipe.sources import Source
 
 WINDOW = 10_000
-"""Rows among which a stream is shuffled, at most."""
+"""Maximum rows among which a stream is shuffled."""
 WINDOW_BYTES = 32 << 20
-"""Text that is held for that, at most."""
+"""Maximum text held for shuffling, in bytes."""
 IN_ORDER = 256
-"""Rows that are read at once where nothing is shuffled."""
+"""Rows read at once without shuffling."""
 BLOCK = 1024
-"""Draws of a mix that come from one generator."""
+"""Draws of a mix from one generator."""
 
 State = dict[str, Any]
 
 
 class Entry(NamedTuple):
-    """A row of `source` in the order of a stream. `half`: which of the two answers of a pair that is
-    unpaired; 0 of other rows."""
+    """A row of `source` in the order of a stream.
+
+    `half`: the answer of an unpaired pair; 0 for other rows.
+    """
 
     source: Source
     piece: Piece
@@ -42,16 +44,18 @@ class Entry(NamedTuple):
 
 
 class Order(Protocol):
+    """An order of rows with resumable positions."""
+
     def begin(self) -> State:
-        """The place before the first row."""
+        """Return the position before the first row."""
 
     def entries(self, state: State) -> Iterator[Entry]:
-        """The rows from the place `state` on, without end; `state` is kept at the place after each one."""
+        """Yield rows from the position `state` on, endlessly; `state` is updated after each one."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A source with its pieces, the share of its rows that is taken, and how many rows one of it makes."""
+    """A source with its pieces, the share of its rows, and the number of training rows per row."""
 
     source: Source
     pieces: Sequence[Piece]
@@ -60,7 +64,7 @@ class Part:
 
 
 class _Read(NamedTuple):
-    """A row, and where one goes on after it."""
+    """A row, and the position after it."""
 
     part: Part
     piece: Piece
@@ -79,16 +83,21 @@ class InPieces:
         shuffles: bool,
         used_up: Callable[[Sequence[str], int], None] = lambda names, rows: None,
     ) -> None:
-        """`used_up` is told names and number of rows whenever all have been read, by several readers once."""
+        """Set up.
+
+        `used_up` receives names and number of rows each time all were read, once for all readers.
+        """
         self.parts, self.seed, self.shuffles, self.used_up = parts, seed, shuffles, used_up
         self._pieces = [(part, piece) for part in parts for piece in part.pieces]
         self._epochs_told = 0
         self._limited = any(part.source.limit is not None for part in parts)
 
     def begin(self) -> State:
+        """Return the position before the first row."""
         return {"epoch": 0, "piece": 0, "row": 0, "entry": 0, "rows": {p.source.name: 0 for p in self.parts}}
 
     def entries(self, state: State) -> Iterator[Entry]:
+        """Yield rows from the position `state` on, endlessly; `state` is updated after each one."""
         while True:
             reads = self._reads(state)
             while window := self._window(reads):
@@ -116,7 +125,7 @@ class InPieces:
             self.used_up([part.source.name for part in self.parts], rows)
 
     def _reads(self, state: State) -> Iterator[_Read]:
-        """The rows of an epoch from the beginning of a window on."""
+        """Yield the rows of an epoch from the beginning of a window on."""
         # With a limit every epoch has the same rows, so the pieces stand in the same order.
         order = self._order_of_pieces(0 if self._limited else state["epoch"])
         taken = dict(state["rows"])
@@ -172,9 +181,11 @@ class Mixed:
         self._bounds = list(accumulate(weights.values()))
 
     def begin(self) -> State:
+        """Return the position before the first row."""
         return {"draws": 0, "parts": {name: part.begin() for name, part in self.parts.items()}}
 
     def entries(self, state: State) -> Iterator[Entry]:
+        """Yield rows from the position `state` on, endlessly; `state` is updated after each one."""
         readers = {name: part.entries(state["parts"][name]) for name, part in self.parts.items()}
         while True:
             block, first = divmod(state["draws"], BLOCK)
@@ -192,8 +203,10 @@ class Mixed:
 
 @lru_cache(maxsize=4)
 def _shuffled(count: int, seed: str) -> Sequence[int]:
-    """The numbers below `count` in an order that the seed decides. Of Python's generator only `random` is
-    used, which gives the same numbers in each version."""
+    """Return the numbers below `count` in a seeded order.
+
+    Of Python's generator only `random` is used, whose numbers are the same in each version.
+    """
     uniform = random.Random(seed).random
     keys = [uniform() for _ in range(count)]
     return sorted(range(count), key=keys.__getitem__)

@@ -1,5 +1,4 @@
-"""The files of a source in pieces that are small, or read from any row on: what a stream is shuffled by, and
-goes on from."""
+"""Split a source's files into small pieces, or pieces readable from any row, for shuffling and resuming."""
 
 from __future__ import annotations
 
@@ -25,24 +24,28 @@ LINES = (".jsonl", ".ndjson")
 
 
 class Raw(NamedTuple):
-    """A row that is not parsed yet: its bytes of text, about, and what parses it."""
+    """An unparsed row: its approximate bytes of text, and its parser."""
 
     size: int
     read: Callable[[], Item]
 
 
 class Piece(Protocol):
-    """Part of a source. `place` gives an item that it made its line in the whole file."""
+    """Part of a source."""
 
     def rows(self, start: int) -> Iterator[Raw]:
-        """Its rows but the first `start`."""
+        """Yield its rows without the first `start`."""
 
-    def place(self, item: Item) -> Item: ...
+    def place(self, item: Item) -> Item:
+        """Return an item of this piece with its line in the whole file."""
+        ...
 
 
 def pieces_of(source: Source) -> list[Piece]:
-    """The pieces of `source`, in the order of its rows. Raises `InputError` where the hub or an address
-    cannot be read."""
+    """Return the pieces of `source`, in the order of its rows.
+
+    Raises `InputError` if the hub or an address cannot be read.
+    """
     if source.hub is not None:
         return [_HubPart(source, part) for part in stream_of_hub(source)]
     paths = [*source.paths, *files_at(source)]
@@ -50,8 +53,10 @@ def pieces_of(source: Source) -> list[Piece]:
 
 
 def items_in_pieces(source: Source) -> Iterator[Item]:
-    """The rows of `source` in their order, each with its line; no more is read than is asked for. Raises what
-    `pieces_of` raises."""
+    """Yield the rows of `source` in order with their lines, reading no more than requested.
+
+    Raises what `pieces_of` raises.
+    """
     for piece in pieces_of(source):
         before = 0
         for number, raw in enumerate(piece.rows(0)):
@@ -72,7 +77,7 @@ def _pieces_in(source: Source, path: Path) -> list[Piece]:
 
 @dataclass(frozen=True)
 class _Lines:
-    """The lines that begin in `PIECE` bytes of a file from `begin` on."""
+    """The lines that start in `PIECE` bytes of a file from `begin` on."""
 
     source: Source
     path: Path
@@ -88,14 +93,14 @@ class _Lines:
 
     def _item(self, number: int, line: bytes) -> Item:
         item = row_of(self.source, self.path, number, line)
-        assert item is not None  # an empty line is no row
+        assert item is not None  # an empty line is not a row
         return item
 
     def _lines(self) -> Iterator[bytes]:
         with open_file(self.source, self.path) as file:
             if self.begin:
                 file.seek(self.begin - 1)
-                file.readline()  # what began before is of the piece before
+                file.readline()  # a line that began earlier belongs to the previous piece
                 if (left := self.begin + PIECE - file.tell()) <= 0:
                     return
             else:
@@ -106,7 +111,7 @@ class _Lines:
         yield from io.BytesIO(text)
 
     def place(self, item: Item) -> Item:
-        """Counts the lines before: only for who tells of a row."""
+        """Count the lines before it; needed only for messages."""
         line = item.line
         with open_file(self.source, self.path) as file:
             left = self.begin
@@ -120,7 +125,7 @@ class _Lines:
 
 @dataclass(frozen=True)
 class _RowGroup:
-    """A row group of a Parquet file, `before` rows of which stand before it."""
+    """A row group of a Parquet file, after `before` rows."""
 
     source: Source
     path: Path
@@ -152,7 +157,7 @@ def _row_groups(source: Source, path: Path) -> list[Piece]:
         with open_file(source, path) as file, pyarrow.parquet.ParquetFile(file) as table:
             counts = [table.metadata.row_group(group).num_rows for group in range(table.num_row_groups)]
     except (pyarrow.ArrowException, ValueError):
-        return [_WholeFile(source, path)]  # which tells what is wrong with it
+        return [_WholeFile(source, path)]  # whose reader reports the error
     befores = accumulate(counts[:-1], initial=0)
     return [
         _RowGroup(source, path, group, before)
@@ -162,7 +167,7 @@ def _row_groups(source: Source, path: Path) -> list[Piece]:
 
 @dataclass(frozen=True)
 class _WholeFile:
-    """A file that can be read from its beginning alone: compressed, CSV, a list in JSON, Arrow."""
+    """A file that is readable only from its beginning: compressed, CSV, a JSON list, Arrow."""
 
     source: Source
     path: Path
@@ -182,7 +187,7 @@ class _WholeFile:
 
 @dataclass(frozen=True)
 class _HubPart:
-    """A part of a streamed dataset of the hub: `rows_of` iterates its rows from one on."""
+    """A part of a streamed hub dataset: `rows_of` yields its rows from one on."""
 
     source: Source
     rows_of: Callable[[int], Iterator[tuple[int, dict[str, Any]]]]

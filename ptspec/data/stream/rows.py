@@ -1,4 +1,4 @@
-"""A stream in TRL's columns; a row that cannot be used stops it, or is left out and counted."""
+"""Convert a stream to TRL's columns; an unusable row stops it, or is left out and counted."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from ptspec.methods.types import Rows
 from ptspec.recipe.sources import OnBadRow, Source
 
 ENOUGH = 1000
-"""Rows of a stream after which the share of bad ones counts."""
+"""Rows of a stream after which the share of bad ones is checked."""
 
 Counts = dict[str, int]
 
 
 class Converter:
-    """Makes rows for one method out of the entries of one source."""
+    """Converts the entries of one source for one method."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Converter:
         loading: Loading,
         left_out: Callable[[LeftOut], None],
     ) -> None:
-        """Looks at the first row, which tells the layout. Raises `InputError` where there is none."""
+        """Read the first row, which decides the layout. Raises `InputError` if there is none."""
         self.source, self.rows, self.loading, self.left_out = source, rows, loading, left_out
         items = (raw.read() for raw in chain.from_iterable(piece.rows(0) for piece in pieces))
         first = first_row(items)
@@ -48,12 +48,15 @@ class Converter:
 
     @property
     def halves(self) -> int:
-        """How many rows one row of the source makes: a pair is two for KTO."""
+        """The number of training rows per row: a pair is two for KTO."""
         return 2 if self.rows is Rows.UNPAIRED_PREFERENCE and self.layout.is_pair else 1
 
     def row(self, entry: Entry, counts: Counts) -> dict[str, Any] | None:
-        """The row that `entry` is; None of one that is left out. `counts` has the rows read so far and the
-        bad ones among them. Raises `InputError` for a row that cannot be used, and for too many of them."""
+        """Return the row of `entry`; None if it is left out.
+
+        `counts` has the rows read so far and the bad ones among them. Raises `InputError` for an unusable
+        row, and for too many of them.
+        """
         if not entry.half:
             counts["read"] += 1
         item = entry.raw.read()
@@ -67,7 +70,7 @@ class Converter:
         return {**made[entry.half], **self._beside(item.values)}
 
     def first(self, pieces: list[Piece]) -> dict[str, Any] | None:
-        """The first row that can be used, which nobody has counted."""
+        """Return the first usable row, without counting."""
         counts = {"read": 0, "bad": -ENOUGH}
         raws = ((piece, raw) for piece in pieces for raw in piece.rows(0))
         made = (self.row(Entry(self.source, piece, raw), counts) for piece, raw in raws)
@@ -78,7 +81,7 @@ class Converter:
 
     def _bad(self, entry: Entry, item: PlacedRow | Unreadable, faults: list[Fault], counts: Counts) -> None:
         if entry.half:
-            return  # the first half has told
+            return  # reported for the first half
         placed = entry.piece.place(item)
         if self.source.on_bad_row is OnBadRow.STOP:
             raise InputError(*self._told(placed, faults))
@@ -92,7 +95,7 @@ class Converter:
         if isinstance(item, Unreadable):
             yield unreadable(item, self.source.at)
             return
-        tally = Tally(rows=2)  # more than this one: leaving it out is a way on
+        tally = Tally(rows=2)  # not only this one: rows can be left out
         for fault in faults:
             tally.add(fault, item.line)
         yield from tally.diagnostics(item.file, self.source.at)

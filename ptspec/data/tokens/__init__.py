@@ -1,0 +1,1 @@
+"""Chat templates, tokenising, and truncation, as TRL's trainers do them."""

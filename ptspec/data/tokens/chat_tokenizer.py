@@ -1,4 +1,4 @@
-"""What encoding asks of a tokenizer: chats and plain text to ids. Types only, imports nothing heavy."""
+"""The tokenizer interface that encoding needs: chats and plain text to ids. Types only."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ Messages = Sequence[Mapping[str, Any]]
 
 
 class CannotRender(ValueError):
-    """A chat that cannot be put through the chat template, or a template that is none; `own`: the template
-    says so itself (`raise_exception`)."""
+    """A chat that the chat template refuses, or an invalid template.
+
+    `own`: the template itself raised it (`raise_exception`).
+    """
 
     def __init__(self, message: str, *, own: bool = False) -> None:
         super().__init__(message)
@@ -19,7 +21,7 @@ class CannotRender(ValueError):
 
 
 class NoTemplate(CannotRender):
-    """A text that is no template; `line` is where, counted from 1."""
+    """An invalid template; `line` counts from 1."""
 
     def __init__(self, message: str, line: int | None) -> None:
         super().__init__(message)
@@ -27,16 +29,16 @@ class NoTemplate(CannotRender):
 
 
 class TrainerRefuses(CannotRender):
-    """A row that the template takes and the trainer does not."""
+    """A row that the template accepts and the trainer refuses."""
 
 
 @dataclass(frozen=True)
 class Chat:
-    """Messages to put through the chat template.
+    """Messages for the chat template.
 
-    `prompt` adds the start of the assistant's turn; `continued` leaves the last message open, to be gone on
-    with. `variables` are the row's `chat_template_kwargs`. `template` replaces the tokenizer's own. `masked`
-    asks for the mask of the template's {% generation %} blocks.
+    `prompt` adds the start of the assistant's turn; `continued` leaves the last message open. `variables` are
+    the row's `chat_template_kwargs`. `template` replaces the tokenizer's own. `masked` requests the mask of
+    {% generation %} blocks.
     """
 
     messages: Messages
@@ -49,14 +51,14 @@ class Chat:
 
 
 class Plain(NamedTuple):
-    """Text without a template; `special`: with what the tokenizer puts around plain text."""
+    """Text without a template; `special`: with the tokenizer's special tokens for plain text."""
 
     text: str
     special: bool = True
 
 
 class Tokens(NamedTuple):
-    """Token ids; `assistant`: which of them stand in {% generation %} blocks, where that was asked for."""
+    """Token ids; `assistant`: which of them are in {% generation %} blocks, if requested."""
 
     ids: Sequence[int]
     assistant: Sequence[bool] | None = None
@@ -70,19 +72,25 @@ class ChatTokenizer(Protocol):
         """The chat template's text; the default one of several."""
 
     @property
-    def eos_token(self) -> str | None: ...
+    def eos_token(self) -> str | None:
+        """The end-of-sequence token, if any."""
+        ...
 
     @property
-    def eos_id(self) -> int | None: ...
+    def eos_id(self) -> int | None:
+        """The id of the end-of-sequence token, if any."""
+        ...
 
     @property
-    def bos_id(self) -> int | None: ...
+    def bos_id(self) -> int | None:
+        """The id of the beginning-of-sequence token, if any."""
+        ...
 
     def rendered(self, chat: Chat) -> str:
-        """The text of a chat. Raises `CannotRender`."""
+        """Return the text of a chat. Raises `CannotRender`."""
 
     def tokenise(self, parts: Sequence[Chat | Plain]) -> list[Tokens | CannotRender]:
-        """The tokens of each part, or why it has none."""
+        """Return the tokens of each part, or its error."""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, special tokens with it."""
+        """Return the text of `ids`, including special tokens."""

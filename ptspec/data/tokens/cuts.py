@@ -1,4 +1,4 @@
-"""Counts over the rows of a source: how many a stage's trainer cuts or drops, how many tokens it holds."""
+"""Counts over a source's rows: truncated and dropped rows, and tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ptspec.recipe.effective_config import EffectiveConfig
 
 @dataclass
 class Cuts:
-    """Counts over the rows looked at. `limit` None: nothing is cut."""
+    """Counts over rows. `limit` None: nothing is truncated."""
 
     limit: int | None
     rows: int = 0
@@ -23,6 +23,7 @@ class Cuts:
     first: Row | None = None
 
     def add(self, row: Row) -> None:
+        """Count a row."""
         self.rows += 1
         self.fates[row.truncation] = self.fates.get(row.truncation, 0) + 1
         if row.truncation is not Truncation.WHOLE and self.first is None:
@@ -33,16 +34,17 @@ class Cuts:
             self.longest_prompt = max(self.longest_prompt, row.prompt)
 
     def count(self, *fates: Truncation) -> int:
+        """Return the number of rows with one of these outcomes."""
         return sum(self.fates.get(fate, 0) for fate in fates)
 
     @property
     def left(self) -> int:
-        """Rows that are trained on."""
+        """The number of rows trained on."""
         return self.rows - self.count(Truncation.DROPPED)
 
 
 def cuts(rows: Iterable[Row], settings: EffectiveConfig) -> Cuts:
-    """What the stage's trainer does to `rows`."""
+    """Return the counts of what the stage's trainer does with `rows`."""
     found = Cuts(limit(settings))
     for row in rows:
         found.add(row)

@@ -1,9 +1,9 @@
-"""The tokens that a trainer of TRL 1.16 holds of a row, and those that it takes the loss over.
+"""The tokens of a row that a trainer of TRL 1.16 holds, and those that it computes the loss over.
 
-The one way to tokenise: `pt rows` shows it, `pt plan` and `pt validate` count it, evaluation scores it. A
-chat goes through the tokenizer's template, plain text through the tokenizer as it is, with the
-end-of-sequence token behind it; the completion begins where the ids of the prompt alone and of prompt +
-completion part. Contract tests compare with the trainers' own preparation and collators. Imports no torch.
+The only code that tokenises: `pt rows` shows it, `pt plan` and `pt validate` count it, evaluation scores it.
+A chat goes through the tokenizer's template, plain text through the tokenizer directly, followed by the
+end-of-sequence token; the completion starts where the ids of the prompt alone and of prompt + completion
+differ. Contract tests compare with the trainers' own preparation and collators. Imports no torch.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from ptspec.methods.types import Encoding, Rows
 from ptspec.recipe.effective_config import EffectiveConfig
 
 TrlRow = Mapping[str, Any]
-"""A row in TRL's columns (`ptspec.data.layouts.to_trl`), `tools` and `chat_template_kwargs` beside them."""
+"""A row in TRL's columns (`ptspec.data.layouts.to_trl`), with `tools` and `chat_template_kwargs`."""
 
 FAULTS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
-"""What a row raises that is not what its columns promise; `CannotRender` is one."""
+"""Exceptions of a row whose columns do not hold what they should; `CannotRender` is one."""
 
 
 class EncodedRow(NamedTuple):
-    """A row's sequences: one, or chosen and rejected. `whole` before truncation; `held` what the trainer
-    holds, nothing of a row that it drops."""
+    """A row's sequences: one, or chosen and rejected.
+
+    `whole`: before truncation; `held`: what the trainer holds, empty for a dropped row.
+    """
 
     whole: Sequences
     held: Sequences
@@ -38,17 +40,17 @@ class EncodedRow(NamedTuple):
 
 
 class _Request(NamedTuple):
-    """Texts and chats to tokenise for a row, and what makes its sequences of their tokens."""
+    """Texts and chats to tokenise for a row, and the function that makes sequences of their tokens."""
 
     parts: tuple[Chat | Plain, ...]
     finish: Callable[[Sequence[Tokens]], Sequences]
 
 
 def encode(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> EncodedRow:
-    """The row as the stage's trainer holds it.
+    """Return the row as the stage's trainer holds it.
 
-    Raises `CannotRender` where the chat template refuses it, `TrainerRefuses` where the trainer does, another
-    of `FAULTS` where its columns do not hold what they should.
+    Raises `CannotRender` if the chat template refuses it, `TrainerRefuses` if the trainer does, another of
+    `FAULTS` if its columns do not hold what they should.
     """
     (found,) = encode_all([row], settings, tokenizer)
     if isinstance(found, Exception):
@@ -59,7 +61,7 @@ def encode(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> 
 def encode_all(
     rows: Sequence[TrlRow], settings: EffectiveConfig, tokenizer: ChatTokenizer
 ) -> list[EncodedRow | Exception]:
-    """Each of `rows` as the stage's trainer holds it, or what `encode` raises of it; tokenised at once."""
+    """Return each of `rows` as the stage's trainer holds it, or the exception of `encode`; in one batch."""
     requests: list[_Request | Exception] = []
     for row in rows:
         try:
@@ -75,10 +77,10 @@ def encode_all(
 
 
 def encode_prompt(prompt: Any, row: TrlRow, tokenizer: ChatTokenizer) -> tuple[int, ...]:
-    """The ids that a model goes on from: the chat template with the start of the assistant's turn, or the
-    string as it is; () where there is none. `row` holds `tools` and `chat_template_kwargs`.
+    """Return the ids that a model continues; () without a prompt.
 
-    Raises `CannotRender`.
+    The chat template with the start of the assistant's turn, or the string itself. `row` holds `tools` and
+    `chat_template_kwargs`. Raises `CannotRender`.
     """
     if prompt is None or prompt == []:
         return ()
@@ -88,8 +90,10 @@ def encode_prompt(prompt: Any, row: TrlRow, tokenizer: ChatTokenizer) -> tuple[i
 def encode_completions(
     prompt: Any, completions: Sequence[Any], row: TrlRow, tokenizer: ChatTokenizer
 ) -> Sequences:
-    """Each completion behind the prompt, as SFT, KTO (one) and DPO (two) train on them, before truncation;
-    learned is the completion. Without a prompt everything is. Raises `CannotRender`."""
+    """Return each completion after the prompt, as SFT, KTO (one) and DPO (two) train on them, untruncated.
+
+    The completion is learned; without a prompt everything is. Raises `CannotRender`.
+    """
     if prompt is None or prompt == []:
         wholes = [_part(_ended(one, tokenizer), row) for one in completions]
         return tuple(_learned_from(0, found.ids) for found in _tokens(wholes, tokenizer))
@@ -120,7 +124,7 @@ def _tokens(parts: Sequence[Chat | Plain], tokenizer: ChatTokenizer) -> list[Tok
 
 
 ENCODED_BY = ("assistant_only_loss", "completion_only_loss", "chat_template_kwargs")
-"""The fields of a stage's config that decide its tokens before they are cut."""
+"""The fields of a stage's config that decide its tokens before truncation."""
 
 
 def _request(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> _Request:
@@ -156,7 +160,7 @@ def _sft(row: TrlRow, settings: EffectiveConfig, tokenizer: ChatTokenizer) -> _R
 
 
 def _masking_template(row: TrlRow, tokenizer: ChatTokenizer) -> str | None:
-    """What replaces the tokenizer's own template under `assistant_only_loss`; None where that one will do."""
+    """Return the template to use under `assistant_only_loss`; None for the tokenizer's own."""
     if not isinstance(row.get("messages", row.get("prompt")), list):
         raise TrainerRefuses('"assistant_only_loss" needs chats, and this row is plain text')
     own = tokenizer.template
@@ -179,7 +183,7 @@ def _completion(tokens: Sequence[Tokens], only: bool) -> Sequences:
 
 
 def _with_assistant(learned: tuple[bool, ...], tokens: Tokens) -> tuple[bool, ...]:
-    """`learned` as far as the assistant says it, where the trainer masks what others say."""
+    """Return `learned` restricted to the assistant's tokens, if the trainer masks others."""
     if tokens.assistant is None:
         return learned
     if not any(tokens.assistant):
@@ -193,7 +197,7 @@ def _answers(prompt: Any, answers: Sequence[Any], row: TrlRow, tokenizer: ChatTo
 
 
 def _behind_prompt(tokens: Sequence[Tokens]) -> Sequences:
-    """All answers begin where the first of them parts from the prompt."""
+    """Return the answers' start: where the first of them differs from the prompt."""
     prompt, *wholes = tokens
     start = min(shared(prompt.ids, whole.ids) for whole in wholes)
     return tuple(_learned_from(start, whole.ids) for whole in wholes)
@@ -204,7 +208,7 @@ def _learned_from(start: int, ids: Sequence[int]) -> Encoded:
 
 
 def _reward(row: TrlRow, tokenizer: ChatTokenizer) -> _Request:
-    """Chosen and rejected, each scored as a whole: no token is learned."""
+    """Return chosen and rejected, scored as a whole: no token is learned."""
     prompt = row.get("prompt")
     answers = [_ended(row[name], tokenizer) for name in ("chosen", "rejected")]
     wholes = [answer if prompt is None else prompt + answer for answer in answers]
@@ -228,7 +232,10 @@ def _joined(tokens: Sequence[Tokens], bos: int | None, eos: int | None, trainer:
 
 
 def _prompt_only(row: TrlRow, settings: EffectiveConfig) -> _Request:
-    """What an online method goes on from; the row's template arguments win over the stage's."""
+    """Return the prompt of an online method.
+
+    The row's template arguments take precedence over the stage's.
+    """
     given = settings.value("chat_template_kwargs") or {}
     stage = json.loads(given) if isinstance(given, str) else given
     both = {**row, "chat_template_kwargs": {**stage, **_variables(row)}}
@@ -241,7 +248,7 @@ def _prompt_alone(tokens: Sequence[Tokens]) -> Sequences:
 
 
 def _part(text: Any, row: TrlRow, **how: Any) -> Chat | Plain:
-    """`text` to tokenise: a chat with what the row gives its template, or a string."""
+    """Return `text` to tokenise: a chat with its template arguments, or a string."""
     if isinstance(text, str):
         return Plain(text)
     if not isinstance(text, list):
@@ -260,13 +267,13 @@ def _variables(row: TrlRow) -> dict[str, Any]:
 
 
 def _ended(answer: Any, tokenizer: ChatTokenizer) -> Any:
-    """A string with the end-of-sequence token behind it; messages as they are."""
+    """Return a string followed by the end-of-sequence token; messages unchanged."""
     end = tokenizer.eos_token or ""
     return answer + end if isinstance(answer, str) and not answer.endswith(end) else answer
 
 
 def shared(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many leading tokens both have."""
+    """Return the number of leading tokens that both have."""
     if a == b[: len(a)]:
         return len(a)
     return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

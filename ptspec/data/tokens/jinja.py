@@ -1,4 +1,4 @@
-"""The jinja environment of chat templates, as transformers sets it up. Imported only to render one."""
+"""The jinja environment of chat templates, as in transformers. Imported only for rendering."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 
 class Rendered(NamedTuple):
-    """A chat as text. `spans`: where its {% generation %} blocks stand, in characters, begin and end."""
+    """A chat as text. `spans`: (begin, end) of its {% generation %} blocks, in characters."""
 
     text: str
     spans: tuple[tuple[int, int], ...]
 
 
 class _Generation(Extension):
-    """`{% generation %}` marks what the assistant says: for the text it changes nothing, its place is kept.
+    """`{% generation %}` marks the assistant's text without changing it; its span is recorded.
 
-    A block's place counts from what the template has put out so far, as in transformers' AssistantTracker;
-    inside a macro, whose text comes out at its end, both place it wrongly.
+    A span counts from the output so far, as in transformers' AssistantTracker; inside a macro, whose text is
+    output at its end, both are wrong.
     """
 
     tags = {"generation"}  # noqa: RUF012 (jinja's own way)
@@ -48,7 +48,7 @@ class _Generation(Extension):
 
 @lru_cache(maxsize=16)
 def compiled(template: str) -> jinja2.Template:
-    """Raises `jinja2.TemplateError` where it is no template."""
+    """Return the compiled template. Raises `jinja2.TemplateError` if it is invalid."""
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
     )
@@ -59,8 +59,10 @@ def compiled(template: str) -> jinja2.Template:
 
 
 def render(template: jinja2.Template, variables: Mapping[str, Any], *, masked: bool) -> Rendered:
-    """The template filled in; `masked`: with the places of its {% generation %} blocks. Raises whatever it
-    raises."""
+    """Render the template; `masked`: with the spans of {% generation %} blocks.
+
+    Raises any exception of the template.
+    """
     if not masked:
         return Rendered(template.render(**variables), ())
     marks: Any = template.environment.extensions[_Generation.identifier]

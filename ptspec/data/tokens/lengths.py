@@ -1,4 +1,4 @@
-"""How long the rows of a source are in tokens, as a stage's trainer tokenises them. Imports no torch."""
+"""Lengths of a source's rows in tokens, as a stage's trainer tokenises them. Imports no torch."""
 
 from __future__ import annotations
 
@@ -22,21 +22,23 @@ BATCH = 256
 """Rows tokenised at once."""
 
 TOKENISED_BY = (*ENCODED_BY, *CUT_BY)
-"""The fields of a stage's config that decide how many rows are left, and how long they are."""
+"""The fields of a stage's config that decide which rows are left, and their lengths."""
 
 Items = Iterable[PlacedRow | Unreadable]
 
 
 class Span(NamedTuple):
-    """One sequence in tokens: its prompt (0 where the whole text is learned) and all of it."""
+    """One sequence in tokens: its prompt (0 if the whole text is learned) and the total."""
 
     prompt: int
     total: int
 
 
 class Row(NamedTuple):
-    """A row as the trainer gets it, one sequence or the two of a pair: `spans` before truncation, `held` the
-    tokens of each that the trainer holds."""
+    """A row as the trainer gets it, with one sequence or the two of a pair.
+
+    `spans`: before truncation; `held`: the tokens of each that the trainer holds.
+    """
 
     file: Path
     line: int
@@ -46,19 +48,22 @@ class Row(NamedTuple):
 
     @property
     def longest(self) -> int:
+        """Tokens of the longest sequence, before truncation."""
         return max(span.total for span in self.spans)
 
     @property
     def prompt(self) -> int:
+        """Tokens of the longest prompt."""
         return max(span.prompt for span in self.spans)
 
     @property
     def tokens(self) -> int:
+        """Tokens of all sequences, before truncation."""
         return sum(span.total for span in self.spans)
 
 
 def tokenised_by(data: str, settings: EffectiveConfig) -> str:
-    """What the tokens of the rows of `data` depend on in a stage: equal where stages read them alike."""
+    """Return a key of what the tokens of `data` depend on in a stage: equal if stages tokenise alike."""
     asked = {name: settings.value(name) for name in TOKENISED_BY}
     return json.dumps([data, settings.stage.method.name, asked], default=str)
 
@@ -66,17 +71,17 @@ def tokenised_by(data: str, settings: EffectiveConfig) -> str:
 def lengths(
     source: Source, settings: EffectiveConfig, tokenizer: ChatTokenizer, *, most: int | None = None
 ) -> Iterator[Row]:
-    """The first `most` rows of a local source in tokens, in file order."""
+    """Yield the first `most` rows of a local source in tokens, in file order."""
     return lengths_of(islice(scan(source), most), source, settings, tokenizer)
 
 
 def lengths_of(
     items: Items, source: Source, settings: EffectiveConfig, tokenizer: ChatTokenizer, *, at_least: int = 0
 ) -> Iterator[Row]:
-    """Rows of `source` in tokens, in their order.
+    """Yield the rows of `source` in tokens, in order.
 
-    `at_least`: rows whose bytes show that they are shorter than so many tokens are left out, untokenised.
-    Rows that cannot be read or rendered are left out: others tell their faults.
+    `at_least`: rows whose bytes show that they are shorter are skipped untokenised. Rows that cannot be read
+    or rendered are skipped: other checks report them.
     """
     for placed, found in _encoded(items, source, settings, tokenizer, at_least):
         if isinstance(found, EncodedRow):
@@ -88,7 +93,7 @@ def lengths_of(
 def refused(
     items: Items, source: Source, settings: EffectiveConfig, tokenizer: ChatTokenizer
 ) -> Iterator[tuple[PlacedRow, CannotRender]]:
-    """The rows that the chat template or the trainer refuses, with what it says."""
+    """Yield the rows that the chat template or the trainer refuses, with the message."""
     told: PlacedRow | None = None
     for placed, found in _encoded(items, source, settings, tokenizer, 0):
         if isinstance(found, CannotRender) and placed is not told:
@@ -119,7 +124,7 @@ def _converted(
         try:
             rows = list(to_trl(placed.values, wanted, layout, reading))
         except FAULTS:
-            continue  # told by who checks rows
+            continue  # reported by the row checks
         if at_least and max(map(_bytes, rows), default=0) < at_least:
             continue
         for row in rows:
@@ -127,23 +132,25 @@ def _converted(
 
 
 FRAME = 40
-"""Bytes of a text as a turn beside its own: of {'role': 'assistant', 'content': ''}."""
+"""Bytes of a text as a turn besides its own: of {'role': 'assistant', 'content': ''}."""
 
 
 def _is_shorter(row: Mapping[str, Any], layout: Layout, size: int) -> bool:
-    """Whether the texts in the columns of `layout`, each as a turn, are together shorter than `size` bytes;
-    of a row that holds something else there nothing is said."""
+    """Return whether the texts of `layout`'s columns, as turns, are together shorter than `size` bytes.
+
+    False for a row with other values.
+    """
     for name in (*layout.columns, *BESIDE):
         text = row.get(name)
         if type(text) is str:
             size -= FRAME + (len(text) if text.isascii() else len(text.encode()))
         elif text is not None and name != "label":
             return False
-    return size > FRAME  # of a system prompt that the source gives
+    return size > FRAME  # of the source's system prompt
 
 
 def _bytes(row: Mapping[str, Any]) -> int:
-    """At least as many as the row has tokens in any one sequence, a template's own apart."""
+    """Return an upper bound of a row's tokens in any sequence, without the template's own."""
     sizes = {
         name: len((value if isinstance(value, str) else repr(value)).encode()) for name, value in row.items()
     }

@@ -1,5 +1,8 @@
-"""What a chat template makes of a row: what it leaves out, how it begins and ends the answer, which tokens it
-splits. Takes rows in TRL's columns; imports no torch."""
+"""Check how a chat template renders a row.
+
+What it leaves out, how it starts and ends the answer, and which tokens it splits. Takes rows in TRL's
+columns; imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +23,12 @@ ANSWERS = ("completion", "chosen", "rejected")
 MASK = "\0"
 
 _MARK = re.compile(r"<\|[^|<>\s]+\|?>|<[^|<>\s]+\|>|<｜[^｜<>]+｜>|<(?:start|end)_of_\w+>|<[A-Z_]+_TOKEN>")
-"""What reads like a special token: <|im_start|>, <｜User｜>, <start_of_turn>, <turn|>, <EOS_TOKEN>."""
+"""Text that looks like a special token: <|im_start|>, <｜User｜>, <start_of_turn>, <turn|>, <EOS_TOKEN>."""
 
 
 class Kind(Enum):
+    """The kind of a finding."""
+
     LEFT_OUT = "left out"
     NOT_PREFIX = "the prompt alone is rendered otherwise than before the answer"
     EMPTY_THOUGHT = "the template puts an empty thought before the answer"
@@ -41,19 +46,22 @@ class Finding(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """Looks at rows. `stops` are the tokens that generation stops at, `embedding` the rows of the model's
-    embedding, None where they are not known."""
+    """Checks rendered rows.
+
+    `stops`: the tokens that end generation; `embedding`: the number of rows of the model's embedding. None if
+    unknown.
+    """
 
     tokenizer: TokenizerFiles
     stops: frozenset[str]
     embedding: int | None = None
 
     def is_chat(self, row: Mapping[str, Any]) -> bool:
-        """Whether a row in TRL's columns goes through the chat template."""
+        """Return whether a row in TRL's columns uses the chat template."""
         return self.tokenizer.is_template and any(True for _ in _chats(row))
 
     def findings(self, row: Mapping[str, Any]) -> list[Finding]:
-        """What is found in a row in TRL's columns, each thing once. Raises `CannotRender`."""
+        """Return the findings in a row in TRL's columns, each once. Raises `CannotRender`."""
         found: list[Finding] = []
         texts = _plain(row)
         for chat in _chats(row) if self.tokenizer.is_template else ():
@@ -76,7 +84,10 @@ class Look:
         yield from (Finding(Kind.SPLIT, mark) for mark in self._split(masked))
 
     def _is_prefix(self, head: str, whole: str) -> bool:
-        """Whether the tokens of `head` begin those of `whole`: tokens may merge where the answer begins."""
+        """Return whether the tokens of `head` are a prefix of those of `whole`.
+
+        Tokens may merge at the answer.
+        """
         if not whole.startswith(head):
             return False
         if not head or not self.tokenizer.can_count or head.endswith(tuple(self.tokenizer.tokens)):
@@ -97,7 +108,7 @@ class Look:
 
 
 class _Chat(NamedTuple):
-    """One sequence of a row: what comes in, and the turns that are learned."""
+    """One sequence of a row: the prompt's turns, and the learned turns."""
 
     prompt: Messages
     answer: Messages
@@ -106,18 +117,18 @@ class _Chat(NamedTuple):
 
 
 def marks_in(text: str) -> list[str]:
-    """What reads like special tokens in the text of a template, each once."""
+    """Return texts in a template that look like special tokens, each once."""
     return list(dict.fromkeys(_MARK.findall(text)))
 
 
 def render_row(row: Mapping[str, Any], tokenizer: ChatTokenizer) -> None:
-    """Renders the chats of a row in TRL's columns. Raises `CannotRender`."""
+    """Render the chats of a row in TRL's columns. Raises `CannotRender`."""
     for chat in _chats(row):
         _rendered(chat, tokenizer)
 
 
 def _rendered(chat: _Chat, tokenizer: ChatTokenizer) -> tuple[str, str]:
-    """What generation of the answer begins with, and the whole text."""
+    """Return the generation prompt, and the whole text."""
     given: dict[str, Any] = {"tools": chat.tools, "variables": chat.kwargs or {}}
     head = tokenizer.rendered(Chat(chat.prompt, prompt=True, **given)) if chat.prompt else ""
     messages = [*chat.prompt, *chat.answer]
@@ -128,7 +139,7 @@ def _rendered(chat: _Chat, tokenizer: ChatTokenizer) -> tuple[str, str]:
 
 
 def _chats(row: Mapping[str, Any]) -> Iterator[_Chat]:
-    """The chats of a row; of a conversation the answer is its last turn."""
+    """Return the chats of a row; of a conversation the answer is its last turn."""
     tools, kwargs = row.get("tools"), row.get("chat_template_kwargs")
     messages = row.get("messages")
     if isinstance(messages, list) and messages:
@@ -141,16 +152,15 @@ def _chats(row: Mapping[str, Any]) -> Iterator[_Chat]:
 
 
 def _plain(row: Mapping[str, Any]) -> list[str]:
-    """The texts of a row that goes through no template."""
+    """Return the texts of a row without a template."""
     found = (row.get(name) for name in ("text", "prompt", *ANSWERS))
     return [text for text in found if isinstance(text, str)]
 
 
 def _masked(text: str, chat: _Chat) -> tuple[list[str], str]:
-    """The parts of a chat that are not in `text`, and what is left of it when the others are taken out.
+    """Return the parts of a chat that are missing in `text`, and the rest of the text without the parts.
 
-    The longest are looked for first and each is found in a place of its own, so that none counts as found
-    because another one contains it.
+    The longest are searched first and each at its own place, so that none is found inside another.
     """
     left_out: list[str] = []
     for what, piece in sorted(_pieces(chat), key=lambda part: -len(part[1])):
@@ -163,8 +173,10 @@ def _masked(text: str, chat: _Chat) -> tuple[list[str], str]:
 
 
 def _place(form: str, text: str) -> tuple[int, int] | None:
-    """Begin and end of the first place of `form` that is no part of a mark: the answer "b" is not that of
-    <|bos|>."""
+    """Return (begin, end) of the first occurrence of `form` outside marks.
+
+    The answer "b" is not that of <|bos|>.
+    """
     marks = [mark.span() for mark in _MARK.finditer(text)]
     begin = text.find(form)
     while begin >= 0:
@@ -176,12 +188,12 @@ def _place(form: str, text: str) -> tuple[int, int] | None:
 
 
 def _forms(piece: str) -> tuple[str, ...]:
-    """How a template may write a text: as it is, or within JSON."""
+    """Return how a template may write a text: plain, or within JSON."""
     return (piece, json.dumps(piece, ensure_ascii=False)[1:-1], json.dumps(piece)[1:-1])
 
 
 def _pieces(chat: _Chat) -> Iterator[tuple[str, str]]:
-    """The texts of a chat that the model should read or learn, each with what it is."""
+    """Return the texts of a chat that the model should read or learn, with their names."""
     for tool in chat.tools or ():
         function = tool.get("function", tool) if isinstance(tool, Mapping) else {}
         yield from _texts("the tools", function.get("name"), function.get("description"))
@@ -216,7 +228,7 @@ def _texts(what: str, *texts: Any) -> Iterator[tuple[str, str]]:
 
 
 def _contents(content: Any) -> list[str]:
-    """The texts of a message's content, which may be a list of parts."""
+    """Return the texts of a message's content, which may be a list of parts."""
     if isinstance(content, str):
         return [content]
     parts = content if isinstance(content, list) else ()
@@ -224,7 +236,7 @@ def _contents(content: Any) -> list[str]:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """The strings in the arguments of a call, which may be JSON text."""
+    """Return the strings in a call's arguments, which may be JSON text."""
     if isinstance(value, str):
         with suppress(ValueError):
             value = json.loads(value)
@@ -232,7 +244,7 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _empty_thought(answer: Messages, learned: str) -> str | None:
-    """Thinking marks that stand before the answer in what is learned, and that no message holds."""
+    """Return thinking marks before the learned answer that no message contains."""
     contents = [text for message in answer for text in _contents(message.get("content"))]
     if any(map(has_tag, contents)) or any(key in m for m in answer for key in REASONING):
         return None

@@ -1,9 +1,9 @@
-"""How some of TRL's experimental trainers (ORPO's) make tokens of a pair: unlike the other trainers.
+r"""How TRL's experimental trainers (ORPO's) tokenise a pair, unlike the other trainers.
 
-They render a chat to text first and tokenise prompt and answer without the tokenizer's own special tokens;
-then they put a beginning-of-sequence token before the prompt and an end-of-sequence token behind the answer
-wherever they do not see one there. Behind a template that ends a turn with anything else ("<|im_end|>\\n"),
-the answer so gets an end token more than generation ever shows.
+They render a chat to text first and tokenise prompt and answer without special tokens; then they add a
+beginning-of-sequence token before the prompt and an end-of-sequence token after the answer if missing. With a
+template that ends a turn with something else ("<|im_end|>\n"), the answer has an end token more than in
+generation.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from ptspec.data.tokens.encoded import Encoded, Sequences
 
 
 def pair_texts(row: Mapping[str, Any], tokenizer: ChatTokenizer, trainer: str) -> tuple[str, str, str]:
-    """Prompt, chosen, rejected as text.
+    """Return prompt, chosen and rejected as text.
 
-    Raises `CannotRender`, and `TrainerRefuses` of a prompt that `trainer` (its name) does not take.
+    Raises `CannotRender`, and `TrainerRefuses` for a prompt that `trainer` (its name) refuses.
     """
     prompt, chosen, rejected = (row[name] for name in ("prompt", "chosen", "rejected"))
     if isinstance(prompt, str):
@@ -42,9 +42,9 @@ def _alike(pair: tuple[str, str]) -> bool:
 
 
 def pair_sequences(ids: Sequence[Sequence[int]], bos: int | None, eos: int | None, trainer: str) -> Sequences:
-    """Chosen and rejected of the ids of the prompt, prompt + chosen, prompt + rejected.
+    """Return chosen and rejected from the ids of the prompt, prompt + chosen, prompt + rejected.
 
-    Raises `TrainerRefuses` where `trainer` (its name) refuses the pair.
+    Raises `TrainerRefuses` if `trainer` (its name) refuses the pair.
     """
     prompt, *wholes = ids
     starts = [_start(prompt, whole, trainer) for whole in wholes]
@@ -58,7 +58,7 @@ def pair_sequences(ids: Sequence[Sequence[int]], bos: int | None, eos: int | Non
 
 
 def _start(prompt: Sequence[int], whole: Sequence[int], trainer: str) -> int:
-    """Where the answer begins: one token early where the prompt's last one merges with it."""
+    """Return the start of the answer: one token earlier if the prompt's last one merges with it."""
     if len(whole) < len(prompt):
         raise TrainerRefuses(f"{trainer} takes no answer that makes the prompt shorter")
     return len(prompt) if list(whole[: len(prompt)]) == list(prompt) else len(prompt) - 1

@@ -1,4 +1,4 @@
-"""A sequence as text, in pieces that are learned or not."""
+"""Split a sequence's text into learned and other pieces."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ptspec.data.tokens.encoded import Encoded
 
 @dataclass(frozen=True)
 class Piece:
-    """The text of consecutive tokens, all of them learned or none."""
+    """The text of consecutive tokens, all learned or none."""
 
     text: str
     learned: bool
 
 
 def pieces(encoded: Encoded, tokenizer: ChatTokenizer) -> tuple[Piece, ...]:
-    """The pieces of a sequence; joined they are its decoded text.
+    """Return the pieces of a sequence; joined they are its decoded text.
 
-    The tokens before a boundary are decoded as a whole: a tokenizer may put a space between two tokens or
-    spread a character over several, and a piece by itself would lose them.
+    The tokens before a boundary are decoded together: a tokenizer may put a space between two tokens or split
+    a character over several, which a separate piece would lose.
     """
     flips = [n for n in range(1, len(encoded.ids)) if encoded.learned[n] is not encoded.learned[n - 1]]
     text = tokenizer.decode(encoded.ids)
@@ -34,12 +34,15 @@ def pieces(encoded: Encoded, tokenizer: ChatTokenizer) -> tuple[Piece, ...]:
 
 
 def learned_texts(found: Sequence[Piece]) -> list[str]:
-    """The text of each piece that is learned."""
+    """Return the text of each learned piece."""
     return [piece.text for piece in found if piece.learned]
 
 
 def _length(text: str, begin: str) -> int:
-    """Characters of `text` that `begin` decodes to; an unfinished character belongs to what follows."""
+    """Return the characters of `text` that `begin` decodes to.
+
+    An incomplete character belongs to what follows.
+    """
     if text.startswith(begin):
         return len(begin)
     return next(n for n, (a, b) in enumerate(zip(text + "\0", begin, strict=False)) if a != b)

@@ -1,4 +1,4 @@
-"""How to write a row so that a chat template takes it, found by trying."""
+"""Find by trying how to change a row so that a chat template accepts it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ Message = Mapping[str, Any]
 
 
 def remedy(row: Mapping[str, Any], tokenizer: TokenizerFiles) -> str | None:
-    """What to write otherwise in a row in TRL's columns that the template fails on; None where nothing of
-    what is known here helps."""
+    """Return how to change a row in TRL's columns that the template refuses; None if nothing known helps."""
     for change, words in _CHANGES:
         try:
             render_row(_changed(row, change), tokenizer)

@@ -1,7 +1,7 @@
-"""A tokenizer's files without transformers: its chat template rendered, texts made tokens.
+"""Render chat templates and tokenise from a tokenizer's files, without transformers.
 
-The environment is that of transformers 5.23 (`utils/chat_template_utils.py`); contract tests compare what
-both render. Imports jinja2 and tokenizers, and both only when something is rendered or tokenised.
+The environment is that of transformers 5.23 (`utils/chat_template_utils.py`); contract tests compare the
+results. jinja2 and tokenizers are imported on use.
 """
 
 from __future__ import annotations
@@ -24,20 +24,19 @@ if TYPE_CHECKING:
 CONFIG = "tokenizer_config.json"
 FAST = "tokenizer.json"
 OTHERS = ("tokenizer.model", "spiece.model", "vocab.json", "vocab.txt", "merges.txt", "tekken.json")
-"""Files that a tokenizer may have in place of tokenizer.json."""
+"""Files that a tokenizer may have instead of tokenizer.json."""
 
 _FOR_TOOLS = "tool_use"
 _SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
 REASONING = ("reasoning_content", "thinking", "reasoning")
-"""Names of a message's reasoning; transformers fills the first two from whichever is there."""
+"""Names of a message's reasoning; transformers fills the first two from either."""
 _OPEN_END = "CONTINUE_FINAL_MESSAGE_TAG "
 
 
 @dataclass(frozen=True)
 class TokenizerFiles:
-    """The tokenizer in `folder`; `template` is its chat template's text, or None; `tool_template` the one
-    that it has besides for chats with tools."""
+    """The tokenizer in `folder`; `tool_template`: a separate template for chats with tools, or None."""
 
     folder: Path
     template: str | None
@@ -47,7 +46,7 @@ class TokenizerFiles:
 
     @cached_property
     def is_template(self) -> bool:
-        """Whether there is a chat template, and it compiles."""
+        """Whether there is a chat template that compiles."""
         try:
             self.check_template()
         except NoTemplate:
@@ -55,77 +54,82 @@ class TokenizerFiles:
         return self.template is not None
 
     def check_template(self) -> None:
-        """Raises `NoTemplate` where the text of the template is none."""
+        """Raise `NoTemplate` if the template is invalid."""
         _compiled(self.template or "")
 
     @cached_property
     def can_count(self) -> bool:
-        """Whether texts can be turned into tokens without transformers: there is a sound tokenizer.json."""
+        """Whether texts can be tokenised without transformers: there is a valid tokenizer.json."""
         return (self.folder / FAST).is_file() and self.damage is None
 
     @cached_property
     def damage(self) -> str | None:
-        """What is wrong with tokenizer.json, in the words of the tokenizers library; None: nothing, or there
-        is none."""
+        """The tokenizers library's error about tokenizer.json; None if it is valid or missing."""
         if not (self.folder / FAST).is_file():
             return None
         try:
             _ = self._tokenizer
-        except Exception as error:  # the library raises nothing more exact
+        except Exception as error:  # the library raises no narrower class
             return first_line(error)
         return None
 
     @cached_property
     def tokens(self) -> frozenset[str]:
-        """The added tokens, which no text is split across: end of turn, roles, padding."""
+        """The added tokens, which texts are never split across: end of turn, roles, padding."""
         known = self._tokenizer.get_added_tokens_decoder().values()
         return frozenset((*(token.content for token in known), *self.special.values()))
 
     def token_id(self, token: str) -> int | None:
-        """The id of `token`, or None where it is no single token."""
+        """Return the id of `token`, or None if it is not a single token."""
         found: int | None = self._tokenizer.token_to_id(token)
         return found
 
     def token(self, token_id: int) -> str | None:
-        """The token with this id, or None."""
+        """Return the token with this id, or None."""
         found: str | None = self._tokenizer.id_to_token(token_id)
         return found
 
     @property
     def highest_id(self) -> int:
-        """The highest id of a token."""
+        """Return the highest token id."""
         return max((self.size - 1, *map(int, self._tokenizer.get_added_tokens_decoder())))
 
     def ids(self, texts: Sequence[str], *, special: bool) -> list[list[int]]:
-        """Token ids of each text; `special` adds what the tokenizer puts around plain text."""
+        """Return the token ids of each text; `special` adds the special tokens of plain text.
+
+        Raises the tokenizers library's errors for a damaged file: check `can_count` first.
+        """
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=special)
         return [one.ids for one in encoded]
 
     @property
     def has_generation_markers(self) -> bool:
-        """Whether the template says which tokens are the assistant's ({% generation %})."""
+        """Whether the template marks the assistant's tokens ({% generation %})."""
         return self.template is not None and marks_answers(self.template)
 
     @property
     def eos_token(self) -> str | None:
+        """The end-of-sequence token, if any."""
         return self.special.get("eos_token")
 
     @property
     def eos_id(self) -> int | None:
+        """The id of the end-of-sequence token, if any."""
         return self._id_of("eos_token")
 
     @property
     def bos_id(self) -> int | None:
+        """The id of the beginning-of-sequence token, if any."""
         return self._id_of("bos_token")
 
     @property
     def size(self) -> int:
-        """How many tokens it knows, the added ones with them."""
+        """The number of tokens, including added ones."""
         return int(self._tokenizer.get_vocab_size(with_added_tokens=True))
 
     @property
     def vocabulary(self) -> Mapping[str, int]:
-        """Every token, the added ones among them, with its id."""
+        """Every token, including added ones, with its id."""
         return dict(self._tokenizer.get_vocab(with_added_tokens=True))
 
     def _id_of(self, name: str) -> int | None:
@@ -150,12 +154,15 @@ class TokenizerFiles:
         tools: Any = None,
         kwargs: Mapping[str, Any] | None = None,
     ) -> str:
-        """The text of a chat; `prompt` adds the start of the assistant's turn, `kwargs` are what a row gives
-        the template (`chat_template_kwargs`). Raises `CannotRender`."""
+        """Return the text of a chat. Raises `CannotRender`.
+
+        `prompt` adds the start of the assistant's turn; `kwargs` are the row's template arguments
+        (`chat_template_kwargs`).
+        """
         return self.rendered(Chat(messages, prompt=prompt, tools=tools, variables=kwargs or {}))
 
     def rendered(self, chat: Chat) -> str:
-        """The text of a chat. Raises `CannotRender`."""
+        """Return the text of a chat. Raises `CannotRender`."""
         return self._rendered(chat).text
 
     def _rendered(self, chat: Chat) -> Rendered:
@@ -179,12 +186,12 @@ class TokenizerFiles:
             found = render(_compiled(template), variables, masked=chat.masked)
         except CannotRender:
             raise
-        except Exception as error:  # a template may fail in any way
+        except Exception as error:  # a template may raise any exception
             raise _cannot_render(error) from error
         return _cut_open(found, messages[-1]) if chat.continued else found
 
     def tokenise(self, parts: Sequence[Chat | Plain]) -> list[Tokens | CannotRender]:
-        """The tokens of each part, or why it has none: all parts of a kind at once."""
+        """Return the tokens of each part, or its error; all parts of a kind at once."""
         found: dict[int, Tokens | CannotRender] = {}
         texts: dict[bool, dict[int, str]] = {False: {}, True: {}}
         masked: dict[int, Rendered] = {}
@@ -212,22 +219,22 @@ class TokenizerFiles:
         return [found[place] for place in range(len(parts))]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`, special tokens with it."""
+        """Return the text of `ids`, including special tokens."""
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))
 
 
 def _compiled(template: str) -> Any:
-    """Raises `NoTemplate`."""
+    """Return the compiled template. Raises `NoTemplate`."""
     from ptspec.data.tokens.jinja import compiled
 
     try:
         return compiled(template)
-    except Exception as error:  # jinja's parser raises what it likes
+    except Exception as error:  # jinja's parser raises various exceptions
         raise NoTemplate(str(error), getattr(error, "lineno", None)) from error
 
 
 def _cannot_render(error: Exception) -> CannotRender:
-    """What a template said, or, where it failed on a value that it does not know, at which line of it."""
+    """Return the template's own message, or the line at which it failed."""
     if type(error).__name__ == "TemplateError":  # raise_exception
         return CannotRender(str(error), own=True)
     line, trace = None, error.__traceback__
@@ -240,22 +247,22 @@ def _cannot_render(error: Exception) -> CannotRender:
 
 
 def _message(message: Mapping[str, Any]) -> dict[str, Any]:
-    """A message as transformers hands it to a template: without nulls, its reasoning under both names."""
+    """Return a message as transformers passes it to a template: without nulls, reasoning under both names."""
     kept = {name: value for name, value in message.items() if value is not None}
     reasoning = next((kept[name] for name in REASONING if name in kept), None)
     return kept if reasoning is None else {"thinking": reasoning, **kept, "reasoning_content": reasoning}
 
 
 def _left_open(messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The messages, the end of the last one marked."""
+    """Return the messages with the end of the last one marked."""
     last = messages[-1]
     if not isinstance(last.get("content"), str):
-        raise CannotRender("the last message of the prompt has no text to go on with")
+        raise CannotRender("the last message of the prompt has no text to continue")
     return [*messages[:-1], {**last, "content": last["content"] + _OPEN_END}]
 
 
 def _cut_open(found: Rendered, last: Mapping[str, Any]) -> Rendered:
-    """The text up to the mark, as transformers' `continue_final_message` cuts it."""
+    """Return the text up to the mark, as transformers' `continue_final_message` does."""
     from ptspec.data.tokens.jinja import Rendered
 
     text = found.text
@@ -267,7 +274,7 @@ def _cut_open(found: Rendered, last: Mapping[str, Any]) -> Rendered:
 
 
 def _assistant(encoding: Any, rendered: Rendered) -> list[bool]:
-    """Which tokens stand in {% generation %} blocks, found as `apply_chat_template` finds them."""
+    """Return the tokens in {% generation %} blocks, found as in `apply_chat_template`."""
     mask = [False] * len(encoding.ids)
     for begin, end in rendered.spans:
         first, last = encoding.char_to_token(begin), encoding.char_to_token(end - 1)
@@ -284,9 +291,7 @@ def read_tokenizer(
     added: tuple[str, ...] = (),
     special: Mapping[str, str] | None = None,
 ) -> TokenizerFiles | None:
-    """The tokenizer files in `folder`, with the chat template `template` in place of its own, the special
-    tokens `added`, and those of `special` (`eos_token`, …) in place of its own; None where there is no
-    tokenizer."""
+    """Return the tokenizer files in `folder`; None if there are none. Arguments replace its own values."""
     if not any((folder / name).is_file() for name in (FAST, *OTHERS)):
         return None
     config = read_object(folder / CONFIG)
@@ -296,7 +301,7 @@ def read_tokenizer(
 
 
 def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
-    """The tokenizer files of the recipe's model; None where there are none, or they were not looked at."""
+    """Return the tokenizer files of the recipe's model; None if there are none, or they were not read."""
     if spec.folder is None:
         return None
     own = {"eos_token": spec.eos_token, "pad_token": spec.pad_token}
@@ -305,7 +310,7 @@ def tokenizer_files(spec: ModelSpec) -> TokenizerFiles | None:
 
 
 def _own_templates(folder: Path, config: Mapping[str, Any]) -> tuple[str | None, str | None]:
-    """The default chat template of the tokenizer, and the one for chats with tools; files come first."""
+    """Return the tokenizer's default chat template and the one for tools; files take precedence."""
     files = {"default": folder / "chat_template.jinja"}
     files[_FOR_TOOLS] = folder / "additional_chat_templates" / f"{_FOR_TOOLS}.jinja"
     named = {name: _text(file) for name, file in files.items() if file.is_file()}
@@ -330,7 +335,7 @@ def _text(file: Path) -> str | None:
 
 
 def _special_tokens(folder: Path, config: Mapping[str, Any]) -> Mapping[str, str]:
-    """The special tokens by name; older repositories have them in a file of their own, which then counts."""
+    """Return the special tokens by name; older repositories have a separate file, which takes precedence."""
     if "added_tokens_decoder" not in config:
         config = {**config, **read_object(folder / "special_tokens_map.json")}
     found = {}

@@ -1,14 +1,14 @@
-"""The tags between which models think, as chat templates write them: the one list of them."""
+"""The tags of models' thoughts in chat templates: the only list of them."""
 
 from __future__ import annotations
 
 import re
 
 Tags = tuple[str, str]
-"""What opens a model's thoughts, and what closes them."""
+"""The opening and the closing tag of thoughts."""
 
 FINAL = "<|channel|>final<|message|>"
-"""gpt-oss: what ends its thoughts, and begins each of its answers, with or without thoughts before it."""
+"""gpt-oss: ends its thoughts and starts each of its answers, with or without thoughts before it."""
 
 KNOWN: tuple[Tags, ...] = (
     ("<think>", "</think>"),
@@ -28,12 +28,12 @@ _OPENING = re.compile("|".join(map(re.escape, _CLOSING)))
 
 
 def has_tag(text: str) -> bool:
-    """Whether a tag of thoughts, and of nothing else, stands in `text`."""
+    """Return whether `text` contains a tag of thoughts."""
     return any(tag in text for tags in KNOWN for tag in tags if tag != FINAL)
 
 
 def split_thoughts(text: str) -> tuple[list[tuple[Tags, str]], list[str]]:
-    """The thoughts in `text`, each with its tags, and the texts before, between and after them."""
+    """Return the thoughts in `text` with their tags, and the texts before, between and after them."""
     thoughts: list[tuple[Tags, str]] = []
     rest: list[str] = []
     unclosed: set[str] = set()
@@ -44,7 +44,7 @@ def split_thoughts(text: str) -> tuple[list[tuple[Tags, str]], list[str]]:
             continue
         end = text.find(closing, found.end())
         if end < 0:
-            unclosed.add(opening)  # nor is a later one: the text is searched once
+            unclosed.add(opening)  # nor does a later one: the text is searched once
             continue
         thoughts.append(((opening, closing), text[found.end() : end]))
         rest.append(text[at : found.start()])
@@ -53,8 +53,7 @@ def split_thoughts(text: str) -> tuple[list[tuple[Tags, str]], list[str]]:
 
 
 def after_thoughts(text: str) -> str:
-    """`text` without the thoughts that it begins with; as it is where it begins with none, or with thoughts
-    that do not end."""
+    """Return `text` without leading thoughts; unchanged if it has none, or they do not end."""
     for opening, closing in KNOWN:
         if text.startswith(opening) and closing in text:
             return text.partition(closing)[2]

@@ -1,5 +1,7 @@
-"""A tokenizer of transformers as encoding wants it: for the run, evaluation, and tokenizers without
-tokenizer.json. Imports nothing heavy: whoever has such a tokenizer has loaded transformers."""
+"""Adapter from a transformers tokenizer to `ChatTokenizer`, for runs and tokenizers without tokenizer.json.
+
+Imports nothing heavy: the caller has loaded transformers.
+"""
 
 from __future__ import annotations
 
@@ -15,37 +17,44 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TransformersTokenizer:
-    """`tokenizer`, called as TRL's trainers call it."""
+    """A transformers `tokenizer`, called as TRL's trainers call it."""
 
     tokenizer: PreTrainedTokenizerBase
 
     @property
     def template(self) -> str | None:
+        """The chat template's text; the default one of several."""
         found = self.tokenizer.chat_template
         return found.get("default") if isinstance(found, dict) else found
 
     @property
     def eos_token(self) -> str | None:
+        """The end-of-sequence token, if any."""
         token: str | None = self.tokenizer.eos_token
         return token
 
     @property
     def eos_id(self) -> int | None:
+        """The id of the end-of-sequence token, if any."""
         found: int | None = self.tokenizer.eos_token_id
         return found
 
     @property
     def bos_id(self) -> int | None:
+        """The id of the beginning-of-sequence token, if any."""
         found: int | None = self.tokenizer.bos_token_id
         return found
 
     def rendered(self, chat: Chat) -> str:
+        """Return the text of a chat. Raises `CannotRender`."""
         return str(self._apply(chat, tokenize=False, continue_final_message=chat.continued))
 
     def tokenise(self, parts: Sequence[Chat | Plain]) -> list[Tokens | CannotRender]:
+        """Return the tokens of each part, or its error."""
         return [self._plain(part) if isinstance(part, Plain) else self._chat(part) for part in parts]
 
     def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of `ids`, including special tokens."""
         return str(self.tokenizer.decode(list(ids)))
 
     def _plain(self, part: Plain) -> Tokens:
@@ -71,5 +80,5 @@ class TransformersTokenizer:
                 **how,
                 **chat.variables,
             )
-        except Exception as error:  # a template may fail in any way
+        except Exception as error:  # a template may raise any exception
             raise CannotRender(str(error)) from error

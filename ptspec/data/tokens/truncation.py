@@ -1,9 +1,9 @@
-"""What becomes of rows that are longer than `max_length`, as each TRL trainer of 1.16 treats them.
+"""How TRL 1.16's trainers treat rows longer than `max_length`.
 
-SFT cuts at the end (`truncation_mode` keep_end: at the start) and drops rows in which nothing to learn is
-left; DPO and KTO drop rows whose prompt alone fills it and cut the others; ORPO cuts answers, to nothing if
-need be, and drops no row; a reward model's trainer drops every row with a longer answer. Online methods cut
-no prompt.
+SFT truncates at the end (`truncation_mode` keep_end: at the start) and drops rows without learned tokens
+left; DPO and KTO drop rows whose prompt alone fills it and truncate the others; ORPO truncates answers, even
+to nothing, and drops no row; a reward model's trainer drops every row with a longer answer. Online methods do
+not truncate prompts.
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from ptspec.methods.types import Cut
 from ptspec.recipe.effective_config import EffectiveConfig
 
 CUT_BY = ("packing", "max_length", "truncation_mode")
-"""The fields of a stage's config that decide what is cut."""
+"""The fields of a stage's config that decide truncation."""
 
 
 class Truncation(Enum):
+    """What a trainer does with a row."""
+
     WHOLE = "whole"
     CUT = "cut"
     LOST = "answer lost"
-    """The row stays, with nothing to learn in it."""
+    """The row is kept without learned tokens."""
     DROPPED = "dropped"
 
 
 def limit(settings: EffectiveConfig) -> int | None:
-    """The length at which the stage's trainer cuts; None where it cuts nothing."""
+    """Return the maximum length of the stage's trainer, in tokens; None if it does not truncate."""
     tokens = settings.stage.method.tokens
     if tokens.length is None or settings.value("packing"):
         return None
@@ -39,7 +41,7 @@ def limit(settings: EffectiveConfig) -> int | None:
 
 
 def truncated(whole: Sequences, settings: EffectiveConfig) -> tuple[Sequences, Truncation]:
-    """What the stage's trainer holds of a row (nothing of one that it drops), and what it did to it."""
+    """Return what the stage's trainer holds of a row (empty if dropped), and what it did to it."""
     most = limit(settings)
     if most is None:
         return whole, Truncation.WHOLE

@@ -1,1 +1,1 @@
-"""Two or more models on the same prompts, paired row by row: differences, intervals, tests, verdicts."""
+"""Compare models on the same prompts, paired by row: differences, intervals, tests, verdicts."""

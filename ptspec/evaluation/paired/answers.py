@@ -1,4 +1,4 @@
-"""Whose answers differ: how many of two models' greedy responses, and on which prompts most."""
+"""Differences between two models' greedy answers: how many, and on which prompts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ LIKELIHOOD = "loss"
 
 
 def answers_differ(a: Measurement, b: Measurement, among: Sequence[str]) -> tuple[int, int]:
-    """On how many of the prompts `among` that both answered their answers differ, and how many these are."""
+    """Return how many answers to the prompts `among` differ, and how many both answered."""
     there = _answered(a, b, among)
     return len(_differing(a, b, there)), len(there)
 
 
-def telling_changes(
+def changes_to_show(
     a: Measurement, b: Measurement, name: str, count: int, among: Sequence[str]
 ) -> tuple[str, list[Change]]:
-    """The metric looked into, and `count` of the prompts `among` on which the answers differ, those first on
-    which `name` changed most. Where no answer differs: the prompts on which the likelihood of the expected
-    answer changed most."""
+    """Return the inspected metric, and `count` of the prompts `among` with different answers.
+
+    Those where `name` changed most come first. If no answer differs: the prompts where the likelihood of the
+    expected answer changed most.
+    """
     before, after = a.by_id(), b.by_id()
     keys = _differing(a, b, _answered(a, b, among))
     if not keys:

@@ -1,6 +1,6 @@
-"""Several models on the same prompts, paired row by row: the comparison as a whole.
+"""Compare several models on the same prompts, paired by row.
 
-Takes measurements, reads no file, asks no judge. The first measurement is what the others are held against.
+Works on measurements; reads no file and calls no judge. The first measurement is the baseline.
 """
 
 from __future__ import annotations
@@ -8,14 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ptspec.diagnostics import Diagnostic, InputError
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.choice import chosen
 from ptspec.evaluation.comparison import Change, Comparison, Slice
-from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement, Settings, metric
-from ptspec.evaluation.metrics import aggregates
+from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement, Settings
 from ptspec.evaluation.paired.pairing import Asked, Judgement, Pairing, decided
 from ptspec.evaluation.row_values import row_metric
 from ptspec.evaluation.stats.tests import benjamini_hochberg, holm
 from ptspec.events import Figure
+from ptspec.metrics import metric
 
 SEED = 42
 
@@ -28,10 +29,10 @@ def compare(
     prompts: int | None = None,
     by: str | None = None,
 ) -> Comparison:
-    """Each later measurement against the first, on the rows that all have (`prompts`: so many of them).
+    """Compare each later measurement with the first, on the rows that all have (`prompts`: so many).
 
-    `by` names a column: the same once more for each of its values. compare([a, b]) and compare([b, a]) differ
-    in sign only. Raises `InputError` if there are fewer than two, no row that all have, or no such column.
+    `by` names a column: the comparison is repeated for each of its values. compare([a, b]) and compare([b,
+    a]) differ in sign only. Raises `InputError` for fewer than two, no common row, or an unknown column.
     """
     everything = _shared(measurements)
     shared = _some(everything, prompts, seed)
@@ -61,7 +62,7 @@ def compare(
 
 
 def prompts_of(measurements: Sequence[Measurement], prompts: int | None, seed: int = SEED) -> list[str]:
-    """Ids of the rows that are compared: `prompts` of those that every measurement has, by the seed."""
+    """Return ids of the compared rows: `prompts` seeded ones of those that every measurement has."""
     return _some(_shared(measurements), prompts, seed)
 
 
@@ -70,7 +71,7 @@ def _some(shared: list[str], prompts: int | None, seed: int) -> list[str]:
 
 
 def _shared(measurements: Sequence[Measurement]) -> list[str]:
-    """Ids of the rows that every measurement has, with the same expected answer, in the first one's order."""
+    """Return ids of the rows in every measurement with the same expected answer, in the first's order."""
     if len(measurements) < 2:
         raise InputError(Diagnostic("nothing-to-compare", "a comparison needs two evaluations or more"))
     tables = [m.by_id() for m in measurements]
@@ -89,7 +90,7 @@ def _shared(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _figures(measurement: Measurement, rows: Sequence[RowMeasurement], pairing: Pairing) -> dict[str, Figure]:
-    """The aggregates on the compared rows: those that were measured, where that is all of them."""
+    """Return the aggregates on the compared rows: the stored ones if these are all rows."""
     is_whole = measurement.metrics and len(rows) == len(measurement.rows)
     found = measurement.metrics if is_whole else aggregates(rows, seed=pairing.seed)
     tasks = {name: f for name, f in measurement.metrics.items() if name in measurement.documents}
@@ -97,7 +98,7 @@ def _figures(measurement: Measurement, rows: Sequence[RowMeasurement], pairing: 
 
 
 def _slices(pairing: Pairing, by: str) -> tuple[tuple[Slice, ...], int]:
-    """The same for each value of the column `by`, with one correction over all, and how many tests."""
+    """Return the comparison per value of the column `by`, with one correction, and the number of tests."""
     values: dict[str, list[int]] = {}
     for index, row in enumerate(pairing.rows[0]):
         if (value := row.slices.get(by)) is not None:
@@ -130,7 +131,7 @@ def _notes(measurements: Sequence[Measurement], pairing: Pairing) -> tuple[str, 
         "responses were generated with different max_new_tokens": len(limits) > 1,
         _generated_by(settings): len({s.generated_by for s in settings}) > 1,
         "accuracy goes by different rewards": len({s.accuracy for s in settings}) > 1,
-        "refusals were told by different patterns": len({s.refusals for s in settings}) > 1,
+        "refusals were detected by different patterns": len({s.refusals for s in settings}) > 1,
         "of rows longer than a model's context the first tokens were left out": any(
             s.shortened_rows for s in settings
         ),
@@ -160,8 +161,10 @@ def _asked(stamp: JudgeStamp) -> str:
 def biggest_changes(
     a: Measurement, b: Measurement, name: str, count: int, among: Sequence[str] = ()
 ) -> list[Change]:
-    """The `count` prompts (of those with the ids `among`; none: of all shared) on which `b` differs most from
-    `a` in the metric or reward `name`."""
+    """Return the `count` prompts on which `b` differs most from `a` in `name`.
+
+    Of those with the ids `among`; if empty, of all common ones.
+    """
     keys, before, after = among or _shared([a, b]), a.by_id(), b.by_id()
     changes = []
     for key in keys:

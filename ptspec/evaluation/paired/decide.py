@@ -1,4 +1,4 @@
-"""From an estimate to a verdict. The only place that makes one: p, interval and verdict cannot disagree."""
+"""Decide verdicts from estimates. The only place that does, so that p, interval and verdict agree."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
 
+from ptspec.evaluation.aggregates import figure
 from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import Better
-from ptspec.evaluation.metrics import figure
 from ptspec.evaluation.stats.clusters import FEWEST
 from ptspec.evaluation.stats.estimates import Estimate
 from ptspec.evaluation.stats.intervals import Interval
 from ptspec.evaluation.stats.tests import Corrected, detectable
 from ptspec.events import Figure
+from ptspec.metrics import Better
 
 LEVEL = 0.05
 Correction = Callable[[Sequence[float], float], list[Corrected]]
@@ -21,8 +21,10 @@ Correction = Callable[[Sequence[float], float], list[Corrected]]
 
 @dataclass(frozen=True)
 class Question:
-    """An estimate to decide on. `better` None: it is described. Equal `quantity`: the same numbers under two
-    names, which are one test."""
+    """An estimate to decide.
+
+    `better` None: it is described only. Equal `quantity`: the same numbers under two names, one test.
+    """
 
     estimate: Estimate
     better: Better | None
@@ -31,7 +33,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Decision:
-    """`figure` has the interval that decides, `plain` the 95 % one; the rest is as in `Effect`."""
+    """`figure` has the deciding interval, `plain` the 95 % one; the rest as in `Effect`."""
 
     figure: Figure
     plain: Figure
@@ -43,10 +45,10 @@ class Decision:
 
 
 def decide(questions: Sequence[Question], correction: Correction) -> tuple[list[Decision], int]:
-    """A decision on each question, with one correction over all that are tested, and how many tests that is.
+    """Return a decision per question, with one correction over all tested, and the number of tests.
 
-    Not tested: what is described, what has too few prompts, and what does not vary, which could never be
-    shown (Tarone 1990) and would only cost the others.
+    Not tested: descriptive ones, too few prompts, and constants, which could never be significant (Tarone
+    1990) and would only cost the others power.
     """
     tested: dict[Hashable, float] = {}
     for question in questions:
@@ -76,10 +78,10 @@ def _decision(question: Question, corrected: Corrected | None) -> Decision:
 
 
 def settled(estimate: Estimate, corrected: Corrected, better: Better) -> Decision:
-    """The verdict of one test: interval at the corrected level, p and verdict of one mind.
+    """Return the decision of one test, with interval, p and verdict consistent.
 
-    An estimate's p and interval agree but for rounding. What is shown is what both show: an interval is
-    widened to the edge, a p raised to just above the level, never the other way.
+    An estimate's p and interval agree up to rounding. What both show is shown: an interval is widened to the
+    edge, or a p raised to just above the level, never the opposite.
     """
     found, none = estimate.at(1 - corrected.level), estimate.none
     assert found is not None  # too few are not tested

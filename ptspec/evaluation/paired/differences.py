@@ -1,4 +1,4 @@
-"""What differs between two models, metric by metric, on the same rows: not yet estimated, not yet tested."""
+"""Differences between two models by metric, on the same rows, before estimation and tests."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ptspec.evaluation.aggregates import DISTINCT, figure
 from ptspec.evaluation.diversity import Words, distinct_difference
-from ptspec.evaluation.measurement import DRAWN, RowMeasurement, metric
-from ptspec.evaluation.metrics import DISTINCT, figure
+from ptspec.evaluation.measurement import RowMeasurement
 from ptspec.evaluation.row_values import Columns, is_ratio, reward_names
 from ptspec.evaluation.stats.clusters import Groups, Values, groups_of, some_of, units
 from ptspec.evaluation.stats.estimates import Asked, paired, ratio, resolve_one
 from ptspec.evaluation.stats.intervals import CONFIDENCE
 from ptspec.events import Figure
+from ptspec.metrics import DRAWN, METRICS, metric
 
 Rows = Sequence[RowMeasurement]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A metric of a and of b on the `rows` that both have it on, in `clusters` independent ones, and b − a.
-    Two of an equal `quantity` are the same numbers, up to their unit."""
+    """A metric of a and of b, and b − a, on the `rows` that both have it on, in `clusters`.
+
+    Two of an equal `quantity` are the same numbers, up to their unit.
+    """
 
     metric: str
     value_a: float
@@ -37,7 +40,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two models on the same rows: their numbers by columns, and which rows belong together."""
+    """Two models on the same rows: their numbers by column, and the clusters."""
 
     a: Columns
     b: Columns
@@ -45,10 +48,11 @@ class Pair:
 
     @classmethod
     def of(cls, a: Rows, b: Rows) -> Pair:
+        """Return the pair of `a` and `b`, whose rows correspond."""
         return cls(Columns(a), Columns(b), groups_of([row.unit for row in a]))
 
     def difference(self, name: str, among: NDArray[np.intp] | None = None) -> Difference | None:
-        """b − a in `name` (`among`: of the rows with these indices); None where no row of both has it."""
+        """Return b − a in `name` (`among`: on these row indices); None if no row of both has it."""
         if name in DISTINCT:
             return self._distinct(name, among)
         before, after = self.a.values(name), self.b.values(name)
@@ -95,7 +99,7 @@ def _difference(
 def _of_ratios(
     name: str, sums: tuple[Values, Values], weights: tuple[Values, Values], groups: Groups | None
 ) -> Difference | None:
-    """b − a of two ratios of sums: over the same weights that of the sums, else by linearisation."""
+    """Return b − a of two ratios of sums: of the sums for equal weights, else by linearisation."""
     (y, z), (of_a, of_b) = sums, weights
     if not of_a.sum() or not of_b.sum():
         return None
@@ -110,30 +114,32 @@ def _of_ratios(
 
 
 def _influence(name: str, numerators: Values, denominators: Values) -> Values:
-    """Values whose mean is Σ numerators / Σ denominators (of perplexity: its exponential), and which vary
-    from row to row as that does: by linearisation. Their differences stand for that of the two ratios."""
+    """Return values with mean Σ numerators / Σ denominators (of perplexity: its exponential).
+
+    They vary by row as the ratio does, by linearisation. Their differences represent that of the ratios.
+    """
     of_all = numerators.sum() / denominators.sum()
     change: Values = (numerators - of_all * denominators) / denominators.mean()
     return math.exp(of_all) * (1 + change) if name == "perplexity" else of_all + change
 
 
 def change(name: str, a: Rows, b: Rows, *, seed: int, confidence: float = CONFIDENCE) -> Figure | None:
-    """b − a in one metric, with its interval; None where no row of both has it."""
+    """Return b − a in one metric, with its interval; None if no row of both has it."""
     found = Pair.of(a, b).difference(name)
     return None if found is None else figure(resolve_one(found.asked, seed=seed), confidence)
 
 
 def compared_metrics(pair: Pair, *, tokens: bool, kl: bool, raw: bool) -> list[str]:
-    """The metrics that are compared. Loss, perplexity and bits per byte are one quantity: it stands once.
+    """Return the compared metrics. Loss, perplexity and bits per byte are one quantity, compared once.
 
-    `tokens`: both count in the same tokens, so that likelihood and length are compared in them; else by bytes
-    and in characters. `kl`: both are held against the same base. `raw`: their preferences are not relative to
-    the same policy, and only the likelihoods' own is compared.
+    `tokens`: both use the same tokens, so that likelihood and length are compared in them; else in bytes and
+    characters. `kl`: both have the same base. `raw`: their preferences have different references, and only
+    the raw one is compared.
     """
     likelihood, length = ("loss", "response_length") if tokens else ("bits_per_byte", "response_characters")
     names = reward_names(pair.a.rows, pair.b.rows)
     rewards = [each for name in names for each in (name, DRAWN + name)]
     preference = ["raw_preference", "raw_margin"] if raw else ["preference_accuracy", "reward_margin"]
-    described = [length, "finished", "distinct_2", "repetition", "empty", "refusals"]
+    described = [length, *(name for name, known in METRICS.items() if known.compared)]
     fixed = ["accuracy", "sampled_accuracy", *rewards, *preference, likelihood]
     return [*fixed, *(["kl"] if kl else []), *described]

@@ -1,7 +1,7 @@
-"""How optimistic a picked value is that was picked by the rows it was measured on.
+"""The optimism of a value selected on the rows that measured it.
 
-In each resample of the rows the best is picked by those that were drawn and measured on those that were not
-(Tsamardinos, Greasidou and Borboudakis 2018, bootstrap bias corrected cross-validation).
+In each resample the best is selected on the drawn rows and measured on the others (Tsamardinos, Greasidou and
+Borboudakis 2018, bootstrap bias corrected cross-validation).
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ def held_out(
     is_higher_better: bool,
     seed: int,
 ) -> float | None:
-    """The value of what is picked, on rows that did not pick it; None where no resample leaves any out.
+    """Return the selected value on rows that did not select it; None if no resample leaves any out.
 
     (variants, units) sums: the value of a variant on some units is Σ numerators / Σ denominators of these,
-    that of a combination the mean over its variants, which `combinations` has the indices of.
+    that of a combination the mean over its variants, whose indices are in `combinations`.
     """
     units = numerators.shape[1]
     size = max(1, CHUNK_CELLS // units)
@@ -48,7 +48,7 @@ def held_out(
 def _values(
     counts: Values, numerators: Values, denominators: Values, combinations: Sequence[NDArray[np.intp]]
 ) -> Values:
-    """(resamples, combinations) values; not a number where a variant has no row."""
+    """Return (resamples, combinations) values; nan if a variant has no row."""
     below = counts @ denominators.T
     with np.errstate(invalid="ignore", divide="ignore"):
         by_variant = np.where(below > 0, (counts @ numerators.T) / below, np.nan)

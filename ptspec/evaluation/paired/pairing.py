@@ -1,4 +1,4 @@
-"""The measurements row by row, and what a comparison asks of them on any of the rows that they share."""
+"""Measurements aligned by row, and the differences of a comparison on any subset of the rows."""
 
 from __future__ import annotations
 
@@ -11,20 +11,24 @@ from numpy.typing import NDArray
 from ptspec import methods
 from ptspec.evaluation.comparison import Effect, WinRate
 from ptspec.evaluation.judging import win_rates
-from ptspec.evaluation.measurement import Better, JudgeStamp, Measurement, RowMeasurement, metric
+from ptspec.evaluation.measurement import JudgeStamp, Measurement, RowMeasurement
 from ptspec.evaluation.paired.decide import Correction, Decision, Question, decide
 from ptspec.evaluation.paired.differences import Difference, Pair, compared_metrics
 from ptspec.evaluation.row_values import Columns
 from ptspec.evaluation.stats.clusters import groups_of
 from ptspec.evaluation.stats.estimates import Estimate, resolve
+from ptspec.metrics import Better, metric
 
 LIKELIHOOD = ("loss", "bits_per_byte")
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the judge called `name` said: `wins[b]` holds P(b's response is preferred to the first model's) by
-    row id, b being the model's index. `stamp`: what it took."""
+    """The verdicts of the judge `name`.
+
+    `wins[b]` holds P(b's response is preferred to the first model's) by row id, b being the model's index.
+    `stamp`: its statistics.
+    """
 
     name: str
     wins: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
@@ -32,14 +36,14 @@ class Judgement:
 
 
 def stored_judgement(before: Measurement, after: Measurement) -> Judgement | None:
-    """What the judge said of `after` against `before` when `after` was measured."""
+    """Return the judge's verdicts on `after` against `before` that are stored in `after`."""
     wins = {row.id: row.judged[before.name] for row in after.rows if before.name in row.judged}
     return Judgement(after.judge.name, {1: wins}) if wins and after.judge is not None else None
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A win rate before it is tested: of `counts` won, tied and lost."""
+    """A win rate before its test: `counts` won, tied and lost."""
 
     b: int
     judge: str
@@ -50,7 +54,7 @@ class Rate:
 
 @dataclass(frozen=True)
 class Asked:
-    """What one correction is made over."""
+    """The questions under one correction."""
 
     differences: list[tuple[int, Difference]]
     rates: list[Rate]
@@ -81,7 +85,7 @@ class Pairing:
         self.pairs = [Pair(columns[0], other, groups) for other in columns[1:]]
 
     def asked(self, among: Sequence[int] | None = None) -> Asked:
-        """Every difference on the rows (`among`: those with these indices)."""
+        """Return every difference on the rows (`among`: on these indices)."""
         some = None if among is None else np.array(among, dtype=np.intp)
         found = Asked([], [])
         for b, pair in enumerate(self.pairs, start=1):
@@ -92,7 +96,7 @@ class Pairing:
         return found
 
     def tasks(self) -> list[tuple[int, Difference]]:
-        """Differences in tasks of lm-evaluation-harness, paired by the documents that both have."""
+        """Return differences in tasks of lm-evaluation-harness, paired by common documents."""
         found = []
         for b in range(1, len(self.measurements)):
             one, other = self.measurements[0].documents, self.measurements[b].documents
@@ -104,7 +108,7 @@ class Pairing:
         return found
 
     def _judged(self, b: int, among: NDArray[np.intp] | None) -> list[Rate]:
-        """Win rates by the judge, raw and length-controlled."""
+        """Yield win rates by the judge, raw and length-controlled."""
         if self.judgement is None:
             return []
         given = self.judgement.wins.get(b, {})
@@ -121,8 +125,11 @@ class Pairing:
         return found
 
     def better(self, name: str, b: int) -> Better | None:
-        """Which direction is better; None of what is only described. So is the likelihood of the reference
-        answers where one of the two was trained on preferences or rewards: they move it as they must."""
+        """Return the better direction; None for a descriptive metric.
+
+        The likelihood of reference answers is descriptive if one of the two was trained on preferences or
+        rewards, which change it.
+        """
         known = metric(name)
         if known.describes or known.better is Better.NEITHER:
             return None
@@ -137,14 +144,17 @@ def _learns_references(measurement: Measurement) -> bool:
 
 
 def _documents(name: str, scores: Mapping[str, float], shared: Sequence[str]) -> list[RowMeasurement]:
-    """Documents of a task as rows with one reward, the metric called `name`."""
+    """Return documents of a task as rows with one reward, the metric called `name`."""
     return [RowMeasurement(document, "", rewards={name: scores[document]}) for document in shared]
 
 
 def decided(
     asked: Sequence[Asked], pairing: Pairing, correction: Correction
 ) -> tuple[list[tuple[tuple[Effect, ...], tuple[WinRate, ...]]], int]:
-    """The effects and win rates of each of `asked`, with one correction over all, and how many tests."""
+    """Return effects and win rates of each of `asked`, and the number of tests.
+
+    One correction over all of them.
+    """
     requests = {
         (part, place): difference.asked
         for part, one in enumerate(asked)

@@ -1,4 +1,4 @@
-"""The comparison that was asked for: measured where it must be, judged where there is a judge."""
+"""Run the requested comparison: measure where needed, and judge if there is a judge."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from ptspec.events import Listener, Warned
 def compare_requested(
     request: EvaluationRequest, listen: Listener, judge: str | None, prompts: int | None, by: str | None
 ) -> tuple[Comparison, list[Measurement]]:
-    """The policies of `request` compared, and what was measured of each. `judge`: of the runs' recipe, or
-    "file.py:name"; "none": none; None: the recipe's own. Raises `InputError` for what cannot be compared."""
+    """Return the comparison of the policies of `request`, and their measurements.
+
+    `judge`: of the runs' recipe, or "file.py:name"; "none": none; None: the recipe's own. Raises `InputError`
+    for what cannot be compared.
+    """
     measured, said = _measured(request, listen, judge)
     return compare(measured, judgement=said, prompts=prompts, by=by), measured
 
 
 def is_heavy(request: EvaluationRequest, judge: str | None) -> bool:
-    """Whether the comparison loads torch."""
+    """Return whether the comparison imports torch."""
     return request.held is not None or judge_name(request.targets, judge) is not None
 
 

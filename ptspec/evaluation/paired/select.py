@@ -1,7 +1,7 @@
-"""Which variant of a matrix is handed on, and whether it is distinguishable from the others.
+"""Select a variant of a matrix, and test whether it is distinguishable from the others.
 
-The best of several is chosen by the very rows that tell them apart, so that any of the pairs may turn out to
-be the one that is looked at: the correction is over all of them.
+The best of several is selected by the rows that compare them, so that any pair may be the relevant one: the
+correction is over all pairs.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ptspec.evaluation.aggregates import DISTINCT
 from ptspec.evaluation.checks import outcome
 from ptspec.evaluation.judging import BASE as OVER_BASE
 from ptspec.evaluation.judging import PARENT as OVER_PARENT
-from ptspec.evaluation.measurement import Better, Measurement, RowMeasurement, metric
-from ptspec.evaluation.metrics import DISTINCT
+from ptspec.evaluation.measurement import Measurement, RowMeasurement
 from ptspec.evaluation.paired.decide import Decision, Question, decide
 from ptspec.evaluation.paired.differences import Pair
 from ptspec.evaluation.paired.held_out import RESAMPLES, held_out
@@ -30,16 +30,17 @@ from ptspec.evaluation.stats.crossed import crossed
 from ptspec.evaluation.stats.estimates import Asked, Estimate, Few, resolve
 from ptspec.evaluation.stats.tests import holm
 from ptspec.events import Figure
+from ptspec.metrics import Better, metric
 from ptspec.recipe.matrix import SEED
 from ptspec.recipe.plan import BASE, PickSpec, Stage
 
 AT_ONCE = 200
-"""Pairs that are estimated together: more would only take memory."""
+"""Pairs estimated together, to limit memory."""
 
 
 @dataclass(frozen=True)
 class _Table:
-    """The rows that all variants have the metric on, by variant. `name`: the metric, as the rows have it."""
+    """The rows that all variants have the metric on, by variant. `name`: the rows' name of the metric."""
 
     name: str
     columns: Mapping[str, Columns]
@@ -54,8 +55,10 @@ class _Table:
 def select(
     stage: Stage, pick: PickSpec, variants: Sequence[Stage], measured: Mapping[str, Measurement], *, seed: int
 ) -> Selection | None:
-    """What `stage` takes over of its `variants`: the best of those that hold to the checks, of equal ones the
-    first; None where none does."""
+    """Return what `stage` takes over of its `variants`: the best of those that pass the checks.
+
+    The first of equal ones; None if none passes.
+    """
     looked = look_at(pick, variants, measured)
     found = _combined(looked)
     is_higher = metric(pick.metric).better is not Better.LOWER
@@ -89,7 +92,7 @@ def select(
 
 
 def look_at(pick: PickSpec, variants: Sequence[Stage], measured: Mapping[str, Measurement]) -> list[Variant]:
-    """How each variant stands to the metric and the checks."""
+    """Return the metric and the check results of each variant."""
     return [_look(pick, variant, measured) for variant in variants]
 
 
@@ -103,7 +106,7 @@ def _look(pick: PickSpec, stage: Stage, measured: Mapping[str, Measurement]) -> 
 
 
 def _combined(variants: Sequence[Variant]) -> list[Combination]:
-    """The variants that differ in the seed alone, together."""
+    """Return the variants grouped by everything but the seed."""
     groups: dict[str, list[Variant]] = {}
     for one in variants:
         settings = {axis: value for axis, value in one.settings.items() if axis != SEED}
@@ -124,14 +127,14 @@ def _combination(group: Sequence[Variant]) -> Combination:
 
 
 def _value(one: Combination) -> float:
-    assert one.value is not None  # what is kept was measured
+    assert one.value is not None  # kept variants were measured
     return one.value.value
 
 
 def _table(
     name: str, found: Sequence[Combination], measured: Mapping[str, Measurement], parent: str
 ) -> _Table | None:
-    """None where the metric is none of single rows."""
+    """Return None if the metric is not one of single rows."""
     if name.endswith("_lc"):
         return None
     names = [variant for one in found for variant in one.variants]
@@ -149,7 +152,7 @@ def _table(
 
 
 def _rows(name: str, measured: Measurement, parent: str) -> Mapping[str, RowMeasurement]:
-    """The rows by id, of a task of lm-evaluation-harness its documents; a judge's answers as a reward."""
+    """Return the rows by id; of a task of lm-evaluation-harness its documents; verdicts as a reward."""
     if name in measured.documents:
         scores = measured.documents[name]
         return {key: RowMeasurement(key, "", rewards={name: score}) for key, score in scores.items()}
@@ -172,7 +175,7 @@ def _rivals(
     is_higher: bool,
     seed: int,
 ) -> tuple[dict[int, Rival], int]:
-    """The chosen combination against each other that is kept, and how many pairs were corrected for."""
+    """Return the selected combination against each other valid one, and the number of pairs corrected for."""
     if table is None or len(kept) < 2:
         return {}, 0
     order = [index for index in kept if index != chosen] + [chosen]
@@ -193,7 +196,7 @@ def _rival(decision: Decision) -> Rival:
 
 
 def _difference(table: _Table, a: Combination, b: Combination) -> Asked:
-    """b − a: paired by rows, and where there are several seeds by these too."""
+    """Return b − a: paired by rows, and with several seeds by these too."""
     if len(a.variants) == 1:
         pair = Pair(table.columns[a.variants[0]], table.columns[b.variants[0]], table.groups)
         found = pair.difference(table.name, None if table.name in DISTINCT else table.there)
@@ -207,7 +210,7 @@ def _difference(table: _Table, a: Combination, b: Combination) -> Asked:
 
 
 def _units(table: _Table, variant: str) -> Values:
-    """One number a unit whose mean is the metric of `variant`: of a ratio by linearisation."""
+    """Return a number per unit whose mean is the metric of `variant`: of a ratio by linearisation."""
     numerators, denominators = _sums(table, variant)
     of_all = numerators.sum() / denominators.sum()
     change: Values = (numerators - of_all * denominators) / denominators.mean()
@@ -216,7 +219,7 @@ def _units(table: _Table, variant: str) -> Values:
 
 
 def _sums(table: _Table, variant: str) -> tuple[Values, Values]:
-    """Numerators and denominators of the metric of `variant`, by unit."""
+    """Return numerators and denominators of the metric of `variant`, by unit."""
     columns, groups = table.columns[variant], some_of(table.groups, table.there)
     values = columns.values(table.name)[table.there]
     weights = columns.weights(table.name)[table.there] if is_ratio(table.name) else np.ones(len(values))
@@ -236,7 +239,7 @@ def _held_out(table: _Table, kept: Sequence[Combination], *, is_higher: bool, se
 
 def _notes(table: _Table | None, kept: Sequence[int]) -> tuple[str, ...]:
     if table is None and len(kept) > 1:
-        return ("no row has this metric by itself: the variants are not compared pair by pair",)
+        return ("this metric has no value per row: the variants are not compared pair by pair",)
     if table is not None and table.name in DISTINCT:
-        return ("how optimistic the picked value is cannot be told of this metric",)
+        return ("the selection bias of the picked value is unknown for this metric",)
     return ()

@@ -1,1 +1,1 @@
-"""Intervals and tests that hold at the sizes of a held-out set. NumPy only; knows no model and no metric."""
+"""Intervals and tests for samples the size of a held-out set. NumPy only."""

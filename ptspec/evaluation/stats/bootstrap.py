@@ -1,10 +1,9 @@
-"""The studentised bootstrap of means and ratios, all of them over the same resamples in one pass.
+"""The studentised bootstrap of means and ratios, all over the same resamples in one pass.
 
-t* = (θ* − θ) / se*, with the linearised standard error (Efron and Tibshirani 1993, §12.5), rows resampled
-whole, or clusters of rows where some belong together. Beyond the resamples' reach the tails of t* are those
-of Student's t, scaled to meet it, and of many rows t* is Student's t altogether. On either side the farther
-of the two counts: where most rows do not differ, resamples of the few that do are too narrow (11 % false
-alarms at 20 rows, 1 % so).
+t* = (θ* − θ) / se*, with the linearised standard error (Efron and Tibshirani 1993, §12.5); rows, or clusters
+of dependent rows, are resampled whole. Beyond the resamples' reach the tails of t* are those of Student's t,
+scaled to meet it, and for many rows t* is Student's t. On either side the wider of the two counts: if most
+rows do not differ, resamples of the few that do are too narrow (11 % false alarms at 20 rows, 1 % so).
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ from ptspec.evaluation.stats.intervals import Interval
 RESAMPLES = 10_000
 CHUNK_CELLS = 1_000_000
 MANY = 5_000
-"""Units above which the resampling would only repeat Student's t."""
+"""Units above which resampling would only reproduce Student's t."""
 TAIL = 0.01
-"""The probability on each side that is left to Student's t: 100 of 10,000 resamples tell where it begins."""
+"""Tail probability on each side from Student's t: 100 of 10,000 resamples locate its beginning."""
 GRID = np.linspace(TAIL, 1 - TAIL, 981)
 LEAST_VARIANCE = 0.1
-"""A resample's variance counts as at least this share of the sample's: where nearly all rows are equal
-(one difference in twenty), a resample without the others would else make the interval endless."""
+"""Lower bound of a resample's variance as a share of the sample's: with nearly all rows equal (one difference
+in twenty), a resample without the others would make the interval infinite."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +40,7 @@ class Ratio:
 
     @property
     def units(self) -> int:
+        """Number of independent units."""
         return units(len(self.numerators), self.groups)
 
 
@@ -48,7 +48,8 @@ class Ratio:
 class Studentised:
     """An estimate with its standard error. `t` holds the quantiles of t* at `GRID`; None: Student's.
 
-    All is that of `sign` times the quantity, so that a quantity and its negative are exact opposites.
+    All values are those of `sign` times the quantity, so that a quantity and its negative are exact
+    opposites.
     """
 
     positive: float
@@ -61,6 +62,7 @@ class Studentised:
 
     @property
     def value(self) -> float:
+        """The estimated value."""
         return self.sign * self.positive
 
     @property
@@ -69,14 +71,14 @@ class Studentised:
         return min(1.0, 2 * self._beyond(self.positive / self.error))
 
     def at(self, confidence: float) -> Interval:
-        """The interval of this confidence, equal tails; leaves out 0 exactly where p ≤ 1 − confidence."""
+        """Return the equal-tailed interval; it excludes 0 exactly if p ≤ 1 − confidence."""
         tail = (1 - confidence) / 2
         below, above = self._quantile(tail, -1.0), self._quantile(tail, 1.0)
         low, high = self.positive - above * self.error, self.positive - below * self.error
         return Interval(self.positive, low, high).scaled(self.sign)
 
     def _beyond(self, t: float) -> float:
-        """The probability of t* beyond `t`, on its side."""
+        """Return the probability of t* beyond `t`, on its side."""
         freedom = self.units - 1
         student = student_p(t, freedom) / 2
         if self.t is None:
@@ -88,7 +90,7 @@ class Studentised:
         return max(student, 1 - below if t > 0 else below)
 
     def _quantile(self, tail: float, side: float) -> float:
-        """The t* with the probability `tail` beyond it, above (`side` 1) or below (−1)."""
+        """Return the t* with the probability `tail` beyond it, above (`side` 1) or below (−1)."""
         student = student_quantile(1 - 2 * tail, self.units - 1)
         if self.t is None:
             return side * student
@@ -98,13 +100,13 @@ class Studentised:
         return side * max(student, side * float(np.interp(1 - tail if side > 0 else tail, GRID, self.t)))
 
     def _scale(self, edge: float) -> float:
-        """How much wider than Student's the tail is that begins at `edge`."""
+        """Return the factor by which the tail from `edge` on is wider than Student's."""
         return abs(edge) / student_quantile(1 - 2 * TAIL, self.units - 1)
 
 
 @dataclass(frozen=True)
 class Constant:
-    """The same in every row: no error is seen. Not 0, it counts as so many equal signs."""
+    """The same value in every row, without a visible error. If not 0, it counts as so many equal signs."""
 
     value: float
     units: int
@@ -112,19 +114,22 @@ class Constant:
 
     @property
     def is_constant(self) -> bool:
+        """Whether the value is that of the null hypothesis."""
         return self.value == self.none
 
     @property
     def p(self) -> float:
+        """Two-sided p of the sign test over all units."""
         return 1.0 if self.is_constant else 2.0 ** (1 - min(self.units, 1000))
 
     def at(self, confidence: float) -> Interval:
+        """Return the value as a zero-width interval."""
         return Interval(self.value, self.value, self.value)
 
 
 @dataclass(frozen=True, eq=False)
 class _Part:
-    """A ratio's residuals and weights by unit, oriented so that it is not negative."""
+    """A ratio's residuals and weights by unit, oriented to be non-negative."""
 
     index: int
     theta: float
@@ -146,8 +151,11 @@ class _Part:
 def estimates(
     ratios: Sequence[Ratio], *, seed: int, resamples: int = RESAMPLES
 ) -> list[Studentised | Constant]:
-    """Each ratio estimated. The same `seed` draws the same units for all that have as many; the
-    result for −numerators is exactly minus the result for numerators."""
+    """Return an estimate of each ratio.
+
+    The same `seed` draws the same units for all with as many; the result for −numerators is exactly the
+    negative of that for numerators.
+    """
     found: dict[int, Studentised | Constant] = {}
     together: dict[int, list[_Part]] = {}
     for index, ratio in enumerate(ratios):
@@ -182,13 +190,13 @@ def _is_constant(part: _Part, ratio: Ratio) -> bool:
 
 
 def _orientation(y: Values) -> float:
-    """+1 or −1, and the other one for −y, so that both ways round the same numbers are computed."""
+    """Return +1 or −1, the opposite for −y, so that both directions compute the same numbers."""
     leads = y.sum() or next((value for value in y if value), 1.0)
     return math.copysign(1.0, leads)
 
 
 def _drawn(parts: Sequence[_Part], n: int, seed: int, resamples: int) -> Values:
-    """(resamples, parts) values of t*; the denominators' sum cancels."""
+    """Return (resamples, parts) values of t*; the denominators' sum cancels."""
     columns: list[Values] = []
     for part in parts:
         columns += [part.residual, part.residual**2]
@@ -216,7 +224,7 @@ def _t(parts: Sequence[_Part], n: int, drawn: Values) -> Values:
 
 
 def _counts(n: int, seed: int, resamples: int) -> Iterator[Values]:
-    """How often each unit is drawn, resample by resample: (chunk, n) matrices of bounded size."""
+    """Yield how often each unit is drawn, by resample: (chunk, n) matrices of bounded size."""
     size = max(1, CHUNK_CELLS // n)
     for start in range(0, resamples, size):
         chunk = min(size, resamples - start)

@@ -1,4 +1,4 @@
-"""Rows that belong together: several rows of one prompt are not as many independent ones.
+"""Clusters of dependent rows: several rows of one prompt are not independent.
 
 After Miller 2024 (arXiv 2411.00640): the variance of a mean over clusters is that of the clusters' sums.
 """
@@ -15,21 +15,21 @@ from ptspec.evaluation.stats.intervals import CONFIDENCE
 
 Values = NDArray[np.float64]
 Groups = NDArray[np.intp]
-"""The number of each row's cluster, from 0 without a gap."""
+"""The index of each row's cluster, from 0 without gaps."""
 
 FEWEST = 5
-"""Independent units (rows, or clusters of rows) below which nothing but the value is told."""
+"""Independent units (rows, or clusters of rows) below which only the value is reported."""
 
 
 def groups_of(labels: Sequence[Hashable]) -> Groups | None:
-    """The cluster of each row by its label; None where every row has a label of its own."""
+    """Return each row's cluster by label; None if every row has its own label."""
     numbers: dict[Hashable, int] = {}
     codes = [numbers.setdefault(label, len(numbers)) for label in labels]
     return None if len(numbers) == len(codes) else np.array(codes, dtype=np.intp)
 
 
 def some_of(groups: Groups | None, rows: NDArray[np.intp]) -> Groups | None:
-    """The clusters of the rows with these indices, numbered anew; None where no two are in one."""
+    """Return the clusters of these row indices, renumbered; None if no two share one."""
     if groups is None:
         return None
     found, codes = np.unique(groups[rows], return_inverse=True)
@@ -37,22 +37,22 @@ def some_of(groups: Groups | None, rows: NDArray[np.intp]) -> Groups | None:
 
 
 def units(rows: int, groups: Groups | None) -> int:
-    """How many independent units the rows are."""
+    """Return the number of independent units."""
     return rows if groups is None else int(groups.max()) + 1
 
 
 def sums(values: Values, groups: Groups | None) -> Values:
-    """The values summed by cluster."""
+    """Return the values summed by cluster."""
     if groups is None:
         return values
     return np.bincount(groups, weights=values).astype(np.float64)
 
 
 def effective_share(values: Values, groups: Groups | None) -> float:
-    """How many independent rows carry what one of these does: at most 1, after Korn and Graubard (1998).
+    """Return the effective sample size per row: at most 1, after Korn and Graubard (1998).
 
     The variance of the mean of independent rows over that by clusters, never above 1, and less for the few
-    degrees of freedom that few clusters leave.
+    degrees of freedom of few clusters.
     """
     if groups is None:
         return 1.0

@@ -1,9 +1,9 @@
-"""The mean of differences that vary by row and by seed: an estimate for other rows and other seeds.
+"""The mean of differences that vary by row and by seed, for other rows and other seeds.
 
 Every row is measured with every seed: a two-way layout without replication, both factors random (Brennan
-2001, Generalizability Theory, §3). What the seeds do to all rows alike does not shrink with more rows. The
-degrees of freedom are those of the seeds: by Satterthwaite's approximation, which is more lenient, two equal
-ones of two seeds differ 10 % of the time at a level of 5 % (`benchmarks/pick_simulated.py`).
+2001, Generalizability Theory, §3). Effects of a seed on all rows do not shrink with more rows. The degrees of
+freedom are those of the seeds: with Satterthwaite's approximation, which is more lenient, two equal
+combinations of two seeds differ 10 % of the time at a level of 5 % (`benchmarks/pick_simulated.py`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ptspec.evaluation.stats.tests import ByStudent
 
 
 def crossed(differences: Values) -> ByStudent:
-    """The mean of `differences`, a row a unit and a column a seed, at least two of each."""
+    """Return the mean of `differences` (units, seeds), at least two of each."""
     units, seeds = differences.shape
     grand = float(differences.mean())
     by_unit, by_seed = differences.mean(axis=1), differences.mean(axis=0)

@@ -1,4 +1,4 @@
-"""Tails and quantiles of the normal, Student's t and the binomial distribution, by the incomplete beta."""
+"""Tails and quantiles of the normal, Student's t and the binomial distribution."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _STEPS = 500
 
 
 def normal_quantile(confidence: float) -> float:
-    """How many standard errors an interval of this confidence reaches to either side."""
+    """Return the half-width of an interval at this confidence, in standard errors."""
     return -NormalDist().inv_cdf((1 - confidence) / 2)
 
 
 def normal_p(z: float) -> float:
-    """Two-sided p of a standard normal statistic."""
+    """Return the two-sided p of a standard normal statistic."""
     return math.erfc(abs(z) / math.sqrt(2))
 
 
 def student_p(t: float, freedom: float) -> float:
-    """Two-sided p of Student's t with `freedom` degrees of freedom."""
+    """Return the two-sided p of Student's t with `freedom` degrees of freedom."""
     if math.isinf(t):
         return 0.0
     return incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
@@ -29,7 +29,7 @@ def student_p(t: float, freedom: float) -> float:
 
 @lru_cache(maxsize=4096)
 def student_quantile(confidence: float, freedom: float) -> float:
-    """How many standard errors an interval by Student's t reaches to either side; by bisection."""
+    """Return the half-width of Student's t interval, in standard errors; by bisection."""
     wanted, low, high = 1 - confidence, 0.0, 1.0
     while student_p(high, freedom) > wanted and high < 1e100:
         low, high = high, 2 * high
@@ -42,14 +42,14 @@ def student_quantile(confidence: float, freedom: float) -> float:
 
 
 def half_binomial(k: float, n: float) -> float:
-    """P(X ≤ k) of a binomial with n trials and probability 1/2, continued to real k and n."""
+    """Return P(X ≤ k) of a binomial with n trials and probability 1/2, for real k and n."""
     if k < 0:
         return 0.0
     return 1.0 if k >= n else incomplete_beta(n - k, k + 1, 0.5)
 
 
 def incomplete_beta(a: float, b: float, x: float) -> float:
-    """The regularised incomplete beta function I_x(a, b), by Lentz's continued fraction."""
+    """Return the regularised incomplete beta function I_x(a, b), by Lentz's continued fraction."""
     if x <= 0 or x >= 1:
         return 0.0 if x <= 0 else 1.0
     if x > (a + 1) / (a + b + 2):
@@ -69,5 +69,5 @@ def incomplete_beta(a: float, b: float, x: float) -> float:
 
 
 def _away(x: float) -> float:
-    """`x`, or the smallest number in its place where a division by it would fail."""
+    """Return `x`, or the smallest number that can divide."""
     return x if abs(x) > _TINY else _TINY

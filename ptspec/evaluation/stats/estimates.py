@@ -1,7 +1,7 @@
-"""From rows to estimates: which interval and which test go with which kind of numbers.
+"""Choose interval and test for each kind of numbers.
 
-An estimate has a value, the p of "it is `none`", and its interval at any confidence. What takes resampling
-is a `Ratio` until `resolve` has estimated all of them together.
+An estimate has a value, the p of "it is `none`", and its interval at any confidence. What needs resampling is
+a `Ratio` until `resolve` has estimated all of them together.
 """
 
 from __future__ import annotations
@@ -20,26 +20,44 @@ from ptspec.evaluation.stats.tests import paired_p
 
 
 class Estimate(Protocol):
-    """A value, its test, its interval. `units`: independent rows or clusters; `is_constant`: nothing varies,
-    so that no test could show anything."""
+    """A value, its test, its interval.
+
+    `units`: independent rows or clusters; `is_constant`: nothing varies, so that no test could be
+    significant.
+    """
 
     @property
-    def value(self) -> float: ...
+    def value(self) -> float:
+        """The estimated value."""
+        ...
+
     @property
-    def p(self) -> float: ...
+    def p(self) -> float:
+        """Two-sided p of "it is `none`"."""
+        ...
+
     @property
-    def none(self) -> float: ...
+    def none(self) -> float:
+        """The value under the null hypothesis."""
+        ...
+
     @property
-    def units(self) -> int: ...
+    def units(self) -> int:
+        """Number of independent rows or clusters."""
+        ...
+
     @property
-    def is_constant(self) -> bool: ...
+    def is_constant(self) -> bool:
+        """Whether nothing varies."""
+        ...
+
     def at(self, confidence: float) -> Interval | None:
-        """The interval; None where there are too few units for one."""
+        """Return the interval; None for too few units."""
 
 
 @dataclass(frozen=True)
 class Few:
-    """Fewer than five independent units: a value, and nothing to say about it."""
+    """Fewer than five independent units: a value without interval or test."""
 
     value: float
     units: int
@@ -48,15 +66,16 @@ class Few:
     is_constant = False
 
     def at(self, confidence: float) -> Interval | None:
+        """Return None: too few units for an interval."""
         return None
 
 
 @dataclass(frozen=True)
 class PairedShares:
-    """(wins − losses) / n times `size`: Tango's interval and McNemar's mid-p. Of clustered rows `share` says
-    how many independent ones each stands for.
+    """(wins − losses) / n times `size`: Tango's interval and McNemar's mid-p.
 
-    The mid-p is now and then the larger by a hair: the interval then reaches to 0, so that the two agree.
+    For clustered rows `share` is the effective sample size per row. If the mid-p is slightly the larger, the
+    interval is extended to 0, so that the two agree.
     """
 
     wins: int
@@ -69,17 +88,21 @@ class PairedShares:
 
     @property
     def value(self) -> float:
+        """The difference of the shares, times `size`."""
         return (self.wins - self.losses) / self.n * self.size
 
     @property
     def is_constant(self) -> bool:
+        """Whether every pair is tied."""
         return self.wins + self.losses == 0
 
     @property
     def p(self) -> float:
+        """Two-sided p of "wins are as likely as losses"."""
         return paired_p(self.wins * self.share, self.losses * self.share)
 
     def at(self, confidence: float) -> Interval:
+        """Return Tango's interval at this confidence."""
         wins, losses, n = (count * self.share for count in (self.wins, self.losses, self.n))
         found = paired_interval(wins, losses, n, confidence).scaled(self.size)
         edge = 0.0 if self.p > 1 - confidence else self.value
@@ -88,7 +111,7 @@ class PairedShares:
 
 @dataclass(frozen=True)
 class Share:
-    """low + (high − low) · successes / n: a proportion of a single sample; nothing is tested."""
+    """low + (high − low) · successes / n: a proportion of a single sample; not tested."""
 
     successes: int
     n: int
@@ -102,9 +125,11 @@ class Share:
 
     @property
     def value(self) -> float:
+        """The proportion, scaled."""
         return self.low + (self.high - self.low) * self.successes / self.n
 
     def at(self, confidence: float) -> Interval:
+        """Return the proportion's score interval, scaled."""
         found = proportion_interval(self.successes * self.share, self.n * self.share, confidence)
         scaled = found.scaled(self.high - self.low, self.low)
         return Interval(self.value, scaled.low, scaled.high)
@@ -120,25 +145,31 @@ class Scaled:
 
     @property
     def value(self) -> float:
+        """The transformed value."""
         return self.of.value * self.factor + self.shift
 
     @property
     def none(self) -> float:
+        """The transformed null value."""
         return self.of.none * self.factor + self.shift
 
     @property
     def p(self) -> float:
+        """The p of the estimate."""
         return self.of.p
 
     @property
     def units(self) -> int:
+        """The units of the estimate."""
         return self.of.units
 
     @property
     def is_constant(self) -> bool:
+        """Whether the estimate is constant."""
         return self.of.is_constant
 
     def at(self, confidence: float) -> Interval | None:
+        """Return the transformed interval."""
         found = self.of.at(confidence)
         return None if found is None else found.scaled(self.factor, self.shift)
 
@@ -149,8 +180,11 @@ K = TypeVar("K", bound=Hashable)
 
 
 def mean(values: Sequence[float] | Values, groups: Groups | None = None) -> Asked:
-    """The mean of one sample: a share where each value is 0 or 1, or of twenty rows one of two others
-    (among fewer a third may not have been seen); else by the bootstrap."""
+    """Return the estimate of a sample's mean.
+
+    A share if each value is 0 or 1, or of twenty rows one of two others (with fewer a third may be unseen);
+    else by the bootstrap.
+    """
     v = np.asarray(values, dtype=np.float64)
     if (number := units(len(v), groups)) < FEWEST:
         return Few(float(v.mean()), number)
@@ -164,7 +198,7 @@ def mean(values: Sequence[float] | Values, groups: Groups | None = None) -> Aske
 
 
 def ratio(numerators: Values, denominators: Values, groups: Groups | None = None) -> Asked:
-    """Σ numerators / Σ denominators, by the bootstrap."""
+    """Return the estimate of Σ numerators / Σ denominators, by the bootstrap."""
     found = Ratio(numerators, denominators, groups)
     if found.units < FEWEST:
         return Few(float(numerators.sum() / denominators.sum()), found.units)
@@ -174,10 +208,10 @@ def ratio(numerators: Values, denominators: Values, groups: Groups | None = None
 def paired(
     differences: Sequence[float] | Values, groups: Groups | None = None, *, unit: float = 0.0
 ) -> Asked:
-    """The mean of paired differences, tested against 0.
+    """Return the estimate of the mean of paired differences, tested against 0.
 
-    Where each is −c, 0 or c (right against wrong): paired shares. `unit` is c where it is known beforehand,
-    so that rows which all agree are not taken for certainty. Else the bootstrap.
+    Paired shares if each is −c, 0 or c (right against wrong). `unit` is c if known beforehand, so that rows
+    which all agree do not count as certain. Else by the bootstrap.
     """
     d = np.asarray(differences, dtype=np.float64)
     number = units(len(d), groups)
@@ -195,7 +229,10 @@ def paired(
 def win_rate(
     differences: Sequence[float] | Values, groups: Groups | None = None, tie: float = 0.0
 ) -> Estimate:
-    """How often `differences` are above 0, those within `tie` counting half; tested against one half."""
+    """Return how often `differences` are above 0, those within `tie` counting half.
+
+    Tested against one half.
+    """
     d = np.asarray(differences, dtype=np.float64)
     signs = (d > tie).astype(np.float64) - (d < -tie)
     found = paired(signs, groups, unit=1.0)
@@ -204,7 +241,7 @@ def win_rate(
 
 
 def resolve(asked: Mapping[K, Asked], *, seed: int, resamples: int = RESAMPLES) -> dict[K, Estimate]:
-    """All estimates, those by the bootstrap over the same resamples."""
+    """Return all estimates, those by the bootstrap over the same resamples."""
     keys = [key for key, value in asked.items() if isinstance(value, Ratio)]
     ratios = [value for value in asked.values() if isinstance(value, Ratio)]
     found: dict[K, Estimate] = dict(
@@ -214,4 +251,5 @@ def resolve(asked: Mapping[K, Asked], *, seed: int, resamples: int = RESAMPLES) 
 
 
 def resolve_one(asked: Asked, *, seed: int, resamples: int = RESAMPLES) -> Estimate:
+    """Return a single estimate, as `resolve` does."""
     return resolve({0: asked}, seed=seed, resamples=resamples)[0]

@@ -1,8 +1,8 @@
 """Score intervals of shares: of one sample, and of the difference of two paired ones.
 
-Every interval is two-sided, 95 % unless another `confidence` is asked for. Each method was chosen by its
-coverage in simulation, which tests/unit/evaluation/stats/ repeats. Counts may be fractions: effective ones,
-of rows that belong together.
+Intervals are two-sided, 95 % unless another `confidence` is given. Each method was chosen by its coverage in
+simulation, which tests/unit/evaluation/stats/ repeats. Counts may be fractions: effective ones, of dependent
+rows.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Interval:
     high: float
 
     def scaled(self, factor: float, shift: float = 0.0) -> Interval:
-        """factor · interval + shift; a negative factor swaps the bounds."""
+        """Return factor · interval + shift; a negative factor swaps the bounds."""
         bounds = sorted((self.low * factor + shift, self.high * factor + shift))
         return Interval(self.value * factor + shift, *bounds)
 
 
 def wilson_interval(successes: float, n: float, confidence: float = CONFIDENCE) -> Interval:
-    """Score interval of a proportion (Wilson 1927)."""
+    """Return the score interval of a proportion (Wilson 1927)."""
     z = normal_quantile(confidence)
     p, shrink = successes / n, 1 + z * z / n
     centre = (p + z * z / (2 * n)) / shrink
@@ -41,10 +41,10 @@ def wilson_interval(successes: float, n: float, confidence: float = CONFIDENCE) 
 
 
 def proportion_interval(successes: float, n: float, confidence: float = CONFIDENCE) -> Interval:
-    """Wilson's interval, near 0 and 1 as Brown, Cai and DasGupta (2001, §4.1.1) mend it.
+    """Return Wilson's interval, corrected near 0 and 1 as in Brown, Cai and DasGupta (2001, §4.1.1).
 
-    Wilson's covers 91 % only where one to three successes (or failures) are seen; there the near bound
-    is the one-sided Poisson bound instead: the λ with P(X < k | λ) = `confidence`.
+    Wilson's covers only 91 % if one to three successes (or failures) are seen; the near bound is then the
+    one-sided Poisson bound: the λ with P(X < k | λ) = `confidence`.
     """
     plain = wilson_interval(successes, n, confidence)
     low, high = plain.low, plain.high
@@ -60,7 +60,7 @@ FEW = (1, 2, 3)
 
 @lru_cache(maxsize=64)
 def _poisson_low(k: int, confidence: float) -> float:
-    """The λ with P(X < k | λ) = `confidence`; by bisection."""
+    """Return the λ with P(X < k | λ) = `confidence`; by bisection."""
     low, high = 0.0, float(k)
     for _ in range(60):
         middle = (low + high) / 2
@@ -70,7 +70,7 @@ def _poisson_low(k: int, confidence: float) -> float:
 
 
 def paired_interval(wins: float, losses: float, n: float, confidence: float = CONFIDENCE) -> Interval:
-    """Score interval of (wins − losses) / n, ties being the rest of n (Tango 1998, Stat. Med. 17:891).
+    """Return the score interval of (wins − losses) / n with ties (Tango 1998, Stat. Med. 17:891).
 
     The difference of two paired proportions, and, as (1 + d) / 2, a win rate with ties half.
     """
@@ -81,7 +81,7 @@ def paired_interval(wins: float, losses: float, n: float, confidence: float = CO
 
 
 def _root(wins: float, losses: float, n: float, low: float, high: float, wanted: float) -> float:
-    """Where the score statistic, falling in the difference, comes down to `wanted`; by bisection."""
+    """Return where the score statistic, decreasing in the difference, equals `wanted`; by bisection."""
     for _ in range(60):
         middle = (low + high) / 2
         if _score(wins, losses, n, middle) > wanted:
@@ -92,7 +92,7 @@ def _root(wins: float, losses: float, n: float, low: float, high: float, wanted:
 
 
 def _score(wins: float, losses: float, n: float, difference: float) -> float:
-    """Tango's z of "the difference is `difference`", with the restricted estimate of P(loss)."""
+    """Return Tango's z of "the difference is `difference`", with the restricted estimate of P(loss)."""
     b = (2 * n - wins + losses) * difference - wins - losses
     c = -losses * difference * (1 - difference)
     loss = (math.sqrt(max(0.0, b * b - 8 * n * c)) - b) / (4 * n)

@@ -1,4 +1,4 @@
-"""p values, their correction for the number of tests, and the difference that a test is likely to show."""
+"""p values, corrections for multiple tests, and detectable differences."""
 
 from __future__ import annotations
 
@@ -20,8 +20,11 @@ POWER = 0.8
 
 
 def mid_p(wins: float, losses: float) -> float:
-    """McNemar's mid-p of "a win is as likely as a loss", ties left out (Fagerland, Lydersen and Laake 2013):
-    the exact two-sided p, what was seen counting half. Counts may be fractions."""
+    """Return McNemar's mid-p of "wins are as likely as losses", without ties.
+
+    Fagerland, Lydersen and Laake 2013: the exact two-sided p, the observed table counting half. Counts may be
+    fractions.
+    """
     n, fewer = wins + losses, min(wins, losses)
     if n == 0:
         return 1.0
@@ -29,8 +32,10 @@ def mid_p(wins: float, losses: float) -> float:
 
 
 def paired_p(wins: float, losses: float) -> float:
-    """The p that goes with Tango's interval: McNemar's mid-p, or where it is larger the p of his score test,
-    which Tango's interval inverts; so that the interval leaves out 0 wherever p is small."""
+    """Return the p for Tango's interval: the larger of McNemar's mid-p and his score test's p.
+
+    Tango's interval inverts the score test, so that it excludes 0 wherever p is small.
+    """
     if wins == losses:
         return 1.0
     return max(mid_p(wins, losses), normal_p((wins - losses) / math.sqrt(wins + losses)))
@@ -38,8 +43,7 @@ def paired_p(wins: float, losses: float) -> float:
 
 @dataclass(frozen=True)
 class ByStudent:
-    """An estimate with its standard error and the degrees of `freedom` of that: interval and p both by
-    Student's t."""
+    """An estimate with its standard error and degrees of `freedom`; interval and p by Student's t."""
 
     value: float
     error: float
@@ -49,15 +53,18 @@ class ByStudent:
 
     @property
     def is_constant(self) -> bool:
+        """Whether value and error are 0."""
         return self.error <= 1e-15 and self.value == 0
 
     @property
     def p(self) -> float:
+        """Two-sided p of "it is 0"."""
         if self.error <= 1e-15:
             return 1.0 if self.value == 0 else 0.0
         return student_p(self.value / self.error, self.freedom)
 
     def at(self, confidence: float) -> Interval:
+        """Return the interval at this confidence."""
         if self.error <= 1e-15:
             return Interval(self.value, self.value, self.value)
         half = student_quantile(confidence, self.freedom) * self.error
@@ -65,10 +72,10 @@ class ByStudent:
 
 
 def jackknife(value: float, left_out: Values) -> ByStudent:
-    """A statistic of all units from its values without each of them: by the delete-one jackknife (Efron and
-    Tibshirani 1993, §11.2), with one degree of freedom less than there are units.
+    """Return an estimate from a statistic's values without each unit: the delete-one jackknife.
 
-    For what resampling with replacement distorts, such as the number of different n-grams.
+    Efron and Tibshirani 1993, §11.2, with one degree of freedom fewer than units. For statistics that
+    resampling with replacement distorts, such as the number of distinct n-grams.
     """
     n = len(left_out)
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum())) if n > 1 else 0.0
@@ -77,17 +84,19 @@ def jackknife(value: float, left_out: Values) -> ByStudent:
 
 @dataclass(frozen=True)
 class Corrected:
-    """A p value after the correction, and the level that its plain p value was held against: p ≤ level
-    exactly where the corrected p is at most the level of all tests."""
+    """A corrected p value, and the level that its plain p was compared with.
+
+    p ≤ level exactly if the corrected p is at most the level of all tests.
+    """
 
     p: float
     level: float
 
 
 def holm(p_values: Sequence[float], level: float) -> list[Corrected]:
-    """Holm's (1979) correction: at most `level` of any false one among them, whatever their dependence.
+    """Holm's (1979) correction: at most `level` of any false one among them, under any dependence.
 
-    The k-th smallest is held against level / (m − k + 1), those after the first that fails against its level.
+    The k-th smallest is compared with level / (m − k + 1), those after the first failure with its level.
     """
     m, running, rejecting = len(p_values), 0.0, True
     found = [Corrected(1.0, level)] * m
@@ -102,9 +111,10 @@ def holm(p_values: Sequence[float], level: float) -> list[Corrected]:
 
 
 def benjamini_hochberg(p_values: Sequence[float], level: float) -> list[Corrected]:
-    """The false discovery rate (Benjamini and Hochberg 1995): of the ones shown, at most `level` are false.
+    """Control the false discovery rate (Benjamini and Hochberg 1995): at most `level` are false.
 
-    Levels are those of Benjamini and Yekutieli's (2005) intervals: level · shown / m, one more for the rest.
+    Levels are those of Benjamini and Yekutieli's (2005) intervals: level · significant / m, one more for the
+    rest.
     """
     m, running = len(p_values), 1.0
     order = sorted(range(m), key=lambda i: p_values[i])
@@ -117,7 +127,9 @@ def benjamini_hochberg(p_values: Sequence[float], level: float) -> list[Correcte
 
 
 def detectable(interval: Interval, level: float) -> float:
-    """The difference that a test at `level` shows four times in five (80 % power), from the width of the
-    interval of that level: (z of the level + z of the power) standard errors."""
+    """Return the difference that a test at `level` detects with 80 % power.
+
+    From the width of the interval of that level: (z of the level + z of the power) standard errors.
+    """
     z = normal_quantile(1 - level)
     return (interval.high - interval.low) / 2 * (1 + normal_quantile(2 * POWER - 1) / z)

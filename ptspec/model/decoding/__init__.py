@@ -1,1 +1,1 @@
-"""Decoding of many rows: those that have ended leave the batch, and equal prompts are read once."""
+"""Batched decoding: finished rows leave the batch, and equal prompts are read once."""

@@ -1,8 +1,8 @@
-"""A LoRA model that reads some rows as its policy and the others as its reference, in one pass.
+"""A LoRA model that computes some rows as the policy and the others as the reference, in one pass.
 
-The base weights are read once for both, which is most of the time of a decoding step. A LoRA layer adds
-s·B·A·x: to the first rows that of the policy's adapter, to the others that of the reference's, or nothing.
-PEFT's own mixed batches (`adapter_names`) go by lists of rows in every layer; these are slices.
+The base weights are read once for both, which takes most of a decoding step. A LoRA layer adds s·B·A·x: to
+the first rows the policy adapter's, to the others the reference's, or nothing. PEFT's own mixed batches
+(`adapter_names`) index lists of rows in every layer; these are slices.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from torch import Tensor, nn
 
 
 class NotByRowsError(Exception):
-    """A layer is given something other than (rows, tokens, features), as experts of a mixture are."""
+    """A layer's input is not (rows, tokens, features), as in experts of a mixture."""
 
 
 class AdapterRows:
-    """Which adapter reads which rows: `policy` the first `split` of `rows`, `reference` (None: no adapter)
-    the others."""
+    """Assigns adapters to rows: `policy` to the first `split` of `rows`, `reference` (None.
+
+    No adapter) to the rest.
+    """
 
     def __init__(self, policy: str, reference: str | None) -> None:
         self.policy = policy
@@ -32,10 +34,14 @@ class AdapterRows:
         self.split = 0
 
     def are(self, rows: int, split: int) -> None:
+        """Set the number of rows, and of those of the policy."""
         self.rows, self.split = rows, split
 
     def added(self, layer: Any, x: Tensor, result: Tensor) -> Tensor:
-        """`result` of the base layer with what the adapters add, in its own type."""
+        """Return the base layer's `result` plus the adapters' outputs, in the dtype of `result`.
+
+        Shapes are (rows, tokens, features). Raises `NotByRowsError` for other inputs.
+        """
         if x.dim() != 3 or len(x) != self.rows:
             raise NotByRowsError
         if self.policy in layer.lora_A and self.split == self.rows:
@@ -48,7 +54,7 @@ class AdapterRows:
 
 
 def low_rank(layer: Any, adapter: str, x: Tensor) -> Tensor:
-    """s·B·A·x of an adapter, in evaluation mode."""
+    """Return s·B·A·x of an adapter, in evaluation mode."""
     down: nn.Linear = layer.lora_A[adapter]
     scaled: Tensor = layer.lora_B[adapter](down(x.to(down.weight.dtype))) * layer.scaling[adapter]
     return scaled
@@ -56,7 +62,10 @@ def low_rank(layer: Any, adapter: str, x: Tensor) -> Tensor:
 
 @contextmanager
 def by_rows(model: Any, rows: AdapterRows) -> Iterator[None]:
-    """Within, the LoRA layers of `model` (a PeftModel, or its base model) go by `rows`; not to be trained."""
+    """Within the context, the LoRA layers of `model` follow `rows`; not for training.
+
+    `model`: a PeftModel, or its base model.
+    """
     layers = [layer for layer in model.modules() if isinstance(layer, Linear)]
     try:
         for layer in layers:
@@ -75,7 +84,7 @@ def _forward(layer: Any, rows: AdapterRows) -> Callable[..., Tensor]:
 
 
 def readable_by_rows(model: nn.Module, adapters: list[str]) -> bool:
-    """Whether `by_rows` is exact for these adapters of `model`: plain LoRA over linear layers alone."""
+    """Return whether `by_rows` is exact for these adapters: plain LoRA over linear layers only."""
     for module in model.modules():
         if isinstance(module, AuxiliaryTrainingWrapper):
             return False

@@ -1,4 +1,4 @@
-"""The random numbers that tokens are drawn with: a row's own, whatever rows are beside it."""
+"""Random numbers for sampling tokens, independent per row of the other rows in the batch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 BLOCK = 64
-"""Tokens that numbers are made for at once."""
+"""Tokens for which numbers are generated at once."""
 
 
 class RowDraws:
-    """Chooses the next token of each row: the one that the row's next number falls on.
+    """Samples the next token of each row by inverse transform of the row's next number.
 
-    A row's numbers are made of its key (non-negative integers) alone, so that a row that is decoded with
-    other rows, or by another process, is drawn the same.
+    A row's numbers depend only on its key (non-negative integers), so that it is sampled the same with other
+    rows, or in another process.
     """
 
     def __init__(self, keys: Sequence[Sequence[int]]) -> None:
@@ -25,7 +25,7 @@ class RowDraws:
         self.token = 0
 
     def __call__(self, scores: Tensor, going: Tensor, rows: int) -> Tensor:
-        """(rows that go on,), by their `scores` (rows that go on, vocabulary) and their places, `going`."""
+        """Return tokens (rows,) from `scores` (rows, vocabulary) of the rows with indices `going`."""
         place = self.token % BLOCK
         if place == 0:
             block = np.stack([generator.random(BLOCK) for generator in self.generators])
@@ -35,8 +35,10 @@ class RowDraws:
 
 
 def falls_on(scores: Tensor, numbers: Tensor) -> Tensor:
-    """The first token of each row whose cumulative probability exceeds its number in [0, 1): (rows,). The
-    same number gives the same token in any batch."""
+    """Return the first token whose cumulative probability exceeds the row's number in [0, 1), (rows,).
+
+    The same number gives the same token in any batch.
+    """
     cumulative = scores.float().softmax(-1).cumsum(-1, dtype=exact(scores.device))
     number = numbers[:, None] * cumulative[:, -1:]
     token = torch.searchsorted(cumulative, number, right=True).clamp(max=scores.shape[1] - 1)
@@ -44,5 +46,5 @@ def falls_on(scores: Tensor, numbers: Tensor) -> Tensor:
 
 
 def exact(device: torch.device) -> torch.dtype:
-    """The widest floating point of a device: Apple's have no float64."""
+    """Return the widest floating-point dtype of a device: Apple's have no float64."""
     return torch.float32 if device.type == "mps" else torch.float64

@@ -1,4 +1,4 @@
-"""The log-probabilities of what is sampled, as it is sampled."""
+"""Record log-probabilities during sampling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class LogProbabilities:
-    """Hears a decoding loop: log p of each token of the first `rows` rows, at a temperature."""
+    """A listener of a decoding loop: log p of each token of the first `rows` rows, at a temperature."""
 
     def __init__(self, rows: int, temperature: float) -> None:
         self.rows = rows
@@ -15,8 +15,7 @@ class LogProbabilities:
         self.columns: list[Tensor] = []
 
     def __call__(self, logits: Tensor, tokens: Tensor, going: Tensor) -> None:
-        """`logits` (rows that go on, vocabulary) before any other processing, `tokens` (rows that go on,
-        1)."""
+        """Record a step: unprocessed `logits` (rows, vocabulary) and `tokens` (rows, 1) of the going rows."""
         count = int((going < self.rows).sum())
         column = logits.new_zeros(self.rows)
         scaled = logits[:count] / self.temperature
@@ -24,6 +23,6 @@ class LogProbabilities:
         self.columns.append(column)
 
     def all(self, tokens: int) -> Tensor:
-        """(rows, `tokens`), 0 after a row's end."""
+        """Return the log-probabilities (rows, `tokens`) in nats, 0 after a row's end."""
         found = torch.stack(self.columns, dim=1)[:, :tokens]
         return torch.nn.functional.pad(found, (0, tokens - found.shape[1]))

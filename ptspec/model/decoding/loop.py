@@ -1,6 +1,6 @@
-"""The decoding loop of `generate()`, given as its `custom_generate`: rows that have ended leave the batch.
+"""A decoding loop for `generate(custom_generate=…)` in which finished rows leave the batch.
 
-Every field of the generation config means what it means there: `generate()` prepares the caches, the logits
+Every field of the generation config keeps its meaning: `generate()` prepares the caches, the logits
 processors and the stopping criteria.
 """
 
@@ -19,42 +19,42 @@ from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteria
 
 @dataclass(frozen=True)
 class Prompts:
-    """Left-padded: `ids` and `mask` are (rows, length)."""
+    """Left-padded prompts: `ids` and `mask` are (rows, length)."""
 
     ids: Tensor
     mask: Tensor
 
 
 class Reading(Protocol):
-    """What reads the rows that go on."""
+    """A model that reads the unfinished rows."""
 
     def logits(self, new: Tensor) -> Tensor:
-        """Reads `new` (rows, tokens): float32 logits of the next token (rows, vocabulary)."""
+        """Read `new` (rows, tokens) and return float32 next-token logits (rows, vocabulary)."""
         ...
 
     def keep(self, rows: Tensor) -> None:
-        """Goes on with these rows (a mask over the present ones) alone."""
+        """Keep only these rows (a mask over the present ones)."""
         ...
 
 
 Choice = Callable[[Tensor, Tensor, int], Tensor]
-"""The next token of each row that goes on, (rows,), by its scores (rows, vocabulary), its place among all
-rows (rows,), and the number of all rows."""
+"""Returns the next token of each unfinished row, (rows,), from its scores (rows, vocabulary), its index among
+all rows (rows,), and the number of all rows."""
 
 
 @dataclass(frozen=True)
 class DecodingLoop:
     """A decoding loop with the signature that `generate(custom_generate=…)` calls.
 
-    `reading` makes what reads the rows, of the model and of the inputs that `generate()` prepared; `choice`
-    takes the tokens. `heard` is given each token's logits, the tokens that were chosen, and which rows go on.
-    `synced` keeps the processes of a sharded model in step: each runs until all have ended.
+    `reading` makes the reader from the model and the inputs that `generate()` prepared; `choice` samples
+    tokens. `recorder` receives logits, tokens, and unfinished rows. `synced` keeps the processes of
+    a sharded model in step: each runs until all have ended.
     """
 
     reading: Callable[[Any, dict[str, Any]], Reading]
     choice: Choice
     synced: bool = False
-    heard: Callable[[Tensor, Tensor, Tensor], None] | None = None
+    recorder: Callable[[Tensor, Tensor, Tensor], None] | None = None
 
     def __call__(
         self,
@@ -65,7 +65,7 @@ class DecodingLoop:
         generation_config: GenerationConfig,
         **inputs: Any,
     ) -> Tensor:
-        """All rows of `input_ids` (rows, length) with their new tokens: (rows, length + new tokens)."""
+        """Return `input_ids` (rows, length) with the new tokens: (rows, length + new tokens)."""
         rows, length = input_ids.shape
         reading = self.reading(model, inputs)
         pad = generation_config.pad_token_id or 0
@@ -79,8 +79,8 @@ class DecodingLoop:
                 continue
             new = self.choice(logits_processor(sequences[going, :length], logits), going, rows)[:, None]
             sequences[going, length] = new.squeeze(1)
-            if self.heard is not None:
-                self.heard(logits, new, going)
+            if self.recorder is not None:
+                self.recorder(logits, new, going)
             length += 1
             ended = stopping_criteria(sequences[going, :length], None)
             over = bool(ended.all())
@@ -100,8 +100,11 @@ class DecodingLoop:
 def decoded(
     model: Any, prompts: Prompts, config: GenerationConfig, loop: DecodingLoop, cache: Any = None
 ) -> Tensor:
-    """New tokens (rows, new tokens), padded after their end. `model` is the model itself (of a PeftModel:
-    `get_base_model()`); `cache` may hold all tokens of the prompts but the last."""
+    """Return the new tokens (rows, new tokens), padded after their end.
+
+    `model` is the model itself (of a PeftModel: `get_base_model()`); `cache` may hold all tokens of the
+    prompts but the last.
+    """
     with torch.no_grad(), evaluating(model):
         sequences: Tensor = model.generate(
             input_ids=prompts.ids,
@@ -114,13 +117,13 @@ def decoded(
 
 
 def greedy(scores: Tensor, going: Tensor, rows: int) -> Tensor:
-    """The likeliest token of each row, (rows,)."""
+    """Return the most probable token of each row, (rows,)."""
     return scores.argmax(dim=-1)
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """`model` in evaluation mode; every module gets its own mode back."""
+    """Put `model` in evaluation mode within the context; restore each module's mode afterwards."""
     training = [module for module in model.modules() if module.training]
     model.eval()
     try:
@@ -131,8 +134,10 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def decodes_by_rows(model: Any, config: GenerationConfig) -> bool:
-    """Whether rows may leave in the middle: a decoder of texts with a growing cache of keys and values, and
-    no search, no cache of another kind."""
+    """Return whether rows may leave the batch.
+
+    True for a text decoder with a growing key-value cache, without beam search or another kind of cache.
+    """
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     asked = (config.num_beams or 1, config.cache_implementation, config.prefill_chunk_size)
     return (

@@ -1,4 +1,4 @@
-"""A model that reads growing rows of tokens, with its KV cache. Knows no sampling."""
+"""A model that reads growing rows of tokens, with its KV cache."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ Entered = Callable[[], AbstractContextManager[None]]
 
 
 class Reader:
-    """One model over some rows of the prompts. `inputs` are what `generate()` prepared for its first pass,
-    with a cache that is empty, or holds all tokens but the last; `rows` are those that it reads (None:
-    all)."""
+    """One model over some rows of the prompts.
+
+    `inputs`: prepared by `generate()` for its first pass, with a cache that is empty or holds all tokens but
+    the last; `rows`: those that it reads (None: all).
+    """
 
     def __init__(
         self,
@@ -33,9 +35,10 @@ class Reader:
         self.begun = self.cache.get_seq_length() > 0
 
     def logits(self, new: Tensor, kinds: Sequence[object] = ()) -> Tensor:
-        """Reads `new` (rows, tokens): float32 logits of the next token (rows, vocabulary).
+        """Read `new` (rows, tokens) and return float32 next-token logits (rows, vocabulary).
 
-        The first time equal rows are read once, unless they are of different `kinds`."""
+        At the first call equal rows are read once, unless they are of different `kinds`.
+        """
         if self.begun:
             last = self.positions if self.positions is None else self.positions[:, -1:]
             logits = self._read(new[:, -1:], self.mask, last)
@@ -66,14 +69,14 @@ class Reader:
             self.positions = self.positions[:, -1:] + 1
 
     def keep(self, rows: Tensor) -> None:
-        """Goes on with these rows (a mask over the present ones) alone."""
+        """Keep only these rows (a mask over the present ones)."""
         self.cache.reorder_cache(rows.nonzero().squeeze(1))
         self.mask = self.mask[rows] if self.mask is not None else None
         self.positions = self.positions[rows] if self.positions is not None else None
 
 
 def equal_rows(ids: Tensor, mask: Tensor | None, kinds: Sequence[object] = ()) -> tuple[Tensor, Tensor]:
-    """The first of each set of equal rows, in their order, and for each row which of those it is."""
+    """Return the index of the first of each set of equal rows, and each row's index among these."""
     parts = [ids.tolist(), [()] * len(ids) if mask is None else mask.tolist(), kinds or [None] * len(ids)]
     place: dict[object, int] = {}
     first: list[int] = []

@@ -1,4 +1,4 @@
-"""Rows of a length in the same step: less padding, in another order than a random one."""
+"""Group rows of similar length into steps: less padding, but a less random order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEAST = 1.15
 
 
 def propose(situation: Situation) -> tuple[Choice, ...]:
-    """`train_sampling_strategy` `group_by_length`, where it would pad less than the passes as they are."""
+    """Propose `train_sampling_strategy` `group_by_length` if it pads less than the present passes."""
     if situation.is_given(FIELD) or situation.stage.method.online or situation.stage.method.loss.keeps_order:
         return ()
     if any(situation.settings.value(name) for name in ("packing", "padding_free")):
@@ -26,5 +26,5 @@ def propose(situation: Situation) -> tuple[Choice, ...]:
     gain = padded / (lengths.mean * step)
     if gain < LEAST:
         return ()
-    reason = "rows of a length come in one step, so that their order is no longer random"
+    reason = "rows of similar length share a step, so that their order is no longer random"
     return (Choice({FIELD: "group_by_length"}, f'"{FIELD}": "group_by_length"', reason, gain, Effect.DEAR),)

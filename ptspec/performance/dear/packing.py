@@ -1,4 +1,4 @@
-"""Rows packed into full sequences: no padding, and more rows a step."""
+"""Pack rows into full sequences: no padding, and more rows per step."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from ptspec.performance.choice import Choice, Effect, Situation
 
 FIELD = "packing"
 FILLED = 0.5
-"""The mean length, as a part of `max_length`, below which packing is worth a word."""
+"""Mean length, as a share of `max_length`, below which packing is proposed."""
 
 
 def propose(situation: Situation) -> tuple[Choice, ...]:
-    """`packing` of SFT: a step then learns from as many rows as fill its sequences."""
+    """Propose SFT's `packing`: a step then learns from as many rows as fill its sequences."""
     if not situation.has_field(FIELD) or situation.is_given(FIELD) or situation.machine.is_cpu:
         return ()
     most, lengths = situation.settings.number("max_length"), situation.lengths

@@ -1,4 +1,4 @@
-"""The rows of a pass one after the other, without padding: needs a FlashAttention kernel."""
+"""Concatenate the rows of a pass without padding; needs a FlashAttention kernel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ FIELD = "padding_free"
 
 
 def propose(situation: Situation) -> tuple[Choice, ...]:
-    """`padding_free`: SFT then cuts no row at `max_length`."""
+    """Propose `padding_free`, with which SFT does not truncate at `max_length`."""
     settings = situation.settings
     if not situation.has_field(FIELD) or situation.is_given(FIELD) or settings.value("packing"):
         return ()

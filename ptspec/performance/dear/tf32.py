@@ -1,4 +1,4 @@
-"""TensorFloat-32 where a GPU multiplies float32: eight times the rate, ten bits of the mantissa."""
+"""TensorFloat-32 for float32 products on a GPU: eight times the rate, ten bits of mantissa."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ FIELD = "tf32"
 
 
 def propose(situation: Situation) -> tuple[Choice, ...]:
-    """`tf32` of a stage in full float32; its rounding is coarser than what the probes allow, so that who
-    asked for float32 decides."""
+    """Propose `tf32` for a stage in full float32.
+
+    Its rounding exceeds the tolerance of the probes, so it is not applied by default.
+    """
     settings = situation.settings
     if situation.machine.kind != "cuda" or situation.is_given(FIELD) or settings.mixed:
         return ()

@@ -1,1 +1,1 @@
-"""Choices that change nothing but rounding."""
+"""Choices that change only rounding."""

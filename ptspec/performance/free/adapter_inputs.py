@@ -1,4 +1,4 @@
-"""Inputs of LoRA in 16 bits under autocast: PEFT makes float32 of them first."""
+"""Pass LoRA inputs in 16 bits under autocast; PEFT casts them to float32 first."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from ptspec.performance.choice import ADAPTER_INPUTS, AUTOCAST, Choice, Situatio
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """Where autocast computes an adapter that is kept in float32. Over 4-bit weights PEFT does so itself."""
+    """Choose it if autocast computes a float32 adapter. Over 4-bit weights PEFT does so itself."""
     if not situation.settings.autocasts_adapter or situation.stage.adapter.use_qlora:
         return ()
     reason = "PEFT makes float32 of them, and autocast 16 bits of that"

@@ -1,4 +1,4 @@
-"""The attention kernel in training: FlashAttention where it is installed and the numbers allow it."""
+"""The attention kernel in training: FlashAttention if it is installed and the dtype allows it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from ptspec.performance.machine import has_package
 
 AMPERE, HOPPER = (8, 0), (9, 0)
 KERNELS = (("flash_attention_3", "flash_attn_interface", HOPPER), ("flash_attention_2", "flash_attn", AMPERE))
-"""What transformers calls a kernel, its package, and the first GPUs that it runs on."""
+"""transformers' name of a kernel, its package, and the lowest compute capability."""
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """`attn_implementation` of the model; sdpa, transformers' own choice, where nothing else can be had."""
+    """Choose the model's `attn_implementation`.
+
+    Sdpa, transformers' default, if nothing better is possible.
+    """
     machine = situation.machine
     if machine.kind != "cuda" or situation.model.attn_implementation is not None:
         return ()
@@ -27,7 +30,7 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
 
 
 def _is_16_bit(situation: Situation) -> bool:
-    """Whether the weights are kept in 16 bits."""
+    """Return whether the weights are stored in 16 bits."""
     weights = situation.settings.numbers(situation.model.dtype)["weights"]
     if weights != "as stored":
         return weights in ("bfloat16", "float16")

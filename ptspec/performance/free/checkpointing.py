@@ -1,4 +1,4 @@
-"""Gradient checkpointing only where memory asks for it: it computes each forward pass twice."""
+"""Gradient checkpointing only if memory requires it: it computes each forward pass twice."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ptspec.recipe.batch_split import PASSES, ROWS
 
 FIELD = "gradient_checkpointing"
 LONG = 4096
-"""Tokens of a row from which on attention is worth keeping: what chooses what is kept costs time too."""
+"""Tokens per row from which keeping attention outputs pays: deciding what is kept costs time."""
 NONE = "no gradient checkpointing"
 GAIN = 4 / 3
-"""A forward pass is half of a backward one, so that three parts are computed in place of four."""
+"""A forward pass costs half a backward pass, so three parts are computed instead of four."""
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """`gradient_checkpointing`, and smaller passes where it can be done without in them."""
+    """Choose `gradient_checkpointing`, and smaller passes if they avoid it."""
     if situation.is_given(FIELD, "gradient_checkpointing_kwargs", "activation_offloading"):
         return ()
     if situation.stage.compute.is_sharded:
-        return ()  # an engine's own options say what is kept
+        return ()  # the engine's own options decide what is kept
     if not situation.settings.value(FIELD):
         return _needed_after_all(situation)
     if fits(situation.needed(**{FIELD: False}), situation.machine):
@@ -33,7 +33,7 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
 
 
 def _selective(situation: Situation) -> tuple[Choice, ...]:
-    """TRL's selective checkpointing, where its trainer has it: attention is kept, the rest computed again."""
+    """Return TRL's selective checkpointing if its trainer has it: attention is kept, the rest recomputed."""
     settings, shape = situation.settings, situation.shape
     longest = settings.number("max_length") or (shape.context if shape is not None else None) or 0
     is_on = situation.stage.method.selective_checkpointing and situation.stage.compute.engine is None
@@ -50,7 +50,7 @@ def _selective(situation: Situation) -> tuple[Choice, ...]:
 
 
 def _needed_after_all(situation: Situation) -> tuple[Choice, ...]:
-    """Of a CPU, where it is off otherwise."""
+    """Return checkpointing for a CPU, where it is off by default."""
     without, with_it = situation.needed(), situation.needed(**{FIELD: True})
     if fits(without, situation.machine) is not False or not fits(with_it, situation.machine):
         return ()
@@ -58,9 +58,10 @@ def _needed_after_all(situation: Situation) -> tuple[Choice, ...]:
 
 
 def _gain_in_smaller_passes(situation: Situation) -> float | None:
-    """How many times faster a step is without checkpointing, in the best passes that fit so, than with it in
-    the best ones; None where it is not faster, or its passes stay as they are. `passes.choose`, which comes
-    next, cuts the step."""
+    """Return the speed-up of the best passes without checkpointing over the best with it.
+
+    None if there is none, or passes must not change. `passes.choose`, which follows, splits the step.
+    """
     if situation.is_given(ROWS, PASSES) or is_settled(situation) or situation.machine.memory is None:
         return None
     if (work := work_of(situation)) is None:

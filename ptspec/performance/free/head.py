@@ -1,4 +1,4 @@
-"""The head on labels alone: TRL scores prompts and padding too where it has no Triton."""
+"""Score labelled positions only: without Triton TRL's fused head scores prompts and padding too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ptspec.performance.choice import HEAD, LABELS, Choice, Effect, Situation
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """On a CPU; on a GPU TRL's fused head does so itself."""
+    """Choose it on a CPU; on a GPU TRL's fused head does so itself."""
     if not situation.machine.is_cpu or situation.stage.method.loss.head is not Head.TILES:
         return ()
     about = "head on labels alone"

@@ -1,4 +1,4 @@
-"""The rows a pass, at the same rows a step: smaller passes pad less, larger ones have less overhead."""
+"""Rows per pass at constant rows per step: smaller passes pad less, larger ones have less overhead."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from ptspec.performance.room import fits
 from ptspec.recipe.batch_split import PASSES, ROWS
 
 LEAST = 1.05
-"""How many times faster a step must become for its passes to change."""
+"""Minimum speed-up of a step for which its passes are changed."""
 BY_LENGTH = "by length within a step"
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """How a step's rows are cut, where its loss is the same either way. Of a recipe that gives the rows a
-    pass or the passes a step, only which rows share a pass."""
+    """Choose how a step's rows are split, if its loss does not depend on it.
+
+    For a recipe that sets rows per pass or passes per step, only which rows share a pass.
+    """
     given = situation.is_given(ROWS, PASSES)
     is_one = situation.alone.number(PASSES, 1) == 1
     if is_settled(situation) or (given and is_one and not situation.is_planned):
@@ -39,7 +41,7 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
 
 
 def is_settled(situation: Situation) -> bool:
-    """Whether the rows of a step are not to be cut otherwise."""
+    """Return whether the rows of a step must not be split differently."""
     settings = situation.settings
     others = ("packing", "padding_free", "auto_find_batch_size")
     return (
@@ -51,7 +53,7 @@ def is_settled(situation: Situation) -> bool:
 
 
 def _smaller(situation: Situation) -> tuple[Choice, ...]:
-    """The largest passes that fit, where those of the recipe do not."""
+    """Return the largest passes that fit, if those of the recipe do not."""
     rows, step = situation.alone.number(ROWS, 8), _step(situation)
     if fits(situation.needed(), situation.machine) is not False:
         return ()
@@ -67,7 +69,7 @@ def _step(situation: Situation) -> int:
 
 
 def split(rows: int, step: int) -> dict[str, int]:
-    """The fields of a step of `step` rows in passes of `rows`."""
+    """Return the config fields of a step of `step` rows in passes of `rows`."""
     return {ROWS: rows, PASSES: step // rows}
 
 
@@ -77,7 +79,7 @@ def _in_words(rows: int, step: int) -> str:
 
 @dataclass(frozen=True)
 class Work:
-    """A step of so many `rows` a pass × `passes`."""
+    """A step of `rows` per pass × `passes`."""
 
     rows: int
     passes: int
@@ -87,16 +89,19 @@ class Work:
 
     @property
     def step(self) -> int:
+        """Rows of a step in this process."""
         return self.rows * self.passes
 
     def best(self, cuts: Sequence[Cut]) -> Cut | None:
+        """Return the cheapest of `cuts`, None if there are none."""
         return min(cuts, key=self._cost, default=None)
 
     def gain(self, before: Cut, after: Cut) -> float:
+        """Return the speed-up of `after` over `before`."""
         return self._cost(before) / self._cost(after)
 
     def saved(self, before: Cut, after: Cut) -> float:
-        """The part of all tokens, padding among them, that `after` does without."""
+        """Return the share of tokens, padding included, that `after` saves."""
         return 1 - self._padded(after) / self._padded(before)
 
     def _cost(self, cut: Cut) -> float:
@@ -107,7 +112,7 @@ class Work:
 
 
 def work_of(situation: Situation) -> Work | None:
-    """The work of a step as it is cut now. None where nothing can be gained, or it is not known."""
+    """Return the present work of a step; None if nothing can be gained, or it is unknown."""
     alone, shape = situation.alone, situation.shape
     rows, passes = alone.number(ROWS, 8), alone.number(PASSES, 1)
     if shape is None:
@@ -115,13 +120,13 @@ def work_of(situation: Situation) -> Work | None:
     least = overhead(shape, situation.machine)
     longest = situation.settings.number("max_length") or shape.context
     if longest is not None and rows * longest <= least.tokens:
-        return None  # whatever the lengths are: they need not be measured
+        return None  # for any lengths: they need not be measured
     lengths = situation.lengths
     return None if lengths is None else Work(rows, passes, lengths, least, situation.settings.processes)
 
 
 def split_fits(situation: Situation, rows: int, **fields: object) -> bool | None:
-    """Whether passes of `rows` fit with `fields` in the config; None where that is not known."""
+    """Return whether passes of `rows` fit with `fields` in the config; None if unknown."""
     return fits(situation.needed(**split(rows, _step(situation)), **fields), situation.machine)
 
 

@@ -1,4 +1,4 @@
-"""The prompt of a pair read once for both answers, where DPO trains on a CPU."""
+"""Read a pair's prompt once for both answers, for DPO on a CPU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ OTHER_ATTENTION = ("alibi", "sliding_window", "attention_chunk_size", "attn_logi
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """Of pairs: both answers stand in one sequence, under a mask by which neither sees the other. On a GPU it
-    was not tried: attention kernels that take no mask of one's own are faster there."""
+    """Choose one sequence per pair, with a mask by which neither answer sees the other.
+
+    Not on a GPU: it was not measured there, and kernels without custom masks are faster.
+    """
     method = situation.stage.method
     is_pair = method.tokens.encoding is Encoding.ANSWERS and method.loss.sequences == 2
     if not is_pair or not situation.machine.is_cpu:
@@ -25,7 +27,7 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
 
 
 def _why_not(situation: Situation) -> str | None:
-    """Why answers may not share a sequence."""
+    """Return why answers must not share a sequence."""
     settings, stage = situation.settings, situation.stage
     if situation.shape is None:
         return "the model is not known before it is loaded"
@@ -41,7 +43,7 @@ def _why_not(situation: Situation) -> str | None:
 
 
 def _other_attention(config: Mapping[str, Any]) -> str | None:
-    """Why a model of `config` may see a token by more than mask and position."""
+    """Return why a model of `config` may use more than mask and position to attend."""
     kinds = set(config.get("layer_types") or ()) | set(config.get("layers_block_type") or ())
     if kinds - {"full_attention"}:
         return f"the model has layers of {', '.join(sorted(kinds - {'full_attention'}))}"

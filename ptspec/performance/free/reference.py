@@ -1,4 +1,4 @@
-"""The log-probabilities of a reference, once before the first step, where rows are seen more than once."""
+"""Compute the reference's log-probabilities once before the first step, if rows are seen repeatedly."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from ptspec.recipe.batch_split import PASSES, ROWS
 
 FIELD = "precompute_ref_log_probs"
 SEEN = 1.25
-"""How often rows must be seen in the mean: a pass over all of them is paid first, and hashing the weights."""
+"""Mean number of times rows must be seen: the extra pass over all rows and hashing weights come first."""
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """`precompute_ref_log_probs` where the answers do not change (DPO), with a reference that does not
-    either."""
+    """Choose `precompute_ref_log_probs` for fixed answers (DPO) and a fixed reference."""
     stage, settings = situation.stage, situation.settings
     reference = stage.method.reference
     stays = reference is not None and reference.once and stage.has_reference
@@ -24,7 +23,7 @@ def choose(situation: Situation) -> tuple[Choice, ...]:
     seen = _times_seen(situation, situation.rows)
     if seen < SEEN:
         return ()
-    # Forward and backward of the policy (of a frozen base two thirds of a whole model's), and the reference.
+    # Forward and backward of the policy (two thirds of full cost over a frozen base), and the reference.
     policy = 2 if stage.adapter.use_lora else 3
     gain = (policy + 1) / (policy + 1 / seen)
     values: dict[str, object] = {FIELD: True}

@@ -1,4 +1,4 @@
-"""Rows made into tokens by several processes, where there are enough of them to pay for starting these."""
+"""Tokenise rows in several processes, if there are enough rows to pay for starting them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from ptspec.performance.choice import Choice, Situation
 
 FIELD = "dataset_num_proc"
 ROWS_A_PROCESS = 10_000
-"""Rows that each process must have. Measured (`benchmarks/tokenising.py`): TRL prepares a row of SFT in
-1.25 ms of a processor, two processes cost 1.7 s more than one; 20,000 rows were ready sooner with two even on
-a machine whose two processors were busy, 10,000 were not."""
+"""Minimum rows per process. Measured (`benchmarks/tokenising.py`): TRL prepares an SFT row in 1.25 ms of one
+processor, two processes cost 1.7 s more than one; 20,000 rows were faster with two even on a machine with two
+busy processors, 10,000 were not."""
 MOST = 16
 
 
 def choose(situation: Situation) -> tuple[Choice, ...]:
-    """`dataset_num_proc`; the rows are the same, byte for byte."""
+    """Choose `dataset_num_proc`; the rows are the same, byte for byte."""
     if not situation.has_field(FIELD) or situation.is_given(FIELD) or situation.rows is None:
         return ()
     cores = situation.machine.cores // max(1, situation.stage.compute.processes)

@@ -1,1 +1,1 @@
-"""The HTML report of a run and of a comparison: one file each, read from folders, opened without network."""
+"""The HTML report of a run or a comparison: one self-contained file, made from folders."""

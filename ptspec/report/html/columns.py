@@ -1,5 +1,7 @@
-"""JSON lines of numbers as columns, a block at a time: pyarrow reads a long log many times faster than
-`json`, and no more than a block is held."""
+"""Read JSON lines of numbers as columns, in blocks.
+
+pyarrow reads a long log many times faster than `json`; only one block is in memory.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +18,26 @@ from ptspec.report.html.json_lines import parsed
 from ptspec.report.html.untrusted import number
 
 BLOCK = 4 << 20
-"""Bytes that are read at once."""
+"""Bytes read at once."""
 LONG = 1 << 20
-"""From so many bytes on, importing pyarrow pays."""
+"""Bytes from which importing pyarrow pays."""
 LARGEST = 2**53
-"""A float tells whole numbers apart up to here."""
+"""Floats represent integers exactly up to here."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """`values` of rows; `is_there`: the row has a number under this name, which may be no finite one."""
+    """`values` of rows; `is_there`: the row has a number under this name, possibly not finite."""
 
     values: NDArray[np.float64]
     is_there: NDArray[np.bool_]
 
 
 def read_columns(path: Path) -> Iterator[tuple[int, dict[str, Column]]]:
-    """Blocks of rows as columns by name, each with the number of lines of the whole file. Only numbers are
-    in them; "step" only where it is a whole number. A damaged line is left out; a file that cannot be read
-    has no blocks."""
+    """Yield blocks of rows as columns by name, each with the number of lines read so far.
+
+    Only numbers; "step" only as an integer. Damaged lines are skipped; an unreadable file has no blocks.
+    """
     with suppress(OSError):
         lines = _count_lines(path)
         with path.open("rb") as file:
@@ -59,7 +62,7 @@ def _columns(text: bytes) -> dict[str, Column]:
 
 
 def _by_arrow(text: bytes) -> dict[str, Column] | None:
-    """None where some line is no JSON object, or the lines are not of one mind about a column."""
+    """Return a block by pyarrow; None if a line is not an object or a column has mixed types."""
     import pyarrow
     from pyarrow import json
 

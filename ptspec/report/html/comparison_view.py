@@ -1,4 +1,4 @@
-"""A comparison as tables: each later model against the first, metric by metric, intervals as pictures."""
+"""A comparison as tables: each later model against the first, by metric, with drawn intervals."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from ptspec.evaluation.comparison import Comparison, WinRate
-from ptspec.evaluation.measurement import metric
+from ptspec.metrics import metric
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.comparison import SHOWN, EffectLine, of_slice, pair_view, rate_line
@@ -14,7 +14,7 @@ from ptspec.report.view.sentence import measure_in
 
 RATES = ("win_rate", "win_rate_lc")
 FEW = 6
-"""With more policies than this they are the rows of every table."""
+"""Number of policies above which they are the rows of every table."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,10 @@ class Whisker:
 
 @dataclass(frozen=True)
 class Pair:
-    """Model `b` against `a`: what was tested, what is described, how often the response of `b` wins by the
-    judge. `none`: labels of what neither has any of. `is_changed`: some verdict is better or worse."""
+    """Model `b` against `a`: tested and descriptive metrics, and judged win rates.
+
+    `none`: labels of metrics that are 0 in both. `is_changed`: a verdict is better or worse.
+    """
 
     a: str
     b: str
@@ -52,8 +54,10 @@ class SliceTables:
 
 @dataclass(frozen=True)
 class Overview:
-    """Every policy a row: `heads` are the tested metrics against the `first`, `rows` hold each pair with its
-    lines in that order."""
+    """One row per policy.
+
+    `heads` are the metrics tested against the `first`; `rows` hold each pair with its lines in that order.
+    """
 
     first: str
     heads: tuple[EffectLine, ...]
@@ -61,7 +65,7 @@ class Overview:
 
 
 def overview(found: Sequence[Pair]) -> Overview | None:
-    """None of few policies, which stand side by side."""
+    """Return the overview; None for few policies, which are shown side by side."""
     if len(found) < FEW:
         return None
     heads = {
@@ -78,11 +82,12 @@ def overview(found: Sequence[Pair]) -> Overview | None:
 
 
 def slices(found: Comparison) -> tuple[SliceTables, ...]:
-    """The tables of each slice, where the comparison was asked for them."""
+    """Return the tables of each slice, if the comparison has slices."""
     return tuple(SliceTables(one.value, one.rows, pairs(of_slice(found, one))) for one in found.slices)
 
 
 def pairs(found: Comparison) -> tuple[Pair, ...]:
+    """Return each later model against the first."""
     return tuple(_pair(found, b) for b in range(1, len(found.names)))
 
 
@@ -120,8 +125,10 @@ def _rate(rate: WinRate) -> EffectLine:
 
 
 def whisker(line: EffectLine) -> Whisker | None:
-    """The interval of a difference, or of a win rate around one half, on a scale of its own: the farthest end
-    is at the edge."""
+    """Return the interval of a difference, or of a win rate around one half; None without an interval.
+
+    On its own scale: the farthest end is at the edge.
+    """
     figure, none = line.figure, 0.5 if line.value_a is None else 0.0
     if figure.low is None or figure.high is None:
         return None

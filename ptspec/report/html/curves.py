@@ -1,4 +1,4 @@
-"""What a stage logged → the series that the page draws: headline metrics first, thinned to a screen."""
+"""The logged metrics of a stage as series to draw: headline metrics first, thinned."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from ptspec.methods.types import Headline
 from ptspec.recipe.stage_evaluation import PREFIX
 from ptspec.report import words
 from ptspec.report.html.logged import Point, Series, thinned
-from ptspec.report.html.model import StageStory, State
+from ptspec.report.html.model import StageRecord, State
 
 LOSS = Headline("loss", "loss", ".4f")
 SPEED = tuple(
     f"{PREFIX}{name}"
     for name in ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time", "num_tokens")
 )
-"""What is logged of an evaluation and is none of what it measures."""
+"""Logged keys about the speed of an evaluation."""
 POINTS = 60_000
-"""Of all curves of a page together, two thirds of them the headlines'; a curve gets 12 to 600 of them."""
+"""Points of all curves of a page, two thirds for headlines; a curve gets 12 to 600."""
 FEWEST, MOST = 12, 600
 
 
@@ -34,8 +34,11 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Curve:
-    """One logged metric. `values` is None at steps where it was no finite number. `held_out`: the same metric
-    on held-out rows; `best`: the best of these evaluations, where this metric tells it."""
+    """One logged metric.
+
+    `values` is None at steps where it was not finite. `held_out`: the same metric on held-out rows; `best`:
+    the best of these evaluations, if this metric decides it.
+    """
 
     key: str
     label: str
@@ -48,7 +51,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """Of one stage. `further` are the metrics that are no headline; `thinned`: not every step is drawn."""
+    """The curves of one stage.
+
+    `further`: metrics that are not headlines; `thinned`: some steps are left out.
+    """
 
     stage: str
     method: str
@@ -58,15 +64,17 @@ class Curves:
     thinned: bool
 
     def data(self) -> dict[str, Any]:
-        """For the script: the same without the words."""
+        """Return the data for the page's script."""
         drawn = {key: [asdict(one) for one in getattr(self, key)] for key in ("headline", "further")}
         return {"stage": self.stage, **drawn}
 
 
 @dataclass(frozen=True)
 class Overlay:
-    """One headline metric of the stages of one method in one chart. `lines`: for each stage its place among
-    the page's curves and that of the metric among its headlines."""
+    """One headline metric of the stages of one method in one chart.
+
+    `lines`: per stage its index among the page's curves and that of the metric among its headlines.
+    """
 
     label: str
     method: str
@@ -75,7 +83,7 @@ class Overlay:
 
 
 def overlays(drawn: Sequence[Curves]) -> list[Overlay]:
-    """What several stages of one method logged. A loss of another method is another quantity."""
+    """Return the charts of several stages of one method. Losses of different methods are not comparable."""
     found: dict[tuple[str, str, str], list[tuple[str, int, int]]] = {}
     for place, stage in enumerate(drawn):
         for index, curve in enumerate(stage.headline):
@@ -88,8 +96,8 @@ def overlays(drawn: Sequence[Curves]) -> list[Overlay]:
     ]
 
 
-def curves(stages: Sequence[StageStory]) -> list[Curves]:
-    """One for every stage that logged something."""
+def curves(stages: Sequence[StageRecord]) -> list[Curves]:
+    """Return the curves of every stage that logged something."""
     trained = [stage for stage in stages if stage.logged.series and stage.state is not State.OUTDATED]
     headlines = sum(len(_headlines(stage)) for stage in trained)
     further = sum(len(_trained(stage)) for stage in trained) - headlines
@@ -101,14 +109,14 @@ def _share(points: int, series: int) -> int:
     return max(FEWEST, min(MOST, points // max(1, series)))
 
 
-def _headlines(stage: StageStory) -> list[tuple[Headline, Series]]:
+def _headlines(stage: StageRecord) -> list[tuple[Headline, Series]]:
     method = methods.find(stage.method)
     series = {one.key: one for one in stage.logged.series}
     wanted = [LOSS, *(one for one in (method.headline if method else ()) if one.key != LOSS.key)]
     return [(one, series[one.key]) for one in wanted if one.key in series]
 
 
-def _curves(stage: StageStory, of_headline: int, of_further: int) -> Curves:
+def _curves(stage: StageRecord, of_headline: int, of_further: int) -> Curves:
     headlines = _headlines(stage)
     shown = {one.key for one, _ in headlines}
     further = [one for one in _trained(stage) if one.key not in shown]
@@ -122,8 +130,8 @@ def _curves(stage: StageStory, of_headline: int, of_further: int) -> Curves:
     )
 
 
-def _trained(stage: StageStory) -> list[Series]:
-    """What was logged while it learned, and what only evaluations logged, but for how long these took."""
+def _trained(stage: StageRecord) -> list[Series]:
+    """Return the metrics logged in training, and those of evaluations only, without their speed."""
     keys = {one.key for one in stage.logged.series}
     return [
         one
@@ -133,8 +141,8 @@ def _trained(stage: StageStory) -> list[Series]:
     ]
 
 
-def _beside(stage: StageStory, curve: Curve) -> Curve:
-    """`curve` with what the same metric was on held-out rows."""
+def _beside(stage: StageRecord, curve: Curve) -> Curve:
+    """Return `curve` with the same metric on held-out rows."""
     key = f"{PREFIX}{curve.key}"
     series = next((one for one in stage.logged.series if one.key == key), None)
     if series is None:
@@ -155,7 +163,7 @@ def _curve(series: Series, label: str, points: int) -> Curve:
 
 
 def _summary(series: Series) -> str:
-    """The curve in words, for those who do not see it."""
+    """Return a text alternative of the curve."""
     if not (series.first and series.last and series.lowest and series.highest):
         return "never a number"
     lost = f"; no number at {words.plural(series.lost, 'step')}" if series.lost else ""

@@ -1,4 +1,4 @@
-"""Histograms of what was measured row by row: perplexity of expected answers, lengths of responses."""
+"""Histograms of row values: perplexity of expected answers, response lengths."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BINS = 36
 
 @dataclass(frozen=True)
 class Bar:
-    """`x`, `width` in percent of the picture, `height` in percent of the highest bar of all policies."""
+    """`x` and `width` in percent of the plot, `height` in percent of the highest bar of all policies."""
 
     x: float
     width: float
@@ -26,8 +26,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Histogram:
-    """One policy. `middle`, `low`, `high` are the places of the median and of the ends of nine tenths of the
-    rows, in percent; `words` says the picture."""
+    """The histogram of one policy.
+
+    `middle`, `low`, `high`: positions of the median and the central 90 % of the rows, in percent; `words`: a
+    text alternative.
+    """
 
     policy: str
     bars: tuple[Bar, ...]
@@ -39,13 +42,15 @@ class Histogram:
 
 @dataclass(frozen=True)
 class Tick:
+    """A label on the axis and its position in percent."""
+
     x: float
     text: str
 
 
 @dataclass(frozen=True)
 class Distribution:
-    """Histograms of all policies on one axis. `unit` and the axis are said below them."""
+    """Histograms of all policies on one axis, with `unit`."""
 
     title: str
     axis: str
@@ -54,28 +59,31 @@ class Distribution:
 
     @property
     def is_wide(self) -> bool:
-        """Too many policies for bars: a strip each."""
+        """Whether there are too many policies for bars: each is drawn as a strip."""
         return len(self.histograms) > FEW
 
 
 @dataclass(frozen=True)
 class Scale:
-    """From values to percent of the width, and the edges of the bins."""
+    """Maps values to percent of the width, and to bins."""
 
     low: float
     high: float
     log: bool
 
     def place(self, value: float) -> float:
+        """Return the position of a value in percent."""
         low, high, at = (self._on(v) for v in (self.low, self.high, value))
         return round(100 * min(1.0, max(0.0, (at - low) / (high - low))), 2)
 
     def edge(self, index: int) -> float:
+        """Return the lower edge of a bin."""
         low, high = self._on(self.low), self._on(self.high)
         at = low + (high - low) * index / BINS
         return math.exp(at) if self.log else at
 
     def bin(self, value: float) -> int:
+        """Return the bin of a value."""
         return min(BINS - 1, int(self.place(value) / 100 * BINS))
 
     def _on(self, value: float) -> float:
@@ -83,7 +91,7 @@ class Scale:
 
 
 def distributions(measured: Sequence[Measurement]) -> list[Distribution]:
-    """Those that there are rows for."""
+    """Return the distributions for which there are rows."""
     wanted: list[tuple[str, str, Callable[[RowMeasurement], float | None], bool]] = [
         ("Perplexity of each expected answer", "perplexity, log scale; left is better", _perplexity, True),
         ("Length of each response", "tokens, end of turn included", _length, False),
@@ -158,7 +166,7 @@ def _histogram(
 
 
 def _ticks(scale: Scale) -> tuple[Tick, ...]:
-    """About five round numbers on the axis."""
+    """Return about five round numbers on the axis."""
     if scale.log:
         decades = range(math.floor(math.log10(scale.low)), math.ceil(math.log10(scale.high)) + 1)
         steps = (1, 2, 5) if len(decades) < 4 else (1,)

@@ -1,4 +1,4 @@
-"""A run's folder → its story. What is missing or damaged in it is said, not raised, but for the manifest."""
+"""Read a run folder into a `RunRecord`. Only a bad manifest raises."""
 
 from __future__ import annotations
 
@@ -19,7 +19,15 @@ from ptspec.recipe.plan import BASE, ComputeSpec
 from ptspec.recipe.sections import compute_keys
 from ptspec.report.html.events import Log, read_log
 from ptspec.report.html.logged import Logged, read_logged
-from ptspec.report.html.model import BestEvaluation, Input, RunStory, StageStory, StartChecks, State, Training
+from ptspec.report.html.model import (
+    BestEvaluation,
+    Input,
+    RunRecord,
+    StageRecord,
+    StartChecks,
+    State,
+    Training,
+)
 from ptspec.report.html.untrusted import Json, number, object_of, objects_of, text, whole
 from ptspec.store.covered_config import covered_config
 from ptspec.store.event_log import EVENTS
@@ -27,14 +35,14 @@ from ptspec.store.manifest import is_folder, read_manifest
 from ptspec.store.stage_folder import METRICS, finished_record, partial_folder
 
 
-def read_run(output: Path) -> RunStory:
-    """The story of the run in `output`. Raises `InputError` where that is no run's folder."""
+def read_run(output: Path) -> RunRecord:
+    """Return the content of the run in `output`. Raises `InputError` if it is not a run's folder."""
     manifest = read_manifest(output)
     log = read_log(output / EVENTS)
     recipe, started = object_of(manifest.get("recipe")), log.started
     base, base_error = _measurement(output / BASE, BASE)
     model = object_of(manifest.get("model"))
-    return RunStory(
+    return RunRecord(
         name=str(manifest.get("name") or output.name),
         description=str(recipe.get("description") or ""),
         output=shown(output.absolute()),
@@ -69,14 +77,14 @@ def read_run(output: Path) -> RunStory:
     )
 
 
-def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
+def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageRecord:
     name = str(spec.get("name"))
     record = finished_record(output, name) or {}
     announced = next((line for line in objects_of(log.started.get("stages")) if line.get("name") == name), {})
     told = {key: text(record.get(key, announced.get(key))) for key in ("parent", "handover", "reference")}
     measurement, error = _measurement(output / name, name) if record else (None, None)
     began = log.last("StageStarted", name)
-    return StageStory(
+    return StageRecord(
         name=name,
         method=str(spec.get("method")),
         parent=told.get("parent") or text(spec.get("from")),
@@ -100,14 +108,14 @@ def _stage(output: Path, spec: Json, recipe: Json, log: Log) -> StageStory:
 
 
 def _merged(of: Json) -> str:
-    """ "0.9 × a + 0.1 × b" of a merge; empty where a stage is none."""
+    """Return "0.9 × a + 0.1 × b" for a merge, else ""."""
     weights = {name: number(weight) for name, weight in object_of(of.get("of")).items()}
     known = [(name, weight) for name, weight in weights.items() if weight is not None]
     return sum_in_words(known) if known else ""
 
 
 def _signals(spec: Json) -> str:
-    """ "judge: concise" or "rewards: correct, style"; empty for a stage that learns from its rows alone."""
+    """Return "judge: concise" or "rewards: correct, style"; "" for a stage without either."""
     if spec.get("judge"):
         return f"judge: {spec['judge']}"
     rewards = spec.get("rewards")
@@ -116,9 +124,9 @@ def _signals(spec: Json) -> str:
 
 def _state(output: Path, spec: Json, record: Json, log: Log, recipe: Json) -> State:
     name = str(spec.get("name"))
-    if log.said_now("StageReused", name):
+    if log.in_last_session("StageReused", name):
         return State.REUSED
-    if log.said_now("StageFinished", name):
+    if log.in_last_session("StageFinished", name):
         return State.DONE
     if record:
         return State.EARLIER if _fits(output, spec, record, recipe) else State.OUTDATED
@@ -126,7 +134,7 @@ def _state(output: Path, spec: Json, record: Json, log: Log, recipe: Json) -> St
 
 
 def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
-    """Whether a folder that the last session did not come to is of this recipe, as far as it tells."""
+    """Return whether a folder that the last session did not reach matches this recipe, as far as known."""
     kept, method, parent = object_of(record.get("ingredients")), str(spec.get("method")), record.get("parent")
     if method == MERGE:
         weights = [weight for name, weight in object_of(spec.get("of")).items() if name != "$comment"]
@@ -141,7 +149,7 @@ def _fits(output: Path, spec: Json, record: Json, recipe: Json) -> bool:
         keep_effective_batch=keys.get("keep_effective_batch") is not False,
     )
     if "pick" in spec:
-        return True  # what its variants and the choice were stands in its record
+        return True  # its record holds the variants and the choice
     config = covered_config(known, object_of(spec.get("config")), compute)
     before = finished_record(output, str(parent))
     on_the_same = before is None or before.get("fingerprint") == kept.get("parent")
@@ -175,14 +183,14 @@ def _best(kept: Json) -> BestEvaluation | None:
 
 
 def _logged(output: Path, name: str, method: str, finished: bool) -> Logged:
-    """The logged steps, of a stage under way too."""
+    """Return the logged steps, also of a stage under way."""
     folder = output / name if finished else partial_folder(output, name)
     known = methods.find(method)
     return read_logged(folder / METRICS, known.headline if known else ())
 
 
 def _measurement(folder: Path, name: str) -> tuple[Measurement | None, str | None]:
-    """The evaluation in `folder`, or why there is none (None: none was made)."""
+    """Return the evaluation in `folder`, or the error (None: there is none)."""
     if not (folder / store.STATS).is_file():
         return None, None
     try:
@@ -196,13 +204,13 @@ def _sources(recipe: Json, hashes: Json) -> list[Input]:
 
 
 def _sha256(value: Any) -> str | None:
-    """Of a source the manifest keeps [hash, options], of a mix what it is mixed from."""
+    """Return a source's hash: the manifest stores [hash, options], and for a mix its parts."""
     first = value[0] if isinstance(value, list) and value else value
     return first if isinstance(first, str) else None
 
 
 def _data(name: Any, recipe: Json) -> str:
-    """ "train: data/train.jsonl" """
+    """Return "train: data/train.jsonl"."""
     source = object_of(object_of(recipe.get("data")).get(str(name)))
     mix = object_of(source.get("mix"))
     if mix:

@@ -1,4 +1,4 @@
-"""JSON lines read as a stream: neither the text nor the objects of a long log are held as a whole."""
+"""Stream JSON lines without holding a long log in memory."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ Said = Mapping[str, Any]
 
 
 BLOCK = 2000
-"""Lines that are parsed in one go."""
+"""Lines parsed at once."""
 
 
 def read_lines(path: Path) -> Iterator[Said]:
-    """The JSON objects in `path`, one a line, as they are read; a line that is none (the run was cut off in
-    it) is left out, and a file that cannot be read holds none."""
+    """Yield the JSON objects in `path`, one per line; skip damaged lines and unreadable files."""
     with suppress(OSError), path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         while lines := list(islice(file, BLOCK)):
             yield from (row for row in parsed(lines) if isinstance(row, dict))
 
 
 def parsed(lines: Sequence[str]) -> Iterable[Any]:
-    """As one array, which is twice as fast as line by line; line by line where some line is no JSON."""
+    """Parse lines as one array, twice as fast as line by line; line by line if one is not JSON."""
     try:
         rows = json.loads(f"[{','.join(lines)}]")
     except (ValueError, RecursionError):

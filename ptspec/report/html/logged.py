@@ -1,5 +1,7 @@
-"""`metrics.jsonl` thinned to a screen while it is read: of each stretch the lowest and the highest value, so
-that no spike is lost. What is kept does not grow with the number of logged steps."""
+"""Thin `metrics.jsonl` while reading: keep minimum and maximum of each stretch, so that no spike is lost.
+
+Memory does not grow with the number of logged steps.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,7 @@ from ptspec.recipe.stage_evaluation import MEASURED
 from ptspec.report.html.columns import read_columns
 
 POINTS = 600
-"""Of a series, at most about."""
+"""Approximate maximum points of a series."""
 NO_SERIES = ("step", "epoch")
 
 Point = tuple[int, float]
@@ -26,8 +28,10 @@ MaybePoint = tuple[int, float | None]
 
 @dataclass(frozen=True)
 class Series:
-    """One logged metric: `points` are (step, value), None where it was no finite number. The rest is of all
-    logged values: how many were none (`lost`), the first and the last, the lowest and the highest."""
+    """One logged metric: `points` are (step, value), None if not finite.
+
+    Over all logged values: how many were not finite (`lost`), first, last, minimum and maximum.
+    """
 
     key: str
     points: tuple[MaybePoint, ...]
@@ -40,7 +44,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Logged:
-    """What a stage logged in `rows` steps."""
+    """The logs of a stage in `rows` steps."""
 
     rows: int
     series: tuple[Series, ...]
@@ -51,7 +55,7 @@ NOTHING_LOGGED = Logged(0, ())
 
 @dataclass
 class _Growing:
-    """A series while it is read: about two points of each `width` logged values are kept."""
+    """A series being read: about two points per `width` logged values are kept."""
 
     width: int
     points: list[MaybePoint] = field(default_factory=list)
@@ -79,8 +83,10 @@ class _Growing:
 
 
 def read_logged(path: Path, headlines: Sequence[Headline] = ()) -> Logged:
-    """The logged steps in `path`, without what the `headlines` of the method say nothing by; none where there
-    is no such file."""
+    """Return the logged steps in `path`, without void values of the method's `headlines`.
+
+    Empty without the file.
+    """
     deciding = {one.key: one.void_at_zero_of for one in headlines}
     growing: dict[str, _Growing] = {}
     rows = 0
@@ -104,7 +110,7 @@ def read_logged(path: Path, headlines: Sequence[Headline] = ()) -> Logged:
 
 
 def thinned(points: Sequence[MaybePoint], most: int) -> Iterator[MaybePoint]:
-    """About `most` of the points: of each stretch the lowest and the highest."""
+    """Yield about `most` of the points: minimum and maximum of each stretch."""
     width = stretch_width(len(points), most)
     for start in range(0, len(points), width):
         stretch = points[start : start + width]
@@ -114,12 +120,12 @@ def thinned(points: Sequence[MaybePoint], most: int) -> Iterator[MaybePoint]:
 
 
 def stretch_width(count: int, most: int) -> int:
-    """How many of `count` points become two, so that about `most` are left."""
+    """Return how many of `count` points become two, so that about `most` are left."""
     return 1 if count <= most else math.ceil(2 * count / most)
 
 
 def _extremes(values: NDArray[np.float64], width: int, best: Callable[..., Any], none: float) -> list[int]:
-    """The index of the `best` value of each stretch; `none` stands where there is no value."""
+    """Return the index of the `best` value of each stretch; `none` for a missing value."""
     stretches = -(-len(values) // width)
     padded = np.full(stretches * width, none)
     padded[: len(values)] = values

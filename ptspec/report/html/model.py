@@ -1,4 +1,4 @@
-"""What a run's folder tells, as types. Reads nothing, renders nothing."""
+"""The content of a run's folder, as types."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from ptspec.report.view.checks import CheckView
 
 
 class State(Enum):
-    """What became of a stage in the last session of its run. `OUTDATED`: what lies in its folder was left by
-    a recipe that has changed since, and is told of in no table."""
+    """The state of a stage in the last session of its run.
+
+    `OUTDATED`: its folder is from an earlier version of the recipe, and is in no table.
+    """
 
     DONE = "done"
     REUSED = "reused"
@@ -37,7 +39,7 @@ class Ending(Enum):
 
 @dataclass(frozen=True)
 class StartChecks:
-    """Mean |difference| of token log-probabilities of the probes, in nats. None: not measured."""
+    """Mean |difference| of the probes' token log-probabilities, in nats. None: not measured."""
 
     handed_over: float | None
     reference: float | None
@@ -45,12 +47,13 @@ class StartChecks:
 
     @property
     def is_exact(self) -> bool:
+        """Whether every difference is 0."""
         return not any((self.handed_over, self.reference, self.saved))
 
 
 @dataclass(frozen=True)
 class BestEvaluation:
-    """The best step by held-out rows, and by which metric; `stopped_at`: where the stage stopped early."""
+    """The best step on held-out rows, and its metric; `stopped_at`: where the stage stopped early."""
 
     step: int
     metric: str
@@ -60,7 +63,7 @@ class BestEvaluation:
 
 @dataclass(frozen=True)
 class Training:
-    """What `stage.json` keeps of a finished stage. `config` is that of the recipe, not TRL's defaults."""
+    """The content of a finished stage's `stage.json`. `config` is the recipe's, without TRL's defaults."""
 
     adapter: str
     steps: int
@@ -74,10 +77,13 @@ class Training:
 
 
 @dataclass(frozen=True)
-class StageStory:
-    """`logged` is what `metrics.jsonl` holds, `signals` the rewards or the judge that it learns from;
-    `error` says why an evaluation could not be read; `comparison` is the stored one with its
-    parent; `selection`: which of its variants it took over; `merged`: the sum that it is."""
+class StageRecord:
+    """The content of a stage's folder.
+
+    `logged`: from `metrics.jsonl`; `signals`: its rewards or judge; `error`: why an evaluation could not be
+    read; `comparison`: the stored one with its parent; `selection`: the variant it took over; `merged`: its
+    sum.
+    """
 
     name: str
     method: str
@@ -106,8 +112,8 @@ class StageStory:
 
 
 @dataclass(frozen=True)
-class CheckStory:
-    """A check of the recipe, as every screen says it; `stops`: it failed and ended the run."""
+class CheckRecord:
+    """A check's result for display; `stops`: it failed and ended the run."""
 
     view: CheckView
     held: bool
@@ -116,7 +122,7 @@ class CheckStory:
 
 @dataclass(frozen=True)
 class Input:
-    """A model or a data source: what it is in words, and the SHA-256 of its contents where one was taken."""
+    """A model or a data source in words, and the SHA-256 of its contents if known."""
 
     name: str
     what: str
@@ -124,8 +130,8 @@ class Input:
 
 
 @dataclass(frozen=True)
-class RunStory:
-    """A run's folder. `seconds` is the time of the last session, if it came to its end."""
+class RunRecord:
+    """The content of a run's folder. `seconds`: duration of the last session, if it finished."""
 
     name: str
     description: str
@@ -139,10 +145,10 @@ class RunStory:
     parameters: int | None
     seed: int | None
     model: str
-    stages: tuple[StageStory, ...]
+    stages: tuple[StageRecord, ...]
     base: Measurement | None
     base_error: str | None
-    checks: tuple[CheckStory, ...]
+    checks: tuple[CheckRecord, ...]
     warnings: tuple[str, ...]
     inputs: tuple[Input, ...]
     versions: Mapping[str, str]
@@ -154,7 +160,7 @@ class RunStory:
 
     @property
     def measured(self) -> list[Measurement]:
-        """The evaluations of this recipe: of the base, then of the stages, each under its stage's name."""
+        """The evaluations of this recipe: of the base, then of the stages by name."""
         stages = [stage for stage in self.stages if stage.state is not State.OUTDATED]
         found = [self.base, *(stage.measurement for stage in stages)]
         return [measurement for measurement in found if measurement is not None]

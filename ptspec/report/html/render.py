@@ -1,4 +1,4 @@
-"""Templates, styles and scripts of the package → one HTML file that needs nothing else."""
+"""Render the package's templates, styles and scripts to one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _environment() -> Environment:
 
 
 def moment(when: str) -> str:
-    """An ISO 8601 moment as "2026-11-24 09:10 UTC"; what is none, as it is."""
+    """Return an ISO 8601 moment as "2026-11-24 09:10 UTC"; other text unchanged."""
     try:
         then = datetime.fromisoformat(when.replace("Z", "+00:00"))
     except ValueError:
@@ -57,8 +57,11 @@ def moment(when: str) -> str:
 
 
 def page(template: str, data: Mapping[str, Any], **view: Any) -> str:
-    """The page of `template`. `data` is for its scripts; nothing but our own script and style may run in it,
-    and nothing may be loaded, which its Content-Security-Policy says."""
+    """Return the page of `template`.
+
+    `data` is for its scripts. The Content-Security-Policy allows only our own inline script and style, and no
+    loading.
+    """
     style = (HERE / "assets" / "report.css").read_text(encoding="utf-8")
     script = "".join((HERE / "assets" / name).read_text(encoding="utf-8") for name in SCRIPTS)
     policy = (

@@ -1,6 +1,6 @@
-"""The table base → stages: each figure with its interval, and its change from the policy it came from.
+"""The table from base to stages: each figure with its interval, and its change from the parent.
 
-Computes no statistics of its own.
+Computes no statistics.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from dataclasses import dataclass
 
 from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.comparison_store import comparison_of
-from ptspec.evaluation.measurement import RAW_METRICS, Measurement, accuracy_label, metric
+from ptspec.evaluation.measurement import Measurement, accuracy_label
 from ptspec.events import Figure
+from ptspec.metrics import RAW_METRICS, metric
 from ptspec.recipe.plan import BASE
 from ptspec.report import words
 from ptspec.report.html.comparison_view import FEW, Pair, pairs
-from ptspec.report.html.model import RunStory, StageStory
+from ptspec.report.html.model import RunRecord, StageRecord
 from ptspec.report.view.measure import Measure
 from ptspec.report.view.order import ACCURACY, key_measures, measures
 from ptspec.report.view.policies import Cell as Told
@@ -24,7 +25,7 @@ from ptspec.report.view.policies import Policy, accuracy_by, cell
 
 @dataclass(frozen=True)
 class Track:
-    """Where a figure and its interval lie on the scale of its row, in percent of the width."""
+    """Position of a figure and its interval on its row's scale, in percent of the width."""
 
     value: float
     low: float
@@ -33,7 +34,7 @@ class Track:
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one policy: `told` as every screen says it, and where it lies."""
+    """One figure of one policy: `told` is its display form; and its position."""
 
     policy: str
     figure: Figure
@@ -43,8 +44,10 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """`cells` are in the order of the table's policies; None where it was not measured. `is_key`: it is among
-    the few that say what came out."""
+    """`cells` are in the order of the table's policies; None if not measured.
+
+    `is_key`: it is a key metric.
+    """
 
     label: str
     note: str
@@ -54,7 +57,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A policy. `against` is what its changes are counted from, None for the first; `about` what it is."""
+    """A policy. `against`: the policy its changes refer to, None for the first; `about`: a description."""
 
     name: str
     against: str | None
@@ -63,8 +66,10 @@ class Column:
 
 @dataclass(frozen=True)
 class Results:
-    """`pairs` are each stage against the policy it came from, `notes` what to mind about them. `none`: labels
-    of what no policy has any of."""
+    """The table; `pairs`: each stage against its parent, `notes`: remarks.
+
+    `none`: labels of metrics that are 0 for every policy.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
@@ -74,40 +79,45 @@ class Results:
 
     @property
     def is_wide(self) -> bool:
+        """Whether policies are rows instead of columns."""
         return len(self.columns) > FEW
 
     @property
     def key_rows(self) -> tuple[Row, ...]:
+        """The rows of key metrics."""
         return tuple(row for row in self.rows if row.is_key)
 
     @property
     def further_rows(self) -> tuple[Row, ...]:
+        """The other rows."""
         return tuple(row for row in self.rows if not row.is_key)
 
     @property
     def changed(self) -> tuple[Pair, ...]:
+        """The pairs with a better or worse metric."""
         return tuple(pair for pair in self.pairs if pair.is_changed)
 
     @property
     def unchanged(self) -> tuple[Pair, ...]:
+        """The other pairs."""
         return tuple(pair for pair in self.pairs if not pair.is_changed)
 
 
-def results(story: RunStory) -> tuple[Results | None, Results | None]:
-    """The table of the policies, and that of the reward models; None where there is nothing in it."""
-    policies = [m for m in story.measured if not is_reward_model(m)]
-    models = [m for m in story.measured if is_reward_model(m)]
-    stages = {stage.name: stage for stage in story.stages}
+def results(run_record: RunRecord) -> tuple[Results | None, Results | None]:
+    """Return the table of the policies, and that of the reward models; None if empty."""
+    policies = [m for m in run_record.measured if not is_reward_model(m)]
+    models = [m for m in run_record.measured if is_reward_model(m)]
+    stages = {stage.name: stage for stage in run_record.stages}
     return _table(policies, _came_from(stages, policies), stages), _table(models, {}, stages)
 
 
 def is_reward_model(measurement: Measurement) -> bool:
-    """A reward model is measured on pairs alone; nothing else has a pair accuracy."""
+    """Return whether the measurement is a reward model's: only those have a pair accuracy."""
     return bool(measurement.metrics) and set(measurement.metrics) <= {"pair_accuracy", "pair_margin"}
 
 
-def _came_from(stages: Mapping[str, StageStory], measured: Sequence[Measurement]) -> dict[str, str]:
-    """The policy each stage's change is counted from: its parent, where that was measured."""
+def _came_from(stages: Mapping[str, StageRecord], measured: Sequence[Measurement]) -> dict[str, str]:
+    """Return the policy that each stage's change refers to: its parent, if measured."""
     names = {measurement.name for measurement in measured}
     return {
         name: str(stage.parent)
@@ -117,7 +127,7 @@ def _came_from(stages: Mapping[str, StageStory], measured: Sequence[Measurement]
 
 
 def _table(
-    measured: Sequence[Measurement], came_from: Mapping[str, str], stages: Mapping[str, StageStory]
+    measured: Sequence[Measurement], came_from: Mapping[str, str], stages: Mapping[str, StageRecord]
 ) -> Results | None:
     if not measured:
         return None
@@ -150,14 +160,14 @@ def _table(
 
 
 def _label(shown: Measure, measured: Sequence[Measurement]) -> str:
-    """What the metric is called; of accuracy with the reward that says what is right."""
+    """Return the metric's label; of accuracy with its scorer."""
     if shown.name not in ACCURACY:
         return shown.label
     return accuracy_label(shown.label, [one.settings for one in measured])
 
 
-def _about(stage: StageStory | None, name: str) -> str:
-    """ "dpo from sft, 30 steps, 8.8 s" """
+def _about(stage: StageRecord | None, name: str) -> str:
+    """Return "dpo from sft, 30 steps, 8.8 s"."""
     if stage is None:
         return "" if name == BASE else "from outside this run"
     if stage.selection is not None:
@@ -171,8 +181,10 @@ def _about(stage: StageStory | None, name: str) -> str:
 def _figures(
     measured: Sequence[Measurement], came_from: Mapping[str, str], found: Mapping[str, Comparison]
 ) -> dict[str, dict[str, Figure]]:
-    """Each policy's figures by the names they are told under. Preference by raw likelihood that an earlier
-    version did not measure is the comparison's, without an interval."""
+    """Return each policy's figures by display name.
+
+    Raw preference that an earlier version did not measure is the comparison's, without an interval.
+    """
     figures = {m.name: m.shown for m in measured}
     for name, compared in found.items():
         for effect in compared.effects:
@@ -211,7 +223,7 @@ def _cell(shown: Measure, policy: Policy, span: tuple[float, float] | None) -> C
 
 
 def _span(shown: Measure, figures: Sequence[Figure]) -> tuple[float, float]:
-    """The scale of a row: 0 to 1 for shares, else what the intervals reach."""
+    """Return the scale of a row: 0 to 1 for shares, else the range of the intervals."""
     if shown.share:
         return 0.0, 1.0
     ends = [v for f in figures for v in (f.low, f.value, f.high) if v is not None]
@@ -219,7 +231,7 @@ def _span(shown: Measure, figures: Sequence[Figure]) -> tuple[float, float]:
 
 
 def _track(shown: Measure, figure: Figure, span: tuple[float, float] | None) -> Track | None:
-    """None too where the policies' figures share no scale."""
+    """Return a figure's position; None too if the policies' figures share no scale."""
     if span is None or figure.low is None or figure.high is None or span[1] <= span[0]:
         return None
     low, high = span

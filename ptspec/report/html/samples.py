@@ -1,6 +1,6 @@
-"""What the policies said to the same prompts, side by side, and the numbers that order and filter it.
+"""The policies' responses side by side, and the numbers to sort and filter by.
 
-All rows where they fit the page's size; else the first ones and those with the biggest changes.
+All rows if they fit the page's size; else the first ones and those with the largest changes.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ from typing import Any
 
 from markupsafe import escape
 
-from ptspec.evaluation.measurement import Measurement, RowMeasurement, metric
+from ptspec.evaluation.measurement import Measurement, RowMeasurement
+from ptspec.metrics import metric
 from ptspec.report.html.text import LONGEST, visible
 
 BUDGET = 1_200_000
-"""Bytes of escaped text that the samples of a page may take."""
+"""Bytes of escaped text for the samples of a page."""
 MOST_SLICES = 40
 MARKUP = 420
-"""About what the markup around one response takes."""
+"""Approximate bytes of markup around one response."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What one policy said to a prompt. `marks` are its numbers in words."""
+    """A policy's response to a prompt. `marks` are its numbers in words."""
 
     policy: str
     text: str
@@ -34,6 +35,8 @@ class Reply:
 
 @dataclass(frozen=True)
 class Sample:
+    """A prompt with every policy's response."""
+
     number: int
     prompt: str
     expected: str | None
@@ -44,9 +47,11 @@ class Sample:
 
 @dataclass(frozen=True)
 class Samples:
-    """`metrics` are (name, label) of what one can order by, `scores[metric][sample][policy]` their values.
-    `texts[sample][policy]` is the same number for the same answer. `before`: the place of the policy that the
-    last one is held against at first."""
+    """`metrics` are (name, label) to sort by, `scores[metric][sample][policy]` their values.
+
+    `texts[sample][policy]` is an equal number for equal answers. `before`: the index of the policy that the
+    last one is initially compared with.
+    """
 
     policies: tuple[str, ...]
     before: int
@@ -58,7 +63,7 @@ class Samples:
     slices: tuple[str, ...]
 
     def data(self) -> dict[str, Any]:
-        """For the script that orders and filters."""
+        """Return the data for the page's script."""
         correct = [[reply.correct for reply in sample.replies] for sample in self.samples]
         slices = [list(sample.slices) for sample in self.samples]
         return {
@@ -71,7 +76,7 @@ class Samples:
 
 
 def samples(measured: Sequence[Measurement]) -> Samples | None:
-    """The prompts that every policy with responses was given; None where nobody was asked anything."""
+    """Return the prompts that every policy with responses has; None without responses."""
     from ptspec.evaluation.row_values import row_value
 
     speaking = [m for m in measured if any(row.response is not None for row in m.rows)]
@@ -119,15 +124,14 @@ def _label(name: str) -> str:
 
 
 def _before_the_last(measured: Sequence[Measurement]) -> int:
-    """The policy that the last one came from, where it is there; else the one before it."""
+    """Return the last policy's parent if it is there, else the previous policy."""
     names = [m.name for m in measured]
     parent = measured[-1].settings.preference_reference
     return names.index(parent) if parent in names[:-1] else max(0, len(names) - 2)
 
 
 def _change(names: Sequence[str], a: RowMeasurement, b: RowMeasurement) -> tuple[float, bool]:
-    """How much two policies differ on a row: over the metrics that are about what was said, and whether they
-    said something else."""
+    """Return how much two policies differ on a row: in response metrics, and whether the texts differ."""
     from ptspec.evaluation.row_values import row_value
 
     pairs = [(row_value(name, a), row_value(name, b)) for name in names]
@@ -136,7 +140,7 @@ def _change(names: Sequence[str], a: RowMeasurement, b: RowMeasurement) -> tuple
 
 
 def _same(texts: Sequence[str | None]) -> list[int]:
-    """A number for each text, the same for the same."""
+    """Return a number per text, equal for equal texts."""
     numbers: dict[str | None, int] = {}
     return [numbers.setdefault(text, len(numbers)) for text in texts]
 
@@ -153,7 +157,7 @@ def _size(sample: Sample) -> int:
 
 
 def _slicing(rows: Sequence[RowMeasurement]) -> list[str]:
-    """The columns worth a filter: few values, each of several rows."""
+    """Return the columns to filter by: few values, each of several rows."""
     values: dict[str, set[str]] = {}
     for row in rows:
         for name, value in row.slices.items():

@@ -1,6 +1,6 @@
-"""Foreign text and data made safe to stand in a page: what a model said is shown, never obeyed.
+"""Escape untrusted text and JSON for HTML.
 
-Markup is Jinja2's business (autoescape); here goes what escaping leaves: invisible characters, script data.
+Jinja2 escapes markup (autoescape); here are invisible characters and script data.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ LONGEST = 1500
 
 
 def visible(text: str, longest: int | None = None) -> str:
-    """`text` with control, bidirectional and other invisible characters by their code ("⟨U+202E⟩").
+    """Return `text` with control, bidirectional and invisible characters as codes ("⟨U+202E⟩").
 
-    Line breaks and tabs stay. Longer than `longest` characters, it is cut, and says so.
+    Line breaks and tabs stay. Truncated to `longest` characters, with a remark.
     """
     whole = text.replace("\r\n", "\n")
     shown = whole if longest is None else whole[:longest]
@@ -38,21 +38,21 @@ def visible(text: str, longest: int | None = None) -> str:
 
 
 def script_data(value: Any) -> Markup:
-    """`value` as JSON for a `<script type="application/json">`: it cannot end the element.
+    """Return `value` as JSON for `<script type="application/json">`, unable to end the element.
 
-    Raises `ValueError` for a number that JSON has no word for.
+    Raises `ValueError` for a number that JSON cannot express.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return Markup(_SURROGATES.sub("\ufffd", text).translate(_IN_SCRIPT))
 
 
 def source_hash(text: str) -> str:
-    """What a Content-Security-Policy calls an inline script or style with this text."""
+    """Return the Content-Security-Policy hash of an inline script or style."""
     return f"'sha256-{b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def highlighted(value: Any) -> Markup:
-    """`value` as indented JSON with keys and values marked up."""
+    """Return `value` as indented JSON with keys and values marked up."""
     text = visible(json.dumps(value, ensure_ascii=False, indent=2))
     parts = [_marked(match) for match in _TOKENS.finditer(text)]
     return Markup("").join(parts)

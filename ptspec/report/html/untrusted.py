@@ -1,4 +1,4 @@
-"""Values from a run's files as what they should be: what is something else counts as not said."""
+"""Typed reads of untrusted JSON: None on a type mismatch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ Json = Mapping[str, Any]
 
 
 def text(value: Any) -> str | None:
+    """Return a string, else None."""
     return value if isinstance(value, str) else None
 
 
 def number(value: Any) -> float | None:
-    """A finite number."""
+    """Return a finite number, else None."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -24,15 +25,16 @@ def number(value: Any) -> float | None:
 
 
 def object_of(value: Any) -> Json:
-    """An object; empty where it is none."""
+    """Return an object, {} for another value."""
     return value if isinstance(value, dict) else {}
 
 
 def objects_of(value: Any) -> list[Json]:
-    """The objects of a list."""
+    """Return the objects of a list, [] for another value."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def whole(value: Any) -> int | None:
+    """Return an integer, else None."""
     found = number(value)
     return found if isinstance(found, int) else None

@@ -1,4 +1,4 @@
-"""`report.html` of a run and of a comparison, written whole beside what it tells of."""
+"""Write `report.html` of a run or a comparison, atomically."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from ptspec.store.manifest import MANIFEST
 
 
 def write_run_report(output: Path) -> Path:
-    """The report of the run in `output`, from its folder alone. `InputError` where that holds no run."""
+    """Write the report of the run in `output`, from its folder alone.
+
+    Raises `InputError` if it is not a run.
+    """
     from ptspec.report.html.curves import curves, overlays
     from ptspec.report.html.distributions import distributions
     from ptspec.report.html.folder import read_run
@@ -30,21 +33,23 @@ def write_run_report(output: Path) -> Path:
     from ptspec.report.html.tree import tree
     from ptspec.report.view.selection import selection_view
 
-    story = read_run(output)
-    policies, reward_models = results(story)
-    trained = [stage for stage in story.stages if stage.selection is None]
-    drawn, said = curves(trained), samples(story.measured)
+    run_record = read_run(output)
+    policies, reward_models = results(run_record)
+    trained = [stage for stage in run_record.stages if stage.selection is None]
+    drawn, said = curves(trained), samples(run_record.measured)
     data = {"curves": [one.data() for one in drawn], "samples": said.data() if said else None}
     view = {
-        "story": story,
-        "tree": tree(story),
+        "run_record": run_record,
+        "tree": tree(run_record),
         "policies": policies,
         "reward_models": reward_models,
         "curves": drawn,
         "overlays": overlays(drawn),
-        "distributions": distributions(story.measured),
+        "distributions": distributions(run_record.measured),
         "samples": said,
-        "selections": [selection_view(one.selection) for one in story.stages if one.selection is not None],
+        "selections": [
+            selection_view(one.selection) for one in run_record.stages if one.selection is not None
+        ],
         "titles": {name: methods.get(name).title for name in methods.METHODS} | {MERGE.name: MERGE.title},
     }
     return _write(output, "run.html.j2", data, view)
@@ -53,7 +58,7 @@ def write_run_report(output: Path) -> Path:
 def write_comparison_report(
     found: Comparison, measured: Sequence[Measurement], output: Path, command: str
 ) -> Path:
-    """The report of a comparison; `command` is what makes it again."""
+    """Write the report of a comparison; `command` reproduces it."""
     from ptspec.report.html.comparison_view import overview, pairs, slices
     from ptspec.report.html.distributions import distributions
     from ptspec.report.html.samples import samples
@@ -94,11 +99,11 @@ Reporting = Callable[[Listener], Listener]
 
 @contextmanager
 def report_whatever_happens(output: Path, say: Callable[[str], None]) -> Iterator[Reporting]:
-    """Around a run: its report is written when it finishes, when a check stops it and when a stage fails.
+    """Write a run's report when it finishes, when a check stops it, and when a stage fails.
 
-    Yields a wrapper of listeners that writes it just before the run's last event and names it there;
-    where the run ends without that event, `say` is told. A report that cannot be written is said, and
-    changes nothing in how the run ends.
+    Yields a wrapper of listeners that writes it just before the run's last event and names it there; if the
+    run ends without that event, `say` receives the path. An error of the report is a message, and does not
+    change how the run ends: the exception raised within is raised again.
     """
     try:
         yield lambda listen: _naming_it(listen, output)
@@ -122,7 +127,7 @@ def _naming_it(listen: Listener, output: Path) -> Listener:
 
 
 def _attempt(output: Path) -> tuple[Path | None, str]:
-    """The report, or why there is none: hours of training do not fail for a page about them."""
+    """Write the report, or return why it failed. A failed report must not fail the run."""
     try:
         return write_run_report(output), ""
     except Exception as error:

@@ -1,1 +1,4 @@
-"""What screens and pages say of records: strings, units, tones and reasons, made once. Lays nothing out."""
+"""Display forms of records, shared by screens and pages.
+
+Strings, units, tones and reasons, without layout.
+"""

@@ -16,8 +16,10 @@ TURNED = {"≥": "≤", "≤": "≥"}
 
 @dataclass(frozen=True)
 class CheckView:
-    """`state` is PASS, FAIL, or WARN where a failed check does not stop the run; `where` the stage, or
-    "run"."""
+    """A check's result.
+
+    `state` is PASS, FAIL, or WARN if a failure does not stop the run; `where` the stage, or "run".
+    """
 
     state: str
     where: str
@@ -25,11 +27,12 @@ class CheckView:
 
     @property
     def tone(self) -> str:
+        """Its tone: "good", "bad" or "warn"."""
         return {"PASS": "good", "FAIL": "bad"}.get(self.state, "warn")
 
 
 def check_view(check: CheckEvaluated) -> CheckView:
-    """The check as every screen says it; of an earlier version's file, in that version's words."""
+    """Return the check for display; from an earlier version's file, in that version's words."""
     state = "PASS" if check.held else "FAIL" if check.on_fail == "stop" else "WARN"
     failed = [bound for bound in check.bounds if not bound.held]
     text = "; ".join(_bound(bound) for bound in (failed or check.bounds)) or clean(check.text)
@@ -37,7 +40,7 @@ def check_view(check: CheckEvaluated) -> CheckView:
 
 
 def read_check(event: Mapping[str, Any]) -> CheckEvaluated:
-    """A line of `events.jsonl`, of this version or an earlier one; a bound that is damaged is left out."""
+    """Return the check in a line of `events.jsonl` of any version; damaged bounds are left out."""
     given = event.get("bounds")
     bounds = [_read_bound(one) for one in given] if isinstance(given, list) else []
     return CheckEvaluated(
@@ -68,7 +71,7 @@ def _read_bound(given: Any) -> CheckedBound | None:
 
 
 def passed(checks: int, of: int) -> str:
-    """ "2 of 2 checks passed"."""
+    """Return "2 of 2 checks passed"."""
     return f"{checks} of {words.plural(of, 'check')} passed"
 
 
@@ -85,7 +88,7 @@ def _bound(bound: CheckedBound) -> str:
 
 
 def _limit(shown: Measure, bound: CheckedBound) -> str:
-    """The recipe's bound in the table's unit, with as many digits as the recipe gave it."""
+    """Return the bound in the table's unit, with the recipe's number of digits."""
     value = 1 - bound.bound if shown.complement else bound.bound
     text = words.signed(f"{_rounded(value * 100 if shown.share else value):g}")
     return f"{text} %" if shown.share else text
@@ -101,7 +104,7 @@ def _rounded(value: float) -> float:
 
 
 def _end(shown: Measure, bound: CheckedBound) -> str:
-    """The end of the interval that the bound is asked of: "(at least 92.9 % with 95 % confidence)"."""
+    """Return the compared end of the interval: "(at least 92.9 % with 95 % confidence)"."""
     assert bound.end is not None and bound.confidence is not None
     is_low = (bound.relation == "≥") != shown.complement
     end = shown.value(bound.end) if bound.over is None else shown.points(bound.end)
@@ -109,7 +112,7 @@ def _end(shown: Measure, bound: CheckedBound) -> str:
 
 
 def _miss(shown: Measure, bound: CheckedBound) -> str:
-    """By how much a bound is missed, where the decimals of the table do not tell."""
+    """Return by how much a bound is missed, if the table's decimals hide it."""
     if bound.held:
         return ""
     asked = bound.value if bound.end is None else bound.end

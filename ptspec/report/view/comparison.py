@@ -1,4 +1,4 @@
-"""A comparison as lines: what was tested, with interval, p and verdict of one mind, and what is described."""
+"""A comparison as lines: tested metrics with interval, p and verdict, and descriptive ones."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ptspec.evaluation.comparison import Comparison, Effect, Slice, Verdict, WinRate
-from ptspec.evaluation.measurement import METRICS
 from ptspec.events import Figure
+from ptspec.metrics import METRICS
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure, measure
@@ -23,10 +23,13 @@ SHOWN = (Verdict.BETTER, Verdict.WORSE)
 
 @dataclass(frozen=True)
 class EffectLine:
-    """One metric of a pair. `a`, `b` with their unit where that is percent; `reason` says what these prompts
-    could have shown; `figure` is the difference (of a win rate: the rate) with the interval shown; `plain`
-    the 95 % interval without the correction; `prompts` how many, and in how many independent groups;
-    `is_missing`: the metric was not measured."""
+    """One metric of a pair.
+
+    `a`, `b` with their unit if it is percent; `reason`: what these prompts could detect; `figure`: the
+    difference (of a win rate: the rate) with the shown interval; `plain`: the 95 % interval without
+    correction; `prompts`: how many, and how many independent groups; `is_missing`: the metric was not
+    measured.
+    """
 
     metric: str
     label: str
@@ -48,24 +51,28 @@ class EffectLine:
 
     @property
     def mark(self) -> str:
+        """The sign of its verdict."""
         return self.verdict.mark
 
     @property
     def word(self) -> str:
+        """Its verdict in words."""
         return "not measured" if self.is_missing else WORDS[self.verdict]
 
     @property
     def tone(self) -> str:
+        """The tone of its verdict."""
         return "none" if self.is_missing else TONES[self.verdict]
 
     @property
     def is_tested(self) -> bool:
+        """Whether it is listed among the tests."""
         return self.verdict is not Verdict.DESCRIBED or self.is_missing
 
 
 @dataclass(frozen=True)
 class PairView:
-    """Model `b` against `a`. `tested` are judged, what is shown first; `described` are not."""
+    """Model `b` against `a`. `tested` metrics have verdicts, significant ones first; `described` do not."""
 
     a: str
     b: str
@@ -78,7 +85,7 @@ class PairView:
 
 @dataclass(frozen=True)
 class SliceLines:
-    """One metric for each value of a column; `prompts` of each stand with the value."""
+    """One metric for each value of a column, with its number of `prompts`."""
 
     label: str
     lines: tuple[EffectLine, ...]
@@ -86,7 +93,7 @@ class SliceLines:
 
 @dataclass(frozen=True)
 class ComparisonView:
-    """The whole comparison: what was compared and how (`facts`), what to mind (`notes`), then each pair."""
+    """A comparison: what was compared and how (`facts`), remarks (`notes`), and each pair."""
 
     facts: tuple[str, ...]
     notes: tuple[str, ...]
@@ -94,7 +101,7 @@ class ComparisonView:
 
 
 def comparison_view(found: Comparison, data: str = "") -> ComparisonView:
-    """What is said of a comparison; `data` names what the prompts were read from."""
+    """Return a comparison for display; `data` is the file of the prompts."""
     pairs = tuple(pair_view(found, b) for b in range(1, len(found.names)))
     return ComparisonView(_facts(found, data), _notes(found), pairs)
 
@@ -111,7 +118,7 @@ def _facts(found: Comparison, data: str) -> tuple[str, ...]:
 
 
 def _clusters(found: Comparison) -> str:
-    """How many independent units the prompts are, where they are fewer."""
+    """Return the number of independent units, if smaller than that of prompts."""
     whole = [effect for effect in found.effects if effect.rows == found.shared]
     if not any(effect.clusters < effect.rows for effect in whole):
         return ""
@@ -130,7 +137,7 @@ def _notes(found: Comparison) -> tuple[str, ...]:
 
 
 def of_slice(found: Comparison, one: Slice) -> Comparison:
-    """The comparison on the prompts of one slice, with the correction over all slices."""
+    """Return the comparison on the prompts of one slice, with the correction over all slices."""
     return replace(
         found,
         shared=one.rows,
@@ -143,7 +150,7 @@ def of_slice(found: Comparison, one: Slice) -> Comparison:
 
 
 def pair_view(found: Comparison, b: int) -> PairView:
-    """Model `b` against the first."""
+    """Return model `b` against the first."""
     effects = [e for e in found.effects if e.b == b]
     rates = [r for r in found.win_rates if r.b == b]
     by_name = {effect.metric: effect_line(effect, found) for effect in effects}
@@ -166,6 +173,7 @@ def pair_view(found: Comparison, b: int) -> PairView:
 
 
 def effect_line(effect: Effect, found: Comparison) -> EffectLine:
+    """Return the line of an effect."""
     shown = measure_in(found, effect.metric)
     is_all = effect.rows == found.shared or effect.verdict is Verdict.DESCRIBED
     return EffectLine(
@@ -194,7 +202,7 @@ def _prompts(found: Effect | WinRate) -> str:
 
 
 def not_measured(name: str) -> EffectLine:
-    """Preference accuracy says little alone: accuracy stands before it even where it was not measured."""
+    """Return a line without values: accuracy precedes preference accuracy even if not measured."""
     return EffectLine(
         metric=name,
         label=measure(name, ()).label,
@@ -214,7 +222,7 @@ def not_measured(name: str) -> EffectLine:
 
 
 def rate_line(rate: WinRate) -> EffectLine:
-    """A judge's win rate: how often the response of b is preferred, against one half."""
+    """Return a judge's win rate: how often the response of b is preferred, against one half."""
     how = ", equal length" if rate.controlled else ""
     return EffectLine(
         metric=rate.metric,
@@ -237,7 +245,7 @@ def rate_line(rate: WinRate) -> EffectLine:
 
 
 def _in_brief(described: Iterable[EffectLine], found: Comparison) -> list[str]:
-    """What only describes, one part a metric; what is 0 in both in one part at the end."""
+    """Return one part per descriptive metric; those that are 0 in both in one part at the end."""
     parts, zero = [], []
     for line in described:
         shown = measure_in(found, line.metric)
@@ -250,7 +258,7 @@ def _in_brief(described: Iterable[EffectLine], found: Comparison) -> list[str]:
 
 
 def slice_lines(found: Comparison, b: int) -> tuple[tuple[SliceLines, ...], tuple[str, ...]]:
-    """Each tested metric for every value of the column, and the labels of those that differ nowhere."""
+    """Return each tested metric by value of the column, and the labels of those that differ nowhere."""
     told: list[SliceLines] = []
     same: list[str] = []
     names = dict.fromkeys(e.metric for one in found.slices for e in one.effects if e.b == b)

@@ -1,4 +1,4 @@
-"""A run in a list of runs: how it ended and its headline figure, of its event log alone. Loads no library."""
+"""A run for a list of runs, from its event log alone: how it ended and its headline. Imports no library."""
 
 from __future__ import annotations
 
@@ -29,13 +29,16 @@ class RunState(str, Enum):
     INTERRUPTED = "interrupted"
     FAILED = "failed"
     CUT_OFF = "cut off"
-    """Nothing says how: it was killed, or the machine went down."""
+    """Unknown end: it was killed, or the machine went down."""
 
 
 @dataclass(frozen=True)
 class ListedRun:
-    """`stages` are all of the recipe, `at` the one that was under way, saved up to `step` (None: nothing of
-    it); `when` is the last event, in ISO 8601; `why` is the code of the error; `writer` writes it now."""
+    """A run in the list.
+
+    `stages` are all of the recipe; `at`: the active one, saved up to `step` (None: nothing saved); `when`:
+    time of the last event, ISO 8601; `why`: code of the error; `writer`: the process that writes it now.
+    """
 
     name: str
     folder: str
@@ -51,8 +54,10 @@ class ListedRun:
 
 
 class _Log:
-    """The events of a run, and those of its last session. Read without the curves that `html.events` loads
-    numpy for."""
+    """The events of a run, and those of its last session.
+
+    Read without the curves, for which `html.events` imports numpy.
+    """
 
     def __init__(self, file: Path) -> None:
         self.events = list(read_lines(file))
@@ -62,18 +67,20 @@ class _Log:
         self.stages = objects_of(self.started.get("stages"))
 
     def said(self, kind: str) -> Json:
-        """The last event of `kind` in the last session; empty where there is none."""
+        """Return the last event of `kind` in the last session; {} without."""
         return next((event for event in reversed(self.session) if event.get("event") == kind), {})
 
     def last(self, kind: str, stage: str) -> Json:
-        """The last event of `kind` about `stage`, of any session."""
+        """Return the last event of `kind` about `stage`, of any session."""
         found = (e for e in reversed(self.events) if e.get("event") == kind and e.get("stage") == stage)
         return next(found, {})
 
 
 def listed_run(folder: Path) -> ListedRun:
-    """The run in `folder`; what is missing or damaged in it is left out. Not for the process that runs it:
-    that would give up its lock."""
+    """Return the run in `folder`, without missing or damaged parts.
+
+    Not for the process that runs it, which would give up its lock.
+    """
     log = _Log(folder / EVENTS)
     writer = writer_of(folder)
     state = _state(log, writer)
@@ -109,7 +116,7 @@ def _state(log: _Log, writer: Holder | None) -> RunState:
 
 
 def _under_way(log: _Log) -> str | None:
-    """The stage that the last session was at when it ended."""
+    """Return the active stage at the end of the last session."""
     begun = ("StageStarted", "EvaluationStarted", "StageTrained", "CheckEvaluated")
     found = next((e for e in reversed(log.session) if e.get("event") in begun and text(e.get("stage"))), {})
     return text(found.get("stage"))
@@ -118,13 +125,12 @@ def _under_way(log: _Log) -> str | None:
 def _size(folder: Path) -> int:
     try:
         return folder_size(folder)
-    except OSError:  # a run that is going on writes and removes
+    except OSError:  # an active run writes and removes files
         return 0
 
 
 def _headline(log: _Log) -> str:
-    """The first key figure of the last stage that was evaluated, with its change; else what its training said
-    of itself."""
+    """Return the first key figure of the last evaluated stage, with its change; else training figures."""
     policies = list(_policies(log))
     given = log.started.get("trained_for")
     trained_for = [str(name) for name in given] if isinstance(given, list) else []
@@ -141,7 +147,7 @@ def _headline(log: _Log) -> str:
 
 
 def _policies(log: _Log) -> Iterator[Policy]:
-    """Those that were evaluated, as the log tells of each last, in the order of the stages."""
+    """Return the evaluated policies as last logged, in the order of the stages."""
     names = [BASE, *(str(one.get("name")) for one in log.stages)]
     for name in names:
         told = log.last("StageEvaluated", name)

@@ -1,6 +1,6 @@
-"""How a metric's numbers are written: scale, decimals, unit, sign. One unit a metric, on every screen.
+"""How a metric's numbers are written: scale, decimals, unit, sign. The same on every screen.
 
-What a metric is called and which direction is better comes from ptspec/evaluation/measurement.py.
+Labels and directions are from ptspec/evaluation/measurement.py.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from ptspec.evaluation.measurement import METRICS, Better, metric
 from ptspec.events import Figure
+from ptspec.metrics import METRICS, Better, metric
 from ptspec.report import words
 from ptspec.report.clean import clean
 
@@ -33,8 +33,11 @@ TURNED = {Better.HIGHER: Better.LOWER, Better.LOWER: Better.HIGHER, Better.NEITH
 
 @dataclass(frozen=True)
 class Measure:
-    """`label` is the whole name, `brief` that of a line. `share`: of one, shown in percent, differences in
-    points. `complement`: 1 − the stored value is what is shown. `better` is of what is shown."""
+    """How to write a metric; `label` is the full name, `brief` the one within a line.
+
+    `share`: of one, shown in percent, differences in points. `complement`: 1 − the stored value is shown.
+    `better` refers to the shown value.
+    """
 
     name: str
     label: str
@@ -46,48 +49,47 @@ class Measure:
     complement: bool = False
 
     def number(self, value: float) -> str:
-        """The value without its unit, as in a table whose head names the unit."""
+        """Return the value without its unit, for a table with a unit in its head."""
         return words.fixed((1 - value if self.complement else value) * self._scale, self.decimals)
 
     def value(self, value: float) -> str:
-        """The value where no head names its unit: "0.410", "95.0 %"."""
+        """Return the value with its unit: "0.410", "95.0 %"."""
         return f"{self.number(value)} %" if self.share else self.number(value)
 
     def delta(self, change: float) -> str:
-        """A change with its sign; of a share, in points."""
+        """Return a change with its sign; of a share, in points."""
         return words.delta(change * self._turn * self._scale, self.decimals)
 
     def points(self, change: float) -> str:
-        """A change with sign and unit: "+3.1 points", "−3.0 tokens"."""
+        """Return a change with sign and unit: "+3.1 points", "−3.0 tokens"."""
         return " ".join(filter(None, (self.delta(change), self.difference_unit)))
 
     @property
     def difference_unit(self) -> str:
+        """The unit of differences."""
         return "points" if self.share else self.unit
 
     def interval(self, figure: Figure) -> str:
-        """ "[91.0, 97.3]", or nothing where no interval is known."""
+        """Return "[91.0, 97.3]", or "" without an interval."""
         if figure.low is None or figure.high is None:
             return ""
         ends = (figure.high, figure.low) if self.complement else (figure.low, figure.high)
         return f"[{self.number(ends[0])}, {self.number(ends[1])}]"
 
     def delta_interval(self, difference: Figure) -> str:
-        """ "[−3.5, 2.5]", or nothing where no interval is known."""
+        """Return "[−3.5, 2.5]", or "" without an interval."""
         if difference.low is None or difference.high is None:
             return ""
         low, high = sorted((difference.low * self._turn, difference.high * self._turn))
         return f"[{self._plain(low)}, {self._plain(high)}]"
 
     def is_zero(self, values: Sequence[float]) -> bool:
-        """Whether it is in percent and what is shown of each of `values` is 0 at its decimals: "0 %" says
-        that of all."""
+        """Return whether each of `values` is shown as 0 %."""
         zero = words.fixed(0, self.decimals)
         return self.share and bool(values) and all(self.number(value) == zero for value in values)
 
     def is_none(self, values: Iterable[float]) -> bool:
-        """Whether what it counts, such as empty responses, is in none of `values`, not even a few: "none"
-        says that."""
+        """Return whether a count, such as of empty responses, is exactly 0 in all `values`."""
         counts = self.share and metric(self.name).describes and self.better is not Better.HIGHER
         return counts and not any(1 - value if self.complement else value for value in values)
 
@@ -110,7 +112,7 @@ class Measure:
 
 
 def measure(name: str, figures: Iterable[Figure]) -> Measure:
-    """How `name` is written. A reward is a share where each row's value is 0 or 1 in all of `figures`."""
+    """Return how `name` is written. A reward is a share if each row's value is 0 or 1 in all of `figures`."""
     known = metric(name)
     share = known.share or (name not in METRICS and _all_shares(figures))
     label = clean(known.label)

@@ -1,35 +1,31 @@
-"""Which metrics are shown, and in which order: what the recipe trains and checks for comes first."""
+"""The shown metrics and their order: those that the recipe trains and checks for come first."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ptspec.evaluation.measurement import DRAWN, METRICS, RAW_METRICS, is_drawn
 from ptspec.events import Figure
+from ptspec.metrics import DRAWN, METRICS, RAW_METRICS, is_drawn
 from ptspec.report.view.measure import Measure, measure
 
 Metrics = Mapping[str, Figure]
 
 ACCURACY = ("accuracy", "sampled_accuracy")
-JUDGED = ("win_rate", "win_rate_lc", "win_rate_base", "win_rate_base_lc")
-PAIRS = ("pair_accuracy", "pair_margin")
 LIKELIHOOD = ("loss", "perplexity", "bits_per_byte")
-PREFERENCE = ("preference_accuracy", "reward_margin", "raw_preference", "raw_margin")
-DESCRIBED = (
-    *("response_length", "response_characters", "kl", "finished"),
-    *("repetition", "refusals", "empty", "distinct_1", "distinct_2"),
+PREFERENCE = ("preference_accuracy", "reward_margin", *RAW_METRICS)
+BRIEF = tuple(name for name, known in METRICS.items() if known.brief)
+"""Metrics of the last stage on the line below the stages."""
+OURS = tuple(
+    dict.fromkeys(each for name in METRICS for each in (PREFERENCE if name in PREFERENCE else (name,)))
 )
-ONE_LINE = ("response_length", "kl", "finished", "repetition", "refusals", "empty")
-"""What the line below the stages tells of the last one."""
-OURS = (*ACCURACY, *JUDGED, *PAIRS, *LIKELIHOOD, *PREFERENCE, *DESCRIBED)
+"""All metrics in display order: those of raw likelihoods stand beside the relative ones."""
 
 
 def measures(evaluations: Sequence[Metrics], trained_for: Sequence[str] = ()) -> list[Measure]:
-    """The measures of all `evaluations` in the order to show them; `trained_for` first among rewards and
-    tasks.
+    """Return the measures of all `evaluations` in display order.
 
-    Preference accuracy says little alone (it can rise while the task is unlearned), so accuracy stands
-    before it even where it was not measured.
+    `trained_for` come first among rewards and tasks. Preference accuracy alone is misleading (it can rise
+    while the task is unlearned), so accuracy precedes it even if not measured.
     """
     names = dict.fromkeys(name for metrics in evaluations for name in metrics)
     if "preference_accuracy" in names:
@@ -38,8 +34,10 @@ def measures(evaluations: Sequence[Metrics], trained_for: Sequence[str] = ()) ->
 
 
 def key_measures(evaluations: Sequence[Metrics], trained_for: Sequence[str] = ()) -> list[Measure]:
-    """What a stage's line shows: accuracy, rewards, tasks, win rates, the likelihood, preference, and
-    whatever else a check names. Preference only where accuracy was measured, or a check asks for it."""
+    """Return a stage's key measures: accuracy, rewards, tasks, win rates, likelihood, preference, checks.
+
+    Preference only if accuracy was measured, or a check names it.
+    """
     names = dict.fromkeys(name for metrics in evaluations for name in metrics)
     likelihood = next((name for name in LIKELIHOOD if name in names), "")
     others = [name for name in names if name not in OURS and not is_drawn(name)]
@@ -52,12 +50,12 @@ def key_measures(evaluations: Sequence[Metrics], trained_for: Sequence[str] = ()
 
 
 def one_line_measures(evaluations: Sequence[Metrics]) -> list[Measure]:
-    """What is described on one line below the stages."""
-    return [_measure(name, evaluations) for name in ONE_LINE if any(name in m for m in evaluations)]
+    """Return the descriptive measures on one line below the stages."""
+    return [_measure(name, evaluations) for name in BRIEF if any(name in m for m in evaluations)]
 
 
 def in_order(names: Iterable[str], trained_for: Sequence[str] = ()) -> list[str]:
-    """Accuracy, rewards and tasks, win rates, reward models, likelihood, preference, what only describes."""
+    """Sort: accuracy, rewards and tasks, win rates, reward models, likelihood, preference, descriptive."""
     places = {name: place for place, name in enumerate(names)}
     first = {name: place for place, name in enumerate(trained_for)}
     return sorted(places, key=lambda name: (*_rank(name, first), places[name]))

@@ -1,4 +1,4 @@
-"""The figures of a run's policies: each with its change from its parent as `comparison.json` has it."""
+"""The figures of a run's policies, each with its change from its parent as in `comparison.json`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from ptspec import methods
 from ptspec.evaluation.comparison import Comparison, Verdict
-from ptspec.evaluation.measurement import METRICS, Measurement
+from ptspec.evaluation.measurement import Measurement
 from ptspec.events import Figure, MetricChange, StageComparison
 from ptspec.methods.types import Headline, Rows
+from ptspec.metrics import METRICS
 from ptspec.report import words
 from ptspec.report.clean import clean
 from ptspec.report.view.measure import Measure
@@ -22,13 +23,15 @@ if TYPE_CHECKING:
 
 LEGEND = "▲▼ better, worse: paired 95 % interval, corrected for the number of tests"
 JUDGED_ALONE = ("win_rate", "win_rate_lc")
-"""Metrics that are a comparison with the parent in themselves: their own figure is what was tested."""
+"""Metrics that are comparisons with the parent themselves: their own figure was tested."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """The base model or a stage, evaluated. `method`: what it was last trained by; `accuracy`: by what a
-    response counts as right."""
+    """The evaluated base model or stage.
+
+    `method`: the last one that trained it; `accuracy`: the scorer of correct responses.
+    """
 
     name: str
     metrics: Mapping[str, Figure]
@@ -39,7 +42,7 @@ class Policy:
 
     @property
     def learns_preferences(self) -> bool:
-        """Whether it was trained on pairs or labels, so that its preference accuracy is what it is for."""
+        """Whether it was trained on pairs or labels, so that preference accuracy is its objective."""
         method = methods.find(self.method)
         return method is not None and method.rows in (Rows.PREFERENCE, Rows.UNPAIRED_PREFERENCE)
 
@@ -47,7 +50,7 @@ class Policy:
 def policies(
     measured: Sequence[Measurement], targets: Sequence[Target], compared: Mapping[str, Comparison]
 ) -> list[Policy]:
-    """What is shown of each; `compared`: with its parent, by name."""
+    """Return the policies for display; `compared`: the comparison with the parent, by name."""
     found = []
     for one, target in zip(measured, targets, strict=True):
         told = compared[one.name].of_stage() if one.name in compared else None
@@ -58,8 +61,11 @@ def policies(
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one policy. `value` is without unit, `interval` its own, `change` from the parent with
-    `bounds`, the interval that decides; `note` what it is relative to: "(over sft)"."""
+    """One figure of one policy.
+
+    `value` has no unit, `interval` is its own, `change` from the parent with `bounds`, the deciding interval;
+    `note`: its reference: "(over sft)".
+    """
 
     metric: str
     value: str
@@ -71,31 +77,35 @@ class Cell:
 
     @property
     def mark(self) -> str:
+        """The sign of its verdict."""
         return self.verdict.mark
 
     @property
     def word(self) -> str:
+        """Its verdict in words."""
         return WORDS[self.verdict]
 
     @property
     def tone(self) -> str:
+        """The tone of its verdict."""
         return TONES[self.verdict]
 
 
 @dataclass(frozen=True)
 class StageLines:
-    """The key figures of all policies: a column a metric, in it a cell a policy, None where there is none."""
+    """The key figures of all policies: a column per metric with a cell per policy, None if missing."""
 
     shown: tuple[Measure, ...]
     columns: tuple[tuple[Cell | None, ...], ...] = field(default_factory=tuple)
 
     @property
     def is_marked(self) -> bool:
+        """Whether any cell has a mark."""
         return any(cell and cell.mark for column in self.columns for cell in column)
 
 
 def cell(shown: Measure, policy: Policy) -> Cell | None:
-    """The figure of `policy` in a metric; None where it was not measured."""
+    """Return the figure of `policy` in a metric; None if not measured."""
     figure = policy.metrics.get(shown.name)
     if figure is None:
         return None
@@ -120,7 +130,7 @@ def _changed(plain: Cell, shown: Measure, found: MetricChange) -> Cell:
 
 
 def _note(shown: Measure, policy: Policy) -> str:
-    """What a relative metric is relative to."""
+    """Return the reference of a relative metric."""
     if not (shown.name in METRICS and METRICS[shown.name].relative):
         return ""
     over = policy.preference_over
@@ -130,8 +140,10 @@ def _note(shown: Measure, policy: Policy) -> str:
 
 
 def stage_lines(policies: Sequence[Policy], trained_for: Sequence[str] = ()) -> StageLines:
-    """The key figures of `policies`. Preference accuracy is shown of those that were trained for it, and that
-    moved from their reference at all."""
+    """Return the key figures of `policies`.
+
+    Preference accuracy only for those that were trained for it, and differ from their reference.
+    """
     evaluations = [policy.metrics for policy in policies]
     found = [
         (shown, tuple(_key_cell(shown, policy) for policy in policies))
@@ -148,7 +160,7 @@ def _key_cell(shown: Measure, policy: Policy) -> Cell | None:
 
 
 def _has_moved(policy: Policy) -> bool:
-    """Whether the policy differs from its reference: where every margin is 0, half the pairs say nothing."""
+    """Return whether the policy differs from its reference: with zero margins accuracy is meaningless."""
     margin = policy.metrics.get("reward_margin")
     if margin is None:
         return True
@@ -157,8 +169,10 @@ def _has_moved(policy: Policy) -> bool:
 
 
 def also(policies: Sequence[Policy], further: Sequence[Measure] = ()) -> list[str]:
-    """What the last policy's line does not say: `further` measures, then what only describes, from its parent
-    to it; all that is 0 in both in one part at the end."""
+    """Return what the last policy's line omits: `further` measures, then descriptive ones.
+
+    From its parent to it; those that are 0 in both in one part at the end.
+    """
     if not policies:
         return []
     last = policies[-1]
@@ -176,12 +190,12 @@ def also(policies: Sequence[Policy], further: Sequence[Measure] = ()) -> list[st
 
 
 def accuracy_by(said: Iterable[str | None]) -> list[str]:
-    """By what responses count as right, of what the evaluations say: "accuracy by choice_letter: …"."""
+    """Return the scorers of the evaluations: "accuracy by choice_letter: …"."""
     return [f"accuracy by {clean(text)}" for text in dict.fromkeys(said) if text]
 
 
 def relative_to(policies: Sequence[Policy]) -> list[str]:
-    """Whose preference is relative to whom: "preference accuracy and margin: sft over base, dpo over sft"."""
+    """Return the references of preferences: "preference accuracy and margin: sft over base, dpo over sft"."""
     pairs = [
         f"{clean(policy.name)} over {clean(policy.preference_over)}"
         for policy in policies
@@ -196,12 +210,12 @@ def _parent(policies: Sequence[Policy]) -> Policy | None:
 
 
 def is_zero(shown: Measure, policies: Sequence[Policy]) -> bool:
-    """A metric in percent that is 0 of every one of `policies`: a word about it is enough."""
+    """Return whether a metric in percent is 0 for every policy."""
     return shown.is_zero([p.metrics[shown.name].value for p in policies if shown.name in p.metrics])
 
 
 def _from_to(shown: Measure, pair: Sequence[Policy]) -> str:
-    """ "length 12.7 → 9.7 tokens"; of what is relative to another policy, the value and which."""
+    """Return "length 12.7 → 9.7 tokens"; for a relative metric the value and its reference."""
     note = _note(shown, pair[-1])
     figures = [
         policy.metrics[shown.name] for policy in (pair[-1:] if note else pair) if shown.name in policy.metrics
@@ -210,25 +224,24 @@ def _from_to(shown: Measure, pair: Sequence[Policy]) -> str:
 
 
 def from_to(shown: Measure, values: Sequence[float]) -> str:
-    """ "length 12.7 → 9.7 tokens", "distinct-2 27.2 → 34.1 %"."""
+    """Return "length 12.7 → 9.7 tokens", "distinct-2 27.2 → 34.1 %"."""
     unit = "%" if shown.share else ("" if shown.unit == "nats/token" else shown.unit)
     text = " → ".join(shown.number(value) for value in values)
     return " ".join(filter(None, (shown.brief, text, unit)))
 
 
 def training_figures(latest: Mapping[str, float], name: str, most: int = 2) -> list[str]:
-    """What the method itself logged last, of a stage that was not evaluated: "loss 0.58", …"""
+    """Return the method's last logged numbers ("loss 0.58", …), for a stage without evaluation."""
     method = methods.find(name)
     return logged(method.headline, latest)[:most] if method else []
 
 
 def logged(headlines: Sequence[Headline], metrics: Mapping[str, float]) -> list[str]:
-    """The numbers under the keys of `headlines`: "loss 0.58"; "—" where one says nothing, and nothing of
-    those that were not logged."""
+    """Return the numbers under the keys of `headlines`: "loss 0.58"; "—" for a void one."""
     values = [(h, h.value(metrics)) for h in headlines if h.key in metrics]
     return [f"{h.label} {'—' if value is None else words.number(value, h.format)}" for h, value in values]
 
 
 def held_out(measured: tuple[str, float] | None) -> list[str]:
-    """What a stage was measured by on held-out rows while it trained: "eval_loss 0.4284"."""
+    """Return the last evaluation on held-out rows during training: "eval_loss 0.4284"."""
     return [] if measured is None else [f"{measured[0]} {words.number(measured[1])}"]

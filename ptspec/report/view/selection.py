@@ -1,4 +1,4 @@
-"""What was picked of the variants of a matrix, in words and as a table: the same on every screen."""
+"""The selection among a matrix's variants, in words and as a table."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import Better, metric
 from ptspec.evaluation.selection import Combination, Rival, Selection, Variant
 from ptspec.events import CheckedBound, CheckEvaluated, Figure
+from ptspec.metrics import Better, metric
 from ptspec.recipe.matrix import SEED
 from ptspec.report import words
 from ptspec.report.clean import clean
@@ -22,9 +22,11 @@ from ptspec.report.view.verdicts import WORDS, detectable, p_value
 
 @dataclass(frozen=True)
 class VariantLine:
-    """One combination of the axes but the seed. `value` with its unit, `spread` over the seeds or the
-    interval of its one; `change`: the picked one less this, with `bounds`, the interval that decides;
-    `verdict` on that in words; `why` it was not kept."""
+    """One combination of the axes but the seed.
+
+    `value` with its unit, `spread` over the seeds or the interval of a single one; `change`: the selected one
+    minus this, with `bounds`, the deciding interval; `verdict` in words; `why` it was excluded.
+    """
 
     names: str
     settings: tuple[str, ...]
@@ -41,7 +43,7 @@ class VariantLine:
 
 @dataclass(frozen=True)
 class SelectionView:
-    """`head` says what the stage took over, `rest` what there is to know of that."""
+    """`head`: what the stage took over, `rest`: details."""
 
     stage: str
     head: str
@@ -52,11 +54,12 @@ class SelectionView:
 
     @property
     def sentences(self) -> tuple[str, ...]:
+        """All sentences."""
         return (self.head, *self.rest)
 
 
 def selection_view(found: Selection) -> SelectionView:
-    """What every screen says of a selection."""
+    """Return a selection for display."""
     shown = measure(found.metric, [one.value for one in found.variants if one.value is not None])
     return SelectionView(
         clean(found.stage),
@@ -69,12 +72,12 @@ def selection_view(found: Selection) -> SelectionView:
 
 
 def settings_in_words(settings: Mapping[str, Any]) -> str:
-    """ "beta 0.5, learning_rate 5e-06"."""
+    """Return "beta 0.5, learning_rate 5e-06"."""
     return ", ".join(f"{clean(axis)} {_plain(value)}" for axis, value in settings.items())
 
 
 def _plain(value: Any) -> str:
-    """A value as in the file, but for zeros of an exponent: "5e-6"."""
+    """Return a value as in the file, without zeros in an exponent: "5e-6"."""
     if isinstance(value, str):
         return clean(value)
     return clean(re.sub(r"(?<=\de)([+-])0+(?=\d)", r"\1", json.dumps(value, ensure_ascii=False)))
@@ -85,7 +88,7 @@ def _seeds(found: Selection) -> int:
 
 
 def _named(one: Combination) -> str:
-    """The combination by its variant, or where it has several by its settings."""
+    """Return the combination's variant, or its settings if it has several."""
     return clean(one.variants[0]) if len(one.variants) == 1 else settings_in_words(one.settings)
 
 
@@ -122,7 +125,7 @@ def _value(one: Combination, shown: Measure) -> str:
 
 
 def _spread(one: Combination, shown: Measure) -> str:
-    """The standard deviation over the seeds, "± 1.2"."""
+    """Return the standard deviation over the seeds, "± 1.2"."""
     if one.spread is None:
         return shown.interval(one.value) if one.value is not None else ""
     return f"± {words.fixed(one.spread * (100 if shown.share else 1), shown.decimals)}"
@@ -152,7 +155,7 @@ def _handed_on(found: Selection, shown: Measure) -> Iterator[str]:
 
 
 def _against(after: Combination, rival: Rival, found: Selection, shown: Measure) -> str:
-    """ "not distinguishable from dpo.3: difference +1.3 points, interval [−2.0, 4.5], …"."""
+    """Return "not distinguishable from dpo.3: difference +1.3 points, interval [−2.0, 4.5], …"."""
     name = _named(after)
     if rival.verdict is Verdict.TOO_FEW:
         return f"whether it differs from {name}, the next best, {found.rows} rows are too few to tell"
@@ -167,7 +170,7 @@ def _against(after: Combination, rival: Rival, found: Selection, shown: Measure)
 
 
 def _optimism(found: Selection, value: Figure, held_out: float, shown: Measure) -> str:
-    """How much of the picked value is the picking; `held_out`: without it."""
+    """Return the selection bias of the value; `held_out`: the value without it."""
     by = value.value - held_out
     optimism = -by if metric(found.metric).better is Better.LOWER else by
     picked, left = shown.value(value.value), shown.value(held_out)
@@ -205,7 +208,7 @@ def _verdict(verdict: Verdict) -> str:
 
 
 def _why(found: Selection, variant: Variant) -> str:
-    """Which checks a variant does not keep, in the words of checks."""
+    """Return the checks that a variant fails, in words."""
     name = f"{clean(variant.name)}: " if _seeds(found) > 1 else ""
     texts = [*map(clean, variant.reasons), *map(_missed, variant.misses)]
     return name + "; ".join(texts) if texts else ""

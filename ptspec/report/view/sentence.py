@@ -11,7 +11,7 @@ from ptspec.report.view.order import in_order
 
 
 def in_words(comparison: Comparison, b: int = 1) -> str:
-    """One sentence on model `b` against the first, such as "dpo is better at style (+25.6 points)." """
+    """Return a sentence such as "dpo is better at style (+25.6 points)" on model `b` against the first."""
     name, other = comparison.names[b], comparison.names[0]
     parts = [
         f"{verdict.value} at {_listed(found)}"
@@ -30,7 +30,7 @@ def in_words(comparison: Comparison, b: int = 1) -> str:
 
 
 def measure_in(comparison: Comparison, name: str) -> Measure:
-    """How the comparison's metric `name` is written."""
+    """Return how the comparison's metric `name` is written."""
     return measure(name, [values[name] for values in comparison.values if name in values])
 
 

@@ -1,4 +1,4 @@
-"""Verdicts, p values and their reasons in words, and the tones that stand for them."""
+"""Verdicts, p values and reasons in words, and the tones of verdicts."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LEVEL = 0.05
 
 
 def verdict_of(text: str) -> Verdict:
-    """The verdict that a file calls `text`; what a later version may say is described."""
+    """Return the verdict with this name in a file; an unknown one is "described"."""
     return next((verdict for verdict in Verdict if verdict.value == text), Verdict.DESCRIBED)
 
 
 def p_value(p: float | None) -> str:
-    """ "<.001", ".03", ".051": with as many decimals as it takes to stand on its side of .05."""
+    """Return "<.001", ".03", ".051": with enough decimals to be on the right side of .05."""
     if p is None:
         return ""
     if p < 0.001:
@@ -44,13 +44,13 @@ def p_value(p: float | None) -> str:
 
 
 def reason(effect: Effect | WinRate, shown: Measure) -> str:
-    """How large a difference these prompts show, where none is shown: "160 prompts show ≥ 4.1 points"."""
+    """Return the detectable difference if none was significant: "160 prompts show ≥ 4.1 points"."""
     if effect.verdict is not Verdict.NOT_SHOWN or effect.mde is None:
         return ""
     return f"{words.plural(effect.rows, 'prompt')} show ≥ {detectable(effect.mde, shown)}"
 
 
 def detectable(mde: float, shown: Measure) -> str:
-    """The minimal detectable effect, to two digits, in the unit of differences."""
+    """Return the minimal detectable effect, to two digits, in the unit of differences."""
     size = words.number(mde * (100 if shown.share else 1), ".2g")
     return " ".join(filter(None, (size, shown.difference_unit)))

@@ -12,8 +12,10 @@ PEFT: Mapping[str, Any] = {"r": 8, "lora_alpha": 8, "lora_dropout": 0.0}
 
 
 def carry_adapter(draft: Draft, key: str, *, lora: bool, quantised: bool = True) -> None:
-    """Carry that an adapter is trained (`key` says so), and `load_in_4bit`, `load_in_8bit`. Without an
-    adapter these, and every `lora_` key, have no effect."""
+    """Carry that an adapter is trained (`key` says so), and `load_in_4bit`, `load_in_8bit`.
+
+    Without an adapter these, and every `lora_` key, have no effect.
+    """
     four, eight = draft.take("load_in_4bit"), draft.take("load_in_8bit")
     if lora:
         draft.carry(key, "/adapter/use_lora", True)

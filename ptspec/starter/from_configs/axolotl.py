@@ -111,7 +111,7 @@ def _model(draft: Draft) -> None:
         else:
             draft.leave(f"special_tokens.{name}", token, "the model's files say it")
     if (ends := draft.take("eot_tokens")) is not None:
-        why = "what the template ends a turn with is a stop token by itself; /model/eos_token names another"
+        why = "what the template ends a turn with is a stop token already; /model/eos_token names another"
         draft.leave("eot_tokens", ends, why)
     for key, name in _ATTENTION.items():
         if draft.rest.get(key) is True:
@@ -119,7 +119,7 @@ def _model(draft: Draft) -> None:
             draft.rest.pop(key)
     if draft.rest.get("bf16") == "auto":
         draft.carry("bf16", "/config/bf16", draft.rest.pop("bf16"))
-        draft.part("config").pop("bf16")  # what is taken where nothing is said
+        draft.part("config").pop("bf16")  # the default
 
 
 def _adapter(draft: Draft) -> None:
@@ -267,8 +267,7 @@ def _trl(draft: Draft) -> None:
 
 
 def _steps(draft: Draft) -> None:
-    """`saves_per_epoch`, `evals_per_epoch`: once an epoch has a word in TRL, more often is a share of all
-    steps."""
+    """Carry `saves_per_epoch` and `evals_per_epoch`: epochs for one, a share of all steps for more."""
     epochs = float(draft.rest.get("num_epochs") or 1)
     if "eval_data" in draft.part("stage") and (packed := draft.take("eval_sample_packing")) is not None:
         place = "/config/eval_packing"

@@ -1,4 +1,4 @@
-"""Several configs as one recipe: model and adapter once, a stage each, what differs told."""
+"""Join several configs to one recipe: model and adapter once, a stage each; differences are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the config files to the recipe: read, told apart, carried over, put together, checked."""
+"""Convert config files to a recipe: read, recognise the program, carry keys over, join, check."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ptspec.starter.from_configs.programs import method_of, program_of
 from ptspec.starter.from_configs.settle import settled
 from ptspec.starter.from_configs.shapes import check_shapes
 from ptspec.starter.from_configs.yaml_file import read_config
-from ptspec.starter.place import schema_place
+from ptspec.starter.place import schema_key
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,13 @@ class Converted:
 
 
 def converted(files: Sequence[Path], asked: Sequence[str], target: Path) -> Converted:
-    """The recipe that `files` make, each a stage; `asked`: the methods that the user names for them, in their
-    order, or none. It is checked as it would stand at `target`.
+    """Return the recipe of `files`, each of them a stage, checked as it would stand at `target`.
 
-    Raises `InputError` where a file cannot be read, is of no program known here, trains with no method of
-    ours, or makes no valid recipe.
+    `asked`: the methods that the user names for them, in their order, or none. Raises `InputError` if a file
+    cannot be read, is of an unknown program, trains with an unsupported method, or makes no valid recipe.
     """
     drafts = [_draft(file, asked[index] if asked else None) for index, file in enumerate(files)]
-    schema = {"$schema": schema_place()}
+    schema = schema_key()
     recipe = settled(schema | recipe_of(drafts), drafts, target)
     return Converted(recipe, tuple(drafts))
 

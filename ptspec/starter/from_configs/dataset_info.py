@@ -1,4 +1,4 @@
-"""The data sets that LLaMA-Factory knows by name: its dataset_info.json."""
+"""LLaMA-Factory's data sets by name: its dataset_info.json."""
 
 from __future__ import annotations
 

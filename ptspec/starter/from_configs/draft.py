@@ -1,4 +1,4 @@
-"""What one config becomes: the parts of a recipe, and what is to be said of each of its keys."""
+"""The conversion of one config: the parts of a recipe, and what is reported of each key."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ptspec.shipped import schema
 
 @dataclass(frozen=True)
 class Carried:
-    """A key of the file and the place in the recipe that its value went to."""
+    """A key of the file, and the place in the recipe of its value."""
 
     key: str
     place: str
@@ -21,7 +21,7 @@ class Carried:
 
 @dataclass(frozen=True)
 class Left:
-    """A key of the file that could not be carried over: its value, why, and what to do instead."""
+    """A key of the file that could not be carried over: its value, the reason, and a hint."""
 
     key: str
     value: Any
@@ -30,11 +30,10 @@ class Left:
 
 @dataclass
 class Draft:
-    """One config on its way into a recipe. `rest` are its keys that nobody has taken yet.
+    """The conversion of one config. `rest` holds the keys that are not taken yet.
 
     `recipe` has the recipe's own shape, with one stage in /stage. `nothing`: keys that are empty or switched
-    off, with nothing here to switch off. `differs`: what is not as in the other program though no key says
-    so.
+    off, without equivalent here. `differs`: differences from the other program that no key expresses.
     """
 
     file: Path
@@ -54,7 +53,10 @@ class Draft:
         return {name: described for name, described in fields.items() if isinstance(described, Mapping)}
 
     def take(self, key: str, default: Any = None) -> Any:
-        """The value of `key`, which whoever asks now answers for; `default` where it is absent or empty."""
+        """Return and remove the value of `key`, which the caller must handle.
+
+        `default` if absent or empty.
+        """
         if key not in self.rest:
             return default
         value = self.rest.pop(key)
@@ -73,7 +75,7 @@ class Draft:
         self.carried.append(Carried(key, place))
 
     def leave(self, key: str, value: Any, why: str) -> None:
-        """Say that `key` is not carried over; of None, which `take` told, nothing."""
+        """Report that `key` is not carried over; nothing for None."""
         if value is False or value in ("", [], {}, "no"):
             self.nothing.append(key)
         elif value is not None:
@@ -103,8 +105,7 @@ class Draft:
                     self.write(f"/config/{key}", value)
 
     def write_defaults(self, place: str, values: Mapping[str, Any], here: Mapping[str, Any]) -> None:
-        """Write what the other program takes where its file says nothing, if it is not what is taken `here`,
-        and say so."""
+        """Write the other program's defaults that differ from those `here`, and say so."""
         part = self.part(place)
         for name, value in values.items():
             if name not in part and here.get(name) != value:

@@ -1,5 +1,8 @@
-"""Where a key goes that means the same in every program: a field of TRL's under its own name, of PEFT's, of
-bitsandbytes', or what `ptspec.recipe.other_programs` says of it."""
+"""Carry keys that mean the same in every program.
+
+A field of TRL's under its own name, of PEFT's, of bitsandbytes', or what `ptspec.recipe.other_programs` says
+of it.
+"""
 
 from __future__ import annotations
 
@@ -47,8 +50,10 @@ def _switch(draft: Draft, key: str, on: bool) -> None:
 
 
 def carry_to(draft: Draft, key: str, place: str, value: Any) -> None:
-    """Carry the value of `key` to `place`, in the type that the schema wants there; two keys for one place
-    are told."""
+    """Carry the value of `key` to `place`, in the type that the schema wants there.
+
+    Two keys for one place are reported.
+    """
     above, _, name = place.rpartition("/")
     if name in _LISTS and isinstance(value, str):
         value = "all-linear" if value in ("all", "all-linear") else names(value)
@@ -91,7 +96,7 @@ def why_not(key: str, draft: Draft) -> str:
     if key in WHILE_TRAINING:
         return 'needs "eval_data", held-out rows, in the stage'
     if any(key in trl_defaults(other) for other in METHODS):
-        return f"is no setting of {draft.method.name} in TRL 1.16"
+        return f"is not a setting of {draft.method.name} in TRL 1.16"
     return "there is nothing like it here"
 
 

@@ -1,4 +1,4 @@
-"""The method that a config has which names none: the one that others follow."""
+"""The default method of a config that names none: the one that others follow."""
 
 from __future__ import annotations
 

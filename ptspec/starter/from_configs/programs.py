@@ -1,4 +1,4 @@
-"""Which program a config is of, and what it trains with."""
+"""Recognise a config's program and its method."""
 
 from __future__ import annotations
 
@@ -22,8 +22,11 @@ Values = dict[str, Any]
 
 @dataclass(frozen=True)
 class Program:
-    """One of the programs: whether a file is of it, how its file names the method (None: it does not), what
-    is its own in a file, and the config values that it takes where a file says nothing."""
+    """One of the programs.
+
+    Whether a file is of it, how its file names the method (None: it does not), what is its own in a file, and
+    its defaults.
+    """
 
     name: str
     knows: Callable[[Values], bool]
@@ -86,8 +89,10 @@ def _method(name: str) -> Method | None:
 
 
 def _told_by(values: Values, file: Path) -> str | None:
-    """The method that stands in the file's name, else in its folder's; else the one whose config alone has
-    the file's keys."""
+    """Return the method in the file's name, else in its folder's.
+
+    Else the one whose config alone has its keys.
+    """
     whole = file.resolve()
     for name in (whole.stem, whole.parent.name):
         words = re.split(r"[^a-z]+", name.lower())

@@ -1,4 +1,4 @@
-"""Reward functions by name: TRL's own, those of a module, a reward model."""
+"""Reward functions by name: TRL's own, a module's, a reward model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the recipe's rules refuse of a converted config, taken out and told, so that the result validates."""
+"""Remove and report what the recipe's rules refuse of a converted config, so that the result validates."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ _BATCH, _PASSES = "per_device_train_batch_size", "gradient_accumulation_steps"
 
 
 def settled(recipe: dict[str, Any], drafts: Sequence[Draft], target: Path) -> dict[str, Any]:
-    """`recipe`, as it would stand at `target`, without the fields that its rules refuse; each is told in the
-    draft of its stage. Raises `InputError` with what is refused elsewhere."""
+    """Return `recipe`, as it would stand at `target`, without the fields that its rules refuse.
+
+    Each is reported in the draft of its stage. Raises `InputError` with what is refused elsewhere.
+    """
     while True:
         errors = read_recipe(target, text=json.dumps(recipe)).errors
         if not errors:

@@ -1,4 +1,4 @@
-"""What the keys with an inside must be, looked at before anything is read from it."""
+"""Check the types of structured keys before anything is read from them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sources: names for them, several as one, and rows held out of them."""
+"""Data sources: their names, several as one, and rows held out of them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ _WHOLE = re.compile(r"\w+")
 def add_sources(
     draft: Draft, sources: Sequence[Mapping[str, Any]], shares: Sequence[float] = (), kind: str = "concat"
 ) -> None:
-    """Write the `sources` and the stage's "data": the one, or all as one (`kind` "concat" with the fraction
-    of each, or "mix" with its share)."""
+    """Write the `sources` and the stage's "data": the one, or all as one.
+
+    `kind`: "concat" with the fraction of each, or "mix" with its share.
+    """
     data = draft.part("data")
     if len(sources) == 1 and (not shares or shares[0] == 1):
         data[TRAIN] = dict(sources[0])
@@ -31,8 +33,10 @@ def add_sources(
 
 
 def hold_out(draft: Draft, key: str, size: Any) -> None:
-    """Hold the last rows of each source out (a fraction of them), or so many of the first source; where they
-    cannot be told apart, `key` is left."""
+    """Hold the last rows of each source out (a fraction of them), or so many of the first source.
+
+    If they cannot be told apart, `key` is left.
+    """
     number = (
         float(size) if isinstance(size, int | float | str) and str(size).replace(".", "").isdigit() else 0
     )

@@ -1,4 +1,4 @@
-"""Chat templates that other programs have by name."""
+"""Chat templates that other programs use by name."""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
-"""Configs of TRL's command line (`trl sft --config x.yaml`): fields of ScriptArguments, ModelConfig,
-DatasetMixtureConfig and of the method's own config, whose names are a recipe's."""
+"""Configs of TRL's command line (`trl sft --config x.yaml`).
+
+Fields of ScriptArguments, ModelConfig, DatasetMixtureConfig and of the method's own config, whose names are a
+recipe's.
+"""
 
 from __future__ import annotations
 

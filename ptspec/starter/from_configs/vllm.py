@@ -6,8 +6,10 @@ from ptspec.starter.from_configs.draft import Draft
 
 
 def carry_vllm(draft: Draft, default: str) -> None:
-    """Carry `use_vllm` and `vllm_mode` (`default` where the file says none); without them every `vllm_`
-    key has no effect."""
+    """Carry `use_vllm` and `vllm_mode` (`default` if the file gives none).
+
+    Without them every `vllm_` key has no effect.
+    """
     used, mode = draft.take("use_vllm"), draft.take("vllm_mode")
     if used:
         draft.carry("use_vllm", "/compute/vllm", {"mode": mode or default})

@@ -45,4 +45,4 @@ def _no_yaml(error: Exception, file: str, text: str) -> Diagnostic:
         lines = text.splitlines()
         line = lines[mark.line] if mark.line < len(lines) else None
         where = Location(file, mark.line + 1, mark.column + 1, text=line)
-    return Diagnostic("unreadable-config", f"is no YAML: {problem or first_line(error)}", where, hint=_WHAT)
+    return Diagnostic("unreadable-config", f"is not YAML: {problem or first_line(error)}", where, hint=_WHAT)

@@ -1,4 +1,4 @@
-"""The fields of a Nash-MD stage: TRL's `RLOOConfig` and our own. Knows no model and no judge."""
+"""The config of a Nash-MD stage: TRL's `RLOOConfig` and further fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPPONENTS = ("mixture", "ema", "weight_mixture")
 class NashMDConfig(RLOOConfig):  # type: ignore[misc]  # the library is untyped
     """`RLOOConfig` with the opponent's fields. `beta` is the paper's τ, the weight of KL(π‖π_ref).
 
-    Raises `ValueError`, every fault in it, for values that are out of range or that Nash-MD cannot use.
+    Raises `ValueError`, listing every error, for values that are out of range or unusable by Nash-MD.
     """
 
     beta: float = field(
@@ -106,7 +106,7 @@ class NashMDConfig(RLOOConfig):  # type: ignore[misc]  # the library is untyped
             yield "generation_kwargs must not set num_beams: completions are sampled, not searched"
 
     def mixture_coef_at(self, progress: float) -> float:
-        """c after the share `progress` (0 to 1) of training."""
+        """Return c at `progress` (0 to 1) of training."""
         if self.mixture_coef_end is None:
             return self.mixture_coef
         share = min(max(progress, 0.0), 1.0)

@@ -1,4 +1,4 @@
-"""The moving average of a policy's trained weights. Knows no opponent and no judge."""
+"""The exponential moving average of a policy's trained weights."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 
 class MovingAverage:
-    """θ̄ ← d·θ̄ + (1 − d)·θ over the trained parameters of `model`; it starts as they are when first asked for.
+    """θ̄ ← d·θ̄ + (1 − d)·θ over the trained parameters of `model`, starting from their first values.
 
-    Kept in the parameters' own dtype, or float32 for shorter ones, where a step of 1 − d would round away.
+    Kept in the parameters' dtype, or float32 for shorter ones, where a step of 1 − d would round away.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -24,19 +24,21 @@ class MovingAverage:
         self.average: dict[str, Tensor] = {}
 
     def trained(self) -> dict[str, nn.Parameter]:
+        """Return the parameters that require gradients, by name."""
         return {
             name: parameter for name, parameter in self.model.named_parameters() if parameter.requires_grad
         }
 
     @torch.no_grad()
     def update(self) -> None:
-        """After an optimizer step."""
+        """Update the average after an optimizer step."""
         self.begin()
         for name, parameter in self.trained().items():
             self.average[name].lerp_(parameter.detach().to(self.average[name].dtype), 1 - self.decay)
 
     @torch.no_grad()
     def begin(self) -> None:
+        """Initialise the average from the present weights, unless it exists."""
         if not self.average:
             self.average = {
                 name: _long(parameter.detach()).clone() for name, parameter in self.trained().items()
@@ -44,7 +46,7 @@ class MovingAverage:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Within, the model answers with the average; the trained weights are back afterwards, untouched."""
+        """Within the context, the model uses the average; the trained weights are restored afterwards."""
         self.begin()
         parameters = self.trained()
         own = {name: parameter.data for name, parameter in parameters.items()}
@@ -57,10 +59,12 @@ class MovingAverage:
                 parameter.data = own[name]
 
     def save(self, file: Path) -> None:
+        """Write this process's part of the average to a safetensors file."""
         self.begin()
         save_file({name: _local(tensor).contiguous() for name, tensor in self.average.items()}, str(file))
 
     def load(self, file: Path) -> None:
+        """Read this process's part of the average from a safetensors file."""
         self.begin()
         for name, tensor in load_file(str(file)).items():
             _local(self.average[name]).copy_(tensor)
@@ -71,6 +75,6 @@ def _long(tensor: Tensor) -> Tensor:
 
 
 def _local(tensor: Any) -> Tensor:
-    """This process's part of a sharded tensor."""
+    """Return this process's shard of a tensor."""
     local: Tensor = tensor.to_local() if hasattr(tensor, "to_local") else tensor
     return local

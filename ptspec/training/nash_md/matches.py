@@ -1,7 +1,7 @@
-"""Who is judged against whom, and what comes of it: probabilities of winning, by rows and groups.
+"""Matches between completions and opponents: win probabilities by rows and groups.
 
-Knows no model: it is given what both sides wrote. A group is the rows of one prompt's completions that this
-process holds; each of them meets every opponent of the group.
+Receives the text of both sides. A group is the completions of one prompt on this process; each of them meets
+every opponent of the group.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from ptspec.rewards.checked import checked_judge, name_of
 from ptspec.rewards.judges import BradleyTerry, Judge, Scores
 
 LOGS = {"log_extra", "log_metric"}
-"""What a reward function may write to the log; heard for the policy's side alone, as in TRL."""
+"""Logging arguments of a reward function; passed for the policy's side only, as in TRL."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side's completions and their tokens; `rows` says which input row each was written for."""
+    """One side's completions and their tokens; `rows` are the indices of their input rows."""
 
     prompts: list[Any]
     completions: list[Any]
@@ -33,7 +33,7 @@ class Side:
 
 
 def groups_of(inputs: Sequence[Mapping[str, Any]], size: int) -> list[range]:
-    """The runs of equal rows, at most `size` long: TRL repeats each row once for each generation."""
+    """Return runs of equal rows, at most `size` long: TRL repeats each row once per generation."""
     groups: list[range] = []
     for row, values in enumerate(inputs):
         last = groups[-1] if groups else range(0)
@@ -45,12 +45,12 @@ def groups_of(inputs: Sequence[Mapping[str, Any]], size: int) -> list[range]:
 
 
 def opponent_rows(groups: Sequence[range], share: float) -> list[int]:
-    """The rows that an opponent writes for as well: `share` of each group, at least one."""
+    """Return the rows that get an opponent: `share` of each group, at least one."""
     return [row for group in groups for row in group[: max(1, round(len(group) * share))]]
 
 
 def pairings(groups: Sequence[range], opponents: Side) -> list[tuple[int, int]]:
-    """(policy row, number of the opponent) of every match."""
+    """Return (policy row, index of the opponent) of every match."""
     return [
         (row, number)
         for group in groups
@@ -61,8 +61,10 @@ def pairings(groups: Sequence[range], opponents: Side) -> list[tuple[int, int]]:
 
 
 class Matches:
-    """The policy's completions against any opponents. `columns` are the rows' own, `hooks` what TRL hands to
-    reward functions beside them."""
+    """The policy's completions against any opponents.
+
+    `columns` are the rows' columns; `hooks` are TRL's further arguments of reward functions.
+    """
 
     def __init__(
         self, preference: Judge, inputs: Sequence[Mapping[str, Any]], policy: Side, hooks: Mapping[str, Any]
@@ -78,7 +80,7 @@ class Matches:
         self.opponent_scores: Scores = []
 
     def against(self, opponents: Side, groups: Sequence[range]) -> Tensor:
-        """The mean probability that each completion wins, (rows,); nan where no reward had a say."""
+        """Return the mean win probability of each completion, (rows,); nan if no reward scored it."""
         pairs = pairings(groups, opponents)
         wins: list[list[float]] = [[] for _ in self.policy.rows]
         for (row, _), win in zip(pairs, self._judged(opponents, pairs), strict=True):
@@ -86,7 +88,7 @@ class Matches:
         return torch.tensor([mean_of(probabilities) for probabilities in wins])
 
     def asymmetry(self, opponents: Side, groups: Sequence[range]) -> float:
-        """Mean |P(a, b) + P(b, a) − 1| over one match of each row; Bradley-Terry has none by construction."""
+        """Return the mean |P(a, b) + P(b, a) − 1| over one match per row; 0 for Bradley-Terry."""
         pairs = list({row: (row, number) for row, number in pairings(groups, opponents)}.values())
         if isinstance(self.preference, BradleyTerry):
             return 0.0
@@ -95,7 +97,7 @@ class Matches:
         return mean_of([abs(p + q - 1) for p, q in zip(there, back, strict=True)])
 
     def reward_means(self) -> dict[str, tuple[float, float]]:
-        """The mean of each reward over the policy's completions, and over those they last met."""
+        """Return each reward's mean over the policy's completions, and over those of the last opponents."""
         if not isinstance(self.preference, BradleyTerry) or self.policy_scores is None:
             return {}
         names = [name_of(reward) for reward in self.preference.rewards]
@@ -104,8 +106,8 @@ class Matches:
 
     def _judged(self, opponents: Side, pairs: Sequence[tuple[int, int]]) -> list[float]:
         if isinstance(self.preference, BradleyTerry) and self.policy_scores is not None:
-            unheard = {**self.hooks, **dict.fromkeys(LOGS & self.hooks.keys(), _unheard)}
-            self.opponent_scores = self._scores(self.preference, opponents, unheard)
+            discard_progress = {**self.hooks, **dict.fromkeys(LOGS & self.hooks.keys(), _discard)}
+            self.opponent_scores = self._scores(self.preference, opponents, discard_progress)
             return self._compared(self.preference, self.policy_scores, pairs)
         return list(self.preference(*self._sides(opponents, pairs)))
 
@@ -134,7 +136,7 @@ class Matches:
         )
 
 
-def _unheard(*args: Any) -> None:
+def _discard(*args: Any) -> None:
     pass
 
 
@@ -148,6 +150,6 @@ def _mean_said(scores: Sequence[float | None]) -> float:
 
 
 def mean_of(values: Sequence[float]) -> float:
-    """The mean of what is not nan."""
+    """Return the mean of the values that are not nan."""
     known = [value for value in values if not math.isnan(value)]
     return sum(known) / len(known) if known else math.nan

@@ -1,6 +1,6 @@
-"""Whom the policy plays against: the mixture with the reference, its own average, or mixed weights.
+"""Opponents of the policy: the mixture with the reference, its moving average, or mixed weights.
 
-An opponent samples token ids for prompts; it knows no judge and no reward.
+An opponent samples token ids for prompts; it is independent of judges and rewards.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ptspec.training.nash_md.sampler import sample
 
 
 def reference_of(policy: Any, ref_model: Any | None) -> Reference:
-    """A second model where there is one; else the policy's own weights without the adapter that trains."""
+    """Return the reference: `ref_model` if given, else the policy without its trained adapter."""
     return second_model(ref_model) if ref_model is not None else switched_adapter(policy)
 
 
@@ -37,8 +37,10 @@ class Opponent:
     synced: bool
 
     def sample(self, prompts: Prompts, coef: float, choice: Choice) -> Tensor:
-        """Completions (rows, new tokens) of the opponent whose weight of the reference is `coef`; `choice`
-        takes the tokens."""
+        """Return completions (rows, new tokens).
+
+        `coef` is the reference's weight, `choice` samples tokens.
+        """
         if self.kind == "mixture":
             return self._decode(prompts, coef, choice)
         with self.weights(coef):
@@ -50,18 +52,20 @@ class Opponent:
         mixed_from: int,
         coef: float,
         choice: Choice,
-        heard: LogProbabilities | None = None,
+        recorder: LogProbabilities | None = None,
     ) -> Tensor:
-        """The policy's completions, and from row `mixed_from` on the mixture's; only of kind "mixture".
-        `heard` takes the log-probabilities of the policy's down."""
-        return self._decode(prompts, coef, choice, mixed_from, heard)
+        """Return the policy's completions, and from row `mixed_from` on the mixture's.
+
+        Only for kind "mixture". `recorder` records the policy's log-probabilities.
+        """
+        return self._decode(prompts, coef, choice, mixed_from, recorder)
 
     def sample_reference(self, prompts: Prompts, choice: Choice) -> Tensor:
-        """Completions of the reference alone."""
+        """Return completions of the reference alone."""
         return self._decode(prompts, 1.0, choice)
 
     def weights(self, coef: float) -> AbstractContextManager[None]:
-        """The policy's weights are the opponent's within; not of kind "mixture"."""
+        """Return a context in which the policy has the opponent's weights; not for kind "mixture"."""
         if self.kind == "weight_mixture":
             return mixed_weights(self.policy, coef)
         return self.average.in_place() if self.average else nullcontext()
@@ -72,10 +76,12 @@ class Opponent:
         coef: float,
         choice: Choice,
         mixed_from: int = 0,
-        heard: LogProbabilities | None = None,
+        recorder: LogProbabilities | None = None,
     ) -> Tensor:
         is_adapter = isinstance(self.policy, PeftModel) and not self.synced
-        model = self.policy.get_base_model() if is_adapter else self.policy  # of shards the root is asked
+        model = (
+            self.policy.get_base_model() if is_adapter else self.policy
+        )  # for a sharded model use the root
         return sample(
             model,
             prompts,
@@ -84,7 +90,7 @@ class Opponent:
             coef=coef,
             mixed_from=mixed_from,
             synced=self.synced,
-            heard=heard,
+            recorder=recorder,
             choice=choice,
             adapters=self.reference.adapters if self.kind == "mixture" else None,
         )

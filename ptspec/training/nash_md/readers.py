@@ -1,4 +1,4 @@
-"""Who reads growing rows of tokens for a mixture: one model, two, or one with an adapter for some rows."""
+"""Models that compute the next-token logits of a mixture: one, two, or one with an adapter for some rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ptspec.training.nash_md.reference import Reference
 
 
 class Readers:
-    """The model that reads every row, and a second that reads the last `mixed` of them too."""
+    """The model for every row, and a second one for the last `mixed` rows."""
 
     def __init__(self, first: Reader, second: Reader | None, coef: float, mixed: int, synced: bool) -> None:
         self.first = first
@@ -24,18 +24,18 @@ class Readers:
         self.synced = synced
 
     def logits(self, new: Tensor) -> Tensor:
-        """Logits of the next token (rows, vocabulary): the first model's, in the last `mixed` rows mixed."""
+        """Return next-token logits (rows, vocabulary), mixed in the last `mixed` rows."""
         logits = self.first.logits(new)
         if self.second is not None and self.mixed:
             # The normalisers of both are constants over the vocabulary: the mixture's softmax cancels them.
             logits[-self.mixed :].lerp_(self.second.logits(new[-self.mixed :]), self.coef)
         elif self.second is not None and self.synced:
-            # Other processes still read with this model, whose shards are gathered by all or none.
+            # Other processes still use this model, whose shards all processes must gather together.
             self.second.logits(new[-1:])
         return logits
 
     def keep(self, rows: Tensor) -> None:
-        """Goes on with these rows (a mask over the present ones) alone."""
+        """Keep only these rows (a mask over the present ones)."""
         self.first.keep(rows)
         if self.second is None or not self.mixed:
             return
@@ -47,8 +47,10 @@ class Readers:
 
 
 class SideBySide:
-    """One LoRA model, which reads the last `mixed` rows a second time in the same pass, as the reference:
-    within `by_rows(model, adapters)`."""
+    """One LoRA model that computes the last `mixed` rows twice in a pass, the second time as reference.
+
+    Use within `by_rows(model, adapters)`.
+    """
 
     def __init__(self, reader: Reader, adapters: AdapterRows, coef: float, mixed: int) -> None:
         self.reader = reader
@@ -57,7 +59,7 @@ class SideBySide:
         self.mixed = mixed
 
     def logits(self, new: Tensor) -> Tensor:
-        """Logits of the next token (rows, vocabulary), in the last `mixed` rows mixed."""
+        """Return next-token logits (rows, vocabulary), mixed in the last `mixed` rows."""
         rows = len(new)
         both = torch.cat([new, new[rows - self.mixed :]]) if self.mixed else new
         kinds = [*(["policy"] * rows), *(["reference"] * self.mixed)]
@@ -73,7 +75,7 @@ class SideBySide:
         return own
 
     def keep(self, rows: Tensor) -> None:
-        """Goes on with these rows (a mask over the present ones) alone."""
+        """Keep only these rows (a mask over the present ones)."""
         self.reader.keep(torch.cat([rows, rows[len(rows) - self.mixed :]]) if self.mixed else rows)
         self.mixed = int(rows[len(rows) - self.mixed :].sum()) if self.mixed else 0
 
@@ -88,12 +90,12 @@ def readers_of(
     mixed: int,
     synced: bool,
 ) -> Readers:
-    """Who must read: the policy alone without a reference, the reference alone where it has all weight."""
+    """Return the needed models: only the policy without a reference, only the reference at c = 1."""
     if reference is None:
         return Readers(Reader(policy, inputs), None, 0.0, 0, synced)
     if coef == 1 and mixed == rows:
         return Readers(Reader(reference.model, inputs, reference.enter), None, 0.0, 0, synced)
-    # Both caches start as the empty one that generate() made after the model's config.
+    # Both caches start as copies of the empty one that generate() made.
     own = {**inputs, "past_key_values": copy.deepcopy(inputs["past_key_values"])}
     second = Reader(reference.model, own, reference.enter, torch.arange(rows - mixed, rows))
     return Readers(Reader(policy, inputs), second, coef, mixed, synced)
@@ -102,6 +104,6 @@ def readers_of(
 def side_by_side(
     policy: Any, adapters: AdapterRows, inputs: dict[str, Any], *, coef: float, rows: int, mixed: int
 ) -> SideBySide:
-    """One reader of all rows as the policy, and of the last `mixed` as the reference."""
+    """Return one reader of all rows as the policy, and of the last `mixed` as the reference."""
     every = torch.cat([torch.arange(rows), torch.arange(rows - mixed, rows)])
     return SideBySide(Reader(policy, inputs, rows=every), adapters, coef, mixed)

@@ -1,7 +1,7 @@
-"""The model a token is asked from: the policy, its reference, or both mixed in the LoRA weights.
+"""Switch a model between the policy, its reference, and both mixed in the LoRA weights.
 
-Switches PEFT's layers by their state, with no walk over the model and no change to `requires_grad`: that is
-cheap enough to do twice a token, where PEFT's own `set_adapter` and `disable_adapter` are not.
+Sets the state of PEFT's layers without walking over the model or changing `requires_grad`: cheap enough for
+twice per token, unlike PEFT's `set_adapter` and `disable_adapter`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ from ptspec.model.decoding.adapter_rows import readable_by_rows
 
 POLICY = "default"
 REFERENCE = "ref"
-"""The name TRL gives to the frozen copy of an adapter that came in trained."""
+"""TRL's name for the frozen copy of an adapter that was trained before."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """`model` answers as the reference while `enter()` is open. `adapters`: where it is the policy's own
-    model with plain LoRA, the policy's adapter and the reference's (None: without one)."""
+    """`model` computes as the reference within `enter()`.
+
+    `adapters`: if it is the policy's own model with plain LoRA, the names of the policy's and the reference's
+    adapter (None: without one).
+    """
 
     model: Any
     enter: Callable[[], AbstractContextManager[None]]
@@ -35,14 +38,14 @@ class Reference:
 
 
 def second_model(model: nn.Module) -> Reference:
-    """The reference as a model of its own."""
+    """Return the reference that is a separate model."""
     return Reference(model, nullcontext)
 
 
 def switched_adapter(model: PeftModel) -> Reference:
-    """The reference over the policy's own base weights: adapter "ref" where there is one, else no adapter.
+    """Return the reference over the policy's base weights: adapter "ref" if there is one, else no adapter.
 
-    Whatever happens inside, each layer leaves the context with the adapter that was active before.
+    On exit each layer has the adapter that was active before.
     """
     layers = [
         module for module in model.modules() if isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper)
@@ -68,10 +71,10 @@ def switched_adapter(model: PeftModel) -> Reference:
 
 @contextmanager
 def mixed_weights(model: PeftModel, coef: float) -> Iterator[None]:
-    """Within, `model` answers with the weights (1 − c)·W_π + c·W_ref.
+    """Within the context, `model` has the weights (1 − c)·W_π + c·W_ref.
 
-    A LoRA layer adds s·B·A for each active adapter, so both adapters active with their scalings s multiplied
-    by 1 − c and c are that mixture exactly; with the adapter off as the reference, (1 − c)·s is.
+    A LoRA layer adds s·B·A per active adapter, so both adapters active with scalings s·(1 − c) and s·c are
+    exactly that mixture; if the reference is the model without adapter, scaling (1 − c)·s.
     """
     layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
     share = {POLICY: 1 - coef, REFERENCE: coef}
@@ -89,7 +92,7 @@ def mixed_weights(model: PeftModel, coef: float) -> Iterator[None]:
 
 
 def mixable(model: Any) -> bool:
-    """Whether `mixed_weights` is exact for `model`: plain LoRA alone, nothing else trained beside it."""
+    """Return whether `mixed_weights` is exact for `model`: plain LoRA, and nothing else trained."""
     if not isinstance(model, PeftModel):
         return False
     config = model.peft_config[POLICY]

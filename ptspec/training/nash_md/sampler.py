@@ -1,9 +1,9 @@
-"""Sampling from a geometric mixture of two models, token by token. Knows no judges and no trainer.
+"""Sample from a geometric mixture of two models, token by token.
 
     π_c(y_t | x, y_<t)  ∝  π(y_t | x, y_<t)^(1−c) · π_ref(y_t | x, y_<t)^c
 
 Temperature, top-k, top-p and the rest of the generation config act on the mixture. Each model has its own KV
-cache and sees each token once; equal prompts are read once. A row that has ended is taken out of the batch.
+cache and reads each token once; equal prompts are read once. A finished row leaves the batch.
 """
 
 from __future__ import annotations
@@ -31,18 +31,17 @@ def sample(
     mixed_from: int = 0,
     synced: bool = False,
     adapters: tuple[str, str | None] | None = None,
-    heard: LogProbabilities | None = None,
+    recorder: LogProbabilities | None = None,
     choice: Choice = greedy,
 ) -> Tensor:
-    """Completions (rows, new tokens), padded after their end.
+    """Return completions (rows, new tokens), padded after their end.
 
-    `policy` is the model itself (of a PeftModel: `get_base_model()`), `coef` is c. The rows before
-    `mixed_from` are the policy's own: in one batch with the mixed ones they cost less than in a batch of
-    their own. The reference reads the mixed rows alone; at c = 0 it is never run, and at c = 1 (`mixed_from`
-    0) the policy is not. `synced` keeps the processes of a sharded model in step: each runs until all have
-    ended. `adapters` are those of the policy and of its reference (None: without one) where `policy` is plain
-    LoRA: both then read in one pass, to the same scores. `heard` takes the log-probabilities down. `choice`
-    takes the tokens by their scores.
+    `policy` is the model itself (of a PeftModel: `get_base_model()`), `coef` is c. Rows before `mixed_from`
+    are sampled from the policy, in one batch with the mixed ones, which is cheaper than two. The reference
+    reads only mixed rows; at c = 0 it is not run, and at c = 1 (`mixed_from` 0) the policy is not. `synced`
+    keeps the processes of a sharded model in step: each runs until all have ended. `adapters`: those of the
+    policy and of its reference (None: without one) if `policy` is plain LoRA: both then run in one pass, with
+    equal scores. `recorder` records the log-probabilities. `choice` samples the tokens.
     """
     rows = len(prompts.ids)
     mixed = rows - mixed_from if reference is not None and coef > 0 else 0
@@ -52,7 +51,7 @@ def sample(
         loop = DecodingLoop(
             lambda model, inputs: side_by_side(model, by, inputs, coef=coef, rows=rows, mixed=mixed),
             choice,
-            heard=heard,
+            recorder=recorder,
         )
         try:
             with by_rows(policy, by):
@@ -66,7 +65,7 @@ def sample(
         ),
         choice,
         synced=synced,
-        heard=heard,
+        recorder=recorder,
     )
     with evaluating(reference.model) if reference is not None else nullcontext():
         return decoded(policy, prompts, config, loop)

@@ -89,7 +89,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         **options: Any,
     ) -> None:
         self.preference = _preference(judge, reward_funcs, args.reward_weights)
-        # TRL sees one reward, the probability of winning, and loads a reference only where none is given.
+        # TRL gets one reward, the win probability, and loads a reference only if none is given.
         with _overridden(args, reward_weights=None, beta=0.0 if ref_model is not None else args.beta):
             super().__init__(model=model, reward_funcs=[self.preference], args=args, **options)
         if ref_model is not None:
@@ -97,7 +97,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         self._check_opponent()
         self.groups: list[range] = []
         self.sampled_beside: list[list[int]] | None = None
-        self.heard: LogProbabilities | None = None
+        self.recorder: LogProbabilities | None = None
         self.served_opponent: ServedOpponent | None = None
         self.average = MovingAverage(self.model, args.ema_decay) if args.opponent == "ema" else None
         if self.average is not None:
@@ -115,6 +115,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
 
     @cached_property
     def opponent(self) -> Opponent:
+        """The opponent of the config, over the present policy."""
         policy = self.accelerator.unwrap_model(self.model)
         ref_model = None if self.ref_model is None else self.accelerator.unwrap_model(self.ref_model)
         return Opponent(
@@ -146,7 +147,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         return scored
 
     def _generate_single_turn(self, prompt_ids: list[list[int]], images: Any, fields: Any) -> list[list[int]]:
-        """The policy's completions; the mixture's are sampled in the same batch, kept for the rewards."""
+        """Generate the policy's completions; the mixture's come in the same batch, kept for the rewards."""
         if images is not None:
             raise ValueError("Nash-MD takes prompts of text; these hold images")
         if self.args.opponent != "mixture" or self.use_transformers_continuous_batching:
@@ -155,12 +156,12 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         policy_rows, rows = len(prompt_ids), self._opponent_rows()
         with self._generating():
             padded = self._padded([*prompt_ids, *(prompt_ids[row] for row in rows)])
-            heard = LogProbabilities(policy_rows, self.temperature) if self._is_exact() else None
+            recorder = LogProbabilities(policy_rows, self.temperature) if self._is_exact() else None
             choice = self._choice(policy_rows, len(rows))
             sampled = self.opponent.sample_beside_policy(
-                padded, policy_rows, self._mixture_coef(), choice, heard
+                padded, policy_rows, self._mixture_coef(), choice, recorder
             )
-        self.heard = heard
+        self.recorder = recorder
         token_ids = until_end(sampled, self.eos_token_ids)
         self.sampled_beside = token_ids[policy_rows:]
         return token_ids[:policy_rows]
@@ -174,17 +175,16 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         *more: Any,
         **named: Any,
     ) -> Any:
-        """The policy's log-probabilities of its own completions, which TRL asks for first after they are
-        made, are those that they were sampled with."""
-        heard, self.heard = self.heard, None
-        if heard is not None and not torch.is_grad_enabled():
-            return heard.all(logits_to_keep), None, None
+        """Reuse the sampled log-probabilities for TRL's first request after a generation."""
+        recorder, self.recorder = self.recorder, None
+        if recorder is not None and not torch.is_grad_enabled():
+            return recorder.all(logits_to_keep), None, None
         return super()._get_per_token_logps_and_entropies(
             model, input_ids, attention_mask, logits_to_keep, *more, **named
         )
 
     def _is_exact(self) -> bool:
-        """Whether sampling and scoring compute the same: in float32, without dropout."""
+        """Whether sampling and scoring compute the same: float32 without dropout."""
         modules = self.accelerator.unwrap_model(self.model).modules()
         is_single = all(parameter.dtype == torch.float32 for parameter in self.model.parameters())
         dropout = any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in modules)
@@ -197,9 +197,9 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         completions: list[Any],
         completion_ids_list: list[list[int]],
     ) -> Tensor:
-        """The mean probability of each completion to beat its prompt's opponents: (all rows, 1), gathered.
+        """Return each completion's mean win probability over its prompt's opponents, (all rows, 1), gathered.
 
-        TRL gathers rewards over the processes itself; a judge is asked for this process's rows only.
+        TRL gathers rewards over the processes itself; a judge compares this process's rows only.
         """
         policy = Side(prompts, completions, completion_ids_list, list(range(len(prompts))))
         opponents = self._side(prompts, self.sampled_beside or self._sampled(prompts))
@@ -217,8 +217,10 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         return generations
 
     def _probe_is_due(self) -> bool:
-        """Whether a multiple of `probe_steps` falls among the steps that learn from this generation; always
-        of an evaluation, which the reference is the one opponent of that does not learn."""
+        """Return whether a multiple of `probe_steps` is among the steps that learn from this generation.
+
+        Always True in an evaluation, where the reference is the only opponent that does not learn.
+        """
         if not self.model.training:
             return True
         if not self.args.probe_steps:
@@ -233,7 +235,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         return coef
 
     def _hooks(self) -> dict[str, Any]:
-        """What TRL hands to reward functions beside the columns."""
+        """Return TRL's arguments of reward functions besides the columns."""
         return {
             "trainer_state": self.state,
             "log_extra": self._log_completion_extra,
@@ -244,7 +246,10 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         return opponent_rows(self.groups, self.args.num_opponents / self.num_generations)
 
     def _sampled(self, prompts: list[Any], of_reference: bool = False) -> list[list[int]]:
-        """Completions of the opponent or the reference, for the opponents' rows, in a batch of their own."""
+        """Return completions of the opponent or the reference for the opponents' rows.
+
+        Generated in a separate batch.
+        """
         rows = self._opponent_rows()
         contexts = [self._contexts[row] for row in rows]
         prompt_ids, _, _ = self._tokenize_with([prompts[row] for row in rows], contexts)
@@ -261,7 +266,7 @@ class NashMDTrainer(RowTemplates, LeavingRows, PromptsReadOnce, RLOOTrainer):  #
         return until_end(completions, self.eos_token_ids)
 
     def _side(self, prompts: list[Any], token_ids: list[list[int]]) -> Side:
-        """What was written for the opponents' rows, as TRL decodes the policy's completions."""
+        """Decode completions of the opponents' rows, as TRL decodes the policy's."""
         rows = self._opponent_rows()
         own = [prompts[row] for row in rows]
         texts: list[Any] = self.processing_class.batch_decode(token_ids, skip_special_tokens=True)

@@ -1,1 +1,1 @@
-"""Completions of an online method by a plain `vllm serve`, which is given the policy as an adapter."""
+"""Completions of an online method by a plain `vllm serve`, which gets the policy as an adapter."""

@@ -1,4 +1,4 @@
-"""A policy, as an adapter, onto a generation server: written to a folder that the server sees, and loaded."""
+"""Load the policy's adapter onto a generation server, through a folder that the server sees."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ptspec.generation_server.requests import ServerError
 from ptspec.processes import current
 
 Write = Callable[[Path], None]
-"""Writes an adapter, in PEFT's format, into a folder that exists."""
+"""Writes an adapter, in PEFT's format, into an existing folder."""
 
 
 class ServedAdapter:
-    """One name on the server whose adapter is replaced. The first process writes and loads; all wait for it.
+    """A name on the server whose adapter is replaced. Rank 0 writes and loads; all wait for it.
 
-    Each adapter lies in a new folder: vLLM keeps what it has computed of a prompt by name and folder of the
-    adapter, and would go on with keys and values of the one before. The folder before is then removed.
+    Each adapter is in a new folder: vLLM's prefix cache is keyed by the adapter's name and folder, and would
+    reuse keys and values of the one before. The old folder is then removed.
     """
 
     def __init__(self, server: GenerationServer, name: str, folder: Path) -> None:
-        """`folder` is one that the server sees at the same path; `name` one that no other run has."""
+        """Set up; `folder` has the same path on the server, and `name` is used by no other run."""
         self.name = name
         self._run = uuid.uuid4().hex[:8]
         self._server = server
@@ -32,13 +32,15 @@ class ServedAdapter:
         self._number = 0
 
     def replace(self, write: Write) -> None:
-        """Serves what `write` writes. Raises `ServerError` in every process where the server does not take
-        it."""
+        """Serve the adapter that `write` writes.
+
+        Raises `ServerError` in every process if the server refuses it.
+        """
         self._number += 1
         current().by_first(lambda: self._replace(write))
 
     def remove(self) -> None:
-        """Serves it no longer; a server that is gone serves nothing."""
+        """Stop serving it; ignore a server that is gone."""
         if current().is_first:
             with suppress(ServerError):
                 self._server.unload_adapter(self.name, retries=0)

@@ -1,4 +1,4 @@
-"""Whether the server samples from the policy that is trained: log-probabilities of tokens, by both."""
+"""Check that the server samples from the trained policy, by comparing token log-probabilities."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from ptspec.events import Listener, Warned
 
 SAMPLED = "sampling/sampling_logp_difference/mean"
-"""TRL's own comparison: the mean over the sampled tokens, in nats, where it corrects for the difference."""
+"""TRL's own comparison: the mean over sampled tokens, in nats, if it corrects for the difference."""
 PROBES = "sampling/probe_logp_difference"
-"""Ours, over the probes, where TRL compares nothing."""
+"""ptspec's comparison over the probes, if TRL compares nothing."""
 TIMES = 10.0
 LEAST = 1e-3
-"""A difference is told that is so many times the one at the beginning and so many nats a token: rounding
-stays what it was, while a policy that the server does not have moves away from it."""
+"""A difference is reported above this multiple of the initial one and this many nats per token: rounding
+stays constant, while a policy that the server lacks moves away."""
 
 
 class Agreement(TrainerCallback):  # type: ignore[misc]  # the library is untyped
-    """Warns once, in the step in which server and policy are first seen to differ."""
+    """Warns once, in the step in which server and policy first differ."""
 
     def __init__(self, stage: str, beginning: float, listener: Listener, *, samples_plainly: bool) -> None:
-        """`beginning`: the difference on the probes before the first step, in nats a token.
-        `samples_plainly`: the sampled tokens come of the policy's own distribution, so that TRL's numbers are
-        a comparison; those of a distribution that is cut off (top_p, …) are not."""
+        """Set the bound from `beginning`, the difference on the probes before the first step, nats per token.
+
+        `samples_plainly`: sampled tokens come from the policy's own distribution, so that TRL's numbers
+        compare it; those of a truncated distribution (top_p, …) do not.
+        """
         self.stage = stage
         self.bound = max(LEAST, TIMES * beginning)
         self.keys = (SAMPLED, PROBES) if samples_plainly else (PROBES,)
@@ -40,6 +42,7 @@ class Agreement(TrainerCallback):  # type: ignore[misc]  # the library is untype
         logs: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
+        """Compare the logged differences with the bound."""
         found = [(logs or {}).get(key) for key in self.keys]
         most = max((value for value in found if isinstance(value, int | float)), default=0.0)
         if most <= self.bound or self.told:
@@ -54,12 +57,13 @@ class Agreement(TrainerCallback):  # type: ignore[misc]  # the library is untype
 
 
 class ProbeLog:
-    """Logs the difference on the probes after each synchronisation, among the trainer's own metrics."""
+    """Logs the difference on the probes after each synchronisation, with the trainer's metrics."""
 
     def __init__(self, trainer: Any, difference: Callable[[], float]) -> None:
         self._trainer = trainer
         self._difference = difference
 
     def __call__(self) -> None:
+        """Log the present difference on the probes."""
         mode = "train" if self._trainer.model.training else "eval"
         self._trainer._metrics[mode][PROBES].append(self._difference())

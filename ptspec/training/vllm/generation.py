@@ -1,4 +1,4 @@
-"""Completions by a generation server, in the place where TRL's trainers ask vLLM for them."""
+"""Completions by a generation server, where TRL's trainers call vLLM."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ptspec.processes import current
 from ptspec.training.vllm.adapter_sync import ServedAdapter, Write
 
 SEEDS = 2**63
-"""vLLM takes seeds below it."""
+"""vLLM accepts seeds below it."""
 
 
 class ServerGeneration:
-    """What TRL calls `vllm_generation`: `sync_weights` before it samples from changed weights, `generate`.
+    """Replaces TRL's `vllm_generation`: `sync_weights` before sampling from changed weights, `generate`.
 
-    Each process asks for its own rows. A row's seed comes of the stage's, the step, whether the rows are
-    trained on, the row's number over all processes and the generation's number in the step: a stage that goes
-    on from a checkpoint draws what it would have drawn, and so does one that is measured in between.
+    Each process requests its own rows. A row's seed depends on the stage's, the step, training or evaluation,
+    the row's index over all processes and the generation's number in the step: a resumed stage samples the
+    same, and so does one that is evaluated in between.
     """
 
     def __init__(
@@ -34,8 +34,11 @@ class ServerGeneration:
         now: Callable[[], tuple[int, bool]],
         after_sync: Callable[[], None] = lambda: None,
     ) -> None:
-        """`write` writes the policy as it is now; `now` tells the trainer's step, and whether it trains or is
-        evaluated; `after_sync` is called when the server has the policy of that step."""
+        """Set up.
+
+        `write` writes the present policy; `now` returns the trainer's step, and whether it trains or
+        evaluates; `after_sync` is called when the server has the policy of that step.
+        """
         self.server = server
         self.policy = policy
         self.sampling = sampling
@@ -46,7 +49,7 @@ class ServerGeneration:
         self._drawn = ((-1, True), 0)
 
     def sync_weights(self) -> None:
-        """The policy as it is now to the server."""
+        """Send the present policy to the server."""
         self.policy.replace(self._write)
         self.after_sync()
 
@@ -57,8 +60,10 @@ class ServerGeneration:
         num_generations: int,
         profiler: AbstractContextManager[Any] | None = None,
     ) -> tuple[Any, list[list[int]], list[list[list[float]]], None]:
-        """As TRL's: a prompt stands in `prompts` once for each of its generations; log-probabilities are of
-        the sampled token, in lists of one. Raises `Agreed` in every process where the server fails one."""
+        """Like TRL's: `prompts` holds a prompt once per generation; log-probabilities are lists of one.
+
+        Raises `StageError` for images, and `Agreed` in every process if the server fails one.
+        """
         if images is not None:
             raise StageError(
                 Diagnostic("generation-server", "prompts with images are not sent to a generation server")
@@ -69,7 +74,7 @@ class ServerGeneration:
         return prompts, token_ids, [[[logp] for logp in one.logps] for one in found], None
 
     def sample(self, prompts: Sequence[Sequence[int]], name: str) -> list[Completion]:
-        """A completion of each prompt by the adapter `name`."""
+        """Return a completion of each prompt by the adapter `name`."""
         found: list[Completion] = []
         told = None
         try:
@@ -89,7 +94,7 @@ class ServerGeneration:
 
 
 def sampling_of(trainer: Any, more: Mapping[str, Any]) -> Sampling:
-    """How `trainer` samples. It says itself which tokens end a completion, whatever the served model does."""
+    """Return the sampling parameters of `trainer`, with its own end tokens."""
     ends = tuple(trainer.eos_token_ids)
     return Sampling(
         max_tokens=trainer.max_completion_length,

@@ -28,12 +28,12 @@ class ServedOpponent:
     def sample(
         self, generation: ServerGeneration, opponent: Opponent, prompts: list[list[int]], coef: float
     ) -> list[list[int]]:
-        """A completion of each prompt by `opponent`, as it is now; `coef` is the weight of the reference."""
+        """Return a completion of each prompt by the present `opponent`; `coef` is the reference's weight."""
         self._served.replace(lambda folder: self._write(opponent, coef, folder))
         return [list(one.token_ids) for one in generation.sample(prompts, self._served.name)]
 
     def remove(self) -> None:
-        """Serves it no longer."""
+        """Stop serving it."""
         self._served.remove()
 
     def _write(self, opponent: Opponent, coef: float, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""A stage begins to sample by a generation server: it is looked at, given the policy, and compared."""
+"""Start sampling by a generation server: check it, load the policy, and compare it with the server's."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ if TYPE_CHECKING:
 
 WHERE = "/compute/vllm"
 COMPARED = 32
-"""Tokens that the server samples after half of each probe, at most, to be compared."""
+"""Tokens sampled after half of each probe, at most, to be compared."""
 FOLDER = "served_adapters"
-"""In a stage's folder while it trains: what the server is given, where the recipe names no other folder."""
+"""Folder for the server's adapters in a stage's folder, if the recipe names no other."""
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a stage's policy is made of, and what is known of it: `handed_over` its probes, `folder` where it
-    is trained, `run` the run's name."""
+    """A stage's policy for the server.
+
+    `handed_over`: its probes; `folder`: where it is trained; `run`: the run's name.
+    """
 
     stage: Stage
     policy: Policy
@@ -53,8 +55,10 @@ class Sampled:
 
 @dataclass(frozen=True)
 class PolicyServer:
-    """A server that samples for a trainer. `difference`: of its log-probabilities to the policy's, in nats a
-    token, before the first step."""
+    """A server that samples for a trainer.
+
+    `difference` of its log-probabilities to the policy's, in nats per token, before the first step.
+    """
 
     generation: ServerGeneration
     agreement: Agreement
@@ -63,15 +67,15 @@ class PolicyServer:
 
     @property
     def words(self) -> str:
-        """What was checked."""
+        """The checks in words."""
         return f"the server at {self.generation.server.base_url} agrees to {self.difference:.0e}"
 
 
 def begin_sampling(trainer: Any, spec: VLLMSpec, sampled: Sampled, listener: Listener) -> PolicyServer:
-    """Lets the server of `spec` sample for `trainer`, whose policy is that of `sampled`.
+    """Make the server of `spec` sample for `trainer`, whose policy is that of `sampled`.
 
-    Raises `StageError` in every process where the server cannot be reached, does not take the adapter, or
-    does not have the policy.
+    Raises `StageError` in every process if the server cannot be reached, refuses the adapter, or has another
+    policy.
     """
     team, stage = current(), sampled.stage
     server = _server(spec)
@@ -125,7 +129,7 @@ def begin_sampling(trainer: Any, spec: VLLMSpec, sampled: Sampled, listener: Lis
 def _opponent(
     trainer: Any, server: GenerationServer, sampled: Sampled, label: str, folder: Path
 ) -> ServedOpponent | None:
-    """Nash-MD's, served beside the policy; None for other methods."""
+    """Return Nash-MD's opponent, served beside the policy; None for other methods."""
     sampling = sampled.stage.method.sampling
     if sampling is None or sampling.opponent is None:
         return None
@@ -137,12 +141,14 @@ def _opponent(
 
 
 def _nothing() -> None:
-    """TRL compares the log-probabilities itself."""
+    """Do nothing: TRL compares the log-probabilities itself."""
 
 
 def _attach(trainer: Any, generation: ServerGeneration) -> None:
-    """As TRL's trainers have it whose config says `use_vllm`; they would start a client of their own, which
-    needs vLLM installed here, a GPU and NCCL."""
+    """Set what TRL's trainers set with `use_vllm`.
+
+    Their own client would need vLLM installed here, a GPU and NCCL.
+    """
     trainer.vllm_generation = generation
     trainer.use_vllm = trainer.args.use_vllm = True
     trainer.vllm_mode = trainer.args.vllm_mode = SERVER
@@ -150,8 +156,10 @@ def _attach(trainer: Any, generation: ServerGeneration) -> None:
 
 
 def difference_on(prompts: Sequence[Sequence[int]], server: GenerationServer, name: str, model: Any) -> float:
-    """The mean difference, in nats a token, of log-probabilities by the server's adapter `name` and by
-    `model`, over completions of `prompts` that the server samples."""
+    """Return the mean difference of log-probabilities, in nats per token, of the server and of `model`.
+
+    Over completions of `prompts` that the server samples with its adapter `name`.
+    """
     seeds = list(range(len(prompts)))
     found = current().by_first(lambda: server.complete(prompts, name, Sampling(COMPARED), seeds))
     ids = tuple((*prompt, *one.token_ids) for prompt, one in zip(prompts, found, strict=True))
@@ -186,7 +194,7 @@ def _look_at(server: GenerationServer, sampling: Sampling) -> ServedModel:
 
 
 def _place(spec: VLLMSpec, sampled: Sampled) -> tuple[str, Path]:
-    """The name under which the policy is served, which no other run has, and the folder of its adapters."""
+    """Return the policy's name on the server, used by no other run, and the folder of its adapters."""
     own = hashlib.sha256(str(sampled.folder.absolute()).encode()).hexdigest()[:8]
     label = f"{sampled.run}.{sampled.stage.name}.{own}"
     given = spec.given.get("adapter_folder")
@@ -195,12 +203,12 @@ def _place(spec: VLLMSpec, sampled: Sampled) -> tuple[str, Path]:
 
 
 def _now(trainer: Any) -> tuple[int, bool]:
-    """The trainer's step, and whether it trains or is evaluated."""
+    """Return the trainer's step, and whether it trains or evaluates."""
     return int(trainer.state.global_step), bool(trainer.model.training)
 
 
 def _samples_plainly(sampling: Sampling) -> bool:
-    """Whether tokens are drawn from the policy at its temperature, none of them left out."""
+    """Return whether tokens are sampled from the policy at its temperature without truncation."""
     cut = (sampling.top_p < 1, sampling.top_k > 0, sampling.min_p > 0, sampling.repetition_penalty != 1)
     return not any(cut) and not set(sampling.more) - {"ignore_eos"}
 
@@ -208,8 +216,10 @@ def _samples_plainly(sampling: Sampling) -> bool:
 def _must_report_what_it_samples(
     server: GenerationServer, name: str, sampled: Sampled, sampling: Sampling, trainer: Any
 ) -> None:
-    """The server must report log-probabilities at the temperature that it samples at, since TRL corrects by
-    them. At top_k 1 the one token that is left has probability 1, unless raw ones are reported."""
+    """Check that the server reports log-probabilities at its sampling temperature.
+
+    TRL corrects by them. At top_k 1 the only token has probability 1, unless raw ones are reported.
+    """
     corrected = getattr(trainer, "vllm_importance_sampling_correction", False)
     if not corrected or (sampling.temperature == 1 and sampling.repetition_penalty == 1):
         return

@@ -1,4 +1,4 @@
-"""The chat session on the shipped base: what a voice sees, what it answers, and what each command does."""
+"""The chat session on the shipped base: what a model sees, what it answers, and what each command does."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.console import Console
 
 from ptspec.chat.generate import Answer, Settings, encode, room
 from ptspec.chat.lines import COMMANDS, HELP, converse
-from ptspec.chat.models import open_voices
+from ptspec.chat.models import open_models
 from ptspec.chat.piped import Pipe, lines_of
 from ptspec.chat.session import Session
 from ptspec.chat.terminal import Terminal
@@ -29,62 +29,62 @@ QUESTION = "Which animal does Tofer keep?"
 
 
 @pytest.fixture(scope="module")
-def voice():
-    (voice,) = open_voices([BASE])
-    return voice
+def model():
+    (model,) = open_models([BASE])
+    return model
 
 
 @pytest.fixture
-def session(voice):
-    return Session([voice], Settings(max_new_tokens=12))
+def session(model):
+    return Session([model], Settings(max_new_tokens=12))
 
 
-def test_a_greedy_answer_is_what_the_evaluation_generates(voice, session):
+def test_a_greedy_answer_is_what_the_evaluation_generates(model, session):
     from ptspec.evaluation.generation import respond
 
     pieces: list[str] = []
     turn = session.ask(QUESTION, lambda index, piece: pieces.append(piece))
-    ids = encode(voice, [{"role": "user", "content": QUESTION}])
-    (response,) = respond(voice.model, voice.tokenizer, [ids], 12)
+    ids = encode(model, [{"role": "user", "content": QUESTION}])
+    (response,) = respond(model.model, model.tokenizer, [ids], 12)
     assert turn.answers[0].text == response.text
     assert turn.answers[0].finished == response.finished
     assert "".join(pieces).strip() == response.text.strip()
     assert len(pieces) > 1
 
 
-def test_a_second_turn_sees_the_first(voice, session):
+def test_a_second_turn_sees_the_first(model, session):
     first = session.ask(QUESTION).answers[0].text
     session.system = "Be brief."
     ids, left_out = session._seen(0, "And the other?", 12)
-    text = voice.tokenizer.decode(ids)
+    text = model.tokenizer.decode(ids)
     order = [text.index(part) for part in ("Be brief.", QUESTION, first[:8], "And the other?")]
     assert order == sorted(order)
     assert left_out == 0
     assert text.endswith("<|assistant|>")
 
 
-def test_what_no_longer_fits_is_left_out_the_oldest_first(voice, session):
-    short = replace(voice, context=90)
-    session.voices = [short]
+def test_what_no_longer_fits_is_left_out_the_oldest_first(model, session):
+    short = replace(model, context=90)
+    session.models = [short]
     seen = [session.ask(f"{QUESTION} {number}") for number in range(6)]
     assert seen[0].forgotten == 0
     assert seen[-1].forgotten > 0
     ids, left_out = session._seen(0, "now", 12)
     assert room(short, ids) >= 12
-    assert f"{QUESTION} {left_out - 1}" not in voice.tokenizer.decode(ids)
-    assert f"{QUESTION} {left_out}" in voice.tokenizer.decode(ids)
+    assert f"{QUESTION} {left_out - 1}" not in model.tokenizer.decode(ids)
+    assert f"{QUESTION} {left_out}" in model.tokenizer.decode(ids)
 
 
-def test_a_prompt_that_does_not_fit_is_a_fault_and_is_forgotten(voice, session):
-    session.voices = [replace(voice, context=16)]
+def test_a_prompt_that_does_not_fit_is_a_fault_and_is_forgotten(model, session):
+    session.models = [replace(model, context=16)]
     with pytest.raises(InputError, match="leave no room"):
         session.ask(QUESTION * 5)
     assert session.turns == []
 
 
-def test_sampling_repeats_with_its_seed_and_changes_with_it(voice):
+def test_sampling_repeats_with_its_seed_and_changes_with_it(model):
     def sampled(seed: int) -> str:
-        return Session([voice], Settings(24, 1.0, seed)).ask(QUESTION).answers[0].text
+        return Session([model], Settings(24, 1.0, seed)).ask(QUESTION).answers[0].text
 
     assert sampled(1) == sampled(1)
     assert len({sampled(seed) for seed in range(4)}) > 1
@@ -110,8 +110,8 @@ def test_ctrl_c_stops_the_answer_and_keeps_what_was_said(session):
     assert session.ask(QUESTION).answers[0].stopped is False
 
 
-def test_ctrl_c_stops_the_policies_that_come_after_it_too(voice):
-    session = Session([voice, replace(voice, name="other")], Settings(8))
+def test_ctrl_c_stops_the_policies_that_come_after_it_too(model):
+    session = Session([model, replace(model, name="other")], Settings(8))
 
     def interrupt(index: int, piece: str) -> None:
         raise KeyboardInterrupt
@@ -119,12 +119,12 @@ def test_ctrl_c_stops_the_policies_that_come_after_it_too(voice):
     assert [answer.stopped for answer in session.ask(QUESTION, interrupt).answers] == [True, True]
 
 
-def test_without_a_chat_template_a_prompt_is_continued_alone(voice):
+def test_without_a_chat_template_a_prompt_is_continued_alone(model):
     import copy
 
-    tokenizer = copy.deepcopy(voice.tokenizer)
+    tokenizer = copy.deepcopy(model.tokenizer)
     tokenizer.chat_template = None
-    session = Session([replace(voice, tokenizer=tokenizer)], Settings(4))
+    session = Session([replace(model, tokenizer=tokenizer)], Settings(4))
     session.ask("The pet of Tofer")
     ids, _ = session._seen(0, "The home of", 4)
     assert ids == tokenizer(text="The home of")["input_ids"]
@@ -132,14 +132,14 @@ def test_without_a_chat_template_a_prompt_is_continued_alone(voice):
         session.instruct("Be brief.")
 
 
-def test_a_template_that_refuses_a_role_says_so(voice):
+def test_a_template_that_refuses_a_role_says_so(model):
     import copy
 
-    tokenizer = copy.deepcopy(voice.tokenizer)
+    tokenizer = copy.deepcopy(model.tokenizer)
     tokenizer.chat_template = (
         "{% if messages[0].role == 'system' %}{{ raise_exception('no system here') }}{% endif %}x"
     )
-    session = Session([replace(voice, tokenizer=tokenizer)], Settings(4), system="s")
+    session = Session([replace(model, tokenizer=tokenizer)], Settings(4), system="s")
     with pytest.raises(InputError, match="no system here"):
         session.ask(QUESTION)
 
@@ -230,9 +230,9 @@ class Saying:
     def __call__(self, tell):
         from ptspec.chat.session import Turn
 
-        for voice, text in enumerate(self.texts):
+        for model, text in enumerate(self.texts):
             for piece in text:
-                tell(voice, piece)
+                tell(model, piece)
         return Turn("?", tuple(Answer(text, 1, finished=True) for text in self.texts))
 
 
@@ -240,11 +240,11 @@ NASTY = "\n\x1b]0;title\x07red \x1b[31mtext\x1b[0m \u202egnp\u202c\r\nend"
 
 
 @pytest.mark.parametrize("width", [120, 40])
-def test_no_escape_sequence_of_an_answer_reaches_the_terminal(session, voice, width):
+def test_no_escape_sequence_of_an_answer_reaches_the_terminal(session, model, width):
     def drawn(*texts: str) -> str:
         console = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
         screen = Terminal(console)
-        session.voices = [replace(voice, name=f"n{index}") for index in range(len(texts))]
+        session.models = [replace(model, name=f"n{index}") for index in range(len(texts))]
         screen.answer(session, Saying(session, *texts))
         return console.file.getvalue()
 
@@ -257,10 +257,10 @@ def test_no_escape_sequence_of_an_answer_reaches_the_terminal(session, voice, wi
     assert together == (width == 120)
 
 
-def test_answers_taller_than_the_window_leave_no_copies_in_the_scrollback(session, voice):
+def test_answers_taller_than_the_window_leave_no_copies_in_the_scrollback(session, model):
     height, lines = 24, [f"line {number}" for number in range(40)]
     console = Console(file=io.StringIO(), width=80, height=height, force_terminal=True, color_system=None)
-    session.voices = [replace(voice, name=name) for name in ("one", "two")]
+    session.models = [replace(model, name=name) for name in ("one", "two")]
     Terminal(console).answer(session, Saying(session, *["\n".join(lines)] * 2))
     drawn = console.file.getvalue()
     moves = [len(found) // len("\x1b[1A\x1b[2K") for found in re.findall(r"(?:\x1b\[1A\x1b\[2K)+", drawn)]
@@ -295,16 +295,16 @@ def test_a_text_cleaned_in_pieces_is_the_text_cleaned_whole(pieces):
 
 def test_what_is_no_policy_is_refused_before_anything_is_loaded(tmp_path):
     with pytest.raises(InputError, match="there is no run"):
-        open_voices([str(tmp_path / "nothing")])
+        open_models([str(tmp_path / "nothing")])
     reward = tmp_path / "reward"
     reward.mkdir()
     (reward / "adapter_config.json").write_text(
         json.dumps({"task_type": "SEQ_CLS", "base_model_name_or_path": BASE})
     )
     with pytest.raises(InputError, match="is a reward model"):
-        open_voices([str(reward)])
+        open_models([str(reward)])
     damaged = tmp_path / "damaged"
     shutil.copytree(BASE, damaged)
     (damaged / "model.safetensors").write_bytes(b"half a file")
     with pytest.raises(InputError, match="cannot be loaded"):
-        open_voices([str(damaged)])
+        open_models([str(damaged)])

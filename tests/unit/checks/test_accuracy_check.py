@@ -119,7 +119,7 @@ def test_right_answers_without_a_say_are_counted(tmp_path, monkeypatch):
     reading = read(tmp_path, answered(r"\frac{1}{2}", "3", "x^2"))
     (warning,) = [one for one in reading.diagnostics if one.code == "not-compared"]
     assert warning.message.startswith(
-        "numeric_answer has no say on 2 of 3 right answers, which are expressions"
+        "numeric_answer cannot score 2 of 3 right answers, which are expressions"
     )
 
 

@@ -47,7 +47,7 @@ def test_what_is_installed_is_in_its_ranges(here, install):
 
 
 def test_every_extra_says_what_it_is_for():
-    assert EXTRAS.keys() == PROJECT["optional-dependencies"].keys() - {"test", "dev", "docs"}
+    assert EXTRAS.keys() == PROJECT["optional-dependencies"].keys() - {"test", "test-extras", "dev", "docs"}
 
 
 def test_what_is_missing_or_of_another_version(here, install):

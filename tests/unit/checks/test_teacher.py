@@ -71,7 +71,7 @@ def test_no_tokenizer(teacher):
     for file in teacher.glob("*token*"):
         file.unlink()
     ((code, message, _),) = told(teacher)
-    assert code == "no-tokenizer" and "what its ids mean cannot be told" in message
+    assert code == "no-tokenizer" and "the meaning of its ids is unknown" in message
 
 
 def test_weights_that_are_a_pickle(teacher):

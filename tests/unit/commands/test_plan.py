@@ -141,7 +141,7 @@ def test_a_container_has_what_its_limit_leaves(tmp_path):
 @pytest.mark.parametrize("size", ["24", "GB", "-1GB", "0GB", "24TBs", ""])
 def test_a_size_that_is_none(pt, recipe, size):
     code, out, err = pt("plan", recipe(stage("sft")), "--device-memory", size)
-    assert (code, out, "is no size" in err) == (2, "", True)
+    assert (code, out, "is not a size" in err) == (2, "", True)
 
 
 def test_a_kept_plan_replaces_a_plan_and_nothing_else(pt, recipe, tmp_path):

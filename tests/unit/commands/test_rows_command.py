@@ -204,7 +204,7 @@ def test_a_row_that_cannot_be_shown_is_told_with_its_line(shows, row, code):
         (("--stage", "x"), "error[unknown-stage]"),
         (("--line", "99"), "no stage reads a row at line 99 of d.jsonl"),
         (("--line", "x.jsonl:1"), "no stage reads a row at line 1 of x.jsonl"),
-        (("--line", "x"), '--line: "x" is no line'),
+        (("--line", "x"), '--line: "x" is not a line'),
         (("--rows", "0"), "error[wrong-usage]"),
         (("--set", "stages.s.config.betta=1"), "error["),
     ],

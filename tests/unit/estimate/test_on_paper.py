@@ -262,7 +262,7 @@ def test_a_cluster_of_its_own_nodes(pt):
         (("--processes", 0), "--processes is 0", "1 or more"),
         (("--nodes", -1), "--nodes is -1", "1 or more"),
         (("--device", "H2000"), '--device: "H2000" is not known', "one of B200, H200, H100"),
-        (("--device-memory", 141), '--device-memory: "141" is no size', "24GB"),
+        (("--device-memory", 141), '--device-memory: "141" is not a size', "24GB"),
         (("--strategy", "tp"), '--strategy: there is no "tp"', "ddp, fsdp, deepspeed"),
         (("--processes", 12, "--nodes", 5), "12 cannot be spread evenly over 5 nodes", "another --nodes"),
         (("--processes", 9, "--device", "H100"), "(a node has 8)", "a multiple of 2"),

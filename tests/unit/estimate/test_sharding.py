@@ -210,10 +210,10 @@ def test_a_sharded_base_is_let_go_and_its_parts_stay():
     import torch
 
     from ptspec.model.base import Base
-    from ptspec.training.sharded import LetGo
+    from ptspec.training.sharded import FreeBaseCallback
 
     base = Base("tiny", torch.nn.Linear(4, 4), None, 20)
     part = base.model.weight.detach()[:2].clone()
-    LetGo(base).on_train_begin()
+    FreeBaseCallback(base).on_train_begin()
     assert all(parameter.is_meta for parameter in base.model.parameters())
     assert part.abs().sum() > 0

@@ -7,10 +7,10 @@ import pytest
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.diagnostics import InputError
 from ptspec.evaluation.accuracy import readable_calls, scorer_of
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.generation import Response
 from ptspec.evaluation.measure import measure
 from ptspec.evaluation.measurement import accuracy_label
-from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.paired.differences import Pair
 from ptspec.recipe.signals import RewardSpec
 from ptspec.rewards.choose_scorer import choose
@@ -111,7 +111,7 @@ def test_right_answers_that_cannot_be_compared_are_told_with_a_count(model, toke
     asked = replace(spec, accuracy=named("numeric_answer"))
     result = measure(model, tokenizer, rows, asked, seed=1, warn=told.append)
     assert told == [
-        "accuracy: the reward numeric_answer has no say on 2 of 3 right answers, which hold no number "
+        "accuracy: the reward numeric_answer cannot score 2 of 3 right answers, which hold no number "
         '(the first: "x")'
     ]
     assert [row.correct is None for row in result.rows] == [False, True, True]

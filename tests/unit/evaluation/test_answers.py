@@ -14,8 +14,8 @@ from ptspec.evaluation.diversity import Words, distinct, distinct_difference, wo
 from ptspec.evaluation.encoding import Encoded, encode_prompt
 from ptspec.evaluation.generation import respond
 from ptspec.evaluation.measure import measure
-from ptspec.evaluation.measurement import metric
 from ptspec.evaluation.refusals import is_refusal
+from ptspec.metrics import metric
 
 
 def prompts_of(tokenizer, rows):

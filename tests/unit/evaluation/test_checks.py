@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from support.measurements import made
 
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.checks import outcome
-from ptspec.evaluation.judging import Referee, judged
-from ptspec.evaluation.metrics import aggregates
+from ptspec.evaluation.judging import NamedJudge, judged
 from ptspec.evaluation.stats.estimates import mean, resolve_one, win_rate
 from ptspec.evaluation.stats.intervals import paired_interval, proportion_interval, wilson_interval
 from ptspec.recipe.plan import CheckSpec
@@ -100,7 +100,7 @@ def test_a_win_rate_is_bounded_by_the_judges_answers():
     rows = tuple(replace(r, response=t) for r, t in zip(SFT.rows, texts, strict=True))
     sft = replace(SFT, rows=rows)
     dpo = replace(DPO, rows=tuple(replace(r, response=str((i * 3) % 8)) for i, r in enumerate(DPO.rows)))
-    dpo = judged(Referee("longer", longer), dpo, sft, None)
+    dpo = judged(NamedJudge("longer", longer), dpo, sft, None)
     both = {"sft": sft, "dpo": dpo}
     wins = [2 * row.judged["sft"] - 1 for row in dpo.rows]
     low = win_rate(wins).at(0.8).low

@@ -10,7 +10,7 @@ import pytest
 from support.measurements import made
 
 from ptspec.evaluation import store
-from ptspec.evaluation.metrics import aggregates
+from ptspec.evaluation.aggregates import aggregates
 
 PROGRAM = """
 import sys

@@ -79,7 +79,7 @@ def test_kept_in_a_file_of_their_own(tmp_path):
     write(tmp_path, one, samples=1)
     assert load_measurement(tmp_path).documents == one.documents
     (tmp_path / DOCUMENTS).write_text(json.dumps({"scores": {"quiz/acc": {"0": "x"}}}))
-    with pytest.raises(InputError, match="a score is no number"):
+    with pytest.raises(InputError, match="a score is not a number"):
         load_measurement(tmp_path)
     (tmp_path / DOCUMENTS).unlink()
     assert load_measurement(tmp_path).documents == {}

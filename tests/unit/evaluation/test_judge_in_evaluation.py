@@ -9,7 +9,7 @@ from support.judge_server import Server
 
 from ptspec.diagnostics import InputError, StageError
 from ptspec.evaluation.choose_judge import Chosen, choose, judgement
-from ptspec.evaluation.judging import Referee, judged
+from ptspec.evaluation.judging import NamedJudge, judged
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
 from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.store import STATS, load_measurement, write
@@ -48,7 +48,7 @@ def reply(body, number):
 
 def test_counters_stand_in_the_evaluations_statistics(tmp_path):
     with contextlib.closing(Server(reply)) as server:
-        found = judged(Referee("llm", made(server.address, tmp_path)), AFTER, BEFORE, None)
+        found = judged(NamedJudge("llm", made(server.address, tmp_path)), AFTER, BEFORE, None)
     assert found.rows[0].judged == {"sft": 1.0} and found.rows[1].judged == {"sft": 0.0}
     assert found.rows[2].judged == found.rows[3].judged == {"sft": 0.5}
     assert (found.judge.asked, found.judge.retried, found.judge.unparsed) == (6, 1, 2)
@@ -77,7 +77,7 @@ def test_a_server_that_is_down_is_a_fault_of_the_question(tmp_path):
     with pytest.raises(InputError, match="cannot be reached"):
         judge.client.must_be_up()
     with pytest.raises(StageError, match="cannot be reached"):
-        judged(Referee("llm", judge), AFTER, BEFORE, None)
+        judged(NamedJudge("llm", judge), AFTER, BEFORE, None)
     with pytest.raises(InputError, match="cannot be reached"):
         judgement(Chosen("llm", lambda strings: judge), [BEFORE, AFTER])
     with pytest.raises(InputError, match="there is no judge"):

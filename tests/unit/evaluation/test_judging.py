@@ -9,7 +9,7 @@ from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.diagnostics import StageError
 from ptspec.evaluation import controlled
 from ptspec.evaluation.controlled import length_controlled
-from ptspec.evaluation.judging import Referee, judged, preferences, win_rates
+from ptspec.evaluation.judging import NamedJudge, judged, preferences, win_rates
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
 from ptspec.rewards.builtin import builtin
 from ptspec.rewards.checked import CheckedJudge, CheckedReward, in_data_form
@@ -27,7 +27,7 @@ def said(name, *responses, settings=SETTINGS):
 
 
 def judge(function):
-    return Referee("fair", CheckedJudge(in_data_form(function, strings=True), "fair", "/judges/fair"))
+    return NamedJudge("fair", CheckedJudge(in_data_form(function, strings=True), "fair", "/judges/fair"))
 
 
 def shorter(prompts, a, b):
@@ -69,7 +69,7 @@ def test_the_judge_gets_the_datas_form_and_says_who_of_the_two():
         ["long", "x", "xyz"],
     )
     assert seen[1][1:] == (seen[0][2], seen[0][1])
-    turns = Referee("fair", CheckedJudge(looking, "fair", "/judges/fair"))
+    turns = NamedJudge("fair", CheckedJudge(looking, "fair", "/judges/fair"))
     preferences(turns, said("a", "long"), said("b", "s"))
     assert seen[-1][1] == [[{"role": "assistant", "content": "long"}]]
 
@@ -90,8 +90,8 @@ def test_whole_rows_are_shown_where_they_are_at_hand():
         seen.extend(prompts)
         return [0.5] * len(prompts)
 
-    referee = Referee("fair", CheckedJudge(looking, "fair", ""), {"0": row})
-    preferences(referee, said("a", "x"), said("b", "y"))
+    named_judge = NamedJudge("fair", CheckedJudge(looking, "fair", ""), {"0": row})
+    preferences(named_judge, said("a", "x"), said("b", "y"))
     assert [turn["role"] for turn in seen[0]] == ["system", "user"]
 
 
@@ -99,8 +99,8 @@ def test_a_judge_by_a_reward_gets_its_columns():
     reward = CheckedReward(
         in_data_form(builtin("exact_match", {"column": "answer"}), True), "right", "/rewards/right"
     )
-    referee = Referee("by", BradleyTerry((reward,), (2.0,)))
-    wins = preferences(referee, said("a", "x", "y", "x"), said("b", "y", "x", "x "))
+    named_judge = NamedJudge("by", BradleyTerry((reward,), (2.0,)))
+    wins = preferences(named_judge, said("a", "x", "y", "x"), said("b", "y", "x", "x "))
     assert wins["0"] < 0.2 and wins["1"] > 0.8 and wins["2"] == 0.5
 
 

@@ -5,8 +5,11 @@ from dataclasses import replace
 
 import pytest
 
+from ptspec.evaluation.aggregates import aggregates, repetition
 from ptspec.evaluation.measurement import RowMeasurement
-from ptspec.evaluation.metrics import aggregates, repetition
+from ptspec.evaluation.response_metrics import RESPONSE_METRICS
+from ptspec.evaluation.reward_model import PAIR_METRICS
+from ptspec.metrics import METRICS, RAW_METRICS
 
 
 def row(**given):
@@ -101,3 +104,32 @@ def test_answers_without_text_count_neither_bits_nor_bytes():
     """Tool calls: their bits were divided by the bytes of the other rows."""
     rows = rows_of(row(nll=2.0, tokens=1, bytes=10), row(nll=9.0, tokens=9, bytes=0))
     assert aggregates(rows, seed=1)["bits_per_byte"].value == pytest.approx(2 / math.log(2) / 10)
+
+
+def test_each_metric_is_measured_somewhere():
+    """A metric in the table that nothing computes would be accepted in recipes and never shown."""
+    judged = {"win_rate", "win_rate_lc", "win_rate_base", "win_rate_base_lc"}
+    measured = RowMeasurement(
+        id="1",
+        prompt="q",
+        nll=1.0,
+        tokens=2,
+        bytes=9,
+        correct=True,
+        margin=1.0,
+        logp_chosen=-1.0,
+        logp_rejected=-2.0,
+        response="a b",
+        response_tokens=3,
+        finished=True,
+        repetition=0.0,
+        refused=False,
+        sample="a",
+        sample_tokens=2,
+        sample_correct=True,
+        kl=0.1,
+    )
+    found = {*aggregates([measured], seed=1), *PAIR_METRICS.values(), *judged}
+    assert found == {*METRICS, *RAW_METRICS}
+    assert RESPONSE_METRICS.keys() <= METRICS.keys()
+    assert all(METRICS[name].describes for name in RESPONSE_METRICS)

@@ -138,7 +138,7 @@ def test_the_base_needs_no_adapter():
         ({"modules_to_save": ["lm_head"]}, '"modules_to_save"'),
         ({"use_dora": True}, '"use_dora"'),
         ({"init_lora_weights": "pissa"}, '"init_lora_weights"'),
-        ({"base_model_name_or_path": "someone/other"}, "stands on the weights in someone/other"),
+        ({"base_model_name_or_path": "someone/other"}, "trained over the weights in someone/other"),
     ],
 )
 def test_what_cannot_be_served_is_known_from_the_folder(adapter, config, why):
@@ -214,7 +214,7 @@ def test_an_address_where_nothing_answers_is_told_before_anything_is_loaded(tmp_
     error = error_of(InputError, lambda: chat([str(tmp_path)], False, 16, 0.0, 1, url, False))
     assert "cannot be reached" in error.diagnostics[0].message
     error = error_of(InputError, lambda: _must_go_together(False, None, None, None, None, url))
-    assert "--server has nothing to generate" in error.diagnostics[0].message
+    assert "--server requires --data" in error.diagnostics[0].message
 
 
 def test_a_key_that_is_wanted_is_told(monkeypatch):

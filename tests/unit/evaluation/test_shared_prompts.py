@@ -15,7 +15,7 @@ from ptspec.evaluation.computed import Request, compute
 from ptspec.evaluation.encoding import Encoded
 from ptspec.evaluation.merged_adapter import adapter_merged
 from ptspec.evaluation.prefixes import Prefixes, can_be_shared
-from ptspec.evaluation.progress import unheard
+from ptspec.evaluation.progress import discard_progress
 from ptspec.evaluation.work import Work, prepare
 
 NEW = 12
@@ -76,10 +76,10 @@ def both(model, base, tokenizer, request, counted):
     base.eval()
     read = counted(model)
     with torch.no_grad():
-        together = compute(model, base, tokenizer, request, progress=unheard, warn=pytest.fail)
+        together = compute(model, base, tokenizer, request, progress=discard_progress, warn=pytest.fail)
         count = sum(read)
         read.clear()
-        apart = computed._apart(model, base, tokenizer, request, unheard, pytest.fail, None)
+        apart = computed._apart(model, base, tokenizer, request, discard_progress, pytest.fail, None)
     return together, apart, count, sum(read)
 
 
@@ -173,11 +173,15 @@ def test_a_merged_adapter_computes_the_same_and_leaves_the_model_as_it_was(token
     weights = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.no_grad():
         before = model(ids).logits
-        wanted, expected = compute(model, None, tokenizer, request, progress=unheard, warn=pytest.fail)
+        wanted, expected = compute(
+            model, None, tokenizer, request, progress=discard_progress, warn=pytest.fail
+        )
         with adapter_merged(model):
             linear = model.base_model.model.model.layers[0].mlp.up_proj
             assert "forward" in vars(linear)
-            found, said = compute(model, None, tokenizer, request, progress=unheard, warn=pytest.fail)
+            found, said = compute(
+                model, None, tokenizer, request, progress=discard_progress, warn=pytest.fail
+            )
             assert torch.allclose(model(ids).logits, before, atol=1e-4)
         assert torch.equal(model(ids).logits, before)
     assert found == pytest.approx(wanted, rel=1e-5) and said.greedy == expected.greedy

@@ -5,8 +5,8 @@ from support.tiny_llama import ROWS
 from ptspec.data.layouts.evaluation import evaluation_row
 from ptspec.evaluation.batching import batches
 from ptspec.evaluation.encoding import Encoded
-from ptspec.evaluation.measurement import METRICS
 from ptspec.evaluation.work import prepare
+from ptspec.metrics import METRICS
 
 
 def test_prompts_leave_room_for_the_answer(tokenizer, rows):

@@ -102,5 +102,5 @@ def test_what_is_no_answer_of_vllm_is_told(found):
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "http://", "http://[", ""])
 def test_what_is_no_address_is_told_before_anything_is_asked(url):
-    with pytest.raises(InputError, match="no address"):
+    with pytest.raises(InputError, match="not the address"):
         client(url)

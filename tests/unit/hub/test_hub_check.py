@@ -54,13 +54,13 @@ def told(reading):
     return [(one.code, one.pointer) for one in reading.diagnostics]
 
 
-def unlooked(reading):
-    return [(one.name, one.why) for one in reading.unlooked]
+def unchecked(reading):
+    return [(one.name, one.why) for one in reading.unchecked]
 
 
 def test_a_sound_recipe_of_the_hub_is_valid_and_all_of_it_was_looked_at(hub, look):
     reading = look()
-    assert (told(reading), unlooked(reading)) == ([], [])
+    assert (told(reading), unchecked(reading)) == ([], [])
     assert reading.plan.model.hub.shape.parameters == forecast(reading.plan).parameters > 900_000
     fetched = [line for line in hub.asked if "GET" in line and "model.safetensors" in line]
     assert len(fetched) == 1, "of the weights the header alone"
@@ -187,7 +187,7 @@ def test_what_is_gated_is_a_warning_and_where_a_run_starts_an_error(hub, look):
     reading = look()
     assert told(reading) == [("no-access", "/model/path"), ("no-access", "/data/train/path")]
     assert "hf auth login" in reading.diagnostics[0].hint
-    assert unlooked(reading) == [("someone/tiny", "no access"), ("someone/pairs", "no access")]
+    assert unchecked(reading) == [("someone/tiny", "no access"), ("someone/pairs", "no access")]
     assert reading.plan is not None
     assert look(starts=True).plan is None
 
@@ -217,7 +217,7 @@ def test_what_the_viewer_does_not_have_is_read_from_the_files(hub, look, kind, t
     rows = [*PAIRS[:2], {**PAIR, "chosen": "same", "rejected": "same"}]
     repo.files = {f"data/train-00000-of-00001.{kind}": _written(kind, rows, tmp_path)}
     reading = look()
-    assert unlooked(reading) == []
+    assert unchecked(reading) == []
     (error,) = reading.diagnostics
     assert (error.code, error.location.file, error.location.line) == ("equal-pair", "someone/pairs", 3)
 
@@ -252,21 +252,21 @@ def test_what_nobody_tells_is_not_looked_at_rather_than_wrong(hub, look):
     repo = hub.datasets["someone/pairs"]
     repo.splits, repo.files = None, {"train.jsonl": jsonl(PAIR)}
     why = "neither its card nor the names of its files tell its splits"
-    assert unlooked(look(name="main")) == unlooked(look(split="prefs")) == [("someone/pairs", why)]
+    assert unchecked(look(name="main")) == unchecked(look(split="prefs")) == [("someone/pairs", why)]
     repo.card = {"configs": [{"config_name": "main", "data_dir": "a"}]}
-    assert unlooked(look(name="main", split="train[:5]")) == [("someone/pairs", why)]
+    assert unchecked(look(name="main", split="train[:5]")) == [("someone/pairs", why)]
     repo.files = {"notes.txt": b""}
     hub_rows._look.cache_clear()
     repository._asked.cache_clear()
-    assert unlooked(look()) == [("someone/pairs", "its files are of no format known here")]
+    assert unchecked(look()) == [("someone/pairs", "its files are of no format known here")]
 
 
 def test_no_network_names_what_was_not_looked_at(no_hub, look):
     """And is known before the time for all of it is over, of which "no answer in time" would tell."""
     reading = look()
     assert told(reading) == []
-    assert unlooked(reading) == [("someone/tiny", "no network"), ("someone/pairs", "no network")]
-    assert [one.location.line for one in reading.unlooked] == [4, 12]
+    assert unchecked(reading) == [("someone/tiny", "no network"), ("someone/pairs", "no network")]
+    assert [one.location.line for one in reading.unchecked] == [4, 12]
 
 
 def test_a_run_without_a_network_and_without_the_model_does_not_start(no_hub, look):
@@ -285,7 +285,7 @@ def test_a_server_that_does_not_answer_in_time(hub, look, monkeypatch):
     monkeypatch.setattr("ptspec.checks.hub.BUDGET", 1.0)
     hub.answers.clear()
     reading = look()
-    assert unlooked(reading) == [
+    assert unchecked(reading) == [
         ("someone/tiny", "no answer in time"),
         ("someone/pairs", "no answer in time"),
     ]
@@ -328,7 +328,7 @@ def test_offline_the_caches_are_looked_at(hub_environment, look, tmp_path, monke
     reading = look(starts=True)
     (error,) = reading.diagnostics
     assert (error.code, error.location.file, error.location.line) == ("null-value", "someone/pairs", 2)
-    assert unlooked(reading) == []
+    assert unchecked(reading) == []
     assert told(look(split="tset")) == [("unknown-split", "/data/train/split")]
     cache_rows(hub_environment / "other", [PAIR], tmp_path / "other")
     monkeypatch.setattr(constants, "HF_HOME", str(hub_environment / "other"))
@@ -340,26 +340,26 @@ def test_offline_the_caches_are_looked_at(hub_environment, look, tmp_path, monke
 def test_offline_without_a_cache(hub_environment, look, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     why = "offline: HF_HUB_OFFLINE"
-    assert unlooked(look()) == [("someone/tiny", why), ("someone/pairs", why)]
+    assert unchecked(look()) == [("someone/tiny", why), ("someone/pairs", why)]
 
 
 def test_offline_for_datasets_alone(hub, look, monkeypatch):
     monkeypatch.setenv("HF_DATASETS_OFFLINE", "1")
-    assert unlooked(look()) == [("someone/pairs", "offline: HF_DATASETS_OFFLINE")]
+    assert unchecked(look()) == [("someone/pairs", "offline: HF_DATASETS_OFFLINE")]
 
 
 def test_a_cached_revision_is_not_another(hub_environment, look, tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     cache_rows(hub_environment, [PAIR], tmp_path)
-    assert [name for name, _ in unlooked(look(revision="v2"))] == ["someone/tiny", "someone/pairs"]
-    assert [name for name, _ in unlooked(look(revision=COMMIT))] == ["someone/tiny"]
+    assert [name for name, _ in unchecked(look(revision="v2"))] == ["someone/tiny", "someone/pairs"]
+    assert [name for name, _ in unchecked(look(revision=COMMIT))] == ["someone/tiny"]
 
 
 def test_a_cache_without_the_weights_serves_the_checks_but_not_a_run(no_hub, hub_environment, look):
     cache_model(hub_environment, weights=False)
     reading = look()
     assert reading.plan.model.hub.folder.name == COMMIT
-    assert ("someone/tiny", "no network") in unlooked(reading)
+    assert ("someone/tiny", "no network") in unchecked(reading)
     assert "hub-unreachable" in [one.code for one in look(starts=True).diagnostics]
 
 

@@ -226,4 +226,4 @@ def test_what_is_left_out_of_a_model_with_code_of_its_own_is_told_once_it_is_loa
     bases = Bases(spec, Device("cpu", "CPU"), heard.append)
     bases.get(LORA)
     bases.get(AdapterSpec(False))
-    assert heard == ["tensors of the checkpoint that are no part of the model are left out: visual.weight"]
+    assert heard == ["tensors of the checkpoint that are not part of the model are left out: visual.weight"]

@@ -162,3 +162,76 @@ def test_weights_of_another_shape_are_told_by_tensor(tmp_path, change, said):
         save_mean([(a, 0.5), (b, 0.5)], tmp_path)
     (told,) = raised.value.diagnostics
     assert told.code == "merge-mixed" and said in told.message
+
+
+@pytest.mark.parametrize("bytes_left", [b"", b"no header here at all", None])
+def test_weights_that_cannot_be_read_are_told_with_their_file(tmp_path, bytes_left):
+    (a, _), (b, _) = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2)
+    file = b / "model.safetensors"
+    if bytes_left is None:
+        file.unlink()
+    else:
+        file.write_bytes(bytes_left)
+    with pytest.raises(InputError) as raised:
+        save_mean([(a, 0.5), (b, 0.5)], tmp_path)
+    (told,) = raised.value.diagnostics
+    assert told.code == "cannot-load-model" and told.location.file == str(file)
+    assert told.message.startswith(f"the weights in {file} cannot be read: ")
+
+
+def test_pickled_weights_are_not_summed(tmp_path):
+    (a, _), (b, made) = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2)
+    (b / "model.safetensors").unlink()
+    torch.save(made.state_dict(), b / "pytorch_model.bin")
+    with pytest.raises(InputError) as raised:
+        save_mean([(a, 0.5), (b, 0.5)], tmp_path)
+    assert raised.value.diagnostics[0].code == "pickled-weights"
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_whole_numbers_are_kept_where_they_are_the_same(tmp_path, same):
+    (a, _), (b, _) = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2)
+    for folder, value in ((a, 7), (b, 7 if same else 8)):
+        tensors = load_file(folder / "model.safetensors") | {"positions": torch.tensor([1, value])}
+        save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    (tmp_path / "mean").mkdir()
+    if same:
+        save_mean([(a, 0.5), (b, 0.5)], tmp_path / "mean")
+        assert load_file(tmp_path / "mean" / "model.safetensors")["positions"].tolist() == [1, 7]
+        return
+    with pytest.raises(InputError) as raised:
+        save_mean([(a, 0.5), (b, 0.5)], tmp_path / "mean")
+    (told,) = raised.value.diagnostics
+    assert told.message == "the weights of a and b do not add up: positions holds whole numbers that differ"
+    assert (told.location.file, told.hint) == (str(b), "merge models of one shape")
+
+
+def test_an_output_layer_is_missing_in_tied_models_alone(tmp_path):
+    (a, _), (b, _) = saved(tmp_path / "a", 1), saved(tmp_path / "b", 2)
+    tensors = load_file(b / "model.safetensors")
+    del tensors["lm_head.weight"]
+    save_file(tensors, b / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match=r"of a and b do not add up: not both have lm_head\.weight"):
+        save_mean([(a, 0.5), (b, 0.5)], tmp_path)
+
+
+def test_the_part_of_another_shape_is_named_among_three(tmp_path):
+    (a, _), (b, _), (c, _) = (saved(tmp_path / name, seed) for seed, name in enumerate("abc", 1))
+    tensors = load_file(c / "model.safetensors") | {"model.norm.weight": torch.ones(8)}
+    save_file(tensors, c / "model.safetensors", {"format": "pt"})
+    with pytest.raises(InputError, match="the weights of a and c do not add up"):
+        save_mean([(a, 0.4), (b, 0.3), (c, 0.3)], tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["weights", "no weights", "config", "no config"])
+def test_an_adapter_that_cannot_be_read_is_told_with_its_folder(two, damage):
+    folder = two[1]
+    name = "adapter_config.json" if "config" in damage else "adapter_model.safetensors"
+    if damage.startswith("no"):
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text("{")
+    with pytest.raises(InputError) as raised:
+        sum_of_adapters([(two[0], 0.5), (folder, 0.5)])
+    (told,) = raised.value.diagnostics
+    assert told.code == "cannot-load-adapter" and told.location.file == str(folder)

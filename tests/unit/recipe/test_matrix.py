@@ -6,12 +6,9 @@ import json
 import pytest
 from support.small import RECIPE
 
-from ptspec.evaluation.measurement import METRICS, RAW_METRICS, Better
 from ptspec.recipe.matrix import expanded, expanded_stages, steps_of
-from ptspec.recipe.matrix_rules import UNDIRECTED
 from ptspec.recipe.plan import Handover
 from ptspec.recipe.resolve import read_recipe
-from ptspec.recipe.rules import METRICS as KNOWN
 
 
 def with_matrix(matrix, pick=None, later=None, **of_stage):
@@ -153,13 +150,6 @@ def test_a_reader_of_a_manifest_sees_the_same_stages():
     ]
     assert expanded_stages(json.loads('[1, {"name": "a", "matrix": 5}]')) == [{"name": "a", "matrix": 5}]
     assert expanded(RECIPE["stages"]).origins == {}
-
-
-def test_the_metrics_without_a_better_end_are_those_of_the_table():
-    directed = {**METRICS, **RAW_METRICS}
-    known = {*KNOWN, *RAW_METRICS}
-    none = {name for name, one in directed.items() if one.better is Better.NEITHER and name in known}
-    assert none == set(UNDIRECTED)
 
 
 def test_what_stands_behind_a_matrix_has_its_place_in_the_file(read):

@@ -72,7 +72,7 @@ REFUSED = {
     ),
     "beams": (
         lambda r: r["stages"][1]["config"].update(generation_kwargs={"num_beams": 2}),
-        '"num_beams" is no field of a request to vLLM',
+        '"num_beams" is not a field of a request to vLLM',
     ),
     "vespo": (lambda r: r["stages"][1]["config"].update(loss_type="vespo"), "corrections of single tokens"),
     "fsdp": (
@@ -83,7 +83,10 @@ REFUSED = {
         lambda r: r["compute"]["vllm"].update(server_port=1),
         '"server_port" has no effect beside',
     ),
-    "no address": (lambda r: r["compute"]["vllm"].update(server_base_url="here"), "no address of a server"),
+    "no address": (
+        lambda r: r["compute"]["vllm"].update(server_base_url="here"),
+        "not the address of a server",
+    ),
 }
 
 

@@ -6,8 +6,8 @@ from support.comparisons import EFFECTS, comparison
 
 from ptspec.evaluation.comparison import Change
 from ptspec.evaluation.measurement import Measurement, RowMeasurement, Settings
-from ptspec.evaluation.paired.answers import answers_differ, telling_changes
-from ptspec.report.changes import changes_text, telling_metric
+from ptspec.evaluation.paired.answers import answers_differ, changes_to_show
+from ptspec.report.changes import changes_text, metric_to_show
 from ptspec.report.comparison import ComparisonTable
 
 
@@ -68,15 +68,15 @@ def test_prompts_whose_answers_differ_are_picked():
     b = measured("b", row("x", key="1", nll=9.0), row("y", key="2", nll=1.1), row("z", key="3", nll=1.5))
     keys = ["1", "2", "3"]
     assert answers_differ(a, b, keys) == (2, 3)
-    name, changes = telling_changes(a, b, "loss", 5, keys)
+    name, changes = changes_to_show(a, b, "loss", 5, keys)
     assert name == "loss" and [change.a.id for change in changes] == ["3", "2"]
-    name, changes = telling_changes(a, b, "accuracy", 1, keys)
+    name, changes = changes_to_show(a, b, "accuracy", 1, keys)
     assert name == "accuracy" and [change.a.id for change in changes] == ["2"]
 
 
 def test_where_all_answers_are_the_same_the_likelihoods_are_told():
     a, b = measured("a", row("x", nll=3.21)), measured("b", row("x", nll=4.9))
-    name, changes = telling_changes(a, b, "accuracy", 5, ["1"])
+    name, changes = changes_to_show(a, b, "accuracy", 5, ["1"])
     text = changes_text(changes, comparison(), name, answers_differ(a, b, ["1"]), 80)
     assert text.splitlines()[0] == "sft and dpo give the same answer to 1 of 1 prompt"
     assert "1. log p(expected) −1.69 nats   Where does Mira live?" in text
@@ -85,7 +85,7 @@ def test_where_all_answers_are_the_same_the_likelihoods_are_told():
 
 
 def test_what_is_shown_to_differ_is_looked_into_first():
-    assert telling_metric(comparison(rates=())) == "style"
-    assert telling_metric(comparison(effects=EFFECTS[:1])) == "loss"
-    assert telling_metric(comparison(effects=EFFECTS[1:2])) == "accuracy"
-    assert telling_metric(comparison(effects=EFFECTS[4:])) == "accuracy"
+    assert metric_to_show(comparison(rates=())) == "style"
+    assert metric_to_show(comparison(effects=EFFECTS[:1])) == "loss"
+    assert metric_to_show(comparison(effects=EFFECTS[1:2])) == "accuracy"
+    assert metric_to_show(comparison(effects=EFFECTS[4:])) == "accuracy"

@@ -245,7 +245,7 @@ def test_a_value_that_cannot_be_used_is_found_before_anything_runs(name, options
 
 
 def test_an_unknown_reward_is_told_with_the_near_one():
-    with pytest.raises(InputError, match='"lenght" is no built-in reward') as error:
+    with pytest.raises(InputError, match='"lenght" is not a built-in reward') as error:
         builtin("lenght")
     assert error.value.diagnostics[0].hint == 'did you mean "length"?'
 

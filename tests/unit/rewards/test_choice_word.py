@@ -60,5 +60,5 @@ def test_words_of_ones_own():
     words = ["positive", "negative", "neutral"]
     assert score("The review is negative.", "Negative", words=words) == 1
     assert score("Not positive, rather neutral", "positive", words=words) == 0
-    with pytest.warns(UserWarning, match="which are none of the words yes, no"):
+    with pytest.warns(UserWarning, match="which are not among the words yes, no"):
         assert score("yes", "true") is None

@@ -132,7 +132,7 @@ def test_a_date_in_retry_after_is_understood(serve, tmp_path):
 def test_a_wait_of_hours_is_told_and_not_waited_for(serve, tmp_path):
     server = serve(lambda body, number: (429, {"Retry-After": "7200"}, b"quota"))
     found = told(lambda: judge_at(server.address, tmp_path)(["p"], ["x"], ["y"]))
-    assert "429 Too Many Requests; it wants to be asked again in 7,200 s" in found.message
+    assert "429 Too Many Requests; retry after 7,200 s" in found.message
     assert found.notes == ("quota",)
 
 
@@ -160,7 +160,7 @@ def test_a_server_that_stays_broken_is_told_after_the_last_try(serve, tmp_path):
     assert found.message == f"the judge at {server.address} answered 502 Bad Gateway (asked 3 times)"
     assert found.notes == ("<html>Bad gateway</html>",)
     assert found.pointer == "/judges/fair/endpoint"
-    assert "the same command goes on" in found.hint
+    assert "the same command resumes" in found.hint
     assert len(server.requests) == 3
 
 
@@ -212,7 +212,7 @@ def test_a_body_that_is_no_chat_completion_is_tried_again_then_told(serve, tmp_p
     assert judge(["p"], ["x"], ["y"]) == [1.0]
     server = serve(lambda body, number: (200, {}, b"<html>hello</html>"))
     found = told(lambda: judge_at(server.address, tmp_path, retries=0)(["p"], ["x"], ["y"]))
-    assert found.message.endswith("answered with what is no chat completion")
+    assert found.message.endswith("answered with something other than a chat completion")
     assert found.notes == ("<html>hello</html>",)
 
 

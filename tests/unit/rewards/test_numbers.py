@@ -102,6 +102,6 @@ def test_without_math_verify_expressions_have_no_say_and_that_is_told_once_with_
         scores = reward(prompts=["q"] * 4, completions=["1", "3", "7", "5"], answer=golds)
         assert scores == [None, None, 1, 1]
     assert told == [
-        "the reward numeric_answer has no say on 2 of 4 right answers, which are expressions, and "
+        "the reward numeric_answer cannot score 2 of 4 right answers, which are expressions, and "
         "math-verify is not installed: pip install 'ptspec[math]' (the first: \"x^2+1\")"
     ]

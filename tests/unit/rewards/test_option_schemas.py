@@ -70,7 +70,13 @@ def test_sound_options_are_taken(given):
 @pytest.mark.parametrize(
     ("given", "code", "place", "message", "hint"),
     [
-        ({"function": "lenght"}, "not-one-of", "/function", "none of its values", 'did you mean "length"?'),
+        (
+            {"function": "lenght"},
+            "not-one-of",
+            "/function",
+            "not one of its values",
+            'did you mean "length"?',
+        ),
         ({"function": "length"}, "missing-key", "", 'reward "mine" needs "max" or "target"', None),
         ({"function": "length", "max": 3, "target": 3}, "out-of-range", "/max", "may not", "keep one"),
         ({"function": "length", "max": "3"}, "wrong-type", "/max", "not a number", "write 3"),

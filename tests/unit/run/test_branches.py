@@ -81,14 +81,14 @@ class Tree:
     def __init__(self, plan, work, alone=lambda job: None):
         self.plan, self.work, self.begun, self.finished, self.told = plan, work, [], [], []
         self.threads = set()
-        self.heard = SimpleQueue()
+        self.messages = SimpleQueue()
         self.stop_request = StopRequest()
         self.side_by_side = SideBySide(
             jobs=self.jobs,
             needed=needed(plan, plan.stages),
             workers=self.do,
             alone=alone,
-            heard=self.heard,
+            messages=self.messages,
             listener=self.told.append,
             stop_request=self.stop_request,
         )
@@ -101,7 +101,7 @@ class Tree:
 
     def do(self, job):
         self.begun.append(job.stage)
-        self.heard.put(Warned("works", job.stage))
+        self.messages.put(Warned("works", job.stage))
         self.work.get(job.stage, lambda: None)()
 
     def run(self):
@@ -143,7 +143,9 @@ def test_after_an_error_what_goes_on_is_finished_and_nothing_is_begun(plan):
     with pytest.raises(StageError, match="dpo fails"):
         ran.run()
     assert "kto" in ran.finished and "last" not in ran.begun and "dpo" not in ran.finished
-    assert "ended with an error: dpo fails; what goes on beside it is finished first: kto" in str(ran.told)
+    assert "ended with an error: dpo fails; the stages running beside it are finished first: kto" in str(
+        ran.told
+    )
 
 
 def test_a_stop_request_ends_all_and_each_says_what_it_has_saved(plan):

@@ -235,17 +235,17 @@ def test_a_folder(pt, files, heldout):
 
 
 def test_columns_are_named(pt):
-    write(Path("rows.csv"), [{"Größe": f"g {n}", "Frage": f"q {n}", "Antwort": "a"} for n in range(3)])
+    write(Path("rows.csv"), [{"Größe": f"g {n}", "Thema": f"q {n}", "Text davon": "a"} for n in range(3)])
     code, told = pt("init", "rows.csv")
-    assert (code, "--prompt 'Größe' --completion Frage" in told) == (2, True), told
+    assert (code, "--prompt 'Größe' --completion Thema" in told) == (2, True), told
     decomposed = unicodedata.normalize("NFD", "größe")
-    assert pt("init", "rows.csv", "--prompt", "Frage", "--completion", decomposed)[0] == 0
+    assert pt("init", "rows.csv", "--prompt", "Thema", "--completion", decomposed)[0] == 0
     columns = json.loads(Path("recipe.json").read_text())["data"]["train"]["columns"]
-    assert columns == {"prompt": "Frage", "completion": "Größe"}
+    assert columns == {"prompt": "Thema", "completion": "Größe"}
     assert pt("validate", "recipe.json")[0] == 0
-    code, told = pt("init", "rows.csv", "--prompt", "Farge", "--completion", "Antwort", "-o", "r.json")
-    assert (code, 'did you mean "Frage"?' in told, Path("r.json").exists()) == (2, True, False)
-    assert pt("init", "--prompt", "Frage")[0] == 2
+    code, told = pt("init", "rows.csv", "--prompt", "Tehma", "--completion", "Text davon", "-o", "r.json")
+    assert (code, 'did you mean "Thema"?' in told, Path("r.json").exists()) == (2, True, False)
+    assert pt("init", "--prompt", "Thema")[0] == 2
     assert pt("init", "rows.csv", "--data", "rows.csv")[0] == 2
 
 

@@ -19,7 +19,7 @@ from support.small import Finished, environment
 from ptspec.checks.preflight import preflight
 from ptspec.diagnostics import InputError
 from ptspec.model.adapters import attach
-from ptspec.store.safetensors_only import pickled_weights, refuse_pickles, way_out
+from ptspec.store.safetensors_only import conversion_command, pickled_weights, refuse_pickles
 from ptspec.store.stage_folder import open_artifact
 
 BASE = Path(__file__).parents[3] / "data" / "base_model"
@@ -86,7 +86,7 @@ def test_the_command_for_a_model_works(tmp_path, name):
     torch.save(weights, folder / name)
     pickle_file = pickled_weights(folder)
     assert pickle_file is not None
-    done = run(command_of(way_out(pickle_file)))
+    done = run(command_of(conversion_command(pickle_file)))
     assert done.code == 0, done.stderr
     assert pickled_weights(folder) is None
     again = load_file(folder / "model.safetensors")
@@ -96,7 +96,7 @@ def test_the_command_for_a_model_works(tmp_path, name):
 def test_the_command_runs_no_code_of_the_pickle(adapter, tmp_path):
     mark = tmp_path / "was_run"
     (adapter / "adapter_model.bin").write_bytes(pickle.dumps({"w": Bomb(mark)}))
-    done = run(command_of(way_out(adapter / "adapter_model.bin")))
+    done = run(command_of(conversion_command(adapter / "adapter_model.bin")))
     assert done.code != 0
     assert not mark.exists()
 
@@ -125,7 +125,7 @@ def test_the_name_of_a_file_is_no_program(tmp_path):
     mark = tmp_path / "was_run"
     hostile = tmp_path / f"x'; open({mark.name!r}, 'w'); '.bin"
     torch.save({"w": torch.ones(1)}, hostile)
-    assert run(command_of(way_out(hostile))).code == 0
+    assert run(command_of(conversion_command(hostile))).code == 0
     assert not mark.exists()
     assert not Path(mark.name).exists()
     assert (tmp_path / "model.safetensors").is_file()

@@ -12,7 +12,7 @@ from ptspec.store.half_made import MARK, SAVED
 from ptspec.store.output_hashes import OutputHashes
 from ptspec.store.picked import take_over
 from ptspec.store.stage_folder import PICKED
-from ptspec.store.variant_folders import lies_in, renumber
+from ptspec.store.variant_folders import find_variant, renumber
 
 CONFIG = '{"base_model_name_or_path": "x"}'
 
@@ -101,14 +101,14 @@ def test_stages_with_names_alike_are_left_alone(tmp_path):
     finished(tmp_path, "dpo2.1", "a")
     finished(tmp_path, "x-dpo.1", "a")
     finished(tmp_path, "dpo.10", "b")
-    assert lies_in(tmp_path, "dpo", "a", OutputHashes(tmp_path)) is None
-    assert lies_in(tmp_path, "dpo", "b", OutputHashes(tmp_path)).folder.name == "dpo.10"
+    assert find_variant(tmp_path, "dpo", "a", OutputHashes(tmp_path)) is None
+    assert find_variant(tmp_path, "dpo", "b", OutputHashes(tmp_path)).folder.name == "dpo.10"
 
 
 def test_half_of_a_taking_over_is_never_trained_on(tmp_path):
     (tmp_path / ".dpo.partial").mkdir()
     (tmp_path / ".dpo.partial" / "stage.json").write_text(json.dumps({"fingerprint": "a", PICKED: {}}))
-    assert lies_in(tmp_path, "dpo", "a", OutputHashes(tmp_path)) is None
+    assert find_variant(tmp_path, "dpo", "a", OutputHashes(tmp_path)) is None
 
 
 def test_what_is_taken_over_are_the_same_files_but_for_what_has_a_name_in_it(tmp_path):

@@ -12,12 +12,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.report_pages import Page, measurement
 
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.comparison import Verdict
 from ptspec.evaluation.comparison_store import COMPARISON, load_comparison, save_comparison
-from ptspec.evaluation.measurement import RAW_NAMES
-from ptspec.evaluation.metrics import aggregates
 from ptspec.evaluation.paired.compare import compare
 from ptspec.events import RunStarted, StageEvaluated, StageLine, StageStarted
+from ptspec.metrics import RAW_NAMES
 from ptspec.report import terminal
 from ptspec.report.comparison import comparison_text
 from ptspec.report.html.folder import read_run

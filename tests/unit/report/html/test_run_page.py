@@ -10,12 +10,13 @@ import pytest
 from support.report_pages import HOSTILE, Page, finished_run, measurement, reward_model
 
 from ptspec.diagnostics import InputError
+from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.comparison import Verdict
-from ptspec.evaluation.measurement import RAW_NAMES, trained_by
-from ptspec.evaluation.metrics import aggregates
+from ptspec.evaluation.measurement import trained_by
 from ptspec.evaluation.paired.compare import compare
 from ptspec.evaluation.store import load_measurement
 from ptspec.events import Figure, RunFinished, Warned
+from ptspec.metrics import RAW_NAMES
 from ptspec.recipe.plan import ComputeSpec
 from ptspec.report.html.samples import samples
 from ptspec.report.html.write import report_whatever_happens, write_run_report

@@ -128,7 +128,7 @@ def test_the_gradient_is_nash_md_pg(base: Any, tmp_path: Path):
     assert torch.allclose(batch["advantages"], value - others.view(-1), atol=1e-4)
     loss = trainer._compute_loss(model, batch)
     for ours, theirs in zip(torch.autograd.grad(loss, parameters), expected, strict=True):
-        # Of the largest entry: small ones are sums of large ones, and processors add up in orders of their own.
+        # Of the largest entry: small ones are sums of large ones, in an order that the processor chooses.
         assert (-ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
 
 

@@ -1,4 +1,4 @@
-"""What is told of a stage as it begins to train."""
+"""Events at the start of a stage's training."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def started(job: Job) -> StageStarted:
-    """What is known before the trainer has counted its steps."""
+    """Return the start event, before the trainer has counted its steps."""
     return StageStarted(
         stage=job.stage.name,
         method=job.stage.method.name,
@@ -35,8 +35,7 @@ def started(job: Job) -> StageStarted:
 def about(
     job: Job, beginning: Beginning, server: PolicyServer | None
 ) -> tuple[StageDefault | StageTuned | StageChecked, ...]:
-    """What is told of a stage as it begins: the defaults that are not TRL's, what was chosen for the device,
-    and what was checked."""
+    """Return the events on non-TRL defaults, settings chosen for the device, and start checks."""
     stage = job.stage
     defaults = [StageDefault(stage.name, own.words) for own in own_defaults(stage.method, stage.config)]
     words = beginning.words if server is None else f"{beginning.words}, {server.words}"
@@ -45,7 +44,7 @@ def about(
 
 
 def _measured(job: Job) -> Iterator[StageDefault]:
-    """When it is measured on held-out rows, and what becomes of that."""
+    """Return when the stage is evaluated during training, and to what effect."""
     evaluation = evaluation_of(job.stage)
     if evaluation is not None and job.eval_dataset is not None:
         rows = f"{len(job.eval_dataset):,} rows"

@@ -1,7 +1,8 @@
-"""Nash-MD, GRPO with a Bradley-Terry reward, and DPO on games that go round in a circle; draws the picture
-docs/images/nash_md_games.png.
+"""Nash-MD, GRPO with a Bradley-Terry reward, and DPO on cyclic games.
 
-    python benchmarks/games.py        # two games, three methods; a few minutes on one core
+Draws docs/images/nash_md_games.png.
+
+    python benchmarks/nash_md_games.py        # two games, three methods; a few minutes on one core
 
 Every method starts from the same policy (80/10/10), with β = .1, 200 steps, the same batch and rate. GRPO
 gets the rewards that fit the game's preferences best by Bradley-Terry, on pairs the start would show; DPO
@@ -34,7 +35,7 @@ RLOO_ONLY = ("mixture_coef", "num_opponents", "probe_steps")
 Trajectory = list[torch.Tensor]
 
 
-class Watch(TrainerCallback):
+class Watch(TrainerCallback):  # type: ignore[misc]  # the library is untyped
     """The policy's probabilities of the answers, every fourth step."""
 
     def __init__(self, game: Game, start: torch.Tensor) -> None:

@@ -1,4 +1,4 @@
-"""From measured rows to aggregates with 95 % intervals."""
+"""Aggregate measured rows to metrics with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ptspec.evaluation.diversity import Words, distinct
-from ptspec.evaluation.measurement import DRAWN, RowMeasurement, with_shares
+from ptspec.evaluation.measurement import RowMeasurement, with_shares
+from ptspec.evaluation.response_metrics import RESPONSE_METRICS
 from ptspec.evaluation.row_values import TIE, Columns
 from ptspec.evaluation.stats.clusters import Groups, groups_of, some_of
 from ptspec.evaluation.stats.estimates import Asked, Estimate, mean, ratio, resolve, win_rate
 from ptspec.evaluation.stats.intervals import CONFIDENCE
 from ptspec.events import Figure
+from ptspec.metrics import DRAWN
 
 DISTINCT = {"distinct_1": 1, "distinct_2": 2}
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows by columns, and which of them belong together."""
+    """The rows by columns, and their clusters."""
 
     columns: Columns
     groups: Groups | None
 
     def known(self, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """The values of the rows that have them, and which rows these are."""
+        """Return the values of the rows that have them, and the indices of these rows."""
         values = self.columns.values(name)
         there = np.flatnonzero(~np.isnan(values))
         return values[there], there
@@ -37,8 +39,10 @@ class _Rows:
 def aggregates(
     rows: Sequence[RowMeasurement], *, seed: int, confidence: float = CONFIDENCE
 ) -> dict[str, Figure]:
-    """Every metric that the rows allow, each with its interval of this `confidence`: none where there are
-    fewer than five rows, or clusters of rows (of one prompt, or of the recipe's `eval.cluster`)."""
+    """Return every metric that the rows allow, with its interval at this `confidence`.
+
+    No interval for fewer than five rows, or clusters of rows (of one prompt, or of `eval.cluster`).
+    """
     table = _Rows(Columns(rows), groups_of([row.unit for row in rows]))
     names = dict.fromkeys(name for row in rows for name in row.rewards)
     asked: dict[str, Asked | None] = {
@@ -50,9 +54,8 @@ def aggregates(
         "raw_preference": _preference(table, "raw_margin"),
         "raw_margin": _mean(table, "raw_margin"),
         "kl": _ratio(table, "kl"),
-        **{name: _mean(table, name) for name in ("response_length", "response_characters", "finished")},
+        **{name: _mean(table, name) for name in RESPONSE_METRICS},
         **_distinct(rows, table),
-        **{name: _mean(table, name) for name in ("repetition", "empty", "refusals")},
         **{name: _mean(table, name) for name in names},
         **{DRAWN + name: _mean(table, DRAWN + name) for name in names},
     }
@@ -66,13 +69,13 @@ def aggregates(
 
 
 def figure(estimate: Estimate, confidence: float = CONFIDENCE) -> Figure:
-    """The value with its interval of this confidence, where there is one."""
+    """Return the value with its interval at this confidence, if there is one."""
     found = estimate.at(confidence)
     return Figure(estimate.value) if found is None else Figure(estimate.value, found.low, found.high)
 
 
 def repetition(ids: Sequence[int], n: int = 4) -> float:
-    """The share of n-grams that repeat an earlier one (Welleck et al. 2020, seq-rep-n)."""
+    """Return the share of n-grams that repeat an earlier one (Welleck et al. 2020, seq-rep-n)."""
     grams = _grams(ids, n)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
