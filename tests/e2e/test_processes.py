@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -256,14 +257,21 @@ def test_processes_are_stopped_and_killed_and_one_ends_what_they_began(undisturb
     assert cosine(last.weights["sft"], undisturbed) > 0.9999
 
 
-def test_a_process_that_hangs_ends_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(several, "SILENCE", 6.0)
+def test_a_process_that_hangs_ends_the_run(tmp_path):
     recipe = recipe_in(tmp_path / "a", in_two(sft_alone))
     output = tmp_path / "out"
-    ran = run_here(
-        recipe, output, at_step(2, lambda: os.kill(worker(1, of=str(output).encode()), signal.SIGSTOP))
-    )
-    assert ran.told.startswith('worker-hangs: process 1 of 2 of "sft" hangs: no sign of life for ')
+
+    def hang():
+        """It stops; its last sign of life was long ago."""
+        process, alive = worker(1, of=str(output).encode()), output / several.FOLDER / "1.alive"
+        os.kill(process, signal.SIGSTOP)
+        threads = [thread / "stat" for thread in Path(f"/proc/{process}/task").iterdir()]
+        while any(file.read_text().rpartition(")")[2].split()[0] != "T" for file in threads):
+            time.sleep(0.01)
+        os.utime(alive, (1, 1))
+
+    ran = run_here(recipe, output, at_step(2, hang))
+    assert ran.told.startswith('worker-hangs: process 1 of 2 of "sft" hangs: no sign of life for 45 s')
     assert "sft is saved up to step 2" in ran.told or "sft is saved up to step 1" in ran.told
 
 

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -267,6 +266,7 @@ class MoodyServer:
     def __init__(self):
         self.mood = None
         self.asked = 0
+        self.answers = threading.Event()
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -285,7 +285,7 @@ class MoodyServer:
                     self.connection.close()
                     return
                 if outer.mood == "slow":
-                    time.sleep(2)
+                    outer.answers.wait()
                 content = b"<html>under construction</html>" if outer.mood == "rubbish" else said
                 self.send_response(503 if outer.mood == "overloaded" else 200)
                 self.send_header("Content-Length", str(len(content)))
@@ -301,6 +301,7 @@ class MoodyServer:
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
     def close(self):
+        self.answers.set()
         self._server.shutdown()
         self._server.server_close()
 
@@ -314,7 +315,7 @@ def server():
 
 def judged(server, **waiting):
     def change(recipe):
-        options = {"timeout": 0.5, "retries": 1, **waiting}
+        options = {"timeout": 30, "retries": 1, **waiting}
         recipe["judges"] = {"fair": {"endpoint": server.address, "model": "tiny", **options}}
         online(recipe, method="nash_md", judge="fair")
 
@@ -342,12 +343,15 @@ def test_a_judge_that_misbehaves(well_judged, server, tmp_path, monkeypatch):
     }
     for step, (mood, words) in enumerate(moods.items(), 1):
         server.mood = None
+        if mood == "slow":
+            recipe = write_recipe(tmp_path, judged(server, timeout=2))
         ran = run_here(recipe, output, at_step(step, lambda mood=mood: setattr(server, "mood", mood)))
         assert ran.resumed == {"online": step - 1}
         assert words in ran.told and "(asked 2 times)" in ran.told
         assert f"online is saved up to step {step}; the same command resumes from there" in ran.told
         assert "/judges/fair/endpoint" in ran.told
-    waiting = {"timeout": 30, "retries": 7, "max_concurrency": 16}
+    waiting = {"timeout": 60, "retries": 7, "max_concurrency": 16}
+    server.answers.set()
     again = run_here(write_recipe(tmp_path, judged(server, **waiting)), output)
     server.mood = None
     assert again.resumed == {"online": 4}

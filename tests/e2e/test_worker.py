@@ -22,6 +22,7 @@ from support.small import (
 
 from ptspec.diagnostics import Exit
 from ptspec.events import Preparing, StageStep
+from ptspec.processes import has_ended
 from ptspec.run.options import Options
 
 pytestmark = pytest.mark.slow
@@ -78,15 +79,15 @@ def test_the_same_bytes_and_events_as_in_one_process(tmp_path):
     assert not (there.output / ".job.json").exists()
 
 
-def children():
-    """The workers that this process has started."""
+def children(of=None):
+    """The workers that a process, this one if none is given, has started."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             stat, line = ((process / name).read_text() for name in ("stat", "cmdline"))
         except OSError:
             continue
-        if int(stat.rpartition(")")[2].split()[1]) == os.getpid() and "ptspec.worker" in line:
+        if int(stat.rpartition(")")[2].split()[1]) == (of or os.getpid()) and "ptspec.worker" in line:
             found.append(int(process.name))
     return found
 
@@ -96,12 +97,14 @@ def test_a_worker_that_is_left_killed_and_stopped_loses_nothing(undisturbed, tmp
     recipe, output = write_recipe(tmp_path, sft_alone), tmp_path / "out"
     process = start_run(recipe, output, "--isolate")
     wait_until_it_trains(output, "sft", process)
+    (child,) = children(process.pid)
     process.kill()
     process.communicate(timeout=60)
-    time.sleep(1)
-    lines = steps_logged(output, "sft")
-    time.sleep(3)
-    assert steps_logged(output, "sft") == lines < 40, "the worker does not outlive its controller"
+    limit = time.monotonic() + 120
+    while not has_ended(child):
+        assert time.monotonic() < limit, "the worker outlives its controller"
+        time.sleep(0.02)
+    assert steps_logged(output, "sft") < 40, "it did not train to the end"
 
     steps = []
 

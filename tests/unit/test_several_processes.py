@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -32,19 +35,36 @@ def test_one_process_agrees_with_itself():
     team.agree(None)
 
 
+class Looked(several.Left):
+    """Tells `then` how often it was looked whether a process is silent, before each look."""
+
+    def __init__(self, folder, then):
+        super().__init__(folder)
+        object.__setattr__(self, "then", then)
+        object.__setattr__(self, "looks", itertools.count())
+
+    def silent(self):
+        self.then(next(self.looks))
+        return super().silent()
+
+
 @pytest.mark.parametrize("wakes", [True, False], ids=["wakes", "hangs"])
 def test_only_a_process_that_stays_silent_hangs(tmp_path, monkeypatch, wakes):
     """A machine that has slept finds every sign of life old, until the next one."""
-    monkeypatch.setattr(several, "BEAT", 0.2)
-    alive = tmp_path / "0.alive"
-    with subprocess.Popen(["sleep", "60"]) as process:
+    monkeypatch.setattr(several, "BEAT", 0.01)
+    alive, looked = tmp_path / "0.alive", threading.Event()
+
+    def then(looks):
+        if wakes and looks == several.LOOKS - 1:
+            os.utime(alive)
+        if looks == 2 * several.LOOKS:
+            looked.set()
+
+    with subprocess.Popen(["sleep", "600"]) as process:
         alive.write_text(str(process.pid))
         os.utime(alive, (1, 1))
-        with several.ending_silent_ones(several.Left(tmp_path)) as silent:
-            time.sleep(0.3)
-            if wakes:
-                os.utime(alive)
-            time.sleep(0.7)
+        with several.ending_silent_ones(Looked(tmp_path, then)) as silent:
+            assert looked.wait(60) if wakes else process.wait(60) == -signal.SIGKILL
         assert silent == ([] if wakes else [0])
         assert (process.poll() is None) == wakes
         process.kill()
@@ -57,7 +77,7 @@ def test_a_process_that_was_killed_is_gone_before_anyone_has_waited_for_it():
         elsewhere = replace(team, ids=((here, os.getpid()), ("elsewhere", process.pid)))
         assert team.gone() is None
         process.kill()
-        until = time.monotonic() + 10
+        until = time.monotonic() + 60
         while team.gone() is None and time.monotonic() < until:
             time.sleep(0.01)
         assert (team.gone(), elsewhere.gone()) == (1, None)

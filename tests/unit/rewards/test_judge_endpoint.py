@@ -6,6 +6,7 @@ import random
 import re
 import socket
 import sys
+import threading
 import time
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
@@ -183,12 +184,14 @@ def test_what_trying_again_does_not_mend_is_reported_at_once(serve, tmp_path, st
 
 
 def test_a_slow_server_runs_out_of_time(serve, tmp_path):
-    server = serve(lambda body, number: time.sleep(0.6 if number == 1 else 0) or "A")
-    judge = judge_at(server.address, tmp_path, swap=False, timeout=0.2)
+    over = threading.Event()
+    server = serve(lambda body, number: (number == 1 and over.wait() and None) or "A")
+    judge = judge_at(server.address, tmp_path, swap=False, timeout=0.2, retries=20)
     assert judge(["p"], ["x"], ["y"]) == [1.0]
     assert judge.counters.retried >= 1
-    server = serve(lambda body, number: time.sleep(0.5) or "A")
+    server = serve(lambda body, number: (over.wait() and None) or "A")
     found = told(lambda: judge_at(server.address, tmp_path, timeout=0.1, retries=1)(["p"], ["x"], ["y"]))
+    over.set()
     assert found.message.endswith("did not answer in time (asked 2 times)")
     assert '"timeout"' in found.hint
 
