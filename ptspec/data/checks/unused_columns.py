@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ptspec.data.checks.row_checks import Use
-from ptspec.data.layouts.table import CHATS, CONTEXT, layout_for
+from ptspec.data.layouts.table import CHATS, CONTEXT, PROMPTS, layout_for
 from ptspec.diagnostics import Diagnostic, Severity
 from ptspec.methods.types import Rows
 from ptspec.recipe.json_pointer import join
@@ -31,7 +31,7 @@ OTHER_NAMES: Mapping[str, str | None] = {
 """Common names of text columns -> ptspec's name; None: there is none."""
 
 
-_PROMPTS = ("prompt", "instruction", "chosen", *CHATS)
+_PROMPTS = (*PROMPTS, "chosen")
 """Columns of which an evaluation makes prompts."""
 
 
@@ -85,7 +85,7 @@ def _is_chat(source: Source, use: Use, first: Mapping[str, Any]) -> bool:
 
 def _takes_input(use: Use, present: frozenset[str]) -> bool:
     layout = None if use.rows is None else layout_for(use.rows, present)
-    return layout is None or layout.prompt in ("instruction", "messages", "conversations")
+    return layout is None or layout.prompt in ("instruction", *CHATS)
 
 
 def _warning(source: Source, name: str, hint: str) -> Diagnostic:

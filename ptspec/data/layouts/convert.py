@@ -154,8 +154,7 @@ def demonstration(row: Row, layout: Layout, reading: Reading) -> dict[str, Any]:
         return {"text": row["text"]}
     if layout.prompt in CHATS:
         return {"messages": _whole_chat(row, layout.prompt, reading)}
-    answer = row["output" if layout.prompt == "instruction" else "completion"]
-    made = _exchange(row, layout, reading, completion=answer)
+    made = _exchange(row, layout, reading, completion=row[str(layout.answer)])
     return {"prompt": made.prompt, "completion": made.completion}
 
 
@@ -240,7 +239,7 @@ def _implicit_strings(row: Row, chosen: str, rejected: str, reading: Reading) ->
 
 def _check_prompt_is_there(row: Row, layout: Layout, chosen: Text) -> None:
     """Raise `LayoutError` for a prompt beside whole conversations that do not contain it."""
-    given = row[layout.prompt] if layout.prompt in ("prompt", "instruction") else ""
+    given = "" if layout.prompt is None or layout.prompt in CHATS else row[layout.prompt]
     if not given or (isinstance(given, str) and not given.strip()):
         return
     turns = turns_of_dialogue(chosen) if isinstance(chosen, str) else messages_of("chosen", chosen)

@@ -10,6 +10,12 @@ from ptspec.methods.types import Rows
 CHATS = ("messages", "conversations")
 """Columns that hold a whole chat."""
 
+PROMPTS = ("prompt", *CHATS, "instruction")
+"""Columns that hold a prompt, alone or in a whole chat."""
+
+ANSWERS = ("completion", "output")
+"""Columns that hold the answer to a prompt beside them."""
+
 TEMPLATE = ("tools", "chat_template_kwargs")
 """Columns for the chat template besides the messages."""
 
@@ -43,7 +49,12 @@ class Layout:
     @cached_property
     def prompt(self) -> str | None:
         """The column with the prompt, alone or in a whole chat; None if the answers contain it."""
-        return next((name for name in ("prompt", *CHATS, "instruction") if name in self.columns), None)
+        return next((name for name in PROMPTS if name in self.columns), None)
+
+    @cached_property
+    def answer(self) -> str | None:
+        """The column with the answer beside a prompt; None if there is none, or the chat contains it."""
+        return next((name for name in ANSWERS if name in self.columns), None)
 
     @property
     def is_pair(self) -> bool:
