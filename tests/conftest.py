@@ -10,9 +10,11 @@ import pytest
 from support.small import ROOT, Finished, SmallRun, run_small
 
 LONGEST_FIRST = (
-    *("processes", "run_faults", "worker", "games", "mixed_precision", "survival", "nash_md_defaults"),
-    *("handover", "setups", "hub_run", "chains", "plan_and_run", "sft_dpo", "signals", "streamed_stages"),
-    *("evaluation", "memory", "resume", "sharded", "set_aside", "tracking", "again"),
+    *("processes", "worker", "run_faults", "handover", "eval_data", "fresh", "mixed_precision", "matrix_run"),
+    *("sharded", "distillation_processes", "resume", "setups", "survival", "games", "performance"),
+    *("set_aside", "nash_md_defaults", "distillation", "streamed_stages", "loads", "eval_metrics", "chains"),
+    *("first_hour", "taken_over", "merge_run", "plan_and_run", "hub_run", "signals", "memory", "tracking"),
+    *("push", "sft_dpo", "evaluation", "reuse", "runs_command", "again", "wheel", "api_run"),
 )
 """Files of tests/e2e by the processor time that each takes: a process that begins one last is waited for."""
 
