@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support.small import pt, rewarded_by, run_here, start_run, wait_until_it_trains, write_recipe
 
+from ptspec.events import RunStarted
 from ptspec.report.view.listed_run import RunState, listed_run
-from ptspec.run.options import Options
 
 
 def listed(folder: Path) -> list[dict]:
@@ -22,16 +22,19 @@ def listed(folder: Path) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory):
-    """A folder with a run that was finished, one that failed, and one that a time limit stopped."""
+    """A folder with a run that was finished, one that failed, and one that was stopped as it began."""
+
+    def stop(event):
+        if isinstance(event, RunStarted):
+            os.kill(os.getpid(), signal.SIGTERM)
+
     folder = tmp_path_factory.mktemp("runs")
     (folder / "outputs").mkdir()
     run_here(write_recipe(folder), folder / "outputs" / "good")
     reward = folder / "broken.py"
     reward.write_text("def reward(completions, **columns):\n    return 1 / 0\n")
     assert run_here(write_recipe(folder, rewarded_by(reward)), folder / "outputs" / "broken").error
-    assert run_here(
-        write_recipe(folder), folder / "outputs" / "stopped", options=Options(max_seconds=0.01)
-    ).error
+    assert run_here(write_recipe(folder), folder / "outputs" / "stopped", stop).error
     return folder
 
 

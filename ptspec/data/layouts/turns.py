@@ -133,9 +133,14 @@ def _json(text: str) -> Any:
 
 
 def _decoded(column: str, value: Any) -> Any:
-    """Return a column's value, decoded if it is JSON text. Raises `LayoutError` for other text."""
-    if not isinstance(value, str) or not value.strip():
+    """Return a column's value, decoded if it is JSON text; None for blanks.
+
+    Raises `LayoutError` for other text.
+    """
+    if not isinstance(value, str):
         return value
+    if not value.strip():
+        return None
     found = _json(value)
     if found is None and value.strip() != "null":
         raise LayoutError("wrong-type", f'"{column}" is no JSON')

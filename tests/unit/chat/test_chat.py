@@ -149,7 +149,7 @@ def test_a_saved_conversation_is_chat_data_that_a_recipe_can_train_on(session, t
     from ptspec.methods.types import Rows
 
     file = tmp_path / "said.jsonl"
-    with pytest.raises(InputError, match="nothing was said yet"):
+    with pytest.raises(InputError, match="there is no turn to save yet"):
         session.save(file)
     session.instruct("Be brief.")
     said = session.ask(QUESTION).answers[0].text
