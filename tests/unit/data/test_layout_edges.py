@@ -1,4 +1,4 @@
-"""Each way in which a row is read or refused, with the whole message: what mutants of the layouts survived."""
+"""Each way in which a row is read or refused, whole messages: what mutants of the layouts survived."""
 
 import pytest
 
