@@ -66,9 +66,10 @@ def _check_keys(spec: VLLMSpec, where: str, findings: Findings) -> None:
             how += "" if spec.mode == COLOCATE else f' and "weight_sync": "{spec.weight_sync}"'
             message = f'"{name}" has no effect with {how}'
             findings.warn("unused-key", join(where, name), message, listed(spec.fields), key=True)
-    if ADDRESS[0] in spec.given and (others := [name for name in ADDRESS[1:] if name in spec.given]):
-        message = f'"{others[0]}" has no effect beside "{ADDRESS[0]}"'
-        findings.error("contradiction", join(where, others[0]), message, "keep one", key=True)
+    for other in ADDRESS[1:] if ADDRESS[0] in spec.given else ():
+        if other in spec.given:
+            message = f'"{other}" has no effect beside "{ADDRESS[0]}"'
+            findings.error("contradiction", join(where, other), message, "keep one", key=True)
 
 
 def _check_config(stage: Stage, findings: Findings) -> None:
