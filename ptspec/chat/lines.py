@@ -17,9 +17,9 @@ HELP = """\
 /reset         forget what was said; the system message stays
 /save FILE     write the conversation as chat data (JSONL, a line a policy); never overwrites
 /help          this
-/quit          leave; so does Ctrl-D. Ctrl-C stops an answer
+/quit          leave, as /exit and Ctrl-D do. Ctrl-C stops an answer
 //TEXT         a prompt that begins with a slash"""
-COMMANDS = ("system", "regenerate", "reset", "save", "help", "quit")
+COMMANDS = ("system", "regenerate", "reset", "save", "help", "quit", "exit")
 
 
 class Asking(Protocol):
@@ -77,7 +77,7 @@ def execute(session: Session, line: str, screen: Screen, apart: bool = False) ->
 
 
 def _command(session: Session, name: str, text: str, screen: Screen) -> bool:
-    if name == "quit":
+    if name in ("quit", "exit"):
         return False
     if name == "regenerate":
         screen.answer(session, session.regenerate)

@@ -180,7 +180,13 @@ def test_every_command_of_the_help_is_there_and_the_others_are_not():
         "help",
         "quit",
     )
-    assert set(re.findall(r"^/(\w+)", HELP, re.M)) == set(COMMANDS)
+    assert set(re.findall(r"(?<![/\w])/(\w+)", HELP)) == set(COMMANDS)
+
+
+@pytest.mark.parametrize("word", ["/quit", "/exit"])
+def test_two_words_leave(session, word):
+    out, beside, good = say(session, word, "never asked")
+    assert (out, good, session.turns) == ("", True, [])
 
 
 def test_commands(session, tmp_path, monkeypatch):
