@@ -155,7 +155,7 @@ def read_manifest(run: Path) -> dict[str, Any]:
         raise InputError(no_such_run(str(run)))
     if not file.is_file():
         hint = those_in(run) or "give the folder of a run: outputs/NAME"
-        message = f"{run} is no run: there is no {MANIFEST} in it"
+        message = f"{run} is not a run: there is no {MANIFEST} in it"
         raise InputError(Diagnostic("not-a-run", message, Location(str(run)), hint=hint))
     value = read_json(file)
     if (found := value.get("format")) != FORMAT:

@@ -73,7 +73,7 @@ def test_pt_report_writes_it_again_and_prints_where(copied):
 
 def test_pt_report_of_something_else_is_wrong_input(tmp_path):
     done = pt_loaded("report", tmp_path)
-    assert done.code == 2 and "is no run" in done.stderr and "Traceback" not in done.stderr
+    assert done.code == 2 and "is not a run" in done.stderr and "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

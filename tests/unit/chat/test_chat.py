@@ -185,7 +185,7 @@ def test_every_command_of_the_help_is_there_and_the_others_are_not():
 
 @pytest.mark.parametrize("word", ["/quit", "/exit"])
 def test_two_words_leave(session, word):
-    out, beside, good = say(session, word, "never asked")
+    out, _, good = say(session, word, "never asked")
     assert (out, good, session.turns) == ("", True, [])
 
 
