@@ -358,7 +358,7 @@ def test_samples_keep_the_most_changed_where_not_all_fit(monkeypatch):
 
 def test_a_folder_that_is_no_run(tmp_path):
     for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(InputError, match="is (not a|no) run"):
+        with pytest.raises(InputError, match=r"is (not a|no) run"):
             write_run_report(folder)
     (tmp_path / "manifest.json").write_text('{"format": 99}')
     with pytest.raises(InputError, match="format 99"):
