@@ -35,13 +35,13 @@ def runs(
 
     from ptspec.diagnostics import InputError
     from ptspec.report.run_list import as_json, as_text
-    from ptspec.report.view.listed_run import listed_run
+    from ptspec.report.view.listed_run import listed_run, newest_first
     from ptspec.store.run_names import OUTPUTS, is_run, no_such_run, runs_in
 
     if not folder.is_dir() and folder != Path(OUTPUTS):
         raise InputError(no_such_run(str(folder)))
     found = [folder] if is_run(folder) else runs_in(folder)
-    listed = sorted(map(listed_run, found), key=lambda run: run.when, reverse=True)
+    listed = newest_first(map(listed_run, found))
     if format is RunsFormat.JSON:
         print(as_json(listed), end="")
     elif listed:

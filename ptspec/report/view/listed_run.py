@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -99,6 +99,19 @@ def listed_run(folder: Path) -> ListedRun:
         why=text(log.said("RunStopped").get("code")) if state is RunState.FAILED else None,
         writer=writer,
     )
+
+
+def newest_first(runs: Iterable[ListedRun]) -> list[ListedRun]:
+    """Sort by the last event, and within the second that it tells by the time its file was written."""
+    return sorted(runs, key=lambda run: (run.when, _written(Path(run.folder) / EVENTS)), reverse=True)
+
+
+def _written(file: Path) -> int:
+    """Return the modification time in nanoseconds; 0 without the file."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _state(log: _Log, writer: Holder | None) -> RunState:
