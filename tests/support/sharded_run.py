@@ -74,7 +74,7 @@ def main(arguments: Sequence[str]) -> int:
 
     ran = run_here(Path(recipe), Path(output), hear)
     for diagnostic in ran.error.diagnostics if ran.error else ():
-        print(diagnostic, file=sys.stderr)
+        print(diagnostic, *diagnostic.notes, sep="\n", file=sys.stderr)
     return 1 if ran.error else 0
 
 
