@@ -84,6 +84,12 @@ RAW_METRICS: Mapping[str, Metric] = {
 """Preference by likelihoods alone, relative to no policy: comparable between policies with different
 references. `RAW_NAMES`: the relative metric's name of each."""
 
+PAIR_METRICS = {"preference_accuracy": "pair_accuracy", "reward_margin": "pair_margin"}
+"""A policy's preference is relative to its reference, a reward model's is not: hence other names."""
+
+JUDGED = ("win_rate", "win_rate_lc", "win_rate_base", "win_rate_base_lc")
+"""Metrics that a judge is asked for."""
+
 DRAWN = "sampled_"
 """Prefix of a reward's name: its mean over the sampled responses."""
 

@@ -13,9 +13,8 @@ from ptspec.evaluation.aggregates import aggregates, figure
 from ptspec.evaluation.judging import BASE, PARENT, win_rates
 from ptspec.evaluation.measurement import Measurement
 from ptspec.evaluation.paired import differences
-from ptspec.evaluation.reward_model import PAIR_METRICS
 from ptspec.events import CheckedBound, Figure
-from ptspec.metrics import Better, metric
+from ptspec.metrics import PAIR_METRICS, Better, metric
 from ptspec.recipe.plan import CheckSpec
 
 Measured = Mapping[str, Measurement]

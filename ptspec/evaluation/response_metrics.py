@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from ptspec.evaluation.measurement import RowMeasurement
 
 
-def _number(value: float | None) -> float | None:
+def number(value: float | None) -> float | None:
+    """Return a value of a row as a float; None where the row has none."""
     return None if value is None else float(value)
 
 
@@ -17,11 +18,11 @@ def _of_text(value: Callable[[str], float]) -> Callable[[RowMeasurement], float 
 
 
 RESPONSE_METRICS: Mapping[str, Callable[[RowMeasurement], float | None]] = {
-    "response_length": lambda row: _number(row.response_tokens),
+    "response_length": lambda row: number(row.response_tokens),
     "response_characters": _of_text(len),
-    "finished": lambda row: _number(row.finished),
+    "finished": lambda row: number(row.finished),
     "repetition": lambda row: row.repetition,
-    "refusals": lambda row: _number(row.refused),
+    "refusals": lambda row: number(row.refused),
     "empty": _of_text(lambda text: not text.strip()),
 }
 """Name in `ptspec.metrics.METRICS` → a row's number, None for a row without one."""

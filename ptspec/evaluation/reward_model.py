@@ -11,10 +11,8 @@ from ptspec.data.layouts.table import TEMPLATE
 from ptspec.evaluation.aggregates import aggregates
 from ptspec.evaluation.encoding import plain
 from ptspec.evaluation.measurement import DataStamp, Measurement, RowMeasurement, Settings, row_ids
+from ptspec.metrics import PAIR_METRICS
 from ptspec.rewards.builtin import RewardFunction
-
-PAIR_METRICS = {"preference_accuracy": "pair_accuracy", "reward_margin": "pair_margin"}
-"""A policy's preference is relative to its reference, a reward model's is not: hence other names."""
 
 REFERENCE = "the reward model's own scores"
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ptspec.evaluation.diversity import Words
 from ptspec.evaluation.measurement import RowMeasurement
-from ptspec.evaluation.response_metrics import RESPONSE_METRICS
+from ptspec.evaluation.response_metrics import RESPONSE_METRICS, number
 from ptspec.metrics import DRAWN
 
 PER_TOKEN = ("loss", "perplexity", "kl")
@@ -66,9 +66,9 @@ def row_value(name: str, row: RowMeasurement) -> float | None:
         case "loss" | "perplexity":
             return row.nll
         case "accuracy":
-            return _number(row.correct)
+            return number(row.correct)
         case "sampled_accuracy":
-            return _number(row.sample_correct)
+            return number(row.sample_correct)
         case "preference_accuracy" | "pair_accuracy":
             return None if row.margin is None else 0.5 + 0.5 * _sign(row.margin)
         case "reward_margin" | "pair_margin":
@@ -99,10 +99,6 @@ def _weight(name: str, row: RowMeasurement) -> float:
     if name in PER_TOKEN:
         return float((row.sample_tokens if name == "kl" else row.tokens) or 0)
     return float(row.bytes or 0) if name == "bits_per_byte" else 1.0
-
-
-def _number(value: float | None) -> float | None:
-    return None if value is None else float(value)
 
 
 def _sign(margin: float) -> int:

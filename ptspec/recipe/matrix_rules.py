@@ -11,7 +11,7 @@ from typing import Any
 
 from ptspec.diagnostics import Diagnostic, Location
 from ptspec.methods.types import Yields
-from ptspec.metrics import Better, metric
+from ptspec.metrics import PAIR_METRICS, Better, metric
 from ptspec.recipe.document import Document
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
@@ -23,9 +23,6 @@ from ptspec.recipe.rules import check_metric, check_spec
 from ptspec.recipe.schema import check
 
 Value = dict[str, Any]
-
-OF_PAIRS = ("pair_accuracy", "pair_margin")
-"""Metrics of a reward model."""
 
 
 def value_faults(document: Document) -> list[Diagnostic]:
@@ -243,7 +240,7 @@ def _not_measured(
     name: str, stage: Stage, rewards: Mapping[str, Any], evaluation: Value
 ) -> tuple[str, str] | None:
     """Return why the evaluation does not measure a metric, and a hint."""
-    is_of_pairs, trains_reward = name in OF_PAIRS, stage.method.yields is Yields.REWARD_MODEL
+    is_of_pairs, trains_reward = name in PAIR_METRICS.values(), stage.method.yields is Yields.REWARD_MODEL
     if is_of_pairs != trains_reward:
         what = "a reward model" if trains_reward else "a policy"
         return f"of {what} it has no meaning", "pair_accuracy is of reward models, and theirs alone"

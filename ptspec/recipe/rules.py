@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ptspec.methods.types import Feedback, Yields
-from ptspec.metrics import METRICS
+from ptspec.metrics import JUDGED, METRICS
 from ptspec.recipe.findings import Findings
 from ptspec.recipe.hints import did_you_mean, listed
 from ptspec.recipe.json_pointer import at as at_pointer
@@ -159,7 +159,6 @@ def judge_rules(
 
 
 PASSED = ("data", "max_new_tokens", "samples", "judge", "sampled", "cluster", "batch_tokens")
-JUDGED = ("win_rate", "win_rate_lc", "win_rate_base", "win_rate_base_lc")
 
 
 def _check_pattern(pattern: str, at: str, findings: Findings) -> None:

@@ -18,9 +18,9 @@ from ptspec.evaluation.measurement import Measurement, trained_by
 from ptspec.events import Listener, StageEvaluated
 from ptspec.launch.job import Made
 from ptspec.methods.types import Headline, Yields
+from ptspec.metrics import JUDGED
 from ptspec.recipe.paths import is_file
 from ptspec.recipe.plan import BASE, AdapterSpec, EvaluationSpec, Plan, Stage
-from ptspec.recipe.rules import JUDGED
 from ptspec.run.measured_order import measured_before, measured_order
 from ptspec.store.content_hashes import Hashes, digest, hash_folder
 from ptspec.store.fingerprint import evaluation_fingerprint

@@ -12,7 +12,7 @@ from ptspec.evaluation.comparison import Comparison
 from ptspec.evaluation.comparison_store import comparison_of
 from ptspec.evaluation.measurement import Measurement, accuracy_label
 from ptspec.events import Figure
-from ptspec.metrics import RAW_METRICS, metric
+from ptspec.metrics import PAIR_METRICS, RAW_METRICS, metric
 from ptspec.recipe.plan import BASE
 from ptspec.report import words
 from ptspec.report.html.comparison_view import FEW, Pair, pairs
@@ -113,7 +113,7 @@ def results(run_record: RunRecord) -> tuple[Results | None, Results | None]:
 
 def is_reward_model(measurement: Measurement) -> bool:
     """Return whether the measurement is a reward model's: only those have a pair accuracy."""
-    return bool(measurement.metrics) and set(measurement.metrics) <= {"pair_accuracy", "pair_margin"}
+    return bool(measurement.metrics) and set(measurement.metrics) <= set(PAIR_METRICS.values())
 
 
 def _came_from(stages: Mapping[str, StageRecord], measured: Sequence[Measurement]) -> dict[str, str]:

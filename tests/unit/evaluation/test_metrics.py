@@ -8,8 +8,7 @@ import pytest
 from ptspec.evaluation.aggregates import aggregates, repetition
 from ptspec.evaluation.measurement import RowMeasurement
 from ptspec.evaluation.response_metrics import RESPONSE_METRICS
-from ptspec.evaluation.reward_model import PAIR_METRICS
-from ptspec.metrics import METRICS, RAW_METRICS
+from ptspec.metrics import METRICS, PAIR_METRICS, RAW_METRICS
 
 
 def row(**given):
