@@ -11,7 +11,6 @@ PARALLEL := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 EXTRAS := $(VENV)-extras
 ENGINES := $(VENV)-engines
 VLLM := $(VENV)-vllm
-BORROW = $(BIN)/python -c "import sysconfig; print(sysconfig.get_path('purelib'))" > "$$($(1)/bin/python -c "import sysconfig; print(sysconfig.get_path('purelib'))")/zz_borrowed.pth"
 
 .PHONY: demo test test-extras test-engines check bench schemas docs clean
 
@@ -80,15 +79,13 @@ $(VENV)/.installed-docs: $(VENV)/.installed
 	@touch $@
 
 $(EXTRAS)/.installed: $(VENV)/.installed-test
-	$(PYTHON) -m venv $(EXTRAS)
-	$(call BORROW,$(EXTRAS))
+	$(BIN)/python benchmarks/borrowed_env.py $(EXTRAS)
 	$(EXTRAS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test-extras]'
 	@touch $@
 
 # DeepSpeed's package of its own build compiles nothing here: docs/scaling.md.
 $(ENGINES)/.installed: $(VENV)/.installed-test
-	$(PYTHON) -m venv $(ENGINES)
-	$(call BORROW,$(ENGINES))
+	$(BIN)/python benchmarks/borrowed_env.py $(ENGINES)
 	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[ray]' \
 	  wheel setuptools ninja hjson msgpack py-cpuinfo einops psutil pydantic
 	DS_BUILD_OPS=0 DS_ACCELERATOR=cpu $(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check \

